@@ -1,0 +1,144 @@
+"""The fixed header in front of every body: all a router needs to know, and no msgpack in it.
+
+The layout is given in `README.md` beside this file. A header is unpacked in one `struct` call and never holds a wall
+time: clocks of two hosts differ, so what travels is the time that is left.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from enum import IntEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from protocol.errors import FrameError, TooLargeError, UnknownKindError, VersionError
+from protocol.limits import MAX_FRAME_BYTES
+
+WIRE_VERSION = 1
+MAGIC = b"GA"
+NO_DEADLINE_MS = 0xFFFFFFFF
+"""`time_left_ms` of a request that may take as long as it takes."""
+
+ROLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,15}")
+"""What a role may be called: 1 to 16 characters, so that it fits the header."""
+
+_LAYOUT = struct.Struct(">2sBBBxHI16s16s8s16s16s8s")
+HEADER_BYTES = _LAYOUT.size
+
+
+class Kind(IntEnum):
+    """What a message is for. The router acts on this and leaves the body closed wherever it can."""
+
+    HELLO = 1
+    WELCOME = 2
+    HEARTBEAT = 3
+    PULSE = 4
+    CAPACITY = 5
+    GOODBYE = 6
+    REQUEST = 7
+    REPLY = 8
+    FAILURE = 9
+    CANCEL = 10
+    EVENT = 11
+    SUBSCRIBE = 12
+    HELLO_AGAIN = 13
+
+
+class Lane(IntEnum):
+    """Which queue a request waits in; whatever waits in the first goes before all of the second."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+class Header(NamedTuple):
+    """The part of a message that every process reads."""
+
+    kind: Kind
+    id: bytes = bytes(16)
+    """Of the request, in all messages about it: chosen by the client, unique, 16 bytes."""
+    role: str = ""
+    """Who shall answer a request; who is concerned by everything else; may be empty."""
+    lane: Lane = Lane.INTERACTIVE
+    attempt: int = 0
+    """How often the request has been handed out, 0 to 65,535; a reply with an older number is late and is dropped."""
+    time_left_ms: int = NO_DEADLINE_MS
+    trajectory: bytes = bytes(16)
+    run: bytes = bytes(8)
+    trace: bytes = bytes(16)
+    """W3C trace id of the request's trace; zeros where there is none."""
+    span: bytes = bytes(8)
+    """W3C parent span id."""
+
+
+_KINDS = {int(kind): kind for kind in Kind}
+_LANES = (Lane.INTERACTIVE, Lane.BULK)
+
+
+def pack_header(header: Header) -> bytes:
+    """Return the header's 92 bytes.
+
+    Raises:
+        FrameError: a field does not fit its place.
+    """
+    if len(header.id) != 16 or len(header.trajectory) != 16 or len(header.run) != 8:
+        raise FrameError(f"expected ids of 16 bytes and a run of 8, came {header}")
+    if len(header.trace) != 16 or len(header.span) != 8:
+        raise FrameError(f"expected a trace of 16 bytes and a span of 8, came {header}")
+    try:
+        return _LAYOUT.pack(
+            MAGIC,
+            WIRE_VERSION,
+            header.kind,
+            header.lane,
+            header.attempt & 0xFFFF,
+            header.time_left_ms,
+            header.id,
+            header.trajectory,
+            header.run,
+            _bytes_of_role(header.role),
+            header.trace,
+            header.span,
+        )
+    except struct.error as error:
+        raise FrameError(f"expected numbers that fit their places, came {header}") from error
+
+
+def unpack_header(frame: bytes) -> Header:
+    """Return the header at the front of a frame.
+
+    Raises:
+        TooLargeError: the frame is longer than `MAX_FRAME_BYTES`.
+        FrameError: it is shorter than a header, begins otherwise, or holds an impossible lane or role.
+        VersionError: it is of another version of the wire.
+        UnknownKindError: its kind is not known.
+    """
+    if len(frame) > MAX_FRAME_BYTES:
+        raise TooLargeError(f"expected a frame of at most {MAX_FRAME_BYTES} bytes, came {len(frame)}")
+    if len(frame) < HEADER_BYTES or frame[:2] != MAGIC:
+        raise FrameError(f"expected a header of {HEADER_BYTES} bytes that begins with {MAGIC!r}, came {frame[:16]!r}")
+    _, version, kind, lane, attempt, time_left_ms, id_, trajectory, run, role, trace, span = _LAYOUT.unpack_from(frame)
+    if version != WIRE_VERSION:
+        raise VersionError(f"expected version {WIRE_VERSION} of the wire, came {version}")
+    if kind not in _KINDS:
+        raise UnknownKindError(f"expected a message kind from 1 to {max(_KINDS)}, came {kind}")
+    if lane >= len(_LANES):
+        raise FrameError(f"expected lane 0 or 1, came {lane}")
+    name = _role_of_bytes(role)
+    return Header(_KINDS[kind], id_, name, _LANES[lane], attempt, time_left_ms, trajectory, run, trace, span)
+
+
+@lru_cache(maxsize=256)  # a mesh has a dozen roles, and every message names one
+def _bytes_of_role(role: str) -> bytes:
+    if role and not ROLE_NAME.fullmatch(role):
+        raise FrameError(f"expected a role like 'verifier', of at most 16 characters, came {role[:64]!r}")
+    return role.encode()
+
+
+@lru_cache(maxsize=256)
+def _role_of_bytes(padded: bytes) -> str:
+    name = padded.rstrip(b"\0").decode("ascii", "replace")
+    if name and not ROLE_NAME.fullmatch(name):
+        raise FrameError(f"expected a role like 'verifier', came {name!r}")
+    return name

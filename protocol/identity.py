@@ -1,0 +1,27 @@
+"""Names that follow from what they name, so that doing a thing twice is doing the same thing."""
+
+from __future__ import annotations
+
+from hashlib import blake2b, sha256
+
+
+def run_bytes(run: str) -> bytes:
+    """Return the 8 bytes that stand for a run in headers, where fair turns need one of a fixed size."""
+    return blake2b(run.encode(), digest_size=8).digest()
+
+
+def trajectory_id(run: str, line: int, sample: int) -> str:
+    """Return the id of one prompt and sample of a run: 32 hexadecimal digits, the same on every machine."""
+    return blake2b(f"{run}\0{line}\0{sample}".encode(), digest_size=16).hexdigest()
+
+
+def attempt_seed(seed: int, round_: int, candidate: int) -> int:
+    """Return the seed of one attempt, 0 to 2**32 - 1; the first attempt of a trajectory is drawn with its own seed."""
+    if (round_, candidate) == (1, 1):
+        return seed
+    return int.from_bytes(blake2b(f"{seed}\0{round_}\0{candidate}".encode(), digest_size=4).digest(), "big")
+
+
+def digest_of(data: bytes) -> str:
+    """Return the content address of some bytes: `sha256:` and 64 hexadecimal digits."""
+    return f"sha256:{sha256(data).hexdigest()}"

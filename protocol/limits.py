@@ -1,0 +1,20 @@
+"""The largest things the wire carries; a message beyond them is refused, never cut."""
+
+from __future__ import annotations
+
+MAX_FRAME_BYTES = 4 * 1024 * 1024
+"""One frame, header and body. Pictures travel by reference, so a trajectory of five rounds stays far below."""
+
+MAX_PROMPT_CHARS = 32_000
+"""One prompt; the limit of the OpenAI Images API, which the gateways before us share."""
+
+MAX_TEXT_CHARS = 64_000
+"""One text that is no prompt: reasoning, a failure's message."""
+
+MAX_REQUIREMENTS = 64
+"""Requirements of one trajectory."""
+
+MAX_ROUNDS = 64
+MAX_CANDIDATES = 64
+MAX_SIDE_PX = 8192
+"""Width or height of a picture."""

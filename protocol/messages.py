@@ -1,0 +1,629 @@
+"""Every body that travels: requests and their replies, events, the records of memory, and the link's own talk.
+
+Bodies are frozen and typed; on the wire each is a msgpack map whose `type` names its class. A field may be added with a
+default at any time (older readers skip it); to change what a field means, add another type. A request names the role
+that answers it and, through its base, the reply it is answered with.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from protocol.identity import trajectory_id
+from protocol.limits import (
+    MAX_CANDIDATES,
+    MAX_PROMPT_CHARS,
+    MAX_REQUIREMENTS,
+    MAX_ROUNDS,
+    MAX_SIDE_PX,
+    MAX_TEXT_CHARS,
+)
+
+# --------------------------------------------------------------------------------------------------- values
+
+Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+TrajectoryId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+Seed = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+Round = Annotated[int, Meta(ge=1, le=MAX_ROUNDS)]
+Candidate = Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
+SidePx = Annotated[int, Meta(ge=16, le=MAX_SIDE_PX)]
+Score = Annotated[float, Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, Meta(ge=0)]
+RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
+Answer = Literal["met", "unmet", "unsure"]
+MemoryMode = Literal["none", "prompts", "images", "thoughts", "full"]
+"""What memory shows the refiner: the last attempt alone, all prompts and verdicts, these and the images, these and the
+refiner's raw reasoning, or the images and the compressed experiences. Source: arXiv 2603.28088, Figure 4 right."""
+
+
+class Value(Struct, frozen=True, kw_only=True):
+    """Base of what is part of a message and is never one itself."""
+
+
+class ImageRef(Value, frozen=True, kw_only=True):
+    """A picture in the blob store."""
+
+    digest: Digest
+    media_type: str
+    bytes: Count
+    width_px: SidePx
+    height_px: SidePx
+
+
+class Requirement(Value, frozen=True, kw_only=True):
+    """One atomic yes/no question about the picture."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=32)]
+    question: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    kind: RequirementKind
+    depends_on: str | None = None
+    """The requirement without which this one cannot be met, or none."""
+
+
+class Verdict(Value, frozen=True, kw_only=True):
+    """The answer to one requirement for one attempt."""
+
+    requirement: str
+    answer: Answer
+    score: Score | None = None
+    """The model's own probability that it is met, where it gives one."""
+    reason: Text = ""
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """One image drawn in a round, with its verdicts: a fact anchor."""
+
+    round: Round
+    candidate: Candidate
+    prompt: Prompt
+    image: ImageRef
+    seed: Seed
+    verdicts: tuple[Verdict, ...]
+    verify_calls: Count = 0
+    verify_calls_saved: Count = 0
+    """Questions that needed no call because their parent was unmet."""
+
+
+class Refinement(Value, frozen=True, kw_only=True):
+    """The prompt of a round after the first, and why it reads so."""
+
+    round: Round
+    prompt: Prompt
+    reasoning: Text = ""
+
+
+class Experience(Value, frozen=True, kw_only=True):
+    """The compressed lesson of one round."""
+
+    round: Round
+    text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+
+
+class DrawSettings(Value, frozen=True, kw_only=True):
+    """How one prompt is to be drawn."""
+
+    max_rounds: Round = 5
+    stop_when_all_met: bool = True
+    candidates: Candidate = 1
+    """Images drawn in each round, at most 64."""
+    memory: MemoryMode = "full"
+    width_px: SidePx = 768
+    height_px: SidePx = 768
+
+
+# --------------------------------------------------------------------------------------------------- bases
+
+ReplyT = TypeVar("ReplyT", bound="Reply")
+
+
+class Body(Struct, frozen=True, kw_only=True, tag_field="type", tag=True):
+    """Base of everything that may stand behind a header."""
+
+
+class Reply(Body, frozen=True, kw_only=True):
+    """Base of what answers a request."""
+
+
+class Request(Body, Generic[ReplyT], frozen=True, kw_only=True):
+    """Base of what one role asks another, answered with a `ReplyT` or a failure."""
+
+    role: ClassVar[str]
+
+
+class Event(Body, frozen=True, kw_only=True):
+    """Base of what only informs: nobody waits for it and nothing depends on its arrival."""
+
+
+# --------------------------------------------------------------------------------------------------- the link
+
+
+class Held(Value, frozen=True, kw_only=True):
+    """A request that an actor has in hand."""
+
+    id: RequestId
+    attempt: Annotated[int, Meta(ge=0, le=0xFFFF)]
+
+
+class Hello(Body, frozen=True, kw_only=True):
+    """A process presents itself to the router; sent again to every new router."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    """Unique in the mesh, for instance `verifier-3f2a`."""
+    accepts: tuple[str, ...] = ()
+    """Types of the requests it answers; empty for a client."""
+    capacity: Count = 0
+    """How many requests it takes at once."""
+    host: str = ""
+    pid: Count = 0
+    version: str = ""
+    holding: tuple[Held, ...] = ()
+
+
+class Welcome(Body, frozen=True, kw_only=True):
+    """The router knows the process now."""
+
+    epoch: str
+    """Of this router's life; another one means that everything it knew is forgotten."""
+    heartbeat_s: Annotated[float, Meta(gt=0.0, le=86_400.0)]
+
+
+class Heartbeat(Body, frozen=True, kw_only=True):
+    """A sign of life from an actor's loop, with what it holds and waits for, so that both sides can compare."""
+
+    holding: tuple[Held, ...] = ()
+    awaiting: tuple[RequestId, ...] = ()
+    figures: dict[str, float] = {}
+    """What the actor reports of itself, for `gems status`."""
+
+
+class Pulse(Body, frozen=True, kw_only=True):
+    """The router's answer to a heartbeat."""
+
+    epoch: str
+    unknown: tuple[RequestId, ...] = ()
+    """Requests the process waits for and the router never had or has forgotten: to be sent again."""
+
+
+class HelloAgain(Body, frozen=True, kw_only=True):
+    """The router does not know the process that just spoke."""
+
+    epoch: str
+
+
+class Capacity(Body, frozen=True, kw_only=True):
+    """An actor changes how many requests it takes at once; 0 while it drains."""
+
+    capacity: Count
+
+
+class Goodbye(Body, frozen=True, kw_only=True):
+    """An actor leaves; what it still holds goes to others."""
+
+
+class Subscribe(Body, frozen=True, kw_only=True):
+    """A client wants the events of the run that the header names."""
+
+
+class Cancel(Body, frozen=True, kw_only=True):
+    """The asker no longer wants the answer or, gently, wants it soon: finish the step in hand and answer with that."""
+
+    gently: bool = False
+
+
+class Failure(Body, frozen=True, kw_only=True):
+    """What answers a request that could not be answered."""
+
+    code: str
+    """Of the error class; those that exist are listed in README.md."""
+    message: Text
+    retryable: bool = False
+    retry_after_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] | None = None
+
+
+# ------------------------------------------------------------------------------------------------ the mesh about itself
+
+
+class ActorStatus(Value, frozen=True, kw_only=True):
+    """One actor as the router sees it."""
+
+    name: str
+    role: str
+    host: str
+    pid: Count
+    version: str
+    capacity: Count
+    busy: Count
+    handled: Count
+    silent_s: float
+    oldest_s: float
+    """For how long it has held the request that it has held longest; 0 where it holds none."""
+    figures: dict[str, float] = {}
+
+
+class RoleStatus(Value, frozen=True, kw_only=True):
+    """One role as the router sees it."""
+
+    role: str
+    queued: Count
+    oldest_s: float
+    """Age of the request that has waited longest."""
+    actors: tuple[ActorStatus, ...]
+
+
+class MeshStatus(Reply, frozen=True, kw_only=True):
+    """The whole mesh as the router sees it, from its own table."""
+
+    epoch: str
+    uptime_s: float
+    roles: tuple[RoleStatus, ...]
+    clients: Count
+    requeued: Count
+    """Requests handed out again because the actor that held them was lost."""
+
+
+class ReadStatus(Request[MeshStatus], frozen=True, kw_only=True):
+    """Asks the router for its table."""
+
+    role: ClassVar[str] = "router"
+
+
+class Noted(Reply, frozen=True, kw_only=True):
+    """The answer where there is nothing to say but that it was done."""
+
+
+class ReportLoss(Request[Noted], frozen=True, kw_only=True):
+    """The supervisor saw an actor's process end: what it held goes to others at once."""
+
+    role: ClassVar[str] = "router"
+    name: str
+
+
+class Scaled(Reply, frozen=True, kw_only=True):
+    """How many actors of the role there were, and how many there will be."""
+
+    before: Count
+    after: Count
+
+
+class ScaleRole(Request[Scaled], frozen=True, kw_only=True):
+    """Asks the supervisor for another number of actors of one role."""
+
+    role: ClassVar[str] = "supervisor"
+    scaled_role: str
+    count: Annotated[int, Meta(ge=0, le=4096)]
+
+
+class StopMesh(Request[Noted], frozen=True, kw_only=True):
+    """Asks the supervisor to drain and end the mesh."""
+
+    role: ClassVar[str] = "supervisor"
+
+
+# ------------------------------------------------------------------------------------------------- the path of a prompt
+
+
+class Plan(Reply, frozen=True, kw_only=True):
+    """The planner's answer."""
+
+    prompt: Prompt
+    skill: str | None = None
+
+
+class PlanPrompt(Request[Plan], frozen=True, kw_only=True):
+    """Asks for a skill, or none, and for the first prompt."""
+
+    role: ClassVar[str] = "planner"
+    prompt: Prompt
+
+
+class Requirements(Reply, frozen=True, kw_only=True):
+    """The decomposer's answer; may be empty."""
+
+    requirements: Annotated[tuple[Requirement, ...], Meta(max_length=MAX_REQUIREMENTS)]
+
+
+class DecomposePrompt(Request[Requirements], frozen=True, kw_only=True):
+    """Asks for the atomic requirements of the user's own prompt."""
+
+    role: ClassVar[str] = "decomposer"
+    prompt: Prompt
+
+
+class Image(Reply, frozen=True, kw_only=True):
+    """The generator's answer: the picture is in the blob store."""
+
+    image: ImageRef
+    seconds: float
+    """Between taking the request and having stored the picture."""
+
+
+class GenerateImage(Request[Image], frozen=True, kw_only=True):
+    """Asks for one picture."""
+
+    role: ClassVar[str] = "generator"
+    prompt: Prompt
+    seed: Seed
+    width_px: SidePx
+    height_px: SidePx
+
+
+class Verification(Reply, frozen=True, kw_only=True):
+    """The verifier's answer: a verdict for each requirement, in their order."""
+
+    verdicts: tuple[Verdict, ...]
+    calls: Count
+    calls_saved: Count
+
+
+class VerifyImage(Request[Verification], frozen=True, kw_only=True):
+    """Asks for a verdict on each requirement."""
+
+    role: ClassVar[str] = "verifier"
+    image: ImageRef
+    requirements: tuple[Requirement, ...]
+
+
+class Lesson(Reply, frozen=True, kw_only=True):
+    """The compressor's answer."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+
+
+class CompressAttempt(Request[Lesson], frozen=True, kw_only=True):
+    """Asks for the lesson of one round; the compressor reads the round and what came before from memory."""
+
+    role: ClassVar[str] = "compressor"
+    trajectory: TrajectoryId
+    round: Round
+
+
+class Refined(Reply, frozen=True, kw_only=True):
+    """The refiner's answer."""
+
+    prompt: Prompt
+    reasoning: Text = ""
+
+
+class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
+    """Asks for the prompt of the round after `round`; the refiner reads what happened from memory."""
+
+    role: ClassVar[str] = "refiner"
+    trajectory: TrajectoryId
+    round: Round
+    memory: MemoryMode
+
+
+Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down"]
+"""Why a trajectory ended: everything met, no round left, no requirement found (one image is drawn and no verdict is
+possible), or asked to finish early."""
+
+
+class Ending(Value, frozen=True, kw_only=True):
+    """How a trajectory ended, and which attempt is its picture."""
+
+    outcome: Outcome
+    best_round: Round
+    best_candidate: Candidate
+    decided_by: str
+    """What made that attempt the best, in words; says so where attempts were tied."""
+
+
+class Picture(Reply, frozen=True, kw_only=True):
+    """The outcome of one trajectory."""
+
+    trajectory: TrajectoryId
+    prompt: Prompt
+    skill: str | None
+    requirements: tuple[Requirement, ...]
+    attempts: tuple[Attempt, ...]
+    ending: Ending
+    settings: DrawSettings
+
+    @property
+    def best(self) -> Attempt:
+        """The attempt that is the picture."""
+        chosen = (self.ending.best_round, self.ending.best_candidate)
+        return next(attempt for attempt in self.attempts if (attempt.round, attempt.candidate) == chosen)
+
+    @property
+    def all_met(self) -> bool:
+        """Whether the best attempt has requirements and meets them all."""
+        return bool(self.best.verdicts) and all(verdict.answer == "met" for verdict in self.best.verdicts)
+
+
+class DrawPicture(Request[Picture], frozen=True, kw_only=True):
+    """Asks for one prompt to be taken through the whole loop."""
+
+    role: ClassVar[str] = "conductor"
+    run: Annotated[str, Meta(min_length=1, max_length=200)]
+    line: Count = 0
+    sample: Count = 0
+    prompt: Prompt
+    seed: Seed
+    settings: DrawSettings = DrawSettings()
+
+    @property
+    def trajectory(self) -> str:
+        """The id under which memory knows this prompt and sample of the run."""
+        return trajectory_id(self.run, self.line, self.sample)
+
+
+# --------------------------------------------------------------------------------------------------- memory
+
+
+class Record(Body, frozen=True, kw_only=True):
+    """Base of what memory keeps: one step of one trajectory, never changed."""
+
+    trajectory: TrajectoryId
+
+
+class TrajectoryBegun(Record, frozen=True, kw_only=True):
+    """A conductor took up a prompt."""
+
+    task: DrawPicture
+
+
+class PromptPlanned(Record, frozen=True, kw_only=True):
+    """The first prompt is there."""
+
+    prompt: Prompt
+    skill: str | None = None
+
+
+class PromptDecomposed(Record, frozen=True, kw_only=True):
+    """The requirements are there."""
+
+    requirements: tuple[Requirement, ...]
+
+
+class AttemptVerified(Record, frozen=True, kw_only=True):
+    """An image was drawn and judged."""
+
+    attempt: Attempt
+
+
+class ExperienceKept(Record, frozen=True, kw_only=True):
+    """The lesson of a round."""
+
+    experience: Experience
+
+
+class PromptRefined(Record, frozen=True, kw_only=True):
+    """The prompt of the next round."""
+
+    refinement: Refinement
+
+
+class TrajectoryEnded(Record, frozen=True, kw_only=True):
+    """The picture is chosen."""
+
+    ending: Ending
+
+
+class TrajectoryFailed(Record, frozen=True, kw_only=True):
+    """The trajectory could not go on; taken up again, it continues where it stopped."""
+
+    failure: Failure
+
+
+AnyRecord = (
+    TrajectoryBegun
+    | PromptPlanned
+    | PromptDecomposed
+    | AttemptVerified
+    | ExperienceKept
+    | PromptRefined
+    | TrajectoryEnded
+    | TrajectoryFailed
+)
+
+
+class Appended(Reply, frozen=True, kw_only=True):
+    """The record is on disk."""
+
+    sequence: Count
+    """Its place in the log; of the earlier one where the same step was there already."""
+    is_new: bool
+
+
+class AppendRecord(Request[Appended], frozen=True, kw_only=True):
+    """Asks memory to keep a record; a step that is there already is kept as it was."""
+
+    role: ClassVar[str] = "memory"
+    record: AnyRecord
+
+
+class TrajectoryState(Reply, frozen=True, kw_only=True):
+    """All that memory knows of one trajectory, in the order in which it happened."""
+
+    task: DrawPicture | None = None
+    plan: Plan | None = None
+    requirements: tuple[Requirement, ...] | None = None
+    attempts: tuple[Attempt, ...] = ()
+    experiences: tuple[Experience, ...] = ()
+    refinements: tuple[Refinement, ...] = ()
+    ending: Ending | None = None
+
+    def prompt_of(self, round_: int) -> str | None:
+        """The prompt of one round, or none while it is not written."""
+        if round_ == 1:
+            return self.plan.prompt if self.plan else None
+        return next((item.prompt for item in self.refinements if item.round == round_), None)
+
+
+class ReadTrajectory(Request[TrajectoryState], frozen=True, kw_only=True):
+    """Asks memory for a trajectory; one that it has never heard of has an empty state."""
+
+    role: ClassVar[str] = "memory"
+    trajectory: TrajectoryId
+
+
+class BestAttempt(Reply, frozen=True, kw_only=True):
+    """The attempt that would be the picture if the trajectory ended now."""
+
+    attempt: Attempt | None
+    """None while nothing has been drawn."""
+    decided_by: str
+
+
+class FindBestAttempt(Request[BestAttempt], frozen=True, kw_only=True):
+    """Asks memory for the best attempt of a trajectory so far."""
+
+    role: ClassVar[str] = "memory"
+    trajectory: TrajectoryId
+
+
+# --------------------------------------------------------------------------------------------------- events
+
+
+class ActorJoined(Event, frozen=True, kw_only=True):
+    """An actor is ready for requests."""
+
+    name: str
+    role: str
+
+
+class ActorLeft(Event, frozen=True, kw_only=True):
+    """An actor is gone."""
+
+    name: str
+    role: str
+    reason: str
+
+
+class StepTaken(Event, frozen=True, kw_only=True):
+    """A trajectory took a step; carries the very record that memory keeps."""
+
+    record: AnyRecord
+
+
+class ImageDrawn(Event, frozen=True, kw_only=True):
+    """An image is there and not judged yet."""
+
+    round: Round
+    candidate: Candidate
+    image: ImageRef
+
+
+LINK_BODIES: tuple[type[Body], ...] = (
+    Hello, Welcome, Heartbeat, Pulse, HelloAgain, Capacity, Goodbye, Subscribe, Cancel, Failure,
+)  # fmt: skip
+REQUESTS: tuple[type[Request[Any]], ...] = (
+    ReadStatus, ReportLoss, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
+    CompressAttempt, RefinePrompt, DrawPicture, AppendRecord, ReadTrajectory, FindBestAttempt,
+)  # fmt: skip
+REPLIES: tuple[type[Reply], ...] = (
+    MeshStatus, Noted, Scaled, Plan, Requirements, Image, Verification, Lesson, Refined, Picture, Appended,
+    TrajectoryState, BestAttempt,
+)  # fmt: skip
+EVENTS: tuple[type[Event], ...] = (ActorJoined, ActorLeft, StepTaken, ImageDrawn)
+RECORDS: tuple[type[Record], ...] = (
+    TrajectoryBegun, PromptPlanned, PromptDecomposed, AttemptVerified, ExperienceKept, PromptRefined,
+    TrajectoryEnded, TrajectoryFailed,
+)  # fmt: skip
