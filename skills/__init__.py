@@ -1,0 +1,22 @@
+"""Skills: instructions for writing image prompts of one kind, each in a folder with a SKILL.md.
+
+A planner is shown the catalogue's manifest and may choose one skill, whose instructions then guide the first prompt.
+The folders beside this file are the built-in skills. This package knows neither the mesh nor its messages.
+"""
+
+from skills.catalogue import Catalogue, ManifestEntry, Skill, SkippedSkill, builtin_folder, load_skill
+from skills.checking import check_skill
+from skills.errors import SkillError, SkillFormatError, UnknownSkillError
+
+__all__ = [
+    "Catalogue",
+    "ManifestEntry",
+    "Skill",
+    "SkillError",
+    "SkillFormatError",
+    "SkippedSkill",
+    "UnknownSkillError",
+    "builtin_folder",
+    "check_skill",
+    "load_skill",
+]

@@ -1,0 +1,146 @@
+"""The skills that a planner can choose from, read from folders and kept in step with them.
+
+Looks at the disk and nothing else: no clock, no watcher, no model. It never executes what a skill brings along.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from skills.checking import find_field_problems
+from skills.errors import SkillFormatError, UnknownSkillError, problem
+from skills.parsing import FILE_NAME, read_document
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One way of writing image prompts that a planner can follow."""
+
+    id: str
+    """The folder's name as it is; what the planner answers with."""
+    name: str
+    """The name in the open format: lowercase and hyphens. GEMS's format has none, there it is made from the id."""
+    description: str
+    """When to use the skill; all that a planner sees of it before it chooses."""
+    instructions: str
+    """How to write the prompt, in Markdown."""
+    path: Path
+    """The skill's folder."""
+    problems: tuple[str, ...]
+    """What was overlooked to load it, one line each."""
+
+
+class SkippedSkill(NamedTuple):
+    """A folder from which nothing could be loaded."""
+
+    id: str
+    path: Path
+    reason: str
+
+
+class ManifestEntry(NamedTuple):
+    """What a planner sees of a skill before it chooses one."""
+
+    id: str
+    description: str
+
+
+# Modified in ns, changed in ns, bytes. Changed too, because `chmod` and `mv` may mend a skill but keep the first.
+_Stamp = tuple[int, int, int]
+
+
+def builtin_folder() -> Path:
+    """Return the folder of the skills that come with this package."""
+    return Path(__file__).resolve().parent
+
+
+def load_skill(path: Path) -> Skill:
+    """Load the skill in the folder `path`, overlooking whatever can be overlooked.
+
+    Raises:
+        SkillFormatError: if there is no readable SKILL.md or no description in it.
+    """
+    document = read_document(path)
+    if not (description := document.description):
+        raise SkillFormatError(1, "a description", "none")
+    skill_id = path.absolute().name
+    problems = [*document.problems, *find_field_problems(document, skill_id)]
+    if not (instructions := document.instructions):
+        problems.append(problem(document.body_line, "instructions", "none"))
+    name = document.field_text("name") or re.sub(r"[^a-z0-9]+", "-", skill_id.lower()).strip("-")
+    return Skill(skill_id, name, description, instructions, path, tuple(problems))
+
+
+class Catalogue:
+    """All skills below some folders, as they are on the disk at each call.
+
+    A call lists the folders and asks for the status of every SKILL.md; only those that changed are read again.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Look into `folders`, of which a later one overrides the earlier by id: `[builtin_folder(), *own]`.
+
+        A skill that had to be skipped overrides nothing.
+        """
+        self._folders = tuple(folders)
+        self._read: dict[Path, tuple[_Stamp, Skill | SkippedSkill]] = {}
+
+    def skills(self) -> tuple[Skill, ...]:
+        """Return all skills, sorted by id."""
+        loaded = {found.id: found for found in self._look() if isinstance(found, Skill)}
+        return tuple(loaded[skill_id] for skill_id in sorted(loaded))
+
+    def get(self, skill_id: str) -> Skill:
+        """Return the skill of that id.
+
+        Raises:
+            UnknownSkillError: if there is none, or none any more.
+        """
+        skills = {skill.id: skill for skill in self.skills()}
+        if skill_id not in skills:
+            raise UnknownSkillError(skill_id, skills)
+        return skills[skill_id]
+
+    def manifest(self) -> tuple[ManifestEntry, ...]:
+        """Return what a planner is shown, sorted by id."""
+        return tuple(ManifestEntry(skill.id, skill.description) for skill in self.skills())
+
+    def skipped(self) -> tuple[SkippedSkill, ...]:
+        """Return the folders that could not be loaded, and why, in the order of the folders."""
+        return tuple(found for found in self._look() if isinstance(found, SkippedSkill))
+
+    def _look(self) -> list[Skill | SkippedSkill]:
+        found: list[Skill | SkippedSkill] = []
+        read: dict[Path, tuple[_Stamp, Skill | SkippedSkill]] = {}
+        for folder in self._folders:
+            try:
+                paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+            except OSError as error:
+                reason = f"expected a folder of skills at {folder}, came {error.strerror}"
+                found.append(SkippedSkill(folder.name, folder, reason))
+                continue
+            for path in paths:
+                try:
+                    status = (path / FILE_NAME).stat()
+                except (FileNotFoundError, NotADirectoryError):  # something else beside the skills, or just removed
+                    continue
+                except OSError:  # no right to look, or links in a circle: reading it says which
+                    found.append(_load_or_skip(path))
+                    continue
+                stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+                known = self._read.get(path)
+                read[path] = known if known and known[0] == stamp else (stamp, _load_or_skip(path))
+                found.append(read[path][1])
+        self._read = read  # what was removed is forgotten
+        return found
+
+
+def _load_or_skip(path: Path) -> Skill | SkippedSkill:
+    if not path.name.isprintable():  # a line break would forge lines of the planner's manifest
+        return SkippedSkill(path.name, path, f"expected a folder name in printable UTF-8, came {path.name!a}")
+    try:
+        return load_skill(path)
+    except SkillFormatError as error:
+        return SkippedSkill(path.name, path, str(error))
