@@ -1,0 +1,195 @@
+"""What every role shares: handlers found by their type, and the loop that serves them.
+
+A role is a class with a `role` name, an `open` that holds its models and stores, and methods marked `@answers`. The
+loop takes requests up to the actor's capacity, answers each with a reply or a typed failure, obeys cancellation,
+tells the router what it holds, and drains when it is asked to.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, TypeVar
+
+import structlog
+import trio
+
+from gems_actors.client import Call, Mesh, answering, current_call, open_client
+from gems_actors.config import MeshConfig
+from gems_actors.errors import (
+    CancelledRequestError,
+    DeadlineError,
+    InternalError,
+    RefusedError,
+    RequestError,
+    UnansweredError,
+    failure_of,
+)
+from gems_actors.tasks import open_background
+from protocol.codec import decode_body
+from protocol.envelope import NO_DEADLINE_MS, Header, Kind
+from protocol.errors import ProtocolError
+from protocol.messages import Body, Cancel, Capacity, Goodbye, Held, Reply, Request
+
+__all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "serve_actor"]
+
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Reply]])
+_Handler = Callable[[Any, Any], Awaitable[Reply]]
+
+_log = structlog.get_logger()
+
+
+def answers(handler: HandlerT) -> HandlerT:
+    """Mark a method as the answer to the request type that its one parameter is annotated with."""
+    handler.__answers__ = True  # type: ignore[attr-defined]
+    return handler
+
+
+class Actor:
+    """Base of every role."""
+
+    role: ClassVar[str]
+    default_capacity: ClassVar[int] = 1
+    """How many requests it takes at once unless the configuration says otherwise."""
+    handlers: ClassVar[dict[type[Request[Any]], _Handler]] = {}
+
+    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+        self.config = config
+        self.mesh = mesh
+
+    def __init_subclass__(cls) -> None:
+        cls.handlers = dict(cls.handlers)
+        for method in vars(cls).values():
+            if getattr(method, "__answers__", False):
+                hints = typing.get_type_hints(method)
+                request = next(kind for name, kind in hints.items() if name != "return")
+                cls.handlers[request] = method
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Hold what the role needs; inside, and only inside, requests arrive."""
+        yield
+
+    def figures(self) -> dict[str, float]:
+        """Return what the role reports of itself; shown by `gems status`."""
+        return {}
+
+
+async def serve_actor(
+    make_actor: Callable[[Mesh], Actor],
+    address: str,
+    name: str,
+    *,
+    capacity: int | None = None,
+    grace_s: float = 10.0,
+    draining: trio.Event | None = None,
+    connect_within_s: float = 30.0,
+) -> None:
+    """Play a role until `draining` is set and what is in hand is finished, or handed back after `grace_s`.
+
+    Raises:
+        MeshUnavailableError: no router answers at the address.
+        GemsError: the role cannot be played here; says why.
+    """
+    async with open_client(address, name=name, connect_within_s=connect_within_s) as mesh:
+        actor = make_actor(mesh)
+        async with actor.open(), open_background() as nursery:
+            loop = _Loop(actor, nursery)
+            taken = actor.default_capacity if capacity is None else capacity
+            await mesh.present(actor.role, tuple(request.__name__ for request in actor.handlers), taken, loop)
+            _log.info("actor_ready", capacity=taken)
+            if draining is None:
+                await trio.sleep_forever()
+            else:
+                await draining.wait()
+            await loop.drain(grace_s)
+        await mesh.flush()
+
+
+class _Loop:
+    """The requests that one actor has in hand."""
+
+    def __init__(self, actor: Actor, nursery: trio.Nursery) -> None:
+        self._actor = actor
+        self._mesh = actor.mesh
+        self._nursery = nursery
+        self._calls: dict[bytes, Call] = {}
+        self._is_leaving = False
+        self._all_done = trio.Event()
+
+    def take(self, header: Header, body: bytes) -> None:
+        if header.id not in self._calls and not self._is_leaving:
+            call = self._calls[header.id] = Call(header)
+            self._nursery.start_soon(self._answer, call, body)
+
+    def cancel(self, header: Header, cancel: Cancel) -> None:
+        call = self._calls.get(header.id)
+        if call is not None and call.header.attempt == header.attempt:
+            if cancel.gently:
+                call.winding_down.set()
+            else:
+                call.scope.cancel()
+
+    def holding(self) -> tuple[Held, ...]:
+        return tuple(Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items())
+
+    def figures(self) -> dict[str, float]:
+        return self._actor.figures()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing more, finish what is in hand within the grace, hand the rest back."""
+        self._mesh.post(Header(Kind.CAPACITY, role=self._actor.role), Capacity(capacity=0))
+        with trio.move_on_after(grace_s):
+            while self._calls:
+                self._all_done = trio.Event()
+                await self._all_done.wait()
+        self._is_leaving = True
+        handed_back = len(self._calls)
+        for call in self._calls.values():
+            call.scope.cancel()
+        self._mesh.post(Header(Kind.GOODBYE, role=self._actor.role), Goodbye())
+        _log.info("actor_drained", handed_back=handed_back)
+
+    async def _answer(self, call: Call, body: bytes) -> None:
+        header = call.header
+        if header.time_left_ms != NO_DEADLINE_MS:
+            call.scope.deadline = trio.current_time() + header.time_left_ms / 1000
+        answer: Body | None = None
+        try:
+            with call.scope, answering(call):
+                answer = await self._handle(body)
+            if answer is None:
+                was_late = trio.current_time() >= call.scope.deadline
+                error = DeadlineError("its time was over") if was_late else CancelledRequestError("withdrawn")
+                answer = failure_of(error)
+        finally:
+            del self._calls[header.id]
+            if not self._calls:
+                self._all_done.set()
+        if not self._is_leaving:  # what was handed back is another's to answer
+            self._reply(header, answer)
+
+    def _reply(self, header: Header, answer: Body) -> None:
+        kind = Kind.REPLY if isinstance(answer, Reply) else Kind.FAILURE
+        try:
+            self._mesh.post(header._replace(kind=kind), answer)
+        except ProtocolError as error:
+            failure = failure_of(InternalError(f"the answer does not fit the wire: {error}"))
+            self._mesh.post(header._replace(kind=Kind.FAILURE), failure)
+
+    async def _handle(self, body: bytes) -> Body:
+        try:
+            request = decode_body(body)
+            handler = self._actor.handlers.get(type(request))  # type: ignore[arg-type]
+            if handler is None:
+                raise UnansweredError(f"{self._actor.role} does not answer {type(request).__name__}")
+            return await handler(self._actor, request)
+        except RequestError as error:
+            _log.info("request_failed", code=error.code, reason=str(error))
+            return failure_of(error)
+        except ProtocolError as error:
+            return failure_of(RefusedError(f"{type(error).__name__}: {error}"))
+        except Exception as error:  # the one place where a fault of ours becomes a message and is logged
+            _log.exception("handler_crashed")
+            return failure_of(InternalError(f"{self._actor.role}: {type(error).__name__}: {error}"))

@@ -1,0 +1,317 @@
+"""All settings of a mesh, read once into frozen records.
+
+Later sources win: defaults, the file, the environment (`GEMS__ROLES__VERIFIER__COUNT=4`), flags (`--set
+roles.verifier.count=4`). An unknown key or an impossible value is an error that names its source, the key, what was
+expected and what came.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, inspect
+
+from gems_actors.errors import ConfigError
+from protocol.messages import DrawSettings
+
+ENVIRONMENT_PREFIX = "GEMS__"
+_KEY = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
+Folder = Annotated[str, Meta(min_length=1, description="the path of a folder")]
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^(ipc:///.+|tcp://[^/:]+:\d+|tcp://\[[0-9a-fA-F:]+\]:\d+)\Z",
+        description="tcp://HOST:PORT or ipc:///PATH",
+    ),
+]
+
+ROLES = (
+    "memory", "generator", "verifier", "compressor", "refiner", "decomposer", "planner", "conductor",
+)  # fmt: skip
+"""Every role that the supervisor starts behind the router, in the order of starting: nobody before whom they ask."""
+
+
+class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many actors play a role on this host, and how many requests each takes at once."""
+
+    count: Annotated[int, Meta(ge=0, le=4096)] = 1
+    capacity: Positive | None = None
+    """None: what the role itself thinks fit."""
+
+
+class RolesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One entry a role."""
+
+    conductor: RoleConfig = RoleConfig()
+    planner: RoleConfig = RoleConfig()
+    decomposer: RoleConfig = RoleConfig()
+    generator: RoleConfig = RoleConfig()
+    verifier: RoleConfig = RoleConfig()
+    compressor: RoleConfig = RoleConfig()
+    refiner: RoleConfig = RoleConfig()
+    memory: RoleConfig = RoleConfig()
+
+
+class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the router listens and when it loses patience."""
+
+    address: Address | None = None
+    """`tcp://HOST:PORT` to serve other hosts too; this host's actors always use the ipc socket in `runtime_dir`."""
+    runtime_dir: Folder | None = None
+    """Folder of the ipc socket; default `$XDG_RUNTIME_DIR/gems-actors`, or a private folder for an ephemeral mesh."""
+    heartbeat_s: Seconds = 1.0
+    silence_s: Seconds = 6.0
+    """An actor that says nothing for so long is lost, and what it held goes to others."""
+    max_queue: Positive = 10_000
+    """Requests that may wait for one role; further ones are answered `overloaded`."""
+    max_deliveries: Annotated[int, Meta(ge=1, le=100)] = 3
+    """A request that took down so many actors is poisoned."""
+
+
+class SupervisorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When the supervisor restarts, waits and gives up; intensity and period as in Erlang/OTP."""
+
+    max_restarts: Annotated[int, Meta(ge=0, le=10_000)] = 10
+    period_s: Seconds = 30.0
+    """More than `max_restarts` restarts of one role within so many seconds, and the supervisor gives up."""
+    backoff_s: Seconds = 0.05
+    """Before the first restart; doubled with each further one."""
+    max_backoff_s: Seconds = 10.0
+    grace_s: Seconds = 10.0
+    """What a draining actor has to finish or hand back what it holds, before it is killed."""
+
+
+class DrawConfig(DrawSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How prompts are drawn unless a request says otherwise."""
+
+
+class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which backend draws or answers."""
+
+    backend: Literal["storyboard"] = "storyboard"
+
+
+class SkillsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where skills are, beside the built-in ones."""
+
+    folders: tuple[Folder, ...] = ()
+
+
+class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the processes say of themselves, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings of a mesh; without a file, the embedded one that needs no GPU, no weights and no key."""
+
+    data_dir: Folder | None = None
+    """Memory's log and the pictures; default `$XDG_STATE_HOME/gems-actors`, or a private folder for one draw."""
+    router: RouterConfig = RouterConfig()
+    roles: RolesConfig = RolesConfig()
+    supervisor: SupervisorConfig = SupervisorConfig()
+    draw: DrawConfig = DrawConfig()
+    image: ModelConfig = ModelConfig()
+    chat: ModelConfig = ModelConfig()
+    skills: SkillsConfig = SkillsConfig()
+    log: LogConfig = LogConfig()
+
+    @property
+    def runtime_path(self) -> Path:
+        """Folder of the ipc socket."""
+        if self.router.runtime_dir is not None:
+            return Path(self.router.runtime_dir)
+        base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/gems-actors-{os.getuid()}"
+        return Path(base) / "gems-actors"
+
+    @property
+    def data_path(self) -> Path:
+        """Folder of memory's log and the pictures."""
+        if self.data_dir is not None:
+            return Path(self.data_dir)
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return Path(base) / "gems-actors"
+
+    @property
+    def local_address(self) -> str:
+        """Where this host's actors and clients find the router."""
+        return f"ipc://{self.runtime_path}/router.ipc"
+
+    def role(self, name: str) -> RoleConfig:
+        """The settings of one role."""
+        found: RoleConfig = getattr(self.roles, name)
+        return found
+
+
+def load_config(
+    path: Path | None = None, environment: Mapping[str, str] | None = None, settings: Iterable[str] = ()
+) -> MeshConfig:
+    """Read the settings of a mesh from its file, the environment and `KEY=VALUE` flags.
+
+    A relative folder is taken from the folder of the file that names it, elsewhere from the working folder.
+
+    Raises:
+        ConfigError: in one line, with the source, the key, what was expected and what came.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        _merge(tree, _checked(_read_file(path), str(path), path.parent))
+    for name, text in sorted((os.environ if environment is None else environment).items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _merge(tree, _checked(_read_variable(name, text), f"environment {name}"))
+    for flag in settings:
+        _merge(tree, _checked(_read_flag(flag), "--set"))
+    return msgspec.convert(tree, MeshConfig)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a readable TOML file, came: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, came byte {error.object[error.start]:#04x}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: expected TOML, came: {error}") from error
+
+
+def _read_variable(name: str, text: str) -> dict[str, Any]:
+    keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    if not all(re.fullmatch(_KEY, key) for key in keys):
+        raise ConfigError(f"environment {name}: expected a name such as GEMS__ROLES__VERIFIER__COUNT, came {name}")
+    return _nested(keys, _value(text))
+
+
+def _read_flag(flag: str) -> dict[str, Any]:
+    key, equals, text = flag.partition("=")
+    if not equals or not re.fullmatch(rf"{_KEY}(\.{_KEY})*", key):
+        raise ConfigError(f"--set: expected KEY=VALUE such as roles.verifier.count=4, came {_shown(flag)}")
+    return _nested(key.split("."), _value(text))
+
+
+def _value(text: str) -> Any:
+    """Read a flag's value as TOML would, and plain words as text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _merge(tree: dict[str, Any], update: dict[str, Any]) -> None:
+    for key, value in update.items():
+        if isinstance(value, dict):
+            _merge(tree.setdefault(key, {}), value)
+        else:
+            tree[key] = value
+
+
+def _checked(update: dict[str, Any], source: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return what one source sets, with absolute folders; each source is checked alone, so that it can be named."""
+    try:
+        msgspec.convert(update, MeshConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(error, update)}") from error
+    base = (folder or Path()).absolute()
+    for table, key in (update, "data_dir"), (update.get("router", {}), "runtime_dir"):
+        if key in table:
+            table[key] = str(base / table[key])
+    if "folders" in (table := update.get("skills", {})):
+        table["folders"] = [str(base / name) for name in table["folders"]]
+    return update
+
+
+def _explain(error: msgspec.ValidationError, update: dict[str, Any]) -> str:
+    """Say which key is wrong, what was expected there and what came; msgspec's own words only tell the place."""
+    text, _, place = str(error).partition(" - at `$")
+    key = place.strip("`").lstrip(".")
+    kind, value = _look_up(key, update)
+    if unknown := re.search(r"unknown field `(.*)`", text):
+        return _explain_unknown(key, unknown[1], kind)
+    return f"{key}: expected {_in_words(kind, value)}, came {_shown(value)}"
+
+
+def _explain_unknown(table: str, name: str, kind: inspect.Type) -> str:
+    known = [field.encode_name for field in kind.fields] if isinstance(kind, inspect.StructType) else []
+    close = difflib.get_close_matches(name, known, n=1)
+    expected = (
+        f"a known key, came {_shown(name)}; did you mean {close[0]}?"
+        if close
+        else (f"one of {', '.join(known)}, came {_shown(name)}")
+    )
+    return f"{table}.{name}: expected {expected}" if table else f"{name}: expected {expected}"
+
+
+def _look_up(key: str, update: dict[str, Any]) -> tuple[inspect.Type, Any]:
+    """Return what should stand at a key and what does."""
+    kind: inspect.Type = inspect.type_info(MeshConfig)
+    value: Any = update
+    for part in re.findall(r"\w+", key):
+        if isinstance(kind, inspect.StructType):
+            declared = get_type_hints(kind.cls)[part]
+            kind = next(field.type for field in kind.fields if field.encode_name == part)
+            if isinstance(kind, inspect.LiteralType):  # which msgspec has sorted
+                kind = inspect.LiteralType(get_args(declared))
+            value = value[part]
+        elif isinstance(kind, inspect.VarTupleType):
+            kind, value = kind.item_type, value[int(part)]
+        if isinstance(kind, inspect.UnionType):  # with None, which TOML cannot say
+            kind = next(option for option in kind.types if not isinstance(option, inspect.NoneType))
+    return kind, value
+
+
+def _in_words(kind: inspect.Type, value: Any) -> str:
+    match kind:
+        case inspect.Metadata(extra_json_schema={"description": str(description)}):
+            return description
+        case inspect.LiteralType(values=values):
+            return f"{'one of ' if len(values) > 1 else ''}{', '.join(map(str, values))}"
+        case inspect.StructType():
+            return "a table"
+        case inspect.VarTupleType():
+            return "a list"
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType() | inspect.FloatType():
+            return ("a whole number" if isinstance(kind, inspect.IntType) else "a number") + _bound_in_words(
+                kind, value
+            )
+        case _:
+            return "text"
+
+
+def _bound_in_words(kind: inspect.IntType | inspect.FloatType, value: Any) -> str:
+    """Name the bound that a number breaks, or none where it is the type that is wrong."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    if kind.ge is not None and not value >= kind.ge:  # said in this way it is true of nan too
+        return f" of at least {kind.ge:g}"
+    if kind.gt is not None and not value > kind.gt:
+        return f" above {kind.gt:g}"
+    if kind.le is not None and not value <= kind.le:
+        return f" of at most {kind.le:.0f}"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:200]}…"

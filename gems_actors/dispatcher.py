@@ -1,0 +1,458 @@
+"""Who gets which request: the router's state machine, with no socket and no clock.
+
+Every call is given the time; what is to be sent is left in `outgoing`, in order. The dispatcher holds nothing that the
+peers could not tell it again, so a router that was killed is replaced by an empty one: actors say hello with what they
+hold, clients repeat what is unanswered, and both are matched here by the request's id.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+from gems_actors.errors import (
+    CancelledRequestError,
+    DeadlineError,
+    OverloadedError,
+    PoisonedError,
+    RequestError,
+    failure_of,
+)
+from protocol.codec import encode_body
+from protocol.envelope import NO_DEADLINE_MS, Header, Kind
+from protocol.identity import run_bytes
+from protocol.messages import (
+    ActorJoined,
+    ActorLeft,
+    ActorStatus,
+    Body,
+    Cancel,
+    Heartbeat,
+    Hello,
+    HelloAgain,
+    MeshStatus,
+    Pulse,
+    RoleStatus,
+    Welcome,
+)
+
+MESH_RUN = run_bytes("mesh")
+"""The run under which the mesh tells of its own actors."""
+
+_MAX_ANSWERED = 4096
+"""Answers kept for a client that lost its connection just then and asks again; the oldest goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """When the dispatcher loses patience; see `RouterConfig`, from which it is filled."""
+
+    heartbeat_s: float = 1.0
+    silence_s: float = 6.0
+    max_queue: int = 10_000
+    max_deliveries: int = 3
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """A process that said hello: a client, an actor, or both."""
+
+    identity: bytes
+    role: str
+    hello: Hello
+    capacity: int
+    seen_at: float
+    held: dict[bytes, _Ticket] = field(default_factory=dict)
+    asked: set[bytes] = field(default_factory=set)
+    handled: int = 0
+    is_in_turn: bool = False
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A request that is not answered yet."""
+
+    header: Header
+    body: bytes
+    client: bytes | None
+    """Who wants the answer; None once withdrawn, or before the client repeats what an actor told us it holds."""
+    asked_at: float
+    deadline: float = inf
+    holder: _Peer | None = None
+    given_at: float = 0.0
+    attempt: int = 0
+    losses: int = 0
+    is_over: bool = False
+    """Answered or withdrawn; where it still stands in a queue it is passed over."""
+
+
+class _Queue:
+    """Requests that wait for one role: the interactive lane first, and in each lane the runs take turns."""
+
+    def __init__(self) -> None:
+        self._lanes: tuple[OrderedDict[bytes, deque[_Ticket]], ...] = (OrderedDict(), OrderedDict())
+        self.waiting = 0
+
+    def put(self, ticket: _Ticket, *, first: bool = False) -> None:
+        tickets = self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque())
+        if first:
+            tickets.appendleft(ticket)
+        else:
+            tickets.append(ticket)
+        self.waiting += 1
+
+    def take(self) -> _Ticket | None:
+        for lane in self._lanes:
+            while lane:
+                run, tickets = next(iter(lane.items()))
+                ticket = tickets.popleft()
+                if tickets:
+                    lane.move_to_end(run)
+                else:
+                    del lane[run]
+                if not ticket.is_over and ticket.holder is None:
+                    self.waiting -= 1
+                    return ticket
+        return None
+
+    def __iter__(self) -> Iterator[_Ticket]:
+        for lane in self._lanes:
+            for tickets in lane.values():
+                yield from (ticket for ticket in tickets if not ticket.is_over and ticket.holder is None)
+
+
+class Dispatcher:
+    """The router's whole state."""
+
+    def __init__(self, limits: DispatchLimits, epoch: str, now: float) -> None:
+        self.outgoing: list[tuple[bytes, Header, bytes]] = []
+        """What is to be sent: to whom, header and body. Emptied by the router."""
+        self._limits = limits
+        self._epoch = epoch
+        self._began_at = self._ticked_at = now
+        self._peers: dict[bytes, _Peer] = {}
+        self._tickets: dict[bytes, _Ticket] = {}
+        self._queues: dict[str, _Queue] = {}
+        self._turns: dict[str, deque[_Peer]] = {}
+        self._answered: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
+        self._deadlines: list[tuple[float, bytes]] = []
+        self._subscribers: dict[bytes, set[bytes]] = {}
+        self._requeued = 0
+
+    # ----------------------------------------------------------------------------------------- peers
+
+    def hello(self, now: float, identity: bytes, role: str, hello: Hello) -> None:
+        """A process presents itself, or presents itself again."""
+        known = self._peers.get(identity)
+        if known is None:
+            peer = self._peers[identity] = _Peer(identity, role, hello, hello.capacity, now)
+        else:
+            peer, was = known, known.role
+            peer.role, peer.hello, peer.capacity, peer.seen_at = role, hello, hello.capacity, now
+            if was != role:
+                known = None
+        for held in hello.holding:
+            self._reattach(now, peer, held.id, held.attempt)
+        self._post(identity, Kind.WELCOME, Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s))
+        if role and known is None:
+            self._announce(ActorJoined(name=hello.name, role=role))
+        self._offer(now, peer)
+
+    def _reattach(self, now: float, peer: _Peer, id_: bytes, attempt: int) -> None:
+        """Match what an actor says it holds with what we know: take it as told, or call it back as stale."""
+        ticket = self._tickets.get(id_)
+        if ticket is None and id_ not in self._answered:
+            header = Header(Kind.REQUEST, id_, peer.role, attempt=attempt)
+            ticket = self._tickets[id_] = _Ticket(header, b"", None, now, attempt=attempt)
+        if ticket is not None and ticket.holder is None and ticket.attempt == attempt and not ticket.is_over:
+            if ticket.body:
+                self._queues[ticket.header.role].waiting -= 1
+            ticket.holder, ticket.given_at = peer, now
+            peer.held[id_] = ticket
+        elif ticket is None or ticket.holder is not peer:
+            self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), Cancel())
+
+    def capacity(self, now: float, identity: bytes, capacity: int) -> None:
+        """An actor takes more or fewer requests from now on."""
+        if peer := self._known(now, identity):
+            peer.capacity = capacity
+            self._offer(now, peer)
+
+    def heartbeat(self, now: float, identity: bytes, beat: Heartbeat) -> None:
+        """A sign of life; whatever one side holds and the other does not know of is set right."""
+        peer = self._known(now, identity)
+        if peer is None:
+            return
+        peer.figures = beat.figures
+        if peer.held:
+            holding = {held.id for held in beat.holding}
+            patience = now - 2 * self._limits.heartbeat_s
+            for id_, ticket in [item for item in peer.held.items() if item[0] not in holding]:
+                if ticket.given_at < patience:  # it never arrived, or its answer never did
+                    del peer.held[id_]
+                    self._requeue(now, ticket)
+            self._offer(now, peer)
+        unknown = []
+        for id_ in beat.awaiting:
+            if answer := self._answered.get(id_):
+                self.outgoing.append((identity, *answer))
+            elif id_ not in self._tickets:
+                unknown.append(id_)
+        self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown)))
+
+    def goodbye(self, now: float, identity: bytes) -> None:
+        """An actor leaves; what it holds goes to others and is not held against the requests."""
+        if identity in self._peers:
+            self._remove(now, identity, "left", is_loss=False)
+
+    def loss(self, now: float, name: str) -> None:
+        """Somebody saw the process of an actor end."""
+        for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
+            self._remove(now, identity, "its process ended", is_loss=True)
+
+    def _known(self, now: float, identity: bytes) -> _Peer | None:
+        peer = self._peers.get(identity)
+        if peer is None:
+            self._post(identity, Kind.HELLO_AGAIN, HelloAgain(epoch=self._epoch))
+        else:
+            peer.seen_at = now
+        return peer
+
+    def _remove(self, now: float, identity: bytes, reason: str, *, is_loss: bool) -> None:
+        peer = self._peers.pop(identity)
+        peer.capacity = 0
+        for ticket in list(peer.held.values()):
+            ticket.losses += is_loss
+            self._requeue(now, ticket)
+        peer.held.clear()
+        for id_ in peer.asked:
+            if (question := self._tickets.get(id_)) and question.client == identity:
+                self._withdraw(question)
+        for subscribers in self._subscribers.values():
+            subscribers.discard(identity)
+        if peer.role:
+            self._announce(ActorLeft(name=peer.hello.name, role=peer.role, reason=reason))
+
+    # ----------------------------------------------------------------------------------------- requests
+
+    def request(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """A client asks; asking again with the same id is asking once."""
+        peer = self._known(now, identity)
+        if answer := self._answered.get(header.id):
+            self.outgoing.append((identity, *answer))
+            return
+        ticket = self._tickets.get(header.id)
+        if ticket is None:
+            queue = self._queues.setdefault(header.role, _Queue())
+            if queue.waiting >= self._limits.max_queue:
+                oldest_s = now - next((waiting.asked_at for waiting in queue), now)
+                text = f"{queue.waiting} requests wait for a {header.role} already"
+                self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
+                return
+            ticket = self._tickets[header.id] = _Ticket(header, body, identity, now)
+            queue.put(ticket)
+        ticket.header, ticket.body, ticket.client = header, body, identity
+        if peer is not None:
+            peer.asked.add(header.id)
+        if header.time_left_ms != NO_DEADLINE_MS:
+            ticket.deadline = now + header.time_left_ms / 1000
+            heapq.heappush(self._deadlines, (ticket.deadline, header.id))
+        self._hand_out(now, header.role)
+
+    def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """An actor answers with a reply or a failure; a late answer, fenced by its attempt, is dropped."""
+        peer = self._known(now, identity)
+        ticket = self._tickets.get(header.id)
+        if peer is None or ticket is None or ticket.holder is not peer or ticket.attempt != header.attempt:
+            return
+        del peer.held[header.id]
+        peer.handled += 1
+        self._finish(ticket, header._replace(role=ticket.header.role), body)
+        self._offer(now, peer)
+
+    def cancel(self, now: float, identity: bytes, id_: bytes, cancel: Cancel) -> None:
+        """A client withdraws a request, or wants it wound down; only its own."""
+        self._known(now, identity)
+        ticket = self._tickets.get(id_)
+        if ticket is None or ticket.client != identity:
+            return
+        if cancel.gently and ticket.holder is not None:
+            header = Header(Kind.CANCEL, id_, ticket.header.role, attempt=ticket.attempt)
+            self._send(ticket.holder.identity, header, cancel)
+        elif cancel.gently:
+            self._fail(ticket, CancelledRequestError("wound down before anybody had begun"))
+        else:
+            self._withdraw(ticket)
+
+    def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
+        """A client wants the events of one run."""
+        self._known(now, identity)
+        self._subscribers.setdefault(run, set()).add(identity)
+
+    def event(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """Pass an event on to whoever wants those of its run."""
+        for subscriber in self._subscribers.get(header.run, ()):
+            self.outgoing.append((subscriber, header, body))
+
+    def refused(self, now: float, identity: bytes, header: Header) -> None:
+        """A message could not be sent: its peer is gone. A request goes to another; an answer waits to be asked for."""
+        peer = self._peers.get(identity)
+        ticket = self._tickets.get(header.id) if header.kind is Kind.REQUEST else None
+        if peer is not None and ticket is not None and ticket.holder is peer and ticket.attempt == header.attempt:
+            self._remove(now, identity, "its connection ended", is_loss=False)
+
+    def _hand_out(self, now: float, role: str) -> None:
+        queue, turns = self._queues.get(role), self._turns.get(role)
+        while queue is not None and turns:
+            peer = turns[0]
+            if len(peer.held) >= peer.capacity:
+                turns.popleft().is_in_turn = False
+                continue
+            ticket = queue.take()
+            if ticket is None:
+                return
+            turns.rotate(-1)
+            id_ = ticket.header.id
+            ticket.attempt += 1
+            ticket.holder, ticket.given_at = peer, now
+            peer.held[id_] = ticket
+            left = NO_DEADLINE_MS if ticket.deadline == inf else max(0, int((ticket.deadline - now) * 1000))
+            header = ticket.header._replace(attempt=ticket.attempt, time_left_ms=left)
+            self.outgoing.append((peer.identity, header, ticket.body))
+
+    def _offer(self, now: float, peer: _Peer) -> None:
+        """Put an actor with free capacity in turn."""
+        if peer.role and not peer.is_in_turn and len(peer.held) < peer.capacity:
+            peer.is_in_turn = True
+            self._turns.setdefault(peer.role, deque()).append(peer)
+        self._hand_out(now, peer.role)
+
+    def _requeue(self, now: float, ticket: _Ticket) -> None:
+        ticket.holder = None
+        if ticket.client is None:  # nobody wants it, or its client has yet to tell this router of it
+            del self._tickets[ticket.header.id]
+        elif ticket.losses >= self._limits.max_deliveries:
+            self._fail(ticket, PoisonedError(f"took down {ticket.losses} actors of role {ticket.header.role}"))
+        else:
+            self._requeued += 1
+            self._queues.setdefault(ticket.header.role, _Queue()).put(ticket, first=True)
+            self._hand_out(now, ticket.header.role)
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        """Nobody wants the answer any more."""
+        if ticket.client is not None and (asker := self._peers.get(ticket.client)):
+            asker.asked.discard(ticket.header.id)
+        ticket.client = None
+        if ticket.holder is None:
+            self._close(ticket)
+        else:
+            header = Header(Kind.CANCEL, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
+            self._send(ticket.holder.identity, header, Cancel())
+
+    def _fail(self, ticket: _Ticket, error: RequestError) -> None:
+        header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
+        self._finish(ticket, header, encode_body(failure_of(error)))
+
+    def _finish(self, ticket: _Ticket, header: Header, body: bytes) -> None:
+        client = ticket.client
+        self._close(ticket)
+        if client is not None or not ticket.body:  # a ticket without body is one whose client has yet to ask again
+            self._answered[header.id] = (header, body)
+            if len(self._answered) > _MAX_ANSWERED:
+                self._answered.popitem(last=False)
+        if client is not None:
+            self.outgoing.append((client, header, body))
+
+    def _close(self, ticket: _Ticket) -> None:
+        id_ = ticket.header.id
+        if ticket.holder is None and ticket.body:
+            self._queues[ticket.header.role].waiting -= 1
+        ticket.is_over = True
+        del self._tickets[id_]
+        if ticket.client is not None and (asker := self._peers.get(ticket.client)):
+            asker.asked.discard(id_)
+
+    # ----------------------------------------------------------------------------------------- time
+
+    def tick(self, now: float) -> None:
+        """Let deadlines pass and give up the silent. Called several times a second.
+
+        A dispatcher that was itself held up judges nobody by the time in which it could not hear.
+        """
+        stalled_s = now - self._ticked_at - self._limits.heartbeat_s
+        self._ticked_at = now
+        if stalled_s > 0:
+            for peer in self._peers.values():
+                peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, id_ = heapq.heappop(self._deadlines)
+            ticket = self._tickets.get(id_)
+            if ticket is not None and ticket.deadline == deadline and ticket.client is not None:
+                self._expire(ticket, now)
+        quiet = now - self._limits.silence_s
+        for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
+            self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)
+
+    def _expire(self, ticket: _Ticket, now: float) -> None:
+        where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
+        error = DeadlineError(f"not answered within {now - ticket.asked_at:.1f} s ({where})")
+        if ticket.holder is None:
+            self._fail(ticket, error)
+            return
+        failure = encode_body(failure_of(error))
+        if ticket.client is not None:
+            header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
+            self.outgoing.append((ticket.client, header, failure))
+        self._withdraw(ticket)
+
+    def status(self, now: float) -> MeshStatus:
+        """Return the whole table: who is there, who holds what since when, how much waits."""
+        names = {peer.role for peer in self._peers.values() if peer.role}
+        names |= {role for role, queue in self._queues.items() if queue.waiting}
+        return MeshStatus(
+            epoch=self._epoch,
+            uptime_s=now - self._began_at,
+            roles=tuple(self._role_status(now, role) for role in sorted(names)),
+            clients=sum(not peer.role for peer in self._peers.values()),
+            requeued=self._requeued,
+        )
+
+    def _role_status(self, now: float, role: str) -> RoleStatus:
+        queue = self._queues.get(role, _Queue())
+        actors = tuple(
+            ActorStatus(
+                name=peer.hello.name,
+                role=role,
+                host=peer.hello.host,
+                pid=peer.hello.pid,
+                version=peer.hello.version,
+                capacity=peer.capacity,
+                busy=len(peer.held),
+                handled=peer.handled,
+                silent_s=now - peer.seen_at,
+                oldest_s=max((now - ticket.given_at for ticket in peer.held.values()), default=0.0),
+                figures=peer.figures,
+            )
+            for peer in sorted(self._peers.values(), key=lambda peer: peer.hello.name)
+            if peer.role == role
+        )
+        oldest_s = max((now - ticket.asked_at for ticket in queue), default=0.0)
+        return RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors)
+
+    # ----------------------------------------------------------------------------------------- sending
+
+    def _send(self, identity: bytes, header: Header, body: Body) -> None:
+        self.outgoing.append((identity, header, encode_body(body)))
+
+    def _post(self, identity: bytes, kind: Kind, body: Body) -> None:
+        self._send(identity, Header(kind), body)
+
+    def _refuse(self, identity: bytes, header: Header, error: RequestError) -> None:
+        self._send(identity, Header(Kind.FAILURE, header.id, header.role, attempt=header.attempt), failure_of(error))
+
+    def _announce(self, event: ActorJoined | ActorLeft) -> None:
+        self.event(0.0, b"", Header(Kind.EVENT, role=event.role, run=MESH_RUN), encode_body(event))

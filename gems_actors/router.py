@@ -1,0 +1,192 @@
+"""The process that every actor and client connects to: one ROUTER socket round the dispatcher.
+
+It reads headers and opens no body but the link's own and those addressed to it. It keeps nothing on disk: killed and
+started again, it learns from its peers what they hold and what they wait for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+import trio
+import zmq
+
+from gems_actors.config import MeshConfig, RouterConfig
+from gems_actors.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, failure_of
+from gems_actors.sockets import Link, Message, open_router
+from protocol.codec import decode_body, encode_message, frame_of
+from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
+from protocol.errors import BodyError, ProtocolError
+from protocol.messages import (
+    Cancel,
+    Capacity,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Noted,
+    ReadStatus,
+    ReportLoss,
+    Subscribe,
+)
+
+_TICK_S = 0.1
+_MAX_IPC_PATH_BYTES = 107
+"""A socket's path in `sockaddr_un`, less its closing zero."""
+
+_log = structlog.get_logger()
+
+
+async def serve_router(
+    addresses: list[str], settings: RouterConfig, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Route until cancelled.
+
+    Args:
+        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all of them bound before the task reports started.
+        settings: patience and limits.
+
+    Raises:
+        AddressInUseError: somebody listens at an address already.
+        ConfigError: an address cannot be listened at at all.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = open_router(context)
+    locks = [_bind(socket, address) for address in addresses]
+    limits = DispatchLimits(settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries)
+    router = _Router(socket, limits)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(router.link.run)
+            nursery.start_soon(router.run_clock)
+            _log.info("router_listening", addresses=addresses)
+            task_status.started()
+    finally:
+        router.link.close(linger_ms=200)
+        context.term()
+        for lock in locks:
+            if lock is not None:
+                os.close(lock)
+
+
+def router_addresses(config: MeshConfig) -> list[str]:
+    """Return where the router of a configuration listens: always this host's ipc socket, and tcp where it is wanted."""
+    wanted = config.router.address
+    return [config.local_address] if wanted in (None, config.local_address) else [config.local_address, wanted]
+
+
+def _bind(socket: zmq.Socket[bytes], address: str) -> int | None:
+    """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word."""
+    lock = _lock_ipc(Path(address.removeprefix("ipc://"))) if address.startswith("ipc://") else None
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EADDRINUSE:
+            raise AddressInUseError(f"{address}: expected a free address, came one that is taken") from error
+        raise ConfigError(f"{address}: expected an address to listen at: {error.strerror}") from error
+    return lock
+
+
+def _lock_ipc(path: Path) -> int:
+    if len(os.fsencode(path)) > _MAX_IPC_PATH_BYTES:
+        raise ConfigError(f"{path}: expected a path of at most {_MAX_IPC_PATH_BYTES} bytes for an ipc socket")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a writable folder for the socket: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise AddressInUseError(f"ipc://{path}: expected a free address, came one that is taken") from error
+    return lock
+
+
+class _Router:
+    """Messages in, the dispatcher's answers out."""
+
+    def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits) -> None:
+        self.link = Link(socket, self._take, self._refused)
+        self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
+
+    async def run_clock(self) -> None:
+        while True:
+            await trio.sleep(_TICK_S)
+            self._dispatcher.tick(time.monotonic())
+            self._send()
+
+    def _take(self, batch: list[Message]) -> None:
+        now = time.monotonic()
+        for identity, frame in batch:
+            try:
+                self._dispatch(now, identity, unpack_header(frame), frame[HEADER_BYTES:])
+            except ProtocolError as error:
+                self._answer_unreadable(identity, frame, error)
+        self._send()
+
+    def _dispatch(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        dispatcher = self._dispatcher
+        match header.kind:
+            case Kind.REQUEST if header.role == "router":
+                self._answer(now, identity, header, body)
+            case Kind.REQUEST:
+                dispatcher.request(now, identity, header, body)
+            case Kind.REPLY | Kind.FAILURE:
+                dispatcher.answer(now, identity, header, body)
+            case Kind.EVENT:
+                dispatcher.event(now, identity, header, body)
+            case _:
+                self._take_link(now, identity, header, body)
+
+    def _take_link(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        dispatcher = self._dispatcher
+        match header.kind, decode_body(body):
+            case Kind.HELLO, Hello() as hello:
+                dispatcher.hello(now, identity, header.role, hello)
+            case Kind.HEARTBEAT, Heartbeat() as beat:
+                dispatcher.heartbeat(now, identity, beat)
+            case Kind.CAPACITY, Capacity(capacity=capacity):
+                dispatcher.capacity(now, identity, capacity)
+            case Kind.CANCEL, Cancel() as cancel:
+                dispatcher.cancel(now, identity, header.id, cancel)
+            case Kind.SUBSCRIBE, Subscribe():
+                dispatcher.subscribe(now, identity, header.run)
+            case Kind.GOODBYE, Goodbye():
+                dispatcher.goodbye(now, identity)
+            case kind, other:
+                raise BodyError(f"a router expects no {type(other).__name__} in a message of kind {kind.name}")
+
+    def _answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """Answer what is asked of the router itself."""
+        match decode_body(body):
+            case ReadStatus():
+                reply = self._dispatcher.status(now)
+                self.link.send(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
+            case ReportLoss(name=name):
+                self._dispatcher.loss(now, name)
+                self.link.send(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
+            case other:
+                raise BodyError(f"a router does not answer {type(other).__name__}")
+
+    def _answer_unreadable(self, identity: bytes, frame: bytes, error: ProtocolError) -> None:
+        _log.warning("message_refused", peer=identity.hex(), reason=str(error))
+        id_ = frame[12:28].ljust(16, b"\0")  # where every version of the header has the id
+        failure = failure_of(RefusedError(f"{type(error).__name__}: {error}"))
+        self.link.send(identity, encode_message(Header(Kind.FAILURE, id_), failure))
+
+    def _send(self) -> None:
+        outgoing, self._dispatcher.outgoing = self._dispatcher.outgoing, []
+        for identity, header, body in outgoing:
+            self.link.send(identity, frame_of(header, body))
+
+    def _refused(self, message: Message) -> None:
+        identity, frame = message
+        with suppress(ProtocolError):
+            self._dispatcher.refused(time.monotonic(), identity, unpack_header(frame))
+            self._send()

@@ -1,0 +1,37 @@
+"""A whole mesh as tasks of one process, with the real sockets, router and serving loop; for tests and first tries."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from gems_actors.actor import Actor, serve_actor
+from gems_actors.client import Mesh, open_client
+from gems_actors.config import MeshConfig
+from gems_actors.router import serve_router
+from gems_actors.tasks import open_background
+from protocol.messages import ReadStatus
+
+
+@asynccontextmanager
+async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None = None) -> AsyncIterator[Mesh]:
+    """Start a router and one actor of each class, and give a client once all of them are ready."""
+    config = config or MeshConfig()
+    with tempfile.TemporaryDirectory(prefix="gems-") as folder:
+        address = f"ipc://{folder}/router.ipc"
+        async with open_background() as nursery:
+            await nursery.start(serve_router, [address], config.router)
+            for kind in actor_classes:
+                nursery.start_soon(partial(serve_actor, partial(kind, config), address, f"{kind.role}-1"))
+            async with open_client(address) as mesh:
+                await _await_actors(mesh, len(actor_classes))
+                yield mesh
+
+
+async def _await_actors(mesh: Mesh, count: int) -> None:
+    """Return once so many actors are there, looking whenever one joins."""
+    async with mesh.events("mesh") as events:
+        while sum(len(role.actors) for role in (await mesh.ask(ReadStatus())).roles) < count:
+            await events.receive()
