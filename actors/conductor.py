@@ -1,0 +1,214 @@
+"""The conductor: takes one prompt through the loop. The whole algorithm is `Conductor.draw`, top to bottom.
+
+Every step is with memory before the next begins, and a trajectory begins by asking memory what is there already: a
+conductor that dies is replaced by one that continues at the same step. The conductor holds no state of its own and
+calls no model.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TypeVar
+
+import structlog
+import trio
+
+from actors.ranking import choose_best
+from gems_actors.actor import Actor, Mesh, answers, current_call
+from gems_actors.errors import RequestError, failure_of
+from gems_actors.tasks import gather
+from protocol.identity import attempt_seed
+from protocol.messages import (
+    AnyRecord,
+    AppendRecord,
+    Attempt,
+    AttemptVerified,
+    CompressAttempt,
+    DecomposePrompt,
+    DrawPicture,
+    Ending,
+    Experience,
+    ExperienceKept,
+    GenerateImage,
+    ImageDrawn,
+    Outcome,
+    Picture,
+    Plan,
+    PlanPrompt,
+    PromptDecomposed,
+    PromptPlanned,
+    PromptRefined,
+    ReadTrajectory,
+    Refinement,
+    RefinePrompt,
+    Reply,
+    Request,
+    Requirement,
+    StepTaken,
+    TrajectoryBegun,
+    TrajectoryEnded,
+    TrajectoryFailed,
+    TrajectoryState,
+    VerifyImage,
+)
+
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+_TRIES = 3
+"""How often a step is asked for while its failure may pass: a server that restarts, a model that babbled once."""
+_RETRY_S = 0.5
+"""Before the second try; doubled before each further one."""
+
+_log = structlog.get_logger()
+
+
+class Conductor(Actor):
+    """Draws pictures, many at once."""
+
+    role = "conductor"
+    default_capacity = 1024
+
+    @answers
+    async def draw(self, request: DrawPicture) -> Picture:
+        """Plan and decompose, then draw, verify, and learn, until all is met or the rounds are spent."""
+        try:
+            return await _Trajectory(self.mesh, request).draw()
+        except RequestError as error:
+            record = TrajectoryFailed(trajectory=request.trajectory, failure=failure_of(error))
+            await self.mesh.ask(AppendRecord(record=record))
+            raise
+
+
+class _Trajectory:
+    """One prompt on its way; `state` is what memory has."""
+
+    def __init__(self, mesh: Mesh, task: DrawPicture) -> None:
+        self._mesh = mesh
+        self._task = task
+        self._settings = task.settings
+        self._id = task.trajectory
+
+    async def draw(self) -> Picture:
+        state = await self._ask(ReadTrajectory(trajectory=self._id))
+        if state.task is None:
+            await self._keep(TrajectoryBegun(trajectory=self._id, task=self._task))
+        plan, requirements = await self._plan_and_decompose(state)
+        attempts, ending, prompt = list(state.attempts), state.ending, plan.prompt
+        round_ = 0
+        while ending is None:
+            round_ += 1
+            attempts += await self._draw_round(round_, prompt, requirements, attempts)
+            outcome = self._outcome(round_, attempts)
+            if outcome is None:
+                prompt = await self._learn(round_, state)
+            else:
+                ending = self._choose(outcome, attempts)
+                await self._keep(TrajectoryEnded(trajectory=self._id, ending=ending))
+        return Picture(
+            trajectory=self._id,
+            prompt=self._task.prompt,
+            skill=plan.skill,
+            requirements=requirements,
+            attempts=tuple(attempts),
+            ending=ending,
+            settings=self._settings,
+        )
+
+    async def _plan_and_decompose(self, state: TrajectoryState) -> tuple[Plan, tuple[Requirement, ...]]:
+        """Both read the user's own prompt and neither needs the other, so they are asked at once."""
+
+        async def plan() -> Plan:
+            if state.plan is not None:
+                return state.plan
+            plan = await self._ask(PlanPrompt(prompt=self._task.prompt))
+            await self._keep(PromptPlanned(trajectory=self._id, prompt=plan.prompt, skill=plan.skill))
+            return plan
+
+        async def decompose() -> tuple[Requirement, ...]:
+            if state.requirements is not None:
+                return state.requirements
+            found = (await self._ask(DecomposePrompt(prompt=self._task.prompt))).requirements
+            await self._keep(PromptDecomposed(trajectory=self._id, requirements=found))
+            return found
+
+        return await gather(plan, decompose)
+
+    async def _draw_round(
+        self, round_: int, prompt: str, requirements: tuple[Requirement, ...], done: list[Attempt]
+    ) -> tuple[Attempt, ...]:
+        """Draw and verify the candidates of a round that memory does not have yet."""
+        there = {(attempt.round, attempt.candidate) for attempt in done}
+        missing = [number for number in range(1, self._settings.candidates + 1) if (round_, number) not in there]
+
+        return await gather(
+            *(partial(self._draw_attempt, round_, candidate, prompt, requirements) for candidate in missing)
+        )
+
+    async def _draw_attempt(
+        self, round_: int, candidate: int, prompt: str, requirements: tuple[Requirement, ...]
+    ) -> Attempt:
+        settings, seed = self._settings, attempt_seed(self._task.seed, round_, candidate)
+        image = (
+            await self._ask(
+                GenerateImage(prompt=prompt, seed=seed, width_px=settings.width_px, height_px=settings.height_px)
+            )
+        ).image
+        self._mesh.publish(ImageDrawn(round=round_, candidate=candidate, image=image))
+        verification = await self._ask(VerifyImage(image=image, requirements=requirements)) if requirements else None
+        attempt = Attempt(
+            round=round_,
+            candidate=candidate,
+            prompt=prompt,
+            image=image,
+            seed=seed,
+            verdicts=verification.verdicts if verification else (),
+            verify_calls=verification.calls if verification else 0,
+            verify_calls_saved=verification.calls_saved if verification else 0,
+        )
+        await self._keep(AttemptVerified(trajectory=self._id, attempt=attempt))
+        return attempt
+
+    def _outcome(self, round_: int, attempts: list[Attempt]) -> Outcome | None:
+        """Say why the trajectory ends after this round, or None if it goes on."""
+        if not any(attempt.verdicts for attempt in attempts):
+            return "nothing_to_check"
+        all_met = any(all(verdict.answer == "met" for verdict in attempt.verdicts) for attempt in attempts)
+        if all_met and self._settings.stop_when_all_met:
+            return "all_met"
+        if round_ >= self._settings.max_rounds:
+            return "all_met" if all_met else "rounds_spent"
+        return "wound_down" if current_call().winding_down.is_set() else None
+
+    async def _learn(self, round_: int, state: TrajectoryState) -> str:
+        """Return the next round's prompt; compressor and refiner read from memory what happened."""
+        if (prompt := state.prompt_of(round_ + 1)) is not None:
+            return prompt
+        memory = self._settings.memory
+        if memory == "full" and not any(experience.round == round_ for experience in state.experiences):
+            lesson = await self._ask(CompressAttempt(trajectory=self._id, round=round_))
+            experience = Experience(round=round_, text=lesson.text)
+            await self._keep(ExperienceKept(trajectory=self._id, experience=experience))
+        refined = await self._ask(RefinePrompt(trajectory=self._id, round=round_, memory=memory))
+        refinement = Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
+        await self._keep(PromptRefined(trajectory=self._id, refinement=refinement))
+        return refined.prompt
+
+    def _choose(self, outcome: Outcome, attempts: list[Attempt]) -> Ending:
+        best, decided_by = choose_best(attempts)
+        return Ending(outcome=outcome, best_round=best.round, best_candidate=best.candidate, decided_by=decided_by)
+
+    async def _keep(self, record: AnyRecord) -> None:
+        await self._ask(AppendRecord(record=record))
+        self._mesh.publish(StepTaken(record=record))
+
+    async def _ask(self, request: Request[ReplyT]) -> ReplyT:
+        """Ask a role, again where its failure may pass."""
+        for attempt in range(1, _TRIES):
+            try:
+                return await self._mesh.ask(request)
+            except RequestError as error:
+                if not error.is_retryable:
+                    raise
+                _log.warning("step_retried", request=type(request).__name__, reason=str(error))
+                await trio.sleep(_RETRY_S * 2 ** (attempt - 1))
+        return await self._mesh.ask(request)
