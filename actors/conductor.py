@@ -7,6 +7,7 @@ calls no model.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TypeVar
 
@@ -67,6 +68,7 @@ class Conductor(Actor):
 
     role = "conductor"
     default_capacity = 1024
+    time_limit_s = math.inf  # a trajectory takes as long as its steps, and each of those has a limit of its own
 
     @answers
     async def draw(self, request: DrawPicture) -> Picture:

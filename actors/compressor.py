@@ -1,0 +1,142 @@
+"""The compressor: turns one round into a lesson of at most 100 words.
+
+It asks memory itself for the round and for what came before, and must not know who will read the lesson.
+
+Source: arXiv 2603.28088, Agent Memory: facts are kept as they are, thoughts are compressed into experience.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from actors.prompting import ChatActor, ask_model, list_lines, render, say, unexpected
+from actors.rounds import PastRound, look_back
+from gems_actors.actor import answers
+from gems_actors.backends import ChatRequest, ImagePart
+from gems_actors.blobs import blob_store
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig
+from protocol.messages import CompressAttempt, Lesson, ReadTrajectory
+
+MAX_WORDS: Final = 100
+MAX_CHARS: Final = 2_000
+"""What the message holds; also bounds scripts that put no space between words."""
+
+RULES: Final = f"""\
+You keep the notebook of a studio that draws with a text-to-image model and tries again until the picture is right. \
+You are given one attempt: its prompt, the picture, what an inspector found, the thinking behind the prompt, and the \
+lessons noted so far. Write the lesson of this attempt for whoever writes the next prompt.
+
+Say, as far as the attempt shows it:
+- which wording worked and must be kept, named by its words;
+- what failed, how it looks in the picture, and the likeliest cause in the wording: not said, said too late, buried, \
+ambiguous, or contradicted by something else;
+- one concrete change to try next; and what has been tried by now and did not help.
+
+Be specific to this picture. Trust the picture and the findings more than the thinking, which was written before the \
+picture was there. Do not repeat earlier lessons; say so if this attempt confirms or refutes one. Do not propose to \
+give up any demand.
+
+Write plain sentences, no list, no heading, at most 80 words; more than {MAX_WORDS} are refused. Answer with the \
+lesson and nothing else."""
+
+USER: Final = """\
+This is the picture of the attempt. Its prompt was:
+<prompt>
+$prompt
+</prompt>
+
+What the inspector found to be met:
+$met
+
+What is not met, or cannot be told:
+$findings
+
+The thinking behind the prompt:
+<thinking>
+$reasoning
+</thinking>
+
+Lessons so far, the oldest first:
+$experiences"""
+
+_SENTENCE_END = re.compile(r"""[.!?]["'”’)]*(?=\s|\Z)|[。！？]""")
+
+
+class Compressor(ChatActor):
+    """Answers `CompressAttempt`."""
+
+    role: ClassVar[str] = "compressor"
+
+    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+        """Read pictures from the mesh's store."""
+        super().__init__(config, mesh)
+        self.blobs = blob_store(config)
+
+    @answers
+    async def compress(self, request: CompressAttempt) -> Lesson:
+        """Return the lesson of a round's best attempt."""
+        state = await self.mesh.ask(ReadTrajectory(trajectory=request.trajectory))
+        *earlier, past = look_back(state, request.round)
+        image = past.attempt.image
+        picture = ImagePart(await self.blobs.get(image), image.media_type)
+        answer = await ask_model(self.chat, compress_request(past, earlier, picture), parse_lesson, cut_lesson)
+        return Lesson(text=answer.value)
+
+
+def compress_request(past: PastRound, earlier: Sequence[PastRound], picture: ImagePart) -> ChatRequest:
+    """Return the request for the lesson of one round."""
+    experiences = tuple(item.experience for item in earlier if item.experience is not None)
+    fields = {
+        "prompt": past.attempt.prompt,
+        "met": list(past.met),
+        "unmet": list(past.unmet),
+        "reasoning": past.reasoning,
+        "experiences": list(experiences),
+    }
+    user = render(
+        USER,
+        prompt=past.attempt.prompt,
+        met=list_lines(past.met),
+        findings=list_lines(past.findings),
+        reasoning=past.reasoning or "(not recorded)",
+        experiences=list_lines(experiences),
+    )
+    return ChatRequest("compress", fields, (say("system", RULES), say("user", picture, user)))
+
+
+def parse_lesson(text: str) -> str:
+    """Return a lesson as the model wrote it.
+
+    Raises:
+        ModelOutputError: it is empty or too long.
+    """
+    lesson = _parse_words(text)
+    if (words := len(lesson.split())) > MAX_WORDS:
+        raise unexpected(f"at most {MAX_WORDS} words, came {words}", lesson)
+    if len(lesson) > MAX_CHARS:
+        raise unexpected(f"at most {MAX_CHARS} characters, came {len(lesson)}", lesson)
+    return lesson
+
+
+def cut_lesson(text: str) -> str:
+    """Return a lesson, cut after its last whole sentence within the limit, or at the limit where there is none.
+
+    Raises:
+        ModelOutputError: it is empty.
+    """
+    lesson = _parse_words(text)
+    words = list(re.finditer(r"\S+", lesson))
+    limit = min(MAX_CHARS, words[MAX_WORDS - 1].end() if len(words) > MAX_WORDS else len(lesson))
+    if limit == len(lesson):
+        return lesson
+    ends = [match.end() for match in _SENTENCE_END.finditer(lesson) if match.end() <= limit]
+    return lesson[: ends[-1] if ends else limit].rstrip()
+
+
+def _parse_words(text: str) -> str:
+    if not (text := text.strip()):
+        raise unexpected("a lesson in plain sentences", text)
+    return text

@@ -1,0 +1,77 @@
+"""The generator: draws a picture and puts it where everybody finds it by its digest.
+
+It must not know why the picture is wanted; what comes from a model is looked at before anybody relies on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import ClassVar, Final
+
+import trio
+from PIL import Image as Pillow
+
+from gems_actors.actor import Actor, answers
+from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
+from gems_actors.backends.opening import open_image_model
+from gems_actors.blobs import blob_store
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig
+from gems_actors.errors import BackendError
+from protocol.limits import MAX_SIDE_PX
+from protocol.messages import GenerateImage, Image
+
+_MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+_MIN_SIDE_PX: Final = 16
+
+
+class Generator(Actor):
+    """Answers `GenerateImage`."""
+
+    role: ClassVar[str] = "generator"
+    default_capacity: ClassVar[int] = 4
+    model: ImageModel
+
+    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+        """Put pictures in the mesh's store."""
+        super().__init__(config, mesh)
+        self.blobs = blob_store(config)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep the image model open."""
+        async with open_image_model(self.config) as self.model:
+            yield
+
+    @answers
+    async def generate(self, request: GenerateImage) -> Image:
+        """Return the reference of a picture that is drawn, checked and stored."""
+        begun = trio.current_time()
+        drawn = await self.model.generate(
+            ImageRequest(request.prompt, request.seed, request.width_px, request.height_px)
+        )
+        check_picture(drawn)
+        ref = await self.blobs.put(
+            drawn.data, media_type=drawn.media_type, width_px=drawn.width_px, height_px=drawn.height_px
+        )
+        return Image(image=ref, seconds=trio.current_time() - begun)
+
+
+def check_picture(drawn: GeneratedImage) -> None:
+    """Look at a picture's header.
+
+    Raises:
+        BackendError: it is no picture, of another type or size than it says, or of a size that no message can carry.
+    """
+    says = f"{drawn.media_type} of {drawn.width_px}x{drawn.height_px} px"
+    try:
+        with Pillow.open(BytesIO(drawn.data), formats=tuple(_MEDIA_TYPES)) as picture:
+            is_ = f"{_MEDIA_TYPES.get(picture.format or '', picture.format)} of {picture.width}x{picture.height} px"
+    except (OSError, ValueError, Pillow.DecompressionBombError) as error:
+        raise BackendError(f"image model: expected {says}, came {len(drawn.data)} bytes that are no picture") from error
+    if is_ != says:
+        raise BackendError(f"image model: expected {says}, came {is_}")
+    if not all(_MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (drawn.width_px, drawn.height_px)):
+        raise BackendError(f"image model: expected sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} px, came {is_}")

@@ -1,0 +1,81 @@
+"""Which attempt is the best, and why: a pure rule, shared by all who have to choose one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Final
+
+from protocol.messages import Attempt
+
+_MAX_NAMED: Final = 4
+
+
+def choose_best(attempts: Sequence[Attempt]) -> tuple[Attempt, str]:
+    """Return the best of at least one attempt and, in words, what decided and with which others it was tied.
+
+    Most requirements met; then fewest unmet, since unsure is better than unmet; then the highest mean score, where all
+    verdicts of those still tied have one; then the earlier round, then the lower candidate.
+    """
+    most_met = max(map(_met, attempts))
+    by_met = [attempt for attempt in attempts if _met(attempt) == most_met]
+    fewest_unmet = min(map(_unmet, by_met))
+    by_unmet = [attempt for attempt in by_met if _unmet(attempt) == fewest_unmet]
+    by_score = by_unmet
+    if all(map(_is_scored, by_unmet)):
+        highest = max(map(_mean_score, by_unmet))
+        by_score = [attempt for attempt in by_unmet if _mean_score(attempt) == highest]
+    best = min(by_score, key=_place)
+
+    total = len(best.verdicts)
+    text = f"{most_met} of {total} requirements met" if total else "no requirements to check"
+    if len(attempts) == 1:
+        return best, f"{text}; the only attempt"
+    if len(by_met) == 1:
+        return best, f"{text}, more than any other attempt"
+    parts = [f"{text}, tied with {_name_others(best, by_met)}" if total else text]
+    if len(by_unmet) < len(by_met):
+        parts.append(f"fewer unmet{_as_in(best, by_unmet)}")
+    if len(by_score) < len(by_unmet):
+        parts.append(f"the highest mean score, {_mean_score(best):.2f}{_as_in(best, by_score)}")
+    if len(by_score) > 1:
+        within_round = any(attempt.round == best.round for attempt in by_score if attempt is not best)
+        parts.append("the first drawn is taken" if within_round else "the earlier one is taken")
+    return best, "; ".join(parts)
+
+
+def _met(attempt: Attempt) -> int:
+    return sum(verdict.answer == "met" for verdict in attempt.verdicts)
+
+
+def _unmet(attempt: Attempt) -> int:
+    return sum(verdict.answer == "unmet" for verdict in attempt.verdicts)
+
+
+def _is_scored(attempt: Attempt) -> bool:
+    return bool(attempt.verdicts) and all(verdict.score is not None for verdict in attempt.verdicts)
+
+
+def _mean_score(attempt: Attempt) -> float:
+    return fmean(verdict.score for verdict in attempt.verdicts if verdict.score is not None)
+
+
+def _place(attempt: Attempt) -> tuple[int, int]:
+    return attempt.round, attempt.candidate
+
+
+def _as_in(best: Attempt, equals: Sequence[Attempt]) -> str:
+    return f", as in {_name_others(best, equals)}" if len(equals) > 1 else ""
+
+
+def _name_others(best: Attempt, equals: Sequence[Attempt]) -> str:
+    """Name the attempts beside the best, by round, and by candidate where their rounds had several."""
+    others = sorted(_place(attempt) for attempt in equals if attempt is not best)
+    if len(others) > _MAX_NAMED:
+        return f"{len(others)} others"
+    if any(candidate > 1 for _, candidate in (*others, _place(best))):
+        names = [f"round {round_} candidate {candidate}" for round_, candidate in others]
+    else:
+        names = [str(round_) for round_, _ in others]
+        names[0] = f"round{'s' if len(others) > 1 else ''} {names[0]}"
+    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]

@@ -1,0 +1,37 @@
+"""Opens the model backends that the settings name; the only place that knows which exist.
+
+A backend is imported when it is opened, so that a planner never loads what only a generator needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import assert_never
+
+from gems_actors.backends import ChatModel, ImageModel
+from gems_actors.config import MeshConfig
+
+
+@asynccontextmanager
+async def open_image_model(config: MeshConfig) -> AsyncIterator[ImageModel]:
+    """Open the model that draws."""
+    match config.image.backend:
+        case "storyboard":
+            from gems_actors.backends.storyboard import StoryboardImageModel
+
+            yield StoryboardImageModel()
+        case other:
+            assert_never(other)
+
+
+@asynccontextmanager
+async def open_chat_model(config: MeshConfig, role: str) -> AsyncIterator[ChatModel]:
+    """Open the model that answers for a role; all roles share one so far."""
+    match config.chat.backend:
+        case "storyboard":
+            from gems_actors.backends.storyboard import StoryboardChatModel
+
+            yield StoryboardChatModel()
+        case other:
+            assert_never(other)

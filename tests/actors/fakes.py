@@ -1,0 +1,132 @@
+"""A chat model and a mesh that answer as they are told, and makers of what memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any, cast
+
+import trio
+from PIL import Image as Pillow
+
+from gems_actors.backends import ChatReply, ChatRequest
+from gems_actors.client import Mesh
+from protocol.identity import digest_of
+from protocol.messages import (
+    Answer,
+    Attempt,
+    DrawPicture,
+    Experience,
+    ImageRef,
+    ReadTrajectory,
+    Reply,
+    Request,
+    Requirement,
+    TrajectoryState,
+    Verdict,
+)
+
+TRAJECTORY = "0" * 32
+PICTURE = b"picture"
+"""The bytes behind `image_ref()`."""
+
+
+class FakeChat:
+    """Answers each request by a rule, or with the next of some texts, and remembers what it was asked."""
+
+    def __init__(self, *replies: str | ChatReply, rule: Callable[[ChatRequest], str] | None = None) -> None:
+        self._replies = list(replies)
+        self._rule = rule
+        self.requests: list[ChatRequest] = []
+        self.busy = 0
+        self.peak_busy = 0
+
+    async def chat(self, request: ChatRequest) -> ChatReply:
+        self.requests.append(request)
+        self.busy += 1
+        self.peak_busy = max(self.peak_busy, self.busy)
+        await trio.lowlevel.checkpoint()
+        self.busy -= 1
+        reply = self._rule(request) if self._rule else self._replies.pop(0)
+        return ChatReply(reply) if isinstance(reply, str) else reply
+
+
+class FakeMesh:
+    """Answers with the state of one trajectory whatever memory is asked."""
+
+    def __init__(self, state: TrajectoryState) -> None:
+        self._state = state
+
+    async def ask(self, request: Request[Any]) -> Reply:
+        assert isinstance(request, ReadTrajectory)
+        await trio.lowlevel.checkpoint()
+        return self._state
+
+
+def mesh_with(state: TrajectoryState | None = None) -> Mesh:
+    return cast(Mesh, FakeMesh(state or TrajectoryState()))
+
+
+def text_of(request: ChatRequest) -> str:
+    """Return all words of a request's messages."""
+    return "\n".join(getattr(part, "text", "") for message in request.messages for part in message.parts)
+
+
+def pictures_of(request: ChatRequest) -> list[bytes]:
+    """Return all pictures of a request's messages, in their order."""
+    return [part.data for message in request.messages for part in message.parts if hasattr(part, "data")]
+
+
+def png(width_px: int = 32, height_px: int = 16, colour: str = "red") -> bytes:
+    file = BytesIO()
+    Pillow.new("RGB", (width_px, height_px), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def image_ref(data: bytes = PICTURE) -> ImageRef:
+    return ImageRef(digest=digest_of(data), media_type="image/png", bytes=len(data), width_px=32, height_px=16)
+
+
+def requirement(id_: str, depends_on: str | None = None) -> Requirement:
+    return Requirement(id=id_, question=f"{id_}?", kind="object", depends_on=depends_on)
+
+
+def attempt(
+    round_: int,
+    answers: str,
+    *,
+    candidate: int = 1,
+    scores: Sequence[float | None] = (),
+    image: ImageRef | None = None,
+) -> Attempt:
+    """Return an attempt with a verdict on r1, r2, … for each letter of `answers`: m(et), u(nmet) or s (unsure)."""
+    words: dict[str, Answer] = {"m": "met", "u": "unmet", "s": "unsure"}
+    return Attempt(
+        round=round_,
+        candidate=candidate,
+        prompt=f"prompt of round {round_}",
+        image=image or image_ref(),
+        seed=round_,
+        verdicts=tuple(
+            Verdict(
+                requirement=f"r{number}",
+                answer=words[letter],
+                score=scores[number - 1] if scores else None,
+                reason=f"seen in round {round_}",
+            )
+            for number, letter in enumerate(answers, 1)
+        ),
+    )
+
+
+def state_of(
+    *attempts: Attempt, refinements: Sequence[Any] = (), experiences: Sequence[Experience] = ()
+) -> TrajectoryState:
+    """Return what memory knows of a trajectory with these attempts, each on the same requirements."""
+    return TrajectoryState(
+        task=DrawPicture(run="run", prompt="the user's own prompt", seed=1),
+        requirements=tuple(requirement(verdict.requirement) for verdict in attempts[0].verdicts),
+        attempts=attempts,
+        refinements=tuple(refinements),
+        experiences=tuple(experiences),
+    )

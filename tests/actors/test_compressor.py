@@ -1,0 +1,77 @@
+"""The compressor reads one round and what came before from memory, and keeps the lesson short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from actors.compressor import Compressor
+from gems_actors.config import MeshConfig
+from gems_actors.errors import LogError, ModelOutputError
+from protocol.messages import CompressAttempt, Experience, Lesson, Refinement, TrajectoryState
+from tests.actors.fakes import PICTURE, TRAJECTORY, FakeChat, attempt, mesh_with, pictures_of, state_of, text_of
+
+
+def compress(tmp_path: Path, chat: FakeChat, state: TrajectoryState, round_: int) -> Lesson:
+    compressor = Compressor(MeshConfig(data_dir=str(tmp_path)), mesh_with(state))
+    compressor.chat = chat
+
+    async def store_and_compress() -> Lesson:
+        await compressor.blobs.put(PICTURE, media_type="image/png", width_px=32, height_px=16)
+        return await compressor.compress(CompressAttempt(trajectory=TRAJECTORY, round=round_))
+
+    return trio.run(store_and_compress)
+
+
+def test_the_first_round_has_neither_reasoning_nor_experience(tmp_path: Path) -> None:
+    chat = FakeChat(" Say it first. ")
+    assert compress(tmp_path, chat, state_of(attempt(1, "mus")), 1).text == "Say it first."
+    (request,) = chat.requests
+    assert request.task == "compress"
+    assert request.fields == {
+        "prompt": "prompt of round 1",
+        "met": ["r1?"],
+        "unmet": ["r2?"],
+        "reasoning": "",
+        "experiences": [],
+    }
+    assert "- unsure: r3? (seen in round 1)" in text_of(request)
+    assert pictures_of(request) == [PICTURE]
+
+
+def test_a_later_round_is_told_the_thinking_before_it_and_the_lessons_until_then(tmp_path: Path) -> None:
+    state = state_of(
+        attempt(1, "mu"),
+        attempt(2, "uu", candidate=1),
+        attempt(2, "mu", candidate=2),
+        attempt(3, "uu"),
+        refinements=[Refinement(round=round_, prompt="p", reasoning=f"thought {round_}") for round_ in (2, 3)],
+        experiences=[Experience(round=round_, text=f"lesson {round_}") for round_ in (1, 2)],
+    )
+    chat = FakeChat("Fine.")
+    compress(tmp_path, chat, state, 2)
+    fields = chat.requests[0].fields
+    assert (fields["reasoning"], fields["experiences"]) == ("thought 2", ["lesson 1"])
+    assert fields["met"] == ["r1?"], "of the better candidate"
+
+
+def test_a_long_lesson_is_repaired_once_and_then_cut(tmp_path: Path) -> None:
+    state = state_of(attempt(1, "u"))
+    assert compress(tmp_path, FakeChat("word " * 101, "Short."), state, 1).text == "Short."
+    chat = FakeChat("word " * 101, "Say it first. " + "word " * 101)
+    assert compress(tmp_path, chat, state, 1).text == "Say it first."
+    assert "at most 100 words, came 101" in text_of(chat.requests[1])
+
+
+def test_no_lesson_is_no_answer(tmp_path: Path) -> None:
+    with pytest.raises(ModelOutputError, match="expected a lesson"):
+        compress(tmp_path, FakeChat("", " "), state_of(attempt(1, "u")), 1)
+
+
+def test_a_round_that_memory_does_not_know_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=r"an attempt of round 1 in memory, came those of rounds \[\]"):
+        compress(tmp_path, FakeChat(), TrajectoryState(), 1)
+    with pytest.raises(LogError, match=r"an attempt of round 3 in memory, came those of rounds \[1\]"):
+        compress(tmp_path, FakeChat(), state_of(attempt(1, "u")), 3)

@@ -1,0 +1,28 @@
+"""The decomposer asks about the user's own prompt and hands on what the model found."""
+
+from __future__ import annotations
+
+import json
+
+import trio
+
+from actors.decomposer import RULES, Decomposer, parse_requirements
+from gems_actors.config import MeshConfig
+from protocol.messages import DecomposePrompt
+from tests.actors.fakes import FakeChat, mesh_with, text_of
+
+
+def test_a_prompt_becomes_requirements() -> None:
+    decomposer = Decomposer(MeshConfig(), mesh_with())
+    rows = [{"id": "r1", "question": "Is there a cat?", "kind": "object", "depends_on": None}]
+    decomposer.chat = chat = FakeChat(f"```json\n{json.dumps(rows)}\n```")
+    reply = trio.run(decomposer.decompose, DecomposePrompt(prompt="a cat"))
+    assert [item.question for item in reply.requirements] == ["Is there a cat?"]
+    (request,) = chat.requests
+    assert (request.task, request.fields) == ("decompose", {"prompt": "a cat"})
+    assert "<prompt>\na cat\n</prompt>" in text_of(request)
+
+
+def test_the_example_that_the_model_is_given_is_an_answer() -> None:
+    example = RULES[RULES.index('"OPEN"\n[') + len('"OPEN"\n') :]
+    assert len(parse_requirements(example)) == 6

@@ -1,0 +1,59 @@
+"""What an image model returns is looked at before anybody relies on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from actors.generator import Generator, check_picture
+from gems_actors.backends import GeneratedImage, ImageRequest
+from gems_actors.config import MeshConfig
+from gems_actors.errors import BackendError
+from protocol.messages import GenerateImage, Image
+from tests.actors.fakes import mesh_with, png
+
+
+class FakePainter:
+    """Returns one picture whatever it is asked, and remembers what that was."""
+
+    def __init__(self, picture: GeneratedImage) -> None:
+        self._picture = picture
+        self.requests: list[ImageRequest] = []
+
+    async def generate(self, request: ImageRequest) -> GeneratedImage:
+        self.requests.append(request)
+        await trio.lowlevel.checkpoint()
+        return self._picture
+
+
+def test_a_picture_is_drawn_stored_and_named_by_its_bytes(tmp_path: Path) -> None:
+    generator = Generator(MeshConfig(data_dir=str(tmp_path)), mesh_with())
+    data = png()
+    generator.model = painter = FakePainter(GeneratedImage(data, "image/png", 32, 16))
+
+    async def draw() -> tuple[Image, bytes]:
+        reply = await generator.generate(GenerateImage(prompt="a cat", seed=7, width_px=32, height_px=16))
+        return reply, await generator.blobs.get(reply.image)
+
+    reply, stored = trio.run(draw)
+    assert painter.requests == [ImageRequest("a cat", 7, 32, 16)]
+    assert stored == data
+    assert (reply.image.width_px, reply.image.height_px, reply.image.media_type) == (32, 16, "image/png")
+    assert reply.seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("picture", "came"),
+    [
+        (GeneratedImage(png(), "image/jpeg", 32, 16), "image/png of 32x16 px"),
+        (GeneratedImage(png(), "image/png", 16, 32), "image/png of 32x16 px"),
+        (GeneratedImage(b"", "image/png", 32, 16), "0 bytes that are no picture"),
+        (GeneratedImage(b"<html>busy</html>", "image/png", 32, 16), "17 bytes that are no picture"),
+        (GeneratedImage(png(8, 8), "image/png", 8, 8), "sides of 16 to 8192 px, came image/png of 8x8 px"),
+    ],
+)
+def test_a_picture_that_is_not_what_it_says_is_refused(picture: GeneratedImage, came: str) -> None:
+    with pytest.raises(BackendError, match=came):
+        check_picture(picture)

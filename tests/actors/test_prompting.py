@@ -1,0 +1,101 @@
+"""Answers are read strictly, and a model may repair an unreadable one exactly once."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from actors.prompting import MAX_REASONING_CHARS, ask_model, list_lines, parse_json, parse_prompt, render, say
+from gems_actors.backends import ChatReply, ChatRequest, TextPart
+from gems_actors.errors import ModelOutputError
+from protocol.limits import MAX_PROMPT_CHARS
+from tests.actors.fakes import FakeChat
+
+REQUEST = ChatRequest("decompose", {"prompt": "a cat"}, (say("user", "a cat"),))
+
+
+def parse_number(text: str) -> int:
+    return parse_json(text, int, "a number")
+
+
+@pytest.mark.parametrize("text", ["7", " 7\n", "```\n7\n```", "```json\n7\n```", "  ```JSON\n7```\n"])
+def test_json_is_read_bare_or_in_one_fence(text: str) -> None:
+    assert parse_number(text) == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "```", "``````", "Here you are: 7", "```json\n7\n``` I hope it helps", "```7```", "```python\n7\n```", "7 8",
+     "NaN", '"7"', "```\n7\n```\n```\n8\n```", "[" * 100_000, "\ud800"],
+)  # fmt: skip
+def test_anything_around_or_instead_of_json_is_refused(text: str) -> None:
+    with pytest.raises(ModelOutputError, match="expected a number"):
+        parse_number(text)
+
+
+def test_a_refusal_quotes_the_beginning_of_a_long_answer() -> None:
+    with pytest.raises(ModelOutputError, match=r"came 'x+' and more") as refusal:
+        parse_number("x" * 10_000)
+    assert len(str(refusal.value)) < 400
+
+
+def test_a_readable_answer_needs_one_call() -> None:
+    chat = FakeChat(ChatReply("7", reasoning="two and five"))
+    assert trio.run(ask_model, chat, REQUEST, parse_number) == (7, "two and five", 1)
+    assert chat.requests == [REQUEST]
+
+
+def test_an_unreadable_answer_is_shown_to_the_model_with_what_is_wrong() -> None:
+    chat = FakeChat("seven", "7")
+    assert trio.run(ask_model, chat, REQUEST, parse_number) == (7, "", 2)
+    repair = chat.requests[1]
+    assert (repair.task, repair.fields, repair.messages[:1]) == (REQUEST.task, REQUEST.fields, REQUEST.messages)
+    assert repair.messages[1] == say("assistant", "seven")
+    assert repair.messages[2].speaker == "user"
+    assert isinstance(part := repair.messages[2].parts[0], TextPart)
+    assert "expected a number" in part.text
+    assert "came 'seven'" in part.text
+
+
+def test_a_second_unreadable_answer_is_the_last() -> None:
+    chat = FakeChat("seven", "eight", "9")
+    with pytest.raises(ModelOutputError, match="came 'eight'"):
+        trio.run(ask_model, chat, REQUEST, parse_number)
+    assert len(chat.requests) == 2
+
+
+def test_an_answer_without_words_is_repaired_without_an_empty_turn() -> None:
+    chat = FakeChat(" ", "7")
+    trio.run(ask_model, chat, REQUEST, parse_number)
+    assert chat.requests[1].messages[1] == say("assistant", "(no words)")
+
+
+def test_half_a_character_in_an_answer_is_an_unreadable_answer() -> None:
+    chat = FakeChat("x\ud800", "whole")
+    assert trio.run(ask_model, chat, REQUEST, str).value == "whole"
+    assert chat.requests[1].messages[1] == say("assistant", "x?")
+
+
+def test_the_end_of_long_reasoning_is_kept_and_can_travel() -> None:
+    chat = FakeChat(ChatReply("7", reasoning="x" * MAX_REASONING_CHARS + "so \udc00 seven"))
+    reasoning = trio.run(ask_model, chat, REQUEST, parse_number).reasoning
+    assert len(reasoning) == MAX_REASONING_CHARS
+    assert reasoning.endswith("xso ? seven")
+
+
+def test_signs_of_a_template_within_a_value_are_only_themselves() -> None:
+    assert render('{"a": $b}', b="$b ${c} {d}") == '{"a": $b ${c} {d}}'
+
+
+def test_an_empty_list_says_so() -> None:
+    assert list_lines(("a", "b")) == "- a\n- b"
+    assert list_lines(()) == "(none)"
+
+
+def test_a_prompt_is_bounded_and_never_blank() -> None:
+    assert parse_prompt(" a cat\n") == "a cat"
+    assert len(parse_prompt("x" * MAX_PROMPT_CHARS)) == MAX_PROMPT_CHARS
+    with pytest.raises(ModelOutputError, match="at most 32000 characters, came 32001"):
+        parse_prompt("x" * (MAX_PROMPT_CHARS + 1))
+    with pytest.raises(ModelOutputError, match="at least one character"):
+        parse_prompt(" \n")

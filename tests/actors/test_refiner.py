@@ -1,0 +1,112 @@
+"""The refiner is shown exactly what its memory mode says, and always what has passed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import trio
+
+from actors.refiner import Refiner
+from gems_actors.backends import ChatReply, ChatRequest
+from gems_actors.blobs import BlobStore
+from gems_actors.config import MeshConfig
+from gems_actors.errors import LogError
+from protocol.messages import (
+    Experience,
+    ImageRef,
+    MemoryMode,
+    Refined,
+    Refinement,
+    RefinePrompt,
+    TrajectoryState,
+)
+from tests.actors.fakes import TRAJECTORY, FakeChat, attempt, mesh_with, pictures_of, png, state_of, text_of
+
+PICTURES = {name: png(colour=name) for name in ("red", "lime", "blue", "gray")}
+ANSWER = '{"diagnosis": "said too late", "prompt": "three owls"}'
+
+
+def refine(
+    tmp_path: Path, state: TrajectoryState, round_: int, memory: MemoryMode, reply: str | ChatReply = ANSWER
+) -> tuple[Refined, ChatRequest]:
+    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(state))
+    refiner.chat = chat = FakeChat(reply)
+    request = RefinePrompt(trajectory=TRAJECTORY, round=round_, memory=memory)
+    return trio.run(refiner.refine, request), chat.requests[0]
+
+
+def three_rounds(tmp_path: Path) -> TrajectoryState:
+    """Return a past of three rounds, of which the second had two candidates."""
+
+    async def store() -> dict[str, ImageRef]:
+        blobs = BlobStore(tmp_path / "blobs")
+        return {
+            name: await blobs.put(data, media_type="image/png", width_px=32, height_px=16)
+            for name, data in PICTURES.items()
+        }
+
+    refs = trio.run(store)
+    return state_of(
+        attempt(1, "muu", image=refs["red"]),
+        attempt(2, "uuu", candidate=1, image=refs["gray"]),
+        attempt(2, "mus", candidate=2, image=refs["lime"]),
+        attempt(3, "mmu", image=refs["blue"]),
+        refinements=[Refinement(round=round_, prompt="p", reasoning=f"thought {round_}") for round_ in (2, 3)],
+        experiences=[Experience(round=round_, text=f"lesson {round_}") for round_ in (1, 2, 3)],
+    )
+
+
+SHOWN: dict[MemoryMode, tuple[list[int], list[str], list[str | None], list[str | None]]] = {
+    "none": ([3], [], [None], [None]),
+    "prompts": ([1, 2, 3], [], [None] * 3, [None] * 3),
+    "images": ([1, 2, 3], ["red", "lime", "blue"], [None] * 3, [None] * 3),
+    "thoughts": ([1, 2, 3], ["red", "lime", "blue"], [None] * 3, ["", "thought 2", "thought 3"]),
+    "full": ([1, 2, 3], ["red", "lime", "blue"], ["lesson 1", "lesson 2", "lesson 3"], [None] * 3),
+}
+
+
+@pytest.mark.parametrize("memory", get_args(MemoryMode))
+def test_each_mode_shows_what_it_says_and_no_more(tmp_path: Path, memory: MemoryMode) -> None:
+    rounds, pictures, lessons, thoughts = SHOWN[memory]
+    _, request = refine(tmp_path, three_rounds(tmp_path), 3, memory)
+    attempts = request.fields["attempts"]
+    assert request.fields["prompt"] == "the user's own prompt"
+    assert [item["round"] for item in attempts] == rounds
+    assert [item["experience"] for item in attempts] == lessons
+    assert [item["reasoning"] for item in attempts] == thoughts
+    assert pictures_of(request) == [PICTURES[name] for name in pictures]
+    words = text_of(request)
+    for round_ in (1, 2, 3):
+        assert (f"prompt of round {round_}" in words) == (round_ in rounds)
+        assert (f"lesson {round_}" in words) == (memory == "full")
+        assert (f"thought {round_}" in words) == (memory == "thoughts" and round_ > 1)
+
+
+def test_the_best_attempt_of_a_round_is_shown_with_all_its_verdicts(tmp_path: Path) -> None:
+    _, request = refine(tmp_path, three_rounds(tmp_path), 3, "prompts")
+    second = request.fields["attempts"][1]
+    assert (second["met"], second["unmet"], second["unsure"]) == (["r1?"], ["r2?"], ["r3?"])
+    assert "- unmet: r2? (seen in round 2)\n- unsure: r3? (seen in round 2)" in text_of(request)
+
+
+def test_what_came_after_the_round_is_not_shown(tmp_path: Path) -> None:
+    _, request = refine(tmp_path, three_rounds(tmp_path), 2, "full")
+    assert [item["round"] for item in request.fields["attempts"]] == [1, 2]
+    assert "Now write the prompt of round 3." in text_of(request)
+
+
+def test_the_models_own_thinking_is_the_reasoning_else_its_diagnosis(tmp_path: Path) -> None:
+    state = three_rounds(tmp_path)
+    refined, _ = refine(tmp_path, state, 3, "none")
+    assert refined == Refined(prompt="three owls", reasoning="said too late")
+    refined, _ = refine(tmp_path, state, 3, "none", ChatReply(ANSWER, reasoning="I see two owls, so"))
+    assert refined.reasoning == "I see two owls, so"
+
+
+def test_a_trajectory_that_memory_does_not_know_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=f"expected trajectory {TRAJECTORY} in memory, came none"):
+        refine(tmp_path, TrajectoryState(), 1, "full")
+    with pytest.raises(LogError, match="an attempt of round 4"):
+        refine(tmp_path, three_rounds(tmp_path), 4, "full")

@@ -1,0 +1,176 @@
+"""A stored picture is whole or not there, whoever writes, dies or damages meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from gems_actors.blobs import BlobStore, blob_store
+from gems_actors.config import MeshConfig
+from gems_actors.errors import BlobError
+from protocol.identity import digest_of
+from protocol.messages import ImageRef
+
+DATA = b"not really a picture" * 5000
+
+
+def put(store: BlobStore, data: bytes = DATA) -> ImageRef:
+    async def main() -> ImageRef:
+        return await store.put(data, media_type="image/png", width_px=32, height_px=16)
+
+    return trio.run(main)
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_put_is_had_back_by_its_reference(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path / "blobs")
+    ref = put(store)
+    assert ref == ImageRef(digest=digest_of(DATA), media_type="image/png", bytes=len(DATA), width_px=32, height_px=16)
+    assert trio.run(store.get, ref) == DATA
+    hex_ = ref.digest.removeprefix("sha256:")
+    assert files_below(store.folder) == [f"sha256/{hex_[:2]}/{hex_[2:4]}/{hex_}"]
+
+
+def test_all_roles_of_a_mesh_share_the_folder_beside_its_log(tmp_path: Path) -> None:
+    assert blob_store(MeshConfig(data_dir=str(tmp_path))).folder == tmp_path / "blobs"
+
+
+def test_putting_a_picture_twice_keeps_the_first_file(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    ref = put(store)
+    before = store.path_of(ref.digest).stat()
+    assert put(store) == ref
+    after = store.path_of(ref.digest).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "came"),
+    [
+        (DATA[:-1], f"expected {len(DATA)} bytes, came {len(DATA) - 1}"),
+        (DATA + b"x", f"expected {len(DATA)} bytes, came {len(DATA) + 1}"),
+        (b"N" + DATA[1:], "with the digest of the file's name, came sha256:"),
+        (b"", f"expected {len(DATA)} bytes, came 0"),
+    ],
+    ids=["cut", "longer", "flipped", "empty"],
+)
+def test_a_damaged_file_is_never_handed_out_and_put_again_mends_it(tmp_path: Path, damaged: bytes, came: str) -> None:
+    store = BlobStore(tmp_path)
+    ref = put(store)
+    store.path_of(ref.digest).write_bytes(damaged)
+    with pytest.raises(BlobError, match=came):
+        trio.run(store.get, ref)
+    put(store)
+    assert trio.run(store.get, ref) == DATA
+
+
+def test_a_reference_that_says_another_size_is_not_believed(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    put(store)
+    ref = ImageRef(digest=digest_of(DATA), media_type="image/png", bytes=10**15, width_px=32, height_px=16)
+    with pytest.raises(BlobError, match=f"expected {10**15} bytes, came {len(DATA)}"):
+        trio.run(store.get, ref)
+
+
+def test_a_missing_picture_is_a_failure(tmp_path: Path) -> None:
+    ref = ImageRef(digest=digest_of(b"lost"), media_type="image/png", bytes=4, width_px=32, height_px=16)
+    with pytest.raises(BlobError, match="expected a picture of 4 bytes: No such file"):
+        trio.run(BlobStore(tmp_path).get, ref)
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "sha256:", "sha256:../../etc/passwd", "md5:" + "0" * 64, "sha256:" + "0" * 64 + "\n"]
+)
+def test_a_name_that_is_no_digest_leads_nowhere(tmp_path: Path, digest: str) -> None:
+    with pytest.raises(BlobError, match="expected 'sha256:' and 64 hexadecimal digits"):
+        BlobStore(tmp_path).path_of(digest)
+
+
+def test_many_tasks_may_put_the_same_pictures_at_once(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    pictures = [bytes([number]) * 50_000 for number in range(4)]
+    refs: list[ImageRef] = []
+
+    async def put_and_get(data: bytes) -> None:
+        ref = await store.put(data, media_type="image/png", width_px=32, height_px=16)
+        assert await store.get(ref) == data
+        refs.append(ref)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(24):
+                nursery.start_soon(put_and_get, pictures[number % 4])
+
+    trio.run(main)
+    assert len(refs) == 24
+    assert len(files_below(tmp_path)) == 4
+
+
+def test_a_full_disk_is_a_failure_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(BlobError, match="expected to store 100000 bytes: No space left on device"):
+        put(BlobStore(tmp_path))
+    assert files_below(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "blobs").write_text("a file")
+    with pytest.raises(BlobError, match="expected to store 100000 bytes"):
+        put(BlobStore(tmp_path / "blobs"))
+
+
+WRITER = """
+import os, sys, trio
+from pathlib import Path
+from gems_actors.blobs import BlobStore
+
+sync, calls = os.fsync, 0
+
+def stop_at(descriptor):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        print("stopped", flush=True)
+        sys.stdin.read()
+    sync(descriptor)
+
+os.fsync = stop_at
+
+async def main():
+    data = sys.argv[3].encode() * 5000
+    await BlobStore(Path(sys.argv[1])).put(data, media_type="image/png", width_px=32, height_px=16)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize(("killed_at_sync", "is_there"), [(1, False), (2, True)])
+def test_a_writer_that_is_killed_leaves_no_half_picture(tmp_path: Path, killed_at_sync: int, is_there: bool) -> None:
+    unit = "not really a picture"
+    writer = subprocess.Popen(
+        [sys.executable, "-P", "-c", WRITER, str(tmp_path), str(killed_at_sync), unit],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"stopped\n"
+        writer.kill()
+    store = BlobStore(tmp_path)
+    assert store.path_of(digest_of(DATA)).exists() == is_there
+    ref = put(store)
+    assert trio.run(store.get, ref) == DATA
+    left_over = [name for name in files_below(tmp_path) if name.startswith("partial/")]
+    assert len(left_over) == (0 if is_there else 1)
