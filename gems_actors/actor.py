@@ -7,6 +7,7 @@ tells the router what it holds, and drains when it is asked to.
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -52,6 +53,8 @@ class Actor:
     role: ClassVar[str]
     default_capacity: ClassVar[int] = 1
     """How many requests it takes at once unless the configuration says otherwise."""
+    time_limit_s: ClassVar[float] = 600.0
+    """A handler that has not answered by then hangs: it is cancelled and the request fails with `DeadlineError`."""
     handlers: ClassVar[dict[type[Request[Any]], _Handler]] = {}
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
@@ -153,16 +156,17 @@ class _Loop:
 
     async def _answer(self, call: Call, body: bytes) -> None:
         header = call.header
-        if header.time_left_ms != NO_DEADLINE_MS:
-            call.scope.deadline = trio.current_time() + header.time_left_ms / 1000
+        left_s = math.inf if header.time_left_ms == NO_DEADLINE_MS else header.time_left_ms / 1000
+        limit_s = min(left_s, self._actor.time_limit_s)
+        call.scope.deadline = trio.current_time() + limit_s
         answer: Body | None = None
         try:
             with call.scope, answering(call):
                 answer = await self._handle(body)
             if answer is None:
-                was_late = trio.current_time() >= call.scope.deadline
-                error = DeadlineError("its time was over") if was_late else CancelledRequestError("withdrawn")
-                answer = failure_of(error)
+                is_late = trio.current_time() >= call.scope.deadline
+                late = DeadlineError(f"not answered within {limit_s:g} s")
+                answer = failure_of(late if is_late else CancelledRequestError("withdrawn"))
         finally:
             del self._calls[header.id]
             if not self._calls:

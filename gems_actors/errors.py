@@ -139,7 +139,7 @@ def failure_of(error: RequestError) -> Failure:
     """Return the message in which a failure crosses the wire."""
     return Failure(
         code=error.code,
-        message=str(error)[:2000],
+        message=str(error)[:2000].encode(errors="replace").decode(),
         retryable=error.is_retryable,
         retry_after_s=error.retry_after_s if isinstance(error, OverloadedError) else None,
     )

@@ -30,8 +30,15 @@ _decode_tag = msgspec.msgpack.Decoder(_Tagged).decode
 
 
 def encode_body(body: Body) -> bytes:
-    """Return a body as msgpack."""
-    return _encode(body)
+    """Return a body as msgpack.
+
+    Raises:
+        BodyError: a text in it holds half a character, which no UTF-8 can.
+    """
+    try:
+        return _encode(body)
+    except UnicodeEncodeError as error:
+        raise BodyError(f"{type(body).__name__}: expected text in whole characters: {error}") from error
 
 
 def decode_body(data: bytes) -> Body:
@@ -66,7 +73,7 @@ def encode_message(header: Header, body: Body) -> bytes:
         TooLargeError: it would be longer than `MAX_FRAME_BYTES`.
         FrameError: the header does not fit its layout.
     """
-    return frame_of(header, _encode(body))
+    return frame_of(header, encode_body(body))
 
 
 def frame_of(header: Header, body: bytes) -> bytes:
