@@ -1,0 +1,169 @@
+"""Holds a claim against what was seen in a picture."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gems_actors.backends.storyboard.layout import Box
+from gems_actors.backends.storyboard.reading import Seen, SeenCard
+from gems_actors.backends.storyboard.scene import Claim
+from gems_actors.backends.storyboard.words import COLOURS, SURFACES, plural, spell
+
+_TOUCH_PX: Final = 4
+_LOOKALIKES: Final = str.maketrans({"I": "l", "|": "l", "“": '"', "”": '"', "‘": "'", "’": "'", '"': "'"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a picture shows what was claimed."""
+
+    answer: Literal["yes", "no", "unsure"]
+    reason: str
+
+
+def judge(claim: Claim, seen: Seen) -> Verdict:
+    """Return the verdict on one claim."""
+    match claim.kind:
+        case "text":
+            return _judge_text(claim.value, seen)
+        case "style":
+            found = any(_is_same(note, f"style: {claim.value}") for note in seen.notes)
+            return _verdict(found, "a note names the style" if found else "no note names the style")
+        case "position" | "action" if claim.objects:
+            return _judge_relation(claim, seen)
+    cards = [card for card in seen.cards if _is_named(card.name, claim.subject)]
+    if not cards and claim.kind == "object":
+        cards = [card for card in seen.cards if card.name.endswith(f" {claim.subject}")]
+    if not cards:
+        return Verdict("no", f"there is no card named {claim.subject}")
+    card = cards[0]
+    match claim.kind:
+        case "object":
+            return Verdict("yes", f"there is a card named {card.name}")
+        case "count":
+            count = sum(card.count for card in cards)
+            noun = claim.subject if count == 1 else plural(claim.subject)
+            return _verdict(count == int(claim.value), f"there are tiles for {spell(count) if count else 'no'} {noun}")
+        case "other":
+            wanted = claim.value.replace("=", " ")
+            is_shown = any(_is_same(word, wanted) for word in card.written)
+            return _verdict(is_shown, f"the chart says {', '.join(card.written) or 'nothing'}")
+        case _:
+            return _judge_attribute(claim.value, card)
+
+
+def _judge_attribute(word: str, card: SeenCard) -> Verdict:
+    seen = [*sorted(card.colours), *sorted(surface for surface in card.surfaces if surface), *card.written]
+    reason = f"the {card.name} looks {' and '.join(seen) or 'plain'}"
+    is_written = any(_is_same(written, word) for written in card.written)
+    if word in COLOURS:
+        return _verdict(word in card.colours or is_written, reason)
+    if word in SURFACES:
+        return _verdict(card.surfaces == {word} or is_written, reason)
+    return _verdict(is_written, reason)
+
+
+def _judge_text(text: str, seen: Seen) -> Verdict:
+    wanted = _folded(text)
+    if any(wanted in _folded(sign) for sign in seen.texts) or wanted in _folded("".join(seen.texts)):
+        return Verdict("yes", "a sign reads just that")
+    if not seen.texts:
+        return Verdict("no", "there is no sign")
+    return Verdict("no", f"the nearest sign reads {seen.texts[0][:80]!r}")
+
+
+def _judge_relation(claim: Claim, seen: Seen) -> Verdict:
+    subject = _find(claim.subject, seen)
+    targets = [_find(name, seen) for name in claim.objects]
+    missing = [
+        name for name, card in zip((claim.subject, *claim.objects), (subject, *targets), strict=True) if card is None
+    ]
+    if subject is None or missing:
+        return Verdict("no", f"there is no card named {missing[0]}")
+    words = ["right of", "left of"] if claim.value == "between" and len(targets) == 2 else [claim.value] * len(targets)
+    holds = all(
+        _relates(subject, word, target, seen) for word, target in zip(words, targets, strict=True) if target is not None
+    )
+    told = f"the {claim.subject} {claim.value} the {' and the '.join(claim.objects)}"
+    return _verdict(holds, f"the picture {'shows' if holds else 'does not show'} {told}")
+
+
+def _relates(subject: SeenCard, word: str, target: SeenCard, seen: Seen) -> bool:
+    if any(_is_same(note, f"{subject.name} {word} {target.name}") for note in seen.notes):
+        return True
+    place = _PLACES.get(word)
+    if place is not None:
+        return place(subject.box, target.box)
+    return any(
+        link.subject == subject.name and link.target == target.name and _is_same(link.word, word) for link in seen.links
+    )
+
+
+def _is_left(first: Box, second: Box) -> bool:
+    return first[2] <= second[0] + _TOUCH_PX
+
+
+def _is_above(first: Box, second: Box) -> bool:
+    return first[3] <= second[1] + _TOUCH_PX
+
+
+def _is_on(first: Box, second: Box) -> bool:
+    return abs(first[3] - second[1]) <= _TOUCH_PX and _shares_columns(first, second)
+
+
+def _is_in_front(first: Box, second: Box) -> bool:
+    """A card that begins on another and reaches beyond it hides its foot, so it stands in front."""
+    begins = second[1] + _TOUCH_PX < first[1] < second[3] - _TOUCH_PX
+    return begins and first[3] > second[3] + _TOUCH_PX and _shares_columns(first, second)
+
+
+def _is_inside(first: Box, second: Box) -> bool:
+    return first[0] > second[0] and first[1] > second[1] and first[2] < second[2] and first[3] < second[3]
+
+
+def _shares_columns(first: Box, second: Box) -> bool:
+    return first[0] < second[2] and second[0] < first[2]
+
+
+_PLACES: Final = {
+    "left of": _is_left,
+    "right of": lambda first, second: _is_left(second, first),
+    "above": _is_above,
+    "below": lambda first, second: _is_above(second, first),
+    "under": lambda first, second: _is_above(second, first),
+    "on top of": _is_on,
+    "in front of": _is_in_front,
+    "behind": lambda first, second: _is_in_front(second, first),
+    "inside": _is_inside,
+}
+
+
+def _find(name: str, seen: Seen) -> SeenCard | None:
+    return next((card for card in seen.cards if _is_named(card.name, name)), None)
+
+
+def _is_named(label: str, name: str) -> bool:
+    """Compare a label with a name; a label cut short ends in three dots."""
+    label = label.replace("…", "...")
+    if label.endswith("..."):
+        return _folded(name).startswith(_folded(label[:-3]))
+    return _is_same(label, name)
+
+
+def _is_same(read: str, wanted: str) -> bool:
+    read = read.replace("…", "...")
+    if read.endswith("...") and len(read) > 6:
+        return _folded(wanted).startswith(_folded(read[:-3]))
+    return _folded(read) == _folded(wanted)
+
+
+def _folded(text: str) -> str:
+    """Return a text without spaces, which lines end anywhere, and without letters that look alike in this type."""
+    return re.sub(r"\s", "", unicodedata.normalize("NFKC", text)).translate(_LOOKALIKES)
+
+
+def _verdict(holds: bool, reason: str) -> Verdict:
+    return Verdict("yes" if holds else "no", reason)

@@ -1,0 +1,300 @@
+"""Sets type so that it can be read back, and reads it back.
+
+Every character is drawn alone, at a whole pixel, with at least one blank column to its neighbour. Pillow's embedded
+face covers little more than ASCII; any other code point is drawn as a small box of its hexadecimal digits,
+so no text is beyond drawing or reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from PIL import Image, ImageChops, ImageDraw, ImageFont
+
+SIZES_PX: Final = (9, 11, 14, 18, 23, 30, 40, 54)
+"""The only sizes of type in a storyboard, so that a reader has few to try."""
+_CHARACTERS: Final = [chr(code) for code in range(33, 127)] + list("©«°±´·»‘’“”…‹›™")
+_PARTS: Final = frozenset("'.‹›")
+"""Characters that are also a part of a wider one: two of `'` make a `"`."""
+_INK: Final = 110
+"""A pixel at least this dark, of 255, counts as ink: the middle, a little low for thin strokes and JPEG."""
+_DIGIT_ROWS: Final = (
+    (7, 5, 5, 5, 7),
+    (2, 6, 2, 2, 7),
+    (7, 1, 7, 4, 7),
+    (7, 1, 3, 1, 7),
+    (5, 5, 7, 1, 1),
+    (7, 4, 7, 1, 7),
+    (4, 4, 7, 5, 7),
+    (7, 1, 1, 2, 2),
+    (7, 5, 7, 5, 7),
+    (7, 5, 7, 1, 1),
+    (2, 5, 7, 5, 5),
+    (6, 5, 6, 5, 6),
+    (3, 4, 4, 4, 3),
+    (6, 5, 5, 5, 6),
+    (7, 4, 6, 4, 7),
+    (7, 4, 6, 4, 4),
+)
+"""Sixteen digits, each five rows of three dots."""
+_BOX_HEIGHT: Final = 15
+_IS_INK: Final = [255 if value >= _INK else 0 for value in range(256)]
+_MATCHES: Final = 0.16
+"""Mean difference of a segment and a glyph, of 1, above which they are not taken for the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """One character as ink: its mask cut to the ink, and how far below the top of the line it begins."""
+
+    mask: Image.Image
+    top_px: int
+
+
+@lru_cache(maxsize=16)
+def _face(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)
+
+
+def line_height(size_px: int) -> int:
+    """Return the distance between two lines; never so small that the box of a rare character would not fit."""
+    return max(round(size_px * 1.3), _BOX_HEIGHT * _box_scale(size_px) + 3)
+
+
+def tracking(size_px: int) -> int:
+    """Return the blank columns between two characters."""
+    return max(1, round(size_px * 0.09))
+
+
+def space(size_px: int) -> int:
+    """Return the blank columns that a space adds."""
+    return max(4, round(size_px * 0.3))
+
+
+def _box_scale(size_px: int) -> int:
+    return max(1, round(size_px / 18))
+
+
+@lru_cache(maxsize=4096)
+def glyph(character: str, size_px: int) -> Glyph:
+    """Return the ink of one character; of one that the face lacks, its box."""
+    if character not in _CHARACTERS:
+        return _box(character, size_px)
+    height = line_height(size_px)
+    canvas = Image.new("L", (size_px * 3, height))
+    top = (height - round(size_px * 1.2)) // 2
+    ImageDraw.Draw(canvas).text((size_px, top), character, fill=255, font=_face(size_px))
+    box = _solid(canvas).getbbox() or canvas.getbbox() or (0, 0, 1, 1)
+    return Glyph(canvas.crop(box), box[1])
+
+
+def _box(character: str, size_px: int) -> Glyph:
+    digits = f"{ord(character):04x}"
+    digits = digits.rjust(6, "0") if len(digits) > 4 else digits
+    columns, scale = len(digits) // 2, _box_scale(size_px)
+    canvas = Image.new("L", (columns * 4 + 3, _BOX_HEIGHT))
+    ImageDraw.Draw(canvas).rectangle((0, 0, canvas.width - 1, canvas.height - 1), outline=255)
+    for index, digit in enumerate(digits):
+        left, top = 2 + index % columns * 4, 2 + index // columns * 6
+        for row, dots in enumerate(_DIGIT_ROWS[int(digit, 16)]):
+            for column in range(3):
+                if dots >> (2 - column) & 1:
+                    canvas.putpixel((left + column, top + row), 255)
+    mask = canvas.resize((canvas.width * scale, canvas.height * scale), Image.Resampling.NEAREST)
+    return Glyph(mask, (line_height(size_px) - mask.height) // 2)
+
+
+def width_of(text: str, size_px: int) -> int:
+    """Return the width of one line of type."""
+    gap = tracking(size_px)
+    return sum(
+        space(size_px) if character.isspace() else glyph(character, size_px).mask.width + gap for character in text
+    )
+
+
+def write(image: Image.Image, at: tuple[int, int], text: str, size_px: int, colour: tuple[int, int, int]) -> None:
+    """Set one line of type with the top left corner of the line at `at`."""
+    x, y = at
+    for character in text:
+        if character.isspace():
+            x += space(size_px)
+            continue
+        shape = glyph(character, size_px)
+        image.paste(colour, (x, y + shape.top_px), shape.mask)
+        x += shape.mask.width + tracking(size_px)
+
+
+def wrap(text: str, size_px: int, width_px: int) -> list[str]:
+    """Break text into lines that fit; a word that does not fit by itself is broken anywhere."""
+    lines: list[str] = []
+    line, used = "", 0
+    for word in text.split():
+        wide = width_of(word, size_px)
+        if line and used + space(size_px) + wide <= width_px:
+            line, used = f"{line} {word}", used + space(size_px) + wide
+            continue
+        if line:
+            lines.append(line)
+        *full, line = _break_word(word, size_px, width_px) if wide > width_px else [word]
+        lines.extend(full)
+        used = width_of(line, size_px)
+    return [*lines, line] if line else lines
+
+
+def _break_word(word: str, size_px: int, width_px: int) -> list[str]:
+    parts, start, used = [], 0, 0
+    for index, character in enumerate(word):
+        wide = width_of(character, size_px)
+        if used + wide > width_px and index > start:
+            parts.append(word[start:index])
+            start, used = index, 0
+        used += wide
+    return [*parts, word[start:]]
+
+
+def shorten(text: str, size_px: int, width_px: int) -> str:
+    """Return as much of a line as fits, with three dots where it had to be cut."""
+    if width_of(text, size_px) <= width_px:
+        return text
+    room = width_px - width_of("...", size_px)
+    kept, used = 0, 0
+    while kept < len(text) and (used := used + width_of(text[kept], size_px)) <= room:
+        kept += 1
+    return text[:kept].rstrip() + "..."
+
+
+def fit_size(text: str, width_px: int, max_size_px: int) -> int:
+    """Return the largest size at which one line fits, or the smallest there is."""
+    return next((size for size in reversed(SIZES_PX) if size <= max_size_px and width_of(text, size) <= width_px), 9)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """One line of type as it was read."""
+
+    text: str
+    doubt: float
+    """Mean difference to the characters it was read as: 0 for type just drawn, about 0.05 after JPEG, 1 for no type."""
+
+
+def read_line(ink: Image.Image, size_px: int) -> ReadLine:
+    """Read one line of type.
+
+    Args:
+        ink: an `L` image exactly one line high, 255 where there is ink.
+        size_px: the size the line is set in.
+    """
+    segments, solid, known = _segments_of(ink), _solid(ink), _strips(size_px)
+    letters: list[str] = []
+    doubts: list[float] = []
+    previous_end = None
+    index = 0
+    while index < len(segments):
+        start, taken = segments[index][0], 1
+        letter, doubt = "", 1.0
+        alone = known.get(_strip_of(solid, *segments[index]), "")
+        if alone and alone not in _PARTS:
+            letter, doubt = alone, 0.0
+        for count in (3, 2, 1):
+            if (alone and alone == letter) or index + count > len(segments):
+                continue
+            end = segments[index + count - 1][1]
+            if count > 1 and end - start > size_px:
+                continue
+            candidate, difference = _recognise(*_strip_of(ink, start, end), size_px)
+            if difference < doubt - 0.02 * (count == 1):
+                letter, doubt, taken = candidate, difference, count
+            if count > 1 and doubt < 0.05:
+                break
+        if previous_end is not None and start - previous_end > tracking(size_px) + space(size_px) // 2:
+            letters.append(" ")
+        letters.append(letter or "\ufffd")
+        doubts.append(doubt)
+        previous_end = segments[index + taken - 1][1]
+        index += taken
+    return ReadLine("".join(letters), sum(doubts) / len(doubts) if doubts else 1.0)
+
+
+def _segments_of(ink: Image.Image) -> list[tuple[int, int]]:
+    """Return the runs of columns that hold ink, as (first, one past the last)."""
+    if ink.width < 1 or ink.height < 1:
+        return []
+    columns = _solid(ink).resize((ink.width, 1), Image.Resampling.BOX).tobytes()
+    runs: list[tuple[int, int]] = []
+    start = None
+    for x, value in enumerate((*columns, 0)):
+        if value and start is None:
+            start = x
+        elif not value and start is not None:
+            runs.append((start, x))
+            start = None
+    return runs
+
+
+def _strip_of(ink: Image.Image, start: int, end: int) -> tuple[tuple[int, int], bytes]:
+    strip = ink.crop((start, 0, end, ink.height))
+    return strip.size, strip.tobytes()
+
+
+def _solid(image: Image.Image) -> Image.Image:
+    return image.point(_IS_INK)
+
+
+@lru_cache(maxsize=8192)
+def _recognise(size: tuple[int, int], data: bytes, size_px: int) -> tuple[str, float]:
+    """Return the character whose ink lies nearest, and how far off it is."""
+    strip = Image.frombytes("L", size, data)
+    best, doubt = "", 1.0
+    for character in _CHARACTERS:
+        difference = _difference(strip, glyph(character, size_px))
+        if difference < doubt:
+            best, doubt = character, difference
+    boxed = _read_box(strip, size_px)
+    if boxed and (difference := _difference(strip, glyph(boxed, size_px))) <= doubt:
+        best, doubt = boxed, difference
+    return (best, doubt) if doubt <= _MATCHES else ("", 1.0)
+
+
+@lru_cache(maxsize=16)
+def _strips(size_px: int) -> dict[tuple[tuple[int, int], bytes], str]:
+    """Return the characters of the face by the solid pixels of a line that holds each alone, if these tell it apart."""
+    strips: dict[tuple[tuple[int, int], bytes], str] = {}
+    for character in _CHARACTERS:
+        shape = glyph(character, size_px)
+        strip = Image.new("L", (shape.mask.width, line_height(size_px)))
+        strip.paste(shape.mask, (0, shape.top_px))
+        key = strip.size, _solid(strip).tobytes()
+        strips[key] = "" if key in strips else character
+    return strips
+
+
+def _difference(strip: Image.Image, shape: Glyph) -> float:
+    """Compare a strip with a glyph, both as the share of the glyph's own box that differs."""
+    if abs(strip.width - shape.mask.width) > 1:
+        return 1.0
+    drawn = Image.new("L", strip.size)
+    drawn.paste(shape.mask, (0, shape.top_px))
+    total = sum(value * count for value, count in enumerate(ImageChops.difference(strip, drawn).histogram()))
+    return min(1.0, total / 255 / (shape.mask.width * shape.mask.height))
+
+
+def _read_box(strip: Image.Image, size_px: int) -> str:
+    """Read a box of hexadecimal digits; the empty string where there is none."""
+    scale = _box_scale(size_px)
+    columns = round((strip.width / scale - 3) / 4)
+    if columns not in (2, 3):
+        return ""
+    top = (line_height(size_px) - _BOX_HEIGHT * scale) // 2
+    small = strip.crop((0, top, strip.width, top + _BOX_HEIGHT * scale)).resize((columns * 4 + 3, _BOX_HEIGHT))
+    code = 0
+    for index in range(columns * 2):
+        left, first = 2 + index % columns * 4, 2 + index // columns * 6
+        dots = small.crop((left, first, left + 3, first + 5)).tobytes()
+        differences = [
+            sum(abs(255 * (rows[place // 3] >> (2 - place % 3) & 1) - value) for place, value in enumerate(dots))
+            for rows in _DIGIT_ROWS
+        ]
+        code = code * 16 + differences.index(min(differences))
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else ""

@@ -1,0 +1,87 @@
+"""The storyboard as an image model and a chat model: pure functions below, run in worker threads here."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import Final
+
+import trio
+
+from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImagePart, ImageRequest
+from gems_actors.backends.storyboard.claims import parse_claim
+from gems_actors.backends.storyboard.drawing import draw
+from gems_actors.backends.storyboard.grammar import parse_scene
+from gems_actors.backends.storyboard.judging import judge
+from gems_actors.backends.storyboard.losing import choose_losses, lose
+from gems_actors.backends.storyboard.reading import Seen, look
+from gems_actors.backends.storyboard.rules import answer
+from gems_actors.errors import BackendError
+
+_MAX_SEEN: Final = 16
+"""Pictures remembered; an episode asks all questions on one before it draws the next."""
+
+
+class StoryboardImageModel:
+    """Draws a planner's storyboard of the prompt and, like a real model, gets some of it wrong."""
+
+    async def generate(self, request: ImageRequest) -> GeneratedImage:
+        """Return the storyboard of one request as a PNG file, for one request always the same bytes."""
+        data = await trio.to_thread.run_sync(draw_request, request)
+        return GeneratedImage(data, "image/png", request.width_px, request.height_px)
+
+
+def draw_request(request: ImageRequest) -> bytes:
+    """Return the PNG file of one request."""
+    scene = parse_scene(request.prompt)
+    drawn = lose(scene, choose_losses(scene, request.seed), request.seed)
+    return draw(
+        drawn,
+        seed=request.seed,
+        width_px=request.width_px,
+        height_px=request.height_px,
+        caption=request.prompt,
+    )
+
+
+class StoryboardChatModel:
+    """Answers by rules, and looks at pictures: what it says of one it has read from the pixels."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    async def chat(self, request: ChatRequest) -> ChatReply:
+        """Return the answer to one task.
+
+        Raises:
+            BackendError: a picture cannot be decoded, or the request lacks what its task needs.
+        """
+        if request.task == "verify":
+            return await trio.to_thread.run_sync(self._verify, request)
+        return await trio.to_thread.run_sync(answer, request.task, request.fields)
+
+    def _verify(self, request: ChatRequest) -> ChatReply:
+        pictures = [part for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
+        if len(pictures) != 1 or "question" not in request.fields:
+            raise BackendError(f"storyboard chat: verify needs a question and one picture, got {len(pictures)}")
+        seen = self._look(pictures[0].data)
+        if seen is None:
+            return ChatReply("unsure: this picture is no storyboard, and a storyboard is all I can read.")
+        claim = parse_claim(str(request.fields["question"]))
+        if claim is None:
+            return ChatReply("unsure: I cannot tell what is asked.")
+        verdict = judge(claim, seen)
+        return ChatReply(f"{verdict.answer}: {verdict.reason}.", f"I read the picture: {verdict.reason}.")
+
+    def _look(self, data: bytes) -> Seen | None:
+        """Return what a picture shows, from memory where it was looked at before."""
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        with self._lock:
+            if digest not in self._seen:
+                self._seen[digest] = look(data)
+            self._seen.move_to_end(digest)
+            if len(self._seen) > _MAX_SEEN:
+                self._seen.popitem(last=False)
+            return self._seen[digest]

@@ -1,0 +1,162 @@
+"""Answers the questions that an episode asks a chat model, by rules, in the format asked of a language model.
+
+Everything here is a pure function of a request's fields; the one task that looks at a picture is in `models`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from gems_actors.backends import ChatReply
+from gems_actors.backends.storyboard.claims import ask, parse_claim, state
+from gems_actors.backends.storyboard.grammar import DIRECTION_OPENING, STRESS_OPENING, parse_scene
+from gems_actors.backends.storyboard.scene import Claim, Scene, claims_of
+from gems_actors.errors import BackendError
+
+_MAX_EXCLAMATIONS: Final = 3
+_MAX_WORDS: Final = 95
+_MIN_SKILL_SCORE: Final = 2.0
+_HINTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (r"\b(chart|diagram|graph|infographic|plot|flowchart|table of)\b", ("chart", "diagram", "infographic")),
+    (r"[\"“「«]|\b(text|sign|says|reads|poster|title|letters|slogan|logo)\b", ("text", "typography", "lettering")),
+    (
+        r"\b(left of|right of|above|below|under|behind|in front of|on top of|next to|between|beside|inside)\b",
+        ("spatial", "position", "layout"),
+    ),
+    (r"\b(two|three|four|five|six|seven|eight|nine|ten|dozen|\d+)\b", ("count", "number", "quantity")),
+    (r"\b(photo|portrait|cinematic|film|lens)\b", ("photo", "cinematic", "portrait")),
+    (r"\b(watercolou?r|painting|sketch|style|anime|cartoon|aesthetic)\b", ("style", "aesthetic", "artistic", "art")),
+    (r"\b(creative|imaginative|surreal|unusual)\b", ("creative", "imaginative")),
+)
+"""What in a prompt speaks for a skill with one of these words in its name."""
+_COMMON: Final = frozenset(
+    ("the", "and", "for", "with", "that", "this", "from", "into", "when", "use", "used", "image", "images", "prompt")
+)
+
+
+def answer(task: str, fields: Mapping[str, Any]) -> ChatReply:
+    """Return the reply to one task that needs no picture.
+
+    Raises:
+        BackendError: no such task, or a field is missing.
+    """
+    rule = _RULES.get(task)
+    if rule is None:
+        raise BackendError(f"storyboard chat: expected a task of {', '.join(_RULES)}, got {task!r}")
+    try:
+        return rule(fields)
+    except KeyError as error:
+        raise BackendError(f"storyboard chat: task {task!r} needs the field {error}") from error
+
+
+def _route_skill(fields: Mapping[str, Any]) -> ChatReply:
+    prompt = str(fields["prompt"])
+    scores = {str(skill["id"]): _score(prompt, skill) for skill in fields["manifest"]}
+    best = max(scores, key=lambda name: scores[name], default=None)
+    if best is None or scores[best] < _MIN_SKILL_SCORE:
+        return ChatReply(_json({"skill": None}), "No skill fits this prompt well.")
+    return ChatReply(_json({"skill": best}), f"The words of the prompt speak for {best}.")
+
+
+def _score(prompt: str, skill: Mapping[str, str]) -> float:
+    """Count the words that prompt and description share; a hint at the skill's own name counts most."""
+    name = skill["id"].lower()
+    shared = _words(prompt) & _words(f"{name} {skill.get('description', '')}")
+    score = 0.5 * len(shared)
+    for rank, (pattern, marks) in enumerate(_HINTS):
+        if re.search(pattern, prompt, re.IGNORECASE) and any(mark in name for mark in marks):
+            score += 4 - 0.3 * rank
+    return score
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in re.findall(r"[^\W\d_]{3,}", text.lower()) if word not in _COMMON}
+
+
+def _write_prompt(fields: Mapping[str, Any]) -> ChatReply:
+    skill = str(fields["skill"]).replace("_", " ").replace("-", " ")
+    advice = f"{DIRECTION_OPENING} composed with {skill} in mind, every part clear and fully in view."
+    prompt = str(fields["prompt"]).rstrip()
+    text = _json({"prompt": f"{prompt}\n\n{advice}"})
+    return ChatReply(text, f"The prompt keeps every requirement; the skill {skill} shapes how it is composed.")
+
+
+def _decompose(fields: Mapping[str, Any]) -> ChatReply:
+    scene = parse_scene(str(fields["prompt"]))
+    claims = claims_of(scene)
+    ids = {claim: f"r{number}" for number, claim in enumerate(claims, start=1)}
+    questions = [
+        {
+            "id": ids[claim],
+            "question": ask(claim, scene),
+            "kind": claim.kind,
+            "depends_on": None if claim.kind == "object" else ids.get(Claim("object", claim.subject)),
+        }
+        for claim in claims
+    ]
+    return ChatReply(_json(questions), f"The prompt names {len(scene.things)} things and {len(claims)} requirements.")
+
+
+def _compress(fields: Mapping[str, Any]) -> ChatReply:
+    met, unmet = [str(q) for q in fields["met"]], [str(q) for q in fields["unmet"]]
+    kinds = Counter(claim.kind for claim in map(parse_claim, unmet) if claim is not None)
+    parts = [f"{len(met)} of {len(met) + len(unmet)} requirements met."]
+    parts += [f"Worked: {_listed(met)}."] if met else []
+    parts += [f"Failed: {_listed(unmet)}."] if unmet else ["Nothing failed; keep the wording."]
+    if kinds:
+        parts.append(f"Hardest: {', '.join(kind for kind, _ in kinds.most_common(3))}.")
+    if unmet:
+        before = " again, more strongly than before" if fields.get("experiences") else ""
+        parts.append(f"Next: insist on each failed point in a clause of its own{before}.")
+    return ChatReply(" ".join(" ".join(parts).split()[:_MAX_WORDS]))
+
+
+def _listed(questions: list[str]) -> str:
+    """Return the first few questions as clauses."""
+    clauses = []
+    for question in questions[:3]:
+        claim = parse_claim(question)
+        words = (state(claim, Scene()) if claim is not None else question.rstrip("?")).split()
+        clauses.append(" ".join(words[:9]))
+    return "; ".join(clauses) + (f" and {len(questions) - 3} more" if len(questions) > 3 else "")
+
+
+def _refine(fields: Mapping[str, Any]) -> ChatReply:
+    prompt, attempts = str(fields["prompt"]), list(fields["attempts"])
+    scene = parse_scene(prompt)
+    failures: Counter[Claim] = Counter()
+    for attempt in attempts:
+        for question in (*attempt.get("unmet", ()), *attempt.get("unsure", ())):
+            claim = parse_claim(str(question))
+            if claim is not None:
+                failures[claim] += 1
+    own = dict(scene.stress)
+    levels = {claim: own.get(claim, 0) + failures[claim] for claim in dict.fromkeys([*own, *failures])}
+    known = claims_of(scene)
+    ordered = sorted(levels, key=lambda claim: known.index(claim) if claim in known else len(known))
+    clauses = [state(c, scene) + "!" * min(levels[c] - 1, _MAX_EXCLAMATIONS) for c in ordered]
+    base = prompt.partition(STRESS_OPENING)[0].rstrip()
+    refined = f"{base}\n\n{STRESS_OPENING} {'; '.join(clauses)}" if clauses else prompt
+    latest = [str(question) for question in (attempts[-1].get("unmet", ()) if attempts else ())]
+    diagnosis = f"The last picture misses: {_listed(latest)}." if latest else "The last picture misses nothing known."
+    kept = len(levels) - len({claim for claim in map(parse_claim, latest) if claim is not None})
+    reasoning = f"{len(latest)} requirements failed last; {max(kept, 0)} that failed earlier keep their stress."
+    return ChatReply(_json({"diagnosis": diagnosis, "prompt": refined}), reasoning)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_RULES: Final[dict[str, Callable[[Mapping[str, Any]], ChatReply]]] = {
+    "route_skill": _route_skill,
+    "write_prompt": _write_prompt,
+    "decompose": _decompose,
+    "compress": _compress,
+    "refine": _refine,
+}

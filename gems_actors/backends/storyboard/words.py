@@ -1,0 +1,366 @@
+"""The words the storyboard knows: colours, surfaces, numbers, places, and how a noun becomes singular or plural.
+
+Only tables and spelling rules; it knows nothing of scenes or pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+COLOURS: Final[dict[str, tuple[int, int, int]]] = {
+    "red": (214, 52, 52),
+    "orange": (242, 140, 38),
+    "yellow": (250, 214, 66),
+    "green": (66, 158, 82),
+    "blue": (52, 108, 214),
+    "purple": (128, 70, 176),
+    "pink": (246, 152, 192),
+    "brown": (128, 82, 48),
+    "black": (34, 34, 38),
+    "white": (255, 255, 255),
+    "gray": (146, 146, 150),
+    "gold": (206, 162, 48),
+    "silver": (198, 202, 208),
+    "beige": (234, 216, 182),
+    "navy": (22, 32, 108),
+    "teal": (14, 124, 126),
+    "turquoise": (64, 212, 196),
+    "cyan": (92, 206, 246),
+    "maroon": (116, 20, 44),
+    "olive": (126, 128, 38),
+    "lime": (166, 226, 60),
+    "magenta": (216, 44, 168),
+}
+COLOUR_ALIASES: Final = {
+    "grey": "gray",
+    "violet": "purple",
+    "lavender": "purple",
+    "crimson": "red",
+    "scarlet": "red",
+    "golden": "gold",
+    "azure": "blue",
+    "aqua": "cyan",
+    "cream": "beige",
+    "ivory": "beige",
+    "tan": "beige",
+    "emerald": "green",
+}
+SURFACES: Final = (
+    "plastic",
+    "stone",
+    "glass",
+    "metal",
+    "wooden",
+    "sparkling",
+    "striped",
+    "spotted",
+    "checkered",
+    "brick",
+    "furry",
+    "paper",
+)
+SURFACE_ALIASES: Final = {
+    "metallic": "metal",
+    "steel": "metal",
+    "wood": "wooden",
+    "sparkly": "sparkling",
+    "glittering": "sparkling",
+    "glittery": "sparkling",
+    "stripy": "striped",
+    "dotted": "spotted",
+    "polka-dot": "spotted",
+    "checked": "checkered",
+    "checkerboard": "checkered",
+    "marble": "stone",
+    "fluffy": "furry",
+    "fuzzy": "furry",
+}
+NUMBER_WORDS: Final = dict(
+    enumerate(
+        [
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ],
+        start=1,
+    )
+) | {30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 100: "hundred"}
+NUMBERS: Final = {word: number for number, word in NUMBER_WORDS.items()} | {"dozen": 12}
+LOOSE_COUNTS: Final = dict.fromkeys(("several", "multiple", "various"), 4) | {
+    "some": 3,
+    "few": 3,
+    "many": 6,
+    "numerous": 6,
+    "both": 2,
+}
+DETERMINERS: Final = _words("a an the this that these those his her its their my our your another each every")
+MEASURES: Final = dict.fromkeys(
+    _words("group bunch set row herd flock pack collection pile stack crowd line team number series"), 4
+) | {"pair": 2, "couple": 2, "trio": 3}
+
+PLACES: Final = {
+    "to the left of": "left of",
+    "on the left of": "left of",
+    "on the left side of": "left of",
+    "left of": "left of",
+    "to the right of": "right of",
+    "on the right of": "right of",
+    "on the right side of": "right of",
+    "right of": "right of",
+    "on top of": "on top of",
+    "atop": "on top of",
+    "resting on": "on top of",
+    "on": "on top of",
+    "onto": "on top of",
+    "upon": "on top of",
+    "above": "above",
+    "over": "above",
+    "below": "below",
+    "under": "under",
+    "underneath": "under",
+    "beneath": "under",
+    "in front of": "in front of",
+    "behind": "behind",
+    "at the back of": "behind",
+    "inside of": "inside",
+    "inside": "inside",
+    "within": "inside",
+    "into": "inside",
+    "in": "inside",
+    "between": "between",
+    "in between": "between",
+    "next to": "next to",
+    "beside": "next to",
+    "adjacent to": "next to",
+    "alongside": "next to",
+    "close to": "near",
+    "near": "near",
+    "by": "by",
+    "with": "with",
+    "at": "at",
+    "along": "along",
+    "around": "around",
+    "against": "against",
+    "across": "across",
+    "through": "through",
+    "toward": "toward",
+    "towards": "toward",
+    "facing": "facing",
+}
+"""Every spelling of a place, and the one name it goes by here."""
+OPPOSITES: Final = {
+    "left of": "right of",
+    "right of": "left of",
+    "above": "below",
+    "below": "above",
+    "on top of": "under",
+    "under": "on top of",
+    "in front of": "behind",
+    "behind": "in front of",
+}
+LONGEST_PLACE: Final = max(len(phrase.split()) for phrase in PLACES)
+
+STYLES: Final = _words(
+    "watercolor watercolour photorealistic cartoon anime sketch cyberpunk minimalist impressionist surrealist cubist "
+    "isometric low-poly vintage retro noir claymation origami ukiyo-e pixel-art line-art pop-art baroque gothic "
+    "steampunk impressionism surrealism cubism"
+)
+STYLE_PHRASES: Final = (
+    "oil painting",
+    "pixel art",
+    "line art",
+    "pencil drawing",
+    "pop art",
+    "digital art",
+    "3d render",
+)
+
+ADJECTIVES: Final = _words(
+    "small large big tiny huge giant little tall short long old new young ancient modern happy sad angry cute "
+    "beautiful quiet busy calm cozy bright dark light pale soft hard hot cold warm fresh wet dry clean dirty empty "
+    "full open closed round square flat thin thick fat slim heavy fast slow shiny dull smooth rough sharp broken "
+    "creative elegant rustic futuristic classic traditional colorful colourful vibrant lively peaceful serene sunny "
+    "rainy snowy foggy cloudy stormy misty wild domestic lonely lovely sleepy hungry curious friendly majestic "
+    "magical mysterious delicious ripe rotten leafy grassy sandy rocky icy frozen burning glowing lit wearable "
+    "translucent transparent opaque realistic abstract single double different diverse simple plain rusty dusty "
+    "matte glossy deep vast narrow wide steep gentle tender silky velvet leather cotton woolen knitted ceramic "
+    "porcelain clay rubber silk golden-brown handsome pretty strange weird funny scary brave tired brown-eyed "
+    "crowded bustling towering sleek ornate neat"
+)
+NON_THINGS: Final = _words(
+    "photo photograph image picture scene background foreground view style shot illustration painting drawing "
+    "rendering render artwork portrait side top front back middle center centre left right bottom composition "
+    "lighting detail details shadow shadows mood atmosphere ambiance focus depth field quality resolution contrast "
+    "texture textures color colors colour colours perspective angle frame layout space position arrangement "
+    "aesthetic palette tone tones feel sense vibe touch emphasis theme it they them he she we you i there here "
+    "which who what where when while each other others one ones all everything anything nothing something "
+    "lens camera bokeh hd 4k 8k uhd exposure typography font way kind type sort text words letters front-facing "
+    "row rows attention daytime nighttime assortment errand errands visually scenery time variety array "
+    "object objects item items thing things reader viewer requirement"
+)
+BREAKERS: Final = _words(
+    "is are was were be been being am has have had having do does did can could will would shall should may might "
+    "must that which who whom whose where when while as if then than so because but or nor yet not very really "
+    "also just only clearly exactly precisely sits sit stands stand lies lie hangs hang shows show reads read says "
+    "say features feature contains contain includes include depicts depict appears appear looks look seen shown "
+    "placed positioned set located arranged written labeled labelled titled called named saying reading showing "
+    "featuring depicting containing including make sure ensure keep draw render create generate paint please "
+    "captures capture creates adds add gives give creating adding giving using used made surrounded filled covered "
+    "illuminated displayed of to from for into about like plus via per up down out off away together apart "
+    "visible fully exact no without during before after until since off in"
+)
+NOUNS_IN_ING: Final = _words(
+    "ring king string wing building painting earring ceiling clothing spring swing thing lightning evening morning "
+    "wedding pudding sling ping dressing railing awning viking sibling duckling dumpling being crossing "
+    "string-wing parking sewing"
+)
+
+_IRREGULAR: Final = {
+    "mice": "mouse",
+    "geese": "goose",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "people": "person",
+    "feet": "foot",
+    "teeth": "tooth",
+    "oxen": "ox",
+    "knives": "knife",
+    "wolves": "wolf",
+    "leaves": "leaf",
+    "shelves": "shelf",
+    "loaves": "loaf",
+    "halves": "half",
+    "scarves": "scarf",
+    "calves": "calf",
+    "elves": "elf",
+    "thieves": "thief",
+    "cacti": "cactus",
+    "potatoes": "potato",
+    "tomatoes": "tomato",
+    "heroes": "hero",
+    "mangoes": "mango",
+    "buses": "bus",
+    "gases": "gas",
+    "lenses": "lens",
+    "movies": "movie",
+    "cookies": "cookie",
+    "pies": "pie",
+    "ties": "tie",
+    "zombies": "zombie",
+    "selfies": "selfie",
+    "axes": "axe",
+    "vases": "vase",
+    "houses": "house",
+    "horses": "horse",
+    "roses": "rose",
+    "noses": "nose",
+    "purses": "purse",
+    "nurses": "nurse",
+    "mooses": "moose",
+    "cheeses": "cheese",
+    "blouses": "blouse",
+    "suitcases": "suitcase",
+    "bookcases": "bookcase",
+    "caches": "cache",
+    "headaches": "headache",
+}
+_PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()}
+_INVARIANT: Final = _words(
+    "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
+    "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
+    "christmas canvas compass cactus octopus"
+)
+
+
+@lru_cache(maxsize=4096)
+def singular(noun: str) -> str:
+    """Return the singular of a noun, or of a name's last word: `mice` -> `mouse`, `dining tables` -> `dining table`."""
+    head, space, last = noun.rpartition(" ")
+    return head + space + _singular_word(last)
+
+
+def _singular_word(word: str) -> str:
+    if word in _INVARIANT or len(word) < 3:
+        return word
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if re.search(r"(ch|sh|x|ss|zz|us)es$", word):
+        return word[:-2]
+    if word.endswith("s") and not re.search(r"(ss|us|[nrtsx]is)$", word):
+        return word[:-1]
+    return word
+
+
+@lru_cache(maxsize=4096)
+def plural(noun: str) -> str:
+    """Return the plural of a singular noun or of a name's last word: `box` -> `boxes`, `sheep` -> `sheep`."""
+    head, space, last = noun.rpartition(" ")
+    return head + space + _plural_word(last)
+
+
+def _plural_word(word: str) -> str:
+    if word in _PLURAL_OF:
+        return _PLURAL_OF[word]
+    if re.search(r"(ch|sh|x|ss|zz|us)$", word):
+        return word + "es"
+    if word in _INVARIANT or not word.isascii():
+        return word
+    if re.search(r"[^aeiou]y$", word):
+        return word[:-1] + "ies"
+    return word + "s"
+
+
+def colour_of(word: str) -> str | None:
+    """Return the colour a word names, under its one name here."""
+    word = COLOUR_ALIASES.get(word, word)
+    return word if word in COLOURS else None
+
+
+def surface_of(word: str) -> str | None:
+    """Return the material or pattern a word names, under its one name here."""
+    word = SURFACE_ALIASES.get(word, word)
+    return word if word in SURFACES else None
+
+
+def number_of(word: str) -> int | None:
+    """Return the number a word or a run of ASCII digits stands for."""
+    if word.isascii() and word.isdigit():
+        return int(word[:6])
+    return NUMBERS.get(word)
+
+
+def spell(number: int) -> str:
+    """Return a number as a prompt would write it: `three`, `24`."""
+    return NUMBER_WORDS.get(number, str(number))
+
+
+def is_participle(word: str) -> bool:
+    """Tell `chasing` from `ring`."""
+    return word.endswith("ing") and len(word) > 5 and word not in NOUNS_IN_ING

@@ -1,0 +1,127 @@
+"""The judge reads the picture, the whole picture and nothing but the picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gems_actors.backends.storyboard import StoryboardChatModel
+from gems_actors.backends.storyboard.claims import ask
+from gems_actors.backends.storyboard.grammar import parse_scene
+from gems_actors.backends.storyboard.reading import Seen, look
+from gems_actors.backends.storyboard.scene import Claim, claims_of
+from gems_actors.errors import BackendError
+from tests.gems_actors.backends.storyboard.playing import PROMPTS, draw_faithfully, encode_again, verify
+
+_JUDGE = """
+import json, sys
+from pathlib import Path
+from tests.gems_actors.backends.storyboard.playing import verify
+picture = Path(sys.argv[1]).read_bytes()
+print(json.dumps([verify(question, picture) for question in json.loads(sys.argv[2])]))
+"""
+
+
+def questions_of(prompt: str) -> list[str]:
+    scene = parse_scene(prompt)
+    return [ask(claim, scene) for claim in claims_of(scene)]
+
+
+def misses(prompt: str, picture: bytes) -> list[str]:
+    model = StoryboardChatModel()
+    return [question for question in questions_of(prompt) if verify(question, picture, model) != "yes"]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_every_requirement_is_read_from_a_picture_that_lost_none(prompt: str) -> None:
+    assert questions_of(prompt)
+    assert misses(prompt, draw_faithfully(prompt)) == []
+
+
+@pytest.mark.parametrize("prompt", PROMPTS[:9:2] + PROMPTS[15:18])
+@pytest.mark.parametrize(("width_px", "height_px"), [(512, 512), (1344, 768), (640, 1024)])
+def test_requirements_are_read_at_any_size_down_to_512(prompt: str, width_px: int, height_px: int) -> None:
+    assert misses(prompt, draw_faithfully(prompt, width_px=width_px, height_px=height_px)) == []
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB")])
+@pytest.mark.parametrize("prompt", PROMPTS[5:18:3])
+def test_a_picture_is_still_read_after_it_is_encoded_again(prompt: str, kind: str, mode: str) -> None:
+    assert misses(prompt, encode_again(draw_faithfully(prompt), kind=kind, mode=mode)) == []
+
+
+def test_another_process_judges_the_picture_alone(tmp_path: Path) -> None:
+    prompt = PROMPTS[8]
+    lost = Claim("count", "lion", "5")
+    path = tmp_path / "picture.png"
+    path.write_bytes(encode_again(draw_faithfully(prompt, lost)))
+    questions = questions_of(prompt)
+    command = [sys.executable, "-c", _JUDGE, str(path), json.dumps(questions)]
+    answers = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    wrong = [question for question, answer in zip(questions, answers, strict=True) if answer != "yes"]
+    assert wrong == ["Are there exactly five lions in the image?"]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_one_lost_requirement_is_the_one_that_is_missed(prompt: str) -> None:
+    scene = parse_scene(prompt)
+    for claim in claims_of(scene):
+        if claim.kind != "object":
+            assert misses(prompt, draw_faithfully(prompt, claim)) == [ask(claim, scene)]
+
+
+def test_a_lost_thing_is_missed_with_all_that_hangs_on_it() -> None:
+    missed = misses("two red cats left of a dog", draw_faithfully("two red cats left of a dog", Claim("object", "cat")))
+    assert missed == [
+        "Are there any cats in the image?",
+        "Are there exactly two cats in the image?",
+        "Are the cats red?",
+        "Are the cats to the left of the dog?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Is there a giraffe in the image?", "no"),
+        ("Are there four bagels?", "no"),
+        ("Are there three bagels visible in the picture?", "yes"),
+        ("Is the violin above the bagels?", "yes"),
+        ("Is the violin red?", "no"),
+        ("Would a child like it?", "unsure"),
+        ("", "unsure"),
+    ],
+)
+def test_other_questions_are_answered_or_left_open(question: str, expected: str) -> None:
+    assert verify(question, draw_faithfully("three bagels under a violin")) == expected
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 700), (512, 512)])
+def test_a_picture_that_is_no_storyboard_gives_unsure(size: tuple[int, int]) -> None:
+    file = io.BytesIO()
+    Image.effect_noise(size, 60).convert("RGB").save(file, "PNG")
+    assert verify("Is there a cat in the image?", file.getvalue()) == "unsure"
+
+
+def test_bytes_that_are_no_picture_are_an_error_that_says_so() -> None:
+    with pytest.raises(BackendError, match="a picture to judge"):
+        verify("Is there a cat in the image?", b"not a picture")
+
+
+def test_a_picture_asked_about_twice_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bytes] = []
+
+    def look_and_note(data: bytes) -> Seen | None:
+        looks.append(data)
+        return look(data)
+
+    monkeypatch.setattr("gems_actors.backends.storyboard.models.look", look_and_note)
+    model, picture = StoryboardChatModel(), draw_faithfully("a cat")
+    assert [verify("Is there a cat in the image?", picture, model) for _ in range(3)] == ["yes"] * 3
+    assert len(looks) == 1
