@@ -253,12 +253,9 @@ def _explain(error: msgspec.ValidationError, update: dict[str, Any]) -> str:
 def _explain_unknown(table: str, name: str, kind: inspect.Type) -> str:
     known = [field.encode_name for field in kind.fields] if isinstance(kind, inspect.StructType) else []
     close = difflib.get_close_matches(name, known, n=1)
-    expected = (
-        f"a known key, came {_shown(name)}; did you mean {close[0]}?"
-        if close
-        else (f"one of {', '.join(known)}, came {_shown(name)}")
-    )
-    return f"{table}.{name}: expected {expected}" if table else f"{name}: expected {expected}"
+    expected = "a known key" if close else f"one of {', '.join(known)}"
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{table}{'.' if table else ''}{name}: expected {expected}, came {_shown(name)}{hint}"
 
 
 def _look_up(key: str, update: dict[str, Any]) -> tuple[inspect.Type, Any]:
@@ -291,10 +288,10 @@ def _in_words(kind: inspect.Type, value: Any) -> str:
             return "a list"
         case inspect.BoolType():
             return "true or false"
-        case inspect.IntType() | inspect.FloatType():
-            return ("a whole number" if isinstance(kind, inspect.IntType) else "a number") + _bound_in_words(
-                kind, value
-            )
+        case inspect.IntType():
+            return f"a whole number{_bound_in_words(kind, value)}"
+        case inspect.FloatType():
+            return f"a number{_bound_in_words(kind, value)}"
         case _:
             return "text"
 

@@ -15,6 +15,10 @@ MAX_REQUIREMENTS = 64
 """Requirements of one trajectory."""
 
 MAX_ROUNDS = 64
+"""Rounds of one trajectory."""
+
 MAX_CANDIDATES = 64
+"""Images drawn in one round."""
+
 MAX_SIDE_PX = 8192
 """Width or height of a picture."""

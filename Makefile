@@ -1,0 +1,50 @@
+# Every target makes the environment it needs, in .venv, when it is missing or pyproject.toml has changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# The prompt goes through the environment as it was typed: neither make nor the shell reads the quotes and $ in it.
+export MAKE_DRAW_PROMPT := $(value PROMPT)
+unexport PROMPT
+
+.DEFAULT_GOAL := help
+.PHONY: help draw test check bench clean
+
+help:
+	@echo 'make draw PROMPT="a red fox"  draw a prompt and say where the picture is'
+	@echo 'make test                     run the whole test suite'
+	@echo 'make check                    lint, format, types and import contracts'
+	@echo 'make bench                    measure'
+	@echo 'make clean                    remove the environment and all caches'
+	@echo 'PYTHON=python3.12             with each of them: the Python to make the environment with (3.11 or later)'
+
+draw: .venv/made-for-drawing
+	@$(BIN)/gems draw -- "$$MAKE_DRAW_PROMPT"
+
+test: .venv/made-for-tests
+	$(BIN)/python -m pytest
+
+check: .venv/made-for-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/made-for-tests
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/made-for-drawing: pyproject.toml
+	@echo 'making the environment in .venv' >&2
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --editable .
+	@touch $@
+
+.venv/made-for-tests: .venv/made-for-drawing
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group dev
+	@touch $@

@@ -1,0 +1,172 @@
+"""Settings come from four places, later ones win, and a wrong one is named in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from gems_actors.config import ROLES, MeshConfig, load_config
+from gems_actors.errors import ConfigError
+
+
+def refusal(*flags: str, path: Path | None = None, environment: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environment or {}, flags)
+    return str(caught.value)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mesh.toml"
+    path.write_text(text)
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------ reading
+
+
+def test_without_any_source_the_mesh_is_the_embedded_one() -> None:
+    config = load_config(None, {})
+    assert config == MeshConfig()
+    assert config.image.backend == config.chat.backend == "storyboard"
+
+
+def test_every_role_that_is_started_has_settings() -> None:
+    assert [MeshConfig().role(role).count for role in ROLES] == [1] * 8
+
+
+def test_flags_win_over_the_environment_and_the_environment_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "[draw]\nmax_rounds = 2\ncandidates = 2\nwidth_px = 512")
+    environment = {"GEMS__DRAW__MAX_ROUNDS": "3", "GEMS__DRAW__CANDIDATES": "3"}
+    draw = load_config(path, environment, ["draw.max_rounds=4"]).draw
+    assert (draw.max_rounds, draw.candidates, draw.width_px, draw.height_px) == (4, 3, 512, 768)
+
+
+def test_the_environment_of_other_programs_is_left_alone() -> None:
+    assert load_config(None, {"HOME": "/root", "GEMS_PROMPT": "a fox", "gems__roles": "4"}) == MeshConfig()
+
+
+def test_the_process_environment_is_read_unless_another_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMS__ROLES__VERIFIER__COUNT", "4")
+    assert load_config().role("verifier").count == 4
+
+
+@pytest.mark.parametrize("text", ["json", '"json"', "'json'"])
+def test_words_in_a_flag_need_no_quotes(text: str) -> None:
+    assert load_config(None, {}, [f"log.format={text}"]).log.format == "json"
+
+
+def test_a_flag_may_hold_an_equals_sign() -> None:
+    assert load_config(None, {}, ["data_dir=/a=b"]).data_dir == "/a=b"
+
+
+def test_folders_in_a_file_are_taken_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    text = 'data_dir = "data"\n[router]\nruntime_dir = "../run"\n[skills]\nfolders = ["mine", "/theirs"]'
+    config = load_config(write(tmp_path, text), {})
+    assert config.data_path == tmp_path / "data"
+    assert config.runtime_path == tmp_path / "../run"
+    assert config.skills.folders == (f"{tmp_path}/mine", "/theirs")
+
+
+def test_folders_elsewhere_are_taken_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(None, {"GEMS__ROUTER__RUNTIME_DIR": "run"}, ["data_dir=data", 'skills.folders=["mine"]'])
+    assert (config.data_path, config.runtime_path) == (tmp_path / "data", tmp_path / "run")
+    assert config.skills.folders == (f"{tmp_path}/mine",)
+    assert config.local_address == f"ipc://{tmp_path}/run/router.ipc"
+
+
+def test_folders_that_nobody_names_follow_the_desktop_standard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
+    monkeypatch.setenv("XDG_STATE_HOME", "/home/fox/state")
+    assert MeshConfig().local_address == "ipc:///run/user/7/gems-actors/router.ipc"
+    assert MeshConfig().data_path == Path("/home/fox/state/gems-actors")
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://10.0.0.1:5555", "tcp://*:5555", "tcp://[::1]:5555", "ipc:///run/router.ipc"]
+)
+def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
+    assert load_config(None, {}, [f"router.address={address}"]).router.address == address
+
+
+# ------------------------------------------------------------------------------------------------------ refusing
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, came "all"'),
+        ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, came "INFO"'),
+        ("image.backend=paint", 'image.backend: expected storyboard, came "paint"'),
+        ("router.address=10.0.0.1", 'router.address: expected tcp://HOST:PORT or ipc:///PATH, came "10.0.0.1"'),
+        ("router.address='ipc://run'", 'router.address: expected tcp://HOST:PORT or ipc:///PATH, came "ipc://run"'),
+        ("router.address=5555", "router.address: expected tcp://HOST:PORT or ipc:///PATH, came 5555"),
+        ("roles.verifier.count=four", 'roles.verifier.count: expected a whole number, came "four"'),
+        ("roles.verifier.count=4.5", "roles.verifier.count: expected a whole number, came 4.5"),
+        ("roles.verifier.count=true", "roles.verifier.count: expected a whole number, came true"),
+        ("roles.verifier.count=-1", "roles.verifier.count: expected a whole number of at least 0, came -1"),
+        ("roles.verifier.count=4097", "roles.verifier.count: expected a whole number of at most 4096, came 4097"),
+        ("roles.verifier.capacity=0", "roles.verifier.capacity: expected a whole number of at least 1, came 0"),
+        ("router.heartbeat_s=soon", 'router.heartbeat_s: expected a number, came "soon"'),
+        ("router.heartbeat_s=0", "router.heartbeat_s: expected a number above 0, came 0"),
+        ("router.heartbeat_s=nan", "router.heartbeat_s: expected a number above 0, came NaN"),
+        ("router.heartbeat_s=1e9", "router.heartbeat_s: expected a number of at most 86400, came 1000000000.0"),
+        ("draw.stop_when_all_met=yes", 'draw.stop_when_all_met: expected true or false, came "yes"'),
+        ("data_dir=3", "data_dir: expected the path of a folder, came 3"),
+        ("data_dir=''", 'data_dir: expected the path of a folder, came ""'),
+        ("data_dir=2026-01-01", 'data_dir: expected the path of a folder, came "2026-01-01"'),
+        ("skills.folders=mine", 'skills.folders: expected a list, came "mine"'),
+        ("skills.folders=['a', 1]", "skills.folders[1]: expected the path of a folder, came 1"),
+        ("roles.verifier=4", "roles.verifier: expected a table, came 4"),
+        ("roles=[]", "roles: expected a table, came []"),
+        ("roles.verifer.count=4", 'roles.verifer: expected a known key, came "verifer"; did you mean verifier?'),
+        ("rooter.address=5", 'rooter: expected a known key, came "rooter"; did you mean router?'),
+        ("log.colour=true", 'log.colour: expected one of level, format, came "colour"'),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_was_expected_and_what_came(flag: str, message: str) -> None:
+    assert refusal(flag) == f"--set: {message}"
+
+
+def test_a_wrong_setting_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "[roles.generator]\ncount = -2")
+    message = f"{path}: roles.generator.count: expected a whole number of at least 0, came -2"
+    assert refusal(path=path) == message
+    assert refusal("roles.generator.count=1", path=path) == message  # though a flag would win
+
+
+def test_a_wrong_setting_in_the_environment_names_the_variable() -> None:
+    variable = "GEMS__ROLES__GENERATOR__COUNT"
+    message = refusal(environment={variable: "many"})
+    assert message == f'environment {variable}: roles.generator.count: expected a whole number, came "many"'
+    message = refusal(environment={"GEMS__": "1"})
+    assert message == "environment GEMS__: expected a name such as GEMS__ROLES__VERIFIER__COUNT, came GEMS__"
+
+
+@pytest.mark.parametrize(
+    "flag", ["", "draw", "=4", "draw=", "Draw.rounds=4", "draw..rounds=4", ".draw=4", "draw rounds=4"]
+)
+def test_a_flag_that_is_no_key_and_value_is_refused(flag: str) -> None:
+    assert refusal(flag).startswith("--set: ")
+    assert "\n" not in refusal(flag)
+
+
+def test_a_long_or_broken_value_still_makes_one_short_line() -> None:
+    message = refusal(environment={"GEMS__LOG__LEVEL": "x\ny" * 1000})
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    assert refusal(path=path) == f"{path}: expected a readable TOML file, came: No such file or directory"
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "roles:\n  verifier: 4\n")
+    assert refusal(path=path).startswith(f"{path}: expected TOML, came: ")
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.toml"
+    path.write_bytes(b'data_dir = "gr\xfcn"')
+    assert refusal(path=path) == f"{path}: expected UTF-8 text, came byte 0xfc"

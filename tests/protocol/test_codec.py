@@ -1,0 +1,243 @@
+"""What is encoded is read back; what is no message is refused with a protocol error and nothing else."""
+
+import math
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from protocol.codec import (
+    BODIES,
+    decode_body,
+    decode_message,
+    decode_record,
+    encode_body,
+    encode_message,
+    frame_of,
+)
+from protocol.envelope import HEADER_BYTES, Header, Kind
+from protocol.errors import BodyError, ProtocolError, TooLargeError, UnknownKindError, VersionError
+from protocol.limits import MAX_FRAME_BYTES, MAX_PROMPT_CHARS
+from protocol.messages import (
+    Body,
+    Capacity,
+    Goodbye,
+    Heartbeat,
+    Held,
+    Image,
+    Lesson,
+    PromptPlanned,
+    Record,
+)
+from tests.protocol.strategies import as_map, bodies, headers
+
+GOODBYE = Header(Kind.GOODBYE)
+
+
+def refused(message: dict[str, Any] | bytes) -> str:
+    with pytest.raises(BodyError) as caught:
+        decode_body(message if isinstance(message, bytes) else msgpack.packb(message))
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------ round trips
+
+
+@given(headers(), bodies())
+def test_every_message_is_read_back_as_it_was(header: Header, body: Body) -> None:
+    assert decode_message(encode_message(header, body)) == (header, body)
+
+
+@given(bodies())
+def test_the_msgpack_package_reads_what_we_write(body: Body) -> None:
+    read = msgpack.unpackb(encode_body(body))
+    assert read == msgpack.unpackb(msgpack.packb(as_map(body)))
+    assert read["type"] == type(body).__name__
+
+
+@given(bodies())
+def test_we_read_what_the_msgpack_package_writes(body: Body) -> None:
+    assert decode_body(msgpack.packb(as_map(body))) == body
+
+
+@given(bodies(), st.dictionaries(st.text().map("new_{}".format), st.recursive(st.integers() | st.text(), st.lists)))
+def test_unknown_fields_are_skipped(body: Body, unknown: dict[str, Any]) -> None:
+    assert decode_body(msgpack.packb({**unknown, **as_map(body)}, default=str)) == body
+
+
+def test_unknown_fields_within_a_field_are_skipped() -> None:
+    holding = [{"id": bytes(16), "attempt": 2, "since": 1.5}]
+    beat = decode_body(msgpack.packb({"type": "Heartbeat", "holding": holding}))
+    assert beat == Heartbeat(holding=(Held(id=bytes(16), attempt=2),))
+
+
+def test_fields_with_a_default_may_be_left_out() -> None:
+    assert decode_body(msgpack.packb({"type": "Heartbeat"})) == Heartbeat()
+
+
+def test_the_type_may_stand_anywhere_in_the_map() -> None:
+    assert decode_body(msgpack.packb({"capacity": 3, "type": "Capacity"})) == Capacity(capacity=3)
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+def reads_or_refuses(frame: bytes) -> None:
+    reason = ""
+    try:
+        decode_message(frame)
+    except ProtocolError as error:
+        reason = str(error)
+    assert len(reason) < 2000, "a refusal quotes little of what came"
+
+
+@given(st.binary())
+def test_no_bytes_raise_anything_but_a_protocol_error(data: bytes) -> None:
+    reads_or_refuses(data)
+    reads_or_refuses(encode_message(GOODBYE, Goodbye())[:HEADER_BYTES] + data)
+
+
+@given(headers(), bodies(), st.data())
+def test_no_mutation_of_a_message_raises_anything_but_a_protocol_error(
+    header: Header, body: Body, data: st.DataObject
+) -> None:
+    frame = encode_message(header, body)
+    start = data.draw(st.integers(0, len(frame)))
+    end = data.draw(st.integers(start, min(len(frame), start + 8)))
+    reads_or_refuses(frame[:start] + data.draw(st.binary(max_size=8)) + frame[end:])
+    reads_or_refuses(frame[:start])
+
+
+@given(
+    st.recursive(st.none() | st.integers(-9, 9) | st.floats() | st.text() | st.binary(), st.lists), bodies(), st.data()
+)
+def test_no_value_in_place_of_another_raises_anything_but_a_protocol_error(
+    value: Any, body: Body, data: st.DataObject
+) -> None:
+    fields = as_map(body)
+    fields[data.draw(st.sampled_from(sorted(fields)))] = value
+    reads_or_refuses(encode_message(GOODBYE, Goodbye())[:HEADER_BYTES] + msgpack.packb(fields))
+
+
+@pytest.mark.parametrize("kind", ["Goodbye", "Goodbie"])
+@pytest.mark.parametrize(
+    "nested", [b"\x91" * 100_000, b"\x81\xa1x" * 100_000, b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"]
+)
+def test_nesting_and_sizes_that_cannot_be_are_refused(kind: str, nested: bytes) -> None:
+    message = b"\x82\xa4type" + msgpack.packb(kind) + b"\xa1x" + nested
+    with pytest.raises(ProtocolError):
+        decode_body(message)
+
+
+@given(st.text())
+@example("plan_prompt")
+@example("Body")
+@example("Request")
+def test_an_unknown_type_is_refused(name: str) -> None:
+    if name not in BODIES:
+        with pytest.raises(UnknownKindError, match="expected a known message type"):
+            decode_body(msgpack.packb({"type": name, "x": {(1, 2): b""}}))
+
+
+def test_an_unknown_kind_and_version_are_refused_whatever_follows() -> None:
+    frame = bytearray(encode_message(GOODBYE, Goodbye()))
+    frame[3] = 99
+    with pytest.raises(UnknownKindError, match="kind from 1 to 13, came 99"):
+        decode_message(bytes(frame))
+    frame[2] = 2
+    with pytest.raises(VersionError, match="expected version 1 of the wire, came 2"):
+        decode_message(bytes(frame))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc0",
+        b"\x90",
+        b"\xc1",
+        msgpack.packb({}),
+        msgpack.packb({"type": None}),
+        msgpack.packb({"type": 5}),
+        encode_body(Goodbye()) + b"\0",
+        encode_body(Goodbye())[:-1],
+    ],
+)
+def test_what_is_no_map_with_a_type_is_refused(body: bytes) -> None:
+    assert refused(body).startswith("expected a msgpack map with a `type`, came")
+
+
+def test_a_body_of_the_wrong_shape_is_refused_with_its_place() -> None:
+    assert refused({"type": "Capacity"}) == "Capacity: Object missing required field `capacity`"
+    assert refused({"type": "Capacity", "capacity": -1}) == "Capacity: Expected `int` >= 0 - at `$.capacity`"
+    assert refused({"type": "Capacity", "capacity": 1.0}).startswith("Capacity: Expected `int`, got `float`")
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, -0.1, 1.1])
+def test_a_score_is_a_number_from_0_to_1(score: float) -> None:
+    verdict = {"requirement": "r1", "answer": "met", "score": score}
+    assert "score" in refused({"type": "Verification", "verdicts": [verdict], "calls": 1, "calls_saved": 0})
+
+
+@pytest.mark.parametrize("digest", ["sha256:" + "0" * 64 + "\n", "sha256:../" + "0" * 61, "md5:0"])
+def test_a_digest_is_safe_to_make_a_path_of(digest: str) -> None:
+    image = {"digest": digest, "media_type": "image/png", "bytes": 1, "width_px": 16, "height_px": 16}
+    assert "digest" in refused({"type": Image.__name__, "image": image, "seconds": 1.0})
+
+
+@pytest.mark.parametrize("id_", [b"", bytes(15), bytes(17)])
+def test_an_id_that_no_header_could_hold_is_refused(id_: bytes) -> None:
+    assert "16" in refused({"type": "Heartbeat", "awaiting": [id_]})
+    assert "16" in refused({"type": "Heartbeat", "holding": [{"id": id_, "attempt": 0}]})
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0])
+def test_a_time_that_nobody_can_wait_is_refused(seconds: float) -> None:
+    assert "heartbeat_s" in refused({"type": "Welcome", "epoch": "1", "heartbeat_s": seconds})
+    failure = {"type": "Failure", "code": "overloaded", "message": "", "retry_after_s": seconds}
+    assert "retry_after_s" in refused(failure)
+
+
+def test_a_prompt_has_a_character_and_not_too_many() -> None:
+    assert decode_body(msgpack.packb({"type": "PlanPrompt", "prompt": "ü" * MAX_PROMPT_CHARS}))
+    assert "length <= 32000" in refused({"type": "PlanPrompt", "prompt": "ü" * (MAX_PROMPT_CHARS + 1)})
+    assert "length >= 1" in refused({"type": "PlanPrompt", "prompt": ""})
+
+
+def test_half_a_character_is_not_written() -> None:
+    with pytest.raises(BodyError, match="expected text in whole characters"):
+        encode_message(GOODBYE, Lesson(text="\udc80"))
+
+
+# ------------------------------------------------------------------------------------------------------ size
+
+
+def test_a_message_over_the_limit_is_neither_written_nor_read() -> None:
+    room = MAX_FRAME_BYTES - HEADER_BYTES
+    frame = frame_of(GOODBYE, bytes(room))
+    with pytest.raises(TooLargeError, match=f"at most {MAX_FRAME_BYTES} bytes, came {MAX_FRAME_BYTES + 1}"):
+        frame_of(GOODBYE, bytes(room + 1))
+    with pytest.raises(TooLargeError):
+        encode_message(GOODBYE, Lesson(text="x" * room))
+    with pytest.raises(TooLargeError):
+        decode_message(frame + b"\0")
+
+
+# ------------------------------------------------------------------------------------------------------ records
+
+
+@given(bodies())
+def test_a_record_and_nothing_else_is_read_as_a_record(body: Body) -> None:
+    if isinstance(body, Record):
+        assert decode_record(encode_body(body)) == body
+    else:
+        with pytest.raises(BodyError, match="expected a record"):
+            decode_record(encode_body(body))
+
+
+def test_a_record_of_a_later_version_is_refused() -> None:
+    data = encode_body(PromptPlanned(trajectory="0" * 32, prompt="a fox")).replace(b"PromptPlanned", b"PromptPlanted")
+    with pytest.raises(BodyError, match="expected a record"):
+        decode_record(data)

@@ -1,0 +1,62 @@
+"""What is shipped is what is meant to be, and nothing else lies about."""
+
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+import actors
+import gems_actors
+import protocol
+import skills
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {"actors", "gems_actors", "protocol", "skills"}
+
+
+def test_no_other_distribution_owns_our_packages() -> None:
+    owners = packages_distributions()
+    assert {owner for package in PACKAGES for owner in owners.get(package, [])} <= {"gems-actors"}
+
+
+def test_the_packages_that_are_imported_are_ours() -> None:
+    for package in actors, gems_actors, protocol, skills:
+        assert package.__file__ == str(ROOT / package.__name__ / "__init__.py")
+
+
+def test_the_wheel_holds_the_four_packages_and_no_tests(tmp_path: Path) -> None:
+    build = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        f"--wheel-dir={tmp_path}",
+        str(ROOT),
+    ]
+    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *build], check=True)
+    (wheel,) = tmp_path.iterdir()
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.partition("/")[0] for name in shipped} == {
+        *PACKAGES,
+        f"gems_actors-{gems_actors.__version__}.dist-info",
+    }
+    assert {f"{package}/py.typed" for package in PACKAGES} <= shipped
+    source = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert {name for name in shipped if name.endswith(".py")} == source
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "skills").rglob("SKILL.md")} <= shipped
+    assert "protocol/README.md" in shipped
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_the_top_level_holds_only_what_belongs_there() -> None:
+    git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files"]
+    listed = subprocess.run(git, check=True, capture_output=True, text=True).stdout.splitlines()
+    top = {name.partition("/")[0] for name in listed if not name.startswith(".")}
+    assert top <= {
+        *PACKAGES, "deploy", "tests",
+        "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile",
+    }  # fmt: skip
