@@ -115,8 +115,8 @@ class MemoryLog:
         records = []
         for sequence in self._sequences.get(trajectory, ()):
             try:
-                row = self._connection.execute("SELECT body FROM log WHERE sequence = ?", (sequence,)).fetchone()
-                records.append(decode_record(row[0]))
+                rows = self._connection.execute("SELECT body FROM log WHERE sequence = ?", (sequence,))
+                records += [decode_record(body) for (body,) in rows]
             except (apsw.Error, ProtocolError) as error:
                 raise LogError(f"memory could not read record {sequence}: {error}") from error
         return records

@@ -1,0 +1,36 @@
+"""Runs a mesh in the foreground: `python deploy/supervisor.py mesh.toml`.
+
+SIGTERM or SIGINT drains it, a second one kills it. Exit codes: 0 after the mesh was asked to end, 1 the supervisor gave
+up, 2 wrong usage, 78 bad configuration.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import trio
+
+from gems_actors.config import load_config
+from gems_actors.errors import AddressInUseError, ConfigError, GemsError
+from gems_actors.supervisor import run_mesh
+from gems_actors.telemetry import configure_logging
+
+
+def main(arguments: list[str]) -> int:
+    """Run the mesh of a configuration file and return the exit code."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python deploy/supervisor.py mesh.toml\n")
+        return 2
+    try:
+        config = load_config(Path(arguments[0]))
+        configure_logging(config.log, role="supervisor")
+        trio.run(run_mesh, config)
+    except GemsError as error:
+        sys.stderr.write(f"gems: {error}\n")
+        return 78 if isinstance(error, ConfigError | AddressInUseError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

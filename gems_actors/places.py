@@ -1,0 +1,118 @@
+"""What a mesh must have to itself on its host: the folder of its sockets and its port.
+
+ZeroMQ takes an ipc path that is in use away from its owner without a word, so the lock here is what keeps two meshes
+apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from gems_actors.config import MeshConfig
+from gems_actors.errors import AddressInUseError, ConfigError
+
+LOCK_NAME = "mesh.lock"
+MAX_IPC_PATH_BYTES = 107
+"""What fits `sun_path` of a Unix socket's address, without its closing zero byte."""
+
+
+@contextmanager
+def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
+    """Give the settings of a mesh that shares nothing: sockets and data in a new folder, removed in the end.
+
+    A `data_dir` that is set stays, and stays where it is.
+
+    Raises:
+        ConfigError: the system's folder for temporary files cannot be used.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="gems-")
+    except OSError as error:
+        raise ConfigError(f"TMPDIR: expected a writable folder, came {tempfile.gettempdir()}: {error}") from error
+    with folder as path:
+        yield msgspec.structs.replace(
+            config,
+            router=msgspec.structs.replace(config.router, runtime_dir=path),
+            data_dir=config.data_dir or f"{path}/data",
+        )
+
+
+@contextmanager
+def claim_places(config: MeshConfig) -> Iterator[None]:
+    """Hold the runtime folder, made where it is missing, for this mesh alone.
+
+    Raises:
+        AddressInUseError: another mesh of this host holds the folder or listens at the port.
+        ConfigError: the folder or the port cannot be used.
+    """
+    folder = config.runtime_path
+    path = os.fsencode(config.local_address.removeprefix("ipc://"))
+    if len(path) > MAX_IPC_PATH_BYTES:
+        raise ConfigError(
+            f"router.runtime_dir: expected a folder whose router.ipc has a path of at most {MAX_IPC_PATH_BYTES} bytes,"
+            f" came {len(path)} bytes: {folder}"
+        )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise ConfigError(f"router.runtime_dir: expected a folder of our own, came another user's: {folder}")
+        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"router.runtime_dir: expected a folder to write to, came {folder}: {error.strerror}"
+        ) from error
+    try:
+        _lock(lock, folder / LOCK_NAME)
+        if config.router.address is not None:
+            _check_port(config.router.address)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        raise AddressInUseError(
+            f"{path}: expected a folder that no mesh uses, came one held by process {holder or 'unknown'}"
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _check_port(address: str) -> None:
+    """See that the port is free, while there is somebody to say so in one line.
+
+    The router binds it a moment later, in a process of its own; whoever takes it in between makes that process end
+    with exit code 78.
+    """
+    found = re.fullmatch(r"tcp://\[?([^/\]]+)\]?:(\d+)", address)
+    if found is None or found[2] == "0":
+        return
+    host = None if found[1] == "*" else found[1]
+    try:
+        family, *_, place = socket.getaddrinfo(host, int(found[2]), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror:
+        return  # the name of an interface, which is ZeroMQ's to understand
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq does: a port just left is free
+        try:
+            probe.bind(place)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUseError(f"{address}: expected a free address, came one that is taken") from error
+            raise ConfigError(
+                f"router.address: expected an address of this host, came {address}: {error.strerror}"
+            ) from error
