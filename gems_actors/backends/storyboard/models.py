@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import OrderedDict
 from typing import Final
 
@@ -50,7 +49,7 @@ class StoryboardChatModel:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._looking = trio.Lock()
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """Return the answer to one task.
@@ -59,14 +58,14 @@ class StoryboardChatModel:
             BackendError: a picture cannot be decoded, or the request lacks what its task needs.
         """
         if request.task == "verify":
-            return await trio.to_thread.run_sync(self._verify, request)
+            return await self._verify(request)
         return await trio.to_thread.run_sync(answer, request.task, request.fields)
 
-    def _verify(self, request: ChatRequest) -> ChatReply:
+    async def _verify(self, request: ChatRequest) -> ChatReply:
         pictures = [part for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
         if len(pictures) != 1 or "question" not in request.fields:
             raise BackendError(f"storyboard chat: verify needs a question and one picture, got {len(pictures)}")
-        seen = self._look(pictures[0].data)
+        seen = await self._look(pictures[0].data)
         if seen is None:
             return ChatReply("unsure: this picture is no storyboard, and a storyboard is all I can read.")
         claim = parse_claim(str(request.fields["question"]))
@@ -75,12 +74,15 @@ class StoryboardChatModel:
         verdict = judge(claim, seen)
         return ChatReply(f"{verdict.answer}: {verdict.reason}.", f"I read the picture: {verdict.reason}.")
 
-    def _look(self, data: bytes) -> Seen | None:
-        """Return what a picture shows, from memory where it was looked at before."""
+    async def _look(self, data: bytes) -> Seen | None:
+        """Return what a picture shows, from memory where it was looked at before.
+
+        One thread looks at a time: the work holds the interpreter, so more of them would only cost memory.
+        """
         digest = hashlib.blake2b(data, digest_size=16).digest()
-        with self._lock:
+        async with self._looking:
             if digest not in self._seen:
-                self._seen[digest] = look(data)
+                self._seen[digest] = await trio.to_thread.run_sync(look, data)
             self._seen.move_to_end(digest)
             if len(self._seen) > _MAX_SEEN:
                 self._seen.popitem(last=False)

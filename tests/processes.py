@@ -1,0 +1,59 @@
+"""Looking at real processes through /proc: who descends from whom, what they are called, how much they hold."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+_PATIENCE_S = 10.0
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return the living descendants of a process, by pid, with the name that `ps` shows."""
+    parents: dict[int, tuple[int, str]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            head, _, tail = (folder / "stat").read_text().rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, parent = tail.split()[:2]
+        if state != "Z":
+            parents[int(folder.name)] = (int(parent), head.partition("(")[2])
+    found: dict[int, str] = {}
+    layer = {pid}
+    while layer:
+        layer = {child for child, (parent, _) in parents.items() if parent in layer}
+        found |= {child: parents[child][1] for child in layer}
+    return found
+
+
+def await_gone(pids: set[int], within_s: float = _PATIENCE_S) -> set[int]:
+    """Return those of the processes that are still there when the time is over; as a rule none, and at once."""
+    end = time.monotonic() + within_s
+    left = {pid for pid in pids if _is_alive(pid)}
+    while left and time.monotonic() < end:
+        time.sleep(0.01)  # the processes are no children of ours, so there is nothing to wait on
+        left = {pid for pid in left if _is_alive(pid)}
+    return left
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def memory_kib(pid: int) -> tuple[int, int]:
+    """Return the resident and the proportional set size of a process, in KiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
+    return sizes["Rss"], sizes["Pss"]
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without what would colour or configure the program under test."""
+    dropped = ("NO_COLOR", "FORCE_COLOR")
+    return {key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("GEMS_")}
