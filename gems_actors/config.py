@@ -174,7 +174,13 @@ def load_config(
             _merge(tree, _checked(_read_variable(name, text), f"environment {name}"))
     for flag in settings:
         _merge(tree, _checked(_read_flag(flag), "--set"))
-    return msgspec.convert(tree, MeshConfig)
+    config = msgspec.convert(tree, MeshConfig)
+    if config.router.silence_s < 3 * config.router.heartbeat_s:  # one late heartbeat is no loss
+        raise ConfigError(
+            f"router.silence_s: expected at least 3 times router.heartbeat_s ({config.router.heartbeat_s:g}), "
+            f"came {config.router.silence_s:g}"
+        )
+    return config
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ GemsError
     ├── OverloadedError       too many wait for the role; says when to ask again
     ├── PoisonedError         it took down every actor that it was given to
     ├── CancelledRequestError the asker withdrew it
-    ├── RefusedError          the router could not read the request
+    ├── RefusedError          it cannot be read, or asks for what cannot be done
     ├── UnansweredError       the actor does not answer this type of request
     ├── BackendError          a model server or library failed
     ├── ModelOutputError      a model answered something that is not an answer
@@ -83,7 +83,7 @@ class CancelledRequestError(RequestError):
 
 
 class RefusedError(RequestError):
-    """The router could not read the request: another version, an unknown kind, too long, or no message at all."""
+    """The request is not one that can be answered: unreadable, of another version, or for what cannot be done."""
 
     code = "refused"
 

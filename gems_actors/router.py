@@ -22,7 +22,7 @@ from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, fai
 from gems_actors.sockets import Link, Message, open_router
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
-from protocol.errors import BodyError, ProtocolError
+from protocol.errors import BodyError, FrameError, ProtocolError
 from protocol.messages import (
     Cancel,
     Capacity,
@@ -135,6 +135,8 @@ class _Router:
         match header.kind:
             case Kind.REQUEST if header.role == "router":
                 self._answer(now, identity, header, body)
+            case Kind.REQUEST if not header.role:
+                raise FrameError("expected a request that names a role, came one for nobody")
             case Kind.REQUEST:
                 dispatcher.request(now, identity, header, body)
             case Kind.REPLY | Kind.FAILURE:
@@ -183,7 +185,10 @@ class _Router:
     def _send(self) -> None:
         outgoing, self._dispatcher.outgoing = self._dispatcher.outgoing, []
         for identity, header, body in outgoing:
-            self.link.send(identity, frame_of(header, body))
+            try:
+                self.link.send(identity, frame_of(header, body))
+            except ProtocolError as error:  # an answer of ours that has outgrown the wire, such as a huge table
+                _log.error("message_unsendable", peer=identity.hex(), kind=header.kind.name, reason=str(error))
 
     def _refused(self, message: Message) -> None:
         identity, frame = message

@@ -22,6 +22,8 @@ import trio
 import zmq
 from zmq.backend import Socket as _BareSocket
 
+from protocol.limits import MAX_FRAME_BYTES
+
 Message = list[bytes]
 """From a ROUTER the sender's identity and its frame, from a DEALER the frame alone."""
 
@@ -55,6 +57,7 @@ def open_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
 
 def _set_common(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_FRAME_BYTES)  # beyond, libzmq drops the peer; up to it, we say why
     socket.setsockopt(zmq.SNDHWM, 100_000)
     socket.setsockopt(zmq.RCVHWM, 100_000)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2_000)  # a host that is gone; our own heartbeats see a loop that hangs

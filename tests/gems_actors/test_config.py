@@ -170,3 +170,8 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mesh.toml"
     path.write_bytes(b'data_dir = "gr\xfcn"')
     assert refusal(path=path) == f"{path}: expected UTF-8 text, came byte 0xfc"
+
+
+def test_patience_shorter_than_three_heartbeats_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"router.silence_s: expected at least 3 times .* came 6"):
+        load_config(environment={}, settings=["router.heartbeat_s=10"])
