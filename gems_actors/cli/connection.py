@@ -1,0 +1,113 @@
+"""The mesh that a command asks: one of its own that ends with the command, or one that runs already."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from gems_actors.cli.interrupts import Interrupts
+from gems_actors.client import Mesh, open_client
+from gems_actors.config import LogConfig, MeshConfig
+from gems_actors.errors import SupervisorError
+from gems_actors.places import open_private_folder
+from gems_actors.supervisor import open_supervisor
+from gems_actors.tasks import open_background
+from gems_actors.telemetry import configure_logging
+
+LOG_NAME = "mesh.log"
+_MAX_LOG_TAIL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A mesh that can be asked."""
+
+    mesh: Mesh
+    config: MeshConfig
+    """Of that mesh: `data_path` is where its pictures are."""
+
+
+@contextmanager
+def open_place(config: MeshConfig, router: str | None) -> Iterator[MeshConfig]:
+    """Give the settings to use: for a mesh of our own those with a folder of its own, removed in the end."""
+    with nullcontext(config) if router is not None else open_private_folder(config) as placed:
+        yield placed
+
+
+@asynccontextmanager
+async def open_connection(config: MeshConfig, router: str | None, interrupts: Interrupts) -> AsyncIterator[Connection]:
+    """Connect to the mesh at `router`, or start one with `config` and drain it in the end.
+
+    Raises:
+        MeshUnavailableError: no router answers.
+        SupervisorError, ConfigError, AddressInUseError: our own mesh cannot run.
+    """
+    if router is not None:
+        async with open_client(router) as mesh:
+            yield Connection(mesh, config)
+        return
+    async with open_supervisor(config) as supervisor:
+        interrupts.on_hurry(supervisor.stop_now)
+
+        async def raise_the_end() -> None:
+            await supervisor.wait()
+            if not interrupts.is_hurried:
+                raise SupervisorError("the mesh was ended from outside")
+
+        async with open_background() as nursery:
+            nursery.start_soon(raise_the_end)
+            await supervisor.ready()
+            async with open_client(supervisor.address) as mesh:
+                yield Connection(mesh, config)
+
+
+@contextmanager
+def redirect_logs(path: Path | None) -> Iterator[TextIO]:
+    """Send what this process and its children write to standard error into a file, and give the real standard error.
+
+    Without a path everything stays as it is.
+    """
+    if path is None:
+        yield sys.stderr
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(log, 2)
+    os.close(log)
+    stream = open(  # noqa: SIM115
+        terminal, "w", encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False
+    )
+    try:
+        yield stream
+    finally:
+        stream.close()
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def configure_command_log(config: MeshConfig, *, is_verbose: bool) -> MeshConfig:
+    """Set up this process's own log, and return the settings for the roles': warnings only, unless configured."""
+    if is_verbose and config.log.level == LogConfig().level:
+        config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level="warning"))
+    configure_logging(config.log, role="client")
+    return config
+
+
+def last_error(log: Path) -> str:
+    """Return the last error that a role logged, empty where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if "error" in line.lower() or line.startswith("gems: ")), "")

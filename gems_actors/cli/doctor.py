@@ -1,0 +1,201 @@
+"""`gems doctor`: what is installed, reachable and writable, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import click
+
+from gems_actors.cli.endings import DONE, FAILED
+from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
+from gems_actors.cli.output import OutputError, check_writable, encode_json
+from gems_actors.config import MeshConfig
+from gems_actors.errors import ConfigError, MeshUnavailableError, RequestError
+from gems_actors.places import MAX_IPC_PATH_BYTES
+
+_MIN_SQLITE = (3, 51, 3)
+_REMOTE_FILE_SYSTEMS = re.compile(r"nfs\d?|cifs|smb\d?|9p|fuse\.(sshfs|glusterfs|s3fs)|ceph|lustre|beegfs|gpfs")
+_LOOK_S = 1.0
+
+State = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    state: State
+    what: str
+    found: str
+    advice: str = ""
+    """What to do; empty where nothing need be done."""
+
+
+@click.command()
+@config_option
+@set_option
+@router_option
+@json_option
+def doctor(config_file: Path | None, overrides: tuple[str, ...], router: str | None, as_json: bool) -> int:
+    """Say what is installed, reachable and writable, and what to do about the rest."""
+    findings = list(_examine(config_file, overrides, router))
+    if as_json:
+        click.echo(encode_json([finding._asdict() for finding in findings]))
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            advice = f": {finding.advice}" if finding.advice else ""
+            click.echo(f"{finding.state:<4}  {finding.what:<{width}}  {finding.found}{advice}")
+    failures = sum(finding.state == "fail" for finding in findings)
+    if failures:
+        click.echo(f"gems: {failures} of {len(findings)} checks failed", err=True)
+    return FAILED if failures else DONE
+
+
+def _examine(config_file: Path | None, overrides: tuple[str, ...], router: str | None) -> Iterator[Finding]:
+    yield _python()
+    yield from _packages()
+    yield _sqlite()
+    yield _zeromq()
+    yield _models()
+    try:
+        config = read_config(config_file, overrides)
+    except ConfigError as error:
+        yield Finding("fail", "configuration", str(error), "correct it; the checks below use the defaults")
+        config = MeshConfig()
+    else:
+        yield Finding("ok", "configuration", str(config_file or "defaults, environment and flags"))
+    yield _folder("runtime folder", config.runtime_path, "router.runtime_dir")
+    yield _socket_path(config)
+    yield _folder("data folder", config.data_path, "data_dir")
+    yield _file_system(config.data_path)
+    yield _mesh(router or config.local_address)
+
+
+def _python() -> Finding:
+    return Finding("ok", "Python", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _packages() -> Iterator[Finding]:
+    """What the installed package says it needs, not a list of our own that grows old."""
+    for requirement in requires("gems-actors") or ():
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            yield Finding("ok", name, version(name))
+        except PackageNotFoundError:
+            yield Finding("fail", name, "not installed", f"pip install '{requirement}'")
+
+
+def _sqlite() -> Finding:
+    wanted = ".".join(map(str, _MIN_SQLITE))
+    try:
+        import apsw
+    except ImportError as error:
+        return Finding("fail", "SQLite", str(error), "pip install apsw")
+    found = apsw.sqlite_lib_version()
+    if tuple(map(int, found.split("."))) < _MIN_SQLITE:
+        return Finding("fail", "SQLite", found, f"expected {wanted} or later: pip install --upgrade apsw")
+    return Finding("ok", "SQLite", f"{found} (in apsw)")
+
+
+def _zeromq() -> Finding:
+    try:
+        import zmq
+    except ImportError as error:
+        return Finding("fail", "ZeroMQ", str(error), "pip install pyzmq")
+    if not zmq.has("ipc"):
+        return Finding("fail", "ZeroMQ", f"{zmq.zmq_version()} without ipc", "install a pyzmq built with ipc")
+    return Finding("ok", "ZeroMQ", zmq.zmq_version())
+
+
+def _models() -> Finding:
+    """Torch takes seconds to import, so only where it is installed."""
+    missing = [name for name in ("torch", "diffusers") if find_spec(name) is None]
+    what = "torch, diffusers"
+    if missing:
+        install = "only for drawing on a GPU of this host: pip install 'gems-actors[diffusers]'"
+        return Finding("ok", what, f"{' and '.join(missing)} not installed", install)
+    try:
+        torch = importlib.import_module("torch")
+        has_cuda = torch.cuda.is_available()
+    except (ImportError, OSError, RuntimeError) as error:
+        return Finding("warn", what, f"torch cannot be loaded: {' '.join(str(error).split())}", "install it again")
+    found = f"{version('torch')}, {version('diffusers')}"
+    if not has_cuda:
+        return Finding("warn", what, f"{found}, no CUDA", "check the driver with nvidia-smi, or keep to other backends")
+    return Finding("ok", what, f"{found}, CUDA on {torch.cuda.get_device_name(0)}")
+
+
+def _folder(what: str, path: Path, key: str) -> Finding:
+    try:
+        check_writable(path)
+    except OutputError as error:
+        return Finding("fail", what, str(error), f"choose another with --set {key}=FOLDER")
+    return Finding("ok", what, f"{path} is writable")
+
+
+def _socket_path(config: MeshConfig) -> Finding:
+    size = len(os.fsencode(config.local_address.removeprefix("ipc://")))
+    found = f"{size} bytes"
+    if size > MAX_IPC_PATH_BYTES:
+        advice = f"expected at most {MAX_IPC_PATH_BYTES}; choose a shorter router.runtime_dir"
+        return Finding("fail", "socket path", found, advice)
+    return Finding("ok", "socket path", found)
+
+
+def _file_system(path: Path) -> Finding:
+    try:
+        mounts = Path("/proc/mounts").read_text(errors="replace").splitlines()
+    except OSError as error:
+        return Finding("warn", "data disk", f"/proc/mounts: {error.strerror}", "see that it is a local disk")
+    kind = file_system_of(path.resolve(), mounts)
+    if _REMOTE_FILE_SYSTEMS.fullmatch(kind):
+        return Finding("fail", "data disk", kind, "memory's log needs a local disk: --set data_dir=FOLDER")
+    if kind == "tmpfs":
+        return Finding("warn", "data disk", kind, "what is drawn is gone after a restart of this host")
+    return Finding("ok", "data disk", kind)
+
+
+def file_system_of(path: Path, mounts: list[str]) -> str:
+    """Return the type of the file system that holds a path, from the lines of /proc/mounts."""
+    best, kind = -1, "unknown"
+    for line in mounts:
+        fields = line.split(" ")
+        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), fields[2]
+    return kind
+
+
+def _mesh(address: str) -> Finding:
+    nobody = Finding("ok", "mesh", f"none at {address}", "`gems draw` starts its own; `gems up` runs one")
+    if address.startswith("ipc://") and not Path(address.removeprefix("ipc://")).exists():
+        return nobody
+    try:
+        import trio
+
+        from gems_actors.client import open_client
+        from protocol.messages import ReadStatus
+    except ImportError as error:
+        return Finding("fail", "mesh", str(error), "install what is missing above")
+
+    async def look() -> str:
+        async with open_client(address, connect_within_s=_LOOK_S) as mesh:
+            with trio.move_on_after(_LOOK_S):
+                roles = (await mesh.ask(ReadStatus())).roles
+                return f"{sum(len(role.actors) for role in roles)} actors at {address}"
+        return f"the router at {address} does not answer"
+
+    try:
+        return Finding("ok", "mesh", trio.run(look))
+    except (MeshUnavailableError, RequestError):
+        return nobody

@@ -1,0 +1,204 @@
+"""`gems draw`: one prompt, from words to a picture's file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import click
+import trio
+
+from gems_actors.blobs import blob_store
+from gems_actors.cli.connection import (
+    LOG_NAME,
+    configure_command_log,
+    last_error,
+    open_connection,
+    open_place,
+    redirect_logs,
+)
+from gems_actors.cli.endings import DONE, INTERRUPTED
+from gems_actors.cli.interrupts import Interrupts, open_interrupts
+from gems_actors.cli.options import (
+    MAX_SEED,
+    candidates_option,
+    config_option,
+    draw_settings,
+    json_option,
+    memory_option,
+    read_config,
+    rounds_option,
+    router_option,
+    seed_option,
+    set_option,
+    size_option,
+)
+from gems_actors.cli.output import (
+    OutputError,
+    check_writable,
+    encode_json,
+    parameters_of,
+    png_of,
+    story_of,
+    summary_lines,
+    text_of_path,
+    write_whole,
+)
+from gems_actors.cli.progress import Progress
+from gems_actors.cli.prompts import PromptError, check_prompt, read_prompt, slug_of
+from gems_actors.cli.watching import Watch, can_show_live, choose_watch
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig
+from gems_actors.errors import RequestError, SupervisorError
+from gems_actors.tasks import open_background
+from protocol.envelope import Lane
+from protocol.messages import DrawPicture, MemoryMode, Picture
+
+_FINISHING = "finishing the round in hand; Ctrl-C again stops at once"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the user asked for."""
+
+    request: DrawPicture
+    path: Path
+    model: str
+    as_json: bool
+    is_live: bool
+
+
+@click.command()
+@click.argument("prompt")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="PNG", help="Where to put the picture.")
+@rounds_option
+@candidates_option
+@memory_option
+@size_option
+@seed_option("Seed of the draw, 0 to 4294967295; random unless given.")
+@config_option
+@set_option
+@router_option
+@json_option
+@click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Show what the roles log.")
+def draw(
+    prompt: str,
+    output: Path | None,
+    rounds: int | None,
+    candidates: int | None,
+    memory: MemoryMode | None,
+    size: tuple[int, int] | None,
+    seed: int | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    router: str | None,
+    as_json: bool,
+    is_verbose: bool,
+) -> int:
+    """Draw PROMPT, round by round until all that it asks for is met; `-` reads it from standard input.
+
+    Starts a mesh of its own, or asks the one at --router. Ctrl-C once ends with the best picture so far, twice at once.
+    """
+    text = _read_prompt(prompt)
+    config = read_config(config_file, overrides)
+    seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+    job = _Job(
+        request=DrawPicture(
+            run=f"draw-{secrets.token_hex(4)}",
+            prompt=text,
+            seed=seed,
+            settings=draw_settings(config, rounds=rounds, candidates=candidates, memory=memory, size=size),
+        ),
+        path=_choose_path(output, text, seed),
+        model=config.image.backend,
+        as_json=as_json,
+        is_live=not as_json and not is_verbose and can_show_live(sys.stderr),
+    )
+    with open_place(config, router) as placed:
+        log = None if is_verbose else Path(os.devnull) if router else placed.runtime_path / LOG_NAME
+        try:
+            with redirect_logs(log) as stream:
+                ready = configure_command_log(placed, is_verbose=is_verbose)
+                return trio.run(_draw, job, ready, router, stream)
+        except (RequestError, SupervisorError) as error:
+            logged = last_error(log) if log else ""
+            raise click.ClickException(
+                f"{error} (last error in the log: {logged})" if logged else str(error)
+            ) from error
+
+
+def _read_prompt(argument: str) -> str:
+    source = "standard input" if argument == "-" else "PROMPT"
+    try:
+        return read_prompt(sys.stdin.buffer) if argument == "-" else check_prompt(argument)
+    except PromptError as error:
+        raise click.UsageError(f"{source}: {error}") from error
+
+
+def _choose_path(output: Path | None, prompt: str, seed: int) -> Path:
+    """Return where the picture goes, once it is certain that a file can be written there."""
+    name = f"{slug_of(prompt)}-{seed}.png"
+    path = Path(name) if output is None else output / name if output.is_dir() else output
+    if path.suffix.lower() != ".png":
+        raise click.UsageError(f"--output: expected a name that ends in .png, came {path.name!r}")
+    try:
+        check_writable(path.parent)
+    except OutputError as error:
+        raise click.UsageError(f"--output: {error}") from error
+    return path
+
+
+async def _draw(job: _Job, config: MeshConfig, router: str | None, stream: TextIO) -> int:
+    began = trio.current_time()
+    request = job.request
+    progress = Progress(request.prompt, request.settings.max_rounds, request.settings.candidates)
+    watch = choose_watch(stream, progress, request.seed, is_live=job.is_live)
+    is_wound_down = False
+    try:
+        async with (
+            open_interrupts() as interrupts,
+            open_connection(config, router, interrupts) as connection,
+        ):
+            picture = await _ask(connection.mesh, request, watch, interrupts)
+            data = await blob_store(connection.config).get(picture.best.image)
+            story = story_of(picture, seed=request.seed, model=job.model)
+            texts = {"parameters": parameters_of(picture, job.model), "gems": encode_json(story)}
+            write_whole(job.path, png_of(data, picture.best.image.media_type, texts))
+            is_wound_down = picture.ending.outcome == "wound_down"
+            watch.finish(picture)
+            seconds = trio.current_time() - began
+            if job.as_json:
+                place = {"picture": text_of_path(job.path), "trajectory": picture.trajectory, "run": request.run}
+                click.echo(encode_json({**place, **story, "seconds": round(seconds, 3)}))
+            else:
+                click.echo(text_of_path(job.path))
+                lines = summary_lines(picture, seed=request.seed, seconds=seconds, interrupted=is_wound_down)
+                click.echo("\n".join(lines))
+    finally:
+        watch.close()
+    if interrupts.is_hurried:
+        print("gems: interrupted", file=stream)
+    return INTERRUPTED if interrupts.is_hurried or is_wound_down else DONE
+
+
+async def _ask(mesh: Mesh, request: DrawPicture, watch: Watch, interrupts: Interrupts) -> Picture:
+    """Return the picture while the watch shows how it comes to be."""
+
+    async def announce_the_end() -> None:
+        await interrupts.asked.wait()
+        watch.note(_FINISHING)
+
+    async with mesh.events(request.run) as events, open_background() as nursery:
+        nursery.start_soon(announce_the_end)
+        nursery.start_soon(watch.run, mesh)
+
+        async def tell() -> None:
+            async for event in events:
+                watch.take(event)
+
+        nursery.start_soon(tell)
+        return await mesh.ask(request, lane=Lane.INTERACTIVE, wind_down=interrupts.asked)

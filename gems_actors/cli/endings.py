@@ -1,0 +1,68 @@
+"""How a command ends: its exit codes, and a failure as one line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+DONE = 0
+FAILED = 1
+"""Some of what was asked for failed, or nobody was there to ask."""
+USAGE = 2
+BAD_CONFIG = 78
+"""`EX_CONFIG` of sysexits.h; also that somebody else listens at the configured address."""
+INTERRUPTED = 130
+"""Ctrl-C or SIGTERM ended the work early, gently or not."""
+
+
+def end_of(error: BaseException) -> tuple[str, int]:
+    """Return the line that explains a failure, and the exit code."""
+    from gems_actors.errors import AddressInUseError, ConfigError, GemsError  # 40 ms that `gems --version` need not pay
+    from skills import SkillError
+
+    causes = sorted(_leaves(error), key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
+    if any(isinstance(cause, (KeyboardInterrupt, click.Abort)) for cause in causes):
+        return _one_line("interrupted"), INTERRUPTED
+    match cause := causes[0]:
+        case click.ClickException():
+            return _one_line(_words_of(cause)), cause.exit_code
+        case ConfigError() | AddressInUseError():
+            return _one_line(str(cause)), BAD_CONFIG
+        case GemsError() | SkillError():
+            return _one_line(str(cause)), FAILED
+        case _:
+            return _one_line(f"a fault of ours: {type(cause).__name__}: {cause} (at {_place_of(cause)})"), FAILED
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _words_of(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.BadParameter) and error.param is not None and error.message:
+        return f"{_name_of(error.param)}: {error.message}"
+    words = error.format_message().removesuffix(".")
+    return words if ", came" in words or context is None else f"{words} (see {context.command_path} --help)"
+
+
+def _name_of(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.make_metavar(click.Context(click.Command("gems")))
+
+
+def _place_of(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
+def _one_line(text: str) -> str:
+    return "gems: " + " ".join(text.split())

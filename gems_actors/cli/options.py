@@ -1,0 +1,119 @@
+"""Options that several commands share, and their values, refused in the words of all our errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import click
+
+from gems_actors.config import MeshConfig, load_config
+from gems_actors.errors import ConfigError
+from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_SIDE_PX
+from protocol.messages import DrawSettings, MemoryMode
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+MAX_SEED = 0xFFFFFFFF
+_MIN_SIDE_PX = 16
+_MEMORY_MODES: tuple[str, ...] = get_args(MemoryMode)
+_ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
+
+
+def between(smallest: int, largest: int) -> Callable[[str], int]:
+    """Return the reader of a whole number from `smallest` to `largest`."""
+
+    def parse_number(value: str) -> int:
+        if not re.fullmatch(r"-?\d{1,20}", str(value)) or not smallest <= int(value) <= largest:
+            raise click.BadParameter(f"expected {smallest} to {largest}, came {str(value)!r}")
+        return int(value)
+
+    return parse_number
+
+
+def parse_memory_mode(value: str) -> str:
+    """Read what memory shows the refiner."""
+    if value not in _MEMORY_MODES:
+        raise click.BadParameter(f"expected one of {', '.join(_MEMORY_MODES)}, came {value!r}")
+    return value
+
+
+def parse_size(value: str) -> tuple[int, int]:
+    """Read width and height of a picture in pixels, such as `768x512`."""
+    match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", value)
+    sides = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(_MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in sides):
+        limits = f"with sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} pixels"
+        raise click.BadParameter(f"expected WIDTHxHEIGHT such as 768x512, {limits}, came {value!r}")
+    return sides
+
+
+def parse_address(value: str) -> str:
+    """Read where a router listens."""
+    if not _ADDRESS.fullmatch(value):
+        raise click.BadParameter(f"expected an address such as tcp://HOST:PORT or ipc:///PATH, came {value!r}")
+    return value
+
+
+def seed_option(help_text: str, default: int | None = None) -> Callable[[CommandT], CommandT]:
+    """Add `--seed`."""
+    return click.option("--seed", type=between(0, MAX_SEED), default=default, metavar="S", help=help_text)
+
+
+rounds_option = click.option(
+    "--rounds", type=between(1, MAX_ROUNDS), metavar="N", help="At most so many rounds (5 unless configured)."
+)
+candidates_option = click.option(
+    "--candidates", type=between(1, MAX_CANDIDATES), metavar="N", help="Pictures a round (1 unless configured)."
+)
+memory_option = click.option(
+    "--memory", type=parse_memory_mode, metavar="|".join(_MEMORY_MODES), help="What memory shows the refiner."
+)
+size_option = click.option("--size", type=parse_size, metavar="WxH", help="Width and height of the picture in pixels.")
+config_option = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The mesh's settings, a TOML file."
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as roles.verifier.count=4."
+)
+router_option = click.option(
+    "--router", type=parse_address, envvar="GEMS_ROUTER", metavar="ADDRESS", help="Router of a running mesh."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def read_config(file: Path | None, overrides: Sequence[str]) -> MeshConfig:
+    """Read the settings of a mesh from a file, the environment and flags.
+
+    Raises:
+        ConfigError: in one line, with the source, the key, what was expected and what came.
+    """
+    for override in overrides:
+        try:
+            override.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"--set: expected UTF-8, came {override!a}") from error
+    return load_config(file, settings=overrides)
+
+
+def draw_settings(
+    config: MeshConfig,
+    *,
+    rounds: int | None = None,
+    candidates: int | None = None,
+    memory: MemoryMode | None = None,
+    size: tuple[int, int] | None = None,
+) -> DrawSettings:
+    """Return how a prompt is to be drawn: as configured, where no option says otherwise."""
+    configured = config.draw
+    width_px, height_px = size or (configured.width_px, configured.height_px)
+    return DrawSettings(
+        max_rounds=rounds or configured.max_rounds,
+        stop_when_all_met=configured.stop_when_all_met,
+        candidates=candidates or configured.candidates,
+        memory=memory or configured.memory,
+        width_px=width_px,
+        height_px=height_px,
+    )

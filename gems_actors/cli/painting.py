@@ -1,0 +1,66 @@
+"""Paints a frame over the one before, without flicker: nothing is erased before it is written over.
+
+Rich lays out and colours; this module only places. A frame is one write. Lines are never padded to the width of the
+terminal, so that few of them wrap when it is made narrower, and those that do are counted when going back up.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+_ERASE_LINE_END, _ERASE_BELOW = "\x1b[K", "\x1b[J"
+
+
+class Painter:
+    """Owns the last lines of a terminal until closed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Paint on a terminal; whoever else writes there meanwhile spoils the picture."""
+        self._stream = stream
+        self._console = Console(file=stream, force_terminal=True, legacy_windows=False)
+        self._line_widths: list[int] = []
+        self._last = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines of the terminal now."""
+        try:
+            columns, lines = os.get_terminal_size(self._stream.fileno())
+        except OSError:
+            columns, lines = 80, 24
+        return max(columns or 80, 20), max(lines or 24, 4)
+
+    def paint(self, renderable: RenderableType, *, is_last: bool = False) -> None:
+        """Show a frame in place of the one before.
+
+        What does not fit the terminal is cut, for it could never be written over; the last frame is shown whole.
+        """
+        columns, rows = self.size
+        lines = self._render(renderable, columns)[: None if is_last else rows - 1]
+        frame = "".join(f"{line}{_ERASE_LINE_END}\n" for line in lines)
+        if frame == self._last:
+            return
+        wrapped_rows = sum(max(1, -(-width // columns)) for width in self._line_widths)
+        up = f"\x1b[{wrapped_rows}F" if wrapped_rows else ""
+        self._write(_HIDE_CURSOR + up + frame + _ERASE_BELOW)
+        self._last = frame
+        self._line_widths = [Text.from_ansi(line).cell_len for line in lines]
+
+    def close(self) -> None:
+        """Leave the last frame standing and give the cursor back."""
+        self._write(_SHOW_CURSOR)
+
+    def _render(self, renderable: RenderableType, columns: int) -> list[str]:
+        self._console.width = columns
+        with self._console.capture() as capture:
+            self._console.print(renderable, highlight=False)
+        return [line.rstrip() for line in capture.get().removesuffix("\n").split("\n")]
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

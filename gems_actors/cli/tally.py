@@ -1,0 +1,130 @@
+"""The sums of a bulk: how many pictures, and how well they do what was asked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gems_actors.cli.bulk_folder import Row
+from protocol.limits import MAX_ROUNDS
+
+
+@dataclass(slots=True)
+class Share:
+    """Requirements met, of how many."""
+
+    met: int = 0
+    total: int = 0
+
+    def add(self, met: int, total: int) -> None:
+        """Count the verdicts of one picture."""
+        self.met += met
+        self.total += total
+
+    @property
+    def rate(self) -> float | None:
+        """0 to 1; None where there was nothing to meet."""
+        return self.met / self.total if self.total else None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a bulk has come to so far."""
+
+    pictures: int = 0
+    before: int = 0
+    """Of these, how many were there before this run."""
+    failed: int = 0
+    images: int = 0
+    all_met: int = 0
+    chosen: Share = field(default_factory=Share)
+    """Over the chosen pictures."""
+    in_round: list[Share] = field(default_factory=lambda: [Share() for _ in range(MAX_ROUNDS)])
+    """Over the best pictures drawn in each round; only prompts that needed the round are in it."""
+    after_round: list[Share] = field(default_factory=lambda: [Share() for _ in range(MAX_ROUNDS)])
+    """Over all prompts, each with its best picture up to that round."""
+    last_round: int = 0
+
+    def add(self, row: Row, *, is_from_before: bool = False) -> None:
+        """Count one picture."""
+        total = len(row.requirements)
+        self.pictures += 1
+        self.before += is_from_before
+        self.images += row.images
+        self.all_met += row.all_met
+        self.chosen.add(row.met, total)
+        self.last_round = max(self.last_round, row.rounds)
+        best = 0
+        for place in range(MAX_ROUNDS):
+            if place < len(row.met_by_round):
+                best = max(best, row.met_by_round[place])
+                self.in_round[place].add(row.met_by_round[place], total)
+            self.after_round[place].add(best, total)
+
+    @property
+    def images_per_picture(self) -> float | None:
+        """Images drawn for one prompt, on average."""
+        return self.images / self.pictures if self.pictures else None
+
+
+def progress_line(tally: Tally, total: int | None, seconds: float) -> str:
+    """Tell in one line how far a bulk is."""
+    finished = tally.pictures + tally.failed
+    rate = (tally.pictures - tally.before) / seconds if seconds > 0 else 0.0
+    parts = [f"{finished} of {total}" if total is not None else f"{finished}", f"{rate:.1f} pictures/s"]
+    if tally.images_per_picture is not None:
+        parts.append(f"{tally.images_per_picture:.2f} images each")
+    if tally.chosen.rate is not None:
+        parts.append(f"{_percent(tally.chosen.rate)} met")
+    return ", ".join([*parts, f"{tally.failed} failed"])
+
+
+def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
+    """Return the outcome of a bulk as a tree for JSON; rates are 0 to 1."""
+    drawn = tally.pictures - tally.before
+    return {
+        "pictures": tally.pictures,
+        "done_before": tally.before,
+        "failures": tally.failed,
+        "seconds": round(seconds, 3),
+        "pictures_per_s": round(drawn / seconds, 3) if seconds > 0 else 0.0,
+        "images": tally.images,
+        "images_per_picture": _rounded(tally.images_per_picture),
+        "all_met": tally.all_met,
+        "met_rate": _rounded(tally.chosen.rate),
+        "rounds": [
+            {
+                "round": place + 1,
+                "met_rate_in_round": _rounded(tally.in_round[place].rate),
+                "met_rate_after_round": _rounded(tally.after_round[place].rate),
+            }
+            for place in range(tally.last_round)
+        ],
+    }
+
+
+def summary_table(tally: Tally, seconds: float) -> Iterator[str]:
+    """Tell the outcome of a bulk in lines."""
+    drawn = tally.pictures - tally.before
+    yield f"pictures           {tally.pictures}" + (f" ({tally.before} done before)" if tally.before else "")
+    yield f"failed             {tally.failed}"
+    yield f"seconds            {seconds:.1f}" + (f" ({drawn / seconds:.1f} pictures/s)" if drawn and seconds else "")
+    if tally.images_per_picture is not None:
+        yield f"images a picture   {tally.images_per_picture:.2f}"
+        yield f"all met            {tally.all_met} of {tally.pictures}"
+    if tally.chosen.rate is None:
+        return
+    yield f"requirements met   {_percent(tally.chosen.rate)} in the chosen pictures"
+    for place in range(tally.last_round):
+        after, within = tally.after_round[place].rate or 0.0, tally.in_round[place].rate
+        of_round = f", {_percent(within)} in the pictures of that round" if within is not None else ""
+        yield f"  after round {place + 1:<2}   {_percent(after)}{of_round}"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 4)

@@ -1,0 +1,132 @@
+"""`gems draw` from end to end: the mesh, the picture, and what is said on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+
+pytestmark = pytest.mark.slow
+
+HARD = (
+    "five purple glass cats left of three wooden chairs under a red metal lamp beside seven tiny green frogs jumping"
+    " over two blue plastic boxes"
+)
+
+
+def processes_below(folder: Path) -> list[str]:
+    """Return the processes whose environment names a test's folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"XDG_RUNTIME_DIR={folder}\0".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:  # it has just ended, or is another user's
+            continue
+    return found
+
+
+def test_a_draw_leaves_a_picture_and_its_story(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "draw", "two metal toys", "--seed", "7", "-o", "out/toys.png", "--json")
+    story = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (story["picture"], story["prompt"], story["seed"]) == ("out/toys.png", "two metal toys", 7)
+    with Image.open(tmp_path / "out/toys.png") as image:
+        image.load()
+        texts = image.text  # type: ignore[attr-defined]
+        assert image.size == (768, 768)
+    inside = json.loads(texts["gems"])
+    assert inside == {key: story[key] for key in inside}
+    assert texts["parameters"].startswith(
+        f"{story['final_prompt']}\nSteps: 1, Seed: {story['attempt_seed']}, Size: 768x"
+    )
+    assert processes_below(tmp_path) == []
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        assert run_gems(tmp_path, "draw", "a green backpack and a pig", "--seed", "3", "-o", name).returncode == 0
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_away_from_a_terminal_lines_are_plain_and_the_outcome_stands_apart(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "draw", "-", "--rounds", "1", "--size", "320x256", stdin=b"a red dog\n")
+    assert done.returncode == 0
+    seed = re.search(r"^seed: (\d+)$", done.stderr, re.MULTILINE)
+    assert seed is not None
+    assert done.stdout.startswith(f"a-red-dog-{seed[1]}.png\n")
+    assert re.search(r"^round 1: \d+ of \d+ met", done.stderr, re.MULTILINE)
+    assert "\x1b" not in done.stdout + done.stderr
+    with Image.open(tmp_path / f"a-red-dog-{seed[1]}.png") as image:
+        assert image.size == (320, 256)
+
+
+def test_ctrl_c_once_keeps_the_best_so_far_and_twice_stops(tmp_path: Path) -> None:
+    for presses, candidates in ((1, "2"), (2, "32")):  # a round of 32 is long enough to be stopped in
+        path = tmp_path / f"{presses}.png"
+        command = [*COMMAND, "draw", HARD, "--rounds", "64", "--candidates", candidates, "-o", str(path)]
+        with subprocess.Popen(
+            [*command, "--set", "draw.stop_when_all_met=false"], cwd=tmp_path, env=environment(tmp_path),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            assert process.stdout is not None
+            while not process.stderr.readline().startswith("round 1, candidate "):
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            if presses == 2:
+                while not process.stderr.readline().startswith("finishing the round in hand"):
+                    pass
+                process.send_signal(signal.SIGINT)
+            said = process.stdout.read()
+            assert process.wait(30) == 130
+        assert path.exists() == (presses == 1)
+        assert ("stopped after round " in said) == (presses == 1)
+        assert processes_below(tmp_path) == []
+
+
+def test_on_a_terminal_the_view_is_painted_over_itself(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "draw", "two metal toys", "--seed", "7"], cwd=tmp_path, stdin=theirs, stdout=subprocess.DEVNULL,
+        stderr=theirs, env=environment(tmp_path, TERM="xterm-256color", PYTHONUTF8="1"),
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    while select.select([ours], [], [], 30)[0]:
+        try:
+            seen += os.read(ours, 65_536)
+        except OSError:  # the other side is closed: the process has ended
+            break
+    os.close(ours)
+    assert process.wait(30) == 0
+    text = seen.decode()
+    assert "requirement" in text
+    assert "✓" in text
+    assert re.search(r"\x1b\[\d+F", text)
+    assert text.count("\x1b[2J") == 0
+    assert text.endswith("\x1b[?25h")
+
+
+def test_no_color_makes_a_terminal_plain(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "draw", "a red dog", "--seed", "1", "--rounds", "1"], cwd=tmp_path, stdin=theirs,
+        stdout=subprocess.DEVNULL, stderr=theirs, env=environment(tmp_path, TERM="xterm-256color", NO_COLOR="1"),
+    )  # fmt: skip
+    os.close(theirs)
+    assert process.wait(30) == 0
+    seen = os.read(ours, 65_536)
+    os.close(ours)
+    assert b"seed: 1" in seen
+    assert b"\x1b" not in seen

@@ -1,0 +1,172 @@
+"""Every failure is one line on standard error and a fitting exit code, whatever a user does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gems_actors.cli import main
+from gems_actors.cli.endings import end_of
+from gems_actors.errors import ConfigError
+from tests.gems_actors.cli.commands import COMMAND, run_gems
+
+USAGE, BAD_CONFIG = 2, 78
+
+
+_CASES: list[tuple[list[str | bytes], int, str]] = [
+    (["fly"], USAGE, "COMMAND: expected one of draw, bulk,"),
+    (["--nonsense"], USAGE, "No such option"),
+    (["draw"], USAGE, "Missing argument 'PROMPT'"),
+    (["draw", ""], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, came an empty one"),
+    (["draw", "  "], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, came an empty one"),
+    (["draw", "x" * 32_001], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, came 32,001"),
+    (["draw", b"a dog \xff"], USAGE, "PROMPT: expected UTF-8, came byte 0xff at character 7"),
+    (["draw", "x", "--rounds", "0"], USAGE, "--rounds: expected 1 to 64, came '0'"),
+    (["draw", "x", "--rounds", "many"], USAGE, "--rounds: expected 1 to 64, came 'many'"),
+    (["draw", "x", "--candidates", "65"], USAGE, "--candidates: expected 1 to 64, came '65'"),
+    (["draw", "x", "--seed", "-1"], USAGE, "--seed: expected 0 to 4294967295, came '-1'"),
+    (["draw", "x", "--size", "7"], USAGE, "--size: expected WIDTHxHEIGHT such as 768x512"),
+    (["draw", "x", "--size", "9000x1"], USAGE, "--size: expected WIDTHxHEIGHT such as 768x512"),
+    (["draw", "x", "--memory", "good"], USAGE, "--memory: expected one of none, prompts, images, thoughts, full"),
+    (["draw", "x", "-o", "x.jpg"], USAGE, "--output: expected a name that ends in .png, came 'x.jpg'"),
+    (["draw", "x", "-o", "/dev/null/x.png"], USAGE, "--output: /dev/null: expected a folder to write into, came:"),
+    (["draw", "x", "--router", "localhost"], USAGE, "--router: expected an address such as tcp://HOST:PORT"),
+    (["draw", "x", "--set", "rounds"], BAD_CONFIG, "--set: expected KEY=VALUE"),
+    (["draw", "x", "--set", "draw.rounds=3"], BAD_CONFIG, "--set: draw.rounds: expected a known key, "),
+    (["draw", "x", "--set", "draw.max_rounds=0"], BAD_CONFIG, "--set: draw.max_rounds: expected"),
+    (["draw", "x", "--config", "none.toml"], BAD_CONFIG, "none.toml: expected a readable TOML file, came: No"),
+    (["draw", "x", "--set", b"data_dir=\xff"], BAD_CONFIG, "--set: expected UTF-8, came"),
+    (["bulk", "none.txt", "--out", "out"], USAGE, "FILE: none.txt: expected a readable file, came: No such file"),
+    (["bulk", "bad.csv", "--out", "out"], USAGE, "FILE: bad.csv: expected a name that ends in .txt or .jsonl"),
+    (["bulk", "good.txt", "--out", "/dev/null/out"], USAGE, "--out: /dev/null/out: expected a folder to write"),
+    (["bulk", "good.txt"], USAGE, "Missing option '--out'"),
+    (["scale", "verifier"], USAGE, "ROLE=N: expected one of memory, generator,"),
+    (["scale", "poet=2"], USAGE, "ROLE=N: expected one of memory, generator,"),
+    (["role", "poet", "--router", "ipc:///nowhere/router.ipc"], USAGE, "NAME: expected one of memory, generator,"),
+    (["skills", "show", "poetry"], 1, "expected one of the skills aesthetic-drawing,"),
+    (["skills", "check", "nowhere"], USAGE, "PATH: nowhere: expected a folder, came: No such file"),
+]  # fmt: skip
+_CASES_WITHOUT_MESH: list[tuple[list[str | bytes], int, str]] = [
+    (["status"], 1, "expected a router, but none answered"),
+    (["down", "--router", "ipc:///nowhere/router.ipc"], 1, "expected a router, but none answered"),
+    (["draw", "x", "--router", "ipc:///nowhere/router.ipc"], 1, "expected a router, but none answered"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), _CASES)
+def test_a_failure_is_one_line(
+    arguments: list[str | bytes],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ended = main([os.fsdecode(argument) for argument in arguments])
+    output = capsys.readouterr()
+    _check_line(output.err, words)
+    assert (ended, output.out) == (code, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "code", "words"), [*_CASES, *_CASES_WITHOUT_MESH])
+def test_a_failure_of_a_process_is_one_line(
+    arguments: list[str | bytes], code: int, words: str, tmp_path: Path
+) -> None:
+    _write_files(tmp_path)
+    done = run_gems(tmp_path, *arguments)
+    _check_line(done.stderr, words)
+    assert (done.returncode, done.stdout) == (code, "")
+
+
+def _write_files(folder: Path) -> None:
+    (folder / "good.txt").write_text("a red dog\n")
+    (folder / "bad.csv").write_text("a red dog\n")
+
+
+def _check_line(line: str, words: str) -> None:
+    assert line.startswith("gems: ")
+    assert words in line
+    assert line.count("\n") == 1
+
+
+def test_an_unwritable_folder_is_found_before_anything_is_started(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "draw", "x", "-o", "/proc/x.png")
+    assert (done.returncode, done.stderr.count("\n")) == (USAGE, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_file_with_a_wrong_key_names_file_and_key(tmp_path: Path) -> None:
+    (tmp_path / "mesh.toml").write_text("[router]\nport = 7\n")
+    done = run_gems(tmp_path, "up", "mesh.toml")
+    assert done.returncode == BAD_CONFIG
+    _check_line(done.stderr, "gems: mesh.toml: router.port: expected ")
+
+
+def test_a_configuration_file_that_is_not_utf8_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "mesh.toml").write_bytes(b"data_dir = '\xff'\n")
+    done = run_gems(tmp_path, "up", "mesh.toml")
+    assert (done.returncode, done.stderr) == (BAD_CONFIG, "gems: mesh.toml: expected UTF-8 text, came byte 0xff\n")
+
+
+def test_standard_input_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "draw", "-", stdin=b"a dog\xff")
+    assert (done.returncode, done.stderr) == (
+        USAGE,
+        "gems: standard input: expected UTF-8, came byte 0xff at byte 6\n",
+    )
+
+
+def test_a_taken_port_is_bad_configuration(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        done = run_gems(tmp_path, "up", "--set", f"router.address={address}")
+    assert (done.returncode, done.stderr) == (
+        BAD_CONFIG,
+        f"gems: {address}: expected a free address, came one that is taken\n",
+    )
+
+
+def test_a_broken_skill_is_named_with_its_line(tmp_path: Path) -> None:
+    folder = tmp_path / "skills" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "SKILL.md").write_text("---\nname: broken\n")
+    problem = "skills/broken/SKILL.md:1: expected front matter closed by a line '---', came none"
+    checked = run_gems(tmp_path, "skills", "check", "skills")
+    assert (checked.returncode, checked.stdout) == (1, f"{problem}\n")
+    assert checked.stderr == "gems: 1 problem(s) in 1 skill(s)\n"
+    shown = run_gems(tmp_path, "skills", "show", "broken", "--set", 'skills.folders=["skills"]')
+    assert shown.returncode == 1
+    _check_line(shown.stderr, problem)
+    listed = run_gems(tmp_path, "skills", "list", "--set", 'skills.folders=["skills"]')
+    assert (listed.returncode, len(listed.stdout.splitlines()), listed.stderr.count("\n")) == (1, 6, 1)
+
+
+def test_a_closed_pipe_is_no_failure(tmp_path: Path) -> None:
+    pipe = f"{' '.join(COMMAND)} skills show text-rendering | true"
+    done = subprocess.run(pipe, shell=True, capture_output=True, cwd=tmp_path, check=True)
+    assert done.stderr == b""
+
+
+def test_a_fault_of_ours_is_one_line_that_says_where() -> None:
+    try:
+        raise RuntimeError("two\nlines")
+    except RuntimeError as error:
+        line, code = end_of(error)
+    assert line.startswith("gems: a fault of ours: RuntimeError: two lines (at test_errors.py:")
+    assert code == 1
+
+
+def test_of_many_failures_at_once_the_one_that_says_something_is_told() -> None:
+    group = BaseExceptionGroup("several", [RuntimeError("noise"), ExceptionGroup("inner", [ConfigError("key: wrong")])])
+    assert end_of(group) == ("gems: key: wrong", BAD_CONFIG)
+
+
+def test_ctrl_c_during_the_start_is_an_interruption() -> None:
+    assert end_of(BaseExceptionGroup("trio's", [KeyboardInterrupt()])) == ("gems: interrupted", 130)

@@ -1,0 +1,56 @@
+"""`gems up`, and what is asked of it from other processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.gems_actors.cli.test_draw import processes_below
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A mesh in the foreground of another process, ready."""
+    with subprocess.Popen(
+        [*COMMAND, "up"], cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith(f"mesh ready at ipc://{tmp_path}/gems-actors/router.ipc: 9 processes;")
+        yield process
+        process.kill()
+
+
+def test_a_running_mesh_is_shown_scaled_asked_and_ended(tmp_path: Path, mesh: subprocess.Popen[str]) -> None:
+    scaled = run_gems(tmp_path, "scale", "verifier=2", "planner=2")
+    assert (scaled.returncode, scaled.stdout) == (0, "verifier: 1 -> 2\nplanner: 1 -> 2\n")
+    address = f"ipc://{tmp_path}/gems-actors/router.ipc"
+    drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "1", "-o", "dog.png", "--router", address)
+    assert (drawn.returncode, (tmp_path / "dog.png").exists()) == (0, True)
+    shown = run_gems(tmp_path, "status", "--json", more={"GEMS_ROUTER": address})
+    assert {role["role"] for role in json.loads(shown.stdout)["roles"]} >= {"conductor", "memory", "verifier"}
+    table = run_gems(tmp_path, "status").stdout.splitlines()
+    assert table[0].split() == ["role", "actors", "busy", "queued", "oldest", "handled", "where"]
+    second = run_gems(tmp_path, "up")
+    assert (second.returncode, second.stderr.count("\n")) == (78, 1)
+    refused = run_gems(tmp_path, "scale", "memory=2")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert run_gems(tmp_path, "down").returncode == 0
+    assert mesh.wait(30) == 0
+    assert processes_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_drains_the_mesh(tmp_path: Path, mesh: subprocess.Popen[str], number: signal.Signals) -> None:
+    mesh.send_signal(number)
+    assert mesh.wait(30) == 0
+    assert processes_below(tmp_path) == []

@@ -1,0 +1,38 @@
+"""What a command loads, and how the help looks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gems_actors import __version__
+from gems_actors.cli import main
+from tests.gems_actors.cli.commands import run_gems
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_asking_what_gems_is_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from gems_actors.cli import main; main(sys.argv[1:]);"
+        "print(sorted({'rich', 'zmq', 'trio', 'PIL', 'msgspec', 'structlog', 'apsw'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_gems_alone_shows_its_help(tmp_path: Path) -> None:
+    done = run_gems(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run_gems(tmp_path, "--help").stdout
+    assert run_gems(tmp_path, "--version").stdout == f"gems {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["draw", "bulk", "up", "status", "scale", "down", "role", "skills", "doctor"])
+def test_every_command_has_help_of_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    output = capsys.readouterr()
+    assert output.out.startswith(f"Usage: gems {command} ")
+    assert output.err == ""
