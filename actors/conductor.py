@@ -16,7 +16,7 @@ import trio
 
 from actors.ranking import choose_best
 from gems_actors.actor import Actor, Mesh, answers, current_call
-from gems_actors.errors import RequestError, failure_of
+from gems_actors.errors import RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
 from protocol.identity import attempt_seed
 from protocol.messages import (
@@ -94,6 +94,8 @@ class _Trajectory:
         state = await self._ask(ReadTrajectory(trajectory=self._id))
         if state.task is None:
             await self._keep(TrajectoryBegun(trajectory=self._id, task=self._task))
+        elif state.task != self._task:
+            raise RefusedError(f"trajectory {self._id} was begun with another prompt, seed or setting")
         plan, requirements = await self._plan_and_decompose(state)
         attempts, ending, prompt = list(state.attempts), state.ending, plan.prompt
         round_ = 0

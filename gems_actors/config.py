@@ -28,11 +28,12 @@ _KEY = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 Folder = Annotated[str, Meta(min_length=1, description="the path of a folder")]
+_PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"  # libzmq takes 99999 as 34463
 Address = Annotated[
     str,
     Meta(
-        pattern=r"^(ipc:///.+|tcp://[^/:]+:\d+|tcp://\[[0-9a-fA-F:]+\]:\d+)\Z",
-        description="tcp://HOST:PORT or ipc:///PATH",
+        pattern=rf"^(ipc:///.+|tcp://([^/:]+|\[[0-9a-fA-F:]+\]):{_PORT})\Z",
+        description="tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH",
     ),
 ]
 

@@ -13,7 +13,7 @@ from actors.conductor import Conductor
 from actors.memory import Memory
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import BackendError
+from gems_actors.errors import BackendError, RefusedError
 from gems_actors.testing import open_test_mesh
 from protocol.identity import attempt_seed
 from protocol.messages import (
@@ -137,6 +137,12 @@ def test_a_finished_trajectory_asked_for_again_is_answered_from_memory(tmp_path:
     again = Script()
     assert draw_one(tmp_path, again, TASK) == picture
     assert not again.asked
+
+
+def test_the_same_place_of_a_run_with_another_prompt_is_refused(tmp_path: Path) -> None:
+    draw_one(tmp_path, Script(), TASK)
+    with pytest.raises(RefusedError, match="begun with another prompt"):
+        draw_one(tmp_path, Script(), DrawPicture(run="test", prompt="a blue cat", seed=7))
 
 
 def test_a_passing_failure_is_tried_again_and_a_lasting_one_fails_the_trajectory_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole loop on storyboards: a draw's time, each process's memory, and bulk against the same loop in one process."""
+"""The whole loop on storyboards: a draw's time, each process's memory, and bulk against one process."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ import pytest
 from gems_actors.config import ROLES, MeshConfig, load_config
 from gems_actors.errors import ConfigError
 
+ADDRESS = "tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH"
+
 
 def refusal(*flags: str, path: Path | None = None, environment: dict[str, str] | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
@@ -97,9 +99,9 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
         ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, came "all"'),
         ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, came "INFO"'),
         ("image.backend=paint", 'image.backend: expected storyboard, came "paint"'),
-        ("router.address=10.0.0.1", 'router.address: expected tcp://HOST:PORT or ipc:///PATH, came "10.0.0.1"'),
-        ("router.address='ipc://run'", 'router.address: expected tcp://HOST:PORT or ipc:///PATH, came "ipc://run"'),
-        ("router.address=5555", "router.address: expected tcp://HOST:PORT or ipc:///PATH, came 5555"),
+        ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, came "10.0.0.1"'),
+        ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, came "ipc://run"'),
+        ("router.address=5555", f"router.address: expected {ADDRESS}, came 5555"),
         ("roles.verifier.count=four", 'roles.verifier.count: expected a whole number, came "four"'),
         ("roles.verifier.count=4.5", "roles.verifier.count: expected a whole number, came 4.5"),
         ("roles.verifier.count=true", "roles.verifier.count: expected a whole number, came true"),
@@ -175,3 +177,9 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_patience_shorter_than_three_heartbeats_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"router.silence_s: expected at least 3 times .* came 6"):
         load_config(environment={}, settings=["router.heartbeat_s=10"])
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_does_not_exist_is_refused(port: str) -> None:
+    with pytest.raises(ConfigError, match="with a port from 1 to 65535"):
+        load_config(environment={}, settings=[f"router.address=tcp://127.0.0.1:{port}"])
