@@ -118,6 +118,18 @@ def test_a_late_answer_of_an_actor_that_was_given_up_is_dropped() -> None:
     assert stage.told("client") == [(1, "reply")]
 
 
+def test_the_same_actor_given_the_same_request_again_answers_for_the_last_time_it_was_given() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.now += 5
+    stage.beat("a")
+    assert stage.given() == [("a", 1), ("a", 1)]
+    stage.answer("a", 1, attempt=1)
+    assert stage.told("client") == []
+    stage.answer("a", 1, attempt=2)
+    assert stage.told("client") == [(1, "reply")]
+
+
 # ------------------------------------------------------------------------------------------------ loss
 
 
@@ -315,6 +327,7 @@ def test_an_actor_that_comes_back_before_its_work_was_given_away_keeps_it() -> N
     stage.sent()
     stage.join("a", "worker", 1, holding=((1, 1),))
     assert stage.given() == []
+    assert stage.dispatcher.status(stage.now).roles[0].queued == 0
     stage.answer("a", 1)
     assert stage.told("client") == [(1, "reply")]
 
