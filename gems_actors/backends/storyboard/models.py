@@ -25,9 +25,12 @@ _MAX_SEEN: Final = 16
 class StoryboardImageModel:
     """Draws a planner's storyboard of the prompt and, like a real model, gets some of it wrong."""
 
+    def __init__(self) -> None:
+        self._drawing = trio.CapacityLimiter(2)  # one draws while the other compresses; more would only cost memory
+
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the storyboard of one request as a PNG file, for one request always the same bytes."""
-        data = await trio.to_thread.run_sync(draw_request, request)
+        data = await trio.to_thread.run_sync(draw_request, request, limiter=self._drawing)
         return GeneratedImage(data, "image/png", request.width_px, request.height_px)
 
 
