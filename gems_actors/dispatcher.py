@@ -86,8 +86,8 @@ class _Ticket:
     given_at: float = 0.0
     attempt: int = 0
     losses: int = 0
-    is_over: bool = False
-    """Answered or withdrawn; where it still stands in a queue it is passed over."""
+    is_queued: bool = False
+    """Waits for an actor; where it stands in a queue and does not wait any more, it is passed over."""
 
 
 class _Queue:
@@ -103,7 +103,13 @@ class _Queue:
             tickets.appendleft(ticket)
         else:
             tickets.append(ticket)
+        ticket.is_queued = True
         self.waiting += 1
+
+    def drop(self, ticket: _Ticket) -> None:
+        """Have a ticket wait no longer, if it does."""
+        self.waiting -= ticket.is_queued
+        ticket.is_queued = False
 
     def take(self) -> _Ticket | None:
         for lane in self._lanes:
@@ -114,15 +120,15 @@ class _Queue:
                     lane.move_to_end(run)
                 else:
                     del lane[run]
-                if not ticket.is_over and ticket.holder is None:
-                    self.waiting -= 1
+                if ticket.is_queued:
+                    self.drop(ticket)
                     return ticket
         return None
 
     def __iter__(self) -> Iterator[_Ticket]:
         for lane in self._lanes:
             for tickets in lane.values():
-                yield from (ticket for ticket in tickets if not ticket.is_over and ticket.holder is None)
+                yield from (ticket for ticket in tickets if ticket.is_queued)
 
 
 class Dispatcher:
@@ -168,10 +174,9 @@ class Dispatcher:
         if ticket is None and id_ not in self._answered:
             header = Header(Kind.REQUEST, id_, peer.role, attempt=attempt)
             ticket = self._tickets[id_] = _Ticket(header, b"", None, now, attempt=attempt)
-        if ticket is not None and ticket.holder is None and ticket.attempt == attempt and not ticket.is_over:
-            if ticket.body:
-                self._queues[ticket.header.role].waiting -= 1
-            ticket.holder, ticket.given_at = peer, now
+        if ticket is not None and ticket.holder is None and ticket.attempt <= attempt:
+            self._queue_of(ticket).drop(ticket)
+            ticket.holder, ticket.given_at, ticket.attempt = peer, now, attempt
             peer.held[id_] = ticket
         elif ticket is None or ticket.holder is not peer:
             self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), Cancel())
@@ -267,12 +272,18 @@ class Dispatcher:
         """An actor answers with a reply or a failure; a late answer, fenced by its attempt, is dropped."""
         peer = self._known(now, identity)
         ticket = self._tickets.get(header.id)
-        if peer is None or ticket is None or ticket.holder is not peer or ticket.attempt != header.attempt:
+        if ticket is None:
+            if header.id not in self._answered:  # its client has yet to tell this router of it
+                self._keep_answer(header, body)
             return
-        del peer.held[header.id]
-        peer.handled += 1
-        self._finish(ticket, header._replace(role=ticket.header.role), body)
-        self._offer(now, peer)
+        is_held = ticket.holder is not None and ticket.holder is peer and ticket.attempt == header.attempt
+        is_waiting = ticket.holder is None and header.attempt >= max(ticket.attempt, 1)  # and need not be done again
+        if is_held or is_waiting:
+            self._finish(ticket, header._replace(role=ticket.header.role), body)
+        if is_held and peer is not None:
+            del peer.held[header.id]
+            peer.handled += 1
+            self._offer(now, peer)
 
     def cancel(self, now: float, identity: bytes, id_: bytes, cancel: Cancel) -> None:
         """A client withdraws a request, or wants it wound down; only its own."""
@@ -339,8 +350,11 @@ class Dispatcher:
             self._fail(ticket, PoisonedError(f"took down {ticket.losses} actors of role {ticket.header.role}"))
         else:
             self._requeued += 1
-            self._queues.setdefault(ticket.header.role, _Queue()).put(ticket, first=True)
+            self._queue_of(ticket).put(ticket, first=True)
             self._hand_out(now, ticket.header.role)
+
+    def _queue_of(self, ticket: _Ticket) -> _Queue:
+        return self._queues.setdefault(ticket.header.role, _Queue())
 
     def _withdraw(self, ticket: _Ticket) -> None:
         """Nobody wants the answer any more."""
@@ -361,17 +375,18 @@ class Dispatcher:
         client = ticket.client
         self._close(ticket)
         if client is not None or not ticket.body:  # a ticket without body is one whose client has yet to ask again
-            self._answered[header.id] = (header, body)
-            if len(self._answered) > _MAX_ANSWERED:
-                self._answered.popitem(last=False)
+            self._keep_answer(header, body)
         if client is not None:
             self.outgoing.append((client, header, body))
 
+    def _keep_answer(self, header: Header, body: bytes) -> None:
+        self._answered[header.id] = (header, body)
+        if len(self._answered) > _MAX_ANSWERED:
+            self._answered.popitem(last=False)
+
     def _close(self, ticket: _Ticket) -> None:
         id_ = ticket.header.id
-        if ticket.holder is None and ticket.body:
-            self._queues[ticket.header.role].waiting -= 1
-        ticket.is_over = True
+        self._queue_of(ticket).drop(ticket)
         del self._tickets[id_]
         if ticket.client is not None and (asker := self._peers.get(ticket.client)):
             asker.asked.discard(id_)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import structlog
@@ -55,23 +55,23 @@ async def serve_router(
         AddressInUseError: somebody listens at an address already.
         ConfigError: an address cannot be listened at at all.
     """
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = open_router(context)
-    locks = [_bind(socket, address) for address in addresses]
     limits = DispatchLimits(settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries)
-    router = _Router(socket, limits)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(router.link.run)
-            nursery.start_soon(router.run_clock)
-            _log.info("router_listening", addresses=addresses)
-            task_status.started()
-    finally:
-        router.link.close(linger_ms=200)
-        context.term()
-        for lock in locks:
-            if lock is not None:
-                os.close(lock)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with ExitStack() as stack:
+        stack.callback(context.term)
+        socket = open_router(context)
+        stack.callback(socket.close)  # before the context ends, which waits for it
+        for address in addresses:
+            _bind(socket, address, stack)
+        router = _Router(socket, limits)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(router.link.run)
+                nursery.start_soon(router.run_clock)
+                _log.info("router_listening", addresses=addresses)
+                task_status.started()
+        finally:
+            router.link.close(linger_ms=200)
 
 
 def router_addresses(config: MeshConfig) -> list[str]:
@@ -80,16 +80,16 @@ def router_addresses(config: MeshConfig) -> list[str]:
     return [config.local_address] if wanted in (None, config.local_address) else [config.local_address, wanted]
 
 
-def _bind(socket: zmq.Socket[bytes], address: str) -> int | None:
+def _bind(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
     """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word."""
-    lock = _lock_ipc(Path(address.removeprefix("ipc://"))) if address.startswith("ipc://") else None
+    if address.startswith("ipc://"):
+        stack.callback(os.close, _lock_ipc(Path(address.removeprefix("ipc://"))))
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
         if error.errno == zmq.EADDRINUSE:
             raise AddressInUseError(f"{address}: expected a free address, came one that is taken") from error
         raise ConfigError(f"{address}: expected an address to listen at: {error.strerror}") from error
-    return lock
 
 
 def _lock_ipc(path: Path) -> int:

@@ -34,14 +34,22 @@ _RETRY_S = 0.05
 
 
 def open_dealer(context: zmq.Context[zmq.Socket[bytes]], address: str, identity: bytes) -> zmq.Socket[bytes]:
-    """Return a DEALER that connects, and connects again, to a router's address."""
+    """Return a DEALER that connects, and connects again, to a router's address.
+
+    Raises:
+        zmq.ZMQError: it is no address.
+    """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.ROUTING_ID, identity)
     socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues up for a router that is not there
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     _set_common(socket)
-    socket.connect(address)
+    try:
+        socket.connect(address)
+    except zmq.ZMQError:
+        socket.close()  # else the context could never be terminated
+        raise
     return socket
 
 

@@ -490,14 +490,28 @@ class AnythingMayHappen(RuleBasedStateMachine):
         self.stage.cancel("client", number)
         self.look()
 
-    @rule()
-    def restart_router(self) -> None:
+    @rule(client_is_first=st.booleans(), data=st.data())
+    def restart_router(self, client_is_first: bool, data: st.DataObject) -> None:
         self.stage.restart()
-        for name, held in self.held.items():
-            self.stage.join(name, "worker", self.capacities[name], tuple(held.items()))
-        self.stage.join("client")
-        for number in sorted(self.pending):
-            self.stage.ask("client", number)
+        early = [name for name, held in self.held.items() if held and data.draw(st.booleans())]
+        for name in early:  # an answer that was on its way when the old router died
+            number, attempt = self.held[name].popitem()
+            self.stage.answer(name, number, attempt)
+        told = {number for held in self.held.values() for number in held}
+        for client_is_next in (client_is_first, not client_is_first):
+            if client_is_next:
+                self.stage.join("client")
+                for number in sorted(self.pending):
+                    self.stage.ask("client", number)
+            else:
+                for name, held in self.held.items():
+                    self.stage.join(name, "worker", self.capacities[name], tuple(held.items()))
+        given = {
+            int.from_bytes(header.id, "big")
+            for _, header, _ in self.stage.dispatcher.outgoing
+            if header.kind is Kind.REQUEST
+        }
+        assert not given & told, "what an actor holds is given to nobody else"
         self.look()
 
     @rule(seconds=st.floats(0.1, 4))

@@ -1,0 +1,196 @@
+"""What a client may rely on, over real sockets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from gems_actors.client import Mesh, open_client
+from gems_actors.config import RouterConfig
+from gems_actors.errors import (
+    InternalError,
+    MeshUnavailableError,
+    ModelOutputError,
+    RequestError,
+    UnansweredError,
+)
+from protocol.envelope import Lane
+from protocol.identity import run_bytes
+from protocol.messages import DecomposePrompt, Event, Plan, PlanPrompt, StepTaken, TrajectoryFailed
+from protocol.messages import Failure as WireFailure
+from tests.gems_actors.meshes import Echo, Inner, open_place, play
+
+
+def test_what_is_asked_is_answered_by_the_role_that_the_request_names(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            await place.add(Echo, "a")
+            async with open_client(place.address) as mesh:
+                assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
+
+    play(scene)
+
+
+def test_a_failure_is_the_same_exception_on_this_side_and_the_actor_lives_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            await place.add(Echo, "a")
+            async with open_client(place.address) as mesh:
+                with pytest.raises(ModelOutputError, match="came soup"):
+                    await mesh.ask(PlanPrompt(prompt="babble"))
+                with pytest.raises(InternalError, match="KeyError"):
+                    await mesh.ask(PlanPrompt(prompt="crash"))
+                with pytest.raises(InternalError, match="does not fit the wire"):
+                    await mesh.ask(PlanPrompt(prompt="large"))
+                assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
+
+    play(scene)
+
+
+def test_a_request_that_the_role_does_not_answer_says_so(tmp_path: Path) -> None:
+    class Deaf(Echo):
+        role = "decomposer"
+
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            await place.add(Deaf, "a")
+            async with open_client(place.address) as mesh:
+                with pytest.raises(UnansweredError, match="DecomposePrompt"):
+                    await mesh.ask(DecomposePrompt(prompt="x"))
+
+    play(scene)
+
+
+def test_the_caller_s_deadline_and_cancellation_reach_the_handler(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            player = await place.add(Echo, "a")
+            async with open_client(place.address) as mesh:
+                with trio.move_on_after(0.2):
+                    await mesh.ask(PlanPrompt(prompt="hang one"))
+                with trio.CancelScope() as scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(mesh.ask, PlanPrompt(prompt="hang two"))
+                        while not player.echo.begun["hang two"]:
+                            await trio.sleep(0.01)
+                        scope.cancel()
+                while len(player.echo.cancelled) < 2:
+                    await trio.sleep(0.01)
+                assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
+
+    play(scene)
+
+
+def test_winding_down_reaches_the_handler_and_its_answer_comes_back(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            player = await place.add(Echo, "a")
+            wind_down = trio.Event()
+            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+
+                async def ask() -> None:
+                    assert await mesh.ask(PlanPrompt(prompt="wind"), wind_down=wind_down) == Plan(prompt="wind!")
+
+                nursery.start_soon(ask)
+                while not player.echo.begun:
+                    await trio.sleep(0.01)
+                wind_down.set()
+
+    play(scene)
+
+
+def test_what_a_handler_asks_inherits_the_lane_the_run_and_the_time_left(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            await place.add(Echo, "a")
+            inner = await place.add(Inner, "b")
+            async with open_client(place.address) as mesh:
+                with trio.move_on_after(10):
+                    await mesh.ask(PlanPrompt(prompt="nested"), lane=Lane.BULK)
+            header = inner.actors[0].header  # type: ignore[attr-defined]
+            assert header.lane is Lane.BULK
+            assert 5_000 < header.time_left_ms <= 10_000
+
+    play(scene)
+
+
+def test_events_reach_those_who_follow_the_run_and_nobody_else(tmp_path: Path) -> None:
+    class Teller(Echo):
+        async def _plan(self, prompt: str) -> Plan:
+            failure = WireFailure(code="backend", message=prompt)
+            self.mesh.publish(StepTaken(record=TrajectoryFailed(trajectory="0" * 32, failure=failure)))
+            return Plan(prompt=prompt)
+
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            await place.add(Teller, "a")
+            heard: list[Event] = []
+            async with (
+                open_client(place.address) as mesh,
+                open_client(place.address) as other,
+                mesh.events("mine") as mine,
+                other.events("yours") as yours,
+            ):
+                await other.ask(PlanPrompt(prompt="both have subscribed once this is answered"))
+                await _ask_in_run(mesh, "mine")
+                heard.append(await mine.receive())
+                await _ask_in_run(mesh, "yours")
+                heard.append(await yours.receive())
+                with pytest.raises(trio.WouldBlock):
+                    mine.receive_nowait()
+            assert [event.record.failure.message for event in heard] == ["mine", "yours"]  # type: ignore[attr-defined]
+
+    play(scene)
+
+
+async def _ask_in_run(mesh: Mesh, run: str) -> None:
+    """Ask as a handler that answers a request of this run would."""
+    from gems_actors.client import Call, answering
+    from protocol.envelope import Header, Kind
+
+    with answering(Call(Header(Kind.REQUEST, run=run_bytes(run)))):
+        await mesh.ask(PlanPrompt(prompt=run))
+
+
+def test_an_overloaded_role_is_waited_for(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path), RouterConfig(max_queue=1)) as place:
+            player = await place.add(Echo, "a", capacity=1)
+            player.echo.go.set()
+            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+                for number in range(4):
+                    nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
+            assert sorted(player.echo.begun) == [f"wait {number}" for number in range(4)]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("address", ["ipc:///nowhere/at/all.ipc", "tcp://127.0.0.1:1"])
+def test_without_a_router_the_client_says_where_it_looked(address: str) -> None:
+    async def scene() -> None:
+        with pytest.raises(MeshUnavailableError, match=f"{address}: expected a router"):
+            async with open_client(address, connect_within_s=0.2):
+                pass
+
+    play(scene)
+
+
+def test_an_address_that_is_none_is_refused_in_one_line() -> None:
+    async def scene() -> None:
+        with pytest.raises(MeshUnavailableError, match="expected an address"):
+            async with open_client("carrier-pigeon"):
+                pass
+
+    play(scene)
+
+
+def test_an_exception_of_the_block_comes_out_as_itself(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            with pytest.raises(RequestError, match="mine"):
+                async with open_client(place.address):
+                    raise RequestError("mine")
+
+    play(scene)
