@@ -274,10 +274,10 @@ class Mesh:
         except ProtocolError as error:
             raise InternalError(f"{question.header.role} answered what is no message: {error}") from error
         if question.kind is Kind.FAILURE and isinstance(answer, Failure):
-            error = error_of(answer)
-            if isinstance(error, DeadlineError) and question.deadline - trio.current_time() < _SAME_DEADLINE_S:
+            failure = error_of(answer)
+            if isinstance(failure, DeadlineError) and question.deadline - trio.current_time() < _SAME_DEADLINE_S:
                 await trio.sleep_until(question.deadline)  # the caller's own scope ends this, and not now and then we
-            raise error
+            raise failure
         if not isinstance(answer, Reply):
             raise InternalError(f"{question.header.role} answered with {type(answer).__name__}, which is no reply")
         return answer

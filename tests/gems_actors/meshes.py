@@ -42,14 +42,25 @@ class Echo(Actor):
         self.begun: Counter[str] = Counter()
         self.cancelled: Counter[str] = Counter()
         self.go = trio.Event()
+        self._changed = trio.Event()
+
+    async def seen(self, *, begun: int = 0, cancelled: int = 0) -> None:
+        """Return once so many requests have been begun, and so many cancelled."""
+        while self.begun.total() < begun or self.cancelled.total() < cancelled:
+            await self._changed.wait()
+
+    def _note(self, counter: Counter[str], prompt: str) -> None:
+        counter[prompt] += 1
+        self._changed.set()
+        self._changed = trio.Event()
 
     @answers
     async def plan(self, request: PlanPrompt) -> Plan:
-        self.begun[request.prompt] += 1
+        self._note(self.begun, request.prompt)
         try:
             return await self._plan(request.prompt)
         except trio.Cancelled:
-            self.cancelled[request.prompt] += 1
+            self._note(self.cancelled, request.prompt)
             raise
 
     async def _plan(self, prompt: str) -> Plan:

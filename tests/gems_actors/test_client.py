@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gems_actors.client import Mesh, open_client
+from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import RouterConfig
 from gems_actors.errors import (
     InternalError,
@@ -16,7 +16,7 @@ from gems_actors.errors import (
     RequestError,
     UnansweredError,
 )
-from protocol.envelope import Lane
+from protocol.envelope import Header, Kind, Lane
 from protocol.identity import run_bytes
 from protocol.messages import DecomposePrompt, Event, Plan, PlanPrompt, StepTaken, TrajectoryFailed
 from protocol.messages import Failure as WireFailure
@@ -73,11 +73,9 @@ def test_the_caller_s_deadline_and_cancellation_reach_the_handler(tmp_path: Path
                 with trio.CancelScope() as scope:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(mesh.ask, PlanPrompt(prompt="hang two"))
-                        while not player.echo.begun["hang two"]:
-                            await trio.sleep(0.01)
+                        await player.echo.seen(begun=2)
                         scope.cancel()
-                while len(player.echo.cancelled) < 2:
-                    await trio.sleep(0.01)
+                await player.echo.seen(cancelled=2)
                 assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
 
     play(scene)
@@ -94,8 +92,7 @@ def test_winding_down_reaches_the_handler_and_its_answer_comes_back(tmp_path: Pa
                     assert await mesh.ask(PlanPrompt(prompt="wind"), wind_down=wind_down) == Plan(prompt="wind!")
 
                 nursery.start_soon(ask)
-                while not player.echo.begun:
-                    await trio.sleep(0.01)
+                await player.echo.seen(begun=1)
                 wind_down.set()
 
     play(scene)
@@ -147,9 +144,6 @@ def test_events_reach_those_who_follow_the_run_and_nobody_else(tmp_path: Path) -
 
 async def _ask_in_run(mesh: Mesh, run: str) -> None:
     """Ask as a handler that answers a request of this run would."""
-    from gems_actors.client import Call, answering
-    from protocol.envelope import Header, Kind
-
     with answering(Call(Header(Kind.REQUEST, run=run_bytes(run)))):
         await mesh.ask(PlanPrompt(prompt=run))
 

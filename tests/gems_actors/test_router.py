@@ -33,8 +33,7 @@ def test_a_new_router_at_the_same_address_loses_nothing_and_does_nothing_twice(t
 
                 for number in range(6):  # two in hand, four in the queue
                     nursery.start_soon(ask, f"wait {number}")
-                while len(player.echo.begun) < 2:
-                    await trio.sleep(0.01)
+                await player.echo.seen(begun=2)
                 place.kill_router()
                 await trio.sleep(0.1)  # a while without any router
                 await place.start_router()
@@ -52,8 +51,7 @@ def test_an_answer_given_while_there_is_no_router_arrives_once_there_is_one(tmp_
             player = await place.add(Echo, "a")
             async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
                 nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait"))
-                while not player.echo.begun:
-                    await trio.sleep(0.01)
+                await player.echo.seen(begun=1)
                 place.kill_router()
                 await trio.sleep(0.1)
                 player.echo.go.set()
@@ -71,8 +69,7 @@ def test_what_an_actor_held_that_is_gone_is_answered_by_another(tmp_path: Path, 
             first = await place.add(Echo, "first")
             async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
                 nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait"))
-                while not first.echo.begun:
-                    await trio.sleep(0.01)
+                await first.echo.seen(begun=1)
                 first.scope.cancel()
                 await first.ended.wait()
                 second = await place.add(Echo, "second")
@@ -144,9 +141,8 @@ def test_what_cannot_be_read_is_answered_with_the_reason(tmp_path: Path, frame: 
                 with context.socket(zmq.DEALER) as stranger:
                     stranger.connect(place.address)
                     stranger.send(frame)
-                    while not stranger.poll(0):
-                        await trio.sleep(0.01)
-                    header, body = decode_message(stranger.recv())
+                    frame_back = await trio.to_thread.run_sync(stranger.recv)
+                    header, body = decode_message(frame_back)
             finally:
                 context.destroy(linger=0)
             assert isinstance(body, Failure)

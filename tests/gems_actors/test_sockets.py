@@ -1,0 +1,128 @@
+"""ZeroMQ under trio: nothing sleeps through a message, whatever races with what."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+import zmq
+
+from gems_actors.sockets import Link, Message, open_dealer, open_router
+from gems_actors.tasks import open_background
+from tests.gems_actors.meshes import play
+
+
+class Ends:
+    """A ROUTER that sends everything back, and a DEALER that counts what returns."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.returned: list[bytes] = []
+        self.refused: list[Message] = []
+        self.arrival = trio.Event()
+        self.dealer = Link(open_dealer(self.context, address, b"dealer"), self._take)
+        self._socket = open_router(self.context)
+        self.router = Link(self._socket, self._echo, self.refused.append)
+
+    def bind(self) -> None:
+        self._socket.bind(self.address)
+
+    def _echo(self, batch: list[Message]) -> None:
+        for identity, frame in batch:
+            self.router.send(identity, frame)
+
+    def _take(self, batch: list[Message]) -> None:
+        self.returned += [frame for (frame,) in batch]
+        self.arrival.set()
+
+    async def await_returned(self, count: int) -> None:
+        while len(self.returned) < count:
+            self.arrival = trio.Event()
+            await self.arrival.wait()
+
+
+@asynccontextmanager
+async def open_ends(folder: Path, *, is_bound: bool = True) -> AsyncIterator[Ends]:
+    ends = Ends(f"ipc://{folder}/echo.ipc")
+    try:
+        if is_bound:
+            ends.bind()
+        async with open_background() as nursery:
+            nursery.start_soon(ends.dealer.run)
+            nursery.start_soon(ends.router.run)
+            yield ends
+    finally:
+        ends.dealer.close()
+        ends.router.close()
+        ends.context.term()
+
+
+def test_twenty_thousand_messages_come_back_in_order(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_ends(tmp_path) as ends:
+            wanted = [b"%d" % number for number in range(20_000)]
+            for start in range(0, len(wanted), 256):
+                for frame in wanted[start : start + 256]:
+                    ends.dealer.send(frame)
+                await ends.await_returned(start + 1)
+            await ends.await_returned(len(wanted))
+            assert ends.returned == wanted
+
+    play(scene)
+
+
+def test_bursts_and_pauses_of_many_tasks_lose_nothing(tmp_path: Path) -> None:
+    dice = random.Random(1)
+
+    async def scene() -> None:
+        async with open_ends(tmp_path) as ends, trio.open_nursery() as nursery:
+
+            async def send(task: int) -> None:
+                for number in range(40):
+                    ends.dealer.send(b"%d.%d" % (task, number))
+                    if dice.random() < 0.3:
+                        await trio.sleep(dice.random() * 0.004)  # long enough for the other side to park
+
+            for task in range(25):
+                nursery.start_soon(send, task)
+            await ends.await_returned(1000)
+            assert len(set(ends.returned)) == 1000
+
+    play(scene)
+
+
+def test_what_is_sent_before_there_is_a_router_arrives_once_there_is_one(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_ends(tmp_path, is_bound=False) as ends:
+            ends.dealer.send(b"early")
+            await trio.testing.wait_all_tasks_blocked()
+            assert ends.dealer.unsent == 1
+            ends.bind()
+            await ends.await_returned(1)
+            assert (ends.returned, ends.dealer.unsent) == ([b"early"], 0)
+
+    play(scene)
+
+
+def test_a_message_for_a_peer_that_is_not_there_comes_back_as_refused(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_ends(tmp_path) as ends:
+            ends.router.send(b"nobody", b"frame")
+            ends.dealer.send(b"after it")
+            await ends.await_returned(1)
+            assert ends.refused == [[b"nobody", b"frame"]]
+
+    play(scene)
+
+
+def test_an_address_that_is_none_leaves_no_socket_behind() -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with pytest.raises(zmq.ZMQError):
+        open_dealer(context, "carrier-pigeon", b"x")
+    context.term()
