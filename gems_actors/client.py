@@ -137,6 +137,11 @@ class _Question:
         left_ms = NO_DEADLINE_MS if left_s == math.inf else min(max(0, int(left_s * 1000)), NO_DEADLINE_MS - 1)
         return frame_of(self.header._replace(time_left_ms=left_ms), self.body)
 
+    def frame_again(self, now: float) -> bytes:
+        """The request once more, marked so that a new router first listens whether somebody has it in hand."""
+        self.header = self.header._replace(attempt=1)
+        return self.frame(now)
+
 
 class Mesh:
     """Asks, publishes and listens through one connection to the router; made by `open_client` or by an actor's loop."""
@@ -352,7 +357,7 @@ class Mesh:
                 now = trio.current_time()
                 for id_ in body.unknown:
                     if question := self._questions.get(id_):
-                        self._link.send(question.frame(now))
+                        self._link.send(question.frame_again(now))
                 if body.epoch != self._epoch:
                     self._say_hello()
             case HelloAgain():
@@ -363,7 +368,7 @@ class Mesh:
         if self._epoch not in (None, epoch):
             now = trio.current_time()
             for question in self._questions.values():
-                self._link.send(question.frame(now))
+                self._link.send(question.frame_again(now))
             for run in self._readers:
                 self._subscribe(run)
         self._epoch = epoch

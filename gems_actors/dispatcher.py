@@ -147,6 +147,8 @@ class Dispatcher:
         self._answered: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
         self._deadlines: list[tuple[float, bytes]] = []
         self._subscribers: dict[bytes, set[bytes]] = {}
+        self._settling: list[_Ticket] = []
+        self._settled_at = now + 2 * limits.heartbeat_s
         self._requeued = 0
 
     # ----------------------------------------------------------------------------------------- peers
@@ -259,7 +261,10 @@ class Dispatcher:
                 self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
                 return
             ticket = self._tickets[header.id] = _Ticket(header, body, identity, now)
-            queue.put(ticket)
+            if header.attempt and now < self._settled_at:  # an actor that this router has yet to meet may hold it
+                self._settling.append(ticket)
+            else:
+                queue.put(ticket)
         ticket.header, ticket.body, ticket.client = header, body, identity
         if peer is not None:
             peer.asked.add(header.id)
@@ -403,11 +408,17 @@ class Dispatcher:
         if stalled_s > 0:
             for peer in self._peers.values():
                 peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
+        if self._settling and now >= self._settled_at:
+            settling, self._settling = self._settling, []
+            for ticket in settling:
+                if ticket.holder is None and ticket.header.id in self._tickets:
+                    self._queue_of(ticket).put(ticket)
+                    self._hand_out(now, ticket.header.role)
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, id_ = heapq.heappop(self._deadlines)
-            ticket = self._tickets.get(id_)
-            if ticket is not None and ticket.deadline == deadline and ticket.client is not None:
-                self._expire(ticket, now)
+            expired = self._tickets.get(id_)
+            if expired is not None and expired.deadline == deadline and expired.client is not None:
+                self._expire(expired, now)
         quiet = now - self._limits.silence_s
         for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
             self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)

@@ -62,7 +62,8 @@ class Header(NamedTuple):
     """Who shall answer a request; who is concerned by everything else; may be empty."""
     lane: Lane = Lane.INTERACTIVE
     attempt: int = 0
-    """How often the request has been handed out, 0 to 65,535; a reply with an older number is late and is dropped."""
+    """How often the request has been handed out, 0 to 65,535; a reply with an older number is late and is dropped. From
+    a client 0, or 1 where it repeats a request that an actor may have in hand."""
     time_left_ms: int = NO_DEADLINE_MS
     trajectory: bytes = bytes(16)
     run: bytes = bytes(8)

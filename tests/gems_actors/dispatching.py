@@ -43,9 +43,12 @@ class Stage:
         run: str = "run",
         lane: Lane = Lane.BULK,
         within_s: float | None = None,
+        again: bool = False,
     ) -> None:
         left = NO_DEADLINE_MS if within_s is None else int(within_s * 1000)
-        header = Header(Kind.REQUEST, id_of(number), role, lane, time_left_ms=left, run=run_bytes(run))
+        header = Header(
+            Kind.REQUEST, id_of(number), role, lane, attempt=int(again), time_left_ms=left, run=run_bytes(run)
+        )
         self.dispatcher.request(self.now, client.encode(), header, PAYLOAD)
 
     def answer(self, actor: str, number: int, attempt: int = 1) -> None:
