@@ -7,15 +7,14 @@ is kept beside it in memory and built anew from the log.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import apsw
 
 from gems_actors.errors import ConfigError, LogError
+from gems_actors.locks import LockHeldError, hold_lock
 from protocol.codec import decode_record, encode_body
 from protocol.errors import ProtocolError
 from protocol.messages import (
@@ -142,15 +141,16 @@ def open_memory_log(path: Path) -> Iterator[MemoryLog]:
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
     if version < OLDEST_SQLITE:
         raise ConfigError(f"SQLite: expected 3.51.3 or later, which keeps what it has committed, came {version}")
-    lock = _lock(path)
-    try:
-        connection = _connect(path)
+    with ExitStack() as stack:
         try:
-            yield MemoryLog(connection)
-        finally:
-            connection.close()
-    finally:
-        os.close(lock)
+            stack.enter_context(hold_lock(path.with_suffix(".lock")))
+        except LockHeldError as error:
+            raise ConfigError(f"{path}: expected a log that nobody writes, came one {error}") from error
+        except OSError as error:
+            raise ConfigError(f"{path.parent}: expected a writable folder for memory: {error.strerror}") from error
+        connection = _connect(path)
+        stack.callback(connection.close)
+        yield MemoryLog(connection)
 
 
 def _connect(path: Path) -> apsw.Connection:
@@ -168,18 +168,3 @@ def _connect(path: Path) -> apsw.Connection:
     if found != _FORMAT:
         raise ConfigError(f"{path}: expected a memory log of format {_FORMAT}, came format {found}")
     return connection
-
-
-def _lock(path: Path) -> int:
-    """Hold the log for this process until the descriptor is closed."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{path.parent}: expected a writable folder for memory: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise ConfigError(f"{path}: expected a log that nobody writes, came one that another process holds") from error
-    return lock

@@ -7,19 +7,18 @@ apart.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
 from gems_actors.config import MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.locks import LockHeldError, hold_lock
 
 LOCK_NAME = "mesh.lock"
 MAX_IPC_PATH_BYTES = 107
@@ -62,34 +61,23 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
             f"router.runtime_dir: expected a folder whose router.ipc has a path of at most {MAX_IPC_PATH_BYTES} bytes,"
             f" came {len(path)} bytes: {folder}"
         )
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise ConfigError(f"router.runtime_dir: expected a folder of our own, came another user's: {folder}")
-        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(
-            f"router.runtime_dir: expected a folder to write to, came {folder}: {error.strerror}"
-        ) from error
-    try:
-        _lock(lock, folder / LOCK_NAME)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.getuid():
+                raise ConfigError(f"router.runtime_dir: expected a folder of our own, came another user's: {folder}")
+            stack.enter_context(hold_lock(folder / LOCK_NAME))
+        except LockHeldError as error:
+            raise AddressInUseError(
+                f"{folder / LOCK_NAME}: expected a folder that no mesh uses, came one {error}"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"router.runtime_dir: expected a folder to write to, came {folder}: {error.strerror}"
+            ) from error
         if config.router.address is not None:
             _check_port(config.router.address)
         yield
-    finally:
-        os.close(lock)
-
-
-def _lock(lock: int, path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-        raise AddressInUseError(
-            f"{path}: expected a folder that no mesh uses, came one held by process {holder or 'unknown'}"
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
 def _check_port(address: str) -> None:

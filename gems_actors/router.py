@@ -6,7 +6,6 @@ started again, it learns from its peers what they hold and what they wait for.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from contextlib import ExitStack, suppress
@@ -19,6 +18,8 @@ import zmq
 from gems_actors.config import MeshConfig, RouterConfig
 from gems_actors.dispatcher import Dispatcher, DispatchLimits
 from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, failure_of
+from gems_actors.locks import LockHeldError, hold_lock
+from gems_actors.places import MAX_IPC_PATH_BYTES
 from gems_actors.sockets import Link, Message, open_router
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
@@ -36,8 +37,6 @@ from protocol.messages import (
 )
 
 _TICK_S = 0.1
-_MAX_IPC_PATH_BYTES = 107
-"""A socket's path in `sockaddr_un`, less its closing zero."""
 
 _log = structlog.get_logger()
 
@@ -83,7 +82,7 @@ def router_addresses(config: MeshConfig) -> list[str]:
 def _bind(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
     """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word."""
     if address.startswith("ipc://"):
-        stack.callback(os.close, _lock_ipc(Path(address.removeprefix("ipc://"))))
+        _hold_ipc(Path(address.removeprefix("ipc://")), stack)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
@@ -92,20 +91,15 @@ def _bind(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
         raise ConfigError(f"{address}: expected an address to listen at: {error.strerror}") from error
 
 
-def _lock_ipc(path: Path) -> int:
-    if len(os.fsencode(path)) > _MAX_IPC_PATH_BYTES:
-        raise ConfigError(f"{path}: expected a path of at most {_MAX_IPC_PATH_BYTES} bytes for an ipc socket")
+def _hold_ipc(path: Path, stack: ExitStack) -> None:
+    if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
+        raise ConfigError(f"{path}: expected a path of at most {MAX_IPC_PATH_BYTES} bytes for an ipc socket")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.enter_context(hold_lock(path.with_suffix(".lock")))
+    except LockHeldError as error:
+        raise AddressInUseError(f"ipc://{path}: expected a free address, came one that is taken, {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: expected a writable folder for the socket: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise AddressInUseError(f"ipc://{path}: expected a free address, came one that is taken") from error
-    return lock
 
 
 class _Router:

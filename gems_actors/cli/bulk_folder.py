@@ -10,10 +10,9 @@ One process at a time. A row torn by a kill is dropped, and so is one whose pict
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +31,7 @@ from gems_actors.cli.output import (
 )
 from gems_actors.cli.progress import count_met, leading_attempt
 from gems_actors.cli.prompts import BadLine, PromptLine
+from gems_actors.locks import LockHeldError, hold_lock
 from protocol.messages import Picture
 
 MESH_FOLDER = ".mesh"
@@ -155,19 +155,14 @@ def open_bulk_folder(path: Path, take_row: Callable[[Row], None]) -> Iterator[Bu
     check_writable(path)
     check_writable(path / "images")
     check_writable(path / MESH_FOLDER)
-    lock = os.open(path / MESH_FOLDER / "bulk.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"{path}: expected a folder that no other bulk writes to, came one in use") from error
+            stack.enter_context(hold_lock(path / MESH_FOLDER / "bulk.lock"))
+        except LockHeldError as error:
+            raise OutputError(f"{path}: expected a folder that no other bulk writes to, came one {error}") from error
         folder = BulkFolder(path, take_row)
-        try:
-            yield folder
-        finally:
-            folder.close()
-    finally:
-        os.close(lock)
+        stack.callback(folder.close)
+        yield folder
 
 
 def row_of(line: PromptLine, picture: Picture) -> Row:

@@ -79,7 +79,7 @@ def test_the_store_itself_refuses_to_change_or_remove_a_record(tmp_path: Path, s
 
 def test_a_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
-    with open_memory_log(path), pytest.raises(ConfigError, match="another process holds"), open_memory_log(path):
+    with open_memory_log(path), pytest.raises(ConfigError, match="held by process"), open_memory_log(path):
         pass
 
 

@@ -1,0 +1,39 @@
+"""Files that one process at a time may hold; the kernel lets go of them when it ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class LockHeldError(Exception):
+    """Another process holds the file; `holder` is its pid in words."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"held by process {holder}")
+        self.holder = holder
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold a file until the block ends; it is made, with its folder, where it is missing, and tells the holder's pid.
+
+    Raises:
+        LockHeldError: another process holds it.
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockHeldError(os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown") from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
