@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 from gems_actors.errors import (
@@ -21,6 +20,7 @@ from gems_actors.errors import (
     RequestError,
     failure_of,
 )
+from gems_actors.queues import Peer, Queue, Ticket
 from protocol.codec import encode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.identity import run_bytes
@@ -56,81 +56,6 @@ class DispatchLimits:
     max_deliveries: int = 3
 
 
-@dataclass(slots=True, eq=False)
-class _Peer:
-    """A process that said hello: a client, an actor, or both."""
-
-    identity: bytes
-    role: str
-    hello: Hello
-    capacity: int
-    seen_at: float
-    held: dict[bytes, _Ticket] = field(default_factory=dict)
-    asked: set[bytes] = field(default_factory=set)
-    handled: int = 0
-    is_in_turn: bool = False
-    figures: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """A request that is not answered yet."""
-
-    header: Header
-    body: bytes
-    client: bytes | None
-    """Who wants the answer; None once withdrawn, or before the client repeats what an actor told us it holds."""
-    asked_at: float
-    deadline: float = inf
-    holder: _Peer | None = None
-    given_at: float = 0.0
-    attempt: int = 0
-    losses: int = 0
-    is_queued: bool = False
-    """Waits for an actor; where it stands in a queue and does not wait any more, it is passed over."""
-
-
-class _Queue:
-    """Requests that wait for one role: the interactive lane first, and in each lane the runs take turns."""
-
-    def __init__(self) -> None:
-        self._lanes: tuple[OrderedDict[bytes, deque[_Ticket]], ...] = (OrderedDict(), OrderedDict())
-        self.waiting = 0
-
-    def put(self, ticket: _Ticket, *, first: bool = False) -> None:
-        tickets = self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque())
-        if first:
-            tickets.appendleft(ticket)
-        else:
-            tickets.append(ticket)
-        ticket.is_queued = True
-        self.waiting += 1
-
-    def drop(self, ticket: _Ticket) -> None:
-        """Have a ticket wait no longer, if it does."""
-        self.waiting -= ticket.is_queued
-        ticket.is_queued = False
-
-    def take(self) -> _Ticket | None:
-        for lane in self._lanes:
-            while lane:
-                run, tickets = next(iter(lane.items()))
-                ticket = tickets.popleft()
-                if tickets:
-                    lane.move_to_end(run)
-                else:
-                    del lane[run]
-                if ticket.is_queued:
-                    self.drop(ticket)
-                    return ticket
-        return None
-
-    def __iter__(self) -> Iterator[_Ticket]:
-        for lane in self._lanes:
-            for tickets in lane.values():
-                yield from (ticket for ticket in tickets if ticket.is_queued)
-
-
 class Dispatcher:
     """The router's whole state."""
 
@@ -140,14 +65,14 @@ class Dispatcher:
         self._limits = limits
         self._epoch = epoch
         self._began_at = self._ticked_at = now
-        self._peers: dict[bytes, _Peer] = {}
-        self._tickets: dict[bytes, _Ticket] = {}
-        self._queues: dict[str, _Queue] = {}
-        self._turns: dict[str, deque[_Peer]] = {}
+        self._peers: dict[bytes, Peer] = {}
+        self._tickets: dict[bytes, Ticket] = {}
+        self._queues: dict[str, Queue] = {}
+        self._turns: dict[str, deque[Peer]] = {}
         self._answered: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
         self._deadlines: list[tuple[float, bytes]] = []
         self._subscribers: dict[bytes, set[bytes]] = {}
-        self._settling: list[_Ticket] = []
+        self._settling: list[Ticket] = []
         self._settled_at = now + 2 * limits.heartbeat_s
         self._requeued = 0
 
@@ -157,7 +82,7 @@ class Dispatcher:
         """A process presents itself, or presents itself again."""
         known = self._peers.get(identity)
         if known is None:
-            peer = self._peers[identity] = _Peer(identity, role, hello, hello.capacity, now)
+            peer = self._peers[identity] = Peer(identity, role, hello, hello.capacity, now)
         else:
             peer, was = known, known.role
             peer.role, peer.hello, peer.capacity, peer.seen_at = role, hello, hello.capacity, now
@@ -170,12 +95,12 @@ class Dispatcher:
             self._announce(ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
 
-    def _reattach(self, now: float, peer: _Peer, id_: bytes, attempt: int) -> None:
+    def _reattach(self, now: float, peer: Peer, id_: bytes, attempt: int) -> None:
         """Match what an actor says it holds with what we know: take it as told, or call it back as stale."""
         ticket = self._tickets.get(id_)
         if ticket is None and id_ not in self._answered:
             header = Header(Kind.REQUEST, id_, peer.role, attempt=attempt)
-            ticket = self._tickets[id_] = _Ticket(header, b"", None, now, attempt=attempt)
+            ticket = self._tickets[id_] = Ticket(header, b"", None, now, attempt=attempt)
         if ticket is not None and ticket.holder is None and ticket.attempt <= attempt:
             self._queue_of(ticket).drop(ticket)
             ticket.holder, ticket.given_at, ticket.attempt = peer, now, attempt
@@ -221,7 +146,7 @@ class Dispatcher:
         for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
             self._remove(now, identity, "its process ended", is_loss=True)
 
-    def _known(self, now: float, identity: bytes) -> _Peer | None:
+    def _known(self, now: float, identity: bytes) -> Peer | None:
         peer = self._peers.get(identity)
         if peer is None:
             self._post(identity, Kind.HELLO_AGAIN, HelloAgain(epoch=self._epoch))
@@ -254,13 +179,13 @@ class Dispatcher:
             return
         ticket = self._tickets.get(header.id)
         if ticket is None:
-            queue = self._queues.setdefault(header.role, _Queue())
+            queue = self._queues.setdefault(header.role, Queue())
             if queue.waiting >= self._limits.max_queue:
                 oldest_s = now - next((waiting.asked_at for waiting in queue), now)
                 text = f"{queue.waiting} requests wait for a {header.role} already"
                 self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
                 return
-            ticket = self._tickets[header.id] = _Ticket(header, body, identity, now)
+            ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
             if header.attempt and now < self._settled_at:  # an actor that this router has yet to meet may hold it
                 self._settling.append(ticket)
             else:
@@ -340,14 +265,14 @@ class Dispatcher:
             header = ticket.header._replace(attempt=ticket.attempt, time_left_ms=left)
             self.outgoing.append((peer.identity, header, ticket.body))
 
-    def _offer(self, now: float, peer: _Peer) -> None:
+    def _offer(self, now: float, peer: Peer) -> None:
         """Put an actor with free capacity in turn."""
         if peer.role and not peer.is_in_turn and len(peer.held) < peer.capacity:
             peer.is_in_turn = True
             self._turns.setdefault(peer.role, deque()).append(peer)
         self._hand_out(now, peer.role)
 
-    def _requeue(self, now: float, ticket: _Ticket) -> None:
+    def _requeue(self, now: float, ticket: Ticket) -> None:
         ticket.holder = None
         if ticket.client is None:  # nobody wants it, or its client has yet to tell this router of it
             del self._tickets[ticket.header.id]
@@ -358,10 +283,10 @@ class Dispatcher:
             self._queue_of(ticket).put(ticket, first=True)
             self._hand_out(now, ticket.header.role)
 
-    def _queue_of(self, ticket: _Ticket) -> _Queue:
-        return self._queues.setdefault(ticket.header.role, _Queue())
+    def _queue_of(self, ticket: Ticket) -> Queue:
+        return self._queues.setdefault(ticket.header.role, Queue())
 
-    def _withdraw(self, ticket: _Ticket) -> None:
+    def _withdraw(self, ticket: Ticket) -> None:
         """Nobody wants the answer any more."""
         if ticket.client is not None and (asker := self._peers.get(ticket.client)):
             asker.asked.discard(ticket.header.id)
@@ -372,11 +297,11 @@ class Dispatcher:
             header = Header(Kind.CANCEL, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
             self._send(ticket.holder.identity, header, Cancel())
 
-    def _fail(self, ticket: _Ticket, error: RequestError) -> None:
+    def _fail(self, ticket: Ticket, error: RequestError) -> None:
         header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
         self._finish(ticket, header, encode_body(failure_of(error)))
 
-    def _finish(self, ticket: _Ticket, header: Header, body: bytes) -> None:
+    def _finish(self, ticket: Ticket, header: Header, body: bytes) -> None:
         client = ticket.client
         self._close(ticket)
         if client is not None or not ticket.body:  # a ticket without body is one whose client has yet to ask again
@@ -389,7 +314,7 @@ class Dispatcher:
         if len(self._answered) > _MAX_ANSWERED:
             self._answered.popitem(last=False)
 
-    def _close(self, ticket: _Ticket) -> None:
+    def _close(self, ticket: Ticket) -> None:
         id_ = ticket.header.id
         self._queue_of(ticket).drop(ticket)
         del self._tickets[id_]
@@ -423,7 +348,7 @@ class Dispatcher:
         for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
             self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)
 
-    def _expire(self, ticket: _Ticket, now: float) -> None:
+    def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
         error = DeadlineError(f"not answered within {now - ticket.asked_at:.1f} s ({where})")
         if ticket.holder is None:
@@ -448,7 +373,7 @@ class Dispatcher:
         )
 
     def _role_status(self, now: float, role: str) -> RoleStatus:
-        queue = self._queues.get(role, _Queue())
+        queue = self._queues.get(role, Queue())
         actors = tuple(
             ActorStatus(
                 name=peer.hello.name,

@@ -248,6 +248,17 @@ def test_a_cancelled_request_in_the_queue_is_passed_over() -> None:
     assert stage.given() == [("a", 1), ("a", 3)]
 
 
+def test_asking_and_cancelling_for_ever_fills_no_queue() -> None:
+    stage = stage_with()
+    stage.ask("client", 1)
+    for number in range(2, 10_000):
+        stage.ask("client", number)
+        stage.cancel("client", number)
+    assert stage.dispatcher._queues["worker"].standing < 1100
+    stage.join("a", "worker", 5)
+    assert stage.given() == [("a", 1)]
+
+
 def test_nobody_cancels_what_another_asked() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
