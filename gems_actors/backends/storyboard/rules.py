@@ -21,6 +21,11 @@ from gems_actors.errors import BackendError
 _MAX_EXCLAMATIONS: Final = 3
 _MAX_WORDS: Final = 95
 _MIN_SKILL_SCORE: Final = 2.0
+_MAX_HARD_KINDS: Final = 2
+_MAX_FORESEEN: Final = 6
+"""Claims that lessons have stressed before anything failed; a prompt that stresses everything stresses nothing."""
+_HARDEST: Final = re.compile(r"\bHardest: ([a-z]+(?:, [a-z]+)*)\.")
+"""How a lesson of ours names the kinds of claims that failed most."""
 _HINTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (r"\b(chart|diagram|graph|infographic|plot|flowchart|table of)\b", ("chart", "diagram", "infographic")),
     (r"[\"“「«]|\b(text|sign|says|reads|poster|title|letters|slogan|logo)\b", ("text", "typography", "lettering")),
@@ -79,11 +84,19 @@ def _words(text: str) -> set[str]:
 
 
 def _write_prompt(fields: Mapping[str, Any]) -> ChatReply:
-    skill = str(fields["skill"]).replace("_", " ").replace("-", " ")
-    advice = f"{DIRECTION_OPENING} composed with {skill} in mind, every part clear and fully in view."
     prompt = str(fields["prompt"]).rstrip()
-    text = _json({"prompt": f"{prompt}\n\n{advice}"})
-    return ChatReply(text, f"The prompt keeps every requirement; the skill {skill} shapes how it is composed.")
+    thoughts = ["The prompt keeps every requirement"]
+    advice = ""
+    if fields["skill"] is not None:
+        skill = str(fields["skill"]).replace("_", " ").replace("-", " ")
+        advice = f"\n\n{DIRECTION_OPENING} composed with {skill} in mind, every part clear and fully in view."
+        thoughts.append(f"the skill {skill} shapes how it is composed")
+    levels: Counter[Claim] = Counter()
+    scene, hard = parse_scene(prompt), _hard_kinds(fields)
+    if foreseen := _foresee(scene, hard):
+        levels = Counter(dict(scene.stress)) + Counter(foreseen)
+        thoughts.append(f"lessons of other pictures call for stress on {' and '.join(hard)}")
+    return ChatReply(_json({"prompt": _stress(prompt, scene, levels, advice)}), f"{'; '.join(thoughts)}.")
 
 
 def _decompose(fields: Mapping[str, Any]) -> ChatReply:
@@ -126,6 +139,18 @@ def _listed(questions: list[str]) -> str:
     return "; ".join(clauses) + (f" and {len(questions) - 3} more" if len(questions) > 3 else "")
 
 
+def _hard_kinds(fields: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of claims that the lessons of other pictures name most often as the hardest."""
+    named = (match[1] for lesson in fields.get("lessons", ()) for match in _HARDEST.finditer(str(lesson)))
+    kinds = Counter(kind for names in named for kind in names.split(", "))
+    return [kind for kind, _ in kinds.most_common(_MAX_HARD_KINDS)]
+
+
+def _foresee(scene: Scene, hard: list[str]) -> list[Claim]:
+    """Return the claims of the hard kinds to stress before any has failed, those of the hardest first."""
+    return [claim for kind in hard for claim in claims_of(scene) if claim.kind == kind][:_MAX_FORESEEN]
+
+
 def _refine(fields: Mapping[str, Any]) -> ChatReply:
     prompt, attempts = str(fields["prompt"]), list(fields["attempts"])
     scene = parse_scene(prompt)
@@ -135,18 +160,29 @@ def _refine(fields: Mapping[str, Any]) -> ChatReply:
             claim = parse_claim(str(question))
             if claim is not None:
                 failures[claim] += 1
-    own = dict(scene.stress)
-    levels = {claim: own.get(claim, 0) + failures[claim] for claim in dict.fromkeys([*own, *failures])}
-    known = claims_of(scene)
-    ordered = sorted(levels, key=lambda claim: known.index(claim) if claim in known else len(known))
-    clauses = [state(c, scene) + "!" * min(levels[c] - 1, _MAX_EXCLAMATIONS) for c in ordered]
-    base = prompt.partition(STRESS_OPENING)[0].rstrip()
-    refined = f"{base}\n\n{STRESS_OPENING} {'; '.join(clauses)}" if clauses else prompt
+    levels = Counter(dict(scene.stress)) + failures
+    hard = _hard_kinds(fields)  # what lessons stressed in the first prompt stays stressed, and what failed yet, more so
+    warned = dict.fromkeys([*_foresee(scene, hard), *(claim for claim in failures if claim.kind in hard)])
+    refined = _stress(prompt, scene, levels + Counter(warned.keys()))
     latest = [str(question) for question in (attempts[-1].get("unmet", ()) if attempts else ())]
     diagnosis = f"The last picture misses: {_listed(latest)}." if latest else "The last picture misses nothing known."
     kept = len(levels) - len({claim for claim in map(parse_claim, latest) if claim is not None})
     reasoning = f"{len(latest)} requirements failed last; {max(kept, 0)} that failed earlier keep their stress."
     return ChatReply(_json({"diagnosis": diagnosis, "prompt": refined}), reasoning)
+
+
+def _stress(prompt: str, scene: Scene, levels: Mapping[Claim, int], advice: str = "") -> str:
+    """Return a prompt, with advice behind it, that insists on claims as strongly as their levels say.
+
+    Claims that it insisted on before are left out unless they have a level; without any level it stays as it was.
+    """
+    if not levels:
+        return prompt + advice
+    known = claims_of(scene)
+    ordered = sorted(levels, key=lambda claim: known.index(claim) if claim in known else len(known))
+    clauses = [state(c, scene) + "!" * min(levels[c] - 1, _MAX_EXCLAMATIONS) for c in ordered]
+    base = prompt.partition(STRESS_OPENING)[0].rstrip()
+    return f"{base}{advice}\n\n{STRESS_OPENING} {'; '.join(clauses)}"
 
 
 def _json(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -12,7 +13,8 @@ from gems_actors.backends import ChatReply, ChatRequest
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.grammar import parse_scene
-from gems_actors.backends.storyboard.scene import Kind
+from gems_actors.backends.storyboard.losing import chance_of_losing
+from gems_actors.backends.storyboard.scene import Kind, claims_of
 from gems_actors.errors import BackendError
 from tests.gems_actors.backends.storyboard.playing import PROMPTS
 
@@ -27,12 +29,29 @@ def chat(task: Any, fields: dict[str, Any]) -> ChatReply:
     return trio.run(StoryboardChatModel().chat, ChatRequest(task, fields, ()))
 
 
-def refine(prompt: str, *rounds: tuple[list[str], list[str]]) -> dict[str, str]:
+def lessons_naming(*kinds: str) -> dict[str, list[str]]:
+    """Return the field of a request with lessons of which each names these kinds as the hardest."""
+    return {
+        "lessons": [f"1 of 3 requirements met. Failed: the dog is red. Hardest: {names}. Next: x." for names in kinds]
+    }
+
+
+def write_prompt(prompt: str, skill: str | None = None, lessons: dict[str, list[str]] | None = None) -> str:
+    fields = {"prompt": prompt, "skill": skill, "instructions": "", **(lessons or {})}
+    written: str = json.loads(chat("write_prompt", fields).text)["prompt"]
+    return written
+
+
+def refine(
+    prompt: str, *rounds: tuple[list[str], list[str]], lessons: dict[str, list[str]] | None = None
+) -> dict[str, str]:
     attempts = [
         {"round": number, "prompt": prompt, "met": met, "unmet": unmet, "unsure": [], "experience": None}
         for number, (met, unmet) in enumerate(rounds, start=1)
     ]
-    refined: dict[str, str] = json.loads(chat("refine", {"prompt": prompt, "attempts": attempts}).text)
+    refined: dict[str, str] = json.loads(
+        chat("refine", {"prompt": prompt, "attempts": attempts, **(lessons or {})}).text
+    )
     return refined
 
 
@@ -105,6 +124,88 @@ def test_an_experience_is_short_and_names_what_failed() -> None:
     text = chat("compress", fields).text
     assert "the pig is red" in text
     assert len(text.split()) < 100
+
+
+def test_told_that_position_is_hardest_the_first_prompt_stresses_positions() -> None:
+    prompt = "three red pigs to the left of two dogs under a tree"
+    written = write_prompt(prompt, lessons=lessons_naming("position"))
+    assert written == f"{prompt}\n\nMake sure: the pigs are to the left of the dogs; the dogs are under the tree"
+
+
+@pytest.mark.parametrize("skill", [None, "spatial-layout"])
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_a_prompt_written_by_lessons_asks_for_the_same_and_loses_less_of_what_is_hardest(
+    prompt: str, skill: str | None
+) -> None:
+    plain = parse_scene(prompt)
+    warned = parse_scene(write_prompt(prompt, skill, lessons_naming("count, position", "count")))
+    assert replace(warned, stress=()) == plain
+    claims = claims_of(plain)
+    stressed = [claim for claim in claims if claim.kind in ("count", "position")][:6]
+    for claim in claims:
+        before, after = (chance_of_losing(claim, scene, len(claims)) for scene in (plain, warned))
+        assert after < before if claim in stressed else after == before
+
+
+def test_the_two_kinds_that_lessons_name_most_are_stressed() -> None:
+    lessons = lessons_naming("attribute, position, count", "position", "count, position")
+    stressed = parse_scene(write_prompt("three red pigs to the left of two dogs", lessons=lessons)).stress
+    assert {(claim.kind, level) for claim, level in stressed} == {("position", 1), ("count", 1)}
+
+
+def test_no_more_than_six_claims_are_stressed_before_anything_failed() -> None:
+    prompt = "two cats, three dogs, four pigs, five cows, six owls, seven mice and eight birds left of nine hats"
+    stressed = [claim.kind for claim, _ in parse_scene(write_prompt(prompt, lessons=lessons_naming("count"))).stress]
+    assert stressed == ["count"] * 6
+    lessons = lessons_naming("position, count", "position")
+    assert "position" in {claim.kind for claim, _ in parse_scene(write_prompt(prompt, lessons=lessons)).stress}
+
+
+def test_a_skill_and_lessons_both_shape_the_prompt() -> None:
+    written = write_prompt("two cats", "spatial-layout", lessons_naming("count"))
+    assert written.startswith("two cats\n\nDirection: composed with spatial layout in mind")
+    assert written.endswith("\n\nMake sure: there are exactly two cats")
+
+
+def test_what_a_prompt_insists_on_by_itself_is_kept_beside_the_lessons() -> None:
+    prompt = "two red cats\n\nMake sure: there are exactly two cats!"
+    written = write_prompt(prompt, lessons=lessons_naming("count, attribute"))
+    assert written == "two red cats\n\nMake sure: there are exactly two cats!!; the cats are red"
+
+
+@pytest.mark.parametrize(
+    "lessons", [{}, {"lessons": ["Say it first."]}, lessons_naming("text"), lessons_naming("hats")]
+)
+def test_lessons_that_do_not_concern_a_prompt_leave_it_alone(lessons: dict[str, list[str]]) -> None:
+    assert write_prompt("two red cats", lessons=lessons) == "two red cats"
+    assert write_prompt("two red cats", "x", lessons) == write_prompt("two red cats", "x")
+    count = "Are there exactly two cats in the image?"
+    assert refine("two red cats", ([], [count]), lessons=lessons) == refine("two red cats", ([], [count]))
+
+
+def test_what_failed_although_lessons_warned_of_it_is_stressed_once_more() -> None:
+    count, colour = "Are there exactly three pigs in the image?", "Are the pigs red?"
+    refined = refine("three red pigs", ([], [count, colour]), lessons=lessons_naming("count"))
+    assert refined["prompt"].endswith("Make sure: there are exactly three pigs!; the pigs are red")
+
+
+def test_what_lessons_have_stressed_in_the_first_prompt_stays_stressed_in_the_next() -> None:
+    lessons = lessons_naming("count")
+    first = parse_scene(write_prompt("three red pigs", lessons=lessons)).stress
+    refined = refine("three red pigs", ([], ["Are the pigs red?"]), lessons=lessons)
+    assert set(first) < set(parse_scene(refined["prompt"]).stress)
+
+
+def test_the_lessons_that_it_writes_are_those_that_it_heeds() -> None:
+    fields = {
+        "prompt": "three red pigs left of a dog",
+        "met": ["Are the pigs red?"],
+        "unmet": ["Are there exactly three pigs in the image?"],
+        "reasoning": "",
+        "experiences": [],
+    }
+    lesson = chat("compress", fields).text
+    assert write_prompt("two owls", lessons={"lessons": [lesson]}).endswith("Make sure: there are exactly two owls")
 
 
 def test_a_task_nobody_knows_and_a_missing_field_are_errors() -> None:
