@@ -22,7 +22,7 @@ from protocol.messages import CompressAttempt, Lesson, ReadTrajectory
 
 MAX_WORDS: Final = 100
 MAX_CHARS: Final = 2_000
-"""What the message holds; also bounds scripts that put no space between words."""
+"""What the message holds; also bounds those scripts whose words neither spaces nor characters tell apart."""
 
 RULES: Final = f"""\
 You keep the notebook of a studio that draws with a text-to-image model and tries again until the picture is right. \
@@ -39,8 +39,8 @@ Be specific to this picture. Trust the picture and the findings more than the th
 picture was there. Do not repeat earlier lessons; say so if this attempt confirms or refutes one. Do not propose to \
 give up any demand.
 
-Write plain sentences, no list, no heading, at most 80 words; more than {MAX_WORDS} are refused. Answer with the \
-lesson and nothing else."""
+Write plain sentences, no list, no heading, at most 80 words; more than {MAX_WORDS} are refused. In Chinese \
+and Japanese each character counts as a word. Answer with the lesson and nothing else."""
 
 USER: Final = """\
 This is the picture of the attempt. Its prompt was:
@@ -62,6 +62,12 @@ $reasoning
 Lessons so far, the oldest first:
 $experiences"""
 
+_CJK = (
+    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""Ideographs, hiragana and katakana, also those of half width."""
+# A character of those is a word, together with the punctuation behind it; of anything else, what no space divides.
+_WORD = re.compile(rf"[{_CJK}][^\w\s]*|[^\s{_CJK}]+")
 _SENTENCE_END = re.compile(r"""[.!?]["'”’)]*(?=\s|\Z)|[。！？]""")
 
 
@@ -83,7 +89,7 @@ class Compressor(ChatActor):
         image = past.attempt.image
         picture = ImagePart(await self.blobs.get(image), image.media_type)
         answer = await ask_model(self.chat, compress_request(past, earlier, picture), parse_lesson, cut_lesson)
-        return Lesson(text=answer.value)
+        return Lesson(text=answer.value, spent=answer.spent)
 
 
 def compress_request(past: PastRound, earlier: Sequence[PastRound], picture: ImagePart) -> ChatRequest:
@@ -114,7 +120,7 @@ def parse_lesson(text: str) -> str:
         ModelOutputError: it is empty or too long.
     """
     lesson = _parse_words(text)
-    if (words := len(lesson.split())) > MAX_WORDS:
+    if (words := len(_WORD.findall(lesson))) > MAX_WORDS:
         raise unexpected(f"at most {MAX_WORDS} words, came {words}", lesson)
     if len(lesson) > MAX_CHARS:
         raise unexpected(f"at most {MAX_CHARS} characters, came {len(lesson)}", lesson)
@@ -128,7 +134,7 @@ def cut_lesson(text: str) -> str:
         ModelOutputError: it is empty.
     """
     lesson = _parse_words(text)
-    words = list(re.finditer(r"\S+", lesson))
+    words = list(_WORD.finditer(lesson))
     limit = min(MAX_CHARS, words[MAX_WORDS - 1].end() if len(words) > MAX_WORDS else len(lesson))
     if limit == len(lesson):
         return lesson

@@ -50,6 +50,7 @@ from protocol.messages import (
     TrajectoryEnded,
     TrajectoryFailed,
     TrajectoryState,
+    Verification,
     VerifyImage,
 )
 
@@ -125,15 +126,19 @@ class _Trajectory:
             if state.plan is not None:
                 return state.plan
             plan = await self._ask(PlanPrompt(prompt=self._task.prompt))
-            await self._keep(PromptPlanned(trajectory=self._id, prompt=plan.prompt, skill=plan.skill))
+            record = PromptPlanned(
+                trajectory=self._id, prompt=plan.prompt, skill=plan.skill, reasoning=plan.reasoning, spent=plan.spent
+            )
+            await self._keep(record)
             return plan
 
         async def decompose() -> tuple[Requirement, ...]:
             if state.requirements is not None:
                 return state.requirements
-            found = (await self._ask(DecomposePrompt(prompt=self._task.prompt))).requirements
-            await self._keep(PromptDecomposed(trajectory=self._id, requirements=found))
-            return found
+            found = await self._ask(DecomposePrompt(prompt=self._task.prompt))
+            record = PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
+            await self._keep(record)
+            return found.requirements
 
         return await gather(plan, decompose)
 
@@ -152,22 +157,23 @@ class _Trajectory:
         self, round_: int, candidate: int, prompt: str, requirements: tuple[Requirement, ...]
     ) -> Attempt:
         settings, seed = self._settings, attempt_seed(self._task.seed, round_, candidate)
-        image = (
-            await self._ask(
-                GenerateImage(prompt=prompt, seed=seed, width_px=settings.width_px, height_px=settings.height_px)
-            )
-        ).image
-        self._mesh.publish(ImageDrawn(round=round_, candidate=candidate, image=image))
-        verification = await self._ask(VerifyImage(image=image, requirements=requirements)) if requirements else None
+        drawn = await self._ask(
+            GenerateImage(prompt=prompt, seed=seed, width_px=settings.width_px, height_px=settings.height_px)
+        )
+        self._mesh.publish(ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
+        verified = Verification(verdicts=())
+        if requirements:
+            verified = await self._ask(VerifyImage(image=drawn.image, requirements=requirements))
         attempt = Attempt(
             round=round_,
             candidate=candidate,
             prompt=prompt,
-            image=image,
+            image=drawn.image,
             seed=seed,
-            verdicts=verification.verdicts if verification else (),
-            verify_calls=verification.calls if verification else 0,
-            verify_calls_saved=verification.calls_saved if verification else 0,
+            verdicts=verified.verdicts,
+            verify_calls_saved=verified.calls_saved,
+            drawing=drawn.spent,
+            verifying=verified.spent,
         )
         await self._keep(AttemptVerified(trajectory=self._id, attempt=attempt))
         return attempt
@@ -191,10 +197,10 @@ class _Trajectory:
         if memory == "full" and not any(experience.round == round_ for experience in state.experiences):
             lesson = await self._ask(CompressAttempt(trajectory=self._id, round=round_))
             experience = Experience(round=round_, text=lesson.text)
-            await self._keep(ExperienceKept(trajectory=self._id, experience=experience))
+            await self._keep(ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
         refined = await self._ask(RefinePrompt(trajectory=self._id, round=round_, memory=memory))
         refinement = Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
-        await self._keep(PromptRefined(trajectory=self._id, refinement=refinement))
+        await self._keep(PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
         return refined.prompt
 
     def _choose(self, outcome: Outcome, attempts: list[Attempt]) -> Ending:

@@ -70,7 +70,7 @@ class Decomposer(ChatActor):
     async def decompose(self, request: DecomposePrompt) -> Requirements:
         """Return the requirements of a prompt; none where there is nothing to check."""
         answer = await ask_model(self.chat, decompose_request(request.prompt), parse_requirements)
-        return Requirements(requirements=answer.value)
+        return Requirements(requirements=answer.value, spent=answer.spent)
 
 
 def decompose_request(prompt: str) -> ChatRequest:

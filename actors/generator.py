@@ -21,7 +21,7 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
 from protocol.limits import MAX_SIDE_PX
-from protocol.messages import GenerateImage, Image
+from protocol.messages import GenerateImage, Image, Spent
 
 _MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _MIN_SIDE_PX: Final = 16
@@ -56,7 +56,7 @@ class Generator(Actor):
         ref = await self.blobs.put(
             drawn.data, media_type=drawn.media_type, width_px=drawn.width_px, height_px=drawn.height_px
         )
-        return Image(image=ref, seconds=trio.current_time() - begun)
+        return Image(image=ref, spent=Spent(seconds=trio.current_time() - begun, calls=1))
 
 
 def check_picture(drawn: GeneratedImage) -> None:

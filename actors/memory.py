@@ -1,4 +1,4 @@
-"""Memory: owns the log, and answers what was done and found in a trajectory.
+"""Memory: owns the log, and answers what was done and found in a trajectory, in a run, or for a prompt like this one.
 
 Everything that arrives while a commit is under way shares the next one, so a hundred conductors wait for a handful of
 syncs. Nobody else writes the log and nobody else reads it: others ask.
@@ -6,13 +6,17 @@ syncs. Nobody else writes the log and nobody else reads it: others ask.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Final, TypeVar
 
+import structlog
 import trio
 
-from actors.memory_log import MemoryLog, open_memory_log
-from actors.ranking import choose_best
+from actors.memory_store import queries
+from actors.memory_store.index import IndexFailedError, open_reader
+from actors.memory_store.store import FOLDER_NAME, MemoryStore, open_memory_store
+from actors.memory_store.words import WordIndex
 from gems_actors.actor import Actor, answers
 from gems_actors.errors import LogError
 from gems_actors.tasks import open_background
@@ -20,135 +24,173 @@ from protocol.messages import (
     AnyRecord,
     Appended,
     AppendRecord,
-    Attempt,
-    AttemptVerified,
     BestAttempt,
-    DrawPicture,
-    Ending,
-    Experience,
-    ExperienceKept,
+    CountRecords,
     FindBestAttempt,
-    Plan,
-    PromptDecomposed,
-    PromptPlanned,
-    PromptRefined,
+    ListRuns,
+    ListTrajectories,
+    LoggedRecords,
+    MemoryCounts,
+    ReadLog,
     ReadTrajectory,
-    Refinement,
-    Requirement,
-    TrajectoryBegun,
-    TrajectoryEnded,
-    TrajectoryFailed,
+    RecallExperiences,
+    Recollection,
+    Reply,
+    Request,
+    Runs,
+    Trajectories,
     TrajectoryState,
 )
 
+RequestT = TypeVar("RequestT", bound=Request[Any])
+ReplyT = TypeVar("ReplyT", bound=Reply)
 
-def assemble_state(records: Iterable[AnyRecord]) -> TrajectoryState:
-    """Return what the records of one trajectory say about it; of no records, an empty state."""
-    task: DrawPicture | None = None
-    plan: Plan | None = None
-    requirements: tuple[Requirement, ...] | None = None
-    attempts: list[Attempt] = []
-    experiences: list[Experience] = []
-    refinements: list[Refinement] = []
-    ending: Ending | None = None
-    for record in records:
-        match record:
-            case TrajectoryBegun():
-                task = record.task
-            case PromptPlanned():
-                plan = Plan(prompt=record.prompt, skill=record.skill)
-            case PromptDecomposed():
-                requirements = record.requirements
-            case AttemptVerified():
-                attempts.append(record.attempt)
-            case ExperienceKept():
-                experiences.append(record.experience)
-            case PromptRefined():
-                refinements.append(record.refinement)
-            case TrajectoryEnded():
-                ending = record.ending
-            case TrajectoryFailed():
-                pass  # the failure is evidence; the trajectory goes on from the step before it
-    return TrajectoryState(
-        task=task,
-        plan=plan,
-        requirements=requirements,
-        attempts=tuple(sorted(attempts, key=lambda attempt: (attempt.round, attempt.candidate))),
-        experiences=tuple(experiences),
-        refinements=tuple(refinements),
-        ending=ending,
-    )
+_INDEX_WRITTEN_EACH_S: Final = 1.0
+"""What the index has not written when its process is killed, it reads from the log again."""
+
+_log = structlog.get_logger()
 
 
-class _Append:
-    """A record that waits for its commit."""
+class _Batch:
+    """Records that wait for the same commit."""
 
-    def __init__(self, record: AnyRecord) -> None:
-        self.record = record
+    def __init__(self) -> None:
+        self.records: list[AnyRecord] = []
         self.done = trio.Event()
-        self.appended: Appended | None = None
+        self.places: list[tuple[int, bool]] = []
         self.error: LogError | None = None
 
 
 class Memory(Actor):
-    """Keeps records and answers questions about trajectories."""
+    """Keeps records and answers questions about them."""
 
-    role = "memory"
-    default_capacity = 1024
-    _log: MemoryLog
+    role: ClassVar[str] = "memory"
+    default_capacity: ClassVar[int] = 1024
+    _store: MemoryStore
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Hold the log for as long as requests arrive."""
-        self._waiting: list[_Append] = []
+        self._next = _Batch()
         self._arrived = trio.Event()
-        with open_memory_log(self.config.data_path / "memory.db") as self._log:
+        self._grown = trio.Event()
+        self._recalling = trio.Lock()
+        self._words: WordIndex | None = None
+        self._failed = trio.Event()
+        self._failure: IndexFailedError | None = None
+        self._damaged_bytes = 0
+        folder = self.config.data_path / FOLDER_NAME
+        with open_memory_store(folder, note=self.mesh.address) as self._store:
+            _log.info("log_opened", path=str(folder), records=self._store.last, size=self._store.live.end)
             async with open_background() as nursery:
                 nursery.start_soon(self._run_commits)
+                nursery.start_soon(self._run_index)
+                nursery.start_soon(self._verify_the_rest)
                 yield
 
     def figures(self) -> dict[str, float]:
-        """Return how many records the log holds."""
-        return {"records": len(self._log)}
+        """Return how many records the log holds, how large it is, and how much of it is damaged."""
+        return {
+            "records": self._store.last,
+            "log_bytes": self._store.live.end,
+            "damaged_bytes": self._damaged_bytes,
+        }
 
     @answers
     async def append(self, request: AppendRecord) -> Appended:
         """Answer once the record is on disk."""
-        append = _Append(request.record)
-        self._waiting.append(append)
+        batch = self._next
+        place = len(batch.records)
+        batch.records.append(request.record)
         self._arrived.set()
-        await append.done.wait()
-        if append.appended is None:
-            raise LogError(str(append.error)) from append.error
-        return append.appended
+        await batch.done.wait()
+        if batch.error is not None:
+            raise LogError(str(batch.error)) from batch.error
+        sequence, is_new = batch.places[place]
+        return Appended(sequence=sequence, is_new=is_new)
 
     @answers
     async def read(self, request: ReadTrajectory) -> TrajectoryState:
         """Answer with all that is kept of a trajectory."""
-        return assemble_state(self._log.read(request.trajectory))
+        return await self._ask(queries.read_trajectory, request)
 
     @answers
     async def find_best(self, request: FindBestAttempt) -> BestAttempt:
         """Answer with the attempt that is the picture so far."""
-        state = assemble_state(self._log.read(request.trajectory))
-        if not state.attempts:
-            return BestAttempt(attempt=None, decided_by="nothing has been drawn yet")
-        attempt, decided_by = choose_best(state.attempts)
-        return BestAttempt(attempt=attempt, decided_by=decided_by)
+        return await self._ask(queries.find_best, request)
+
+    @answers
+    async def list_trajectories(self, request: ListTrajectories) -> Trajectories:
+        """Answer with a page of trajectories."""
+        return await self._ask(queries.list_trajectories, request)
+
+    @answers
+    async def list_runs(self, request: ListRuns) -> Runs:
+        """Answer with a page of runs."""
+        return await self._ask(queries.list_runs, request)
+
+    @answers
+    async def count(self, request: CountRecords) -> MemoryCounts:
+        """Answer how much there is."""
+        return await self._ask(queries.count_records, request)
+
+    @answers
+    async def read_log(self, request: ReadLog) -> LoggedRecords:
+        """Answer with what stands behind a place; where that is nothing, once something does or the wait is over."""
+        with trio.move_on_after(request.wait_s):
+            while self._store.last <= request.since:
+                await self._grown.wait()
+        return await self._ask(queries.read_log, request)
+
+    @answers
+    async def recall(self, request: RecallExperiences) -> Recollection:
+        """Answer with lessons for a prompt; the search runs beside the loop, through a connection of its own."""
+        async with self._recalling:
+            if self._words is None:
+                self._store.index.commit()
+                self._words = WordIndex(open_reader(self._store.index.path))
+            alike = await trio.to_thread.run_sync(self._words.alike, request.prompt, queries.MAX_ALIKE)
+        return await self._ask(lambda store, asked: queries.recollect(store, alike, asked.limit), request)
 
     async def _run_commits(self) -> None:
-        """Commit in this thread: a commit is shorter than handing it to another one and back."""
         while True:
             await self._arrived.wait()
             self._arrived = trio.Event()
-            batch, self._waiting = self._waiting, []
+            batch, self._next = self._next, _Batch()
             try:
-                places = self._log.append([append.record for append in batch])
+                written = self._store.write(batch.records)
+                self._store.live.sync()
+                self._store.keep(written)
+            except IndexFailedError:
+                raise  # and end: what is in hand goes to the next process, which derives the index anew
             except LogError as error:
-                for append in batch:
-                    append.error = error
+                batch.error = error
             else:
-                for append, (sequence, is_new) in zip(batch, places, strict=True):
-                    append.appended = Appended(sequence=sequence, is_new=is_new)
-            for append in batch:
-                append.done.set()
+                batch.places = written.places
+                self._grown.set()
+                self._grown = trio.Event()
+            batch.done.set()
+
+    async def _ask(self, query: Callable[[MemoryStore, RequestT], ReplyT], request: RequestT) -> ReplyT:
+        try:
+            return query(self._store, request)
+        except IndexFailedError as error:
+            self._failure = error
+            self._failed.set()
+        await trio.sleep_forever()  # for what is left of this process: the request goes to the next one
+
+    async def _run_index(self) -> None:
+        while True:
+            with trio.move_on_after(_INDEX_WRITTEN_EACH_S):
+                await self._failed.wait()
+            if self._failure is not None:
+                raise self._failure
+            self._store.index.commit()
+
+    async def _verify_the_rest(self) -> None:
+        """Look, beside the work, at the part of the log that was too large to be looked at while it was opened."""
+        live = self._store.live
+        for extent in self._store.unverified:
+            if await trio.to_thread.run_sync(live.checksum, extent.offset, extent.end) != extent.checksum:
+                self._damaged_bytes += extent.end - extent.offset
+                _log.error("log_damaged", path=str(live.path), reason=self._store.damage_in(extent))

@@ -1,6 +1,7 @@
 """The planner: chooses a skill, or none, and writes the first prompt.
 
-It must not know requirements or pictures; all it has is what the user wrote and the catalogue of skills.
+It must not know requirements or pictures; all it has is what the user wrote, the catalogue of skills and, where the
+settings want it, what memory recalls of other prompts like this one.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import structlog
 import trio
 
 from actors.prompting import ChatActor, ask_model, list_lines, parse_json, parse_prompt, render, say, unexpected
+from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
 from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from protocol.messages import Plan, PlanPrompt
+from protocol.messages import Plan, PlanPrompt, Recollection
 from skills import Catalogue, Skill, builtin_folder
 
 ROUTE_RULES: Final = """\
@@ -63,11 +65,14 @@ request. Stay under 300 words unless the request itself is longer.
 
 Answer with one JSON object and nothing else: {"prompt": "..."}"""
 
-WRITE: Final = """\
+GUIDE: Final = """\
 <guide>
 $instructions
-</guide>
+</guide>"""
 
+NO_GUIDE: Final = "(There is none for this request.)"
+
+REQUEST: Final = """\
 <request>
 $prompt
 </request>"""
@@ -96,21 +101,24 @@ class Planner(ChatActor):
 
     @answers
     async def plan(self, request: PlanPrompt) -> Plan:
-        """Return the skill and the first prompt; without a skill that is the user's own."""
+        """Return the skill and the first prompt; with neither skill nor lesson that is the user's own."""
         skills = await trio.to_thread.run_sync(self.catalogue.skills)  # one look, so that a choice cannot vanish
-        return await plan_prompt(self.chat, request.prompt, skills)
+        recalled = await recall(self.config, self.mesh, request.prompt)
+        return await plan_prompt(self.chat, request.prompt, skills, recalled)
 
 
-async def plan_prompt(chat: ChatModel, prompt: str, skills: Sequence[Skill]) -> Plan:
-    """Choose among some skills and write the prompt by the chosen one."""
+async def plan_prompt(chat: ChatModel, prompt: str, skills: Sequence[Skill], recalled: Recollection = NOTHING) -> Plan:
+    """Choose among some skills, and write the prompt by the chosen one and by the lessons recalled."""
     by_id = {skill.id: skill for skill in skills}
-    if not by_id:
-        return Plan(prompt=prompt)
-    chosen = (await ask_model(chat, route_request(prompt, skills), lambda text: parse_route(text, by_id))).value
-    if chosen is None:
-        return Plan(prompt=prompt)
-    written = await ask_model(chat, write_request(prompt, by_id[chosen]), parse_written)
-    return Plan(prompt=written.value, skill=chosen)
+    plan = Plan(prompt=prompt)
+    if by_id:
+        route = await ask_model(chat, route_request(prompt, skills), lambda text: parse_route(text, by_id))
+        plan = Plan(prompt=prompt, skill=route.value, reasoning=route.reasoning, spent=route.spent)
+    skill = None if plan.skill is None else by_id[plan.skill]
+    if skill is None and not recalled.experiences:
+        return plan
+    written = await ask_model(chat, write_request(prompt, skill, recalled), parse_written)
+    return Plan(prompt=written.value, skill=plan.skill, reasoning=written.reasoning, spent=plan.spent + written.spent)
 
 
 def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:
@@ -122,11 +130,14 @@ def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:
     return ChatRequest("route_skill", fields, (say("system", ROUTE_RULES), say("user", user)))
 
 
-def write_request(prompt: str, skill: Skill) -> ChatRequest:
-    """Return the request to rewrite a prompt by a skill."""
-    user = render(WRITE, instructions=skill.instructions, prompt=prompt)
-    fields = {"prompt": prompt, "skill": skill.id, "instructions": skill.instructions}
-    return ChatRequest("write_prompt", fields, (say("system", WRITE_RULES), say("user", user)))
+def write_request(prompt: str, skill: Skill | None, recalled: Recollection = NOTHING) -> ChatRequest:
+    """Return the request to rewrite a prompt by a skill, by lessons of other trajectories, or by both."""
+    instructions = skill.instructions if skill else ""
+    fields = {"prompt": prompt, "skill": skill.id if skill else None, "instructions": instructions}
+    guide = render(GUIDE, instructions=instructions if skill else NO_GUIDE)
+    user = "\n\n".join([guide, *lesson_parts(recalled), render(REQUEST, prompt=prompt)])
+    messages = (say("system", lesson_rules(recalled, WRITE_RULES)), say("user", user))
+    return ChatRequest("write_prompt", {**fields, **lesson_fields(recalled)}, messages)
 
 
 class _Route(msgspec.Struct):

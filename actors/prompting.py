@@ -13,12 +13,14 @@ from typing import ClassVar, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 import structlog
+import trio
 
 from gems_actors.actor import Actor
 from gems_actors.backends import ChatMessage, ChatModel, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.opening import open_chat_model
 from gems_actors.errors import ModelOutputError
 from protocol.limits import MAX_PROMPT_CHARS
+from protocol.messages import Spent
 
 T = TypeVar("T")
 
@@ -41,8 +43,8 @@ class ModelAnswer(NamedTuple, Generic[T]):
     value: T
     reasoning: str
     """The end of its thinking, where its conclusion is; empty where the model does not show any."""
-    calls: int
-    """1, or 2 where the answer had to be repaired."""
+    spent: Spent
+    """Of one call, or of two where the answer had to be repaired."""
 
 
 class ChatActor(Actor):
@@ -76,9 +78,9 @@ async def ask_model(
         BackendError: the model could not be asked.
         ModelOutputError: the second answer cannot be read either.
     """
-    reply = await chat.chat(request)
+    reply, spent = await _call(chat, request)
     try:
-        return _read(reply, parse, calls=1)
+        return _read(reply, parse, spent)
     except ModelOutputError as error:
         problem = str(error)
     said = _replace_half_characters(reply.text)
@@ -86,8 +88,8 @@ async def ask_model(
         say("assistant", said if said.strip() else "(no words)"),  # servers refuse a turn without any
         say("user", render(REPAIR, problem=problem)),
     )
-    reply = await chat.chat(replace(request, messages=(*request.messages, *repair)))
-    answer = _read(reply, parse_repaired or parse, calls=2)
+    reply, spent_again = await _call(chat, replace(request, messages=(*request.messages, *repair)))
+    answer = _read(reply, parse_repaired or parse, spent + spent_again)
     _log.warning("model_output_repaired", task=request.task, problem=problem)
     return answer
 
@@ -143,12 +145,25 @@ def unexpected(expected: str, text: str) -> ModelOutputError:
     return ModelOutputError(f"expected {expected}, came {quoted}")
 
 
-def _read(reply: ChatReply, parse: Callable[[str], T], calls: int) -> ModelAnswer[T]:
+async def _call(chat: ChatModel, request: ChatRequest) -> tuple[ChatReply, Spent]:
+    """Return the model's reply and what it cost; what the server does not count stays 0."""
+    begun = trio.current_time()
+    reply = await chat.chat(request)
+    return reply, Spent(
+        seconds=trio.current_time() - begun,
+        calls=1,
+        prompt_tokens=reply.usage.get("prompt_tokens", 0),
+        cached_tokens=reply.usage.get("cached_tokens", 0),
+        completion_tokens=reply.usage.get("completion_tokens", 0),
+    )
+
+
+def _read(reply: ChatReply, parse: Callable[[str], T], spent: Spent) -> ModelAnswer[T]:
     """Read a reply; half a character, which JSON can hold and no message can carry, makes it unreadable."""
     if _replace_half_characters(reply.text) != reply.text:
         raise unexpected("text in whole characters", reply.text)
     reasoning = _replace_half_characters(reply.reasoning[-MAX_REASONING_CHARS:])
-    return ModelAnswer(parse(reply.text), reasoning, calls)
+    return ModelAnswer(parse(reply.text), reasoning, spent)
 
 
 def _replace_half_characters(text: str) -> str:

@@ -3,7 +3,8 @@
 It asks memory itself, and is shown as much of the past as the request's memory mode says. It must not know how many
 rounds are left.
 
-Source: arXiv 2603.28088, Figure 4 right, for the memory modes. Unlike there, the model is told what has passed.
+Source: arXiv 2603.28088, Figure 4 right, for the memory modes. Unlike there, the model is told what has passed, and may
+be told what was learnt from other pictures.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from actors.prompting import ChatActor, ask_model, list_lines, parse_json, parse_prompt, render, say
+from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
 from actors.rounds import PastRound, look_back
 from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest, ImagePart
@@ -21,7 +23,7 @@ from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
-from protocol.messages import MemoryMode, ReadTrajectory, Refined, RefinePrompt
+from protocol.messages import MemoryMode, ReadTrajectory, Recollection, Refined, RefinePrompt
 
 RULES: Final = """\
 You improve prompts for a text-to-image model. You are given the request of a person and the attempts to draw it so \
@@ -96,15 +98,19 @@ class Refiner(ChatActor):
         if request.memory in _SHOWS_IMAGES:
             for image in (item.attempt.image for item in shown):
                 pictures.append(ImagePart(await self.blobs.get(image), image.media_type))
-        answer = await ask_model(
-            self.chat, refine_request(state.task.prompt, shown, pictures, request.memory), parse_refined
-        )
+        recalled = await recall(self.config, self.mesh, state.task.prompt)
+        question = refine_request(state.task.prompt, shown, pictures, request.memory, recalled)
+        answer = await ask_model(self.chat, question, parse_refined)
         diagnosis, prompt = answer.value
-        return Refined(prompt=prompt, reasoning=answer.reasoning or diagnosis)
+        return Refined(prompt=prompt, reasoning=answer.reasoning or diagnosis, spent=answer.spent)
 
 
 def refine_request(
-    prompt: str, shown: Sequence[PastRound], pictures: Sequence[ImagePart], memory: MemoryMode
+    prompt: str,
+    shown: Sequence[PastRound],
+    pictures: Sequence[ImagePart],
+    memory: MemoryMode,
+    recalled: Recollection = NOTHING,
 ) -> ChatRequest:
     """Return the request for the prompt of the next round.
 
@@ -113,6 +119,7 @@ def refine_request(
         shown: the rounds that the mode shows, at least the latest.
         pictures: one for each of them, or none.
         memory: what else the mode shows of them.
+        recalled: lessons of other trajectories.
     """
     fields: list[dict[str, Any]] = []
     parts: list[str | ImagePart] = [render(REQUEST, prompt=prompt)]
@@ -132,9 +139,10 @@ def refine_request(
         )
         parts.append(_describe(item, experience, reasoning))
         parts.extend(pictures[index : index + 1])
+    parts.extend(lesson_parts(recalled))
     parts.append(render(CLOSING, round=str(shown[-1].attempt.round + 1)))
-    messages = (say("system", RULES), say("user", *parts))
-    return ChatRequest("refine", {"prompt": prompt, "attempts": fields}, messages)
+    messages = (say("system", lesson_rules(recalled, RULES)), say("user", *parts))
+    return ChatRequest("refine", {"prompt": prompt, "attempts": fields, **lesson_fields(recalled)}, messages)
 
 
 def _describe(item: PastRound, experience: str | None, reasoning: str | None) -> str:

@@ -21,7 +21,7 @@ class PastRound:
     findings: tuple[str, ...]
     """The questions that are not met, each with the verdict and what the verifier said of it."""
     reasoning: str
-    """Of the refinement that wrote the round's prompt; empty in the first round."""
+    """Of whoever wrote the round's prompt, the planner in the first round; empty where none was given."""
     experience: str | None
     """The lesson of the round; None while there is none."""
 
@@ -40,6 +40,8 @@ def look_back(state: TrajectoryState, last: int) -> tuple[PastRound, ...]:
 
 def _look_at(state: TrajectoryState, round_: int) -> PastRound:
     attempt, _ = choose_best([attempt for attempt in state.attempts if attempt.round == round_])
+    thoughts = {1: state.plan.reasoning} if state.plan else {}
+    thoughts |= {refined.round: refined.reasoning for refined in state.refinements}
     questions = {requirement.id: requirement.question for requirement in state.requirements or ()}
 
     def answered(answer: Answer) -> tuple[str, ...]:
@@ -55,6 +57,6 @@ def _look_at(state: TrajectoryState, round_: int) -> PastRound:
             for verdict in attempt.verdicts
             if verdict.answer != "met"
         ),
-        reasoning=next((refined.reasoning for refined in state.refinements if refined.round == round_), ""),
+        reasoning=thoughts.get(round_, ""),
         experience=next((kept.text for kept in state.experiences if kept.round == round_), None),
     )

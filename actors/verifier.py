@@ -19,7 +19,7 @@ from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.tasks import gather
-from protocol.messages import Answer, Requirement, Verdict, Verification, VerifyImage
+from protocol.messages import Answer, Requirement, Spent, Verdict, Verification, VerifyImage
 
 RULES: Final = """\
 You inspect one picture and answer one question about it. Begin your answer with one of three words:
@@ -78,13 +78,13 @@ async def verify_picture(chat: ChatModel, picture: ImagePart, requirements: Sequ
     """
     verdicts: dict[str, Verdict] = {}
     limiter = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
-    calls = calls_saved = 0
+    spent, calls_saved = Spent(), 0
 
     async def ask(requirement: Requirement) -> None:
-        nonlocal calls
+        nonlocal spent
         async with limiter:
             answer = await ask_model(chat, verify_request(picture, requirement.question), parse_verdict)
-        calls += answer.calls
+        spent += answer.spent
         said, reason = answer.value
         verdicts[requirement.id] = Verdict(requirement=requirement.id, answer=said, reason=reason)
 
@@ -100,7 +100,7 @@ async def verify_picture(chat: ChatModel, picture: ImagePart, requirements: Sequ
                 open_questions.append(requirement)
         await gather(*(partial(ask, requirement) for requirement in open_questions))
     ordered = tuple(verdicts[requirement.id] for requirement in requirements)
-    return Verification(verdicts=ordered, calls=calls, calls_saved=calls_saved)
+    return Verification(verdicts=ordered, calls_saved=calls_saved, spent=spent)
 
 
 def layers_of(requirements: Iterable[Requirement]) -> list[list[Requirement]]:

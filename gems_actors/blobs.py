@@ -60,7 +60,25 @@ class BlobStore:
         Raises:
             BlobError: it is missing, unreadable, or not what its reference says.
         """
-        return await trio.to_thread.run_sync(self._get, ref)
+        return await trio.to_thread.run_sync(self.read, ref)
+
+    def read(self, ref: ImageRef) -> bytes:
+        """Return a picture's bytes, verified; for callers without a loop.
+
+        Raises:
+            BlobError: it is missing, unreadable, or not what its reference says.
+        """
+        path = self.path_of(ref.digest)
+        try:
+            with path.open("rb") as file:
+                if (size_bytes := os.fstat(file.fileno()).st_size) != ref.bytes:
+                    raise BlobError(f"{path}: expected {ref.bytes} bytes, came {size_bytes}")
+                data = file.read()
+        except OSError as error:
+            raise BlobError(f"{path}: expected a picture of {ref.bytes} bytes: {error.strerror}") from error
+        if (digest := digest_of(data)) != ref.digest:
+            raise BlobError(f"{path}: expected bytes with the digest of the file's name, came {digest}")
+        return data
 
     def _put(self, data: bytes) -> str:
         digest = digest_of(data)
@@ -88,19 +106,6 @@ class BlobStore:
         except OSError:
             part.unlink(missing_ok=True)
             raise
-
-    def _get(self, ref: ImageRef) -> bytes:
-        path = self.path_of(ref.digest)
-        try:
-            with path.open("rb") as file:
-                if (size_bytes := os.fstat(file.fileno()).st_size) != ref.bytes:
-                    raise BlobError(f"{path}: expected {ref.bytes} bytes, came {size_bytes}")
-                data = file.read()
-        except OSError as error:
-            raise BlobError(f"{path}: expected a picture of {ref.bytes} bytes: {error.strerror}") from error
-        if (digest := digest_of(data)) != ref.digest:
-            raise BlobError(f"{path}: expected bytes with the digest of the file's name, came {digest}")
-        return data
 
 
 def _holds(path: Path, digest: str, size_bytes: int) -> bool:

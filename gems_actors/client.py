@@ -146,8 +146,10 @@ class _Question:
 class Mesh:
     """Asks, publishes and listens through one connection to the router; made by `open_client` or by an actor's loop."""
 
-    def __init__(self, socket: zmq.Socket[bytes], name: str) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], name: str, address: str) -> None:
         self.name = name
+        self.address = address
+        """Of the router."""
         self._link = Link(socket, self._take)
         self._service: Service = _NoService()
         self._hello = Hello(name=name, host=network.gethostname(), pid=os.getpid(), version=__version__)
@@ -390,7 +392,7 @@ async def open_client(
     except zmq.ZMQError as error:
         context.term()
         raise MeshUnavailableError(f"{address}: expected an address like tcp://HOST:PORT: {error.strerror}") from error
-    mesh = Mesh(socket, name)
+    mesh = Mesh(socket, name, address)
     try:
         async with open_background() as nursery:
             with trio.move_on_after(connect_within_s) as patience:

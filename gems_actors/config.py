@@ -97,6 +97,13 @@ class DrawConfig(DrawSettings, frozen=True, forbid_unknown_fields=True, kw_only=
     """How prompts are drawn unless a request says otherwise."""
 
 
+class MemoryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is told of the past of other trajectories."""
+
+    recall: bool = False
+    """Planner and refiner are shown the lessons of earlier prompts like theirs that were drawn until all was met."""
+
+
 class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which backend draws or answers."""
 
@@ -125,6 +132,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     roles: RolesConfig = RolesConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
     draw: DrawConfig = DrawConfig()
+    memory: MemoryConfig = MemoryConfig()
     image: ModelConfig = ModelConfig()
     chat: ModelConfig = ModelConfig()
     skills: SkillsConfig = SkillsConfig()

@@ -10,16 +10,19 @@ from pathlib import Path
 
 
 class LockHeldError(Exception):
-    """Another process holds the file; `holder` is its pid in words."""
+    """Another process holds the file; `holder` is its pid in words, `note` what it left for us."""
 
-    def __init__(self, holder: str) -> None:
+    def __init__(self, holder: str, note: str = "") -> None:
         super().__init__(f"held by process {holder}")
         self.holder = holder
+        self.note = note
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Hold a file until the block ends; it is made, with its folder, where it is missing, and tells the holder's pid.
+def hold_lock(path: Path, note: str = "") -> Iterator[None]:
+    """Hold a file until the block ends; it is made, with its folder, where it is missing.
+
+    It tells others the holder's pid and a note, such as where the holder can be asked.
 
     Raises:
         LockHeldError: another process holds it.
@@ -31,9 +34,10 @@ def hold_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise LockHeldError(os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown") from error
+            holder, _, left = os.pread(lock, 4096, 0).decode(errors="replace").partition("\n")
+            raise LockHeldError(holder.strip() or "unknown", left.strip()) from error
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(lock, f"{os.getpid()}\n{note}".encode(), 0)
         yield
     finally:
         os.close(lock)

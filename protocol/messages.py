@@ -34,6 +34,10 @@ SidePx = Annotated[int, Meta(ge=16, le=MAX_SIDE_PX)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+RunName = Annotated[str, Meta(min_length=1, max_length=200)]
+UnixTime = float
+"""Seconds since 1970-01-01 00:00 UTC, by memory's clock."""
+PageSize = Annotated[int, Meta(ge=1, le=1000)]
 
 RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
 Answer = Literal["met", "unmet", "unsure"]
@@ -76,6 +80,28 @@ class Verdict(Value, frozen=True, kw_only=True):
     reason: Text = ""
 
 
+class Spent(Value, frozen=True, kw_only=True):
+    """What a step cost the role that took it."""
+
+    seconds: Annotated[float, Meta(ge=0.0)] = 0.0
+    """Of the role's own time, without the wait in a queue."""
+    calls: Count = 0
+    """Of a model, those that had to be repeated among them."""
+    prompt_tokens: Count = 0
+    cached_tokens: Count = 0
+    """Those of the prompt's tokens that the server had in its cache."""
+    completion_tokens: Count = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            seconds=self.seconds + other.seconds,
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
 class Attempt(Value, frozen=True, kw_only=True):
     """One image drawn in a round, with its verdicts: a fact anchor."""
 
@@ -85,9 +111,10 @@ class Attempt(Value, frozen=True, kw_only=True):
     image: ImageRef
     seed: Seed
     verdicts: tuple[Verdict, ...]
-    verify_calls: Count = 0
     verify_calls_saved: Count = 0
     """Questions that needed no call because their parent was unmet."""
+    drawing: Spent = Spent()
+    verifying: Spent = Spent()
 
 
 class Refinement(Value, frozen=True, kw_only=True):
@@ -313,6 +340,8 @@ class Plan(Reply, frozen=True, kw_only=True):
 
     prompt: Prompt
     skill: str | None = None
+    reasoning: Text = ""
+    spent: Spent = Spent()
 
 
 class PlanPrompt(Request[Plan], frozen=True, kw_only=True):
@@ -326,6 +355,7 @@ class Requirements(Reply, frozen=True, kw_only=True):
     """The decomposer's answer; may be empty."""
 
     requirements: Annotated[tuple[Requirement, ...], Meta(max_length=MAX_REQUIREMENTS)]
+    spent: Spent = Spent()
 
 
 class DecomposePrompt(Request[Requirements], frozen=True, kw_only=True):
@@ -339,8 +369,7 @@ class Image(Reply, frozen=True, kw_only=True):
     """The generator's answer: the picture is in the blob store."""
 
     image: ImageRef
-    seconds: float
-    """Between taking the request and having stored the picture."""
+    spent: Spent = Spent()
 
 
 class GenerateImage(Request[Image], frozen=True, kw_only=True):
@@ -357,8 +386,8 @@ class Verification(Reply, frozen=True, kw_only=True):
     """The verifier's answer: a verdict for each requirement, in their order."""
 
     verdicts: tuple[Verdict, ...]
-    calls: Count
-    calls_saved: Count
+    calls_saved: Count = 0
+    spent: Spent = Spent()
 
 
 class VerifyImage(Request[Verification], frozen=True, kw_only=True):
@@ -373,6 +402,7 @@ class Lesson(Reply, frozen=True, kw_only=True):
     """The compressor's answer."""
 
     text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    spent: Spent = Spent()
 
 
 class CompressAttempt(Request[Lesson], frozen=True, kw_only=True):
@@ -388,6 +418,7 @@ class Refined(Reply, frozen=True, kw_only=True):
 
     prompt: Prompt
     reasoning: Text = ""
+    spent: Spent = Spent()
 
 
 class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
@@ -441,7 +472,7 @@ class DrawPicture(Request[Picture], frozen=True, kw_only=True):
     """Asks for one prompt to be taken through the whole loop."""
 
     role: ClassVar[str] = "conductor"
-    run: Annotated[str, Meta(min_length=1, max_length=200)]
+    run: RunName
     line: Count = 0
     sample: Count = 0
     prompt: Prompt
@@ -458,62 +489,92 @@ class DrawPicture(Request[Picture], frozen=True, kw_only=True):
 
 
 class Record(Body, frozen=True, kw_only=True):
-    """Base of what memory keeps: one step of one trajectory, never changed."""
+    """Base of what memory keeps, never changed and never removed."""
+
+
+class RunBegun(Record, frozen=True, kw_only=True):
+    """A job of the user's began; kept once a run, by whoever asks for its pictures."""
+
+    run: RunName
+    what: Text = ""
+    """In words: the prompt of a draw, the file of a bulk."""
+    total: Count | None = None
+    """Trajectories it will have, where that is known."""
+
+
+class RecordsLost(Record, frozen=True, kw_only=True):
+    """Records that were damaged on disk and could not be kept when the log was repaired."""
+
+    first: Count
+    """Of their places in the log; likewise `last`, both among those lost."""
+    last: Count
+    reason: Text
+
+
+class TrajectoryRecord(Record, frozen=True, kw_only=True):
+    """Base of what is one step of one trajectory."""
 
     trajectory: TrajectoryId
 
 
-class TrajectoryBegun(Record, frozen=True, kw_only=True):
+class TrajectoryBegun(TrajectoryRecord, frozen=True, kw_only=True):
     """A conductor took up a prompt."""
 
     task: DrawPicture
 
 
-class PromptPlanned(Record, frozen=True, kw_only=True):
+class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
     """The first prompt is there."""
 
     prompt: Prompt
     skill: str | None = None
+    reasoning: Text = ""
+    spent: Spent = Spent()
 
 
-class PromptDecomposed(Record, frozen=True, kw_only=True):
+class PromptDecomposed(TrajectoryRecord, frozen=True, kw_only=True):
     """The requirements are there."""
 
     requirements: tuple[Requirement, ...]
+    spent: Spent = Spent()
 
 
-class AttemptVerified(Record, frozen=True, kw_only=True):
+class AttemptVerified(TrajectoryRecord, frozen=True, kw_only=True):
     """An image was drawn and judged."""
 
     attempt: Attempt
 
 
-class ExperienceKept(Record, frozen=True, kw_only=True):
+class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
     """The lesson of a round."""
 
     experience: Experience
+    spent: Spent = Spent()
 
 
-class PromptRefined(Record, frozen=True, kw_only=True):
+class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
     """The prompt of the next round."""
 
     refinement: Refinement
+    spent: Spent = Spent()
 
 
-class TrajectoryEnded(Record, frozen=True, kw_only=True):
+class TrajectoryEnded(TrajectoryRecord, frozen=True, kw_only=True):
     """The picture is chosen."""
 
     ending: Ending
 
 
-class TrajectoryFailed(Record, frozen=True, kw_only=True):
+class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
     """The trajectory could not go on; taken up again, it continues where it stopped."""
 
     failure: Failure
 
 
 AnyRecord = (
-    TrajectoryBegun
+    RunBegun
+    | RecordsLost
+    | TrajectoryBegun
     | PromptPlanned
     | PromptDecomposed
     | AttemptVerified
@@ -549,6 +610,12 @@ class TrajectoryState(Reply, frozen=True, kw_only=True):
     experiences: tuple[Experience, ...] = ()
     refinements: tuple[Refinement, ...] = ()
     ending: Ending | None = None
+    failure: Failure | None = None
+    """Why it stopped; none where it has gone on since."""
+    spent: dict[str, Spent] = {}
+    """By role."""
+    began_at: UnixTime | None = None
+    last_at: UnixTime | None = None
 
     def prompt_of(self, round_: int) -> str | None:
         """The prompt of one round, or none while it is not written."""
@@ -577,6 +644,168 @@ class FindBestAttempt(Request[BestAttempt], frozen=True, kw_only=True):
 
     role: ClassVar[str] = "memory"
     trajectory: TrajectoryId
+
+
+TrajectoryStatus = Literal["running", "ended", "failed"]
+"""Running is also what was interrupted and has not been taken up again."""
+
+
+class TrajectorySummary(Value, frozen=True, kw_only=True):
+    """One trajectory in a list."""
+
+    trajectory: TrajectoryId
+    run: str
+    line: Count
+    sample: Count
+    prompt: str
+    """How the user's own prompt begins: at most 200 characters."""
+    status: TrajectoryStatus
+    outcome: Outcome | None = None
+    failure: str = ""
+    """The code of what it failed with."""
+    images: Count = 0
+    """Like those below, counted once it has ended."""
+    rounds: Count = 0
+    met: Count = 0
+    """Requirements that the chosen picture meets, of `requirements`."""
+    requirements: Count = 0
+    began_at: UnixTime
+    last_at: UnixTime
+    """When its status last changed."""
+
+
+class Trajectories(Reply, frozen=True, kw_only=True):
+    """Some trajectories, in the order in which they began."""
+
+    trajectories: tuple[TrajectorySummary, ...]
+    next: Count | None = None
+    """What `after` has to be for those that follow; none where these are the last."""
+
+
+class ListTrajectories(Request[Trajectories], frozen=True, kw_only=True):
+    """Asks memory for trajectories: all, or those of a run, of a status, or whose ids begin in some way."""
+
+    role: ClassVar[str] = "memory"
+    of_run: str | None = None
+    status: TrajectoryStatus | None = None
+    prefix: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,32}\Z")] = ""
+    after: Count = 0
+    limit: PageSize = 100
+
+
+class RunSummary(Value, frozen=True, kw_only=True):
+    """One run in a list."""
+
+    run: str
+    what: str
+    total: Count | None
+    running: Count
+    ended: Count
+    failed: Count
+    all_met: Count
+    """Of those that ended."""
+    images: Count
+    """Of those that ended."""
+    began_at: UnixTime
+    last_at: UnixTime
+
+
+class Runs(Reply, frozen=True, kw_only=True):
+    """Some runs, the latest first."""
+
+    runs: tuple[RunSummary, ...]
+    next: Count | None = None
+    """What `before` has to be for those that follow; none where these are the last."""
+
+
+class ListRuns(Request[Runs], frozen=True, kw_only=True):
+    """Asks memory for the runs it knows."""
+
+    role: ClassVar[str] = "memory"
+    before: Count | None = None
+    limit: PageSize = 100
+
+
+class RecalledExperience(Value, frozen=True, kw_only=True):
+    """A lesson of an earlier trajectory, and what came of it."""
+
+    trajectory: TrajectoryId
+    prompt: Prompt
+    """The user's own, there."""
+    round: Round
+    text: str
+    met_before: Count
+    """Requirements met in the round of the lesson, of `requirements`; `met_after` in the round that followed it."""
+    met_after: Count
+    requirements: Count
+
+
+class Recollection(Reply, frozen=True, kw_only=True):
+    """Lessons for a prompt, the one of the most similar prompt first."""
+
+    experiences: tuple[RecalledExperience, ...]
+    trajectories: Count
+    """Ended well, with prompts like this one and lessons: the evidence."""
+    gained: Count
+    """Of those: where a round that followed a lesson met more than the round before."""
+
+
+class RecallExperiences(Request[Recollection], frozen=True, kw_only=True):
+    """Asks memory what was learnt where prompts like this one were drawn until all was met."""
+
+    role: ClassVar[str] = "memory"
+    prompt: Prompt
+    limit: Annotated[int, Meta(ge=1, le=20)] = 3
+
+
+class LoggedRecord(Value, frozen=True, kw_only=True):
+    """A record where it stands in the log."""
+
+    sequence: Count
+    at: UnixTime
+    """When it was kept."""
+    record: AnyRecord
+
+
+class LoggedRecords(Reply, frozen=True, kw_only=True):
+    """Records in the order in which they were kept."""
+
+    records: tuple[LoggedRecord, ...]
+    last: Count
+    """Place of the newest record of all; behind it there is nothing yet."""
+
+
+class ReadLog(Request[LoggedRecords], frozen=True, kw_only=True):
+    """Asks memory for the records behind a place; asked again from the last one of the answer, it is a stream."""
+
+    role: ClassVar[str] = "memory"
+    since: Count = 0
+    limit: PageSize = 100
+    wait_s: Annotated[float, Meta(ge=0.0, le=300.0)] = 0.0
+    """Where there are none: answer when one comes, or after so long with none."""
+
+
+class MemoryCounts(Reply, frozen=True, kw_only=True):
+    """How much memory holds."""
+
+    records: Count
+    archived: Count
+    """Of these, in archives."""
+    runs: Count
+    running: Count
+    """Trajectories; likewise `ended` and `failed`."""
+    ended: Count
+    failed: Count
+    recallable: Count
+    """Trajectories whose experiences can be recalled."""
+    log_bytes: Count
+    index_bytes: Count
+
+
+class CountRecords(Request[MemoryCounts], frozen=True, kw_only=True):
+    """Asks memory how much it holds."""
+
+    role: ClassVar[str] = "memory"
 
 
 # --------------------------------------------------------------------------------------------------- events
@@ -616,14 +845,15 @@ LINK_BODIES: tuple[type[Body], ...] = (
 )  # fmt: skip
 REQUESTS: tuple[type[Request[Any]], ...] = (
     ReadStatus, ReportLoss, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
-    CompressAttempt, RefinePrompt, DrawPicture, AppendRecord, ReadTrajectory, FindBestAttempt,
+    CompressAttempt, RefinePrompt, DrawPicture, AppendRecord, ReadTrajectory, FindBestAttempt, ListTrajectories,
+    ListRuns, RecallExperiences, ReadLog, CountRecords,
 )  # fmt: skip
 REPLIES: tuple[type[Reply], ...] = (
     MeshStatus, Noted, Scaled, Plan, Requirements, Image, Verification, Lesson, Refined, Picture, Appended,
-    TrajectoryState, BestAttempt,
+    TrajectoryState, BestAttempt, Trajectories, Runs, Recollection, LoggedRecords, MemoryCounts,
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = (ActorJoined, ActorLeft, StepTaken, ImageDrawn)
 RECORDS: tuple[type[Record], ...] = (
-    TrajectoryBegun, PromptPlanned, PromptDecomposed, AttemptVerified, ExperienceKept, PromptRefined,
-    TrajectoryEnded, TrajectoryFailed,
+    RunBegun, RecordsLost, TrajectoryBegun, PromptPlanned, PromptDecomposed, AttemptVerified, ExperienceKept,
+    PromptRefined, TrajectoryEnded, TrajectoryFailed,
 )  # fmt: skip

@@ -67,7 +67,7 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
         "candidate": best.candidate,
         "outcome": picture.ending.outcome,
         "decided_by": picture.ending.decided_by,
-        "verify_calls": sum(attempt.verify_calls for attempt in picture.attempts),
+        "verify_calls": sum(attempt.verifying.calls for attempt in picture.attempts),
         "verify_calls_saved": sum(attempt.verify_calls_saved for attempt in picture.attempts),
         "version": __version__,
     }

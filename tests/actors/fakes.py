@@ -18,7 +18,11 @@ from protocol.messages import (
     DrawPicture,
     Experience,
     ImageRef,
+    Plan,
     ReadTrajectory,
+    RecalledExperience,
+    RecallExperiences,
+    Recollection,
     Reply,
     Request,
     Requirement,
@@ -52,19 +56,51 @@ class FakeChat:
 
 
 class FakeMesh:
-    """Answers with the state of one trajectory whatever memory is asked."""
+    """Answers as a memory that holds one trajectory and recalls the same for every prompt; notes what is asked."""
 
-    def __init__(self, state: TrajectoryState) -> None:
+    def __init__(self, state: TrajectoryState, recalled: Recollection, asked: list[Request[Any]]) -> None:
         self._state = state
+        self._recalled = recalled
+        self._asked = asked
 
     async def ask(self, request: Request[Any]) -> Reply:
-        assert isinstance(request, ReadTrajectory)
+        self._asked.append(request)
         await trio.lowlevel.checkpoint()
-        return self._state
+        match request:
+            case ReadTrajectory():
+                return self._state
+            case RecallExperiences():
+                return self._recalled
+        raise AssertionError(f"memory was asked {type(request).__name__}")
 
 
-def mesh_with(state: TrajectoryState | None = None) -> Mesh:
-    return cast(Mesh, FakeMesh(state or TrajectoryState()))
+def mesh_with(
+    state: TrajectoryState | None = None,
+    *,
+    recalled: Recollection | None = None,
+    asked: list[Request[Any]] | None = None,
+) -> Mesh:
+    """Return a mesh with such a memory, of which all is empty that is not given; requests are added to `asked`."""
+    nothing = Recollection(experiences=(), trajectories=0, gained=0)
+    fake = FakeMesh(state or TrajectoryState(), recalled or nothing, [] if asked is None else asked)
+    return cast(Mesh, fake)
+
+
+def recollection(*texts: str) -> Recollection:
+    """Return lessons from a prompt of its own each, after each of which three requirements more were met."""
+    experiences = tuple(
+        RecalledExperience(
+            trajectory=f"{number:032x}",
+            prompt=f"five owls on lamp {number}",
+            round=1,
+            text=text,
+            met_before=1,
+            met_after=4,
+            requirements=5,
+        )
+        for number, text in enumerate(texts, 1)
+    )
+    return Recollection(experiences=experiences, trajectories=12, gained=9)
 
 
 def text_of(request: ChatRequest) -> str:
@@ -120,11 +156,15 @@ def attempt(
 
 
 def state_of(
-    *attempts: Attempt, refinements: Sequence[Any] = (), experiences: Sequence[Experience] = ()
+    *attempts: Attempt,
+    plan: Plan | None = None,
+    refinements: Sequence[Any] = (),
+    experiences: Sequence[Experience] = (),
 ) -> TrajectoryState:
     """Return what memory knows of a trajectory with these attempts, each on the same requirements."""
     return TrajectoryState(
         task=DrawPicture(run="run", prompt="the user's own prompt", seed=1),
+        plan=plan,
         requirements=tuple(requirement(verdict.requirement) for verdict in attempts[0].verdicts),
         attempts=attempts,
         refinements=tuple(refinements),

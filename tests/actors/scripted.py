@@ -21,6 +21,7 @@ from protocol.messages import (
     RefinePrompt,
     Requirement,
     Requirements,
+    Spent,
     Verdict,
     Verification,
     VerifyImage,
@@ -30,6 +31,17 @@ REQUIREMENTS = (
     Requirement(id="r1", question="Is there a cat?", kind="object"),
     Requirement(id="r2", question="Is the cat red?", kind="attribute", depends_on="r1"),
 )
+
+
+COSTS = {
+    "planner": Spent(seconds=1.0, calls=2, prompt_tokens=20, cached_tokens=10, completion_tokens=5),
+    "decomposer": Spent(seconds=2.0, calls=1),
+    "generator": Spent(seconds=3.0, calls=1),
+    "verifier": Spent(seconds=4.0, calls=2),
+    "compressor": Spent(seconds=5.0, calls=1),
+    "refiner": Spent(seconds=6.0, calls=1),
+}
+"""What each request to a role costs."""
 
 
 class Script:
@@ -61,7 +73,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         @answers
         async def plan(self, request: PlanPrompt) -> Plan:
             script.asked["plan"] += 1
-            return Plan(prompt="p1", skill="spatial-layout")
+            return Plan(prompt="p1", skill="spatial-layout", reasoning="it has a place", spent=COSTS[self.role])
 
     class Decomposer(_Scripted):
         role = "decomposer"
@@ -69,7 +81,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         @answers
         async def decompose(self, request: DecomposePrompt) -> Requirements:
             script.asked["decompose"] += 1
-            return Requirements(requirements=script.requirements)
+            return Requirements(requirements=script.requirements, spent=COSTS[self.role])
 
     class Generator(_Scripted):
         role = "generator"
@@ -82,7 +94,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
             script.seeds.append(request.seed)
             digest = digest_of(f"{request.prompt}\0{request.seed}".encode())
             ref = ImageRef(digest=digest, media_type=request.prompt, bytes=1, width_px=64, height_px=64)
-            return Image(image=ref, seconds=0.0)
+            return Image(image=ref, spent=COSTS[self.role])
 
     class Verifier(_Scripted):
         role = "verifier"
@@ -95,7 +107,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
                 Verdict(requirement=item.id, answer="met" if is_met or item.depends_on is None else "unmet")
                 for item in request.requirements
             )
-            return Verification(verdicts=verdicts, calls=len(verdicts), calls_saved=0)
+            return Verification(verdicts=verdicts, calls_saved=1, spent=COSTS[self.role])
 
     class Compressor(_Scripted):
         role = "compressor"
@@ -103,7 +115,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         @answers
         async def compress(self, request: CompressAttempt) -> Lesson:
             script.asked["compress"] += 1
-            return Lesson(text=f"lesson of round {request.round}")
+            return Lesson(text=f"lesson of round {request.round}", spent=COSTS[self.role])
 
     class Refiner(_Scripted):
         role = "refiner"
@@ -111,6 +123,6 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         @answers
         async def refine(self, request: RefinePrompt) -> Refined:
             script.asked["refine"] += 1
-            return Refined(prompt=f"p{request.round + 1}", reasoning="because")
+            return Refined(prompt=f"p{request.round + 1}", reasoning="because", spent=COSTS[self.role])
 
     return [Planner, Decomposer, Generator, Verifier, Compressor, Refiner]

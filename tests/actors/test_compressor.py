@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from actors.compressor import Compressor
-from gems_actors.config import MeshConfig
+from gems_actors.config import MemoryConfig, MeshConfig
 from gems_actors.errors import LogError, ModelOutputError
-from protocol.messages import CompressAttempt, Experience, Lesson, Refinement, TrajectoryState
+from protocol.messages import (
+    CompressAttempt,
+    Experience,
+    Lesson,
+    Plan,
+    ReadTrajectory,
+    Refinement,
+    Request,
+    TrajectoryState,
+)
 from tests.actors.fakes import PICTURE, TRAJECTORY, FakeChat, attempt, mesh_with, pictures_of, state_of, text_of
 
 
-def compress(tmp_path: Path, chat: FakeChat, state: TrajectoryState, round_: int) -> Lesson:
-    compressor = Compressor(MeshConfig(data_dir=str(tmp_path)), mesh_with(state))
+def compress(
+    tmp_path: Path,
+    chat: FakeChat,
+    state: TrajectoryState,
+    round_: int,
+    *,
+    config: MeshConfig | None = None,
+    asked: list[Request[Any]] | None = None,
+) -> Lesson:
+    compressor = Compressor(config or MeshConfig(data_dir=str(tmp_path)), mesh_with(state, asked=asked))
     compressor.chat = chat
 
     async def store_and_compress() -> Lesson:
@@ -25,7 +43,15 @@ def compress(tmp_path: Path, chat: FakeChat, state: TrajectoryState, round_: int
     return trio.run(store_and_compress)
 
 
-def test_the_first_round_has_neither_reasoning_nor_experience(tmp_path: Path) -> None:
+def test_the_first_round_is_told_the_thinking_behind_the_plan(tmp_path: Path) -> None:
+    chat = FakeChat("Fine.")
+    state = state_of(attempt(1, "u"), plan=Plan(prompt="p", reasoning="the lamp comes first"))
+    compress(tmp_path, chat, state, 1)
+    assert chat.requests[0].fields["reasoning"] == "the lamp comes first"
+    assert "<thinking>\nthe lamp comes first\n</thinking>" in text_of(chat.requests[0])
+
+
+def test_a_first_round_may_have_neither_reasoning_nor_experience(tmp_path: Path) -> None:
     chat = FakeChat(" Say it first. ")
     assert compress(tmp_path, chat, state_of(attempt(1, "mus")), 1).text == "Say it first."
     (request,) = chat.requests
@@ -63,6 +89,19 @@ def test_a_long_lesson_is_repaired_once_and_then_cut(tmp_path: Path) -> None:
     chat = FakeChat("word " * 101, "Say it first. " + "word " * 101)
     assert compress(tmp_path, chat, state, 1).text == "Say it first."
     assert "at most 100 words, came 101" in text_of(chat.requests[1])
+
+
+def test_a_repaired_lesson_costs_two_calls(tmp_path: Path) -> None:
+    state = state_of(attempt(1, "u"))
+    assert compress(tmp_path, FakeChat("Short."), state, 1).spent.calls == 1
+    assert compress(tmp_path, FakeChat("word " * 101, "Short."), state, 1).spent.calls == 2
+
+
+def test_lessons_of_other_trajectories_are_not_asked_for(tmp_path: Path) -> None:
+    asked: list[Request[Any]] = []
+    config = MeshConfig(data_dir=str(tmp_path), memory=MemoryConfig(recall=True))
+    compress(tmp_path, FakeChat("Fine."), state_of(attempt(1, "u")), 1, config=config, asked=asked)
+    assert [type(request) for request in asked] == [ReadTrajectory]
 
 
 def test_no_lesson_is_no_answer(tmp_path: Path) -> None:

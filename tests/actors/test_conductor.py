@@ -21,15 +21,20 @@ from protocol.messages import (
     AttemptVerified,
     DrawPicture,
     DrawSettings,
+    ExperienceKept,
     FindBestAttempt,
     Picture,
     PromptDecomposed,
     PromptPlanned,
+    PromptRefined,
     ReadTrajectory,
+    Record,
+    Spent,
     StepTaken,
     TrajectoryBegun,
+    TrajectoryEnded,
 )
-from tests.actors.scripted import REQUIREMENTS, Script, scripted_roles
+from tests.actors.scripted import COSTS, REQUIREMENTS, Script, scripted_roles
 
 
 def play(folder: Path, script: Script, scene: Callable[[Mesh], Awaitable[None]]) -> None:
@@ -96,6 +101,41 @@ def test_every_attempt_records_its_seed_and_the_first_is_drawn_with_the_seed_of_
     assert recorded == [7, attempt_seed(7, 1, 2), attempt_seed(7, 2, 1), attempt_seed(7, 2, 2)]
     assert sorted(script.seeds) == sorted(recorded)
     assert len(set(recorded)) == 4
+
+
+def test_every_record_says_what_its_step_cost_and_the_plan_why_it_reads_so(tmp_path: Path) -> None:
+    records: list[Record] = []
+
+    async def scene(mesh: Mesh) -> None:
+        async with mesh.events(TASK.run) as events, trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                async for event in events:
+                    if isinstance(event, StepTaken):
+                        records.append(event.record)
+                        if isinstance(event.record, TrajectoryEnded):
+                            return
+
+            nursery.start_soon(listen)
+            await mesh.ask(TASK)
+
+    play(tmp_path, Script(), scene)
+    costs: dict[str, Spent] = {}
+    for record in records:
+        match record:
+            case PromptPlanned():
+                costs["planner"] = record.spent
+                assert record.reasoning == "it has a place"
+            case PromptDecomposed():
+                costs["decomposer"] = record.spent
+            case AttemptVerified():
+                costs |= {"generator": record.attempt.drawing, "verifier": record.attempt.verifying}
+                assert record.attempt.verify_calls_saved == 1
+            case ExperienceKept():
+                costs["compressor"] = record.spent
+            case PromptRefined():
+                costs["refiner"] = record.spent
+    assert costs == COSTS
 
 
 def test_only_mode_full_asks_the_compressor(tmp_path: Path) -> None:

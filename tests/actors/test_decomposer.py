@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import trio
 
 from actors.decomposer import RULES, Decomposer, parse_requirements
-from gems_actors.config import MeshConfig
-from protocol.messages import DecomposePrompt
+from gems_actors.config import MemoryConfig, MeshConfig
+from protocol.messages import DecomposePrompt, Request
 from tests.actors.fakes import FakeChat, mesh_with, text_of
 
 
 def test_a_prompt_becomes_requirements() -> None:
-    decomposer = Decomposer(MeshConfig(), mesh_with())
+    asked: list[Request[Any]] = []
+    decomposer = Decomposer(MeshConfig(memory=MemoryConfig(recall=True)), mesh_with(asked=asked))
     rows = [{"id": "r1", "question": "Is there a cat?", "kind": "object", "depends_on": None}]
     decomposer.chat = chat = FakeChat(f"```json\n{json.dumps(rows)}\n```")
     reply = trio.run(decomposer.decompose, DecomposePrompt(prompt="a cat"))
     assert [item.question for item in reply.requirements] == ["Is there a cat?"]
+    assert reply.spent.calls == 1
+    assert asked == [], "requirements are the user's, whatever was learnt"
     (request,) = chat.requests
     assert (request.task, request.fields) == ("decompose", {"prompt": "a cat"})
     assert "<prompt>\na cat\n</prompt>" in text_of(request)

@@ -41,7 +41,8 @@ def test_a_picture_is_drawn_stored_and_named_by_its_bytes(tmp_path: Path) -> Non
     assert painter.requests == [ImageRequest("a cat", 7, 32, 16)]
     assert stored == data
     assert (reply.image.width_px, reply.image.height_px, reply.image.media_type) == (32, 16, "image/png")
-    assert reply.seconds >= 0
+    assert reply.spent.calls == 1
+    assert reply.spent.seconds > 0
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,24 @@ def test_a_lesson_has_at_most_100_words() -> None:
     with pytest.raises(ModelOutputError, match="at most 100 words, came 101"):
         parse_lesson("word " * 101)
     with pytest.raises(ModelOutputError, match="at most 2000 characters, came 2001"):
-        parse_lesson("字" * 2001)
+        parse_lesson("x" * 2001)
     with pytest.raises(ModelOutputError, match="a lesson"):
         parse_lesson(" ")
+
+
+@pytest.mark.parametrize("character", ["字", "か", "カ", "ー", "々", "ｶ", "\U00020bb7"])
+def test_where_no_space_divides_words_each_character_is_one(character: str) -> None:
+    assert parse_lesson(character * 100)
+    assert parse_lesson(f"{character}。" * 100), "punctuation is no word"
+    with pytest.raises(ModelOutputError, match="at most 100 words, came 101"):
+        parse_lesson(character * 101)
+
+
+def test_words_and_characters_of_a_mixed_lesson_are_counted_together() -> None:
+    nine = " 「OPEN」 comes first，因为招牌太小。"
+    assert parse_lesson(" word" * 91 + nine)
+    with pytest.raises(ModelOutputError, match="at most 100 words, came 101"):
+        parse_lesson(" word" * 92 + nine)
 
 
 def test_a_long_lesson_is_cut_after_its_last_whole_sentence() -> None:
@@ -171,10 +186,12 @@ def test_a_long_lesson_is_cut_after_its_last_whole_sentence() -> None:
     assert cut_lesson("Say it first, in 3.5 words. " + "word " * 200) == "Say it first, in 3.5 words."
     assert cut_lesson("One two. " * 60) == "One two. " * 49 + "One two."
     assert cut_lesson("word " * 150) == ("word " * 100).rstrip()
-    assert cut_lesson("字。" * 1500) == "字。" * 1000
+    assert cut_lesson("字" * 1500) == "字" * 100
+    assert cut_lesson("把招牌写在最前面。" * 200) == "把招牌写在最前面。" * 12
+    assert cut_lesson("x" * 3000) == "x" * 2000
 
 
-@given(st.lists(st.text("ab.!? ", min_size=1, max_size=9), max_size=150).map(" ".join))
+@given(st.lists(st.text("ab.!? 字か。」", min_size=1, max_size=9), max_size=150).map(" ".join))
 def test_a_cut_lesson_is_a_lesson(text: str) -> None:
     try:
         lesson = cut_lesson(text)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
-from actors.planner import Planner, plan_prompt
-from gems_actors.config import MeshConfig, SkillsConfig
+from actors.planner import WRITE_RULES, Planner, plan_prompt, write_request
+from actors.prompting import say
+from actors.recalling import LESSON_RULES
+from gems_actors.backends import ChatReply
+from gems_actors.config import MemoryConfig, MeshConfig, SkillsConfig
 from gems_actors.errors import ModelOutputError
-from protocol.messages import PlanPrompt
+from protocol.messages import PlanPrompt, RecallExperiences, Recollection, Request
 from skills import Skill
-from tests.actors.fakes import FakeChat, mesh_with, text_of
+from tests.actors.fakes import FakeChat, mesh_with, recollection, text_of
 
 HATS = Skill("hats", "hats", "Use for\n  hats.", "Put a hat on it.", Path("hats"), ())
 
@@ -45,7 +49,76 @@ def test_a_chosen_skill_guides_the_prompt() -> None:
     write = chat.requests[1]
     assert write.task == "write_prompt"
     assert write.fields == {"prompt": "a cat", "skill": "hats", "instructions": "Put a hat on it."}
-    assert "Put a hat on it." in text_of(write)
+    assert write.messages == (
+        say("system", WRITE_RULES),
+        say("user", "<guide>\nPut a hat on it.\n</guide>\n\n<request>\na cat\n</request>"),
+    )
+
+
+def test_a_plan_costs_both_its_calls_and_is_reasoned_by_the_last() -> None:
+    def reply(text: str, reasoning: str, tokens: int) -> ChatReply:
+        return ChatReply(text, reasoning, {"prompt_tokens": tokens, "completion_tokens": 1})
+
+    route, written = ("a hat is wanted", 100), ("the hat comes first", 200)
+    chat = FakeChat(reply('{"skill": "hats"}', *route), reply('{"prompt": "a cat in a hat"}', *written))
+    plan = trio.run(plan_prompt, chat, "a cat", [HATS])
+    assert plan.reasoning == "the hat comes first"
+    assert (plan.spent.calls, plan.spent.prompt_tokens, plan.spent.completion_tokens) == (2, 300, 2)
+    plan = trio.run(plan_prompt, FakeChat(reply('{"skill": null}', "no hat is wanted", 100)), "a cat", [HATS])
+    assert (plan.reasoning, plan.spent.calls, plan.spent.prompt_tokens) == ("no hat is wanted", 1, 100)
+
+
+def test_lessons_are_shown_between_the_guide_and_the_request() -> None:
+    chat = FakeChat('{"skill": "hats"}', '{"prompt": "one cat in a hat"}')
+    plan = trio.run(plan_prompt, chat, "a cat", [HATS], recollection("Count them first."))
+    assert (plan.prompt, plan.skill) == ("one cat in a hat", "hats")
+    route, write = chat.requests
+    assert "lessons" not in route.fields
+    assert write.fields["lessons"] == ["Count them first."]
+    assert write.messages[0] == say("system", f"{WRITE_RULES}\n\n{LESSON_RULES}")
+    words = text_of(write)
+    places = [words.index(mark) for mark in ("Put a hat on it.", "Count them first.", "<request>\na cat\n")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("skills", [[], [HATS]])
+def test_lessons_alone_are_reason_enough_to_write(skills: list[Skill]) -> None:
+    chat = FakeChat(*['{"skill": null}'][: len(skills)], '{"prompt": "exactly one cat"}')
+    plan = trio.run(plan_prompt, chat, "a cat", skills, recollection("Count them first."))
+    assert (plan.prompt, plan.skill, plan.spent.calls) == ("exactly one cat", None, 1 + len(skills))
+    assert chat.requests[-1].fields == {
+        "prompt": "a cat",
+        "skill": None,
+        "instructions": "",
+        "lessons": ["Count them first."],
+    }
+    assert "<guide>\n(There is none for this request.)\n</guide>" in text_of(chat.requests[-1])
+
+
+def plan_with(config: MemoryConfig, recalled: Recollection) -> tuple[FakeChat, list[Request[Any]]]:
+    """Return what the model and what memory were asked for a plan that needs no skill."""
+    asked: list[Request[Any]] = []
+    planner = Planner(MeshConfig(memory=config), mesh_with(recalled=recalled, asked=asked))
+    planner.chat = chat = FakeChat('{"skill": null}', '{"prompt": "exactly one cat"}')
+    trio.run(planner.plan, PlanPrompt(prompt="a cat"))
+    return chat, asked
+
+
+def test_without_recall_memory_is_not_asked() -> None:
+    chat, asked = plan_with(MemoryConfig(), recollection("Count them first."))
+    assert (asked, [request.task for request in chat.requests]) == ([], ["route_skill"])
+
+
+def test_with_recall_memory_is_asked_for_lessons_on_the_users_own_prompt() -> None:
+    chat, asked = plan_with(MemoryConfig(recall=True), recollection("Count them first."))
+    assert asked == [RecallExperiences(prompt="a cat")]
+    assert chat.requests[-1].fields["lessons"] == ["Count them first."]
+
+
+def test_where_nothing_is_recalled_the_users_own_prompt_stays_as_it_is() -> None:
+    chat, asked = plan_with(MemoryConfig(recall=True), recollection())
+    assert (len(asked), [request.task for request in chat.requests]) == (1, ["route_skill"])
+    assert write_request("a cat", HATS, recollection()) == write_request("a cat", HATS)
 
 
 def test_a_skill_that_does_not_exist_is_no_choice() -> None:

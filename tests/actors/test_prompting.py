@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import trio
+from msgspec.structs import replace
+from trio.testing import MockClock
 
 from actors.prompting import MAX_REASONING_CHARS, ask_model, list_lines, parse_json, parse_prompt, render, say
 from gems_actors.backends import ChatReply, ChatRequest, TextPart
 from gems_actors.errors import ModelOutputError
 from protocol.limits import MAX_PROMPT_CHARS
+from protocol.messages import Spent
 from tests.actors.fakes import FakeChat
 
 REQUEST = ChatRequest("decompose", {"prompt": "a cat"}, (say("user", "a cat"),))
@@ -41,13 +44,15 @@ def test_a_refusal_quotes_the_beginning_of_a_long_answer() -> None:
 
 def test_a_readable_answer_needs_one_call() -> None:
     chat = FakeChat(ChatReply("7", reasoning="two and five"))
-    assert trio.run(ask_model, chat, REQUEST, parse_number) == (7, "two and five", 1)
+    answer = trio.run(ask_model, chat, REQUEST, parse_number)
+    assert (answer.value, answer.reasoning, answer.spent.calls) == (7, "two and five", 1)
     assert chat.requests == [REQUEST]
 
 
 def test_an_unreadable_answer_is_shown_to_the_model_with_what_is_wrong() -> None:
     chat = FakeChat("seven", "7")
-    assert trio.run(ask_model, chat, REQUEST, parse_number) == (7, "", 2)
+    answer = trio.run(ask_model, chat, REQUEST, parse_number)
+    assert (answer.value, answer.reasoning, answer.spent.calls) == (7, "", 2)
     repair = chat.requests[1]
     assert (repair.task, repair.fields, repair.messages[:1]) == (REQUEST.task, REQUEST.fields, REQUEST.messages)
     assert repair.messages[1] == say("assistant", "seven")
@@ -55,6 +60,27 @@ def test_an_unreadable_answer_is_shown_to_the_model_with_what_is_wrong() -> None
     assert isinstance(part := repair.messages[2].parts[0], TextPart)
     assert "expected a number" in part.text
     assert "came 'seven'" in part.text
+
+
+def test_an_answer_costs_the_time_and_the_tokens_of_all_its_calls() -> None:
+    class SlowChat(FakeChat):
+        async def chat(self, request: ChatRequest) -> ChatReply:
+            await trio.sleep(2.0)
+            return await super().chat(request)
+
+    first = ChatReply("seven", usage={"prompt_tokens": 100, "completion_tokens": 5, "cached_tokens": 0})
+    second = ChatReply("7", usage={"prompt_tokens": 120, "completion_tokens": 1, "cached_tokens": 64})
+    chat, clock = SlowChat(first, second), MockClock(autojump_threshold=0)
+    spent = trio.run(ask_model, chat, REQUEST, parse_number, clock=clock).spent
+    assert spent.seconds == pytest.approx(4.0)
+    assert spent == replace(
+        Spent(calls=2, prompt_tokens=220, cached_tokens=64, completion_tokens=6), seconds=spent.seconds
+    )
+
+
+def test_tokens_that_a_server_does_not_count_are_none() -> None:
+    spent = trio.run(ask_model, FakeChat("7"), REQUEST, parse_number).spent
+    assert replace(spent, seconds=0.0) == Spent(calls=1)
 
 
 def test_a_second_unreadable_answer_is_the_last() -> None:

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import trio
 
-from actors.refiner import Refiner
+from actors.prompting import say
+from actors.recalling import LESSON_RULES
+from actors.refiner import RULES, Refiner
 from gems_actors.backends import ChatReply, ChatRequest
 from gems_actors.blobs import BlobStore
-from gems_actors.config import MeshConfig
+from gems_actors.config import MemoryConfig, MeshConfig
 from gems_actors.errors import LogError
 from protocol.messages import (
     Experience,
     ImageRef,
     MemoryMode,
+    Plan,
+    ReadTrajectory,
+    RecallExperiences,
+    Recollection,
     Refined,
     Refinement,
     RefinePrompt,
+    Request,
     TrajectoryState,
 )
-from tests.actors.fakes import TRAJECTORY, FakeChat, attempt, mesh_with, pictures_of, png, state_of, text_of
+from tests.actors.fakes import (
+    TRAJECTORY,
+    FakeChat,
+    attempt,
+    mesh_with,
+    pictures_of,
+    png,
+    recollection,
+    state_of,
+    text_of,
+)
 
 PICTURES = {name: png(colour=name) for name in ("red", "lime", "blue", "gray")}
 ANSWER = '{"diagnosis": "said too late", "prompt": "three owls"}'
@@ -35,6 +52,17 @@ def refine(
     refiner.chat = chat = FakeChat(reply)
     request = RefinePrompt(trajectory=TRAJECTORY, round=round_, memory=memory)
     return trio.run(refiner.refine, request), chat.requests[0]
+
+
+def refine_with_lessons(
+    tmp_path: Path, state: TrajectoryState, lessons: Recollection, asked: list[Request[Any]]
+) -> ChatRequest:
+    """Return what the model is asked after round 3 of a mesh that recalls."""
+    config = MeshConfig(data_dir=str(tmp_path), memory=MemoryConfig(recall=True))
+    refiner = Refiner(config, mesh_with(state, recalled=lessons, asked=asked))
+    refiner.chat = chat = FakeChat(ANSWER)
+    trio.run(refiner.refine, RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full"))
+    return chat.requests[0]
 
 
 def three_rounds(tmp_path: Path) -> TrajectoryState:
@@ -53,6 +81,7 @@ def three_rounds(tmp_path: Path) -> TrajectoryState:
         attempt(2, "uuu", candidate=1, image=refs["gray"]),
         attempt(2, "mus", candidate=2, image=refs["lime"]),
         attempt(3, "mmu", image=refs["blue"]),
+        plan=Plan(prompt="p", reasoning="thought 1"),
         refinements=[Refinement(round=round_, prompt="p", reasoning=f"thought {round_}") for round_ in (2, 3)],
         experiences=[Experience(round=round_, text=f"lesson {round_}") for round_ in (1, 2, 3)],
     )
@@ -62,7 +91,7 @@ SHOWN: dict[MemoryMode, tuple[list[int], list[str], list[str | None], list[str |
     "none": ([3], [], [None], [None]),
     "prompts": ([1, 2, 3], [], [None] * 3, [None] * 3),
     "images": ([1, 2, 3], ["red", "lime", "blue"], [None] * 3, [None] * 3),
-    "thoughts": ([1, 2, 3], ["red", "lime", "blue"], [None] * 3, ["", "thought 2", "thought 3"]),
+    "thoughts": ([1, 2, 3], ["red", "lime", "blue"], [None] * 3, ["thought 1", "thought 2", "thought 3"]),
     "full": ([1, 2, 3], ["red", "lime", "blue"], ["lesson 1", "lesson 2", "lesson 3"], [None] * 3),
 }
 
@@ -81,7 +110,7 @@ def test_each_mode_shows_what_it_says_and_no_more(tmp_path: Path, memory: Memory
     for round_ in (1, 2, 3):
         assert (f"prompt of round {round_}" in words) == (round_ in rounds)
         assert (f"lesson {round_}" in words) == (memory == "full")
-        assert (f"thought {round_}" in words) == (memory == "thoughts" and round_ > 1)
+        assert (f"thought {round_}" in words) == (memory == "thoughts")
 
 
 def test_the_best_attempt_of_a_round_is_shown_with_all_its_verdicts(tmp_path: Path) -> None:
@@ -100,9 +129,37 @@ def test_what_came_after_the_round_is_not_shown(tmp_path: Path) -> None:
 def test_the_models_own_thinking_is_the_reasoning_else_its_diagnosis(tmp_path: Path) -> None:
     state = three_rounds(tmp_path)
     refined, _ = refine(tmp_path, state, 3, "none")
-    assert refined == Refined(prompt="three owls", reasoning="said too late")
+    assert (refined.prompt, refined.reasoning, refined.spent.calls) == ("three owls", "said too late", 1)
     refined, _ = refine(tmp_path, state, 3, "none", ChatReply(ANSWER, reasoning="I see two owls, so"))
     assert refined.reasoning == "I see two owls, so"
+
+
+def test_lessons_of_other_trajectories_are_shown_where_the_settings_want_it(tmp_path: Path) -> None:
+    asked: list[Request[Any]] = []
+    state, lessons = three_rounds(tmp_path), recollection("Count them in the first sentence.", "Say left twice.")
+    request = refine_with_lessons(tmp_path, state, lessons, asked)
+    assert asked[1:] == [RecallExperiences(prompt="the user's own prompt")]
+    assert request.fields["lessons"] == ["Count them in the first sentence.", "Say left twice."]
+    *_, shown, closing = (getattr(part, "text", "") for part in request.messages[-1].parts)
+    assert '- for "five owls on lamp 1": Count them in the first sentence. (met 1 of 5 before it' in shown
+    assert closing == "Now write the prompt of round 4."
+    assert request.messages[0] == say("system", f"{RULES}\n\n{LESSON_RULES}")
+
+
+def test_without_lessons_the_request_is_the_same_whether_memory_was_asked_or_not(tmp_path: Path) -> None:
+    state = three_rounds(tmp_path)
+    _, unasked = refine(tmp_path, state, 3, "full")
+    assert refine_with_lessons(tmp_path, state, recollection(), []) == unasked
+    assert "lessons" not in unasked.fields
+    assert unasked.messages[0] == say("system", RULES)
+
+
+def test_without_recall_memory_is_asked_for_the_trajectory_and_nothing_else(tmp_path: Path) -> None:
+    asked: list[Request[Any]] = []
+    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(three_rounds(tmp_path), asked=asked))
+    refiner.chat = FakeChat(ANSWER)
+    trio.run(refiner.refine, RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full"))
+    assert [type(request) for request in asked] == [ReadTrajectory]
 
 
 def test_a_trajectory_that_memory_does_not_know_is_a_failure(tmp_path: Path) -> None:

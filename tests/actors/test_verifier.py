@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from actors.verifier import MAX_CONCURRENT_CALLS, Verifier, layers_of, verify_picture
-from gems_actors.backends import ChatRequest, ImagePart, TextPart
-from gems_actors.config import MeshConfig
+from gems_actors.backends import ChatReply, ChatRequest, ImagePart, TextPart
+from gems_actors.config import MemoryConfig, MeshConfig
 from gems_actors.errors import BackendError, BlobError, ModelOutputError
-from protocol.messages import Requirement, Verification, VerifyImage
+from protocol.messages import Request, Requirement, Verification, VerifyImage
 from tests.actors.fakes import FakeChat, image_ref, mesh_with, png, requirement
 
 PICTURE = ImagePart(b"picture", "image/png")
@@ -36,7 +37,7 @@ def test_verdicts_stand_in_the_order_of_the_requirements() -> None:
     )
     assert summary(found) == "c:unsure b:met a:unmet"
     assert [verdict.reason for verdict in found.verdicts] == ["", "", "There are two"]
-    assert (found.calls, found.calls_saved) == (3, 0)
+    assert (found.spent.calls, found.calls_saved) == (3, 0)
 
 
 def test_what_depends_on_something_unmet_is_unmet_without_a_call() -> None:
@@ -44,14 +45,14 @@ def test_what_depends_on_something_unmet_is_unmet_without_a_call() -> None:
     found = verify(chat, requirement("c", "b"), requirement("b", "a"), requirement("a"), requirement("d"))
     assert summary(found) == "c:unmet b:unmet a:unmet d:met"
     assert [verdict.reason for verdict in found.verdicts[:2]] == ["needs b, which is unmet", "needs a, which is unmet"]
-    assert (found.calls, found.calls_saved) == (2, 2)
+    assert (found.spent.calls, found.calls_saved) == (2, 2)
     assert {request.fields["question"] for request in chat.requests} == {"a?", "d?"}
 
 
 def test_what_depends_on_something_unsure_is_asked() -> None:
     found = verify(answering(a="unsure", b="no"), requirement("a"), requirement("b", "a"))
     assert summary(found) == "a:unsure b:unmet"
-    assert (found.calls, found.calls_saved) == (2, 0)
+    assert (found.spent.calls, found.calls_saved) == (2, 0)
 
 
 def test_a_parent_is_asked_before_its_children_wherever_it_stands() -> None:
@@ -61,7 +62,14 @@ def test_a_parent_is_asked_before_its_children_wherever_it_stands() -> None:
 
 
 def test_a_repaired_answer_counts_as_two_calls() -> None:
-    assert verify(FakeChat("It is there", "yes"), requirement("a")).calls == 2
+    assert verify(FakeChat("It is there", "yes"), requirement("a")).spent.calls == 2
+
+
+def test_the_tokens_of_all_calls_are_added_up() -> None:
+    usage = {"prompt_tokens": 100, "cached_tokens": 90, "completion_tokens": 7}
+    chat = FakeChat(*[ChatReply("yes", usage=usage)] * 3)
+    spent = verify(chat, *(requirement(id_) for id_ in "abc")).spent
+    assert (spent.calls, spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens) == (3, 300, 270, 21)
 
 
 def test_the_picture_stands_before_the_question() -> None:
@@ -94,7 +102,7 @@ def test_an_answer_that_is_none_fails_the_request() -> None:
 
 
 def test_nothing_to_ask_is_nothing_asked() -> None:
-    assert verify(answering()) == Verification(verdicts=(), calls=0, calls_saved=0)
+    assert verify(answering()) == Verification(verdicts=())
 
 
 def test_a_circle_of_foreign_requirements_is_asked_as_it_stands() -> None:
@@ -104,7 +112,9 @@ def test_a_circle_of_foreign_requirements_is_asked_as_it_stands() -> None:
 
 
 def test_the_picture_is_read_from_the_store_and_verified(tmp_path: Path) -> None:
-    verifier = Verifier(MeshConfig(data_dir=str(tmp_path)), mesh_with())
+    asked: list[Request[Any]] = []
+    config = MeshConfig(data_dir=str(tmp_path), memory=MemoryConfig(recall=True))
+    verifier = Verifier(config, mesh_with(asked=asked))
     verifier.chat = chat = answering()
     data = png()
 
@@ -114,5 +124,6 @@ def test_the_picture_is_read_from_the_store_and_verified(tmp_path: Path) -> None
 
     trio.run(store_and_verify)
     assert chat.requests[0].messages[-1].parts[0] == ImagePart(data, "image/png")
+    assert asked == [], "it judges what is there, whatever was learnt"
     with pytest.raises(BlobError, match="No such file"):
         trio.run(verifier.verify, VerifyImage(image=image_ref(b"lost"), requirements=(requirement("a"),)))

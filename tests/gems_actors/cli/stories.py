@@ -19,6 +19,7 @@ from protocol.messages import (
     PromptRefined,
     Refinement,
     Requirement,
+    Spent,
     StepTaken,
     TrajectoryEnded,
     Verdict,
@@ -36,7 +37,7 @@ REQUIREMENTS = (
 )
 
 
-def attempt(round_: int, *answers: Answer, candidate: int = 1) -> Attempt:
+def attempt(round_: int, *answers: Answer, candidate: int = 1, seconds: float = 0.5) -> Attempt:
     """Return an attempt with a verdict on each requirement."""
     return Attempt(
         round=round_,
@@ -48,7 +49,9 @@ def attempt(round_: int, *answers: Answer, candidate: int = 1) -> Attempt:
             Verdict(requirement=requirement.id, answer=answer)
             for requirement, answer in zip(REQUIREMENTS, answers, strict=True)
         ),
-        verify_calls=3,
+        verify_calls_saved=1,
+        drawing=Spent(seconds=seconds, calls=1),
+        verifying=Spent(seconds=seconds, calls=2),
     )
 
 

@@ -20,7 +20,7 @@ from gems_actors.cli.output import (
     summary_lines,
     write_whole,
 )
-from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT
+from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT, attempt
 
 
 def picture_bytes(kind: str) -> bytes:
@@ -70,10 +70,12 @@ def test_the_story_has_every_verdict_of_every_round() -> None:
     }
     assert (story["met"], story["rounds"], story["images"], story["all_met"]) == (2, 2, 2, False)
     assert (story["final_prompt"], story["outcome"], story["seed"]) == (SECOND_PROMPT, "rounds_spent", 7)
+    assert (story["verify_calls"], story["verify_calls_saved"]) == (4, 2)
 
 
 def test_the_story_says_nothing_that_two_equal_draws_differ_in() -> None:
-    other = msgspec.structs.replace(PICTURE, trajectory="1" * 32)
+    slower = (attempt(1, "met", "unmet", "unsure", seconds=9.0), attempt(2, "met", "met", "unmet", seconds=9.0))
+    other = msgspec.structs.replace(PICTURE, trajectory="1" * 32, attempts=slower)
     assert story_of(other, seed=7, model="m") == story_of(PICTURE, seed=7, model="m")
 
 

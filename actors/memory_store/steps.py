@@ -1,0 +1,137 @@
+"""What records mean for the trajectory they belong to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from actors.ranking import choose_best
+from protocol.messages import (
+    AnyRecord,
+    Attempt,
+    AttemptVerified,
+    DrawPicture,
+    Ending,
+    Experience,
+    ExperienceKept,
+    Failure,
+    LoggedRecord,
+    Plan,
+    PromptDecomposed,
+    PromptPlanned,
+    PromptRefined,
+    RecordsLost,
+    Refinement,
+    Requirement,
+    RunBegun,
+    Spent,
+    TrajectoryBegun,
+    TrajectoryEnded,
+    TrajectoryFailed,
+    TrajectoryState,
+)
+
+
+def step_of(record: AnyRecord) -> str | None:
+    """Return the name under which a step stands once in its trajectory or run, or None for what may happen again."""
+    return _STEPS[type(record)](record)
+
+
+_STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
+    RunBegun: lambda record: "begun",
+    TrajectoryBegun: lambda record: "begun",
+    PromptPlanned: lambda record: "planned",
+    PromptDecomposed: lambda record: "decomposed",
+    AttemptVerified: lambda record: f"attempt {record.attempt.round}.{record.attempt.candidate}",
+    ExperienceKept: lambda record: f"experience {record.experience.round}",
+    PromptRefined: lambda record: f"refined {record.refinement.round}",
+    TrajectoryEnded: lambda record: "ended",
+    TrajectoryFailed: lambda record: None,
+    RecordsLost: lambda record: None,
+}
+"""Looked up rather than matched: it is asked of every record twice."""
+
+
+def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
+    """Return what the records of one trajectory say about it; of no records, an empty state."""
+    task: DrawPicture | None = None
+    plan: Plan | None = None
+    requirements: tuple[Requirement, ...] | None = None
+    attempts: list[Attempt] = []
+    experiences: list[Experience] = []
+    refinements: list[Refinement] = []
+    ending: Ending | None = None
+    failure: Failure | None = None
+    spent: dict[str, Spent] = {}
+
+    def add(role: str, more: Spent) -> None:
+        if more != Spent():
+            spent[role] = spent[role] + more if role in spent else more
+
+    for item in logged:
+        failure = None
+        match record := item.record:
+            case TrajectoryBegun():
+                task = record.task
+            case PromptPlanned():
+                plan = Plan(prompt=record.prompt, skill=record.skill, reasoning=record.reasoning)
+                add("planner", record.spent)
+            case PromptDecomposed():
+                requirements = record.requirements
+                add("decomposer", record.spent)
+            case AttemptVerified():
+                attempts.append(record.attempt)
+                add("generator", record.attempt.drawing)
+                add("verifier", record.attempt.verifying)
+            case ExperienceKept():
+                experiences.append(record.experience)
+                add("compressor", record.spent)
+            case PromptRefined():
+                refinements.append(record.refinement)
+                add("refiner", record.spent)
+            case TrajectoryEnded():
+                ending = record.ending
+            case TrajectoryFailed():
+                failure = record.failure  # evidence only: the trajectory goes on from the step before it
+    return TrajectoryState(
+        task=task,
+        plan=plan,
+        requirements=requirements,
+        attempts=tuple(sorted(attempts, key=lambda attempt: (attempt.round, attempt.candidate))),
+        experiences=tuple(experiences),
+        refinements=tuple(refinements),
+        ending=ending,
+        failure=failure,
+        spent=spent,
+        began_at=logged[0].at if logged else None,
+        last_at=logged[-1].at if logged else None,
+    )
+
+
+class Lesson(NamedTuple):
+    """An experience, and what came of it: requirements met in its round, and in the one that followed."""
+
+    experience: Experience
+    met_before: int
+    met_after: int
+    requirements: int
+
+    @property
+    def gain(self) -> int:
+        """How many requirements more were met."""
+        return self.met_after - self.met_before
+
+
+def lessons_of(state: TrajectoryState) -> list[Lesson]:
+    """Return the experiences that a later round could use."""
+    met = {round_: _most_met(state.attempts, round_) for round_ in {attempt.round for attempt in state.attempts}}
+    return [
+        Lesson(experience, met[experience.round], met[experience.round + 1], len(state.requirements or ()))
+        for experience in state.experiences
+        if experience.round in met and experience.round + 1 in met
+    ]
+
+
+def _most_met(attempts: Iterable[Attempt], round_: int) -> int:
+    best, _ = choose_best([attempt for attempt in attempts if attempt.round == round_])
+    return sum(verdict.answer == "met" for verdict in best.verdicts)

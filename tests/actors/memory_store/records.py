@@ -1,0 +1,83 @@
+"""Makers of records and of stores full of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from actors.memory_store.store import MemoryStore, open_memory_store
+from protocol.identity import trajectory_id
+from protocol.messages import (
+    AnyRecord,
+    AttemptVerified,
+    DrawPicture,
+    Ending,
+    Experience,
+    ExperienceKept,
+    Failure,
+    Outcome,
+    PromptDecomposed,
+    PromptPlanned,
+    PromptRefined,
+    Refinement,
+    RunBegun,
+    TrajectoryBegun,
+    TrajectoryEnded,
+    TrajectoryFailed,
+)
+from tests.actors.fakes import attempt, requirement
+
+
+@contextmanager
+def open_store(folder: Path, start: float = 1000.0) -> Iterator[MemoryStore]:
+    """Open a store whose clock goes on by one second with each commit."""
+    seconds = count()
+    with open_memory_store(folder, clock=lambda: start + next(seconds)) as store:
+        yield store
+
+
+def run_begun(run: str = "run") -> RunBegun:
+    return RunBegun(run=run, what=f"{run}.txt", total=2)
+
+
+def begun(run: str = "run", line: int = 0, prompt: str = "a red fox") -> TrajectoryBegun:
+    task = DrawPicture(run=run, line=line, prompt=prompt, seed=line)
+    return TrajectoryBegun(trajectory=task.trajectory, task=task)
+
+
+def failed(run: str = "run", line: int = 0) -> TrajectoryFailed:
+    return TrajectoryFailed(
+        trajectory=trajectory_id(run, line, 0), failure=Failure(code="backend", message="the server is away")
+    )
+
+
+def story(
+    run: str = "run",
+    line: int = 0,
+    *,
+    prompt: str = "a red fox",
+    answers: tuple[str, ...] = ("mu", "mm"),
+    lesson: str = "say red first",
+    outcome: Outcome = "all_met",
+) -> list[AnyRecord]:
+    """Return the records of a whole trajectory, with a round for each of `answers`."""
+    first = begun(run, line, prompt)
+    id_ = first.trajectory
+    records: list[AnyRecord] = [
+        first,
+        PromptPlanned(trajectory=id_, prompt=f"{prompt}, in oils", reasoning="oils suit foxes"),
+        PromptDecomposed(
+            trajectory=id_, requirements=tuple(requirement(f"r{n}") for n in range(1, len(answers[0]) + 1))
+        ),
+    ]
+    for round_, answer in enumerate(answers, 1):
+        records.append(AttemptVerified(trajectory=id_, attempt=attempt(round_, answer)))
+        if round_ < len(answers):
+            experience = Experience(round=round_, text=f"{lesson} (round {round_})")
+            refinement = Refinement(round=round_ + 1, prompt=f"{prompt}, again", reasoning=f"because of round {round_}")
+            records.append(ExperienceKept(trajectory=id_, experience=experience))
+            records.append(PromptRefined(trajectory=id_, refinement=refinement))
+    ending = Ending(outcome=outcome, best_round=len(answers), best_candidate=1, decided_by="most met")
+    return [*records, TrajectoryEnded(trajectory=id_, ending=ending)]

@@ -1,0 +1,165 @@
+"""What memory answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.memory_store.queries import answer
+from actors.memory_store.store import MemoryStore
+from protocol.messages import (
+    AnyRecord,
+    BestAttempt,
+    CountRecords,
+    FindBestAttempt,
+    ListRuns,
+    ListTrajectories,
+    PlanPrompt,
+    ReadLog,
+    RecallExperiences,
+    Recollection,
+    TrajectoryStatus,
+)
+from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
+
+
+def recollect(store: MemoryStore, prompt: str, limit: int = 3) -> Recollection:
+    return answer(store, RecallExperiences(prompt=prompt, limit=limit))
+
+
+def test_trajectories_are_listed_by_run_status_and_beginning_of_their_id(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append([*story("one", 0), begun("one", 1), begun("one", 2), failed("one", 2), begun("two", 0)])
+        everything = answer(store, ListTrajectories()).trajectories
+        assert [(item.run, item.line, item.status) for item in everything] == [
+            ("one", 0, "ended"),
+            ("one", 1, "running"),
+            ("one", 2, "failed"),
+            ("two", 0, "running"),
+        ]
+        first = everything[0]
+        assert (first.outcome, first.images, first.rounds, first.met, first.requirements) == ("all_met", 2, 2, 2, 2)
+        assert (first.prompt, everything[2].failure) == ("a red fox", "backend")
+        lines_by_status: dict[TrajectoryStatus, list[int]] = {"running": [1], "failed": [2], "ended": [0]}
+        for status, lines in lines_by_status.items():
+            found = answer(store, ListTrajectories(of_run="one", status=status)).trajectories
+            assert [item.line for item in found] == lines
+        found = answer(store, ListTrajectories(prefix=first.trajectory[:6])).trajectories
+        assert found == (first,)
+        assert answer(store, ListTrajectories(of_run="none")).trajectories == ()
+
+
+def test_a_failed_trajectory_that_goes_on_is_running_again(tmp_path: Path) -> None:
+    steps = story()
+    with open_store(tmp_path) as store:
+        store.append([steps[0], failed()])
+        store.append([steps[1]])
+        (found,) = answer(store, ListTrajectories()).trajectories
+        assert (found.status, found.failure) == ("running", "")
+        store.append(steps[2:])
+        (run,) = store.index.list_runs(ListRuns()).runs
+        assert (run.running, run.ended, run.failed, run.all_met, run.images) == (0, 1, 0, 1, 2)
+
+
+def test_pages_follow_one_another_without_gap_or_overlap(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append([begun(f"run {line}", line) for line in range(10)])
+        lines, page = [], answer(store, ListTrajectories(limit=3))
+        lines += [item.line for item in page.trajectories]
+        while page.next is not None:
+            page = answer(store, ListTrajectories(limit=3, after=page.next))
+            lines += [item.line for item in page.trajectories]
+        assert lines == list(range(10))
+        runs = answer(store, ListRuns(limit=5))
+        names = [item.run for item in runs.runs]
+        while runs.next is not None:
+            runs = answer(store, ListRuns(limit=5, before=runs.next))
+            names += [item.run for item in runs.runs]
+        assert names == [f"run {line}" for line in reversed(range(10))]
+
+
+def test_a_run_says_what_it_is_and_how_it_stands(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(
+            [run_begun("bulk"), *story("bulk", 0), *story("bulk", 1, outcome="rounds_spent"), begun("bulk", 2)]
+        )
+        store.append([failed("bulk", 3), begun("bulk", 3), failed("bulk", 3)])
+        (run,) = store.index.list_runs(ListRuns()).runs
+        assert (run.run, run.what, run.total) == ("bulk", "bulk.txt", 2)
+        assert (run.running, run.ended, run.failed, run.all_met, run.images) == (1, 2, 1, 1, 4)
+        assert (run.began_at, run.last_at) == (1000.0, 1001.0)
+
+
+def test_the_best_attempt_is_told_while_the_trajectory_is_under_way(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story(answers=("mmu", "muu", "mmm"))[:-3])
+        id_ = begun().trajectory
+        found = answer(store, FindBestAttempt(trajectory=id_))
+        assert found.attempt is not None
+        assert found.attempt.round == 1
+        assert answer(store, FindBestAttempt(trajectory="0" * 32)) == BestAttempt(
+            attempt=None, decided_by="nothing has been drawn yet"
+        )
+
+
+def test_the_lesson_that_gained_most_is_recalled_with_the_evidence(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story("run", 0, prompt="a red fox under a bridge", answers=("uuu", "muu", "mmm"), lesson="bridge"))
+        store.append(story("run", 1, prompt="a bridge of stone", answers=("mu", "mu", "mm"), lesson="stone"))
+        for line in range(2, 8):
+            store.append(story("run", line, prompt="a green frog", lesson="frog"))
+        found = recollect(store, "two foxes on a bridge")
+        assert [item.text for item in found.experiences] == ["bridge (round 2)", "stone (round 2)"]
+        assert (found.trajectories, found.gained) == (2, 2)
+        first = found.experiences[0]
+        assert (first.met_before, first.met_after, first.requirements) == (1, 3, 3)
+        assert first.prompt == "a red fox under a bridge"
+        assert len(recollect(store, "two foxes on a bridge", limit=1).experiences) == 1
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        story(outcome="rounds_spent", answers=("uu", "mu")),
+        story()[:-1],
+        [*story()[:-1], failed()],
+        story(answers=("mm",)),
+    ],
+    ids=["spent", "running", "failed", "no lesson"],
+)
+def test_only_what_ended_well_with_a_lesson_is_recalled(tmp_path: Path, records: list[AnyRecord]) -> None:
+    with open_store(tmp_path) as store:
+        store.append(records)
+        assert recollect(store, "a red fox") == Recollection(experiences=(), trajectories=0, gained=0)
+
+
+def test_the_same_lesson_is_recalled_once(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for line in range(4):
+            store.append(story("run", line))
+        found = recollect(store, "a red fox")
+        assert len(found.experiences) == 1
+        assert (found.trajectories, found.gained) == (4, 4)
+
+
+def test_the_log_is_read_from_a_place_on(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story())
+        found = answer(store, ReadLog(since=5, limit=2))
+        assert [item.sequence for item in found.records] == [6, 7]
+        assert found.last == 8
+
+
+def test_counts_add_up(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append([run_begun(), *story(), begun("run", 1), begun("run", 2), failed("run", 2)])
+        found = answer(store, CountRecords())
+        assert (found.records, found.runs, found.running, found.ended, found.failed) == (12, 1, 1, 1, 1)
+        assert (found.recallable, found.archived) == (1, 0)
+        assert found.log_bytes == (tmp_path / "log").stat().st_size
+
+
+def test_what_memory_is_not_asked_is_refused(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store, pytest.raises(TypeError, match="PlanPrompt"):
+        answer(store, PlanPrompt(prompt="a fox"))
