@@ -39,7 +39,7 @@ from gems_actors.cli.options import (
     seed_option,
     set_option,
 )
-from gems_actors.cli.output import OutputError, encode_json
+from gems_actors.cli.output import OutputError, encode_json, text_of_path
 from gems_actors.cli.prompts import BadLine, LineFormat, PromptError, PromptLine, format_of, read_lines
 from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_table
 from gems_actors.cli.watching import can_show_live
@@ -47,7 +47,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.errors import RequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import DrawPicture, DrawSettings
+from protocol.messages import AppendRecord, DrawPicture, DrawSettings, RunBegun
 
 _MAX_CONCURRENCY = 4096
 _LIVE_S, _PLAIN_S = 0.25, 5.0
@@ -60,6 +60,8 @@ class _Bulk:
     """One bulk on its way."""
 
     run: str
+    source: str
+    """What the lines are read from, in words."""
     settings: DrawSettings
     model: str
     lines: Iterator[PromptLine | BadLine]
@@ -120,6 +122,7 @@ def bulk(
         placed = configure_command_log(placed, is_verbose=False)
         work = _Bulk(
             run=_run_name(out, seed, settings),
+            source="standard input" if file == Path("-") else text_of_path(file),
             settings=settings,
             model=config.image.backend,
             lines=read_lines(source, format_, seed),
@@ -172,6 +175,8 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
             open_background() as nursery,
         ):
             nursery.start_soon(_show, work, began, interrupts)
+            begun = RunBegun(run=work.run, what=work.source, total=work.total)
+            await connection.mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
             await _draw_lines(work, connection, interrupts)
     finally:
         _say(work, progress_line(work.tally, work.total, trio.current_time() - began))

@@ -56,7 +56,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.errors import RequestError, SupervisorError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import DrawPicture, MemoryMode, Picture
+from protocol.messages import AppendRecord, DrawPicture, MemoryMode, Picture, RunBegun
 
 _FINISHING = "finishing the round in hand; Ctrl-C again stops at once"
 
@@ -201,4 +201,6 @@ async def _ask(mesh: Mesh, request: DrawPicture, watch: Watch, interrupts: Inter
                 watch.take(event)
 
         nursery.start_soon(tell)
+        begun = RunBegun(run=request.run, what=request.prompt, total=1)
+        await mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
         return await mesh.ask(request, lane=Lane.INTERACTIVE, wind_down=interrupts.asked)
