@@ -22,6 +22,7 @@ from gems_actors.cli.connection import (
     LOG_NAME,
     Connection,
     configure_command_log,
+    explain_failures,
     open_connection,
     open_place,
     redirect_logs,
@@ -118,7 +119,9 @@ def bulk(
         if router is None:
             config = msgspec.structs.replace(config, data_dir=str((out / MESH_FOLDER).absolute()))
         placed = stack.enter_context(open_place(config, router))
-        stream = stack.enter_context(redirect_logs(out / MESH_FOLDER / LOG_NAME))
+        log = out / MESH_FOLDER / LOG_NAME
+        stack.enter_context(explain_failures(log))
+        stream = stack.enter_context(redirect_logs(log))
         placed = configure_command_log(placed, is_verbose=False)
         work = _Bulk(
             run=_run_name(out, seed, settings),

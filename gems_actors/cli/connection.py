@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import click
 import msgspec
 
 from gems_actors.cli.interrupts import Interrupts
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import LogConfig, MeshConfig
-from gems_actors.errors import SupervisorError
+from gems_actors.errors import ConfigError, RequestError, SupervisorError
 from gems_actors.places import open_private_folder
 from gems_actors.supervisor import open_supervisor
 from gems_actors.tasks import open_background
@@ -102,11 +103,33 @@ def configure_command_log(config: MeshConfig, *, is_verbose: bool) -> MeshConfig
     return config
 
 
-def last_error(log: Path) -> str:
-    """Return the last error that a role logged, empty where there is none."""
+@contextmanager
+def explain_failures(log: Path | None) -> Iterator[None]:
+    """Add to a failure of the mesh what its processes wrote last into a log meanwhile.
+
+    Raises:
+        ConfigError: a process cannot run with this configuration; in the words of that process, where there are any.
+        ClickException: the mesh failed, or did not answer.
+    """
+    start = log.stat().st_size if log is not None and log.exists() else 0
+    try:
+        yield
+    except ConfigError as error:
+        said = _last_error(log, start) if log else ""
+        role, _, _ = str(error).partition(":")
+        if said.startswith(f"gems: {role}: "):
+            raise ConfigError(said.removeprefix("gems: ")) from error
+        raise
+    except (RequestError, SupervisorError) as error:
+        said = _last_error(log, start) if log else ""
+        raise click.ClickException(f"{error} (last error in the log: {said})" if said else str(error)) from error
+
+
+def _last_error(log: Path, start: int) -> str:
+    """Return the last error that a process wrote behind a place of a log, empty where there is none."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_LOG_TAIL_BYTES))
+            file.seek(max(start, file.seek(0, os.SEEK_END) - _MAX_LOG_TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""

@@ -16,7 +16,7 @@ from gems_actors.blobs import blob_store
 from gems_actors.cli.connection import (
     LOG_NAME,
     configure_command_log,
-    last_error,
+    explain_failures,
     open_connection,
     open_place,
     redirect_logs,
@@ -53,7 +53,6 @@ from gems_actors.cli.prompts import PromptError, check_prompt, read_prompt, slug
 from gems_actors.cli.watching import Watch, can_show_live, choose_watch
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import RequestError, SupervisorError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
 from protocol.messages import AppendRecord, DrawPicture, MemoryMode, Picture, RunBegun
@@ -120,15 +119,9 @@ def draw(
     )
     with open_place(config, router) as placed:
         log = None if is_verbose else Path(os.devnull) if router else placed.runtime_path / LOG_NAME
-        try:
-            with redirect_logs(log) as stream:
-                ready = configure_command_log(placed, is_verbose=is_verbose)
-                return trio.run(_draw, job, ready, router, stream)
-        except (RequestError, SupervisorError) as error:
-            logged = last_error(log) if log else ""
-            raise click.ClickException(
-                f"{error} (last error in the log: {logged})" if logged else str(error)
-            ) from error
+        with explain_failures(log), redirect_logs(log) as stream:
+            ready = configure_command_log(placed, is_verbose=is_verbose)
+            return trio.run(_draw, job, ready, router, stream)
 
 
 def _read_prompt(argument: str) -> str:

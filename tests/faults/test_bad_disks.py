@@ -1,0 +1,152 @@
+"""Disks on which memory cannot do its work: full, read-only, another's, of another host. Real ones, in a namespace.
+
+Each is said in one line by whoever wanted to draw, and what was kept before is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import environment
+
+GEMS = (sys.executable, "-P", "-m", "gems_actors.cli")
+CAN_MOUNT = subprocess.run(("unshare", "-rm", "true"), check=False, capture_output=True).returncode == 0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CAN_MOUNT, reason="this host does not let us mount in a namespace of our own"),
+]
+
+FILL = """
+import sys
+from pathlib import Path
+from actors.memory_store import log
+from actors.memory_store.store import open_memory_store
+from actors.memory_store.upkeep import check_log
+from gems_actors.errors import LogError
+from protocol.identity import trajectory_id
+from protocol.messages import PromptPlanned
+
+folder, reserve = Path(sys.argv[1]), int(sys.argv[2])
+log._MIN_FREE_BYTES = reserve
+
+def planned(number):
+    return PromptPlanned(trajectory=trajectory_id("run", number, 0), prompt="x" * 30_000)
+
+(folder / "ballast").write_bytes(bytes(8 << 20))
+with open_memory_store(folder / "memory") as store:
+    number = 0
+    try:
+        while True:
+            store.append([planned(number + n) for n in range(20)])
+            number += 20
+    except LogError as error:
+        print(error)
+    assert store.last == number
+    (folder / "ballast").unlink()
+    assert store.append([planned(number)]) == [(number + 1, True)]
+found = check_log(folder / "memory")
+print(found.records == number + 1, found.problems, found.notes)
+"""
+
+
+def on_disk(options: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that sees a file system in memory at a folder."""
+    mount = 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"'
+    return subprocess.run(
+        ("unshare", "-rm", "sh", "-c", mount, "sh", options, str(folder), *command),
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=120,
+    )
+
+
+def draw(folder: Path, data: Path) -> tuple[str, ...]:
+    return (*GEMS, "draw", "a red fox", "--set", f"data_dir={data}", "-o", str(folder / "fox.png"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("reserve", "words"),
+    [
+        (32 << 20, r"expected at least 32 MiB free on its disk, came \d+\.\d; nothing was written"),
+        (0, r"expected to append \d+ bytes: No space left on device"),
+    ],
+    ids=["nearly full", "full in the middle of a commit"],
+)
+def test_a_full_disk_refuses_the_commit_and_keeps_the_log_whole(disk: Path, reserve: int, words: str) -> None:
+    size = "size=56m" if reserve else "size=24m"
+    done = on_disk(size, disk, sys.executable, "-P", "-c", FILL, str(disk), str(reserve))
+    assert done.returncode == 0, done.stderr
+    refused, checked = done.stdout.splitlines()
+    assert re.fullmatch(rf"{disk}/memory/log: {words}", refused)
+    assert checked == "True [] []"
+
+
+def test_a_draw_on_a_full_disk_says_so(tmp_path: Path, disk: Path) -> None:
+    done = on_disk("size=20m", disk, *draw(tmp_path, disk / "data"))
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"gems: {disk}/data/memory/log: expected at least 32 MiB free on its disk, came ")
+
+
+def test_a_draw_on_a_read_only_disk_says_so(tmp_path: Path, disk: Path) -> None:
+    done = on_disk("ro", disk, *draw(tmp_path, disk / "data"))
+    assert done.returncode == 78
+    assert "Read-only file system" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="this kernel has no FUSE to play another host with")
+def test_a_draw_on_a_network_file_system_says_so(tmp_path: Path, disk: Path) -> None:
+    foreign = (sys.executable, "-m", "tests.faults.foreign_mount", str(disk), "fuse.sshfs")
+    done = subprocess.run(
+        ("unshare", "-rm", *foreign, *draw(tmp_path, disk / "data")),
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=120,
+    )
+    assert done.returncode == 78, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"gems: memory: {disk}/data/memory: expected a folder on a local disk for memory, came one on fuse.sshfs; "
+        "set data_dir"
+    )
+
+
+def test_a_second_mesh_on_the_same_memory_says_who_has_it(tmp_path: Path) -> None:
+    first = subprocess.Popen(
+        (*GEMS, "up", "--set", f"data_dir={tmp_path}/data", "--set", f"router.runtime_dir={tmp_path}/run"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+    )
+    try:
+        assert first.stdout is not None
+        assert "mesh ready" in first.stdout.readline()
+        second = subprocess.run(
+            draw(tmp_path, tmp_path / "data"), check=False, capture_output=True, text=True, env=environment()
+        )
+        assert second.returncode == 78
+        assert re.fullmatch(
+            rf"gems: memory: {tmp_path}/data/memory: expected a log that nobody writes, came one held by process \d+",
+            second.stderr.splitlines()[-1],
+        )
+    finally:
+        first.terminate()
+        first.communicate()

@@ -1,0 +1,92 @@
+"""kill -9 of the process that writes the log, at any moment: what was acknowledged is there, once, and all is whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from actors.memory_store.store import open_memory_store
+from actors.memory_store.upkeep import check_log, export_records
+from protocol.identity import trajectory_id
+from protocol.messages import LoggedRecord, PromptPlanned
+
+pytestmark = pytest.mark.slow
+
+LIVES = 200
+MAX_LIFE_S = 0.03
+"""Of a writer after it was started; some are killed before they have opened the log, some after many commits."""
+
+
+def write_for_ever(folder: Path, life: int, acknowledged: Connection) -> None:
+    """Append commits of 1 to 60 records of up to 20 kB, and tell of each once it is durable."""
+    chance = random.Random(life)
+    number = 0
+    with open_memory_store(folder) as store:
+        while True:
+            count = chance.choice((1, 3, 60))
+            records = [planned(life, number + n, chance.choice((10, 600, 20_000))) for n in range(count)]
+            places = store.append(records)
+            number += count
+            acknowledged.send((places[0][0], life, number - count, [len(record.prompt) for record in records]))
+
+
+def planned(life: int, number: int, size: int) -> PromptPlanned:
+    prompt = f"{life} {number} ".ljust(size, "x")
+    return PromptPlanned(trajectory=trajectory_id(f"life {life}", number, 0), prompt=prompt)
+
+
+def test_every_acknowledged_record_outlives_two_hundred_kills(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["actors.memory_store.store", __name__])
+    chance = random.Random(1)
+    expected: dict[int, PromptPlanned] = {}
+    moments = {"before the first commit": 0, "with a torn commit": 0}
+    for life in range(LIVES):
+        ours, theirs = context.Pipe(duplex=False)
+        writer = context.Process(target=write_for_ever, args=(tmp_path, life, theirs), daemon=True)
+        writer.start()
+        theirs.close()
+        if life % 4:
+            ours.poll(10)  # else the moment of the kill may be one while the log is opened
+        time.sleep(chance.uniform(0, MAX_LIFE_S))  # the moment is what is random here, nothing is waited for
+        writer.kill()
+        writer.join()
+        before = len(expected)
+        expected |= dict(acknowledged_by(ours))
+        ours.close()
+        moments["before the first commit"] += len(expected) == before
+        if life % 20 == 19:
+            assert_whole(tmp_path, expected)
+    with open_memory_store(tmp_path) as store:
+        assert store.last >= max(expected)
+    assert_whole(tmp_path, expected)
+    moments["with a torn commit"] = len(list((tmp_path / "torn").glob("*")))
+    assert len(expected) > LIVES
+    assert all(moments.values()), moments  # else the kills did not come at moments that are any test
+
+
+def acknowledged_by(connection: Connection) -> list[tuple[int, PromptPlanned]]:
+    """Return what the writer was told is durable, each with its place; what it did not live to say in full is none."""
+    found: list[tuple[int, PromptPlanned]] = []
+    try:
+        while True:
+            sequence, life, number, sizes = connection.recv()
+            found += [(sequence + n, planned(life, number + n, size)) for n, size in enumerate(sizes)]
+    except (EOFError, OSError):
+        return found
+
+
+def assert_whole(folder: Path, expected: dict[int, PromptPlanned]) -> None:
+    assert check_log(folder).problems == []
+    there: dict[int, object] = {}
+    for item in export_records(folder):
+        assert isinstance(item, LoggedRecord), item
+        assert item.sequence not in there
+        there[item.sequence] = item.record
+    assert {sequence: there.get(sequence) for sequence in expected} == expected
+    assert sorted(there) == list(range(1, len(there) + 1))
