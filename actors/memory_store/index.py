@@ -159,7 +159,8 @@ class Trajectory:
     judged: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     """Requirements met, and asked, of the attempt of a round and candidate."""
     begun: TrajectoryBegun | None = None
-    of_run: Run | None = None
+    of_run: str | None = None
+    """Name of its run."""
     is_changed: bool = False
 
 
@@ -244,7 +245,16 @@ class Index:
         if not found.is_changed:
             found.is_changed = True
             self._changed.append(found)
-        self._note(found, record, at)
+        _note_step(found, record)
+        match record:
+            case TrajectoryBegun():
+                self._note_begin(found, record, at)
+            case TrajectoryEnded():
+                self._note_end(found, record, at)
+            case TrajectoryFailed():
+                self._set_status(found, "failed", record.failure.code, at)
+            case _ if found.status == "failed":
+                self._set_status(found, "running", "", at)
 
     def extend(self, file: int, end: int, checksum: int) -> None:
         """Note how far a file was followed, and the checksum up to there as `open_extent` would have it.
@@ -436,7 +446,7 @@ class Index:
                 found.steps[step] = place.sequence
             _note_step(found, record)
         if found.begun is not None:
-            found.of_run = self.run(found.begun.task.run)
+            found.of_run = found.begun.task.run
         return found
 
     def _begin_run(self, record: RunBegun, at: float, sequence: int) -> None:
@@ -458,32 +468,30 @@ class Index:
             run.is_changed = True
             self._changed_runs.append(run)
 
-    def _note(self, found: Trajectory, record: AnyRecord, at: float) -> None:
-        _note_step(found, record)
-        match record:
-            case TrajectoryBegun(task=task):
-                run = self._run_of(task.run, at)
-                found.run, found.line, found.sample = run.number, task.line, task.sample
-                found.prompt = task.prompt[:_MAX_STORED_CHARS]
-                self._set_status(found, "running", "", at)
-                found.of_run = run
-                run.running += 1
-                self._change(run, at)
-            case TrajectoryEnded(ending=ending):
-                found.outcome = ending.outcome
-                found.images = len(found.judged)
-                found.rounds = max((round_ for round_, _ in found.judged), default=0)
-                found.met, found.requirements = found.judged.get((ending.best_round, ending.best_candidate), (0, 0))
-                self._set_status(found, "ended", "", at)
-                if ending.outcome == "all_met" and found.begun is not None and _has_lessons(found):
-                    self._recallable.append((found.number, split_words(found.begun.task.prompt)))
-            case TrajectoryFailed(failure=failure):
-                self._set_status(found, "failed", failure.code, at)
-            case _ if found.status == "failed":
-                self._set_status(found, "running", "", at)
+    def _note_begin(self, found: Trajectory, record: TrajectoryBegun, at: float) -> None:
+        task = record.task
+        run = self._run_of(task.run, at)
+        found.run, found.line, found.sample = run.number, task.line, task.sample
+        found.prompt = task.prompt[:_MAX_STORED_CHARS]
+        self._set_status(found, "running", "", at)
+        found.of_run = task.run
+        run.running += 1
+        self._change(run, at)
+
+    def _note_end(self, found: Trajectory, record: TrajectoryEnded, at: float) -> None:
+        ending = record.ending
+        found.outcome = ending.outcome
+        found.images = len(found.judged)
+        found.rounds = max((round_ for round_, _ in found.judged), default=0)
+        found.met, found.requirements = found.judged.get((ending.best_round, ending.best_candidate), (0, 0))
+        self._set_status(found, "ended", "", at)
+        has_lessons = any(step.startswith("experience") for step in found.steps)
+        if ending.outcome == "all_met" and found.begun is not None and has_lessons:
+            self._recallable.append((found.number, split_words(found.begun.task.prompt)))
 
     def _set_status(self, found: Trajectory, status: TrajectoryStatus, failure: str, at: float) -> None:
-        if (run := found.of_run) is not None:
+        if found.of_run is not None:
+            run = self._run_of(found.of_run, at)
             setattr(run, found.status, getattr(run, found.status) - 1)
             setattr(run, status, getattr(run, status) + 1)
             if status == "ended":
@@ -602,10 +610,6 @@ def _note_step(found: Trajectory, record: AnyRecord) -> None:
         found.judged[attempt.round, attempt.candidate] = met, len(attempt.verdicts)
     elif isinstance(record, TrajectoryBegun):
         found.begun = record
-
-
-def _has_lessons(found: Trajectory) -> bool:
-    return any(step.startswith("experience") for step in found.steps)
 
 
 def _pack_places(places: Iterable[Place]) -> bytes:

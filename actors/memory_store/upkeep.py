@@ -549,8 +549,8 @@ class _Sorter:
             self._runs[record.trajectory] = record.task.run
         if isinstance(record, TrajectoryRecord):
             run = self._runs.get(record.trajectory)
-            if run is None and (known := self._store.index.trajectory(record.trajectory).of_run) is not None:
-                run = known.name
+            if run is None:
+                run = self._store.index.trajectory(record.trajectory).of_run
             if isinstance(record, TrajectoryEnded):
                 self._runs.pop(record.trajectory, None)
             return run

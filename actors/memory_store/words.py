@@ -12,7 +12,9 @@ from typing import Final
 import apsw
 
 _UNSPACED: Final = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and ideographs
-_WORDS: Final = re.compile(rf"([{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[^\W_])+")
+_WORDS: Final = re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[^\W_])+")
+_HAS_UNSPACED: Final = re.compile(rf"[{_UNSPACED}]")
+_SPACED_WORDS: Final = re.compile(r"[^\W_]+")
 _FUNCTION_WORDS: Final = frozenset(
     (
         "a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "have", "in", "into", "is", "it", "its",
@@ -30,10 +32,11 @@ _MAX_WORDS: Final = 512
 
 def split_words(text: str) -> str:
     """Return the words of a text that tell something; of scripts without spaces each two neighbours are a word."""
+    if not _HAS_UNSPACED.search(text):
+        return " ".join([word for word in _SPACED_WORDS.findall(text) if word.lower() not in _FUNCTION_WORDS])
     words: list[str] = []
-    for match in _WORDS.finditer(text):
-        word = match[0]
-        if match[1] and len(word) > 2:
+    for word in _WORDS.findall(text):
+        if len(word) > 2 and _HAS_UNSPACED.match(word):
             words += (word[at : at + 2] for at in range(len(word) - 1))
         elif word.lower() not in _FUNCTION_WORDS:
             words.append(word)

@@ -24,6 +24,7 @@ _COMMANDS = {
     "scale": ("mesh:scale", "Change how many actors play a role."),
     "down": ("mesh:down", "Drain and end a running mesh."),
     "role": ("mesh:role", "Play one role in this process."),
+    "memory": ("memory_commands:memory", "Look at what was drawn and learnt, and look after its log."),
     "skills": ("skill_commands:skills", "List, show and check skills."),
     "doctor": ("doctor:doctor", "Say what is installed, reachable and writable, and what to do about the rest."),
 }

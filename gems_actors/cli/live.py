@@ -75,7 +75,7 @@ def render(view: View, columns: int, rows: int, marks: Marks) -> Group:
     if room - len(change) >= _MIN_TABLE_LINES:
         room -= len(change)
         tail = change + tail
-    table = list(_requirements(view.progress, columns, room, marks))
+    table = list(requirement_lines(view.progress, columns, room, marks))
     return Group(*head, *table, *tail)
 
 
@@ -95,7 +95,7 @@ def _status(view: View, columns: int, marks: Marks) -> Text:
     return _cut(text, columns, marks)
 
 
-def _requirements(progress: Progress, columns: int, room: int, marks: Marks) -> Iterator[Text]:
+def requirement_lines(progress: Progress, columns: int, room: int, marks: Marks) -> Iterator[Text]:
     """The questions with one tick a round; the last rounds where not all fit, the unmet where not all questions do."""
     if not progress.requirements or room < _MIN_TABLE_LINES:
         return
@@ -114,7 +114,8 @@ def _requirements(progress: Progress, columns: int, room: int, marks: Marks) -> 
         left_out = len(wanted) - len(kept)
         wanted = [requirement for requirement in wanted if requirement in kept]
     questions = [printable(requirement.question) for requirement in wanted]
-    widest = max(map(cell_len, questions), default=0)
+    total = f"met, of {len(progress.requirements)}"
+    widest = max(map(cell_len, ["requirement", *questions, total]))
     width = max(8, min(widest, columns - shown * _COLUMN_CELLS))
     yield Text()
     is_chosen = progress.ending is not None
@@ -126,7 +127,7 @@ def _requirements(progress: Progress, columns: int, room: int, marks: Marks) -> 
     if left_out:
         yield _cut(Text(f"{marks.more} and {left_out} more", "dim"), columns, marks)
     met = [str(sum(answer == "met" for answer in found.values())) if found else "" for found in answers.values()]
-    yield _row(Text(f"met, of {len(progress.requirements)}", "dim"), [(count, "bold") for count in met], width, marks)
+    yield _row(Text(total, "dim"), [(count, "bold") for count in met], width, marks)
 
 
 def _row(label: Text, cells: Sequence[tuple[str, str]], width: int, marks: Marks) -> Text:

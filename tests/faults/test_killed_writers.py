@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import subprocess
+import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,9 +16,11 @@ from actors.memory_store.store import open_memory_store
 from actors.memory_store.upkeep import check_log, export_records
 from protocol.identity import trajectory_id
 from protocol.messages import LoggedRecord, PromptPlanned
+from tests.processes import environment
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 LIVES = 200
 MAX_LIFE_S = 0.03
 """Of a writer after it was started; some are killed before they have opened the log, some after many commits."""
@@ -41,14 +45,22 @@ def planned(life: int, number: int, size: int) -> PromptPlanned:
 
 
 def test_every_acknowledged_record_outlives_two_hundred_kills(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["actors.memory_store.store", __name__])
+    command = (sys.executable, "-P", "-c", f"from {__name__} import *; kill_writers(Path({str(tmp_path)!r}))")
+    surroundings = {**environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=surroundings)
+    assert done.returncode == 0, done.stderr
+
+
+def kill_writers(folder: Path) -> None:
+    """Start and kill writers, and look at what they leave behind."""
+    context = multiprocessing.get_context("forkserver")  # which imports once and forks in a millisecond
+    context.set_forkserver_preload(["actors.memory_store.store", "tests.faults.test_killed_writers"])
     chance = random.Random(1)
     expected: dict[int, PromptPlanned] = {}
     moments = {"before the first commit": 0, "with a torn commit": 0}
     for life in range(LIVES):
         ours, theirs = context.Pipe(duplex=False)
-        writer = context.Process(target=write_for_ever, args=(tmp_path, life, theirs), daemon=True)
+        writer = context.Process(target=write_for_ever, args=(folder, life, theirs), daemon=True)
         writer.start()
         theirs.close()
         if life % 4:
@@ -61,11 +73,11 @@ def test_every_acknowledged_record_outlives_two_hundred_kills(tmp_path: Path) ->
         ours.close()
         moments["before the first commit"] += len(expected) == before
         if life % 20 == 19:
-            assert_whole(tmp_path, expected)
-    with open_memory_store(tmp_path) as store:
+            assert_whole(folder, expected)
+    with open_memory_store(folder) as store:
         assert store.last >= max(expected)
-    assert_whole(tmp_path, expected)
-    moments["with a torn commit"] = len(list((tmp_path / "torn").glob("*")))
+    assert_whole(folder, expected)
+    moments["with a torn commit"] = len(list((folder / "torn").glob("*")))
     assert len(expected) > LIVES
     assert all(moments.values()), moments  # else the kills did not come at moments that are any test
 

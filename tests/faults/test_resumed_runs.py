@@ -1,4 +1,4 @@
-"""kill -9 of everything at once in the middle of a run: started again, it goes on where it was; nothing is done twice."""
+"""kill -9 of everything in the middle of a run: started again, it goes on where it was, and nothing is done twice."""
 
 from __future__ import annotations
 

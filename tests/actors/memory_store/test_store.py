@@ -16,7 +16,7 @@ from actors.memory_store.log import HEADER_BYTES
 from actors.memory_store.store import open_memory_store
 from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
-from protocol.messages import AnyRecord, Experience, ExperienceKept, PromptPlanned
+from protocol.messages import AnyRecord, Experience, ExperienceKept, ListRuns, PromptPlanned
 from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
 
 ID = trajectory_id("run", 0, 0)
@@ -59,9 +59,16 @@ def test_a_step_is_known_again_when_its_trajectory_was_forgotten_meanwhile(
     monkeypatch.setattr(index_module, "_MAX_KNOWN", 4)
     with open_store(tmp_path) as store:
         for line in range(20):
-            store.append(story("run", line))
-        assert store.append(story("run", 0)) == [(sequence, False) for sequence in range(1, 9)]
-        assert store.last == 20 * 8
+            store.append([*story(f"run {line}", 0), begun(f"run {line}", 1)])
+        assert store.append(story("run 0", 0)) == [(sequence, False) for sequence in range(1, 9)]
+        assert store.last == 20 * 9
+        for line in range(20):
+            store.append([failed(f"run {line}", 1)])
+        assert {(run.running, run.ended, run.failed) for run in store.index.list_runs(ListRuns()).runs} == {(0, 1, 1)}
+        expected = store.index.contents()
+    remove_index(tmp_path / "index.db")
+    with open_store(tmp_path) as store:
+        assert store.index.contents() == expected
 
 
 def test_failures_and_lessons_of_other_rounds_are_steps_of_their_own(tmp_path: Path) -> None:

@@ -1,0 +1,483 @@
+"""`gems memory`: what was drawn and learnt, and the log that it stands in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import trio
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from actors.memory_store.upkeep import (
+    archive_runs,
+    check_images,
+    check_log,
+    collect_garbage,
+    export_records,
+    rebuild_index,
+    repair_log,
+)
+from gems_actors.blobs import blob_store
+from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
+from gems_actors.cli.interrupts import open_interrupts
+from gems_actors.cli.live import marks_for
+from gems_actors.cli.memory_place import Place, Questions, find_place, open_questions, place_options, question_options
+from gems_actors.cli.memory_story import (
+    LABEL_CELLS,
+    Labelled,
+    local_time,
+    place_of_file,
+    recollection_lines,
+    record_line,
+    run_lines,
+    size_in_words,
+    story_lines,
+    trajectory_lines,
+)
+from gems_actors.cli.options import between, json_option
+from gems_actors.cli.output import encode_json
+from gems_actors.cli.prompts import PromptError, check_prompt
+from gems_actors.errors import LogError, RefusedError
+from gems_actors.tasks import open_background
+from protocol.messages import (
+    CountRecords,
+    ListRuns,
+    ListTrajectories,
+    LoggedRecord,
+    ReadLog,
+    ReadTrajectory,
+    RecallExperiences,
+    RunBegun,
+    RunSummary,
+    TrajectoryBegun,
+    TrajectoryRecord,
+    TrajectoryState,
+    TrajectoryStatus,
+    TrajectorySummary,
+)
+
+ResultT = TypeVar("ResultT")
+
+_STATUSES: tuple[TrajectoryStatus, ...] = ("running", "ended", "failed")
+_PLAIN_COLUMNS = 100
+_PAGE = 500
+_FOLLOW_S = 30.0
+
+
+@click.group()
+def memory() -> None:
+    """Look at what was drawn and learnt, and look after its log.
+
+    Without options it is the memory of the configured data_dir, asked of the mesh that has it where one runs.
+    """
+
+
+# ------------------------------------------------------------------------------------------------------- questions
+
+
+def _parse_status(value: str) -> str:
+    if value not in _STATUSES:
+        raise click.BadParameter(f"expected one of {', '.join(_STATUSES)}, came {value!r}")
+    return value
+
+
+@memory.command(short_help="List runs, or the trajectories of one.")
+@click.argument("run", required=False)
+@click.option("--status", type=_parse_status, metavar="|".join(_STATUSES), help="Only the trajectories that are so.")
+@question_options
+@json_option
+def runs(
+    run: str | None,
+    status: TrajectoryStatus | None,
+    data: Path | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    router: str | None,
+    as_json: bool,
+) -> int:
+    """List all runs, the latest first, or the trajectories of RUN."""
+    place = find_place(data, config_file, overrides, router)
+    if run is None and status is None:
+        found = _ask(place, _all_runs)
+        _print_table(found, run_lines, as_json)
+    else:
+        trajectories = _ask(place, lambda questions: _all_trajectories(questions, run, status))
+        _print_table(trajectories, trajectory_lines, as_json)
+    return DONE
+
+
+@memory.command(short_help="Tell the story of a trajectory.")
+@click.argument("trajectory")
+@click.option("--thoughts", "has_thoughts", is_flag=True, help="Also show the models' raw reasoning.")
+@question_options
+@json_option
+def show(
+    trajectory: str,
+    has_thoughts: bool,
+    data: Path | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    router: str | None,
+    as_json: bool,
+) -> int:
+    """Tell the story of TRAJECTORY, an id or the beginning of one: rounds, ticks, prompts, lessons, pictures."""
+    if not re.fullmatch(r"[0-9a-f]{4,32}", trajectory):
+        raise click.UsageError(f"TRAJECTORY: expected 4 to 32 hexadecimal digits, came {trajectory!r}")
+    place = find_place(data, config_file, overrides, router)
+
+    state = _ask(place, lambda questions: _read_trajectory(questions, trajectory))
+    if as_json or state.task is None:
+        click.echo(encode_json(state))
+        return DONE
+    console = _console()
+    blobs = blob_store(place.config)
+    lines = story_lines(
+        state,
+        state.task,
+        columns=console.width,
+        marks=marks_for(sys.stdout.encoding),
+        has_colours=console.is_terminal and not console.no_color,
+        has_thoughts=has_thoughts,
+        place_of=lambda digest: place_of_file(blobs.path_of(digest)),
+    )
+    _print_texts(console, lines)
+    return DONE
+
+
+@memory.command(short_help="Show lessons for a prompt.")
+@click.argument("prompt")
+@click.option("--limit", type=between(1, 20), default=3, metavar="N", help="At most so many lessons (3).")
+@question_options
+@json_option
+def recall(
+    prompt: str,
+    limit: int,
+    data: Path | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    router: str | None,
+    as_json: bool,
+) -> int:
+    """Show what was learnt where prompts like PROMPT were drawn until all was met."""
+    try:
+        text = check_prompt(prompt)
+    except PromptError as error:
+        raise click.UsageError(f"PROMPT: {error}") from error
+    place = find_place(data, config_file, overrides, router)
+    recalled = _ask(place, lambda questions: questions.ask(RecallExperiences(prompt=text, limit=limit)))
+    if as_json:
+        click.echo(encode_json(recalled))
+    else:
+        _print_texts(_console(), recollection_lines(recalled))
+    return DONE
+
+
+@memory.command(short_help="Show the newest records, and those that come.")
+@click.option("-n", "count", type=between(0, 1_000_000), default=10, metavar="N", help="So many records (10).")
+@click.option("-f", "--follow", "is_following", is_flag=True, help="Go on with the records that come.")
+@click.option("--run", metavar="RUN", help="Only the records of one run.")
+@question_options
+@json_option
+def tail(
+    count: int,
+    is_following: bool,
+    run: str | None,
+    data: Path | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    router: str | None,
+    as_json: bool,
+) -> int:
+    """Show the newest records of the log, one a line."""
+    place = find_place(data, config_file, overrides, router)
+    show_record = _record_printer(as_json)
+    return trio.run(_tail, place, count, is_following, run, show_record)
+
+
+# ------------------------------------------------------------------------------------------------------- upkeep
+
+
+@memory.command(short_help="Prove that a log is whole.")
+@click.option("--images", "has_images", is_flag=True, help="Also look at every picture that a record names.")
+@place_options
+@json_option
+def check(
+    has_images: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> int:
+    """Look at every byte of the log and its archives; also beside a mesh that runs."""
+    place = find_place(data, config_file, overrides)
+    found = check_log(place.folder, tell=_progress("log"))
+    if has_images:
+        found.problems.extend(check_images(place.folder, blob_store(place.config), tell=_progress("pictures")))
+    if as_json:
+        click.echo(encode_json({**found._asdict(), "is_whole": not found.problems}))
+        return FAILED if found.problems else DONE
+    for line in found.problems:
+        click.echo(line)
+    for line in found.notes:
+        click.echo(f"note: {line}")
+    archived = f", {found.archived} of them in {_counted(found.archives, 'archive')}" if found.archives else ""
+    verdict = _counted(len(found.problems), "problem") if found.problems else "whole"
+    click.echo(f"{found.records} records, {size_in_words(found.log_bytes)}{archived}: {verdict}")
+    return FAILED if found.problems else DONE
+
+
+@memory.command(short_help="Derive the index anew.")
+@place_options
+def rebuild(data: Path | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+    """Derive the index of the log anew; what it answers is the same after."""
+    place = find_place(data, config_file, overrides)
+    click.echo(f"{rebuild_index(place.folder)} records")
+    return DONE
+
+
+@memory.command(short_help="Write all records to a file.")
+@click.option(
+    "--format", "format_", type=click.Choice(["jsonl", "parquet"]), default="jsonl", help="jsonl unless given."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Standard output unless given.")
+@click.option("--run", metavar="RUN", help="Only the records of one run.")
+@place_options
+def export(
+    format_: str,
+    output: Path | None,
+    run: str | None,
+    data: Path | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Write all records, those of archives too, as JSON Lines or as a Parquet table; also beside a mesh that runs."""
+    from gems_actors.cli.memory_export import write_jsonl, write_parquet
+
+    place = find_place(data, config_file, overrides)
+    problems = 0
+
+    def whole() -> Iterator[LoggedRecord]:
+        nonlocal problems
+        for found in export_records(place.folder, run=run):
+            if isinstance(found, LoggedRecord):
+                yield found
+            else:
+                problems += 1
+                click.echo(f"gems: {found}", err=True)
+
+    if format_ == "parquet":
+        if output is None:
+            raise click.UsageError("--output: expected a file for a Parquet table, came none")
+        count = write_parquet(whole(), output)
+    else:
+        count = write_jsonl(whole(), output)
+    click.echo(f"{count} records", err=True)
+    return FAILED if problems else DONE
+
+
+@memory.command(short_help="Remove pictures that no record names.")
+@click.option("--delete", "is_deleting", is_flag=True, help="Remove them; without this they are only counted.")
+@place_options
+def gc(is_deleting: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+    """Count the pictures that no record names, or remove them."""
+    place = find_place(data, config_file, overrides)
+    found = collect_garbage(place.folder, blob_store(place.config), is_dry_run=not is_deleting)
+    done = "removed" if is_deleting else "would be removed with --delete"
+    click.echo(
+        f"{_counted(found.blobs, 'file')}, {size_in_words(found.bytes)}, {done}; {found.kept} are named and stay"
+    )
+    return DONE
+
+
+def _parse_date(value: str) -> float:
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise click.BadParameter(f"expected a date such as 2026-11-21 or 2026-11-21T08:00, came {value!r}") from error
+
+
+@memory.command(short_help="Move finished runs into an archive.")
+@click.option("--before", type=_parse_date, required=True, metavar="DATE", help="Runs that nothing was added to since.")
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="Only say which.")
+@place_options
+def archive(
+    before: float, is_dry_run: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...]
+) -> int:
+    """Move whole finished runs out of the live log into an archive, which show, check and export still read."""
+    place = find_place(data, config_file, overrides)
+    found = archive_runs(place.folder, before, is_dry_run=is_dry_run)
+    for run in found.runs:
+        click.echo(run)
+    for line in found.kept:
+        click.echo(f"stays: {line}", err=True)
+    what = f"{_counted(len(found.runs), 'run')}, {found.records} records"
+    if not found.records:
+        click.echo(f"nothing to move from before {local_time(before)}", err=True)
+    elif is_dry_run:
+        click.echo(f"{what} would be moved", err=True)
+    else:
+        sizes = f"{size_in_words(found.live_bytes_before)} -> {size_in_words(found.live_bytes_after)}"
+        click.echo(f"{what} moved to {found.path}; the live log {sizes}", err=True)
+    return DONE
+
+
+@memory.command(short_help="Go on without what is damaged.")
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="Only say what is lost.")
+@place_options
+def repair(is_dry_run: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+    """Put a damaged log aside and go on with all records that are whole; what is lost is written down."""
+    place = find_place(data, config_file, overrides)
+    found = repair_log(place.folder, is_dry_run=is_dry_run)
+    if found.set_aside is None:
+        click.echo(f"{found.records} records, no damage")
+        return DONE
+    for line in found.lost:
+        click.echo(f"lost: {line}")
+    verb = "would be kept, the damaged file moved" if is_dry_run else "kept, the damaged file moved"
+    click.echo(f"{found.records} records {verb} to {found.set_aside}")
+    return DONE
+
+
+# ------------------------------------------------------------------------------------------------------- inside
+
+
+def _ask(place: Place, question: Callable[[Questions], Awaitable[ResultT]]) -> ResultT:
+    async def ask() -> ResultT:
+        async with open_questions(place) as questions:
+            return await question(questions)
+
+    return trio.run(ask)
+
+
+async def _all_runs(questions: Questions) -> list[RunSummary]:
+    page = await questions.ask(ListRuns(limit=_PAGE))
+    found = list(page.runs)
+    while page.next is not None:
+        page = await questions.ask(ListRuns(limit=_PAGE, before=page.next))
+        found += page.runs
+    return found
+
+
+async def _all_trajectories(
+    questions: Questions, run: str | None, status: TrajectoryStatus | None
+) -> list[TrajectorySummary]:
+    page = await questions.ask(ListTrajectories(of_run=run, status=status, limit=_PAGE))
+    found = list(page.trajectories)
+    while page.next is not None:
+        page = await questions.ask(ListTrajectories(of_run=run, status=status, limit=_PAGE, after=page.next))
+        found += page.trajectories
+    if not found and run is not None and run not in {known.run for known in await _all_runs(questions)}:
+        raise RefusedError(f"RUN: expected one that memory knows (`gems memory runs` lists them), came {run!r}")
+    return found
+
+
+async def _read_trajectory(questions: Questions, beginning: str) -> TrajectoryState:
+    found = (await questions.ask(ListTrajectories(prefix=beginning, limit=2))).trajectories
+    if len(found) != 1:
+        came = "none" if not found else f"several, such as {found[0].trajectory} and {found[1].trajectory}"
+        raise RefusedError(f"TRAJECTORY: expected one that begins with {beginning}, came {came}")
+    return await questions.ask(ReadTrajectory(trajectory=found[0].trajectory))
+
+
+async def _tail(
+    place: Place, count: int, is_following: bool, run: str | None, show_record: Callable[[LoggedRecord], None]
+) -> int:
+    async with open_interrupts() as interrupts, open_questions(place) as questions, open_background() as nursery:
+        if is_following and not questions.is_growing:
+            raise LogError(f"{place.folder}: expected a mesh that writes this log, came none; nothing will follow")
+        stopped = trio.CancelScope()
+
+        async def stop() -> None:
+            await interrupts.asked.wait()
+            stopped.cancel()
+
+        nursery.start_soon(stop)
+        with stopped:
+            runs_of: dict[str, str] = {}
+            newest = (await questions.ask(CountRecords())).records
+            since = max(0, newest - count)
+            while is_following or since < newest:
+                request = ReadLog(since=since, limit=_PAGE, wait_s=_FOLLOW_S if is_following else 0.0)
+                page = await questions.ask(request, within_s=3 * _FOLLOW_S)
+                for logged in page.records:
+                    since = logged.sequence
+                    if run is None or await _run_of(logged, questions, runs_of) == run:
+                        show_record(logged)
+    return INTERRUPTED if stopped.cancelled_caught else DONE
+
+
+async def _run_of(logged: LoggedRecord, questions: Questions, runs_of: dict[str, str]) -> str:
+    """Return the run that a record is of; asked once a trajectory."""
+    record = logged.record
+    if isinstance(record, TrajectoryBegun):
+        runs_of[record.trajectory] = record.task.run
+    if not isinstance(record, TrajectoryRecord):
+        return record.run if isinstance(record, RunBegun) else ""
+    if record.trajectory not in runs_of:
+        found = (await questions.ask(ListTrajectories(prefix=record.trajectory))).trajectories
+        runs_of[record.trajectory] = found[0].run if found else ""
+    return runs_of[record.trajectory]
+
+
+def _record_printer(as_json: bool) -> Callable[[LoggedRecord], None]:
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    def show_record(logged: LoggedRecord) -> None:
+        if as_json:
+            click.echo(encode_json(logged))
+        else:
+            line = record_line(logged)
+            click.echo(line if columns is None or len(line) <= columns else f"{line[: columns - 3]}...")
+        sys.stdout.flush()
+
+    return show_record
+
+
+def _print_table(found: Sequence[ResultT], lines: Callable[[Sequence[ResultT]], Iterator[str]], as_json: bool) -> None:
+    if as_json:
+        click.echo(encode_json(found))
+    elif found:
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for line in lines(found):
+            click.echo(line if columns is None or len(line) <= columns else f"{line[: columns - 3]}...")
+    else:
+        click.echo("none", err=True)
+
+
+def _console() -> Console:
+    """Return standard output as a terminal of its width, or as a page where it is none."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PLAIN_COLUMNS
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _print_texts(console: Console, lines: Iterator[Text | Labelled]) -> None:
+    for line in lines:
+        if isinstance(line, Text):
+            console.print(line, soft_wrap=not console.is_terminal)
+        elif console.is_terminal and not line.is_unbroken:
+            grid = Table.grid(Column(width=LABEL_CELLS, no_wrap=True), Column(overflow="fold"))
+            grid.add_row(Text(f"  {line.label}", "dim"), line.text)
+            console.print(grid)
+        else:
+            console.print(Text(f"  {line.label}".ljust(LABEL_CELLS)) + line.text, soft_wrap=True)
+
+
+def _progress(what: str) -> Callable[[int, int], None] | None:
+    """Return what writes how far a look has come over one line of a terminal, elsewhere nothing."""
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return None
+
+    def tell(done: int, total: int) -> None:
+        end = "\r" if done < total else "\r\x1b[K"
+        click.echo(f"\r{what}: {100 * done / max(total, 1):.0f} %{end}", err=True, nl=False)
+
+    return tell
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

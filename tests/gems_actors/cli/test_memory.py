@@ -1,0 +1,301 @@
+"""`gems memory` as a person uses it: on a folder, on a mesh that runs, and on what is wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import structlog
+from pyarrow import parquet
+
+from gems_actors.blobs import BlobStore
+from gems_actors.cli import main
+from protocol.identity import trajectory_id
+from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
+from tests.gems_actors.cli.commands import COMMAND, environment
+
+ID = trajectory_id("bulk", 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own() -> Iterator[None]:
+    """A command sets up this process's log for itself; the next test must not write into its captured streams."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with two runs: `bulk` with a trajectory that ended, one that failed and one under way, and `old`."""
+    with open_store(tmp_path / "memory") as store:
+        store.append([run_begun("old"), *story("old", 0, prompt="a green frog", lesson="say green twice")])
+        store.append([run_begun("bulk"), *story("bulk", 0, prompt="a red fox\x1b[2J left of a stone dog")])
+        store.append([begun("bulk", 1), failed("bulk", 1), begun("bulk", 2)])
+    return tmp_path
+
+
+def gems(capsys: pytest.CaptureFixture[str], data: Path, *arguments: str) -> tuple[int, str, str]:
+    """Return exit code, standard output and standard error of `gems memory ...`."""
+    code = main(["memory", *arguments, "--data", str(data)])
+    return code, *capsys.readouterr()
+
+
+def test_runs_are_listed_with_the_latest_first(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = gems(capsys, data, "runs")
+    head, *rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert head[:2] == ["run", "began"]
+    assert [row[0] for row in rows] == ["bulk", "old"]
+    assert rows[0][3:] == ["1", "of", "2", "1", "1", "1", "2", "bulk.txt"]
+
+
+def test_the_trajectories_of_a_run_are_listed_by_status(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = gems(capsys, data, "runs", "bulk")
+    assert [line.split()[1] for line in out.splitlines()] == ["line", "0", "1", "2"]
+    assert "failed (backend)" in out
+    _, out, _ = gems(capsys, data, "runs", "--status", "failed", "--json")
+    (found,) = json.loads(out)
+    assert (found["run"], found["line"], found["failure"]) == ("bulk", 1, "backend")
+
+
+def test_a_story_tells_rounds_ticks_changes_lessons_and_pictures(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = gems(capsys, data, "show", ID[:8])
+    assert code == 0
+    assert "\x1b" not in out
+    lines = out.splitlines()
+    assert lines[0] == "a red fox\ufffd[2J left of a stone dog"
+    assert "run bulk, line 0 · seed 0 · all met · skill none" in lines[1]
+    assert [line.split() for line in lines if line.startswith(("r1?", "r2?", "met, of"))] == [
+        ["r1?", "✓", "✓"],
+        ["r2?", "✗", "✓"],
+        ["met,", "of", "2", "1", "2"],
+    ]
+    assert "round 1 · 1 of 2 met" in lines
+    assert "  prompt    … a stone dog, [-in oils-] {+again+}" in lines
+    assert "  unmet     r2? (seen in round 1)" in lines
+    assert "  lesson    say red first (round 1)" in lines
+    assert "  chosen    round 2: most met" in lines
+    assert any(line.endswith("(not here)") and "blobs/sha256" in line for line in lines)
+    assert "oils suit foxes" not in out
+    assert "because of round 1" not in out
+
+
+def test_the_raw_reasoning_is_shown_when_it_is_asked_for(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = gems(capsys, data, "show", ID[:8], "--thoughts")
+    assert "  thoughts  oils suit foxes" in out
+    assert "  thoughts  because of round 1" in out
+
+
+def test_a_trajectory_that_has_only_begun_or_has_failed_has_a_story_too(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = gems(capsys, data, "show", trajectory_id("bulk", 1, 0))
+    assert "failed · " in out
+    assert "  failed    backend: the server is away" in out
+    _, out, _ = gems(capsys, data, "show", trajectory_id("bulk", 2, 0))
+    assert "not finished" in out
+
+
+def test_lessons_are_recalled_with_their_evidence(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = gems(capsys, data, "recall", "two green frogs")
+    assert code == 0
+    assert "  lesson    say green twice (round 1)" in out
+    assert "1 of 2 met in the round of the lesson, 2 in the next" in out
+    assert "after a lesson: 1;" in out
+
+
+def test_the_newest_records_are_one_line_each(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = gems(capsys, data, "tail", "-n", "4")
+    lines = out.splitlines()
+    assert [int(line.split()[0]) for line in lines] == [18, 19, 20, 21]
+    assert lines[2].endswith("failed, backend: the server is away")
+    _, out, _ = gems(capsys, data, "tail", "-n", "1000", "--run", "old", "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [item["sequence"] for item in records] == list(range(1, 10))
+    assert records[0]["record"]["type"] == "RunBegun"
+
+
+def test_a_log_is_proven_whole_or_not(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gems(capsys, data, "check")[:2] == (
+        0,
+        f"21 records, {(data / 'memory' / 'log').stat().st_size / 1024:.1f} KiB: whole\n",
+    )
+    code, out, _ = gems(capsys, data, "check", "--images")
+    assert code == 1
+    assert "No such file" in out
+    with (data / "memory" / "log").open("r+b") as file:
+        file.seek(300)
+        file.write(b"\xff")
+    code, out, _ = gems(capsys, data, "check", "--json")
+    found = json.loads(out)
+    assert (code, found["is_whole"], len(found["problems"])) == (1, False, 2)
+    for command in ("runs", "rebuild"):
+        code, _, err = gems(capsys, data, command)
+        assert (code, err.count("\n")) == (78, 1)
+        assert "`gems memory repair` goes on without it" in err
+    assert gems(capsys, data, "repair", "--dry-run")[0] == 0
+    code, out, _ = gems(capsys, data, "repair")
+    assert code == 0
+    assert "lost: record" in out
+    assert gems(capsys, data, "check")[0] == 0
+    assert gems(capsys, data, "runs")[0] == 0
+
+
+def test_the_index_can_be_derived_anew(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = gems(capsys, data, "runs")
+    assert gems(capsys, data, "rebuild")[:2] == (0, "21 records\n")
+    assert gems(capsys, data, "runs") == before
+
+
+def test_all_records_are_exported_as_lines_of_json(data: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["memory", "export", "--data", str(data)]) == 0
+    out, err = capsysbinary.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["sequence"] for row in rows] == list(range(1, 22))
+    assert rows[1]["task"]["prompt"] == "a green frog"
+    assert datetime.fromisoformat(rows[1]["at"]).timestamp() == 1000.0
+    assert err == b"21 records\n"
+
+
+def test_a_table_has_a_row_a_record_with_what_it_is_of(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.parquet"
+    assert gems(capsys, data, "export", "--format", "parquet", "-o", str(path), "--run", "bulk")[0] == 0
+    rows = parquet.read_table(path).to_pylist()
+    assert {row["run"] for row in rows} == {"bulk"}
+    (drawn,) = [row for row in rows if row["type"] == "AttemptVerified" and row["round"] == 1]
+    assert (drawn["line"], drawn["met"], drawn["unmet"], drawn["unsure"]) == (0, 1, 1, 0)
+    assert json.loads(drawn["body"])["attempt"]["round"] == 1
+    assert [row["outcome"] for row in rows if row["outcome"]] == ["all_met"]
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_finished_runs_are_moved_and_still_shown(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = gems(capsys, data, "archive", "--before", "2020-01-01", "--dry-run")
+    assert (code, out) == (0, "old\n")
+    assert "1 run, 9 records would be moved" in err
+    assert "stays: bulk: 1 trajectories are not finished" in err
+    code, out, err = gems(capsys, data, "archive", "--before", "2020-01-01")
+    assert (code, out) == (0, "old\n")
+    assert "archive/0001.log" in err
+    assert "a green frog" in gems(capsys, data, "show", trajectory_id("old", 0, 0))[1]
+    assert "21 records" in gems(capsys, data, "check")[1]
+    assert "nothing to move" in gems(capsys, data, "archive", "--before", "2020-01-01")[2]
+
+
+def test_pictures_that_nobody_names_are_counted_and_removed_when_told(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stray = BlobStore(data / "blobs").path_of("sha256:" + "a" * 64)
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"nobody's")
+    assert "1 file, 8 bytes, would be removed with --delete" in gems(capsys, data, "gc")[1]
+    assert stray.exists()
+    assert "1 file, 8 bytes, removed" in gems(capsys, data, "gc", "--delete")[1]
+    assert not stray.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("show", "zz"), 2, "TRAJECTORY: expected 4 to 32 hexadecimal digits, came 'zz'"),
+        (("show", "ffffffffffff"), 1, "TRAJECTORY: expected one that begins with ffffffffffff, came none"),
+        (("runs", "nothing"), 1, "RUN: expected one that memory knows"),
+        (("runs", "--status", "done"), 2, "--status: expected one of running, ended, failed, came 'done'"),
+        (("recall", ""), 2, "PROMPT: "),
+        (("tail", "-n", "-1"), 2, "expected 0 to 1000000, came '-1'"),
+        (("tail", "--follow"), 1, "expected a mesh that writes this log, came none; nothing will follow"),
+        (("archive", "--before", "yesterday"), 2, "--before: expected a date such as 2026-11-21"),
+        (("export", "--format", "parquet"), 2, "--output: expected a file for a Parquet table, came none"),
+        (("export", "-o", "/proc/none/x.jsonl"), 1, "/proc/none/x.jsonl: expected a file to write to"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_done_is_one_line_with_its_exit_code(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    came, out, err = gems(capsys, data, *arguments)
+    assert (came, out, err.count("\n")) == (code, "", 1)
+    assert words in err
+
+
+@pytest.mark.parametrize("command", ["runs", "show abcd", "tail", "check", "rebuild", "export", "gc", "repair"])
+def test_a_folder_without_a_log_is_said_to_be_one_and_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code, out, err = gems(capsys, tmp_path, *command.split())
+    assert (code, out) == (78, "")
+    assert err == f"gems: {tmp_path}/memory: expected a memory log, came none; --data names another folder\n"
+    assert not (tmp_path / "memory").exists()
+
+
+@pytest.mark.slow
+def test_a_mesh_that_has_the_folder_is_asked_and_followed(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("two red cats left of a stone dog\nthree glass owls under a sign\n")
+    run = ("--set", f"router.runtime_dir={tmp_path}/run")
+    surroundings = environment(tmp_path)
+    mesh = subprocess.Popen((*COMMAND, "up", *run), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=surroundings)
+    try:
+        assert mesh.stdout is not None
+        assert b"mesh ready" in mesh.stdout.readline()
+        follower = subprocess.Popen(
+            (*COMMAND, "memory", "tail", "--follow", "--json"), stdout=subprocess.PIPE, env=surroundings
+        )
+        router = f"ipc://{tmp_path}/run/router.ipc"
+        draw = ("bulk", str(prompts), "--out", str(tmp_path / "out"), "--router", router)
+        subprocess.run((*COMMAND, *draw), check=True, capture_output=True, env=surroundings)
+        told: list[str] = []
+        assert follower.stdout is not None
+        while told.count("TrajectoryEnded") < 2:
+            told.append(json.loads(follower.stdout.readline())["record"]["type"])
+        assert told[0] == "RunBegun"
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(timeout=10) == 130
+        follower.stdout.close()
+        for where in ((), ("--router", router)):
+            listed = subprocess.run(
+                (*COMMAND, "memory", "runs", "--json", *where), check=True, capture_output=True, env=surroundings
+            )
+            (found,) = json.loads(listed.stdout)
+            assert (found["what"], found["ended"], found["running"]) == (str(prompts), 2, 0)
+        checked = subprocess.run(
+            (*COMMAND, "memory", "check", "--images"), check=False, capture_output=True, env=surroundings
+        )
+        assert checked.returncode == 0, checked.stdout
+        refused = subprocess.run(
+            (*COMMAND, "memory", "rebuild"), check=False, capture_output=True, env=surroundings, text=True
+        )
+        assert refused.returncode == 78
+        assert "expected a log that nobody writes, came one held by process" in refused.stderr
+    finally:
+        mesh.terminate()
+        mesh.communicate()
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_bulk_is_a_folder_of_memory(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("two red cats left of a stone dog\n")
+    subprocess.run(
+        (*COMMAND, "bulk", str(prompts), "--out", str(tmp_path / "out")),
+        check=True,
+        capture_output=True,
+        env=environment(tmp_path),
+    )
+    told = subprocess.run(
+        (*COMMAND, "memory", "runs", "--data", str(tmp_path / "out")),
+        check=True,
+        capture_output=True,
+        env=environment(tmp_path),
+        text=True,
+    )
+    assert "1 of 1" in told.stdout
