@@ -276,6 +276,16 @@ def test_a_mesh_that_has_the_folder_is_asked_and_followed(tmp_path: Path) -> Non
         )
         assert refused.returncode == 78
         assert "expected a log that nobody writes, came one held by process" in refused.stderr
+        subprocess.run(
+            (*COMMAND, "scale", "memory=0", "--router", router), check=True, capture_output=True, env=surroundings
+        )
+        archive = (*COMMAND, "memory", "archive", "--before", "2100-01-01")  # while the mesh waits for its memory
+        subprocess.run(archive, check=True, capture_output=True, env=surroundings)
+        subprocess.run(
+            (*COMMAND, "scale", "memory=1", "--router", router), check=True, capture_output=True, env=surroundings
+        )
+        checked = subprocess.run((*COMMAND, "memory", "check"), check=True, capture_output=True, env=surroundings)
+        assert b"in 1 archive: whole" in checked.stdout
     finally:
         mesh.terminate()
         mesh.communicate()
