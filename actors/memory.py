@@ -6,10 +6,11 @@ syncs. Nobody else writes the log and nobody else reads it: others ask.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import ClassVar, Final
 
+import apsw
 import structlog
 import trio
 
@@ -35,15 +36,10 @@ from protocol.messages import (
     ReadTrajectory,
     RecallExperiences,
     Recollection,
-    Reply,
-    Request,
     Runs,
     Trajectories,
     TrajectoryState,
 )
-
-RequestT = TypeVar("RequestT", bound=Request[Any])
-ReplyT = TypeVar("ReplyT", bound=Reply)
 
 _INDEX_WRITTEN_EACH_S: Final = 1.0
 """What the index has not written when its process is killed, it reads from the log again."""
@@ -75,12 +71,15 @@ class Memory(Actor):
         self._arrived = trio.Event()
         self._grown = trio.Event()
         self._recalling = trio.Lock()
-        self._words: WordIndex | None = None
         self._failed = trio.Event()
         self._failure: IndexFailedError | None = None
         self._damaged_bytes = 0
         folder = self.config.data_path / FOLDER_NAME
-        with open_memory_store(folder, note=self.mesh.address) as self._store:
+        with (
+            open_memory_store(folder, note=self.mesh.address) as self._store,
+            closing(open_reader(self._store.index.path)) as reader,
+        ):
+            self._words = WordIndex(reader)
             _log.info("log_opened", path=str(folder), records=self._store.last, size=self._store.live.end)
             async with open_background() as nursery:
                 nursery.start_soon(self._run_commits)
@@ -112,27 +111,32 @@ class Memory(Actor):
     @answers
     async def read(self, request: ReadTrajectory) -> TrajectoryState:
         """Answer with all that is kept of a trajectory."""
-        return await self._ask(queries.read_trajectory, request)
+        async with self._outliving_the_index():
+            return queries.read_trajectory(self._store, request)
 
     @answers
     async def find_best(self, request: FindBestAttempt) -> BestAttempt:
         """Answer with the attempt that is the picture so far."""
-        return await self._ask(queries.find_best, request)
+        async with self._outliving_the_index():
+            return queries.find_best(self._store, request)
 
     @answers
     async def list_trajectories(self, request: ListTrajectories) -> Trajectories:
         """Answer with a page of trajectories."""
-        return await self._ask(queries.list_trajectories, request)
+        async with self._outliving_the_index():
+            return queries.list_trajectories(self._store, request)
 
     @answers
     async def list_runs(self, request: ListRuns) -> Runs:
         """Answer with a page of runs."""
-        return await self._ask(queries.list_runs, request)
+        async with self._outliving_the_index():
+            return queries.list_runs(self._store, request)
 
     @answers
     async def count(self, request: CountRecords) -> MemoryCounts:
         """Answer how much there is."""
-        return await self._ask(queries.count_records, request)
+        async with self._outliving_the_index():
+            return queries.count_records(self._store, request)
 
     @answers
     async def read_log(self, request: ReadLog) -> LoggedRecords:
@@ -140,17 +144,23 @@ class Memory(Actor):
         with trio.move_on_after(request.wait_s):
             while self._store.last <= request.since:
                 await self._grown.wait()
-        return await self._ask(queries.read_log, request)
+        async with self._outliving_the_index():
+            return queries.read_log(self._store, request)
 
     @answers
     async def recall(self, request: RecallExperiences) -> Recollection:
         """Answer with lessons for a prompt; the search runs beside the loop, through a connection of its own."""
-        async with self._recalling:
-            if self._words is None:
-                self._store.index.commit()
-                self._words = WordIndex(open_reader(self._store.index.path))
-            alike = await trio.to_thread.run_sync(self._words.alike, request.prompt, queries.MAX_ALIKE)
-        return await self._ask(lambda store, asked: queries.recollect(store, alike, asked.limit), request)
+        async with self._outliving_the_index():
+            async with self._recalling:
+                self._store.index.commit()  # another connection sees nothing before
+                alike = await trio.to_thread.run_sync(self._alike, request.prompt)
+            return queries.recollect(self._store, alike, request.limit)
+
+    def _alike(self, prompt: str) -> list[int]:
+        try:
+            return self._words.alike(prompt, queries.MAX_ALIKE)
+        except apsw.Error as error:
+            raise self._store.index.fail(error) from error
 
     async def _run_commits(self) -> None:
         while True:
@@ -171,13 +181,15 @@ class Memory(Actor):
                 self._grown = trio.Event()
             batch.done.set()
 
-    async def _ask(self, query: Callable[[MemoryStore, RequestT], ReplyT], request: RequestT) -> ReplyT:
+    @asynccontextmanager
+    async def _outliving_the_index(self) -> AsyncIterator[None]:
+        """Where the index fails, let this process end with the question unanswered: it goes to the next one."""
         try:
-            return query(self._store, request)
+            yield
         except IndexFailedError as error:
             self._failure = error
             self._failed.set()
-        await trio.sleep_forever()  # for what is left of this process: the request goes to the next one
+            await trio.sleep_forever()
 
     async def _run_index(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import apsw
+import structlog
 from apsw import sqlite_extra
 
 from actors.memory_store.log import HEADER_BYTES, Identity
@@ -86,6 +87,8 @@ CREATE VIRTUAL TABLE prompts USING fts5(
 CREATE VIRTUAL TABLE words USING fts5vocab(prompts, row);
 PRAGMA user_version = {_FORMAT};
 """
+
+_log = structlog.get_logger()
 
 
 class IndexFailedError(LogError):
@@ -293,7 +296,7 @@ class Index:
             self.connection.executemany(_PUT_TRAJECTORY, rows)
             self.connection.executemany("INSERT INTO prompts (rowid, words) VALUES (?, ?)", self._recallable)
         except apsw.Error as error:
-            raise self._failed(error) from error
+            raise self.fail(error) from error
         for found in self._changed:
             found.is_changed = False
         for run in self._changed_runs:
@@ -318,6 +321,11 @@ class Index:
             self._execute("INSERT OR REPLACE INTO open_extents VALUES (?, ?, ?, ?, ?)", *extent)
         self._execute("COMMIT")
         self._is_writing = self._is_changed = False
+
+    def fail(self, error: apsw.Error) -> IndexFailedError:
+        """Let the index be derived anew when it is opened again, and return the error that says why."""
+        remove_index(self.path)
+        return IndexFailedError(f"{self.path}: the index of memory failed and is derived anew: {error}")
 
     def close(self) -> None:
         """Close the database; what was not committed is read from the log again."""
@@ -414,24 +422,19 @@ class Index:
         try:
             return list(self.connection.execute(query, values))
         except apsw.Error as error:
-            raise self._failed(error) from error
+            raise self.fail(error) from error
 
     def _execute(self, statement: str, *values: object) -> None:
         try:
             self._begin()
             self.connection.execute(statement, values)
         except apsw.Error as error:
-            raise self._failed(error) from error
+            raise self.fail(error) from error
 
     def _begin(self) -> None:
         if not self._is_writing:
             self.connection.execute("BEGIN IMMEDIATE")
             self._is_writing = True
-
-    def _failed(self, error: apsw.Error) -> IndexFailedError:
-        """Let the index be derived anew when it is opened again, and say why."""
-        remove_index(self.path)
-        return IndexFailedError(f"{self.path}: the index of memory failed and is derived anew: {error}")
 
     def _load(self, id_: str) -> Trajectory | None:
         fields = ", ".join(_TRAJECTORY_FIELDS)
@@ -441,7 +444,11 @@ class Index:
         *values, packed = rows[0]
         found = Trajectory(**dict(zip(_TRAJECTORY_FIELDS, values, strict=True)), places=_unpack_places(packed))
         for place in _unpack_places(packed):
-            record = self._read(place)
+            try:
+                record = self._read(place)
+            except LogError as error:  # the trajectory goes on without that step rather than not at all
+                _log.error("record_unreadable", sequence=place.sequence, reason=str(error))
+                continue
             if (step := step_of(record)) is not None:
                 found.steps[step] = place.sequence
             _note_step(found, record)

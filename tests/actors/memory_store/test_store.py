@@ -235,6 +235,19 @@ def test_a_record_that_goes_bad_while_the_log_is_open_is_an_error_and_no_data(tm
         store.index.close()
 
 
+def test_a_record_that_went_bad_does_not_keep_its_trajectory_from_going_on(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story()[:4])
+        place = store.index.places(ID)[1]
+        store.index.commit()
+        store.index._trajectories.clear()  # as when it was long ago
+        with (tmp_path / "log").open("r+b") as file:
+            file.seek(place.offset + 60)
+            file.write(b"\xff")
+        assert store.append(story()[3:5]) == [(4, False), (5, True)]
+        store.index.close()
+
+
 def test_large_logs_are_verified_newest_first_and_the_rest_is_left_for_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
