@@ -30,7 +30,7 @@ from gems_actors.blobs import blob_store
 from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.interrupts import open_interrupts
 from gems_actors.cli.live import marks_for
-from gems_actors.cli.memory_place import Place, Questions, find_place, open_questions, place_options, question_options
+from gems_actors.cli.memory_place import Place, Questions, open_questions, place_options, question_options
 from gems_actors.cli.memory_story import (
     LABEL_CELLS,
     Labelled,
@@ -96,16 +96,12 @@ def _parse_status(value: str) -> str:
 @question_options
 @json_option
 def runs(
+    place: Place,
     run: str | None,
     status: TrajectoryStatus | None,
-    data: Path | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
     as_json: bool,
 ) -> int:
     """List all runs, the latest first, or the trajectories of RUN."""
-    place = find_place(data, config_file, overrides, router)
     if run is None and status is None:
         found = _ask(place, _all_runs)
         _print_table(found, run_lines, as_json)
@@ -121,19 +117,14 @@ def runs(
 @question_options
 @json_option
 def show(
+    place: Place,
     trajectory: str,
     has_thoughts: bool,
-    data: Path | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
     as_json: bool,
 ) -> int:
     """Tell the story of TRAJECTORY, an id or the beginning of one: rounds, ticks, prompts, lessons, pictures."""
     if not re.fullmatch(r"[0-9a-f]{4,32}", trajectory):
         raise click.UsageError(f"TRAJECTORY: expected 4 to 32 hexadecimal digits, came {trajectory!r}")
-    place = find_place(data, config_file, overrides, router)
-
     state = _ask(place, lambda questions: _read_trajectory(questions, trajectory))
     if as_json or state.task is None:
         click.echo(encode_json(state))
@@ -159,12 +150,9 @@ def show(
 @question_options
 @json_option
 def recall(
+    place: Place,
     prompt: str,
     limit: int,
-    data: Path | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
     as_json: bool,
 ) -> int:
     """Show what was learnt where prompts like PROMPT were drawn until all was met."""
@@ -172,7 +160,6 @@ def recall(
         text = check_prompt(prompt)
     except PromptError as error:
         raise click.UsageError(f"PROMPT: {error}") from error
-    place = find_place(data, config_file, overrides, router)
     recalled = _ask(place, lambda questions: questions.ask(RecallExperiences(prompt=text, limit=limit)))
     if as_json:
         click.echo(encode_json(recalled))
@@ -188,17 +175,13 @@ def recall(
 @question_options
 @json_option
 def tail(
+    place: Place,
     count: int,
     is_following: bool,
     run: str | None,
-    data: Path | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
     as_json: bool,
 ) -> int:
     """Show the newest records of the log, one a line."""
-    place = find_place(data, config_file, overrides, router)
     show_record = _record_printer(as_json)
     return trio.run(_tail, place, count, is_following, run, show_record)
 
@@ -210,11 +193,8 @@ def tail(
 @click.option("--images", "has_images", is_flag=True, help="Also look at every picture that a record names.")
 @place_options
 @json_option
-def check(
-    has_images: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...], as_json: bool
-) -> int:
+def check(place: Place, has_images: bool, as_json: bool) -> int:
     """Look at every byte of the log and its archives; also beside a mesh that runs."""
-    place = find_place(data, config_file, overrides)
     found = check_log(place.folder, tell=_progress("log"))
     if has_images:
         found.problems.extend(check_images(place.folder, blob_store(place.config), tell=_progress("pictures")))
@@ -233,9 +213,8 @@ def check(
 
 @memory.command(short_help="Derive the index anew.")
 @place_options
-def rebuild(data: Path | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+def rebuild(place: Place) -> int:
     """Derive the index of the log anew; what it answers is the same after."""
-    place = find_place(data, config_file, overrides)
     click.echo(f"{rebuild_index(place.folder)} records")
     return DONE
 
@@ -248,17 +227,14 @@ def rebuild(data: Path | None, config_file: Path | None, overrides: tuple[str, .
 @click.option("--run", metavar="RUN", help="Only the records of one run.")
 @place_options
 def export(
+    place: Place,
     format_: str,
     output: Path | None,
     run: str | None,
-    data: Path | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
 ) -> int:
     """Write all records, those of archives too, as JSON Lines or as a Parquet table; also beside a mesh that runs."""
     from gems_actors.cli.memory_export import write_jsonl, write_parquet
 
-    place = find_place(data, config_file, overrides)
     problems = 0
 
     def whole() -> Iterator[LoggedRecord]:
@@ -283,9 +259,8 @@ def export(
 @memory.command(short_help="Remove pictures that no record names.")
 @click.option("--delete", "is_deleting", is_flag=True, help="Remove them; without this they are only counted.")
 @place_options
-def gc(is_deleting: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+def gc(place: Place, is_deleting: bool) -> int:
     """Count the pictures that no record names, or remove them."""
-    place = find_place(data, config_file, overrides)
     found = collect_garbage(place.folder, blob_store(place.config), is_dry_run=not is_deleting)
     done = "removed" if is_deleting else "would be removed with --delete"
     click.echo(
@@ -306,10 +281,11 @@ def _parse_date(value: str) -> float:
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Only say which.")
 @place_options
 def archive(
-    before: float, is_dry_run: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...]
+    place: Place,
+    before: float,
+    is_dry_run: bool,
 ) -> int:
     """Move whole finished runs out of the live log into an archive, which show, check and export still read."""
-    place = find_place(data, config_file, overrides)
     found = archive_runs(place.folder, before, is_dry_run=is_dry_run)
     for run in found.runs:
         click.echo(run)
@@ -329,9 +305,8 @@ def archive(
 @memory.command(short_help="Go on without what is damaged.")
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Only say what is lost.")
 @place_options
-def repair(is_dry_run: bool, data: Path | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+def repair(place: Place, is_dry_run: bool) -> int:
     """Put a damaged log aside and go on with all records that are whole; what is lost is written down."""
-    place = find_place(data, config_file, overrides)
     found = repair_log(place.folder, is_dry_run=is_dry_run)
     if found.set_aside is None:
         click.echo(f"{found.records} records, no damage")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -36,16 +37,8 @@ def write_jsonl(records: Iterable[LoggedRecord], path: Path | None) -> int:
     """
     if path is None:
         return _write_lines(records, sys.stdout.buffer)
-    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    try:
-        with part.open("xb") as file:
-            count = _write_lines(records, file)
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: expected a file to write to, came: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return count
+    with _whole(path) as part, part.open("xb") as file:
+        return _write_lines(records, file)
 
 
 def write_parquet(records: Iterable[LoggedRecord], path: Path) -> int:
@@ -84,19 +77,12 @@ def write_parquet(records: Iterable[LoggedRecord], path: Path) -> int:
         "body": text,
     }
     schema = pyarrow.schema(fields.items())
-    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     count = 0
-    try:
-        with parquet.ParquetWriter(part, schema, compression="zstd") as writer:
-            rows = rows_of(records)
-            while batch := list(islice(rows, _ROWS_AT_ONCE)):
-                count += len(batch)
-                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: expected a file to write to, came: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with _whole(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+        rows = rows_of(records)
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            count += len(batch)
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
     return count
 
 
@@ -133,6 +119,23 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
                 row["outcome"] = ending.outcome
                 tasks.pop(record.trajectory, None)  # nothing follows as a rule, and there may be millions
         yield row
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give the path of a file that takes a name in the end, whole, or vanishes.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: expected a file to write to, came: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _write_lines(records: Iterable[LoggedRecord], file: IO[bytes]) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from gems_actors.locks import LockHeldError
 from gems_actors.telemetry import configure_logging
 from protocol.messages import Reply, Request
 
-CommandT = TypeVar("CommandT", bound=Callable[..., object])
+Command = Callable[..., int]
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 _ANSWER_S = 30.0
@@ -44,25 +45,35 @@ class Place:
         return self.config.data_path / FOLDER_NAME
 
 
-def place_options(command: CommandT) -> CommandT:
-    """Add the options that say where memory is: `--data`, `--config`, `--set`."""
+def place_options(command: Command) -> Command:
+    """Add `--data`, `--config` and `--set`, and give the command the `place` that they name."""
     data = click.option(
         "--data",
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="Folder with the memory: a data_dir, or what `gems bulk` filled.",
     )
-    return data(config_option(set_option(command)))
+
+    @wraps(command)
+    def with_place(
+        *,
+        data: Path | None,
+        config_file: Path | None,
+        overrides: tuple[str, ...],
+        router: str | None = None,
+        **others: object,
+    ) -> int:
+        return command(place=find_place(data, config_file, overrides, router), **others)
+
+    return data(config_option(set_option(with_place)))
 
 
-def question_options(command: CommandT) -> CommandT:
+def question_options(command: Command) -> Command:
     """Add the same and `--router`, for what a running mesh can be asked."""
-    return place_options(router_option(command))
+    return router_option(place_options(command))
 
 
-def find_place(
-    data: Path | None, config_file: Path | None, overrides: Sequence[str], router: str | None = None
-) -> Place:
+def find_place(data: Path | None, config_file: Path | None, overrides: Sequence[str], router: str | None) -> Place:
     """Return the place that options name.
 
     Raises:
