@@ -16,6 +16,7 @@ import trio
 
 from actors.memory_store import queries
 from actors.memory_store.index import IndexFailedError, open_reader
+from actors.memory_store.log import MAX_COMMIT
 from actors.memory_store.store import FOLDER_NAME, MemoryStore, open_memory_store
 from actors.memory_store.words import WordIndex
 from gems_actors.actor import Actor, answers
@@ -98,6 +99,8 @@ class Memory(Actor):
     @answers
     async def append(self, request: AppendRecord) -> Appended:
         """Answer once the record is on disk."""
+        while len(self._next.records) >= MAX_COMMIT:
+            await self._next.done.wait()
         batch = self._next
         place = len(batch.records)
         batch.records.append(request.record)

@@ -222,19 +222,18 @@ class LogFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def cut(self, end: int) -> None:
-        """Let the file end at a place, durably; for what was never acknowledged.
+    def cut_off(self, tail: Tail) -> None:
+        """Let the file end before its torn last commit, durably.
 
         Raises:
+            LogError: a whole commit stands there, and the log is append-only.
             OSError: it cannot be written.
         """
-        os.ftruncate(self._descriptor, end)
+        if any(not isinstance(found, Tail) for found in self.scan_commits(tail.offset, tail.after)):
+            raise LogError(f"{self.path}: expected a torn commit behind byte {tail.offset}; the log is append-only")
+        os.ftruncate(self._descriptor, tail.offset)
         os.fsync(self._descriptor)
-        self.end = end
-
-    def refresh(self) -> None:
-        """Look how far the file reaches by now; for readers of a file that another process writes."""
-        self.end = os.fstat(self._descriptor).st_size
+        self.end = tail.offset
 
     def close(self) -> None:
         """Close the file."""

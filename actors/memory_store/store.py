@@ -299,7 +299,7 @@ class MemoryStore:
         try:
             folder.mkdir(exist_ok=True)
             self.live.copy_tail(tail.offset, aside)
-            self.live.cut(tail.offset)
+            self.live.cut_off(tail)
         except OSError as error:
             raise ConfigError(f"{aside}: expected to put {tail.size} torn bytes aside: {error.strerror}") from error
         _log.warning(

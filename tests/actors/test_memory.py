@@ -12,6 +12,7 @@ import trio
 
 from actors.memory import Memory
 from actors.memory_store.index import IndexFailedError
+from actors.memory_store.log import Entry
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
@@ -86,6 +87,21 @@ def test_a_record_that_cannot_be_kept_is_an_error_for_each_that_waited_and_the_l
                     with pytest.raises(LogError, match="the disk is full"):
                         await memory.append(AppendRecord(record=begun()))
             assert (await memory.append(AppendRecord(record=begun()))).sequence == 1
+
+    trio.run(main)
+
+
+def test_more_records_than_one_commit_holds_wait_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.memory.MAX_COMMIT", 3)
+
+    async def main() -> None:
+        async with open_memory(tmp_path) as memory:
+            async with trio.open_nursery() as nursery:
+                for line in range(20):
+                    nursery.start_soon(memory.append, AppendRecord(record=begun("run", line)))
+            commits = [found.commit for found in memory._store.live.scan() if isinstance(found, Entry)]
+        assert len(commits) == 20
+        assert max(commits) == 3
 
     trio.run(main)
 

@@ -144,6 +144,19 @@ def test_the_writers_descriptor_cannot_overwrite_what_is_there(path: Path) -> No
     assert path.read_bytes() == before + b"overwritten"
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_whole_commits_cannot_be_cut_off(path: Path, number: int) -> None:
+    ends = write(path)
+    before = path.read_bytes()
+    file = open_log_file(path, is_writer=True)
+    start = [HEADER_BYTES, *ends][number]
+    kept = sum(len(commit) for commit in COMMITS[:number])
+    with pytest.raises(LogError, match=rf"expected a torn commit behind byte {start}; the log is append-only"):
+        file.cut_off(Tail(start, len(before) - start, "", kept))
+    file.close()
+    assert path.read_bytes() == before
+
+
 def test_a_file_of_readers_cannot_be_written_at_all(path: Path) -> None:
     write(path)
     file = open_log_file(path)

@@ -1,0 +1,99 @@
+"""Whatever is done to a log, in whatever order: it has each record once, and its index is what a new one would be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.memory_store import index as index_module
+from actors.memory_store.index import remove_index
+from actors.memory_store.steps import step_of
+from actors.memory_store.upkeep import archive_runs, check_log, export_records
+from protocol.messages import AnyRecord, LoggedRecord, TrajectoryRecord
+from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
+
+RUNS, LINES = ("a", "b", "c"), 2
+POOL: list[AnyRecord] = [
+    *(run_begun(run) for run in RUNS),
+    *(record for run in RUNS for line in range(LINES) for record in story(run, line, prompt=f"a {run} fox {line}")),
+    *(failed(run, line) for run in RUNS for line in range(LINES)),
+    *(begun(run, 7) for run in RUNS),
+]
+
+BATCH = st.tuples(st.just("append"), st.lists(st.sampled_from(range(len(POOL))), min_size=1, max_size=12))
+DEEDS = st.one_of(
+    BATCH,
+    BATCH,
+    st.tuples(st.just("reopen"), st.none()),
+    st.tuples(st.just("crash"), st.none()),
+    st.tuples(st.just("forget index"), st.none()),
+    st.tuples(st.just("archive"), st.sampled_from((1_000.0, 1_010.0, 1e12))),
+)
+
+
+def key_of(record: AnyRecord) -> tuple[str, str] | None:
+    step = step_of(record)
+    owner = record.trajectory if isinstance(record, TrajectoryRecord) else getattr(record, "run", "")
+    return None if step is None else (owner, step)
+
+
+@settings(max_examples=60, deadline=None)
+@given(deeds=st.lists(DEEDS, max_size=14))
+@pytest.mark.parametrize("extent_bytes", [256 * 1024, 700])
+def test_a_log_has_each_record_once_and_an_index_that_is_equal_to_a_new_one(
+    extent_bytes: int, deeds: list[tuple[str, object]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as name:
+        patch.setattr(index_module, "_EXTENT_BYTES", extent_bytes)
+        patch.setattr(index_module, "_MAX_KNOWN", 3)
+        folder = Path(name) / "memory"
+        expected: list[AnyRecord] = []
+        keys: dict[tuple[str, str], int] = {}
+        with open_store(folder) as store:
+            store.append([])
+        for deed, what in deeds:
+            if deed == "archive":
+                assert isinstance(what, float)
+                archive_runs(folder, what, is_dry_run=False)
+            elif deed == "forget index":
+                remove_index(folder / "index.db")
+            elif deed == "append":
+                assert isinstance(what, list)
+                records = [POOL[number] for number in what]
+                with open_store(folder, start=1_000.0 + len(expected)) as store:
+                    for record, (sequence, is_new) in zip(records, store.append(records), strict=True):
+                        key = key_of(record)
+                        assert is_new == (key is None or key not in keys)
+                        if is_new:
+                            expected.append(record)
+                            assert sequence == len(expected)
+                            if key is not None:
+                                keys[key] = sequence
+                        elif key is not None:
+                            assert sequence == keys[key]
+            elif deed == "crash":  # the index as it was before, the log as it is after
+                with open_store(folder):
+                    pass
+                before = (folder / "index.db").read_bytes()
+                with open_store(folder, start=1_000.0 + len(expected)) as store:
+                    places = store.append([failed("a", 0)])
+                    expected.append(failed("a", 0))
+                    assert places == [(len(expected), True)]
+                (folder / "index.db").write_bytes(before)
+        found = list(export_records(folder))
+        assert [item.record for item in found if isinstance(item, LoggedRecord)] == expected
+        assert len(found) == len(expected)
+        checked = check_log(folder)
+        assert (checked.problems, checked.notes, checked.records) == ([], [], len(expected))
+        with open_store(folder) as store:
+            contents = store.index.contents()
+            for trajectory in {record.trajectory for record in expected if isinstance(record, TrajectoryRecord)}:
+                ours = [item for item in expected if getattr(item, "trajectory", "") == trajectory]
+                assert [logged.record for logged in store.read(trajectory)] == ours
+        remove_index(folder / "index.db")
+        with open_store(folder) as store:
+            assert store.index.contents() == contents
