@@ -37,6 +37,10 @@ Address = Annotated[
     ),
 ]
 
+Url = Annotated[
+    str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?\Z", description="the address of a server, such as http://HOST:8000/v1")
+]
+
 ROLES = (
     "memory", "generator", "verifier", "compressor", "refiner", "decomposer", "planner", "conductor",
 )  # fmt: skip
@@ -104,8 +108,31 @@ class MemoryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Planner and refiner are shown the lessons of earlier prompts like theirs that were drawn until all was met."""
 
 
-class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which backend draws or answers."""
+class ImageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The model that draws."""
+
+    backend: Literal["storyboard", "openai"] = "storyboard"
+    url: Url | None = None
+    """Of an Images API, for `openai`, such as `http://HOST:8000/v1`."""
+    model: str | None = None
+    """What the server calls the model; None: its only one."""
+    api_key_env: str | None = None
+    """Name of the environment variable with the key; None: no key is sent."""
+    timeout_s: Seconds = 300.0
+    """For one picture."""
+    extra: dict[str, Any] = {}
+    """Fields of the request beside prompt, size and seed, such as `num_inference_steps`."""
+    omit: tuple[str, ...] = ()
+    """Fields that the server refuses, such as `seed`."""
+
+    @property
+    def shown_name(self) -> str:
+        """How a picture says what drew it."""
+        return self.model or self.backend
+
+
+class ChatConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The model that plans, decomposes, judges, compresses and refines."""
 
     backend: Literal["storyboard"] = "storyboard"
 
@@ -133,8 +160,8 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     supervisor: SupervisorConfig = SupervisorConfig()
     draw: DrawConfig = DrawConfig()
     memory: MemoryConfig = MemoryConfig()
-    image: ModelConfig = ModelConfig()
-    chat: ModelConfig = ModelConfig()
+    image: ImageConfig = ImageConfig()
+    chat: ChatConfig = ChatConfig()
     skills: SkillsConfig = SkillsConfig()
     log: LogConfig = LogConfig()
 
@@ -189,6 +216,8 @@ def load_config(
             f"router.silence_s: expected at least 3 times router.heartbeat_s ({config.router.heartbeat_s:g}), "
             f"came {config.router.silence_s:g}"
         )
+    if config.image.backend == "openai" and config.image.url is None:
+        raise ConfigError("image.url: expected the address of a server, such as http://HOST:8000/v1, came none")
     return config
 
 
@@ -297,7 +326,7 @@ def _in_words(kind: inspect.Type, value: Any) -> str:
             return description
         case inspect.LiteralType(values=values):
             return f"{'one of ' if len(values) > 1 else ''}{', '.join(map(str, values))}"
-        case inspect.StructType():
+        case inspect.StructType() | inspect.DictType():
             return "a table"
         case inspect.VarTupleType():
             return "a list"

@@ -34,8 +34,13 @@ def check_local(folder: Path) -> None:
     except OSError:
         return  # a system that does not tell is given the benefit of the doubt
     kind = kind_of_mount(os.path.realpath(folder), mounts)
-    if kind in _NETWORK or (kind.startswith("fuse.") and kind.removeprefix("fuse.") in _NETWORK_FUSE):
+    if is_network(kind):
         raise ConfigError(f"{folder}: expected a folder on a local disk for memory, came one on {kind}; set data_dir")
+
+
+def is_network(kind: str) -> bool:
+    """Whether a type of file system is one of other hosts."""
+    return kind in _NETWORK or (kind.startswith("fuse.") and kind.removeprefix("fuse.") in _NETWORK_FUSE)
 
 
 def kind_of_mount(path: str, mounts: str) -> str:

@@ -21,6 +21,11 @@ async def open_image_model(config: MeshConfig) -> AsyncIterator[ImageModel]:
             from gems_actors.backends.storyboard import StoryboardImageModel
 
             yield StoryboardImageModel()
+        case "openai":
+            from gems_actors.backends.openai_images import open_openai_images
+
+            async with open_openai_images(config.image) as model:
+                yield model
         case other:
             assert_never(other)
 

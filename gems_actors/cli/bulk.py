@@ -127,7 +127,7 @@ def bulk(
             run=_run_name(out, seed, settings),
             source="standard input" if file == Path("-") else text_of_path(file),
             settings=settings,
-            model=config.image.backend,
+            model=config.image.shown_name,
             lines=read_lines(source, format_, seed),
             lines_at_once=1 if file == Path("-") else _LINES_READ_AT_ONCE,
             total=_count_lines(source),

@@ -122,7 +122,8 @@ def explain_failures(log: Path | None) -> Iterator[None]:
         raise
     except (RequestError, SupervisorError) as error:
         said = _last_error(log, start) if log else ""
-        raise click.ClickException(f"{error} (last error in the log: {said})" if said else str(error)) from error
+        is_news = said and str(error) not in said
+        raise click.ClickException(f"{error} (last error in the log: {said})" if is_news else str(error)) from error
 
 
 def _last_error(log: Path, start: int) -> str:

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import click
 
+from actors.memory_store.disk import is_network, kind_of_mount
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
 from gems_actors.cli.output import OutputError, check_writable, encode_json
@@ -22,8 +23,8 @@ from gems_actors.errors import ConfigError, MeshUnavailableError, RequestError
 from gems_actors.places import MAX_IPC_PATH_BYTES
 
 _MIN_SQLITE = (3, 51, 3)
-_REMOTE_FILE_SYSTEMS = re.compile(r"nfs\d?|cifs|smb\d?|9p|fuse\.(sshfs|glusterfs|s3fs)|ceph|lustre|beegfs|gpfs")
 _LOOK_S = 1.0
+_SERVER_S = 5.0
 
 State = Literal["ok", "warn", "fail"]
 
@@ -77,6 +78,8 @@ def _examine(config_file: Path | None, overrides: tuple[str, ...], router: str |
     yield _folder("data folder", config.data_path, "data_dir")
     yield _file_system(config.data_path)
     yield _mesh(router or config.local_address)
+    if config.image.url is not None:
+        yield _image_server(config.image.url)
 
 
 def _python() -> Finding:
@@ -154,26 +157,30 @@ def _socket_path(config: MeshConfig) -> Finding:
 
 def _file_system(path: Path) -> Finding:
     try:
-        mounts = Path("/proc/mounts").read_text(errors="replace").splitlines()
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
     except OSError as error:
-        return Finding("warn", "data disk", f"/proc/mounts: {error.strerror}", "see that it is a local disk")
-    kind = file_system_of(path.resolve(), mounts)
-    if _REMOTE_FILE_SYSTEMS.fullmatch(kind):
+        return Finding("warn", "data disk", f"/proc/self/mountinfo: {error.strerror}", "see that it is a local disk")
+    kind = kind_of_mount(os.path.realpath(path), mounts) or "unknown"
+    if is_network(kind):
         return Finding("fail", "data disk", kind, "memory's log needs a local disk: --set data_dir=FOLDER")
     if kind == "tmpfs":
         return Finding("warn", "data disk", kind, "what is drawn is gone after a restart of this host")
     return Finding("ok", "data disk", kind)
 
 
-def file_system_of(path: Path, mounts: list[str]) -> str:
-    """Return the type of the file system that holds a path, from the lines of /proc/mounts."""
-    best, kind = -1, "unknown"
-    for line in mounts:
-        fields = line.split(" ")
-        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
-        if path.is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), fields[2]
-    return kind
+def _image_server(url: str) -> Finding:
+    import httpx
+
+    what = "image server"
+    try:
+        response = httpx.get(f"{url.rstrip('/')}/models", timeout=_SERVER_S)
+        models = [str(item["id"]) for item in response.json()["data"]] if response.status_code == 200 else []
+    except httpx.HTTPError as error:
+        found = f"{url}: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding("fail", what, found, "start the server, or correct image.url")
+    except (ValueError, KeyError, TypeError):
+        models = []
+    return Finding("ok", what, f"{url} answers" + (f", with {', '.join(models)}" if models else ""))
 
 
 def _mesh(address: str) -> Finding:

@@ -113,7 +113,7 @@ def draw(
             settings=draw_settings(config, rounds=rounds, candidates=candidates, memory=memory, size=size),
         ),
         path=_choose_path(output, text, seed),
-        model=config.image.backend,
+        model=config.image.shown_name,
         as_json=as_json,
         is_live=not as_json and not is_verbose and can_show_live(sys.stderr),
     )

@@ -98,7 +98,13 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
     [
         ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, came "all"'),
         ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, came "INFO"'),
-        ("image.backend=paint", 'image.backend: expected storyboard, came "paint"'),
+        ("image.backend=paint", 'image.backend: expected one of storyboard, openai, came "paint"'),
+        (
+            "image.url=gpu:8000",
+            'image.url: expected the address of a server, such as http://HOST:8000/v1, came "gpu:8000"',
+        ),
+        ("image.extra=8", "image.extra: expected a table, came 8"),
+        ("chat.backend=paint", 'chat.backend: expected storyboard, came "paint"'),
         ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, came "10.0.0.1"'),
         ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, came "ipc://run"'),
         ("router.address=5555", f"router.address: expected {ADDRESS}, came 5555"),
@@ -183,3 +189,8 @@ def test_patience_shorter_than_three_heartbeats_is_refused() -> None:
 def test_a_port_that_does_not_exist_is_refused(port: str) -> None:
     with pytest.raises(ConfigError, match="with a port from 1 to 65535"):
         load_config(environment={}, settings=[f"router.address=tcp://127.0.0.1:{port}"])
+
+
+def test_a_server_without_an_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"image\.url: expected the address of a server, such as .*, came none"):
+        load_config(environment={}, settings=["image.backend=openai"])

@@ -5,16 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gems_actors.cli.doctor import file_system_of
+from tests.gems_actors.backends.image_server import ImageServer, open_image_server
 from tests.gems_actors.cli.commands import run_gems
-
-
-def test_the_file_system_is_that_of_the_deepest_mount() -> None:
-    mounts = ["/dev/a / ext4 rw 0 0", "host:/x /home nfs4 rw 0 0", "/dev/b /home/my\\040disk xfs rw 0 0"]
-    assert file_system_of(Path("/var/lib"), mounts) == "ext4"
-    assert file_system_of(Path("/home/me"), mounts) == "nfs4"
-    assert file_system_of(Path("/home/my disk/data"), mounts) == "xfs"
-    assert file_system_of(Path("/homestead"), mounts) == "ext4"
 
 
 def test_a_sound_installation_has_no_failure(tmp_path: Path) -> None:
@@ -31,3 +23,17 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     line = next(line for line in done.stdout.splitlines() if line.startswith("fail  data folder"))
     assert line.endswith("choose another with --set data_dir=FOLDER")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
+    with open_image_server(ImageServer()) as server:
+        server.files["/v1/models"] = b'{"data": [{"id": "painter-1"}]}'
+        there = run_gems(tmp_path, "doctor", "--json", "--set", f"image.url={server.url}")
+    gone = run_gems(tmp_path, "doctor", "--json", "--set", f"image.url={server.url}")
+    found = [
+        next(finding for finding in json.loads(done.stdout) if finding["what"] == "image server")
+        for done in (there, gone)
+    ]
+    assert (found[0]["state"], found[0]["found"]) == ("ok", f"{server.url} answers, with painter-1")
+    assert (found[1]["state"], gone.returncode) == ("fail", 1)
+    assert "ConnectError" in found[1]["found"]
