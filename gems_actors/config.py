@@ -134,7 +134,17 @@ class ImageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class ChatConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The model that plans, decomposes, judges, compresses and refines."""
 
-    backend: Literal["storyboard"] = "storyboard"
+    backend: Literal["storyboard", "openai"] = "storyboard"
+    url: Url | None = None
+    """Of a chat completions API, for `openai`, such as `http://HOST:8000/v1`."""
+    model: str | None = None
+    """What the server calls the model; None: its only one."""
+    api_key_env: str | None = None
+    """Name of the environment variable with the key; None: no key is sent."""
+    timeout_s: Seconds = 120.0
+    """For one answer."""
+    extra: dict[str, Any] = {}
+    """Fields of the request beside the messages, such as `temperature` or `chat_template_kwargs`."""
 
 
 class SkillsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -216,8 +226,9 @@ def load_config(
             f"router.silence_s: expected at least 3 times router.heartbeat_s ({config.router.heartbeat_s:g}), "
             f"came {config.router.silence_s:g}"
         )
-    if config.image.backend == "openai" and config.image.url is None:
-        raise ConfigError("image.url: expected the address of a server, such as http://HOST:8000/v1, came none")
+    for name, model in ("image", config.image), ("chat", config.chat):
+        if model.backend == "openai" and model.url is None:
+            raise ConfigError(f"{name}.url: expected the address of a server, such as http://HOST:8000/v1, came none")
     return config
 
 

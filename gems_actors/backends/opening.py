@@ -38,5 +38,10 @@ async def open_chat_model(config: MeshConfig, role: str) -> AsyncIterator[ChatMo
             from gems_actors.backends.storyboard import StoryboardChatModel
 
             yield StoryboardChatModel()
+        case "openai":
+            from gems_actors.backends.openai_chat import open_openai_chat
+
+            async with open_openai_chat(config.chat) as model:
+                yield model
         case other:
             assert_never(other)

@@ -78,8 +78,9 @@ def _examine(config_file: Path | None, overrides: tuple[str, ...], router: str |
     yield _folder("data folder", config.data_path, "data_dir")
     yield _file_system(config.data_path)
     yield _mesh(router or config.local_address)
-    if config.image.url is not None:
-        yield _image_server(config.image.url)
+    for name, url in ("image", config.image.url), ("chat", config.chat.url):
+        if url is not None:
+            yield _server(name, url)
 
 
 def _python() -> Finding:
@@ -168,16 +169,16 @@ def _file_system(path: Path) -> Finding:
     return Finding("ok", "data disk", kind)
 
 
-def _image_server(url: str) -> Finding:
+def _server(name: str, url: str) -> Finding:
     import httpx
 
-    what = "image server"
+    what = f"{name} server"
     try:
         response = httpx.get(f"{url.rstrip('/')}/models", timeout=_SERVER_S)
         models = [str(item["id"]) for item in response.json()["data"]] if response.status_code == 200 else []
     except httpx.HTTPError as error:
         found = f"{url}: {type(error).__name__}: {' '.join(str(error).split())}"
-        return Finding("fail", what, found, "start the server, or correct image.url")
+        return Finding("fail", what, found, f"start the server, or correct {name}.url")
     except (ValueError, KeyError, TypeError):
         models = []
     return Finding("ok", what, f"{url} answers" + (f", with {', '.join(models)}" if models else ""))

@@ -104,7 +104,7 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
             'image.url: expected the address of a server, such as http://HOST:8000/v1, came "gpu:8000"',
         ),
         ("image.extra=8", "image.extra: expected a table, came 8"),
-        ("chat.backend=paint", 'chat.backend: expected storyboard, came "paint"'),
+        ("chat.backend=paint", 'chat.backend: expected one of storyboard, openai, came "paint"'),
         ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, came "10.0.0.1"'),
         ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, came "ipc://run"'),
         ("router.address=5555", f"router.address: expected {ADDRESS}, came 5555"),
@@ -191,6 +191,7 @@ def test_a_port_that_does_not_exist_is_refused(port: str) -> None:
         load_config(environment={}, settings=[f"router.address=tcp://127.0.0.1:{port}"])
 
 
-def test_a_server_without_an_address_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"image\.url: expected the address of a server, such as .*, came none"):
-        load_config(environment={}, settings=["image.backend=openai"])
+@pytest.mark.parametrize("model", ["image", "chat"])
+def test_a_server_without_an_address_is_refused(model: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{model}\.url: expected the address of a server, such as .*, came none"):
+        load_config(environment={}, settings=[f"{model}.backend=openai"])

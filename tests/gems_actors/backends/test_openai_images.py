@@ -17,30 +17,31 @@ from hypothesis import strategies as st
 
 from actors import ROLES
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.backends.openai_images import OpenAIImageModel, open_openai_images, retry_after_of, said_in
+from gems_actors.backends.model_server import retry_after_of, said_in
+from gems_actors.backends.openai_images import open_openai_images
 from gems_actors.config import ImageConfig, MeshConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
 from gems_actors.process import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture
 from tests.actors.fakes import png
-from tests.gems_actors.backends.image_server import Answer, ImageServer, drawn, open_image_server
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 
 REQUEST = ImageRequest("two red cats", seed=7, width_px=256, height_px=192)
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with open_image_server(ImageServer()) as running:
+    with open_server(ScriptedServer(drawn)) as running:
         yield running
 
 
-def generate(server: ImageServer, **settings: Any) -> GeneratedImage:
+def generate(server: ScriptedServer, **settings: Any) -> GeneratedImage:
     """Return what one request gives."""
 
     async def main() -> GeneratedImage:
-        async with open_openai_images(ImageConfig(backend="openai", url=server.url, **settings)) as model:
+        async with open_openai_images(ImageConfig(**{"backend": "openai", "url": server.url, **settings})) as model:
             return await model.generate(REQUEST)
 
     return trio.run(main)
@@ -50,7 +51,7 @@ def answered(picture: bytes) -> Answer:
     return Answer(json.dumps({"data": [{"b64_json": base64.b64encode(picture).decode()}]}).encode())
 
 
-def test_prompt_size_and_seed_reach_the_server_and_its_picture_comes_back(server: ImageServer) -> None:
+def test_prompt_size_and_seed_reach_the_server_and_its_picture_comes_back(server: ScriptedServer) -> None:
     drawn_here = generate(server)
     assert (drawn_here.media_type, drawn_here.width_px, drawn_here.height_px) == ("image/png", 256, 192)
     assert answered(drawn_here.data).body in drawn(
@@ -68,7 +69,7 @@ def test_prompt_size_and_seed_reach_the_server_and_its_picture_comes_back(server
     }
 
 
-def test_model_extras_and_omissions_of_the_settings_reach_the_server(server: ImageServer) -> None:
+def test_model_extras_and_omissions_of_the_settings_reach_the_server(server: ScriptedServer) -> None:
     generate(server, model="Z", extra={"num_inference_steps": 8, "n": 1}, omit=("response_format", "seed"))
     assert server.asked[0][2] == {
         "prompt": "two red cats",
@@ -79,7 +80,7 @@ def test_model_extras_and_omissions_of_the_settings_reach_the_server(server: Ima
     }
 
 
-def test_the_key_goes_to_the_server_and_to_nobody_else(server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_goes_to_the_server_and_to_nobody_else(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_KEY", "secret")
     server.files["/x.png"] = png(64, 32)
     server.rule = lambda fields: Answer(
@@ -91,7 +92,7 @@ def test_the_key_goes_to_the_server_and_to_nobody_else(server: ImageServer, monk
     assert "Authorization" not in server.asked[1][1]
 
 
-def test_a_key_that_is_not_there_is_a_wrong_setting(server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_is_not_there_is_a_wrong_setting(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("THE_KEY", raising=False)
     with pytest.raises(ConfigError, match="expected a key in the environment variable THE_KEY"):
         generate(server, api_key_env="THE_KEY")
@@ -129,7 +130,7 @@ def test_a_key_that_is_not_there_is_a_wrong_setting(server: ImageServer, monkeyp
     ids=lambda value: str(value.status) if isinstance(value, Answer) else "",
 )
 def test_a_bad_day_is_a_failure_of_its_kind_in_one_line(
-    server: ImageServer, answer: Answer, kind: type[RequestError], words: str
+    server: ScriptedServer, answer: Answer, kind: type[RequestError], words: str
 ) -> None:
     server.first.append(answer)
     with pytest.raises(kind) as caught:
@@ -143,7 +144,7 @@ def test_a_bad_day_is_a_failure_of_its_kind_in_one_line(
         assert caught.value.retry_after_s == 7.0
 
 
-def test_a_server_that_hangs_is_given_up(server: ImageServer) -> None:
+def test_a_server_that_hangs_is_given_up(server: ScriptedServer) -> None:
     server.first.append(Answer(b"{}", delay_s=1.0))
     with pytest.raises(BackendError, match="ReadTimeout"):
         generate(server, timeout_s=0.2)
@@ -152,20 +153,20 @@ def test_a_server_that_hangs_is_given_up(server: ImageServer) -> None:
 def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        nobody = ImageServer()
+        nobody = ScriptedServer(drawn)
         nobody.url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with pytest.raises(BackendError, match="ConnectError") as caught:
             generate(nobody)
     assert caught.value.is_retryable
 
 
-def test_a_reply_without_end_is_cut_short(server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_actors.backends.openai_images._MAX_REPLY_BYTES", 1000)
+def test_a_reply_without_end_is_cut_short(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gems_actors.backends.model_server._MAX_REPLY_BYTES", 1000)
     with pytest.raises(BackendError, match=r"expected at most 1000 bytes, came \d+"):
         generate(server)
 
 
-def test_many_pictures_are_asked_for_at_once(server: ImageServer) -> None:
+def test_many_pictures_are_asked_for_at_once(server: ScriptedServer) -> None:
     gate = trio.Event()
 
     async def main() -> int:
@@ -214,11 +215,13 @@ def test_no_error_that_a_server_can_send_is_more_than_words(body: bytes) -> None
 
 
 def test_settings_without_a_server_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"image\.url: expected the address of a server, came none"):
-        OpenAIImageModel(ImageConfig(backend="openai"), None, {})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"image\.url: expected the address of a server, .*, came none"):
+        generate(ScriptedServer(drawn), url=None)
 
 
-def test_the_whole_loop_draws_through_a_server_that_is_busy_now_and_then(server: ImageServer, tmp_path: Path) -> None:
+def test_the_whole_loop_draws_through_a_server_that_is_busy_now_and_then(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
     server.first += [Answer(b"{}", 503, {"Retry-After": "0.1"}), Answer(b'{"detail": "a crash"}', 500)]
     image = ImageConfig(backend="openai", url=server.url, model="storyboard-server")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.gems_actors.backends.image_server import ImageServer, open_image_server
+from tests.gems_actors.backends.servers import ScriptedServer, drawn, open_server
 from tests.gems_actors.cli.commands import run_gems
 
 
@@ -26,7 +26,7 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
-    with open_image_server(ImageServer()) as server:
+    with open_server(ScriptedServer(drawn)) as server:
         server.files["/v1/models"] = b'{"data": [{"id": "painter-1"}]}'
         there = run_gems(tmp_path, "doctor", "--json", "--set", f"image.url={server.url}")
     gone = run_gems(tmp_path, "doctor", "--json", "--set", f"image.url={server.url}")

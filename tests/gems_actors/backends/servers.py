@@ -1,4 +1,4 @@
-"""A real HTTP server with an Images API that draws storyboards, or has the bad day that a test gives it."""
+"""A real HTTP server that draws storyboards, answers by a rule of the test, or has the bad day that a test gives it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def drawn(fields: dict[str, Any]) -> Answer:
     return Answer(json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(data).decode()}]}).encode())
 
 
-class ImageServer:
+class ScriptedServer:
     """Answers by a rule, or with the next of some answers, and remembers what it was asked."""
 
-    def __init__(self, rule: Rule = drawn) -> None:
+    def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.first: list[Answer] = []
         """Given before the rule is asked."""
@@ -52,7 +52,7 @@ class ImageServer:
 
 
 @contextmanager
-def open_image_server(server: ImageServer) -> Iterator[ImageServer]:
+def open_server(server: ScriptedServer) -> Iterator[ScriptedServer]:
     """Serve on a free port of this host."""
 
     class Handler(BaseHTTPRequestHandler):
