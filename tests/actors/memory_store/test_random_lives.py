@@ -41,6 +41,7 @@ def key_of(record: AnyRecord) -> tuple[str, str] | None:
     return None if step is None else (owner, step)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(deeds=st.lists(DEEDS, max_size=14))
 @pytest.mark.parametrize("extent_bytes", [256 * 1024, 700])
