@@ -22,7 +22,7 @@ from zlib import crc32
 import structlog
 
 from actors.memory_store.disk import check_local
-from actors.memory_store.index import LIVE, Extent, Index, Place, open_index, remove_index
+from actors.memory_store.index import LIVE, Extent, Index, IndexFailedError, Place, open_index, remove_index
 from actors.memory_store.log import (
     HEADER_BYTES,
     Damage,
@@ -216,7 +216,7 @@ class MemoryStore:
             ConfigError: the log is damaged; says where, and what can be done.
         """
         if set(self.archives) - self.index.archives():
-            self.index = self._index_anew()
+            self.begin_index_anew()
         for number in sorted(self.index.archives() - set(self.archives)):
             _log.warning("archive_missing", path=str(self.folder / ARCHIVE_FOLDER / archive_name(number)))
         followed = self.index.open_extent(LIVE)
@@ -312,10 +312,11 @@ class MemoryStore:
             put_aside=str(aside),
         )
 
-    def _index_anew(self) -> Index:
+    def begin_index_anew(self) -> None:
+        """Put an empty index in the place of the one there is."""
         self.index.close()
         remove_index(self.index.path)
-        return self._open_index()
+        self.index = self._open_index()
 
     def _open_index(self) -> Index:
         return open_index(self.folder / INDEX_NAME, self.live.identity, lambda place: self.read_place(place).record)
@@ -341,10 +342,21 @@ def open_memory_store(folder: Path, *, note: str = "", clock: Callable[[], float
         archives = open_archives(stack, folder, live.identity.id)
         store = MemoryStore(folder, live, archives, clock)
         try:
-            store.catch_up()
+            _catch_up(store)
             yield store
         finally:
             close_index(store)
+
+
+def _catch_up(store: MemoryStore) -> None:
+    try:
+        try:
+            store.catch_up()
+        except IndexFailedError:  # one of its pages is damaged
+            store.begin_index_anew()
+            store.catch_up()
+    except LogError as error:  # a record of a later version, or no room for the index: starting again mends neither
+        raise ConfigError(str(error)) from error
 
 
 def claim_folder(stack: ExitStack, folder: Path, note: str = "") -> None:

@@ -7,12 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import apsw
+import msgpack
 import pytest
 from structlog.testing import capture_logs
 
 from actors.memory_store import index as index_module
 from actors.memory_store.index import IndexFailedError, remove_index
-from actors.memory_store.log import HEADER_BYTES
+from actors.memory_store.log import HEADER_BYTES, pack_commit
 from actors.memory_store.store import open_memory_store
 from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
@@ -246,6 +247,18 @@ def test_a_record_that_went_bad_does_not_keep_its_trajectory_from_going_on(tmp_p
             file.write(b"\xff")
         assert store.append(story()[3:5]) == [(4, False), (5, True)]
         store.index.close()
+
+
+def test_a_record_of_a_later_version_is_refused_with_its_place_and_left_as_it_is(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story()[:2])
+        end = store.live.end
+    with (tmp_path / "log").open("ab") as file:
+        file.write(b"".join(pack_commit([msgpack.packb({"type": "DreamKept"})], [3], 0.0)))
+    before = (tmp_path / "log").read_bytes()
+    with pytest.raises(ConfigError, match=rf"record 3 at byte {end}: expected a record, came .*DreamKept"):
+        open_store(tmp_path).__enter__()
+    assert (tmp_path / "log").read_bytes() == before
 
 
 def test_large_logs_are_verified_newest_first_and_the_rest_is_left_for_later(
