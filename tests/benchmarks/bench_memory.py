@@ -375,7 +375,7 @@ def main() -> None:
     """Print the tables."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     # Not in /tmp, which may be memory: a sync there costs nothing and proves nothing.
-    with tempfile.TemporaryDirectory(dir=os.environ.get("GEMS_BENCH_DIR", Path.cwd())) as name:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=os.environ.get("GEMS_BENCH_DIR", Path.cwd())) as name:
         show_appends(Path(name))
         show_mesh(Path(name))
         show_million(Path(name) / "million")
