@@ -47,4 +47,5 @@ clean:
 .venv/made-for-tests: .venv/made-for-drawing
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group dev
+	@$(PIP) install --editable '.[diffusers]'
 	@touch $@

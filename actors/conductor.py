@@ -158,7 +158,16 @@ class _Trajectory:
     ) -> Attempt:
         settings, seed = self._settings, attempt_seed(self._task.seed, round_, candidate)
         drawn = await self._ask(
-            GenerateImage(prompt=prompt, seed=seed, width_px=settings.width_px, height_px=settings.height_px)
+            GenerateImage(
+                prompt=prompt,
+                seed=seed,
+                width_px=settings.width_px,
+                height_px=settings.height_px,
+                steps=settings.steps,
+                guidance=settings.guidance,
+                negative_prompt=settings.negative_prompt,
+                exact=settings.exact,
+            )
         )
         self._mesh.publish(ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
         verified = Verification(verdicts=())

@@ -10,53 +10,83 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import ClassVar, Final
 
+import structlog
 import trio
 from PIL import Image as Pillow
 
-from gems_actors.actor import Actor, answers
+from gems_actors.actor import Actor, answers, current_call
 from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
 from gems_actors.backends.opening import open_image_model
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
+from protocol.envelope import Lane
 from protocol.limits import MAX_SIDE_PX
 from protocol.messages import GenerateImage, Image, Spent
 
 _MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _MIN_SIDE_PX: Final = 16
 
+_log = structlog.get_logger()
+
 
 class Generator(Actor):
     """Answers `GenerateImage`."""
 
     role: ClassVar[str] = "generator"
-    default_capacity: ClassVar[int] = 4
     model: ImageModel
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Put pictures in the mesh's store."""
         super().__init__(config, mesh)
         self.blobs = blob_store(config)
+        self._note = ""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Keep the image model open."""
-        async with open_image_model(self.config) as self.model:
+        async with open_image_model(self.config, self._take_note) as self.model:
+            self.default_capacity = self.model.capacity
             yield
+
+    def _take_note(self, note: str) -> None:
+        self._note = note
+        if note:
+            _log.info("model_prepared", doing=note)
+
+    def note(self) -> str:
+        """Return how far the image model is with getting ready."""
+        return self._note
+
+    def figures(self) -> dict[str, float]:
+        """Return what the image model reports of itself."""
+        return self.model.figures()
 
     @answers
     async def generate(self, request: GenerateImage) -> Image:
         """Return the reference of a picture that is drawn, checked and stored."""
         begun = trio.current_time()
         drawn = await self.model.generate(
-            ImageRequest(request.prompt, request.seed, request.width_px, request.height_px)
+            ImageRequest(
+                request.prompt,
+                request.seed,
+                request.width_px,
+                request.height_px,
+                steps=request.steps,
+                guidance=request.guidance,
+                negative_prompt=request.negative_prompt,
+                exact=request.exact,
+                is_urgent=current_call().header.lane is Lane.INTERACTIVE,
+            )
         )
         check_picture(drawn)
         ref = await self.blobs.put(
             drawn.data, media_type=drawn.media_type, width_px=drawn.width_px, height_px=drawn.height_px
         )
-        return Image(image=ref, spent=Spent(seconds=trio.current_time() - begun, calls=1))
+        seconds = trio.current_time() - begun
+        _log.info("image_generated", digest=ref.digest, seconds=round(seconds, 4), **drawn.details)
+        return Image(image=ref, spent=Spent(seconds=seconds, calls=1))
 
 
 def check_picture(drawn: GeneratedImage) -> None:

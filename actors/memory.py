@@ -62,7 +62,7 @@ class Memory(Actor):
     """Keeps records and answers questions about them."""
 
     role: ClassVar[str] = "memory"
-    default_capacity: ClassVar[int] = 1024
+    default_capacity = 1024
     _store: MemoryStore
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import ClassVar, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -50,7 +50,7 @@ class ModelAnswer(NamedTuple, Generic[T]):
 class ChatActor(Actor):
     """An actor that asks a chat model, which is open while the actor is."""
 
-    default_capacity: ClassVar[int] = 8
+    default_capacity = 8
     chat: ChatModel
 
     @asynccontextmanager

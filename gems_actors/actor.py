@@ -31,7 +31,7 @@ from gems_actors.tasks import open_background
 from protocol.codec import decode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
-from protocol.messages import Body, Cancel, Capacity, Goodbye, Held, Reply, Request
+from protocol.messages import Body, Cancel, Goodbye, Held, Reply, Request
 
 __all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "serve_actor"]
 
@@ -51,8 +51,8 @@ class Actor:
     """Base of every role."""
 
     role: ClassVar[str]
-    default_capacity: ClassVar[int] = 1
-    """How many requests it takes at once unless the configuration says otherwise."""
+    default_capacity: int = 1
+    """How many requests it takes at once unless the configuration says otherwise; looked at once it is open."""
     time_limit_s: ClassVar[float] = 600.0
     """A handler that has not answered by then hangs: it is cancelled and the request fails with `DeadlineError`."""
     handlers: ClassVar[dict[type[Request[Any]], _Handler]] = {}
@@ -75,8 +75,12 @@ class Actor:
         yield
 
     def figures(self) -> dict[str, float]:
-        """Return what the role reports of itself; shown by `gems status`."""
+        """Return what the role, once open, reports of itself; shown by `gems status`."""
         return {}
+
+    def note(self) -> str:
+        """Return what the role does while it takes no requests, such as loading weights; shown by `gems status`."""
+        return ""
 
 
 async def serve_actor(
@@ -95,34 +99,35 @@ async def serve_actor(
         MeshUnavailableError: no router answers at the address.
         GemsError: the role cannot be played here; says why.
     """
+    draining = trio.Event() if draining is None else draining
     async with open_client(address, name=name, connect_within_s=connect_within_s) as mesh:
         actor = make_actor(mesh)
-        async with actor.open(), open_background() as nursery:
-            loop = _Loop(actor, nursery)
-            taken = actor.default_capacity if capacity is None else capacity
-            await mesh.present(actor.role, tuple(request.__name__ for request in actor.handlers), taken, loop)
-            _log.info("actor_ready", capacity=taken)
-            if draining is None:
-                await trio.sleep_forever()
-            else:
+        loop = _Loop(actor)
+        await mesh.present(actor.role, tuple(request.__name__ for request in actor.handlers), loop)
+        async with open_background() as watching:
+            watching.start_soon(loop.leave_unopened, draining, watching.cancel_scope)
+            async with actor.open(), open_background() as nursery:
+                taken = actor.default_capacity if capacity is None else capacity
+                loop.begin(nursery, taken)
+                _log.info("actor_ready", capacity=taken)
                 await draining.wait()
-            await loop.drain(grace_s)
+                await loop.drain(grace_s)
         await mesh.flush()
 
 
 class _Loop:
     """The requests that one actor has in hand."""
 
-    def __init__(self, actor: Actor, nursery: trio.Nursery) -> None:
+    def __init__(self, actor: Actor) -> None:
         self._actor = actor
         self._mesh = actor.mesh
-        self._nursery = nursery
+        self._nursery: trio.Nursery | None = None
         self._calls: dict[bytes, Call] = {}
         self._is_leaving = False
         self._all_done = trio.Event()
 
     def take(self, header: Header, body: bytes) -> None:
-        if header.id not in self._calls and not self._is_leaving:
+        if self._nursery is not None and header.id not in self._calls and not self._is_leaving:
             call = self._calls[header.id] = Call(header)
             self._nursery.start_soon(self._answer, call, body)
 
@@ -138,11 +143,26 @@ class _Loop:
         return tuple(Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items())
 
     def figures(self) -> dict[str, float]:
-        return self._actor.figures()
+        return {} if self._nursery is None else self._actor.figures()
+
+    def note(self) -> str:
+        return self._actor.note()
+
+    def begin(self, nursery: trio.Nursery, capacity: int) -> None:
+        """Take requests from now on."""
+        self._nursery = nursery
+        self._mesh.offer(capacity)
+
+    async def leave_unopened(self, draining: trio.Event, everything: trio.CancelScope) -> None:
+        """Give up an actor that is told to leave while it still gets ready: it holds nothing that could be finished."""
+        await draining.wait()
+        if self._nursery is None:
+            self._mesh.post(Header(Kind.GOODBYE, role=self._actor.role), Goodbye())
+            everything.cancel()
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing more, finish what is in hand within the grace, hand the rest back."""
-        self._mesh.post(Header(Kind.CAPACITY, role=self._actor.role), Capacity(capacity=0))
+        self._mesh.offer(0)
         with trio.move_on_after(grace_s):
             while self._calls:
                 self._all_done = trio.Event()

@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar, cast
 import structlog
 import trio
 import zmq
+from msgspec import structs
 
 from gems_actors import __version__
 from gems_actors.errors import DeadlineError, InternalError, MeshUnavailableError, OverloadedError, error_of
@@ -33,6 +34,7 @@ from protocol.identity import run_bytes
 from protocol.messages import (
     Body,
     Cancel,
+    Capacity,
     Event,
     Failure,
     Heartbeat,
@@ -104,6 +106,9 @@ class Service(Protocol):
     def figures(self) -> dict[str, float]:
         """What the actor reports of itself."""
 
+    def note(self) -> str:
+        """What the actor does while it takes no requests."""
+
 
 class _NoService:
     """Of a client, which answers nothing."""
@@ -119,6 +124,9 @@ class _NoService:
 
     def figures(self) -> dict[str, float]:
         return {}
+
+    def note(self) -> str:
+        return ""
 
 
 @dataclass(slots=True)
@@ -214,28 +222,26 @@ class Mesh:
         sender, receiver = trio.open_memory_channel[Event](_EVENTS_KEPT)
         self._readers.setdefault(key, []).append(sender)
         self._subscribe(key)
-        try:
-            async with receiver:
+        async with receiver:
+            try:
                 yield receiver
-        finally:
-            self._readers[key].remove(sender)
+            finally:
+                self._readers[key].remove(sender)  # before the receiver closes, which lets other tasks run
 
     # ----------------------------------------------------------------------------------------- for the serving loop
 
-    async def present(self, role: str, accepts: tuple[str, ...], capacity: int, service: Service) -> None:
-        """Take up a role: from now on the router may hand out requests to this process."""
+    async def present(self, role: str, accepts: tuple[str, ...], service: Service) -> None:
+        """Take up a role: from now on the mesh knows of this process; it takes requests once it offers to."""
         self._service, self._role = service, role
-        self._hello = Hello(
-            name=self.name,
-            accepts=accepts,
-            capacity=capacity,
-            host=self._hello.host,
-            pid=self._hello.pid,
-            version=__version__,
-        )
+        self._hello = structs.replace(self._hello, accepts=accepts)
         self._welcomed = trio.Event()
         self._say_hello()
         await self._welcomed.wait()
+
+    def offer(self, capacity: int) -> None:
+        """Take so many requests at once from now on, also from a router that is yet to come."""
+        self._hello = structs.replace(self._hello, capacity=capacity)
+        self.post(Header(Kind.CAPACITY, role=self._role), Capacity(capacity=capacity))
 
     def post(self, header: Header, body: Body) -> None:
         """Send a message about a request or about this process."""
@@ -294,15 +300,7 @@ class Mesh:
         self.post(Header(Kind.CANCEL, question.header.id, question.header.role), Cancel(gently=True))
 
     def _say_hello(self) -> None:
-        hello = Hello(
-            name=self._hello.name,
-            accepts=self._hello.accepts,
-            capacity=self._hello.capacity,
-            host=self._hello.host,
-            pid=self._hello.pid,
-            version=self._hello.version,
-            holding=self._service.holding(),
-        )
+        hello = structs.replace(self._hello, holding=self._service.holding())
         self._link.send(encode_message(Header(Kind.HELLO, role=self._role), hello))
 
     def _subscribe(self, run: bytes) -> None:
@@ -312,7 +310,10 @@ class Mesh:
         while True:
             await trio.sleep(self._heartbeat_s)
             beat = Heartbeat(
-                holding=self._service.holding(), awaiting=tuple(self._questions), figures=self._service.figures()
+                holding=self._service.holding(),
+                awaiting=tuple(self._questions),
+                figures=self._service.figures(),
+                note=self._service.note(),
             )
             if self._link.unsent < 100:  # a router that is away needs to hear once that we live, not a hundred times
                 self._link.send(encode_message(Header(Kind.HEARTBEAT, role=self._role), beat))

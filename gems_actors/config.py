@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct, inspect
 
 from gems_actors.errors import ConfigError
-from protocol.messages import DrawSettings
+from protocol.messages import DrawSettings, SidePx
 
 ENVIRONMENT_PREFIX = "GEMS__"
 _KEY = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
@@ -40,6 +40,9 @@ Address = Annotated[
 Url = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?\Z", description="the address of a server, such as http://HOST:8000/v1")
 ]
+
+DeviceName = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d{1,3})?)\Z", description="cpu, cuda or cuda:N")]
+DeviceNames = Annotated[tuple[DeviceName, ...], Meta(min_length=1, description="a list such as ['cuda:0', 'cuda:1']")]
 
 ROLES = (
     "memory", "generator", "verifier", "compressor", "refiner", "decomposer", "planner", "conductor",
@@ -111,15 +114,27 @@ class MemoryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class ImageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The model that draws."""
 
-    backend: Literal["storyboard", "openai"] = "storyboard"
-    url: Url | None = None
-    """Of an Images API, for `openai`, such as `http://HOST:8000/v1`."""
+    backend: Literal["storyboard", "diffusers", "openai"] = "storyboard"
     model: str | None = None
-    """What the server calls the model; None: its only one."""
+    """For `diffusers` a folder or a hub id; for `openai` what the server calls the model, or None for its only one."""
+    timeout_s: Seconds = 300.0
+    """For one picture of a server; an engine that has work and says nothing for so long is replaced."""
+
+    devices: Literal["next", "all"] | DeviceNames = "next"
+    """For `diffusers`: the first GPU that no other generator of this host holds, all of them, or those named."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    compile: bool = False
+    """Compile the blocks of the transformer while loading: minutes then, launches saved afterwards."""
+    max_step_tokens: Positive | None = None
+    """Of one denoising step of a batch; None: as many as pay, see `gems_actors/backends/diffusion/turns.py`."""
+    warm_up: tuple[tuple[SidePx, SidePx], ...] = ()
+    """Sizes to draw before the generator is ready, beside that of `draw`."""
+
+    url: Url | None = None
+    """For `openai`: of an Images API, such as `http://HOST:8000/v1`."""
     api_key_env: str | None = None
     """Name of the environment variable with the key; None: no key is sent."""
-    timeout_s: Seconds = 300.0
-    """For one picture."""
     extra: dict[str, Any] = {}
     """Fields of the request beside prompt, size and seed, such as `num_inference_steps`."""
     omit: tuple[str, ...] = ()
@@ -128,6 +143,8 @@ class ImageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     @property
     def shown_name(self) -> str:
         """How a picture says what drew it."""
+        if self.backend == "diffusers" and self.model is not None and Path(self.model).is_absolute():
+            return Path(self.model).name
         return self.model or self.backend
 
 
@@ -229,6 +246,8 @@ def load_config(
     for name, model in ("image", config.image), ("chat", config.chat):
         if model.backend == "openai" and model.url is None:
             raise ConfigError(f"{name}.url: expected the address of a server, such as http://HOST:8000/v1, came none")
+    if config.image.backend == "diffusers" and config.image.model is None:
+        raise ConfigError("image.model: expected a folder or a hub id such as owner/name, came none")
     return config
 
 
@@ -290,6 +309,9 @@ def _checked(update: dict[str, Any], source: str, folder: Path | None = None) ->
     for table, key in (update, "data_dir"), (update.get("router", {}), "runtime_dir"):
         if key in table:
             table[key] = str(base / table[key])
+    model = update.get("image", {}).get("model")
+    if model is not None and (base / model).is_dir():
+        update["image"]["model"] = str(base / model)
     if "folders" in (table := update.get("skills", {})):
         table["folders"] = [str(base / name) for name in table["folders"]]
     return update
@@ -324,11 +346,26 @@ def _look_up(key: str, update: dict[str, Any]) -> tuple[inspect.Type, Any]:
             if isinstance(kind, inspect.LiteralType):  # which msgspec has sorted
                 kind = inspect.LiteralType(get_args(declared))
             value = value[part]
-        elif isinstance(kind, inspect.VarTupleType):
-            kind, value = kind.item_type, value[int(part)]
-        if isinstance(kind, inspect.UnionType):  # with None, which TOML cannot say
-            kind = next(option for option in kind.types if not isinstance(option, inspect.NoneType))
+        elif isinstance(kind, inspect.VarTupleType | inspect.TupleType):
+            place = int(part)
+            kind = kind.item_type if isinstance(kind, inspect.VarTupleType) else kind.item_types[place]
+            value = value[place]
+        if isinstance(kind, inspect.UnionType):
+            kind = _option_of(kind, value)
     return kind, value
+
+
+def _option_of(union: inspect.UnionType, value: Any) -> inspect.Type:
+    """Return the one kind that a value is likely meant to be of, else the union without None, which TOML cannot say."""
+    options = [option for option in union.types if not isinstance(option, inspect.NoneType)]
+    lists = [option for option in options if isinstance(_bare(option), inspect.VarTupleType)]
+    if len(options) == 1 or (lists and isinstance(value, list) and value):
+        return _bare((lists or options)[0]) if lists else options[0]
+    return inspect.UnionType(tuple(options))
+
+
+def _bare(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 def _in_words(kind: inspect.Type, value: Any) -> str:
@@ -339,8 +376,12 @@ def _in_words(kind: inspect.Type, value: Any) -> str:
             return f"{'one of ' if len(values) > 1 else ''}{', '.join(map(str, values))}"
         case inspect.StructType() | inspect.DictType():
             return "a table"
+        case inspect.UnionType(types=types):
+            return ", or ".join(_in_words(option, value) for option in types)
         case inspect.VarTupleType():
             return "a list"
+        case inspect.TupleType(item_types=items):
+            return f"a list of {len(items)}"
         case inspect.BoolType():
             return "true or false"
         case inspect.IntType():

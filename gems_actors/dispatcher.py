@@ -91,7 +91,7 @@ class Dispatcher:
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
         self._post(identity, Kind.WELCOME, Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s))
-        if role and known is None:
+        if role and known is None and hello.capacity:
             self._announce(ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
 
@@ -111,6 +111,8 @@ class Dispatcher:
     def capacity(self, now: float, identity: bytes, capacity: int) -> None:
         """An actor takes more or fewer requests from now on."""
         if peer := self._known(now, identity):
+            if capacity and not peer.capacity:
+                self._announce(ActorJoined(name=peer.hello.name, role=peer.role))
             peer.capacity = capacity
             self._offer(now, peer)
 
@@ -119,7 +121,7 @@ class Dispatcher:
         peer = self._known(now, identity)
         if peer is None:
             return
-        peer.figures = beat.figures
+        peer.figures, peer.note = beat.figures, beat.note
         if peer.held:
             holding = {held.id for held in beat.holding}
             patience = now - 2 * self._limits.heartbeat_s
@@ -387,6 +389,7 @@ class Dispatcher:
                 silent_s=now - peer.seen_at,
                 oldest_s=max((now - ticket.given_at for ticket in peer.held.values()), default=0.0),
                 figures=peer.figures,
+                note=peer.note,
             )
             for peer in sorted(self._peers.values(), key=lambda peer: peer.hello.name)
             if peer.role == role

@@ -13,6 +13,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -23,6 +24,11 @@ from gems_actors.locks import LockHeldError, hold_lock
 LOCK_NAME = "mesh.lock"
 MAX_IPC_PATH_BYTES = 107
 """What fits `sun_path` of a Unix socket's address, without its closing zero byte."""
+
+
+def gpu_locks() -> Path:
+    """Return the folder in which all meshes of this user on this host say which GPUs they hold."""
+    return Path(tempfile.gettempdir()) / f"gems-actors-{os.getuid()}" / "gpus"
 
 
 @contextmanager

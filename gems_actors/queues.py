@@ -27,6 +27,7 @@ class Peer:
     handled: int = 0
     is_in_turn: bool = False
     figures: dict[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -75,7 +75,7 @@ class Supervisor:
         self._own = _OwnActor()
 
     async def ready(self) -> None:
-        """Return when every actor that is wanted is registered with the router.
+        """Return when every actor that is wanted takes requests.
 
         Raises:
             SupervisorError: the mesh ends before that.
@@ -260,7 +260,7 @@ class Supervisor:
 
     async def _are_all_registered(self) -> bool:
         status = await self._own.mesh.ask(ReadStatus())
-        registered = {actor.name for role in status.roles for actor in role.actors}
+        registered = {actor.name for role in status.roles for actor in role.actors if actor.capacity}
         wanted = {seat.name for seat in self._seats if seat.role != "router" and not seat.is_dismissed.is_set()}
         return wanted | {self._own.name} <= registered
 

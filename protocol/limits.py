@@ -20,5 +20,11 @@ MAX_ROUNDS = 64
 MAX_CANDIDATES = 64
 """Images drawn in one round."""
 
+MAX_STEPS = 1000
+"""Denoising steps of a picture."""
+
+MAX_GUIDANCE = 100
+"""Strength of guidance."""
+
 MAX_SIDE_PX = 8192
 """Width or height of a picture."""

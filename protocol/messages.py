@@ -14,10 +14,12 @@ from msgspec import Meta, Struct
 from protocol.identity import trajectory_id
 from protocol.limits import (
     MAX_CANDIDATES,
+    MAX_GUIDANCE,
     MAX_PROMPT_CHARS,
     MAX_REQUIREMENTS,
     MAX_ROUNDS,
     MAX_SIDE_PX,
+    MAX_STEPS,
     MAX_TEXT_CHARS,
 )
 
@@ -31,6 +33,8 @@ Seed = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Round = Annotated[int, Meta(ge=1, le=MAX_ROUNDS)]
 Candidate = Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
 SidePx = Annotated[int, Meta(ge=16, le=MAX_SIDE_PX)]
+Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS)]
+Guidance = Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -142,6 +146,12 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     memory: MemoryMode = "full"
     width_px: SidePx = 768
     height_px: SidePx = 768
+    steps: Steps | None = None
+    """Of denoising; none: as the image model does by itself. Likewise `guidance` and `negative_prompt`."""
+    guidance: Guidance | None = None
+    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    exact: bool = False
+    """Each image is drawn alone, so that not even rounding depends on what else is drawn."""
 
 
 # --------------------------------------------------------------------------------------------------- bases
@@ -185,7 +195,7 @@ class Hello(Body, frozen=True, kw_only=True):
     accepts: tuple[str, ...] = ()
     """Types of the requests it answers; empty for a client."""
     capacity: Count = 0
-    """How many requests it takes at once."""
+    """How many requests it takes at once; 0 while it gets ready."""
     host: str = ""
     pid: Count = 0
     version: str = ""
@@ -207,6 +217,8 @@ class Heartbeat(Body, frozen=True, kw_only=True):
     awaiting: tuple[RequestId, ...] = ()
     figures: dict[str, float] = {}
     """What the actor reports of itself, for `gems status`."""
+    note: Annotated[str, Meta(max_length=1_000)] = ""
+    """What it does while it takes no requests, such as loading weights."""
 
 
 class Pulse(Body, frozen=True, kw_only=True):
@@ -271,6 +283,8 @@ class ActorStatus(Value, frozen=True, kw_only=True):
     oldest_s: float
     """For how long it has held the request that it has held longest; 0 where it holds none."""
     figures: dict[str, float] = {}
+    note: str = ""
+    """What it does while it takes no requests, such as loading weights."""
 
 
 class RoleStatus(Value, frozen=True, kw_only=True):
@@ -380,6 +394,11 @@ class GenerateImage(Request[Image], frozen=True, kw_only=True):
     seed: Seed
     width_px: SidePx
     height_px: SidePx
+    steps: Steps | None = None
+    """None: as the image model does by itself; likewise `guidance` and `negative_prompt`."""
+    guidance: Guidance | None = None
+    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    exact: bool = False
 
 
 class Verification(Reply, frozen=True, kw_only=True):

@@ -20,6 +20,14 @@ class ImageRequest:
     """0 to 2**32 - 1. The same request drawn twice by the same model gives the same picture."""
     width_px: int
     height_px: int
+    steps: int | None = None
+    """Of denoising; None: as the model does by itself. Likewise `guidance` and `negative_prompt`."""
+    guidance: float | None = None
+    negative_prompt: str | None = None
+    exact: bool = False
+    """It is drawn alone, so that not even rounding depends on what else is drawn."""
+    is_urgent: bool = False
+    """Somebody waits for it, so it goes before those for which nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +39,21 @@ class GeneratedImage:
     """`image/png`, `image/jpeg` or `image/webp`."""
     width_px: int
     height_px: int
+    details: Mapping[str, float] = field(default_factory=dict)
+    """What its drawing took, as far as the model tells: seconds a stage, requests in its batch."""
 
 
 class ImageModel(Protocol):
     """Draws pictures; safe to call from many tasks at once."""
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it should be given at once."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """Return what it reports of itself, for `gems status`."""
+        ...
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request.

@@ -38,10 +38,16 @@ async def open_openai_images(config: ImageConfig) -> AsyncIterator[OpenAIImageMo
 class OpenAIImageModel:
     """Asks for one picture a request; safe to call from many tasks at once."""
 
+    capacity = 4
+
     def __init__(self, config: ImageConfig, server: ModelServer) -> None:
         """Use a server that stays open meanwhile."""
         self._config = config
         self._server = server
+
+    def figures(self) -> dict[str, float]:
+        """Return nothing: what the server does it tells its own watchers."""
+        return {}
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request, in the size and format that the server chose to give.
@@ -68,7 +74,12 @@ class OpenAIImageModel:
         }
         if self._config.model is not None:
             fields["model"] = self._config.model
-        fields |= self._config.extra
+        asked = {  # what this request asks goes before what the settings say of all of them
+            "num_inference_steps": request.steps,
+            "guidance_scale": request.guidance,
+            "negative_prompt": request.negative_prompt,
+        }
+        fields |= self._config.extra | {name: value for name, value in asked.items() if value is not None}
         return {name: value for name, value in fields.items() if name not in self._config.omit}
 
     async def _picture_in(self, reply: bytes) -> bytes:

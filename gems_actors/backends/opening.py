@@ -5,22 +5,31 @@ A backend is imported when it is opened, so that a planner never loads what only
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import assert_never
 
 from gems_actors.backends import ChatModel, ImageModel
 from gems_actors.config import MeshConfig
+from gems_actors.places import gpu_locks
 
 
 @asynccontextmanager
-async def open_image_model(config: MeshConfig) -> AsyncIterator[ImageModel]:
-    """Open the model that draws."""
+async def open_image_model(
+    config: MeshConfig, tell: Callable[[str], None] = lambda note: None
+) -> AsyncIterator[ImageModel]:
+    """Open the model that draws; `tell` is told what is being done while that takes long."""
     match config.image.backend:
         case "storyboard":
             from gems_actors.backends.storyboard import StoryboardImageModel
 
             yield StoryboardImageModel()
+        case "diffusers":
+            from gems_actors.backends.diffusion.models import open_diffusion
+
+            size = config.draw.width_px, config.draw.height_px
+            async with open_diffusion(config.image, size=size, locks=gpu_locks(), tell=tell) as model:
+                yield model
         case "openai":
             from gems_actors.backends.openai_images import open_openai_images
 

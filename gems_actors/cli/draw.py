@@ -28,14 +28,18 @@ from gems_actors.cli.options import (
     candidates_option,
     config_option,
     draw_settings,
+    exact_option,
+    guidance_option,
     json_option,
     memory_option,
+    negative_option,
     read_config,
     rounds_option,
     router_option,
     seed_option,
     set_option,
     size_option,
+    steps_option,
 )
 from gems_actors.cli.output import (
     OutputError,
@@ -78,6 +82,10 @@ class _Job:
 @candidates_option
 @memory_option
 @size_option
+@steps_option
+@guidance_option
+@negative_option
+@exact_option
 @seed_option("Seed of the draw, 0 to 4294967295; random unless given.")
 @config_option
 @set_option
@@ -91,6 +99,10 @@ def draw(
     candidates: int | None,
     memory: MemoryMode | None,
     size: tuple[int, int] | None,
+    steps: int | None,
+    guidance: float | None,
+    negative_prompt: str | None,
+    exact: bool,
     seed: int | None,
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -110,7 +122,17 @@ def draw(
             run=f"draw-{secrets.token_hex(4)}",
             prompt=text,
             seed=seed,
-            settings=draw_settings(config, rounds=rounds, candidates=candidates, memory=memory, size=size),
+            settings=draw_settings(
+                config,
+                rounds=rounds,
+                candidates=candidates,
+                memory=memory,
+                size=size,
+                steps=steps,
+                guidance=guidance,
+                negative_prompt=negative_prompt,
+                exact=exact,
+            ),
         ),
         path=_choose_path(output, text, seed),
         model=config.image.shown_name,

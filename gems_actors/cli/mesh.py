@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -24,6 +24,15 @@ from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
 from protocol.messages import MeshStatus, ReadStatus, ReplyT, Request, RoleStatus, ScaleRole, StopMesh
 
+_UNITS: dict[str, Callable[[str, float], str]] = {
+    "_share": lambda name, value: f"{name} {value:.0%}",
+    "_per_s": lambda name, value: f"{value:.3g} {name}/s",
+    "_bytes": lambda name, value: (
+        f"{name} {value / 2**30:.2f} GiB" if value >= 2**30 else f"{name} {value / 2**20:.1f} MiB"
+    ),
+    "_s": lambda name, value: f"{name} {value:.3g} s" if value >= 1 else f"{name} {value * 1000:.3g} ms",
+}
+"""How `gems status` says the figures whose names end so."""
 _CONNECT_S = 2.0
 _ANSWER_S = 10.0
 _MAX_ACTORS = 4096
@@ -145,8 +154,19 @@ def _status_lines(found: MeshStatus) -> Iterator[str]:
     for row in rows:
         cells = [f"{row[0]:<{widths[0]}}", *(f"{row[column]:>{widths[column]}}" for column in range(1, 6)), row[6]]
         yield "  ".join(cells).rstrip()
+    for actor in (actor for role_ in found.roles for actor in role_.actors):
+        if said := actor.note or ", ".join(figure_in_words(*item) for item in actor.figures.items()):
+            yield f"{actor.name}: {said}"
     requeued = f", {found.requeued} requests handed out again" if found.requeued else ""
     yield f"router up for {found.uptime_s:.0f} s, {found.clients} clients{requeued}"
+
+
+def figure_in_words(name: str, value: float) -> str:
+    """Return a figure with its unit, which its name ends in."""
+    for ending, words in _UNITS.items():
+        if name.endswith(ending):
+            return words(name.removesuffix(ending).replace("_", " "), value)
+    return f"{name.replace('_', ' ')} {value:,.4g}" if value < 10_000 else f"{name.replace('_', ' ')} {value:,.0f}"
 
 
 def _status_row(status_: RoleStatus) -> tuple[str, ...]:

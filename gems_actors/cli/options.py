@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
+import msgspec
 
+from gems_actors.cli.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import ConfigError
-from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_SIDE_PX
+from protocol.limits import MAX_CANDIDATES, MAX_GUIDANCE, MAX_ROUNDS, MAX_SIDE_PX, MAX_STEPS
 from protocol.messages import DrawSettings, MemoryMode
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -50,6 +52,25 @@ def parse_size(value: str) -> tuple[int, int]:
     return sides
 
 
+def parse_guidance(value: str) -> float:
+    """Read the strength of guidance."""
+    try:
+        guidance = float(value)
+    except ValueError:
+        guidance = -1.0
+    if not 0 <= guidance <= MAX_GUIDANCE:
+        raise click.BadParameter(f"expected a number from 0 to {MAX_GUIDANCE}, came {value!r}")
+    return guidance
+
+
+def parse_negative(value: str) -> str:
+    """Read a negative prompt, which may be empty."""
+    try:
+        return check_prompt(value) if value.strip() else ""
+    except PromptError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def parse_address(value: str) -> str:
     """Read where a router listens."""
     if not _ADDRESS.fullmatch(value):
@@ -72,6 +93,12 @@ memory_option = click.option(
     "--memory", type=parse_memory_mode, metavar="|".join(_MEMORY_MODES), help="What memory shows the refiner."
 )
 size_option = click.option("--size", type=parse_size, metavar="WxH", help="Width and height of the picture in pixels.")
+steps_option = click.option("--steps", type=between(1, MAX_STEPS), metavar="N", help="Denoising steps of a picture.")
+guidance_option = click.option("--guidance", type=parse_guidance, metavar="G", help="Guidance of the image model.")
+negative_option = click.option(
+    "--negative", "negative_prompt", type=parse_negative, metavar="PROMPT", help="What the picture shall not be like."
+)
+exact_option = click.option("--exact", is_flag=True, help="Draw each picture alone, whatever else is drawn.")
 config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The mesh's settings, a TOML file."
 )
@@ -105,15 +132,23 @@ def draw_settings(
     candidates: int | None = None,
     memory: MemoryMode | None = None,
     size: tuple[int, int] | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
+    exact: bool | None = None,
 ) -> DrawSettings:
     """Return how a prompt is to be drawn: as configured, where no option says otherwise."""
-    configured = config.draw
-    width_px, height_px = size or (configured.width_px, configured.height_px)
-    return DrawSettings(
-        max_rounds=rounds or configured.max_rounds,
-        stop_when_all_met=configured.stop_when_all_met,
-        candidates=candidates or configured.candidates,
-        memory=memory or configured.memory,
-        width_px=width_px,
-        height_px=height_px,
-    )
+    width_px, height_px = size or (None, None)
+    asked = {
+        "max_rounds": rounds,
+        "candidates": candidates,
+        "memory": memory,
+        "width_px": width_px,
+        "height_px": height_px,
+        "steps": steps,
+        "guidance": guidance,
+        "negative_prompt": negative_prompt,
+        "exact": exact or None,
+    }
+    chosen = {name: value for name, value in asked.items() if value is not None}
+    return DrawSettings(**{**msgspec.structs.asdict(config.draw), **chosen})

@@ -82,9 +82,19 @@ def parameters_of(picture: Picture, model: str) -> str:
     """Return the text that image tools know as `parameters`: prompt and seed are those of the chosen attempt."""
     best = picture.best
     verdicts = f"{count_met(best)}/{len(best.verdicts)} met" if best.verdicts else "nothing to check"
-    return (
-        f"{best.prompt}\nSteps: 1, Seed: {best.seed}, Size: {best.image.width_px}x{best.image.height_px}, "
-        f"Model: {model}, Rounds: {rounds_of(picture)}, GEMS: {verdicts}"
+    settings = picture.settings
+    negative = f"\nNegative prompt: {settings.negative_prompt}" if settings.negative_prompt else ""
+    named = {
+        "Steps": settings.steps,
+        "CFG scale": settings.guidance,
+        "Seed": best.seed,
+        "Size": f"{best.image.width_px}x{best.image.height_px}",
+        "Model": model,
+        "Rounds": rounds_of(picture),
+        "GEMS": verdicts,
+    }
+    return f"{best.prompt}{negative}\n" + ", ".join(
+        f"{name}: {value}" for name, value in named.items() if value is not None
     )
 
 

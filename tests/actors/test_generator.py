@@ -9,8 +9,10 @@ import trio
 
 from actors.generator import Generator, check_picture
 from gems_actors.backends import GeneratedImage, ImageRequest
+from gems_actors.client import Call, answering
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
+from protocol.envelope import Header, Kind, Lane
 from protocol.messages import GenerateImage, Image
 from tests.actors.fakes import mesh_with, png
 
@@ -21,6 +23,10 @@ class FakePainter:
     def __init__(self, picture: GeneratedImage) -> None:
         self._picture = picture
         self.requests: list[ImageRequest] = []
+        self.capacity = 4
+
+    def figures(self) -> dict[str, float]:
+        return {"pictures": float(len(self.requests))}
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         self.requests.append(request)
@@ -28,17 +34,23 @@ class FakePainter:
         return self._picture
 
 
-def test_a_picture_is_drawn_stored_and_named_by_its_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lane", Lane)
+def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_path: Path) -> None:
     generator = Generator(MeshConfig(data_dir=str(tmp_path)), mesh_with())
     data = png()
     generator.model = painter = FakePainter(GeneratedImage(data, "image/png", 32, 16))
 
     async def draw() -> tuple[Image, bytes]:
-        reply = await generator.generate(GenerateImage(prompt="a cat", seed=7, width_px=32, height_px=16))
+        request = GenerateImage(prompt="a cat", seed=7, width_px=32, height_px=16, steps=8, guidance=0.0, exact=True)
+        with answering(Call(Header(Kind.REQUEST, lane=lane))):
+            reply = await generator.generate(request)
         return reply, await generator.blobs.get(reply.image)
 
     reply, stored = trio.run(draw)
-    assert painter.requests == [ImageRequest("a cat", 7, 32, 16)]
+    is_urgent = lane is Lane.INTERACTIVE
+    asked = ImageRequest("a cat", 7, 32, 16, steps=8, guidance=0.0, exact=True, is_urgent=is_urgent)
+    assert painter.requests == [asked]
+    assert generator.figures() == {"pictures": 1.0}
     assert stored == data
     assert (reply.image.width_px, reply.image.height_px, reply.image.media_type) == (32, 16, "image/png")
     assert reply.spent.calls == 1

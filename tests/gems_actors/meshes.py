@@ -132,7 +132,9 @@ class Place:
         )
         self._nursery.start_soon(player.run, serve)
         async with open_client(self.address) as mesh, mesh.events("mesh") as events:
-            while not any(a.name == name for role in (await mesh.ask(ReadStatus())).roles for a in role.actors):
+            while not any(
+                a.name == name and a.capacity for role in (await mesh.ask(ReadStatus())).roles for a in role.actors
+            ):
                 await events.receive()
         return player
 

@@ -98,12 +98,26 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
     [
         ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, came "all"'),
         ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, came "INFO"'),
-        ("image.backend=paint", 'image.backend: expected one of storyboard, openai, came "paint"'),
+        ("image.backend=paint", 'image.backend: expected one of storyboard, diffusers, openai, came "paint"'),
         (
             "image.url=gpu:8000",
             'image.url: expected the address of a server, such as http://HOST:8000/v1, came "gpu:8000"',
         ),
         ("image.extra=8", "image.extra: expected a table, came 8"),
+        (
+            "image.devices=first",
+            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], came \"first\"",
+        ),
+        (
+            "image.devices=[]",
+            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], came []",
+        ),
+        ("image.devices=['cpu', 'gpu0']", 'image.devices[1]: expected cpu, cuda or cuda:N, came "gpu0"'),
+        ("image.warm_up=[[1024]]", "image.warm_up[0]: expected a list of 2, came [1024]"),
+        ("image.warm_up=[[64, 8]]", "image.warm_up[0][1]: expected a whole number of at least 16, came 8"),
+        ("image.dtype=int8", 'image.dtype: expected one of auto, bfloat16, float16, float32, came "int8"'),
+        ("draw.steps=0", "draw.steps: expected a whole number of at least 1, came 0"),
+        ("draw.guidance=-1", "draw.guidance: expected a number of at least 0, came -1"),
         ("chat.backend=paint", 'chat.backend: expected one of storyboard, openai, came "paint"'),
         ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, came "10.0.0.1"'),
         ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, came "ipc://run"'),

@@ -25,8 +25,14 @@ _MAX_SEEN: Final = 16
 class StoryboardImageModel:
     """Draws a planner's storyboard of the prompt and, like a real model, gets some of it wrong."""
 
+    capacity = 4
+
     def __init__(self) -> None:
         self._drawing = trio.CapacityLimiter(2)  # one draws while the other compresses; more would only cost memory
+
+    def figures(self) -> dict[str, float]:
+        """Return nothing: there is nothing to watch."""
+        return {}
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the storyboard of one request as a PNG file, for one request always the same bytes."""

@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
         yield running
 
 
-def generate(server: ScriptedServer, **settings: Any) -> GeneratedImage:
+def generate(server: ScriptedServer, request: ImageRequest = REQUEST, **settings: Any) -> GeneratedImage:
     """Return what one request gives."""
 
     async def main() -> GeneratedImage:
         async with open_openai_images(ImageConfig(**{"backend": "openai", "url": server.url, **settings})) as model:
-            return await model.generate(REQUEST)
+            return await model.generate(request)
 
     return trio.run(main)
 
@@ -67,6 +68,20 @@ def test_prompt_size_and_seed_reach_the_server_and_its_picture_comes_back(server
         "seed": 7,
         "response_format": "b64_json",
     }
+
+
+def test_steps_guidance_and_negative_prompt_of_a_request_go_before_those_of_the_settings(
+    server: ScriptedServer,
+) -> None:
+    asked = replace(REQUEST, steps=9, guidance=0.0, negative_prompt="blurry")
+    generate(server, asked, extra={"num_inference_steps": 8, "true_cfg_scale": 4.0})
+    fields = server.asked[0][2]
+    assert {name: fields[name] for name in ("num_inference_steps", "guidance_scale", "true_cfg_scale")} == {
+        "num_inference_steps": 9,
+        "guidance_scale": 0.0,
+        "true_cfg_scale": 4.0,
+    }
+    assert fields["negative_prompt"] == "blurry"
 
 
 def test_model_extras_and_omissions_of_the_settings_reach_the_server(server: ScriptedServer) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from gems_actors.cli.output import (
@@ -20,6 +21,7 @@ from gems_actors.cli.output import (
     summary_lines,
     write_whole,
 )
+from protocol.messages import DrawSettings
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT, attempt
 
 
@@ -51,7 +53,12 @@ def test_bytes_that_are_no_picture_are_refused() -> None:
 
 def test_parameters_have_the_form_that_image_tools_read() -> None:
     assert parameters_of(PICTURE, "storyboard") == (
-        f"{SECOND_PROMPT}\nSteps: 1, Seed: 8, Size: 64x48, Model: storyboard, Rounds: 2, GEMS: 2/3 met"
+        f"{SECOND_PROMPT}\nSeed: 8, Size: 64x48, Model: storyboard, Rounds: 2, GEMS: 2/3 met"
+    )
+    settings = DrawSettings(steps=8, guidance=3.5, negative_prompt="blurry")
+    assert parameters_of(structs.replace(PICTURE, settings=settings), "z-image") == (
+        f"{SECOND_PROMPT}\nNegative prompt: blurry\n"
+        "Steps: 8, CFG scale: 3.5, Seed: 8, Size: 64x48, Model: z-image, Rounds: 2, GEMS: 2/3 met"
     )
 
 

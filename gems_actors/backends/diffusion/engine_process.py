@@ -1,0 +1,169 @@
+"""The engine's process: `python -P -m gems_actors.backends.diffusion.engine_process DESCRIPTOR PARENT`.
+
+Started by `hosting`, with which it talks over the socket that DESCRIPTOR is. It ends when the socket does, and with its
+parent, and when the device is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gems_actors.backends.diffusion.messages import (
+    READ_BYTES,
+    Begun,
+    Broken,
+    Command,
+    Draw,
+    Finished,
+    Found,
+    Inbox,
+    Load,
+    Progress,
+    Ready,
+    Report,
+    Unfinished,
+    Withdraw,
+    decode_command,
+    frame,
+)
+from gems_actors.zygote import die_with_parent, set_title
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the actor is told before
+    from gems_actors.backends.diffusion.engine import Engine
+    from gems_actors.backends.diffusion.jobs import Drawn, Lost
+
+_TOTALS_EVERY_S: Final = 0.5
+
+
+class Link:
+    """The engine's end of the socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        """Use a connected socket."""
+        self._socket = end
+        self._inbox = Inbox()
+
+    def commands(self, *, is_waiting: bool) -> list[Command]:
+        """Return what has come; where there is nothing, wait for it if that is wanted.
+
+        Raises:
+            EOFError: the actor is gone.
+        """
+        commands: list[Command] = []
+        while not commands:
+            ready, _, _ = select.select([self._socket], [], [], None if is_waiting else 0)
+            if not ready:
+                break
+            data = self._socket.recv(READ_BYTES)
+            if not data:
+                raise EOFError
+            self._inbox.put(data)
+            commands += map(decode_command, self._inbox.bodies())
+        return commands
+
+    def send(self, report: Report) -> None:
+        """Send a report."""
+        self._socket.sendall(frame(report))
+
+    def send_picture(self, finished: Finished, pixels: memoryview) -> None:
+        """Send a report with a descriptor of memory that holds the pixels."""
+        memory = os.memfd_create("gems-picture", os.MFD_CLOEXEC)
+        try:
+            written = 0
+            while written < len(pixels):
+                written += os.write(memory, pixels[written:])
+            data = frame(finished)
+            sent = socket.send_fds(self._socket, [data], [memory])
+            self._socket.sendall(data[sent:])
+        finally:
+            os.close(memory)
+
+
+def main(descriptor: int, parent: int) -> int:
+    """Serve until the actor is gone; return the exit code."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the actor decides what becomes of us
+    set_title("gems engine", "gems engine")
+    link = Link(socket.socket(fileno=descriptor))
+    try:
+        _serve(link)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return 0
+    return 1
+
+
+def _serve(link: Link) -> None:
+    load, *early = link.commands(is_waiting=True)
+    assert isinstance(load, Load), "the first command says what to load"
+    link.send(Progress("importing torch"))
+    began = time.perf_counter()
+    from gems_actors.backends.diffusion.engine import Engine
+    from gems_actors.backends.diffusion.loading import LoadingError, claim_device, count_gpus, prepare
+
+    link.send(Found(count_gpus()))
+    with ExitStack() as stack:
+        try:
+            name = stack.enter_context(claim_device(load.device, Path(load.locks)))
+            pipeline, device, turns = prepare(load, name, lambda note: link.send(Progress(note)))
+        except LoadingError as error:
+            link.send(Broken(str(error)))
+            return
+        link.send(Ready(pipeline.name, name, pipeline.multiple_px, time.perf_counter() - began))
+        _run(Engine(pipeline, device, turns, on_begin=lambda ids: link.send(Begun(ids))), link, early)
+
+
+def _run(engine: Engine, link: Link, commands: list[Command]) -> None:
+    """Go from step to step, and listen in between."""
+    told_s = 0.0
+    while True:
+        for command in (*commands, *link.commands(is_waiting=engine.is_idle and not commands)):
+            _obey(engine, link, command)
+        commands = []
+        for ended in engine.run_once():
+            _report(link, ended)
+        if engine.is_idle or time.perf_counter() - told_s >= _TOTALS_EVERY_S:
+            told_s = time.perf_counter()
+            link.send(engine.totals())
+
+
+def _obey(engine: Engine, link: Link, command: Command) -> None:
+    from gems_actors.backends.diffusion.jobs import UnfitError
+
+    match command:
+        case Draw():
+            try:
+                engine.add(command)
+            except UnfitError as error:
+                link.send(Unfinished(command.id, str(error), is_final=True))
+        case Withdraw(id=id_):
+            engine.withdraw(id_)
+
+
+def _report(link: Link, ended: Drawn | Lost) -> None:
+    from gems_actors.backends.diffusion.jobs import Lost
+
+    job = ended.job
+    if isinstance(ended, Lost):
+        link.send(Unfinished(job.id, ended.reason, ended.is_final))
+        return
+    height_px, width_px, _ = ended.pixels.shape
+    seconds = {
+        "wait": max(0.0, job.begun_s - job.arrived_s),
+        "text": job.text_s,
+        "denoise": job.denoise_s,
+        "decode": job.decode_s,
+    }
+    finished = Finished(job.id, width_px, height_px, seconds, batch=job.company / max(1, job.step))
+    link.send_picture(finished, memoryview(ended.pixels.numpy()).cast("B"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

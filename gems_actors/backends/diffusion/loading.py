@@ -1,0 +1,249 @@
+"""From a folder or a hub id to a pipeline on a device, with a word on what is being done meanwhile."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from gems_actors.backends.diffusion.devices import Device
+from gems_actors.backends.diffusion.engine import Engine
+from gems_actors.backends.diffusion.flow_matching import is_plain_euler
+from gems_actors.backends.diffusion.jobs import Lost, Pipeline, UnfitError
+from gems_actors.backends.diffusion.messages import Draw, Load
+from gems_actors.backends.diffusion.turns import MAX_STEP_TOKENS, Turns
+from gems_actors.locks import LockHeldError, hold_lock
+
+_MIN_DIFFUSERS: Final = (0, 39)
+"""Before it Z-Image's schedule had another number of steps; see `z_image`."""
+_LIBRARIES: Final = ("diffusers", "transformers")
+_FREE_WITHIN_S: Final = 15.0
+"""So long a device may still be held by the engine of an actor that was killed just now."""
+_LOOK_AGAIN_S: Final = 0.2
+
+
+class LoadingError(Exception):
+    """The settings cannot be met here; the text says which, what was expected and what came."""
+
+
+@contextmanager
+def claim_device(wanted: str, locks: Path) -> Iterator[str]:
+    """Return the name of the device to use; `next` is the first GPU that no other engine of this host holds.
+
+    Raises:
+        LoadingError: there is no such device, or none is free.
+    """
+    gpus = count_gpus()
+    if wanted != "next":
+        device = torch.device(wanted)
+        if device.type == "cuda" and (device.index or 0) >= gpus:
+            raise LoadingError(
+                f"image.devices: expected a GPU that CUDA can use, came {wanted!r} where there {_are(gpus)}"
+            )
+        yield f"cuda:{device.index or 0}" if device.type == "cuda" else wanted
+        return
+    if not gpus:
+        advice = 'devices = ["cpu"] draws without one, slowly'
+        raise LoadingError(
+            f"image.devices: expected a GPU that CUDA can use, came a host where there are none; {advice}"
+        )
+    with ExitStack() as stack:
+        yield f"cuda:{_first_free(gpus, locks, stack)}"
+
+
+def _are(gpus: int) -> str:
+    return {0: "are none", 1: "is one"}.get(gpus, f"are {gpus}")
+
+
+def _first_free(gpus: int, locks: Path, stack: ExitStack) -> int:
+    """Lock a GPU by its serial number: two processes may number them differently."""
+    give_up = time.monotonic() + _FREE_WITHIN_S
+    while True:
+        for index in range(gpus):
+            name = str(getattr(torch.cuda.get_device_properties(index), "uuid", index))
+            try:
+                stack.enter_context(hold_lock(locks / f"gpu-{name}.lock"))
+                return index
+            except LockHeldError:
+                continue
+        if time.monotonic() > give_up:
+            raise LoadingError(
+                f"image.devices: expected a GPU that no other generator holds, came {gpus}, all of them held"
+            )
+        time.sleep(_LOOK_AGAIN_S)
+
+
+class Prepared(NamedTuple):
+    """A pipeline that has drawn already."""
+
+    pipeline: Pipeline
+    device: Device
+    turns: Turns
+
+
+def count_gpus() -> int:
+    """Return how many GPUs torch can use here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepared:
+    """Load a pipeline and draw each size once.
+
+    Args:
+        load: what to load.
+        device_name: where to.
+        tell: is told what is being done.
+
+    Raises:
+        LoadingError: the settings are at fault.
+    """
+    device = Device(device_name)
+    pipeline = load_pipeline(load, device, tell)
+    turns = Turns(max_step_tokens=load.max_step_tokens or MAX_STEP_TOKENS, mixes_buckets=pipeline.mixes_sizes)
+    for width_px, height_px in load.warm_up:
+        tell(f"warming up at {width_px}x{height_px} px")
+        _warm_up(Engine(pipeline, device, turns), width_px, height_px)
+    return Prepared(pipeline, device, turns)
+
+
+def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:
+    """Draw two pictures together and one alone: with two shapes compiled blocks learn which sizes may change."""
+    try:
+        for id_ in range(3):
+            engine.add(Draw(id_, "a warm-up", id_, width_px, height_px, steps=2, is_alone=id_ == 2))
+    except UnfitError as error:
+        raise LoadingError(f"draw.width_px, draw.height_px or image.warm_up: {error}") from error
+    while not engine.is_idle:
+        for ended in engine.run_once():
+            if isinstance(ended, Lost):
+                raise LoadingError(f"image.model: cannot draw {width_px}x{height_px} px here: {ended.reason}")
+
+
+def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pipeline:
+    """Return a pipeline on a device.
+
+    Args:
+        load: what to load.
+        device: where to.
+        tell: is told what is being done.
+
+    Raises:
+        LoadingError: the settings are at fault.
+    """
+    _check_version()
+    _keep_quiet()
+    diffusers = importlib.import_module("diffusers")
+    dtype = _dtype_of(load.dtype, device)
+    source = _source_of(load.model)
+    try:
+        index = diffusers.DiffusionPipeline.load_config(source)
+        parts = dict(_heavy_parts(index))
+        found: dict[str, Any] = {}
+        for number, (name, kind) in enumerate(parts.items(), start=1):
+            tell(f"loading {name} ({number} of {len(parts)})")
+            part = _class_of(*kind).from_pretrained(source, subfolder=name, torch_dtype=dtype)
+            found[name] = part.to(device.torch_device).eval()
+        pipe = diffusers.DiffusionPipeline.from_pretrained(source, torch_dtype=dtype, **found)
+        pipe.set_progress_bar_config(disable=True)
+        return steps_of(pipe.to(device.torch_device), is_compiled=load.compile, splits_attention=device.is_gpu)
+    except torch.OutOfMemoryError as error:
+        memory = device.memory()
+        gib = f"{memory.total / 2**30:.1f} GiB of memory, {memory.free / 2**30:.1f} of them free"
+        raise LoadingError(f"image.model: {load.model} does not fit into {device.torch_device} with {gib}") from error
+    except UnfitError as error:
+        raise LoadingError(f"image.model: {load.model}: {error}") from error
+    except Exception as error:  # whatever a library says of weights it cannot read, it is the model that is at fault
+        reason = " ".join(str(error).split())[:300]
+        raise LoadingError(
+            f"image.model: expected a diffusers pipeline, came {load.model}: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def steps_of(pipe: Any, *, is_compiled: bool = False, splits_attention: bool = False) -> Pipeline:
+    """Return how a stock pipeline is to be driven: step by step where we know its steps, else whole.
+
+    Raises:
+        UnfitError: it is no text-to-image pipeline.
+    """
+    if is_compiled and hasattr(getattr(pipe, "transformer", None), "compile_repeated_blocks"):
+        pipe.transformer.compile_repeated_blocks(dynamic=True)
+    kind = type(pipe).__name__
+    if is_plain_euler(pipe.scheduler):
+        if kind == "ZImagePipeline":
+            from gems_actors.backends.diffusion.z_image import ZImageSteps
+
+            # A loop over rows whose number changes is compiled again and again; one masked call is compiled once.
+            return ZImageSteps(pipe, splits_attention=splits_attention and not is_compiled)
+        if kind == "QwenImagePipeline" and not pipe.transformer.config.guidance_embeds:
+            from gems_actors.backends.diffusion.qwen_image import QwenImageSteps
+
+            return QwenImageSteps(pipe)
+    from gems_actors.backends.diffusion.whole import WholePipeline
+
+    return WholePipeline(pipe)
+
+
+def _check_version() -> None:
+    found = version("diffusers")
+    parts = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    if parts < _MIN_DIFFUSERS:
+        wanted = ".".join(map(str, _MIN_DIFFUSERS))
+        raise LoadingError(f"diffusers: expected version {wanted} or later, came {found}: pip install -U diffusers")
+
+
+def _keep_quiet() -> None:
+    """Let warnings of the libraries be errors of ours or nothing: progress is told in our own words."""
+    warnings.simplefilter("ignore")
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+        quiet = importlib.import_module(f"{library}.utils.logging")
+        quiet.set_verbosity_error()
+        quiet.disable_progress_bar()
+    logging.getLogger("torch").setLevel(logging.ERROR)
+
+
+def _dtype_of(name: str, device: Device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.is_gpu else torch.float32
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def _source_of(model: str) -> str:
+    """Return a folder that is there, or what can only be a hub id.
+
+    Raises:
+        LoadingError: it is neither.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise LoadingError(
+                f"image.model: expected a diffusers pipeline, came {path}, which has no model_index.json"
+            )
+        return str(path)
+    if path.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1:
+        came = "a file" if path.exists() else "which is not there"
+        raise LoadingError(f"image.model: expected a folder or a hub id such as owner/name, came {model}, {came}")
+    return model
+
+
+def _heavy_parts(index: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Name what has weights; each goes to the device once it is read, so that the host never holds all."""
+    for name, kind in index.items():
+        if isinstance(kind, list | tuple) and len(kind) == 2 and kind[0] in _LIBRARIES and kind[1]:
+            found = _class_of(*kind)
+            if isinstance(found, type) and issubclass(found, torch.nn.Module):
+                yield name, (kind[0], kind[1])
+
+
+def _class_of(library: str, name: str) -> Any:
+    return getattr(importlib.import_module(library), name, None)

@@ -1,0 +1,220 @@
+"""Pictures from a diffusers pipeline on devices of this host: one engine child a device, and PNG files made here.
+
+This side knows no torch, so the loop of the actor never waits for it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from gems_actors.backends import GeneratedImage, ImageRequest
+from gems_actors.backends.diffusion.hosting import EngineHost
+from gems_actors.backends.diffusion.messages import Draw, Load, Totals
+from gems_actors.backends.diffusion.png import png_of
+from gems_actors.config import ImageConfig
+from gems_actors.errors import ConfigError
+from gems_actors.tasks import gather, open_background
+
+CAPACITY: Final = 64
+"""Requests an engine holds at once, so many that the largest group that pays is among them."""
+_WINDOW_S: Final = 10.0
+"""Figures are those of the last seconds, at least so many."""
+
+
+@asynccontextmanager
+async def open_diffusion(
+    config: ImageConfig, *, size: tuple[int, int], locks: Path, tell: Callable[[str], None]
+) -> AsyncIterator[DiffusionImageModel]:
+    """Start an engine on each device, and give the model once all of them have drawn.
+
+    Args:
+        config: what to draw with.
+        size: width and height that is drawn unless a request says otherwise.
+        locks: folder in which engines lock their devices.
+        tell: is told what is being done meanwhile.
+
+    Raises:
+        ConfigError: they cannot run with these settings.
+        BackendError: one ended before it was ready.
+    """
+    _check_installed()
+    model = DiffusionImageModel(config)
+    async with open_background() as nursery:
+        await _Starting(model, config, size, locks, tell, nursery).start()
+        yield model
+
+
+class _Starting:
+    """The engines of a model on their way to be ready."""
+
+    def __init__(
+        self,
+        model: DiffusionImageModel,
+        config: ImageConfig,
+        size: tuple[int, int],
+        locks: Path,
+        tell: Callable[[str], None],
+        nursery: trio.Nursery,
+    ) -> None:
+        self._model, self._config, self._size, self._locks = model, config, size, locks
+        self._tell, self._nursery = tell, nursery
+        self._notes: dict[str, str] = {}
+        self._gpus = 0
+        self._is_counted = trio.Event()
+
+    async def start(self) -> None:
+        """Return when all are ready."""
+        devices = self._config.devices
+        if devices == "all":
+            await gather(partial(self._start, "cuda:0"), self._start_others)
+        else:
+            names = (devices,) if isinstance(devices, str) else devices
+            await gather(*(partial(self._start, name, number) for number, name in enumerate(names)))
+
+    async def _start_others(self) -> None:
+        await self._is_counted.wait()
+        await gather(*(partial(self._start, f"cuda:{index}") for index in range(1, self._gpus)))
+
+    async def _start(self, device: str, number: int = 0) -> None:
+        def note(text: str) -> None:
+            self._notes[f"{device} {number}"] = text
+            self._tell("; ".join(text for text in self._notes.values() if text))
+
+        load = _load_of(self._config, device, self._size, self._locks)
+        host = EngineHost(load, self._config.timeout_s, on_note=note, on_found=self._count)
+        self._model.hosts.append(host)
+        await self._nursery.start(host.run)
+
+    def _count(self, gpus: int) -> None:
+        self._gpus = gpus
+        self._is_counted.set()
+
+
+class DiffusionImageModel:
+    """Draws with one engine or several; safe to call from many tasks at once."""
+
+    def __init__(self, config: ImageConfig) -> None:
+        """Draw with the engines in `hosts`."""
+        self.hosts: list[EngineHost] = []
+        self._config = config
+        self._packing = trio.CapacityLimiter(len(os.sched_getaffinity(0)))
+        self._seen: deque[tuple[float, Totals]] = deque()
+        self._png_s = 0.0
+        self._images = 0
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it should be given at once."""
+        return CAPACITY * len(self.hosts)
+
+    async def generate(self, request: ImageRequest) -> GeneratedImage:
+        """Return the picture of one request as a PNG file.
+
+        Raises:
+            RefusedError: it can never be drawn here; says why.
+            PoisonedError: engines die of it.
+            BackendError: it could not be drawn.
+        """
+        host = min(self.hosts, key=lambda host: host.pixels_in_hand)
+        drawn = await host.draw(self._draw_of(request))
+        finished = drawn.finished
+        began = trio.current_time()
+        with drawn.memory as memory:
+            pack = partial(_pack, memory, finished.width_px, finished.height_px)
+            data = await trio.to_thread.run_sync(pack, limiter=self._packing)
+        png_s = trio.current_time() - began
+        self._png_s += png_s
+        self._images += 1
+        details = {f"{stage}_s": round(seconds, 4) for stage, seconds in {**finished.seconds, "png": png_s}.items()}
+        return GeneratedImage(
+            data, "image/png", finished.width_px, finished.height_px, {**details, "batch": round(finished.batch, 2)}
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return what the engines did in the last seconds, all together."""
+        now = trio.current_time()
+        totals = _sum([host.totals for host in self.hosts])
+        self._seen.append((now, totals))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW_S:
+            self._seen.popleft()
+        before = self._seen[0][1]
+        wall_s = max(totals.wall_s - before.wall_s, 1e-9)
+        forwards = max(totals.forwards - before.forwards, 1)
+        images = max(totals.images - before.images, 1)
+        return {
+            "engines": len(self.hosts),
+            "restarts": sum(host.restarts for host in self.hosts),
+            "busy_share": min(1.0, max(0.0, (totals.busy_s - before.busy_s) / wall_s)),
+            "images_per_s": max(0.0, (totals.images - before.images) / wall_s) * len(self.hosts),
+            "waiting": totals.waiting,
+            "running": totals.running,
+            "batch": (totals.rows - before.rows) / forwards,
+            "step_s": (totals.forward_s - before.forward_s) / forwards,
+            "step_tokens": (totals.tokens - before.tokens) / forwards,
+            "max_step_tokens": totals.max_step_tokens,
+            "splits": totals.splits,
+            "text_s": (totals.text_s - before.text_s) / images,
+            "denoise_s": (totals.forward_s - before.forward_s) / images,
+            "decode_s": (totals.decode_s - before.decode_s) / images,
+            "png_s": self._png_s / max(self._images, 1),
+            "peak_bytes": totals.memory_bytes,
+        }
+
+    @staticmethod
+    def _draw_of(request: ImageRequest) -> Draw:
+        return Draw(
+            id=0,
+            prompt=request.prompt,
+            seed=request.seed,
+            width_px=request.width_px,
+            height_px=request.height_px,
+            steps=request.steps,
+            guidance=request.guidance,
+            negative_prompt=request.negative_prompt,
+            is_alone=request.exact,
+            is_urgent=request.is_urgent,
+        )
+
+
+def _load_of(config: ImageConfig, device: str, size: tuple[int, int], locks: Path) -> Load:
+    if config.model is None:
+        raise ConfigError("image.model: expected a folder or a hub id such as owner/name, came none")
+    return Load(
+        model=config.model,
+        device=device,
+        locks=str(locks),
+        dtype=config.dtype,
+        compile=config.compile,
+        max_step_tokens=config.max_step_tokens,
+        warm_up=tuple(dict.fromkeys((size, *config.warm_up))),
+    )
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"image.backend: diffusers needs torch, diffusers and transformers, {' and '.join(missing)} not installed: "
+            "pip install 'gems-actors[diffusers]'"
+        )
+
+
+def _pack(memory: mmap.mmap, width_px: int, height_px: int) -> bytes:
+    with memoryview(memory) as pixels:
+        return png_of(pixels, width_px, height_px)
+
+
+def _sum(totals: Sequence[Totals]) -> Totals:
+    """Return the sums of several engines; of the wall's seconds too, so that a share of them is a mean."""
+    names = Totals.__struct_fields__
+    return Totals(**{name: sum(getattr(one, name) for one in totals) for name in names})

@@ -1,0 +1,229 @@
+"""Z-Image, step by step: requests of any size, prompt length, step count and guidance in one forward.
+
+Source: ZImagePipeline of diffusers 0.39 to 0.42, whose components are used and with which tests compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from gems_actors.backends.diffusion.flow_matching import (
+    Schedules,
+    by_text,
+    check_size,
+    count_patches,
+    noise,
+    take_step,
+    tiling,
+    to_pixels,
+)
+from gems_actors.backends.diffusion.jobs import Defaults, Job
+from gems_actors.backends.diffusion.messages import Draw
+
+_MAX_TEXT_TOKENS: Final = 512
+_TOKEN_MULTIPLE: Final = 32
+"""Caption and picture are each filled up to a multiple of this with learned tokens that are attended to."""
+
+
+class ZImageSteps:
+    """Takes the steps of `ZImagePipeline`."""
+
+    name = "ZImagePipeline"
+    mixes_sizes = True
+    defaults = Defaults(steps=8, guidance=0.0)
+    """Of Z-Image-Turbo. With diffusers 0.38 and before the same schedule had a ninth, wasted step."""
+
+    def __init__(self, pipe: Any, *, splits_attention: bool = False) -> None:
+        """Use the components of a stock pipeline.
+
+        Args:
+            pipe: with all its components on one device.
+            splits_attention: where captions or sizes differ, attend row by row without a mask, which flash attention
+                refuses, in place of all rows at once with one.
+        """
+        self._pipe = pipe
+        self._transformer = pipe.transformer
+        self._device = pipe.transformer.device
+        self._schedules = Schedules(pipe.scheduler, lambda n: torch.linspace(1.0, 1.0 / n, n).tolist())
+        self.multiple_px = pipe.vae_scale_factor * 2
+        self._lengths = _Lengths() if splits_attention else None
+        if self._lengths is not None:
+            self._lengths.install(self._transformer)
+
+    def prepare(self, draw: Draw) -> Job:
+        """Return a request whose bucket is its size.
+
+        Raises:
+            UnfitError: the size or the number of steps is none of this pipeline.
+        """
+        check_size(draw.width_px, draw.height_px, self.multiple_px)
+        guidance = self.defaults.guidance if draw.guidance is None else draw.guidance
+        steps = draw.steps or self.defaults.steps
+        schedule = self._schedules.get(steps, self._image_tokens(draw))
+        return Job(
+            id=draw.id,
+            prompt=draw.prompt,
+            negative_prompt=draw.negative_prompt or "",
+            seed=draw.seed,
+            width_px=draw.width_px,
+            height_px=draw.height_px,
+            steps=steps,
+            timesteps=tuple((1000 - timestep) / 1000 for timestep in schedule.timesteps),
+            deltas=schedule.deltas,
+            guidance=guidance,
+            is_alone=draw.is_alone,
+            bucket=(draw.width_px, draw.height_px),
+            rows=2 if guidance else 1,
+            tokens=_filled_up(self._image_tokens(draw)) + _TOKEN_MULTIPLE,
+        )
+
+    def encode(self, jobs: Sequence[Job]) -> None:
+        """Give each its text embeddings and its noise."""
+        guided = [job for job in jobs if job.guidance]
+        texts = by_text([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
+        # The stock pipeline fills up to 512 tokens. Nobody attends to those, but kernels sum otherwise.
+        embeddings = dict(zip(texts, self._embed(texts, is_filled_up=any(job.is_alone for job in jobs)), strict=True))
+        for job in jobs:
+            job.positive = embeddings[job.prompt]
+            job.negative = embeddings[job.negative_prompt] if job.guidance else None
+            texts_tokens = (len(text) for text in (job.positive, job.negative) if text is not None)
+            job.tokens = _filled_up(self._image_tokens(job)) + _filled_up(max(texts_tokens))
+            height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
+            shape = (self._transformer.in_channels, 1, height, width)
+            job.latents = noise(shape, job.seed, torch.float32, self._device)
+
+    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
+        """Return the latents of each after its next step, (16, 1, height / 8, width / 8), float32."""
+        guided = [job for job in jobs if job.guidance]
+        rows = [*jobs, *guided]
+        captions = [*(job.positive for job in jobs), *(job.negative for job in guided)]
+        timesteps = torch.tensor([job.timesteps[job.step] for job in rows], dtype=torch.float32)
+        latents = [_there(job.latents) for job in rows]
+        if self._lengths is not None:
+            self._lengths.set(latents, [_there(caption) for caption in captions])
+        outputs = self._transformer(
+            [latent.to(self._transformer.dtype) for latent in latents],
+            timesteps.to(self._device, non_blocking=True),
+            captions,
+            return_dict=False,
+        )[0]
+        unguided = {job.id: output.float() for job, output in zip(guided, outputs[len(jobs) :], strict=True)}
+        stepped = []
+        for job, output in zip(jobs, outputs, strict=False):
+            velocity = output.float()
+            if job.guidance:
+                velocity = velocity + job.guidance * (velocity - unguided[job.id])
+            stepped.append(take_step(_there(job.latents), -velocity, job.deltas[job.step]))
+        return stepped
+
+    def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
+        """Return the pictures of requests of one size."""
+        vae = self._pipe.vae
+        latents = torch.stack([_there(job.latents)[:, 0] for job in jobs]).to(vae.dtype)
+        latents = latents / vae.config.scaling_factor + vae.config.shift_factor
+        with tiling(vae, tiled):
+            return to_pixels(vae.decode(latents, return_dict=False)[0])
+
+    def _image_tokens(self, sized: Draw | Job) -> int:
+        return count_patches(sized.width_px, sized.height_px, self.multiple_px)
+
+    def _embed(self, texts: Sequence[str], *, is_filled_up: bool) -> list[Tensor]:
+        """Return the embeddings of each text without what it was filled up with: (tokens, 2560 for Qwen3-4B)."""
+        pipe = self._pipe
+        chats = [
+            pipe.tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+            )
+            for text in texts
+        ]
+        tokens = pipe.tokenizer(
+            chats,
+            padding="max_length" if is_filled_up else "longest",
+            max_length=_MAX_TEXT_TOKENS,
+            truncation=True,
+            return_tensors="pt",
+        )
+        lengths = tokens.attention_mask.sum(dim=1).tolist()
+        hidden = pipe.text_encoder(
+            input_ids=tokens.input_ids.to(self._device),
+            attention_mask=tokens.attention_mask.to(self._device).bool(),
+            output_hidden_states=True,
+        ).hidden_states[-2]
+        return [row[:length].clone() for row, length in zip(hidden, lengths, strict=True)]
+
+
+class _Lengths:
+    """How long the rows of the forward in hand are, known on the host: a mask's would have to be waited for."""
+
+    def __init__(self) -> None:
+        self.picture: list[int] = []
+        self.caption: list[int] = []
+        self.both: list[int] = []
+
+    def set(self, latents: Sequence[Tensor], captions: Sequence[Tensor]) -> None:
+        self.picture = [_filled_up(latent.shape[-2] * latent.shape[-1] // 4) for latent in latents]
+        self.caption = [_filled_up(len(caption)) for caption in captions]
+        self.both = [sum(pair) for pair in zip(self.picture, self.caption, strict=True)]
+
+    def install(self, transformer: Any) -> None:
+        """Have every block of a transformer attend row by row."""
+        for blocks, field in (
+            (transformer.noise_refiner, "picture"),
+            (transformer.context_refiner, "caption"),
+            (transformer.layers, "both"),
+        ):
+            for block in blocks:
+                block.attention.set_processor(_RowByRow(self, field))
+
+
+class _RowByRow:
+    """Attention of Z-Image's blocks in which each row sees its own tokens alone, and no mask is needed."""
+
+    def __init__(self, lengths: _Lengths, field: str) -> None:
+        self._lengths, self._field = lengths, field
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        freqs_cis: Tensor | None = None,
+    ) -> Tensor:
+        query, key, value = (
+            project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        if attn.norm_q is not None:
+            query, key = attn.norm_q(query), attn.norm_k(key)
+        if freqs_cis is not None:
+            query, key = (_rotate(states, freqs_cis) for states in (query, key))
+        query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+        if attention_mask is None:
+            attended = scaled_dot_product_attention(query, key, value)
+        else:
+            attended = torch.zeros_like(query)
+            for row, length in enumerate(getattr(self._lengths, self._field)):
+                own = (slice(row, row + 1), slice(None), slice(length))
+                attended[own] = scaled_dot_product_attention(query[own], key[own], value[own])
+        output: Tensor = attn.to_out[0](attended.transpose(1, 2).flatten(2, 3))
+        return output
+
+
+def _rotate(states: Tensor, frequencies: Tensor) -> Tensor:
+    """Apply rotary position embeddings: (rows, tokens, heads, width) by complex (rows, tokens, width / 2)."""
+    pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * frequencies.unsqueeze(2)).flatten(3).type_as(states)
+
+
+def _filled_up(tokens: int) -> int:
+    return -(-tokens // _TOKEN_MULTIPLE) * _TOKEN_MULTIPLE
+
+
+def _there(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None, "a request is encoded before it takes a step"
+    return tensor

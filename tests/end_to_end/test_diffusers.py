@@ -1,0 +1,127 @@
+"""A mesh whose generator draws with a true pipeline of diffusers, tiny and with random weights, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gems_actors.process import EXIT_CONFIG
+from tests.gems_actors.backends.diffusion.tiny import save_tiny
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.processes import await_gone, descendants
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = """
+data_dir = "data"
+[image]
+backend = "diffusers"
+model = "{model}"
+devices = ["cpu"]
+[draw]
+width_px = 64
+height_px = 64
+max_rounds = 2
+[log]
+format = "json"
+"""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    model = save_tiny("z-image", tmp_path)
+    path = tmp_path / "mesh.toml"
+    path.write_text(SETTINGS.format(model=model.name))
+    return path
+
+
+def test_a_picture_of_a_true_pipeline_goes_through_the_loop(tmp_path: Path, settings: Path) -> None:
+    asked = ["--seed", "7", "--steps", "3", "-o", "fox.png", "--json", "--config", str(settings)]
+    drawn = run_gems(tmp_path, "draw", "a red fox", *asked, more=ONE_THREAD)
+    assert drawn.returncode == 0, drawn.stderr
+    story = json.loads(drawn.stdout)
+    assert story["rounds"] == 2, "nobody here can read such a picture"
+    with Image.open(tmp_path / "fox.png") as picture:
+        assert picture.size == (64, 64)
+        assert ", Model: z-image, " in picture.info["parameters"]
+        assert picture.info["parameters"].splitlines()[-1].startswith("Steps: 3, Seed: ")
+
+
+def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_path: Path, settings: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(
+            [*COMMAND, "up", str(settings)],
+            cwd=tmp_path,
+            env=environment(tmp_path, **ONE_THREAD),
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            text=True,
+        ) as mesh,
+    ):
+        notes = set()
+        while not (shown := _status(tmp_path)).get("generator", {}).get("capacity"):
+            assert mesh.poll() is None, log.read_text()
+            notes.add(shown.get("generator", {}).get("note", ""))
+        assert notes & {"importing torch", "loading text_encoder (1 of 3)"}, notes
+        assert mesh.stdout is not None
+        assert mesh.stdout.readline().startswith("mesh ready")
+        below = set(descendants(mesh.pid))
+        assert "gems engine" in descendants(mesh.pid).values()
+        prompts = tmp_path / "prompts.txt"
+        prompts.write_text("a red fox\nthree moons\nan old lighthouse\n")
+        address = f"ipc://{tmp_path}/gems-actors/router.ipc"
+        bulk = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--router", address, "--config", str(settings))
+        assert bulk.returncode == 0, bulk.stderr
+        assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+        figures: Any = {}
+        for _ in range(100):  # they come with the next heartbeat, and asking takes half a second
+            figures = _status(tmp_path)["generator"]["figures"]
+            if figures["busy_share"]:
+                break
+        assert figures["engines"] == 1
+        assert figures["restarts"] == 0
+        assert figures["step_s"] > 0
+        text = run_gems(tmp_path, "status").stdout
+        assert "engines 1, restarts 0, busy " in text
+        assert " images/s, " in text
+        mesh.terminate()
+        assert mesh.wait(30) == 0
+    assert await_gone(below) == set()
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    images = [line for line in lines if line["event"] == "image_generated"]
+    assert len(images) == 6
+    assert images[0].keys() >= {"digest", "seconds", "wait_s", "text_s", "denoise_s", "decode_s", "png_s", "batch"}
+    assert not [line for line in log.read_text().splitlines() if not line.startswith("{")], "nothing but our own log"
+
+
+@pytest.mark.parametrize(
+    ("change", "came"),
+    [
+        ("draw.width_px=72", "expected sides that are multiples of 16 px, came 72x64"),
+        (
+            "image.model=/nowhere/z-image",
+            "image.model: expected a folder or a hub id such as owner/name, came /nowhere/z-image",
+        ),
+        ("image.devices=next", "image.devices: expected a GPU that CUDA can use, came a host where there are none"),
+    ],
+)
+def test_what_cannot_be_is_one_line_at_the_start(tmp_path: Path, settings: Path, change: str, came: str) -> None:
+    refused = run_gems(tmp_path, "draw", "a red fox", "--config", str(settings), "--set", change, more=ONE_THREAD)
+    assert (refused.returncode, refused.stderr.count("\n")) == (EXIT_CONFIG, 1), refused.stderr
+    assert came in refused.stderr
+
+
+def _status(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the first actor of each role, as `gems status` tells; nothing while there is no router."""
+    done = run_gems(folder, "status", "--json")
+    if done.returncode:
+        return {}
+    return {role["role"]: role["actors"][0] for role in json.loads(done.stdout)["roles"] if role["actors"]}

@@ -1,0 +1,122 @@
+"""Requests, a stock pipeline that draws them alone, and an engine that draws them together and fails when told to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gems_actors.backends.diffusion.devices import Device
+from gems_actors.backends.diffusion.engine import Engine
+from gems_actors.backends.diffusion.jobs import Drawn, Job, Lost, Pipeline
+from gems_actors.backends.diffusion.loading import steps_of
+from gems_actors.backends.diffusion.messages import Draw
+from gems_actors.backends.diffusion.turns import MAX_STEP_TOKENS, Turns
+from tests.gems_actors.backends.diffusion.tiny import BUILDERS
+
+
+class Alone(NamedTuple):
+    """What the stock pipeline draws when it draws nothing else."""
+
+    latents: Tensor
+    pixels: Tensor
+    """(height, width, 3), int, 0 to 255."""
+
+
+@functools.cache
+def stock(kind: str) -> Any:
+    """Return a tiny stock pipeline, built once."""
+    torch.set_num_threads(1)
+    return BUILDERS[kind]()
+
+
+def draw_alone(kind: str, draw: Draw) -> Alone:
+    """Draw a request with nothing but the stock pipeline."""
+    pipe = stock(kind)
+    guidance = {"guidance_scale": draw.guidance}
+    if kind == "qwen-image":
+        is_guided = draw.guidance is not None and draw.guidance > 1
+        guidance = {"true_cfg_scale": draw.guidance if is_guided else 1.0}
+    wanted = {"height": draw.height_px, "width": draw.width_px, "num_inference_steps": draw.steps}
+    negative = draw.negative_prompt
+    if kind == "qwen-image":
+        negative = (negative or " ") if guidance["true_cfg_scale"] != 1.0 else None
+
+    def call(output_type: str) -> Any:
+        return pipe(
+            prompt=[draw.prompt],
+            negative_prompt=None if negative is None else [negative],
+            generator=[torch.Generator("cpu").manual_seed(draw.seed)],
+            output_type=output_type,
+            **wanted,
+            **guidance,
+        ).images
+
+    pixels = (call("pt")[0].permute(1, 2, 0) * 255).round().to(torch.int32)
+    return Alone(call("latent")[0], pixels)
+
+
+class Watched:
+    """A pipeline that keeps the latents it decodes, and fails where it is told to."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.name, self.multiple_px = pipeline.name, pipeline.multiple_px
+        self.mixes_sizes, self.defaults = pipeline.mixes_sizes, pipeline.defaults
+        self.latents: dict[int, Tensor] = {}
+        self.groups: list[tuple[int, ...]] = []
+        self.decoded: list[tuple[tuple[int, ...], bool]] = []
+        self.before: Callable[[str, Sequence[Job]], None] = lambda stage, jobs: None
+        """Called with `encode`, `denoise`, `decode` or `decode tiled` and its requests; may raise."""
+        self._pipeline = pipeline
+
+    def prepare(self, draw: Draw) -> Job:
+        return self._pipeline.prepare(draw)
+
+    def encode(self, jobs: Sequence[Job]) -> None:
+        self.before("encode", jobs)
+        self._pipeline.encode(jobs)
+
+    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
+        self.before("denoise", jobs)
+        self.groups.append(tuple(job.id for job in jobs))
+        return self._pipeline.denoise(jobs)
+
+    def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
+        self.before("decode tiled" if tiled else "decode", jobs)
+        self.decoded.append((tuple(job.id for job in jobs), tiled))
+        self.latents |= {job.id: job.latents for job in jobs if job.latents is not None}
+        return self._pipeline.decode(jobs, tiled=tiled)
+
+
+def watched(kind: str, *, splits_attention: bool = False) -> Watched:
+    """Return the steps of a tiny pipeline."""
+    pipe = (
+        BUILDERS[kind]() if splits_attention else stock(kind)
+    )  # which it changes, and the stock one is to stay as it is
+    return Watched(steps_of(pipe, splits_attention=splits_attention))
+
+
+def engine_of(pipeline: Pipeline, *, max_step_tokens: int = MAX_STEP_TOKENS) -> Engine:
+    """Return an engine on the CPU."""
+    turns = Turns(max_step_tokens=max_step_tokens, mixes_buckets=pipeline.mixes_sizes)
+    return Engine(pipeline, Device("cpu"), turns)
+
+
+def run_all(engine: Engine, draws: Iterable[Draw] = ()) -> dict[int, Drawn | Lost]:
+    """Draw until there is nothing left, and return what came of each request."""
+    for draw in draws:
+        engine.add(draw)
+    ended: dict[int, Drawn | Lost] = {}
+    while not engine.is_idle:
+        for item in engine.run_once():
+            assert item.job.id not in ended, "each request ends once"
+            ended[item.job.id] = item
+    return ended
+
+
+def out_of_memory() -> torch.OutOfMemoryError:
+    """Return what torch raises where a device's memory does not suffice."""
+    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")

@@ -1,0 +1,190 @@
+"""Drawn in company, with joins, withdrawals and too little memory, a picture is what the stock pipeline draws."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from gems_actors.backends.diffusion.jobs import Drawn, Job
+from gems_actors.backends.diffusion.messages import Draw
+from tests.gems_actors.backends.diffusion.playing import (
+    Watched,
+    draw_alone,
+    engine_of,
+    out_of_memory,
+    run_all,
+    stock,
+    watched,
+)
+
+LATENTS = 1e-5
+"""How far latents may be from those of the stock pipeline alone, float32."""
+LEVELS = 1
+"""How far a colour may be, of 255."""
+REQUESTS = 25
+KINDS = ("z-image", "qwen-image")
+
+_WORDS = "red fox on snow under three moons by an old lighthouse with two green bicycles"
+_prompts = st.lists(st.sampled_from(re.findall(r"\w+", _WORDS)), min_size=1, max_size=60).map(" ".join)
+
+
+@st.composite
+def draws(draw: st.DrawFn) -> Draw:
+    """Return a request: landscape, portrait and square, with and without guidance, 2 to 6 steps."""
+    width_px, height_px = draw(st.sampled_from([(64, 64), (96, 64), (64, 96), (32, 128), (48, 48)]))
+    return Draw(
+        0,
+        draw(_prompts),
+        draw(st.integers(0, 2**32 - 1)),
+        width_px,
+        height_px,
+        steps=draw(st.integers(2, 6)),
+        guidance=draw(st.sampled_from([0.0, 0.0, 1.5, 3.5])),
+        negative_prompt=draw(st.none() | st.just("blurry, low quality")),
+        is_alone=draw(st.integers(0, 9)) == 0,
+        is_urgent=draw(st.integers(0, 4)) == 0,
+    )
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[tuple[str, Any]]:
+    """Return what happens at successive step boundaries."""
+    script: list[tuple[str, Any]] = []
+    for number in range(REQUESTS):
+        request = draw(draws())
+        script.append(("add", Draw(number, *_rest(request))))
+        script += [("run", None)] * draw(st.integers(0, 2))
+        if draw(st.integers(0, 9)) == 0:
+            script.append(("withdraw", draw(st.integers(0, number))))
+        if draw(st.integers(0, 4)) == 0:
+            script.append(("full", draw(st.sampled_from(["encode", "denoise", "decode"]))))
+    return script
+
+
+def _rest(draw: Draw) -> list[Any]:
+    return [getattr(draw, name) for name in Draw.__struct_fields__ if name != "id"]
+
+
+def _live(kind: str, script: list[tuple[str, Any]]) -> None:
+    pipeline = watched(kind)
+    engine = engine_of(pipeline, max_step_tokens=1200)
+    full: list[str] = []
+
+    def fail(stage: str, jobs: Sequence[Job]) -> None:
+        if stage in full and len(jobs) > 1:  # one alone always fits
+            full.remove(stage)
+            raise out_of_memory()
+
+    pipeline.before = fail
+    wanted: dict[int, Draw] = {}
+    ended: dict[int, Any] = {}
+    for event, value in script:
+        if event == "add":
+            engine.add(value)
+            wanted[value.id] = value
+        elif event == "withdraw" and value not in ended:
+            engine.withdraw(value)
+            wanted.pop(value, None)
+        elif event == "full":
+            full.append(value)
+        elif event == "run":
+            ended |= {item.job.id: item for item in engine.run_once()}
+    ended |= run_all(engine)
+    assert set(ended) == set(wanted)
+    for id_, draw in wanted.items():
+        _compare(kind, pipeline, draw, ended[id_])
+
+
+def _compare(kind: str, pipeline: Watched, draw: Draw, ended: Any) -> None:
+    alone = draw_alone(kind, draw)
+    assert isinstance(ended, Drawn), ended
+    latents = pipeline.latents[draw.id]
+    assert (latents.reshape(alone.latents.shape) - alone.latents).abs().max() <= LATENTS
+    assert (ended.pixels.to(torch.int32) - alone.pixels).abs().max() <= LEVELS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_500_requests_of_random_lives_are_drawn_as_by_the_stock_pipeline_alone(kind: str) -> None:
+    @settings(
+        max_examples=20,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],  # to shrink a life takes minutes; the request at fault is in the assertion anyway
+    )
+    @given(lives())
+    def live(script: list[tuple[str, Any]]) -> None:
+        _live(kind, script)
+
+    live()
+
+
+@pytest.mark.parametrize(("kind", "splits_attention"), [("z-image", False), ("z-image", True), ("qwen-image", False)])
+def test_a_landscape_beside_a_portrait_of_as_many_tokens_comes_out_right(kind: str, splits_attention: bool) -> None:
+    pipeline = watched(kind, splits_attention=splits_attention)
+    wanted = [
+        Draw(0, "a red fox", 7, 96, 64, steps=4, guidance=0.0),
+        Draw(1, "three moons over an old lighthouse in the snow " * 3, 8, 64, 96, steps=4, guidance=2.5),
+    ]
+    ended = run_all(engine_of(pipeline), wanted)
+    assert (len(pipeline.groups) == 4) is (kind == "z-image"), "Z-Image draws both in one forward, Qwen-Image never"
+    for draw in wanted:
+        _compare(kind, pipeline, draw, ended[draw.id])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exact_request_is_drawn_bit_by_bit_as_by_the_stock_pipeline(kind: str) -> None:
+    pipeline = watched(kind)
+    exact = Draw(3, "a red fox", 7, 64, 64, steps=4, guidance=2.5, is_alone=True)
+    others = [Draw(id_, "two green bicycles", id_, 64, 64, steps=4, guidance=0.0) for id_ in range(3)]
+    ended = run_all(engine_of(pipeline), [*others, exact])[3]
+    alone = draw_alone(kind, exact)
+    assert isinstance(ended, Drawn)
+    assert torch.equal(pipeline.latents[3].reshape(alone.latents.shape), alone.latents)
+    assert torch.equal(ended.pixels.to(torch.int32), alone.pixels)
+    assert all(group == (3,) or 3 not in group for group in pipeline.groups)
+
+
+def test_a_pipeline_without_steps_is_batched_whole_and_draws_what_it_draws_alone() -> None:
+    pipeline = watched("stable-diffusion")
+    wanted = [
+        Draw(0, "a red fox", 7, 64, 64, steps=3, guidance=5.0),
+        Draw(1, "an old lighthouse", 8, 64, 64, steps=3, guidance=5.0),
+        Draw(2, "an old lighthouse", 9, 64, 64, steps=2, guidance=5.0),
+    ]
+    ended = run_all(engine_of(pipeline), wanted)
+    assert pipeline.groups == [(0, 1), (2,)]
+    for draw in wanted:
+        alone, drawn = draw_alone("stable-diffusion", draw), ended[draw.id]
+        assert isinstance(drawn, Drawn)
+        assert (drawn.pixels.to(torch.int32) - alone.pixels).abs().max() <= LEVELS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_prompts_handed_in_are_not_changed(kind: str) -> None:
+    pipeline = watched(kind)
+    draw = Draw(0, "a red fox", 7, 64, 64, steps=2, guidance=2.5, negative_prompt="blurry")
+    job = pipeline.prepare(draw)
+    with torch.no_grad():
+        pipeline.encode([job])
+        first = job.positive
+        pipeline.encode([job])
+    assert (job.prompt, job.negative_prompt) == ("a red fox", "blurry")
+    assert first is not None
+    assert job.positive is not None
+    assert torch.equal(first, job.positive), "a second time the template is not wrapped round it again"
+
+
+def test_a_tiny_prompt_moves_the_picture_so_that_these_tests_can_fail() -> None:
+    for kind in KINDS:
+        first, second = (
+            draw_alone(kind, Draw(0, text, 7, 64, 64, steps=4, guidance=2.5)) for text in ("a fox", "moons")
+        )
+        assert (first.pixels - second.pixels).abs().max() > LEVELS, stock(kind)
