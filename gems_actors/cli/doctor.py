@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import sys
@@ -78,6 +79,8 @@ def _examine(config_file: Path | None, overrides: tuple[str, ...], router: str |
     yield _folder("data folder", config.data_path, "data_dir")
     yield _file_system(config.data_path)
     yield _mesh(router or config.local_address)
+    if config.image.backend == "diffusers" and config.image.model is not None:
+        yield _pipeline(config.image.model)
     for name, url in ("image", config.image.url), ("chat", config.chat.url):
         if url is not None:
             yield _server(name, url)
@@ -137,6 +140,22 @@ def _models() -> Finding:
     if not has_cuda:
         return Finding("warn", what, f"{found}, no CUDA", "check the driver with nvidia-smi, or keep to other backends")
     return Finding("ok", what, f"{found}, CUDA on {torch.cuda.get_device_name(0)}")
+
+
+def _pipeline(model: str) -> Finding:
+    index = Path(model) / "model_index.json"
+    if Path(model).is_dir() and not index.is_file():
+        return Finding(
+            "fail", "image model", f"{model} has no model_index.json", "name a folder as diffusers saves one"
+        )
+    if not index.is_file():
+        return Finding("ok", "image model", f"{model} is no folder here, so it is asked of the hub")
+    try:
+        kind = json.loads(index.read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"{index}: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding("fail", "image model", found, "save or copy the pipeline again")
+    return Finding("ok", "image model", f"{kind} in {model}")
 
 
 def _folder(what: str, path: Path, key: str) -> Finding:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gems_actors.backends.diffusion.jobs import UnfitError
+from gems_actors.backends.diffusion.jobs import Job, UnfitError
+from gems_actors.backends.diffusion.turns import LAUNCH_TOKENS
 
 
 class Schedule(NamedTuple):
@@ -71,6 +72,45 @@ def take_step(latents: Tensor, velocity: Tensor, delta: float) -> Tensor:
     """Return the latents after a step, in the dtype of the velocity, computed as the stock scheduler does."""
     change = (velocity.float() * delta).to(velocity.dtype)
     return (latents.float() + change).to(velocity.dtype)
+
+
+class Prediction(NamedTuple):
+    """What the transformer says of one picture in one step."""
+
+    velocity: Tensor
+    unguided: Tensor | None
+    """For the negative prompt; None where there is no guidance."""
+
+
+def predict(
+    jobs: Sequence[Job], forward: Callable[[Sequence[Job], Sequence[Tensor]], Sequence[Tensor]], *, stock_is_apart: bool
+) -> list[Prediction]:
+    """Return the predictions for requests, those for prompts and negative prompts in one forward or in two.
+
+    A negative prompt is short as a rule. Beside a long prompt its row would be as long, and where that costs more than
+    another launch there are two forwards.
+
+    Args:
+        jobs: encoded requests.
+        forward: the transformer, for requests and one text of each.
+        stock_is_apart: whether the stock pipeline makes two forwards of it, as is then done for a request alone.
+    """
+    guided = [job for job in jobs if job.negative is not None]
+    positives = [job.positive for job in jobs if job.positive is not None]
+    negatives = [job.negative for job in guided if job.negative is not None]
+    padding = _padding([*positives, *negatives]) - _padding(positives) - _padding(negatives)
+    if stock_is_apart if jobs[0].is_alone else padding > LAUNCH_TOKENS:
+        velocities = [*forward(jobs, positives), *(forward(guided, negatives) if guided else ())]
+    else:
+        velocities = [*forward([*jobs, *guided], [*positives, *negatives])]
+    unguided = {job.id: velocity for job, velocity in zip(guided, velocities[len(jobs) :], strict=True)}
+    return [Prediction(velocity, unguided.get(job.id)) for job, velocity in zip(jobs, velocities, strict=False)]
+
+
+def _padding(texts: Sequence[Tensor]) -> int:
+    """Return the tokens that fill texts up to the longest."""
+    lengths = [len(text) for text in texts]
+    return len(lengths) * max(lengths, default=0) - sum(lengths)
 
 
 def noise(shape: tuple[int, ...], seed: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -115,10 +115,10 @@ def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepar
 
 
 def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:
-    """Draw two pictures together and one alone: with two shapes compiled blocks learn which sizes may change."""
+    """Draw two prompts of different lengths together, and one alone: what compiled blocks have to have seen."""
     try:
-        for id_ in range(3):
-            engine.add(Draw(id_, "a warm-up", id_, width_px, height_px, steps=2, is_alone=id_ == 2))
+        for id_, prompt in enumerate(["a warm-up", "a warm-up of many words " * 8, "a warm-up"]):
+            engine.add(Draw(id_, prompt, id_, width_px, height_px, steps=2, is_alone=id_ == 2))
     except UnfitError as error:
         raise LoadingError(f"draw.width_px, draw.height_px or image.warm_up: {error}") from error
     while not engine.is_idle:

@@ -19,6 +19,7 @@ from gems_actors.backends.diffusion.flow_matching import (
     check_size,
     count_patches,
     noise,
+    predict,
     take_step,
     tiling,
     to_pixels,
@@ -92,19 +93,11 @@ class QwenImageSteps:
 
     def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
         """Return the latents of each after its next step, (tokens, 64), in the dtype of the text encoder."""
-        guided = [job for job in jobs if _is_guided(job.guidance)]
-        if jobs[0].is_alone:  # as the stock pipeline does it: with guidance two forwards, and no row is ever padded
-            outputs = [self._forward(jobs, [job.positive for job in jobs])[0]]
-            outputs += [self._forward(guided, [job.negative for job in guided])[0]] if guided else []
-        else:
-            texts = [*(job.positive for job in jobs), *(job.negative for job in guided)]
-            outputs = list(self._forward([*jobs, *guided], texts))
-        unguided = {job.id: output for job, output in zip(guided, outputs[len(jobs) :], strict=True)}
         stepped = []
-        for job, output in zip(jobs, outputs, strict=False):
+        for job, (output, unguided) in zip(jobs, predict(jobs, self._forward, stock_is_apart=True), strict=True):
             velocity = output
-            if job.guidance is not None and job.id in unguided:
-                combined = unguided[job.id] + job.guidance * (output - unguided[job.id])
+            if unguided is not None and job.guidance is not None:
+                combined = unguided + job.guidance * (output - unguided)
                 length, wanted = (torch.norm(part, dim=-1, keepdim=True) for part in (combined, output))
                 velocity = combined * (wanted / length)
             assert job.latents is not None
@@ -125,9 +118,8 @@ class QwenImageSteps:
         with tiling(vae, tiled):
             return to_pixels(vae.decode(latents, return_dict=False)[0][:, :, 0])
 
-    def _forward(self, jobs: Sequence[Job], texts: Sequence[Tensor | None]) -> Tensor:
-        rows = [text for text in texts if text is not None]
-        lengths = [len(text) for text in rows]
+    def _forward(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Tensor:
+        lengths = [len(text) for text in texts]
         mask = None
         if len(set(lengths)) > 1:
             mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).to(self._device, non_blocking=True)
@@ -139,7 +131,7 @@ class QwenImageSteps:
             timestep=(timesteps / 1000).to(self._device, non_blocking=True),
             guidance=None,
             encoder_hidden_states_mask=mask,
-            encoder_hidden_states=pad_sequence(rows, batch_first=True),
+            encoder_hidden_states=pad_sequence(list(texts), batch_first=True),
             img_shapes=[[(1, height, width)]] * len(jobs),
             attention_kwargs={},
             return_dict=False,

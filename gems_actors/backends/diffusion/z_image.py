@@ -18,6 +18,7 @@ from gems_actors.backends.diffusion.flow_matching import (
     check_size,
     count_patches,
     noise,
+    predict,
     take_step,
     tiling,
     to_pixels,
@@ -99,25 +100,11 @@ class ZImageSteps:
 
     def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
         """Return the latents of each after its next step, (16, 1, height / 8, width / 8), float32."""
-        guided = [job for job in jobs if job.guidance]
-        rows = [*jobs, *guided]
-        captions = [*(job.positive for job in jobs), *(job.negative for job in guided)]
-        timesteps = torch.tensor([job.timesteps[job.step] for job in rows], dtype=torch.float32)
-        latents = [_there(job.latents) for job in rows]
-        if self._lengths is not None:
-            self._lengths.set(latents, [_there(caption) for caption in captions])
-        outputs = self._transformer(
-            [latent.to(self._transformer.dtype) for latent in latents],
-            timesteps.to(self._device, non_blocking=True),
-            captions,
-            return_dict=False,
-        )[0]
-        unguided = {job.id: output.float() for job, output in zip(guided, outputs[len(jobs) :], strict=True)}
         stepped = []
-        for job, output in zip(jobs, outputs, strict=False):
+        for job, (output, unguided) in zip(jobs, predict(jobs, self._forward, stock_is_apart=False), strict=True):
             velocity = output.float()
-            if job.guidance:
-                velocity = velocity + job.guidance * (velocity - unguided[job.id])
+            if unguided is not None and job.guidance is not None:
+                velocity = velocity + job.guidance * (velocity - unguided.float())
             stepped.append(take_step(_there(job.latents), -velocity, job.deltas[job.step]))
         return stepped
 
@@ -128,6 +115,19 @@ class ZImageSteps:
         latents = latents / vae.config.scaling_factor + vae.config.shift_factor
         with tiling(vae, tiled):
             return to_pixels(vae.decode(latents, return_dict=False)[0])
+
+    def _forward(self, jobs: Sequence[Job], captions: Sequence[Tensor]) -> list[Tensor]:
+        timesteps = torch.tensor([job.timesteps[job.step] for job in jobs], dtype=torch.float32)
+        latents = [_there(job.latents) for job in jobs]
+        if self._lengths is not None:
+            self._lengths.set(latents, captions)
+        outputs: list[Tensor] = self._transformer(
+            [latent.to(self._transformer.dtype) for latent in latents],
+            timesteps.to(self._device, non_blocking=True),
+            list(captions),
+            return_dict=False,
+        )[0]
+        return outputs
 
     def _image_tokens(self, sized: Draw | Job) -> int:
         return count_patches(sized.width_px, sized.height_px, self.multiple_px)

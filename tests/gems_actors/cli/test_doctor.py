@@ -37,3 +37,21 @@ def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
     assert (found[0]["state"], found[0]["found"]) == ("ok", f"{server.url} answers, with painter-1")
     assert (found[1]["state"], gone.returncode) == ("fail", 1)
     assert "ConnectError" in found[1]["found"]
+
+
+def test_a_pipeline_s_folder_is_looked_into(tmp_path: Path) -> None:
+    found = []
+    for text in ('{"_class_name": "ZImagePipeline"}', "{torn", None):
+        folder = tmp_path / "model"
+        folder.mkdir(exist_ok=True)
+        if text is None:
+            (folder / "model_index.json").unlink()
+        else:
+            (folder / "model_index.json").write_text(text)
+        flags = ["--set", "image.backend=diffusers", "--set", f"image.model={folder}"]
+        findings = json.loads(run_gems(tmp_path, "doctor", "--json", *flags).stdout)
+        found.append(next(finding for finding in findings if finding["what"] == "image model"))
+    assert [finding["state"] for finding in found] == ["ok", "fail", "fail"]
+    assert found[0]["found"] == f"ZImagePipeline in {folder}"
+    assert "JSONDecodeError" in found[1]["found"]
+    assert found[2]["found"] == f"{folder} has no model_index.json"
