@@ -5,6 +5,7 @@ It must not know why the picture is wanted; what comes from a model is looked at
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -35,6 +36,7 @@ class Generator(Actor):
     """Answers `GenerateImage`."""
 
     role: ClassVar[str] = "generator"
+    time_limit_s = math.inf  # image models have limits of their own, and a full engine is slow and does not hang
     model: ImageModel
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:

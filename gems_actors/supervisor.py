@@ -44,9 +44,11 @@ class Child(NamedTuple):
 class _Seat:
     """A place for one actor of a role: every process that holds it has a name of its own."""
 
-    def __init__(self, role: str, number: int) -> None:
+    def __init__(self, role: str, number: int, *, is_extra: bool) -> None:
         self.role = role
         self.number = number
+        self.is_extra = is_extra
+        """It was asked for while the mesh ran, which goes on without it where it cannot be."""
         self.place = self.name = f"{role}-{number}"
         self.process: Forked | None = None
         self.restarts = 0
@@ -126,7 +128,7 @@ class Supervisor:
         taken = {seat.number for seat in staying}
         free = (number for number in range(1, count + 1) if number not in taken)
         for number in [*free][: max(0, count - len(staying))]:
-            self._add_seat(role, number)
+            self._add_seat(role, number, is_extra=True)
         _log.info("role_scaled", scaled_role=role, before=len(staying), after=count)
         await trio.lowlevel.checkpoint()
         return len(staying), count
@@ -194,8 +196,8 @@ class Supervisor:
 
     # ----------------------------------------------------------------------------------------- seats
 
-    def _add_seat(self, role: str, number: int) -> _Seat:
-        seat = _Seat(role, number)
+    def _add_seat(self, role: str, number: int, *, is_extra: bool = False) -> _Seat:
+        seat = _Seat(role, number, is_extra=is_extra)
         self._seats.append(seat)
         self._nursery.start_soon(self._keep, seat)
         return seat
@@ -230,7 +232,10 @@ class Supervisor:
         now = trio.current_time()
         verdict = self._rule.decide(seat.role, seat.place, code, lived_s=now - began, now_s=now)
         if isinstance(verdict, GiveUp):
-            self._give_up(verdict)
+            if seat.is_extra and verdict.is_final_exit:
+                _log.error("actor_given_up", actor=seat.name, reason=verdict.reason)
+            else:
+                self._give_up(verdict)
             return False
         _log.warning("actor_ended", actor=seat.name, exit=describe_exit(code), restart_after_s=verdict.delay_s)
         with trio.move_on_after(verdict.delay_s):

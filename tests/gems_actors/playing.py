@@ -72,6 +72,11 @@ def play_with_a_misconfigured_generator(role: str, config: MeshConfig, address: 
     return 78 if role == "generator" else run_role(role, config, address, name)
 
 
+def play_with_room_for_one_generator(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Play the role, but a second generator that says that it can never run here."""
+    return 78 if name.startswith("generator-2") else run_role(role, config, address, name)
+
+
 def play_and_sign_off(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play the role, and add its name to the file `ended` in the data folder when it has drained."""
     code = run_role(role, config, address, name)

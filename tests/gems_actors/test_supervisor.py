@@ -206,6 +206,20 @@ def test_a_process_that_says_never_again_is_not_started_again() -> None:
     assert str(caught.value) == ("generator: ended with exit code 78 (bad configuration), which no restart mends")
 
 
+def test_a_mesh_goes_on_without_a_further_actor_that_cannot_run_here() -> None:
+    async def test(supervisor: Supervisor, config: MeshConfig) -> None:
+        await supervisor.ready()
+        before = supervisor.children()
+        assert await supervisor.resize("generator", 2) == (1, 2)
+        async with open_client(config.local_address) as mesh:
+            while (await mesh.ask(ScaleRole(scaled_role="generator", count=1))).before != 1:
+                await supervisor.resize("generator", 2)  # until its end has been seen
+        assert supervisor.children() == before
+        assert not supervisor.stopped.is_set()
+
+    run(test, entry=f"{PLAYING}:play_with_room_for_one_generator")
+
+
 def test_a_folder_that_another_mesh_uses_is_refused_with_the_pid_of_its_supervisor() -> None:
     async def test(supervisor: Supervisor, config: MeshConfig) -> None:
         with pytest.raises(AddressInUseError, match=f"mesh.lock: expected .* held by process {os.getpid()}$"):

@@ -112,11 +112,11 @@ def _serve(link: Link) -> None:
     with ExitStack() as stack:
         try:
             name = stack.enter_context(claim_device(load.device, Path(load.locks)))
-            pipeline, device, turns = prepare(load, name, lambda note: link.send(Progress(note)))
+            pipeline, device, turns, capacity = prepare(load, name, lambda note: link.send(Progress(note)))
         except LoadingError as error:
             link.send(Broken(str(error)))
             return
-        link.send(Ready(pipeline.name, name, pipeline.multiple_px, time.perf_counter() - began))
+        link.send(Ready(pipeline.name, name, capacity, time.perf_counter() - began))
         _run(Engine(pipeline, device, turns, on_begin=lambda ids: link.send(Begun(ids))), link, early)
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 import trio
+from msgspec import structs
 
 from gems_actors.backends.diffusion.messages import (
     ANCILLARY_BYTES,
@@ -91,6 +92,8 @@ class EngineHost:
         """
         self.totals = Totals()
         self.restarts = 0
+        self.capacity = 0
+        """How many requests it should be given at once; known once it is ready."""
         self.pid = 0
         self._load, self._timeout_s = load, timeout_s
         self._on_note, self._on_found = on_note, on_found
@@ -135,7 +138,7 @@ class EngineHost:
         """
         self._numbers += 1
         id_ = self._numbers
-        pending = self._pending[id_] = _Pending(_numbered(draw, id_))
+        pending = self._pending[id_] = _Pending(structs.replace(draw, id=id_))
         self._tell(pending.draw)
         if self._patience.deadline == math.inf:  # it was idle
             self._patience.deadline = self._give_up_at()
@@ -160,7 +163,7 @@ class EngineHost:
         for id_ in self._begun:
             if (pending := self._pending.get(id_)) and not pending.answered.is_set():
                 pending.deaths += 1
-                pending.draw = _numbered(pending.draw, id_, is_alone=True)
+                pending.draw = structs.replace(pending.draw, is_alone=True)
                 if pending.deaths >= _MAX_DEATHS:
                     text = f"took down {pending.deaths} engines, the last one {describe_exit(code)}"
                     self._answer(id_, PoisonedError(text))
@@ -231,7 +234,7 @@ class EngineHost:
             case Found(gpus=gpus):
                 self._on_found(gpus)
             case Ready():
-                self._outbox, self._was_ready = sender, True
+                self._outbox, self._was_ready, self.capacity = sender, True, report.capacity
                 self._on_note("")
                 for pending in list(self._pending.values()):  # in the order in which they came
                     sender.send_nowait(pending.draw)
@@ -282,18 +285,3 @@ def _map(finished: Finished, descriptor: int) -> DrawnPixels:
         return DrawnPixels(finished, mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
     finally:
         os.close(descriptor)
-
-
-def _numbered(draw: Draw, id_: int, *, is_alone: bool | None = None) -> Draw:
-    return Draw(
-        id=id_,
-        prompt=draw.prompt,
-        seed=draw.seed,
-        width_px=draw.width_px,
-        height_px=draw.height_px,
-        steps=draw.steps,
-        guidance=draw.guidance,
-        negative_prompt=draw.negative_prompt,
-        is_alone=draw.is_alone if is_alone is None else is_alone,
-        is_urgent=draw.is_urgent,
-    )

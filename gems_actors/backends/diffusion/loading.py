@@ -6,7 +6,7 @@ import importlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from gems_actors.locks import LockHeldError, hold_lock
 
 _MIN_DIFFUSERS: Final = (0, 39)
 """Before it Z-Image's schedule had another number of steps; see `z_image`."""
+MAX_CAPACITY: Final = 64
 _LIBRARIES: Final = ("diffusers", "transformers")
 _FREE_WITHIN_S: Final = 15.0
 """So long a device may still be held by the engine of an actor that was killed just now."""
@@ -87,6 +88,8 @@ class Prepared(NamedTuple):
     pipeline: Pipeline
     device: Device
     turns: Turns
+    capacity: int
+    """How many requests it should be given at once."""
 
 
 def count_gpus() -> int:
@@ -111,7 +114,15 @@ def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepar
     for width_px, height_px in load.warm_up:
         tell(f"warming up at {width_px}x{height_px} px")
         _warm_up(Engine(pipeline, device, turns), width_px, height_px)
-    return Prepared(pipeline, device, turns)
+    return Prepared(pipeline, device, turns, _capacity_of(pipeline, turns, load.warm_up))
+
+
+def _capacity_of(pipeline: Pipeline, turns: Turns, sizes: Sequence[tuple[int, int]]) -> int:
+    """Return two forwards full of the first size: one in hand, one that waits; the rest waits better at the router."""
+    if not sizes:
+        return MAX_CAPACITY
+    job = pipeline.prepare(Draw(0, "", 0, *sizes[0]))
+    return min(max(2, 2 * turns.max_step_tokens // (job.rows * job.tokens)), MAX_CAPACITY)
 
 
 def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:

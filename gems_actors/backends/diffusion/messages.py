@@ -78,7 +78,8 @@ class Ready(Struct, frozen=True, tag=True):
 
     pipeline: str
     device: str
-    multiple_px: int
+    capacity: int
+    """How many requests it should be given at once."""
     load_s: float
 
 

@@ -25,8 +25,6 @@ from gems_actors.config import ImageConfig
 from gems_actors.errors import ConfigError
 from gems_actors.tasks import gather, open_background
 
-CAPACITY: Final = 64
-"""Requests an engine holds at once, so many that the largest group that pays is among them."""
 _WINDOW_S: Final = 10.0
 """Figures are those of the last seconds, at least so many."""
 
@@ -115,7 +113,7 @@ class DiffusionImageModel:
     @property
     def capacity(self) -> int:
         """How many requests it should be given at once."""
-        return CAPACITY * len(self.hosts)
+        return sum(host.capacity for host in self.hosts)
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request as a PNG file.

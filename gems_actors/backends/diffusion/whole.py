@@ -12,12 +12,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from gems_actors.backends.diffusion.flow_matching import check_size
+from gems_actors.backends.diffusion.flow_matching import check_size, count_patches
 from gems_actors.backends.diffusion.jobs import Defaults, Job, UnfitError
 from gems_actors.backends.diffusion.messages import Draw
 
 _TOKEN_PX: Final = 16
 """Side of what one token covers, about, in today's models; only for the cost of a request."""
+_STEPS_IN_ONE: Final = 8
+"""A call is one step to the engine and many in truth; with this a batch takes as long as 8 steps of Z-Image."""
 
 
 class WholePipeline:
@@ -67,7 +69,7 @@ class WholePipeline:
             is_alone=draw.is_alone,
             bucket=(draw.width_px, draw.height_px, steps, draw.guidance, is_negative),
             timesteps=(float(steps),),
-            tokens=(draw.height_px // _TOKEN_PX) * (draw.width_px // _TOKEN_PX),
+            tokens=max(1, count_patches(draw.width_px, draw.height_px, _TOKEN_PX) * steps // _STEPS_IN_ONE),
         )
 
     def encode(self, jobs: Sequence[Job]) -> None:

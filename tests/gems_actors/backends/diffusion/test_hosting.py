@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import torch
 import trio
+from msgspec.structs import replace as replaced
 
 from gems_actors.backends.diffusion.hosting import DrawnPixels, EngineHost
 from gems_actors.backends.diffusion.messages import Draw, Load
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError
 from gems_actors.tasks import open_background
+from tests.gems_actors.backends.diffusion.playing import draw_alone
 from tests.gems_actors.backends.diffusion.tiny import save_tiny
-from tests.processes import await_gone
+from tests.processes import await_gone, descendants
 
 pytestmark = pytest.mark.slow
-SECONDS = 60.0
+SECONDS = 120.0
 LONG = 1000
 """Steps; some seconds."""
 
@@ -77,6 +81,7 @@ def test_pixels_come_and_the_engine_ends_with_its_host(load: Load) -> None:
             first, again = pixels_of(await host.draw(draw())), pixels_of(await host.draw(draw()))
             assert len(first) == 64 * 64 * 3
             assert first == again
+            assert host.capacity == 64
             with pytest.raises(RefusedError, match="multiples of 16 px, came 72x64"):
                 await host.draw(Draw(0, "a red fox", 7, 72, 64))
             pid = host.pid
@@ -152,6 +157,29 @@ def test_withdrawn_requests_leave_the_engine_free_for_others(load: Load) -> None
     play(scene)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
+def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_engine(load: Load) -> None:
+    wanted = [replaced(draw("a red fox " * (1 + 4 * number)), guidance=0.0) for number in range(3)]
+
+    async def scene() -> None:
+        drawn: dict[str, bytes] = {}
+        async with open_host(replaced(load, compile=True)) as host:
+
+            async def ask(one: Draw) -> None:
+                drawn[one.prompt] = pixels_of(await host.draw(one))
+
+            async with trio.open_nursery() as nursery:
+                for one in wanted:
+                    nursery.start_soon(ask, one)
+            below = {host.pid, *descendants(host.pid)}
+        assert await_gone(below) == set()
+        for one in wanted:
+            pixels = torch.frombuffer(bytearray(drawn[one.prompt]), dtype=torch.uint8).reshape(64, 64, 3)
+            assert (pixels.to(torch.int32) - draw_alone("z-image", one).pixels).abs().max() <= 1
+
+    play(scene)
+
+
 @pytest.mark.parametrize(
     ("model", "came"),
     [
@@ -190,7 +218,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(load: Load, tmp_path: Path, m
     ],
 )
 def test_settings_that_cannot_be_met_here_are_one_line(load: Load, changes: dict[str, object], came: str) -> None:
-    bad = Load(**{name: getattr(load, name) for name in Load.__struct_fields__} | changes)
+    bad = replaced(load, **changes)
 
     async def scene() -> None:
         with pytest.raises(ConfigError) as caught:

@@ -41,7 +41,7 @@ def test_pictures_from_two_engines_are_those_of_the_stock_pipeline(
     async def scene() -> dict[str, float]:
         config = config_of(tmp_path, "cpu", "cpu", kind=kind)
         async with open_diffusion(config, size=(64, 64), locks=tmp_path, tell=notes.append) as model:
-            assert model.capacity == 128
+            assert model.capacity == 128, "of such small ones as many as any engine takes"
             model.figures()
 
             async def ask(seed: int) -> None:

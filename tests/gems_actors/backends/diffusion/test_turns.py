@@ -71,6 +71,17 @@ def test_sizes_share_a_forward_where_the_padding_costs_less_than_a_forward() -> 
     assert [names(turns.choose(far)) for _ in range(2)] == ["a", "b"]
 
 
+def test_lengths_that_differ_much_take_turns_and_few_of_them_go_together() -> None:
+    turns = Turns(mixes_buckets=False)
+    few = [Waiting("a", tokens=1056), Waiting("b", tokens=1536)]
+    assert names(turns.choose(few)) == "ab", "480 tokens of padding are cheaper than a forward"
+    turns = Turns(mixes_buckets=False)
+    many = [Waiting("abcd"[place % 4], tokens=1056 + 480 * (place % 2)) for place in range(20)]
+    groups = [turns.choose(many) for _ in range(2)]
+    assert [{step.tokens for step in group} for group in groups] == [{1056}, {1056, 1536}], "the rest is left over"
+    assert [len(group) for group in groups] == [10, 12]
+
+
 def test_whoever_is_to_be_alone_is_alone_and_has_turns_like_a_bucket() -> None:
     turns = Turns(mixes_buckets=True)
     steps = [Waiting("a"), Waiting("b", is_alone=True), Waiting("c", is_alone=True), Waiting("d")]

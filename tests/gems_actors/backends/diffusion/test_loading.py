@@ -1,0 +1,81 @@
+"""Which GPU an engine takes, and how a pipeline is driven."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gems_actors.backends.diffusion import loading
+from gems_actors.backends.diffusion.jobs import UnfitError
+from gems_actors.backends.diffusion.loading import LoadingError, claim_device, steps_of
+from gems_actors.backends.diffusion.turns import Turns
+from gems_actors.backends.diffusion.whole import WholePipeline
+from tests.gems_actors.backends.diffusion.playing import stock
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with two GPUs, as far as torch tells."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"GPU-{index}"))
+    monkeypatch.setattr(loading, "_FREE_WITHIN_S", 0.0)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_engine_takes_a_gpu_that_no_other_holds_and_the_last_is_told_that_there_is_none(tmp_path: Path) -> None:
+    with ExitStack() as first, ExitStack() as second:
+        assert first.enter_context(claim_device("next", tmp_path)) == "cuda:0"
+        assert second.enter_context(claim_device("next", tmp_path)) == "cuda:1"
+        with pytest.raises(LoadingError, match="no other generator holds, came 2, all of them held"):
+            second.enter_context(claim_device("next", tmp_path))
+        first.close()
+        assert first.enter_context(claim_device("next", tmp_path)) == "cuda:0"
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_that_is_named_is_taken_whoever_else_uses_it(tmp_path: Path) -> None:
+    with claim_device("cuda:1", tmp_path) as first, claim_device("cuda:1", tmp_path) as second:
+        assert (first, second) == ("cuda:1", "cuda:1")
+    with claim_device("cuda", tmp_path) as named:
+        assert named == "cuda:0"
+    with pytest.raises(LoadingError, match="came 'cuda:2' where there are 2"), claim_device("cuda:2", tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "capacity"),
+    [
+        ("z-image", (1024, 1024), 31),
+        ("z-image", (512, 512), 64),
+        ("qwen-image", (1024, 1024), 16),
+        ("z-image", (8192, 8192), 2),
+    ],
+)
+def test_an_engine_wants_two_forwards_full_of_requests(kind: str, size: tuple[int, int], capacity: int) -> None:
+    turns = Turns(mixes_buckets=True)
+    assert loading._capacity_of(steps_of(stock(kind)), turns, [size]) == capacity
+
+
+def test_a_pipeline_that_draws_from_no_prompt_is_none_of_ours() -> None:
+    class Upscaler:
+        def __call__(self, image: object) -> None:
+            pass
+
+    with pytest.raises(UnfitError, match="expected a text-to-image pipeline, came Upscaler, which takes no generator"):
+        WholePipeline(Upscaler())
+
+
+def test_a_schedule_that_is_not_plain_has_the_pipeline_drawn_whole() -> None:
+    import diffusers
+
+    pipe = stock("z-image")
+    random = type(pipe)(
+        **pipe.components | {"scheduler": diffusers.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)}
+    )
+    assert steps_of(pipe).mixes_sizes
+    assert isinstance(steps_of(random), WholePipeline)
