@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+import subprocess
+import sys
 
-from tests.benchmarks import gpu
+import pytest
+import torch
+
+from tests.benchmarks.gpu import TINY
 
 
 @pytest.mark.slow
-def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
-    found = gpu.main(["--tiny", "--no-compile"])
-    for side_px in gpu.TINY.sides_px:
+def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.gpu", "--tiny", "--no-compile"]
+    *lines, last = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = json.loads(last)
+    batches = {str(batch) for batch in TINY.batches}
+    for side_px in map(str, TINY.sides_px):
         figures = found[side_px]
         assert 0 < figures["engine"]["busy_share"] <= 1
         assert min(figures["engine"]["images_per_s"], figures["stock_images_per_s"], *figures["limit"].values()) > 0
-        assert figures["forward_s"].keys() == figures["ragged_forward_s"]["mask"].keys() == set(gpu.TINY.batches)
-        assert figures["ragged_forward_s"]["split"].keys() == set(gpu.TINY.batches)
-    assert f"{gpu.TINY.sides_px[0]} px: engine " in capsys.readouterr().out
+        assert figures["forward_s"].keys() == figures["ragged_forward_s"]["mask"].keys() == batches
+        assert figures["ragged_forward_s"]["split"].keys() == batches
+        assert any(line.startswith(f"{side_px} px: engine ") for line in lines)
 
 
-def test_weights_of_the_full_model_are_counted_as_published() -> None:
+def test_the_full_model_has_as_many_weights_as_are_published() -> None:
     """6.155 billion in the transformer: the defaults of the class are Z-Image's own."""
     import diffusers
-    import torch
 
     with torch.device("meta"):
         transformer = diffusers.ZImageTransformer2DModel()

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from gems_actors.backends.diffusion.messages import (
     Broken,
     Command,
     Draw,
+    Fault,
     Finished,
     Found,
     Inbox,
@@ -97,6 +98,9 @@ def main(descriptor: int, parent: int) -> int:
         _serve(link)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 0
+    except Exception as error:  # a fault of the device, after which nothing in this process can be relied upon
+        with suppress(OSError):
+            link.send(Fault(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
     return 1
 
 

@@ -28,6 +28,7 @@ from gems_actors.backends.diffusion.messages import (
     Broken,
     Command,
     Draw,
+    Fault,
     Finished,
     Found,
     Inbox,
@@ -102,6 +103,7 @@ class EngineHost:
         self._patience = trio.CancelScope()
         self._outbox: trio.MemorySendChannel[Command] | None = None
         self._was_ready = False
+        self._fault = ""
         self._numbers = 0
 
     @property
@@ -114,19 +116,18 @@ class EngineHost:
 
         Raises:
             ConfigError: it cannot run with these settings.
-            BackendError: it ended before it was ready.
+            BackendError: it ended before it was ready, or could not be started again.
         """
         while True:
             code = await self._live(task_status)
             task_status = trio.TASK_STATUS_IGNORED
             if not self._was_ready:
-                raise BackendError(f"the engine ended before it was ready, {describe_exit(code)}")
+                raise BackendError(f"the engine ended before it was ready, {self._fault or describe_exit(code)}")
             self._outbox = None
             self.restarts += 1
-            _log.warning(
-                "engine_ended", exit=describe_exit(code), in_hand=len(self._pending), in_forward=len(self._begun)
-            )
-            self._blame(code)
+            how = self._fault or describe_exit(code)
+            _log.warning("engine_ended", how=how, in_hand=len(self._pending), in_forward=len(self._begun))
+            self._blame(how)
 
     async def draw(self, draw: Draw) -> DrawnPixels:
         """Return the pixels of a picture; whatever number the request has, it gets one of its own.
@@ -158,22 +159,21 @@ class EngineHost:
         if self._outbox is not None:
             self._outbox.send_nowait(command)
 
-    def _blame(self, code: int) -> None:
+    def _blame(self, how: str) -> None:
         """Let those in whose forward the engine died go alone, and fail those that were in two of them."""
         for id_ in self._begun:
             if (pending := self._pending.get(id_)) and not pending.answered.is_set():
                 pending.deaths += 1
                 pending.draw = structs.replace(pending.draw, is_alone=True)
                 if pending.deaths >= _MAX_DEATHS:
-                    text = f"took down {pending.deaths} engines, the last one {describe_exit(code)}"
-                    self._answer(id_, PoisonedError(text))
+                    self._answer(id_, PoisonedError(f"took down {pending.deaths} engines, the last one {how}"))
         self._begun = ()
 
     # ----------------------------------------------------------------------------------------- one engine's life
 
     async def _live(self, task_status: trio.TaskStatus[Ready]) -> int:
         """Start an engine, serve it until it ends, and return its exit code."""
-        self._was_ready = False
+        self._was_ready, self._fault = False, ""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             # Popen in this very thread: the kernel kills the child when the thread that started it ends.
@@ -239,8 +239,10 @@ class EngineHost:
                 for pending in list(self._pending.values()):  # in the order in which they came
                     sender.send_nowait(pending.draw)
                 task_status.started(report)
-            case Broken(reason=reason):
-                raise ConfigError(reason)
+            case Broken(reason=reason):  # once it could be done with these settings, so they are not at fault
+                raise BackendError(reason) if self.restarts else ConfigError(reason)
+            case Fault(reason=reason):
+                self._fault = reason
             case Begun(ids=ids):
                 self._begun = ids
             case Totals():

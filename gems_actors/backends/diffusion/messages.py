@@ -89,6 +89,12 @@ class Broken(Struct, frozen=True, tag=True):
     reason: str
 
 
+class Fault(Struct, frozen=True, tag=True):
+    """To the actor: the engine ends because of an error that no request can be blamed for; the last it says."""
+
+    reason: str
+
+
 class Begun(Struct, frozen=True, tag=True):
     """To the actor, before each forward: who is in it, so that it is known who was if the engine dies in it."""
 
@@ -140,7 +146,7 @@ class Totals(Struct, frozen=True, tag=True):
 
 
 Command = Load | Draw | Withdraw
-Report = Progress | Found | Ready | Broken | Begun | Finished | Unfinished | Totals
+Report = Progress | Found | Ready | Broken | Fault | Begun | Finished | Unfinished | Totals
 
 encode = msgspec.msgpack.Encoder().encode
 decode_command = msgspec.msgpack.Decoder(Command).decode

@@ -14,6 +14,7 @@ import torch
 import trio
 from msgspec.structs import replace as replaced
 
+from gems_actors.backends.diffusion import hosting
 from gems_actors.backends.diffusion.hosting import DrawnPixels, EngineHost
 from gems_actors.backends.diffusion.messages import Draw, Load
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError
@@ -228,6 +229,42 @@ def test_settings_that_cannot_be_met_here_are_one_line(load: Load, changes: dict
         assert "\n" not in str(caught.value)
 
     play(scene)
+
+
+def test_an_engine_whose_model_is_gone_when_it_is_started_again_is_no_fault_of_the_settings(
+    load: Load, tmp_path: Path
+) -> None:
+    folder = save_tiny("z-image", tmp_path)
+
+    async def scene() -> None:
+        async def lose_the_model() -> None:
+            async with open_host(replaced(load, model=str(folder))) as host:
+                folder.rename(tmp_path / "away")
+                os.kill(host.pid, signal.SIGKILL)
+                await trio.sleep_forever()
+
+        with pytest.raises(BackendError, match=r"image\.model: expected a folder or a hub id .* which is not there"):
+            await lose_the_model()
+
+    play(scene)
+
+
+def test_a_fault_of_the_device_is_told_in_one_line_and_without_a_traceback(
+    load: Load, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hosting, "MODULE", "tests.gems_actors.backends.diffusion.faulty_engine")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
+
+    async def scene() -> None:
+        with pytest.raises(BackendError) as caught:
+            await EngineHost(load).run()
+        assert str(caught.value) == (
+            "the engine ended before it was ready, "
+            "RuntimeError: CUDA error: device-side assert triggered Compile with TORCH_USE_CUDA_DSA"
+        )
+
+    play(scene)
+    assert capfd.readouterr().err == ""
 
 
 def test_an_engine_that_dies_before_it_is_ready_is_no_engine(load: Load) -> None:

@@ -14,7 +14,7 @@ import trio
 from PIL import Image
 
 from gems_actors.backends import ImageRequest
-from gems_actors.backends.diffusion import models
+from gems_actors.backends.diffusion import hosting, models
 from gems_actors.backends.diffusion.messages import Draw
 from gems_actors.backends.diffusion.models import open_diffusion
 from gems_actors.backends.diffusion.png import png_of
@@ -70,6 +70,28 @@ def test_pictures_from_two_engines_are_those_of_the_stock_pipeline(
     assert [note for note in notes if "importing torch" in note]
     assert [note for note in notes if note.startswith("loading ") or "; loading " in note or kind == "stable-diffusion"]
     assert [note for note in notes if "warming up at 64x64 px" in note]
+    assert notes[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("devices", "started"),
+    [("next", ["next"]), ("all", ["cuda:0", "cuda:1", "cuda:2"]), (("cuda:1", "cpu"), ["cuda:1", "cpu"])],
+)
+def test_an_engine_is_started_on_each_device_that_is_wanted(
+    devices: str, started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosting, "MODULE", "tests.gems_actors.backends.diffusion.host_of_three_gpus")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
+    notes: list[str] = []
+
+    async def scene() -> int:
+        config = ImageConfig(backend="diffusers", model="owner/name", devices=devices)  # type: ignore[arg-type]
+        async with open_diffusion(config, size=(64, 64), locks=tmp_path, tell=notes.append) as model:
+            return model.capacity
+
+    assert trio.run(scene) == 4 * len(started)
+    said = {part for note in notes for part in note.split("; ") if part}
+    assert said == {f"loading on {device}" for device in started}
     assert notes[-1] == ""
 
 

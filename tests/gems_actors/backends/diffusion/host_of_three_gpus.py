@@ -1,0 +1,21 @@
+"""An engine's process on a host with three GPUs, as far as it tells; it draws nothing."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import suppress
+
+from gems_actors.backends.diffusion.engine_process import Link
+from gems_actors.backends.diffusion.messages import Found, Load, Progress, Ready
+
+if __name__ == "__main__":
+    link = Link(socket.socket(fileno=int(sys.argv[1])))
+    (load,) = link.commands(is_waiting=True)
+    assert isinstance(load, Load)
+    link.send(Progress(f"loading on {load.device}"))
+    link.send(Found(3))
+    link.send(Ready("None", load.device, 4, 0.0))
+    with suppress(EOFError):
+        while True:
+            link.commands(is_waiting=True)
