@@ -139,7 +139,7 @@ class DiffusionImageModel:
         )
 
     def figures(self) -> dict[str, float]:
-        """Return what the engines did in the last seconds, all together."""
+        """Return what the engines did in the last seconds, all together; a stage's seconds are those of an image."""
         now = trio.current_time()
         totals = _sum([host.totals for host in self.hosts])
         self._seen.append((now, totals))
@@ -148,22 +148,23 @@ class DiffusionImageModel:
         before = self._seen[0][1]
         wall_s = max(totals.wall_s - before.wall_s, 1e-9)
         forwards = max(totals.forwards - before.forwards, 1)
-        images = max(totals.images - before.images, 1)
+        images = totals.images - before.images
+        per_image = 1 / images if images > 0 else 0.0
         return {
             "engines": len(self.hosts),
             "restarts": sum(host.restarts for host in self.hosts),
             "busy_share": min(1.0, max(0.0, (totals.busy_s - before.busy_s) / wall_s)),
-            "images_per_s": max(0.0, (totals.images - before.images) / wall_s) * len(self.hosts),
+            "images_per_s": max(0.0, images / wall_s) * len(self.hosts),
             "waiting": totals.waiting,
             "running": totals.running,
-            "batch": (totals.rows - before.rows) / forwards,
+            "rows": (totals.rows - before.rows) / forwards,
             "step_s": (totals.forward_s - before.forward_s) / forwards,
             "step_tokens": (totals.tokens - before.tokens) / forwards,
             "max_step_tokens": totals.max_step_tokens,
             "splits": totals.splits,
-            "text_s": (totals.text_s - before.text_s) / images,
-            "denoise_s": (totals.forward_s - before.forward_s) / images,
-            "decode_s": (totals.decode_s - before.decode_s) / images,
+            "text_s": (totals.text_s - before.text_s) * per_image,
+            "denoise_s": (totals.forward_s - before.forward_s) * per_image,
+            "decode_s": (totals.decode_s - before.decode_s) * per_image,
             "png_s": self._png_s / max(self._images, 1),
             "peak_bytes": totals.memory_bytes,
         }
