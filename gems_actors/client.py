@@ -307,6 +307,8 @@ class Mesh:
         self._link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), Subscribe()))
 
     async def _run_heartbeat(self) -> None:
+        with trio.move_on_after(self._heartbeat_s):
+            await self._welcomed.wait()  # the router says how often it wants to hear of us
         while True:
             await trio.sleep(self._heartbeat_s)
             beat = Heartbeat(

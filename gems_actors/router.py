@@ -108,10 +108,11 @@ class _Router:
     def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits) -> None:
         self.link = Link(socket, self._take, self._refused)
         self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
+        self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick later than a heartbeat is taken for a stall
 
     async def run_clock(self) -> None:
         while True:
-            await trio.sleep(_TICK_S)
+            await trio.sleep(self._tick_s)
             self._dispatcher.tick(time.monotonic())
             self._send()
 

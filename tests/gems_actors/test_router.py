@@ -17,7 +17,7 @@ from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.router import serve_router
 from protocol.codec import decode_message, encode_message
 from protocol.envelope import Header, Kind
-from protocol.messages import Failure, Plan, PlanPrompt, ReportLoss
+from protocol.messages import Failure, Plan, PlanPrompt, ReadStatus, ReportLoss
 from tests.gems_actors.meshes import Echo, open_place, play
 
 
@@ -77,6 +77,19 @@ def test_what_an_actor_held_that_is_gone_is_answered_by_another(tmp_path: Path, 
                 if is_reported:
                     await mesh.ask(ReportLoss(name="first"))
             assert second.echo.begun == {"wait": 1}
+
+    play(scene)
+
+
+def test_nobody_is_silent_for_longer_than_the_router_allows(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path), RouterConfig(heartbeat_s=0.1, silence_s=0.4)) as place:
+            await place.add(Echo, "a")
+            async with open_client(place.address) as mesh:
+                for _ in range(10):
+                    await trio.sleep(0.1)
+                    status = await mesh.ask(ReadStatus())
+                    assert "a" in {actor.name for role in status.roles for actor in role.actors}
 
     play(scene)
 
