@@ -1,12 +1,26 @@
-"""Looking at real processes through /proc: who descends from whom, what they are called, how much they hold."""
+"""Real processes: started and ended, and looked at through /proc: descent, names, what they hold."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _PATIENCE_S = 10.0
+
+
+@contextmanager
+def started(command: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[str]]:
+    """Give a process that has ended afterwards, also where the test fails while it runs: Popen alone would wait."""
+    with subprocess.Popen(command, text=True, **how) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -174,6 +174,7 @@ class EngineHost:
     async def _live(self, task_status: trio.TaskStatus[Ready]) -> int:
         """Start an engine, serve it until it ends, and return its exit code."""
         self._was_ready, self._fault = False, ""
+        self._on_note("starting an engine")
         ours, theirs = socket.socketpair()
         with ours, theirs:
             # Popen in this very thread: the kernel kills the child when the thread that started it ends.

@@ -5,6 +5,7 @@ This side knows no torch, so the loop of the actor never waits for it.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections import deque
@@ -106,7 +107,7 @@ class DiffusionImageModel:
         self.hosts: list[EngineHost] = []
         self._config = config
         self._packing = trio.CapacityLimiter(len(os.sched_getaffinity(0)))
-        self._seen: deque[tuple[float, Totals]] = deque()
+        self._seen = deque([(-math.inf, Totals())])  # what is done before anybody asks counts too
         self._png_s = 0.0
         self._images = 0
 

@@ -42,7 +42,6 @@ def test_pictures_from_two_engines_are_those_of_the_stock_pipeline(
         config = config_of(tmp_path, "cpu", "cpu", kind=kind)
         async with open_diffusion(config, size=(64, 64), locks=tmp_path, tell=notes.append) as model:
             assert model.capacity == 128, "of such small ones as many as any engine takes"
-            model.figures()
 
             async def ask(seed: int) -> None:
                 request = ImageRequest("a red fox", seed, 64, 64, steps=3, guidance=2.0, negative_prompt="blurry")
@@ -91,7 +90,7 @@ def test_an_engine_is_started_on_each_device_that_is_wanted(
 
     assert trio.run(scene) == 4 * len(started)
     said = {part for note in notes for part in note.split("; ") if part}
-    assert said == {f"loading on {device}" for device in started}
+    assert said - {"starting an engine"} == {f"loading on {device}" for device in started}
     assert notes[-1] == ""
 
 
