@@ -226,6 +226,7 @@ def test_wound_down_it_finishes_the_round_and_answers_with_the_best_so_far(tmp_p
     play(tmp_path, script, scene)
 
 
+@pytest.mark.slow
 def test_a_thousand_trajectories_share_one_conductor(tmp_path: Path) -> None:
     script = Script()
 

@@ -27,6 +27,7 @@ def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu() -> None:
         assert any(line.startswith(f"{side_px} px: engine ") for line in lines)
 
 
+@pytest.mark.slow
 def test_the_full_model_has_as_many_weights_as_are_published() -> None:
     """6.155 billion in the transformer: the defaults of the class are Z-Image's own."""
     import diffusers

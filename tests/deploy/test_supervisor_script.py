@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from gems_actors.config import MeshConfig, load_config
-from tests.processes import await_gone, descendants, environment
+from tests.processes import await_gone, descendants, environment, started
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "supervisor.py"
@@ -57,18 +57,13 @@ def run(*arguments: str | Path) -> tuple[int, str]:
 @contextmanager
 def running(mesh: Path) -> Iterator[subprocess.Popen[str]]:
     """Give the script once its mesh is ready, and see in the end that it left no process behind."""
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, mesh], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    )
-    with process:
+    command = [sys.executable, str(SCRIPT), str(mesh)]
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         assert process.stderr is not None
-        try:
-            assert any("mesh_ready" in line for line in process.stderr)
-            family = {*descendants(process.pid)}
-            assert len(family) == 10
-            yield process
-        finally:
-            process.kill()
+        assert any("mesh_ready" in line for line in process.stderr)
+        family = {*descendants(process.pid)}
+        assert len(family) == 10
+        yield process
     assert not await_gone(family)
 
 

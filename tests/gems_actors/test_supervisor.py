@@ -19,7 +19,7 @@ from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, Sup
 from gems_actors.places import open_private_folder
 from gems_actors.supervisor import RUN_ROLE, Child, Supervisor, open_supervisor
 from protocol.messages import ReadStatus, Scaled, ScaleRole, StopMesh
-from tests.processes import await_gone, descendants
+from tests.processes import await_gone, descendants, started
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -209,12 +209,11 @@ def test_a_process_that_says_never_again_is_not_started_again() -> None:
 def test_a_mesh_goes_on_without_a_further_actor_that_cannot_run_here() -> None:
     async def test(supervisor: Supervisor, config: MeshConfig) -> None:
         await supervisor.ready()
-        before = supervisor.children()
         assert await supervisor.resize("generator", 2) == (1, 2)
+        while await supervisor.resize("generator", 2) == (2, 2):  # until its end has been seen
+            await trio.lowlevel.checkpoint()
         async with open_client(config.local_address) as mesh:
-            while (await mesh.ask(ScaleRole(scaled_role="generator", count=1))).before != 1:
-                await supervisor.resize("generator", 2)  # until its end has been seen
-        assert supervisor.children() == before
+            assert (await mesh.ask(ScaleRole(scaled_role="generator", count=1))).after == 1
         assert not supervisor.stopped.is_set()
 
     run(test, entry=f"{PLAYING}:play_with_room_for_one_generator")
@@ -245,7 +244,7 @@ def test_a_killed_supervisor_takes_every_process_with_it() -> None:
         "    trio.run(main, config)\n"
     )
     command = [sys.executable, "-c", source, f"{PLAYING}:play_with_a_deaf_verifier"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())
         named = descendants(process.pid)

@@ -179,6 +179,7 @@ def test_a_torn_last_commit_is_cut_off_put_aside_and_said(tmp_path: Path) -> Non
     assert records_of(tmp_path) == story()[:3]
 
 
+@pytest.mark.slow
 def test_a_file_cut_short_of_what_was_acknowledged_is_refused_with_the_place(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for record in story():
@@ -190,6 +191,7 @@ def test_a_file_cut_short_of_what_was_acknowledged_is_refused_with_the_place(tmp
             open_store(tmp_path).__enter__()
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_is_said_with_its_place_when_the_log_is_opened(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for record in story()[:4]:

@@ -69,6 +69,7 @@ def test_a_whole_log_is_said_to_be_whole(tmp_path: Path) -> None:
     assert found.log_bytes == (tmp_path / "log").stat().st_size
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_found_by_a_check_and_all_before_it_is_exported(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for record in story()[:4]:

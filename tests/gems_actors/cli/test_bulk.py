@@ -11,6 +11,7 @@ import pytest
 
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.test_draw import HARD, processes_below
+from tests.processes import started
 
 pytestmark = pytest.mark.slow
 
@@ -53,9 +54,7 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_same_command_does_the_rest(tmp_
     (tmp_path / "prompts.txt").write_text(f"{HARD}\n" * 40)
     command = ["bulk", "prompts.txt", "--out", "out", "--concurrency", "2", "--rounds", "1"]
     metadata = tmp_path / "out/metadata.jsonl"
-    with subprocess.Popen(
-        [*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started([*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE) as process:
         while not (metadata.exists() and metadata.stat().st_size):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)

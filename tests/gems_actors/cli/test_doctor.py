@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.gems_actors.backends.servers import ScriptedServer, drawn, open_server
 from tests.gems_actors.cli.commands import run_gems
 
@@ -25,6 +27,7 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
     with open_server(ScriptedServer(drawn)) as server:
         server.files["/v1/models"] = b'{"data": [{"id": "painter-1"}]}'
@@ -39,6 +42,7 @@ def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
     assert "ConnectError" in found[1]["found"]
 
 
+@pytest.mark.slow
 def test_a_pipeline_s_folder_is_looked_into(tmp_path: Path) -> None:
     found = []
     for text in ('{"_class_name": "ZImagePipeline"}', "{torn", None):

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.processes import started
 
 pytestmark = pytest.mark.slow
 
@@ -73,9 +74,9 @@ def test_ctrl_c_once_keeps_the_best_so_far_and_twice_stops(tmp_path: Path) -> No
     for presses, candidates in ((1, "2"), (2, "32")):  # a round of 32 is long enough to be stopped in
         path = tmp_path / f"{presses}.png"
         command = [*COMMAND, "draw", HARD, "--rounds", "64", "--candidates", candidates, "-o", str(path)]
-        with subprocess.Popen(
+        with started(
             [*command, "--set", "draw.stop_when_all_met=false"], cwd=tmp_path, env=environment(tmp_path),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process:  # fmt: skip
             assert process.stderr is not None
             assert process.stdout is not None

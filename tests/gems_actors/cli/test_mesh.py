@@ -12,6 +12,7 @@ import pytest
 
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.test_draw import processes_below
+from tests.processes import started
 
 pytestmark = pytest.mark.slow
 
@@ -19,15 +20,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A mesh in the foreground of another process, ready."""
-    with subprocess.Popen(
-        [*COMMAND, "up"], cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:  # fmt: skip
+    surroundings = environment(tmp_path)
+    with started(
+        [*COMMAND, "up"], cwd=tmp_path, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(f"mesh ready at ipc://{tmp_path}/gems-actors/router.ipc: 9 processes;")
         yield process
-        process.kill()
 
 
 def test_a_running_mesh_is_shown_scaled_asked_and_ended(tmp_path: Path, mesh: subprocess.Popen[str]) -> None:
