@@ -26,8 +26,13 @@ ENVIRONMENT_PREFIX = "GEMS__"
 _KEY = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Temperature = Annotated[float, Meta(ge=0.0, le=10.0)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
+TokenCount = Annotated[int, Meta(ge=1, le=10**15)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Price = Annotated[float, Meta(ge=0.0, le=1e9)]
 Folder = Annotated[str, Meta(min_length=1, description="the path of a folder")]
+FilePath = Annotated[str, Meta(min_length=1, description="the path of a file")]
 _PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"  # libzmq takes 99999 as 34463
 Address = Annotated[
     str,
@@ -111,7 +116,22 @@ class MemoryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Planner and refiner are shown the lessons of earlier prompts like theirs that were drawn until all was met."""
 
 
-class ImageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ModelServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a model is served, with OpenAI's API."""
+
+    url: Url | None = None
+    """Of the API, such as `http://HOST:8000/v1`."""
+    model: str | None = None
+    """What the server calls the model; None: its only one."""
+    api_key_env: str | None = None
+    """Name of the environment variable with the key; with neither this nor `api_key_file` none is sent."""
+    api_key_file: FilePath | None = None
+    """File that holds the key and nothing else."""
+    timeout_s: Seconds = 120.0
+    """For one answer."""
+
+
+class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The model that draws."""
 
     backend: Literal["storyboard", "diffusers", "openai"] = "storyboard"
@@ -131,10 +151,6 @@ class ImageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     warm_up: tuple[tuple[SidePx, SidePx], ...] = ()
     """Sizes to draw before the generator is ready, beside that of `draw`."""
 
-    url: Url | None = None
-    """For `openai`: of an Images API, such as `http://HOST:8000/v1`."""
-    api_key_env: str | None = None
-    """Name of the environment variable with the key; None: no key is sent."""
     extra: dict[str, Any] = {}
     """Fields of the request beside prompt, size and seed, such as `num_inference_steps`."""
     omit: tuple[str, ...] = ()
@@ -148,20 +164,117 @@ class ImageConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return self.model or self.backend
 
 
-class ChatConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The model that plans, decomposes, judges, compresses and refines."""
+class Prices(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a server takes for a million tokens, in whatever currency."""
 
-    backend: Literal["storyboard", "openai"] = "storyboard"
-    url: Url | None = None
-    """Of a chat completions API, for `openai`, such as `http://HOST:8000/v1`."""
-    model: str | None = None
-    """What the server calls the model; None: its only one."""
-    api_key_env: str | None = None
-    """Name of the environment variable with the key; None: no key is sent."""
-    timeout_s: Seconds = 120.0
-    """For one answer."""
+    prompt: Price = 0.0
+    cached: Price | None = None
+    """Of the prompt's tokens those that the server had in its cache; None: as the others."""
+    completion: Price = 0.0
+
+
+class ChatServerConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A server of chat completions."""
+
+    prices: Prices = Prices()
+
+
+class ChatModelConfig(ChatServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that answers chats."""
+
+    backend: Literal["storyboard", "openai", "replay"] = "storyboard"
+    fallbacks: tuple[ChatServerConfig, ...] = ()
+    """Asked in this order while those before them cannot be reached."""
+    temperature: Temperature | None = None
+    """None: as the server has it; likewise `thinking` and `max_tokens`."""
+    thinking: bool | None = None
+    """Whether the model thinks before it answers; sent as `chat_template_kwargs`, as Qwen3's and Kimi's want it."""
+    max_tokens: Positive | None = None
+    """Of an answer and its thinking; an answer that is cut by it is a failure."""
+    structured: bool = True
+    """Answers that are JSON are asked for by their schema, of servers that do not refuse that."""
     extra: dict[str, Any] = {}
-    """Fields of the request beside the messages, such as `temperature` or `chat_template_kwargs`."""
+    """Fields of the request beside these and the messages, such as `top_p`."""
+
+
+class ChatRoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is otherwise for one role; None: as for all."""
+
+    backend: Literal["storyboard", "openai", "replay"] | None = None
+    url: Url | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    api_key_file: FilePath | None = None
+    timeout_s: Seconds | None = None
+    prices: Prices | None = None
+    fallbacks: tuple[ChatServerConfig, ...] | None = None
+    temperature: Temperature | None = None
+    thinking: bool | None = None
+    max_tokens: Positive | None = None
+    structured: bool | None = None
+    extra: dict[str, Any] = {}
+    """Goes before the fields of the same name for all."""
+
+    def over(self, common: ChatModelConfig) -> ChatModelConfig:
+        """Return a model as this one has it otherwise; another server has a key, models and prices of its own."""
+        own = msgspec.structs.asdict(self)
+        merged = {name: getattr(common, name) for name in ChatModelConfig.__struct_fields__}
+        if self.url is not None and self.url != common.url:
+            there = ChatModelConfig()
+            names = ("model", "api_key_env", "api_key_file", "prices", "fallbacks")
+            merged |= {name: getattr(there, name) for name in names}
+        merged |= {name: value for name, value in own.items() if value is not None}
+        return ChatModelConfig(**{**merged, "extra": common.extra | self.extra})
+
+
+class ChatRolesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One entry a role that asks a chat model."""
+
+    planner: ChatRoleConfig = ChatRoleConfig()
+    decomposer: ChatRoleConfig = ChatRoleConfig()
+    verifier: ChatRoleConfig = ChatRoleConfig()
+    compressor: ChatRoleConfig = ChatRoleConfig()
+    refiner: ChatRoleConfig = ChatRoleConfig()
+
+
+class ChatConfig(ChatModelConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The models that plan, decompose, judge, compress and refine: one for all, and what is otherwise for a role."""
+
+    roles: ChatRolesConfig = ChatRolesConfig()
+    record: FilePath | None = None
+    """File to which every question and its answer are added."""
+    replay: FilePath | None = None
+    """For `replay`: a file that was recorded."""
+
+    def of(self, role: str) -> ChatModelConfig:
+        """Return the model of one role."""
+        own: ChatRoleConfig = getattr(self.roles, role)
+        return own.over(self)
+
+
+CHAT_ROLES = ChatRolesConfig.__struct_fields__
+"""Those that ask a chat model."""
+
+
+class VerifyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a picture is checked."""
+
+    mode: Literal["score", "words", "batch"] = "score"
+    """One call a requirement, answered by one token and its probability where the server tells those; answered in words
+    with a reason; or one call a picture for all of them, for servers that count requests."""
+    met_from: Share = 0.6
+    """A probability from which on a requirement is met."""
+    unmet_below: Share = 0.4
+    """A probability below which it is unmet; between the two it is unsure."""
+    second_opinion: ChatRoleConfig | None = None
+    """Another model than the verifier's, asked where that one is unsure."""
+
+
+class BudgetConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How much may be spent on chat models before a run or a trajectory ends with what it has; None: no limit."""
+
+    max_tokens_per_run: TokenCount | None = None
+    max_calls_per_trajectory: Positive | None = None
 
 
 class SkillsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -189,6 +302,8 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     memory: MemoryConfig = MemoryConfig()
     image: ImageConfig = ImageConfig()
     chat: ChatConfig = ChatConfig()
+    verify: VerifyConfig = VerifyConfig()
+    budget: BudgetConfig = BudgetConfig()
     skills: SkillsConfig = SkillsConfig()
     log: LogConfig = LogConfig()
 
@@ -212,6 +327,17 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def local_address(self) -> str:
         """Where this host's actors and clients find the router."""
         return f"ipc://{self.runtime_path}/router.ipc"
+
+    def chat_models(self) -> dict[str, ChatModelConfig]:
+        """Return each chat model that is asked by somebody, by the table of its settings."""
+        models: dict[str, ChatModelConfig] = {}
+        for role in CHAT_ROLES:
+            model = self.chat.of(role)
+            is_common = (model.backend, model.url, model.model) == (self.chat.backend, self.chat.url, self.chat.model)
+            models["chat" if is_common else f"chat.roles.{role}"] = model
+        if self.verify.second_opinion is not None:
+            models["verify.second_opinion"] = self.verify.second_opinion.over(self.chat.of("verifier"))
+        return models
 
     def role(self, name: str) -> RoleConfig:
         """The settings of one role."""
@@ -243,12 +369,26 @@ def load_config(
             f"router.silence_s: expected at least 3 times router.heartbeat_s ({config.router.heartbeat_s:g}), "
             f"came {config.router.silence_s:g}"
         )
-    for name, model in ("image", config.image), ("chat", config.chat):
-        if model.backend == "openai" and model.url is None:
-            raise ConfigError(f"{name}.url: expected the address of a server, such as http://HOST:8000/v1, came none")
+    if config.image.backend == "openai" and config.image.url is None:
+        raise _no_server("image")
+    for table, model in config.chat_models().items():
+        for place, server in enumerate((model, *model.fallbacks)):
+            if model.backend == "openai" and server.url is None:
+                raise _no_server(f"{table}.fallbacks[{place - 1}]" if place else table)
+        if model.backend == "replay" and config.chat.replay is None:
+            raise ConfigError("chat.replay: expected the path of a file that chat.record has made, came none")
+    if config.verify.unmet_below > config.verify.met_from:
+        raise ConfigError(
+            f"verify.unmet_below: expected at most verify.met_from ({config.verify.met_from:g}), "
+            f"came {config.verify.unmet_below:g}"
+        )
     if config.image.backend == "diffusers" and config.image.model is None:
         raise ConfigError("image.model: expected a folder or a hub id such as owner/name, came none")
     return config
+
+
+def _no_server(table: str) -> ConfigError:
+    return ConfigError(f"{table}.url: expected the address of a server, such as http://HOST:8000/v1, came none")
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -306,15 +446,29 @@ def _checked(update: dict[str, Any], source: str, folder: Path | None = None) ->
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_explain(error, update)}") from error
     base = (folder or Path()).absolute()
-    for table, key in (update, "data_dir"), (update.get("router", {}), "runtime_dir"):
-        if key in table:
-            table[key] = str(base / table[key])
+    _make_absolute(update, inspect.type_info(MeshConfig), base)
     model = update.get("image", {}).get("model")
     if model is not None and (base / model).is_dir():
         update["image"]["model"] = str(base / model)
-    if "folders" in (table := update.get("skills", {})):
-        table["folders"] = [str(base / name) for name in table["folders"]]
     return update
+
+
+def _make_absolute(tree: Any, kind: inspect.Type, base: Path) -> Any:
+    """Return a value of some kind with all paths in it made absolute, a table changed in its place."""
+    if isinstance(kind, inspect.UnionType):
+        kind = next(option for option in kind.types if not isinstance(option, inspect.NoneType))
+    match kind, tree:
+        case inspect.StructType(fields=fields), dict():
+            for field in fields:
+                if field.encode_name in tree:
+                    tree[field.encode_name] = _make_absolute(tree[field.encode_name], field.type, base)
+        case inspect.VarTupleType(item_type=item_type), list():
+            return [_make_absolute(item, item_type, base) for item in tree]
+        case inspect.Metadata(extra_json_schema={"description": str(description)}), str() if (
+            "the path of" in description
+        ):
+            return str(base / Path(tree).expanduser())
+    return tree
 
 
 def _explain(error: msgspec.ValidationError, update: dict[str, Any]) -> str:

@@ -94,9 +94,15 @@ class ChatRequest:
     A language model reads `messages`; the storyboard, which is rules and no language model, reads `task` and `fields`.
     """
 
-    task: Literal["route_skill", "write_prompt", "decompose", "verify", "compress", "refine"]
+    task: Literal["route_skill", "write_prompt", "decompose", "verify", "verify_all", "compress", "refine"]
     fields: Mapping[str, Any]
     messages: tuple[ChatMessage, ...]
+    choices: tuple[str, ...] = ()
+    """Where one of these words is the answer, or begins it: a model that tells probabilities is asked for theirs."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema of the answer, for servers that can be held to one; others read in the messages what is wanted."""
+    is_urgent: bool = False
+    """Somebody waits for it, so it goes before those for which nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +114,24 @@ class ChatReply:
     """Its thinking where the model gives it apart from the answer, else empty."""
     usage: Mapping[str, int] = field(default_factory=dict)
     """`prompt_tokens`, `completion_tokens`, `cached_tokens`, as far as the server counts them."""
+    calls: int = 1
+    """Of the server, for this answer."""
+    cost: float = 0.0
+    """By the prices in the settings, in their currency."""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Of the request's choices, together 1; empty where the model does not tell them."""
 
 
 class ChatModel(Protocol):
     """Answers chats; safe to call from many tasks at once."""
+
+    def figures(self) -> dict[str, float]:
+        """Return what it reports of itself, for `gems status`."""
+        ...
+
+    def note(self) -> str:
+        """Return what is wrong with it just now, in words, for `gems status`; empty while nothing is."""
+        ...
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """Return the model's answer to one request.

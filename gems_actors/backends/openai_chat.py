@@ -2,6 +2,8 @@
 
 An answer that was cut, or that is empty, is a failure and never data. Thinking is kept apart from the answer, wherever
 a server puts it: `reasoning_content` (SGLang, DeepSeek, Moonshot), `reasoning` (vLLM), or `<think>` before the answer.
+What a server can do beyond answering is found out by asking, and remembered: probabilities of the first token, and
+answers held to a JSON schema.
 
 Source: platform.openai.com, POST /v1/chat/completions.
 """
@@ -9,61 +11,142 @@ Source: platform.openai.com, POST /v1/chat/completions.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.model_server import ModelServer, open_model_server
-from gems_actors.config import ChatConfig
+from gems_actors.backends.pacing import Pace
+from gems_actors.backends.patience import PatientServers
+from gems_actors.config import ChatModelConfig, ChatServerConfig
+from gems_actors.errors import RefusedError
+
+MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 
 _THINKING: Final = ("<think>", "</think>")
+_TOP_LOGPROBS: Final = 8
+_MIN_MASS: Final = 0.5
+"""How probable the choices must be together; with less the model was about to say something else."""
+_MISSES: Final = 3
+"""After so many answers whose first token was no choice, and none where it was, it is not asked for any more."""
 
 
 @asynccontextmanager
-async def open_openai_chat(config: ChatConfig) -> AsyncIterator[OpenAIChatModel]:
-    """Open the connections to the server that the settings name.
+async def open_openai_chat(config: ChatModelConfig, table: str = "chat") -> AsyncIterator[OpenAIChatModel]:
+    """Open the connections to the servers that the settings name; `table` is where these stand.
 
     Raises:
-        ConfigError: there is no address, or the key is not where the settings say.
+        ConfigError: there is no address, or a key is not where the settings say.
     """
-    async with open_model_server(
-        "chat", config.url, api_key_env=config.api_key_env, timeout_s=config.timeout_s
-    ) as server:
-        yield OpenAIChatModel(config, server)
+    async with AsyncExitStack() as stack:
+        endpoints = []
+        for place, server in enumerate((config, *config.fallbacks)):
+            where = f"{table}.fallbacks[{place - 1}]" if place else table
+            connection = await stack.enter_async_context(open_model_server("chat", where, server))
+            endpoints.append(Endpoint(connection, server, config))
+        yield OpenAIChatModel(endpoints)
 
 
-class OpenAIChatModel:
-    """Asks for one answer a request; safe to call from many tasks at once."""
+class Endpoint:
+    """One server, asked once at a time, and what is known of it."""
 
-    def __init__(self, config: ChatConfig, server: ModelServer) -> None:
-        """Use a server that stays open meanwhile."""
-        self._config = config
-        self._server = server
+    def __init__(self, server: ModelServer, config: ChatServerConfig, model: ChatModelConfig) -> None:
+        """Ask a server.
 
-    async def chat(self, request: ChatRequest) -> ChatReply:
-        """Return the model's answer to one request.
+        Args:
+            server: stays open meanwhile.
+            config: its own settings.
+            model: those that it shares with its fallbacks.
+        """
+        self.server = server
+        self.takes_schema = model.structured
+        """Until it has refused one."""
+        self.tells_probabilities = not model.thinking
+        """Until it has not."""
+        self.prices = config.prices
+        self._fields = _set_fields(config, model)
+        self._hits = self._misses = 0
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        return self.server.name
+
+    @property
+    def pace(self) -> Pace:
+        """What it may be asked now."""
+        return self.server.pace
+
+    async def answer(self, request: ChatRequest) -> Said:
+        """Return what the server says, after it was asked for the probabilities of the choices where it may tell them.
 
         Raises:
-            OverloadedError: the server has too much to do; says when to ask again.
-            RefusedError: the server or the model will never answer this; in its words.
-            BackendError: the server failed, or its answer is cut, empty or none.
+            BusyError, RefusedError, BackendError: there is none.
         """
-        fields: dict[str, Any] = {"messages": [message_fields(message) for message in request.messages]}
-        if self._config.model is not None:
-            fields["model"] = self._config.model
-        body = await self._server.post("chat/completions", fields | self._config.extra)
+        fields = {"messages": [message_fields(message) for message in request.messages]}
+        if not request.choices or not self.tells_probabilities:
+            return await self._answer_in_words(request, fields)
+        try:
+            scored = await self._ask({**fields, "max_tokens": 1, "logprobs": True, "top_logprobs": _TOP_LOGPROBS})
+        except RefusedError:
+            said = await self._answer_in_words(request, fields)
+            self.tells_probabilities = False  # for it is not the question that it refuses
+            return said
+        probabilities, are_told = _probabilities_of(scored.choice, request.choices)
+        self._hits += bool(probabilities)
+        self._misses += not probabilities
+        if not are_told or (not self._hits and self._misses >= _MISSES):
+            self.tells_probabilities = False
+        if probabilities:
+            return replace(scored, probabilities=probabilities)
+        said = await self._answer_in_words(request, fields)
+        return replace(said, usage=scored.usage + said.usage, calls=scored.calls + said.calls)
+
+    async def _answer_in_words(self, request: ChatRequest, fields: Mapping[str, Any]) -> Said:
+        if request.schema is None or not self.takes_schema:
+            return await self._ask(fields)
+        wanted = {"name": request.task, "strict": True, "schema": request.schema}
+        try:
+            return await self._ask({**fields, "response_format": {"type": "json_schema", "json_schema": wanted}})
+        except RefusedError:
+            said = await self._ask(fields)
+            self.takes_schema = False  # for it is not the question that it refuses
+            return said
+
+    async def _ask(self, fields: Mapping[str, Any]) -> Said:
+        body = await self.server.post("chat/completions", {**self._fields, **fields}, max_bytes=MAX_REPLY_BYTES)
         try:
             reply = msgspec.json.decode(body, type=_Reply)
             choice = reply.choices[0]
         except (ValueError, IndexError, RecursionError) as error:
-            raise self._server.unexpected('JSON with an answer in "choices"', body) from error
-        return ChatReply(*self._read(choice), usage=_usage_of(reply.usage))
+            raise self.server.unexpected('JSON with an answer in "choices"', body) from error
+        return Said(self, choice, _usage_of(reply.usage))
 
-    def _read(self, choice: _Choice) -> tuple[str, str]:
-        """Return answer and reasoning of a choice."""
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a server said, and what it took."""
+
+    endpoint: Endpoint
+    choice: _Choice
+    usage: Counter[str]
+    calls: int = 1
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+    def read(self) -> tuple[str, str]:
+        """Return answer and reasoning.
+
+        Raises:
+            RefusedError: the model will not answer.
+            BackendError: the answer is cut, or empty.
+        """
+        server, choice = self.endpoint.server, self.choice
         message = choice.message
         text = message.content if isinstance(message.content, str) else _joined(message.content)
         reasoning = message.reasoning_content or message.reasoning or ""
@@ -71,15 +154,91 @@ class OpenAIChatModel:
         if text.lstrip().startswith(opening) or (closing in text and opening not in text):  # some templates begin it
             thought, is_closed, text = text.partition(closing)
             if not is_closed:
-                raise self._server.failed("expected an answer behind the thinking, came the end of the reply")
+                raise server.failed("expected an answer behind the thinking, came the end of the reply")
             reasoning = reasoning or thought.strip().removeprefix(opening).strip()
         if choice.finish_reason == "length":
-            raise self._server.failed("expected a whole answer, came one cut at the cap of tokens")
+            raise server.failed("expected a whole answer, came one cut at the cap of tokens")
         if message.refusal or choice.finish_reason == "content_filter":
-            raise self._server.refused(f"the model refused: {message.refusal or 'content_filter'}")
+            raise server.refused(f"the model refused: {message.refusal or 'content_filter'}")
         if not text.strip():
-            raise self._server.failed(f"expected an answer, came an empty one (finish_reason {choice.finish_reason})")
+            raise server.failed(f"expected an answer, came an empty one (finish_reason {choice.finish_reason})")
         return text, reasoning
+
+    @property
+    def cost(self) -> float:
+        """What it cost, by the server's prices."""
+        prices, usage = self.endpoint.prices, self.usage
+        cached = min(usage["cached_tokens"], usage["prompt_tokens"])
+        fresh = usage["prompt_tokens"] - cached
+        price_cached = prices.prompt if prices.cached is None else prices.cached
+        return (fresh * prices.prompt + cached * price_cached + usage["completion_tokens"] * prices.completion) / 1e6
+
+
+class OpenAIChatModel:
+    """Asks for one answer a request; safe to call from many tasks at once."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        """Use servers that stay open meanwhile, in the order of preference."""
+        self._servers = PatientServers(tuple(endpoints))
+
+    def figures(self) -> dict[str, float]:
+        """Return how hard the servers are pressed, and how many cannot be reached."""
+        return self._servers.figures()
+
+    def note(self) -> str:
+        """Return which servers cannot be reached."""
+        return self._servers.note()
+
+    async def chat(self, request: ChatRequest) -> ChatReply:
+        """Return the model's answer to one request, waiting for busy and for absent servers within the deadline.
+
+        Raises:
+            OverloadedError: the servers had too much to do all the time.
+            RefusedError: the server or the model will never answer this; in its words.
+            BackendError: the servers failed, or the answer is cut, empty or none.
+        """
+        said = await self._servers.ask(lambda endpoint: endpoint.answer(request), is_urgent=request.is_urgent)
+        if said.probabilities:
+            text, reasoning = max(said.probabilities.items(), key=lambda item: item[1])[0], ""
+        else:
+            text, reasoning = said.read()
+        return ChatReply(text, reasoning, said.usage, said.calls, said.cost, said.probabilities)
+
+
+def _set_fields(config: ChatServerConfig, model: ChatModelConfig) -> dict[str, Any]:
+    """Return what the settings ask for; what is not set is not sent, because some servers refuse it."""
+    fields: dict[str, Any] = {
+        "model": config.model,
+        "temperature": model.temperature,
+        "max_tokens": model.max_tokens,
+    }
+    if model.thinking is not None:  # the first is Qwen3's name for it, the second Kimi's and DeepSeek's
+        fields["chat_template_kwargs"] = {"enable_thinking": model.thinking, "thinking": model.thinking}
+    return {name: value for name, value in fields.items() if value is not None} | model.extra
+
+
+def _probabilities_of(choice: _Choice, words: tuple[str, ...]) -> tuple[dict[str, float], bool]:
+    """Return how probable each word was as the first token, together 1, and whether the server tells such things.
+
+    A token counts for the word that it is, or that it alone begins. None is returned where the model was about to say
+    something else.
+    """
+    if choice.logprobs is None or not choice.logprobs.content:
+        return {}, False
+    first = choice.logprobs.content[0]
+    seen = {token.token: token.logprob for token in (*first.top_logprobs, first)}
+    found = dict.fromkeys(words, 0.0)
+    for token, logprob in seen.items():
+        text = token.strip(" \t\r\n*_\"'.,:\u2581\u0120").lower()
+        meant = [word for word in words if word == text] or [
+            word for word in words if len(text) > 1 and word.startswith(text)
+        ]
+        if len(meant) == 1:
+            found[meant[0]] += math.exp(min(logprob, 0.0))
+    total = sum(found.values())
+    if total < _MIN_MASS:
+        return {}, True
+    return {word: mass / total for word, mass in found.items()}, True
 
 
 class _Part(msgspec.Struct):
@@ -93,9 +252,23 @@ class _Message(msgspec.Struct):
     refusal: str | None = None
 
 
+class _Token(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _FirstToken(_Token):
+    top_logprobs: list[_Token] = []
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[_FirstToken] | None = None
+
+
 class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
 
 
 class _Details(msgspec.Struct):
@@ -135,13 +308,13 @@ def _joined(parts: list[_Part] | None) -> str:
     return "".join(part.text for part in parts or ())
 
 
-def _usage_of(usage: _Usage | None) -> dict[str, int]:
+def _usage_of(usage: _Usage | None) -> Counter[str]:
     if usage is None:
-        return {}
+        return Counter()
     details = usage.prompt_tokens_details
     counted = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "cached_tokens": details.cached_tokens if details else None,
     }
-    return {name: count for name, count in counted.items() if count is not None and count >= 0}
+    return Counter({name: count for name, count in counted.items() if count is not None and count >= 0})

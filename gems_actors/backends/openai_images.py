@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
@@ -17,7 +18,10 @@ from PIL import Image as Pillow
 
 from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.backends.model_server import ModelServer, open_model_server
+from gems_actors.backends.patience import PatientServers
 from gems_actors.config import ImageConfig
+
+MAX_REPLY_BYTES: Final = 128 * 1024 * 1024
 
 _MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
@@ -29,9 +33,7 @@ async def open_openai_images(config: ImageConfig) -> AsyncIterator[OpenAIImageMo
     Raises:
         ConfigError: there is no address, or the key is not where the settings say.
     """
-    async with open_model_server(
-        "image", config.url, api_key_env=config.api_key_env, timeout_s=config.timeout_s
-    ) as server:
+    async with open_model_server("image", "image", config) as server:
         yield OpenAIImageModel(config, server)
 
 
@@ -44,20 +46,27 @@ class OpenAIImageModel:
         """Use a server that stays open meanwhile."""
         self._config = config
         self._server = server
+        self._servers = PatientServers((server,))
 
     def figures(self) -> dict[str, float]:
-        """Return nothing: what the server does it tells its own watchers."""
-        return {}
+        """Return how hard the server is pressed; what it does with that it tells its own watchers."""
+        return self._servers.figures()
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request, in the size and format that the server chose to give.
 
+        A busy and an absent server are waited for within the deadline.
+
         Raises:
-            OverloadedError: the server has too much to do; says when to ask again.
+            OverloadedError: the server had too much to do all the time.
             RefusedError: the server will never draw this; in its words.
             BackendError: the server failed, or what it sent is no picture.
         """
-        data = await self._picture_in(await self._server.post("images/generations", self._fields_of(request)))
+        return await self._servers.ask(partial(self._draw, request), is_urgent=request.is_urgent)
+
+    async def _draw(self, request: ImageRequest, server: ModelServer) -> GeneratedImage:
+        reply = await server.post("images/generations", self._fields_of(request), max_bytes=MAX_REPLY_BYTES)
+        data = await self._picture_in(reply)
         try:
             with Pillow.open(BytesIO(data), formats=tuple(_MEDIA_TYPES)) as picture:
                 return GeneratedImage(data, _MEDIA_TYPES[picture.format or ""], *picture.size)
@@ -91,7 +100,7 @@ class OpenAIImageModel:
             raise self._server.unexpected('JSON with a picture in "data"', reply) from error
         if found.url is None:
             raise self._server.unexpected('a picture in "data", as b64_json or as url', reply)
-        return await self._server.fetch(found.url)
+        return await self._server.fetch(found.url, max_bytes=MAX_REPLY_BYTES)
 
 
 class _Item(msgspec.Struct):

@@ -1,10 +1,11 @@
 """Settings come from four places, later ones win, and a wrong one is named in one line."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from gems_actors.config import ROLES, MeshConfig, load_config
+from gems_actors.config import ROLES, ChatModelConfig, MeshConfig, load_config
 from gems_actors.errors import ConfigError
 
 ADDRESS = "tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH"
@@ -118,7 +119,7 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
         ("image.dtype=int8", 'image.dtype: expected one of auto, bfloat16, float16, float32, came "int8"'),
         ("draw.steps=0", "draw.steps: expected a whole number of at least 1, came 0"),
         ("draw.guidance=-1", "draw.guidance: expected a number of at least 0, came -1"),
-        ("chat.backend=paint", 'chat.backend: expected one of storyboard, openai, came "paint"'),
+        ("chat.backend=paint", 'chat.backend: expected one of storyboard, openai, replay, came "paint"'),
         ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, came "10.0.0.1"'),
         ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, came "ipc://run"'),
         ("router.address=5555", f"router.address: expected {ADDRESS}, came 5555"),
@@ -147,6 +148,39 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
 )
 def test_a_wrong_setting_is_named_with_what_was_expected_and_what_came(flag: str, message: str) -> None:
     assert refusal(flag) == f"--set: {message}"
+
+
+def test_a_role_has_the_model_of_all_but_for_what_is_said_of_it() -> None:
+    flags = [
+        "chat.backend=openai", "chat.url=http://one/v1", "chat.model=large", "chat.api_key_env=KEY",
+        "chat.timeout_s=60", "chat.extra={top_p=0.8, seed=1}",
+        "chat.roles.verifier.temperature=0.0", "chat.roles.verifier.extra={seed=2}",
+        "chat.roles.refiner.url=http://two/v1", "chat.roles.refiner.thinking=false",
+    ]  # fmt: skip
+    chat = load_config(environment={}, settings=flags).chat
+    common = partial(ChatModelConfig, backend="openai", timeout_s=60.0)
+    assert chat.of("planner") == common(
+        url="http://one/v1", model="large", api_key_env="KEY", extra={"top_p": 0.8, "seed": 1}
+    )
+    assert chat.of("verifier") == common(
+        url="http://one/v1", model="large", api_key_env="KEY", temperature=0.0, extra={"top_p": 0.8, "seed": 2}
+    )
+    assert chat.of("refiner") == common(url="http://two/v1", thinking=False, extra={"top_p": 0.8, "seed": 1}), (
+        "another server has models and a key of its own"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "key"),
+    [
+        (["chat.backend=openai"], "chat"),
+        (["chat.roles.verifier.backend=openai"], "chat.roles.verifier"),
+        (["image.backend=openai"], "image"),
+    ],
+)
+def test_a_server_without_an_address_is_named(flags: list[str], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}\.url: expected the address of a server"):
+        load_config(environment={}, settings=flags)
 
 
 def test_a_wrong_setting_in_a_file_names_the_file(tmp_path: Path) -> None:

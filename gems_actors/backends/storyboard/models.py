@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from typing import Final
 
@@ -60,28 +61,38 @@ class StoryboardChatModel:
         self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
         self._looking = trio.Lock()
 
+    def figures(self) -> dict[str, float]:
+        """Return nothing: there is nothing to press."""
+        return {}
+
+    def note(self) -> str:
+        """Return nothing: it is always there."""
+        return ""
+
     async def chat(self, request: ChatRequest) -> ChatReply:
         """Return the answer to one task.
 
         Raises:
             BackendError: a picture cannot be decoded, or the request lacks what its task needs.
         """
-        if request.task == "verify":
-            return await self._verify(request)
+        match request.task, request.fields:
+            case "verify", {"question": str(question)}:
+                verdict, reasoning = judge_question(question, await self._look_at(request))
+                return ChatReply(verdict, reasoning)
+            case "verify_all", {"questions": list(questions)}:
+                seen = await self._look_at(request)
+                said = {item["id"]: judge_question(item["question"], seen)[0].partition(": ") for item in questions}
+                answers = [{"id": id_, "answer": word, "reason": why} for id_, (word, _, why) in said.items()]
+                return ChatReply(json.dumps({"answers": answers}))
+            case "verify" | "verify_all", _:
+                raise BackendError("storyboard chat: expected questions, came none")
         return await trio.to_thread.run_sync(answer, request.task, request.fields)
 
-    async def _verify(self, request: ChatRequest) -> ChatReply:
+    async def _look_at(self, request: ChatRequest) -> Seen | None:
         pictures = [part for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
-        if len(pictures) != 1 or "question" not in request.fields:
-            raise BackendError(f"storyboard chat: verify needs a question and one picture, got {len(pictures)}")
-        seen = await self._look(pictures[0].data)
-        if seen is None:
-            return ChatReply("unsure: this picture is no storyboard, and a storyboard is all I can read.")
-        claim = parse_claim(str(request.fields["question"]))
-        if claim is None:
-            return ChatReply("unsure: I cannot tell what is asked.")
-        verdict = judge(claim, seen)
-        return ChatReply(f"{verdict.answer}: {verdict.reason}.", f"I read the picture: {verdict.reason}.")
+        if len(pictures) != 1:
+            raise BackendError(f"storyboard chat: expected one picture, came {len(pictures)}")
+        return await self._look(pictures[0].data)
 
     async def _look(self, data: bytes) -> Seen | None:
         """Return what a picture shows, from memory where it was looked at before.
@@ -96,3 +107,13 @@ class StoryboardChatModel:
             if len(self._seen) > _MAX_SEEN:
                 self._seen.popitem(last=False)
             return self._seen[digest]
+
+
+def judge_question(question: str, seen: Seen | None) -> tuple[str, str]:
+    """Return the answer to one question about a picture, and how it was found."""
+    if seen is None:
+        return "unsure: this picture is no storyboard, and a storyboard is all I can read.", ""
+    if (claim := parse_claim(question)) is None:
+        return "unsure: I cannot tell what is asked.", ""
+    verdict = judge(claim, seen)
+    return f"{verdict.answer}: {verdict.reason}.", f"I read the picture: {verdict.reason}."

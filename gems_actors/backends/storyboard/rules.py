@@ -112,7 +112,8 @@ def _decompose(fields: Mapping[str, Any]) -> ChatReply:
         }
         for claim in claims
     ]
-    return ChatReply(_json(questions), f"The prompt names {len(scene.things)} things and {len(claims)} requirements.")
+    thoughts = f"The prompt names {len(scene.things)} things and {len(claims)} requirements."
+    return ChatReply(_json({"requirements": questions}), thoughts)
 
 
 def _compress(fields: Mapping[str, Any]) -> ChatReply:

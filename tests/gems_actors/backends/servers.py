@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from gems_actors.backends import ImageRequest
+import pytest
+
+from gems_actors.backends import ImageRequest, patience
 from gems_actors.backends.storyboard.models import draw_request
 
 
@@ -51,9 +53,16 @@ class ScriptedServer:
         self.url = ""
 
 
+def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let backends try again at once, and believe soon that a server never was there."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(patience, "_BACKOFF_S", (0.001, 0.002))
+    monkeypatch.setattr(patience, "_FIRST_CONTACT_S", 0.1)
+
+
 @contextmanager
-def open_server(server: ScriptedServer) -> Iterator[ScriptedServer]:
-    """Serve on a free port of this host."""
+def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServer]:
+    """Serve on a port of this host, a free one unless one is given."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -86,7 +95,7 @@ def open_server(server: ScriptedServer) -> Iterator[ScriptedServer]:
         daemon_threads = True
         request_queue_size = 128
 
-    httpd = Server(("127.0.0.1", 0), Handler)
+    httpd = Server(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     server.url = f"http://127.0.0.1:{httpd.server_port}/v1"

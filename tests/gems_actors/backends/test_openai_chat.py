@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from actors import ROLES
 from actors.compressor import RULES as COMPRESS_RULES
 from actors.decomposer import RULES as DECOMPOSE_RULES
 from actors.planner import ROUTE_RULES
 from actors.refiner import RULES as REFINE_RULES
+from actors.verifier import CANARY_QUESTION
 from actors.verifier import RULES as VERIFY_RULES
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
-from gems_actors.backends.openai_chat import open_openai_chat
-from gems_actors.config import ChatConfig, MeshConfig
+from gems_actors.backends.model_server import ModelServer
+from gems_actors.backends.openai_chat import Endpoint, OpenAIChatModel, open_openai_chat
+from gems_actors.config import ChatConfig, ChatServerConfig, MeshConfig, Prices, VerifyConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
 from gems_actors.process import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture, ReadTrajectory, Spent
 from tests.actors.fakes import png
-from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, make_impatient, open_server
 
 QUESTION = ChatRequest(
     "verify",
@@ -49,7 +58,7 @@ def said(
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    make_impatient(monkeypatch)
     with open_server(ScriptedServer(lambda fields: said())) as running:
         yield running
 
@@ -59,7 +68,8 @@ def chat(server: ScriptedServer, request: ChatRequest = QUESTION, **settings: An
 
     async def main() -> ChatReply:
         async with open_openai_chat(ChatConfig(**{"backend": "openai", "url": server.url, **settings})) as model:
-            return await model.chat(request)
+            with trio.fail_after(20.0):  # as every request has some deadline
+                return await model.chat(request)
 
     return trio.run(main)
 
@@ -128,8 +138,8 @@ def test_tokens_are_counted_as_far_as_the_server_counts_them(server: ScriptedSer
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (Answer(b'{"error": {"message": "slow"}}', 429, {"Retry-After": "3"}), OverloadedError, "answered 429: slow"),
-        (Answer(b"no room", 503), OverloadedError, "answered 503: 'no room'"),
+        (Answer(b'{"error": {"message": "slow"}}', 429, {"Retry-After": "60"}), OverloadedError, "answered 429: slow"),
+        (Answer(b"no room", 503, {"Retry-After": "60"}), OverloadedError, "answered 503: 'no room'"),
         (Answer(b'{"detail": "model x is not served"}', 400), RefusedError, "answered 400: model x is not served"),
         (Answer(b'{"detail": [{"loc": ["body", "guided"], "msg": "extra"}]}', 422), RefusedError, "body.guided: extra"),
         (Answer(b"Internal Server Error", 500), BackendError, "answered 500: 'Internal Server Error'"),
@@ -149,23 +159,257 @@ def test_tokens_are_counted_as_far_as_the_server_counts_them(server: ScriptedSer
 def test_a_bad_day_is_a_failure_of_its_kind_and_never_an_answer(
     server: ScriptedServer, answer: Answer, kind: type[RequestError], words: str
 ) -> None:
-    server.first.append(answer)
+    server.rule = lambda fields: answer
     with pytest.raises(kind) as caught:
         chat(server)
-    assert type(caught.value) is kind
+    assert caught.value.code == kind.code
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"chat server at {server.url}: ")
 
 
 def test_a_server_that_hangs_is_given_up(server: ScriptedServer) -> None:
-    server.first.append(Answer(b"{}", delay_s=1.0))
-    with pytest.raises(BackendError, match="ReadTimeout"):
-        chat(server, timeout_s=0.2)
+    server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
+    with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, came none"):
+        chat(server, timeout_s=0.1)
 
 
 def test_a_key_that_is_not_there_is_a_wrong_setting(server: ScriptedServer) -> None:
     with pytest.raises(ConfigError, match=r"chat\.api_key_env: expected a key in the environment variable NO_SUCH_KEY"):
         chat(server, api_key_env="NO_SUCH_KEY")
+
+
+def test_a_key_in_a_file_is_used_and_never_repeated(server: ScriptedServer, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-secret\n")
+    server.rule = lambda fields: Answer(b'{"error": {"message": "Incorrect API key provided: sk-secret."}}', 401)
+    with pytest.raises(RefusedError, match=r"Incorrect API key provided: \*\*\*\.") as caught:
+        chat(server, api_key_file=str(key))
+    assert "sk-secret" not in str(caught.value)
+    assert server.asked[0][1]["Authorization"] == "Bearer sk-secret"
+    key.write_text("")
+    with pytest.raises(ConfigError, match=r"chat\.api_key_file: expected a key in .*, came an empty file"):
+        chat(server, api_key_file=str(key))
+    with pytest.raises(ConfigError, match=r"chat\.api_key_file: .*No such file"):
+        chat(server, api_key_file=str(tmp_path / "none"))
+
+
+def test_temperature_thinking_and_cap_are_sent_where_they_are_set(server: ScriptedServer) -> None:
+    chat(server, temperature=0.6, thinking=False, max_tokens=300)
+    ((_, _, fields),) = server.asked
+    del fields["messages"]
+    assert fields == {
+        "temperature": 0.6,
+        "max_tokens": 300,
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
+    }
+
+
+def test_an_answer_costs_what_its_server_takes(server: ScriptedServer) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 600}}
+    server.rule = lambda fields: said(usage=usage)
+    assert chat(server).cost == 0.0
+    assert chat(server, prices=Prices(prompt=2.0, completion=10.0)).cost == pytest.approx(0.0021)
+    assert chat(server, prices=Prices(prompt=2.0, cached=0.5, completion=10.0)).cost == pytest.approx(0.0012)
+
+
+# ------------------------------------------------------------------------------------------------ bad days that pass
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(b"{}", 429),
+        Answer(b"{}", 429, {"Retry-After": "0.2"}),
+        Answer(b"{}", 503),
+        Answer(b"{}", 408),
+        Answer(b"{}", 500),
+        Answer(b"{}", 502),
+        Answer(b"{}", 504),
+        Answer(b"<html>welcome</html>"),
+        Answer(b'{"choices": [{"mess', cut_to=10),
+        Answer(b'{"choices": [{"message": {"content": "ye'),
+        Answer(b"x" * 10_000_000),
+        Answer(said("yes " * 2_500_000).body),
+        Answer(b"{}", delay_s=0.7),
+    ],
+    ids=[
+        "429",
+        "429 for 0.2 s",
+        "503",
+        "408",
+        "500",
+        "502",
+        "504",
+        "HTML",
+        "cut",
+        "half",
+        "10 MB",
+        "10 MB yes",
+        "hang",
+    ],
+)
+def test_a_bad_moment_ends_in_the_right_answer(server: ScriptedServer, answer: Answer) -> None:
+    server.first += [answer, answer]
+    assert chat(server, timeout_s=0.5).text == "yes"
+    assert len(server.asked) == 3
+
+
+def test_nothing_is_asked_while_a_server_wants_to_be_left_alone(server: ScriptedServer) -> None:
+    server.first.append(Answer(b"{}", 429, {"Retry-After": "0.4"}))
+    began = time.monotonic()
+    assert chat(server).text == "yes"
+    assert time.monotonic() - began >= 0.4
+
+
+def test_a_limit_that_is_used_up_is_waited_for(server: ScriptedServer) -> None:
+    used_up = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"}
+    server.first.append(replace(said(), headers=used_up))
+
+    async def main() -> float:
+        async with open_openai_chat(ChatConfig(backend="openai", url=server.url)) as model:
+            await model.chat(QUESTION)
+            began = trio.current_time()
+            await model.chat(QUESTION)
+            return trio.current_time() - began
+
+    assert trio.run(main) >= 0.25
+
+
+def test_a_server_that_fails_and_then_is_gone_is_waited_for_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_impatient(monkeypatch)
+
+    async def main() -> str:
+        with ExitStack() as stack:
+            first = stack.enter_context(ExitStack())
+            server = first.enter_context(open_server(ScriptedServer(lambda fields: said())))
+            port = int(server.url.split(":")[2].split("/")[0])
+            async with open_openai_chat(ChatConfig(backend="openai", url=server.url)) as model:
+                assert (await model.chat(QUESTION)).text == "yes"
+                dead = Answer(b"engine is dead", 500, {"Connection": "close"})
+                server.rule = lambda fields: dead
+                said_later: list[str] = []
+
+                async def ask() -> None:
+                    said_later.append((await model.chat(QUESTION)).text)
+
+                with trio.fail_after(20.0):
+                    async with trio.open_nursery() as nursery:
+                        await trio.to_thread.run_sync(first.close)
+                        nursery.start_soon(ask)
+                        while not model.note():  # noqa: ASYNC110 -- a figure, not an event
+                            await trio.sleep(0.01)
+                        assert "breaker" in model.note()
+                        assert "ConnectError" in model.note()
+                        assert model.figures()["servers_down"] == 1
+                        stack.enter_context(open_server(ScriptedServer(lambda fields: said("yes, again")), port=port))
+                assert model.note() == ""
+                return said_later[0]
+
+    assert trio.run(main) == "yes, again"
+
+
+def test_another_server_answers_while_the_first_is_not_there(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_KEY", "other")
+    spare = ChatServerConfig(url=server.url, model="spare", api_key_env="OTHER_KEY")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        assert chat(server, url=gone, model="main", temperature=0.5, fallbacks=(spare,)).text == "yes"
+    ((_, headers, fields),) = server.asked
+    assert headers["Authorization"] == "Bearer other"
+    assert (fields["model"], fields["temperature"]) == ("spare", 0.5)
+
+
+# ------------------------------------------------------------------------------------------------ scores and schemas
+
+CHOICE = replace(QUESTION, choices=("yes", "no", "unsure"))
+
+
+def scored(**probabilities: float) -> Answer:
+    """Return an answer of one token, with the probabilities of some."""
+    tokens = [{"token": token, "logprob": math.log(chance)} for token, chance in probabilities.items()]
+    first = {**tokens[0], "top_logprobs": tokens}
+    choice = {
+        "message": {"content": tokens[0]["token"]},
+        "finish_reason": "length",
+        "logprobs": {"content": [first]},
+    }
+    return Answer(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}).encode())
+
+
+def ask_twice(server: ScriptedServer, request: ChatRequest, **settings: Any) -> list[ChatReply]:
+    async def main() -> list[ChatReply]:
+        async with open_openai_chat(ChatConfig(**{"backend": "openai", "url": server.url, **settings})) as model:
+            return [await model.chat(request) for _ in range(2)]
+
+    return trio.run(main)
+
+
+def test_one_token_and_its_probability_answer_a_choice(server: ScriptedServer) -> None:
+    server.rule = lambda fields: scored(Yes=0.5, **{" yes": 0.1, "No": 0.2, "uns": 0.1, "Maybe": 0.1})
+    reply = chat(server, CHOICE)
+    assert reply.text == "yes"
+    assert reply.probabilities == pytest.approx({"yes": 0.6 / 0.9, "no": 0.2 / 0.9, "unsure": 0.1 / 0.9})
+    assert reply.usage == {"prompt_tokens": 9, "completion_tokens": 1}
+    ((_, _, fields),) = server.asked
+    assert (fields["max_tokens"], fields["logprobs"], fields["top_logprobs"]) == (1, True, 8)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        said("yes", finish_reason="length"),
+        said("", reasoning_content="We", finish_reason="length"),
+        Answer(b'{"detail": [{"loc": ["body", "logprobs"], "msg": "Extra inputs are not permitted"}]}', 422),
+        Answer(b'{"error": {"message": "max_tokens must be at least 16"}}', 400),
+    ],
+    ids=["ignored", "thinking", "refused", "too few"],
+)
+def test_a_server_that_tells_no_probabilities_is_asked_in_words_and_not_for_them_again(
+    server: ScriptedServer, first: Answer
+) -> None:
+    server.rule = lambda fields: first if "logprobs" in fields else said("no, it is blue")
+    assert [(reply.text, reply.probabilities) for reply in ask_twice(server, CHOICE)] == [("no, it is blue", {})] * 2
+    assert ["logprobs" in fields for _, _, fields in server.asked] == [True, False, False]
+    assert "max_tokens" not in server.asked[1][2]
+
+
+def test_a_first_token_that_is_no_choice_is_no_answer(server: ScriptedServer) -> None:
+    server.rule = lambda fields: scored(The=0.6, yes=0.4) if "logprobs" in fields else said("no")
+    replies = ask_twice(server, CHOICE)
+    assert [reply.text for reply in replies] == ["no", "no"]
+    assert replies[0].calls == 2
+
+
+def test_a_refusal_that_is_about_the_question_is_one(server: ScriptedServer) -> None:
+    server.rule = lambda fields: Answer(b'{"detail": "the image is too large"}', 400)
+    with pytest.raises(RefusedError, match="the image is too large"):
+        chat(server, CHOICE)
+
+
+def test_who_shall_think_is_asked_in_words(server: ScriptedServer) -> None:
+    chat(server, CHOICE, thinking=True)
+    assert ["logprobs" in fields for _, _, fields in server.asked] == [False]
+
+
+SHAPED = replace(QUESTION, task="refine", schema={"type": "object"})
+
+
+def test_an_answer_is_held_to_its_schema_by_servers_that_can(server: ScriptedServer) -> None:
+    chat(server, SHAPED)
+    wanted = {"name": "refine", "strict": True, "schema": {"type": "object"}}
+    assert server.asked[0][2]["response_format"] == {"type": "json_schema", "json_schema": wanted}
+    chat(server, SHAPED, structured=False)
+    assert "response_format" not in server.asked[1][2]
+
+
+def test_a_server_that_refuses_schemas_is_asked_without_and_not_with_one_again(server: ScriptedServer) -> None:
+    refusal = Answer(b'{"detail": [{"loc": ["body", "response_format"], "msg": "extra"}]}', 422)
+    server.rule = lambda fields: refusal if "response_format" in fields else said("{}")
+    assert [reply.text for reply in ask_twice(server, SHAPED)] == ["{}", "{}"]
+    assert ["response_format" in fields for _, _, fields in server.asked] == [True, False, False]
 
 
 JSON = st.recursive(
@@ -184,6 +428,10 @@ JSON = st.recursive(
                     "finish_reason",
                     "usage",
                     "prompt_tokens",
+                    "logprobs",
+                    "top_logprobs",
+                    "token",
+                    "logprob",
                 )
             ),
             inner,
@@ -194,22 +442,26 @@ JSON = st.recursive(
 )
 
 
-@given(body=st.binary(max_size=200) | JSON.map(msgspec.json.encode))
-def test_no_reply_that_a_server_can_send_is_more_than_an_answer_or_a_failure(body: bytes) -> None:
-    class Canned:
+@given(
+    body=st.binary(max_size=200) | JSON.map(msgspec.json.encode), choices=st.sampled_from([(), ("yes", "no", "unsure")])
+)
+def test_no_reply_that_a_server_can_send_is_more_than_an_answer_or_a_failure(
+    body: bytes, choices: tuple[str, ...]
+) -> None:
+    class Canned(ModelServer):
         """A server that gives this reply."""
 
-        async def post(self, path: str, fields: object) -> bytes:
+        async def post(self, path: str, fields: object, *, max_bytes: int) -> bytes:
             return body
 
-        def __getattr__(self, name: str) -> object:
-            return lambda *words: BackendError(f"{name}: {words}")
+    settings = ChatConfig(backend="openai", url="http://x")
 
-    from gems_actors.backends.openai_chat import OpenAIChatModel
+    async def main() -> ChatReply:
+        endpoint = Endpoint(Canned("x", settings, httpx.AsyncClient(verify=False), None), settings, settings)
+        return await OpenAIChatModel([endpoint]).chat(replace(QUESTION, choices=choices))
 
-    model = OpenAIChatModel(ChatConfig(backend="openai", url="http://x"), Canned())  # type: ignore[arg-type]
     try:
-        reply = trio.run(model.chat, QUESTION)
+        reply = trio.run(main, clock=MockClock(autojump_threshold=0))
     except BackendError:
         return
     assert reply.text.strip()
@@ -222,13 +474,16 @@ def test_the_whole_loop_asks_a_server_for_every_role(server: ScriptedServer, tmp
         rules, *rest = fields["messages"]
         if rules["content"] == VERIFY_RULES:  # the first picture is refused, a second one taken
             parts = rest[0]["content"]
-            pictures_seen.add(next(part["image_url"]["url"] for part in parts if part["type"] == "image_url"))
+            picture, question = parts
+            if question["text"] == CANARY_QUESTION:
+                return said("unsure")
+            pictures_seen.add(picture["image_url"]["url"])
             return said("yes" if len(pictures_seen) > 1 else "no, there is none", usage={"prompt_tokens": 10})
         requirement = {"id": "r1", "question": "Are there cats?", "kind": "object", "depends_on": None}
         return said(
             {
                 ROUTE_RULES: '{"skill": null}',
-                DECOMPOSE_RULES: json.dumps([requirement]),
+                DECOMPOSE_RULES: json.dumps({"requirements": [requirement]}),
                 COMPRESS_RULES: "Say cats first.",
                 REFINE_RULES: '```json\n{"diagnosis": "no cats", "prompt": "cats, two red cats"}\n```',
             }[rules["content"]],
@@ -239,7 +494,8 @@ def test_the_whole_loop_asks_a_server_for_every_role(server: ScriptedServer, tmp
     server.first.append(Answer(b"{}", 503, {"Retry-After": "0.1"}))
 
     async def main() -> None:
-        config = MeshConfig(data_dir=str(tmp_path), chat=ChatConfig(backend="openai", url=server.url, model="tiny"))
+        model = ChatConfig(backend="openai", url=server.url, model="tiny")
+        config = MeshConfig(data_dir=str(tmp_path), chat=model, verify=VerifyConfig(mode="words"))
         request = DrawPicture(run="r", prompt="two red cats", seed=3)
         async with open_test_mesh(*map(load_actor, ROLES), config=config) as mesh:
             picture = await mesh.ask(request)

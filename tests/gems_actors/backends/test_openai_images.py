@@ -26,14 +26,14 @@ from gems_actors.process import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture
 from tests.actors.fakes import png
-from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, make_impatient, open_server
 
 REQUEST = ImageRequest("two red cats", seed=7, width_px=256, height_px=192)
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    make_impatient(monkeypatch)
     with open_server(ScriptedServer(drawn)) as running:
         yield running
 
@@ -43,7 +43,8 @@ def generate(server: ScriptedServer, request: ImageRequest = REQUEST, **settings
 
     async def main() -> GeneratedImage:
         async with open_openai_images(ImageConfig(**{"backend": "openai", "url": server.url, **settings})) as model:
-            return await model.generate(request)
+            with trio.fail_after(20.0):  # as every request has some deadline
+                return await model.generate(request)
 
     return trio.run(main)
 
@@ -116,8 +117,8 @@ def test_a_key_that_is_not_there_is_a_wrong_setting(server: ScriptedServer, monk
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (Answer(b'{"error": {"message": "slow down"}}', 429, {"Retry-After": "7"}), OverloadedError, "429: slow down"),
-        (Answer(b"<html>busy</html>", 503), OverloadedError, "503: '<html>busy</html>'"),
+        (Answer(b'{"error": {"message": "slow down"}}', 429, {"Retry-After": "60"}), OverloadedError, "429: slow down"),
+        (Answer(b"<html>busy</html>", 503, {"Retry-After": "60"}), OverloadedError, "503: '<html>busy</html>'"),
         (
             Answer(b'{"error": {"message": "Unknown parameter: seed"}}', 400),
             RefusedError,
@@ -147,25 +148,23 @@ def test_a_key_that_is_not_there_is_a_wrong_setting(server: ScriptedServer, monk
 def test_a_bad_day_is_a_failure_of_its_kind_in_one_line(
     server: ScriptedServer, answer: Answer, kind: type[RequestError], words: str
 ) -> None:
-    server.first.append(answer)
+    server.rule = lambda fields: answer
     with pytest.raises(kind) as caught:
         generate(server)
-    assert type(caught.value) is kind
+    assert caught.value.code == kind.code
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"image server at {server.url}: ")
     assert "\n" not in str(caught.value)
-    if answer.headers:
-        assert isinstance(caught.value, OverloadedError)
-        assert caught.value.retry_after_s == 7.0
 
 
 def test_a_server_that_hangs_is_given_up(server: ScriptedServer) -> None:
-    server.first.append(Answer(b"{}", delay_s=1.0))
-    with pytest.raises(BackendError, match="ReadTimeout"):
-        generate(server, timeout_s=0.2)
+    server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
+    with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, came none"):
+        generate(server, timeout_s=0.1)
 
 
-def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
+def test_a_server_that_is_not_there_is_a_failure_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_impatient(monkeypatch)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = ScriptedServer(drawn)
@@ -176,7 +175,7 @@ def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
 
 
 def test_a_reply_without_end_is_cut_short(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_actors.backends.model_server._MAX_REPLY_BYTES", 1000)
+    monkeypatch.setattr("gems_actors.backends.openai_images.MAX_REPLY_BYTES", 1000)
     with pytest.raises(BackendError, match=r"expected at most 1000 bytes, came \d+"):
         generate(server)
 
@@ -202,15 +201,17 @@ def test_many_pictures_are_asked_for_at_once(server: ScriptedServer) -> None:
                 gate.set()
         return most
 
-    assert trio.run(main) == 40
+    assert trio.run(main) == 40, "that is, none waits for another's answer to be asked for"
     assert len(server.asked) == 40
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [(None, 1.0), ("3", 3.0), ("0", 0.1), ("-4", 0.1), ("9999", 60.0), ("soon", 1.0), ("nan", 1.0), ("inf", 60.0)],
+    [(None, None), ("3", 3.0), ("0", 0.1), ("-4", 0.1), ("9999", 60.0), ("soon", None), ("nan", None), ("inf", 60.0)],
 )
-def test_what_a_server_says_of_when_to_come_again_is_kept_within_reason(header: str | None, seconds: float) -> None:
+def test_what_a_server_says_of_when_to_come_again_is_kept_within_reason(
+    header: str | None, seconds: float | None
+) -> None:
     assert retry_after_of(header) == seconds
 
 
