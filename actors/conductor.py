@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import structlog
 import trio
+from msgspec import structs
 
 from actors.ranking import choose_best
 from gems_actors.actor import Actor, Mesh, answers, current_call
@@ -45,13 +46,17 @@ from protocol.messages import (
     Reply,
     Request,
     Requirement,
+    Spent,
     StepTaken,
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
+    TrajectoryRecord,
     TrajectoryState,
     Verification,
     VerifyImage,
+    add_costs,
+    chat_cost,
 )
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
@@ -90,13 +95,18 @@ class _Trajectory:
         self._task = task
         self._settings = task.settings
         self._id = task.trajectory
+        self._spent: dict[str, Spent] = {}
+        """By role, on all that memory has."""
+        self._spent_by_last_round = Spent()
+        """On chat models, when the last round but this was done."""
 
     async def draw(self) -> Picture:
         state = await self._ask(ReadTrajectory(trajectory=self._id))
         if state.task is None:
             await self._keep(TrajectoryBegun(trajectory=self._id, task=self._task))
-        elif state.task != self._task:
+        elif structs.replace(state.task, budget=self._task.budget) != self._task:
             raise RefusedError(f"trajectory {self._id} was begun with another prompt, seed or setting")
+        self._spent = dict(state.spent)
         plan, requirements = await self._plan_and_decompose(state)
         attempts, ending, prompt = list(state.attempts), state.ending, plan.prompt
         round_ = 0
@@ -117,6 +127,7 @@ class _Trajectory:
             attempts=tuple(attempts),
             ending=ending,
             settings=self._settings,
+            spent=self._spent,
         )
 
     async def _plan_and_decompose(self, state: TrajectoryState) -> tuple[Plan, tuple[Requirement, ...]]:
@@ -196,7 +207,17 @@ class _Trajectory:
             return "all_met"
         if round_ >= self._settings.max_rounds:
             return "all_met" if all_met else "rounds_spent"
-        return "wound_down" if current_call().winding_down.is_set() else None
+        if current_call().winding_down.is_set():
+            return "wound_down"
+        return None if self._can_afford_a_round() else "budget_spent"
+
+    def _can_afford_a_round(self) -> bool:
+        """Tell whether the budget suffices for one more round like the last; the first is taken with what led to it."""
+        spent = chat_cost(self._spent)
+        before, self._spent_by_last_round = self._spent_by_last_round, spent
+        limits = self._task.budget
+        is_enough = limits.max_calls is None or 2 * spent.calls - before.calls <= limits.max_calls
+        return is_enough and (limits.max_tokens is None or 2 * spent.tokens - before.tokens <= limits.max_tokens)
 
     async def _learn(self, round_: int, state: TrajectoryState) -> str:
         """Return the next round's prompt; compressor and refiner read from memory what happened."""
@@ -218,6 +239,8 @@ class _Trajectory:
 
     async def _keep(self, record: AnyRecord) -> None:
         await self._ask(AppendRecord(record=record))
+        if isinstance(record, TrajectoryRecord):
+            add_costs(self._spent, record.costs)
         self._mesh.publish(StepTaken(record=record))
 
     async def _ask(self, request: Request[ReplyT]) -> ReplyT:

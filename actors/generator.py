@@ -15,14 +15,13 @@ import structlog
 import trio
 from PIL import Image as Pillow
 
-from gems_actors.actor import Actor, answers, current_call
+from gems_actors.actor import Actor, answers, is_somebody_waiting
 from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
 from gems_actors.backends.opening import open_image_model
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
-from protocol.envelope import Lane
 from protocol.limits import MAX_SIDE_PX
 from protocol.messages import GenerateImage, Image, Spent
 
@@ -79,7 +78,7 @@ class Generator(Actor):
                 guidance=request.guidance,
                 negative_prompt=request.negative_prompt,
                 exact=request.exact,
-                is_urgent=current_call().header.lane is Lane.INTERACTIVE,
+                is_urgent=is_somebody_waiting(),
             )
         )
         check_picture(drawn)

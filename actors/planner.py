@@ -15,7 +15,17 @@ import msgspec
 import structlog
 import trio
 
-from actors.prompting import ChatActor, ask_model, list_lines, parse_json, parse_prompt, render, say, unexpected
+from actors.prompting import (
+    ChatActor,
+    ask_model,
+    list_lines,
+    object_schema,
+    parse_json,
+    parse_prompt,
+    render,
+    say,
+    unexpected,
+)
 from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
 from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest
@@ -127,7 +137,9 @@ def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:
     lines = tuple(f"{skill.id}: {' '.join(skill.description.split())}" for skill in skills)
     user = render(ROUTE, manifest=list_lines(lines), prompt=prompt)
     fields = {"prompt": prompt, "manifest": manifest}
-    return ChatRequest("route_skill", fields, (say("system", ROUTE_RULES), say("user", user)))
+    messages = (say("system", ROUTE_RULES), say("user", user))
+    ids = [*(skill.id for skill in skills), None]
+    return ChatRequest("route_skill", fields, messages, schema=object_schema(skill={"enum": ids}))
 
 
 def write_request(prompt: str, skill: Skill | None, recalled: Recollection = NOTHING) -> ChatRequest:
@@ -137,7 +149,8 @@ def write_request(prompt: str, skill: Skill | None, recalled: Recollection = NOT
     guide = render(GUIDE, instructions=instructions if skill else NO_GUIDE)
     user = "\n\n".join([guide, *lesson_parts(recalled), render(REQUEST, prompt=prompt)])
     messages = (say("system", lesson_rules(recalled, WRITE_RULES)), say("user", user))
-    return ChatRequest("write_prompt", {**fields, **lesson_fields(recalled)}, messages)
+    schema = object_schema(prompt={"type": "string"})
+    return ChatRequest("write_prompt", {**fields, **lesson_fields(recalled)}, messages, schema=schema)
 
 
 class _Route(msgspec.Struct):

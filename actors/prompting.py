@@ -6,16 +6,16 @@ It does not know what any role asks.
 from __future__ import annotations
 
 import string
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 import structlog
 import trio
 
-from gems_actors.actor import Actor
+from gems_actors.actor import Actor, is_somebody_waiting
 from gems_actors.backends import ChatMessage, ChatModel, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.opening import open_chat_model
 from gems_actors.errors import ModelOutputError
@@ -45,19 +45,31 @@ class ModelAnswer(NamedTuple, Generic[T]):
     """The end of its thinking, where its conclusion is; empty where the model does not show any."""
     spent: Spent
     """Of one call, or of two where the answer had to be repaired."""
+    probabilities: Mapping[str, float] = {}
+    """Of the request's choices, where the model tells them."""
 
 
 class ChatActor(Actor):
     """An actor that asks a chat model, which is open while the actor is."""
 
-    default_capacity = 8
+    default_capacity = 64  # more than a server may take at once: the backend knows how many that is
     chat: ChatModel
+    _is_open = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Keep the role's chat model open."""
         async with open_chat_model(self.config, self.role) as self.chat:
+            self._is_open = True
             yield
+
+    def figures(self) -> dict[str, float]:
+        """Return what the chat model reports."""
+        return self.chat.figures()
+
+    def note(self) -> str:
+        """Return what is wrong with the chat model just now."""
+        return self.chat.note() if self._is_open else ""
 
 
 async def ask_model(
@@ -78,6 +90,7 @@ async def ask_model(
         BackendError: the model could not be asked.
         ModelOutputError: the second answer cannot be read either.
     """
+    request = replace(request, is_urgent=is_somebody_waiting())
     reply, spent = await _call(chat, request)
     try:
         return _read(reply, parse, spent)
@@ -107,6 +120,11 @@ def say(speaker: Literal["system", "user", "assistant"], *parts: str | ImagePart
 def list_lines(lines: tuple[str, ...]) -> str:
     """Return texts as a list for a prompt, one on a line; an empty one says so."""
     return "\n".join(f"- {line}" for line in lines) or "(none)"
+
+
+def object_schema(**properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of an object with these keys and no others."""
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
 def parse_json(text: str, kind: type[T], expected: str) -> T:
@@ -151,10 +169,11 @@ async def _call(chat: ChatModel, request: ChatRequest) -> tuple[ChatReply, Spent
     reply = await chat.chat(request)
     return reply, Spent(
         seconds=trio.current_time() - begun,
-        calls=1,
+        calls=reply.calls,
         prompt_tokens=reply.usage.get("prompt_tokens", 0),
         cached_tokens=reply.usage.get("cached_tokens", 0),
         completion_tokens=reply.usage.get("completion_tokens", 0),
+        cost=reply.cost,
     )
 
 
@@ -163,7 +182,7 @@ def _read(reply: ChatReply, parse: Callable[[str], T], spent: Spent) -> ModelAns
     if _replace_half_characters(reply.text) != reply.text:
         raise unexpected("text in whole characters", reply.text)
     reasoning = _replace_half_characters(reply.reasoning[-MAX_REASONING_CHARS:])
-    return ModelAnswer(parse(reply.text), reasoning, spent)
+    return ModelAnswer(parse(reply.text), reasoning, spent, reply.probabilities)
 
 
 def _replace_half_characters(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from actors.prompting import ChatActor, ask_model, list_lines, parse_json, parse_prompt, render, say
+from actors.prompting import ChatActor, ask_model, list_lines, object_schema, parse_json, parse_prompt, render, say
 from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
 from actors.rounds import PastRound, look_back
 from gems_actors.actor import answers
@@ -142,7 +142,9 @@ def refine_request(
     parts.extend(lesson_parts(recalled))
     parts.append(render(CLOSING, round=str(shown[-1].attempt.round + 1)))
     messages = (say("system", lesson_rules(recalled, RULES)), say("user", *parts))
-    return ChatRequest("refine", {"prompt": prompt, "attempts": fields, **lesson_fields(recalled)}, messages)
+    schema = object_schema(diagnosis={"type": "string"}, prompt={"type": "string"})
+    known = {"prompt": prompt, "attempts": fields, **lesson_fields(recalled)}
+    return ChatRequest("refine", known, messages, schema=schema)
 
 
 def _describe(item: PastRound, experience: str | None, reasoning: str | None) -> str:

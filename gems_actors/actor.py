@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import structlog
 import trio
 
-from gems_actors.client import Call, Mesh, answering, current_call, open_client
+from gems_actors.client import Call, Mesh, answering, current_call, is_somebody_waiting, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import (
     CancelledRequestError,
@@ -33,7 +33,7 @@ from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
 from protocol.messages import Body, Cancel, Goodbye, Held, Reply, Request
 
-__all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "serve_actor"]
+__all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_somebody_waiting", "serve_actor"]
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Reply]])
 _Handler = Callable[[Any, Any], Awaitable[Reply]]

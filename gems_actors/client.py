@@ -81,6 +81,11 @@ def current_call() -> Call:
     return call
 
 
+def is_somebody_waiting() -> bool:
+    """Return whether this task answers a request of somebody who waits for it, and not one of a bulk."""
+    return (call := _call.get()) is not None and call.header.lane is Lane.INTERACTIVE
+
+
 @contextmanager
 def answering(call: Call) -> Iterator[None]:
     """Make what is asked meanwhile part of the request that is being answered."""

@@ -7,6 +7,7 @@ that answers it and, through its base, the reply it is answered with.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct
@@ -95,6 +96,13 @@ class Spent(Value, frozen=True, kw_only=True):
     cached_tokens: Count = 0
     """Those of the prompt's tokens that the server had in its cache."""
     completion_tokens: Count = 0
+    cost: Annotated[float, Meta(ge=0.0)] = 0.0
+    """By the prices in the role's settings, in their currency."""
+
+    @property
+    def tokens(self) -> int:
+        """All of them, the cached too."""
+        return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(
@@ -103,7 +111,20 @@ class Spent(Value, frozen=True, kw_only=True):
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
+            cost=self.cost + other.cost,
         )
+
+
+def add_costs(spent: dict[str, Spent], more: Mapping[str, Spent]) -> None:
+    """Add what was spent, by role, to what is counted already; a role that cost nothing is not named."""
+    for role, cost in more.items():
+        if cost != Spent():
+            spent[role] = spent[role] + cost if role in spent else cost
+
+
+def chat_cost(spent: Mapping[str, Spent]) -> Spent:
+    """Return what all roles but the generator spent, which is what chat models cost."""
+    return sum((cost for role, cost in spent.items() if role != "generator"), Spent())
 
 
 class Attempt(Value, frozen=True, kw_only=True):
@@ -449,9 +470,9 @@ class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
     memory: MemoryMode
 
 
-Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down"]
+Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent"]
 """Why a trajectory ended: everything met, no round left, no requirement found (one image is drawn and no verdict is
-possible), or asked to finish early."""
+possible), asked to finish early, or no budget for another round."""
 
 
 class Ending(Value, frozen=True, kw_only=True):
@@ -474,6 +495,8 @@ class Picture(Reply, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
     ending: Ending
     settings: DrawSettings
+    spent: dict[str, Spent] = {}
+    """By role."""
 
     @property
     def best(self) -> Attempt:
@@ -487,6 +510,14 @@ class Picture(Reply, frozen=True, kw_only=True):
         return bool(self.best.verdicts) and all(verdict.answer == "met" for verdict in self.best.verdicts)
 
 
+class Budget(Value, frozen=True, kw_only=True):
+    """What one trajectory may spend on chat models; a round for which it would not suffice is not begun."""
+
+    max_calls: Count | None = None
+    """None: no limit; likewise `max_tokens`."""
+    max_tokens: Count | None = None
+
+
 class DrawPicture(Request[Picture], frozen=True, kw_only=True):
     """Asks for one prompt to be taken through the whole loop."""
 
@@ -497,6 +528,8 @@ class DrawPicture(Request[Picture], frozen=True, kw_only=True):
     prompt: Prompt
     seed: Seed
     settings: DrawSettings = DrawSettings()
+    budget: Budget = Budget()
+    """Not part of what the picture is: taken up again, a trajectory may have another."""
 
     @property
     def trajectory(self) -> str:
@@ -535,6 +568,11 @@ class TrajectoryRecord(Record, frozen=True, kw_only=True):
 
     trajectory: TrajectoryId
 
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {}
+
 
 class TrajectoryBegun(TrajectoryRecord, frozen=True, kw_only=True):
     """A conductor took up a prompt."""
@@ -550,6 +588,11 @@ class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
     reasoning: Text = ""
     spent: Spent = Spent()
 
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {"planner": self.spent}
+
 
 class PromptDecomposed(TrajectoryRecord, frozen=True, kw_only=True):
     """The requirements are there."""
@@ -557,11 +600,21 @@ class PromptDecomposed(TrajectoryRecord, frozen=True, kw_only=True):
     requirements: tuple[Requirement, ...]
     spent: Spent = Spent()
 
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {"decomposer": self.spent}
+
 
 class AttemptVerified(TrajectoryRecord, frozen=True, kw_only=True):
     """An image was drawn and judged."""
 
     attempt: Attempt
+
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {"generator": self.attempt.drawing, "verifier": self.attempt.verifying}
 
 
 class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
@@ -570,12 +623,22 @@ class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
     experience: Experience
     spent: Spent = Spent()
 
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {"compressor": self.spent}
+
 
 class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
     """The prompt of the next round."""
 
     refinement: Refinement
     spent: Spent = Spent()
+
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {"refiner": self.spent}
 
 
 class TrajectoryEnded(TrajectoryRecord, frozen=True, kw_only=True):

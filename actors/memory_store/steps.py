@@ -28,7 +28,9 @@ from protocol.messages import (
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
+    TrajectoryRecord,
     TrajectoryState,
+    add_costs,
 )
 
 
@@ -64,31 +66,23 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
     failure: Failure | None = None
     spent: dict[str, Spent] = {}
 
-    def add(role: str, more: Spent) -> None:
-        if more != Spent():
-            spent[role] = spent[role] + more if role in spent else more
-
     for item in logged:
         failure = None
+        if isinstance(item.record, TrajectoryRecord):
+            add_costs(spent, item.record.costs)
         match record := item.record:
             case TrajectoryBegun():
                 task = record.task
             case PromptPlanned():
                 plan = Plan(prompt=record.prompt, skill=record.skill, reasoning=record.reasoning)
-                add("planner", record.spent)
             case PromptDecomposed():
                 requirements = record.requirements
-                add("decomposer", record.spent)
             case AttemptVerified():
                 attempts.append(record.attempt)
-                add("generator", record.attempt.drawing)
-                add("verifier", record.attempt.verifying)
             case ExperienceKept():
                 experiences.append(record.experience)
-                add("compressor", record.spent)
             case PromptRefined():
                 refinements.append(record.refinement)
-                add("refiner", record.spent)
             case TrajectoryEnded():
                 ending = record.ending
             case TrajectoryFailed():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -31,6 +31,7 @@ from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
 from gems_actors.cli.options import (
     between,
+    budget_of,
     config_option,
     draw_settings,
     json_option,
@@ -45,10 +46,10 @@ from gems_actors.cli.prompts import BadLine, LineFormat, PromptError, PromptLine
 from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_table
 from gems_actors.cli.watching import can_show_live
 from gems_actors.config import MeshConfig
-from gems_actors.errors import RequestError
+from gems_actors.errors import CancelledRequestError, RequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, DrawPicture, DrawSettings, RunBegun
+from protocol.messages import AppendRecord, Budget, DrawPicture, DrawSettings, RunBegun, add_costs
 
 _MAX_CONCURRENCY = 4096
 _LIVE_S, _PLAIN_S = 0.25, 5.0
@@ -73,7 +74,12 @@ class _Bulk:
     stream: TextIO
     is_live: bool
     tally: Tally
+    budget: Budget
+    max_tokens: int | None
+    """Of the whole run."""
     in_hand: int = 0
+    is_spent: trio.Event = field(default_factory=trio.Event)
+    """The run has no tokens left."""
 
     @property
     def seen(self) -> int:
@@ -136,7 +142,10 @@ def bulk(
             stream=stream,
             is_live=not as_json and can_show_live(stream),
             tally=tally,
+            budget=budget_of(config),
+            max_tokens=config.budget.max_tokens_per_run,
         )
+        tally.spent = folder.spent
         return trio.run(_run, work, placed, router, as_json)
 
 
@@ -188,26 +197,35 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
     seconds = trio.current_time() - began
     print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
     is_interrupted = interrupts.asked.is_set() and work.total != work.seen
-    if is_interrupted:
+    is_cut_short = is_interrupted or (work.is_spent.is_set() and work.total != work.seen)
+    if is_cut_short:
         left = f" of {work.total} done, {work.total - work.seen} left" if work.total is not None else " done"
-        print(f"gems: interrupted: {work.seen}{left}; the same command continues", file=work.stream)
+        why = "interrupted" if is_interrupted else f"the budget of {work.max_tokens} tokens is spent"
+        how = "the same command" if is_interrupted else "a larger budget.max_tokens_per_run"
+        print(f"gems: {why}: {work.seen}{left}; {how} continues", file=work.stream)
     if as_json:
         click.echo(encode_json({"out": str(work.folder.path), "run": work.run, **summary_of(work.tally, seconds)}))
-    return INTERRUPTED if is_interrupted else FAILED if work.tally.failed else DONE
+    return INTERRUPTED if is_interrupted else FAILED if work.tally.failed or is_cut_short else DONE
 
 
 async def _draw_lines(work: _Bulk, connection: Connection, interrupts: Interrupts) -> None:
-    """Draw all lines, `concurrency` at once; after the first interrupt no new ones, but those in hand to their end."""
+    """Draw all lines, `concurrency` at once; after the first interrupt no new ones, but those in hand to their end.
+
+    Once the budget is spent, those in hand end with the round that they are in.
+    """
     free = trio.Semaphore(work.concurrency)
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as reading:
 
-            async def stop_reading() -> None:
-                await interrupts.asked.wait()
+            async def stop_reading(reason: trio.Event) -> None:
+                await reason.wait()
                 reading.cancel()
 
             async with open_background() as background:
-                background.start_soon(stop_reading)
+                background.start_soon(stop_reading, interrupts.asked)
+                background.start_soon(stop_reading, work.is_spent)
+                _watch_budget(work)
+                await trio.lowlevel.checkpoint()
                 async for line in _read(work):
                     await free.acquire()
                     nursery.start_soon(_draw_line, work, connection, line, free)
@@ -233,16 +251,31 @@ async def _read(work: _Bulk) -> AsyncIterator[PromptLine]:
 async def _draw_line(work: _Bulk, connection: Connection, line: PromptLine, free: trio.Semaphore) -> None:
     work.in_hand += 1
     try:
-        request = DrawPicture(run=work.run, line=line.index, prompt=line.prompt, seed=line.seed, settings=work.settings)
-        picture = await connection.mesh.ask(request, lane=Lane.BULK)
+        request = DrawPicture(
+            run=work.run,
+            line=line.index,
+            prompt=line.prompt,
+            seed=line.seed,
+            settings=work.settings,
+            budget=work.budget,
+        )
+        picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=work.is_spent)
         data = await blob_store(connection.config).get(picture.best.image)
         row = await trio.to_thread.run_sync(work.folder.keep_picture, line, picture, data, work.model)
         work.tally.add(row)
+        add_costs(work.tally.spent, picture.spent)
+        _watch_budget(work)
     except RequestError as error:
-        _fail(work, line, error.code, str(error))
+        if not (isinstance(error, CancelledRequestError) and work.is_spent.is_set()):  # else it was not begun
+            _fail(work, line, error.code, str(error))
     finally:
         work.in_hand -= 1
         free.release()
+
+
+def _watch_budget(work: _Bulk) -> None:
+    if work.max_tokens is not None and work.tally.chats.tokens >= work.max_tokens:
+        work.is_spent.set()
 
 
 def _fail(work: _Bulk, line: PromptLine | BadLine, code: str, message: str) -> None:

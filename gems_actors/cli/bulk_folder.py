@@ -3,7 +3,7 @@
     images/000017.png   the picture of line 17, written whole or not at all
     metadata.jsonl      one row a picture, in the order in which they were finished; Hugging Face's imagefolder reads it
     failed.jsonl        one row a line that failed in the last run; it can be handed in again as a prompt file
-    .mesh/              log and pictures of the bulk's own mesh
+    .mesh/              log and pictures of the bulk's own mesh; spent.jsonl, one row a picture: what it cost, by role
 
 One process at a time. A row torn by a kill is dropped, and so is one whose picture is gone: that line is drawn again.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ from gems_actors.cli.output import (
 from gems_actors.cli.progress import count_met, leading_attempt
 from gems_actors.cli.prompts import BadLine, PromptLine
 from gems_actors.locks import LockHeldError, hold_lock
-from protocol.messages import Picture
+from protocol.messages import Picture, Spent, add_costs
 
 MESH_FOLDER = ".mesh"
 
@@ -70,15 +70,26 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What else stood in the line; left out where there was nothing."""
 
 
+class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Apart from the picture's own row, which is the same whenever the picture is."""
+
+    index: int
+    spent: dict[str, Spent]
+
+
 class BulkFolder:
     """A folder in our hands; made by `open_bulk_folder`."""
 
     def __init__(self, path: Path, take_row: Callable[[Row], None]) -> None:
         self.path = path
         self._done: dict[int, bytes] = {}
+        self.spent: dict[str, Spent] = {}
+        """By role, on all pictures that are there."""
         self._read_rows(path / "metadata.jsonl", take_row)
+        self._read_spent(path / MESH_FOLDER / "spent.jsonl")
         self._metadata = _open_to_append(path / "metadata.jsonl", 0)
         self._failed = _open_to_append(path / "failed.jsonl", os.O_TRUNC)
+        self._spent = _open_to_append(path / MESH_FOLDER / "spent.jsonl", 0)
 
     def state_of(self, line: PromptLine) -> Literal["new", "done", "other"]:
         """Return whether a line was drawn before, from the same words and seed or from others."""
@@ -95,6 +106,7 @@ class BulkFolder:
         story = story_of(picture, seed=line.seed, model=model)
         texts = {"parameters": parameters_of(picture, model), "gems": encode_json(story)}
         write_whole(self.path / row.file_name, png_of(data, picture.best.image.media_type, texts))
+        _append(self._spent, msgspec.json.encode(_SpentRow(index=line.index, spent=picture.spent)), self.path)
         _append(self._metadata, msgspec.json.encode(row), self.path)
         return row
 
@@ -119,6 +131,17 @@ class BulkFolder:
         """Close the files."""
         os.close(self._metadata)
         os.close(self._failed)
+        os.close(self._spent)
+
+    def _read_spent(self, path: Path) -> None:
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                with suppress(msgspec.DecodeError):  # a row torn by a kill
+                    row = msgspec.json.decode(line, type=_SpentRow)
+                    if row.index in self._done:
+                        add_costs(self.spent, row.spent)
 
     def _read_rows(self, path: Path, take_row: Callable[[Row], None]) -> None:
         if not path.exists():

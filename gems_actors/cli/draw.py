@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 import click
+import msgspec
 import trio
 
 from gems_actors.blobs import blob_store
@@ -25,6 +26,7 @@ from gems_actors.cli.endings import DONE, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
 from gems_actors.cli.options import (
     MAX_SEED,
+    budget_of,
     candidates_option,
     config_option,
     draw_settings,
@@ -133,6 +135,7 @@ def draw(
                 negative_prompt=negative_prompt,
                 exact=exact,
             ),
+            budget=budget_of(config),
         ),
         path=_choose_path(output, text, seed),
         model=config.image.shown_name,
@@ -188,7 +191,8 @@ async def _draw(job: _Job, config: MeshConfig, router: str | None, stream: TextI
             seconds = trio.current_time() - began
             if job.as_json:
                 place = {"picture": text_of_path(job.path), "trajectory": picture.trajectory, "run": request.run}
-                click.echo(encode_json({**place, **story, "seconds": round(seconds, 3)}))
+                spent = {"spent": msgspec.to_builtins(picture.spent), "seconds": round(seconds, 3)}
+                click.echo(encode_json({**place, **story, **spent}))
             else:
                 click.echo(text_of_path(job.path))
                 lines = summary_lines(picture, seed=request.seed, seconds=seconds, interrupted=is_wound_down)

@@ -14,7 +14,7 @@ from gems_actors.cli.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import ConfigError
 from protocol.limits import MAX_CANDIDATES, MAX_GUIDANCE, MAX_ROUNDS, MAX_SIDE_PX, MAX_STEPS
-from protocol.messages import DrawSettings, MemoryMode
+from protocol.messages import Budget, DrawSettings, MemoryMode
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -123,6 +123,12 @@ def read_config(file: Path | None, overrides: Sequence[str]) -> MeshConfig:
         except UnicodeEncodeError as error:
             raise ConfigError(f"--set: expected UTF-8, came {override!a}") from error
     return load_config(file, settings=overrides)
+
+
+def budget_of(config: MeshConfig) -> Budget:
+    """Return what one trajectory may spend: never more than its whole run may."""
+    budget = config.budget
+    return Budget(max_calls=budget.max_calls_per_trajectory, max_tokens=budget.max_tokens_per_run)
 
 
 def draw_settings(

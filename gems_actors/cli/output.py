@@ -16,7 +16,7 @@ import msgspec
 from gems_actors import __version__
 from gems_actors.cli.progress import count_met, printable, unmet_questions
 from gems_actors.errors import GemsError
-from protocol.messages import Picture
+from protocol.messages import Picture, Spent, chat_cost
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = len(_PNG_SIGNATURE) + 8 + 13 + 4
@@ -163,9 +163,22 @@ def summary_lines(picture: Picture, *, seed: int, seconds: float, interrupted: b
     unmet = unmet_questions(picture.requirements, best)
     if unmet:
         yield f"not met: {'; '.join(unmet)}"
+    if picture.ending.outcome == "budget_spent":
+        yield f"stopped after round {rounds} of {picture.settings.max_rounds}: the budget does not suffice for another"
+    if tokens := cost_in_words(chat_cost(picture.spent)):
+        yield f"cost: {tokens}"
     if interrupted:
         left = "requirement unmet" if len(unmet) == 1 else "requirements unmet"
         yield f"stopped after round {rounds} of {picture.settings.max_rounds}; {len(unmet)} {left}"
+
+
+def cost_in_words(spent: Spent) -> str:
+    """Return calls, tokens and price of chat models; empty where the model counted no tokens."""
+    if not spent.tokens:
+        return ""
+    cached = f" ({spent.cached_tokens:,} cached)" if spent.cached_tokens else ""
+    words = f"{spent.calls:,} calls, {spent.prompt_tokens:,}{cached} + {spent.completion_tokens:,} tokens"
+    return f"{words}, {spent.cost:,.4f}" if spent.cost else words
 
 
 def _counted(number: int, noun: str) -> str:

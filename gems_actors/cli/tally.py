@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from gems_actors.cli.bulk_folder import Row
+from gems_actors.cli.output import cost_in_words
 from protocol.limits import MAX_ROUNDS
+from protocol.messages import Spent, chat_cost
 
 
 @dataclass(slots=True)
@@ -45,6 +49,13 @@ class Tally:
     after_round: list[Share] = field(default_factory=lambda: [Share() for _ in range(MAX_ROUNDS)])
     """Over all prompts, each with its best picture up to that round."""
     last_round: int = 0
+    spent: dict[str, Spent] = field(default_factory=dict)
+    """By role, as far as the roles count it."""
+
+    @property
+    def chats(self) -> Spent:
+        """What was spent on chat models."""
+        return chat_cost(self.spent)
 
     def add(self, row: Row, *, is_from_before: bool = False) -> None:
         """Count one picture."""
@@ -77,6 +88,8 @@ def progress_line(tally: Tally, total: int | None, seconds: float) -> str:
         parts.append(f"{tally.images_per_picture:.2f} images each")
     if tally.chosen.rate is not None:
         parts.append(f"{_percent(tally.chosen.rate)} met")
+    if tally.chats.tokens:
+        parts.append(f"{tally.chats.tokens:,} tokens")
     return ", ".join([*parts, f"{tally.failed} failed"])
 
 
@@ -101,6 +114,7 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
             }
             for place in range(tally.last_round)
         ],
+        "spent": msgspec.to_builtins(tally.spent),
     }
 
 
@@ -113,6 +127,11 @@ def summary_table(tally: Tally, seconds: float) -> Iterator[str]:
     if tally.images_per_picture is not None:
         yield f"images a picture   {tally.images_per_picture:.2f}"
         yield f"all met            {tally.all_met} of {tally.pictures}"
+    for role, cost in sorted(tally.spent.items()):
+        if words := cost_in_words(cost):
+            yield f"{role:<18} {words}"
+    if words := cost_in_words(tally.chats):
+        yield f"all chat models    {words}"
     if tally.chosen.rate is None:
         return
     yield f"requirements met   {_percent(tally.chosen.rate)} in the chosen pictures"

@@ -45,6 +45,12 @@ class FakeChat:
         self.busy = 0
         self.peak_busy = 0
 
+    def figures(self) -> dict[str, float]:
+        return {}
+
+    def note(self) -> str:
+        return ""
+
     async def chat(self, request: ChatRequest) -> ChatReply:
         self.requests.append(request)
         self.busy += 1

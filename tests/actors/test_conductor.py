@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec import structs
 
 from actors.conductor import Conductor
 from actors.memory import Memory
@@ -19,6 +20,7 @@ from protocol.identity import attempt_seed
 from protocol.messages import (
     AppendRecord,
     AttemptVerified,
+    Budget,
     DrawPicture,
     DrawSettings,
     ExperienceKept,
@@ -33,6 +35,7 @@ from protocol.messages import (
     StepTaken,
     TrajectoryBegun,
     TrajectoryEnded,
+    chat_cost,
 )
 from tests.actors.scripted import COSTS, REQUIREMENTS, Script, scripted_roles
 
@@ -82,6 +85,31 @@ def test_spent_rounds_end_with_the_best_attempt_and_say_how_ties_were_decided(tm
     assert picture.ending.outcome == "rounds_spent"
     assert (picture.ending.best_round, len(picture.attempts)) == (1, 2)
     assert "tied with" in picture.ending.decided_by
+
+
+def test_a_round_for_which_the_budget_does_not_suffice_is_not_begun(tmp_path: Path) -> None:
+    def ending(calls: int | None = None, tokens: int | None = None) -> tuple[str, int, int]:
+        script = Script()
+        script.met_from_round = 99
+        budget = Budget(max_calls=calls, max_tokens=tokens)
+        task = DrawPicture(run=f"{calls} {tokens}", prompt="x", seed=1, budget=budget)
+        picture = draw_one(tmp_path, script, task)
+        return picture.ending.outcome, len(picture.attempts), chat_cost(picture.spent).calls
+
+    assert ending() == ("rounds_spent", 5, 21)
+    assert ending(calls=12) == ("budget_spent", 2, 9)
+    assert ending(calls=13) == ("budget_spent", 3, 13)
+    assert ending(calls=1) == ("budget_spent", 1, 5), "one round there always is"
+    assert ending(tokens=49) == ("budget_spent", 1, 5)
+    assert ending(tokens=50) == ("rounds_spent", 5, 21), "after the first round nothing here counts tokens"
+
+
+def test_a_trajectory_goes_on_with_another_budget(tmp_path: Path) -> None:
+    first = Script()
+    first.failures = 99
+    with pytest.raises(BackendError):
+        draw_one(tmp_path, first, structs.replace(TASK, budget=Budget(max_calls=5)))
+    assert draw_one(tmp_path, Script(), TASK).all_met
 
 
 def test_without_requirements_the_prompt_of_the_plan_is_still_drawn_once(tmp_path: Path) -> None:
@@ -159,8 +187,8 @@ def test_a_trajectory_continues_at_the_step_that_memory_lacks(tmp_path: Path) ->
         id_ = TASK.trajectory
         for record in (
             TrajectoryBegun(trajectory=id_, task=TASK),
-            PromptPlanned(trajectory=id_, prompt="p1", skill="spatial-layout"),
-            PromptDecomposed(trajectory=id_, requirements=REQUIREMENTS),
+            PromptPlanned(trajectory=id_, prompt="p1", skill="spatial-layout", spent=COSTS["planner"]),
+            PromptDecomposed(trajectory=id_, requirements=REQUIREMENTS, spent=COSTS["decomposer"]),
             AttemptVerified(trajectory=id_, attempt=whole.attempts[0]),
         ):
             await mesh.ask(AppendRecord(record=record))

@@ -16,7 +16,7 @@ from tests.actors.fakes import FakeChat, mesh_with, text_of
 def test_a_prompt_becomes_requirements() -> None:
     asked: list[Request[Any]] = []
     decomposer = Decomposer(MeshConfig(memory=MemoryConfig(recall=True)), mesh_with(asked=asked))
-    rows = [{"id": "r1", "question": "Is there a cat?", "kind": "object", "depends_on": None}]
+    rows = {"requirements": [{"id": "r1", "question": "Is there a cat?", "kind": "object", "depends_on": None}]}
     decomposer.chat = chat = FakeChat(f"```json\n{json.dumps(rows)}\n```")
     reply = trio.run(decomposer.decompose, DecomposePrompt(prompt="a cat"))
     assert [item.question for item in reply.requirements] == ["Is there a cat?"]
@@ -28,5 +28,5 @@ def test_a_prompt_becomes_requirements() -> None:
 
 
 def test_the_example_that_the_model_is_given_is_an_answer() -> None:
-    example = RULES[RULES.index('"OPEN"\n[') + len('"OPEN"\n') :]
+    example = RULES[RULES.index('"OPEN"\n{') + len('"OPEN"\n') :]
     assert len(parse_requirements(example)) == 6

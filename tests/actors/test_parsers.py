@@ -108,7 +108,8 @@ def test_a_refinement_is_a_diagnosis_and_a_prompt() -> None:
 
 
 def requirements_json(*rows: tuple[str, str | None]) -> str:
-    return json.dumps([{"id": id_, "question": "Is it?", "kind": "object", "depends_on": on} for id_, on in rows])
+    found = [{"id": id_, "question": "Is it?", "kind": "object", "depends_on": on} for id_, on in rows]
+    return json.dumps({"requirements": found})
 
 
 def test_requirements_keep_their_order_and_parents() -> None:
@@ -117,11 +118,11 @@ def test_requirements_keep_their_order_and_parents() -> None:
 
 
 def test_a_prompt_without_demands_has_no_requirements() -> None:
-    assert parse_requirements("[]") == ()
+    assert parse_requirements('{"requirements": []}') == ()
 
 
 def test_a_question_is_one_line() -> None:
-    found = parse_requirements('[{"id": "a", "question": " Is\\n it? ", "kind": "other"}]')
+    found = parse_requirements('{"requirements": [{"id": "a", "question": " Is\\n it? ", "kind": "other"}]}')
     assert (found[0].question, found[0].depends_on) == ("Is it?", None)
 
 
@@ -137,13 +138,13 @@ def test_a_question_is_one_line() -> None:
             requirements_json(*((f"r{n}", None) for n in range(MAX_REQUIREMENTS + 1))),
             "at most 64 requirements, came 65",
         ),
-        ('[{"id": "a", "question": " ", "kind": "object"}]', "a: expected a question"),
-        ('[{"id": "a", "question": "", "kind": "object"}]', "expected a JSON array"),
-        ('[{"id": "", "question": "Is it?", "kind": "object"}]', "expected a JSON array"),
-        ('[{"id": "a", "question": "Is it?", "kind": "mood"}]', "expected a JSON array .*mood"),
-        ('[{"id": 1, "question": "Is it?", "kind": "object"}]', "expected a JSON array"),
-        ('{"requirements": []}', "expected a JSON array"),
-        ("Is there a cat?\nIs it red?", "expected a JSON array"),
+        ('{"requirements": [{"id": "a", "question": " ", "kind": "object"}]}', "a: expected a question"),
+        ('{"requirements": [{"id": "a", "question": "", "kind": "object"}]}', "expected JSON of the form"),
+        ('{"requirements": [{"id": "", "question": "Is it?", "kind": "object"}]}', "expected JSON of the form"),
+        ('{"requirements": [{"id": "a", "question": "Is it?", "kind": "mood"}]}', "expected JSON of the form .*mood"),
+        ('{"requirements": [{"id": 1, "question": "Is it?", "kind": "object"}]}', "expected JSON of the form"),
+        ("[]", "expected JSON of the form"),
+        ("Is there a cat?\nIs it red?", "expected JSON of the form"),
     ],
 )
 def test_requirements_that_cannot_be_worked_through_are_refused(text: str, expected: str) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from trio.testing import wait_all_tasks_blocked
 
-from actors.verifier import MAX_CONCURRENT_CALLS, Verifier, layers_of, verify_picture
-from gems_actors.backends import ChatReply, ChatRequest, ImagePart, TextPart
-from gems_actors.config import MemoryConfig, MeshConfig
+from actors.decomposer import decompose_request, parse_requirements
+from actors.prompting import ask_model
+from actors.verifier import MAX_CONCURRENT_CALLS, Verifier, is_blind, layers_of, parse_batch, verify_picture
+from gems_actors.backends import ChatReply, ChatRequest, ImagePart, ImageRequest, TextPart
+from gems_actors.backends.storyboard.models import StoryboardChatModel, draw_request
+from gems_actors.config import MemoryConfig, MeshConfig, VerifyConfig
 from gems_actors.errors import BackendError, BlobError, ModelOutputError
 from protocol.messages import Request, Requirement, Verification, VerifyImage
 from tests.actors.fakes import FakeChat, image_ref, mesh_with, png, requirement
@@ -24,7 +35,7 @@ def answering(**answers: str) -> FakeChat:
 
 
 def verify(chat: FakeChat, *requirements: Requirement) -> Verification:
-    return trio.run(verify_picture, chat, PICTURE, requirements)
+    return trio.run(verify_picture, chat, PICTURE, requirements, VerifyConfig(mode="words"))
 
 
 def summary(verification: Verification) -> str:
@@ -127,3 +138,147 @@ def test_the_picture_is_read_from_the_store_and_verified(tmp_path: Path) -> None
     assert asked == [], "it judges what is there, whatever was learnt"
     with pytest.raises(BlobError, match="No such file"):
         trio.run(verifier.verify, VerifyImage(image=image_ref(b"lost"), requirements=(requirement("a"),)))
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+def likely(**probabilities: float) -> ChatReply:
+    word = max(probabilities, key=lambda name: probabilities[name])
+    return ChatReply(word, probabilities={"yes": 0.0, "no": 0.0, "unsure": 0.0, **probabilities})
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "score"),
+    [
+        (likely(yes=0.9, no=0.1), "met", 0.9),
+        (likely(yes=0.6, no=0.4), "met", 0.6),
+        (likely(yes=0.55, no=0.45), "unsure", 0.55),
+        (likely(yes=0.4, no=0.6), "unsure", 0.4),
+        (likely(yes=0.1, no=0.9), "unmet", 0.1),
+        (likely(unsure=1.0), "unsure", 0.5),
+        (likely(unsure=0.5, yes=0.5), "met", 0.75),
+        (ChatReply("no, it is blue"), "unmet", None),
+    ],
+)
+def test_a_probability_is_a_score_and_unsure_between_two_thresholds(
+    reply: ChatReply, answer: str, score: float | None
+) -> None:
+    chat = FakeChat(reply)
+    found = trio.run(verify_picture, chat, PICTURE, [requirement("a")], VerifyConfig())
+    (verdict,) = found.verdicts
+    assert (verdict.answer, verdict.score) == (answer, score)
+    assert chat.requests[0].choices == ("yes", "no", "unsure")
+
+
+def test_a_model_that_is_unsure_is_asked_once_more_in_another() -> None:
+    first = answering(a="unsure: hidden", b="no", c="unsure: small")
+    second = FakeChat(rule=lambda request: {"a?": "yes: behind the tree", "c?": "unsure"}[request.fields["question"]])
+    requirements = [requirement("a"), requirement("b"), requirement("c"), requirement("d", "a")]
+    found = trio.run(verify_picture, first, PICTURE, requirements, VerifyConfig(mode="words"), second)
+    assert summary(found) == "a:met b:unmet c:unsure d:met"
+    assert found.verdicts[0].reason == "second opinion: behind the tree"
+    assert found.verdicts[2].reason == "small"
+    assert (len(second.requests), found.spent.calls) == (2, 6)
+
+
+# ------------------------------------------------------------------------------------------------ one call for all
+
+
+def batch(*answers: tuple[str, str], **more: Any) -> str:
+    return json.dumps({"answers": [{"id": id_, "answer": said, "reason": "seen", **more} for id_, said in answers]})
+
+
+def test_one_call_answers_all_questions_about_a_picture() -> None:
+    chat = FakeChat(batch(("b", "No"), ("a", "yes"), ("c", "yes"), ("d", "unsure")))
+    requirements = [requirement("a"), requirement("b"), requirement("c", "b"), requirement("d")]
+    found = trio.run(verify_picture, chat, PICTURE, requirements, VerifyConfig(mode="batch"))
+    assert summary(found) == "a:met b:unmet c:unmet d:unsure", (
+        "what depends on something unmet is unmet, whatever is said"
+    )
+    assert [verdict.reason for verdict in found.verdicts] == ["seen", "seen", "needs b, which is unmet", "seen"]
+    assert (found.spent.calls, found.calls_saved) == (1, 0)
+    (request,) = chat.requests
+    assert request.task == "verify_all"
+    assert request.messages[-1].parts[0] == PICTURE
+    assert request.schema is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (batch(("a", "yes")), "came none for b"),
+        (batch(("a", "yes"), ("a", "no")), "each of the ids a, b once, came 'a'"),
+        (batch(("a", "yes"), ("z", "no")), "each of the ids a, b once, came 'z'"),
+        (batch(("a", "yes"), ("b", "maybe")), "yes, no or unsure for b, came 'maybe'"),
+        ("yes, no", "expected JSON of the form"),
+    ],
+)
+def test_answers_that_are_not_one_for_each_question_are_none(text: str, expected: str) -> None:
+    with pytest.raises(ModelOutputError, match=expected):
+        parse_batch(text, ["a", "b"])
+
+
+@given(st.text(max_size=300) | st.recursive(st.text(), st.lists).map(json.dumps))
+def test_no_text_is_more_than_answers_or_none(text: str) -> None:
+    with suppress(ModelOutputError):
+        assert len(parse_batch(text, ["a", "b"])) == 2
+
+
+def test_storyboards_are_verified_alike_in_one_call_and_in_many() -> None:
+    chat, prompt = StoryboardChatModel(), "two red cats to the left of a stone dog"
+    picture = ImagePart(draw_request(ImageRequest(prompt, 3, 320, 256)), "image/png")
+    modes: tuple[Literal["words", "batch"], ...] = ("words", "batch")
+    found = {}
+
+    async def main() -> None:
+        requirements = (await ask_model(chat, decompose_request(prompt), parse_requirements)).value
+        for mode in modes:
+            found[mode] = await verify_picture(chat, picture, requirements, VerifyConfig(mode=mode))
+
+    trio.run(main)
+    assert summary(found["batch"]) == summary(found["words"])
+    assert len(found["batch"].verdicts) >= 4
+    assert found["batch"].spent.calls == 1
+
+
+# ------------------------------------------------------------------------------------------------ whether it sees
+
+
+def sees(request: ChatRequest) -> str:
+    (picture,) = (part for part in request.messages[-1].parts if isinstance(part, ImagePart))
+    with Image.open(BytesIO(picture.data)) as image:
+        red, _, blue = image.convert("RGB").getpixel((0, 0))  # type: ignore[misc]
+    return "yes" if red > blue else "no"
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (sees, False),
+        (lambda request: "yes", True),
+        (lambda request: "no, it is not", True),
+        (lambda request: "unsure", False),
+    ],
+    ids=["sees", "always yes", "always no", "says that it cannot tell"],
+)
+def test_a_model_that_says_the_same_of_two_pictures_is_blind(
+    rule: Callable[[ChatRequest], str], expected: bool
+) -> None:
+    assert trio.run(is_blind, FakeChat(rule=rule), VerifyConfig()) is expected
+
+
+def test_a_blind_model_is_found_out_with_the_first_picture_and_shown(tmp_path: Path) -> None:
+    verifier = Verifier(MeshConfig(data_dir=str(tmp_path)), mesh_with())
+
+    async def scene() -> None:
+        async with verifier.open():
+            verifier.chat = FakeChat(rule=lambda request: "yes")
+            ref = await verifier.blobs.put(png(), media_type="image/png", width_px=32, height_px=16)
+            assert verifier.note() == ""
+            reply = await verifier.verify(VerifyImage(image=ref, requirements=(requirement("a"),)))
+            assert reply.spent.calls == 1, "nobody pays for what is asked beside"
+            await wait_all_tasks_blocked()
+            assert verifier.note() == "the model answers the same of a red and of a blue picture"
+
+    trio.run(scene)
