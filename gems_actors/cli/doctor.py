@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import click
+from msgspec import structs
 
 from actors.memory_store.disk import is_network, kind_of_mount
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
 from gems_actors.cli.output import OutputError, check_writable, encode_json
-from gems_actors.config import MeshConfig
+from gems_actors.config import ChatModelConfig, ChatServerConfig, MeshConfig
 from gems_actors.errors import ConfigError, MeshUnavailableError, RequestError
 from gems_actors.places import MAX_IPC_PATH_BYTES
 
 _MIN_SQLITE = (3, 51, 3)
 _LOOK_S = 1.0
 _SERVER_S = 5.0
+_CHAT_S = 60.0
 
 State = Literal["ok", "warn", "fail"]
 
@@ -81,9 +83,9 @@ def _examine(config_file: Path | None, overrides: tuple[str, ...], router: str |
     yield _mesh(router or config.local_address)
     if config.image.backend == "diffusers" and config.image.model is not None:
         yield _pipeline(config.image.model)
-    for name, url in ("image", config.image.url), ("chat", config.chat.url):
-        if url is not None:
-            yield _server(name, url)
+    if config.image.url is not None:
+        yield _server("image", config.image.url)
+    yield from _chats(config)
 
 
 def _python() -> Finding:
@@ -201,6 +203,38 @@ def _server(name: str, url: str) -> Finding:
     except (ValueError, KeyError, TypeError):
         models = []
     return Finding("ok", what, f"{url} answers" + (f", with {', '.join(models)}" if models else ""))
+
+
+def _chats(config: MeshConfig) -> Iterator[Finding]:
+    """Try each server once, whichever roles ask it."""
+    tried: set[tuple[str | None, str | None]] = set()
+    for table, model in config.chat_models().items():
+        for place, server in enumerate((model, *model.fallbacks) if model.backend == "openai" else ()):
+            if (server.url, server.model) not in tried:
+                tried.add((server.url, server.model))
+                yield _chat(f"{table}.fallbacks[{place - 1}]" if place else table, server, model)
+
+
+def _chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Finding:
+    import trio
+
+    from gems_actors.backends.patience import UnreachableError
+    from gems_actors.backends.probing import probe_chat
+
+    what = "chat server" if table == "chat" else f"chat server of {table}"
+    server = structs.replace(server, timeout_s=min(server.timeout_s, _CHAT_S))
+    try:
+        probe = trio.run(probe_chat, table, server, model)
+    except (UnreachableError, ConfigError) as error:
+        return Finding("fail", what, str(error), f"start the server, or correct {table}")
+    except RequestError as error:
+        return Finding("fail", what, str(error), "name a model that the server has and that sees pictures")
+    shown = ", ".join(probe.models[:3]) + (f" and {len(probe.models) - 3} more" if len(probe.models) > 3 else "")
+    found = f"{server.url}{f' with {shown}' if shown else ''}; of a red picture, whether it is red: {probe.answer}"
+    found = f"{found}; {', '.join(probe.features)}"
+    if not probe.answer.lower().startswith("yes"):
+        return Finding("warn", what, found, "see that the model sees, and knows its chat template")
+    return Finding("ok", what, found)
 
 
 def _mesh(address: str) -> Finding:

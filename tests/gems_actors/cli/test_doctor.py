@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.gems_actors.backends.servers import ScriptedServer, drawn, open_server
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 from tests.gems_actors.cli.commands import run_gems
 
 
@@ -40,6 +41,52 @@ def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
     assert (found[0]["state"], found[0]["found"]) == ("ok", f"{server.url} answers, with painter-1")
     assert (found[1]["state"], gone.returncode) == ("fail", 1)
     assert "ConnectError" in found[1]["found"]
+
+
+def answer_chat(fields: dict[str, Any]) -> Answer:
+    """Answer as a server that tells probabilities and keeps to schemas."""
+    message, logprobs = {"content": "yes", "reasoning_content": "It is red."}, None
+    if "logprobs" in fields:
+        tokens = [{"token": "yes", "logprob": -0.1}, {"token": "no", "logprob": -3.0}]
+        logprobs = {"content": [{**tokens[0], "top_logprobs": tokens}]}
+    if "response_format" in fields:
+        message = {"content": '{"is_red": true}'}
+    usage = {"prompt_tokens": 90, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 64}}
+    return Answer(json.dumps({"choices": [{"message": message, "logprobs": logprobs}], "usage": usage}).encode())
+
+
+def answer_plainly(fields: dict[str, Any]) -> Answer:
+    """Answer as a server that can do nothing else, with a model that does not see."""
+    if "response_format" in fields:
+        return Answer(b'{"detail": "extra inputs are not permitted"}', 422)
+    return Answer(json.dumps({"choices": [{"message": {"content": "no"}}]}).encode())
+
+
+def test_a_chat_server_is_asked_what_it_has_and_can(tmp_path: Path) -> None:
+    with open_server(ScriptedServer(answer_chat)) as one, open_server(ScriptedServer(answer_plainly)) as two:
+        one.files["/v1/models"] = json.dumps({"data": [{"id": f"m{number}"} for number in range(5)]}).encode()
+        flags = ["chat.backend=openai", f"chat.url={one.url}", f"chat.roles.verifier.url={two.url}"]
+        options = [word for flag in flags for word in ("--set", flag)]
+        done = run_gems(tmp_path, "doctor", "--json", *options)
+        asked = len(one.asked)
+    found = {item["what"]: item for item in json.loads(done.stdout) if item["what"].startswith("chat server")}
+    assert [(what, item["state"]) for what, item in found.items()] == [
+        ("chat server", "ok"),
+        ("chat server of chat.roles.verifier", "warn"),
+    ]
+    assert found["chat server"]["found"] == (
+        f"{one.url} with m0, m1, m2 and 2 more; of a red picture, whether it is red: yes (95 %); tells probabilities, "
+        "keeps to JSON schemas, counts cached tokens, HTTP/1.1"
+    )
+    assert found["chat server of chat.roles.verifier"]["found"].endswith(
+        "of a red picture, whether it is red: no; tells no probabilities, refuses JSON schemas, HTTP/1.1"
+    )
+    assert asked == 4, "a score, a schema, once more, and the models"
+    gone = run_gems(tmp_path, "doctor", "--json", *options)
+    assert gone.returncode == 1
+    (item, _) = [item for item in json.loads(gone.stdout) if item["what"].startswith("chat server")]
+    assert (item["state"], item["advice"]) == ("fail", "start the server, or correct chat")
+    assert "ConnectError" in item["found"]
 
 
 @pytest.mark.slow
