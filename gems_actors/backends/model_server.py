@@ -240,7 +240,11 @@ def _bounded(seconds: float) -> float | None:
 
 
 def _words_for(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    """Return an error in words, those of its cause where it has none itself: a wrong certificate is such a one."""
+    said: BaseException = error
+    while not str(said) and (cause := said.__cause__ or said.__context__):
+        said = cause
+    return f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 def _words_of(item: dict[str, Any]) -> str:

@@ -22,8 +22,12 @@ _FORGETTING_S: Final = 600.0
 """In which the quickest is believed half as quick: a server may get slower for good."""
 _SHRINK: Final = 0.7
 """Of the window, after an answer that did not come in time."""
-_HOLD_S: Final = (1.0, 30.0)
+_GROWTH: Final = 1 / 16
+"""Of the window, with the answers that one window holds; at first it doubles."""
+_HOLD_S: Final = (0.5, 4.0)
 """For how long a window that found the limit does not grow: the first time, and at most."""
+_DEAR: Final = 30
+"""Such a window does not grow for so many times the pause that finding the limit has cost."""
 _FAULTS_IN_A_ROW: Final = 5
 _OPEN_S: Final = (1.0, 30.0)
 """For how long a breaker stays open: the first time, and at most."""
@@ -104,7 +108,7 @@ class Pace:
             self._is_starting = False
             self.window = max(1.0, self.window - _EASING)
         elif was_used and now >= self._hold_until:
-            self.window += 1.0 if self._is_starting else 1.0 / self.window
+            self.window += 1.0 if self._is_starting else max(_GROWTH, 1.0 / self.window)
 
     def be_turned_away(self, now: float, reason: str, wait_s: float | None) -> None:
         """The server is busy; where it says for how long, nothing goes to it meanwhile."""
@@ -121,6 +125,7 @@ class Pace:
         self._hold_until = now + self._hold_s
         if wait_s is not None:
             self.pause(now, wait_s)
+            self._hold_until = now + max(self._hold_s, _DEAR * wait_s)
 
     def fail(self, now: float, reason: str, *, is_late: bool = False) -> None:
         """No answer came, or none that can be one; `is_late` where it was waited for in vain."""

@@ -80,7 +80,8 @@ class PatientServers(Generic[ServerT]):
 
     def __init__(self, servers: Sequence[ServerT]) -> None:
         self.servers = tuple(servers)
-        self.tried_again = 0
+        self.tried_again = self.late = 0
+        """Requests that were asked once more; and of all, answers that did not come in time."""
         self._urgent: deque[_Waiter[ServerT]] = deque()
         self._others: deque[_Waiter[ServerT]] = deque()
         self._seen = [(server.pace.is_closed, server.pace.opens_at()) for server in self.servers]
@@ -100,6 +101,7 @@ class PatientServers(Generic[ServerT]):
             "window": sum(int(pace.window) for pace in paces if not pace.is_away(now)),
             "latency_s": max(pace.latency_s for pace in paces),
             "tried_again": self.tried_again,
+            "late": self.late,
             "servers_down": sum(not pace.is_closed for pace in paces),
         }
 
@@ -134,6 +136,7 @@ class PatientServers(Generic[ServerT]):
             except (BusyError, BackendError) as error:
                 now = trio.current_time()
                 faults += not isinstance(error, BusyError | UnreachableError)
+                self.late += isinstance(error, LateError)
                 tries += 1
                 wait_s = random.uniform(0.0, min(_BACKOFF_S[0] * 2 ** (tries - 1), _BACKOFF_S[1]))
                 if not isinstance(error, BusyError):

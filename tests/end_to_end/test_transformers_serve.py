@@ -1,0 +1,101 @@
+"""The whole loop on a server that nobody here wrote: `transformers serve`, with a tiny model that is built here."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from tests.gems_actors.cli.commands import environment, run_gems
+from tests.processes import started
+
+pytestmark = pytest.mark.slow
+
+REQUIREMENTS: Final = [
+    {"id": "r1", "question": "Is there a fox in the image?", "kind": "object", "depends_on": None},
+    {"id": "r2", "question": "Is the sky over it blue?", "kind": "attribute", "depends_on": None},
+]
+ANSWERS: Final = {
+    "route": '{"skill": null}',
+    "decompose": json.dumps({"requirements": REQUIREMENTS}),
+    "verify": "no: there is nothing of the kind.",
+    "compress": "Say first what must be there, and say it once.",
+    "refine": '{"diagnosis": "The fox was lost.", "prompt": "a red fox under a blue sky, in the middle"}',
+}
+
+
+@dataclass
+class Served:
+    """A server that runs."""
+
+    url: str
+    model: str
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("vlm")
+    model, log = folder / "tiny-vlm", folder / "log"
+    (folder / "home/hub").mkdir(parents=True)
+    surroundings = environment(folder, HF_HOME=str(folder / "home"), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
+    build = [sys.executable, "-m", "tests.end_to_end.tiny_vlm", str(model), json.dumps(ANSWERS)]
+    subprocess.run(build, check=True, env=surroundings, cwd=Path(__file__).parents[2])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(str(Path(sys.executable).with_name("transformers")), "serve", str(model)),
+        *("--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)),
+    ]
+    with log.open("wb") as sink, started(command, env=surroundings, stdout=sink, stderr=sink) as server:
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(transport=httpx.HTTPTransport(), timeout=5.0, trust_env=False) as client:
+            while True:
+                assert server.poll() is None, log.read_text()
+                try:
+                    client.get(f"{url}/health")
+                    break
+                except httpx.TransportError:
+                    continue
+        yield Served(f"{url}/v1", str(model))
+
+
+def draw(folder: Path, served: Served, *flags: str) -> subprocess.CompletedProcess[str]:
+    options = [word for flag in flags for word in ("--set", flag)]
+    chat = ["--set", "chat.backend=openai", "--set", f"chat.url={served.url}", "--set", f"chat.model={served.model}"]
+    asked = ["draw", "a red fox", "--seed", "7", "--rounds", "2", "--json", "-o", "fox.png", *chat, *options]
+    return run_gems(folder, *asked, more={"NO_PROXY": "127.0.0.1"})
+
+
+def test_every_role_of_the_loop_is_played_by_a_model_that_is_served(tmp_path: Path, served: Served) -> None:
+    done = draw(tmp_path, served)
+    assert done.returncode == 0, done.stderr
+    story = json.loads(done.stdout)
+    assert (story["rounds"], story["outcome"], story["met"]) == (2, "rounds_spent", 0)
+    assert [{key: item[key] for key in REQUIREMENTS[0]} for item in story["requirements"]] == REQUIREMENTS
+    assert [item["answer"] for item in story["requirements"]] == ["unmet", "unmet"]
+    spent = story["spent"]
+    for role in ("planner", "decomposer", "verifier", "compressor", "refiner"):
+        assert spent[role]["calls"] >= 1, role
+        assert spent[role]["prompt_tokens"] > 1000, f"{role}: its rules alone are as long"
+        assert spent[role]["completion_tokens"] >= 1, role
+    assert 4 <= spent["verifier"]["calls"] <= 6, (
+        "two a round, and at first some for probabilities that it does not tell"
+    )
+    assert (tmp_path / "fox.png").exists()
+
+
+def test_a_model_that_is_not_served_is_one_line_in_the_server_s_words(tmp_path: Path, served: Served) -> None:
+    done = draw(tmp_path, Served(served.url, "another/model"))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()[1:]  # the first says the seed
+    assert line.startswith(f"gems: chat server at {served.url}: answered 400: ")
+    assert "another/model" in line
