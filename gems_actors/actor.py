@@ -79,7 +79,7 @@ class Actor:
         return {}
 
     def note(self) -> str:
-        """Return what the role does while it takes no requests, such as loading weights; shown by `gems status`."""
+        """Return what the role does while it takes no requests, else what is wrong; shown by `gems status`."""
         return ""
 
 

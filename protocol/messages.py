@@ -239,7 +239,7 @@ class Heartbeat(Body, frozen=True, kw_only=True):
     figures: dict[str, float] = {}
     """What the actor reports of itself, for `gems status`."""
     note: Annotated[str, Meta(max_length=1_000)] = ""
-    """What it does while it takes no requests, such as loading weights."""
+    """What it does while it takes no requests, such as loading weights; else what is wrong, such as a server gone."""
 
 
 class Pulse(Body, frozen=True, kw_only=True):
@@ -305,7 +305,7 @@ class ActorStatus(Value, frozen=True, kw_only=True):
     """For how long it has held the request that it has held longest; 0 where it holds none."""
     figures: dict[str, float] = {}
     note: str = ""
-    """What it does while it takes no requests, such as loading weights."""
+    """What it does while it takes no requests, such as loading weights; else what is wrong, such as a server gone."""
 
 
 class RoleStatus(Value, frozen=True, kw_only=True):

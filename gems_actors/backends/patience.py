@@ -25,7 +25,7 @@ _BACKOFF_S: Final = (0.5, 20.0)
 "full jitter" of aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter."""
 _MAX_FAULTS: Final = 4
 """How often one request may be met by a server that is there and fails: it may be the request."""
-_FIRST_CONTACT_S: Final = 5.0
+_FIRST_CONTACT_S: Final = 3.0
 """For how long a server is waited for that has never answered: as a rule its address is wrong."""
 
 _log = structlog.get_logger()
@@ -106,14 +106,10 @@ class PatientServers(Generic[ServerT]):
         }
 
     def note(self) -> str:
-        """Return which servers cannot be reached, and when they are tried again; empty while all can."""
+        """Return which servers cannot be reached, and why; empty while all can."""
         now = trio.current_time()
-        return "; ".join(
-            f"breaker {server.pace.breaker(now)}, tried again in {max(0.0, server.pace.opens_at() - now):.0f} s: "
-            f"{server.pace.last_failure}"
-            for server in self.servers
-            if not server.pace.is_closed
-        )
+        paces = [server.pace for server in self.servers if not server.pace.is_closed]
+        return "; ".join(f"breaker {pace.breaker(now)}: {pace.last_failure}" for pace in paces)
 
     async def ask(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], *, is_urgent: bool = False) -> AnswerT:
         """Return the answer of the first server that gives one, within the caller's deadline.

@@ -26,6 +26,7 @@ from gems_actors.cli.connection import (
     open_connection,
     open_place,
     redirect_logs,
+    watch_complaints,
 )
 from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
@@ -80,6 +81,12 @@ class _Bulk:
     in_hand: int = 0
     is_spent: trio.Event = field(default_factory=trio.Event)
     """The run has no tokens left."""
+    complaint: str = ""
+    """What roles say is wrong."""
+
+    def complain(self, text: str) -> None:
+        """Show what is wrong with the next line of progress."""
+        self.complaint = text
 
     @property
     def seen(self) -> int:
@@ -187,6 +194,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
             open_background() as nursery,
         ):
             nursery.start_soon(_show, work, began, interrupts)
+            nursery.start_soon(watch_complaints, connection.mesh, work.complain)
             begun = RunBegun(run=work.run, what=work.source, total=work.total)
             await connection.mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
             await _draw_lines(work, connection, interrupts)
@@ -293,6 +301,8 @@ async def _show(work: _Bulk, began: float, interrupts: Interrupts) -> None:
         line = progress_line(work.tally, work.total, trio.current_time() - began)
         if interrupts.asked.is_set():
             line += f"; finishing {work.in_hand} in hand, Ctrl-C again stops at once"
+        elif work.complaint:
+            line += f"; {work.complaint}"
         _say(work, line)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import click
 import msgspec
+import trio
 
 from gems_actors.cli.interrupts import Interrupts
 from gems_actors.client import Mesh, open_client
@@ -21,9 +22,11 @@ from gems_actors.places import open_private_folder
 from gems_actors.supervisor import open_supervisor
 from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
+from protocol.messages import ReadStatus
 
 LOG_NAME = "mesh.log"
 _MAX_LOG_TAIL_BYTES = 64 * 1024
+_COMPLAINTS_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,32 @@ async def open_connection(config: MeshConfig, router: str | None, interrupts: In
             await supervisor.ready()
             async with open_client(supervisor.address) as mesh:
                 yield Connection(mesh, config)
+
+
+async def watch_complaints(mesh: Mesh, tell: Callable[[str], None]) -> None:
+    """Tell what roles say is wrong, such as a model server that cannot be reached, until cancelled.
+
+    Args:
+        mesh: whose roles.
+        tell: is told in one line, again when other roles say so, and an empty text when none does any more.
+    """
+    complaining: set[str] = set()
+    while True:
+        await trio.sleep(_COMPLAINTS_S)
+        notes: dict[str, str] = {}
+        with suppress(RequestError):
+            actors = [actor for role in (await mesh.ask(ReadStatus())).roles for actor in role.actors]
+            notes = {actor.role: actor.note for actor in actors if actor.note and actor.capacity}
+        if notes.keys() != complaining:
+            complaining = {*notes}
+            tell("; ".join(f"{', '.join(who)}: {note}" for note, who in _by_note(notes).items()))
+
+
+def _by_note(notes: dict[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for role, note in notes.items():
+        found.setdefault(note, []).append(role)
+    return found
 
 
 @contextmanager
@@ -115,23 +144,26 @@ def explain_failures(log: Path | None) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        said = _last_error(log, start) if log else ""
         role, _, _ = str(error).partition(":")
-        if said.startswith(f"gems: {role}: "):
+        if said := _last_line(log, start, lambda line: line.startswith(f"gems: {role}: ")) if log else "":
             raise ConfigError(said.removeprefix("gems: ")) from error
         raise
     except (RequestError, SupervisorError) as error:
-        said = _last_error(log, start) if log else ""
+        said = _last_line(log, start, _is_error) if log else ""
         is_news = said and str(error) not in said
         raise click.ClickException(f"{error} (last error in the log: {said})" if is_news else str(error)) from error
 
 
-def _last_error(log: Path, start: int) -> str:
-    """Return the last error that a process wrote behind a place of a log, empty where there is none."""
+def _is_error(line: str) -> bool:
+    return "error" in line.lower() or line.startswith("gems: ")
+
+
+def _last_line(log: Path, start: int, is_wanted: Callable[[str], bool]) -> str:
+    """Return the last line of its kind that a process wrote behind a place of a log, empty where there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - _MAX_LOG_TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line for line in reversed(lines) if "error" in line.lower() or line.startswith("gems: ")), "")
+    return next((line for line in reversed(lines) if is_wanted(line)), "")

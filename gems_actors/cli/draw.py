@@ -21,6 +21,7 @@ from gems_actors.cli.connection import (
     open_connection,
     open_place,
     redirect_logs,
+    watch_complaints,
 )
 from gems_actors.cli.endings import DONE, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
@@ -214,6 +215,7 @@ async def _ask(mesh: Mesh, request: DrawPicture, watch: Watch, interrupts: Inter
     async with mesh.events(request.run) as events, open_background() as nursery:
         nursery.start_soon(announce_the_end)
         nursery.start_soon(watch.run, mesh)
+        nursery.start_soon(watch_complaints, mesh, lambda text: watch.note(text or "all is well again"))
 
         async def tell() -> None:
             async for event in events:

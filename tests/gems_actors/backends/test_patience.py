@@ -101,7 +101,7 @@ def test_a_request_that_a_well_server_always_fails_is_given_up_after_four() -> N
     play(scene)
 
 
-def test_a_server_that_never_was_there_is_waited_for_five_seconds() -> None:
+def test_a_server_that_never_was_there_is_waited_for_three_seconds() -> None:
     async def scene() -> None:
         server = Fake("a", lambda number: "gone")
         servers = PatientServers([server])
@@ -116,7 +116,7 @@ def test_a_server_that_never_was_there_is_waited_for_five_seconds() -> None:
             for _ in range(50):
                 nursery.start_soon(one)
         assert len(took) == 50
-        assert max(took) < 8.0
+        assert max(took) < 6.0
         assert len(server.asked) < 40, "most of them have learnt it from the others"
 
     play(scene)
@@ -141,8 +141,7 @@ def test_a_server_that_is_away_for_minutes_is_waited_for_by_all_and_asked_by_few
                     nursery.start_soon(one)
                 await trio.sleep(100.0)
                 assert servers.figures()["servers_down"] == 1
-                assert servers.note().startswith("breaker open, tried again in ")
-                assert servers.note().endswith("s: connection refused")
+                assert servers.note() in {"breaker open: connection refused", "breaker half-open: connection refused"}
         assert len(answered) == 200
         assert max(answered) < back_at + 60.0
         assert len([time for time, _ in server.asked if 1.0 < time < back_at]) < 60
