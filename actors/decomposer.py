@@ -68,7 +68,7 @@ _SCHEMA: Final = object_schema(
         "items": object_schema(
             id=_TEXT,
             question=_TEXT,
-            kind={"enum": list(get_args(RequirementKind))},
+            kind={**_TEXT, "enum": list(get_args(RequirementKind))},
             depends_on={"type": ["string", "null"]},
         ),
     }

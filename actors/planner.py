@@ -139,7 +139,9 @@ def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:
     fields = {"prompt": prompt, "manifest": manifest}
     messages = (say("system", ROUTE_RULES), say("user", user))
     ids = [*(skill.id for skill in skills), None]
-    return ChatRequest("route_skill", fields, messages, schema=object_schema(skill={"enum": ids}))
+    return ChatRequest(
+        "route_skill", fields, messages, schema=object_schema(skill={"type": ["string", "null"], "enum": ids})
+    )
 
 
 def write_request(prompt: str, skill: Skill | None, recalled: Recollection = NOTHING) -> ChatRequest:

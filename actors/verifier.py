@@ -279,7 +279,8 @@ def batch_request(picture: ImagePart, requirements: Sequence[Requirement]) -> Ch
     questions = [{"id": requirement.id, "question": requirement.question} for requirement in requirements]
     lines = "\n".join(f"{item['id']}: {item['question']}" for item in questions)
     text = {"type": "string"}
-    answer = object_schema(id={"enum": [item["id"] for item in questions]}, reason=text, answer={"enum": [*_ANSWERS]})
+    ids = [item["id"] for item in questions]
+    answer = object_schema(id={**text, "enum": ids}, reason=text, answer={**text, "enum": [*_ANSWERS]})
     messages = (say("system", BATCH_RULES), say("user", picture, render(BATCH, questions=lines)))
     schema = object_schema(answers={"type": "array", "items": answer})
     return ChatRequest("verify_all", {"questions": questions}, messages, schema=schema)

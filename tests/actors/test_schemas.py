@@ -1,0 +1,50 @@
+"""The schemas that answers are asked for by, as strict servers want them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from actors.decomposer import decompose_request
+from actors.planner import route_request, write_request
+from actors.refiner import refine_request
+from actors.rounds import PastRound
+from actors.verifier import batch_request
+from gems_actors.backends import ChatRequest, ImagePart
+from protocol.messages import Attempt
+from skills import Catalogue, builtin_folder
+from tests.actors.fakes import image_ref, requirement
+
+SKILLS = Catalogue([builtin_folder()]).skills()
+ATTEMPT = Attempt(round=1, candidate=1, prompt="x", image=image_ref(b"x"), seed=1, verdicts=())
+PAST = PastRound(attempt=ATTEMPT, met=(), unmet=(), unsure=(), findings=(), reasoning="", experience=None)
+
+
+def nodes_of(schema: Any) -> Iterator[dict[str, Any]]:
+    yield schema
+    for inner in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])):
+        yield from nodes_of(inner)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        route_request("a fox", SKILLS),
+        write_request("a fox", SKILLS[0]),
+        decompose_request("a fox"),
+        refine_request("a fox", [PAST], [], "none"),
+        batch_request(ImagePart(b"x", "image/png"), [requirement("a"), requirement("b")]),
+    ],
+    ids=lambda request: request.task,
+)
+def test_a_schema_is_one_that_strict_servers_take(request_: ChatRequest) -> None:
+    """Source: platform.openai.com, Structured Outputs, Supported schemas."""
+    assert request_.schema is not None
+    assert request_.schema["type"] == "object", "the root must be one"
+    for node in nodes_of(request_.schema):
+        assert "type" in node
+        if node["type"] == "object":
+            assert node["additionalProperties"] is False
+            assert node["required"] == [*node["properties"]]
