@@ -131,7 +131,8 @@ class PatientServers(Generic[ServerT]):
                 return await self._ask_once(server, exchange)
             except (BusyError, BackendError) as error:
                 now = trio.current_time()
-                faults += not isinstance(error, BusyError | UnreachableError)
+                if not isinstance(error, BusyError | UnreachableError) and server.pace.is_closed:
+                    faults += 1
                 self.late += isinstance(error, LateError)
                 tries += 1
                 wait_s = random.uniform(0.0, min(_BACKOFF_S[0] * 2 ** (tries - 1), _BACKOFF_S[1]))
