@@ -136,7 +136,7 @@ class _Trajectory:
         async def plan() -> Plan:
             if state.plan is not None:
                 return state.plan
-            plan = await self._ask(PlanPrompt(prompt=self._task.prompt))
+            plan = await self._ask(PlanPrompt(prompt=self._task.prompt, skill=self._settings.skill))
             record = PromptPlanned(
                 trajectory=self._id, prompt=plan.prompt, skill=plan.skill, reasoning=plan.reasoning, spent=plan.spent
             )

@@ -31,6 +31,7 @@ from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
+from gems_actors.errors import RefusedError
 from protocol.messages import Plan, PlanPrompt, Recollection
 from skills import Catalogue, Skill, builtin_folder
 
@@ -80,6 +81,8 @@ GUIDE: Final = """\
 $instructions
 </guide>"""
 
+NO_SKILL: Final = "none"
+
 NO_GUIDE: Final = "(There is none for this request.)"
 
 REQUEST: Final = """\
@@ -114,14 +117,36 @@ class Planner(ChatActor):
         """Return the skill and the first prompt; with neither skill nor lesson that is the user's own."""
         skills = await trio.to_thread.run_sync(self.catalogue.skills)  # one look, so that a choice cannot vanish
         recalled = await recall(self.config, self.mesh, request.prompt)
-        return await plan_prompt(self.chat, request.prompt, skills, recalled)
+        return await plan_prompt(self.chat, request.prompt, skills, recalled, wanted=request.skill)
 
 
-async def plan_prompt(chat: ChatModel, prompt: str, skills: Sequence[Skill], recalled: Recollection = NOTHING) -> Plan:
-    """Choose among some skills, and write the prompt by the chosen one and by the lessons recalled."""
+async def plan_prompt(
+    chat: ChatModel,
+    prompt: str,
+    skills: Sequence[Skill],
+    recalled: Recollection = NOTHING,
+    *,
+    wanted: str | None = None,
+) -> Plan:
+    """Choose among some skills, and write the prompt by the chosen one and by the lessons recalled.
+
+    Args:
+        chat: the model.
+        prompt: the user's own.
+        skills: to choose from.
+        recalled: lessons of other trajectories.
+        wanted: the skill that is to be taken, or `none`; None: the model chooses.
+
+    Raises:
+        RefusedError: there is no skill like the one that is wanted.
+    """
     by_id = {skill.id: skill for skill in skills}
     plan = Plan(prompt=prompt)
-    if by_id:
+    if wanted is not None:
+        if wanted != NO_SKILL and wanted not in by_id:
+            raise RefusedError(f"skill: expected {NO_SKILL} or one of {', '.join(by_id)}, came {wanted!r}")
+        plan = Plan(prompt=prompt, skill=None if wanted == NO_SKILL else wanted)
+    elif by_id:
         route = await ask_model(chat, route_request(prompt, skills), lambda text: parse_route(text, by_id))
         plan = Plan(prompt=prompt, skill=route.value, reasoning=route.reasoning, spent=route.spent)
     skill = None if plan.skill is None else by_id[plan.skill]

@@ -10,9 +10,13 @@ def run_bytes(run: str) -> bytes:
     return blake2b(run.encode(), digest_size=8).digest()
 
 
-def trajectory_id(run: str, line: int, sample: int) -> str:
-    """Return the id of one prompt and sample of a run: 32 hexadecimal digits, the same on every machine."""
-    return blake2b(f"{run}\0{line}\0{sample}".encode(), digest_size=16).hexdigest()
+def trajectory_id(run: str, line: int, sample: int, version: str = "") -> str:
+    """Return the id of one prompt and sample of a run: 32 hexadecimal digits, the same on every machine.
+
+    A version tells apart what is drawn for the same place in other ways; an empty one adds nothing.
+    """
+    place = f"{run}\0{line}\0{sample}" + (f"\0{version}" if version else "")
+    return blake2b(place.encode(), digest_size=16).hexdigest()
 
 
 def attempt_seed(seed: int, round_: int, candidate: int) -> int:

@@ -36,6 +36,7 @@ Candidate = Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
 SidePx = Annotated[int, Meta(ge=16, le=MAX_SIDE_PX)]
 Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS)]
 Guidance = Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)]
+SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -173,6 +174,8 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
     exact: bool = False
     """Each image is drawn alone, so that not even rounding depends on what else is drawn."""
+    skill: SkillId | None = None
+    """The one that the planner writes by, or `none`; none given: the planner chooses."""
 
 
 # --------------------------------------------------------------------------------------------------- bases
@@ -384,6 +387,8 @@ class PlanPrompt(Request[Plan], frozen=True, kw_only=True):
 
     role: ClassVar[str] = "planner"
     prompt: Prompt
+    skill: SkillId | None = None
+    """The one to write by, or `none`; none given: the planner chooses."""
 
 
 class Requirements(Reply, frozen=True, kw_only=True):
@@ -528,13 +533,15 @@ class DrawPicture(Request[Picture], frozen=True, kw_only=True):
     prompt: Prompt
     seed: Seed
     settings: DrawSettings = DrawSettings()
+    version: Annotated[str, Meta(max_length=64)] = ""
+    """Tells it from others of the same line and sample, such as one that was drawn by another model."""
     budget: Budget = Budget()
     """Not part of what the picture is: taken up again, a trajectory may have another."""
 
     @property
     def trajectory(self) -> str:
         """The id under which memory knows this prompt and sample of the run."""
-        return trajectory_id(self.run, self.line, self.sample)
+        return trajectory_id(self.run, self.line, self.sample, self.version)
 
 
 # --------------------------------------------------------------------------------------------------- memory

@@ -1,9 +1,9 @@
-"""`gems bulk`: every prompt of a file, many at once; run again, it continues."""
+"""`gems bulk`: every task of a file, many at once; run again, it continues."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,26 @@ import msgspec
 import trio
 
 from gems_actors.blobs import blob_store
-from gems_actors.cli.bulk_folder import MESH_FOLDER, BulkFolder, open_bulk_folder
+from gems_actors.cli.bulk_folder import (
+    MESH_FOLDER,
+    BulkFolder,
+    RunFile,
+    drop_failures,
+    failed_places,
+    key_of,
+    open_bulk_folder,
+    read_run,
+)
+from gems_actors.cli.bulk_input import (
+    MAX_SAMPLES,
+    BadTask,
+    InputFormat,
+    Task,
+    count_records,
+    format_of,
+    open_tasks,
+    seed_of,
+)
 from gems_actors.cli.connection import (
     LOG_NAME,
     Connection,
@@ -36,6 +55,7 @@ from gems_actors.cli.options import (
     config_option,
     draw_settings,
     json_option,
+    parse_shard,
     read_config,
     rounds_option,
     router_option,
@@ -43,19 +63,42 @@ from gems_actors.cli.options import (
     set_option,
 )
 from gems_actors.cli.output import OutputError, encode_json, text_of_path
-from gems_actors.cli.prompts import BadLine, LineFormat, PromptError, PromptLine, format_of, read_lines
+from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_table
 from gems_actors.cli.watching import can_show_live
-from gems_actors.config import MeshConfig
+from gems_actors.config import CHAT_ROLES, MeshConfig
 from gems_actors.errors import CancelledRequestError, RequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, Budget, DrawPicture, DrawSettings, RunBegun, add_costs
+from protocol.messages import AppendRecord, Budget, DrawPicture, DrawSettings, ReadStatus, RunBegun, add_costs
+from skills import Catalogue, builtin_folder
 
 _MAX_CONCURRENCY = 4096
+_MIN_CONCURRENCY = 32
+_IN_HAND_PER_PICTURE = 4
+"""Tasks in hand for each picture that the generators draw at once: while one is drawn others are planned and judged."""
+_LOOK_S = 2.0
 _LIVE_S, _PLAIN_S = 0.25, 5.0
 """Between two lines of progress: written over on a terminal, one below the other elsewhere."""
 _LINES_READ_AT_ONCE = 256
+_STANDARD_INPUT = "standard input"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Which of the tasks are wanted."""
+
+    shard: tuple[int, int] = (1, 1)
+    """Of how many the how manieth, by the index of the record."""
+    limit: int | None = None
+    """So many tasks that are not done, at most."""
+    only: frozenset[tuple[int, int]] | None = None
+    """Index and sample of those; None: all."""
+
+    def has(self, index: int, sample: int) -> bool:
+        """Whether a task is wanted, whatever the limit."""
+        number, count = self.shard
+        return index % count == number - 1 and (self.only is None or (index, sample) in self.only)
 
 
 @dataclass(slots=True)
@@ -64,13 +107,19 @@ class _Bulk:
 
     run: str
     source: str
-    """What the lines are read from, in words."""
+    """What the records are read from, in words."""
     settings: DrawSettings
-    model: str
-    lines: Iterator[PromptLine | BadLine]
-    lines_at_once: int
+    seed: int
+    models: dict[str, str]
+    skills: str
+    """Digest of all."""
+    part: _Part
+    samples: int
+    """Of a record that does not say how many."""
+    tasks: Iterator[Task | BadTask]
+    read_at_once: int
     total: int | None
-    concurrency: int
+    concurrency: int | None
     folder: BulkFolder
     stream: TextIO
     is_live: bool
@@ -79,6 +128,8 @@ class _Bulk:
     max_tokens: int | None
     """Of the whole run."""
     in_hand: int = 0
+    changed: int = 0
+    """Tasks that were drawn before from something else."""
     is_spent: trio.Event = field(default_factory=trio.Event)
     """The run has no tokens left."""
     complaint: str = ""
@@ -90,43 +141,135 @@ class _Bulk:
 
     @property
     def seen(self) -> int:
-        """Lines that have an outcome."""
+        """Tasks that have an outcome."""
         return self.tally.pictures + self.tally.failed
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+class _BulkGroup(click.Group):
+    """Takes what names no subcommand for a file to draw."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "", _draw, args
+
+
+@click.group(cls=_BulkGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
+def bulk() -> None:
+    """Draw every task of a file."""
+
+
+@click.command(
+    epilog="`gems bulk retry DIR` tries again what failed; `gems bulk status DIR` says how far a run is.",
+    options_metavar="[OPTIONS] FILE --out DIR",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to fill.")
 @rounds_option
-@seed_option("Seed of the whole bulk; a line's own seed follows from it and from its place.", default=0)
-@click.option("--concurrency", type=between(1, _MAX_CONCURRENCY), default=32, metavar="N", help="Prompts at once (32).")
+@seed_option("Seed of the whole bulk; a task's own seed follows from it and from its place.", default=0)
+@click.option("--samples", type=between(1, MAX_SAMPLES), default=1, metavar="N", help="Pictures of each prompt (1).")
+@click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many tasks now.")
+@click.option("--shard", type=parse_shard, default="1/1", metavar="I/N", help="Draw each Nth record, from the Ith on.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Read and count everything, and draw nothing.")
+@click.option(
+    "--concurrency",
+    type=between(1, _MAX_CONCURRENCY),
+    metavar="N",
+    help="Tasks at once; by itself four for each picture that the generators draw at once.",
+)
 @config_option
 @set_option
 @router_option
 @json_option
-def bulk(
+def _draw(
     file: Path,
     out: Path,
     rounds: int | None,
     seed: int,
-    concurrency: int,
+    samples: int,
+    limit: int | None,
+    shard: tuple[int, int],
+    is_dry: bool,
+    concurrency: int | None,
     config_file: Path | None,
     overrides: tuple[str, ...],
     router: str | None,
     as_json: bool,
 ) -> int:
-    """Draw every prompt of FILE: one a line (.txt), or one JSON object with "prompt" a line (.jsonl).
+    """Draw every task of FILE: a prompt a line (.txt), an object a line (.jsonl), a row (.csv, .parquet).
 
-    `-` reads lines of text from standard input. The same command run again continues where it stopped. Ctrl-C once
-    finishes the prompts in hand, twice stops at once.
+    A record has a prompt, and may have its own seed, samples, size, rounds, candidates, memory, skill, steps, guidance
+    and negative_prompt; all else in it is kept. `-` reads lines of text from standard input. The same command run again
+    continues where it stopped. Ctrl-C once finishes what is in hand, twice stops at once.
     """
-    config = read_config(config_file, overrides)
-    settings = draw_settings(config, rounds=rounds)
+    told = RunFile(
+        source=_STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
+        seed=seed,
+        samples=samples,
+        rounds=rounds,
+        config_file=None if config_file is None else text_of_path(config_file.absolute()),
+        overrides=overrides,
+    )
+    part = _Part(shard=shard, limit=limit)
+    if is_dry:
+        return _count(told, part, as_json=as_json)
+    return _start(told, part, out, router, concurrency, as_json=as_json)
+
+
+@bulk.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--class", "class_", metavar="CLASS", help="Only what failed with this class, such as backend.")
+@router_option
+@json_option
+def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -> int:
+    """Try again what failed in DIR, with the same settings."""
+    told = _told(folder)
+    if told.source == _STANDARD_INPUT:
+        raise click.UsageError(f"DIR: {folder}: expected a run of a file, came one of {_STANDARD_INPUT}")
+    places = failed_places(folder, class_)
+    if not places:
+        click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
+        return DONE
+    drop_failures(folder, places)
+    return _start(told, _Part(only=frozenset(places)), folder, router, None, as_json=as_json, keeps_failures=True)
+
+
+def _told(folder: Path) -> RunFile:
+    try:
+        told = read_run(folder)
+    except OutputError as error:
+        raise click.UsageError(f"DIR: {error}") from error
+    if told is None:
+        raise click.UsageError(f"DIR: {folder}: expected the output of `gems bulk`, came none")
+    return told
+
+
+def _start(
+    told: RunFile,
+    part: _Part,
+    out: Path,
+    router: str | None,
+    concurrency: int | None,
+    *,
+    as_json: bool,
+    keeps_failures: bool = False,
+) -> int:
+    """Draw the tasks of a run that are wanted and not done."""
+    config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
+    settings = draw_settings(config, rounds=told.rounds)
     with ExitStack() as stack:
-        source, format_ = _open_source(stack, file)
+        source, format_ = _open_source(stack, told)
         tally = Tally()
         try:
-            folder = stack.enter_context(open_bulk_folder(out, partial(tally.add, is_from_before=True)))
+            total = count_records(source, format_)
+            tasks = open_tasks(source, format_, told.samples)
+            take = partial(tally.add, is_from_before=True)
+            folder = stack.enter_context(open_bulk_folder(out, told, take, keeps_failures=keeps_failures))
+        except PromptError as error:
+            raise click.UsageError(f"FILE: {told.source}: {error}") from error
         except OutputError as error:
             raise click.UsageError(f"--out: {error}") from error
         if router is None:
@@ -137,13 +280,17 @@ def bulk(
         stream = stack.enter_context(redirect_logs(log))
         placed = configure_command_log(placed, is_verbose=False)
         work = _Bulk(
-            run=_run_name(out, seed, settings),
-            source="standard input" if file == Path("-") else text_of_path(file),
+            run=f"bulk-{blake2b(str(out.absolute()).encode(errors='replace'), digest_size=8).hexdigest()}",
+            source=told.source,
             settings=settings,
-            model=config.image.shown_name,
-            lines=read_lines(source, format_, seed),
-            lines_at_once=1 if file == Path("-") else _LINES_READ_AT_ONCE,
-            total=_count_lines(source),
+            seed=told.seed,
+            models=_models_of(config),
+            skills=_digest_of_skills(config),
+            part=part,
+            samples=told.samples,
+            tasks=tasks,
+            read_at_once=1 if told.source == _STANDARD_INPUT else _LINES_READ_AT_ONCE,
+            total=_total_of(part, total, told.samples),
             concurrency=concurrency,
             folder=folder,
             stream=stream,
@@ -156,9 +303,10 @@ def bulk(
         return trio.run(_run, work, placed, router, as_json)
 
 
-def _open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, LineFormat]:
-    if file == Path("-"):
+def _open_source(stack: ExitStack, told: RunFile) -> tuple[BinaryIO, InputFormat]:
+    if told.source == _STANDARD_INPUT:
         return sys.stdin.buffer, "txt"
+    file = Path(told.source)
     try:
         return stack.enter_context(file.open("rb")), format_of(file)
     except OSError as error:
@@ -167,20 +315,59 @@ def _open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, LineFormat]:
         raise click.UsageError(f"FILE: {error}") from error
 
 
-def _run_name(out: Path, seed: int, settings: DrawSettings) -> str:
-    """Name the run after what it makes, so that run again it meets its own unfinished trajectories in memory."""
-    identity = msgspec.json.encode([str(out.absolute()).encode(errors="replace"), seed, settings])
-    return f"bulk-{blake2b(identity, digest_size=8).hexdigest()}"
-
-
-def _count_lines(source: BinaryIO) -> int | None:
-    """Return how many lines hold something, None where they can be read only once."""
-    if not source.seekable():
+def _total_of(part: _Part, records: int | None, samples: int) -> int | None:
+    """Return how many tasks are wanted as far as that can be told before they are read."""
+    if part.only is not None:
+        return len(part.only)
+    if records is None:
         return None
-    start = source.tell()
-    count = sum(bool(line.strip()) for line in source)
-    source.seek(start)
-    return count
+    number, count = part.shard
+    return len(range(number - 1, records, count)) * samples
+
+
+def _models_of(config: MeshConfig) -> dict[str, str]:
+    """Return what draws and who is asked, by their names."""
+    named = {role: config.chat.of(role) for role in CHAT_ROLES}
+    chats = {role: model.model or model.backend for role, model in named.items()}
+    return {"image": config.image.shown_name, **({"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats)}
+
+
+def _digest_of_skills(config: MeshConfig) -> str:
+    folders = (builtin_folder(), *(Path(folder) for folder in config.skills.folders))
+    found = sorted((skill.id, skill.description, skill.instructions) for skill in Catalogue(folders).skills())
+    return blake2b(msgspec.json.encode(found), digest_size=8).hexdigest()
+
+
+def _count(told: RunFile, part: _Part, *, as_json: bool) -> int:
+    """Read everything, and say how much there is to do and what cannot be done."""
+    config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
+    settings = draw_settings(config, rounds=told.rounds)
+    tasks = images = 0
+    bad: list[BadTask] = []
+    with ExitStack() as stack:
+        source, format_ = _open_source(stack, told)
+        try:
+            for task in open_tasks(source, format_, told.samples):
+                if isinstance(task, BadTask):
+                    bad.append(task)
+                    continue
+                wanted = sum(part.has(task.index, sample) for sample in range(task.samples))
+                own = msgspec.structs.replace(settings, **task.settings)
+                tasks += wanted
+                images += wanted * own.max_rounds * own.candidates
+        except PromptError as error:
+            raise click.UsageError(f"FILE: {told.source}: {error}") from error
+    tasks = tasks if part.limit is None else min(tasks, part.limit)
+    if as_json:
+        lines = [{"index": item.index, "reason": item.reason} for item in bad]
+        click.echo(encode_json({"tasks": tasks, "max_images": images, "bad": lines, "models": _models_of(config)}))
+    else:
+        click.echo(f"tasks         {tasks}")
+        click.echo(f"images        at most {images}")
+        click.echo(f"models        {', '.join(f'{role} {name}' for role, name in _models_of(config).items())}")
+        for item in bad:
+            click.echo(f"record {item.index}: {item.reason}", err=True)
+    return FAILED if bad else DONE
 
 
 async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: bool) -> int:
@@ -195,14 +382,22 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
         ):
             nursery.start_soon(_show, work, began, interrupts)
             nursery.start_soon(watch_complaints, connection.mesh, work.complain)
+            limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
+            if work.concurrency is None:
+                nursery.start_soon(_adapt, limiter, connection)
             begun = RunBegun(run=work.run, what=work.source, total=work.total)
             await connection.mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
-            await _draw_lines(work, connection, interrupts)
+            await _draw_tasks(work, connection, interrupts, limiter)
     finally:
         _say(work, progress_line(work.tally, work.total, trio.current_time() - began))
         if work.is_live:
             print(file=work.stream)
+    work.folder.put_in_order()
     seconds = trio.current_time() - began
+    if work.changed:
+        work.tally.recount(work.folder.rows())
+        of_these = f"{work.changed} of these {'were' if work.changed > 1 else 'was'} drawn before"
+        print(f"{of_these} from another prompt, seed, setting, model or skill, and now anew", file=work.stream)
     print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
     is_interrupted = interrupts.asked.is_set() and work.total != work.seen
     is_cut_short = is_interrupted or (work.is_spent.is_set() and work.total != work.seen)
@@ -216,12 +411,23 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
     return INTERRUPTED if is_interrupted else FAILED if work.tally.failed or is_cut_short else DONE
 
 
-async def _draw_lines(work: _Bulk, connection: Connection, interrupts: Interrupts) -> None:
-    """Draw all lines, `concurrency` at once; after the first interrupt no new ones, but those in hand to their end.
+async def _adapt(limiter: trio.CapacityLimiter, connection: Connection) -> None:
+    """Have as many tasks in hand as keep the generators busy, until cancelled."""
+    while True:
+        with suppress(RequestError):
+            roles = (await connection.mesh.ask(ReadStatus())).roles
+            drawn_at_once = sum(actor.capacity for role in roles if role.role == "generator" for actor in role.actors)
+            limiter.total_tokens = min(max(_MIN_CONCURRENCY, _IN_HAND_PER_PICTURE * drawn_at_once), _MAX_CONCURRENCY)
+        await trio.sleep(_LOOK_S)
+
+
+async def _draw_tasks(
+    work: _Bulk, connection: Connection, interrupts: Interrupts, limiter: trio.CapacityLimiter
+) -> None:
+    """Draw all tasks, as many at once as may be; after the first interrupt no new ones, but those in hand to their end.
 
     Once the budget is spent, those in hand end with the round that they are in.
     """
-    free = trio.Semaphore(work.concurrency)
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as reading:
 
@@ -234,51 +440,73 @@ async def _draw_lines(work: _Bulk, connection: Connection, interrupts: Interrupt
                 background.start_soon(stop_reading, work.is_spent)
                 _watch_budget(work)
                 await trio.lowlevel.checkpoint()
-                async for line in _read(work):
-                    await free.acquire()
-                    nursery.start_soon(_draw_line, work, connection, line, free)
+                async for task, sample, key in _read(work):
+                    place = object()
+                    await limiter.acquire_on_behalf_of(place)
+                    done = partial(limiter.release_on_behalf_of, place)
+                    nursery.start_soon(_draw_task, work, connection, task, sample, key, done)
 
 
-async def _read(work: _Bulk) -> AsyncIterator[PromptLine]:
-    """Give the lines that are still to be drawn; those that cannot be are failed here."""
+async def _read(work: _Bulk) -> AsyncIterator[tuple[Task, int, str]]:
+    """Give the tasks that are still to be drawn, with their keys; those that cannot be are failed here."""
+    given = 0
     while batch := await trio.to_thread.run_sync(
-        lambda: list(islice(work.lines, work.lines_at_once)), abandon_on_cancel=True
+        lambda: list(islice(work.tasks, work.read_at_once)), abandon_on_cancel=True
     ):
-        for line in batch:
-            if isinstance(line, BadLine):
-                _fail(work, line, "line", line.reason)
+        for task in batch:
+            if isinstance(task, BadTask):
+                if work.part.has(task.index, 0):
+                    _fail(work, task, 0, "input", task.reason)
                 continue
-            match work.folder.state_of(line):
-                case "new":
-                    yield line
-                case "other":
-                    reason = "expected the prompt and seed that this line's picture was drawn from, came others"
-                    _fail(work, line, "changed", f"{reason}; use another --out")
+            if work.total is not None and work.part.only is None and work.part.has(task.index, 0):
+                work.total += task.samples - work.samples
+            for sample in range(task.samples):
+                if work.part.has(task.index, sample):
+                    if work.part.limit is not None and given >= work.part.limit:
+                        return
+                    key = key_of(task.prompt, *_way_of(work, task, sample), work.models, work.skills)
+                    state = work.folder.state_of(task.index, sample, key)
+                    if state == "done":
+                        continue
+                    work.changed += state == "changed"
+                    given += 1
+                    yield task, sample, key
 
 
-async def _draw_line(work: _Bulk, connection: Connection, line: PromptLine, free: trio.Semaphore) -> None:
+def _way_of(work: _Bulk, task: Task, sample: int) -> tuple[int, DrawSettings]:
+    """Return the seed and the settings of one sample."""
+    return seed_of(task, work.seed, sample), msgspec.structs.replace(work.settings, **task.settings)
+
+
+async def _draw_task(
+    work: _Bulk, connection: Connection, task: Task, sample: int, key: str, done: Callable[[], None]
+) -> None:
     work.in_hand += 1
+    seed, settings = _way_of(work, task, sample)
     try:
         request = DrawPicture(
             run=work.run,
-            line=line.index,
-            prompt=line.prompt,
-            seed=line.seed,
-            settings=work.settings,
+            line=task.index,
+            sample=sample,
+            version=key,
+            prompt=task.prompt,
+            seed=seed,
+            settings=settings,
             budget=work.budget,
         )
         picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=work.is_spent)
         data = await blob_store(connection.config).get(picture.best.image)
-        row = await trio.to_thread.run_sync(work.folder.keep_picture, line, picture, data, work.model)
+        keep = partial(work.folder.keep_picture, task, sample, key, picture, data, work.models, seed)
+        row = await trio.to_thread.run_sync(keep)
         work.tally.add(row)
         add_costs(work.tally.spent, picture.spent)
         _watch_budget(work)
     except RequestError as error:
         if not (isinstance(error, CancelledRequestError) and work.is_spent.is_set()):  # else it was not begun
-            _fail(work, line, error.code, str(error))
+            _fail(work, task, sample, error.code, str(error))
     finally:
         work.in_hand -= 1
-        free.release()
+        done()
 
 
 def _watch_budget(work: _Bulk) -> None:
@@ -286,8 +514,8 @@ def _watch_budget(work: _Bulk) -> None:
         work.is_spent.set()
 
 
-def _fail(work: _Bulk, line: PromptLine | BadLine, code: str, message: str) -> None:
-    work.folder.keep_failure(line, code, message)
+def _fail(work: _Bulk, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
+    work.folder.keep_failure(task, sample, class_, reason)
     work.tally.failed += 1
 
 

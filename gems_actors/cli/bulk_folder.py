@@ -1,24 +1,31 @@
 """The folder that a bulk fills, and what is there already when the same command runs again.
 
-    images/000017.png   the picture of line 17, written whole or not at all
-    metadata.jsonl      one row a picture, in the order in which they were finished; Hugging Face's imagefolder reads it
-    failed.jsonl        one row a line that failed in the last run; it can be handed in again as a prompt file
-    .mesh/              log and pictures of the bulk's own mesh; spent.jsonl, one row a picture: what it cost, by role
+    dataset/metadata.jsonl              one row a picture, which Hugging Face's imagefolder reads as it is
+    dataset/images/00000/00000017.png   the picture of record 17, written whole or not at all; its third sample: …17-2
+    failed.jsonl                        one row a task that failed, as it stood in the input, with its class and reason
+    run.json                            what the run was told: where its input is, its seed, its settings
+    .mesh/                              log and pictures of the bulk's own mesh; spent.jsonl, what each picture cost
 
-One process at a time. A row torn by a kill is dropped, and so is one whose picture is gone: that line is drawn again.
+One process at a time. A row torn by a kill is dropped, and so is one whose picture is gone: that task is drawn again.
+Rows are added as pictures are finished; once all are, they are put in the order of the input.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 
+from gems_actors.cli.bulk_input import BadTask, Task
 from gems_actors.cli.output import (
     OutputError,
     check_writable,
@@ -30,11 +37,12 @@ from gems_actors.cli.output import (
     write_whole,
 )
 from gems_actors.cli.progress import count_met, leading_attempt
-from gems_actors.cli.prompts import BadLine, PromptLine
 from gems_actors.locks import LockHeldError, hold_lock
-from protocol.messages import Picture, Spent, add_costs
+from protocol.messages import DrawSettings, Picture, Spent, add_costs
 
-MESH_FOLDER = ".mesh"
+MESH_FOLDER: Final = ".mesh"
+_IN_A_FOLDER: Final = 1000
+_SORTED_AT_ONCE: Final = 20_000
 
 
 class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,18 +52,25 @@ class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     kind: str
     answer: str | None
+    score: float | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of metadata.jsonl."""
+    """One line of metadata.jsonl; the same whenever the picture is."""
 
     file_name: str
     index: int
-    """Of the line in the prompt file, from 0."""
+    """Of the record in the input, from 0."""
+    sample: int = 0
+    key: str
+    """What the picture follows from: its prompt, seed, settings, models and skills."""
     prompt: str
     final_prompt: str
     seed: int
     digest: str
+    digests: tuple[str, ...]
+    """Of all pictures that were drawn for it."""
+    models: dict[str, str]
     skill: str | None
     rounds: int
     images: int
@@ -67,143 +82,325 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     met_by_round: tuple[int, ...]
     """Requirements that the best picture of each round meets."""
     metadata: dict[str, Any] | None = None
-    """What else stood in the line; left out where there was nothing."""
+    """What else stood in the record; left out where there was nothing."""
+
+
+class RunFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was told, so that it can be taken up by its folder alone."""
+
+    source: str
+    """The input's absolute path, or `standard input`."""
+    seed: int
+    samples: int
+    rounds: int | None
+    config_file: str | None
+    overrides: tuple[str, ...]
+
+
+class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read again of a line of failed.jsonl."""
+
+    index: int
+    sample: int = 0
+    class_: str = msgspec.field(name="class", default="")
 
 
 class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
     """Apart from the picture's own row, which is the same whenever the picture is."""
 
     index: int
+    sample: int = 0
     spent: dict[str, Spent]
+
+
+class _Place(msgspec.Struct, frozen=True, order=True):
+    index: int
+    sample: int = 0
 
 
 class BulkFolder:
     """A folder in our hands; made by `open_bulk_folder`."""
 
-    def __init__(self, path: Path, take_row: Callable[[Row], None]) -> None:
+    def __init__(self, path: Path, take_row: Callable[[Row], None], *, keeps_failures: bool) -> None:
         self.path = path
-        self._done: dict[int, bytes] = {}
         self.spent: dict[str, Spent] = {}
         """By role, on all pictures that are there."""
-        self._read_rows(path / "metadata.jsonl", take_row)
-        self._read_spent(path / MESH_FOLDER / "spent.jsonl")
-        self._metadata = _open_to_append(path / "metadata.jsonl", 0)
-        self._failed = _open_to_append(path / "failed.jsonl", os.O_TRUNC)
+        self._keys = _Keys()
+        self._read_rows(take_row)
+        self._read_spent()
+        self._metadata = _open_to_append(self.metadata_path, 0)
+        self._failed = _open_to_append(path / "failed.jsonl", 0 if keeps_failures else os.O_TRUNC)
         self._spent = _open_to_append(path / MESH_FOLDER / "spent.jsonl", 0)
 
-    def state_of(self, line: PromptLine) -> Literal["new", "done", "other"]:
-        """Return whether a line was drawn before, from the same words and seed or from others."""
-        known = self._done.get(line.index)
-        return "new" if known is None else "done" if known == _fingerprint(line.prompt, line.seed) else "other"
+    @property
+    def metadata_path(self) -> Path:
+        """Of the rows."""
+        return self.path / "dataset" / "metadata.jsonl"
 
-    def keep_picture(self, line: PromptLine, picture: Picture, data: bytes, model: str) -> Row:
+    def state_of(self, index: int, sample: int, key: str) -> Literal["new", "done", "changed"]:
+        """Return whether a task was drawn before, and from the same."""
+        known = self._keys.get(index, sample)
+        return "new" if known is None else "done" if known == _number_of(key) else "changed"
+
+    def keep_picture(
+        self, task: Task, sample: int, key: str, picture: Picture, data: bytes, models: Mapping[str, str], seed: int
+    ) -> Row:
         """Write a picture with its metadata, then its row; to be called from a thread.
 
         Raises:
             OutputError: it cannot be written.
         """
-        row = row_of(line, picture)
-        story = story_of(picture, seed=line.seed, model=model)
-        texts = {"parameters": parameters_of(picture, model), "gems": encode_json(story)}
-        write_whole(self.path / row.file_name, png_of(data, picture.best.image.media_type, texts))
-        _append(self._spent, msgspec.json.encode(_SpentRow(index=line.index, spent=picture.spent)), self.path)
+        row = row_of(task, sample, key, picture, models, seed)
+        story = story_of(picture, seed=seed, model=models["image"])
+        texts = {"parameters": parameters_of(picture, models["image"]), "gems": encode_json(story)}
+        target = self.path / "dataset" / row.file_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, png_of(data, picture.best.image.media_type, texts))
+        spent = _SpentRow(index=task.index, sample=sample, spent=picture.spent)
+        _append(self._spent, msgspec.json.encode(spent), self.path)
         _append(self._metadata, msgspec.json.encode(row), self.path)
         return row
 
-    def keep_failure(self, line: PromptLine | BadLine, code: str, message: str) -> None:
-        """Write why a line has no picture.
+    def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
+        """Write why a task has no picture.
 
         Raises:
             OutputError: it cannot be written.
         """
-        given: dict[str, Any]
-        if isinstance(line, PromptLine):
-            given = {"prompt": line.prompt, "seed": line.seed, **line.metadata}
-        else:
-            given = {"line": line.text}
-        _append(
-            self._failed,
-            msgspec.json.encode({**given, "index": line.index, "error": code, "message": message}),
-            self.path,
-        )
+        given = dict(task.given) if isinstance(task, Task) else {"line": task.text}
+        place = {"index": task.index, **({"sample": sample} if sample else {})}
+        line = msgspec.json.encode({**given, **place, "class": class_, "reason": reason}, enc_hook=str)
+        _append(self._failed, line, self.path)
+
+    def rows(self) -> Iterator[Row]:
+        """Read all rows."""
+        return (row for row in _rows_of(self.metadata_path, Row) if row is not None)
+
+    def put_in_order(self) -> None:
+        """Rewrite the rows in the order of the input, each task once: of those drawn anew the later."""
+        sort_rows(self.metadata_path)
 
     def close(self) -> None:
         """Close the files."""
-        os.close(self._metadata)
-        os.close(self._failed)
-        os.close(self._spent)
+        for file in (self._metadata, self._failed, self._spent):
+            os.close(file)
 
-    def _read_spent(self, path: Path) -> None:
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            for line in file:
-                with suppress(msgspec.DecodeError):  # a row torn by a kill
-                    row = msgspec.json.decode(line, type=_SpentRow)
-                    if row.index in self._done:
-                        add_costs(self.spent, row.spent)
+    def _read_spent(self) -> None:
+        for row in _rows_of(self.path / MESH_FOLDER / "spent.jsonl", _SpentRow):
+            if row is not None and self._keys.get(row.index, row.sample) is not None:
+                add_costs(self.spent, row.spent)
 
-    def _read_rows(self, path: Path, take_row: Callable[[Row], None]) -> None:
-        if not path.exists():
+    def _read_rows(self, take_row: Callable[[Row], None]) -> None:
+        path, is_damaged = self.metadata_path, False
+        for row in _rows_of(path, Row):
+            if row is None or not (path.parent / row.file_name).is_file():
+                is_damaged = True
+            else:
+                is_damaged |= self._keys.get(row.index, row.sample) is not None
+                self._keys.put(row.index, row.sample, row.key)
+        if is_damaged:
+            sort_rows(path)
+        for row in self.rows():
+            take_row(row)
+
+
+class _Keys:
+    """The key of each task that is done, in 8 bytes a record."""
+
+    def __init__(self) -> None:
+        self._first = array("Q")
+        self._others: dict[tuple[int, int], int] = {}
+
+    def put(self, index: int, sample: int, key: str) -> None:
+        """Note a task."""
+        if sample:
+            self._others[index, sample] = _number_of(key)
             return
-        dropped: set[int] = set()
-        with path.open("rb") as file:
-            for number, line in enumerate(file):
-                try:
-                    row = msgspec.json.decode(line, type=Row)
-                except msgspec.DecodeError:
-                    dropped.add(number)
-                    continue
-                if not line.endswith(b"\n") or row.index in self._done or not (self.path / row.file_name).is_file():
-                    dropped.add(number)
-                    continue
-                self._done[row.index] = _fingerprint(row.prompt, row.seed)
-                take_row(row)
-            if dropped:
+        if index >= len(self._first):
+            self._first.frombytes(bytes(8 * (index + 1 - len(self._first))))
+        self._first[index] = _number_of(key)
+
+    def get(self, index: int, sample: int) -> int | None:
+        """Return the key as a number, or None for a task that is not done."""
+        if sample:
+            return self._others.get((index, sample))
+        return (self._first[index] if index < len(self._first) else 0) or None
+
+
+def key_of(prompt: str, seed: int, settings: DrawSettings, models: Mapping[str, str], skills: str) -> str:
+    """Return what a picture follows from, in 16 hexadecimal digits."""
+    parts = [prompt, seed, msgspec.to_builtins(settings), dict(sorted(models.items())), skills]
+    return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
+
+
+def _number_of(key: str) -> int:
+    return int(key, 16) or 1
+
+
+def file_name_of(index: int, sample: int) -> str:
+    """Return where in the dataset a picture is: a thousand records share a folder."""
+    suffix = f"-{sample}" if sample else ""
+    return f"images/{index // _IN_A_FOLDER:05d}/{index:08d}{suffix}.png"
+
+
+def failed_places(path: Path, class_: str | None) -> set[tuple[int, int]]:
+    """Return index and sample of the tasks in a folder's failed.jsonl, of one class where one is named."""
+    rows = _rows_of(path / "failed.jsonl", FailedRow)
+    return {(row.index, row.sample) for row in rows if row is not None and class_ in (None, row.class_)}
+
+
+def drop_failures(path: Path, places: set[tuple[int, int]]) -> None:
+    """Take tasks out of failed.jsonl, because they are tried again."""
+    file = path / "failed.jsonl"
+    kept = []
+    with file.open("rb") as lines:
+        for line in lines:
+            with suppress(msgspec.DecodeError):
+                row = msgspec.json.decode(line, type=FailedRow)
+                if (row.index, row.sample) not in places:
+                    kept.append(line)
+    write_whole(file, b"".join(kept))
+
+
+def read_run(path: Path) -> RunFile | None:
+    """Return what the run of a folder was told; None where there was none.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise OutputError(f"{path / 'run.json'}: expected what a bulk was told: {error}") from error
+
+
+def keep_run(path: Path, run: RunFile) -> None:
+    """Write what the run of a folder is told.
+
+    Raises:
+        OutputError: the folder holds the output of another input, or what was written by an earlier version.
+    """
+    earlier = read_run(path)
+    if earlier is not None and earlier.source != run.source:
+        raise OutputError(f"{path}: expected a new folder or the output of {run.source}, came that of {earlier.source}")
+    if earlier is None and (path / "metadata.jsonl").exists():
+        raise OutputError(f"{path}: expected a new folder, came one with another metadata.jsonl in it")
+    write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+
+
+def sort_rows(path: Path) -> None:
+    """Rewrite a file of rows in the order of their records, the last of each, without torn rows and lost pictures.
+
+    Holds some thousand rows at once, however many there are.
+    """
+    with ExitStack() as stack:
+        chunks: list[Iterator[tuple[_Place, int, bytes]]] = []
+        with path.open("rb") as lines:
+            numbered = enumerate(lines)
+            while batch := list(islice(numbered, _SORTED_AT_ONCE)):
+                whole = [(place, number, line) for number, line in batch if (place := _place_of(line)) is not None]
+                file = stack.enter_context(TemporaryFile(dir=path.parent))
+                for _, number, line in sorted(whole, key=lambda item: item[:2]):
+                    file.write(b"%d " % number + line)
                 file.seek(0)
-                write_whole(path, b"".join(line for number, line in enumerate(file) if number not in dropped))
+                chunks.append(_chunk_of(file))
+        target = path.with_name(f".{path.name}.sorted")
+        with target.open("wb") as sink:
+            last: tuple[_Place, bytes] | None = None
+            for place, _, line in heapq.merge(*chunks, key=lambda item: item[:2]):
+                if last is not None and last[0] != place:
+                    _write_row(sink, last[1], path.parent)
+                last = (place, line)
+            if last is not None:
+                _write_row(sink, last[1], path.parent)
+            sink.flush()
+            os.fsync(sink.fileno())
+        target.replace(path)
+
+
+def _write_row(sink: BinaryIO, line: bytes, folder: Path) -> None:
+    row = msgspec.json.decode(line, type=Row)
+    if (folder / row.file_name).is_file():
+        sink.write(line)
+
+
+def _chunk_of(file: BinaryIO) -> Iterator[tuple[_Place, int, bytes]]:
+    for numbered in file:
+        number, _, line = numbered.partition(b" ")
+        yield msgspec.json.decode(line, type=_Place), int(number), line
+
+
+def _place_of(line: bytes) -> _Place | None:
+    """Return where a whole row belongs; None for a torn one."""
+    if line.endswith(b"\n"):
+        with suppress(msgspec.DecodeError):
+            row = msgspec.json.decode(line, type=Row)
+            return _Place(row.index, row.sample)
+    return None
+
+
+def _rows_of(path: Path, kind: type[Any]) -> Iterator[Any]:
+    """Read the rows of a file, None for one that is torn; nothing where there is no file."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield msgspec.json.decode(line, type=kind) if line.endswith(b"\n") else None
+            except msgspec.DecodeError:
+                yield None
 
 
 @contextmanager
-def open_bulk_folder(path: Path, take_row: Callable[[Row], None]) -> Iterator[BulkFolder]:
+def open_bulk_folder(
+    path: Path, run: RunFile, take_row: Callable[[Row], None], *, keeps_failures: bool = False
+) -> Iterator[BulkFolder]:
     """Take a folder, made where it is missing, for this process alone.
 
     Args:
         path: of the folder.
+        run: what the run is told.
         take_row: called with the row of each picture that is there already.
+        keeps_failures: those of the last run stay in failed.jsonl.
 
     Raises:
-        OutputError: it cannot be written to, or another bulk writes to it.
+        OutputError: it cannot be written to, another bulk writes to it, or it holds the output of another.
     """
-    check_writable(path)
-    check_writable(path / "images")
-    check_writable(path / MESH_FOLDER)
+    for folder in (path, path / "dataset", path / "dataset/images", path / MESH_FOLDER):
+        check_writable(folder)
     with ExitStack() as stack:
         try:
             stack.enter_context(hold_lock(path / MESH_FOLDER / "bulk.lock"))
         except LockHeldError as error:
             raise OutputError(f"{path}: expected a folder that no other bulk writes to, came one {error}") from error
-        folder = BulkFolder(path, take_row)
-        stack.callback(folder.close)
-        yield folder
+        keep_run(path, run)
+        filled = BulkFolder(path, take_row, keeps_failures=keeps_failures)
+        stack.callback(filled.close)
+        yield filled
 
 
-def row_of(line: PromptLine, picture: Picture) -> Row:
+def row_of(task: Task, sample: int, key: str, picture: Picture, models: Mapping[str, str], seed: int) -> Row:
     """Return the row of a picture."""
     best = picture.best
-    answers = {verdict.requirement: verdict.answer for verdict in best.verdicts}
+    verdicts = {verdict.requirement: verdict for verdict in best.verdicts}
     rounds = rounds_of(picture)
     leading = [
         leading_attempt([attempt for attempt in picture.attempts if attempt.round == round_])
         for round_ in range(1, rounds + 1)
     ]
     return Row(
-        file_name=f"images/{line.index:06d}.png",
-        index=line.index,
-        prompt=line.prompt,
+        file_name=file_name_of(task.index, sample),
+        index=task.index,
+        sample=sample,
+        key=key,
+        prompt=task.prompt,
         final_prompt=best.prompt,
-        seed=line.seed,
+        seed=seed,
         digest=best.image.digest,
+        digests=tuple(attempt.image.digest for attempt in picture.attempts),
+        models=dict(models),
         skill=picture.skill,
         rounds=rounds,
         images=len(picture.attempts),
@@ -212,16 +409,18 @@ def row_of(line: PromptLine, picture: Picture) -> Row:
         outcome=picture.ending.outcome,
         decided_by=picture.ending.decided_by,
         requirements=tuple(
-            RowRequirement(id=item.id, question=item.question, kind=item.kind, answer=answers.get(item.id))
+            RowRequirement(
+                id=item.id,
+                question=item.question,
+                kind=item.kind,
+                answer=verdicts[item.id].answer if item.id in verdicts else None,
+                score=verdicts[item.id].score if item.id in verdicts else None,
+            )
             for item in picture.requirements
         ),
         met_by_round=tuple(count_met(attempt) for attempt in leading if attempt is not None),
-        metadata=line.metadata or None,
+        metadata=dict(task.metadata) or None,
     )
-
-
-def _fingerprint(prompt: str, seed: int) -> bytes:
-    return blake2b(f"{seed}\0{prompt}".encode(), digest_size=16).digest()
 
 
 def _open_to_append(path: Path, flags: int) -> int:

@@ -78,6 +78,15 @@ def parse_address(value: str) -> str:
     return value
 
 
+def parse_shard(value: str) -> tuple[int, int]:
+    """Read which of how many parts, such as `2/8`."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", value)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise click.BadParameter(f"expected I/N such as 2/8, with I from 1 to N, came {value!r}")
+    return number, count
+
+
 def seed_option(help_text: str, default: int | None = None) -> Callable[[CommandT], CommandT]:
     """Add `--seed`."""
     return click.option("--seed", type=between(0, MAX_SEED), default=default, metavar="S", help=help_text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,14 @@ class Tally:
                 self.in_round[place].add(row.met_by_round[place], total)
             self.after_round[place].add(best, total)
 
+    def recount(self, rows: Iterable[Row]) -> None:
+        """Count all pictures anew, because some stand in place of others."""
+        fresh = Tally(before=self.before, failed=self.failed, spent=self.spent)
+        for row in rows:
+            fresh.add(row)
+        for name in self.__slots__:
+            setattr(self, name, getattr(fresh, name))
+
     @property
     def images_per_picture(self) -> float | None:
         """Images drawn for one prompt, on average."""
@@ -129,7 +137,7 @@ def summary_table(tally: Tally, seconds: float) -> Iterator[str]:
         yield f"all met            {tally.all_met} of {tally.pictures}"
     for role, cost in sorted(tally.spent.items()):
         if words := cost_in_words(cost):
-            yield f"{role:<18} {words}"
+            yield f"{role:<18} {words}, {cost.seconds:,.1f} s"
     if words := cost_in_words(tally.chats):
         yield f"all chat models    {words}"
     if tally.chosen.rate is None:

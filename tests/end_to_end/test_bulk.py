@@ -31,10 +31,10 @@ def test_every_prompt_of_a_benchmark_file_becomes_a_picture_and_each_round_meets
     met = [round_["met_rate_after_round"] for round_ in summary["rounds"]]
     assert len(met) >= 3
     assert met == sorted(set(met)), "each round meets more than the one before"
-    rows = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
-    assert sorted(row["index"] for row in rows) == list(range(40))
+    rows = [json.loads(line) for line in (tmp_path / "out/dataset/metadata.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(40)), "in the order of the input"
     for row in rows:
         assert row["prompt"] == prompts[row["index"]]
-        with Image.open(tmp_path / "out" / row["file_name"]) as image:
+        with Image.open(tmp_path / "out/dataset" / row["file_name"]) as image:
             assert image.size == (768, 768)
             image.load()

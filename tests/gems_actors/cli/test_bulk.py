@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.test_draw import HARD, processes_below
@@ -27,11 +28,11 @@ def test_a_bad_line_fails_alone_and_a_second_run_continues(tmp_path: Path) -> No
     first = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--json")
     summary = json.loads(first.stdout)
     assert (first.returncode, summary["pictures"], summary["failures"]) == (1, 2, 2)
-    assert sorted(str(row["file_name"]) for row in rows(tmp_path / "out/metadata.jsonl")) == [
-        "images/000000.png",
-        "images/000002.png",
+    assert [str(row["file_name"]) for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [
+        "images/00000/00000000.png",
+        "images/00000/00000002.png",
     ]
-    assert {row["index"]: row["error"] for row in rows(tmp_path / "out/failed.jsonl")} == {1: "line", 3: "line"}
+    assert {row["index"]: row["class"] for row in rows(tmp_path / "out/failed.jsonl")} == {1: "input", 3: "input"}
 
     (tmp_path / "prompts.jsonl").write_text("\n".join([*good[:1], "", good[1], '{"prompt": "a pig"}']))
     second = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--json")
@@ -46,14 +47,16 @@ def test_the_same_seed_gives_the_same_pictures_in_another_folder(tmp_path: Path)
     for name in ("one", "two"):
         done = run_gems(tmp_path, "bulk", "-", "--out", name, "--seed", "5", stdin=b"a red dog\nthree pigs\n")
         assert done.returncode == 0
-    for picture in ("000000.png", "000001.png"):
-        assert (tmp_path / "one/images" / picture).read_bytes() == (tmp_path / "two/images" / picture).read_bytes()
+    for picture in ("00000000.png", "00000001.png"):
+        assert (tmp_path / "one/dataset/images/00000" / picture).read_bytes() == (
+            tmp_path / "two/dataset/images/00000" / picture
+        ).read_bytes()
 
 
 def test_ctrl_c_finishes_what_is_in_hand_and_the_same_command_does_the_rest(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(f"{HARD}\n" * 40)
     command = ["bulk", "prompts.txt", "--out", "out", "--concurrency", "2", "--rounds", "1"]
-    metadata = tmp_path / "out/metadata.jsonl"
+    metadata = tmp_path / "out/dataset/metadata.jsonl"
     with started([*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE) as process:
         while not (metadata.exists() and metadata.stat().st_size):
             assert process.poll() is None
@@ -68,3 +71,101 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_same_command_does_the_rest(tmp_
     assert again.returncode == 0
     assert again.stderr.startswith(f"continued: {done} done before\n")
     assert sorted(int(str(row["index"])) for row in rows(metadata)) == list(range(40))
+
+
+def test_records_are_drawn_as_they_say_in_as_many_samples_and_only_those_that_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "prompts.csv").write_text(
+        "prompt,size,samples,rounds,skill,tag\n"
+        "a red dog,64x96,2,1,none,x\n"
+        "three pigs,,,1,spatial-layout,y\n"
+        "a glass owl,,,1,nonsense,z\n"
+        "two metal toys,,,1,,\n"
+    )
+    command = ("bulk", "prompts.csv", "--out", "out", "--json")
+    limited = run_gems(tmp_path, *command, "--limit", "1")
+    assert (limited.returncode, json.loads(limited.stdout)["pictures"]) == (0, 1)
+    sharded = run_gems(tmp_path, *command, "--shard", "1/2")
+    assert json.loads(sharded.stdout)["pictures"] == 2
+    whole = run_gems(tmp_path, *command)
+    assert (whole.returncode, json.loads(whole.stdout)["pictures"]) == (1, 4)
+    found = rows(tmp_path / "out/dataset/metadata.jsonl")
+    assert [(row["index"], row.get("sample", 0), row["skill"]) for row in found] == [
+        (0, 0, None), (0, 1, None), (1, 0, "spatial-layout"), (3, 0, found[3]["skill"]),
+    ]  # fmt: skip
+    assert [row.get("metadata") for row in found] == [{"tag": "x"}, {"tag": "x"}, {"tag": "y"}, None]
+    assert len({row["seed"] for row in found}) == 4
+    with Image.open(tmp_path / "out/dataset" / str(found[1]["file_name"])) as picture:
+        assert picture.size == (64, 96)
+    (failed,) = rows(tmp_path / "out/failed.jsonl")
+    assert (failed["index"], failed["class"], failed["skill"], failed["tag"]) == (2, "refused", "nonsense", "z")
+    assert "skill: expected none or one of " in str(failed["reason"])
+
+
+def test_a_changed_task_is_drawn_anew_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n")
+    command = ("bulk", "prompts.txt", "--out", "out", "--json")
+    assert run_gems(tmp_path, *command).returncode == 0
+    before = rows(tmp_path / "out/dataset/metadata.jsonl")
+    (tmp_path / "prompts.txt").write_text("a red dog\nfour pigs\n")
+    again = run_gems(tmp_path, *command)
+    words = "1 of these was drawn before from another prompt, seed, setting, model or skill, and now anew"
+    assert words in again.stderr.splitlines()
+    assert json.loads(again.stdout)["pictures"] == 2
+    after = rows(tmp_path / "out/dataset/metadata.jsonl")
+    assert (after[0], after[1]["prompt"]) == (before[0], "four pigs")
+    settings = run_gems(tmp_path, *command, "--rounds", "1")
+    assert "2 of these were drawn before from another prompt" in settings.stderr
+    assert run_gems(tmp_path, *command, "--rounds", "1").stderr.startswith("continued: 2 done before\n")
+
+
+def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> None:
+    lines = [{"prompt": "a red dog", "skill": "later"}, {"prompt": ""}, {"prompt": "three pigs"}]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    first = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--rounds", "1")
+    assert first.returncode == 1
+    none = run_gems(tmp_path, "bulk", "retry", "out", "--class", "backend")
+    assert (none.returncode, none.stderr) == (0, "nothing failed in out with class backend\n")
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({**line, "skill": "none"}) + "\n" for line in lines))
+    retried = run_gems(tmp_path, "bulk", "retry", "out", "--class", "refused", "--json")
+    summary = json.loads(retried.stdout)
+    assert (retried.returncode, summary["pictures"], summary["failures"]) == (0, 2, 0)
+    assert [row["rounds"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1, 1], "as it was told before"
+    assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"]
+    stranger = run_gems(tmp_path, "bulk", "retry", ".")
+    assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
+    assert "expected the output of `gems bulk`, came none" in stranger.stderr
+
+
+def test_a_dry_run_counts_and_checks_and_draws_nothing(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a dog", "samples": 3}\n{"prompt": "a pig", "rounds": 2}\nno\n')
+    done = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--dry-run")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[:2] == ["tasks         4", "images        at most 17"]
+    assert done.stderr.startswith("record 2: expected JSON: ")
+    assert not (tmp_path / "out").exists()
+    sharded = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--dry-run", "--shard", "2/3", "--json")
+    assert json.loads(sharded.stdout)["tasks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("prompts.csv", b"text\na dog\n", "prompts.csv: expected a column named prompt, came text"),
+        ("prompts.parquet", b"nonsense", "prompts.parquet: expected a Parquet file"),
+        ("prompts.doc", b"a dog", "expected a name that ends in .txt, .jsonl, .csv or .parquet, came '.doc'"),
+    ],
+)
+def test_a_file_that_is_none_is_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = run_gems(tmp_path, "bulk", name, "--out", "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert words in done.stderr
+
+
+def test_the_output_of_another_file_is_not_mixed_with_this_one_s(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text("a red dog\n")
+    assert run_gems(tmp_path, "bulk", "one.txt", "--out", "out", "--rounds", "1").returncode == 0
+    other = run_gems(tmp_path, "bulk", "two.txt", "--out", "out")
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    assert f"the output of {tmp_path}/two.txt, came that of {tmp_path}/one.txt" in other.stderr

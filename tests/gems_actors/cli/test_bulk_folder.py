@@ -9,13 +9,25 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gems_actors.cli.bulk_folder import BulkFolder, Row, open_bulk_folder
+from gems_actors.cli.bulk_folder import (
+    BulkFolder,
+    Row,
+    RunFile,
+    drop_failures,
+    failed_places,
+    key_of,
+    open_bulk_folder,
+    sort_rows,
+)
+from gems_actors.cli.bulk_input import BadTask, Task
 from gems_actors.cli.output import OutputError
-from gems_actors.cli.prompts import BadLine, PromptLine
 from gems_actors.cli.tally import Tally
+from protocol.messages import DrawSettings
 from tests.gems_actors.cli.stories import PICTURE, PROMPT
 
-LINES = [PromptLine(index, f"{PROMPT} {index}", seed=index) for index in range(3)]
+TASKS = [Task(index, f"{PROMPT} {index}") for index in range(3)]
+RUN = RunFile(source="/prompts.txt", seed=0, samples=1, rounds=None, config_file=None, overrides=())
+MODELS = {"image": "storyboard", "chat": "storyboard"}
 
 
 def png() -> bytes:
@@ -25,28 +37,40 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
+def key(task: Task, seed: int = 0, max_rounds: int = 5) -> str:
+    return key_of(task.prompt, seed, DrawSettings(max_rounds=max_rounds), MODELS, "skills")
+
+
+def keep(folder: BulkFolder, task: Task, sample: int = 0, seed: int = 0) -> Row:
+    return folder.keep_picture(task, sample, key(task, seed), PICTURE, png(), MODELS, seed)
+
+
 def fill(path: Path) -> None:
-    """Write the pictures of all lines."""
-    with open_bulk_folder(path, lambda row: None) as folder:
-        for line in LINES:
-            folder.keep_picture(line, PICTURE, png(), "storyboard")
+    """Write the pictures of all tasks."""
+    with open_bulk_folder(path, RUN, lambda row: None) as folder:
+        for task in TASKS:
+            keep(folder, task)
 
 
 def read_again(path: Path) -> tuple[list[str], list[Row]]:
-    """Return what a second run takes each line for, and the rows it found."""
+    """Return what a second run takes each task for, and the rows it found."""
     rows: list[Row] = []
-    with open_bulk_folder(path, rows.append) as folder:
-        return [folder.state_of(line) for line in LINES], rows
+    with open_bulk_folder(path, RUN, rows.append) as folder:
+        return [folder.state_of(task.index, 0, key(task)) for task in TASKS], rows
 
 
-def test_a_row_has_what_hugging_face_needs_and_what_was_in_the_line(tmp_path: Path) -> None:
-    with open_bulk_folder(tmp_path, lambda row: None) as folder:
-        folder.keep_picture(PromptLine(17, PROMPT, 7, {"tag": "x"}), PICTURE, png(), "storyboard")
-    row = json.loads((tmp_path / "metadata.jsonl").read_text())
-    assert row["file_name"] == "images/000017.png"
-    assert (tmp_path / row["file_name"]).is_file()
-    assert (row["prompt"], row["seed"], row["metadata"], row["met_by_round"]) == (PROMPT, 7, {"tag": "x"}, [1, 2])
-    assert [item["answer"] for item in row["requirements"]] == ["met", "met", "unmet"]
+def test_a_row_has_what_hugging_face_needs_and_what_was_in_the_record(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, Task(17_042, PROMPT, metadata={"tag": "x"}), seed=7)
+        keep(folder, Task(17_042, PROMPT, samples=3), sample=2)
+    first, third = map(json.loads, (tmp_path / "dataset/metadata.jsonl").read_text().splitlines())
+    assert (first["file_name"], third["file_name"]) == ("images/00017/00017042.png", "images/00017/00017042-2.png")
+    assert (tmp_path / "dataset" / first["file_name"]).is_file()
+    assert (first["prompt"], first["seed"], first["metadata"]) == (PROMPT, 7, {"tag": "x"})
+    assert (first["met_by_round"], first["models"]) == ([1, 2], MODELS)
+    assert [item["answer"] for item in first["requirements"]] == ["met", "met", "unmet"]
+    assert first["digest"] in first["digests"]
+    assert "seconds" not in str(first), "a row is the same whenever its picture is"
 
 
 def test_what_is_done_is_known_when_run_again(tmp_path: Path) -> None:
@@ -58,7 +82,7 @@ def test_what_is_done_is_known_when_run_again(tmp_path: Path) -> None:
 
 def test_a_torn_row_is_dropped_and_its_line_drawn_again(tmp_path: Path) -> None:
     fill(tmp_path)
-    path = tmp_path / "metadata.jsonl"
+    path = tmp_path / "dataset/metadata.jsonl"
     path.write_bytes(path.read_bytes()[:-40])
     states, _ = read_again(tmp_path)
     assert states == ["done", "done", "new"]
@@ -67,37 +91,84 @@ def test_a_torn_row_is_dropped_and_its_line_drawn_again(tmp_path: Path) -> None:
 
 def test_a_row_whose_picture_is_gone_is_dropped(tmp_path: Path) -> None:
     fill(tmp_path)
-    (tmp_path / "images/000001.png").unlink()
+    (tmp_path / "dataset/images/00000/00000001.png").unlink()
     states, _ = read_again(tmp_path)
     assert states == ["done", "new", "done"]
 
 
-def test_a_line_with_other_words_or_another_seed_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+def test_a_task_with_other_words_seed_or_settings_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
     fill(tmp_path)
-    with open_bulk_folder(tmp_path, lambda row: None) as folder:
-        assert folder.state_of(PromptLine(0, "else", 0)) == "other"
-        assert folder.state_of(PromptLine(0, LINES[0].prompt, 1)) == "other"
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        others = [key(Task(0, "else")), key(TASKS[0], seed=1), key(TASKS[0], max_rounds=2)]
+        others += [key_of(TASKS[0].prompt, 0, DrawSettings(), {**MODELS, "image": "z"}, "skills")]
+        others += [key_of(TASKS[0].prompt, 0, DrawSettings(), MODELS, "other skills")]
+        assert {folder.state_of(0, 0, other) for other in others} == {"changed"}
+        assert folder.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
 
 
-def test_failures_can_be_handed_in_again_and_are_those_of_the_last_run(tmp_path: Path) -> None:
+def test_rows_are_put_in_the_order_of_the_input_and_of_two_the_later_stays(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        for index, sample, seed in ((2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 0), (1, 0, 5)):
+            keep(folder, Task(index, PROMPT), sample, seed)
+        folder.put_in_order()
+        rows = list(folder.rows())
+    assert [(row.index, row.sample, row.seed) for row in rows] == [(0, 0, 0), (0, 1, 0), (1, 0, 5), (2, 0, 0)]
+
+
+def test_many_rows_are_sorted_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gems_actors.cli.bulk_folder._SORTED_AT_ONCE", 7)
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, Task(0, PROMPT))
+        path = folder.metadata_path
+    (line,) = path.read_text().splitlines()
+    shuffled = [line.replace('"index":0', f'"index":{(37 * number) % 101}') for number in range(101)]
+    path.write_text("\n".join([*shuffled, line[:50]]) + "\n" + line[:40])
+    sort_rows(path)
+    assert [json.loads(row)["index"] for row in path.read_text().splitlines()] == list(range(101))
+
+
+def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run(tmp_path: Path) -> None:
     def fail(folder: BulkFolder) -> None:
-        folder.keep_failure(PromptLine(4, "a dog", 9, {"tag": "x"}), "backend", "no GPU")
-        folder.keep_failure(BadLine(5, "{", "expected JSON"), "line", "expected JSON")
+        given = {"prompt": "a dog", "seed": 9, "tag": "x"}
+        folder.keep_failure(Task(4, "a dog", 9, metadata={"tag": "x"}, given=given), 1, "backend", "no GPU")
+        folder.keep_failure(BadTask(5, "{", "expected JSON"), 0, "input", "expected JSON")
 
     for _ in range(2):
-        with open_bulk_folder(tmp_path, lambda row: None) as folder:
+        with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
             fail(folder)
-    assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [
-        {"prompt": "a dog", "seed": 9, "tag": "x", "index": 4, "error": "backend", "message": "no GPU"},
-        {"line": "{", "index": 5, "error": "line", "message": "expected JSON"},
-    ]
+    first = {"prompt": "a dog", "seed": 9, "tag": "x", "index": 4, "sample": 1, "class": "backend", "reason": "no GPU"}
+    second = {"line": "{", "index": 5, "class": "input", "reason": "expected JSON"}
+    assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [first, second]
+    assert failed_places(tmp_path, None) == {(4, 1), (5, 0)}
+    assert failed_places(tmp_path, "backend") == {(4, 1)}
+    drop_failures(tmp_path, {(4, 1)})
+    with open_bulk_folder(tmp_path, RUN, lambda row: None, keeps_failures=True):
+        pass
+    assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [second]
+
+
+def test_a_folder_with_the_output_of_another_input_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "a")
+    other = RunFile(source="/others.txt", seed=0, samples=1, rounds=None, config_file=None, overrides=())
+    with (
+        pytest.raises(OutputError, match=r"the output of /others\.txt, came that of /prompts\.txt"),
+        open_bulk_folder(tmp_path / "a", other, lambda row: None),
+    ):
+        pass
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/metadata.jsonl").write_text("{}\n")
+    with (
+        pytest.raises(OutputError, match=r"expected a new folder, came one with another metadata\.jsonl in it"),
+        open_bulk_folder(tmp_path / "b", RUN, lambda row: None),
+    ):
+        pass
 
 
 def test_two_bulks_never_share_a_folder(tmp_path: Path) -> None:
     with (
-        open_bulk_folder(tmp_path, lambda row: None),
+        open_bulk_folder(tmp_path, RUN, lambda row: None),
         pytest.raises(OutputError, match="expected a folder that no other bulk writes to"),
-        open_bulk_folder(tmp_path, lambda row: None),
+        open_bulk_folder(tmp_path, RUN, lambda row: None),
     ):
         pass
 
@@ -105,10 +176,11 @@ def test_two_bulks_never_share_a_folder(tmp_path: Path) -> None:
 def test_rates_by_round_count_a_prompt_that_needed_no_further_round(tmp_path: Path) -> None:
     tally = Tally()
     fill(tmp_path)
-    with open_bulk_folder(tmp_path, lambda row: tally.add(row, is_from_before=True)):
+    with open_bulk_folder(tmp_path, RUN, lambda row: tally.add(row, is_from_before=True)):
         pass
     easy = Row(
-        file_name="", index=9, prompt="", final_prompt="", seed=0, digest="", skill=None, rounds=1, images=1, met=3,
+        file_name="", index=9, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={}, skill=None,
+        rounds=1, images=1, met=3,
         all_met=True, outcome="all_met", decided_by="", requirements=(), met_by_round=(),
     )  # fmt: skip
     tally.add(easy)

@@ -1,4 +1,4 @@
-"""Prompts from arguments, standard input and files."""
+"""Prompts from arguments and standard input."""
 
 from __future__ import annotations
 
@@ -8,22 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gems_actors.cli.prompts import (
-    BadLine,
-    LineFormat,
-    PromptError,
-    PromptLine,
-    check_prompt,
-    read_lines,
-    read_prompt,
-    seed_of_line,
-    slug_of,
-)
-
-
-def read(data: bytes, format_: LineFormat) -> list[PromptLine | BadLine]:
-    """Return all lines of a file with the seed 0."""
-    return list(read_lines(io.BytesIO(data), format_, 0))
+from gems_actors.cli.prompts import PromptError, check_prompt, read_prompt, slug_of
 
 
 @pytest.mark.parametrize(
@@ -46,56 +31,6 @@ def test_standard_input_is_read_whole_and_no_further_than_a_prompt_can_reach() -
         read_prompt(io.BytesIO(b"a\xff"))
     with pytest.raises(PromptError, match="came more"):
         read_prompt(io.BytesIO(b"x" * 200_000))
-
-
-def test_lines_of_text_keep_their_place_in_the_file() -> None:
-    assert read("\ufeffa dog\r\n\n  \na cat".encode(), "txt") == [
-        PromptLine(0, "a dog", seed_of_line(0, 0)),
-        PromptLine(3, "a cat", seed_of_line(0, 3)),
-    ]
-
-
-def test_lines_of_json_carry_seed_and_metadata() -> None:
-    assert read(b'{"prompt": "a dog", "seed": 7, "tag": "x"}\n', "jsonl") == [PromptLine(0, "a dog", 7, {"tag": "x"})]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"\xff", "expected UTF-8, came byte 0xff at byte 1"),
-        (b"nonsense", "expected JSON: "),
-        (b'"a dog"', 'expected an object like {"prompt": "...", "seed": 7}: '),
-        (b'{"prompt": 3}', 'expected an object like {"prompt": "...", "seed": 7}: '),
-        (b'{"seed": 3}', 'expected an object like {"prompt": "...", "seed": 7}: '),
-        (b'{"prompt": ""}', "expected a prompt of 1 to 32,000 characters, came an empty one"),
-        (b'{"prompt": "x", "seed": -1}', "expected a seed of 0 to 4294967295, came -1"),
-        (b'{"prompt": "x", "a": ' + b"[" * 100_000, "expected JSON: "),
-    ],
-)
-def test_a_bad_line_fails_alone(line: bytes, reason: str) -> None:
-    before, bad, after = read(b'{"prompt": "a"}\n' + line + b'\n{"prompt": "b"}\n', "jsonl")
-    assert isinstance(bad, BadLine)
-    assert (bad.index, bad.reason[: len(reason)]) == (1, reason)
-    assert isinstance(before, PromptLine)
-    assert isinstance(after, PromptLine)
-
-
-def test_a_line_without_end_does_not_fill_memory_and_the_next_is_read() -> None:
-    bad, good = read(b"x" * 3_000_000 + b"\na dog\n", "txt")
-    assert isinstance(bad, BadLine)
-    assert good == PromptLine(1, "a dog", seed_of_line(0, 1))
-
-
-@given(st.binary(max_size=200), st.sampled_from(["txt", "jsonl"]))
-def test_no_bytes_raise_anything(data: bytes, format_: LineFormat) -> None:
-    read(data, format_)
-
-
-def test_seeds_of_lines_differ_and_do_not_depend_on_other_lines() -> None:
-    assert (
-        len({seed_of_line(0, index) for index in range(1000)} | {seed_of_line(1, index) for index in range(1000)})
-        == 2000
-    )
 
 
 @pytest.mark.parametrize(
