@@ -19,6 +19,7 @@ from gems_actors.cli.endings import end_of
 _COMMANDS = {
     "draw": ("draw:draw", "Draw one prompt and watch how it gets better."),
     "bulk": ("bulk:bulk", "Draw every prompt of a file."),
+    "eval": ("evaluate:evaluate", "Draw a benchmark, and lay it out as its official scorer reads it."),
     "up": ("mesh:up", "Run a mesh in the foreground."),
     "status": ("mesh:status", "Show who is in a running mesh and what they do."),
     "scale": ("mesh:scale", "Change how many actors play a role."),

@@ -24,6 +24,7 @@ from gems_actors.cli.bulk_folder import (
     drop_failures,
     failed_places,
     key_of,
+    look_at_folder,
     open_bulk_folder,
     read_run,
 )
@@ -85,8 +86,8 @@ _STANDARD_INPUT = "standard input"
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Which of the tasks are wanted."""
+class Part:
+    """Which of a run's tasks are wanted."""
 
     shard: tuple[int, int] = (1, 1)
     """Of how many the how manieth, by the index of the record."""
@@ -113,7 +114,7 @@ class _Bulk:
     models: dict[str, str]
     skills: str
     """Digest of all."""
-    part: _Part
+    part: Part
     samples: int
     """Of a record that does not say how many."""
     tasks: Iterator[Task | BadTask]
@@ -213,10 +214,10 @@ def _draw(
         config_file=None if config_file is None else text_of_path(config_file.absolute()),
         overrides=overrides,
     )
-    part = _Part(shard=shard, limit=limit)
+    part = Part(shard=shard, limit=limit)
     if is_dry:
         return _count(told, part, as_json=as_json)
-    return _start(told, part, out, router, concurrency, as_json=as_json)
+    return start_bulk(told, part, out, router, concurrency, as_json=as_json)
 
 
 @bulk.command()
@@ -234,7 +235,31 @@ def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -
         click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
         return DONE
     drop_failures(folder, places)
-    return _start(told, _Part(only=frozenset(places)), folder, router, None, as_json=as_json, keeps_failures=True)
+    return start_bulk(told, Part(only=frozenset(places)), folder, router, None, as_json=as_json, keeps_failures=True)
+
+
+@bulk.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@json_option
+def status(folder: Path, as_json: bool) -> int:
+    """Say how far the run in DIR is, whether it goes on, and what failed."""
+    told = _told(folder)
+    tally = Tally()
+    try:
+        state = look_at_folder(folder, tally.add)
+    except OutputError as error:
+        raise click.UsageError(f"DIR: {error}") from error
+    tally.failed, tally.spent = sum(state.failed.values()), state.spent
+    if as_json:
+        found = {"source": told.source, "running": state.running, "failed": state.failed}
+        click.echo(encode_json({**found, **summary_of(tally, 0.0)}))
+    else:
+        click.echo(f"source             {told.source}")
+        click.echo(f"running            {state.running or 'no; the same command continues'}")
+        click.echo("\n".join(summary_table(tally, None)))
+        for class_, count in sorted(state.failed.items()):
+            click.echo(f"  {class_:<16} {count}")
+    return DONE
 
 
 def _told(folder: Path) -> RunFile:
@@ -247,9 +272,9 @@ def _told(folder: Path) -> RunFile:
     return told
 
 
-def _start(
+def start_bulk(
     told: RunFile,
-    part: _Part,
+    part: Part,
     out: Path,
     router: str | None,
     concurrency: int | None,
@@ -257,7 +282,17 @@ def _start(
     as_json: bool,
     keeps_failures: bool = False,
 ) -> int:
-    """Draw the tasks of a run that are wanted and not done."""
+    """Draw the tasks of a run that are wanted and not done, and return the exit code.
+
+    Args:
+        told: what the run is.
+        part: which tasks.
+        out: folder to fill.
+        router: of the mesh to ask; None: one of its own.
+        concurrency: tasks at once; None: as many as keep the generators busy.
+        as_json: print the summary as JSON.
+        keeps_failures: those of the last run stay in failed.jsonl.
+    """
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
     settings = draw_settings(config, rounds=told.rounds)
     with ExitStack() as stack:
@@ -315,7 +350,7 @@ def _open_source(stack: ExitStack, told: RunFile) -> tuple[BinaryIO, InputFormat
         raise click.UsageError(f"FILE: {error}") from error
 
 
-def _total_of(part: _Part, records: int | None, samples: int) -> int | None:
+def _total_of(part: Part, records: int | None, samples: int) -> int | None:
     """Return how many tasks are wanted as far as that can be told before they are read."""
     if part.only is not None:
         return len(part.only)
@@ -338,7 +373,7 @@ def _digest_of_skills(config: MeshConfig) -> str:
     return blake2b(msgspec.json.encode(found), digest_size=8).hexdigest()
 
 
-def _count(told: RunFile, part: _Part, *, as_json: bool) -> int:
+def _count(told: RunFile, part: Part, *, as_json: bool) -> int:
     """Read everything, and say how much there is to do and what cannot be done."""
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
     settings = draw_settings(config, rounds=told.rounds)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
@@ -61,7 +62,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file_name: str
     index: int
     """Of the record in the input, from 0."""
-    sample: int = 0
+    sample: int
     key: str
     """What the picture follows from: its prompt, seed, settings, models and skills."""
     prompt: str
@@ -288,6 +289,46 @@ def keep_run(path: Path, run: RunFile) -> None:
     if earlier is None and (path / "metadata.jsonl").exists():
         raise OutputError(f"{path}: expected a new folder, came one with another metadata.jsonl in it")
     write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+
+
+class FolderState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the run of a folder is."""
+
+    running: str | None
+    """The process that fills it, in words; None while none does."""
+    failed: dict[str, int]
+    """By class."""
+    spent: dict[str, Spent]
+    """By role."""
+
+
+def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
+    """Look at what a run has come to, also while it goes on.
+
+    Args:
+        path: of the folder.
+        take_row: called with the row of each picture.
+
+    Raises:
+        OutputError: it cannot be looked at.
+    """
+    running = None
+    try:
+        with hold_lock(path / MESH_FOLDER / "bulk.lock"):
+            pass
+    except LockHeldError as error:
+        running = f"process {error.holder}"
+    except OSError as error:
+        raise OutputError(f"{path}: expected a folder that can be looked at: {error.strerror}") from error
+    for row in _rows_of(path / "dataset" / "metadata.jsonl", Row):
+        if row is not None:
+            take_row(row)
+    failed = Counter(row.class_ for row in _rows_of(path / "failed.jsonl", FailedRow) if row is not None)
+    spent: dict[str, Spent] = {}
+    for row in _rows_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
+        if row is not None:
+            add_costs(spent, row.spent)
+    return FolderState(running=running, failed=dict(failed), spent=spent)
 
 
 def sort_rows(path: Path) -> None:

@@ -89,6 +89,7 @@ class _Job:
 @guidance_option
 @negative_option
 @exact_option
+@click.option("--skill", metavar="ID", help="The skill to write by, or none; the planner chooses unless given.")
 @seed_option("Seed of the draw, 0 to 4294967295; random unless given.")
 @config_option
 @set_option
@@ -106,6 +107,7 @@ def draw(
     guidance: float | None,
     negative_prompt: str | None,
     exact: bool,
+    skill: str | None,
     seed: int | None,
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -135,6 +137,7 @@ def draw(
                 guidance=guidance,
                 negative_prompt=negative_prompt,
                 exact=exact,
+                skill=skill,
             ),
             budget=budget_of(config),
         ),

@@ -151,6 +151,7 @@ def draw_settings(
     guidance: float | None = None,
     negative_prompt: str | None = None,
     exact: bool | None = None,
+    skill: str | None = None,
 ) -> DrawSettings:
     """Return how a prompt is to be drawn: as configured, where no option says otherwise."""
     width_px, height_px = size or (None, None)
@@ -164,6 +165,7 @@ def draw_settings(
         "guidance": guidance,
         "negative_prompt": negative_prompt,
         "exact": exact or None,
+        "skill": skill,
     }
     chosen = {name: value for name, value in asked.items() if value is not None}
     return DrawSettings(**{**msgspec.structs.asdict(config.draw), **chosen})

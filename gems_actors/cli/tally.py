@@ -126,12 +126,15 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
     }
 
 
-def summary_table(tally: Tally, seconds: float) -> Iterator[str]:
-    """Tell the outcome of a bulk in lines."""
+def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
+    """Tell the outcome of a bulk in lines; without the time that it took where that is not known."""
     drawn = tally.pictures - tally.before
     yield f"pictures           {tally.pictures}" + (f" ({tally.before} done before)" if tally.before else "")
     yield f"failed             {tally.failed}"
-    yield f"seconds            {seconds:.1f}" + (f" ({drawn / seconds:.1f} pictures/s)" if drawn and seconds else "")
+    if seconds is not None:
+        yield f"seconds            {seconds:.1f}" + (
+            f" ({drawn / seconds:.1f} pictures/s)" if drawn and seconds else ""
+        )
     if tally.images_per_picture is not None:
         yield f"images a picture   {tally.images_per_picture:.2f}"
         yield f"all met            {tally.all_met} of {tally.pictures}"

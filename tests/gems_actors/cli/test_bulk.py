@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gems_actors.locks import hold_lock
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.test_draw import HARD, processes_below
 from tests.processes import started
@@ -134,6 +136,20 @@ def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> N
     stranger = run_gems(tmp_path, "bulk", "retry", ".")
     assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
     assert "expected the output of `gems bulk`, came none" in stranger.stderr
+
+
+def test_how_far_a_run_is_is_told_by_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a red dog"}\n{"prompt": "three pigs", "skill": "later"}\nno\n')
+    run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--rounds", "1")
+    lines = run_gems(tmp_path, "bulk", "status", "out").stdout.splitlines()
+    assert lines[0].split() == ["source", f"{tmp_path}/prompts.jsonl"]
+    assert lines[1].split(maxsplit=1) == ["running", "no; the same command continues"]
+    assert [line.split() for line in lines[2:4]] == [["pictures", "1"], ["failed", "2"]]
+    assert [line.split() for line in lines[-2:]] == [["input", "1"], ["refused", "1"]]
+    with hold_lock(tmp_path / "out/.mesh/bulk.lock"):
+        found = json.loads(run_gems(tmp_path, "bulk", "status", "out", "--json").stdout)
+    assert found["running"] == f"process {os.getpid()}"
+    assert (found["pictures"], found["failed"]) == (1, {"input": 1, "refused": 1})
 
 
 def test_a_dry_run_counts_and_checks_and_draws_nothing(tmp_path: Path) -> None:

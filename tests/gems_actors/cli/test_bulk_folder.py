@@ -179,9 +179,9 @@ def test_rates_by_round_count_a_prompt_that_needed_no_further_round(tmp_path: Pa
     with open_bulk_folder(tmp_path, RUN, lambda row: tally.add(row, is_from_before=True)):
         pass
     easy = Row(
-        file_name="", index=9, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={}, skill=None,
-        rounds=1, images=1, met=3,
-        all_met=True, outcome="all_met", decided_by="", requirements=(), met_by_round=(),
+        file_name="", index=9, sample=0, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={},
+        skill=None, rounds=1, images=1, met=3, all_met=True, outcome="all_met", decided_by="",
+        requirements=(), met_by_round=(),
     )  # fmt: skip
     tally.add(easy)
     assert (tally.pictures, tally.before, tally.images, tally.all_met, tally.last_round) == (4, 3, 7, 1, 2)
