@@ -304,6 +304,8 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     chat: ChatConfig = ChatConfig()
     verify: VerifyConfig = VerifyConfig()
     budget: BudgetConfig = BudgetConfig()
+    judge: ChatModelConfig | None = None
+    """Of benchmarks, for `gems eval --score`: another model than any that the roles ask."""
     skills: SkillsConfig = SkillsConfig()
     log: LogConfig = LogConfig()
 

@@ -31,6 +31,8 @@ MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 
 _THINKING: Final = ("<think>", "</think>")
 _TOP_LOGPROBS: Final = 8
+_MOST_LOGPROBS: Final = 20
+"""Of OpenAI's API and of vLLM."""
 _MIN_MASS: Final = 0.5
 """How probable the choices must be together; with less the model was about to say something else."""
 _MISSES: Final = 3
@@ -107,6 +109,19 @@ class Endpoint:
             return replace(scored, probabilities=probabilities)
         said = await self._answer_in_words(request, fields)
         return replace(said, usage=scored.usage + said.usage, calls=scored.calls + said.calls)
+
+    async def first_tokens(self, request: ChatRequest) -> Said:
+        """Return how probable each of the likeliest first tokens of an answer is, as the server spells them.
+
+        Raises:
+            BusyError, RefusedError, BackendError: the server does not answer, or tells no probabilities.
+        """
+        asked = {"max_tokens": 1, "logprobs": True, "top_logprobs": _MOST_LOGPROBS}
+        messages = [message_fields(message) for message in request.messages]
+        said = await self._ask({"messages": messages, **asked})
+        if (found := _first_tokens_of(said.choice)) is None:
+            raise self.server.refused("expected the probabilities of the first token, came none")
+        return replace(said, probabilities=found)
 
     async def _answer_in_words(self, request: ChatRequest, fields: Mapping[str, Any]) -> Said:
         if request.schema is None or not self.takes_schema:
@@ -204,6 +219,17 @@ class OpenAIChatModel:
             text, reasoning = said.read()
         return ChatReply(text, reasoning, said.usage, said.calls, said.cost, said.probabilities)
 
+    async def first_tokens(self, request: ChatRequest) -> ChatReply:
+        """Return the probabilities of the likeliest first tokens, as the server spells them.
+
+        Raises:
+            OverloadedError: the servers had too much to do all the time.
+            RefusedError: the server will never answer this, or tells no probabilities.
+            BackendError: the servers failed.
+        """
+        said = await self._servers.ask(lambda endpoint: endpoint.first_tokens(request))
+        return ChatReply("", "", said.usage, said.calls, said.cost, said.probabilities)
+
 
 def _set_fields(config: ChatServerConfig, model: ChatModelConfig) -> dict[str, Any]:
     """Return what the settings ask for; what is not set is not sent, because some servers refuse it."""
@@ -223,22 +249,28 @@ def _probabilities_of(choice: _Choice, words: tuple[str, ...]) -> tuple[dict[str
     A token counts for the word that it is, or that it alone begins. None is returned where the model was about to say
     something else.
     """
-    if choice.logprobs is None or not choice.logprobs.content:
+    if (seen := _first_tokens_of(choice)) is None:
         return {}, False
-    first = choice.logprobs.content[0]
-    seen = {token.token: token.logprob for token in (*first.top_logprobs, first)}
     found = dict.fromkeys(words, 0.0)
-    for token, logprob in seen.items():
+    for token, chance in seen.items():
         text = token.strip(" \t\r\n*_\"'.,:\u2581\u0120").lower()
         meant = [word for word in words if word == text] or [
             word for word in words if len(text) > 1 and word.startswith(text)
         ]
         if len(meant) == 1:
-            found[meant[0]] += math.exp(min(logprob, 0.0))
+            found[meant[0]] += chance
     total = sum(found.values())
     if total < _MIN_MASS:
         return {}, True
     return {word: mass / total for word, mass in found.items()}, True
+
+
+def _first_tokens_of(choice: _Choice) -> dict[str, float] | None:
+    """Return the probabilities of first tokens that the server told; None where it told none."""
+    if choice.logprobs is None or not choice.logprobs.content:
+        return None
+    first = choice.logprobs.content[0]
+    return {token.token: math.exp(min(token.logprob, 0.0)) for token in (*first.top_logprobs, first)}
 
 
 class _Part(msgspec.Struct):

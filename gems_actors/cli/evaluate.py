@@ -6,8 +6,10 @@ The agent is given the prompts alone; a benchmark's questions and answers go fro
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,12 +22,15 @@ from gems_actors.cli.options import (
     between,
     config_option,
     json_option,
+    read_config,
     rounds_option,
     router_option,
     seed_option,
     set_option,
 )
-from gems_actors.cli.output import OutputError, check_writable, text_of_path, write_whole
+from gems_actors.cli.output import OutputError, check_writable, encode_json, text_of_path, write_whole
+from gems_actors.cli.scoring import soft_tifa
+from gems_actors.config import ChatModelConfig
 
 
 def _parse_name(value: str) -> str:
@@ -44,6 +49,7 @@ def _parse_name(value: str) -> str:
     "--samples", type=between(1, MAX_SAMPLES), metavar="N", help="Pictures a prompt, if not as many as it wants."
 )
 @click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many pictures now.")
+@click.option("--score", "is_scored", is_flag=True, help="Score the pictures too, by the model of [judge] (geneval2).")
 @rounds_option
 @seed_option("Seed of the whole benchmark; a picture's own follows from it and from its place.", default=0)
 @config_option
@@ -56,6 +62,7 @@ def evaluate(
     out: Path,
     samples: int | None,
     limit: int | None,
+    is_scored: bool,
     rounds: int | None,
     seed: int,
     config_file: Path | None,
@@ -69,6 +76,7 @@ def evaluate(
     where it stopped; nothing is laid out before every picture is there.
     """
     benchmark = BENCHMARKS[name]
+    judge = _judge_of(name, config_file, overrides) if is_scored else None
     try:
         prompts = read_benchmark(name, data)
         check_writable(out)
@@ -98,7 +106,36 @@ def evaluate(
         return code or FAILED
     benchmark.lay_out(out / name, prompts, pictures)
     click.echo(f"laid out for the scorer of {benchmark.title} in {text_of_path(out / name)}", err=True)
+    if judge is not None:
+        from gems_actors.cli.judging import judge_pictures  # httpx, which drawing alone need not load
+
+        judged = judge_pictures(judge, prompts, pictures, out / name / "judged.jsonl", sys.stderr)
+        scores = {
+            "judge": judge.model or judge.url,
+            **soft_tifa({prompt.id: prompt.record for prompt in prompts}, judged),
+        }
+        write_whole(out / name / "scores.json", encode_json(scores).encode() + b"\n")
+        click.echo("\n".join(_score_lines(scores)), err=as_json)
     return code
+
+
+def _judge_of(name: str, config_file: Path | None, overrides: tuple[str, ...]) -> ChatModelConfig:
+    if name != "geneval2":
+        raise click.UsageError(f"--score: expected geneval2, whose score needs a chat model alone, came {name}")
+    judge = read_config(config_file, overrides).judge
+    if judge is None or judge.backend != "openai":
+        raise click.UsageError('--score: expected a table [judge] with backend = "openai" and a url, came none')
+    return judge
+
+
+def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    yield f"judge              {scores['judge']}, {scores['prompts']} prompts"
+    yield f"Soft-TIFA GM       {scores['soft_tifa_gm']:.1f}"
+    yield f"Soft-TIFA AM       {scores['soft_tifa_am']:.1f}"
+    for skill, score in scores["am_by_skill"].items():
+        yield f"  AM {skill:<14} {score:.1f}"
+    for count, score in scores["gm_by_atom_count"].items():
+        yield f"  GM {count + ' atoms':<14} {score:.1f}"
 
 
 def _tasks_of(prompts: Sequence[Prompt]) -> bytes:
