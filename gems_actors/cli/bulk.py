@@ -55,13 +55,17 @@ from gems_actors.cli.options import (
     budget_of,
     config_option,
     draw_settings,
+    images_option,
     json_option,
+    memory_option,
     parse_shard,
     read_config,
     rounds_option,
     router_option,
     seed_option,
     set_option,
+    strategy_option,
+    strategy_settings,
 )
 from gems_actors.cli.output import OutputError, encode_json, text_of_path
 from gems_actors.cli.prompts import PromptError
@@ -71,7 +75,16 @@ from gems_actors.config import CHAT_ROLES, MeshConfig
 from gems_actors.errors import CancelledRequestError, RequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, Budget, DrawPicture, DrawSettings, ReadStatus, RunBegun, add_costs
+from protocol.messages import (
+    AppendRecord,
+    Budget,
+    DrawPicture,
+    DrawSettings,
+    MemoryMode,
+    ReadStatus,
+    RunBegun,
+    add_costs,
+)
 from skills import Catalogue, builtin_folder
 
 _MAX_CONCURRENCY = 4096
@@ -135,6 +148,8 @@ class _Bulk:
     """The run has no tokens left."""
     complaint: str = ""
     """What roles say is wrong."""
+    busy_share: float | None = None
+    """Of the generators' devices, where they tell."""
 
     def complain(self, text: str) -> None:
         """Show what is wrong with the next line of progress."""
@@ -170,6 +185,9 @@ def bulk() -> None:
 @click.argument("file", type=click.Path(path_type=Path), metavar="")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to fill.")
 @rounds_option
+@strategy_option
+@images_option
+@memory_option
 @seed_option("Seed of the whole bulk; a task's own seed follows from it and from its place.", default=0)
 @click.option("--samples", type=between(1, MAX_SAMPLES), default=1, metavar="N", help="Pictures of each prompt (1).")
 @click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many tasks now.")
@@ -189,6 +207,9 @@ def _draw(
     file: Path,
     out: Path,
     rounds: int | None,
+    strategy: str | None,
+    images: int | None,
+    memory: MemoryMode | None,
     seed: int,
     samples: int,
     limit: int | None,
@@ -210,7 +231,8 @@ def _draw(
         source=_STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
         seed=seed,
         samples=samples,
-        rounds=rounds,
+        strategy=strategy or "gems",
+        settings=strategy_settings(strategy, images, rounds, memory),
         config_file=None if config_file is None else text_of_path(config_file.absolute()),
         overrides=overrides,
     )
@@ -294,7 +316,7 @@ def start_bulk(
         keeps_failures: those of the last run stay in failed.jsonl.
     """
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
-    settings = draw_settings(config, rounds=told.rounds)
+    settings = draw_settings(config, **told.settings)
     with ExitStack() as stack:
         source, format_ = _open_source(stack, told)
         tally = Tally()
@@ -376,7 +398,7 @@ def _digest_of_skills(config: MeshConfig) -> str:
 def _count(told: RunFile, part: Part, *, as_json: bool) -> int:
     """Read everything, and say how much there is to do and what cannot be done."""
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
-    settings = draw_settings(config, rounds=told.rounds)
+    settings = draw_settings(config, **told.settings)
     tasks = images = 0
     bad: list[BadTask] = []
     with ExitStack() as stack:
@@ -418,8 +440,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
             nursery.start_soon(_show, work, began, interrupts)
             nursery.start_soon(watch_complaints, connection.mesh, work.complain)
             limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
-            if work.concurrency is None:
-                nursery.start_soon(_adapt, limiter, connection)
+            nursery.start_soon(_look_at_generators, work, limiter, connection)
             begun = RunBegun(run=work.run, what=work.source, total=work.total)
             await connection.mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
             await _draw_tasks(work, connection, interrupts, limiter)
@@ -446,13 +467,17 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
     return INTERRUPTED if is_interrupted else FAILED if work.tally.failed or is_cut_short else DONE
 
 
-async def _adapt(limiter: trio.CapacityLimiter, connection: Connection) -> None:
-    """Have as many tasks in hand as keep the generators busy, until cancelled."""
+async def _look_at_generators(work: _Bulk, limiter: trio.CapacityLimiter, connection: Connection) -> None:
+    """Have as many tasks in hand as keep the generators busy, unless told otherwise, until cancelled."""
     while True:
         with suppress(RequestError):
             roles = (await connection.mesh.ask(ReadStatus())).roles
-            drawn_at_once = sum(actor.capacity for role in roles if role.role == "generator" for actor in role.actors)
-            limiter.total_tokens = min(max(_MIN_CONCURRENCY, _IN_HAND_PER_PICTURE * drawn_at_once), _MAX_CONCURRENCY)
+            generators = [actor for role in roles if role.role == "generator" for actor in role.actors]
+            if work.concurrency is None:
+                wanted = _IN_HAND_PER_PICTURE * sum(actor.capacity for actor in generators)
+                limiter.total_tokens = min(max(_MIN_CONCURRENCY, wanted), _MAX_CONCURRENCY)
+            shares = [actor.figures["busy_share"] for actor in generators if "busy_share" in actor.figures]
+            work.busy_share = sum(shares) / len(shares) if shares else None
         await trio.sleep(_LOOK_S)
 
 
@@ -561,7 +586,7 @@ async def _show(work: _Bulk, began: float, interrupts: Interrupts) -> None:
             if interrupts.asked.is_set():
                 await trio.sleep_forever()
             await interrupts.asked.wait()
-        line = progress_line(work.tally, work.total, trio.current_time() - began)
+        line = progress_line(work.tally, work.total, trio.current_time() - began, work.busy_share)
         if interrupts.asked.is_set():
             line += f"; finishing {work.in_hand} in hand, Ctrl-C again stops at once"
         elif work.complaint:

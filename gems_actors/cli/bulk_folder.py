@@ -93,7 +93,9 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     """The input's absolute path, or `standard input`."""
     seed: int
     samples: int
-    rounds: int | None
+    strategy: str
+    settings: dict[str, Any]
+    """What was asked of how to draw, as `draw_settings` takes it."""
     config_file: str | None
     overrides: tuple[str, ...]
 

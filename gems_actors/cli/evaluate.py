@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,29 @@ import click
 
 from gems_actors.cli.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
 from gems_actors.cli.bulk import Part, start_bulk
-from gems_actors.cli.bulk_folder import RunFile, file_name_of
+from gems_actors.cli.bulk_folder import RunFile, file_name_of, look_at_folder, read_run
 from gems_actors.cli.bulk_input import MAX_SAMPLES
-from gems_actors.cli.endings import FAILED
+from gems_actors.cli.comparing import compare, plot_of, table_of
+from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import (
     between,
     config_option,
+    images_option,
     json_option,
+    memory_option,
     read_config,
     rounds_option,
     router_option,
     seed_option,
     set_option,
+    strategy_option,
+    strategy_settings,
 )
 from gems_actors.cli.output import OutputError, check_writable, encode_json, text_of_path, write_whole
 from gems_actors.cli.scoring import soft_tifa
+from gems_actors.cli.tally import Tally
 from gems_actors.config import ChatModelConfig
+from protocol.messages import MemoryMode, chat_cost
 
 
 def _parse_name(value: str) -> str:
@@ -39,7 +47,26 @@ def _parse_name(value: str) -> str:
     return value
 
 
-@click.command("eval")
+class _EvalGroup(click.Group):
+    """Takes what names no subcommand for a benchmark to draw."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "", _draw, args
+
+
+@click.group("eval", cls=_EvalGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
+def evaluate() -> None:
+    """Draw a benchmark."""
+
+
+@click.command(
+    epilog="`gems eval compare DIR...` compares runs of the same prompts with different strategies.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.argument("name", type=_parse_name, metavar="|".join(BENCHMARKS))
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Its official prompt file."
@@ -51,12 +78,15 @@ def _parse_name(value: str) -> str:
 @click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many pictures now.")
 @click.option("--score", "is_scored", is_flag=True, help="Score the pictures too, by the model of [judge] (geneval2).")
 @rounds_option
+@strategy_option
+@images_option
+@memory_option
 @seed_option("Seed of the whole benchmark; a picture's own follows from it and from its place.", default=0)
 @config_option
 @set_option
 @router_option
 @json_option
-def evaluate(
+def _draw(
     name: str,
     data: Path,
     out: Path,
@@ -64,6 +94,9 @@ def evaluate(
     limit: int | None,
     is_scored: bool,
     rounds: int | None,
+    strategy: str | None,
+    images: int | None,
+    memory: MemoryMode | None,
     seed: int,
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -90,7 +123,8 @@ def evaluate(
         source=text_of_path(source.absolute()),
         seed=seed,
         samples=samples or benchmark.samples,
-        rounds=rounds,
+        strategy=strategy or "gems",
+        settings=strategy_settings(strategy, images, rounds, memory),
         config_file=None if config_file is None else text_of_path(config_file.absolute()),
         overrides=overrides,
     )
@@ -117,6 +151,57 @@ def evaluate(
         write_whole(out / name / "scores.json", encode_json(scores).encode() + b"\n")
         click.echo("\n".join(_score_lines(scores)), err=as_json)
     return code
+
+
+@evaluate.command("compare")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="SVG", help="Write a picture of the first score, too.")
+@json_option
+def compare_runs(folders: tuple[Path, ...], plot: Path | None, as_json: bool) -> int:
+    """Compare runs of the same prompts: what each strategy comes to, over all folders that were filled with it.
+
+    Folders of one strategy are its repeats, drawn with other seeds; behind ± is the 95 % interval of their mean.
+    """
+    compared = compare([_figures_of(folder) for folder in folders])
+    if plot is not None:
+        first = next(iter(next(iter(compared.values()))))
+        try:
+            write_whole(plot, plot_of(compared, first).encode())
+        except OutputError as error:
+            raise click.UsageError(f"--plot: {error}") from error
+    if as_json:
+        click.echo(
+            encode_json({name: {key: asdict(item) for key, item in row.items()} for name, row in compared.items()})
+        )
+    else:
+        click.echo("\n".join(table_of(compared)))
+    return DONE
+
+
+def _figures_of(folder: Path) -> tuple[str, dict[str, float]]:
+    """Return the strategy of a folder's run and what it came to: scores first, where there are any."""
+    tally = Tally()
+    try:
+        told = read_run(folder)
+        if told is None:
+            raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, came none")
+        state = look_at_folder(folder, tally.add)
+    except OutputError as error:
+        raise click.UsageError(f"DIR: {error}") from error
+    if not tally.pictures:
+        raise click.UsageError(f"DIR: {folder}: expected pictures, came none")
+    figures: dict[str, float] = {}
+    for path in sorted(folder.glob("*/scores.json")):
+        scores = json.loads(path.read_bytes())
+        figures |= {"Soft-TIFA GM": scores["soft_tifa_gm"], "Soft-TIFA AM": scores["soft_tifa_am"]}
+    figures["all met %"] = 100 * tally.all_met / tally.pictures
+    if tally.chosen.rate is not None:
+        figures["requirements met %"] = 100 * tally.chosen.rate
+    figures["images each"] = tally.images / tally.pictures
+    figures["calls each"] = chat_cost(state.spent).calls / tally.pictures
+    named = {"gems": ("rounds", "memory"), "best-of-n": ("candidates",)}.get(told.strategy, ())
+    asked = "".join(f" {name} {told.settings[name]}" for name in named if name in told.settings)
+    return told.strategy + asked, figures
 
 
 def _judge_of(name: str, config_file: Path | None, overrides: tuple[str, ...]) -> ChatModelConfig:

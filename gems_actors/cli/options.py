@@ -21,6 +21,8 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 MAX_SEED = 0xFFFFFFFF
 _MIN_SIDE_PX = 16
 _MEMORY_MODES: tuple[str, ...] = get_args(MemoryMode)
+STRATEGIES = ("single", "rewrite", "best-of-n", "gems")
+"""The user's own words once; a rewritten prompt once; the best of several of the user's own; the whole loop."""
 _ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
 
@@ -50,6 +52,13 @@ def parse_size(value: str) -> tuple[int, int]:
         limits = f"with sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} pixels"
         raise click.BadParameter(f"expected WIDTHxHEIGHT such as 768x512, {limits}, came {value!r}")
     return sides
+
+
+def parse_strategy(value: str) -> str:
+    """Read how the images that a prompt may have are spent."""
+    if value not in STRATEGIES:
+        raise click.BadParameter(f"expected one of {', '.join(STRATEGIES)}, came {value!r}")
+    return value
 
 
 def parse_guidance(value: str) -> float:
@@ -95,6 +104,15 @@ def seed_option(help_text: str, default: int | None = None) -> Callable[[Command
 rounds_option = click.option(
     "--rounds", type=between(1, MAX_ROUNDS), metavar="N", help="At most so many rounds (5 unless configured)."
 )
+strategy_option = click.option(
+    "--strategy", type=parse_strategy, metavar="|".join(STRATEGIES), help="How --images are spent (gems)."
+)
+images_option = click.option(
+    "--images",
+    type=between(1, MAX_CANDIDATES),
+    metavar="N",
+    help="At most so many pictures for the one that is chosen.",
+)
 candidates_option = click.option(
     "--candidates", type=between(1, MAX_CANDIDATES), metavar="N", help="Pictures a round (1 unless configured)."
 )
@@ -138,6 +156,33 @@ def budget_of(config: MeshConfig) -> Budget:
     """Return what one trajectory may spend: never more than its whole run may."""
     budget = config.budget
     return Budget(max_calls=budget.max_calls_per_trajectory, max_tokens=budget.max_tokens_per_run)
+
+
+def strategy_settings(
+    strategy: str | None, images: int | None, rounds: int | None, memory: MemoryMode | None
+) -> dict[str, Any]:
+    """Return what a strategy sets, as `draw_settings` takes it, so that all of them can be compared at equal cost.
+
+    Raises:
+        UsageError: what is asked for does not go together.
+    """
+    asked = {"rounds": rounds, "memory": memory}
+    if images is not None and rounds is not None:
+        raise click.UsageError("--images: expected it or --rounds, came both")
+    match strategy:
+        case None | "gems":
+            asked["rounds"] = rounds or images
+        case "single" | "rewrite" if images not in (None, 1) or rounds not in (None, 1):
+            raise click.UsageError(f"--strategy: {strategy} draws one picture, came {images or rounds}")
+        case "single":
+            asked |= {"rounds": 1, "candidates": 1, "skill": "none"}
+        case "rewrite":
+            asked |= {"rounds": 1, "candidates": 1}
+        case "best-of-n":
+            if images is None:
+                raise click.UsageError("--strategy: best-of-n needs --images")
+            asked |= {"rounds": 1, "candidates": images, "skill": "none"}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def draw_settings(

@@ -87,18 +87,36 @@ class Tally:
         return self.images / self.pictures if self.pictures else None
 
 
-def progress_line(tally: Tally, total: int | None, seconds: float) -> str:
-    """Tell in one line how far a bulk is."""
+def progress_line(tally: Tally, total: int | None, seconds: float, busy_share: float | None = None) -> str:
+    """Tell in one line how far a bulk is.
+
+    Args:
+        tally: what it has come to.
+        total: tasks in all, where that is known.
+        seconds: since this process took it up.
+        busy_share: of the generators' devices, where they tell.
+    """
     finished = tally.pictures + tally.failed
     rate = (tally.pictures - tally.before) / seconds if seconds > 0 else 0.0
     parts = [f"{finished} of {total}" if total is not None else f"{finished}", f"{rate:.1f} pictures/s"]
+    if total is not None and rate and finished < total:
+        parts.append(f"{_duration((total - finished) / rate)} left")
     if tally.images_per_picture is not None:
         parts.append(f"{tally.images_per_picture:.2f} images each")
     if tally.chosen.rate is not None:
         parts.append(f"{_percent(tally.chosen.rate)} met")
+    if busy_share is not None:
+        parts.append(f"devices busy {_percent(busy_share)}")
     if tally.chats.tokens:
         parts.append(f"{tally.chats.tokens:,} tokens")
+    if tally.chats.cost:
+        parts.append(f"cost {tally.chats.cost:,.2f}")
     return ", ".join([*parts, f"{tally.failed} failed"])
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:

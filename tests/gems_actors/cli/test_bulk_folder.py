@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ from protocol.messages import DrawSettings
 from tests.gems_actors.cli.stories import PICTURE, PROMPT
 
 TASKS = [Task(index, f"{PROMPT} {index}") for index in range(3)]
-RUN = RunFile(source="/prompts.txt", seed=0, samples=1, rounds=None, config_file=None, overrides=())
+TOLD = partial(RunFile, seed=0, samples=1, strategy="gems", settings={}, config_file=None, overrides=())
+RUN = TOLD(source="/prompts.txt")
 MODELS = {"image": "storyboard", "chat": "storyboard"}
 
 
@@ -149,7 +151,7 @@ def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run
 
 def test_a_folder_with_the_output_of_another_input_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "a")
-    other = RunFile(source="/others.txt", seed=0, samples=1, rounds=None, config_file=None, overrides=())
+    other = TOLD(source="/others.txt")
     with (
         pytest.raises(OutputError, match=r"the output of /others\.txt, came that of /prompts\.txt"),
         open_bulk_folder(tmp_path / "a", other, lambda row: None),

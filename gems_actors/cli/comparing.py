@@ -1,0 +1,103 @@
+"""Compares runs of the same prompts: what each strategy comes to, over its repeats, with how far that may be off. Pure.
+
+A repeat is a folder that was filled with another seed. The interval is Student's, of the mean over repeats; of one
+repeat there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Final
+from xml.sax.saxutils import escape
+
+_T_975: Final = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+"""Quantiles of Student's t for 95 % of both sides, by degrees of freedom from 1; beyond, the normal one is used."""
+_NORMAL_975: Final = 1.960
+
+_ROW_PX, _LABEL_PX, _BAR_PX = 26, 260, 460
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over repeats."""
+
+    mean: float
+    half_width: float | None
+    """Of the interval in which the true mean is with 95 % confidence; None of one repeat."""
+    repeats: int
+
+    def __str__(self) -> str:
+        """Show it as it stands in a table."""
+        return f"{self.mean:.1f}" + ("" if self.half_width is None else f" ± {self.half_width:.1f}")
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the mean of some repeats and how far it may be off."""
+    count = len(values)
+    if count < 2:
+        return Estimate(values[0], None, count)
+    quantile = _T_975[count - 2] if count - 2 < len(_T_975) else _NORMAL_975
+    return Estimate(fmean(values), quantile * stdev(values) / sqrt(count), count)
+
+
+def compare(runs: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, dict[str, Estimate]]:
+    """Return each figure of each strategy, over its repeats.
+
+    Args:
+        runs: the name of a strategy and the figures of one run with it, one entry a folder.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, figures in runs:
+        for figure, value in figures.items():
+            found.setdefault(name, {}).setdefault(figure, []).append(value)
+    return {name: {figure: estimate(values) for figure, values in figures.items()} for name, figures in found.items()}
+
+
+def table_of(compared: Mapping[str, Mapping[str, Estimate]]) -> Iterator[str]:
+    """Tell a comparison in lines, a strategy in each."""
+    figures = list(dict.fromkeys(figure for row in compared.values() for figure in row))
+    lines = [["", "repeats", *figures]]
+    for name, row in compared.items():
+        repeats = max(item.repeats for item in row.values())
+        lines.append([name, str(repeats), *(str(row[figure]) if figure in row else "-" for figure in figures)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for first, *rest in lines:
+        cells = (f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
+        yield "  ".join([f"{first:<{widths[0]}}", *cells]).rstrip()
+
+
+def plot_of(compared: Mapping[str, Mapping[str, Estimate]], figure: str) -> str:
+    """Return one figure of all strategies as a picture, SVG: a bar each, with its interval."""
+    shown = {name: row[figure] for name, row in compared.items() if figure in row}
+    largest = max((item.mean + (item.half_width or 0.0) for item in shown.values()), default=1.0) or 1.0
+    scale = _BAR_PX / largest
+    height_px = _ROW_PX * (len(shown) + 1) + 10
+    width_px = _LABEL_PX + _BAR_PX + 120
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" font-family="sans-serif" '
+        'font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="10" y="18" font-weight="bold">{escape(figure)}</text>',
+    ]
+    for place, (name, item) in enumerate(shown.items(), 1):
+        top = place * _ROW_PX
+        end = _LABEL_PX + item.mean * scale
+        lines.append(f'<text x="10" y="{top + 17}">{escape(name)}</text>')
+        lines.append(
+            f'<rect x="{_LABEL_PX}" y="{top + 5}" width="{item.mean * scale:.1f}" height="16" fill="#4477aa"/>'
+        )
+        reach = 0.0
+        if item.half_width is not None:
+            reach = item.half_width * scale
+            lines.append(
+                f'<path d="M{end - reach:.1f} {top + 13}H{end + reach:.1f}M{end - reach:.1f} {top + 8}v10'
+                f'M{end + reach:.1f} {top + 8}v10" stroke="black"/>'
+            )
+        lines.append(f'<text x="{end + reach + 8:.1f}" y="{top + 17}">{escape(str(item))}</text>')
+    return "\n".join([*lines, "</svg>\n"])

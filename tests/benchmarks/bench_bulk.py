@@ -1,0 +1,199 @@
+"""What the mesh itself costs in bulk: thousands of tasks through `gems bulk`, with models that are nothing but a wait.
+
+The image model takes 64 pictures at once and 10 ms for each, one after another, as a device does; the chat model takes
+1 ms; every picture is the same file. Counted
+are the CPU seconds of all processes together, the command's too, and how much each holds after 1,000 tasks and in the
+end. Each task is planned, taken apart, drawn once and judged by two questions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import trio
+
+from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImageRequest
+from gems_actors.client import open_client
+from gems_actors.config import MeshConfig, load_config
+from gems_actors.process import run_role
+from gems_actors.supervisor import open_supervisor
+from protocol.messages import ReadStatus
+from tests.actors.fakes import png
+from tests.processes import environment, memory_kib
+
+TASKS = 20_000
+_ANSWERS = {
+    "route_skill": '{"skill": null}',
+    "decompose": json.dumps(
+        {
+            "requirements": [
+                {"id": id_, "question": f"Is {id_} there?", "kind": "object", "depends_on": None}
+                for id_ in ("r1", "r2")
+            ]
+        }
+    ),
+    "verify": "yes: it is there",
+    "compress": "Say it first.",
+    "refine": '{"diagnosis": "lost", "prompt": "both of them"}',
+}
+
+
+class NullChat:
+    """Takes a millisecond and says what has to be said."""
+
+    def figures(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+    def note(self) -> str:
+        """Return nothing."""
+        return ""
+
+    async def chat(self, request: ChatRequest) -> ChatReply:
+        """Return the answer of its task."""
+        await trio.sleep(0.001)
+        return ChatReply(_ANSWERS[request.task])
+
+
+class NullImages:
+    """Takes ten milliseconds for each picture, always the same, and knows how long it had any to draw."""
+
+    capacity = 64
+
+    def __init__(self) -> None:
+        self._picture = png()
+        self._in_hand, self._busy_s, self._since = 0, 0.0, 0.0
+        self._began = 0.0
+        self._device = trio.Lock()
+
+    def figures(self) -> dict[str, float]:
+        """Return the share of the time since the first picture in which it had one in hand."""
+        now = trio.current_time()
+        busy_s = self._busy_s + (now - self._since if self._in_hand else 0.0)
+        return {"busy_s": busy_s, "wall_s": now - self._began if self._began else 0.0}
+
+    async def generate(self, request: ImageRequest) -> GeneratedImage:
+        """Return the picture."""
+        now = trio.current_time()
+        self._began = self._began or now
+        if not self._in_hand:
+            self._since = now
+        self._in_hand += 1
+        async with self._device:
+            await trio.sleep(0.01)
+        self._in_hand -= 1
+        if not self._in_hand:
+            self._busy_s += trio.current_time() - self._since
+        return GeneratedImage(self._picture, "image/png", 32, 16)
+
+
+def play(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Play a role with models that only wait."""
+    import actors.generator
+    import actors.prompting
+
+    @asynccontextmanager
+    async def open_chat(config: MeshConfig, role: str) -> AsyncIterator[NullChat]:
+        yield NullChat()
+
+    @asynccontextmanager
+    async def open_images(
+        config: MeshConfig, tell: Callable[[str], None] = lambda note: None
+    ) -> AsyncIterator[NullImages]:
+        yield NullImages()
+
+    setattr(actors.prompting, "open_chat_model", open_chat)  # noqa: B010
+    setattr(actors.generator, "open_image_model", open_images)  # noqa: B010
+    return run_role(role, config, address, name)
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(folder: Path, tasks: int) -> None:
+    """Print the figures of one bulk."""
+    source = folder / "prompts.txt"
+    source.write_text("".join(f"picture {number}\n" for number in range(tasks)))
+    flags = [f"data_dir={folder}/data", f"router.runtime_dir={folder}/run", "log.level=error"]
+    config = load_config(environment={}, settings=flags)
+    async with open_supervisor(config, entry=f"{__name__}:play") as supervisor:
+        await supervisor.ready()
+        before = {child.role: cpu_of(child.pid) for child in supervisor.children()}
+        options = [word for flag in flags for word in ("--set", flag)]
+        command = (
+            sys.executable,
+            "-P",
+            "-m",
+            "gems_actors.cli",
+            "bulk",
+            str(source),
+            "--out",
+            str(folder / "out"),
+            "--json",
+        )
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        began = time.monotonic()
+        process = subprocess.Popen(  # noqa: ASYNC220 -- it is only looked at
+            (*command, "--router", supervisor.address, *options),
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(),
+        )  # fmt: skip
+        sizes: dict[str, list[float]] = {}
+        metadata = folder / "out/dataset/metadata.jsonl"
+
+        def weigh() -> None:
+            for role, pid in [*((child.role, child.pid) for child in supervisor.children()), ("bulk", process.pid)]:
+                sizes.setdefault(role, []).append(memory_kib(pid)[0] / 1024)
+
+        early = False
+        last: dict[str, list[float]] = {}
+        while process.poll() is None:
+            await trio.sleep(0.5)
+            done = metadata.stat().st_size // 700 if metadata.exists() else 0
+            if done >= 1000 and not early:
+                early = True
+                weigh()
+            elif process.poll() is None:
+                last = {"bulk": [memory_kib(process.pid)[0] / 1024]}
+        assert process.stdout is not None
+        summary = json.loads(process.stdout.read())
+        seconds = time.monotonic() - began
+        children = supervisor.children()
+        spent = {child.role: cpu_of(child.pid) - before[child.role] for child in children}
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent["bulk"] = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+        async with open_client(supervisor.address) as mesh:
+            roles = {role.role: role.actors[0].figures for role in (await mesh.ask(ReadStatus())).roles}
+        drawing = roles["generator"]
+        ends = {child.role: memory_kib(child.pid)[0] / 1024 for child in children} | {"bulk": last["bulk"][0]}
+    total = sum(spent.values())
+    print(f"{summary['pictures']} tasks, {summary['failures']} failed, {seconds:.0f} s, {tasks / seconds:.0f} a second")
+    print(f"CPU a trajectory: {1000 * total / tasks:.2f} ms in all processes")
+    print(
+        ", ".join(
+            f"{role} {1000 * used / tasks:.2f}" for role, used in sorted(spent.items(), key=lambda item: -item[1])
+        )
+    )
+    print(f"the image model was busy for {100 * drawing['busy_s'] / (drawing['wall_s'] or 1):.1f} % of the time")
+    print("resident MiB after 1,000 and in the end: ", end="")
+    print(", ".join(f"{role} {size[0]:.0f} {ends.get(role, 0.0):.0f}" for role, size in sizes.items()))
+
+
+def main() -> None:
+    """Print the table."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with tempfile.TemporaryDirectory() as folder:
+        trio.run(measure, Path(folder), int(os.environ.get("TASKS", TASKS)))
