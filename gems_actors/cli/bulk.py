@@ -238,8 +238,8 @@ def _draw(
     )
     part = Part(shard=shard, limit=limit)
     if is_dry:
-        return _count(told, part, as_json=as_json)
-    return start_bulk(told, part, out, router, concurrency, as_json=as_json)
+        return _count(told, file, part, as_json=as_json)
+    return start_bulk(told, file, part, out, router, concurrency, as_json=as_json)
 
 
 @bulk.command()
@@ -257,7 +257,8 @@ def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -
         click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
         return DONE
     drop_failures(folder, places)
-    return start_bulk(told, Part(only=frozenset(places)), folder, router, None, as_json=as_json, keeps_failures=True)
+    part = Part(only=frozenset(places))
+    return start_bulk(told, Path(told.source), part, folder, router, None, as_json=as_json, keeps_failures=True)
 
 
 @bulk.command()
@@ -296,6 +297,7 @@ def _told(folder: Path) -> RunFile:
 
 def start_bulk(
     told: RunFile,
+    file: Path,
     part: Part,
     out: Path,
     router: str | None,
@@ -308,6 +310,7 @@ def start_bulk(
 
     Args:
         told: what the run is.
+        file: its input; `-` for standard input.
         part: which tasks.
         out: folder to fill.
         router: of the mesh to ask; None: one of its own.
@@ -318,7 +321,7 @@ def start_bulk(
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
     settings = draw_settings(config, **told.settings)
     with ExitStack() as stack:
-        source, format_ = _open_source(stack, told)
+        source, format_ = _open_source(stack, file)
         tally = Tally()
         try:
             total = count_records(source, format_)
@@ -326,7 +329,7 @@ def start_bulk(
             take = partial(tally.add, is_from_before=True)
             folder = stack.enter_context(open_bulk_folder(out, told, take, keeps_failures=keeps_failures))
         except PromptError as error:
-            raise click.UsageError(f"FILE: {told.source}: {error}") from error
+            raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
         except OutputError as error:
             raise click.UsageError(f"--out: {error}") from error
         if router is None:
@@ -346,7 +349,7 @@ def start_bulk(
             part=part,
             samples=told.samples,
             tasks=tasks,
-            read_at_once=1 if told.source == _STANDARD_INPUT else _LINES_READ_AT_ONCE,
+            read_at_once=1 if file == Path("-") else _LINES_READ_AT_ONCE,
             total=_total_of(part, total, told.samples),
             concurrency=concurrency,
             folder=folder,
@@ -360,10 +363,9 @@ def start_bulk(
         return trio.run(_run, work, placed, router, as_json)
 
 
-def _open_source(stack: ExitStack, told: RunFile) -> tuple[BinaryIO, InputFormat]:
-    if told.source == _STANDARD_INPUT:
+def _open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
+    if file == Path("-"):
         return sys.stdin.buffer, "txt"
-    file = Path(told.source)
     try:
         return stack.enter_context(file.open("rb")), format_of(file)
     except OSError as error:
@@ -395,14 +397,14 @@ def _digest_of_skills(config: MeshConfig) -> str:
     return blake2b(msgspec.json.encode(found), digest_size=8).hexdigest()
 
 
-def _count(told: RunFile, part: Part, *, as_json: bool) -> int:
+def _count(told: RunFile, file: Path, part: Part, *, as_json: bool) -> int:
     """Read everything, and say how much there is to do and what cannot be done."""
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
     settings = draw_settings(config, **told.settings)
     tasks = images = 0
     bad: list[BadTask] = []
     with ExitStack() as stack:
-        source, format_ = _open_source(stack, told)
+        source, format_ = _open_source(stack, file)
         try:
             for task in open_tasks(source, format_, told.samples):
                 if isinstance(task, BadTask):
@@ -413,7 +415,7 @@ def _count(told: RunFile, part: Part, *, as_json: bool) -> int:
                 tasks += wanted
                 images += wanted * own.max_rounds * own.candidates
         except PromptError as error:
-            raise click.UsageError(f"FILE: {told.source}: {error}") from error
+            raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
     tasks = tasks if part.limit is None else min(tasks, part.limit)
     if as_json:
         lines = [{"index": item.index, "reason": item.reason} for item in bad]

@@ -128,7 +128,7 @@ def _draw(
         config_file=None if config_file is None else text_of_path(config_file.absolute()),
         overrides=overrides,
     )
-    code = start_bulk(told, Part(limit=limit), out, router, None, as_json=as_json)
+    code = start_bulk(told, source, Part(limit=limit), out, router, None, as_json=as_json)
     pictures = {
         prompt.id: [out / "dataset" / file_name_of(index, sample) for sample in range(told.samples)]
         for index, prompt in enumerate(prompts)

@@ -79,7 +79,7 @@ def test_a_bulk_is_a_run_with_its_file_and_the_number_of_its_lines(tmp_path: Pat
     assert isinstance(first, DrawPicture)
     assert isinstance(second, DrawPicture)
     assert first.run == second.run
-    assert begun == RunBegun(run=first.run, what="caf\ufffd.txt", total=2)
+    assert begun == RunBegun(run=first.run, what=f"{tmp_path}/caf\ufffd.txt", total=2)
 
 
 def test_how_many_lines_come_through_a_pipe_is_not_known(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["draw", "x", "--config", "none.toml"], BAD_CONFIG, "none.toml: expected a readable TOML file, came: No"),
     (["draw", "x", "--set", b"data_dir=\xff"], BAD_CONFIG, "--set: expected UTF-8, came"),
     (["bulk", "none.txt", "--out", "out"], USAGE, "FILE: none.txt: expected a readable file, came: No such file"),
-    (["bulk", "bad.csv", "--out", "out"], USAGE, "FILE: bad.csv: expected a name that ends in .txt or .jsonl"),
+    (["bulk", "bad.csv", "--out", "out"], USAGE, "FILE: bad.csv: expected a column named prompt, came a red dog"),
+    (["bulk", "bad.doc", "--out", "out"], USAGE, "FILE: bad.doc: expected a name that ends in .txt, .jsonl, .csv or"),
     (["bulk", "good.txt", "--out", "/dev/null/out"], USAGE, "--out: /dev/null/out: expected a folder to write"),
     (["bulk", "good.txt"], USAGE, "Missing option '--out'"),
     (["scale", "verifier"], USAGE, "ROLE=N: expected one of memory, generator,"),
@@ -91,6 +92,7 @@ def test_a_failure_of_a_process_is_one_line(
 def _write_files(folder: Path) -> None:
     (folder / "good.txt").write_text("a red dog\n")
     (folder / "bad.csv").write_text("a red dog\n")
+    (folder / "bad.doc").write_text("a red dog\n")
 
 
 def _check_line(line: str, words: str) -> None:
