@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from gems_actors.blobs import blob_store
+from gems_actors.cli.bulk_export import PictureFormat, Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     MESH_FOLDER,
     BulkFolder,
@@ -27,6 +28,7 @@ from gems_actors.cli.bulk_folder import (
     look_at_folder,
     open_bulk_folder,
     read_run,
+    rows_of,
 )
 from gems_actors.cli.bulk_input import (
     MAX_SAMPLES,
@@ -161,6 +163,17 @@ class _Bulk:
         return self.tally.pictures + self.tally.failed
 
 
+def _one_of(*names: str) -> Callable[[str], str]:
+    """Return the reader of one of some words."""
+
+    def parse(value: str) -> str:
+        if value not in names:
+            raise click.BadParameter(f"expected one of {', '.join(names)}, came {value!r}")
+        return value
+
+    return parse
+
+
 class _BulkGroup(click.Group):
     """Takes what names no subcommand for a file to draw."""
 
@@ -178,7 +191,8 @@ def bulk() -> None:
 
 
 @click.command(
-    epilog="`gems bulk retry DIR` tries again what failed; `gems bulk status DIR` says how far a run is.",
+    epilog="`gems bulk retry DIR` tries again what failed; `gems bulk status DIR` says how far a run is; "
+    "`gems bulk export DIR --as webdataset` writes shards.",
     options_metavar="[OPTIONS] FILE --out DIR",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -282,6 +296,28 @@ def status(folder: Path, as_json: bool) -> int:
         click.echo("\n".join(summary_table(tally, None)))
         for class_, count in sorted(state.failed.items()):
             click.echo(f"  {class_:<16} {count}")
+    return DONE
+
+
+@bulk.command("export")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--as", "shape", type=_one_of("webdataset", "parquet"), required=True, metavar="webdataset|parquet")
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), metavar="DIR", help="Folder to fill (DIR/webdataset, ...)."
+)
+@click.option(
+    "--pictures", type=_one_of("png", "jpeg", "webp"), default="png", metavar="png|jpeg|webp", help="Format (png)."
+)
+@click.option("--per-shard", type=between(1, 100_000), default=1000, metavar="N", help="Pictures a shard (1000).")
+def export_dataset(folder: Path, shape: Shape, target: Path | None, pictures: PictureFormat, per_shard: int) -> int:
+    """Write the dataset in DIR as shards: WebDataset's tar files, or Parquet with the pictures inside."""
+    _told(folder)
+    rows = rows_of(folder)
+    try:
+        for path in export_rows(rows, folder / "dataset", target or folder / shape, shape, pictures, per_shard):
+            click.echo(text_of_path(path))
+    except OutputError as error:
+        raise click.ClickException(str(error)) from error
     return DONE
 
 

@@ -177,7 +177,7 @@ class BulkFolder:
 
     def rows(self) -> Iterator[Row]:
         """Read all rows."""
-        return (row for row in _rows_of(self.metadata_path, Row) if row is not None)
+        return rows_of(self.path)
 
     def put_in_order(self) -> None:
         """Rewrite the rows in the order of the input, each task once: of those drawn anew the later."""
@@ -293,6 +293,11 @@ def keep_run(path: Path, run: RunFile) -> None:
     write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
+def rows_of(path: Path) -> Iterator[Row]:
+    """Read the rows of a folder, torn ones left out."""
+    return (row for row in _rows_of(path / "dataset" / "metadata.jsonl", Row) if row is not None)
+
+
 class FolderState(msgspec.Struct, frozen=True, kw_only=True):
     """How far the run of a folder is."""
 
@@ -322,9 +327,8 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
         running = f"process {error.holder}"
     except OSError as error:
         raise OutputError(f"{path}: expected a folder that can be looked at: {error.strerror}") from error
-    for row in _rows_of(path / "dataset" / "metadata.jsonl", Row):
-        if row is not None:
-            take_row(row)
+    for row in rows_of(path):
+        take_row(row)
     failed = Counter(row.class_ for row in _rows_of(path / "failed.jsonl", FailedRow) if row is not None)
     spent: dict[str, Spent] = {}
     for row in _rows_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):

@@ -17,7 +17,7 @@ from tests.processes import await_gone, descendants, environment
 
 pytestmark = pytest.mark.slow
 
-LINES, MOMENTS = 160, 20
+LINES, MOMENTS = 120, 20
 
 
 def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
@@ -42,7 +42,7 @@ def kill(process: subprocess.Popen[bytes], what: str) -> None:
             continue
     if what == "mesh":
         assert not await_gone(family)
-        time.sleep(0.3)  # for a moment of the mesh that comes next
+        time.sleep(0.2)  # for a moment of the mesh that comes next
         kill(process, "bulk")
     else:
         process.wait()
@@ -59,7 +59,7 @@ def test_a_bulk_killed_twenty_times_ends_with_the_dataset_of_one_that_was_left_a
     for moment in range(MOMENTS):
         process = start(tmp_path, "killed")
         try:
-            process.wait(chance.uniform(0.3, 1.6))
+            process.wait(chance.uniform(0.3, 1.3))
         except subprocess.TimeoutExpired:
             kill(process, ("bulk", "mesh", "both")[moment % 3])
             killed_in_the_middle += 1

@@ -1,0 +1,113 @@
+"""A bulk's dataset in the shapes that training reads: WebDataset's tar shards, or Parquet with the pictures inside.
+
+Shards are written whole or not at all, and hold a thousand pictures unless told otherwise; one of them is read at once.
+A picture's key is its index and, behind a dash, its sample.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from PIL import Image
+
+from gems_actors.cli.bulk_folder import Row
+from gems_actors.cli.output import OutputError
+
+Shape = Literal["webdataset", "parquet"]
+PictureFormat = Literal["png", "jpeg", "webp"]
+
+_QUALITY: Final = 95
+
+
+def export_rows(
+    rows: Iterator[Row], dataset: Path, target: Path, shape: Shape, picture_format: PictureFormat, per_shard: int
+) -> Iterator[Path]:
+    """Write a dataset's pictures and rows as shards, and give the path of each once it is there.
+
+    Args:
+        rows: of the dataset, in their order.
+        dataset: folder that the rows' file names are relative to.
+        target: folder to fill.
+        shape: of the shards.
+        picture_format: `png` copies the files as they are; the others are encoded anew, quality 95.
+        per_shard: pictures in each.
+
+    Raises:
+        OutputError: something cannot be read or written, or pyarrow is missing.
+    """
+    write: Callable[[Path, Sequence[tuple[Row, bytes]], PictureFormat], None]
+    write, ending = (_write_tar, "tar") if shape == "webdataset" else (_write_parquet, "parquet")
+    number = 0
+    while batch := list(islice(rows, per_shard)):
+        path = target / f"{number:05d}.{ending}"
+        part = path.with_name(f".{path.name}")
+        try:
+            pictures = [(row, _picture(dataset / row.file_name, picture_format)) for row in batch]
+            target.mkdir(parents=True, exist_ok=True)
+            write(part, pictures, picture_format)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OutputError(f"{path}: expected to write {len(batch)} pictures, came: {error}") from error
+        number += 1
+        yield path
+
+
+def key_of_row(row: Row) -> str:
+    """Return what a picture is called in a shard; without a dot, where WebDataset would cut it."""
+    return f"{row.index:08d}-{row.sample}"
+
+
+def _picture(path: Path, picture_format: PictureFormat) -> bytes:
+    if picture_format == "png":
+        return path.read_bytes()
+    file = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(file, picture_format.upper(), quality=_QUALITY)
+    return file.getvalue()
+
+
+def _write_tar(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_format: PictureFormat) -> None:
+    ending = "jpg" if picture_format == "jpeg" else picture_format
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
+        for row, data in pictures:
+            members = ((ending, data), ("txt", row.prompt.encode()), ("json", msgspec.json.encode(row)))
+            for suffix, content in members:
+                member = tarfile.TarInfo(f"{key_of_row(row)}.{suffix}")
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
+
+
+def _write_parquet(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_format: PictureFormat) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise OutputError("Parquet needs pyarrow: pip install 'gems-actors[parquet]'") from error
+    ending = "jpg" if picture_format == "jpeg" else picture_format
+    table = pyarrow.table(
+        {
+            # As datasets has a picture within a table: its bytes, and what it was called.
+            "image": [{"bytes": data, "path": f"{key_of_row(row)}.{ending}"} for row, data in pictures],
+            "index": [row.index for row, _ in pictures],
+            "sample": [row.sample for row, _ in pictures],
+            "prompt": [row.prompt for row, _ in pictures],
+            "final_prompt": [row.final_prompt for row, _ in pictures],
+            "seed": [row.seed for row, _ in pictures],
+            "rounds": [row.rounds for row, _ in pictures],
+            "met": [row.met for row, _ in pictures],
+            "all_met": [row.all_met for row, _ in pictures],
+            # One text for all else, because what stands in it differs from row to row.
+            "row": [msgspec.json.encode(row).decode() for row, _ in pictures],
+        }
+    )
+    parquet.write_table(table, path)

@@ -1,0 +1,70 @@
+"""A dataset as shards, read as those who train read them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from gems_actors.cli.bulk_export import export_rows
+from gems_actors.cli.bulk_folder import open_bulk_folder, rows_of
+from gems_actors.cli.bulk_input import Task
+from gems_actors.cli.output import OutputError
+from tests.gems_actors.cli.commands import run_gems
+from tests.gems_actors.cli.test_bulk_folder import RUN, keep
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as filled:
+        for index in range(5):
+            keep(filled, Task(index, f"prompt {index}", metadata={"tag": index}))
+        keep(filled, Task(5, "sampled"), sample=3)
+    return tmp_path
+
+
+def test_webdataset_finds_picture_prompt_and_row_side_by_side(folder: Path) -> None:
+    target = folder / "wds"
+    paths = list(export_rows(rows_of(folder), folder / "dataset", target, "webdataset", "png", 4))
+    assert [path.name for path in paths] == ["00000.tar", "00001.tar"]
+    samples = {}
+    for path in paths:
+        with tarfile.open(path) as shard:
+            for key, members in groupby(shard.getmembers(), key=lambda member: member.name.split(".")[0]):
+                found = {member.name.split(".", 1)[1]: shard.extractfile(member) for member in members}
+                samples[key] = {name: file.read() for name, file in found.items() if file is not None}
+    assert list(samples) == [*(f"{index:08d}-0" for index in range(5)), "00000005-3"]
+    first = samples["00000002-0"]
+    assert first["png"] == (folder / "dataset/images/00000/00000002.png").read_bytes()
+    assert (first["txt"], json.loads(first["json"])["metadata"]) == (b"prompt 2", {"tag": 2})
+
+
+def test_parquet_has_the_pictures_within(folder: Path) -> None:
+    (path,) = export_rows(rows_of(folder), folder / "dataset", folder / "parquet", "parquet", "webp", 1000)
+    rows = parquet.read_table(path).to_pylist()
+    assert [(row["index"], row["sample"]) for row in rows] == [*((index, 0) for index in range(5)), (5, 3)]
+    with Image.open(io.BytesIO(rows[1]["image"]["bytes"])) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (8, 8))
+    assert rows[1]["image"]["path"] == "00000001-0.webp"
+    assert json.loads(rows[1]["row"])["prompt"] == rows[1]["prompt"] == "prompt 1"
+
+
+def test_a_picture_that_is_gone_is_named_and_no_half_shard_is_left(folder: Path) -> None:
+    (folder / "dataset/images/00000/00000004.png").unlink()
+    with pytest.raises(OutputError, match=r"00001\.tar: .*00000004\.png"):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "jpeg", 3))
+    assert [path.name for path in (folder / "wds").iterdir()] == ["00000.tar"]
+
+
+def test_the_command_says_what_it_has_written(folder: Path) -> None:
+    done = run_gems(folder, "bulk", "export", ".", "--as", "webdataset", "--pictures", "jpeg")
+    assert (done.returncode, done.stdout) == (0, "webdataset/00000.tar\n")
+    refused = run_gems(folder, "bulk", "export", ".", "--as", "zip")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "expected one of webdataset, parquet, came 'zip'" in refused.stderr
