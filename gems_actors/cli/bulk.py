@@ -53,6 +53,7 @@ from gems_actors.cli.connection import (
 from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
 from gems_actors.cli.options import (
+    DefaultGroup,
     between,
     budget_of,
     config_option,
@@ -60,6 +61,7 @@ from gems_actors.cli.options import (
     images_option,
     json_option,
     memory_option,
+    one_of,
     parse_shard,
     read_config,
     rounds_option,
@@ -163,29 +165,7 @@ class _Bulk:
         return self.tally.pictures + self.tally.failed
 
 
-def _one_of(*names: str) -> Callable[[str], str]:
-    """Return the reader of one of some words."""
-
-    def parse(value: str) -> str:
-        if value not in names:
-            raise click.BadParameter(f"expected one of {', '.join(names)}, came {value!r}")
-        return value
-
-    return parse
-
-
-class _BulkGroup(click.Group):
-    """Takes what names no subcommand for a file to draw."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in self.commands:
-            return super().resolve_command(ctx, args)
-        return "", _draw, args
-
-
-@click.group(cls=_BulkGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.group(cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
 def bulk() -> None:
     """Draw every task of a file."""
 
@@ -256,6 +236,9 @@ def _draw(
     return start_bulk(told, file, part, out, router, concurrency, as_json=as_json)
 
 
+bulk.default = _draw
+
+
 @bulk.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--class", "class_", metavar="CLASS", help="Only what failed with this class, such as backend.")
@@ -301,12 +284,12 @@ def status(folder: Path, as_json: bool) -> int:
 
 @bulk.command("export")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--as", "shape", type=_one_of("webdataset", "parquet"), required=True, metavar="webdataset|parquet")
+@click.option("--as", "shape", type=one_of("webdataset", "parquet"), required=True, metavar="webdataset|parquet")
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), metavar="DIR", help="Folder to fill (DIR/webdataset, ...)."
 )
 @click.option(
-    "--pictures", type=_one_of("png", "jpeg", "webp"), default="png", metavar="png|jpeg|webp", help="Format (png)."
+    "--pictures", type=one_of("png", "jpeg", "webp"), default="png", metavar="png|jpeg|webp", help="Format (png)."
 )
 @click.option("--per-shard", type=between(1, 100_000), default=1000, metavar="N", help="Pictures a shard (1000).")
 def export_dataset(folder: Path, shape: Shape, target: Path | None, pictures: PictureFormat, per_shard: int) -> int:

@@ -21,11 +21,13 @@ from gems_actors.cli.bulk_input import MAX_SAMPLES
 from gems_actors.cli.comparing import compare, plot_of, table_of
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import (
+    DefaultGroup,
     between,
     config_option,
     images_option,
     json_option,
     memory_option,
+    one_of,
     read_config,
     rounds_option,
     router_option,
@@ -41,24 +43,7 @@ from gems_actors.config import ChatModelConfig
 from protocol.messages import MemoryMode, chat_cost
 
 
-def _parse_name(value: str) -> str:
-    if value not in BENCHMARKS:
-        raise click.BadParameter(f"expected one of {', '.join(BENCHMARKS)}, came {value!r}")
-    return value
-
-
-class _EvalGroup(click.Group):
-    """Takes what names no subcommand for a benchmark to draw."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in self.commands:
-            return super().resolve_command(ctx, args)
-        return "", _draw, args
-
-
-@click.group("eval", cls=_EvalGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.group("eval", cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
 def evaluate() -> None:
     """Draw a benchmark."""
 
@@ -67,7 +52,7 @@ def evaluate() -> None:
     epilog="`gems eval compare DIR...` compares runs of the same prompts with different strategies.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.argument("name", type=_parse_name, metavar="|".join(BENCHMARKS))
+@click.argument("name", type=one_of(*BENCHMARKS), metavar="|".join(BENCHMARKS))
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Its official prompt file."
 )
@@ -151,6 +136,9 @@ def _draw(
         write_whole(out / name / "scores.json", encode_json(scores).encode() + b"\n")
         click.echo("\n".join(_score_lines(scores)), err=as_json)
     return code
+
+
+evaluate.default = _draw
 
 
 @evaluate.command("compare")

@@ -26,6 +26,31 @@ STRATEGIES = ("single", "rewrite", "best-of-n", "gems")
 _ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
 
+class DefaultGroup(click.Group):
+    """A group that takes what names none of its commands for the arguments of one of them."""
+
+    default: click.Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named, or the default one."""
+        if args and args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "", self.default, args
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """Return the reader of one of some words."""
+
+    def parse_name(value: str) -> str:
+        if value not in names:
+            raise click.BadParameter(f"expected one of {', '.join(names)}, came {value!r}")
+        return value
+
+    return parse_name
+
+
 def between(smallest: int, largest: int) -> Callable[[str], int]:
     """Return the reader of a whole number from `smallest` to `largest`."""
 
@@ -37,13 +62,6 @@ def between(smallest: int, largest: int) -> Callable[[str], int]:
     return parse_number
 
 
-def parse_memory_mode(value: str) -> str:
-    """Read what memory shows the refiner."""
-    if value not in _MEMORY_MODES:
-        raise click.BadParameter(f"expected one of {', '.join(_MEMORY_MODES)}, came {value!r}")
-    return value
-
-
 def parse_size(value: str) -> tuple[int, int]:
     """Read width and height of a picture in pixels, such as `768x512`."""
     match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", value)
@@ -52,13 +70,6 @@ def parse_size(value: str) -> tuple[int, int]:
         limits = f"with sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} pixels"
         raise click.BadParameter(f"expected WIDTHxHEIGHT such as 768x512, {limits}, came {value!r}")
     return sides
-
-
-def parse_strategy(value: str) -> str:
-    """Read how the images that a prompt may have are spent."""
-    if value not in STRATEGIES:
-        raise click.BadParameter(f"expected one of {', '.join(STRATEGIES)}, came {value!r}")
-    return value
 
 
 def parse_guidance(value: str) -> float:
@@ -105,7 +116,7 @@ rounds_option = click.option(
     "--rounds", type=between(1, MAX_ROUNDS), metavar="N", help="At most so many rounds (5 unless configured)."
 )
 strategy_option = click.option(
-    "--strategy", type=parse_strategy, metavar="|".join(STRATEGIES), help="How --images are spent (gems)."
+    "--strategy", type=one_of(*STRATEGIES), metavar="|".join(STRATEGIES), help="How --images are spent (gems)."
 )
 images_option = click.option(
     "--images",
@@ -117,7 +128,7 @@ candidates_option = click.option(
     "--candidates", type=between(1, MAX_CANDIDATES), metavar="N", help="Pictures a round (1 unless configured)."
 )
 memory_option = click.option(
-    "--memory", type=parse_memory_mode, metavar="|".join(_MEMORY_MODES), help="What memory shows the refiner."
+    "--memory", type=one_of(*_MEMORY_MODES), metavar="|".join(_MEMORY_MODES), help="What memory shows the refiner."
 )
 size_option = click.option("--size", type=parse_size, metavar="WxH", help="Width and height of the picture in pixels.")
 steps_option = click.option("--steps", type=between(1, MAX_STEPS), metavar="N", help="Denoising steps of a picture.")
