@@ -16,7 +16,7 @@ import click
 import msgspec
 import trio
 
-from gems_actors.blobs import blob_store
+from gems_actors.blobs import BlobStore, blob_store
 from gems_actors.cli.bulk_export import PictureFormat, Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     MESH_FOLDER,
@@ -71,7 +71,7 @@ from gems_actors.cli.options import (
     strategy_option,
     strategy_settings,
 )
-from gems_actors.cli.output import OutputError, encode_json, text_of_path
+from gems_actors.cli.output import OutputError, encode_json, text_of_path, write_whole
 from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_table
 from gems_actors.cli.watching import can_show_live
@@ -172,7 +172,7 @@ def bulk() -> None:
 
 @click.command(
     epilog="`gems bulk retry DIR` tries again what failed; `gems bulk status DIR` says how far a run is; "
-    "`gems bulk export DIR --as webdataset` writes shards.",
+    "`gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards.",
     options_metavar="[OPTIONS] FILE --out DIR",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -279,6 +279,24 @@ def status(folder: Path, as_json: bool) -> int:
         click.echo("\n".join(summary_table(tally, None)))
         for class_, count in sorted(state.failed.items()):
             click.echo(f"  {class_:<16} {count}")
+    return DONE
+
+
+@bulk.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--pictures", type=between(0, 10_000), default=100, metavar="N", help="Show the first N pictures (100).")
+def report(folder: Path, pictures: int) -> int:
+    """Write DIR/report.html: what the run came to, and its first pictures, on one page that needs nothing else."""
+    from gems_actors.cli.bulk_report import report_of  # Pillow
+
+    told, path = _told(folder), folder / "report.html"
+    try:
+        state = look_at_folder(folder, lambda row: None)
+        blobs = BlobStore(folder / MESH_FOLDER / "blobs")
+        write_whole(path, "".join(report_of(told, state, rows_of(folder), folder, blobs, pictures)).encode())
+    except OutputError as error:
+        raise click.UsageError(f"DIR: {error}") from error
+    click.echo(text_of_path(path))
     return DONE
 
 
