@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from functools import partial
-from hashlib import blake2b
-from itertools import islice
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, TextIO
 
 import click
 import msgspec
-import trio
 
-from gems_actors.blobs import BlobStore, blob_store
+from gems_actors.blobs import BlobStore
 from gems_actors.cli.bulk_export import PictureFormat, Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     MESH_FOLDER,
-    BulkFolder,
     RunFile,
     drop_failures,
     failed_places,
-    key_of,
     look_at_folder,
-    open_bulk_folder,
     read_run,
     rows_of,
 )
-from gems_actors.cli.bulk_input import (
-    MAX_SAMPLES,
-    BadTask,
-    InputFormat,
-    Task,
-    count_records,
-    format_of,
-    open_tasks,
-    seed_of,
-)
-from gems_actors.cli.connection import (
-    LOG_NAME,
-    Connection,
-    configure_command_log,
-    explain_failures,
-    open_connection,
-    open_place,
-    redirect_logs,
-    watch_complaints,
-)
-from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
-from gems_actors.cli.interrupts import Interrupts, open_interrupts
+from gems_actors.cli.bulk_input import MAX_SAMPLES, BadTask, open_tasks
+from gems_actors.cli.bulk_run import MAX_CONCURRENCY, STANDARD_INPUT, Part, models_of, open_source, start_bulk
+from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import (
     DefaultGroup,
     between,
-    budget_of,
     config_option,
     draw_settings,
     images_option,
@@ -73,96 +42,8 @@ from gems_actors.cli.options import (
 )
 from gems_actors.cli.output import OutputError, encode_json, text_of_path, write_whole
 from gems_actors.cli.prompts import PromptError
-from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_table
-from gems_actors.cli.watching import can_show_live
-from gems_actors.config import CHAT_ROLES, MeshConfig
-from gems_actors.errors import CancelledRequestError, RequestError
-from gems_actors.tasks import open_background
-from protocol.envelope import Lane
-from protocol.messages import (
-    AppendRecord,
-    Budget,
-    DrawPicture,
-    DrawSettings,
-    MemoryMode,
-    ReadStatus,
-    RunBegun,
-    add_costs,
-)
-from skills import Catalogue, builtin_folder
-
-_MAX_CONCURRENCY = 4096
-_MIN_CONCURRENCY = 32
-_IN_HAND_PER_PICTURE = 4
-"""Tasks in hand for each picture that the generators draw at once: while one is drawn others are planned and judged."""
-_LOOK_S = 2.0
-_LIVE_S, _PLAIN_S = 0.25, 5.0
-"""Between two lines of progress: written over on a terminal, one below the other elsewhere."""
-_LINES_READ_AT_ONCE = 256
-_STANDARD_INPUT = "standard input"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Which of a run's tasks are wanted."""
-
-    shard: tuple[int, int] = (1, 1)
-    """Of how many the how manieth, by the index of the record."""
-    limit: int | None = None
-    """So many tasks that are not done, at most."""
-    only: frozenset[tuple[int, int]] | None = None
-    """Index and sample of those; None: all."""
-
-    def has(self, index: int, sample: int) -> bool:
-        """Whether a task is wanted, whatever the limit."""
-        number, count = self.shard
-        return index % count == number - 1 and (self.only is None or (index, sample) in self.only)
-
-
-@dataclass(slots=True)
-class _Bulk:
-    """One bulk on its way."""
-
-    run: str
-    source: str
-    """What the records are read from, in words."""
-    settings: DrawSettings
-    seed: int
-    models: dict[str, str]
-    skills: str
-    """Digest of all."""
-    part: Part
-    samples: int
-    """Of a record that does not say how many."""
-    tasks: Iterator[Task | BadTask]
-    read_at_once: int
-    total: int | None
-    concurrency: int | None
-    folder: BulkFolder
-    stream: TextIO
-    is_live: bool
-    tally: Tally
-    budget: Budget
-    max_tokens: int | None
-    """Of the whole run."""
-    in_hand: int = 0
-    changed: int = 0
-    """Tasks that were drawn before from something else."""
-    is_spent: trio.Event = field(default_factory=trio.Event)
-    """The run has no tokens left."""
-    complaint: str = ""
-    """What roles say is wrong."""
-    busy_share: float | None = None
-    """Of the generators' devices, where they tell."""
-
-    def complain(self, text: str) -> None:
-        """Show what is wrong with the next line of progress."""
-        self.complaint = text
-
-    @property
-    def seen(self) -> int:
-        """Tasks that have an outcome."""
-        return self.tally.pictures + self.tally.failed
+from gems_actors.cli.tally import Tally, summary_of, summary_table
+from protocol.messages import MemoryMode
 
 
 @click.group(cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -189,7 +70,7 @@ def bulk() -> None:
 @click.option("--dry-run", "is_dry", is_flag=True, help="Read and count everything, and draw nothing.")
 @click.option(
     "--concurrency",
-    type=between(1, _MAX_CONCURRENCY),
+    type=between(1, MAX_CONCURRENCY),
     metavar="N",
     help="Tasks at once; by itself four for each picture that the generators draw at once.",
 )
@@ -222,7 +103,7 @@ def _draw(
     continues where it stopped. Ctrl-C once finishes what is in hand, twice stops at once.
     """
     told = RunFile(
-        source=_STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
+        source=STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
         seed=seed,
         samples=samples,
         strategy=strategy or "gems",
@@ -247,8 +128,8 @@ bulk.default = _draw
 def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -> int:
     """Try again what failed in DIR, with the same settings."""
     told = _told(folder)
-    if told.source == _STANDARD_INPUT:
-        raise click.UsageError(f"DIR: {folder}: expected a run of a file, came one of {_STANDARD_INPUT}")
+    if told.source == STANDARD_INPUT:
+        raise click.UsageError(f"DIR: {folder}: expected a run of a file, came one of {STANDARD_INPUT}")
     places = failed_places(folder, class_)
     if not places:
         click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
@@ -332,108 +213,6 @@ def _told(folder: Path) -> RunFile:
     return told
 
 
-def start_bulk(
-    told: RunFile,
-    file: Path,
-    part: Part,
-    out: Path,
-    router: str | None,
-    concurrency: int | None,
-    *,
-    as_json: bool,
-    keeps_failures: bool = False,
-) -> int:
-    """Draw the tasks of a run that are wanted and not done, and return the exit code.
-
-    Args:
-        told: what the run is.
-        file: its input; `-` for standard input.
-        part: which tasks.
-        out: folder to fill.
-        router: of the mesh to ask; None: one of its own.
-        concurrency: tasks at once; None: as many as keep the generators busy.
-        as_json: print the summary as JSON.
-        keeps_failures: those of the last run stay in failed.jsonl.
-    """
-    config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
-    settings = draw_settings(config, **told.settings)
-    with ExitStack() as stack:
-        source, format_ = _open_source(stack, file)
-        tally = Tally()
-        try:
-            total = count_records(source, format_)
-            tasks = open_tasks(source, format_, told.samples)
-            take = partial(tally.add, is_from_before=True)
-            folder = stack.enter_context(open_bulk_folder(out, told, take, keeps_failures=keeps_failures))
-        except PromptError as error:
-            raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
-        except OutputError as error:
-            raise click.UsageError(f"--out: {error}") from error
-        if router is None:
-            config = msgspec.structs.replace(config, data_dir=str((out / MESH_FOLDER).absolute()))
-        placed = stack.enter_context(open_place(config, router))
-        log = out / MESH_FOLDER / LOG_NAME
-        stack.enter_context(explain_failures(log))
-        stream = stack.enter_context(redirect_logs(log))
-        placed = configure_command_log(placed, is_verbose=False)
-        work = _Bulk(
-            run=f"bulk-{blake2b(str(out.absolute()).encode(errors='replace'), digest_size=8).hexdigest()}",
-            source=told.source,
-            settings=settings,
-            seed=told.seed,
-            models=_models_of(config),
-            skills=_digest_of_skills(config),
-            part=part,
-            samples=told.samples,
-            tasks=tasks,
-            read_at_once=1 if file == Path("-") else _LINES_READ_AT_ONCE,
-            total=_total_of(part, total, told.samples),
-            concurrency=concurrency,
-            folder=folder,
-            stream=stream,
-            is_live=not as_json and can_show_live(stream),
-            tally=tally,
-            budget=budget_of(config),
-            max_tokens=config.budget.max_tokens_per_run,
-        )
-        tally.spent = folder.spent
-        return trio.run(_run, work, placed, router, as_json)
-
-
-def _open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
-    if file == Path("-"):
-        return sys.stdin.buffer, "txt"
-    try:
-        return stack.enter_context(file.open("rb")), format_of(file)
-    except OSError as error:
-        raise click.UsageError(f"FILE: {file}: expected a readable file, came: {error.strerror}") from error
-    except PromptError as error:
-        raise click.UsageError(f"FILE: {error}") from error
-
-
-def _total_of(part: Part, records: int | None, samples: int) -> int | None:
-    """Return how many tasks are wanted as far as that can be told before they are read."""
-    if part.only is not None:
-        return len(part.only)
-    if records is None:
-        return None
-    number, count = part.shard
-    return len(range(number - 1, records, count)) * samples
-
-
-def _models_of(config: MeshConfig) -> dict[str, str]:
-    """Return what draws and who is asked, by their names."""
-    named = {role: config.chat.of(role) for role in CHAT_ROLES}
-    chats = {role: model.model or model.backend for role, model in named.items()}
-    return {"image": config.image.shown_name, **({"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats)}
-
-
-def _digest_of_skills(config: MeshConfig) -> str:
-    folders = (builtin_folder(), *(Path(folder) for folder in config.skills.folders))
-    found = sorted((skill.id, skill.description, skill.instructions) for skill in Catalogue(folders).skills())
-    return blake2b(msgspec.json.encode(found), digest_size=8).hexdigest()
-
-
 def _count(told: RunFile, file: Path, part: Part, *, as_json: bool) -> int:
     """Read everything, and say how much there is to do and what cannot be done."""
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
@@ -441,7 +220,7 @@ def _count(told: RunFile, file: Path, part: Part, *, as_json: bool) -> int:
     tasks = images = 0
     bad: list[BadTask] = []
     with ExitStack() as stack:
-        source, format_ = _open_source(stack, file)
+        source, format_ = open_source(stack, file)
         try:
             for task in open_tasks(source, format_, told.samples):
                 if isinstance(task, BadTask):
@@ -456,185 +235,11 @@ def _count(told: RunFile, file: Path, part: Part, *, as_json: bool) -> int:
     tasks = tasks if part.limit is None else min(tasks, part.limit)
     if as_json:
         lines = [{"index": item.index, "reason": item.reason} for item in bad]
-        click.echo(encode_json({"tasks": tasks, "max_images": images, "bad": lines, "models": _models_of(config)}))
+        click.echo(encode_json({"tasks": tasks, "max_images": images, "bad": lines, "models": models_of(config)}))
     else:
         click.echo(f"tasks         {tasks}")
         click.echo(f"images        at most {images}")
-        click.echo(f"models        {', '.join(f'{role} {name}' for role, name in _models_of(config).items())}")
+        click.echo(f"models        {', '.join(f'{role} {name}' for role, name in models_of(config).items())}")
         for item in bad:
             click.echo(f"record {item.index}: {item.reason}", err=True)
     return FAILED if bad else DONE
-
-
-async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: bool) -> int:
-    if work.tally.before:
-        print(f"continued: {work.tally.before} done before", file=work.stream)
-    began = trio.current_time()
-    try:
-        async with (
-            open_interrupts() as interrupts,
-            open_connection(config, router, interrupts) as connection,
-            open_background() as nursery,
-        ):
-            nursery.start_soon(_show, work, began, interrupts)
-            nursery.start_soon(watch_complaints, connection.mesh, work.complain)
-            limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
-            nursery.start_soon(_look_at_generators, work, limiter, connection)
-            begun = RunBegun(run=work.run, what=work.source, total=work.total)
-            await connection.mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
-            await _draw_tasks(work, connection, interrupts, limiter)
-    finally:
-        _say(work, progress_line(work.tally, work.total, trio.current_time() - began))
-        if work.is_live:
-            print(file=work.stream)
-    work.folder.put_in_order()
-    seconds = trio.current_time() - began
-    if work.changed:
-        work.tally.recount(work.folder.rows())
-        of_these = f"{work.changed} of these {'were' if work.changed > 1 else 'was'} drawn before"
-        print(f"{of_these} from another prompt, seed, setting, model or skill, and now anew", file=work.stream)
-    print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
-    is_interrupted = interrupts.asked.is_set() and work.total != work.seen
-    is_cut_short = is_interrupted or (work.is_spent.is_set() and work.total != work.seen)
-    if is_cut_short:
-        left = f" of {work.total} done, {work.total - work.seen} left" if work.total is not None else " done"
-        why = "interrupted" if is_interrupted else f"the budget of {work.max_tokens} tokens is spent"
-        how = "the same command" if is_interrupted else "a larger budget.max_tokens_per_run"
-        print(f"gems: {why}: {work.seen}{left}; {how} continues", file=work.stream)
-    if as_json:
-        click.echo(encode_json({"out": str(work.folder.path), "run": work.run, **summary_of(work.tally, seconds)}))
-    return INTERRUPTED if is_interrupted else FAILED if work.tally.failed or is_cut_short else DONE
-
-
-async def _look_at_generators(work: _Bulk, limiter: trio.CapacityLimiter, connection: Connection) -> None:
-    """Have as many tasks in hand as keep the generators busy, unless told otherwise, until cancelled."""
-    while True:
-        with suppress(RequestError):
-            roles = (await connection.mesh.ask(ReadStatus())).roles
-            generators = [actor for role in roles if role.role == "generator" for actor in role.actors]
-            if work.concurrency is None:
-                wanted = _IN_HAND_PER_PICTURE * sum(actor.capacity for actor in generators)
-                limiter.total_tokens = min(max(_MIN_CONCURRENCY, wanted), _MAX_CONCURRENCY)
-            shares = [actor.figures["busy_share"] for actor in generators if "busy_share" in actor.figures]
-            work.busy_share = sum(shares) / len(shares) if shares else None
-        await trio.sleep(_LOOK_S)
-
-
-async def _draw_tasks(
-    work: _Bulk, connection: Connection, interrupts: Interrupts, limiter: trio.CapacityLimiter
-) -> None:
-    """Draw all tasks, as many at once as may be; after the first interrupt no new ones, but those in hand to their end.
-
-    Once the budget is spent, those in hand end with the round that they are in.
-    """
-    async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as reading:
-
-            async def stop_reading(reason: trio.Event) -> None:
-                await reason.wait()
-                reading.cancel()
-
-            async with open_background() as background:
-                background.start_soon(stop_reading, interrupts.asked)
-                background.start_soon(stop_reading, work.is_spent)
-                _watch_budget(work)
-                await trio.lowlevel.checkpoint()
-                async for task, sample, key in _read(work):
-                    place = object()
-                    await limiter.acquire_on_behalf_of(place)
-                    done = partial(limiter.release_on_behalf_of, place)
-                    nursery.start_soon(_draw_task, work, connection, task, sample, key, done)
-
-
-async def _read(work: _Bulk) -> AsyncIterator[tuple[Task, int, str]]:
-    """Give the tasks that are still to be drawn, with their keys; those that cannot be are failed here."""
-    given = 0
-    while batch := await trio.to_thread.run_sync(
-        lambda: list(islice(work.tasks, work.read_at_once)), abandon_on_cancel=True
-    ):
-        for task in batch:
-            if isinstance(task, BadTask):
-                if work.part.has(task.index, 0):
-                    _fail(work, task, 0, "input", task.reason)
-                continue
-            if work.total is not None and work.part.only is None and work.part.has(task.index, 0):
-                work.total += task.samples - work.samples
-            for sample in range(task.samples):
-                if work.part.has(task.index, sample):
-                    if work.part.limit is not None and given >= work.part.limit:
-                        return
-                    key = key_of(task.prompt, *_way_of(work, task, sample), work.models, work.skills)
-                    state = work.folder.state_of(task.index, sample, key)
-                    if state == "done":
-                        continue
-                    work.changed += state == "changed"
-                    given += 1
-                    yield task, sample, key
-
-
-def _way_of(work: _Bulk, task: Task, sample: int) -> tuple[int, DrawSettings]:
-    """Return the seed and the settings of one sample."""
-    return seed_of(task, work.seed, sample), msgspec.structs.replace(work.settings, **task.settings)
-
-
-async def _draw_task(
-    work: _Bulk, connection: Connection, task: Task, sample: int, key: str, done: Callable[[], None]
-) -> None:
-    work.in_hand += 1
-    seed, settings = _way_of(work, task, sample)
-    try:
-        request = DrawPicture(
-            run=work.run,
-            line=task.index,
-            sample=sample,
-            version=key,
-            prompt=task.prompt,
-            seed=seed,
-            settings=settings,
-            budget=work.budget,
-        )
-        picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=work.is_spent)
-        data = await blob_store(connection.config).get(picture.best.image)
-        keep = partial(work.folder.keep_picture, task, sample, key, picture, data, work.models, seed)
-        row = await trio.to_thread.run_sync(keep)
-        work.tally.add(row)
-        add_costs(work.tally.spent, picture.spent)
-        _watch_budget(work)
-    except RequestError as error:
-        if not (isinstance(error, CancelledRequestError) and work.is_spent.is_set()):  # else it was not begun
-            _fail(work, task, sample, error.code, str(error))
-    finally:
-        work.in_hand -= 1
-        done()
-
-
-def _watch_budget(work: _Bulk) -> None:
-    if work.max_tokens is not None and work.tally.chats.tokens >= work.max_tokens:
-        work.is_spent.set()
-
-
-def _fail(work: _Bulk, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
-    work.folder.keep_failure(task, sample, class_, reason)
-    work.tally.failed += 1
-
-
-async def _show(work: _Bulk, began: float, interrupts: Interrupts) -> None:
-    """Say how far it is from time to time, until cancelled."""
-    while True:
-        with trio.move_on_after(_LIVE_S if work.is_live else _PLAIN_S):
-            if interrupts.asked.is_set():
-                await trio.sleep_forever()
-            await interrupts.asked.wait()
-        line = progress_line(work.tally, work.total, trio.current_time() - began, work.busy_share)
-        if interrupts.asked.is_set():
-            line += f"; finishing {work.in_hand} in hand, Ctrl-C again stops at once"
-        elif work.complaint:
-            line += f"; {work.complaint}"
-        _say(work, line)
-
-
-def _say(work: _Bulk, line: str) -> None:
-    with suppress(OSError):  # a terminal that was closed must not end the work
-        print(
-            f"\r{line}\x1b[K" if work.is_live else line, file=work.stream, end="" if work.is_live else "\n", flush=True
-        )
