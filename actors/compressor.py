@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Final
 
 from actors.prompting import ChatActor, ask_model, list_lines, render, say, unexpected
 from actors.rounds import PastRound, look_back
@@ -74,7 +74,7 @@ _SENTENCE_END = re.compile(r"""[.!?]["'”’)]*(?=\s|\Z)|[。！？]""")
 class Compressor(ChatActor):
     """Answers `CompressAttempt`."""
 
-    role: ClassVar[str] = "compressor"
+    role = "compressor"
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Read pictures from the mesh's store."""

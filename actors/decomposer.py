@@ -5,7 +5,7 @@ It must not know the plan: what was asked is checked, not what was written to ge
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, get_args
+from typing import Final, get_args
 
 import msgspec
 
@@ -82,7 +82,7 @@ class _Found(msgspec.Struct):
 class Decomposer(ChatActor):
     """Answers `DecomposePrompt`."""
 
-    role: ClassVar[str] = "decomposer"
+    role = "decomposer"
 
     @answers
     async def decompose(self, request: DecomposePrompt) -> Requirements:

@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
-from typing import ClassVar, Final
+from typing import Final
 
 import structlog
 import trio
@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 class Generator(Actor):
     """Answers `GenerateImage`."""
 
-    role: ClassVar[str] = "generator"
+    role = "generator"
     time_limit_s = math.inf  # image models have limits of their own, and a full engine is slow and does not hang
     model: ImageModel
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from typing import ClassVar, Final
+from typing import Final
 
 import apsw
 import structlog
@@ -61,7 +61,7 @@ class _Batch:
 class Memory(Actor):
     """Keeps records and answers questions about them."""
 
-    role: ClassVar[str] = "memory"
+    role = "memory"
     default_capacity = 1024
     _store: MemoryStore
 

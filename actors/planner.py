@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -96,7 +96,7 @@ _log = structlog.get_logger()
 class Planner(ChatActor):
     """Answers `PlanPrompt`; skills that are added to a folder are seen with the next request."""
 
-    role: ClassVar[str] = "planner"
+    role = "planner"
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Look for skills in the built-in folder and in those of the settings."""

@@ -10,7 +10,7 @@ be told what was learnt from other pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -79,7 +79,7 @@ _SHOWS_IMAGES: Final[frozenset[MemoryMode]] = frozenset({"images", "thoughts", "
 class Refiner(ChatActor):
     """Answers `RefinePrompt`."""
 
-    role: ClassVar[str] = "refiner"
+    role = "refiner"
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Read pictures from the mesh's store."""

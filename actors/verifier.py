@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from io import BytesIO
-from typing import ClassVar, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -89,7 +89,7 @@ _FIRST_WORD = re.compile(
 class Verifier(ChatActor):
     """Answers `VerifyImage`."""
 
-    role: ClassVar[str] = "verifier"
+    role = "verifier"
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Read pictures from the mesh's store."""

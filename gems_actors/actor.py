@@ -50,7 +50,7 @@ def answers(handler: HandlerT) -> HandlerT:
 class Actor:
     """Base of every role."""
 
-    role: ClassVar[str]
+    role: str
     default_capacity: int = 1
     """How many requests it takes at once unless the configuration says otherwise; looked at once it is open."""
     time_limit_s: ClassVar[float] = 600.0

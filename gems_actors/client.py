@@ -175,7 +175,12 @@ class Mesh:
         self._prefix, self._numbers = os.urandom(8), itertools.count(1)
 
     async def ask(
-        self, request: Request[ReplyT], *, lane: Lane | None = None, wind_down: trio.Event | None = None
+        self,
+        request: Request[ReplyT],
+        *,
+        role: str | None = None,
+        lane: Lane | None = None,
+        wind_down: trio.Event | None = None,
     ) -> ReplyT:
         """Return the role's reply to a request.
 
@@ -185,6 +190,7 @@ class Mesh:
 
         Args:
             request: its class names the role.
+            role: who shall answer in place of that role, such as one host's agent in place of the supervisor.
             lane: interactive unless said or inherited.
             wind_down: once set, the actor is asked to finish the step in hand and to answer with what it has.
 
@@ -196,7 +202,7 @@ class Mesh:
         run, trajectory = getattr(request, "run", None), getattr(request, "trajectory", None)
         header = parent._replace(
             kind=Kind.REQUEST,
-            role=request.role,
+            role=role or request.role,
             attempt=0,
             lane=parent.lane if lane is None else lane,
             run=parent.run if run is None else run_bytes(run),

@@ -1,16 +1,18 @@
 """Starts the processes of a mesh, keeps them alive, and ends them.
 
 It knows roles by name only. What follows when a process ends unasked is decided in `restarts`; forking is the
-`zygote`'s. The supervisor is an actor of its own mesh, so that it can be asked for more of a role, or for the end.
+`zygote`'s. The supervisor is an actor of its own mesh, so that it can be asked for more of a role, or for the end. As
+an agent it does the same on a further host, for a router that runs elsewhere and may come and go.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import structlog
 import trio
@@ -23,6 +25,7 @@ from gems_actors.places import claim_places
 from gems_actors.restarts import GiveUp, RestartRule, describe_exit
 from gems_actors.tasks import open_background
 from gems_actors.zygote import Spawn
+from protocol.identity import agent_role
 from protocol.messages import Noted, ReadStatus, ReportLoss, Scaled, ScaleRole, StopMesh
 
 RUN_ROLE = "gems_actors.process:run_role"
@@ -60,13 +63,14 @@ class _Seat:
 
 
 class Supervisor:
-    """The processes of one mesh; made by `open_supervisor`."""
+    """The processes of one mesh, or of one of its hosts; made by `open_supervisor` and `open_agent`."""
 
-    def __init__(self, config: MeshConfig, entry: str) -> None:
-        self.address = config.local_address
+    def __init__(self, config: MeshConfig, entry: str, *, router: str | None = None, name: str = "supervisor") -> None:
+        self.address = config.local_address if router is None else router
         self.stopped = trio.Event()
         """The mesh was asked to end, or the supervisor gave up: it is time to leave the context."""
         self._config, self._entry = config, entry
+        self._roles = ("router", *ROLES) if router is None else ROLES
         self._rule = RestartRule(config.supervisor)
         self._seats: list[_Seat] = []
         self._zygotes = ZygoteKeeper(self._rule, self._give_up)
@@ -74,7 +78,7 @@ class Supervisor:
         self._nursery: trio.Nursery
         self._is_open = trio.Event()
         self._is_hurried = trio.Event()
-        self._own = _OwnActor()
+        self._own = _OwnActor(name, is_agent=router is not None)
 
     async def ready(self) -> None:
         """Return when every actor that is wanted takes requests.
@@ -153,9 +157,11 @@ class Supervisor:
                 self._is_open.set()
 
     async def start(self) -> None:
-        """Start every process, the router before all others."""
+        """Start every process, the router before all others; where it runs elsewhere, once it is there."""
         await self._is_open.wait()
-        for role in ("router", *ROLES):
+        if "router" not in self._roles:
+            await self._own.joined.wait()  # a role that finds no router would end and be started again, and again
+        for role in self._roles:
             for number in range(1, 1 + (1 if role == "router" else self._config.role(role).count)):
                 await self._add_seat(role, number).is_filled.wait()
                 if self.stopped.is_set():
@@ -166,7 +172,7 @@ class Supervisor:
         self.stopped.set()
         with trio.CancelScope(shield=True):
             await self._is_open.wait()
-            for role in reversed(("router", *ROLES)):
+            for role in reversed(self._roles):
                 if role == "router":
                     await self._own.leave()
                 seats = [seat for seat in self._seats if seat.role == role]
@@ -175,6 +181,7 @@ class Supervisor:
                 with trio.move_on_after(self._config.supervisor.grace_s + KILL_WAIT_S):
                     for seat in seats:
                         await seat.is_gone.wait()
+            await self._own.leave()
             await self._zygotes.close()
             if children := self.children():
                 _log.error("processes_left_behind", names=[child.name for child in children])
@@ -290,8 +297,10 @@ class _OwnActor:
 
     mesh: Mesh
 
-    def __init__(self) -> None:
-        self.name = f"supervisor.{os.urandom(2).hex()}"
+    def __init__(self, name: str, *, is_agent: bool) -> None:
+        self.name = name if is_agent else f"{name}.{os.urandom(2).hex()}"
+        self.role = agent_role(name) if is_agent else SupervisorActor.role
+        self._connect_within_s = math.inf if is_agent else 30.0
         self.scope = trio.CancelScope()
         self.joined = trio.Event()
         self._draining = trio.Event()
@@ -301,11 +310,17 @@ class _OwnActor:
         def join(mesh: Mesh) -> Actor:
             self.mesh = mesh
             self.joined.set()
-            return SupervisorActor(config, mesh, supervisor)
+            return SupervisorActor(config, mesh, supervisor, self.role)
 
         try:
             with self.scope:
-                await serve_actor(join, supervisor.address, self.name, draining=self._draining)
+                await serve_actor(
+                    join,
+                    supervisor.address,
+                    self.name,
+                    draining=self._draining,
+                    connect_within_s=self._connect_within_s,
+                )
         finally:
             self._left.set()
 
@@ -320,13 +335,18 @@ class _OwnActor:
 
 
 class SupervisorActor(Actor):
-    """Lets the mesh resize its roles and ask for its end."""
+    """Lets the mesh resize the roles of a host and ask for its end."""
 
-    role: ClassVar[str] = "supervisor"
+    role = "supervisor"
 
-    def __init__(self, config: MeshConfig, mesh: Mesh, supervisor: Supervisor) -> None:
+    def __init__(self, config: MeshConfig, mesh: Mesh, supervisor: Supervisor, role: str) -> None:
         super().__init__(config, mesh)
+        self.role = role  # an agent's is its own, so that the router can tell hosts apart
         self._supervisor = supervisor
+
+    def figures(self) -> dict[str, float]:
+        """Return how busy the host is: what runs or waits for a core, against its cores."""
+        return {"host_load_share": os.getloadavg()[0] / (os.cpu_count() or 1)}
 
     @answers
     async def scale(self, request: ScaleRole) -> Scaled:
@@ -361,14 +381,38 @@ async def open_supervisor(config: MeshConfig, *, entry: str = RUN_ROLE) -> Async
     """
     _check_count("memory", config.roles.memory.count)
     with claim_places(config):
-        supervisor = Supervisor(config, entry)
-        async with open_background() as nursery:
-            nursery.start_soon(supervisor.run)
-            try:
-                await supervisor.start()
-                yield supervisor
-            finally:
-                await supervisor.close()
+        async with _keeping(Supervisor(config, entry)) as supervisor:
+            yield supervisor
+
+
+@asynccontextmanager
+async def open_agent(config: MeshConfig, router: str, name: str, *, entry: str = RUN_ROLE) -> AsyncIterator[Supervisor]:
+    """Start the roles of a configuration on this host for a router elsewhere, as soon as it is there.
+
+    Args:
+        config: its `roles` say how many of each; its `router` is not looked at.
+        router: its address.
+        name: of this host in the mesh.
+        entry: as of `open_supervisor`.
+
+    Raises:
+        ConfigError: the roles cannot run with this configuration.
+        SupervisorError: the processes do not stay alive.
+    """
+    _check_count("memory", config.roles.memory.count)
+    async with _keeping(Supervisor(config, entry, router=router, name=name)) as supervisor:
+        yield supervisor
+
+
+@asynccontextmanager
+async def _keeping(supervisor: Supervisor) -> AsyncIterator[Supervisor]:
+    async with open_background() as nursery:
+        nursery.start_soon(supervisor.run)
+        try:
+            await supervisor.start()
+            yield supervisor
+        finally:
+            await supervisor.close()
 
 
 async def run_mesh(config: MeshConfig) -> None:

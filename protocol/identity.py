@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from hashlib import blake2b, sha256
 
+_AGENT = "agent_"
+
 
 def run_bytes(run: str) -> bytes:
     """Return the 8 bytes that stand for a run in headers, where fair turns need one of a fixed size."""
     return blake2b(run.encode(), digest_size=8).digest()
+
+
+def agent_role(name: str) -> str:
+    """Return the role under which the agent of a host answers, so that it can be asked apart from all others."""
+    return f"{_AGENT}{blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def is_agent_role(role: str) -> bool:
+    """Return whether a role is that of some host's agent."""
+    return role.startswith(_AGENT)
 
 
 def trajectory_id(run: str, line: int, sample: int, version: str = "") -> str:

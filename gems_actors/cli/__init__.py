@@ -21,6 +21,7 @@ _COMMANDS = {
     "bulk": ("bulk:bulk", "Draw every prompt of a file."),
     "eval": ("evaluate:evaluate", "Draw a benchmark, and lay it out as its official scorer reads it."),
     "up": ("mesh:up", "Run a mesh in the foreground."),
+    "agent": ("mesh:agent", "Play roles on this host for a mesh whose router runs elsewhere."),
     "status": ("mesh:status", "Show who is in a running mesh and what they do."),
     "scale": ("mesh:scale", "Change how many actors play a role."),
     "down": ("mesh:down", "Drain and end a running mesh."),

@@ -1,11 +1,12 @@
-"""`gems up`, `status`, `scale`, `down` and `role`: a mesh that outlives one command."""
+"""`gems up`, `agent`, `status`, `scale`, `down` and `role`: a mesh that outlives one command."""
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,28 +15,23 @@ import trio
 
 from gems_actors.cli.endings import DONE, INTERRUPTED
 from gems_actors.cli.interrupts import open_interrupts
+from gems_actors.cli.mesh_status import status_lines
 from gems_actors.cli.options import config_option, json_option, parse_address, read_config, router_option, set_option
-from gems_actors.client import open_client
-from gems_actors.config import ROLES, MeshConfig
-from gems_actors.errors import DeadlineError
+from gems_actors.client import Mesh, open_client
+from gems_actors.config import ROLES, MeshConfig, RolesConfig
+from gems_actors.errors import DeadlineError, SupervisorError
 from gems_actors.process import run_role
-from gems_actors.supervisor import open_supervisor
+from gems_actors.supervisor import open_agent, open_supervisor
 from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
-from protocol.messages import MeshStatus, ReadStatus, ReplyT, Request, RoleStatus, ScaleRole, StopMesh
+from protocol.identity import agent_role, is_agent_role
+from protocol.messages import ReadStatus, ReplyT, Request, ScaleRole, StopMesh
 
-_UNITS: dict[str, Callable[[str, float], str]] = {
-    "_share": lambda name, value: f"{name} {value:.0%}",
-    "_per_s": lambda name, value: f"{value:.3g} {name}/s",
-    "_bytes": lambda name, value: (
-        f"{name} {value / 2**30:.2f} GiB" if value >= 2**30 else f"{name} {value / 2**20:.1f} MiB"
-    ),
-    "_s": lambda name, value: f"{name} {value:.3g} s" if value >= 1 else f"{name} {value * 1000:.3g} ms",
-}
-"""How `gems status` says the figures whose names end so."""
 _CONNECT_S = 2.0
 _ANSWER_S = 10.0
 _MAX_ACTORS = 4096
+
+host_option = click.option("--host", metavar="NAME", help="The agent of this name, in place of the mesh's own host.")
 
 
 @click.command()
@@ -59,34 +55,42 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 def status(config_file: Path | None, overrides: tuple[str, ...], router: str | None, as_json: bool) -> int:
     """Show who is in a running mesh and what they do."""
     found = trio.run(_ask, _address(router, config_file, overrides), ReadStatus())
-    click.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(_status_lines(found)))
+    click.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(status_lines(found)))
     return DONE
 
 
 @click.command()
 @click.argument("counts", nargs=-1, required=True, metavar="ROLE=N...")
+@host_option
 @config_option
 @set_option
 @router_option
-def scale(counts: tuple[str, ...], config_file: Path | None, overrides: tuple[str, ...], router: str | None) -> int:
-    """Change how many actors play a role, such as `verifier=4`; those too many finish what they hold."""
+def scale(
+    counts: tuple[str, ...],
+    host: str | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    router: str | None,
+) -> int:
+    """Change how many actors of a host play a role, such as `verifier=4`; those too many finish what they hold."""
     wanted = [_parse_count(text) for text in counts]
     address = _address(router, config_file, overrides)
     for role_, count in wanted:
-        scaled = trio.run(_ask, address, ScaleRole(scaled_role=role_, count=count))
+        scaled = trio.run(_ask, address, ScaleRole(scaled_role=role_, count=count), host)
         click.echo(f"{role_}: {scaled.before} -> {scaled.after}")
     return DONE
 
 
 @click.command()
+@host_option
 @config_option
 @set_option
 @router_option
-def down(config_file: Path | None, overrides: tuple[str, ...], router: str | None) -> int:
-    """Drain and end a running mesh."""
+def down(host: str | None, config_file: Path | None, overrides: tuple[str, ...], router: str | None) -> int:
+    """Drain and end a running mesh, or what one agent has started for it."""
     address = _address(router, config_file, overrides)
-    trio.run(_ask, address, StopMesh())
-    click.echo(f"mesh at {address} is draining")
+    trio.run(_ask, address, StopMesh(), host)
+    click.echo(f"mesh at {address} is draining" if host is None else f"agent {host} is draining")
     return DONE
 
 
@@ -102,6 +106,53 @@ def role(name: str, router: str, config_file: Path | None, overrides: tuple[str,
     if name not in ROLES:
         raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)}, came {name!r}")
     return run_role(name, read_config(config_file, overrides), router, f"{name}-{secrets.token_hex(3)}")
+
+
+@click.command()
+@click.argument("counts", nargs=-1, required=True, metavar="ROLE=N...")
+@click.option(
+    "--router", type=parse_address, envvar="GEMS_ROUTER", required=True, metavar="ADDRESS", help="Router to serve."
+)
+@click.option("--name", metavar="NAME", help="What the mesh calls this host (its host name).")
+@config_option
+@set_option
+def agent(
+    counts: tuple[str, ...], router: str, name: str | None, config_file: Path | None, overrides: tuple[str, ...]
+) -> int:
+    """Play roles on this host, such as `verifier=8 generator=1`, for a mesh whose router runs elsewhere.
+
+    They are kept alive, and wait for a router that is away. `gems scale --host NAME` changes how many there are. Ctrl-C
+    or SIGTERM once drains them, twice kills them.
+    """
+    config = _with_counts(read_config(config_file, overrides), dict(_parse_count(text) for text in counts))
+    configure_logging(config.log, role="agent")
+    return trio.run(_serve_agent, config, router, name or socket.gethostname())
+
+
+def _with_counts(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
+    """Return the settings with so many of each role, and none of those that are not named."""
+    roles = {role_: msgspec.structs.replace(config.role(role_), count=counts.get(role_, 0)) for role_ in ROLES}
+    return msgspec.structs.replace(config, roles=RolesConfig(**roles))
+
+
+async def _serve_agent(config: MeshConfig, router: str, name: str) -> int:
+    life = trio.CancelScope()
+    async with open_interrupts() as interrupts, open_background() as nursery:
+
+        async def obey() -> None:
+            await interrupts.asked.wait()
+            life.cancel()
+
+        nursery.start_soon(obey)
+        with life:
+            click.echo(f"agent {name} joins {router}", err=True)
+            async with open_agent(config, router, name) as agent_:
+                interrupts.on_hurry(agent_.stop_now)
+                with suppress(SupervisorError):  # `wait` says it, and returns where the agent was only asked to end
+                    await agent_.ready()
+                    click.echo(f"agent {name} ready: {len(agent_.children())} processes; stop with Ctrl-C")
+                await agent_.wait()
+    return INTERRUPTED if interrupts.is_hurried else DONE
 
 
 async def _up(config: MeshConfig) -> int:
@@ -125,11 +176,24 @@ async def _up(config: MeshConfig) -> int:
     return INTERRUPTED if interrupts.is_hurried else DONE
 
 
-async def _ask(address: str, request: Request[ReplyT]) -> ReplyT:
+async def _ask(address: str, request: Request[ReplyT], host: str | None = None) -> ReplyT:
+    """Return the answer of a role, or of the agent of a host in place of the supervisor."""
     async with open_client(address, connect_within_s=_CONNECT_S) as mesh:
+        who, role_ = request.role, None
+        if host is not None:
+            who, role_ = f"agent {host}", agent_role(host)
+            await _check_agent(mesh, host)
         with trio.move_on_after(_ANSWER_S):
-            return await mesh.ask(request)
-    raise DeadlineError(f"{address}: expected an answer of the {request.role} within {_ANSWER_S:g} s, came none")
+            return await mesh.ask(request, role=role_)
+    raise DeadlineError(f"{address}: expected an answer of the {who} within {_ANSWER_S:g} s, came none")
+
+
+async def _check_agent(mesh: Mesh, host: str) -> None:
+    status_ = await mesh.ask(ReadStatus())
+    agents = [actor.name for role_ in status_.roles if is_agent_role(role_.role) for actor in role_.actors]
+    if host not in agents:
+        known = ", ".join(sorted(agents)) or "none, for no agent has joined"
+        raise click.UsageError(f"--host: expected one of {known}, came {host!r}")
 
 
 def _address(router: str | None, config_file: Path | None, overrides: Sequence[str]) -> str:
@@ -143,44 +207,3 @@ def _parse_count(text: str) -> tuple[str, int]:
             f"ROLE=N: expected one of {', '.join(ROLES)} and a number up to {_MAX_ACTORS}, came {text!r}"
         )
     return match[1], int(match[2])
-
-
-def _status_lines(found: MeshStatus) -> Iterator[str]:
-    rows: list[tuple[str, ...]] = [("role", "actors", "busy", "queued", "oldest", "handled", "where")]
-    order = {name: place for place, name in enumerate(ROLES)}
-    for role_ in sorted(found.roles, key=lambda item: (order.get(item.role, len(order)), item.role)):
-        rows.append(_status_row(role_))
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    for row in rows:
-        cells = [f"{row[0]:<{widths[0]}}", *(f"{row[column]:>{widths[column]}}" for column in range(1, 6)), row[6]]
-        yield "  ".join(cells).rstrip()
-    for actor in (actor for role_ in found.roles for actor in role_.actors):
-        if said := actor.note or ", ".join(figure_in_words(*item) for item in actor.figures.items()):
-            yield f"{actor.name}: {said}"
-    requeued = f", {found.requeued} requests handed out again" if found.requeued else ""
-    yield f"router up for {found.uptime_s:.0f} s, {found.clients} clients{requeued}"
-
-
-def figure_in_words(name: str, value: float) -> str:
-    """Return a figure with its unit, which its name ends in."""
-    for ending, words in _UNITS.items():
-        if name.endswith(ending):
-            return words(name.removesuffix(ending).replace("_", " "), value)
-    return f"{name.replace('_', ' ')} {value:,.4g}" if value < 10_000 else f"{name.replace('_', ' ')} {value:,.0f}"
-
-
-def _status_row(status_: RoleStatus) -> tuple[str, ...]:
-    actors = status_.actors
-    oldest_s = max([status_.oldest_s, *(actor.oldest_s for actor in actors)])
-    hosts: dict[str, list[str]] = {}
-    for actor in actors:
-        hosts.setdefault(actor.host or os.uname().nodename, []).append(str(actor.pid))
-    return (
-        status_.role,
-        str(len(actors)),
-        f"{sum(actor.busy for actor in actors)}/{sum(actor.capacity for actor in actors)}",
-        str(status_.queued),
-        f"{oldest_s:.1f} s" if oldest_s else "-",
-        str(sum(actor.handled for actor in actors)),
-        "; ".join(f"{host} {' '.join(pids)}" for host, pids in hosts.items()),
-    )

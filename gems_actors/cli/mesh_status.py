@@ -1,0 +1,95 @@
+"""What a mesh says of itself, in lines for people: roles, hosts, and what each actor reports. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from gems_actors.config import ROLES
+from protocol.identity import is_agent_role
+from protocol.messages import ActorStatus, MeshStatus, RoleStatus
+
+_UNITS: dict[str, Callable[[str, float], str]] = {
+    "_share": lambda name, value: f"{name} {value:.0%}",
+    "_per_s": lambda name, value: f"{value:.3g} {name}/s",
+    "_bytes": lambda name, value: (
+        f"{name} {value / 2**30:.2f} GiB" if value >= 2**30 else f"{name} {value / 2**20:.1f} MiB"
+    ),
+    "_s": lambda name, value: f"{name} {value:.3g} s" if value >= 1 else f"{name} {value * 1000:.3g} ms",
+}
+"""How `gems status` says the figures whose names end so."""
+
+
+def status_lines(found: MeshStatus) -> Iterator[str]:
+    """Tell who is there by role and, where they are on several hosts, by host; then what each actor reports."""
+    order = {name: place for place, name in enumerate(ROLES)}
+    roles = sorted(found.roles, key=lambda item: (order.get(item.role, len(order)), item.role))
+    actors = [actor for role in roles for actor in role.actors]
+    yield from _table(("role", "actors", "busy", "queued", "oldest", "handled", "where"), map(_role_row, roles))
+    if len({actor.host for actor in actors}) > 1:
+        yield ""
+        yield from _table(("host", "actors", "busy", "handled", "load", "version"), _host_rows(actors))
+        yield ""
+    for actor in actors:
+        if said := actor.note or ", ".join(figure_in_words(*item) for item in actor.figures.items()):
+            yield f"{actor.name}: {said}"
+    requeued = f", {found.requeued} requests handed out again" if found.requeued else ""
+    yield f"router up for {found.uptime_s:.0f} s, {found.clients} clients{requeued}"
+
+
+def figure_in_words(name: str, value: float) -> str:
+    """Return a figure with its unit, which its name ends in."""
+    for ending, words in _UNITS.items():
+        if name.endswith(ending):
+            return words(name.removesuffix(ending).replace("_", " "), value)
+    return f"{name.replace('_', ' ')} {value:,.4g}" if value < 10_000 else f"{name.replace('_', ' ')} {value:,.0f}"
+
+
+def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """Lay rows out in columns: the first and the last to the left, numbers between them to the right."""
+    lines = [heads, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads) - 1)]
+    for first, *numbers, last in lines:
+        cells = [
+            f"{first:<{widths[0]}}",
+            *(f"{cell:>{widths[1 + column]}}" for column, cell in enumerate(numbers)),
+            last,
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _role_row(status: RoleStatus) -> tuple[str, ...]:
+    actors = status.actors
+    oldest_s = max([status.oldest_s, *(actor.oldest_s for actor in actors)])
+    hosts: dict[str, list[str]] = {}
+    for actor in actors:
+        hosts.setdefault(actor.host, []).append(str(actor.pid))
+    is_agent = is_agent_role(status.role)
+    return (
+        "agent" if is_agent else status.role,
+        str(len(actors)),
+        _busy(actors),
+        str(status.queued),
+        f"{oldest_s:.1f} s" if oldest_s else "-",
+        str(sum(actor.handled for actor in actors)),
+        "; ".join(actor.name for actor in actors)
+        if is_agent
+        else "; ".join(f"{host} {' '.join(pids)}" for host, pids in hosts.items()),
+    )
+
+
+def _host_rows(actors: Sequence[ActorStatus]) -> Iterator[tuple[str, ...]]:
+    for host in sorted({actor.host for actor in actors}):
+        there = [actor for actor in actors if actor.host == host]
+        loads = [actor.figures["host_load_share"] for actor in there if "host_load_share" in actor.figures]
+        yield (
+            host,
+            str(len(there)),
+            _busy(there),
+            str(sum(actor.handled for actor in there)),
+            f"{max(loads):.0%}" if loads else "-",
+            ", ".join(sorted({actor.version or "unknown" for actor in there})),
+        )
+
+
+def _busy(actors: Sequence[ActorStatus]) -> str:
+    return f"{sum(actor.busy for actor in actors)}/{sum(actor.capacity for actor in actors)}"

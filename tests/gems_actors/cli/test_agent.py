@@ -1,0 +1,103 @@
+"""`gems agent`: roles of a further host, for a mesh whose router runs elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.processes import await_gone, descendants, started
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def running(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in the background that says on standard output when it is ready."""
+    with started(
+        [*COMMAND, *arguments],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        yield process
+        family = descendants(process.pid)
+    assert not await_gone({*family})
+
+
+def head(tmp_path: Path, address: str) -> tuple[str, ...]:
+    return ("up", "--set", f"router.address={address}", "--set", "roles.verifier.count=0")
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def actors_of(tmp_path: Path, address: str, role: str) -> list[str]:
+    shown = json.loads(run_gems(tmp_path, "status", "--json", "--router", address).stdout)
+    return [actor["name"] for found in shown["roles"] if found["role"] == role for actor in found["actors"]]
+
+
+def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path: Path, address: str) -> None:
+    with running(tmp_path, "agent", "--router", address, "--name", "far", "verifier=2") as agent:
+        with running(tmp_path, *head(tmp_path, address)) as up:
+            assert first_line(agent) == "agent far ready: 2 processes; stop with Ctrl-C\n"
+            first_line(up)
+            drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "1", "-o", "dog.png", "--router", address)
+            assert (drawn.returncode, (tmp_path / "dog.png").exists()) == (0, True)
+
+            scaled = run_gems(tmp_path, "scale", "--host", "far", "verifier=3", "--router", address)
+            assert (scaled.returncode, scaled.stdout) == (0, "verifier: 2 -> 3\n")
+            stranger = run_gems(tmp_path, "scale", "--host", "near", "verifier=3", "--router", address)
+            assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
+            assert "expected one of far, came 'near'" in stranger.stderr
+            assert "far" in run_gems(tmp_path, "status", "--router", address).stdout
+
+            (router,) = (pid for pid, name in descendants(up.pid).items() if name == "gems-router")
+            os.kill(router, signal.SIGKILL)  # the next one learns from the agent's roles that they are there
+            drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "2", "-o", "two.png", "--router", address)
+            assert (drawn.returncode, (tmp_path / "two.png").exists()) == (0, True)
+
+            assert run_gems(tmp_path, "down", "--host", "far", "--router", address).returncode == 0
+            assert agent.wait(30) == 0
+            assert actors_of(tmp_path, address, "verifier") == []
+
+
+def test_a_killed_role_of_an_agent_is_replaced_and_what_it_held_is_done(tmp_path: Path, address: str) -> None:
+    with (
+        running(tmp_path, *head(tmp_path, address)),
+        running(tmp_path, "agent", "--router", address, "--name", "far", "verifier=1") as agent,
+    ):
+        first_line(agent)
+        (before,) = actors_of(tmp_path, address, "verifier")
+        (verifier,) = (pid for pid, name in descendants(agent.pid).items() if name == "gems-verifier")
+        os.kill(verifier, signal.SIGKILL)
+        drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "1", "-o", "dog.png", "--router", address)
+        assert (drawn.returncode, (tmp_path / "dog.png").exists()) == (0, True)
+        (after,) = actors_of(tmp_path, address, "verifier")
+        assert before != after
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(30) == 0
+
+
+@pytest.mark.parametrize("count", ["painter=1", "verifier", "verifier=-1"])
+def test_what_is_no_role_or_number_is_refused_in_one_line(tmp_path: Path, address: str, count: str) -> None:
+    refused = run_gems(tmp_path, "agent", "--router", address, count)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
