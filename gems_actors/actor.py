@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar
 
 import structlog
 import trio
 
-from gems_actors.client import Call, Mesh, answering, current_call, is_somebody_waiting, open_client
+from gems_actors.client import Call, Line, Mesh, answering, current_call, is_somebody_waiting, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import (
     CancelledRequestError,
@@ -31,7 +31,7 @@ from gems_actors.tasks import open_background
 from protocol.codec import decode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
-from protocol.messages import Body, Cancel, Goodbye, Held, Reply, Request
+from protocol.messages import Body, Cancel, Held, Reply, Request
 
 __all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_somebody_waiting", "serve_actor"]
 
@@ -122,25 +122,33 @@ class _Loop:
         self._actor = actor
         self._mesh = actor.mesh
         self._nursery: trio.Nursery | None = None
+        self._limiter: trio.CapacityLimiter | None = None
         self._calls: dict[bytes, Call] = {}
         self._is_leaving = False
         self._all_done = trio.Event()
 
-    def take(self, header: Header, body: bytes) -> None:
+    def take(self, line: Line, header: Header, body: bytes) -> None:
         if self._nursery is not None and header.id not in self._calls and not self._is_leaving:
-            call = self._calls[header.id] = Call(header)
+            call = self._calls[header.id] = Call(header, line)
             self._nursery.start_soon(self._answer, call, body)
 
-    def cancel(self, header: Header, cancel: Cancel) -> None:
+    def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
         call = self._calls.get(header.id)
-        if call is not None and call.header.attempt == header.attempt:
+        if call is not None and call.line is line and call.header.attempt == header.attempt:
             if cancel.gently:
                 call.winding_down.set()
             else:
                 call.scope.cancel()
 
-    def holding(self) -> tuple[Held, ...]:
-        return tuple(Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items())
+    def holding(self, line: Line) -> tuple[Held, ...]:
+        return tuple(
+            Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items() if call.line is line
+        )
+
+    def move(self, old: Line, new: Line) -> None:
+        for call in self._calls.values():
+            if call.line is old:
+                call.line = new
 
     def figures(self) -> dict[str, float]:
         return {} if self._nursery is None else self._actor.figures()
@@ -151,13 +159,15 @@ class _Loop:
     def begin(self, nursery: trio.Nursery, capacity: int) -> None:
         """Take requests from now on."""
         self._nursery = nursery
+        if self._mesh.routers > 1:  # each of which gives what is its share, rounded up
+            self._limiter = trio.CapacityLimiter(max(1, capacity))
         self._mesh.offer(capacity)
 
     async def leave_unopened(self, draining: trio.Event, everything: trio.CancelScope) -> None:
         """Give up an actor that is told to leave while it still gets ready: it holds nothing that could be finished."""
         await draining.wait()
         if self._nursery is None:
-            self._mesh.post(Header(Kind.GOODBYE, role=self._actor.role), Goodbye())
+            self._mesh.leave()
             everything.cancel()
 
     async def drain(self, grace_s: float) -> None:
@@ -171,7 +181,7 @@ class _Loop:
         handed_back = len(self._calls)
         for call in self._calls.values():
             call.scope.cancel()
-        self._mesh.post(Header(Kind.GOODBYE, role=self._actor.role), Goodbye())
+        self._mesh.leave()
         _log.info("actor_drained", handed_back=handed_back)
 
     async def _answer(self, call: Call, body: bytes) -> None:
@@ -182,7 +192,8 @@ class _Loop:
         answer: Body | None = None
         try:
             with call.scope, answering(call):
-                answer = await self._handle(body)
+                async with self._limiter or nullcontext():
+                    answer = await self._handle(body)
             if answer is None:
                 is_late = trio.current_time() >= call.scope.deadline
                 late = DeadlineError(f"not answered within {limit_s:g} s")
@@ -192,15 +203,14 @@ class _Loop:
             if not self._calls:
                 self._all_done.set()
         if not self._is_leaving:  # what was handed back is another's to answer
-            self._reply(header, answer)
+            self._reply(call, answer)
 
-    def _reply(self, header: Header, answer: Body) -> None:
-        kind = Kind.REPLY if isinstance(answer, Reply) else Kind.FAILURE
+    def _reply(self, call: Call, answer: Body) -> None:
         try:
-            self._mesh.post(header._replace(kind=kind), answer)
+            self._mesh.reply(call, Kind.REPLY if isinstance(answer, Reply) else Kind.FAILURE, answer)
         except ProtocolError as error:
             failure = failure_of(InternalError(f"the answer does not fit the wire: {error}"))
-            self._mesh.post(header._replace(kind=Kind.FAILURE), failure)
+            self._mesh.reply(call, Kind.FAILURE, failure)
 
     async def _handle(self, body: bytes) -> Body:
         try:

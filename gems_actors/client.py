@@ -2,7 +2,8 @@
 
 The same object serves a client and an actor; an actor's requests arrive through the `Service` it hands in. Nothing that
 was asked is lost with a connection or a router: what is unanswered is told with every heartbeat and repeated under its
-old id wherever the router does not know it.
+old id wherever the router does not know it. Where there are several routers, trajectories are spread over them, an
+actor serves all, and what a silent one had moves to the others.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import math
 import os
 import random
 import socket as network
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar, cast
 
 import structlog
@@ -24,9 +26,18 @@ import zmq
 from msgspec import structs
 
 from gems_actors import __version__
-from gems_actors.errors import DeadlineError, InternalError, MeshUnavailableError, OverloadedError, error_of
+from gems_actors.addresses import split_addresses
+from gems_actors.errors import (
+    DeadlineError,
+    InternalError,
+    MeshRefusedError,
+    MeshUnavailableError,
+    OverloadedError,
+    error_of,
+)
 from gems_actors.sockets import Link, Message, open_dealer
-from gems_actors.tasks import open_background
+from gems_actors.statuses import merge_answers
+from gems_actors.tasks import gather, open_background
 from protocol.codec import decode_body, encode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, Lane, unpack_header
 from protocol.errors import ProtocolError
@@ -37,6 +48,7 @@ from protocol.messages import (
     Capacity,
     Event,
     Failure,
+    Goodbye,
     Heartbeat,
     Held,
     Hello,
@@ -51,10 +63,27 @@ from protocol.messages import (
 ReplyT = TypeVar("ReplyT", bound=Reply)
 _SAME_DEADLINE_S = 1.0
 """An actor that gives up so shortly before the asker does so because of the asker's deadline."""
+_SILENT_BEATS = 3
+"""A router that has answered none of so many heartbeats is silent; where there are others, they are asked instead."""
 _EVENTS_KEPT = 1000
 """Events of one run that wait for a slow reader; further ones are dropped."""
 
 _log = structlog.get_logger()
+
+
+class Line:
+    """The connection to one router, and what that router is known to know."""
+
+    def __init__(self, socket: zmq.Socket[bytes], address: str, take: Callable[[Line, list[Message]], None]) -> None:
+        self.address = address
+        self.link = Link(socket, partial(take, self))
+        self.epoch: str | None = None
+        self.heartbeat_s = 1.0
+        self.welcomed = trio.Event()
+        self.heard_at = -math.inf
+        self.is_up = True
+        """Until it is silent while another is there."""
+        self.awaits_welcome = False
 
 
 @dataclass(slots=True)
@@ -62,6 +91,8 @@ class Call:
     """The request that a handler is answering."""
 
     header: Header
+    line: Line | None = None
+    """Where it came from, and where the answer goes; none for one that did not come by wire."""
     winding_down: trio.Event = field(default_factory=trio.Event)
     """Set once the asker wants the step in hand finished and an answer with what is there."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -99,14 +130,17 @@ def answering(call: Call) -> Iterator[None]:
 class Service(Protocol):
     """What an actor does for its mesh beside asking."""
 
-    def take(self, header: Header, body: bytes) -> None:
+    def take(self, line: Line, header: Header, body: bytes) -> None:
         """Take up a request; neither awaits nor raises."""
 
-    def cancel(self, header: Header, cancel: Cancel) -> None:
-        """Stop, or wind down, a request in hand."""
+    def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
+        """Stop, or wind down, a request in hand that came by this line."""
 
-    def holding(self) -> tuple[Held, ...]:
-        """Requests in hand."""
+    def holding(self, line: Line) -> tuple[Held, ...]:
+        """Requests in hand that are answered by this line."""
+
+    def move(self, old: Line, new: Line) -> None:
+        """Answer by another line what came by one whose router is silent."""
 
     def figures(self) -> dict[str, float]:
         """What the actor reports of itself."""
@@ -118,14 +152,17 @@ class Service(Protocol):
 class _NoService:
     """Of a client, which answers nothing."""
 
-    def take(self, header: Header, body: bytes) -> None:
+    def take(self, line: Line, header: Header, body: bytes) -> None:
         pass
 
-    def cancel(self, header: Header, cancel: Cancel) -> None:
+    def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
         pass
 
-    def holding(self) -> tuple[Held, ...]:
+    def holding(self, line: Line) -> tuple[Held, ...]:
         return ()
+
+    def move(self, old: Line, new: Line) -> None:
+        pass
 
     def figures(self) -> dict[str, float]:
         return {}
@@ -141,6 +178,9 @@ class _Question:
     header: Header
     body: bytes
     deadline: float
+    line: Line
+    left: list[Line] = field(default_factory=list)
+    """Those it was asked by before, whose routers fell silent and may not know that nobody waits there any more."""
     answered: trio.Event = field(default_factory=trio.Event)
     kind: Kind = Kind.REQUEST
     answer: bytes = b""
@@ -157,22 +197,27 @@ class _Question:
 
 
 class Mesh:
-    """Asks, publishes and listens through one connection to the router; made by `open_client` or by an actor's loop."""
+    """Asks, publishes and listens through its connections to the routers; made by `open_client`."""
 
-    def __init__(self, socket: zmq.Socket[bytes], name: str, address: str) -> None:
+    def __init__(self, sockets: Mapping[str, zmq.Socket[bytes]], name: str) -> None:
         self.name = name
-        self.address = address
-        """Of the router."""
-        self._link = Link(socket, self._take)
+        self.address = ",".join(sockets)
+        """Of the routers."""
+        self._lines = tuple(Line(socket, address, self._take) for address, socket in sockets.items())
         self._service: Service = _NoService()
         self._hello = Hello(name=name, host=network.gethostname(), pid=os.getpid(), version=__version__)
         self._role = ""
-        self._epoch: str | None = None
-        self._heartbeat_s = 1.0
-        self._welcomed = trio.Event()
         self._questions: dict[bytes, _Question] = {}
         self._readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = {}
         self._prefix, self._numbers = os.urandom(8), itertools.count(1)
+        self._welcomed = trio.Event()
+        self._refusal: str | None = None
+        self._refused = trio.Event()
+
+    @property
+    def routers(self) -> int:
+        """How many routers there are, whether they answer or not."""
+        return len(self._lines)
 
     async def ask(
         self,
@@ -209,22 +254,17 @@ class Mesh:
             trajectory=parent.trajectory if trajectory is None else bytes.fromhex(trajectory),
         )
         body = encode_body(request)
-        while True:
-            question = _Question(
-                header._replace(id=self._prefix + next(self._numbers).to_bytes(8, "big")),
-                body,
-                trio.current_effective_deadline(),
-            )
-            try:
-                return cast(ReplyT, await self._exchange(question, wind_down))
-            except OverloadedError as error:
-                await trio.sleep(error.retry_after_s * random.uniform(0.5, 1.5))
+        if request.role == "router" and len(self._lines) > 1:
+            asking = [partial(self._ask_line, line, header, body, wind_down) for line in self._lines if line.is_up]
+            return cast(ReplyT, merge_answers(await gather(*asking)))
+        return cast(ReplyT, await self._ask_line(None, header, body, wind_down))
 
     def publish(self, event: Event) -> None:
         """Tell whoever follows the run of the request being answered; nobody waits for it."""
         call = _call.get()
         if call is not None:
-            self._link.send(encode_message(call.header._replace(kind=Kind.EVENT), event))
+            line = call.line or self._lines[0]
+            line.link.send(encode_message(call.header._replace(kind=Kind.EVENT), event))
 
     @asynccontextmanager
     async def events(self, run: str) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
@@ -232,7 +272,8 @@ class Mesh:
         key = run_bytes(run)
         sender, receiver = trio.open_memory_channel[Event](_EVENTS_KEPT)
         self._readers.setdefault(key, []).append(sender)
-        self._subscribe(key)
+        for line in self._lines:
+            self._subscribe(line, key)
         async with receiver:
             try:
                 yield receiver
@@ -246,41 +287,77 @@ class Mesh:
         self._service, self._role = service, role
         self._hello = structs.replace(self._hello, accepts=accepts)
         self._welcomed = trio.Event()
-        self._say_hello()
+        for line in self._lines:
+            self._say_hello(line)
         await self._welcomed.wait()
 
     def offer(self, capacity: int) -> None:
-        """Take so many requests at once from now on, also from a router that is yet to come."""
-        self._hello = structs.replace(self._hello, capacity=capacity)
-        self.post(Header(Kind.CAPACITY, role=self._role), Capacity(capacity=capacity))
+        """Take so many requests at once from now on, also from a router that is yet to come.
 
-    def post(self, header: Header, body: Body) -> None:
-        """Send a message about a request or about this process."""
-        self._link.send(encode_message(header, body))
+        Several routers share them, each rounded up; whoever serves keeps to the capacity itself.
+        """
+        self._hello = structs.replace(self._hello, capacity=capacity)
+        share = Capacity(capacity=self._share())
+        for line in self._lines:
+            line.link.send(encode_message(Header(Kind.CAPACITY, role=self._role), share))
+
+    def leave(self) -> None:
+        """Tell the routers that this process takes no requests any more; what it still holds goes to others."""
+        for line in self._lines:
+            line.link.send(encode_message(Header(Kind.GOODBYE, role=self._role), Goodbye()))
+
+    def reply(self, call: Call, kind: Kind, body: Body) -> None:
+        """Answer a request where it is waited for.
+
+        Raises:
+            ProtocolError: the answer does not fit the wire.
+        """
+        line = call.line or self._lines[0]
+        line.link.send(encode_message(call.header._replace(kind=kind), body))
 
     async def flush(self) -> None:
-        """Return when all that was posted is with libzmq."""
-        await self._link.flush()
+        """Return when all that was sent to routers that are there is with libzmq."""
+        for line in self._lines:
+            if line.is_up or len(self._lines) == 1:
+                await line.link.flush()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the connection until cancelled; started once the router has said welcome."""
+        """Keep the connections until cancelled; started once a router has said welcome.
+
+        Raises:
+            MeshRefusedError: a router does not take this process in.
+        """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._link.run)
-            nursery.start_soon(self._run_heartbeat)
-            self._say_hello()
+            for line in self._lines:
+                nursery.start_soon(line.link.run)
+                nursery.start_soon(self._run_heartbeat, line)
+                self._say_hello(line)
+            nursery.start_soon(self._raise_refusal)
             await self._welcomed.wait()
             task_status.started()
 
     def close(self, linger_ms: int) -> None:
-        """Close the socket."""
-        self._link.close(linger_ms)
+        """Close the sockets."""
+        for line in self._lines:
+            line.link.close(linger_ms)
 
     # ----------------------------------------------------------------------------------------- inside
+
+    async def _ask_line(self, line: Line | None, header: Header, body: bytes, wind_down: trio.Event | None) -> Reply:
+        """Ask by one line or, without one, by that of the trajectory; again while too many ask."""
+        while True:
+            id_ = self._prefix + next(self._numbers).to_bytes(8, "big")
+            header = header._replace(id=id_)
+            question = _Question(header, body, trio.current_effective_deadline(), line or self._line_for(header))
+            try:
+                return await self._exchange(question, wind_down)
+            except OverloadedError as error:
+                await trio.sleep(error.retry_after_s * random.uniform(0.5, 1.5))
 
     async def _exchange(self, question: _Question, wind_down: trio.Event | None) -> Reply:
         id_ = question.header.id
         self._questions[id_] = question
-        self._link.send(question.frame(trio.current_time()))
+        question.line.link.send(question.frame(trio.current_time()))
         try:
             if wind_down is None:
                 await question.answered.wait()
@@ -292,7 +369,7 @@ class Mesh:
         finally:
             del self._questions[id_]
             if not question.answered.is_set():
-                self.post(Header(Kind.CANCEL, id_, question.header.role), Cancel())
+                self._withdraw(question, question.line)
         try:
             answer = decode_body(question.answer)
         except ProtocolError as error:
@@ -308,49 +385,114 @@ class Mesh:
 
     async def _wind_down(self, question: _Question, wind_down: trio.Event) -> None:
         await wind_down.wait()
-        self.post(Header(Kind.CANCEL, question.header.id, question.header.role), Cancel(gently=True))
+        header = Header(Kind.CANCEL, question.header.id, question.header.role)
+        question.line.link.send(encode_message(header, Cancel(gently=True)))
 
-    def _say_hello(self) -> None:
-        hello = structs.replace(self._hello, holding=self._service.holding())
-        self._link.send(encode_message(Header(Kind.HELLO, role=self._role), hello))
+    def _withdraw(self, question: _Question, line: Line) -> None:
+        line.link.send(encode_message(Header(Kind.CANCEL, question.header.id, question.header.role), Cancel()))
 
-    def _subscribe(self, run: bytes) -> None:
-        self._link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), Subscribe()))
+    def _line_for(self, header: Header) -> Line:
+        """Return where a trajectory, or a request of none, is asked: always the same line while its router is there."""
+        if len(self._lines) == 1:
+            return self._lines[0]
+        key = header.trajectory if any(header.trajectory) else header.id
+        first, count = int.from_bytes(key[-4:], "big"), len(self._lines)
+        in_turn = [self._lines[(first + further) % count] for further in range(count)]
+        return next((line for line in in_turn if line.is_up), in_turn[0])
 
-    async def _run_heartbeat(self) -> None:
-        with trio.move_on_after(self._heartbeat_s):
-            await self._welcomed.wait()  # the router says how often it wants to hear of us
+    def _share(self) -> int:
+        up = sum(line.is_up for line in self._lines) or 1
+        return -(-self._hello.capacity // up)
+
+    def _say_hello(self, line: Line) -> None:
+        line.awaits_welcome = True
+        hello = structs.replace(self._hello, capacity=self._share(), holding=self._service.holding(line))
+        line.link.send(encode_message(Header(Kind.HELLO, role=self._role), hello))
+
+    def _subscribe(self, line: Line, run: bytes) -> None:
+        line.link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), Subscribe()))
+
+    async def _run_heartbeat(self, line: Line) -> None:
+        with trio.move_on_after(line.heartbeat_s):
+            await line.welcomed.wait()  # the router says how often it wants to hear of us
         while True:
-            await trio.sleep(self._heartbeat_s)
+            await trio.sleep(line.heartbeat_s)
             beat = Heartbeat(
-                holding=self._service.holding(),
-                awaiting=tuple(self._questions),
+                holding=self._service.holding(line),
+                awaiting=tuple(id_ for id_, question in self._questions.items() if question.line is line),
                 figures=self._service.figures(),
                 note=self._service.note(),
             )
-            if self._link.unsent < 100:  # a router that is away needs to hear once that we live, not a hundred times
-                self._link.send(encode_message(Header(Kind.HEARTBEAT, role=self._role), beat))
+            if line.link.unsent < 100:  # a router that is away needs to hear once that we live, not a hundred times
+                line.link.send(encode_message(Header(Kind.HEARTBEAT, role=self._role), beat))
+            if (
+                len(self._lines) > 1
+                and line.is_up
+                and trio.current_time() - line.heard_at > _SILENT_BEATS * line.heartbeat_s
+            ):
+                self._give_up(line)
 
-    def _take(self, batch: list[Message]) -> None:
+    def _give_up(self, line: Line) -> None:
+        """Move what a silent router had to another that is there, and serve those that are with all that we have."""
+        others = [other for other in self._lines if other.is_up and other is not line]
+        if not others:
+            return
+        line.is_up = False
+        _log.warning("router_silent", address=line.address)
+        self._service.move(line, others[0])
+        for other in others:
+            self._say_hello(other)  # first of all with what is in hand, so that it is given to nobody else
+        now = trio.current_time()
+        for question in self._questions.values():
+            if question.line is line:
+                question.left.append(line)
+                question.line = self._line_for(question.header)
+                question.line.link.send(question.frame_again(now))
+
+    def _take_back(self, line: Line) -> None:
+        """Use a router again that was silent, and withdraw there what others do meanwhile."""
+        line.is_up = True
+        _log.info("router_back", address=line.address)
+        self.offer(self._hello.capacity)
+        for question in self._questions.values():
+            if line in question.left:
+                question.left.remove(line)
+                self._withdraw(question, line)
+
+    async def _raise_refusal(self) -> None:
+        await self._refused.wait()
+        raise MeshRefusedError(self._refusal)
+
+    def _take(self, line: Line, batch: list[Message]) -> None:
+        line.heard_at = trio.current_time()
+        if not line.is_up:
+            self._take_back(line)
         for (frame,) in batch:
             try:
-                self._take_one(unpack_header(frame), frame)
+                self._take_one(line, unpack_header(frame), frame)
             except ProtocolError as error:
                 _log.warning("message_refused", reason=str(error))
 
-    def _take_one(self, header: Header, frame: bytes) -> None:
+    def _take_one(self, line: Line, header: Header, frame: bytes) -> None:
         match header.kind:
             case Kind.REQUEST:
-                self._service.take(header, frame[HEADER_BYTES:])
+                self._service.take(line, header, frame[HEADER_BYTES:])
             case Kind.REPLY | Kind.FAILURE:
                 question = self._questions.get(header.id)
                 if question is not None:
                     question.kind, question.answer = header.kind, frame[HEADER_BYTES:]
                     question.answered.set()
+                elif line.awaits_welcome and not any(header.id):
+                    self._take_refusal(line, decode_body(frame[HEADER_BYTES:]))
             case Kind.EVENT:
                 self._take_event(header, frame)
             case _:
-                self._take_link(header, decode_body(frame[HEADER_BYTES:]))
+                self._take_link(line, header, decode_body(frame[HEADER_BYTES:]))
+
+    def _take_refusal(self, line: Line, body: Body) -> None:
+        if isinstance(body, Failure):
+            self._refusal = f"{line.address}: {body.message}"
+            self._refused.set()
 
     def _take_event(self, header: Header, frame: bytes) -> None:
         readers = self._readers.get(header.run)
@@ -361,52 +503,59 @@ class Mesh:
                 except trio.WouldBlock:
                     _log.warning("event_dropped", event_type=type(event).__name__)
 
-    def _take_link(self, header: Header, body: Body) -> None:
+    def _take_link(self, line: Line, header: Header, body: Body) -> None:
         match body:
             case Cancel():
-                self._service.cancel(header, body)
+                self._service.cancel(line, header, body)
             case Welcome():
-                self._heartbeat_s = body.heartbeat_s
-                self._meet(body.epoch)
+                line.heartbeat_s, line.awaits_welcome = body.heartbeat_s, False
+                self._meet(line, body.epoch)
+                line.welcomed.set()
                 self._welcomed.set()
             case Pulse():
                 now = trio.current_time()
                 for id_ in body.unknown:
-                    if question := self._questions.get(id_):
-                        self._link.send(question.frame_again(now))
-                if body.epoch != self._epoch:
-                    self._say_hello()
+                    if (question := self._questions.get(id_)) and question.line is line:
+                        line.link.send(question.frame_again(now))
+                if body.epoch != line.epoch:
+                    self._say_hello(line)
             case HelloAgain():
-                self._say_hello()
+                self._say_hello(line)
 
-    def _meet(self, epoch: str) -> None:
+    def _meet(self, line: Line, epoch: str) -> None:
         """Tell a new router what the old one knew of this process."""
-        if self._epoch not in (None, epoch):
+        if line.epoch not in (None, epoch):
             now = trio.current_time()
             for question in self._questions.values():
-                self._link.send(question.frame_again(now))
+                if question.line is line:
+                    line.link.send(question.frame_again(now))
             for run in self._readers:
-                self._subscribe(run)
-        self._epoch = epoch
+                self._subscribe(line, run)
+        line.epoch = epoch
 
 
 @asynccontextmanager
 async def open_client(
     address: str, *, name: str | None = None, connect_within_s: float = 5.0, linger_ms: int = 500
 ) -> AsyncIterator[Mesh]:
-    """Connect to the router at an address.
+    """Connect to the router at an address, or to several at addresses with commas between them.
 
     Raises:
         MeshUnavailableError: nobody answers there within `connect_within_s`.
+        MeshRefusedError: a router does not take this process in; says why.
     """
     name = name or f"client-{os.getpid()}-{os.urandom(2).hex()}"
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    sockets: dict[str, zmq.Socket[bytes]] = {}
     try:
-        socket = open_dealer(context, address, name.encode()[:200] + os.urandom(4))
+        for one in split_addresses(address):
+            sockets[one] = open_dealer(context, one, name.encode()[:200] + os.urandom(4))
     except zmq.ZMQError as error:
+        for socket in sockets.values():
+            socket.close()
         context.term()
         raise MeshUnavailableError(f"{address}: expected an address like tcp://HOST:PORT: {error.strerror}") from error
-    mesh = Mesh(socket, name, address)
+    mesh = Mesh(sockets, name)
     try:
         async with open_background() as nursery:
             with trio.move_on_after(connect_within_s) as patience:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, inspect
 
+from gems_actors.addresses import join_addresses, next_address, split_addresses
 from gems_actors.errors import ConfigError
 from protocol.messages import DrawSettings, SidePx
 
@@ -28,6 +29,7 @@ _KEY = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Temperature = Annotated[float, Meta(ge=0.0, le=10.0)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
+ActorCount = Annotated[int, Meta(ge=0, le=4096)]
 TokenCount = Annotated[int, Meta(ge=1, le=10**15)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Price = Annotated[float, Meta(ge=0.0, le=1e9)]
@@ -58,9 +60,14 @@ ROLES = (
 class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How many actors play a role on this host, and how many requests each takes at once."""
 
-    count: Annotated[int, Meta(ge=0, le=4096)] = 1
+    count: ActorCount = 1
     capacity: Positive | None = None
     """None: what the role itself thinks fit."""
+    max: ActorCount | None = None
+    """So many at most, as long as requests wait for longer than `target_delay_s`; None: `count`, whatever waits."""
+    min: ActorCount | None = None
+    """So many at least, while there is little to do; None: `count`."""
+    target_delay_s: Seconds = 1.0
 
 
 class RolesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,6 +88,10 @@ class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     address: Address | None = None
     """`tcp://HOST:PORT` to serve other hosts too; this host's actors always use the ipc socket in `runtime_dir`."""
+    count: Annotated[int, Meta(ge=1, le=16)] = 1
+    """Routers of this host, over which trajectories are spread; each further one listens one port higher."""
+    others: tuple[Address, ...] = ()
+    """Routers of other hosts, such as `gems role router` runs them, that this host's actors serve too."""
     runtime_dir: Folder | None = None
     """Folder of the ipc socket; default `$XDG_RUNTIME_DIR/gems-actors`, or a private folder for an ephemeral mesh."""
     heartbeat_s: Seconds = 1.0
@@ -256,6 +267,10 @@ CHAT_ROLES = ChatRolesConfig.__struct_fields__
 """Those that ask a chat model."""
 
 
+GROWING_ROLES = ("conductor", *CHAT_ROLES)
+"""Those that only wait for others, so that a host can have more of them for little."""
+
+
 class VerifyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a picture is checked."""
 
@@ -326,9 +341,16 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return Path(base) / "gems-actors"
 
     @property
+    def router_addresses(self) -> tuple[str, ...]:
+        """Where each router of this host listens: at an ipc socket, and at a port where one is wanted."""
+        ipc, tcp = f"ipc://{self.runtime_path}/router.ipc", self.router.address
+        places = [[ipc] if tcp in (None, ipc) else [ipc, tcp]] * self.router.count
+        return tuple(join_addresses(next_address(one, number) for one in place) for number, place in enumerate(places))
+
+    @property
     def local_address(self) -> str:
-        """Where this host's actors and clients find the router."""
-        return f"ipc://{self.runtime_path}/router.ipc"
+        """Where this host's actors and clients find the routers."""
+        return join_addresses([*(split_addresses(place)[0] for place in self.router_addresses), *self.router.others])
 
     def chat_models(self) -> dict[str, ChatModelConfig]:
         """Return each chat model that is asked by somebody, by the table of its settings."""
@@ -384,9 +406,27 @@ def load_config(
             f"verify.unmet_below: expected at most verify.met_from ({config.verify.met_from:g}), "
             f"came {config.verify.unmet_below:g}"
         )
+    for role in ROLES:
+        _check_scale(role, config.role(role))
     if config.image.backend == "diffusers" and config.image.model is None:
         raise ConfigError("image.model: expected a folder or a hub id such as owner/name, came none")
     return config
+
+
+def _check_scale(role: str, settings: RoleConfig) -> None:
+    """See that a role may grow by itself, and from less to more."""
+    if settings.max is None:
+        if settings.min is not None:
+            raise ConfigError(f"roles.{role}.min: expected it beside roles.{role}.max, came {settings.min} alone")
+        return
+    if role not in GROWING_ROLES:
+        known = ", ".join(GROWING_ROLES)
+        raise ConfigError(f"roles.{role}.max: expected it of a role that only waits for others ({known}), came {role}")
+    least = settings.count if settings.min is None else settings.min
+    if not least <= settings.count <= settings.max:
+        raise ConfigError(
+            f"roles.{role}: expected min <= count <= max, came {least}, {settings.count} and {settings.max}"
+        )
 
 
 def _no_server(table: str) -> ConfigError:

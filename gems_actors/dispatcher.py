@@ -72,8 +72,8 @@ class Dispatcher:
         self._answered: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
         self._deadlines: list[tuple[float, bytes]] = []
         self._subscribers: dict[bytes, set[bytes]] = {}
-        self._settling: list[Ticket] = []
-        self._settled_at = now + 2 * limits.heartbeat_s
+        self._settling: deque[Ticket] = deque()
+        """Requests that were repeated: an actor that this router has yet to hear from may have them in hand."""
         self._requeued = 0
 
     # ----------------------------------------------------------------------------------------- peers
@@ -188,7 +188,7 @@ class Dispatcher:
                 self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
                 return
             ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
-            if header.attempt and now < self._settled_at:  # an actor that this router has yet to meet may hold it
+            if header.attempt:
                 self._settling.append(ticket)
             else:
                 queue.put(ticket)
@@ -335,12 +335,11 @@ class Dispatcher:
         if stalled_s > 0:
             for peer in self._peers.values():
                 peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
-        if self._settling and now >= self._settled_at:
-            settling, self._settling = self._settling, []
-            for ticket in settling:
-                if ticket.holder is None and ticket.header.id in self._tickets:
-                    self._queue_of(ticket).put(ticket)
-                    self._hand_out(now, ticket.header.role)
+        while self._settling and self._settling[0].asked_at <= now - 2 * self._limits.heartbeat_s:
+            ticket = self._settling.popleft()
+            if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:
+                self._queue_of(ticket).put(ticket)
+                self._hand_out(now, ticket.header.role)
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, id_ = heapq.heappop(self._deadlines)
             expired = self._tickets.get(id_)

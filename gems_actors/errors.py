@@ -3,6 +3,7 @@
 GemsError
 ├── ConfigError               a setting is unknown or impossible
 ├── MeshUnavailableError      no router answers at an address
+├── MeshRefusedError          a router does not take a process in
 ├── AddressInUseError         somebody else listens at an address
 ├── SupervisorError           the supervisor gave up
 └── RequestError              a request was not answered with a reply
@@ -36,6 +37,10 @@ class ConfigError(GemsError):
 
 class MeshUnavailableError(GemsError):
     """No router answers at the address."""
+
+
+class MeshRefusedError(GemsError):
+    """A router does not take this process in, such as one of another version; asking again would end the same way."""
 
 
 class AddressInUseError(GemsError):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from gems_actors.addresses import split_addresses
 from gems_actors.config import MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
@@ -61,7 +62,8 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
         ConfigError: the folder or the port cannot be used.
     """
     folder = config.runtime_path
-    path = os.fsencode(config.local_address.removeprefix("ipc://"))
+    places = [split_addresses(place) for place in config.router_addresses]
+    path = os.fsencode(places[-1][0].removeprefix("ipc://"))
     if len(path) > MAX_IPC_PATH_BYTES:
         raise ConfigError(
             f"router.runtime_dir: expected a folder whose router.ipc has a path of at most {MAX_IPC_PATH_BYTES} bytes,"
@@ -81,8 +83,9 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
             raise ConfigError(
                 f"router.runtime_dir: expected a folder to write to, came {folder}: {error.strerror}"
             ) from error
-        if config.router.address is not None:
-            _check_port(config.router.address)
+        for _, *addresses in places:
+            for address in addresses:
+                _check_port(address)
         yield
 
 

@@ -12,9 +12,10 @@ import structlog
 import trio
 
 from gems_actors.actor import Actor, serve_actor
+from gems_actors.addresses import split_addresses
 from gems_actors.config import MeshConfig
-from gems_actors.errors import AddressInUseError, ConfigError, GemsError
-from gems_actors.router import router_addresses, serve_router
+from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
+from gems_actors.router import serve_router
 from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
 
@@ -37,7 +38,7 @@ def load_actor(role: str) -> type[Actor]:
 
 
 def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play a role, `router` among them, until told to stop, and return the exit code.
+    """Play a role until told to stop, and return the exit code; `address` is of the router, or where it shall listen.
 
     SIGTERM drains (exit code 0), a second one stops at once. 78 means that starting again would end the same way; its
     reason stands in one line on standard error.
@@ -46,10 +47,10 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     log = structlog.get_logger()
     try:
         if role == "router":
-            trio.run(_run_until_stopped, partial(_play_router, config))
+            trio.run(_run_until_stopped, partial(_play_router, config, address))
         else:
             trio.run(_run_until_stopped, partial(_play_actor, load_actor(role), config, address, name))
-    except (ConfigError, AddressInUseError) as error:
+    except (ConfigError, AddressInUseError, MeshRefusedError) as error:
         print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG
     except GemsError as error:
@@ -79,9 +80,9 @@ async def _watch_signals(
             draining.set()
 
 
-async def _play_router(config: MeshConfig, draining: trio.Event) -> None:
+async def _play_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
     async with open_background() as nursery:
-        await nursery.start(serve_router, router_addresses(config), config.router)
+        await nursery.start(serve_router, split_addresses(address), config.router)
         await draining.wait()
 
 

@@ -15,7 +15,8 @@ import structlog
 import trio
 import zmq
 
-from gems_actors.config import MeshConfig, RouterConfig
+from gems_actors import __version__
+from gems_actors.config import RouterConfig
 from gems_actors.dispatcher import Dispatcher, DispatchLimits
 from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, failure_of
 from gems_actors.locks import LockHeldError, hold_lock
@@ -73,12 +74,6 @@ async def serve_router(
             router.link.close(linger_ms=200)
 
 
-def router_addresses(config: MeshConfig) -> list[str]:
-    """Return where the router of a configuration listens: always this host's ipc socket, and tcp where it is wanted."""
-    wanted = config.router.address
-    return [config.local_address] if wanted in (None, config.local_address) else [config.local_address, wanted]
-
-
 def _bind(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
     """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word."""
     if address.startswith("ipc://"):
@@ -100,6 +95,11 @@ def _hold_ipc(path: Path, stack: ExitStack) -> None:
         raise AddressInUseError(f"ipc://{path}: expected a free address, came one that is taken, {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: expected a writable folder for the socket: {error.strerror}") from error
+
+
+def series_of(version: str) -> str:
+    """Return what of a version two processes have to share to understand each other: `0.1` of `0.1.3`."""
+    return ".".join(version.split(".")[:2])
 
 
 class _Router:
@@ -144,8 +144,10 @@ class _Router:
     def _take_link(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         dispatcher = self._dispatcher
         match header.kind, decode_body(body):
-            case Kind.HELLO, Hello() as hello:
+            case Kind.HELLO, Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
                 dispatcher.hello(now, identity, header.role, hello)
+            case Kind.HELLO, Hello() as hello:
+                self._refuse(identity, bytes(16), f"expected gems-actors {__version__}, came {hello.version}")
             case Kind.HEARTBEAT, Heartbeat() as beat:
                 dispatcher.heartbeat(now, identity, beat)
             case Kind.CAPACITY, Capacity(capacity=capacity):
@@ -172,10 +174,13 @@ class _Router:
                 raise BodyError(f"a router does not answer {type(other).__name__}")
 
     def _answer_unreadable(self, identity: bytes, frame: bytes, error: ProtocolError) -> None:
-        _log.warning("message_refused", peer=identity.hex(), reason=str(error))
         id_ = frame[12:28].ljust(16, b"\0")  # where every version of the header has the id
-        failure = failure_of(RefusedError(f"{type(error).__name__}: {error}"))
-        self.link.send(identity, encode_message(Header(Kind.FAILURE, id_), failure))
+        self._refuse(identity, id_, f"{type(error).__name__}: {error}")
+
+    def _refuse(self, identity: bytes, id_: bytes, reason: str) -> None:
+        """Refuse a request or, with an id of zeros, a process that says hello."""
+        _log.warning("message_refused", peer=identity.hex(), reason=reason)
+        self.link.send(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(RefusedError(reason))))
 
     def _send(self) -> None:
         outgoing, self._dispatcher.outgoing = self._dispatcher.outgoing, []

@@ -18,8 +18,16 @@ import structlog
 import trio
 
 from gems_actors.actor import Actor, Mesh, answers, serve_actor
-from gems_actors.config import ROLES, MeshConfig
-from gems_actors.errors import ConfigError, GemsError, RefusedError, SupervisorError
+from gems_actors.autoscaling import LOOK_S, RoleScale, load_of
+from gems_actors.config import GROWING_ROLES, ROLES, MeshConfig
+from gems_actors.errors import (
+    ConfigError,
+    GemsError,
+    MeshRefusedError,
+    RefusedError,
+    RequestError,
+    SupervisorError,
+)
 from gems_actors.forking import KILL_WAIT_S, Forked, ZygoteKeeper
 from gems_actors.places import claim_places
 from gems_actors.restarts import GiveUp, RestartRule, describe_exit
@@ -154,6 +162,7 @@ class Supervisor:
                 self._nursery.start_soon(self._zygotes.run)
                 self._nursery.start_soon(self._serve_own_actor)
                 self._nursery.start_soon(self._obey_hurry)
+                self._nursery.start_soon(self._autoscale)
                 self._is_open.set()
 
     async def start(self) -> None:
@@ -162,7 +171,8 @@ class Supervisor:
         if "router" not in self._roles:
             await self._own.joined.wait()  # a role that finds no router would end and be started again, and again
         for role in self._roles:
-            for number in range(1, 1 + (1 if role == "router" else self._config.role(role).count)):
+            config = self._config
+            for number in range(1, 1 + (config.router.count if role == "router" else config.role(role).count)):
                 await self._add_seat(role, number).is_filled.wait()
                 if self.stopped.is_set():
                     return await self.wait()
@@ -201,6 +211,22 @@ class Supervisor:
             return
         self._zygotes.kill_all()
 
+    async def _autoscale(self) -> None:
+        """Have as many actors of each role that may grow as what waits for it wants, until the end."""
+        scales = {
+            role: RoleScale(settings) for role in GROWING_ROLES if (settings := self._config.role(role)).max is not None
+        }
+        await self._own.joined.wait()
+        while scales and not self.stopped.is_set():
+            await trio.sleep(LOOK_S)
+            with suppress(RequestError):
+                found = {role.role: role for role in (await self._own.mesh.ask(ReadStatus())).roles}
+                for role, scale in scales.items():
+                    actors = sum(seat.role == role and not seat.is_dismissed.is_set() for seat in self._seats)
+                    count = scale.decide(trio.current_time(), load_of(found.get(role), actors))
+                    if count != actors and not self.stopped.is_set():
+                        await self.resize(role, count)
+
     # ----------------------------------------------------------------------------------------- seats
 
     def _add_seat(self, role: str, number: int, *, is_extra: bool = False) -> _Seat:
@@ -215,8 +241,9 @@ class Supervisor:
             while (zygote := await self._zygotes.next(seat.is_dismissed)) is not None:
                 seat.name = f"{seat.place}.{os.urandom(2).hex()}"
                 began = trio.current_time()
+                address = self._config.router_addresses[seat.number - 1] if seat.role == "router" else self.address
                 seat.process = await zygote.spawn(
-                    Spawn(name=seat.name, role=seat.role, address=self.address, config=self._config, entry=self._entry)
+                    Spawn(name=seat.name, role=seat.role, address=address, config=self._config, entry=self._entry)
                 )
                 if seat.process.pid is not None:
                     seat.is_filled.set()
@@ -288,6 +315,8 @@ class Supervisor:
     async def _serve_own_actor(self) -> None:
         try:
             await self._own.serve(self, self._config)
+        except MeshRefusedError as error:
+            self._fail(error)
         except GemsError as error:
             self._fail(SupervisorError(f"supervisor: cannot join its own mesh: {error}"))
 

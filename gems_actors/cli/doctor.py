@@ -169,7 +169,7 @@ def _folder(what: str, path: Path, key: str) -> Finding:
 
 
 def _socket_path(config: MeshConfig) -> Finding:
-    size = len(os.fsencode(config.local_address.removeprefix("ipc://")))
+    size = len(os.fsencode(config.router_addresses[-1].partition(",")[0].removeprefix("ipc://")))
     found = f"{size} bytes"
     if size > MAX_IPC_PATH_BYTES:
         advice = f"expected at most {MAX_IPC_PATH_BYTES}; choose a shorter router.runtime_dir"

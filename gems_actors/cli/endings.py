@@ -13,14 +13,15 @@ FAILED = 1
 """Some of what was asked for failed, or nobody was there to ask."""
 USAGE = 2
 BAD_CONFIG = 78
-"""`EX_CONFIG` of sysexits.h; also that somebody else listens at the configured address."""
+"""`EX_CONFIG` of sysexits.h; also that somebody else listens at the configured address, or that a router refuses us."""
 INTERRUPTED = 130
 """Ctrl-C or SIGTERM ended the work early, gently or not."""
 
 
 def end_of(error: BaseException) -> tuple[str, int]:
     """Return the line that explains a failure, and the exit code."""
-    from gems_actors.errors import AddressInUseError, ConfigError, GemsError  # 40 ms that `gems --version` need not pay
+    # 40 ms that `gems --version` need not pay
+    from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
     from skills import SkillError
 
     causes = sorted(_leaves(error), key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
@@ -29,7 +30,7 @@ def end_of(error: BaseException) -> tuple[str, int]:
     match cause := causes[0]:
         case click.ClickException():
             return _one_line(_words_of(cause)), cause.exit_code
-        case ConfigError() | AddressInUseError():
+        case ConfigError() | AddressInUseError() | MeshRefusedError():
             return _one_line(str(cause)), BAD_CONFIG
         case GemsError() | SkillError():
             return _one_line(str(cause)), FAILED

@@ -13,6 +13,7 @@ import click
 import msgspec
 import trio
 
+from gems_actors.addresses import join_addresses, split_addresses
 from gems_actors.cli.endings import DONE, INTERRUPTED
 from gems_actors.cli.interrupts import open_interrupts
 from gems_actors.cli.mesh_status import status_lines
@@ -20,6 +21,7 @@ from gems_actors.cli.options import config_option, json_option, parse_address, r
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import ROLES, MeshConfig, RolesConfig
 from gems_actors.errors import DeadlineError, SupervisorError
+from gems_actors.places import claim_places
 from gems_actors.process import run_role
 from gems_actors.supervisor import open_agent, open_supervisor
 from gems_actors.tasks import open_background
@@ -96,22 +98,31 @@ def down(host: str | None, config_file: Path | None, overrides: tuple[str, ...],
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option(
-    "--router", type=parse_address, envvar="GEMS_ROUTER", required=True, metavar="ADDRESS", help="Router to serve."
-)
+@router_option
 @config_option
 @set_option
-def role(name: str, router: str, config_file: Path | None, overrides: tuple[str, ...]) -> int:
-    """Play one role in this process, for a mesh whose router runs elsewhere."""
-    if name not in ROLES:
-        raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)}, came {name!r}")
-    return run_role(name, read_config(config_file, overrides), router, f"{name}-{secrets.token_hex(3)}")
+def role(name: str, router: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+    """Play one role in this process, for a mesh whose router runs elsewhere; `router` is a role too."""
+    if name not in (*ROLES, "router"):
+        raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)} or router, came {name!r}")
+    config = read_config(config_file, overrides)
+    if name == "router":
+        with claim_places(config):
+            return run_role(name, config, config.router_addresses[0], name)
+    if router is None:
+        raise click.UsageError(f"--router: expected the address of the router that the {name} shall serve, came none")
+    return run_role(name, config, router, f"{name}-{secrets.token_hex(3)}")
 
 
 @click.command()
 @click.argument("counts", nargs=-1, required=True, metavar="ROLE=N...")
 @click.option(
-    "--router", type=parse_address, envvar="GEMS_ROUTER", required=True, metavar="ADDRESS", help="Router to serve."
+    "--router",
+    type=parse_address,
+    envvar="GEMS_ROUTER",
+    required=True,
+    metavar="ADDRESS",
+    help="Router to serve, or several with commas.",
 )
 @click.option("--name", metavar="NAME", help="What the mesh calls this host (its host name).")
 @config_option
@@ -167,7 +178,7 @@ async def _up(config: MeshConfig) -> int:
             async def announce() -> None:
                 await supervisor.ready()
                 count = len(supervisor.children())
-                where = supervisor.address + (f" and {config.router.address}" if config.router.address else "")
+                where = " and ".join(split_addresses(join_addresses(config.router_addresses)))
                 click.echo(f"mesh ready at {where}: {count} processes; stop with Ctrl-C or `gems down`")
 
             nursery.start_soon(obey)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import click
 import msgspec
 
+from gems_actors.addresses import split_addresses
 from gems_actors.cli.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import ConfigError
@@ -92,8 +93,8 @@ def parse_negative(value: str) -> str:
 
 
 def parse_address(value: str) -> str:
-    """Read where a router listens."""
-    if not _ADDRESS.fullmatch(value):
+    """Read where a router listens, or several do."""
+    if not all(_ADDRESS.fullmatch(address) for address in split_addresses(value)):
         raise click.BadParameter(f"expected an address such as tcp://HOST:PORT or ipc:///PATH, came {value!r}")
     return value
 
@@ -144,7 +145,11 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as roles.verifier.count=4."
 )
 router_option = click.option(
-    "--router", type=parse_address, envvar="GEMS_ROUTER", metavar="ADDRESS", help="Router of a running mesh."
+    "--router",
+    type=parse_address,
+    envvar="GEMS_ROUTER",
+    metavar="ADDRESS",
+    help="Router of a running mesh, or several with commas.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -196,7 +196,7 @@ def _missing_keys(record: type[Any], found: dict[str, Any], at: str = "") -> lis
             missing.append(path)
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             missing += _missing_keys(field.type, found[field.name], f"{path}.")
-    spared = (".capacity",) if at != "roles.conductor." else ()
+    spared = (".capacity", ".min", ".max", ".target_delay_s") if at != "roles.conductor." else ()
     return [
         path for path in missing if not path.endswith(spared) and not path.startswith(("chat.roles.", "chat.prices."))
     ]

@@ -102,6 +102,8 @@ class Place:
 
     def __init__(self, nursery: trio.Nursery, address: str, config: MeshConfig) -> None:
         self.address = address
+        self.everywhere = address
+        """Where its actors look for routers: here, and wherever else the test says."""
         self._nursery, self._config = nursery, config
         self._router = trio.CancelScope()
 
@@ -124,7 +126,7 @@ class Place:
         serve = partial(
             serve_actor,
             partial(player.make, kind, self._config),
-            self.address,
+            self.everywhere,
             name,
             capacity=capacity,
             grace_s=grace_s,

@@ -25,7 +25,8 @@ from gems_actors.config import load_config
 from gems_actors.process import run_role
 role, folder, *settings = sys.argv[1:]
 config = load_config(environment={}, settings=[f"router.runtime_dir={folder}", f"data_dir={folder}", *settings])
-sys.exit(run_role(role, config, config.local_address, f"{role}-1"))
+address = config.router_addresses[0] if role == "router" else config.local_address
+sys.exit(run_role(role, config, address, f"{role}-1"))
 """
 
 

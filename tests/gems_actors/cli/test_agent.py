@@ -56,28 +56,30 @@ def actors_of(tmp_path: Path, address: str, role: str) -> list[str]:
 
 
 def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path: Path, address: str) -> None:
-    with running(tmp_path, "agent", "--router", address, "--name", "far", "verifier=2") as agent:
-        with running(tmp_path, *head(tmp_path, address)) as up:
-            assert first_line(agent) == "agent far ready: 2 processes; stop with Ctrl-C\n"
-            first_line(up)
-            drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "1", "-o", "dog.png", "--router", address)
-            assert (drawn.returncode, (tmp_path / "dog.png").exists()) == (0, True)
+    with (
+        running(tmp_path, "agent", "--router", address, "--name", "far", "verifier=2") as agent,
+        running(tmp_path, *head(tmp_path, address)) as up,
+    ):
+        assert first_line(agent) == "agent far ready: 2 processes; stop with Ctrl-C\n"
+        first_line(up)
+        drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "1", "-o", "dog.png", "--router", address)
+        assert (drawn.returncode, (tmp_path / "dog.png").exists()) == (0, True)
 
-            scaled = run_gems(tmp_path, "scale", "--host", "far", "verifier=3", "--router", address)
-            assert (scaled.returncode, scaled.stdout) == (0, "verifier: 2 -> 3\n")
-            stranger = run_gems(tmp_path, "scale", "--host", "near", "verifier=3", "--router", address)
-            assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
-            assert "expected one of far, came 'near'" in stranger.stderr
-            assert "far" in run_gems(tmp_path, "status", "--router", address).stdout
+        scaled = run_gems(tmp_path, "scale", "--host", "far", "verifier=3", "--router", address)
+        assert (scaled.returncode, scaled.stdout) == (0, "verifier: 2 -> 3\n")
+        stranger = run_gems(tmp_path, "scale", "--host", "near", "verifier=3", "--router", address)
+        assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
+        assert "expected one of far, came 'near'" in stranger.stderr
+        assert "far" in run_gems(tmp_path, "status", "--router", address).stdout
 
-            (router,) = (pid for pid, name in descendants(up.pid).items() if name == "gems-router")
-            os.kill(router, signal.SIGKILL)  # the next one learns from the agent's roles that they are there
-            drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "2", "-o", "two.png", "--router", address)
-            assert (drawn.returncode, (tmp_path / "two.png").exists()) == (0, True)
+        (router,) = (pid for pid, name in descendants(up.pid).items() if name == "gems-router")
+        os.kill(router, signal.SIGKILL)  # the next one learns from the agent's roles that they are there
+        drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "2", "-o", "two.png", "--router", address)
+        assert (drawn.returncode, (tmp_path / "two.png").exists()) == (0, True)
 
-            assert run_gems(tmp_path, "down", "--host", "far", "--router", address).returncode == 0
-            assert agent.wait(30) == 0
-            assert actors_of(tmp_path, address, "verifier") == []
+        assert run_gems(tmp_path, "down", "--host", "far", "--router", address).returncode == 0
+        assert agent.wait(30) == 0
+        assert actors_of(tmp_path, address, "verifier") == []
 
 
 def test_a_killed_role_of_an_agent_is_replaced_and_what_it_held_is_done(tmp_path: Path, address: str) -> None:
