@@ -329,6 +329,7 @@ class Mesh:
         """
         async with trio.open_nursery() as nursery:
             for line in self._lines:
+                line.heard_at = trio.current_time()  # a router has some heartbeats to be there at all
                 nursery.start_soon(line.link.run)
                 nursery.start_soon(self._run_heartbeat, line)
                 self._say_hello(line)
