@@ -1,0 +1,102 @@
+"""A mesh over several hosts of which one is cut off, one loses packets, one is far, one vanishes and one joins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from protocol.messages import MeshStatus
+from tests.faults.hosts import open_network, why_not
+
+pytestmark = pytest.mark.slow
+TASKS = 300
+CUT_S = 20.0
+"""Between two finished tasks: six after which a silent actor is given up, the rest of its task, and a slow machine."""
+PORT = 7100
+
+
+class Progress:
+    """Looks at the rows of a bulk as they come, and knows how long none came."""
+
+    def __init__(self, rows: Path) -> None:
+        self.rows = rows
+        self.count = 0
+        self.longest_gap_s = 0.0
+        self._grew_at = time.monotonic()
+
+    def look(self) -> int:
+        """Return how many there are."""
+        count = self.rows.read_bytes().count(b"\n") if self.rows.exists() else 0
+        now = time.monotonic()
+        if self.count:
+            self.longest_gap_s = max(self.longest_gap_s, now - self._grew_at)
+        if count > self.count:
+            self.count, self._grew_at = count, now
+        return count
+
+
+def until(is_so: Callable[[], bool], within_s: float = 120.0) -> None:
+    """Return once something is so that no process tells us of."""
+    end = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(why_not() is not None and not os.environ.get("CI"), reason=str(why_not()))
+def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"{2 + line % 7} red cats left of stone dog number {line}\n" for line in range(TASKS)))
+    progress = Progress(tmp_path / "out/dataset/metadata.jsonl")
+    with open_network(tmp_path, "head", "gpu", "cpu1", "cpu2", "cpu3") as network:
+        router = f"tcp://{network.addresses['head']}:{PORT}"
+
+        def status() -> MeshStatus:
+            shown = network.gems("head", "status", "--json", "--router", router)
+            return msgspec.json.decode(shown.stdout, type=MeshStatus)
+
+        def is_there(host: str) -> bool:
+            return any(actor.host == host and actor.capacity for role in status().roles for actor in role.actors)
+
+        def agent(host: str, *roles: str, router: str = router) -> subprocess.Popen[str]:
+            return network.start(host, "agent", "--name", host, "--router", router, "--set", f"data_dir={data}", *roles)
+
+        data = tmp_path / "data"
+        bound = f"router.address={router}"
+        roles = [f"roles.{role}.count=0" for role in ("generator", "verifier")]
+        settings = [part for setting in (bound, f"data_dir={data}", *roles) for part in ("--set", setting)]
+        network.start("head", "up", *settings)
+        network.delay("gpu", PORT, f"{network.addresses['head']}:{PORT}", 0.1)
+        agent("gpu", "generator=1", router=f"tcp://127.0.0.1:{PORT}")
+        lost = agent("cpu1", "verifier=2")
+        agent("cpu2", "verifier=1")
+        until(lambda: all(map(is_there, ("gpu", "cpu1", "cpu2"))))
+        network.lose("cpu2", 0.02)
+
+        out = ["--out", "out", "--rounds", "2", "--router", router, "--set", f"data_dir={data}"]
+        bulk = network.start("head", "bulk", "prompts.txt", *out)
+        until(lambda: progress.look() >= 20)
+        network.cut("cpu1")
+        cut_at, before = time.monotonic(), progress.count
+        until(lambda: progress.look() > 0 and time.monotonic() > cut_at + CUT_S)
+        assert progress.count > before + 20
+        network.mend("cpu1")
+        until(lambda: progress.look() > 0 and is_there("cpu1"))
+        assert status().requeued > 0
+        lost.kill()
+        network.cut("cpu1")
+        agent("cpu3", "verifier=2")
+        until(lambda: progress.look() > 0 and is_there("cpu3"))
+        until(lambda: progress.look() >= TASKS)
+        assert bulk.wait(30) == 0
+        found = [json.loads(line)["index"] for line in progress.rows.read_text().splitlines()]
+        assert found == list(range(TASKS))
+        assert (tmp_path / "out/failed.jsonl").read_bytes() == b""
+        assert not is_there("cpu1")
