@@ -94,13 +94,15 @@ class ChatRequest:
     A language model reads `messages`; the storyboard, which is rules and no language model, reads `task` and `fields`.
     """
 
-    task: Literal["route_skill", "write_prompt", "decompose", "verify", "verify_all", "compress", "refine"]
+    task: Literal["route_skill", "write_prompt", "decompose", "verify", "verify_all", "compress", "refine", "judge"]
     fields: Mapping[str, Any]
     messages: tuple[ChatMessage, ...]
     choices: tuple[str, ...] = ()
     """Where one of these words is the answer, or begins it: a model that tells probabilities is asked for theirs."""
     schema: Mapping[str, Any] | None = None
     """JSON schema of the answer, for servers that can be held to one; others read in the messages what is wanted."""
+    temperature: float | None = None
+    """Where the task prescribes one; None: as the settings have it."""
     is_urgent: bool = False
     """Somebody waits for it, so it goes before those for which nobody does."""
 

@@ -91,7 +91,9 @@ class Endpoint:
         Raises:
             BusyError, RefusedError, BackendError: there is none.
         """
-        fields = {"messages": [message_fields(message) for message in request.messages]}
+        fields: dict[str, Any] = {"messages": [message_fields(message) for message in request.messages]}
+        if request.temperature is not None:
+            fields["temperature"] = request.temperature
         if not request.choices or not self.tells_probabilities:
             return await self._answer_in_words(request, fields)
         try:

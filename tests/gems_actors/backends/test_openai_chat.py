@@ -204,6 +204,12 @@ def test_temperature_thinking_and_cap_are_sent_where_they_are_set(server: Script
     }
 
 
+def test_a_temperature_that_the_task_prescribes_goes_before_the_settings(server: ScriptedServer) -> None:
+    chat(server, replace(QUESTION, temperature=1.0), temperature=0.6)
+    ((_, _, fields),) = server.asked
+    assert fields["temperature"] == 1.0
+
+
 def test_an_answer_costs_what_its_server_takes(server: ScriptedServer) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 600}}
     server.rule = lambda fields: said(usage=usage)
