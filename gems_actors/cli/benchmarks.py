@@ -150,10 +150,17 @@ def _read_spatial(path: Path) -> list[Prompt]:
 
 
 def _read_wise(path: Path) -> list[Prompt]:
-    found = [item for file in _files(path, "*.json") for _, item in _objects(file, "Prompt", "prompt_id")]
-    return sorted(
-        (Prompt(str(item["prompt_id"]), str(item["Prompt"]), item) for item in found), key=lambda prompt: int(prompt.id)
-    )
+    """Return the prompts in the order of their numbers; `edition` in a record is `legacy` or `verified`."""
+    prompts = []
+    for file in _files(path, "*.json"):
+        edition = "verified" if file.stem.endswith("_verified") else "legacy"  # nothing within tells them apart
+        prompts += [
+            Prompt(str(item["prompt_id"]), str(item["Prompt"]), {**item, "edition": edition})
+            for _, item in _objects(file, "Prompt", "prompt_id")
+        ]
+    if len({prompt.record["edition"] for prompt in prompts}) > 1:
+        raise BenchmarkError(f"{path}: expected files of one edition, came some that end in _verified.json")
+    return sorted(prompts, key=lambda prompt: int(prompt.id))
 
 
 def _read_dpg(path: Path) -> list[Prompt]:

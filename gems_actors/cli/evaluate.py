@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -37,10 +37,13 @@ from gems_actors.cli.options import (
     strategy_settings,
 )
 from gems_actors.cli.output import OutputError, check_writable, encode_json, text_of_path, write_whole
-from gems_actors.cli.scoring import soft_tifa
+from gems_actors.cli.scoring import SCORERS, scorer_name_of
+from gems_actors.cli.scoring.scorer import Question
 from gems_actors.cli.tally import Tally
-from gems_actors.config import ChatModelConfig
+from gems_actors.config import CHAT_ROLES, ChatModelConfig
 from protocol.messages import MemoryMode, chat_cost
+
+_SCORED: Final = tuple(name for name in BENCHMARKS if name in SCORERS)
 
 
 @click.group("eval", cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -61,7 +64,12 @@ def evaluate() -> None:
     "--samples", type=between(1, MAX_SAMPLES), metavar="N", help="Pictures a prompt, if not as many as it wants."
 )
 @click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many pictures now.")
-@click.option("--score", "is_scored", is_flag=True, help="Score the pictures too, by the model of [judge] (geneval2).")
+@click.option(
+    "--score",
+    "is_scored",
+    is_flag=True,
+    help=f"Score the pictures too, by the model of [judge] ({', '.join(_SCORED)}).",
+)
 @rounds_option
 @strategy_option
 @images_option
@@ -94,9 +102,11 @@ def _draw(
     where it stopped; nothing is laid out before every picture is there.
     """
     benchmark = BENCHMARKS[name]
-    judge = _judge_of(name, config_file, overrides) if is_scored else None
+    judging: _Judging | None = None
     try:
         prompts = read_benchmark(name, data)
+        if is_scored:
+            judging = _judging_of(name, prompts, config_file, overrides)
         check_writable(out)
         source = out / "prompts.jsonl"
         write_whole(source, _tasks_of(prompts))
@@ -125,15 +135,8 @@ def _draw(
         return code or FAILED
     benchmark.lay_out(out / name, prompts, pictures)
     click.echo(f"laid out for the scorer of {benchmark.title} in {text_of_path(out / name)}", err=True)
-    if judge is not None:
-        from gems_actors.cli.judging import judge_pictures  # httpx, which drawing alone need not load
-
-        judged = judge_pictures(judge, prompts, pictures, out / name / "judged.jsonl", sys.stderr)
-        scores = {
-            "judge": judge.model or judge.url,
-            **soft_tifa({prompt.id: prompt.record for prompt in prompts}, judged),
-        }
-        write_whole(out / name / "scores.json", encode_json(scores).encode() + b"\n")
+    if judging is not None:
+        scores = _score(judging, prompts, pictures, out / name)
         click.echo("\n".join(_score_lines(scores)), err=as_json)
     return code
 
@@ -181,7 +184,7 @@ def _figures_of(folder: Path) -> tuple[str, dict[str, float]]:
     figures: dict[str, float] = {}
     for path in sorted(folder.glob("*/scores.json")):
         scores = json.loads(path.read_bytes())
-        figures |= {"Soft-TIFA GM": scores["soft_tifa_gm"], "Soft-TIFA AM": scores["soft_tifa_am"]}
+        figures |= SCORERS[scores["scorer"]].compare(scores)
     figures["all met %"] = 100 * tally.all_met / tally.pictures
     if tally.chosen.rate is not None:
         figures["requirements met %"] = 100 * tally.chosen.rate
@@ -192,23 +195,57 @@ def _figures_of(folder: Path) -> tuple[str, dict[str, float]]:
     return told.strategy + asked, figures
 
 
-def _judge_of(name: str, config_file: Path | None, overrides: tuple[str, ...]) -> ChatModelConfig:
-    if name != "geneval2":
-        raise click.UsageError(f"--score: expected geneval2, whose score needs a chat model alone, came {name}")
-    judge = read_config(config_file, overrides).judge
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """Who judges the pictures, and what is asked."""
+
+    scorer: str
+    judge: ChatModelConfig
+    questions: Mapping[str, Sequence[Question]]
+    """By the ids of the prompts."""
+
+
+def _judging_of(name: str, prompts: Sequence[Prompt], config_file: Path | None, overrides: tuple[str, ...]) -> _Judging:
+    """Return how the pictures will be scored, so that whatever stands against it is said before they are drawn.
+
+    Raises:
+        BenchmarkError: the file lacks what its scorer needs.
+        UsageError: there is no scorer for it here, or no judge.
+    """
+    if (scorer := scorer_name_of(name, prompts[0])) is None:
+        scored = ", ".join(_SCORED)
+        raise click.UsageError(f"--score: expected one of {scored}, whose scores need a chat model alone, came {name}")
+    config = read_config(config_file, overrides)
+    judge = config.judge
     if judge is None or judge.backend != "openai":
         raise click.UsageError('--score: expected a table [judge] with backend = "openai" and a url, came none')
-    return judge
+    own = [config.chat.of(role) for role in CHAT_ROLES]
+    if any((model.backend, model.url, model.model) == (judge.backend, judge.url, judge.model) for model in own):
+        click.echo("gems: the judge is a model that the roles ask too: it may like what it helped to make", err=True)
+    return _Judging(scorer, judge, {prompt.id: SCORERS[scorer].ask(prompt) for prompt in prompts})
+
+
+def _score(
+    judging: _Judging, prompts: Sequence[Prompt], pictures: Mapping[str, Sequence[Path]], folder: Path
+) -> dict[str, Any]:
+    """Have the pictures judged, write what comes of it into a benchmark's folder, and return it.
+
+    Raises:
+        JudgingError: some pictures could not be judged, so there is no score.
+    """
+    from gems_actors.cli.judging import judge_pictures  # httpx, which drawing alone need not load
+
+    judge = judging.judge
+    judged = judge_pictures(judge, judging.questions, pictures, folder / "judged.jsonl", sys.stderr)
+    total = SCORERS[judging.scorer].total({prompt.id: prompt for prompt in prompts}, judged)
+    scores = {"scorer": judging.scorer, "judge": judge.model or judge.url, **total}
+    write_whole(folder / "scores.json", encode_json(scores).encode() + b"\n")
+    return scores
 
 
 def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield f"judge              {scores['judge']}, {scores['prompts']} prompts"
-    yield f"Soft-TIFA GM       {scores['soft_tifa_gm']:.1f}"
-    yield f"Soft-TIFA AM       {scores['soft_tifa_am']:.1f}"
-    for skill, score in scores["am_by_skill"].items():
-        yield f"  AM {skill:<14} {score:.1f}"
-    for count, score in scores["gm_by_atom_count"].items():
-        yield f"  GM {count + ' atoms':<14} {score:.1f}"
+    yield f"judge              {scores['judge']}, {scores['prompts']} prompts, {scores['pictures']} pictures"
+    yield from SCORERS[scores["scorer"]].tell(scores)
 
 
 def _tasks_of(prompts: Sequence[Prompt]) -> bytes:

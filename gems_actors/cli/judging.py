@@ -1,33 +1,66 @@
-"""Has a judge answer a benchmark's questions on the pictures, and keeps each answer: judged once is judged.
+"""Has a judge answer a scorer's questions on the pictures, and keeps each answer: judged once is judged.
 
-The judge is a model of its own, named by `[judge]` in the settings; it knows nothing of the agent.
+The judge is a model of its own, named by `[judge]` in the settings; it knows nothing of the agent. What it says is read
+strictly: a picture about which it babbles is not judged, and never a bad one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from os import SEEK_END
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import BinaryIO, Final, NamedTuple, TextIO
 
 import click
 import msgspec
 import trio
 
+from actors.prompting import ask_model
 from gems_actors.backends import ChatMessage, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.openai_chat import OpenAIChatModel, open_openai_chat
-from gems_actors.cli.benchmarks import Prompt
-from gems_actors.cli.scoring import QUESTION_END, Judged, score_answer
+from gems_actors.cli.scoring.scorer import Judged, Question, TokenQuestion, WordQuestion
 from gems_actors.config import ChatModelConfig
+from gems_actors.errors import GemsError, RequestError
 from gems_actors.tasks import gather
 
 _PICTURES_AT_ONCE: Final = 64
+_FAILURES_IN_A_ROW: Final = 16
+"""After so many without a picture judged between them it is the judge, and not the pictures."""
+_MAX_NAMED: Final = 3
+_TOLD_EVERY: Final = 100
+"""So many pictures after one another say how far it is."""
+
+
+class JudgingError(GemsError):
+    """Pictures could not be judged; says which, and why. What was judged is kept."""
+
+
+class _Key(NamedTuple):
+    """By what a picture that was judged is known again; the fields of `Judged` of these names."""
+
+    id: str
+    digest: str
+    judge: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A picture and what is asked about it."""
+
+    key: _Key
+    sample: int
+    """From 1."""
+    picture: Path
+    questions: Sequence[Question]
 
 
 def judge_pictures(
     judge: ChatModelConfig,
-    prompts: Sequence[Prompt],
+    questions: Mapping[str, Sequence[Question]],
     pictures: Mapping[str, Sequence[Path]],
     path: Path,
     stream: TextIO,
@@ -36,54 +69,113 @@ def judge_pictures(
 
     Args:
         judge: the model.
-        prompts: with their questions.
-        pictures: by the ids of the prompts.
+        questions: by the ids of the prompts.
+        pictures: likewise.
         path: a file of what was judged before, to which the rest is added.
         stream: told how far it is.
 
     Raises:
-        RequestError: a picture could not be judged; what was judged before is kept.
+        JudgingError: pictures could not be judged; those that were are not judged again.
         ConfigError: the judge cannot be asked with these settings.
     """
-    known = {(item.id, item.digest, item.judge): item for item in _read(path)}
     name = judge.model or judge.url or judge.backend
-    wanted = [
-        (prompt, picture, hashlib.sha256(picture.read_bytes()).hexdigest())
-        for prompt in prompts
-        for picture in pictures[prompt.id]
+    cases = [
+        _Case(_Key(id_, _digest_of(picture.read_bytes()), name, _digest_of(_words_of(asked))), sample, picture, asked)
+        for id_, asked in questions.items()
+        for sample, picture in enumerate(pictures[id_], 1)
     ]
-    missing = [item for item in wanted if (item[0].id, item[2], name) not in known]
+    known = {_key_of(item): item for item in _read(path)}
+    missing = [case for case in cases if case.key not in known]
     if missing:
-
-        async def main() -> None:
-            limiter = trio.CapacityLimiter(_PICTURES_AT_ONCE)
-            async with open_openai_chat(judge, "judge") as model:
-                with path.open("ab") as sink:
-
-                    async def one(prompt: Prompt, picture: Path, digest: str) -> None:
-                        async with limiter:
-                            scores = await _judge(model, prompt.record, picture)
-                        found = Judged(id=prompt.id, digest=digest, judge=name, scores=scores)
-                        known[prompt.id, digest, name] = found
-                        sink.write(msgspec.json.encode(found) + b"\n")
-                        sink.flush()
-
-                    await gather(*(partial(one, *item) for item in missing))
-
-        click.echo(f"judging {len(missing)} of {len(wanted)} pictures by {name}", file=stream)
-        trio.run(main)
-    return [known[prompt.id, digest, name] for prompt, _, digest in wanted]
+        click.echo(f"judging {len(missing)} of {len(cases)} pictures by {name}", file=stream)
+        with path.open("ab+") as sink:
+            _end_line(sink)
+            found, failures = trio.run(_judge_all, judge, missing, sink, stream)
+        known |= {_key_of(item): item for item in found}
+        if failures:
+            named = "; ".join(failures[:_MAX_NAMED])
+            more = f"; and {len(failures) - _MAX_NAMED} more" if len(failures) > _MAX_NAMED else ""
+            raise JudgingError(
+                f"expected {len(cases)} pictures judged, came {len(cases) - len(missing) + len(found)} "
+                f"(the same command asks about the others again): {named}{more}"
+            )
+    return [known[case.key] for case in cases]
 
 
-async def _judge(model: OpenAIChatModel, record: Mapping[str, Any], picture: Path) -> tuple[float, ...]:
-    """Return the score of each question; the picture comes first, so that the server can share its work among them."""
-    image = ImagePart(await trio.Path(picture).read_bytes(), "image/png")
-    scores = []
-    for question, answer in record["vqa_list"]:
-        asked = (ChatMessage("user", (image, TextPart(question + QUESTION_END))),)
-        reply = await model.first_tokens(ChatRequest("verify", {"question": question}, asked))
-        scores.append(score_answer(question, answer, reply.probabilities))
-    return tuple(scores)
+async def _judge_all(
+    judge: ChatModelConfig, cases: Sequence[_Case], sink: BinaryIO, stream: TextIO
+) -> tuple[list[Judged], list[str]]:
+    """Return what was found of the pictures, each written down at once, and what kept others from being judged."""
+    found: list[Judged] = []
+    failures: list[str] = []
+    in_a_row = 0
+    limiter = trio.CapacityLimiter(_PICTURES_AT_ONCE)
+
+    async def one(model: OpenAIChatModel, case: _Case) -> None:
+        nonlocal in_a_row
+        async with limiter:
+            if in_a_row >= _FAILURES_IN_A_ROW:
+                return
+            try:
+                scores, answers = await _judge(model, case)
+            except RequestError as error:
+                failures.append(f"prompt {case.key.id}, picture {case.sample}: {error}")
+                in_a_row += 1
+                return
+        in_a_row = 0
+        item = Judged(**case.key._asdict(), scores=scores, answers=answers)
+        found.append(item)
+        sink.write(msgspec.json.encode(item) + b"\n")
+        sink.flush()
+        if len(found) % _TOLD_EVERY == 0:
+            click.echo(f"judged {len(found)} of {len(cases)}", file=stream)
+
+    async with open_openai_chat(judge, "judge") as model:
+        await gather(*(partial(one, model, case) for case in cases))
+    return found, failures
+
+
+async def _judge(model: OpenAIChatModel, case: _Case) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return scores and words; the picture comes first, so that the server can share its work among the questions."""
+    image = ImagePart(await trio.Path(case.picture).read_bytes(), "image/png")
+    scores: list[float] = []
+    answers: list[str] = []
+    for question in case.questions:
+        messages = (ChatMessage("user", (image, TextPart(question.text))),)
+        match question:
+            case TokenQuestion():
+                reply = await model.first_tokens(ChatRequest("judge", {}, messages))
+                scores += question.read(reply.probabilities)
+            case WordQuestion():
+                request = ChatRequest("judge", {}, messages, schema=question.schema, temperature=question.temperature)
+                text, read = (await ask_model(model, request, partial(_read_answer, question))).value
+                scores += read
+                answers.append(text)
+    return tuple(scores), tuple(answers)
+
+
+def _read_answer(question: WordQuestion, text: str) -> tuple[str, tuple[float, ...]]:
+    return text, question.read(text)
+
+
+def _key_of(item: Judged) -> _Key:
+    return _Key(item.id, item.digest, item.judge, item.asked)
+
+
+def _words_of(questions: Sequence[Question]) -> bytes:
+    return "\0".join(question.text for question in questions).encode()
+
+
+def _digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _end_line(sink: BinaryIO) -> None:
+    """Begin a new line where a kill tore the last one."""
+    if sink.tell():
+        sink.seek(-1, SEEK_END)
+        if sink.read() != b"\n":
+            sink.write(b"\n")
 
 
 def _read(path: Path) -> list[Judged]:
@@ -94,6 +186,6 @@ def _read(path: Path) -> list[Judged]:
         for line in lines:
             try:
                 found.append(msgspec.json.decode(line, type=Judged))
-            except msgspec.DecodeError:  # a line torn by a kill: its picture is judged again
+            except msgspec.DecodeError:  # a line torn by a kill, or of an older version: its picture is judged again
                 continue
     return found

@@ -7,12 +7,16 @@ it: one new token a question, the probabilities of all spellings of the right an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from math import prod
 from statistics import fmean
 from typing import Any, Final
 
 import msgspec
+
+from gems_actors.cli.benchmarks import Prompt
+from gems_actors.cli.scoring.scorer import Judged, Scorer, TokenQuestion, read_record, table
 
 QUESTION_END: Final = " Answer in one word."
 _DIGITS: Final = {
@@ -23,16 +27,12 @@ _DIGITS: Final = {
 }
 
 
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What a judge found of one picture."""
-
-    id: str
-    """Of the prompt."""
-    digest: str
-    """Of the picture's file, so that another picture is judged anew."""
-    judge: str
-    scores: tuple[float, ...]
-    """Of the questions in their order, each 0 to 1: the probability of the right answer."""
+class _Record(msgspec.Struct, frozen=True):
+    atom_count: int
+    vqa_list: tuple[tuple[str, str], ...]
+    """Questions and their right answers."""
+    skills: tuple[str, ...]
+    """One a question."""
 
 
 def spellings_of(question: str, answer: str) -> frozenset[str]:
@@ -64,11 +64,11 @@ def geometric_mean(scores: Iterable[float]) -> float:
     return prod(found) ** (1 / len(found))
 
 
-def soft_tifa(records: Mapping[str, Mapping[str, Any]], judged: Iterable[Judged]) -> dict[str, Any]:
+def soft_tifa(prompts: Mapping[str, Prompt], judged: Iterable[Judged]) -> dict[str, Any]:
     """Return the benchmark's score of all pictures, 0 to 100.
 
     Args:
-        records: of the benchmark's file, by the ids of the prompts: `atom_count`, `vqa_list`, `skills`.
+        prompts: by their ids.
         judged: one or several pictures of each prompt; those of one prompt are averaged first.
     """
     by_prompt: dict[str, list[tuple[float, ...]]] = defaultdict(list)
@@ -78,16 +78,42 @@ def soft_tifa(records: Mapping[str, Mapping[str, Any]], judged: Iterable[Judged]
     by_skill: dict[str, list[float]] = defaultdict(list)
     by_atoms: dict[int, list[float]] = defaultdict(list)
     for id_, pictures in by_prompt.items():
-        record = records[id_]
+        record = read_record(prompts[id_], _Record)
         am, gm = fmean(map(arithmetic_mean, pictures)), fmean(map(geometric_mean, pictures))
         means.append((am, gm))
-        by_atoms[int(record["atom_count"])].append(gm)
-        for place, skill in enumerate(record["skills"]):
+        by_atoms[record.atom_count].append(gm)
+        for place, skill in enumerate(record.skills):
             by_skill[skill].append(fmean(scores[place] for scores in pictures))
     return {
         "prompts": len(means),
+        "pictures": sum(map(len, by_prompt.values())),
         "soft_tifa_am": 100 * fmean(am for am, _ in means),
         "soft_tifa_gm": 100 * fmean(gm for _, gm in means),
         "am_by_skill": {skill: 100 * fmean(found) for skill, found in sorted(by_skill.items())},
         "gm_by_atom_count": {str(count): 100 * fmean(found) for count, found in sorted(by_atoms.items())},
     }
+
+
+def _ask(prompt: Prompt) -> tuple[TokenQuestion, ...]:
+    return tuple(
+        TokenQuestion(question + QUESTION_END, partial(_score, question, answer))
+        for question, answer in read_record(prompt, _Record).vqa_list
+    )
+
+
+def _score(question: str, answer: str, first_tokens: Mapping[str, float]) -> tuple[float]:
+    return (score_answer(question, answer, first_tokens),)
+
+
+def _tell(scores: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Soft-TIFA GM       {scores['soft_tifa_gm']:.1f}"
+    yield f"Soft-TIFA AM       {scores['soft_tifa_am']:.1f}"
+    yield from table({f"AM {skill}": score for skill, score in scores["am_by_skill"].items()}, 1)
+    yield from table({f"GM {count} atoms": score for count, score in scores["gm_by_atom_count"].items()}, 1)
+
+
+def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {"Soft-TIFA GM": scores["soft_tifa_gm"], "Soft-TIFA AM": scores["soft_tifa_am"]}
+
+
+GENEVAL2: Final = Scorer(_ask, soft_tifa, _tell, _compare)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from gems_actors.cli.scoring import Judged, geometric_mean, score_answer, soft_tifa, spellings_of
+from gems_actors.cli.benchmarks import Prompt
+from gems_actors.cli.scoring.geneval2 import geometric_mean, score_answer, soft_tifa, spellings_of
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
 from tests.gems_actors.cli.commands import run_gems
+from tests.gems_actors.cli.scoring.cases import judged
 
 
 @pytest.mark.parametrize(
@@ -32,18 +34,14 @@ def test_the_probabilities_of_all_spellings_are_added_up_each_once() -> None:
     assert score_answer("Are there pigs?", "Yes", {"Yes": 0.7, " yes": 0.300001}) == 1.0
 
 
-def judged(id_: str, *scores: float) -> Judged:
-    return Judged(id=id_, digest="x", judge="j", scores=scores)
-
-
-RECORDS = {
-    "a": {"atom_count": 3, "skills": ["count", "object"], "vqa_list": [["?", "Yes"]] * 2},
-    "b": {"atom_count": 4, "skills": ["count", "verb", "object"], "vqa_list": [["?", "Yes"]] * 3},
+PROMPTS = {
+    "a": Prompt("a", "x", {"atom_count": 3, "skills": ["count", "object"], "vqa_list": [["?", "Yes"]] * 2}),
+    "b": Prompt("b", "y", {"atom_count": 4, "skills": ["count", "verb", "object"], "vqa_list": [["?", "Yes"]] * 3}),
 }
 
 
 def test_the_score_is_the_mean_over_prompts_of_the_geometric_mean_over_questions() -> None:
-    found = soft_tifa(RECORDS, [judged("a", 0.25, 1.0), judged("b", 0.9, 0.6, 0.0)])
+    found = soft_tifa(PROMPTS, [judged("a", 0.25, 1.0), judged("b", 0.9, 0.6, 0.0)])
     assert found["prompts"] == 2
     assert found["soft_tifa_gm"] == pytest.approx(100 * (math.sqrt(0.25 * 1.0) + 0.0) / 2)
     assert found["soft_tifa_am"] == pytest.approx(100 * (0.625 + 0.5) / 2)
@@ -52,7 +50,7 @@ def test_the_score_is_the_mean_over_prompts_of_the_geometric_mean_over_questions
 
 
 def test_several_pictures_of_a_prompt_are_averaged_before_the_prompts_are() -> None:
-    found = soft_tifa(RECORDS, [judged("a", 1.0, 1.0), judged("a", 0.0, 1.0), judged("b", 1.0, 1.0, 1.0)])
+    found = soft_tifa(PROMPTS, [judged("a", 1.0, 1.0), judged("a", 0.0, 1.0), judged("b", 1.0, 1.0, 1.0)])
     assert found["soft_tifa_gm"] == pytest.approx(75.0)
     assert found["am_by_skill"]["count"] == pytest.approx(75.0)
 
@@ -93,14 +91,17 @@ def test_a_judge_of_its_own_scores_what_was_drawn_and_is_asked_once(tmp_path: Pa
         assert len(server.asked) == 4
     gm = 100 * (math.sqrt(0.9 * 0.8) + math.sqrt(0.05 * 0.8)) / 2
     assert first.stdout.splitlines() == again.stdout.splitlines() == [
-        "judge              judge-8b, 2 prompts",
+        "judge              judge-8b, 2 prompts, 2 pictures",
         f"Soft-TIFA GM       {gm:.1f}",
         "Soft-TIFA AM       63.8",
-        "  AM count          47.5",
-        "  AM object         80.0",
-        f"  GM 3 atoms        {gm:.1f}",
+        "  AM count         47.5",
+        "  AM object        80.0",
+        f"  GM 3 atoms       {gm:.1f}",
     ]  # fmt: skip
     assert json.loads((tmp_path / "out/geneval2/scores.json").read_text())["soft_tifa_gm"] == pytest.approx(gm)
+    compared = run_gems(tmp_path, "eval", "compare", "out").stdout.splitlines()
+    assert " ".join(compared[0].split()).startswith("repeats Soft-TIFA GM Soft-TIFA AM all met %")
+    assert compared[1].split()[-6:-4] == [f"{gm:.1f}", "63.8"]
     without = run_gems(tmp_path, *command)
     assert (without.returncode, without.stderr.count("\n")) == (2, 1)
     assert 'expected a table [judge] with backend = "openai" and a url, came none' in without.stderr
