@@ -8,7 +8,8 @@ Source: arXiv 2603.28088, Agent Memory: facts are kept as they are, thoughts are
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from actors.prompting import ChatActor, ask_model, list_lines, render, say, unexpected
@@ -79,7 +80,13 @@ class Compressor(ChatActor):
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Read pictures from the mesh's store."""
         super().__init__(config, mesh)
-        self.blobs = blob_store(config)
+        self.blobs = blob_store(config, mesh.address)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep the store and the chat model open."""
+        async with self.blobs.open(), super().open():
+            yield
 
     @answers
     async def compress(self, request: CompressAttempt) -> Lesson:

@@ -41,13 +41,13 @@ class Generator(Actor):
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Put pictures in the mesh's store."""
         super().__init__(config, mesh)
-        self.blobs = blob_store(config)
+        self.blobs = blob_store(config, mesh.address)
         self._note = ""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep the image model open."""
-        async with open_image_model(self.config, self._take_note) as self.model:
+        """Keep the store and the image model open."""
+        async with self.blobs.open(), open_image_model(self.config, self._take_note) as self.model:
             self.default_capacity = self.model.capacity
             yield
 

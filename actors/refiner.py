@@ -9,7 +9,8 @@ be told what was learnt from other pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
@@ -84,7 +85,13 @@ class Refiner(ChatActor):
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Read pictures from the mesh's store."""
         super().__init__(config, mesh)
-        self.blobs = blob_store(config)
+        self.blobs = blob_store(config, mesh.address)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep the store and the chat model open."""
+        async with self.blobs.open(), super().open():
+            yield
 
     @answers
     async def refine(self, request: RefinePrompt) -> Refined:

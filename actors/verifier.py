@@ -94,7 +94,7 @@ class Verifier(ChatActor):
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         """Read pictures from the mesh's store."""
         super().__init__(config, mesh)
-        self.blobs = blob_store(config)
+        self.blobs = blob_store(config, mesh.address)
         self._verified = 0
         self._is_blind = False
         self._second: ChatModel | None = None
@@ -102,8 +102,13 @@ class Verifier(ChatActor):
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep the chat models open."""
-        async with super().open(), open_second_opinion(self.config) as self._second, open_background() as self._beside:
+        """Keep the store and the chat models open."""
+        async with (
+            self.blobs.open(),
+            super().open(),
+            open_second_opinion(self.config) as self._second,
+            open_background() as self._beside,
+        ):
             yield
 
     def note(self) -> str:

@@ -48,6 +48,15 @@ Url = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?\Z", description="the address of a server, such as http://HOST:8000/v1")
 ]
 
+MESH_BLOBS = "mesh:"
+BlobAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^(file:///.+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|mesh:)\Z",
+        description="file:///FOLDER, s3://BUCKET/PREFIX or mesh:",
+    ),
+]
+
 DeviceName = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d{1,3})?)\Z", description="cpu, cuda or cuda:N")]
 DeviceNames = Annotated[tuple[DeviceName, ...], Meta(min_length=1, description="a list such as ['cuda:0', 'cuda:1']")]
 
@@ -298,6 +307,15 @@ class SkillsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     folders: tuple[Folder, ...] = ()
 
 
+class S3Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The service of an `s3:` store; who we are it is told by the environment's `AWS_*`, as with any client of S3."""
+
+    endpoint: Url | None = None
+    """None: Amazon's, or `AWS_ENDPOINT_URL`."""
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="a region such as eu-west-1")] | None = None
+    """None: `AWS_REGION`, or us-east-1."""
+
+
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the processes say of themselves, on standard error."""
 
@@ -310,6 +328,10 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     data_dir: Folder | None = None
     """Memory's log and the pictures; default `$XDG_STATE_HOME/gems-actors`, or a private folder for one draw."""
+    blobs: BlobAddress | None = None
+    """Where the pictures rest: None for `blobs` in `data_dir`, else a folder, a bucket, or the router's host."""
+    blob_cache_mib: Positive = 4096
+    """With `mesh:`, of pictures of other hosts in `blob-cache` in `data_dir`; the longest unused go first."""
     router: RouterConfig = RouterConfig()
     roles: RolesConfig = RolesConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
@@ -322,6 +344,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     judge: ChatModelConfig | None = None
     """Of benchmarks, for `gems eval --score`: another model than any that the roles ask."""
     skills: SkillsConfig = SkillsConfig()
+    s3: S3Config = S3Config()
     log: LogConfig = LogConfig()
 
     @property
@@ -393,6 +416,8 @@ def load_config(
             f"router.silence_s: expected at least 3 times router.heartbeat_s ({config.router.heartbeat_s:g}), "
             f"came {config.router.silence_s:g}"
         )
+    if config.blobs == MESH_BLOBS and (config.router.address or "").endswith(":65535"):
+        raise ConfigError("router.address: expected a port that another one follows, for blobs are at it, came 65535")
     if config.image.backend == "openai" and config.image.url is None:
         raise _no_server("image")
     for table, model in config.chat_models().items():

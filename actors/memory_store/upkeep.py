@@ -45,7 +45,7 @@ from actors.memory_store.store import (
     open_memory_store,
     words_of,
 )
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder, BlobStore
 from gems_actors.errors import BlobError, ConfigError, LogError
 from protocol.codec import encode_body
 from protocol.messages import (
@@ -153,7 +153,7 @@ def check_log(folder: Path, *, tell: Tell | None = None) -> Check:
         return Check(seen.records, live.end, len(archives), archived, problems, notes + seen.notes)
 
 
-def check_images(folder: Path, blobs: BlobStore, *, tell: Tell | None = None) -> list[str]:
+async def check_images(folder: Path, blobs: BlobStore, *, tell: Tell | None = None) -> list[str]:
     """Return a line for each picture that a record names and that is missing or damaged.
 
     Raises:
@@ -163,7 +163,7 @@ def check_images(folder: Path, blobs: BlobStore, *, tell: Tell | None = None) ->
     images = _named_images(folder, problems)
     for place, image in enumerate(images.values(), 1):
         try:
-            blobs.read(image)
+            await blobs.get(image)
         except BlobError as error:
             problems.append(str(error))
         if tell is not None:
@@ -214,7 +214,7 @@ def rebuild_index(folder: Path) -> int:
         return store.last
 
 
-def collect_garbage(folder: Path, blobs: BlobStore, *, is_dry_run: bool) -> Garbage:
+def collect_garbage(folder: Path, blobs: BlobFolder, *, is_dry_run: bool) -> Garbage:
     """Remove the pictures that no record names, or count them.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder, blob_folder
 from gems_actors.cli.bulk_export import PictureFormat, Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     MESH_FOLDER,
@@ -43,6 +43,8 @@ from gems_actors.cli.options import (
 from gems_actors.cli.output import OutputError, encode_json, text_of_path, write_whole
 from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.tally import Tally, summary_of, summary_table
+from gems_actors.config import MeshConfig
+from gems_actors.errors import ConfigError
 from protocol.messages import MemoryMode
 
 
@@ -173,8 +175,8 @@ def report(folder: Path, pictures: int) -> int:
     told, path = _told(folder), folder / "report.html"
     try:
         state = look_at_folder(folder, lambda row: None)
-        blobs = BlobStore(folder / MESH_FOLDER / "blobs")
-        write_whole(path, "".join(report_of(told, state, rows_of(folder), folder, blobs, pictures)).encode())
+        page = report_of(told, state, rows_of(folder), folder, _pictures_of(told, folder), pictures)
+        write_whole(path, "".join(page).encode())
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     click.echo(text_of_path(path))
@@ -201,6 +203,15 @@ def export_dataset(folder: Path, shape: Shape, target: Path | None, pictures: Pi
     except OutputError as error:
         raise click.ClickException(str(error)) from error
     return DONE
+
+
+def _pictures_of(told: RunFile, folder: Path) -> BlobFolder | None:
+    """Return where the run's own mesh kept pictures; None where that is no folder."""
+    try:
+        config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
+    except ConfigError:  # the page of a run that was moved here needs no settings
+        config = MeshConfig()
+    return blob_folder(msgspec.structs.replace(config, data_dir=str(folder / MESH_FOLDER)))
 
 
 def _told(folder: Path) -> RunFile:

@@ -16,7 +16,7 @@ from typing import Final
 
 from PIL import Image
 
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder
 from gems_actors.cli.bulk_folder import FolderState, Row, RunFile
 from gems_actors.cli.output import cost_in_words
 from gems_actors.cli.tally import Tally
@@ -43,7 +43,7 @@ article img { max-width: 100%; border-radius: .3rem } ul { list-style: none; pad
 
 
 def report_of(
-    told: RunFile, state: FolderState, rows: Iterable[Row], folder: Path, blobs: BlobStore, shown: int
+    told: RunFile, state: FolderState, rows: Iterable[Row], folder: Path, blobs: BlobFolder | None, shown: int
 ) -> Iterator[str]:
     """Give the page, piece by piece.
 
@@ -52,7 +52,7 @@ def report_of(
         state: how far it is.
         rows: of its dataset, in their order.
         folder: that was filled.
-        blobs: where its own mesh keeps pictures, by digest.
+        blobs: where its own mesh keeps pictures, by digest; None: in no folder, so that earlier ones are not shown.
         shown: how many of the first pictures are shown.
     """
     tally, kinds, articles = Tally(), dict[str, Counter[str]](), list[str]()
@@ -131,7 +131,7 @@ def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.1f} %"
 
 
-def _article_of(row: Row, dataset: Path, blobs: BlobStore) -> str:
+def _article_of(row: Row, dataset: Path, blobs: BlobFolder | None) -> str:
     marks = []
     for requirement in row.requirements:
         mark, class_ = _MARKS.get(requirement.answer or "", ("·", "unsure"))
@@ -141,7 +141,8 @@ def _article_of(row: Row, dataset: Path, blobs: BlobStore) -> str:
     drawn = f"{row.rounds} round{'s' * (row.rounds > 1)}, {row.images} image{'s' * (row.images > 1)}"
     counts = f"{place} · {drawn} · seed {row.seed} · skill {row.skill or 'none'}"
     final = "" if row.final_prompt == row.prompt else f"<p class=quiet>drawn from: {escape(row.final_prompt)}</p>"
-    earlier = "".join(_image(blobs.path_of(digest), _EARLIER_PX) for digest in row.digests if digest != row.digest)
+    others = [] if blobs is None else [blobs.path_of(digest) for digest in row.digests if digest != row.digest]
+    earlier = "".join(_image(path, _EARLIER_PX) for path in others)
     return (
         f"<article><div>{_image(dataset / row.file_name, _THUMBNAIL_PX)}</div><div><b>{escape(row.prompt)}</b>"
         f"<p class=quiet>{escape(counts)}</p>{final}<ul>{''.join(marks)}</ul>"

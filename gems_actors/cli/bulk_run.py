@@ -19,7 +19,6 @@ import click
 import msgspec
 import trio
 
-from gems_actors.blobs import blob_store
 from gems_actors.cli.bulk_folder import MESH_FOLDER, BulkFolder, RunFile, key_of, open_bulk_folder
 from gems_actors.cli.bulk_input import BadTask, InputFormat, Task, count_records, format_of, open_tasks, seed_of
 from gems_actors.cli.connection import (
@@ -355,7 +354,7 @@ async def _draw_task(
             budget=work.budget,
         )
         picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=work.is_spent)
-        data = await blob_store(connection.config).get(picture.best.image)
+        data = await connection.blobs.get(picture.best.image)
         keep = partial(work.folder.keep_picture, task, sample, key, picture, data, work.models, seed)
         row = await trio.to_thread.run_sync(keep)
         work.tally.add(row)

@@ -14,6 +14,7 @@ import click
 import msgspec
 import trio
 
+from gems_actors.blobs import BlobStore, blob_store
 from gems_actors.cli.interrupts import Interrupts
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import LogConfig, MeshConfig
@@ -34,8 +35,8 @@ class Connection:
     """A mesh that can be asked."""
 
     mesh: Mesh
-    config: MeshConfig
-    """Of that mesh: `data_path` is where its pictures are."""
+    blobs: BlobStore
+    """Its pictures."""
 
 
 @contextmanager
@@ -54,8 +55,8 @@ async def open_connection(config: MeshConfig, router: str | None, interrupts: In
         SupervisorError, ConfigError, AddressInUseError: our own mesh cannot run.
     """
     if router is not None:
-        async with open_client(router) as mesh:
-            yield Connection(mesh, config)
+        async with _connected(config, router) as connection:
+            yield connection
         return
     async with open_supervisor(config) as supervisor:
         interrupts.on_hurry(supervisor.stop_now)
@@ -68,8 +69,15 @@ async def open_connection(config: MeshConfig, router: str | None, interrupts: In
         async with open_background() as nursery:
             nursery.start_soon(raise_the_end)
             await supervisor.ready()
-            async with open_client(supervisor.address) as mesh:
-                yield Connection(mesh, config)
+            async with _connected(config, supervisor.address) as connection:
+                yield connection
+
+
+@asynccontextmanager
+async def _connected(config: MeshConfig, router: str) -> AsyncIterator[Connection]:
+    blobs = blob_store(config, router)
+    async with open_client(router) as mesh, blobs.open():
+        yield Connection(mesh, blobs)
 
 
 async def watch_complaints(mesh: Mesh, tell: Callable[[str], None]) -> None:

@@ -13,7 +13,6 @@ import click
 import msgspec
 import trio
 
-from gems_actors.blobs import blob_store
 from gems_actors.cli.connection import (
     LOG_NAME,
     configure_command_log,
@@ -186,7 +185,7 @@ async def _draw(job: _Job, config: MeshConfig, router: str | None, stream: TextI
             open_connection(config, router, interrupts) as connection,
         ):
             picture = await _ask(connection.mesh, request, watch, interrupts)
-            data = await blob_store(connection.config).get(picture.best.image)
+            data = await connection.blobs.get(picture.best.image)
             story = story_of(picture, seed=request.seed, model=job.model)
             texts = {"parameters": parameters_of(picture, job.model), "gems": encode_json(story)}
             write_whole(job.path, png_of(data, picture.best.image.media_type, texts))

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from actors.memory_store.upkeep import (
     rebuild_index,
     repair_log,
 )
-from gems_actors.blobs import blob_store
+from gems_actors.blobs import BlobFolder, blob_folder, resting_store
 from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.interrupts import open_interrupts
 from gems_actors.cli.live import marks_for
@@ -35,7 +36,6 @@ from gems_actors.cli.memory_story import (
     LABEL_CELLS,
     Labelled,
     local_time,
-    place_of_file,
     recollection_lines,
     record_line,
     run_lines,
@@ -130,7 +130,6 @@ def show(
         click.echo(encode_json(state))
         return DONE
     console = _console()
-    blobs = blob_store(place.config)
     lines = story_lines(
         state,
         state.task,
@@ -138,7 +137,7 @@ def show(
         marks=marks_for(sys.stdout.encoding),
         has_colours=console.is_terminal and not console.no_color,
         has_thoughts=has_thoughts,
-        place_of=lambda digest: place_of_file(blobs.path_of(digest)),
+        place_of=resting_store(place.config).place_of,
     )
     _print_texts(console, lines)
     return DONE
@@ -197,7 +196,8 @@ def check(place: Place, has_images: bool, as_json: bool) -> int:
     """Look at every byte of the log and its archives; also beside a mesh that runs."""
     found = check_log(place.folder, tell=_progress("log"))
     if has_images:
-        found.problems.extend(check_images(place.folder, blob_store(place.config), tell=_progress("pictures")))
+        store = resting_store(place.config)
+        found.problems.extend(trio.run(partial(check_images, place.folder, store, tell=_progress("pictures"))))
     if as_json:
         click.echo(encode_json({**found._asdict(), "is_whole": not found.problems}))
         return FAILED if found.problems else DONE
@@ -258,15 +258,30 @@ def export(
 
 @memory.command(short_help="Remove pictures that no record names.")
 @click.option("--delete", "is_deleting", is_flag=True, help="Remove them; without this they are only counted.")
+@click.option("--alone", "is_alone", is_flag=True, help="No other mesh keeps pictures in the folder that is shared.")
 @place_options
-def gc(place: Place, is_deleting: bool) -> int:
-    """Count the pictures that no record names, or remove them."""
-    found = collect_garbage(place.folder, blob_store(place.config), is_dry_run=not is_deleting)
+def gc(place: Place, is_deleting: bool, is_alone: bool) -> int:
+    """Count the pictures that no record of this memory names, or remove them."""
+    blobs = _folder_to_clear(place, is_deleting=is_deleting, is_alone=is_alone)
+    found = collect_garbage(place.folder, blobs, is_dry_run=not is_deleting)
     done = "removed" if is_deleting else "would be removed with --delete"
     click.echo(
         f"{_counted(found.blobs, 'file')}, {size_in_words(found.bytes)}, {done}; {found.kept} are named and stay"
     )
     return DONE
+
+
+def _folder_to_clear(place: Place, *, is_deleting: bool, is_alone: bool) -> BlobFolder:
+    config = place.config
+    blobs = blob_folder(config)
+    if blobs is None:
+        raise click.UsageError(f"blobs: expected pictures in a folder, came {config.blobs}; let the bucket expire them")
+    if is_deleting and not is_alone and blobs.folder != config.data_path / "blobs":
+        raise click.UsageError(
+            f"--delete: expected --alone with a folder that hosts share, for another mesh's memory may name what is"
+            f" in {blobs.folder}"
+        )
+    return blobs
 
 
 def _parse_date(value: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.text import Text
@@ -166,11 +165,6 @@ def size_in_words(size: int) -> str:
 def local_time(at: float) -> str:
     """Return a moment as the clock on the wall had it."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def place_of_file(path: Path) -> str:
-    """Return where a picture is; one that is not there says so."""
-    return str(path) if path.exists() else f"{path} (not here)"
 
 
 def _words_of(record: AnyRecord) -> str:

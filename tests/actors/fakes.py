@@ -64,6 +64,8 @@ class FakeChat:
 class FakeMesh:
     """Answers as a memory that holds one trajectory and recalls the same for every prompt; notes what is asked."""
 
+    address = "ipc:///nowhere"
+
     def __init__(self, state: TrajectoryState, recalled: Recollection, asked: list[Request[Any]]) -> None:
         self._state = state
         self._recalled = recalled

@@ -12,7 +12,7 @@ from actors.prompting import say
 from actors.recalling import LESSON_RULES
 from actors.refiner import RULES, Refiner
 from gems_actors.backends import ChatReply, ChatRequest
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder
 from gems_actors.config import MemoryConfig, MeshConfig
 from gems_actors.errors import LogError
 from protocol.messages import (
@@ -69,7 +69,7 @@ def three_rounds(tmp_path: Path) -> TrajectoryState:
     """Return a past of three rounds, of which the second had two candidates."""
 
     async def store() -> dict[str, ImageRef]:
-        blobs = BlobStore(tmp_path / "blobs")
+        blobs = BlobFolder(tmp_path / "blobs")
         return {
             name: await blobs.put(data, media_type="image/png", width_px=32, height_px=16)
             for name, data in PICTURES.items()

@@ -101,10 +101,14 @@ class Generator(Actor):
     role = "generator"
     default_capacity = 1024
 
+    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+        super().__init__(config, mesh)
+        self.blobs = blob_store(config, mesh.address)
+
     @answers
     async def generate(self, request: GenerateImage) -> Image:
         """Return the one picture there is."""
-        return Image(image=await blob_store(self.config).put(png(), media_type="image/png", width_px=32, height_px=16))
+        return Image(image=await self.blobs.put(png(), media_type="image/png", width_px=32, height_px=16))
 
 
 def play(role: str, config: MeshConfig, address: str, name: str) -> int:

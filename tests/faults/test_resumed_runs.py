@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from actors.memory_store.upkeep import check_images, check_log, export_records
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder
 from protocol.messages import AttemptVerified, LoggedRecord, TrajectoryBegun, TrajectoryEnded, TrajectoryRecord
 from tests.processes import await_gone, descendants, environment
 
@@ -59,7 +60,7 @@ def kill_family(process: subprocess.Popen[str]) -> None:
 def assert_done_once(data: Path, before: set[str]) -> None:
     """Every line is drawn, no step stands twice, and what had begun before the kill went on and did not begin anew."""
     found = check_log(data / "memory")
-    assert (found.problems, check_images(data / "memory", BlobStore(data / "blobs"))) == ([], [])
+    assert (found.problems, trio.run(check_images, data / "memory", BlobFolder(data / "blobs"))) == ([], [])
     after = records(data / "memory")
     begun = [item.trajectory for item in after if isinstance(item, TrajectoryBegun)]
     ended = [item.trajectory for item in after if isinstance(item, TrajectoryEnded)]

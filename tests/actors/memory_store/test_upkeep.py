@@ -21,7 +21,7 @@ from actors.memory_store.upkeep import (
     rebuild_index,
     repair_log,
 )
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder
 from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
 from protocol.messages import AnyRecord, AttemptVerified, ImageRef, LoggedRecord, RecordsLost
@@ -129,14 +129,14 @@ def test_a_folder_without_a_log_is_said_to_be_one_and_stays_as_it_is(tmp_path: P
 # ------------------------------------------------------------------------------------------------------- pictures
 
 
-def put(blobs: BlobStore, data: bytes) -> ImageRef:
+def put(blobs: BlobFolder, data: bytes) -> ImageRef:
     async def store() -> ImageRef:
         return await blobs.put(data, media_type="image/png", width_px=32, height_px=16)
 
     return trio.run(store)
 
 
-def fill_with_images(folder: Path, blobs: BlobStore) -> list[ImageRef]:
+def fill_with_images(folder: Path, blobs: BlobFolder) -> list[ImageRef]:
     refs = [put(blobs, f"picture {number}".encode()) for number in range(3)]
     first = begun()
     with open_store(folder) as store:
@@ -151,17 +151,21 @@ def fill_with_images(folder: Path, blobs: BlobStore) -> list[ImageRef]:
 
 
 def test_pictures_that_are_named_and_gone_or_damaged_are_listed(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path / "blobs")
+    blobs = BlobFolder(tmp_path / "blobs")
     refs = fill_with_images(tmp_path / "memory", blobs)
-    assert check_images(tmp_path / "memory", blobs) == []
+    assert trio.run(check_images, tmp_path / "memory", blobs) == []
     blobs.path_of(refs[0].digest).unlink()
     flip(blobs.path_of(refs[1].digest), 3)
-    problems = check_images(tmp_path / "memory", blobs)
-    assert ["No such file" in problems[0], "digest of the file's name" in problems[1], len(problems)] == [True, True, 2]
+    problems = trio.run(check_images, tmp_path / "memory", blobs)
+    assert ["No such file" in problems[0], "digest of the picture's name" in problems[1], len(problems)] == [
+        True,
+        True,
+        2,
+    ]
 
 
 def test_garbage_is_what_no_record_names_and_is_only_counted_unless_told(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path / "blobs")
+    blobs = BlobFolder(tmp_path / "blobs")
     refs = fill_with_images(tmp_path / "memory", blobs)
     stray = put(blobs, b"nobody's picture")
     (tmp_path / "blobs" / "partial" / "left").write_bytes(b"half")
@@ -169,12 +173,12 @@ def test_garbage_is_what_no_record_names_and_is_only_counted_unless_told(tmp_pat
         found = collect_garbage(tmp_path / "memory", blobs, is_dry_run=is_dry_run)
         assert (found.blobs, found.bytes, found.kept) == (2, len(b"nobody's picture") + 4, 3)
     assert not blobs.path_of(stray.digest).exists()
-    assert check_images(tmp_path / "memory", blobs) == []
+    assert trio.run(check_images, tmp_path / "memory", blobs) == []
     assert all(blobs.path_of(ref.digest).exists() for ref in refs)
 
 
 def test_pictures_of_archived_runs_are_no_garbage(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path / "blobs")
+    blobs = BlobFolder(tmp_path / "blobs")
     fill_with_images(tmp_path / "memory", blobs)
     with open_store(tmp_path / "memory") as store:
         store.append([story()[-1]])
@@ -186,7 +190,7 @@ def test_pictures_of_archived_runs_are_no_garbage(tmp_path: Path) -> None:
 
 
 def test_no_picture_is_removed_while_a_record_cannot_be_read_or_a_mesh_runs(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path / "blobs")
+    blobs = BlobFolder(tmp_path / "blobs")
     fill_with_images(tmp_path / "memory", blobs)
     with (
         open_store(tmp_path / "memory"),

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from pyarrow import parquet
 
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder
 from gems_actors.cli import main
 from protocol.identity import trajectory_id
 from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
@@ -194,7 +194,7 @@ def test_finished_runs_are_moved_and_still_shown(data: Path, capsys: pytest.Capt
 def test_pictures_that_nobody_names_are_counted_and_removed_when_told(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stray = BlobStore(data / "blobs").path_of("sha256:" + "a" * 64)
+    stray = BlobFolder(data / "blobs").path_of("sha256:" + "a" * 64)
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"nobody's")
     assert "1 file, 8 bytes, would be removed with --delete" in gems(capsys, data, "gc")[1]

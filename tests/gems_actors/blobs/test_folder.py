@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gems_actors.blobs import BlobStore, blob_store
+from gems_actors.blobs import BlobFolder, blob_store
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BlobError
 from protocol.identity import digest_of
@@ -20,7 +20,7 @@ from protocol.messages import ImageRef
 DATA = b"not really a picture" * 5000
 
 
-def put(store: BlobStore, data: bytes = DATA) -> ImageRef:
+def put(store: BlobFolder, data: bytes = DATA) -> ImageRef:
     async def main() -> ImageRef:
         return await store.put(data, media_type="image/png", width_px=32, height_px=16)
 
@@ -32,7 +32,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 def test_what_is_put_is_had_back_by_its_reference(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path / "blobs")
+    store = BlobFolder(tmp_path / "blobs")
     ref = put(store)
     assert ref == ImageRef(digest=digest_of(DATA), media_type="image/png", bytes=len(DATA), width_px=32, height_px=16)
     assert trio.run(store.get, ref) == DATA
@@ -40,12 +40,18 @@ def test_what_is_put_is_had_back_by_its_reference(tmp_path: Path) -> None:
     assert files_below(store.folder) == [f"sha256/{hex_[:2]}/{hex_[2:4]}/{hex_}"]
 
 
-def test_all_roles_of_a_mesh_share_the_folder_beside_its_log(tmp_path: Path) -> None:
-    assert blob_store(MeshConfig(data_dir=str(tmp_path))).folder == tmp_path / "blobs"
+def test_all_roles_of_a_mesh_share_the_folder_beside_its_log_or_the_one_that_is_named(tmp_path: Path) -> None:
+    def folder_of(blobs: str | None) -> Path:
+        store = blob_store(MeshConfig(data_dir=str(tmp_path), blobs=blobs), "ipc:///nowhere")
+        assert isinstance(store, BlobFolder)
+        return store.folder
+
+    assert folder_of(None) == tmp_path / "blobs"
+    assert folder_of("file:///shared/my%20blobs") == Path("/shared/my blobs")
 
 
 def test_putting_a_picture_twice_keeps_the_first_file(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobFolder(tmp_path)
     ref = put(store)
     before = store.path_of(ref.digest).stat()
     assert put(store) == ref
@@ -58,13 +64,13 @@ def test_putting_a_picture_twice_keeps_the_first_file(tmp_path: Path) -> None:
     [
         (DATA[:-1], f"expected {len(DATA)} bytes, came {len(DATA) - 1}"),
         (DATA + b"x", f"expected {len(DATA)} bytes, came {len(DATA) + 1}"),
-        (b"N" + DATA[1:], "with the digest of the file's name, came sha256:"),
+        (b"N" + DATA[1:], "with the digest of the picture's name, came sha256:"),
         (b"", f"expected {len(DATA)} bytes, came 0"),
     ],
     ids=["cut", "longer", "flipped", "empty"],
 )
 def test_a_damaged_file_is_never_handed_out_and_put_again_mends_it(tmp_path: Path, damaged: bytes, came: str) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobFolder(tmp_path)
     ref = put(store)
     store.path_of(ref.digest).write_bytes(damaged)
     with pytest.raises(BlobError, match=came):
@@ -74,7 +80,7 @@ def test_a_damaged_file_is_never_handed_out_and_put_again_mends_it(tmp_path: Pat
 
 
 def test_a_reference_that_says_another_size_is_not_believed(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobFolder(tmp_path)
     put(store)
     ref = ImageRef(digest=digest_of(DATA), media_type="image/png", bytes=10**15, width_px=32, height_px=16)
     with pytest.raises(BlobError, match=f"expected {10**15} bytes, came {len(DATA)}"):
@@ -84,7 +90,7 @@ def test_a_reference_that_says_another_size_is_not_believed(tmp_path: Path) -> N
 def test_a_missing_picture_is_a_failure(tmp_path: Path) -> None:
     ref = ImageRef(digest=digest_of(b"lost"), media_type="image/png", bytes=4, width_px=32, height_px=16)
     with pytest.raises(BlobError, match="expected a picture of 4 bytes: No such file"):
-        trio.run(BlobStore(tmp_path).get, ref)
+        trio.run(BlobFolder(tmp_path).get, ref)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +98,11 @@ def test_a_missing_picture_is_a_failure(tmp_path: Path) -> None:
 )
 def test_a_name_that_is_no_digest_leads_nowhere(tmp_path: Path, digest: str) -> None:
     with pytest.raises(BlobError, match="expected 'sha256:' and 64 hexadecimal digits"):
-        BlobStore(tmp_path).path_of(digest)
+        BlobFolder(tmp_path).path_of(digest)
 
 
 def test_many_tasks_may_put_the_same_pictures_at_once(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobFolder(tmp_path)
     pictures = [bytes([number]) * 50_000 for number in range(4)]
     refs: list[ImageRef] = []
 
@@ -121,20 +127,20 @@ def test_a_full_disk_is_a_failure_and_leaves_nothing(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(BlobError, match="expected to store 100000 bytes: No space left on device"):
-        put(BlobStore(tmp_path))
+        put(BlobFolder(tmp_path))
     assert files_below(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "blobs").write_text("a file")
     with pytest.raises(BlobError, match="expected to store 100000 bytes"):
-        put(BlobStore(tmp_path / "blobs"))
+        put(BlobFolder(tmp_path / "blobs"))
 
 
 WRITER = """
 import os, sys, trio
 from pathlib import Path
-from gems_actors.blobs import BlobStore
+from gems_actors.blobs import BlobFolder
 
 sync, calls = os.fsync, 0
 
@@ -150,7 +156,7 @@ os.fsync = stop_at
 
 async def main():
     data = sys.argv[3].encode() * 5000
-    await BlobStore(Path(sys.argv[1])).put(data, media_type="image/png", width_px=32, height_px=16)
+    await BlobFolder(Path(sys.argv[1])).put(data, media_type="image/png", width_px=32, height_px=16)
 
 trio.run(main)
 """
@@ -168,7 +174,7 @@ def test_a_writer_that_is_killed_leaves_no_half_picture(tmp_path: Path, killed_a
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"stopped\n"
         writer.kill()
-    store = BlobStore(tmp_path)
+    store = BlobFolder(tmp_path)
     assert store.path_of(digest_of(DATA)).exists() == is_there
     ref = put(store)
     assert trio.run(store.get, ref) == DATA
