@@ -21,6 +21,7 @@ from msgspec import Meta, Struct, inspect
 
 from gems_actors.addresses import join_addresses, next_address, split_addresses
 from gems_actors.errors import ConfigError
+from protocol.blobs import MAX_ROUTER_PORT, blob_address
 from protocol.messages import DrawSettings, SidePx
 
 ENVIRONMENT_PREFIX = "GEMS__"
@@ -375,6 +376,11 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Where this host's actors and clients find the routers."""
         return join_addresses([*(split_addresses(place)[0] for place in self.router_addresses), *self.router.others])
 
+    @property
+    def blob_addresses(self) -> tuple[str, ...]:
+        """Where pictures are served with `mesh:`: beside the first router of this host."""
+        return tuple(blob_address(one) for one in split_addresses(self.router_addresses[0]))
+
     def chat_models(self) -> dict[str, ChatModelConfig]:
         """Return each chat model that is asked by somebody, by the table of its settings."""
         models: dict[str, ChatModelConfig] = {}
@@ -416,8 +422,11 @@ def load_config(
             f"router.silence_s: expected at least 3 times router.heartbeat_s ({config.router.heartbeat_s:g}), "
             f"came {config.router.silence_s:g}"
         )
-    if config.blobs == MESH_BLOBS and (config.router.address or "").endswith(":65535"):
-        raise ConfigError("router.address: expected a port that another one follows, for blobs are at it, came 65535")
+    if config.blobs == MESH_BLOBS and _port_of(config.router.address) > MAX_ROUTER_PORT:
+        raise ConfigError(
+            f"router.address: expected a port up to {MAX_ROUTER_PORT}, for pictures are served a hundred higher, "
+            f"came {config.router.address}"
+        )
     if config.image.backend == "openai" and config.image.url is None:
         raise _no_server("image")
     for table, model in config.chat_models().items():
@@ -452,6 +461,11 @@ def _check_scale(role: str, settings: RoleConfig) -> None:
         raise ConfigError(
             f"roles.{role}: expected min <= count <= max, came {least}, {settings.count} and {settings.max}"
         )
+
+
+def _port_of(address: str | None) -> int:
+    found = re.fullmatch(r"tcp://.*:(\d+)", address or "")
+    return int(found[1]) if found else 0
 
 
 def _no_server(table: str) -> ConfigError:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from gems_actors.addresses import split_addresses
-from gems_actors.config import MeshConfig
+from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
 
@@ -85,6 +85,9 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
             ) from error
         for _, *addresses in places:
             for address in addresses:
+                _check_port(address)
+        if config.blobs == MESH_BLOBS:
+            for address in config.blob_addresses:
                 _check_port(address)
         yield
 

@@ -13,6 +13,7 @@ import trio
 
 from gems_actors.actor import Actor, serve_actor
 from gems_actors.addresses import split_addresses
+from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.router import serve_router
@@ -48,6 +49,8 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     try:
         if role == "router":
             trio.run(_run_until_stopped, partial(_play_router, config, address))
+        elif role == "blobs":
+            trio.run(_run_until_stopped, partial(_play_blobs, config))
         else:
             trio.run(_run_until_stopped, partial(_play_actor, load_actor(role), config, address, name))
     except (ConfigError, AddressInUseError, MeshRefusedError) as error:
@@ -83,6 +86,12 @@ async def _watch_signals(
 async def _play_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
     async with open_background() as nursery:
         await nursery.start(serve_router, split_addresses(address), config.router)
+        await draining.wait()
+
+
+async def _play_blobs(config: MeshConfig, draining: trio.Event) -> None:
+    async with open_background() as nursery:
+        await nursery.start(serve_blobs, config.blob_addresses, config.data_path / "blobs")
         await draining.wait()
 
 

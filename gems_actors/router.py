@@ -62,7 +62,7 @@ async def serve_router(
         socket = open_router(context)
         stack.callback(socket.close)  # before the context ends, which waits for it
         for address in addresses:
-            _bind(socket, address, stack)
+            listen(socket, address, stack)
         router = _Router(socket, limits)
         try:
             async with trio.open_nursery() as nursery:
@@ -74,8 +74,13 @@ async def serve_router(
             router.link.close(linger_ms=200)
 
 
-def _bind(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
-    """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word."""
+def listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
+    """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word.
+
+    Raises:
+        AddressInUseError: somebody listens there already.
+        ConfigError: it cannot be listened at at all.
+    """
     if address.startswith("ipc://"):
         _hold_ipc(Path(address.removeprefix("ipc://")), stack)
     try:

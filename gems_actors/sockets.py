@@ -33,7 +33,13 @@ _RETRY_S = 0.05
 """At the high-water mark, or before the connection stands: how long at most until the next try to send."""
 
 
-def open_dealer(context: zmq.Context[zmq.Socket[bytes]], address: str, identity: bytes) -> zmq.Socket[bytes]:
+def open_dealer(
+    context: zmq.Context[zmq.Socket[bytes]],
+    address: str,
+    identity: bytes,
+    *,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+) -> zmq.Socket[bytes]:
     """Return a DEALER that connects, and connects again, to a router's address.
 
     Raises:
@@ -45,7 +51,7 @@ def open_dealer(context: zmq.Context[zmq.Socket[bytes]], address: str, identity:
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     # On one host a mesh that starts is waited for: half a second between two looks was a quarter of a draw's time.
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 50 if address.startswith("ipc:") else 500)
-    _set_common(socket)
+    _set_common(socket, max_frame_bytes)
     try:
         socket.connect(address)
     except zmq.ZMQError:
@@ -54,23 +60,26 @@ def open_dealer(context: zmq.Context[zmq.Socket[bytes]], address: str, identity:
     return socket
 
 
-def open_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+def open_router(
+    context: zmq.Context[zmq.Socket[bytes]], *, max_frame_bytes: int = MAX_FRAME_BYTES
+) -> zmq.Socket[bytes]:
     """Return a ROUTER that says when a peer is not there, and lets a peer that comes back take its place."""
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     socket.setsockopt(zmq.BACKLOG, 4096)  # with libzmq's 100 a burst of connections stalls a second
-    _set_common(socket)
+    _set_common(socket, max_frame_bytes)
     return socket
 
 
-def _set_common(socket: zmq.Socket[bytes]) -> None:
+def _set_common(socket: zmq.Socket[bytes], max_frame_bytes: int) -> None:
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_FRAME_BYTES)  # beyond, libzmq drops the peer; up to it, we say why
+    socket.setsockopt(zmq.MAXMSGSIZE, 4 * max_frame_bytes)  # beyond, libzmq drops the peer; up to it, we say why
     socket.setsockopt(zmq.SNDHWM, 100_000)
     socket.setsockopt(zmq.RCVHWM, 100_000)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2_000)  # a host that is gone; our own heartbeats see a loop that hangs
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6_000)
+    # A large frame on a slow line holds heartbeats up: the patience is for one at 1 MB/s.
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(6_000, max_frame_bytes // 1_000))
 
 
 class Link:

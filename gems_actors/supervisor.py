@@ -19,7 +19,7 @@ import trio
 
 from gems_actors.actor import Actor, Mesh, answers, serve_actor
 from gems_actors.autoscaling import LOOK_S, RoleScale, load_of
-from gems_actors.config import GROWING_ROLES, ROLES, MeshConfig
+from gems_actors.config import GROWING_ROLES, MESH_BLOBS, ROLES, MeshConfig
 from gems_actors.errors import (
     ConfigError,
     GemsError,
@@ -37,6 +37,8 @@ from protocol.identity import agent_role
 from protocol.messages import Noted, ReadStatus, ReportLoss, Scaled, ScaleRole, StopMesh
 
 RUN_ROLE = "gems_actors.process:run_role"
+_SERVERS = ("router", "blobs")
+"""Processes that are no actors, which the router's table does not list."""
 _LOOK_AGAIN_S = 1.0
 """How long at most to wait for word from a router that may be gone."""
 
@@ -78,7 +80,8 @@ class Supervisor:
         self.stopped = trio.Event()
         """The mesh was asked to end, or the supervisor gave up: it is time to leave the context."""
         self._config, self._entry = config, entry
-        self._roles = ("router", *ROLES) if router is None else ROLES
+        servers = _SERVERS if config.blobs == MESH_BLOBS else _SERVERS[:1]
+        self._roles = (*servers, *ROLES) if router is None else ROLES
         self._rule = RestartRule(config.supervisor)
         self._seats: list[_Seat] = []
         self._zygotes = ZygoteKeeper(self._rule, self._give_up)
@@ -166,16 +169,19 @@ class Supervisor:
                 self._is_open.set()
 
     async def start(self) -> None:
-        """Start every process, the router before all others; where it runs elsewhere, once it is there."""
+        """Start every process, the router and the store of pictures before all others; where it runs elsewhere, once it is there."""
         await self._is_open.wait()
         if "router" not in self._roles:
             await self._own.joined.wait()  # a role that finds no router would end and be started again, and again
         for role in self._roles:
-            config = self._config
-            for number in range(1, 1 + (config.router.count if role == "router" else config.role(role).count)):
+            for number in range(1, 1 + self._count_of(role)):
                 await self._add_seat(role, number).is_filled.wait()
                 if self.stopped.is_set():
                     return await self.wait()
+
+    def _count_of(self, role: str) -> int:
+        config = self._config
+        return config.router.count if role == "router" else 1 if role == "blobs" else config.role(role).count
 
     async def close(self) -> None:
         """End every process in the opposite order of starting; each role has the grace to drain, then is killed."""
@@ -261,7 +267,7 @@ class Supervisor:
 
     async def _pause(self, seat: _Seat, code: int, began: float) -> bool:
         """Wait as long as the rule says before the next process of a seat; False where there shall be none."""
-        if seat.role != "router":
+        if seat.role not in _SERVERS:
             self._nursery.start_soon(self._report_loss, seat.name)
         now = trio.current_time()
         verdict = self._rule.decide(seat.role, seat.place, code, lived_s=now - began, now_s=now)
@@ -300,7 +306,7 @@ class Supervisor:
     async def _are_all_registered(self) -> bool:
         status = await self._own.mesh.ask(ReadStatus())
         registered = {actor.name for role in status.roles for actor in role.actors if actor.capacity}
-        wanted = {seat.name for seat in self._seats if seat.role != "router" and not seat.is_dismissed.is_set()}
+        wanted = {seat.name for seat in self._seats if seat.role not in _SERVERS and not seat.is_dismissed.is_set()}
         return wanted | {self._own.name} <= registered
 
     def _give_up(self, verdict: GiveUp) -> None:

@@ -38,6 +38,6 @@ def attempt_seed(seed: int, round_: int, candidate: int) -> int:
     return int.from_bytes(blake2b(f"{seed}\0{round_}\0{candidate}".encode(), digest_size=4).digest(), "big")
 
 
-def digest_of(data: bytes) -> str:
+def digest_of(data: bytes | memoryview) -> str:
     """Return the content address of some bytes: `sha256:` and 64 hexadecimal digits."""
     return f"sha256:{sha256(data).hexdigest()}"

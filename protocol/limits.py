@@ -5,6 +5,9 @@ from __future__ import annotations
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 """One frame, header and body. Pictures travel by reference, so a trajectory of five rounds stays far below."""
 
+MAX_BLOB_BYTES = 64 * 1024 * 1024
+"""One picture that travels by itself, beside the messages."""
+
 MAX_PROMPT_CHARS = 32_000
 """One prompt; the limit of the OpenAI Images API, which the gateways before us share."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gems_actors.addresses import split_addresses
 from gems_actors.blobs.folder import BlobFolder
 from gems_actors.blobs.store import BlobStore
 from gems_actors.config import MESH_BLOBS, MeshConfig
@@ -21,7 +22,7 @@ def blob_store(config: MeshConfig, router: str) -> BlobStore:
 
     Args:
         config: of the mesh.
-        router: its address, beside which the pictures are served where `blobs` is `mesh:`.
+        router: its address; with `mesh:` the pictures are served beside it, where there are several beside the first.
 
     Raises:
         ConfigError: the store cannot be used with these settings, or wants a package that is not installed.
@@ -29,7 +30,7 @@ def blob_store(config: MeshConfig, router: str) -> BlobStore:
     if config.blobs == MESH_BLOBS:
         from gems_actors.blobs.mesh import MeshBlobs
 
-        return MeshBlobs(router, config.data_path / "blob-cache", config.blob_cache_mib * 2**20)
+        return MeshBlobs(split_addresses(router)[0], config.data_path / "blob-cache", config.blob_cache_mib * 2**20)
     return resting_store(config)
 
 

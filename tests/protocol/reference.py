@@ -14,9 +14,10 @@ import msgspec
 from msgspec import inspect
 
 from protocol import limits, messages
+from protocol.blobs import BlobHeader, BlobKind, pack_blob
 from protocol.codec import encode_body
 from protocol.envelope import Header, Kind, Lane, pack_header
-from protocol.identity import run_bytes, trajectory_id
+from protocol.identity import digest_of, run_bytes, trajectory_id
 from protocol.messages import (
     EVENTS,
     LINK_BODIES,
@@ -99,12 +100,21 @@ VECTORS: tuple[tuple[str, Header, Body], ...] = (
     ("The router does not know who spoke", Header(Kind.HELLO_AGAIN), HelloAgain(epoch=_EPOCH)),
 )
 
+_BYTES = b"picture"
+_HAS = BlobHeader(BlobKind.HAS, 7, len(_BYTES), bytes.fromhex(digest_of(_BYTES).removeprefix("sha256:")))
+BLOB_VECTORS: tuple[tuple[str, BlobHeader, bytes], ...] = (
+    ("A client asks whether a picture is there", _HAS, b""),
+    ("A client sends a picture", _HAS._replace(kind=BlobKind.PUT), _BYTES),
+    ("The server cannot keep it", _HAS._replace(kind=BlobKind.FAILED), b"no space left: 0 bytes"),
+)
+
 
 def generated_parts() -> dict[str, str]:
     """Return each generated part of the README by the name it has in its markers."""
     values = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, Value)]
     return {
         "limits": "\n".join(_limits()),
+        "blobs": "\n".join(_blob_vectors()),
         "roles": "\n".join(_roles()),
         "link": "\n".join(_types(LINK_BODIES)),
         "requests": "\n".join(_types((*REQUESTS, *REPLIES))),
@@ -121,6 +131,14 @@ def with_parts(text: str) -> str:
         text, count = between.subn(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
         assert count == 1, f"expected one part {name}, came {count}"
     return text
+
+
+def _blob_vectors() -> Iterator[str]:
+    for words, header, data in BLOB_VECTORS:
+        yield f"**{words}** (`{header.kind.name}`)\n"
+        yield "```text"
+        yield from _wrapped(pack_blob(header, data))
+        yield "```\n"
 
 
 def _limits() -> Iterator[str]:
