@@ -20,14 +20,22 @@ from actors.memory_store.disk import is_network, kind_of_mount
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
 from gems_actors.cli.output import OutputError, check_writable, encode_json
-from gems_actors.config import ChatModelConfig, ChatServerConfig, MeshConfig
-from gems_actors.errors import ConfigError, MeshUnavailableError, RequestError
+from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig
+from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
 from gems_actors.places import MAX_IPC_PATH_BYTES
+from protocol.blobs import blob_address
 
 _MIN_SQLITE = (3, 51, 3)
 _LOOK_S = 1.0
 _SERVER_S = 5.0
 _CHAT_S = 60.0
+_STORE_S = 15.0
+_PROBE = b"gems doctor was here\n"
+_STORE_ADVICE = {
+    "file": "mount the folder, or name another with --set blobs=file:///FOLDER",
+    "s3": "see [s3] in deploy/mesh.toml, and the environment's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "mesh": "start the mesh with blobs = 'mesh:', and open the port behind the router's",
+}
 
 State = Literal["ok", "warn", "fail"]
 
@@ -81,6 +89,8 @@ def _examine(config_file: Path | None, overrides: tuple[str, ...], router: str |
     yield _folder("data folder", config.data_path, "data_dir")
     yield _file_system(config.data_path)
     yield _mesh(router or config.local_address)
+    if config.blobs is not None:
+        yield _pictures(config, config.blobs, router or config.local_address)
     if config.image.backend == "diffusers" and config.image.model is not None:
         yield _pipeline(config.image.model)
     if config.image.url is not None:
@@ -190,6 +200,35 @@ def _file_system(path: Path) -> Finding:
     return Finding("ok", "data disk", kind)
 
 
+def _pictures(config: MeshConfig, blobs: str, router: str) -> Finding:
+    """Put a few bytes, always the same, where pictures rest, and get them back."""
+    import trio
+
+    from gems_actors.blobs import blob_store
+
+    what = "pictures"
+    if blobs == MESH_BLOBS and not _is_there(blob_address(router)):
+        return Finding("ok", what, f"served at {blob_address(router)} once the mesh runs")
+
+    async def try_out() -> None:
+        store = blob_store(config, router)
+        with trio.move_on_after(_STORE_S):
+            async with store.open():
+                await store.get(await store.put(_PROBE, media_type="text/plain", width_px=16, height_px=16))
+                return
+        raise BlobError(f"expected an answer of {blobs} within {_STORE_S:g} s, came none")
+
+    try:
+        trio.run(try_out)
+    except (BlobError, ConfigError) as error:
+        return Finding("fail", what, str(error), _STORE_ADVICE[blobs.partition(":")[0]])
+    return Finding("ok", what, f"stored and read again at {blobs}")
+
+
+def _is_there(address: str) -> bool:
+    return not address.startswith("ipc://") or Path(address.removeprefix("ipc://")).exists()
+
+
 def _server(name: str, url: str) -> Finding:
     import httpx
 
@@ -239,7 +278,7 @@ def _chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Findi
 
 def _mesh(address: str) -> Finding:
     nobody = Finding("ok", "mesh", f"none at {address}", "`gems draw` starts its own; `gems up` runs one")
-    if address.startswith("ipc://") and not Path(address.removeprefix("ipc://")).exists():
+    if not _is_there(address):
         return nobody
     try:
         import trio

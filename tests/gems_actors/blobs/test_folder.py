@@ -11,24 +11,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from gems_actors.blobs import BlobFolder, blob_store
+from gems_actors.blobs import BlobFolder, BlobStore, blob_store
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BlobError
 from protocol.identity import digest_of
 from protocol.messages import ImageRef
-
-DATA = b"not really a picture" * 5000
-
-
-def put(store: BlobFolder, data: bytes = DATA) -> ImageRef:
-    async def main() -> ImageRef:
-        return await store.put(data, media_type="image/png", width_px=32, height_px=16)
-
-    return trio.run(main)
+from tests.gems_actors.blobs.pictures import DATA, files_below
+from tests.gems_actors.blobs.pictures import put as put_into
 
 
-def files_below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+def put(store: BlobStore, data: bytes = DATA) -> ImageRef:
+    return trio.run(put_into, store, data)
 
 
 def test_what_is_put_is_had_back_by_its_reference(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Pictures that are none, and places to keep them, for tests of stores."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from moto.server import ThreadedMotoServer
+
+from gems_actors.blobs import BlobStore
+from gems_actors.blobs.server import serve_blobs
+from gems_actors.tasks import open_background
+from protocol.blobs import blob_address
+from protocol.identity import digest_of
+from protocol.messages import ImageRef
+
+DATA = b"not really a picture" * 5000
+BUCKET = "pictures"
+AWS = {"AWS_ACCESS_KEY_ID": "whoever", "AWS_SECRET_ACCESS_KEY": "whatever", "AWS_REGION": "us-east-1"}
+
+
+def ref_of(data: bytes) -> ImageRef:
+    return ImageRef(digest=digest_of(data), media_type="image/png", bytes=len(data), width_px=32, height_px=16)
+
+
+async def put(store: BlobStore, data: bytes = DATA) -> ImageRef:
+    return await store.put(data, media_type="image/png", width_px=32, height_px=16)
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def free_router() -> str:
+    """Return an address at which nobody listens, nor at the one behind it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = first.getsockname()[1]
+            try:
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except OSError:
+                continue
+        return f"tcp://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def open_blob_server(router: str, folder: Path) -> AsyncIterator[None]:
+    """Serve a folder beside a router's address; left, the server is gone without a word to anybody."""
+    async with open_background() as nursery:
+        await nursery.start(serve_blobs, [blob_address(router)], folder)
+        yield
+
+
+@contextmanager
+def open_s3() -> Iterator[str]:
+    """Serve S3 with one empty bucket, and give the endpoint; the environment says who we are meanwhile."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in AWS.items():
+            patch.setenv(name, value)
+        endpoint = f"http://{host}:{port}"
+        httpx.put(f"{endpoint}/{BUCKET}", trust_env=False).raise_for_status()
+        try:
+            yield endpoint
+        finally:
+            server.stop()
+
+
+async def until_some(folder: Path, count: int) -> None:
+    """Return once a folder has so many pictures, of which the process that writes them tells us nothing."""
+    while len(files_below(folder / "sha256")) < count:  # noqa: ASYNC110
+        await trio.sleep(0.002)

@@ -1,0 +1,112 @@
+"""A picture in a bucket is whole or not there, written once, and verified when it is read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import obstore
+import pytest
+import trio
+from obstore.store import S3Store
+
+from gems_actors.blobs import BlobStore, blob_folder, blob_store
+from gems_actors.blobs.store import key_of
+from gems_actors.config import MeshConfig, S3Config
+from gems_actors.errors import BlobError
+from protocol.identity import digest_of
+from tests.gems_actors.blobs.pictures import AWS, BUCKET, DATA, open_s3, put, ref_of
+
+PREFIX = "of/a/lab"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with open_s3() as endpoint:
+        yield endpoint
+
+
+def store_at(endpoint: str, address: str = f"s3://{BUCKET}/{PREFIX}") -> BlobStore:
+    return blob_store(MeshConfig(blobs=address, s3=S3Config(endpoint=endpoint)), "ipc:///nowhere")
+
+
+def bucket(endpoint: str) -> S3Store:
+    """Return what looks at the bucket beside the store."""
+    return S3Store(BUCKET, prefix=PREFIX, config={"endpoint": endpoint}, client_options={"allow_http": True})
+
+
+def test_what_is_put_is_had_back_and_rests_under_its_digest_below_the_prefix(endpoint: str) -> None:
+    store = store_at(endpoint)
+    ref = trio.run(put, store)
+    assert ref == ref_of(DATA)
+    assert trio.run(store.get, ref) == DATA
+    assert store.place_of(ref.digest) == f"s3://{BUCKET}/{PREFIX}/{key_of(ref.digest)}"
+    assert obstore.head(bucket(endpoint), key_of(ref.digest))["size"] == len(DATA)
+
+
+def test_putting_a_picture_twice_keeps_the_first_object(endpoint: str) -> None:
+    store = store_at(endpoint)
+    data = b"put once"
+    key = key_of(digest_of(data))
+    obstore.put(bucket(endpoint), key, data, attributes={"Content-Type": "of/the-first"})
+    trio.run(put, store, data)
+    assert obstore.get(bucket(endpoint), key).attributes["Content-Type"] == "of/the-first"
+
+
+@pytest.mark.parametrize(
+    "damaged", [DATA[:-1], DATA + b"x", b"N" + DATA[1:], b""], ids=["cut", "longer", "flip", "empty"]
+)
+def test_a_damaged_object_is_named_never_handed_out_and_put_again_mends_it(endpoint: str, damaged: bytes) -> None:
+    store = store_at(endpoint)
+    ref = trio.run(put, store)
+    obstore.put(bucket(endpoint), key_of(ref.digest), damaged)
+    with pytest.raises(BlobError, match=f"^s3://{BUCKET}/{PREFIX}/sha256/.*: expected .* came "):
+        trio.run(store.get, ref)
+    trio.run(put, store)
+    assert trio.run(store.get, ref) == DATA
+
+
+def test_what_is_not_there_is_said_in_the_service_s_words_and_one_line(endpoint: str) -> None:
+    with pytest.raises(BlobError, match=r"expected a picture of 4 bytes: NoSuchKey: [^\n]*\Z"):
+        trio.run(store_at(endpoint).get, ref_of(b"lost"))
+    with pytest.raises(BlobError, match=r"expected to store 100000 bytes: NoSuchBucket: [^\n]*\Z"):
+        trio.run(put, store_at(endpoint, "s3://another"))
+
+
+class BusyHandler(BaseHTTPRequestHandler):
+    """Keeps an object at the third try."""
+
+    codes: ClassVar[list[int]] = []
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.codes.append(503 if len(self.codes) < 2 else 200)
+        self.send_response(self.codes[-1])
+        self.send_header("ETag", '"whole"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_service_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BusyHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        trio.run(put, store_at(f"http://127.0.0.1:{server.server_port}"))
+        server.shutdown()
+        thread.join()
+    assert BusyHandler.codes == [503, 503, 200]
+
+
+def test_a_bucket_is_no_folder_and_what_the_mesh_serves_is_one_of_its_host(tmp_path: Path) -> None:
+    assert blob_folder(MeshConfig(blobs="s3://pictures")) is None
+    found = blob_folder(MeshConfig(blobs="mesh:", data_dir=str(tmp_path)))
+    assert found is not None
+    assert found.folder == tmp_path / "blobs"
