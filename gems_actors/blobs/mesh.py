@@ -28,7 +28,7 @@ from protocol.identity import digest_of
 from protocol.limits import MAX_BLOB_BYTES
 from protocol.messages import ImageRef
 
-_LOOK_AGAIN_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 0.5
 """How long an answer is waited for before the server is asked whether it is at it."""
 _PATIENCE_S: Final = 30.0
 """A server that says nothing at all for so long is not there; the supervisor starts another within a second."""

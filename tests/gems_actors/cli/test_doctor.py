@@ -28,6 +28,18 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_the_store_of_pictures_is_tried(tmp_path: Path) -> None:
+    def found(blobs: str) -> tuple[str, str]:
+        done = run_gems(tmp_path, "doctor", "--json", "--set", f"blobs={blobs}")
+        finding = next(finding for finding in json.loads(done.stdout) if finding["what"] == "pictures")
+        return finding["state"], f"{finding['found']}: {finding['advice']}"
+
+    assert found(f"file://{tmp_path}/shared") == ("ok", f"stored and read again at file://{tmp_path}/shared: ")
+    assert found("mesh:") == ("ok", f"served at ipc://{tmp_path}/gems-actors/router.ipc.blobs once the mesh runs: ")
+    state, words = found("file:///dev/null/shared")
+    assert (state, "/dev/null/shared/sha256" in words, "mount the folder" in words) == ("fail", True, True)
+
+
 @pytest.mark.slow
 def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
     with open_server(ScriptedServer(drawn)) as server:

@@ -203,6 +203,21 @@ def test_pictures_that_nobody_names_are_counted_and_removed_when_told(
     assert not stray.exists()
 
 
+def test_in_a_folder_that_hosts_share_nothing_is_removed_unless_no_other_mesh_uses_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stray = BlobFolder(tmp_path / "shared").path_of("sha256:" + "a" * 64)
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"another mesh's")
+    shared = ("gc", "--set", f"blobs=file://{tmp_path}/shared")
+    assert "1 file, 14 bytes, would be removed with --delete" in gems(capsys, data, *shared)[1]
+    code, _, err = gems(capsys, data, *shared, "--delete")
+    assert (code, err.count("\n"), "expected --alone with a folder that hosts share" in err) == (2, 1, True)
+    assert stray.exists()
+    assert "1 file, 14 bytes, removed" in gems(capsys, data, *shared, "--delete", "--alone")[1]
+    assert not stray.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
