@@ -169,7 +169,7 @@ class Supervisor:
                 self._is_open.set()
 
     async def start(self) -> None:
-        """Start every process, the router and the store of pictures before all others; where it runs elsewhere, once it is there."""
+        """Start every process, servers before roles; where the router runs elsewhere, once it is there."""
         await self._is_open.wait()
         if "router" not in self._roles:
             await self._own.joined.wait()  # a role that finds no router would end and be started again, and again

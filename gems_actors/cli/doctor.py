@@ -17,6 +17,7 @@ import click
 from msgspec import structs
 
 from actors.memory_store.disk import is_network, kind_of_mount
+from gems_actors.addresses import split_addresses
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
 from gems_actors.cli.output import OutputError, check_writable, encode_json
@@ -34,7 +35,7 @@ _PROBE = b"gems doctor was here\n"
 _STORE_ADVICE = {
     "file": "mount the folder, or name another with --set blobs=file:///FOLDER",
     "s3": "see [s3] in deploy/mesh.toml, and the environment's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "mesh": "start the mesh with blobs = 'mesh:', and open the port behind the router's",
+    "mesh": "start the mesh with blobs = 'mesh:', and open the port 100 above the router's",
 }
 
 State = Literal["ok", "warn", "fail"]
@@ -207,8 +208,9 @@ def _pictures(config: MeshConfig, blobs: str, router: str) -> Finding:
     from gems_actors.blobs import blob_store
 
     what = "pictures"
-    if blobs == MESH_BLOBS and not _is_there(blob_address(router)):
-        return Finding("ok", what, f"served at {blob_address(router)} once the mesh runs")
+    served_at = blob_address(split_addresses(router)[0])
+    if blobs == MESH_BLOBS and not _is_there(served_at):
+        return Finding("ok", what, f"served at {served_at} once the mesh runs")
 
     async def try_out() -> None:
         store = blob_store(config, router)

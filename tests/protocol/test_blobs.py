@@ -37,8 +37,8 @@ def test_every_kind_is_explained_with_its_number() -> None:
     ("router", "blobs"),
     [
         ("ipc:///run/gems/router.ipc", "ipc:///run/gems/router.ipc.blobs"),
-        ("tcp://gpu-box:27960", "tcp://gpu-box:27961"),
-        ("tcp://[::1]:5000", "tcp://[::1]:5001"),
+        ("tcp://gpu-box:27960", "tcp://gpu-box:28060"),
+        ("tcp://[::1]:5000", "tcp://[::1]:5100"),
     ],
 )
 def test_pictures_are_served_beside_the_router(router: str, blobs: str) -> None:

@@ -38,13 +38,13 @@ def files_below(folder: Path) -> list[str]:
 
 
 def free_router() -> str:
-    """Return an address at which nobody listens, nor at the one behind it."""
+    """Return an address at which nobody listens, nor where pictures are served beside it."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as first:
             port = first.getsockname()[1]
             try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except OSError:
+                socket.create_server(("127.0.0.1", port + 100)).close()
+            except (OSError, OverflowError):  # it is taken, or there is no such port
                 continue
         return f"tcp://127.0.0.1:{port}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from gems_actors.blobs import mesh as blobs_mesh
 from gems_actors.blobs.cache import BlobCache
 from gems_actors.blobs.mesh import MeshBlobs
 from gems_actors.config import MeshConfig, SupervisorConfig, load_config
-from gems_actors.errors import BlobError, ConfigError
-from gems_actors.places import open_private_folder
+from gems_actors.errors import AddressInUseError, BlobError, ConfigError
+from gems_actors.places import claim_places, open_private_folder
 from gems_actors.supervisor import Supervisor, open_supervisor
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
 from protocol.limits import MAX_BLOB_BYTES
@@ -45,8 +46,9 @@ def at_ipc(folder: Path) -> str:
 
 
 def test_the_setting_mesh_names_the_server_beside_the_router(tmp_path: Path) -> None:
-    store = blob_store(MeshConfig(data_dir=str(tmp_path), blobs="mesh:"), "tcp://gpu-box:27960")
-    assert store.place_of(ref_of(DATA).digest) == f"tcp://gpu-box:27961 {ref_of(DATA).digest}"
+    several = "tcp://gpu-box:27960,tcp://gpu-box:27961,tcp://another:27960"
+    store = blob_store(MeshConfig(data_dir=str(tmp_path), blobs="mesh:"), several)
+    assert store.place_of(ref_of(DATA).digest) == f"tcp://gpu-box:28060 {ref_of(DATA).digest}"
 
 
 def test_what_is_put_is_had_back_and_lies_in_the_server_s_folder(tmp_path: Path) -> None:
@@ -125,17 +127,17 @@ def test_bytes_of_another_digest_and_frames_that_are_none_are_refused(tmp_path: 
         b"hello": "expected a header of 56 bytes",
     }
 
-    def ask(socket: zmq.Socket[bytes], frame: bytes) -> tuple[BlobHeader, str]:
-        socket.send(frame)
-        header, said = unpack_blob(socket.recv())
+    def ask(peer: zmq.Socket[bytes], frame: bytes) -> tuple[BlobHeader, str]:
+        peer.send(frame)
+        header, said = unpack_blob(peer.recv())
         return header, bytes(said).decode()
 
     async def scene() -> None:
-        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-            socket.connect(blob_address(at_ipc(tmp_path)))
+        with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+            peer.connect(blob_address(at_ipc(tmp_path)))
             async with open_blob_server(at_ipc(tmp_path), tmp_path / "blobs"):
                 for frame, words in frames.items():
-                    header, said = await trio.to_thread.run_sync(ask, socket, frame)
+                    header, said = await trio.to_thread.run_sync(ask, peer, frame)
                     assert (header.kind, header.id) == (BlobKind.FAILED, 0 if frame == b"hello" else 5)
                     assert words in said
         assert files_below(tmp_path / "blobs") == []
@@ -169,8 +171,19 @@ def test_nobody_to_answer_is_said_once_patience_is_over(tmp_path: Path, monkeypa
 
 
 def test_an_address_that_none_can_follow_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^router.address: expected a port that another one follows"):
-        load_config(environment={}, settings=["blobs=mesh:", "router.address=tcp://127.0.0.1:65535"])
+    with pytest.raises(
+        ConfigError, match=r"^router.address: expected a port up to 65435, .* came tcp://127.0.0.1:65436"
+    ):
+        load_config(environment={}, settings=["blobs=mesh:", "router.address=tcp://127.0.0.1:65436"])
+
+
+def test_a_port_of_pictures_that_is_taken_is_said_before_anything_starts(tmp_path: Path) -> None:
+    router = free_router()
+    settings = [f"router.runtime_dir={tmp_path}", f"router.address={router}", "blobs=mesh:"]
+    config = load_config(environment={}, settings=settings)
+    taken = pytest.raises(AddressInUseError, match=f"^{blob_address(router)}: expected a free address")
+    with socket.create_server(("127.0.0.1", int(router.rpartition(":")[2]) + 100)), taken:
+        claim_places(config).__enter__()
 
 
 # ---------------------------------------------------------------------------------------------------- the cache
