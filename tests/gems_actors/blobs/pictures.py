@@ -22,7 +22,13 @@ from protocol.messages import ImageRef
 
 DATA = b"not really a picture" * 5000
 BUCKET = "pictures"
-AWS = {"AWS_ACCESS_KEY_ID": "whoever", "AWS_SECRET_ACCESS_KEY": "whatever", "AWS_REGION": "us-east-1"}
+AWS = {
+    "AWS_ACCESS_KEY_ID": "whoever",
+    "AWS_SECRET_ACCESS_KEY": "whatever",
+    "AWS_REGION": "us-east-1",
+    "NO_PROXY": "127.0.0.1",
+}
+"""What the environment says while a test speaks with a bucket."""
 
 
 def ref_of(data: bytes) -> ImageRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +16,8 @@ from obstore.store import S3Store
 
 from gems_actors.blobs import BlobStore, blob_folder, blob_store
 from gems_actors.blobs.store import key_of
-from gems_actors.config import MeshConfig, S3Config
-from gems_actors.errors import BlobError
+from gems_actors.config import MeshConfig, S3Config, load_config
+from gems_actors.errors import BlobError, ConfigError
 from protocol.identity import digest_of
 from tests.gems_actors.blobs.pictures import AWS, BUCKET, DATA, open_s3, put, ref_of
 
@@ -103,6 +104,21 @@ def test_a_service_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) 
         server.shutdown()
         thread.join()
     assert BusyHandler.codes == [503, 503, 200]
+
+
+def test_a_bucket_without_the_package_that_speaks_with_it_says_which_extra_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "gems_actors.blobs.bucket", raising=False)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ConfigError, match=r"^blobs: expected the extra gems-actors\[s3\] for s3:, came "):
+        blob_store(MeshConfig(blobs="s3://pictures"), "ipc:///nowhere")
+
+
+@pytest.mark.parametrize("blobs", ["", "mesh", "folder", "file://relative", "s3://", "s3://Capital", "http://host"])
+def test_what_is_no_store_is_refused(blobs: str) -> None:
+    with pytest.raises(ConfigError, match="blobs: expected file:///FOLDER, s3://BUCKET/PREFIX or mesh:, came "):
+        load_config(environment={}, settings=[f"blobs='{blobs}'"])
 
 
 def test_a_bucket_is_no_folder_and_what_the_mesh_serves_is_one_of_its_host(tmp_path: Path) -> None:
