@@ -32,6 +32,8 @@ _LOOK_AGAIN_S: Final = 0.5
 """How long an answer is waited for before the server is asked whether it is at it."""
 _PATIENCE_S: Final = 30.0
 """A server that says nothing at all for so long is not there; the supervisor starts another within a second."""
+_SLOWEST_BYTES_PER_S: Final = 1_000_000
+"""A line on which one picture may hold up every word behind it."""
 _AT_ONCE: Final = 16
 """Pictures under way of one process, which bounds the memory that they take here and at the server."""
 
@@ -141,16 +143,16 @@ class MeshBlobs(BlobStore):
     async def _ask(self, kind: BlobKind, digest: str, size_bytes: int, data: bytes = b"") -> _Question:
         header = BlobHeader(kind, next(self._numbers), size_bytes, bytes.fromhex(hex_of(digest)))
         question = self._questions[header.id] = _Question(pack_blob(header, data))
-        began = trio.current_time()
+        patience_s, began = _PATIENCE_S + size_bytes / _SLOWEST_BYTES_PER_S, trio.current_time()
         try:
             self._link.send(question.frame)
             while not question.answered.is_set():
                 with trio.move_on_after(_LOOK_AGAIN_S):
                     await question.answered.wait()
                     break
-                if trio.current_time() - max(began, self._heard) > _PATIENCE_S:
+                if trio.current_time() - max(began, self._heard) > patience_s:
                     raise BlobError(
-                        f"{self.address}: expected pictures to be served, but nobody answered for {_PATIENCE_S:g} s"
+                        f"{self.address}: expected pictures to be served, but nobody answered for {patience_s:.0f} s"
                     )
                 if self._link.unsent == 0:  # what has not left yet cannot be lost
                     self._link.send(pack_blob(header._replace(kind=BlobKind.ARE_YOU_AT_IT)))

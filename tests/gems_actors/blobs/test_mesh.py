@@ -158,13 +158,13 @@ def test_what_is_asked_before_the_server_is_there_is_answered_once_it_is(tmp_pat
 
 
 def test_nobody_to_answer_is_said_once_patience_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs_mesh, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(blobs_mesh, "_PATIENCE_S", 0.6)
     monkeypatch.setattr(blobs_mesh, "_LOOK_AGAIN_S", 0.05)
 
     async def scene() -> None:
         store = store_at(at_ipc(tmp_path), tmp_path)
         async with store.open():
-            with pytest.raises(BlobError, match=f"{tmp_path}/router.ipc.blobs: .* nobody answered for 0.2 s"):
+            with pytest.raises(BlobError, match=f"{tmp_path}/router.ipc.blobs: .* nobody answered for 1 s"):
                 await store.get(ref_of(DATA))
 
     play(scene)
