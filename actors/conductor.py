@@ -17,7 +17,7 @@ from msgspec import structs
 
 from actors.ranking import choose_best
 from gems_actors.actor import Actor, Mesh, answers, current_call
-from gems_actors.errors import RefusedError, RequestError, failure_of
+from gems_actors.errors import CancelledRequestError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
 from protocol.identity import attempt_seed
 from protocol.messages import (
@@ -65,6 +65,8 @@ _TRIES = 3
 """How often a step is asked for while its failure may pass: a server that restarts, a model that babbled once."""
 _RETRY_S = 0.5
 """Before the second try; doubled before each further one."""
+_LAST_WORD_S = 5.0
+"""How long a trajectory that was cancelled may take to write that down."""
 
 _log = structlog.get_logger()
 
@@ -82,9 +84,17 @@ class Conductor(Actor):
         try:
             return await _Trajectory(self.mesh, request).draw()
         except RequestError as error:
-            record = TrajectoryFailed(trajectory=request.trajectory, failure=failure_of(error))
-            await self.mesh.ask(AppendRecord(record=record))
+            await self._keep_failure(request, error)
             raise
+        except trio.Cancelled:
+            if reason := current_call().called_off:  # else whoever asked may ask again, and it goes on
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_WORD_S):
+                    await self._keep_failure(request, CancelledRequestError(reason))
+            raise
+
+    async def _keep_failure(self, request: DrawPicture, error: RequestError) -> None:
+        record = TrajectoryFailed(trajectory=request.trajectory, failure=failure_of(error))
+        await self.mesh.ask(AppendRecord(record=record))
 
 
 class _Trajectory:

@@ -138,6 +138,7 @@ class _Loop:
             if cancel.gently:
                 call.winding_down.set()
             else:
+                call.called_off = cancel.reason
                 call.scope.cancel()
 
     def holding(self, line: Line) -> tuple[Held, ...]:
@@ -197,7 +198,7 @@ class _Loop:
             if answer is None:
                 is_late = trio.current_time() >= call.scope.deadline
                 late = DeadlineError(f"not answered within {limit_s:g} s")
-                answer = failure_of(late if is_late else CancelledRequestError("withdrawn"))
+                answer = failure_of(late if is_late else CancelledRequestError(call.called_off or "withdrawn"))
         finally:
             del self._calls[header.id]
             if not self._calls:

@@ -35,6 +35,7 @@ from gems_actors.errors import (
     OverloadedError,
     error_of,
 )
+from gems_actors.marks import Marks
 from gems_actors.sockets import Link, Message, open_dealer
 from gems_actors.statuses import merge_answers
 from gems_actors.tasks import gather, open_background
@@ -53,6 +54,7 @@ from protocol.messages import (
     Held,
     Hello,
     HelloAgain,
+    Mark,
     Pulse,
     Reply,
     Request,
@@ -96,6 +98,8 @@ class Call:
     winding_down: trio.Event = field(default_factory=trio.Event)
     """Set once the asker wants the step in hand finished and an answer with what is there."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    called_off: str = ""
+    """Why it was cancelled, where it was not the asker who wanted it."""
 
 
 _call: ContextVar[Call | None] = ContextVar("_call", default=None)
@@ -209,6 +213,7 @@ class Mesh:
         self._role = ""
         self._questions: dict[bytes, _Question] = {}
         self._readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = {}
+        self._marks = Marks()
         self._prefix, self._numbers = os.urandom(8), itertools.count(1)
         self._welcomed = trio.Event()
         self._refusal: str | None = None
@@ -279,6 +284,10 @@ class Mesh:
                 yield receiver
             finally:
                 self._readers[key].remove(sender)  # before the receiver closes, which lets other tasks run
+
+    def mark_of(self, run: str) -> Mark | None:
+        """Return what keeps a run from going on, as far as the router has told: it is paused or cancelled."""
+        return self._marks.mark_of(run_bytes(run))
 
     # ----------------------------------------------------------------------------------------- for the serving loop
 
@@ -407,7 +416,9 @@ class Mesh:
 
     def _say_hello(self, line: Line) -> None:
         line.awaits_welcome = True
-        hello = structs.replace(self._hello, capacity=self._share(), holding=self._service.holding(line))
+        hello = structs.replace(
+            self._hello, capacity=self._share(), holding=self._service.holding(line), marks=self._marks.all()
+        )
         line.link.send(encode_message(Header(Kind.HELLO, role=self._role), hello))
 
     def _subscribe(self, line: Line, run: bytes) -> None:
@@ -510,10 +521,12 @@ class Mesh:
                 self._service.cancel(line, header, body)
             case Welcome():
                 line.heartbeat_s, line.awaits_welcome = body.heartbeat_s, False
+                self._marks.merge(body.marks)
                 self._meet(line, body.epoch)
                 line.welcomed.set()
                 self._welcomed.set()
             case Pulse():
+                self._marks.merge(body.marks)
                 now = trio.current_time()
                 for id_ in body.unknown:
                     if (question := self._questions.get(id_)) and question.line is line:

@@ -20,6 +20,7 @@ from gems_actors.errors import (
     RequestError,
     failure_of,
 )
+from gems_actors.marks import WHOLE_RUN, Marks, cancellation_of, concerns
 from gems_actors.queues import Peer, Queue, Ticket
 from protocol.codec import encode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
@@ -30,9 +31,12 @@ from protocol.messages import (
     ActorStatus,
     Body,
     Cancel,
+    Control,
+    Controlled,
     Heartbeat,
     Hello,
     HelloAgain,
+    Mark,
     MeshStatus,
     Pulse,
     RoleStatus,
@@ -54,6 +58,8 @@ class DispatchLimits:
     silence_s: float = 6.0
     max_queue: int = 10_000
     max_deliveries: int = 3
+    unstoppable_roles: frozenset[str] = frozenset()
+    """Those that serve what is paused or cancelled too, because they write down what was done already."""
 
 
 class Dispatcher:
@@ -75,6 +81,7 @@ class Dispatcher:
         self._settling: deque[Ticket] = deque()
         """Requests that were repeated: an actor that this router has yet to hear from may have them in hand."""
         self._requeued = 0
+        self._marks = Marks()
 
     # ----------------------------------------------------------------------------------------- peers
 
@@ -90,7 +97,10 @@ class Dispatcher:
                 known = None
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
-        self._post(identity, Kind.WELCOME, Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s))
+        news = self._marks.merge(hello.marks)
+        welcome = Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, marks=self._marks.all())
+        self._post(identity, Kind.WELCOME, welcome)
+        self._heed(now, news)
         if role and known is None and hello.capacity:
             self._announce(ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
@@ -136,7 +146,9 @@ class Dispatcher:
                 self.outgoing.append((identity, *answer))
             elif id_ not in self._tickets:
                 unknown.append(id_)
-        self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown)))
+        marks = () if peer.knows_marks else self._marks.all()
+        peer.knows_marks = True
+        self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown), marks=marks))
 
     def goodbye(self, now: float, identity: bytes) -> None:
         """An actor leaves; what it holds goes to others and is not held against the requests."""
@@ -179,25 +191,33 @@ class Dispatcher:
         if answer := self._answered.get(header.id):
             self.outgoing.append((identity, *answer))
             return
-        ticket = self._tickets.get(header.id)
+        ticket, mark = self._tickets.get(header.id), self._mark_of(header)
         if ticket is None:
+            if mark is not None and mark.state == "cancelled":
+                self._refuse(identity, header, cancellation_of(mark))
+                return
             queue = self._queues.setdefault(header.role, Queue())
-            if queue.waiting >= self._limits.max_queue:
+            waiting = queue.waiting if mark is None else len(queue.parked)  # what is paused takes nobody's room
+            if waiting >= self._limits.max_queue:
                 oldest_s = now - next((waiting.asked_at for waiting in queue), now)
-                text = f"{queue.waiting} requests wait for a {header.role} already"
+                text = f"{waiting} requests wait for a {header.role} already"
                 self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
                 return
             ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
             if header.attempt:
                 self._settling.append(ticket)
             else:
-                queue.put(ticket)
+                self._put(ticket)
         ticket.header, ticket.body, ticket.client = header, body, identity
         if peer is not None:
             peer.asked.add(header.id)
         if header.time_left_ms != NO_DEADLINE_MS:
             ticket.deadline = now + header.time_left_ms / 1000
             heapq.heappush(self._deadlines, (ticket.deadline, header.id))
+        if (
+            mark is not None and mark.state == "cancelled"
+        ):  # an actor said that it has it in hand, but not of which run it is
+            self._cancel(ticket, mark)
         self._hand_out(now, header.role)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
@@ -244,6 +264,8 @@ class Dispatcher:
     def refused(self, now: float, identity: bytes, header: Header) -> None:
         """A message could not be sent: its peer is gone. A request goes to another; an answer waits to be asked for."""
         peer = self._peers.get(identity)
+        if peer is not None and header.kind is Kind.PULSE:
+            peer.knows_marks = False
         ticket = self._tickets.get(header.id) if header.kind is Kind.REQUEST else None
         if peer is not None and ticket is not None and ticket.holder is peer and ticket.attempt == header.attempt:
             self._remove(now, identity, "its connection ended", is_loss=False)
@@ -282,13 +304,21 @@ class Dispatcher:
             self._fail(ticket, PoisonedError(f"took down {ticket.losses} actors of role {ticket.header.role}"))
         else:
             self._requeued += 1
-            self._queue_of(ticket).put(ticket, first=True)
+            self._put(ticket, first=True)
             self._hand_out(now, ticket.header.role)
+
+    def _put(self, ticket: Ticket, *, first: bool = False) -> None:
+        """Have a ticket wait for an actor; where its run or trajectory is paused, until that goes on."""
+        mark = self._mark_of(ticket.header)
+        if mark is None:
+            self._queue_of(ticket).put(ticket, first=first)
+        else:
+            self._queue_of(ticket).park(ticket, first=first)
 
     def _queue_of(self, ticket: Ticket) -> Queue:
         return self._queues.setdefault(ticket.header.role, Queue())
 
-    def _withdraw(self, ticket: Ticket) -> None:
+    def _withdraw(self, ticket: Ticket, reason: str = "") -> None:
         """Nobody wants the answer any more."""
         if ticket.client is not None and (asker := self._peers.get(ticket.client)):
             asker.asked.discard(ticket.header.id)
@@ -297,7 +327,7 @@ class Dispatcher:
             self._close(ticket)
         else:
             header = Header(Kind.CANCEL, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
-            self._send(ticket.holder.identity, header, Cancel())
+            self._send(ticket.holder.identity, header, Cancel(reason=reason))
 
     def _fail(self, ticket: Ticket, error: RequestError) -> None:
         header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
@@ -323,6 +353,58 @@ class Dispatcher:
         if ticket.client is not None and (asker := self._peers.get(ticket.client)):
             asker.asked.discard(id_)
 
+    # ----------------------------------------------------------------------------------------- pausing, cancelling
+
+    def control(self, now: float, run: bytes, trajectory: bytes | None, action: Control, by: str) -> Controlled:
+        """Pause, resume or cancel a run or one of its trajectories."""
+        trajectory = WHOLE_RUN if trajectory is None else trajectory
+        before = self._marks.state_of(run, trajectory)
+        wanted = Mark(run=run, trajectory=trajectory, state=before, revision=0)
+        concerned = [ticket for ticket in self._tickets.values() if self._is_meant(wanted, ticket)]
+        in_hand = sum(ticket.holder is not None for ticket in concerned)
+        self._heed(now, self._marks.change(run, trajectory, action, by))
+        return Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
+
+    def _heed(self, now: float, news: list[Mark]) -> None:
+        """Tell everybody of marks that are new, so that they outlive this router, then treat requests as they say."""
+        for identity in self._peers if news else ():
+            self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, marks=tuple(news)))
+        for mark in news:
+            match mark.state:
+                case "paused":
+                    for queue in self._queues.values():
+                        queue.park_those(lambda ticket, mark=mark: self._is_meant(mark, ticket))  # type: ignore[misc]
+                case "cancelled":
+                    for ticket in [ticket for ticket in self._tickets.values() if self._is_meant(mark, ticket)]:
+                        self._cancel(ticket, mark)
+                case "running":
+                    for role, queue in self._queues.items():
+                        queue.release_those(lambda ticket: self._mark_of(ticket.header) is None)
+                        self._hand_out(now, role)
+
+    def _is_meant(self, mark: Mark, ticket: Ticket) -> bool:
+        return concerns(mark, ticket.header) and ticket.header.role not in self._limits.unstoppable_roles
+
+    def _mark_of(self, header: Header) -> Mark | None:
+        """Return what keeps a request from being served, if anything does."""
+        if not self._marks or header.role in self._limits.unstoppable_roles:
+            return None
+        return self._marks.mark_of(header.run, header.trajectory)
+
+    def _cancel(self, ticket: Ticket, mark: Mark) -> None:
+        error = cancellation_of(mark)
+        self._call_off(ticket, error, reason=str(error))
+
+    def _call_off(self, ticket: Ticket, error: RequestError, reason: str = "") -> None:
+        """Answer a request with a failure whether somebody has it in hand or not, and have whoever has it stop."""
+        if ticket.holder is None:
+            self._fail(ticket, error)
+            return
+        if ticket.client is not None:
+            header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
+            self._send(ticket.client, header, failure_of(error))
+        self._withdraw(ticket, reason)
+
     # ----------------------------------------------------------------------------------------- time
 
     def tick(self, now: float) -> None:
@@ -338,7 +420,7 @@ class Dispatcher:
         while self._settling and self._settling[0].asked_at <= now - 2 * self._limits.heartbeat_s:
             ticket = self._settling.popleft()
             if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:
-                self._queue_of(ticket).put(ticket)
+                self._put(ticket)
                 self._hand_out(now, ticket.header.role)
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, id_ = heapq.heappop(self._deadlines)
@@ -351,26 +433,19 @@ class Dispatcher:
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
-        error = DeadlineError(f"not answered within {now - ticket.asked_at:.1f} s ({where})")
-        if ticket.holder is None:
-            self._fail(ticket, error)
-            return
-        failure = encode_body(failure_of(error))
-        if ticket.client is not None:
-            header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
-            self.outgoing.append((ticket.client, header, failure))
-        self._withdraw(ticket)
+        self._call_off(ticket, DeadlineError(f"not answered within {now - ticket.asked_at:.1f} s ({where})"))
 
     def status(self, now: float) -> MeshStatus:
         """Return the whole table: who is there, who holds what since when, how much waits."""
         names = {peer.role for peer in self._peers.values() if peer.role}
-        names |= {role for role, queue in self._queues.items() if queue.waiting}
+        names |= {role for role, queue in self._queues.items() if queue.waiting or queue.parked}
         return MeshStatus(
             epoch=self._epoch,
             uptime_s=now - self._began_at,
             roles=tuple(self._role_status(now, role) for role in sorted(names)),
             clients=sum(not peer.role for peer in self._peers.values()),
             requeued=self._requeued,
+            marks=self._marks.all(),
         )
 
     def _role_status(self, now: float, role: str) -> RoleStatus:
@@ -394,7 +469,7 @@ class Dispatcher:
             if peer.role == role
         )
         oldest_s = max((now - ticket.asked_at for ticket in queue), default=0.0)
-        return RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors)
+        return RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))
 
     # ----------------------------------------------------------------------------------------- sending
 

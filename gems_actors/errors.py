@@ -10,7 +10,7 @@ GemsError
     ├── DeadlineError         its time was over
     ├── OverloadedError       too many wait for the role; says when to ask again
     ├── PoisonedError         it took down every actor that it was given to
-    ├── CancelledRequestError the asker withdrew it
+    ├── CancelledRequestError the asker withdrew it, or somebody cancelled its run or trajectory
     ├── RefusedError          it cannot be read, or asks for what cannot be done
     ├── UnansweredError       the actor does not answer this type of request
     ├── BackendError          a model server or library failed
@@ -82,7 +82,7 @@ class PoisonedError(RequestError):
 
 
 class CancelledRequestError(RequestError):
-    """The asker withdrew the request."""
+    """The asker withdrew the request, or somebody cancelled its run or trajectory; says who."""
 
     code = "cancelled"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from math import inf
 
 from protocol.envelope import Header
@@ -28,6 +29,8 @@ class Peer:
     is_in_turn: bool = False
     figures: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    knows_marks: bool = True
+    """Nothing that it was told of marks is known to be lost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +49,8 @@ class Ticket:
     losses: int = 0
     is_queued: bool = False
     """Waits for an actor; where it stands in a queue and does not wait any more, it is passed over."""
+    place: int = 0
+    """Among those of its lane and run: the lower is served first."""
 
 
 class Queue:
@@ -53,13 +58,18 @@ class Queue:
 
     def __init__(self) -> None:
         self._lanes: tuple[OrderedDict[bytes, deque[Ticket]], ...] = (OrderedDict(), OrderedDict())
+        self._places = count(1)
+        self.parked: dict[Ticket, None] = {}
+        """Those that wait until they are released: apart, so that nobody has to pass them over again and again."""
         self.waiting = 0
+        """For an actor, without those that are parked."""
         self.standing = 0
         """Places taken in the queues, those of tickets that wait no longer among them."""
 
     def put(self, ticket: Ticket, *, first: bool = False) -> None:
         """Have a ticket wait, behind those of its lane and run or, where it was handed out before, in front of them."""
         tickets = self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque())
+        self._give_place(ticket, first=first)
         if first:
             tickets.appendleft(ticket)
         else:
@@ -70,8 +80,34 @@ class Queue:
         if self.standing > 2 * self.waiting + _MAX_IDLE_PLACES:
             self._sweep()
 
+    def park(self, ticket: Ticket, *, first: bool = False) -> None:
+        """Have a ticket wait likewise, but let it be served only once it was released."""
+        self._give_place(ticket, first=first)
+        self.parked[ticket] = None
+
+    def park_those(self, is_meant: Callable[[Ticket], bool]) -> None:
+        """Have the tickets that are meant wait until they are released."""
+        meant = [ticket for ticket in self if is_meant(ticket)]
+        for ticket in meant:
+            self.drop(ticket)
+        self._sweep()
+        self.parked.update(dict.fromkeys(meant))
+
+    def release_those(self, is_meant: Callable[[Ticket], bool]) -> None:
+        """Have the parked tickets that are meant served again, in the order in which they would have been."""
+        released = [ticket for ticket in self.parked if is_meant(ticket)]
+        for ticket in released:
+            del self.parked[ticket]
+            ticket.is_queued = True
+            self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque()).append(ticket)
+        self.waiting += len(released)
+        self.standing += len(released)
+        for lane, run in {(ticket.header.lane, ticket.header.run) for ticket in released}:
+            self._lanes[lane][run] = deque(sorted(self._lanes[lane][run], key=lambda ticket: ticket.place))
+
     def drop(self, ticket: Ticket) -> None:
         """Have a ticket wait no longer, if it does."""
+        self.parked.pop(ticket, None)
         self.waiting -= ticket.is_queued
         ticket.is_queued = False
 
@@ -95,6 +131,10 @@ class Queue:
         for lane in self._lanes:
             for tickets in lane.values():
                 yield from (ticket for ticket in tickets if ticket.is_queued)
+
+    def _give_place(self, ticket: Ticket, *, first: bool) -> None:
+        place = next(self._places)
+        ticket.place = -place if first else place
 
     def _sweep(self) -> None:
         """Free the places of tickets that wait no longer; else asking and withdrawing for ever would fill memory."""

@@ -25,9 +25,11 @@ from gems_actors.sockets import Link, Message, open_router
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
 from protocol.errors import BodyError, FrameError, ProtocolError
+from protocol.identity import run_bytes
 from protocol.messages import (
     Cancel,
     Capacity,
+    ControlRun,
     Goodbye,
     Heartbeat,
     Hello,
@@ -38,6 +40,8 @@ from protocol.messages import (
 )
 
 _TICK_S = 0.1
+_UNSTOPPABLE_ROLES = frozenset({"memory"})
+"""What was drawn before a run was paused or cancelled is still kept, and it can be asked how far it came."""
 
 _log = structlog.get_logger()
 
@@ -55,7 +59,9 @@ async def serve_router(
         AddressInUseError: somebody listens at an address already.
         ConfigError: an address cannot be listened at at all.
     """
-    limits = DispatchLimits(settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries)
+    limits = DispatchLimits(
+        settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _UNSTOPPABLE_ROLES
+    )
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with ExitStack() as stack:
         stack.callback(context.term)
@@ -175,6 +181,14 @@ class _Router:
             case ReportLoss(name=name):
                 self._dispatcher.loss(now, name)
                 self.link.send(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
+            case ControlRun() as asked:
+                trajectory = None if asked.trajectory is None else bytes.fromhex(asked.trajectory)
+                done = self._dispatcher.control(now, run_bytes(asked.run), trajectory, asked.action, asked.by)
+                _log.info(
+                    "run_controlled", run=asked.run, trajectory=asked.trajectory, action=asked.action, by=asked.by
+                )
+                self._send()  # everybody knows before whoever asked is told
+                self.link.send(identity, encode_message(header._replace(kind=Kind.REPLY), done))
             case other:
                 raise BodyError(f"a router does not answer {type(other).__name__}")
 

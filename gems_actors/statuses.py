@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from protocol.messages import ActorStatus, MeshStatus, Reply, RoleStatus
+from gems_actors.marks import Marks
+from protocol.messages import ActorStatus, Controlled, MeshStatus, Reply, RoleStatus
 
 
 def merge_answers(answers: Sequence[Reply]) -> Reply:
-    """Return what routers answered to one question as one answer: their tables as one, anything else as the first."""
+    """Return what routers answered to one question as one answer: their tables and counts as one, else the first."""
+    if done := [answer for answer in answers if isinstance(answer, Controlled)]:
+        return structs.replace(
+            done[0], waiting=sum(answer.waiting for answer in done), in_hand=sum(answer.in_hand for answer in done)
+        )
     tables = {answer.epoch: answer for answer in answers if isinstance(answer, MeshStatus)}  # a router may answer twice
     return merge_statuses([*tables.values()]) if tables else answers[0]
 
@@ -19,6 +24,9 @@ def merge_statuses(found: Sequence[MeshStatus]) -> MeshStatus:
     """Return one table of all: an actor that serves several routers stands in it once, with what it does for all."""
     if len(found) == 1:
         return found[0]
+    marks = Marks()
+    for status in found:
+        marks.merge(status.marks)
     roles = sorted({role.role for status in found for role in status.roles})
     return MeshStatus(
         epoch="+".join(status.epoch for status in found),
@@ -28,6 +36,7 @@ def merge_statuses(found: Sequence[MeshStatus]) -> MeshStatus:
         ),
         clients=max(status.clients for status in found),
         requeued=sum(status.requeued for status in found),
+        marks=marks.all(),
     )
 
 
@@ -40,6 +49,7 @@ def _merge_roles(found: Sequence[RoleStatus]) -> RoleStatus:
         actors=tuple(
             _merge_actors([actor for role in found for actor in role.actors if actor.name == name]) for name in names
         ),
+        paused=sum(role.paused for role in found),
     )
 
 

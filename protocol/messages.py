@@ -47,6 +47,8 @@ PageSize = Annotated[int, Meta(ge=1, le=1000)]
 
 RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
 Answer = Literal["met", "unmet", "unsure"]
+RunState = Literal["running", "paused", "cancelled"]
+Control = Literal["pause", "resume", "cancel"]
 MemoryMode = Literal["none", "prompts", "images", "thoughts", "full"]
 """What memory shows the refiner: the last attempt alone, all prompts and verdicts, these and the images, these and the
 refiner's raw reasoning, or the images and the compressed experiences. Source: arXiv 2603.28088, Figure 4 right."""
@@ -211,6 +213,19 @@ class Held(Value, frozen=True, kw_only=True):
     attempt: Annotated[int, Meta(ge=0, le=0xFFFF)]
 
 
+class Mark(Value, frozen=True, kw_only=True):
+    """A run, or one trajectory of it, was paused, cancelled, or let go on; of two such the higher revision stands."""
+
+    run: Annotated[bytes, Meta(min_length=8, max_length=8)]
+    """As in headers."""
+    trajectory: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    """As in headers; zeros for the whole run."""
+    state: RunState
+    by: Annotated[str, Meta(max_length=200)] = ""
+    """Who wanted it, in words."""
+    revision: Count
+
+
 class Hello(Body, frozen=True, kw_only=True):
     """A process presents itself to the router; sent again to every new router."""
 
@@ -224,6 +239,8 @@ class Hello(Body, frozen=True, kw_only=True):
     pid: Count = 0
     version: str = ""
     holding: tuple[Held, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    """All that it knows of, so that a new router does not let go on what was paused."""
 
 
 class Welcome(Body, frozen=True, kw_only=True):
@@ -232,6 +249,8 @@ class Welcome(Body, frozen=True, kw_only=True):
     epoch: str
     """Of this router's life; another one means that everything it knew is forgotten."""
     heartbeat_s: Annotated[float, Meta(gt=0.0, le=86_400.0)]
+    marks: tuple[Mark, ...] = ()
+    """All that the router knows of: to be kept and told in every `Hello`."""
 
 
 class Heartbeat(Body, frozen=True, kw_only=True):
@@ -246,11 +265,13 @@ class Heartbeat(Body, frozen=True, kw_only=True):
 
 
 class Pulse(Body, frozen=True, kw_only=True):
-    """The router's answer to a heartbeat."""
+    """The router's answer to a heartbeat; also sent unasked where a mark is new."""
 
     epoch: str
     unknown: tuple[RequestId, ...] = ()
     """Requests the process waits for and the router never had or has forgotten: to be sent again."""
+    marks: tuple[Mark, ...] = ()
+    """All that are new since the router last told the process of marks: to be kept and told in every `Hello`."""
 
 
 class HelloAgain(Body, frozen=True, kw_only=True):
@@ -277,6 +298,8 @@ class Cancel(Body, frozen=True, kw_only=True):
     """The asker no longer wants the answer or, gently, wants it soon: finish the step in hand and answer with that."""
 
     gently: bool = False
+    reason: Annotated[str, Meta(max_length=1_000)] = ""
+    """Why, where it was not the asker who wanted it, but somebody cancelled the run or the trajectory."""
 
 
 class Failure(Body, frozen=True, kw_only=True):
@@ -319,6 +342,8 @@ class RoleStatus(Value, frozen=True, kw_only=True):
     oldest_s: float
     """Age of the request that has waited longest."""
     actors: tuple[ActorStatus, ...]
+    paused: Count = 0
+    """Requests, beside those queued, that wait until their run or trajectory goes on."""
 
 
 class MeshStatus(Reply, frozen=True, kw_only=True):
@@ -330,6 +355,7 @@ class MeshStatus(Reply, frozen=True, kw_only=True):
     clients: Count
     requeued: Count
     """Requests handed out again because the actor that held them was lost."""
+    marks: tuple[Mark, ...] = ()
 
 
 class ReadStatus(Request[MeshStatus], frozen=True, kw_only=True):
@@ -347,6 +373,28 @@ class ReportLoss(Request[Noted], frozen=True, kw_only=True):
 
     role: ClassVar[str] = "router"
     name: str
+
+
+class Controlled(Reply, frozen=True, kw_only=True):
+    """What a run or a trajectory has under way in the mesh, and how it stood with it before."""
+
+    before: RunState
+    waiting: Count
+    """Requests that waited for an actor."""
+    in_hand: Count
+    """Requests that actors had in hand: they end where it is paused, and are called off where it is cancelled."""
+
+
+class ControlRun(Request[Controlled], frozen=True, kw_only=True):
+    """Asks the router to pause, resume or cancel a run or one trajectory of it; what it resumes may be cancelled."""
+
+    role: ClassVar[str] = "router"
+    run: RunName
+    trajectory: TrajectoryId | None = None
+    """None: the whole run; to resume it is to resume all of its trajectories."""
+    action: Control
+    by: Annotated[str, Meta(max_length=200)] = ""
+    """Who wants it, in words."""
 
 
 class Scaled(Reply, frozen=True, kw_only=True):
@@ -933,12 +981,12 @@ LINK_BODIES: tuple[type[Body], ...] = (
     Hello, Welcome, Heartbeat, Pulse, HelloAgain, Capacity, Goodbye, Subscribe, Cancel, Failure,
 )  # fmt: skip
 REQUESTS: tuple[type[Request[Any]], ...] = (
-    ReadStatus, ReportLoss, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
+    ReadStatus, ReportLoss, ControlRun, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
     CompressAttempt, RefinePrompt, DrawPicture, AppendRecord, ReadTrajectory, FindBestAttempt, ListTrajectories,
     ListRuns, RecallExperiences, ReadLog, CountRecords,
 )  # fmt: skip
 REPLIES: tuple[type[Reply], ...] = (
-    MeshStatus, Noted, Scaled, Plan, Requirements, Image, Verification, Lesson, Refined, Picture, Appended,
+    MeshStatus, Noted, Controlled, Scaled, Plan, Requirements, Image, Verification, Lesson, Refined, Picture, Appended,
     TrajectoryState, BestAttempt, Trajectories, Runs, Recollection, LoggedRecords, MemoryCounts,
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = (ActorJoined, ActorLeft, StepTaken, ImageDrawn)

@@ -14,27 +14,31 @@ from actors.conductor import Conductor
 from actors.memory import Memory
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import BackendError, RefusedError
+from gems_actors.errors import BackendError, CancelledRequestError, RefusedError
 from gems_actors.testing import open_test_mesh
 from protocol.identity import attempt_seed
 from protocol.messages import (
     AppendRecord,
     AttemptVerified,
     Budget,
+    ControlRun,
     DrawPicture,
     DrawSettings,
     ExperienceKept,
     FindBestAttempt,
+    LoggedRecord,
     Picture,
     PromptDecomposed,
     PromptPlanned,
     PromptRefined,
+    ReadLog,
     ReadTrajectory,
     Record,
     Spent,
     StepTaken,
     TrajectoryBegun,
     TrajectoryEnded,
+    TrajectoryFailed,
     chat_cost,
 )
 from tests.actors.scripted import COSTS, REQUIREMENTS, Script, scripted_roles
@@ -252,6 +256,36 @@ def test_wound_down_it_finishes_the_round_and_answers_with_the_best_so_far(tmp_p
             assert 1 <= len(picture.attempts) < 60
 
     play(tmp_path, script, scene)
+
+
+def test_cancelled_by_somebody_it_is_written_down_as_failed_and_once_resumed_it_continues(tmp_path: Path) -> None:
+    script = Script()
+    script.met_from_round = 99
+    task = DrawPicture(run="test", prompt="x", seed=1, settings=DrawSettings(max_rounds=60, memory="none"))
+
+    async def scene(mesh: Mesh) -> None:
+        async with mesh.events("test") as events, trio.open_nursery() as nursery:
+
+            async def cancel_at_first_attempt() -> None:
+                async for event in events:
+                    if isinstance(event, StepTaken) and isinstance(event.record, AttemptVerified):
+                        script.met_from_round = 1
+                        cancel = ControlRun(run="test", trajectory=task.trajectory, action="cancel", by="alice")
+                        await mesh.ask(cancel)
+                        return
+
+            nursery.start_soon(cancel_at_first_attempt)
+            with pytest.raises(CancelledRequestError, match=f"trajectory {task.trajectory} was cancelled by alice"):
+                await mesh.ask(task)
+        kept: list[LoggedRecord] = []
+        while not kept or not isinstance(kept[-1].record, TrajectoryFailed):
+            kept += (await mesh.ask(ReadLog(since=len(kept), wait_s=5))).records
+        assert kept[-1].record.failure.code == "cancelled"
+        await mesh.ask(ControlRun(run="test", action="resume"))
+        assert (await mesh.ask(task)).all_met
+
+    play(tmp_path, script, scene)
+    assert script.asked["plan"] == 1
 
 
 @pytest.mark.slow

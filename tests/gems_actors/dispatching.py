@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from gems_actors.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.marks import Marks
 from protocol.codec import decode_body, encode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
 from protocol.identity import run_bytes
-from protocol.messages import Body, Cancel, Failure, Heartbeat, Held, Hello, Plan
+from protocol.messages import Body, Cancel, Control, Controlled, Failure, Heartbeat, Held, Hello, Plan, Pulse, Welcome
 
 PAYLOAD = encode_body(Plan(prompt="payload"))
 
@@ -20,8 +21,10 @@ class Stage:
 
     def __init__(self, **limits: float) -> None:
         self.now = 100.0
-        self.limits = DispatchLimits(**limits)  # type: ignore[arg-type]
+        self.limits = DispatchLimits(**limits, unstoppable_roles=frozenset({"memory"}))  # type: ignore[arg-type]
         self.epochs = 0
+        self.marks = Marks()
+        """All that peers were told, and tell a new router."""
         self.restart()
 
     def restart(self) -> None:
@@ -31,7 +34,7 @@ class Stage:
 
     def join(self, name: str, role: str = "", capacity: int = 0, holding: tuple[tuple[int, int], ...] = ()) -> None:
         held = tuple(Held(id=id_of(number), attempt=attempt) for number, attempt in holding)
-        hello = Hello(name=name, capacity=capacity, holding=held)
+        hello = Hello(name=name, capacity=capacity, holding=held, marks=self.marks.all())
         self.dispatcher.hello(self.now, name.encode(), role, hello)
 
     def ask(
@@ -41,13 +44,21 @@ class Stage:
         role: str = "worker",
         *,
         run: str = "run",
+        trajectory: int = 0,
         lane: Lane = Lane.BULK,
         within_s: float | None = None,
         again: bool = False,
     ) -> None:
         left = NO_DEADLINE_MS if within_s is None else int(within_s * 1000)
         header = Header(
-            Kind.REQUEST, id_of(number), role, lane, attempt=int(again), time_left_ms=left, run=run_bytes(run)
+            Kind.REQUEST,
+            id_of(number),
+            role,
+            lane,
+            attempt=int(again),
+            time_left_ms=left,
+            trajectory=id_of(trajectory),
+            run=run_bytes(run),
         )
         self.dispatcher.request(self.now, client.encode(), header, PAYLOAD)
 
@@ -57,6 +68,18 @@ class Stage:
 
     def cancel(self, client: str, number: int, *, gently: bool = False) -> None:
         self.dispatcher.cancel(self.now, client.encode(), id_of(number), Cancel(gently=gently))
+
+    def control(self, action: Control, run: str = "run", trajectory: int | None = None) -> Controlled:
+        where = None if trajectory is None else id_of(trajectory)
+        done = self.dispatcher.control(self.now, run_bytes(run), where, action, "alice")
+        self.hear()
+        return done
+
+    def hear(self) -> None:
+        """Keep the marks that peers are told."""
+        for _, header, body in self.dispatcher.outgoing:
+            if header.kind in (Kind.PULSE, Kind.WELCOME) and isinstance(told := decode_body(body), Pulse | Welcome):
+                self.marks.merge(told.marks)
 
     def beat(self, name: str, holding: tuple[int, ...] = (), awaiting: tuple[int, ...] = ()) -> None:
         beat = Heartbeat(

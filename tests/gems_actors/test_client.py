@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from gems_actors.actor import answers, current_call
 from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import RouterConfig
 from gems_actors.errors import (
+    CancelledRequestError,
     InternalError,
     MeshUnavailableError,
     ModelOutputError,
@@ -18,7 +20,16 @@ from gems_actors.errors import (
 )
 from protocol.envelope import Header, Kind, Lane
 from protocol.identity import run_bytes
-from protocol.messages import DecomposePrompt, Event, Plan, PlanPrompt, StepTaken, TrajectoryFailed
+from protocol.messages import (
+    ControlRun,
+    DecomposePrompt,
+    Event,
+    Plan,
+    PlanPrompt,
+    Requirements,
+    StepTaken,
+    TrajectoryFailed,
+)
 from protocol.messages import Failure as WireFailure
 from tests.gems_actors.meshes import Echo, Inner, open_place, play
 
@@ -146,6 +157,74 @@ async def _ask_in_run(mesh: Mesh, run: str) -> None:
     """Ask as a handler that answers a request of this run would."""
     with answering(Call(Header(Kind.REQUEST, run=run_bytes(run)))):
         await mesh.ask(PlanPrompt(prompt=run))
+
+
+def test_a_paused_run_stays_so_through_a_new_router_until_it_goes_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            player = await place.add(Echo, "a")
+            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+                await mesh.ask(ControlRun(run="mine", action="pause", by="alice"))
+                nursery.start_soon(_ask_in_run, mesh, "mine")
+                await _ask_in_run(mesh, "yours")
+                place.kill_router()
+                await trio.sleep(0.1)
+                await place.start_router()
+                await _ask_in_run(mesh, "others")
+                mark = mesh.mark_of("mine")
+                assert mark is not None
+                assert (mark.state, mark.by) == ("paused", "alice")
+                with trio.move_on_after(0.6):  # of the new router's life, in which it settles what was repeated
+                    await player.echo.seen(begun=3)
+                assert set(player.echo.begun) == {"yours", "others"}
+                async with open_client(place.address) as late:
+                    assert late.mark_of("mine") is not None
+                    assert (await late.ask(ControlRun(run="mine", action="resume"))).before == "paused"
+            assert player.echo.begun == {"yours": 1, "others": 1, "mine": 1}
+
+    play(scene)
+
+
+def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tmp_path: Path) -> None:
+    begun, stopped = trio.Event(), trio.Event()
+    reasons: list[str] = []
+
+    class Stuck(Inner):
+        @answers
+        async def decompose(self, request: DecomposePrompt) -> Requirements:
+            begun.set()
+            try:
+                await trio.sleep_forever()
+            finally:
+                reasons.append(current_call().called_off)
+                stopped.set()
+            raise AssertionError
+
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            outer = await place.add(Echo, "a")
+            await place.add(Stuck, "b")
+            async with open_client(place.address) as mesh, open_client(place.address) as other:
+
+                async def cancel() -> None:
+                    await begun.wait()
+                    done = await other.ask(ControlRun(run="nested", action="cancel", by="alice"))
+                    assert (done.waiting, done.in_hand) == (0, 2)
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(cancel)
+                    with pytest.raises(CancelledRequestError, match="the run was cancelled by alice"):
+                        await _ask_in_run(mesh, "nested")
+                await outer.echo.seen(cancelled=1)
+                await stopped.wait()
+                assert reasons == ["the run was cancelled by alice"]
+                with pytest.raises(CancelledRequestError):
+                    await _ask_in_run(mesh, "nested")
+                mark = mesh.mark_of("nested")
+                assert mark is not None
+                assert mark.state == "cancelled"
+
+    play(scene)
 
 
 def test_an_overloaded_role_is_waited_for(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gems_actors.marks import Marks
+from gems_actors.queues import Queue, Ticket
 from protocol.codec import encode_body
 from protocol.envelope import Header, Kind, Lane
 from protocol.identity import run_bytes
-from protocol.messages import ActorJoined, ActorLeft, Pulse, StopMesh
+from protocol.messages import ActorJoined, ActorLeft, Control, Pulse, StopMesh
 from tests.gems_actors.dispatching import Stage, id_of
 
 
@@ -282,6 +284,161 @@ def test_winding_down_reaches_the_actor_and_ends_what_nobody_has_begun() -> None
     assert stage.told("client") == [(1, "reply")]
 
 
+# ------------------------------------------------------------------------------------------------ pause, cancel
+
+
+def test_a_paused_run_gets_no_actor_until_it_goes_on_in_its_old_order_and_others_are_served() -> None:
+    stage = stage_with(("a", 1))
+    for number in (1, 2, 3):
+        stage.ask("client", number)
+    assert stage.given() == [("a", 1)]
+    done = stage.control("pause")
+    assert (done.before, done.waiting, done.in_hand) == ("running", 2, 1)
+    stage.ask("client", 4)
+    stage.ask("client", 9, run="other")
+    stage.sent()
+    stage.answer("a", 1)
+    assert stage.given() == [("a", 9)], "what was in hand ended, and was answered"
+    stage.answer("a", 9)
+    (role,) = stage.dispatcher.status(stage.now).roles
+    assert (role.queued, role.paused) == (0, 3)
+    assert stage.control("resume").before == "paused"
+    given = stage.given()
+    for number in (2, 3):
+        stage.answer("a", number)
+        given += stage.given()
+    assert given == [("a", 2), ("a", 3), ("a", 4)]
+
+
+def test_a_paused_trajectory_leaves_the_rest_of_its_run_and_comes_back_to_its_place() -> None:
+    stage = stage_with()
+    for number, trajectory in ((1, 7), (2, 8), (3, 7), (4, 8)):
+        stage.ask("client", number, trajectory=trajectory)
+    stage.control("pause", trajectory=7)
+    stage.join("a", "worker", 1)
+    assert stage.given() == [("a", 2)]
+    stage.control("resume", trajectory=7)
+    given = []
+    for number in (2, 1, 3, 4):
+        stage.answer("a", number)
+        given += stage.given()
+    assert given == [("a", 1), ("a", 3), ("a", 4)]
+
+
+def test_what_a_lost_actor_held_of_a_paused_run_waits_and_comes_first_when_it_goes_on() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.control("pause")
+    stage.dispatcher.loss(stage.now, "a")
+    stage.join("b", "worker", 2)
+    assert stage.given() == [("a", 1)]
+    stage.control("resume")
+    assert stage.given() == [("b", 1), ("b", 2)]
+
+
+def test_a_paused_run_does_not_fill_the_queue_of_others_and_is_bounded_too() -> None:
+    stage = stage_with(max_queue=2)
+    stage.control("pause")
+    for number in (1, 2, 3):
+        stage.ask("client", number)
+    stage.ask("client", 4, run="other")
+    assert stage.told("client") == [(3, "overloaded")]
+
+
+def test_cancelling_answers_what_waits_and_what_is_in_hand_stops_who_has_it_and_refuses_what_comes() -> None:
+    stage = stage_with(("a", 1))
+    for number in (1, 2):
+        stage.ask("client", number)
+    stage.ask("client", 3, run="other")
+    stage.sent()
+    done = stage.control("cancel")
+    assert (done.waiting, done.in_hand) == (1, 1)
+    sent = stage.sent()
+    failures = {number: body for to, kind, number, body in sent if (to, kind) == ("client", Kind.FAILURE)}
+    assert {number: body.message for number, body in failures.items()} == {  # type: ignore[attr-defined]
+        1: "the run was cancelled by alice",
+        2: "the run was cancelled by alice",
+    }
+    ((to, number, body),) = [(to, number, body) for to, kind, number, body in sent if kind is Kind.CANCEL]
+    assert (to, number, body.reason) == ("a", 1, "the run was cancelled by alice")  # type: ignore[attr-defined]
+    stage.answer("a", 1)
+    assert stage.given() == [("a", 3)]
+    stage.ask("client", 4)
+    assert stage.told("client") == [(4, "cancelled")]
+    stage.control("pause")
+    assert stage.control("resume").before == "cancelled", "what is cancelled cannot be paused"
+    stage.answer("a", 3)
+    stage.sent()
+    stage.ask("client", 5)
+    assert stage.given() == [("a", 5)]
+
+
+def test_cancelling_a_trajectory_leaves_the_others_and_resuming_the_run_lifts_it() -> None:
+    stage = stage_with()
+    stage.ask("client", 1, trajectory=7)
+    stage.ask("client", 2, trajectory=8)
+    stage.control("cancel", trajectory=7)
+    assert stage.told("client") == [(1, "cancelled")]
+    stage.control("resume")
+    stage.ask("client", 3, trajectory=7)
+    stage.join("a", "worker", 2)
+    assert stage.given() == [("a", 2), ("a", 3)]
+
+
+def test_memory_serves_what_is_paused_or_cancelled() -> None:
+    stage = stage_with()
+    stage.join("m", "memory", 2)
+    stage.control("pause")
+    stage.ask("client", 1, "memory")
+    stage.control("cancel")
+    stage.ask("client", 2, "memory")
+    assert stage.given() == [("m", 1), ("m", 2)]
+
+
+def test_everybody_is_told_of_a_mark_at_once_and_again_where_that_was_lost() -> None:
+    stage = stage_with(("a", 1))
+    stage.control("pause")
+    told = [(to, body.marks[0].state) for to, _, _, body in stage.sent() if isinstance(body, Pulse)]
+    assert told == [("client", "paused"), ("a", "paused")]
+    stage.dispatcher.refused(stage.now, b"a", Header(Kind.PULSE))
+    for name, count in (("client", 0), ("a", 1), ("a", 0)):
+        stage.beat(name)
+        (pulse,) = [body for *_, body in stage.sent() if isinstance(body, Pulse)]
+        assert len(pulse.marks) == count
+
+
+def test_a_new_dispatcher_learns_from_anybody_what_is_paused_and_what_went_on_since() -> None:
+    stage = stage_with(("a", 1))
+    stage.control("pause")
+    stage.control("pause", "other")
+    late = Marks()
+    late.merge(stage.marks.all())
+    stage.control("resume", "other")
+    stage.restart()
+    stage.join("a", "worker", 1)
+    stage.marks = late  # of a peer that was not told of the last change
+    stage.join("client")
+    stage.sent()
+    stage.ask("client", 1)
+    stage.ask("client", 2, run="other")
+    assert stage.given() == [("a", 2)]
+
+
+def test_what_was_repeated_before_anybody_told_of_the_cancel_is_called_off_then() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.control("cancel")
+    stage.restart()
+    marks, stage.marks = stage.marks, Marks()
+    stage.join("client")
+    stage.ask("client", 1, again=True)
+    stage.sent()
+    stage.marks = marks
+    stage.join("a", "worker", 1, holding=((1, 1),))
+    assert (1, "cancelled") in stage.told("client")
+
+
 # ------------------------------------------------------------------------------------------------ a new router
 
 
@@ -447,6 +604,14 @@ def test_a_simulated_day_of_kills_answers_every_request_once() -> None:
 # ------------------------------------------------------------------------------------------------ whatever happens
 
 
+RUNS = st.sampled_from(["x", "y"])
+ACTIONS: st.SearchStrategy[Control] = st.sampled_from(("pause", "resume", "cancel"))
+
+
+def where(ticket: Ticket) -> tuple[bytes, bytes]:
+    return ticket.header.run, ticket.header.trajectory
+
+
 class AnythingMayHappen(RuleBasedStateMachine):
     """Clients and actors that do anything in any order; what must hold is checked after every step."""
 
@@ -455,21 +620,23 @@ class AnythingMayHappen(RuleBasedStateMachine):
         self.stage = Stage(max_queue=6, max_deliveries=3, silence_s=6.0)
         self.held: dict[str, dict[int, int]] = {}
         self.capacities: dict[str, int] = {}
-        self.pending: set[int] = set()
+        self.pending: dict[int, tuple[Lane, str, int]] = {}
         self.answers: Counter[int] = Counter()
         self.asked = self.born = 0
         self.stage.join("client")
         self.look()
 
     def look(self) -> None:
+        self.stage.hear()
         outgoing, self.stage.dispatcher.outgoing = self.stage.dispatcher.outgoing, []
         for identity, header, _ in outgoing:
             name, number = identity.decode(), int.from_bytes(header.id, "big")
             if header.kind is Kind.REQUEST and name in self.held:
                 self.held[name][number] = header.attempt
+                assert self.stage.marks.state_of(header.run, header.trajectory) == "running", "it was handed out"
             elif header.kind in (Kind.REPLY, Kind.FAILURE):
                 self.answers[number] += 1
-                self.pending.discard(number)
+                self.pending.pop(number, None)
 
     @rule(capacity=st.integers(1, 3))
     def join(self, capacity: int) -> None:
@@ -479,12 +646,21 @@ class AnythingMayHappen(RuleBasedStateMachine):
         self.stage.join(name, "worker", capacity)
         self.look()
 
-    @rule(lane=st.sampled_from(Lane), run=st.sampled_from(["x", "y"]), hurry=st.booleans())
-    def ask(self, lane: Lane, run: str, hurry: bool) -> None:
+    @rule(lane=st.sampled_from(Lane), run=RUNS, trajectory=st.integers(1, 2), hurry=st.booleans())
+    def ask(self, lane: Lane, run: str, trajectory: int, hurry: bool) -> None:
         self.asked += 1
-        self.pending.add(self.asked)
-        self.stage.ask("client", self.asked, lane=lane, run=run, within_s=3 if hurry else None)
+        self.pending[self.asked] = (lane, run, trajectory)
+        within_s = 3 if hurry else None
+        self.stage.ask("client", self.asked, lane=lane, run=run, trajectory=trajectory, within_s=within_s)
         self.look()
+
+    @rule(action=ACTIONS, run=RUNS, trajectory=st.none() | st.integers(1, 2))
+    def control(self, action: Control, run: str, trajectory: int | None) -> None:
+        self.stage.control(action, run, trajectory)
+        self.look()
+        if action == "cancel":
+            left = [place for place in self.pending.values() if place[1] == run and trajectory in (None, place[2])]
+            assert not left, "each was answered"
 
     @precondition(lambda self: any(self.held.values()))
     @rule(data=st.data())
@@ -510,7 +686,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.pending)))
-        self.pending.discard(number)
+        del self.pending[number]
         self.stage.cancel("client", number)
         self.look()
 
@@ -527,8 +703,8 @@ class AnythingMayHappen(RuleBasedStateMachine):
         for client_is_next in (client_is_first, not client_is_first):
             if client_is_next:
                 self.stage.join("client")
-                for number in sorted(self.pending):
-                    self.stage.ask("client", number, again=True)
+                for number, (lane, run, trajectory) in sorted(self.pending.items()):
+                    self.stage.ask("client", number, lane=lane, run=run, trajectory=trajectory, again=True)
             else:
                 for name, held in self.held.items():
                     self.stage.join(name, "worker", self.capacities[name], tuple(held.items()))
@@ -555,10 +731,13 @@ class AnythingMayHappen(RuleBasedStateMachine):
     @invariant()
     def every_pending_request_waits_or_is_held_and_the_table_tells_the_truth(self) -> None:
         status = self.stage.dispatcher.status(self.stage.now)
-        known = sum(role.queued + sum(actor.busy for actor in role.actors) for role in status.roles)
+        known = sum(role.queued + role.paused + sum(actor.busy for actor in role.actors) for role in status.roles)
         assert known + len(self.stage.dispatcher._settling) >= len(self.pending)
         for role in status.roles:
             assert role.queued >= 0
+            queue = self.stage.dispatcher._queues.get(role.role, Queue())
+            assert all(self.stage.marks.state_of(*where(ticket)) == "running" for ticket in queue)
+            assert all(self.stage.marks.state_of(*where(ticket)) == "paused" for ticket in queue.parked)
             for actor in role.actors:
                 assert actor.busy <= max(actor.capacity, len(self.held[actor.name]))
 

@@ -1,0 +1,74 @@
+"""Whoever keeps marks comes to the same, however they reach him."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gems_actors.marks import MAX_MARKS, WHOLE_RUN, Marks
+from protocol.messages import Control, Mark, RunState
+
+RUN, TRAJECTORY = b"r" * 8, b"t" * 16
+STATES: st.SearchStrategy[RunState] = st.sampled_from(("running", "paused", "cancelled"))
+MARKS = st.builds(
+    Mark,
+    run=st.sampled_from((RUN, b"s" * 8)),
+    trajectory=st.sampled_from((WHOLE_RUN, TRAJECTORY)),
+    state=STATES,
+    by=st.sampled_from(("alice", "bob")),
+    revision=st.integers(1, 4),
+)
+
+
+def kept(*marks: Mark) -> Marks:
+    """Return somebody who was told of marks, one after another."""
+    found = Marks()
+    for mark in marks:
+        found.merge([mark])
+    return found
+
+
+@given(told=st.lists(MARKS, max_size=8), data=st.data())
+def test_the_order_in_which_marks_come_and_how_often_makes_no_difference(told: list[Mark], data: st.DataObject) -> None:
+    again = data.draw(st.permutations([*told, *told[:3]]))
+    assert set(kept(*told).all()) == set(kept(*again).all())
+
+
+def test_a_change_outdoes_all_that_its_maker_knew_of() -> None:
+    first, second = Marks(), Marks()
+    first.change(RUN, WHOLE_RUN, "pause", "alice")
+    second.merge(first.all())
+    second.change(RUN, WHOLE_RUN, "resume", "bob")
+    first.merge(second.all())
+    second.merge(first.all())
+    assert (first.state_of(RUN), second.state_of(RUN)) == ("running", "running")
+
+
+def test_what_a_run_is_all_of_its_trajectories_are_and_resuming_it_resumes_them() -> None:
+    marks = Marks()
+    steps: tuple[tuple[bytes, Control, RunState, RunState], ...] = (
+        (TRAJECTORY, "pause", "running", "paused"),
+        (WHOLE_RUN, "cancel", "cancelled", "cancelled"),
+        (WHOLE_RUN, "pause", "cancelled", "cancelled"),
+        (WHOLE_RUN, "resume", "running", "running"),
+    )
+    for trajectory, action, of_run, of_trajectory in steps:
+        marks.change(RUN, trajectory, action, "alice")
+        assert (marks.state_of(RUN), marks.state_of(RUN, TRAJECTORY)) == (of_run, of_trajectory)
+
+
+def test_to_ask_for_what_is_so_already_changes_nothing() -> None:
+    marks = Marks()
+    assert marks.change(RUN, WHOLE_RUN, "resume", "alice") == []
+    assert len(marks.change(RUN, WHOLE_RUN, "pause", "alice")) == 1
+    assert marks.change(RUN, WHOLE_RUN, "pause", "bob") == []
+
+
+def test_of_too_many_marks_those_are_forgotten_that_pause_nothing() -> None:
+    marks = Marks()
+    marks.change(RUN, WHOLE_RUN, "pause", "alice")
+    for number in range(MAX_MARKS + 10):
+        marks.change(number.to_bytes(8, "big"), WHOLE_RUN, "cancel", "alice")
+    assert len(marks.all()) == MAX_MARKS
+    assert marks.state_of(RUN) == "paused"
+    assert marks.state_of((MAX_MARKS + 9).to_bytes(8, "big")) == "cancelled"
