@@ -81,16 +81,17 @@ class Conductor(Actor):
     @answers
     async def draw(self, request: DrawPicture) -> Picture:
         """Plan and decompose, then draw, verify, and learn, until all is met or the rounds are spent."""
+        picture: Picture | None = None
         try:
-            return await _Trajectory(self.mesh, request).draw()
+            picture = await _Trajectory(self.mesh, request).draw()
         except RequestError as error:
             await self._keep_failure(request, error)
             raise
-        except trio.Cancelled:
-            if reason := current_call().called_off:  # else whoever asked may ask again, and it goes on
+        finally:
+            if picture is None and (reason := current_call().called_off):
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_WORD_S):
                     await self._keep_failure(request, CancelledRequestError(reason))
-            raise
+        return picture
 
     async def _keep_failure(self, request: DrawPicture, error: RequestError) -> None:
         record = TrajectoryFailed(trajectory=request.trajectory, failure=failure_of(error))

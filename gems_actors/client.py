@@ -214,6 +214,7 @@ class Mesh:
         self._questions: dict[bytes, _Question] = {}
         self._readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = {}
         self._marks = Marks()
+        self._marks_changed = trio.Event()
         self._prefix, self._numbers = os.urandom(8), itertools.count(1)
         self._welcomed = trio.Event()
         self._refusal: str | None = None
@@ -288,6 +289,10 @@ class Mesh:
     def mark_of(self, run: str) -> Mark | None:
         """Return what keeps a run from going on, as far as the router has told: it is paused or cancelled."""
         return self._marks.mark_of(run_bytes(run))
+
+    async def marks_changed(self) -> None:
+        """Return once the router tells that a run was paused or cancelled, or goes on."""
+        await self._marks_changed.wait()
 
     # ----------------------------------------------------------------------------------------- for the serving loop
 
@@ -521,12 +526,12 @@ class Mesh:
                 self._service.cancel(line, header, body)
             case Welcome():
                 line.heartbeat_s, line.awaits_welcome = body.heartbeat_s, False
-                self._marks.merge(body.marks)
+                self._keep_marks(line, body.marks)
                 self._meet(line, body.epoch)
                 line.welcomed.set()
                 self._welcomed.set()
             case Pulse():
-                self._marks.merge(body.marks)
+                self._keep_marks(line, body.marks)
                 now = trio.current_time()
                 for id_ in body.unknown:
                     if (question := self._questions.get(id_)) and question.line is line:
@@ -535,6 +540,14 @@ class Mesh:
                     self._say_hello(line)
             case HelloAgain():
                 self._say_hello(line)
+
+    def _keep_marks(self, line: Line, marks: tuple[Mark, ...]) -> None:
+        if self._marks.merge(marks):
+            self._marks_changed.set()
+            self._marks_changed = trio.Event()
+            for other in self._lines:
+                if other is not line and other.is_up:  # whose router may not have been asked
+                    self._say_hello(other)
 
     def _meet(self, line: Line, epoch: str) -> None:
         """Tell a new router what the old one knew of this process."""

@@ -324,6 +324,11 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     format: Literal["console", "json"] = "console"
 
 
+def user_runtime_path() -> Path:
+    """Return the folder in which this user's processes on this host find one another, unless told otherwise."""
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/gems-actors-{os.getuid()}") / "gems-actors"
+
+
 class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of a mesh; without a file, the embedded one that needs no GPU, no weights and no key."""
 
@@ -353,8 +358,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Folder of the ipc socket."""
         if self.router.runtime_dir is not None:
             return Path(self.router.runtime_dir)
-        base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/gems-actors-{os.getuid()}"
-        return Path(base) / "gems-actors"
+        return user_runtime_path()
 
     @property
     def data_path(self) -> Path:

@@ -230,6 +230,11 @@ class _Keys:
         return (self._first[index] if index < len(self._first) else 0) or None
 
 
+def run_of(path: Path) -> str:
+    """Return the name under which memory knows the run of a folder."""
+    return f"bulk-{blake2b(str(path.absolute()).encode(errors='replace'), digest_size=8).hexdigest()}"
+
+
 def key_of(prompt: str, seed: int, settings: DrawSettings, models: Mapping[str, str], skills: str) -> str:
     """Return what a picture follows from, in 16 hexadecimal digits."""
     parts = [prompt, seed, msgspec.to_builtins(settings), dict(sorted(models.items())), skills]

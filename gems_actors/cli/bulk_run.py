@@ -19,7 +19,7 @@ import click
 import msgspec
 import trio
 
-from gems_actors.cli.bulk_folder import MESH_FOLDER, BulkFolder, RunFile, key_of, open_bulk_folder
+from gems_actors.cli.bulk_folder import MESH_FOLDER, BulkFolder, RunFile, key_of, open_bulk_folder, run_of
 from gems_actors.cli.bulk_input import BadTask, InputFormat, Task, count_records, format_of, open_tasks, seed_of
 from gems_actors.cli.connection import (
     LOG_NAME,
@@ -29,20 +29,34 @@ from gems_actors.cli.connection import (
     open_connection,
     open_place,
     redirect_logs,
+    user_in_words,
     watch_complaints,
+    watch_mark,
 )
 from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
 from gems_actors.cli.options import budget_of, draw_settings, read_config
 from gems_actors.cli.output import OutputError, encode_json, text_of_path
 from gems_actors.cli.prompts import PromptError
+from gems_actors.cli.registry import Entry, listed
 from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_table
 from gems_actors.cli.watching import can_show_live
+from gems_actors.client import Mesh
 from gems_actors.config import CHAT_ROLES, MeshConfig
 from gems_actors.errors import CancelledRequestError, RequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, Budget, DrawPicture, DrawSettings, ReadStatus, RunBegun, add_costs
+from protocol.messages import (
+    AppendRecord,
+    Budget,
+    ControlRun,
+    DrawPicture,
+    DrawSettings,
+    Mark,
+    ReadStatus,
+    RunBegun,
+    add_costs,
+)
 from skills import Catalogue, builtin_folder
 
 MAX_CONCURRENCY = 4096
@@ -104,6 +118,11 @@ class _Bulk:
     """Tasks that were drawn before from something else."""
     is_spent: trio.Event = field(default_factory=trio.Event)
     """The run has no tokens left."""
+    is_cancelled: trio.Event = field(default_factory=trio.Event)
+    """Somebody cancelled the run."""
+    cancelled_by: str = ""
+    mark: Mark | None = None
+    """What keeps the run from going on, if anything does."""
     complaint: str = ""
     """What roles say is wrong."""
     busy_share: float | None = None
@@ -112,6 +131,17 @@ class _Bulk:
     def complain(self, text: str) -> None:
         """Show what is wrong with the next line of progress."""
         self.complaint = text
+
+    def heed(self, mark: Mark | None) -> None:
+        """Show who paused the run, or end it."""
+        if mark == self.mark:
+            return
+        self.mark = mark
+        if not self.is_live:  # where lines are far apart
+            _say(self, "goes on" if mark is None else f"{mark.state} by {mark.by}")
+        if mark is not None and mark.state == "cancelled":
+            self.cancelled_by = mark.by
+            self.is_cancelled.set()
 
     @property
     def seen(self) -> int:
@@ -164,7 +194,7 @@ def start_bulk(
         stream = stack.enter_context(redirect_logs(log))
         placed = configure_command_log(placed, is_verbose=False)
         work = _Bulk(
-            run=f"bulk-{blake2b(str(out.absolute()).encode(errors='replace'), digest_size=8).hexdigest()}",
+            run=run_of(out),
             source=told.source,
             settings=settings,
             seed=told.seed,
@@ -236,13 +266,17 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
             open_connection(config, router, interrupts) as connection,
             open_background() as nursery,
         ):
-            nursery.start_soon(_show, work, began, interrupts)
-            nursery.start_soon(watch_complaints, connection.mesh, work.complain)
-            limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
-            nursery.start_soon(_look_at_generators, work, limiter, connection)
-            begun = RunBegun(run=work.run, what=work.source, total=work.total)
-            await connection.mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
-            await _draw_tasks(work, connection, interrupts, limiter)
+            mesh = connection.mesh
+            with listed(_entry_of(work, mesh)):
+                await mesh.ask(ControlRun(run=work.run, action="resume", by=user_in_words()))  # who starts it wants it
+                nursery.start_soon(_show, work, began, interrupts)
+                nursery.start_soon(watch_complaints, mesh, work.complain)
+                nursery.start_soon(watch_mark, mesh, work.run, work.heed)
+                limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
+                nursery.start_soon(_look_at_generators, work, limiter, connection)
+                begun = RunBegun(run=work.run, what=work.source, total=work.total)
+                await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
+                await _draw_tasks(work, connection, interrupts, limiter)
     finally:
         _say(work, progress_line(work.tally, work.total, trio.current_time() - began))
         if work.is_live:
@@ -255,15 +289,24 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
         print(f"{of_these} from another prompt, seed, setting, model or skill, and now anew", file=work.stream)
     print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
     is_interrupted = interrupts.asked.is_set() and work.total != work.seen
-    is_cut_short = is_interrupted or (work.is_spent.is_set() and work.total != work.seen)
+    is_cancelled = work.is_cancelled.is_set() and work.total != work.seen
+    is_cut_short = is_interrupted or is_cancelled or (work.is_spent.is_set() and work.total != work.seen)
     if is_cut_short:
         left = f" of {work.total} done, {work.total - work.seen} left" if work.total is not None else " done"
-        why = "interrupted" if is_interrupted else f"the budget of {work.max_tokens} tokens is spent"
-        how = "the same command" if is_interrupted else "a larger budget.max_tokens_per_run"
+        why, how = "interrupted", "the same command"
+        if is_cancelled:
+            why = f"cancelled by {work.cancelled_by}"
+        elif not is_interrupted:
+            why, how = f"the budget of {work.max_tokens} tokens is spent", "a larger budget.max_tokens_per_run"
         print(f"gems: {why}: {work.seen}{left}; {how} continues", file=work.stream)
     if as_json:
         click.echo(encode_json({"out": str(work.folder.path), "run": work.run, **summary_of(work.tally, seconds)}))
-    return INTERRUPTED if is_interrupted else FAILED if work.tally.failed or is_cut_short else DONE
+    return INTERRUPTED if is_interrupted or is_cancelled else FAILED if work.tally.failed or is_cut_short else DONE
+
+
+def _entry_of(work: _Bulk, mesh: Mesh) -> Entry:
+    folder = text_of_path(work.folder.path.absolute())
+    return Entry(run=work.run, what=work.source, total=work.total, address=mesh.address, folder=folder)
 
 
 async def _look_at_generators(work: _Bulk, limiter: trio.CapacityLimiter, connection: Connection) -> None:
@@ -297,6 +340,7 @@ async def _draw_tasks(
             async with open_background() as background:
                 background.start_soon(stop_reading, interrupts.asked)
                 background.start_soon(stop_reading, work.is_spent)
+                background.start_soon(stop_reading, work.is_cancelled)
                 _watch_budget(work)
                 await trio.lowlevel.checkpoint()
                 async for task, sample, key in _read(work):
@@ -361,7 +405,9 @@ async def _draw_task(
         add_costs(work.tally.spent, picture.spent)
         _watch_budget(work)
     except RequestError as error:
-        if not (isinstance(error, CancelledRequestError) and work.is_spent.is_set()):  # else it was not begun
+        work.heed(connection.mesh.mark_of(work.run))
+        is_ended = work.is_spent.is_set() or work.is_cancelled.is_set()
+        if not (isinstance(error, CancelledRequestError) and is_ended):  # else it is left for the next time
             _fail(work, task, sample, error.code, str(error))
     finally:
         work.in_hand -= 1
@@ -386,6 +432,8 @@ async def _show(work: _Bulk, began: float, interrupts: Interrupts) -> None:
                 await trio.sleep_forever()
             await interrupts.asked.wait()
         line = progress_line(work.tally, work.total, trio.current_time() - began, work.busy_share)
+        if work.mark is not None:
+            line += f"; {work.mark.state} by {work.mark.by}"
         if interrupts.asked.is_set():
             line += f"; finishing {work.in_hand} in hand, Ctrl-C again stops at once"
         elif work.complaint:

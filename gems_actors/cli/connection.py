@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,7 +24,7 @@ from gems_actors.places import open_private_folder
 from gems_actors.supervisor import open_supervisor
 from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
-from protocol.messages import ReadStatus
+from protocol.messages import Mark, ReadStatus
 
 LOG_NAME = "mesh.log"
 _MAX_LOG_TAIL_BYTES = 64 * 1024
@@ -97,6 +98,25 @@ async def watch_complaints(mesh: Mesh, tell: Callable[[str], None]) -> None:
         if notes.keys() != complaining:
             complaining = {*notes}
             tell("; ".join(f"{', '.join(who)}: {note}" for note, who in _by_note(notes).items()))
+
+
+async def watch_mark(mesh: Mesh, run: str, tell: Callable[[Mark | None], None]) -> None:
+    """Tell what keeps a run from going on, and None once it goes on, whenever that changes, until cancelled."""
+    told: Mark | None = None
+    while True:
+        if (mark := mesh.mark_of(run)) != told:
+            told = mark
+            tell(mark)
+        await mesh.marks_changed()
+
+
+def user_in_words() -> str:
+    """Return who we are for others to read, such as `alice@box`."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an id that has no name here, as in a container
+        name = str(os.getuid())
+    return f"{name}@{os.uname().nodename}"[:200]
 
 
 def _by_note(notes: dict[str, str]) -> dict[str, list[str]]:

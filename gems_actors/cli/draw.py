@@ -21,6 +21,7 @@ from gems_actors.cli.connection import (
     open_place,
     redirect_logs,
     watch_complaints,
+    watch_mark,
 )
 from gems_actors.cli.endings import DONE, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
@@ -56,12 +57,14 @@ from gems_actors.cli.output import (
 )
 from gems_actors.cli.progress import Progress
 from gems_actors.cli.prompts import PromptError, check_prompt, read_prompt, slug_of
+from gems_actors.cli.registry import Entry, listed
 from gems_actors.cli.watching import Watch, can_show_live, choose_watch
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
+from gems_actors.errors import CancelledRequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, DrawPicture, MemoryMode, Picture, RunBegun
+from protocol.messages import AppendRecord, DrawPicture, Mark, MemoryMode, Picture, RunBegun
 
 _FINISHING = "finishing the round in hand; Ctrl-C again stops at once"
 
@@ -178,13 +181,15 @@ async def _draw(job: _Job, config: MeshConfig, router: str | None, stream: TextI
     request = job.request
     progress = Progress(request.prompt, request.settings.max_rounds, request.settings.candidates)
     watch = choose_watch(stream, progress, request.seed, is_live=job.is_live)
-    is_wound_down = False
+    is_wound_down, called_off = False, ""
     try:
         async with (
             open_interrupts() as interrupts,
             open_connection(config, router, interrupts) as connection,
         ):
-            picture = await _ask(connection.mesh, request, watch, interrupts)
+            mesh = connection.mesh
+            with listed(Entry(run=request.run, what=request.prompt, total=1, address=mesh.address)):
+                picture = await _ask(mesh, request, watch, interrupts)
             data = await connection.blobs.get(picture.best.image)
             story = story_of(picture, seed=request.seed, model=job.model)
             texts = {"parameters": parameters_of(picture, job.model), "gems": encode_json(story)}
@@ -200,8 +205,13 @@ async def _draw(job: _Job, config: MeshConfig, router: str | None, stream: TextI
                 click.echo(text_of_path(job.path))
                 lines = summary_lines(picture, seed=request.seed, seconds=seconds, interrupted=is_wound_down)
                 click.echo("\n".join(lines))
+    except CancelledRequestError as error:
+        called_off = str(error)
     finally:
         watch.close()
+    if called_off:
+        print(f"gems: {called_off}", file=stream)
+        return INTERRUPTED
     if interrupts.is_hurried:
         print("gems: interrupted", file=stream)
     return INTERRUPTED if interrupts.is_hurried or is_wound_down else DONE
@@ -214,10 +224,16 @@ async def _ask(mesh: Mesh, request: DrawPicture, watch: Watch, interrupts: Inter
         await interrupts.asked.wait()
         watch.note(_FINISHING)
 
+    def say_whether_paused(mark: Mark | None) -> None:
+        if mark is None or mark.state == "paused":
+            watch.note("goes on" if mark is None else f"paused by {mark.by}")
+
     async with mesh.events(request.run) as events, open_background() as nursery:
         nursery.start_soon(announce_the_end)
         nursery.start_soon(watch.run, mesh)
         nursery.start_soon(watch_complaints, mesh, lambda text: watch.note(text or "all is well again"))
+
+        nursery.start_soon(watch_mark, mesh, request.run, say_whether_paused)
 
         async def tell() -> None:
             async for event in events:

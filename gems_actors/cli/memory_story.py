@@ -118,7 +118,7 @@ def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
         ended = f"{run.ended} of {run.total}" if run.total is not None else str(run.ended)
         cells = (run.run, local_time(run.began_at), ended, run.all_met, run.failed, run.running, run.images)
         rows.append((*map(str, cells), printable(run.what)))
-    yield from _table(rows, left=(0, 1, 7))
+    yield from table(rows, left=(0, 1, 7))
 
 
 def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]:
@@ -132,7 +132,7 @@ def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]
         has_ended = found.status == "ended"
         counts = (str(found.rounds), str(found.images), f"{found.met}/{found.requirements}") if has_ended else ("",) * 3
         rows.append((found.trajectory[:ID_DIGITS], line, status, *counts, printable(found.prompt)))
-    yield from _table(rows, left=(0, 2, 6))
+    yield from table(rows, left=(0, 2, 6))
 
 
 def recollection_lines(recalled: Recollection) -> Iterator[Text | Labelled]:
@@ -274,7 +274,7 @@ def _cost(spent: Spent) -> str:
     return ", ".join([*parts, f"{spent.seconds:.2f} s"])
 
 
-def _table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...]) -> Iterator[str]:
+def table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...]) -> Iterator[str]:
     """Yield rows as lines, columns aligned, the last one as long as it is."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:

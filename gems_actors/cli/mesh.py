@@ -18,6 +18,7 @@ from gems_actors.cli.endings import DONE, INTERRUPTED
 from gems_actors.cli.interrupts import open_interrupts
 from gems_actors.cli.mesh_status import status_lines
 from gems_actors.cli.options import config_option, json_option, parse_address, read_config, router_option, set_option
+from gems_actors.cli.registry import Entry, listed
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import ROLES, MeshConfig, RolesConfig
 from gems_actors.errors import DeadlineError, SupervisorError
@@ -183,7 +184,8 @@ async def _up(config: MeshConfig) -> int:
 
             nursery.start_soon(obey)
             nursery.start_soon(announce)
-            await supervisor.wait()
+            with listed(Entry(address=supervisor.address)):
+                await supervisor.wait()
     return INTERRUPTED if interrupts.is_hurried else DONE
 
 

@@ -68,7 +68,7 @@ def _role_row(status: RoleStatus) -> tuple[str, ...]:
         "agent" if is_agent else status.role,
         str(len(actors)),
         _busy(actors),
-        str(status.queued),
+        f"{status.queued} (and {status.paused} paused)" if status.paused else str(status.queued),
         f"{oldest_s:.1f} s" if oldest_s else "-",
         str(sum(actor.handled for actor in actors)),
         "; ".join(actor.name for actor in actors)

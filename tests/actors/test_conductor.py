@@ -32,6 +32,7 @@ from protocol.messages import (
     PromptPlanned,
     PromptRefined,
     ReadLog,
+    ReadStatus,
     ReadTrajectory,
     Record,
     Spent,
@@ -260,21 +261,20 @@ def test_wound_down_it_finishes_the_round_and_answers_with_the_best_so_far(tmp_p
 
 def test_cancelled_by_somebody_it_is_written_down_as_failed_and_once_resumed_it_continues(tmp_path: Path) -> None:
     script = Script()
-    script.met_from_round = 99
-    task = DrawPicture(run="test", prompt="x", seed=1, settings=DrawSettings(max_rounds=60, memory="none"))
+    task = DrawPicture(run="test", prompt="x", seed=1)
 
     async def scene(mesh: Mesh) -> None:
         async with mesh.events("test") as events, trio.open_nursery() as nursery:
 
-            async def cancel_at_first_attempt() -> None:
-                async for event in events:
-                    if isinstance(event, StepTaken) and isinstance(event.record, AttemptVerified):
-                        script.met_from_round = 1
-                        cancel = ControlRun(run="test", trajectory=task.trajectory, action="cancel", by="alice")
-                        await mesh.ask(cancel)
-                        return
+            async def cancel_in_the_middle() -> None:
+                await events.receive()
+                await mesh.ask(ControlRun(run="test", action="pause"))
+                while not any(role.paused for role in (await mesh.ask(ReadStatus())).roles):
+                    pass
+                cancel = ControlRun(run="test", trajectory=task.trajectory, action="cancel", by="alice")
+                await mesh.ask(cancel)
 
-            nursery.start_soon(cancel_at_first_attempt)
+            nursery.start_soon(cancel_in_the_middle)
             with pytest.raises(CancelledRequestError, match=f"trajectory {task.trajectory} was cancelled by alice"):
                 await mesh.ask(task)
         kept: list[LoggedRecord] = []
