@@ -68,7 +68,8 @@ class _LazyGroup(click.Group):
 def gems(context: click.Context) -> None:
     """Follow hard image prompts: plan, draw, verify, remember and refine, each role its own process.
 
-    Exit codes: 0 done, 1 some failed, 2 usage, 78 bad configuration, 130 interrupted.
+    Exit codes: 0 done, 1 some failed, 2 usage, 78 bad configuration, 130 interrupted or
+    cancelled.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

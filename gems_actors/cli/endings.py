@@ -15,7 +15,7 @@ USAGE = 2
 BAD_CONFIG = 78
 """`EX_CONFIG` of sysexits.h; also that somebody else listens at the configured address, or that a router refuses us."""
 INTERRUPTED = 130
-"""Ctrl-C or SIGTERM ended the work early, gently or not."""
+"""Ctrl-C, SIGTERM or `gems cancel` ended the work early, gently or not."""
 
 
 def end_of(error: BaseException) -> tuple[str, int]:

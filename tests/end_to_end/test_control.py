@@ -26,7 +26,7 @@ from tests.processes import started
 
 pytestmark = pytest.mark.slow
 
-TASKS = 300
+TASKS = 250
 
 
 def await_status(address: str, is_wanted: Callable[[MeshStatus], bool]) -> None:
@@ -66,17 +66,16 @@ def test_an_interactive_draw_overtakes_a_bulk_that_is_looked_at_paused_resumed_a
     address = f"ipc://{tmp_path}/gems-actors/router.ipc"
     (tmp_path / "prompts.txt").write_text("".join(f"{number} red dogs\n" for number in range(TASKS)))
     bulk = ("bulk", "prompts.txt", "--out", "out", "--router", address)
-    with (
-        started(
-            [*COMMAND, "up"], cwd=tmp_path, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as mesh,
-    ):
+    up = ["up", "--set", "roles.generator.capacity=1", "--set", "roles.verifier.capacity=1"]  # all else waits in queues
+    with started(
+        [*COMMAND, *up], cwd=tmp_path, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as mesh:
         assert mesh.stdout is not None
         assert mesh.stdout.readline().startswith("mesh ready")
         with started(
             [*COMMAND, *bulk, "--concurrency", str(TASKS)], cwd=tmp_path, env=surroundings, stderr=subprocess.PIPE
         ) as busy:
-            await_status(address, lambda status: queued_at(status, "generator") > 0.8 * TASKS)
+            await_status(address, lambda status: queued_at(status, "generator") > 0.9 * TASKS)
             drawn = run_gems(tmp_path, "draw", "a red dog", "--rounds", "1", "-o", "dog.png", "--router", address)
             assert drawn.returncode == 0
             log = [logged.record for logged in read_log(address)]

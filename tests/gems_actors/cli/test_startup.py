@@ -30,7 +30,10 @@ def test_gems_alone_shows_its_help(tmp_path: Path) -> None:
     assert run_gems(tmp_path, "--version").stdout == f"gems {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["draw", "bulk", "up", "status", "scale", "down", "role", "skills", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    ["draw", "bulk", "runs", "pause", "resume", "cancel", "up", "status", "scale", "down", "role", "skills", "doctor"],
+)
 def test_every_command_has_help_of_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     output = capsys.readouterr()
