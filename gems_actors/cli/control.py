@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from actors.memory_store.store import LOG_NAME
+from gems_actors.addresses import split_addresses
 from gems_actors.cli.bulk_folder import run_of
 from gems_actors.cli.connection import user_in_words
 from gems_actors.cli.endings import DONE
@@ -162,7 +163,12 @@ cancel = _control_command(
 
 
 def _entries(router: str | None) -> list[Entry]:
-    return [entry for entry in living() if router in (None, entry.address)]
+    """Return what goes on here; where routers are named, in their mesh."""
+    if router is None:
+        return living()
+    named = {*split_addresses(router)}
+    of_mesh = [entry for entry in living() if named & {*split_addresses(entry.address)}]
+    return [msgspec.structs.replace(entry, address=router) for entry in of_mesh]
 
 
 def _addresses(entries: Sequence[Entry], config: MeshConfig, router: str | None) -> list[str]:

@@ -19,11 +19,12 @@ import trio
 from gems_actors import __version__, client
 from gems_actors.actor import Actor, answers, current_call, serve_actor
 from gems_actors.addresses import join_addresses, next_address, split_addresses
-from gems_actors.client import Mesh, open_client
+from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import MeshConfig, RouterConfig, load_config
 from gems_actors.errors import MeshRefusedError
-from protocol.identity import trajectory_id
-from protocol.messages import MeshStatus, Plan, PlanPrompt, ReadStatus, ReadTrajectory, TrajectoryState
+from protocol.envelope import Header, Kind
+from protocol.identity import run_bytes, trajectory_id
+from protocol.messages import ControlRun, MeshStatus, Plan, PlanPrompt, ReadStatus, ReadTrajectory, TrajectoryState
 from tests.gems_actors.cli.commands import COMMAND, environment
 from tests.gems_actors.meshes import Echo, Place, open_place, play
 from tests.processes import descendants, started
@@ -103,6 +104,37 @@ def test_what_a_dead_router_had_is_answered_through_the_other_and_done_once(tmp_
                 player.echo.go.set()
             assert sorted(answered) == sorted(f"wait {number}!" for number in range(40))
             assert player.echo.begun == Counter({f"wait {number}": 1 for number in range(40)} | {"meanwhile": 1})
+
+    play(scene)
+
+
+def test_a_router_that_was_away_learns_what_was_paused_and_what_went_on_meanwhile(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with AsyncExitStack() as stack:
+            one, two = await two_places(stack, tmp_path)
+            player = await one.add(Echo, "planner-1", capacity=64)
+            async with open_client(one.everywhere) as mesh:
+                await both_are_up(mesh)
+                for run in ("mine", "yours"):
+                    assert (await mesh.ask(ControlRun(run=run, action="pause"))).before == "running"
+                one.kill_router()
+                async with open_client(two.address) as other:
+                    await other.ask(ControlRun(run="yours", action="resume"))
+                await trio.sleep(1.0)  # longer than it takes to give the router up
+                await one.start_router()
+                await both_are_up(mesh)
+                async with open_client(one.address) as other, trio.open_nursery() as nursery:
+
+                    async def ask(run: str) -> None:
+                        with answering(Call(Header(Kind.REQUEST, run=run_bytes(run)))):
+                            await other.ask(PlanPrompt(prompt=run))
+
+                    await ask("yours")
+                    nursery.start_soon(ask, "mine")
+                    while not any(role.paused for role in (await other.ask(ReadStatus())).roles):
+                        assert "mine" not in player.echo.begun
+                    assert (await mesh.ask(ControlRun(run="mine", action="resume"))).before == "paused"
+            assert player.echo.begun == Counter(["yours", "mine"])
 
     play(scene)
 
