@@ -11,13 +11,13 @@ import pytest
 import trio
 
 from actors.memory import Memory
+from gems_actors.cli import control, main
 from gems_actors.cli.bulk_folder import run_of
 from gems_actors.cli.control import _find, _Target
 from gems_actors.cli.registry import Entry
 from gems_actors.config import MeshConfig
 from gems_actors.testing import open_test_mesh
 from protocol.messages import AppendRecord, DrawPicture, RunBegun, TrajectoryBegun
-from tests.gems_actors.cli.commands import run_gems
 
 BULK = Entry(address="a", run=run_of(Path("out")), folder=str(Path("out").absolute()))
 DRAWS = [Entry(address=address, run=run) for address, run in (("b", "draw-1"), ("c", "draw-12"), ("d", "draw-2"))]
@@ -27,7 +27,7 @@ TASK = DrawPicture(run="draw-1", prompt="x", seed=1)
 def found(name: str, tmp_path: Path) -> _Target:
     """Return what a name means where four runs go on, one of them in a mesh whose memory can be asked."""
 
-    async def main() -> _Target:
+    async def find() -> _Target:
         async with open_test_mesh(Memory, config=MeshConfig(data_dir=str(tmp_path))) as mesh:
             for record in (
                 RunBegun(run="draw-1"),
@@ -38,7 +38,7 @@ def found(name: str, tmp_path: Path) -> _Target:
             here = Entry(address=mesh.address, run="draw-1")
             return await _find(name, [BULK, here, *DRAWS[1:], Entry(address=mesh.address)], [mesh.address])
 
-    return trio.run(main)
+    return trio.run(find)
 
 
 @pytest.mark.parametrize(
@@ -76,20 +76,30 @@ def test_a_name_that_means_nothing_or_several_things_is_refused(tmp_path: Path, 
         found(name, tmp_path)
 
 
-def test_where_no_mesh_runs_memory_tells_of_the_runs_that_it_has(tmp_path: Path) -> None:
-    assert run_gems(tmp_path, "runs").stderr == "none\n"
+def test_where_no_mesh_runs_memory_tells_of_the_runs_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(control, "configure_logging", lambda config, role: None)  # of the whole process, tests and all
     data = tmp_path / "data"
+    command = ["runs", "--set", f"data_dir={data}"]
+    assert main(command) == 0
+    assert capsys.readouterr().err == "none\n"
 
-    async def main() -> None:
+    async def keep() -> None:
         async with open_test_mesh(Memory, config=MeshConfig(data_dir=str(data))) as mesh:
             for record in (RunBegun(run="draw-1", what="a dog", total=1), RunBegun(run="empty", what="b.txt", total=0)):
                 await mesh.ask(AppendRecord(record=record))
 
-    trio.run(main)
-    done = run_gems(tmp_path, "runs", "--set", f"data_dir={data}", "--json")
-    rows = [(row["run"], row["state"], row["done"], row["total"], row["where"]) for row in json.loads(done.stdout)]
-    where = f"{data}/memory"
-    assert rows == [("empty", "ended", 0, 0, where), ("draw-1", "unfinished", 0, 1, where)]
-    table = run_gems(tmp_path, "runs", "--set", f"data_dir={data}").stdout.splitlines()
+    trio.run(keep)
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["run"], row["state"], row["done"], row["total"], row["where"]) for row in rows] == [
+        ("empty", "ended", 0, 0, f"{data}/memory"),
+        ("draw-1", "unfinished", 0, 1, f"{data}/memory"),
+    ]
+    assert main(command) == 0
+    table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["run", "state", "done", "failed", "began", "where", "what"]
     assert table[1].split()[:5] == ["empty", "ended", "0", "of", "0"]
