@@ -7,11 +7,10 @@ from pathlib import Path
 
 import click
 import msgspec
+import trio
 
-from gems_actors.blobs import BlobFolder, blob_folder
 from gems_actors.cli.bulk_export import PictureFormat, Shape, export_rows
 from gems_actors.cli.bulk_folder import (
-    MESH_FOLDER,
     RunFile,
     drop_failures,
     failed_places,
@@ -20,7 +19,15 @@ from gems_actors.cli.bulk_folder import (
     rows_of,
 )
 from gems_actors.cli.bulk_input import MAX_SAMPLES, BadTask, open_tasks
-from gems_actors.cli.bulk_run import MAX_CONCURRENCY, STANDARD_INPUT, Part, models_of, open_source, start_bulk
+from gems_actors.cli.bulk_run import (
+    MAX_CONCURRENCY,
+    SHOWN_ON_PAGE,
+    STANDARD_INPUT,
+    Part,
+    models_of,
+    open_source,
+    start_bulk,
+)
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import (
     DefaultGroup,
@@ -40,11 +47,9 @@ from gems_actors.cli.options import (
     strategy_option,
     strategy_settings,
 )
-from gems_actors.cli.output import OutputError, encode_json, text_of_path, write_whole
+from gems_actors.cli.output import OutputError, encode_json, text_of_path
 from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.tally import Tally, summary_of, summary_table
-from gems_actors.config import MeshConfig
-from gems_actors.errors import ConfigError
 from protocol.messages import MemoryMode
 
 
@@ -167,16 +172,17 @@ def status(folder: Path, as_json: bool) -> int:
 
 @bulk.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--pictures", type=between(0, 10_000), default=100, metavar="N", help="Show the first N pictures (100).")
+@click.option("--pictures", type=between(0, 10_000), default=SHOWN_ON_PAGE, metavar="N", help="Show the first N (100).")
 def report(folder: Path, pictures: int) -> int:
-    """Write DIR/report.html: what the run came to, and its first pictures, on one page that needs nothing else."""
-    from gems_actors.cli.bulk_report import report_of  # Pillow
+    """Write DIR/report.html: what the run came to and its first trajectories, on one page that needs nothing else.
 
-    told, path = _told(folder), folder / "report.html"
+    A run writes it when it ends; this is for one that goes on, or to show more.
+    """
+    from gems_actors.cli.bulk_report import write_report  # Pillow, and the store of memory
+
+    told = _told(folder)
     try:
-        state = look_at_folder(folder, lambda row: None)
-        page = report_of(told, state, rows_of(folder), folder, _pictures_of(told, folder), pictures)
-        write_whole(path, "".join(page).encode())
+        path = trio.run(write_report, folder, told, pictures)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     click.echo(text_of_path(path))
@@ -203,15 +209,6 @@ def export_dataset(folder: Path, shape: Shape, target: Path | None, pictures: Pi
     except OutputError as error:
         raise click.ClickException(str(error)) from error
     return DONE
-
-
-def _pictures_of(told: RunFile, folder: Path) -> BlobFolder | None:
-    """Return where the run's own mesh kept pictures; None where that is no folder."""
-    try:
-        config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
-    except ConfigError:  # the page of a run that was moved here needs no settings
-        config = MeshConfig()
-    return blob_folder(msgspec.structs.replace(config, data_dir=str(folder / MESH_FOLDER)))
 
 
 def _told(folder: Path) -> RunFile:

@@ -1,49 +1,111 @@
 """A run on one page: HTML that needs nothing beside itself, for whoever was not there.
 
-What it shows of pictures are thumbnails within the page. Pictures of earlier rounds are shown where the run's own mesh
-still has them.
+What it shows of pictures are thumbnails within the page. The rounds of the first trajectories stand side by side where
+the run's own mesh has kept them; else the page has what the dataset has.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from PIL import Image
+import msgspec
 
+from actors.memory_store.store import LOG_NAME
 from gems_actors.blobs import BlobFolder
-from gems_actors.cli.bulk_folder import FolderState, Row, RunFile
-from gems_actors.cli.output import cost_in_words
-from gems_actors.cli.tally import Tally
+from gems_actors.cli.bulk_folder import MESH_FOLDER, FolderState, Row, RunFile, look_at_folder, rows_of
+from gems_actors.cli.bulk_story import story_of_rounds, story_of_row
+from gems_actors.cli.memory_place import Place, Questions, open_questions
+from gems_actors.cli.output import write_whole
+from gems_actors.cli.tally import Share, Tally
+from gems_actors.config import MeshConfig
+from protocol.identity import trajectory_id
+from protocol.messages import ListRuns, ReadTrajectory, TrajectoryState
 
-_THUMBNAIL_PX: Final = 224
-_EARLIER_PX: Final = 96
-_MARKS: Final = {"met": ("✓", "met"), "unmet": ("✗", "unmet"), "unsure": ("?", "unsure")}
+_CHART_PX: Final = (420, 200)
+_MARGIN_PX: Final = 40
+
+Stories = Mapping[tuple[int, int], TrajectoryState]
+"""Trajectories that memory has kept, by index and sample."""
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --soft: color-mix(in srgb, currentColor 12%, transparent) }
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+:root { color-scheme: light dark; --soft: color-mix(in srgb, currentColor 14%, transparent);
+  --blue: #2f74b5; --good: #1e7a32; --bad: #c2362b; --vague: #946800 }
+@media (prefers-color-scheme: dark) { :root { --blue: #6cb0f0; --good: #5cc876; --bad: #ff8379; --vague: #e0b040 } }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+h3 { font-size: 1rem; margin: 0 }
 table { border-collapse: collapse } td, th { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
-.bar { background: var(--soft); width: 18rem; height: .8rem; border-radius: .2rem }
-.bar i { display: block; height: 100%; background: #3b82c4; border-radius: .2rem }
-article { display: grid; grid-template-columns: 224px 1fr; gap: 1.2rem; padding: 1.2rem 0 }
-article { border-top: 1px solid var(--soft) }
-article img { max-width: 100%; border-radius: .3rem } ul { list-style: none; padding: 0; margin: .5rem 0 }
-.met { color: #2a8a3e } .unmet { color: #c2362b } .unsure { color: #a87900 } .quiet { opacity: .7; font-size: .88rem }
-.earlier { display: flex; gap: .4rem; flex-wrap: wrap; margin-top: .4rem } .earlier img { height: 72px; width: auto }
-@media (max-width: 640px) { article { grid-template-columns: 1fr } }
+th { font-weight: normal } .number { text-align: right; font-variant-numeric: tabular-nums }
+.bar { background: var(--soft); width: 18rem; height: .8rem; border-radius: .2rem; margin-top: .3rem }
+.bar i { display: block; height: 100%; background: var(--blue); border-radius: .2rem }
+svg { max-width: 100%; overflow: visible } svg text { fill: currentColor; font-size: 12px }
+article { border-top: 1px solid var(--soft); padding: 1.2rem 0 } article img { display: block; border-radius: .3rem }
+.rounds { overflow-x: auto; margin-top: .6rem } .rounds td { min-width: 160px; max-width: 20rem }
+.rounds tr > :first-child { min-width: 12rem; max-width: 22rem }
+.rounds tr:nth-child(n+3) > * { border-top: 1px solid var(--soft) }
+.chosen, .sum { font-weight: 600 } .sum th { font-weight: 600 } .words td { font-size: .85rem; opacity: .85 }
+ins { color: var(--good); text-decoration: none } del { color: var(--bad) }
+.one { display: grid; grid-template-columns: 224px 1fr; gap: 1.2rem; margin-top: .6rem }
+.one img { max-width: 100%; height: auto } ul { list-style: none; padding: 0; margin: 0 0 .5rem }
+.met { color: var(--good) } .unmet { color: var(--bad) } .unsure { color: var(--vague) }
+.quiet { opacity: .75; font-size: .88rem; margin: .2rem 0 } .others { display: flex; gap: .3rem; flex-wrap: wrap }
+.others { margin-top: .3rem }
+@media (max-width: 640px) { .one { grid-template-columns: 1fr } .bar { width: 9rem } }
 """
 
 
+async def write_report(folder: Path, told: RunFile, shown: int) -> Path:
+    """Write `report.html` into a folder that a bulk has filled, or is filling, and return its path.
+
+    Args:
+        folder: of the run.
+        told: what the run was told.
+        shown: how many of the first trajectories are shown.
+
+    Raises:
+        OutputError: the folder cannot be read or written.
+        ConfigError: its memory's log is damaged.
+        RequestError: its memory is asked of the mesh that fills it, and does not answer.
+    """
+    path = folder / "report.html"
+    state = look_at_folder(folder, lambda row: None)
+    stories = await _read_stories(folder, islice(rows_of(folder), shown))
+    write_whole(path, "".join(report_of(told, state, rows_of(folder), folder, stories, shown)).encode())
+    return path
+
+
+async def _read_stories(folder: Path, rows: Iterable[Row]) -> Stories:
+    """Return what the folder's own memory has of some trajectories; nothing where another mesh drew them."""
+    config = msgspec.structs.replace(MeshConfig(), data_dir=str((folder / MESH_FOLDER).absolute()))
+    place = Place(config, router=None)
+    if not (place.folder / LOG_NAME).exists():
+        return {}
+    async with open_questions(place) as questions:
+        # More than one where the folder was moved: a run is named by where it began.
+        runs = [run.run for run in (await questions.ask(ListRuns())).runs]
+        return {
+            (row.index, row.sample): state
+            for row in rows
+            if (state := await _read_story(questions, runs, row)) is not None
+        }
+
+
+async def _read_story(questions: Questions, runs: Iterable[str], row: Row) -> TrajectoryState | None:
+    for run in runs:
+        id_ = trajectory_id(run, row.index, row.sample, row.key)
+        state = await questions.ask(ReadTrajectory(trajectory=id_))
+        if state.attempts:
+            return state
+    return None
+
+
 def report_of(
-    told: RunFile, state: FolderState, rows: Iterable[Row], folder: Path, blobs: BlobFolder | None, shown: int
+    told: RunFile, state: FolderState, rows: Iterable[Row], folder: Path, stories: Stories, shown: int
 ) -> Iterator[str]:
     """Give the page, piece by piece.
 
@@ -52,8 +114,8 @@ def report_of(
         state: how far it is.
         rows: of its dataset, in their order.
         folder: that was filled.
-        blobs: where its own mesh keeps pictures, by digest; None: in no folder, so that earlier ones are not shown.
-        shown: how many of the first pictures are shown.
+        stories: those that memory has of the trajectories that are shown.
+        shown: how many of the first trajectories are shown.
     """
     tally, kinds, articles = Tally(), dict[str, Counter[str]](), list[str]()
     models: dict[str, str] = {}
@@ -63,7 +125,7 @@ def report_of(
         for requirement in row.requirements:
             kinds.setdefault(requirement.kind, Counter())[requirement.answer or "unsure"] += 1
         if len(articles) < shown:
-            articles.append(_article_of(row, folder / "dataset", blobs))
+            articles.append(_story_of(row, folder, stories))
     tally.failed, tally.spent = sum(state.failed.values()), state.spent
     title = escape(Path(told.source).name)
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -79,6 +141,18 @@ def report_of(
         yield f"<h2>Pictures: {first}{tally.pictures}</h2>"
         yield from articles
     yield "</body></html>\n"
+
+
+def _story_of(row: Row, folder: Path, stories: Stories) -> str:
+    blobs, picture = BlobFolder(folder / MESH_FOLDER / "blobs"), folder / "dataset" / row.file_name
+
+    def place_of(digest: str) -> Path | None:
+        path = picture if digest == row.digest else blobs.path_of(digest)
+        return path if path.exists() else None
+
+    if (state := stories.get((row.index, row.sample))) is not None:
+        return story_of_rounds(row, state, place_of)
+    return story_of_row(row, picture, place_of)
 
 
 def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
@@ -97,11 +171,50 @@ def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
 
 
 def _rounds_of(tally: Tally) -> Iterator[str]:
-    if tally.last_round:
-        yield "<h2>Requirements met by round</h2><table>"
+    if tally.last_round and tally.chosen.total:
+        yield "<h2>Requirements met by round</h2>"
+        yield _chart_of(tally)
+        yield "<table><tr><th><th class=number>best so far"
+        yield "<th class=number>pictures of that round<th class=number>drawn for"
         for place in range(tally.last_round):
-            yield _bar(f"after round {place + 1}", tally.after_round[place].rate)
+            after, within = tally.after_round[place], tally.in_round[place]
+            yield f"<tr><th>after round {place + 1}<td class=number>{_percent(after.rate)}"
+            yield f"<td class=number>{_percent(within.rate)}<td class=number>{within.pictures:,}"
         yield "</table>"
+
+
+def _chart_of(tally: Tally) -> str:
+    """Return the score by round as a picture: a line for the best so far, points for the pictures of each round."""
+    width_px, height_px = _CHART_PX
+
+    def points_of(shares: Iterable[Share]) -> list[tuple[float, float]]:
+        step_px = width_px / max(1, tally.last_round - 1)
+        return [
+            (_MARGIN_PX + place * step_px, 10 + height_px * (1 - share.rate))
+            for place, share in enumerate(shares)
+            if share.rate is not None
+        ]
+
+    best, within = (points_of(shares[: tally.last_round]) for shares in (tally.after_round, tally.in_round))
+    parts = [
+        f'<svg width="{width_px + 2 * _MARGIN_PX}" height="{height_px + 60}" role="img" aria-label="score by round">'
+    ]
+    for percent in (0, 25, 50, 75, 100):
+        y = 10 + height_px * (1 - percent / 100)
+        parts.append(f'<path d="M{_MARGIN_PX} {y:.1f}h{width_px}" stroke="currentColor" opacity=".15"/>')
+        parts.append(f'<text x="{_MARGIN_PX - 8}" y="{y + 4:.1f}" text-anchor="end">{percent}</text>')
+    for number, (x, _) in enumerate(best, 1):
+        parts.append(f'<text x="{x:.1f}" y="{height_px + 28}" text-anchor="middle">{number}</text>')
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in best)
+    parts.append(f'<polyline points="{line}" fill="none" stroke="var(--blue)" stroke-width="2"/>')
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--blue)"/>' for x, y in best]
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="none" stroke="currentColor"/>' for x, y in within]
+    legend_px = height_px + 50
+    parts.append(f'<circle cx="{_MARGIN_PX + 4}" cy="{legend_px - 4}" r="4" fill="var(--blue)"/>')
+    parts.append(f'<text x="{_MARGIN_PX + 14}" y="{legend_px}">best so far, all prompts, %</text>')
+    parts.append(f'<circle cx="{_MARGIN_PX + 204}" cy="{legend_px - 4}" r="4" fill="none" stroke="currentColor"/>')
+    parts.append(f'<text x="{_MARGIN_PX + 214}" y="{legend_px}">pictures of that round, %</text>')
+    return "".join([*parts, "</svg>"])
 
 
 def _kinds_of(kinds: Mapping[str, Counter[str]]) -> Iterator[str]:
@@ -113,12 +226,16 @@ def _kinds_of(kinds: Mapping[str, Counter[str]]) -> Iterator[str]:
 
 
 def _costs_of(tally: Tally) -> Iterator[str]:
-    lines = [(role, words) for role, cost in sorted(tally.spent.items()) if (words := cost_in_words(cost))]
-    if lines:
-        yield "<h2>Cost</h2><table>"
-        for role, words in [*lines, ("all chat models", cost_in_words(tally.chats))]:
-            yield f"<tr><th>{escape(role)}<td>{escape(words)}"
-        yield "</table>"
+    if not tally.spent:
+        return
+    lines = [*sorted(tally.spent.items()), ("all chat models", tally.chats)]
+    names = ("calls", "prompt tokens", "of them cached", "completion tokens", "seconds", "cost")
+    yield f"<h2>Cost</h2><table><tr><th>{''.join(f'<th class=number>{name}' for name in names)}"
+    for role, spent in lines:
+        counts = (spent.calls, spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens)
+        figures = (*(f"{count:,}" for count in counts), f"{spent.seconds:,.1f}", f"{spent.cost:,.4f}")
+        yield f"<tr><th>{escape(role)}{''.join(f'<td class=number>{figure}' for figure in figures)}"
+    yield "</table>"
 
 
 def _bar(name: str, rate: float | None) -> str:
@@ -129,36 +246,3 @@ def _bar(name: str, rate: float | None) -> str:
 
 def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.1f} %"
-
-
-def _article_of(row: Row, dataset: Path, blobs: BlobFolder | None) -> str:
-    marks = []
-    for requirement in row.requirements:
-        mark, class_ = _MARKS.get(requirement.answer or "", ("·", "unsure"))
-        score = "" if requirement.score is None else f" <span class=quiet>{requirement.score:.2f}</span>"
-        marks.append(f"<li><b class={class_}>{mark}</b> {escape(requirement.question)}{score}")
-    place = f"record {row.index}" + (f", sample {row.sample}" if row.sample else "")
-    drawn = f"{row.rounds} round{'s' * (row.rounds > 1)}, {row.images} image{'s' * (row.images > 1)}"
-    counts = f"{place} · {drawn} · seed {row.seed} · skill {row.skill or 'none'}"
-    final = "" if row.final_prompt == row.prompt else f"<p class=quiet>drawn from: {escape(row.final_prompt)}</p>"
-    others = [] if blobs is None else [blobs.path_of(digest) for digest in row.digests if digest != row.digest]
-    earlier = "".join(_image(path, _EARLIER_PX) for path in others)
-    return (
-        f"<article><div>{_image(dataset / row.file_name, _THUMBNAIL_PX)}</div><div><b>{escape(row.prompt)}</b>"
-        f"<p class=quiet>{escape(counts)}</p>{final}<ul>{''.join(marks)}</ul>"
-        f"<p class=quiet>chosen: {escape(row.decided_by)}</p><div class=earlier>{earlier}</div></div></article>"
-    )
-
-
-def _image(path: Path, side_px: int) -> str:
-    """Return a picture as a thumbnail within the page; nothing where it is gone."""
-    try:
-        with Image.open(path) as picture:
-            thumbnail = picture.convert("RGB")
-            thumbnail.thumbnail((2 * side_px, 2 * side_px))  # sharp on dense screens too
-            file = io.BytesIO()
-            thumbnail.save(file, "WEBP", quality=80)
-    except OSError:
-        return ""
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="" loading="lazy" width="{side_px}" src="data:image/webp;base64,{data}">'

@@ -43,7 +43,7 @@ from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_tabl
 from gems_actors.cli.watching import can_show_live
 from gems_actors.client import Mesh
 from gems_actors.config import CHAT_ROLES, MeshConfig
-from gems_actors.errors import CancelledRequestError, RequestError
+from gems_actors.errors import CancelledRequestError, GemsError, RequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
 from protocol.messages import (
@@ -60,6 +60,8 @@ from protocol.messages import (
 from skills import Catalogue, builtin_folder
 
 MAX_CONCURRENCY = 4096
+SHOWN_ON_PAGE = 100
+"""Trajectories in report.html, unless told otherwise."""
 _MIN_CONCURRENCY = 32
 _IN_HAND_PER_PICTURE = 4
 """Tasks in hand for each picture that the generators draw at once: while one is drawn others are planned and judged."""
@@ -214,7 +216,22 @@ def start_bulk(
             max_tokens=config.budget.max_tokens_per_run,
         )
         tally.spent = folder.spent
-        return trio.run(_run, work, placed, router, as_json)
+        code = trio.run(_run, work, placed, router, as_json)
+    if code != INTERRUPTED:
+        _report(out, told)
+    return code
+
+
+def _report(out: Path, told: RunFile) -> None:
+    """Write the page of a run that has ended; what stands in its way costs the run nothing else."""
+    from gems_actors.cli.bulk_report import write_report  # Pillow, and the store of memory
+
+    try:
+        path = trio.run(write_report, out, told, SHOWN_ON_PAGE)
+    except GemsError as error:
+        click.echo(f"gems: no report: {error}", err=True)
+    else:
+        click.echo(f"report             {text_of_path(path)}", err=True)
 
 
 def open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:

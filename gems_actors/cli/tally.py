@@ -18,11 +18,13 @@ from protocol.messages import Spent, chat_cost
 class Share:
     """Requirements met, of how many."""
 
+    pictures: int = 0
     met: int = 0
     total: int = 0
 
     def add(self, met: int, total: int) -> None:
         """Count the verdicts of one picture."""
+        self.pictures += 1
         self.met += met
         self.total += total
 

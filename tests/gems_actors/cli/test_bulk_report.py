@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from gems_actors.cli.bulk_folder import open_bulk_folder
+from gems_actors.cli.bulk_folder import FolderState, open_bulk_folder, rows_of
 from gems_actors.cli.bulk_input import BadTask, Task
+from gems_actors.cli.bulk_report import report_of
+from protocol.messages import Experience, Plan, Refinement, TrajectoryState
 from tests.gems_actors.cli.commands import run_gems
+from tests.gems_actors.cli.stories import ATTEMPTS, ENDING, FIRST_PROMPT, PROMPT, REQUIREMENTS, SECOND_PROMPT
 from tests.gems_actors.cli.test_bulk_folder import RUN, keep
+from tests.gems_actors.cli.test_draw import HARD
 
 
 class Page(HTMLParser):
@@ -54,6 +61,49 @@ def test_a_run_is_told_on_a_page_that_needs_nothing_beside_itself(tmp_path: Path
     words = "".join(page.words)
     for told in ("1 (1 input)", "Pictures: the first 2 of 3", "after round 2", "66.7 %", "storyboard", "✓", "✗"):
         assert told in words, told
+
+
+def test_the_rounds_of_a_trajectory_stand_side_by_side_with_what_changed_and_what_was_learnt(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, Task(0, PROMPT))
+    state = TrajectoryState(
+        plan=Plan(prompt=FIRST_PROMPT),
+        requirements=REQUIREMENTS,
+        attempts=ATTEMPTS,
+        experiences=(Experience(round=1, text="count <them>"),),
+        refinements=(Refinement(round=2, prompt=SECOND_PROMPT),),
+        ending=ENDING,
+    )
+    told = FolderState(running=None, failed={}, spent={})
+    text = "".join(report_of(RUN, told, rows_of(tmp_path), tmp_path, {(0, 0): state}, 100))
+    page = Page(text)
+    assert "svg" in [tag for tag, _ in page.tags], "the score by round"
+    rounds = text.partition("<div class=rounds>")[2]
+    cells = [Page(row).words for row in rounds.split("<tr")]
+    assert ["round 1", "round 2, chosen"] in [words[-2:] for words in cells]
+    assert [word for word in cells[4] if word in "✓✗?"] == ["✗", "✓"], "four rabbits"
+    assert "<ins>EXACTLY</ins>" in rounds
+    assert "<ins>A picture of</ins>" in rounds, "the first round differs from the user's own words"
+    assert "count <them>" in page.words
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_a_page_that_has_what_its_memory_kept(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(f"{HARD}\n")
+    done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "2")
+    assert (done.returncode, done.stderr.splitlines()[-1].split()) == (0, ["report", "out/report.html"])
+    (row,) = (tmp_path / "out/dataset/metadata.jsonl").read_text().splitlines()
+    text = (tmp_path / "out/report.html").read_text()
+    assert text.count("<img") == json.loads(row)["images"] == 2
+    assert "experience kept" in text
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
+    assert (tmp_path / "moved/report.html").read_text() == text, "a run is found by its log"
+    shutil.rmtree(tmp_path / "moved/.mesh")
+    assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
+    bare = (tmp_path / "moved/report.html").read_text()
+    assert "experience kept" not in bare
+    assert bare.count("<img") == 1, "what the dataset has"
 
 
 def test_a_folder_that_is_none_of_a_bulk_has_no_report(tmp_path: Path) -> None:
