@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import click
 import msgspec
 import trio
 
-from gems_actors.cli.bulk_export import PictureFormat, Shape, export_rows
+from gems_actors.cli.bulk_export import Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     RunFile,
+    all_rows_of,
     drop_failures,
     failed_places,
     look_at_folder,
     read_run,
-    rows_of,
 )
 from gems_actors.cli.bulk_input import MAX_SAMPLES, BadTask, open_tasks
 from gems_actors.cli.bulk_run import (
@@ -30,6 +31,7 @@ from gems_actors.cli.bulk_run import (
 )
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import (
+    CommandT,
     DefaultGroup,
     between,
     config_option,
@@ -47,10 +49,14 @@ from gems_actors.cli.options import (
     strategy_option,
     strategy_settings,
 )
-from gems_actors.cli.output import OutputError, encode_json, text_of_path
+from gems_actors.cli.output import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
 from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.tally import Tally, summary_of, summary_table
 from protocol.messages import MemoryMode
+
+
+def _pictures_option(help_text: str, default: PictureFormat | None = None) -> Callable[[CommandT], CommandT]:
+    return click.option("--pictures", type=one_of(*ENDINGS), default=default, metavar="|".join(ENDINGS), help=help_text)
 
 
 @click.group(cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -74,6 +80,8 @@ def bulk() -> None:
 @click.option("--samples", type=between(1, MAX_SAMPLES), default=1, metavar="N", help="Pictures of each prompt (1).")
 @click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many tasks now.")
 @click.option("--shard", type=parse_shard, default="1/1", metavar="I/N", help="Draw each Nth record, from the Ith on.")
+@_pictures_option("Format of the pictures (png).", default="png")
+@click.option("--attempts", is_flag=True, help="Make every attempt part of the dataset, those not chosen too.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Read and count everything, and draw nothing.")
 @click.option(
     "--concurrency",
@@ -96,6 +104,8 @@ def _draw(
     samples: int,
     limit: int | None,
     shard: tuple[int, int],
+    pictures: PictureFormat,
+    attempts: bool,
     is_dry: bool,
     concurrency: int | None,
     config_file: Path | None,
@@ -117,6 +127,8 @@ def _draw(
         settings=strategy_settings(strategy, images, rounds, memory),
         config_file=None if config_file is None else text_of_path(config_file.absolute()),
         overrides=overrides,
+        pictures=pictures,
+        attempts=attempts,
     )
     part = Part(shard=shard, limit=limit)
     if is_dry:
@@ -195,16 +207,16 @@ def report(folder: Path, pictures: int) -> int:
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), metavar="DIR", help="Folder to fill (DIR/webdataset, ...)."
 )
-@click.option(
-    "--pictures", type=one_of("png", "jpeg", "webp"), default="png", metavar="png|jpeg|webp", help="Format (png)."
-)
+@_pictures_option("Format (that of the dataset).")
 @click.option("--per-shard", type=between(1, 100_000), default=1000, metavar="N", help="Pictures a shard (1000).")
-def export_dataset(folder: Path, shape: Shape, target: Path | None, pictures: PictureFormat, per_shard: int) -> int:
+def export_dataset(
+    folder: Path, shape: Shape, target: Path | None, pictures: PictureFormat | None, per_shard: int
+) -> int:
     """Write the dataset in DIR as shards: WebDataset's tar files, or Parquet with the pictures inside."""
-    _told(folder)
-    rows = rows_of(folder)
+    picture_format = pictures or _told(folder).pictures
+    rows = all_rows_of(folder)
     try:
-        for path in export_rows(rows, folder / "dataset", target or folder / shape, shape, pictures, per_shard):
+        for path in export_rows(rows, folder / "dataset", target or folder / shape, shape, picture_format, per_shard):
             click.echo(text_of_path(path))
     except OutputError as error:
         raise click.ClickException(str(error)) from error

@@ -1,7 +1,7 @@
 """A bulk's dataset in the shapes that training reads: WebDataset's tar shards, or Parquet with the pictures inside.
 
 Shards are written whole or not at all, and hold a thousand pictures unless told otherwise; one of them is read at once.
-A picture's key is its index and, behind a dash, its sample.
+A picture's key is its index and, behind a dash, its sample; that of another attempt also its round and candidate.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
-from PIL import Image
 
 from gems_actors.cli.bulk_folder import Row
-from gems_actors.cli.output import OutputError
+from gems_actors.cli.output import ENDINGS, OutputError, PictureFormat, picture_of
 
 Shape = Literal["webdataset", "parquet"]
-PictureFormat = Literal["png", "jpeg", "webp"]
-
-_QUALITY: Final = 95
 
 
 def export_rows(
-    rows: Iterator[Row], dataset: Path, target: Path, shape: Shape, picture_format: PictureFormat, per_shard: int
+    rows: Iterator[Row],
+    dataset: Path,
+    target: Path,
+    shape: Shape,
+    picture_format: PictureFormat,
+    per_shard: int,
 ) -> Iterator[Path]:
     """Write a dataset's pictures and rows as shards, and give the path of each once it is there.
 
@@ -36,7 +37,7 @@ def export_rows(
         dataset: folder that the rows' file names are relative to.
         target: folder to fill.
         shape: of the shards.
-        picture_format: `png` copies the files as they are; the others are encoded anew, quality 95.
+        picture_format: files that have it are copied as they are; the others are encoded anew.
         per_shard: pictures in each.
 
     Raises:
@@ -64,23 +65,21 @@ def export_rows(
 
 def key_of_row(row: Row) -> str:
     """Return what a picture is called in a shard; without a dot, where WebDataset would cut it."""
-    return f"{row.index:08d}-{row.sample}"
+    return f"{row.index:08d}-{row.sample}" + ("" if row.is_picture else f"-r{row.round}c{row.candidate}")
 
 
 def _picture(path: Path, picture_format: PictureFormat) -> bytes:
-    if picture_format == "png":
-        return path.read_bytes()
-    file = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(file, picture_format.upper(), quality=_QUALITY)
-    return file.getvalue()
+    data = path.read_bytes()
+    if path.suffix == ENDINGS[picture_format]:
+        return data
+    return picture_of(data, f"image/{path.suffix[1:]}", picture_format, {})
 
 
 def _write_tar(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_format: PictureFormat) -> None:
-    ending = "jpg" if picture_format == "jpeg" else picture_format
+    ending = ENDINGS[picture_format]
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
         for row, data in pictures:
-            members = ((ending, data), ("txt", row.prompt.encode()), ("json", msgspec.json.encode(row)))
+            members = ((ending[1:], data), ("txt", row.prompt.encode()), ("json", msgspec.json.encode(row)))
             for suffix, content in members:
                 member = tarfile.TarInfo(f"{key_of_row(row)}.{suffix}")
                 member.size = len(content)
@@ -93,11 +92,11 @@ def _write_parquet(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_fo
         from pyarrow import parquet
     except ImportError as error:
         raise OutputError("Parquet needs pyarrow: pip install 'gems-actors[parquet]'") from error
-    ending = "jpg" if picture_format == "jpeg" else picture_format
+    ending = ENDINGS[picture_format]
     table = pyarrow.table(
         {
             # As datasets has a picture within a table: its bytes, and what it was called.
-            "image": [{"bytes": data, "path": f"{key_of_row(row)}.{ending}"} for row, data in pictures],
+            "image": [{"bytes": data, "path": f"{key_of_row(row)}{ending}"} for row, data in pictures],
             "index": [row.index for row, _ in pictures],
             "sample": [row.sample for row, _ in pictures],
             "prompt": [row.prompt for row, _ in pictures],

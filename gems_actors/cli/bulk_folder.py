@@ -2,11 +2,13 @@
 
     dataset/metadata.jsonl              one row a picture, which Hugging Face's imagefolder reads as it is
     dataset/images/00000/00000017.png   the picture of record 17, written whole or not at all; its third sample: …17-2
+    dataset/images/00000/00000017-r2c1.png   with --attempts: what else was drawn for it, by round and candidate
     failed.jsonl                        one row a task that failed, as it stood in the input, with its class and reason
     run.json                            what the run was told: where its input is, its seed, its settings
     .mesh/                              log and pictures of the bulk's own mesh; spent.jsonl, what each picture cost
 
 One process at a time. A row torn by a kill is dropped, and so is one whose picture is gone: that task is drawn again.
+Where every attempt has a row, those of a task stand together, that of its picture last: they count all or not at all.
 Rows are added as pictures are finished; once all are, they are put in the order of the input.
 """
 
@@ -16,10 +18,10 @@ import heapq
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Final, Literal
@@ -28,18 +30,20 @@ import msgspec
 
 from gems_actors.cli.bulk_input import BadTask, Task
 from gems_actors.cli.output import (
+    ENDINGS,
     OutputError,
+    PictureFormat,
     check_writable,
     encode_json,
     parameters_of,
-    png_of,
+    picture_of,
     rounds_of,
     story_of,
     write_whole,
 )
 from gems_actors.cli.progress import count_met, leading_attempt
 from gems_actors.locks import LockHeldError, hold_lock
-from protocol.messages import DrawSettings, Picture, Spent, add_costs
+from protocol.messages import Attempt, DrawSettings, ImageRef, Picture, Spent, add_costs
 
 MESH_FOLDER: Final = ".mesh"
 _IN_A_FOLDER: Final = 1000
@@ -84,6 +88,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Requirements that the best picture of each round meets."""
     metadata: dict[str, Any] | None = None
     """What else stood in the record; left out where there was nothing."""
+    round: int | None = None
+    """Of this attempt, where every attempt has a row; likewise `candidate` and `chosen`."""
+    candidate: int | None = None
+    chosen: bool | None = None
+    """Whether it is the picture of its task. Prompt, digest and verdicts are those of this attempt, chosen or not."""
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it stands for its task, and is not one of the attempts beside."""
+        return self.chosen is not False
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +112,9 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked of how to draw, as `draw_settings` takes it."""
     config_file: str | None
     overrides: tuple[str, ...]
+    pictures: PictureFormat = "png"
+    attempts: bool = False
+    """Whether every attempt is part of the dataset."""
 
 
 class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,8 +141,9 @@ class _Place(msgspec.Struct, frozen=True, order=True):
 class BulkFolder:
     """A folder in our hands; made by `open_bulk_folder`."""
 
-    def __init__(self, path: Path, take_row: Callable[[Row], None], *, keeps_failures: bool) -> None:
+    def __init__(self, path: Path, run: RunFile, take_row: Callable[[Row], None], *, keeps_failures: bool) -> None:
         self.path = path
+        self._run = run
         self.spent: dict[str, Spent] = {}
         """By role, on all pictures that are there."""
         self._keys = _Keys()
@@ -146,23 +164,70 @@ class BulkFolder:
         return "new" if known is None else "done" if known == _number_of(key) else "changed"
 
     def keep_picture(
-        self, task: Task, sample: int, key: str, picture: Picture, data: bytes, models: Mapping[str, str], seed: int
+        self,
+        task: Task,
+        sample: int,
+        key: str,
+        picture: Picture,
+        read: Callable[[ImageRef], bytes],
+        models: Mapping[str, str],
+        seed: int,
     ) -> Row:
         """Write a picture with its metadata, then its row; to be called from a thread.
 
+        Args:
+            task: what was drawn.
+            sample: of the task.
+            key: what the picture follows from.
+            picture: how it came to be.
+            read: returns the bytes of an image.
+            models: what drew and judged.
+            seed: of the sample.
+
         Raises:
             OutputError: it cannot be written.
+            BlobError: an image cannot be read.
         """
         row = row_of(task, sample, key, picture, models, seed)
+        row = msgspec.structs.replace(row, file_name=file_name_of(task.index, sample, self._run.pictures))
+        rows = [row]
+        if self._run.attempts:
+            rows = [*self._keep_others(task, sample, row, picture, read), _attempt_row(row, picture.best, chosen=True)]
         story = story_of(picture, seed=seed, model=models["image"])
         texts = {"parameters": parameters_of(picture, models["image"]), "gems": encode_json(story)}
-        target = self.path / "dataset" / row.file_name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, png_of(data, picture.best.image.media_type, texts))
+        self._write_picture(row.file_name, picture.best.image, read, texts)
         spent = _SpentRow(index=task.index, sample=sample, spent=picture.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
-        _append(self._metadata, msgspec.json.encode(row), self.path)
+        _append(self._metadata, b"\n".join(map(msgspec.json.encode, rows)), self.path)
         return row
+
+    def _keep_others(
+        self, task: Task, sample: int, row: Row, picture: Picture, read: Callable[[ImageRef], bytes]
+    ) -> Iterator[Row]:
+        """Write the attempts beside a picture and give the row of each; those of an earlier drawing are removed."""
+        others = {
+            file_name_of(task.index, sample, self._run.pictures, attempt): attempt
+            for attempt in picture.attempts
+            if attempt is not picture.best
+        }
+        place = self.path / "dataset" / row.file_name
+        for stale in place.parent.glob(f"{place.stem}-r*"):
+            if f"{Path(row.file_name).parent}/{stale.name}" not in others:
+                stale.unlink()
+        for file_name, attempt in others.items():
+            ending = msgspec.structs.replace(picture.ending, best_round=attempt.round, best_candidate=attempt.candidate)
+            as_chosen = msgspec.structs.replace(picture, ending=ending)
+            texts = {"parameters": parameters_of(as_chosen, row.models["image"])}
+            self._write_picture(file_name, attempt.image, read, texts)
+            its_own = row_of(task, sample, row.key, as_chosen, row.models, row.seed)
+            yield _attempt_row(msgspec.structs.replace(its_own, file_name=file_name), attempt, chosen=False)
+
+    def _write_picture(
+        self, file_name: str, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]
+    ) -> None:
+        target = self.path / "dataset" / file_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, picture_of(read(image), image.media_type, self._run.pictures, texts))
 
     def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
         """Write why a task has no picture.
@@ -195,12 +260,13 @@ class BulkFolder:
 
     def _read_rows(self, take_row: Callable[[Row], None]) -> None:
         path, is_damaged = self.metadata_path, False
-        for row in _rows_of(path, Row):
-            if row is None or not (path.parent / row.file_name).is_file():
+        for place, group in groupby(_rows_of(path, Row), _place_of_row):
+            rows = list(group)
+            if place is None or len(rows[_whole_in(rows, path.parent)]) != len(rows):
                 is_damaged = True
             else:
-                is_damaged |= self._keys.get(row.index, row.sample) is not None
-                self._keys.put(row.index, row.sample, row.key)
+                is_damaged |= self._keys.get(place.index, place.sample) is not None
+                self._keys.put(place.index, place.sample, rows[-1].key)
         if is_damaged:
             sort_rows(path)
         for row in self.rows():
@@ -245,10 +311,30 @@ def _number_of(key: str) -> int:
     return int(key, 16) or 1
 
 
-def file_name_of(index: int, sample: int) -> str:
-    """Return where in the dataset a picture is: a thousand records share a folder."""
+def file_name_of(index: int, sample: int, picture_format: PictureFormat = "png", attempt: Attempt | None = None) -> str:
+    """Return where in the dataset a picture is, or an attempt beside it: a thousand records share a folder."""
     suffix = f"-{sample}" if sample else ""
-    return f"images/{index // _IN_A_FOLDER:05d}/{index:08d}{suffix}.png"
+    if attempt is not None:
+        suffix += f"-r{attempt.round}c{attempt.candidate}"
+    return f"images/{index // _IN_A_FOLDER:05d}/{index:08d}{suffix}{ENDINGS[picture_format]}"
+
+
+def _attempt_row(row: Row, attempt: Attempt, *, chosen: bool) -> Row:
+    return msgspec.structs.replace(row, round=attempt.round, candidate=attempt.candidate, chosen=chosen)
+
+
+def _whole_in(rows: Sequence[Row], dataset: Path) -> slice:
+    """Return where the last rows of a task stand, that of its picture last; nowhere if one or its picture is missing.
+
+    Args:
+        rows: of one task, as they were written, those of earlier drawings among them.
+        dataset: that their file names are relative to.
+    """
+    end = max((number for number, row in enumerate(rows, 1) if row.is_picture), default=0)
+    count = 0 if not end else 1 if rows[end - 1].chosen is None else rows[end - 1].images
+    place = slice(max(0, end - count), end)
+    is_whole = end >= count and not any(row.is_picture for row in rows[place][:-1])
+    return place if is_whole and all((dataset / row.file_name).is_file() for row in rows[place]) else slice(0)
 
 
 def failed_places(path: Path, class_: str | None) -> set[tuple[int, int]]:
@@ -288,17 +374,26 @@ def keep_run(path: Path, run: RunFile) -> None:
     """Write what the run of a folder is told.
 
     Raises:
-        OutputError: the folder holds the output of another input, or what was written by an earlier version.
+        OutputError: the folder holds the output of another input, one in another format, or what was written by an
+            earlier version.
     """
     earlier = read_run(path)
     if earlier is not None and earlier.source != run.source:
         raise OutputError(f"{path}: expected a new folder or the output of {run.source}, came that of {earlier.source}")
+    if earlier is not None and (earlier.pictures, earlier.attempts) != (run.pictures, run.attempts):
+        shapes = (f"--pictures {told.pictures}{' --attempts' * told.attempts}" for told in (earlier, run))
+        raise OutputError("{}: expected a new folder or {} as before, came {}".format(path, *shapes))
     if earlier is None and (path / "metadata.jsonl").exists():
         raise OutputError(f"{path}: expected a new folder, came one with another metadata.jsonl in it")
     write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
 def rows_of(path: Path) -> Iterator[Row]:
+    """Read the row of each picture in a folder, torn ones and those of other attempts left out."""
+    return (row for row in all_rows_of(path) if row.is_picture)
+
+
+def all_rows_of(path: Path) -> Iterator[Row]:
     """Read the rows of a folder, torn ones left out."""
     return (row for row in _rows_of(path / "dataset" / "metadata.jsonl", Row) if row is not None)
 
@@ -343,7 +438,7 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
 
 
 def sort_rows(path: Path) -> None:
-    """Rewrite a file of rows in the order of their records, the last of each, without torn rows and lost pictures.
+    """Rewrite a file of rows in the order of their records, the last of each, without torn ones and lost pictures.
 
     Holds some thousand rows at once, however many there are.
     """
@@ -360,22 +455,14 @@ def sort_rows(path: Path) -> None:
                 chunks.append(_chunk_of(file))
         target = path.with_name(f".{path.name}.sorted")
         with target.open("wb") as sink:
-            last: tuple[_Place, bytes] | None = None
-            for place, _, line in heapq.merge(*chunks, key=lambda item: item[:2]):
-                if last is not None and last[0] != place:
-                    _write_row(sink, last[1], path.parent)
-                last = (place, line)
-            if last is not None:
-                _write_row(sink, last[1], path.parent)
+            merged = heapq.merge(*chunks, key=lambda item: item[:2])
+            for _, task in groupby(merged, key=lambda item: item[0]):
+                written = [line for _, _, line in task]
+                rows = [msgspec.json.decode(line, type=Row) for line in written]
+                sink.writelines(written[_whole_in(rows, path.parent)])
             sink.flush()
             os.fsync(sink.fileno())
         target.replace(path)
-
-
-def _write_row(sink: BinaryIO, line: bytes, folder: Path) -> None:
-    row = msgspec.json.decode(line, type=Row)
-    if (folder / row.file_name).is_file():
-        sink.write(line)
 
 
 def _chunk_of(file: BinaryIO) -> Iterator[tuple[_Place, int, bytes]]:
@@ -388,9 +475,12 @@ def _place_of(line: bytes) -> _Place | None:
     """Return where a whole row belongs; None for a torn one."""
     if line.endswith(b"\n"):
         with suppress(msgspec.DecodeError):
-            row = msgspec.json.decode(line, type=Row)
-            return _Place(row.index, row.sample)
+            return _place_of_row(msgspec.json.decode(line, type=Row))
     return None
+
+
+def _place_of_row(row: Row | None) -> _Place | None:
+    return None if row is None else _Place(row.index, row.sample)
 
 
 def _rows_of(path: Path, kind: type[Any]) -> Iterator[Any]:
@@ -428,7 +518,7 @@ def open_bulk_folder(
         except LockHeldError as error:
             raise OutputError(f"{path}: expected a folder that no other bulk writes to, came one {error}") from error
         keep_run(path, run)
-        filled = BulkFolder(path, take_row, keeps_failures=keeps_failures)
+        filled = BulkFolder(path, run, take_row, keeps_failures=keeps_failures)
         stack.callback(filled.close)
         yield filled
 

@@ -415,8 +415,8 @@ async def _draw_task(
             budget=work.budget,
         )
         picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=work.is_spent)
-        data = await connection.blobs.get(picture.best.image)
-        keep = partial(work.folder.keep_picture, task, sample, key, picture, data, work.models, seed)
+        read = partial(trio.from_thread.run, connection.blobs.get)
+        keep = partial(work.folder.keep_picture, task, sample, key, picture, read, work.models, seed)
         row = await trio.to_thread.run_sync(keep)
         work.tally.add(row)
         add_costs(work.tally.spent, picture.spent)

@@ -9,7 +9,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -20,6 +20,13 @@ from protocol.messages import Picture, Spent, chat_cost
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = len(_PNG_SIGNATURE) + 8 + 13 + 4
+
+PictureFormat = Literal["png", "jpeg", "webp"]
+ENDINGS: Final[dict[PictureFormat, str]] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+_QUALITY: Final = 95
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_MAX_EXIF_TEXT_BYTES: Final = 60_000
+"""What JPEG can hold beside a picture is 64 KiB."""
 
 
 class OutputError(GemsError):
@@ -110,6 +117,22 @@ def png_of(data: bytes, media_type: str, texts: dict[str, str]) -> bytes:
     return data[:_IHDR_END] + chunks + data[_IHDR_END:]
 
 
+def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, texts: dict[str, str]) -> bytes:
+    """Return a picture in a format; one that has it already keeps every byte of its pixels.
+
+    A PNG carries all texts. The others carry `parameters` in EXIF's UserComment, where image tools look for it, if they
+    are encoded here, with quality 95.
+
+    Raises:
+        OutputError: it is no picture.
+    """
+    if picture_format == "png":
+        return png_of(data, media_type, texts)
+    if media_type == f"image/{picture_format}":
+        return data
+    return _converted(data, media_type, picture_format, texts.get("parameters", ""))
+
+
 def check_writable(folder: Path) -> None:
     """Make a folder if needed and prove that a file can be written into it.
 
@@ -197,13 +220,20 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _converted(data: bytes, media_type: str) -> bytes:
-    from PIL import Image  # only where a backend draws something else than PNG
+def _converted(data: bytes, media_type: str, picture_format: PictureFormat = "png", comment: str = "") -> bytes:
+    from PIL import Image  # only where a backend draws something else than what is wanted
 
     buffer = io.BytesIO()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            image.save(buffer, "PNG")
+            if picture_format == "png":
+                image.save(buffer, "PNG")
+            else:
+                exif = Image.Exif()
+                text = comment.encode("utf-16-be")
+                if 0 < len(text) <= _MAX_EXIF_TEXT_BYTES:
+                    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
+                image.convert("RGB").save(buffer, picture_format.upper(), quality=_QUALITY, exif=exif)
     except (OSError, ValueError) as error:
         raise OutputError(f"expected a picture of type {media_type}, came {data[:16]!r}") from error
     return buffer.getvalue()

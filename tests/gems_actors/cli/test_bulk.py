@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,24 @@ def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> N
     stranger = run_gems(tmp_path, "bulk", "retry", ".")
     assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
     assert "expected the output of `gems bulk`, came none" in stranger.stderr
+
+
+def test_format_and_attempts_are_kept_when_a_run_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "nonsense", "skill": "later"}\n')
+    shape = ("--pictures", "jpeg", "--attempts", "--strategy", "best-of-n", "--images", "2")
+    assert run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", *shape).returncode == 1
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a red dog"}\n')
+    retried = run_gems(tmp_path, "bulk", "retry", "out", "--json")
+    assert (retried.returncode, json.loads(retried.stdout)["pictures"]) == (0, 1)
+    found = rows(tmp_path / "out/dataset/metadata.jsonl")
+    assert {row["candidate"] for row in found} == {1, 2}
+    assert [row["chosen"] for row in found] == [False, True]
+    assert {Path(str(row["file_name"])).suffix for row in found} == {".jpg"}
+    (shard,) = run_gems(tmp_path, "bulk", "export", "out", "--as", "webdataset").stdout.split()
+    with tarfile.open(tmp_path / shard) as members:
+        assert sorted(name for name in members.getnames() if name.endswith("jpg"))[1:] == ["00000000-0.jpg"]
+    other = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out")
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
 
 
 def test_how_far_a_run_is_is_told_by_its_folder(tmp_path: Path) -> None:

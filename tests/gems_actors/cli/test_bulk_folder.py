@@ -7,6 +7,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -14,21 +15,25 @@ from gems_actors.cli.bulk_folder import (
     BulkFolder,
     Row,
     RunFile,
+    all_rows_of,
     drop_failures,
     failed_places,
     key_of,
     open_bulk_folder,
+    read_run,
+    rows_of,
     sort_rows,
 )
 from gems_actors.cli.bulk_input import BadTask, Task
 from gems_actors.cli.output import OutputError
 from gems_actors.cli.tally import Tally
 from protocol.messages import DrawSettings
-from tests.gems_actors.cli.stories import PICTURE, PROMPT
+from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT
 
 TASKS = [Task(index, f"{PROMPT} {index}") for index in range(3)]
 TOLD = partial(RunFile, seed=0, samples=1, strategy="gems", settings={}, config_file=None, overrides=())
 RUN = TOLD(source="/prompts.txt")
+ALL = TOLD(source="/prompts.txt", pictures="webp", attempts=True)
 MODELS = {"image": "storyboard", "chat": "storyboard"}
 
 
@@ -44,7 +49,7 @@ def key(task: Task, seed: int = 0, max_rounds: int = 5) -> str:
 
 
 def keep(folder: BulkFolder, task: Task, sample: int = 0, seed: int = 0) -> Row:
-    return folder.keep_picture(task, sample, key(task, seed), PICTURE, png(), MODELS, seed)
+    return folder.keep_picture(task, sample, key(task, seed), PICTURE, lambda ref: png(), MODELS, seed)
 
 
 def fill(path: Path) -> None:
@@ -147,6 +152,75 @@ def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run
     with open_bulk_folder(tmp_path, RUN, lambda row: None, keeps_failures=True):
         pass
     assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [second]
+
+
+def test_every_attempt_has_a_row_of_one_shape_with_its_own_prompt_and_verdicts_and_that_of_the_picture_comes_last(
+    tmp_path: Path,
+) -> None:
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
+        keep(folder, TASKS[1], sample=2)
+    other, picture = map(json.loads, (tmp_path / "dataset/metadata.jsonl").read_text().splitlines())
+    assert (other["file_name"], picture["file_name"]) == (
+        "images/00000/00000001-2-r1c1.webp",
+        "images/00000/00000001-2.webp",
+    )
+    for row in (other, picture):
+        with Image.open(tmp_path / "dataset" / row["file_name"]) as found:
+            assert found.format == "WEBP"
+    assert other.keys() == picture.keys()
+    assert [(row["round"], row["candidate"], row["chosen"], row["met"]) for row in (other, picture)] == [
+        (1, 1, False, 1),
+        (2, 1, True, 2),
+    ]
+    assert [item["answer"] for item in other["requirements"]] == ["met", "unmet", "unsure"]
+    assert [row["final_prompt"] for row in (other, picture)] == [FIRST_PROMPT, SECOND_PROMPT]
+    assert [row.file_name for row in rows_of(tmp_path)] == [picture["file_name"]], "one picture a task"
+
+
+@pytest.mark.parametrize("lost", ["the end of a row", "the row of the picture", "the file of an attempt"])
+def test_a_task_of_which_one_row_or_attempt_is_lost_is_drawn_again(tmp_path: Path, lost: str) -> None:
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
+        for task in TASKS:
+            keep(folder, task)
+    path = tmp_path / "dataset/metadata.jsonl"
+    if lost == "the file of an attempt":
+        (tmp_path / "dataset/images/00000/00000002-r1c1.webp").unlink()
+    else:
+        kept = path.read_bytes().removesuffix(b"\n").rpartition(b"\n")
+        path.write_bytes(kept[0] + kept[1] + (kept[2][:40] if lost == "the end of a row" else b""))
+    rows: list[Row] = []
+    with open_bulk_folder(tmp_path, ALL, rows.append) as folder:
+        assert [folder.state_of(task.index, 0, key(task)) for task in TASKS] == ["done", "done", "new"]
+        keep(folder, TASKS[2])
+        keep(folder, TASKS[0])
+        folder.put_in_order()
+    assert [row.index for row in rows] == [0, 1]
+    assert [(row.index, row.chosen) for row in all_rows_of(tmp_path)] == [
+        (index, chosen) for index in range(3) for chosen in (False, True)
+    ]
+
+
+def test_attempts_of_an_earlier_drawing_are_no_part_of_the_dataset(tmp_path: Path) -> None:
+    alone = msgspec.structs.replace(
+        PICTURE, attempts=PICTURE.attempts[:1], ending=msgspec.structs.replace(PICTURE.ending, best_round=1)
+    )
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
+        keep(folder, TASKS[0])
+        keep(folder, TASKS[0], sample=1)
+        folder.keep_picture(TASKS[0], 0, key(TASKS[0], 5), alone, lambda ref: png(), MODELS, 5)
+        folder.put_in_order()
+    rows = list(all_rows_of(tmp_path))
+    assert [(row.sample, row.seed, row.chosen) for row in rows] == [(0, 5, True), (1, 0, False), (1, 0, True)]
+    files = {str(path.relative_to(tmp_path / "dataset")) for path in tmp_path.rglob("*.webp")}
+    assert files == {row.file_name for row in rows}
+
+
+def test_a_dataset_has_one_shape(tmp_path: Path) -> None:
+    fill(tmp_path)
+    words = "expected a new folder or --pictures png as before, came --pictures webp --attempts"
+    with pytest.raises(OutputError, match=words), open_bulk_folder(tmp_path, ALL, lambda row: None):
+        pass
+    assert read_run(tmp_path) == RUN
 
 
 def test_a_folder_with_the_output_of_another_input_is_refused(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from PIL import Image
 
 from gems_actors.cli.output import (
     OutputError,
+    PictureFormat,
     check_writable,
     encode_json,
     parameters_of,
+    picture_of,
     png_of,
     story_of,
     summary_lines,
@@ -44,6 +46,20 @@ def test_texts_stand_in_the_png_and_its_pixels_are_the_same_bytes() -> None:
 def test_a_picture_of_another_type_becomes_png() -> None:
     with Image.open(io.BytesIO(png_of(picture_bytes("JPEG"), "image/jpeg", {"parameters": "x"}))) as image:
         assert (image.format, image.size) == ("PNG", (64, 48))
+
+
+@pytest.mark.parametrize(("kind", "named"), [("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_a_picture_is_encoded_in_the_format_that_is_wanted_with_its_parameters(kind: PictureFormat, named: str) -> None:
+    texts = {"parameters": "a sign that says 開店", "gems": "{}"}
+    data = picture_of(picture_bytes("PNG"), "image/png", kind, texts)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == (named, (64, 48))
+        comment = image.getexif().get_ifd(0x8769)[0x9286]
+    assert comment == b"UNICODE\0" + texts["parameters"].encode("utf-16-be")
+    long = picture_of(picture_bytes("PNG"), "image/png", kind, {"parameters": "x" * 32_000})
+    with Image.open(io.BytesIO(long)) as image:
+        assert dict(image.getexif()) == {}, "more than a JPEG can hold"
+    assert picture_of(data, f"image/{kind}", kind, texts) is data, "what has the format is not encoded again"
 
 
 def test_bytes_that_are_no_picture_are_refused() -> None:
