@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 import click
 import msgspec
@@ -39,7 +39,7 @@ from gems_actors.cli.options import budget_of, draw_settings, read_config
 from gems_actors.cli.output import OutputError, encode_json, text_of_path
 from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.registry import Entry, listed
-from gems_actors.cli.tally import Tally, progress_line, summary_of, summary_table
+from gems_actors.cli.tally import Standing, Tally, progress_event, progress_line, summary_of, summary_table
 from gems_actors.cli.watching import can_show_live
 from gems_actors.client import Mesh
 from gems_actors.config import CHAT_ROLES, MeshConfig
@@ -67,7 +67,7 @@ _IN_HAND_PER_PICTURE = 4
 """Tasks in hand for each picture that the generators draw at once: while one is drawn others are planned and judged."""
 _LOOK_S = 2.0
 _LIVE_S, _PLAIN_S = 0.25, 5.0
-"""Between two lines of progress: written over on a terminal, one below the other elsewhere."""
+"""Between two looks at how far it is: written over on a terminal, one below the other elsewhere."""
 _LINES_READ_AT_ONCE = 256
 STANDARD_INPUT = "standard input"
 
@@ -87,6 +87,55 @@ class Part:
         """Whether a task is wanted, whatever the limit."""
         number, count = self.shard
         return index % count == number - 1 and (self.only is None or (index, sample) in self.only)
+
+
+class _View(Protocol):
+    """Somebody who is shown how far a bulk is."""
+
+    is_live: bool
+    """Whether what it shows is written over."""
+
+    def show(self, standing: Standing) -> None:
+        """Show it now."""
+
+    def finish(self, standing: Standing) -> None:
+        """Show it for the last time."""
+
+
+class _Lines:
+    """Writes a line each time, without control codes."""
+
+    is_live = False
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def show(self, standing: Standing) -> None:
+        print(progress_line(standing), file=self._stream, flush=True)
+
+    finish = show
+
+
+class _Events:
+    """Writes a line of JSON each time to standard output, where the summary follows."""
+
+    is_live = False
+
+    def show(self, standing: Standing) -> None:
+        click.echo(encode_json(progress_event(standing)))
+
+    def finish(self, standing: Standing) -> None:
+        """Leave it to the summary."""
+
+
+def _view_for(stream: TextIO, *, as_json: bool) -> _View:
+    if as_json:
+        return _Events()
+    if can_show_live(stream):
+        from gems_actors.cli.bulk_live import LiveBar  # rich, which plain lines need not load
+
+        return LiveBar(stream)
+    return _Lines(stream)
 
 
 @dataclass(slots=True)
@@ -110,7 +159,9 @@ class _Bulk:
     concurrency: int | None
     folder: BulkFolder
     stream: TextIO
-    is_live: bool
+    """For what is said once."""
+    view: _View
+    """Shows how far it is."""
     tally: Tally
     budget: Budget
     max_tokens: int | None
@@ -129,6 +180,8 @@ class _Bulk:
     """What roles say is wrong."""
     busy_share: float | None = None
     """Of the generators' devices, where they tell."""
+    began: float = 0.0
+    """By trio's clock."""
 
     def complain(self, text: str) -> None:
         """Show what is wrong with the next line of progress."""
@@ -139,16 +192,17 @@ class _Bulk:
         if mark == self.mark:
             return
         self.mark = mark
-        if not self.is_live:  # where lines are far apart
-            _say(self, "goes on" if mark is None else f"{mark.state} by {mark.by}")
+        if not self.view.is_live:  # where lines are far apart
+            with suppress(OSError):
+                print("goes on" if mark is None else f"{mark.state} by {mark.by}", file=self.stream, flush=True)
         if mark is not None and mark.state == "cancelled":
             self.cancelled_by = mark.by
             self.is_cancelled.set()
 
-    @property
-    def seen(self) -> int:
-        """Tasks that have an outcome."""
-        return self.tally.pictures + self.tally.failed
+    def standing(self, note: str = "") -> Standing:
+        """Return how far it is now."""
+        seconds = trio.current_time() - self.began
+        return Standing(self.tally, self.total, seconds, self.in_hand, self.busy_share, note)
 
 
 def start_bulk(
@@ -171,7 +225,7 @@ def start_bulk(
         out: folder to fill.
         router: of the mesh to ask; None: one of its own.
         concurrency: tasks at once; None: as many as keep the generators busy.
-        as_json: print the summary as JSON.
+        as_json: print progress and summary as JSON, one object a line.
         keeps_failures: those of the last run stay in failed.jsonl.
     """
     config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
@@ -210,7 +264,7 @@ def start_bulk(
             concurrency=concurrency,
             folder=folder,
             stream=stream,
-            is_live=not as_json and can_show_live(stream),
+            view=_view_for(stream, as_json=as_json),
             tally=tally,
             budget=budget_of(config),
             max_tokens=config.budget.max_tokens_per_run,
@@ -276,7 +330,7 @@ def _digest_of_skills(config: MeshConfig) -> str:
 async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: bool) -> int:
     if work.tally.before:
         print(f"continued: {work.tally.before} done before", file=work.stream)
-    began = trio.current_time()
+    work.began = trio.current_time()
     try:
         async with (
             open_interrupts() as interrupts,
@@ -286,7 +340,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
             mesh = connection.mesh
             with listed(_entry_of(work, mesh)):
                 await mesh.ask(ControlRun(run=work.run, action="resume", by=user_in_words()))  # who starts it wants it
-                nursery.start_soon(_show, work, began, interrupts)
+                nursery.start_soon(_show, work, interrupts)
                 nursery.start_soon(watch_complaints, mesh, work.complain)
                 nursery.start_soon(watch_mark, mesh, work.run, work.heed)
                 limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
@@ -295,29 +349,30 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
                 await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
                 await _draw_tasks(work, connection, interrupts, limiter)
     finally:
-        _say(work, progress_line(work.tally, work.total, trio.current_time() - began))
-        if work.is_live:
-            print(file=work.stream)
+        with suppress(OSError):
+            work.view.finish(work.standing())
     work.folder.put_in_order()
-    seconds = trio.current_time() - began
+    seconds = trio.current_time() - work.began
     if work.changed:
         work.tally.recount(work.folder.rows())
         of_these = f"{work.changed} of these {'were' if work.changed > 1 else 'was'} drawn before"
         print(f"{of_these} from another prompt, seed, setting, model or skill, and now anew", file=work.stream)
     print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
-    is_interrupted = interrupts.asked.is_set() and work.total != work.seen
-    is_cancelled = work.is_cancelled.is_set() and work.total != work.seen
-    is_cut_short = is_interrupted or is_cancelled or (work.is_spent.is_set() and work.total != work.seen)
+    seen = work.standing().finished
+    is_interrupted = interrupts.asked.is_set() and work.total != seen
+    is_cancelled = work.is_cancelled.is_set() and work.total != seen
+    is_cut_short = is_interrupted or is_cancelled or (work.is_spent.is_set() and work.total != seen)
     if is_cut_short:
-        left = f" of {work.total} done, {work.total - work.seen} left" if work.total is not None else " done"
+        left = f" of {work.total} done, {work.total - seen} left" if work.total is not None else " done"
         why, how = "interrupted", "the same command"
         if is_cancelled:
             why = f"cancelled by {work.cancelled_by}"
         elif not is_interrupted:
             why, how = f"the budget of {work.max_tokens} tokens is spent", "a larger budget.max_tokens_per_run"
-        print(f"gems: {why}: {work.seen}{left}; {how} continues", file=work.stream)
+        print(f"gems: {why}: {seen}{left}; {how} continues", file=work.stream)
     if as_json:
-        click.echo(encode_json({"out": str(work.folder.path), "run": work.run, **summary_of(work.tally, seconds)}))
+        place = {"event": "summary", "out": text_of_path(work.folder.path), "run": work.run}
+        click.echo(encode_json({**place, **summary_of(work.tally, seconds)}))
     return INTERRUPTED if is_interrupted or is_cancelled else FAILED if work.tally.failed or is_cut_short else DONE
 
 
@@ -441,25 +496,17 @@ def _fail(work: _Bulk, task: Task | BadTask, sample: int, class_: str, reason: s
     work.tally.failed += 1
 
 
-async def _show(work: _Bulk, began: float, interrupts: Interrupts) -> None:
+async def _show(work: _Bulk, interrupts: Interrupts) -> None:
     """Say how far it is from time to time, until cancelled."""
     while True:
-        with trio.move_on_after(_LIVE_S if work.is_live else _PLAIN_S):
+        with trio.move_on_after(_LIVE_S if work.view.is_live else _PLAIN_S):
             if interrupts.asked.is_set():
                 await trio.sleep_forever()
             await interrupts.asked.wait()
-        line = progress_line(work.tally, work.total, trio.current_time() - began, work.busy_share)
+        note = work.complaint
         if work.mark is not None:
-            line += f"; {work.mark.state} by {work.mark.by}"
+            note = "; ".join(filter(None, (f"{work.mark.state} by {work.mark.by}", note)))
         if interrupts.asked.is_set():
-            line += f"; finishing {work.in_hand} in hand, Ctrl-C again stops at once"
-        elif work.complaint:
-            line += f"; {work.complaint}"
-        _say(work, line)
-
-
-def _say(work: _Bulk, line: str) -> None:
-    with suppress(OSError):  # a terminal that was closed must not end the work
-        print(
-            f"\r{line}\x1b[K" if work.is_live else line, file=work.stream, end="" if work.is_live else "\n", flush=True
-        )
+            note = f"finishing {work.in_hand} in hand, Ctrl-C again stops at once"
+        with suppress(OSError):  # a terminal that was closed must not end the work
+            work.view.show(work.standing(note))

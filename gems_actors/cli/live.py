@@ -70,7 +70,7 @@ def render(view: View, columns: int, rows: int, marks: Marks) -> Group:
     change = [] if view.progress.ending else list(_change(view.progress, columns, marks))
     tail = list(_activity(view.roles, columns, marks))
     if view.note:
-        tail += _wrap(Text(view.note, "bold yellow"), columns, _MAX_NOTE_LINES, marks)
+        tail += wrap(Text(view.note, "bold yellow"), columns, _MAX_NOTE_LINES, marks)
     room = rows - len(head) - len(tail) - 1
     if room - len(change) >= _MIN_TABLE_LINES:
         room -= len(change)
@@ -83,7 +83,7 @@ def _title(view: View, columns: int, marks: Marks) -> Iterator[Text]:
     elapsed = f"{view.elapsed_s:.1f} s"
     name = Text("gems draw", "bold")
     yield Text.assemble(name, " " * max(1, columns - name.cell_len - len(elapsed)), (elapsed, "dim"))
-    yield from _wrap(Text(printable(view.progress.prompt), "italic"), columns, _MAX_PROMPT_LINES, marks)
+    yield from wrap(Text(printable(view.progress.prompt), "italic"), columns, _MAX_PROMPT_LINES, marks)
 
 
 def _status(view: View, columns: int, marks: Marks) -> Text:
@@ -157,7 +157,7 @@ def _change(progress: Progress, columns: int, marks: Marks) -> Iterator[Text]:
         text.append((words if marks is UNICODE else words.replace("…", marks.more)) + " ", styles[change])
     text.rstrip()
     yield Text()
-    yield from _wrap(text, columns, _MAX_CHANGE_LINES, marks)
+    yield from wrap(text, columns, _MAX_CHANGE_LINES, marks)
 
 
 def _activity(roles: Sequence[RoleStatus], columns: int, marks: Marks) -> Iterator[Text]:
@@ -190,8 +190,8 @@ def _role(status: RoleStatus, marks: Marks) -> Text:
     return text
 
 
-def _wrap(text: Text, columns: int, max_lines: int, marks: Marks) -> list[Text]:
-    """Break a text at words into at most `max_lines` lines."""
+def wrap(text: Text, columns: int, max_lines: int, marks: Marks) -> list[Text]:
+    """Break a text at words into at most `max_lines` lines, none wider than `columns`."""
     lines: list[Text] = [Text()]
     for word in text.split(" "):
         if lines[-1] and lines[-1].cell_len + 1 + word.cell_len > columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,9 @@ from gems_actors.cli.bulk_folder import Row
 from gems_actors.cli.output import cost_in_words
 from protocol.limits import MAX_ROUNDS
 from protocol.messages import Spent, chat_cost
+
+_SHOWN_ROUNDS: Final = 6
+"""In a line; of more the first and the last."""
 
 
 @dataclass(slots=True)
@@ -89,34 +92,89 @@ class Tally:
         return self.images / self.pictures if self.pictures else None
 
 
-def progress_line(tally: Tally, total: int | None, seconds: float, busy_share: float | None = None) -> str:
-    """Tell in one line how far a bulk is.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a bulk is at one moment."""
 
-    Args:
-        tally: what it has come to.
-        total: tasks in all, where that is known.
-        seconds: since this process took it up.
-        busy_share: of the generators' devices, where they tell.
-    """
-    finished = tally.pictures + tally.failed
-    rate = (tally.pictures - tally.before) / seconds if seconds > 0 else 0.0
-    parts = [f"{finished} of {total}" if total is not None else f"{finished}", f"{rate:.1f} pictures/s"]
-    if total is not None and rate and finished < total:
-        parts.append(f"{_duration((total - finished) / rate)} left")
+    tally: Tally
+    total: int | None
+    """Tasks in all, where that is known."""
+    seconds: float
+    """Since this process took it up."""
+    in_hand: int = 0
+    busy_share: float | None = None
+    """Of the generators' devices, where they tell."""
+    note: str = ""
+    """What the user should know about what comes next; empty where there is nothing."""
+
+    @property
+    def finished(self) -> int:
+        """Tasks that have an outcome."""
+        return self.tally.pictures + self.tally.failed
+
+    @property
+    def pictures_per_s(self) -> float:
+        """Of those that this process drew."""
+        return (self.tally.pictures - self.tally.before) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Until the end, if it goes on like this; None where that cannot be told."""
+        if self.total is None or not self.pictures_per_s:
+            return None
+        return max(0, self.total - self.finished) / self.pictures_per_s
+
+
+def pace_of(standing: Standing) -> list[str]:
+    """Tell how far a bulk is and how long it will take, each in a few words."""
+    total = "" if standing.total is None else f" of {standing.total}"
+    parts = [f"{standing.finished}{total}", f"{standing.pictures_per_s:.1f} pictures/s"]
+    if standing.left_s:
+        parts.append(f"{duration_in_words(standing.left_s)} left")
+    return parts
+
+
+def outcome_of(standing: Standing) -> list[str]:
+    """Tell what a bulk has come to and what it costs, each in a few words."""
+    tally, parts = standing.tally, []
     if tally.images_per_picture is not None:
         parts.append(f"{tally.images_per_picture:.2f} images each")
     if tally.chosen.rate is not None:
+        rates = [f"{100 * (share.rate or 0.0):.1f}" for share in tally.after_round[: tally.last_round]]
+        shown = rates if len(rates) <= _SHOWN_ROUNDS else [*rates[: _SHOWN_ROUNDS - 2], "..", rates[-1]]
         parts.append(f"{_percent(tally.chosen.rate)} met")
-    if busy_share is not None:
-        parts.append(f"devices busy {_percent(busy_share)}")
+        parts.append(f"by round {' '.join(shown)} %")
+    if standing.busy_share is not None:
+        parts.append(f"devices busy {_percent(standing.busy_share)}")
     if tally.chats.tokens:
         parts.append(f"{tally.chats.tokens:,} tokens")
     if tally.chats.cost:
         parts.append(f"cost {tally.chats.cost:,.2f}")
-    return ", ".join([*parts, f"{tally.failed} failed"])
+    return [*parts, f"{tally.failed} failed"]
 
 
-def _duration(seconds: float) -> str:
+def progress_line(standing: Standing) -> str:
+    """Tell in one line how far a bulk is."""
+    line = ", ".join([*pace_of(standing), *outcome_of(standing)])
+    return f"{line}; {standing.note}" if standing.note else line
+
+
+def progress_event(standing: Standing) -> dict[str, Any]:
+    """Return how far a bulk is as a tree for JSON; rates and shares are 0 to 1."""
+    return {
+        "event": "progress",
+        "finished": standing.finished,
+        "total": standing.total,
+        "in_hand": standing.in_hand,
+        "left_s": None if standing.left_s is None else round(standing.left_s, 1),
+        "busy_share": _rounded(standing.busy_share),
+        "note": standing.note,
+        **summary_of(standing.tally, standing.seconds),
+    }
+
+
+def duration_in_words(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{seconds:.0f} s" if seconds < 100 else f"{hours} h {minutes} min" if hours else f"{minutes} min"
 

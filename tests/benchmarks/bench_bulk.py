@@ -30,6 +30,7 @@ from gems_actors.process import run_role
 from gems_actors.supervisor import open_supervisor
 from protocol.messages import ReadStatus
 from tests.actors.fakes import png
+from tests.gems_actors.cli.commands import summary_in
 from tests.processes import environment, memory_kib
 
 TASKS = 20_000
@@ -147,10 +148,12 @@ async def measure(folder: Path, tasks: int) -> None:
         )
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.monotonic()
-        process = subprocess.Popen(  # noqa: ASYNC220 -- it is only looked at
-            (*command, "--router", supervisor.address, *options),
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(),
-        )  # fmt: skip
+        told = folder / "told.jsonl"  # more than a pipe would hold
+        with told.open("wb") as stdout:
+            process = subprocess.Popen(  # noqa: ASYNC220 -- it is only looked at
+                (*command, "--router", supervisor.address, *options),
+                stdout=stdout, stderr=subprocess.DEVNULL, env=environment(),
+            )  # fmt: skip
         sizes: dict[str, list[float]] = {}
         metadata = folder / "out/dataset/metadata.jsonl"
 
@@ -168,8 +171,7 @@ async def measure(folder: Path, tasks: int) -> None:
                 weigh()
             elif process.poll() is None:
                 last = {"bulk": [memory_kib(process.pid)[0] / 1024]}
-        assert process.stdout is not None
-        summary = json.loads(process.stdout.read())
+        summary = summary_in(told.read_bytes())
         seconds = time.monotonic() - began
         children = supervisor.children()
         spent = {child.role: cpu_of(child.pid) - before[child.role] for child in children}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -20,6 +19,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.process import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture
+from tests.gems_actors.cli.commands import summary_in
 from tests.processes import descendants, environment, memory_kib
 
 _GEMS = (sys.executable, "-P", "-m", "gems_actors.cli")
@@ -81,7 +81,7 @@ def time_bulk(folder: Path, prompts: list[str]) -> float:
     source.write_text("\n".join(prompts))
     command = (*_GEMS, "bulk", str(source), "--out", str(folder / "out"), "--json")
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment())
-    return len(prompts) / float(json.loads(done.stdout)["seconds"])
+    return len(prompts) / float(summary_in(done.stdout)["seconds"])
 
 
 def time_one_process(folder: Path, prompts: list[str]) -> float:

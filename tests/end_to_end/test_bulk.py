@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.benchmarks.bench_loop import write_prompts
+from tests.gems_actors.cli.commands import summary_in
 from tests.processes import environment
 
 pytestmark = pytest.mark.slow
@@ -25,7 +26,7 @@ def test_every_prompt_of_a_benchmark_file_becomes_a_picture_and_each_round_meets
         (*command, "--json"), capture_output=True, text=True, env=environment(), timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    summary = summary_in(done.stdout)
     assert (summary["pictures"], summary["failures"]) == (40, 0)
     assert 1.0 < summary["images_per_picture"] < 5.0
     met = [round_["met_rate_after_round"] for round_ in summary["rounds"]]

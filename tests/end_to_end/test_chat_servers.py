@@ -17,7 +17,7 @@ from actors.refiner import RULES as REFINE_RULES
 from actors.verifier import RULES as VERIFY_RULES
 from gems_actors.process import EXIT_CONFIG
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
-from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems, summary_in
 from tests.processes import started
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a_bulk_ends_cleanly_when_its_tokens_are_spent_and_a_larger_budget_goes_
     (tmp_path / "prompts.txt").write_text("it\n" * 12)
     command = ("bulk", "prompts.txt", "--out", "out", "--concurrency", "2", "--rounds", "3", "--json")
     first = run_gems(tmp_path, *command, *chat(server, "budget.max_tokens_per_run=3000"), more=SURROUNDINGS)
-    summary = json.loads(first.stdout)
+    summary = summary_in(first.stdout)
     done = summary["pictures"]
     assert first.returncode == 1
     assert (summary["failures"], 1 <= done < 12) == (0, True)
@@ -104,9 +104,9 @@ def test_a_bulk_ends_cleanly_when_its_tokens_are_spent_and_a_larger_budget_goes_
     tokens = sum(item["prompt_tokens"] + item["completion_tokens"] for item in summary["spent"].values())
     assert 3000 <= tokens < 3000 + 3 * 1100, "what was in hand ends with its round"
     again = run_gems(tmp_path, *command, *chat(server, "budget.max_tokens_per_run=3000"), more=SURROUNDINGS)
-    assert (again.returncode, json.loads(again.stdout)["pictures"]) == (1, done), "what was spent before counts"
+    assert (again.returncode, summary_in(again.stdout)["pictures"]) == (1, done), "what was spent before counts"
     rest = run_gems(tmp_path, *command, *chat(server), more=SURROUNDINGS)
-    whole = json.loads(rest.stdout)
+    whole = summary_in(rest.stdout)
     assert (rest.returncode, whole["pictures"], whole["failures"]) == (0, 12, 0)
     assert whole["spent"]["decomposer"]["calls"] == 12, "nothing is paid twice"
     assert "all chat models" in rest.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import trio
 from actors.memory_store.upkeep import check_images, check_log, export_records
 from gems_actors.blobs import BlobFolder
 from protocol.messages import AttemptVerified, LoggedRecord, TrajectoryBegun, TrajectoryEnded, TrajectoryRecord
+from tests.gems_actors.cli.commands import summary_in
 from tests.processes import await_gone, descendants, environment
 
 pytestmark = pytest.mark.slow
@@ -83,7 +83,7 @@ def test_a_bulk_that_is_killed_with_its_mesh_goes_on_when_the_same_command_runs_
     bulk = start(*command, *endless)
     stdout, stderr = bulk.communicate(timeout=120)
     assert bulk.returncode == 0, stderr
-    assert json.loads(stdout)["pictures"] == LINES
+    assert summary_in(stdout)["pictures"] == LINES
     assert_done_once(data, before)
 
 
@@ -106,5 +106,5 @@ def test_a_mesh_that_is_killed_whole_and_started_again_goes_on_with_the_runs_tha
     mesh.terminate()
     mesh.communicate()
     assert bulk.returncode == 0, stderr
-    assert json.loads(stdout)["pictures"] == LINES
+    assert summary_in(stdout)["pictures"] == LINES
     assert_done_once(data, before)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pty
+import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 COMMAND = (sys.executable, "-P", "-m", "gems_actors.cli")
 
@@ -34,3 +38,28 @@ def run_gems(
     return subprocess.CompletedProcess(
         command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     )
+
+
+def run_on_terminal(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run one command with a terminal for its standard error, and return its exit code and what it painted there."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs,
+        env=environment(folder, TERM="xterm-256color", PYTHONUTF8="1"),
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    while select.select([ours], [], [], 30)[0]:
+        try:
+            seen += os.read(ours, 65_536)
+        except OSError:  # the other side is closed: the process has ended
+            break
+    os.close(ours)
+    return process.wait(30), seen.decode()
+
+
+def summary_in(stdout: str | bytes) -> dict[str, Any]:
+    """Return the summary with which a bulk ends that tells its progress as JSON."""
+    summary: dict[str, Any] = json.loads(stdout.splitlines()[-1])
+    assert summary.pop("event") == "summary"
+    return summary

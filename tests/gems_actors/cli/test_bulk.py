@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gems_actors.locks import hold_lock
-from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems, run_on_terminal, summary_in
 from tests.gems_actors.cli.test_draw import HARD, processes_below
 from tests.processes import started
 
@@ -29,7 +30,7 @@ def test_a_bad_line_fails_alone_and_a_second_run_continues(tmp_path: Path) -> No
     good = ['{"prompt": "a red dog", "tag": "x"}', '{"prompt": "two metal toys", "seed": 7}']
     (tmp_path / "prompts.jsonl").write_text("\n".join([good[0], "nonsense", good[1], '{"prompt": ""}', ""]))
     first = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--json")
-    summary = json.loads(first.stdout)
+    summary = summary_in(first.stdout)
     assert (first.returncode, summary["pictures"], summary["failures"]) == (1, 2, 2)
     assert [str(row["file_name"]) for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [
         "images/00000/00000000.png",
@@ -40,7 +41,7 @@ def test_a_bad_line_fails_alone_and_a_second_run_continues(tmp_path: Path) -> No
     (tmp_path / "prompts.jsonl").write_text("\n".join([*good[:1], "", good[1], '{"prompt": "a pig"}']))
     second = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--json")
     assert second.stderr.startswith("continued: 2 done before\n")
-    summary = json.loads(second.stdout)
+    summary = summary_in(second.stdout)
     assert (second.returncode, summary["pictures"], summary["done_before"]) == (0, 3, 2)
     assert "\x1b" not in first.stderr + second.stderr
     assert processes_below(tmp_path) == []
@@ -86,11 +87,11 @@ def test_records_are_drawn_as_they_say_in_as_many_samples_and_only_those_that_ar
     )
     command = ("bulk", "prompts.csv", "--out", "out", "--json")
     limited = run_gems(tmp_path, *command, "--limit", "1")
-    assert (limited.returncode, json.loads(limited.stdout)["pictures"]) == (0, 1)
+    assert (limited.returncode, summary_in(limited.stdout)["pictures"]) == (0, 1)
     sharded = run_gems(tmp_path, *command, "--shard", "1/2")
-    assert json.loads(sharded.stdout)["pictures"] == 2
+    assert summary_in(sharded.stdout)["pictures"] == 2
     whole = run_gems(tmp_path, *command)
-    assert (whole.returncode, json.loads(whole.stdout)["pictures"]) == (1, 4)
+    assert (whole.returncode, summary_in(whole.stdout)["pictures"]) == (1, 4)
     found = rows(tmp_path / "out/dataset/metadata.jsonl")
     assert [(row["index"], row.get("sample", 0), row["skill"]) for row in found] == [
         (0, 0, None), (0, 1, None), (1, 0, "spatial-layout"), (3, 0, found[3]["skill"]),
@@ -113,7 +114,7 @@ def test_a_changed_task_is_drawn_anew_and_says_so(tmp_path: Path) -> None:
     again = run_gems(tmp_path, *command)
     words = "1 of these was drawn before from another prompt, seed, setting, model or skill, and now anew"
     assert words in again.stderr.splitlines()
-    assert json.loads(again.stdout)["pictures"] == 2
+    assert summary_in(again.stdout)["pictures"] == 2
     after = rows(tmp_path / "out/dataset/metadata.jsonl")
     assert (after[0], after[1]["prompt"]) == (before[0], "four pigs")
     settings = run_gems(tmp_path, *command, "--rounds", "1")
@@ -130,7 +131,7 @@ def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> N
     assert (none.returncode, none.stderr) == (0, "nothing failed in out with class backend\n")
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({**line, "skill": "none"}) + "\n" for line in lines))
     retried = run_gems(tmp_path, "bulk", "retry", "out", "--class", "refused", "--json")
-    summary = json.loads(retried.stdout)
+    summary = summary_in(retried.stdout)
     assert (retried.returncode, summary["pictures"], summary["failures"]) == (0, 2, 0)
     assert [row["rounds"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1, 1], "as it was told before"
     assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"]
@@ -145,7 +146,7 @@ def test_format_and_attempts_are_kept_when_a_run_is_tried_again(tmp_path: Path) 
     assert run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", *shape).returncode == 1
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "a red dog"}\n')
     retried = run_gems(tmp_path, "bulk", "retry", "out", "--json")
-    assert (retried.returncode, json.loads(retried.stdout)["pictures"]) == (0, 1)
+    assert (retried.returncode, summary_in(retried.stdout)["pictures"]) == (0, 1)
     found = rows(tmp_path / "out/dataset/metadata.jsonl")
     assert {row["candidate"] for row in found} == {1, 2}
     assert [row["chosen"] for row in found] == [False, True]
@@ -155,6 +156,15 @@ def test_format_and_attempts_are_kept_when_a_run_is_tried_again(tmp_path: Path) 
         assert sorted(name for name in members.getnames() if name.endswith("jpg"))[1:] == ["00000000-0.jpg"]
     other = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out")
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+
+
+def test_on_a_terminal_there_is_one_bar_that_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red dog\n" * 3)
+    code, text = run_on_terminal(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1")
+    assert code == 0
+    assert re.search(r"\x1b\[\d+F", text)
+    assert "3 of 3 · " in text
+    assert text.rindex("\x1b[?25h") < text.index("pictures           3"), "the cursor is back before the summary"
 
 
 def test_how_far_a_run_is_is_told_by_its_folder(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from gems_actors.cli.bulk_folder import (
     BulkFolder,
     Row,
+    RowRequirement,
     RunFile,
     all_rows_of,
     drop_failures,
@@ -50,6 +52,21 @@ def key(task: Task, seed: int = 0, max_rounds: int = 5) -> str:
 
 def keep(folder: BulkFolder, task: Task, sample: int = 0, seed: int = 0) -> Row:
     return folder.keep_picture(task, sample, key(task, seed), PICTURE, lambda ref: png(), MODELS, seed)
+
+
+def row(**more: Any) -> Row:
+    """Return the row of a picture that met all three requirements at once, or of another."""
+    easy = Row(
+        file_name="", index=9, sample=0, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={},
+        skill=None, rounds=1, images=1, met=3, all_met=True, outcome="all_met", decided_by="",
+        requirements=(), met_by_round=(),
+    )  # fmt: skip
+    return msgspec.structs.replace(easy, **more)
+
+
+def requirement() -> RowRequirement:
+    """Return one that is met."""
+    return RowRequirement(id="r1", question="Is there a cat?", kind="object", answer="met")
 
 
 def fill(path: Path) -> None:
@@ -254,11 +271,7 @@ def test_rates_by_round_count_a_prompt_that_needed_no_further_round(tmp_path: Pa
     fill(tmp_path)
     with open_bulk_folder(tmp_path, RUN, lambda row: tally.add(row, is_from_before=True)):
         pass
-    easy = Row(
-        file_name="", index=9, sample=0, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={},
-        skill=None, rounds=1, images=1, met=3, all_met=True, outcome="all_met", decided_by="",
-        requirements=(), met_by_round=(),
-    )  # fmt: skip
+    easy = row()
     tally.add(easy)
     assert (tally.pictures, tally.before, tally.images, tally.all_met, tally.last_round) == (4, 3, 7, 1, 2)
     assert (tally.in_round[0].rate, tally.in_round[1].rate) == (1 / 3, 2 / 3)

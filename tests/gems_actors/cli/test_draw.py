@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems, run_on_terminal
 from tests.processes import started
 
 pytestmark = pytest.mark.slow
@@ -95,21 +94,8 @@ def test_ctrl_c_once_keeps_the_best_so_far_and_twice_stops(tmp_path: Path) -> No
 
 
 def test_on_a_terminal_the_view_is_painted_over_itself(tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "draw", "two metal toys", "--seed", "7"], cwd=tmp_path, stdin=theirs, stdout=subprocess.DEVNULL,
-        stderr=theirs, env=environment(tmp_path, TERM="xterm-256color", PYTHONUTF8="1"),
-    )  # fmt: skip
-    os.close(theirs)
-    seen = b""
-    while select.select([ours], [], [], 30)[0]:
-        try:
-            seen += os.read(ours, 65_536)
-        except OSError:  # the other side is closed: the process has ended
-            break
-    os.close(ours)
-    assert process.wait(30) == 0
-    text = seen.decode()
+    code, text = run_on_terminal(tmp_path, "draw", "two metal toys", "--seed", "7")
+    assert code == 0
     assert "requirement" in text
     assert "✓" in text
     assert re.search(r"\x1b\[\d+F", text)
