@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
-import msgspec
 import trio
 
+from gems_actors.cli.bulk_dry import rehearse
 from gems_actors.cli.bulk_export import Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     RunFile,
@@ -19,29 +18,25 @@ from gems_actors.cli.bulk_folder import (
     look_at_folder,
     read_run,
 )
-from gems_actors.cli.bulk_input import MAX_SAMPLES, BadTask, open_tasks
+from gems_actors.cli.bulk_input import MAX_SAMPLES
 from gems_actors.cli.bulk_run import (
     MAX_CONCURRENCY,
     SHOWN_ON_PAGE,
     STANDARD_INPUT,
     Part,
-    models_of,
-    open_source,
     start_bulk,
 )
-from gems_actors.cli.endings import DONE, FAILED
+from gems_actors.cli.endings import DONE
 from gems_actors.cli.options import (
     CommandT,
     DefaultGroup,
     between,
     config_option,
-    draw_settings,
     images_option,
     json_option,
     memory_option,
     one_of,
     parse_shard,
-    read_config,
     rounds_option,
     router_option,
     seed_option,
@@ -50,7 +45,6 @@ from gems_actors.cli.options import (
     strategy_settings,
 )
 from gems_actors.cli.output import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
-from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.tally import Tally, summary_of, summary_table
 from protocol.messages import MemoryMode
 
@@ -82,7 +76,13 @@ def bulk() -> None:
 @click.option("--shard", type=parse_shard, default="1/1", metavar="I/N", help="Draw each Nth record, from the Ith on.")
 @_pictures_option("Format of the pictures (png).", default="png")
 @click.option("--attempts", is_flag=True, help="Make every attempt part of the dataset, those not chosen too.")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Read and count everything, and draw nothing.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Count and check everything, estimate, and draw nothing.")
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Estimate from an earlier run, in place of what DIR of --out holds.",
+)
 @click.option(
     "--concurrency",
     type=between(1, MAX_CONCURRENCY),
@@ -107,6 +107,7 @@ def _draw(
     pictures: PictureFormat,
     attempts: bool,
     is_dry: bool,
+    like: Path | None,
     concurrency: int | None,
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -132,7 +133,9 @@ def _draw(
     )
     part = Part(shard=shard, limit=limit)
     if is_dry:
-        return _count(told, file, part, as_json=as_json)
+        return rehearse(told, file, part, out, like, as_json=as_json)
+    if like is not None:
+        raise click.UsageError("--like: expected it with --dry-run, came alone")
     return start_bulk(told, file, part, out, router, concurrency, as_json=as_json)
 
 
@@ -231,35 +234,3 @@ def _told(folder: Path) -> RunFile:
     if told is None:
         raise click.UsageError(f"DIR: {folder}: expected the output of `gems bulk`, came none")
     return told
-
-
-def _count(told: RunFile, file: Path, part: Part, *, as_json: bool) -> int:
-    """Read everything, and say how much there is to do and what cannot be done."""
-    config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
-    settings = draw_settings(config, **told.settings)
-    tasks = images = 0
-    bad: list[BadTask] = []
-    with ExitStack() as stack:
-        source, format_ = open_source(stack, file)
-        try:
-            for task in open_tasks(source, format_, told.samples):
-                if isinstance(task, BadTask):
-                    bad.append(task)
-                    continue
-                wanted = sum(part.has(task.index, sample) for sample in range(task.samples))
-                own = msgspec.structs.replace(settings, **task.settings)
-                tasks += wanted
-                images += wanted * own.max_rounds * own.candidates
-        except PromptError as error:
-            raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
-    tasks = tasks if part.limit is None else min(tasks, part.limit)
-    if as_json:
-        lines = [{"index": item.index, "reason": item.reason} for item in bad]
-        click.echo(encode_json({"tasks": tasks, "max_images": images, "bad": lines, "models": models_of(config)}))
-    else:
-        click.echo(f"tasks         {tasks}")
-        click.echo(f"images        at most {images}")
-        click.echo(f"models        {', '.join(f'{role} {name}' for role, name in models_of(config).items())}")
-        for item in bad:
-            click.echo(f"record {item.index}: {item.reason}", err=True)
-    return FAILED if bad else DONE

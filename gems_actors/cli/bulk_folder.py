@@ -5,7 +5,8 @@
     dataset/images/00000/00000017-r2c1.png   with --attempts: what else was drawn for it, by round and candidate
     failed.jsonl                        one row a task that failed, as it stood in the input, with its class and reason
     run.json                            what the run was told: where its input is, its seed, its settings
-    .mesh/                              log and pictures of the bulk's own mesh; spent.jsonl, what each picture cost
+    .mesh/                              log and pictures of the bulk's own mesh; spent.jsonl, what each picture cost;
+                                        sessions.jsonl, how many each process drew, and in what time
 
 One process at a time. A row torn by a kill is dropped, and so is one whose picture is gone: that task is drawn again.
 Where every attempt has a row, those of a task stand together, that of its picture last: they count all or not at all.
@@ -48,6 +49,8 @@ from protocol.messages import Attempt, DrawSettings, ImageRef, Picture, Spent, a
 MESH_FOLDER: Final = ".mesh"
 _IN_A_FOLDER: Final = 1000
 _SORTED_AT_ONCE: Final = 20_000
+
+TaskState = Literal["new", "done", "changed"]
 
 
 class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +136,13 @@ class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
     spent: dict[str, Spent]
 
 
+class _Session(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process drew from its start to its end."""
+
+    pictures: int
+    seconds: float
+
+
 class _Place(msgspec.Struct, frozen=True, order=True):
     index: int
     sample: int = 0
@@ -146,7 +156,7 @@ class BulkFolder:
         self._run = run
         self.spent: dict[str, Spent] = {}
         """By role, on all pictures that are there."""
-        self._keys = _Keys()
+        self._keys = Keys()
         self._read_rows(take_row)
         self._read_spent()
         self._metadata = _open_to_append(self.metadata_path, 0)
@@ -158,10 +168,9 @@ class BulkFolder:
         """Of the rows."""
         return self.path / "dataset" / "metadata.jsonl"
 
-    def state_of(self, index: int, sample: int, key: str) -> Literal["new", "done", "changed"]:
+    def state_of(self, index: int, sample: int, key: str) -> TaskState:
         """Return whether a task was drawn before, and from the same."""
-        known = self._keys.get(index, sample)
-        return "new" if known is None else "done" if known == _number_of(key) else "changed"
+        return self._keys.state_of(index, sample, key)
 
     def keep_picture(
         self,
@@ -240,6 +249,20 @@ class BulkFolder:
         line = msgspec.json.encode({**given, **place, "class": class_, "reason": reason}, enc_hook=str)
         _append(self._failed, line, self.path)
 
+    def keep_session(self, pictures: int, seconds: float) -> None:
+        """Write how many pictures this process drew, and in what time: the next run is estimated from it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if pictures:
+            line = msgspec.json.encode(_Session(pictures=pictures, seconds=seconds))
+            file = _open_to_append(self.path / MESH_FOLDER / "sessions.jsonl", 0)
+            try:
+                _append(file, line, self.path)
+            finally:
+                os.close(file)
+
     def rows(self) -> Iterator[Row]:
         """Read all rows."""
         return rows_of(self.path)
@@ -273,7 +296,7 @@ class BulkFolder:
             take_row(row)
 
 
-class _Keys:
+class Keys:
     """The key of each task that is done, in 8 bytes a record."""
 
     def __init__(self) -> None:
@@ -294,6 +317,19 @@ class _Keys:
         if sample:
             return self._others.get((index, sample))
         return (self._first[index] if index < len(self._first) else 0) or None
+
+    def state_of(self, index: int, sample: int, key: str) -> TaskState:
+        """Return whether a task was drawn before, and from the same."""
+        known = self.get(index, sample)
+        return "new" if known is None else "done" if known == _number_of(key) else "changed"
+
+
+def read_keys(path: Path) -> Keys:
+    """Return the keys of what a folder has, which may be none; nothing is changed in it."""
+    keys = Keys()
+    for row in rows_of(path):
+        keys.put(row.index, row.sample, row.key)
+    return keys
 
 
 def run_of(path: Path) -> str:
@@ -370,8 +406,8 @@ def read_run(path: Path) -> RunFile | None:
         raise OutputError(f"{path / 'run.json'}: expected what a bulk was told: {error}") from error
 
 
-def keep_run(path: Path, run: RunFile) -> None:
-    """Write what the run of a folder is told.
+def check_run(path: Path, run: RunFile) -> None:
+    """Look whether a folder, which may not be there yet, can be filled by a run.
 
     Raises:
         OutputError: the folder holds the output of another input, one in another format, or what was written by an
@@ -385,6 +421,15 @@ def keep_run(path: Path, run: RunFile) -> None:
         raise OutputError("{}: expected a new folder or {} as before, came {}".format(path, *shapes))
     if earlier is None and (path / "metadata.jsonl").exists():
         raise OutputError(f"{path}: expected a new folder, came one with another metadata.jsonl in it")
+
+
+def keep_run(path: Path, run: RunFile) -> None:
+    """Write what the run of a folder is told.
+
+    Raises:
+        OutputError: as `check_run`, or it cannot be written.
+    """
+    check_run(path, run)
     write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
@@ -407,6 +452,11 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True):
     """By class."""
     spent: dict[str, Spent]
     """By role."""
+    priced: int = 0
+    """Pictures that this was spent on."""
+    timed_pictures: int = 0
+    """Drawn by processes that came to their end, in `timed_s` seconds."""
+    timed_s: float = 0.0
 
 
 def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
@@ -431,10 +481,20 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
         take_row(row)
     failed = Counter(row.class_ for row in _rows_of(path / "failed.jsonl", FailedRow) if row is not None)
     spent: dict[str, Spent] = {}
+    priced = 0
     for row in _rows_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
         if row is not None:
             add_costs(spent, row.spent)
-    return FolderState(running=running, failed=dict(failed), spent=spent)
+            priced += 1
+    sessions = [item for item in _rows_of(path / MESH_FOLDER / "sessions.jsonl", _Session) if item is not None]
+    return FolderState(
+        running=running,
+        failed=dict(failed),
+        spent=spent,
+        priced=priced,
+        timed_pictures=sum(item.pictures for item in sessions),
+        timed_s=sum(item.seconds for item in sessions),
+    )
 
 
 def sort_rows(path: Path) -> None:

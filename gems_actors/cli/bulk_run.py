@@ -255,7 +255,7 @@ def start_bulk(
             settings=settings,
             seed=told.seed,
             models=models_of(config),
-            skills=_digest_of_skills(config),
+            skills=digest_of_skills(config),
             part=part,
             samples=told.samples,
             tasks=tasks,
@@ -321,7 +321,8 @@ def models_of(config: MeshConfig) -> dict[str, str]:
     return {"image": config.image.shown_name, **({"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats)}
 
 
-def _digest_of_skills(config: MeshConfig) -> str:
+def digest_of_skills(config: MeshConfig) -> str:
+    """Return what tells the skills of one mesh from those of another, in 16 hexadecimal digits."""
     folders = (builtin_folder(), *(Path(folder) for folder in config.skills.folders))
     found = sorted((skill.id, skill.description, skill.instructions) for skill in Catalogue(folders).skills())
     return blake2b(msgspec.json.encode(found), digest_size=8).hexdigest()
@@ -353,6 +354,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
             work.view.finish(work.standing())
     work.folder.put_in_order()
     seconds = trio.current_time() - work.began
+    work.folder.keep_session(work.tally.pictures - work.tally.before, seconds)
     if work.changed:
         work.tally.recount(work.folder.rows())
         of_these = f"{work.changed} of these {'were' if work.changed > 1 else 'was'} drawn before"

@@ -192,6 +192,30 @@ def test_a_dry_run_counts_and_checks_and_draws_nothing(tmp_path: Path) -> None:
     assert json.loads(sharded.stdout)["tasks"] == 1
 
 
+def test_a_dry_run_says_what_is_left_and_what_it_will_take_by_what_an_earlier_run_took(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(f"{HARD}\na red dog\nthree pigs\n")
+    command = ("bulk", "prompts.txt", "--out", "out", "--rounds", "2")
+    rehearsed = run_gems(tmp_path, *command, "--dry-run")
+    assert (
+        rehearsed.stdout.splitlines()[-1] == "estimate      none: no earlier run of these models; --like DIR names one"
+    )
+    drawn = summary_in(run_gems(tmp_path, *command, "--limit", "2", "--json").stdout)
+    left = json.loads(run_gems(tmp_path, *command, "--dry-run", "--json").stdout)
+    assert (left["tasks"], left["done"], left["max_images"]) == (1, 2, 2)
+    estimate = left["estimate"]
+    calls = sum(cost["calls"] for role, cost in drawn["spent"].items() if role != "generator")
+    assert (estimate["like"], estimate["pictures"], estimate["images"]) == ("out", 2, round(drawn["images"] / 2))
+    assert estimate["calls"] == pytest.approx(calls / 2, abs=1)
+    assert estimate["seconds"] == pytest.approx(drawn["seconds"] / 2, rel=0.2)
+    elsewhere = run_gems(tmp_path, "bulk", "-", "--out", "new", "--dry-run", "--like", "out", stdin=b"a cat\n" * 10)
+    assert "estimate      from 2 pictures in out" in elsewhere.stdout.splitlines()
+    assert not (tmp_path / "new").exists()
+    other = ("--set", "image={backend='openai', url='http://127.0.0.1:9/v1', model='z'}")
+    strange = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "new", "--dry-run", "--like", "out", *other)
+    assert (strange.returncode, strange.stderr.count("\n")) == (2, 1)
+    assert "out: expected a run whose pictures are all by image z, chat storyboard, came none" in strange.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
