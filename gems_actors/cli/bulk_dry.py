@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
 
 from gems_actors.cli.bulk_folder import RunFile, check_run, key_of, look_at_folder, read_keys, read_run
-from gems_actors.cli.bulk_input import BadTask, open_tasks, seed_of
+from gems_actors.cli.bulk_input import BadTask, count_records, open_tasks, seed_of
 from gems_actors.cli.bulk_run import Part, digest_of_skills, models_of, open_source
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import draw_settings, read_config
@@ -20,6 +21,9 @@ from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.tally import Tally, duration_in_words
 from gems_actors.config import MeshConfig
 from protocol.messages import chat_cost
+
+_SHOWN_BAD: Final = 20
+"""Records that cannot be drawn, a line each; JSON has them all."""
 
 
 @dataclass(slots=True)
@@ -85,13 +89,15 @@ def rehearse(told: RunFile, file: Path, part: Part, out: Path, like: Path | None
         raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
     estimate = None if past is None else estimate_of(past, count.tasks, count.max_images)
     if as_json:
-        lines = [{"index": item.index, "reason": item.reason} for item in bad]
+        lines = [{"index": item.index, "where": item.where, "reason": item.reason} for item in bad]
         told_of = None if estimate is None else asdict(estimate)
         click.echo(encode_json({**asdict(count), "bad": lines, "models": models, "estimate": told_of}))
     else:
         click.echo("\n".join(_lines_of(count, models, estimate)))
-        for item in bad:
-            click.echo(f"record {item.index}: {item.reason}", err=True)
+        for item in bad[:_SHOWN_BAD]:
+            click.echo(f"{text_of_path(file)}: {item.where}: {item.reason}", err=True)
+        if len(bad) > _SHOWN_BAD:
+            click.echo(f"{text_of_path(file)}: {len(bad) - _SHOWN_BAD} more like these", err=True)
     return FAILED if bad else DONE
 
 
@@ -115,6 +121,7 @@ def _count(told: RunFile, file: Path, part: Part, out: Path, config: MeshConfig)
     keys, count, bad = read_keys(out), _Count(), list[BadTask]()
     with ExitStack() as stack:
         source, format_ = open_source(stack, file)
+        count_records(source, format_)
         for task in open_tasks(source, format_, told.samples):
             if isinstance(task, BadTask):
                 bad.append(task)

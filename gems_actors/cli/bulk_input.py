@@ -56,6 +56,8 @@ class BadTask:
     """One record that cannot be drawn."""
 
     index: int
+    where: str
+    """Its line or row in the file, as an editor counts them."""
     text: str
     """As it stands there, with U+FFFD for bytes that are no UTF-8."""
     reason: str
@@ -118,7 +120,7 @@ def count_records(stream: BinaryIO, format_: InputFormat) -> int | None:
     """Return how many records there are, and go back to the beginning; None where they can be read only once.
 
     Raises:
-        PromptError: as `open_tasks`.
+        PromptError: as `open_tasks`, or there are none.
     """
     if not stream.seekable():
         return None
@@ -130,6 +132,8 @@ def count_records(stream: BinaryIO, format_: InputFormat) -> int | None:
     else:
         count = sum(bool(line.strip()) for line in _lines_of(stream))
     stream.seek(start)
+    if not count:
+        raise PromptError("expected at least one record, came none")
     return count
 
 
@@ -169,7 +173,7 @@ def _read_lines(stream: BinaryIO, read: Callable[[int, bytes], Task]) -> Iterato
                 raise PromptError(f"expected a line of at most {_MAX_LINE_BYTES:,} bytes, came more")
             yield read(index, text)
         except PromptError as error:
-            yield BadTask(index, text[:_MAX_LINE_BYTES].decode(errors="replace"), str(error))
+            yield BadTask(index, f"line {index + 1}", text[:_MAX_LINE_BYTES].decode(errors="replace"), str(error))
 
 
 def _read_texts(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
@@ -215,7 +219,7 @@ def _texts_of(stream: BinaryIO) -> Iterator[str]:
         yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode(errors="surrogateescape")
 
 
-def _read_rows(rows: Iterator[list[str]], header: list[str], samples: int) -> Iterator[Task | BadTask]:
+def _read_rows(rows: Any, header: list[str], samples: int) -> Iterator[Task | BadTask]:
     index = -1
     while True:
         index += 1
@@ -233,7 +237,7 @@ def _read_rows(rows: Iterator[list[str]], header: list[str], samples: int) -> It
             yield _task_of(index, record, samples)
         except (csv.Error, PromptError) as error:
             text = ",".join(row).encode(errors="replace").decode()
-            yield BadTask(index, text, str(error))
+            yield BadTask(index, f"line {rows.line_num}", text, str(error))
 
 
 def _read_parquet(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
@@ -246,14 +250,29 @@ def _read_parquet(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
 
 
 def _read_batches(table: Any, names: list[str], samples: int) -> Iterator[Task | BadTask]:
-    index = 0
-    for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
-        for record in batch.to_pylist():
-            try:
-                yield _task_of(index, record, samples)
-            except PromptError as error:
-                yield BadTask(index, str(record)[:_MAX_LINE_BYTES], str(error))
-            index += 1
+    """Give the rows, group by group: of a damaged group those fail that cannot be read."""
+    import pyarrow
+
+    end = index = 0
+    for group in range(table.num_row_groups):
+        end += table.metadata.row_group(group).num_rows
+        try:
+            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=names):
+                for record in batch.to_pylist():
+                    yield _row_of(index, record, samples)
+                    index += 1
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            reason = f"expected a row that can be read, came: {' '.join(str(error).split())[:200]}"
+            for lost in range(index, end):
+                yield BadTask(lost, f"row {lost + 1}", "", reason)
+            index = end
+
+
+def _row_of(index: int, record: Mapping[str, Any], samples: int) -> Task | BadTask:
+    try:
+        return _task_of(index, record, samples)
+    except PromptError as error:
+        return BadTask(index, f"row {index + 1}", str(record)[:_MAX_LINE_BYTES], str(error))
 
 
 def _open_parquet(stream: BinaryIO) -> Any:
@@ -265,7 +284,7 @@ def _open_parquet(stream: BinaryIO) -> Any:
     try:
         table = parquet.ParquetFile(stream)
     except (pyarrow.ArrowException, OSError) as error:
-        raise PromptError(f"expected a Parquet file: {' '.join(str(error).split())[:200]}") from error
+        raise PromptError(f"expected a Parquet file, came: {' '.join(str(error).split())[:200]}") from error
     if "prompt" not in table.schema_arrow.names:
         raise PromptError(f"expected a column named prompt, came {', '.join(table.schema_arrow.names)}")
     return table

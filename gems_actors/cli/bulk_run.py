@@ -201,8 +201,10 @@ class _Bulk:
 
     def standing(self, note: str = "") -> Standing:
         """Return how far it is now."""
-        seconds = trio.current_time() - self.began
-        return Standing(self.tally, self.total, seconds, self.in_hand, self.busy_share, note)
+        seconds, total = trio.current_time() - self.began, self.total
+        if total is not None and self.part.limit is not None:
+            total = min(total, self.tally.before + self.part.limit + self.tally.failed)
+        return Standing(self.tally, total, seconds, self.in_hand, self.busy_share, note)
 
 
 def start_bulk(
@@ -360,6 +362,8 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
         of_these = f"{work.changed} of these {'were' if work.changed > 1 else 'was'} drawn before"
         print(f"{of_these} from another prompt, seed, setting, model or skill, and now anew", file=work.stream)
     print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
+    if work.tally.failed:
+        print(f"what failed        {text_of_path(work.folder.path / 'failed.jsonl')}", file=work.stream)
     seen = work.standing().finished
     is_interrupted = interrupts.asked.is_set() and work.total != seen
     is_cancelled = work.is_cancelled.is_set() and work.total != seen
@@ -433,7 +437,7 @@ async def _read(work: _Bulk) -> AsyncIterator[tuple[Task, int, str]]:
         for task in batch:
             if isinstance(task, BadTask):
                 if work.part.has(task.index, 0):
-                    _fail(work, task, 0, "input", task.reason)
+                    _fail(work, task, 0, "input", f"{task.where}: {task.reason}")
                 continue
             if work.total is not None and work.part.only is None and work.part.has(task.index, 0):
                 work.total += task.samples - work.samples

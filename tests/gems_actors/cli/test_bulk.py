@@ -186,7 +186,7 @@ def test_a_dry_run_counts_and_checks_and_draws_nothing(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--dry-run")
     assert done.returncode == 1
     assert done.stdout.splitlines()[:2] == ["tasks         4", "images        at most 17"]
-    assert done.stderr.startswith("record 2: expected JSON: ")
+    assert done.stderr.startswith("prompts.jsonl: line 3: expected JSON: ")
     assert not (tmp_path / "out").exists()
     sharded = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--dry-run", "--shard", "2/3", "--json")
     assert json.loads(sharded.stdout)["tasks"] == 1
@@ -220,7 +220,9 @@ def test_a_dry_run_says_what_is_left_and_what_it_will_take_by_what_an_earlier_ru
     ("name", "content", "words"),
     [
         ("prompts.csv", b"text\na dog\n", "prompts.csv: expected a column named prompt, came text"),
-        ("prompts.parquet", b"nonsense", "prompts.parquet: expected a Parquet file"),
+        ("prompts.parquet", b"nonsense", "prompts.parquet: expected a Parquet file, came: "),
+        ("prompts.txt", b"\n \n", "prompts.txt: expected at least one record, came none"),
+        ("prompts.csv", b"prompt,tag\n", "prompts.csv: expected at least one record, came none"),
         ("prompts.doc", b"a dog", "expected a name that ends in .txt, .jsonl, .csv or .parquet, came '.doc'"),
     ],
 )

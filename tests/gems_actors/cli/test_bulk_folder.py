@@ -155,7 +155,7 @@ def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run
     def fail(folder: BulkFolder) -> None:
         given = {"prompt": "a dog", "seed": 9, "tag": "x"}
         folder.keep_failure(Task(4, "a dog", 9, metadata={"tag": "x"}, given=given), 1, "backend", "no GPU")
-        folder.keep_failure(BadTask(5, "{", "expected JSON"), 0, "input", "expected JSON")
+        folder.keep_failure(BadTask(5, "line 6", "{", "expected JSON"), 0, "input", "expected JSON")
 
     for _ in range(2):
         with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:

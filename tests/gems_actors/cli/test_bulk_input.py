@@ -92,7 +92,7 @@ def test_rows_of_a_table_may_hold_commas_and_line_breaks_and_blank_lines_are_non
 def test_a_bad_line_fails_alone(line: bytes, reason: str) -> None:
     before, bad, after = read(b'{"prompt": "a"}\n' + line + b'\n{"prompt": "b"}\n', "jsonl")
     assert isinstance(bad, BadTask)
-    assert (bad.index, bad.reason[: len(reason)]) == (1, reason)
+    assert (bad.index, bad.where, bad.reason[: len(reason)]) == (1, "line 2", reason)
     assert isinstance(before, Task)
     assert isinstance(after, Task)
     assert after.index == 2
@@ -111,9 +111,32 @@ def test_a_bad_line_fails_alone(line: bytes, reason: str) -> None:
 def test_a_bad_row_fails_alone(row: bytes, reason: str) -> None:
     before, bad, after = read(b"prompt,seed\na,1\n" + row + b"\nb,2\n", "csv")
     assert isinstance(bad, BadTask)
-    assert (bad.index, bad.reason[: len(reason)]) == (1, reason)
+    assert (bad.index, bad.where, bad.reason[: len(reason)]) == (1, "line 3", reason)
     assert isinstance(before, Task)
     assert isinstance(after, Task)
+
+
+def test_of_a_damaged_group_of_rows_those_fail_that_cannot_be_read() -> None:
+    file = io.BytesIO()
+    prompts = [f"a cat {number}" for number in range(3_000)]
+    parquet.write_table(pyarrow.table({"prompt": prompts}), file, row_group_size=1_000, use_dictionary=False)
+    data = bytearray(file.getvalue())
+    middle = parquet.ParquetFile(file).metadata.row_group(1).column(0)
+    start = middle.data_page_offset + 100
+    data[start : start + 2_000] = bytes(2_000)
+    found = read(bytes(data), "parquet")
+    assert [item.index for item in found] == list(range(3_000))
+    lost = [item for item in found if isinstance(item, BadTask)]
+    assert [item.index for item in lost] == list(range(1_000, 2_000))
+    assert lost[0].where == "row 1001"
+    assert lost[0].reason.startswith("expected a row that can be read, came: ")
+
+
+@pytest.mark.parametrize("format_", ["txt", "jsonl"])
+def test_a_file_without_records_is_refused_when_they_are_counted(format_: InputFormat) -> None:
+    for data in (b"", b"\n  \n"):
+        with pytest.raises(PromptError, match="expected at least one record, came none"):
+            count_records(io.BytesIO(data), format_)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +144,7 @@ def test_a_bad_row_fails_alone(row: bytes, reason: str) -> None:
     [
         (b"", "csv", "expected a column named prompt, came an empty file"),
         (b"text,seed\n", "csv", "expected a column named prompt, came text, seed"),
-        (b"nonsense", "parquet", "expected a Parquet file: "),
+        (b"nonsense", "parquet", "expected a Parquet file, came: "),
         (table(text=["x"]), "parquet", "expected a column named prompt, came text"),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_run_is_told_on_a_page_that_needs_nothing_beside_itself(tmp_path: Path
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         for index in range(3):
             keep(folder, Task(index, f"<script>alert({index})</script> & a cat"))
-        folder.keep_failure(BadTask(3, "{", "expected JSON"), 0, "input", "expected JSON")
+        folder.keep_failure(BadTask(3, "line 4", "{", "expected JSON"), 0, "input", "expected JSON")
     done = run_gems(tmp_path, "bulk", "report", ".", "--pictures", "2")
     assert (done.returncode, done.stdout) == (0, "report.html\n")
     text = (tmp_path / "report.html").read_text()
