@@ -188,16 +188,18 @@ def status(folder: Path, as_json: bool) -> int:
 @bulk.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--pictures", type=between(0, 10_000), default=SHOWN_ON_PAGE, metavar="N", help="Show the first N (100).")
-def report(folder: Path, pictures: int) -> int:
+@router_option
+def report(folder: Path, pictures: int, router: str | None) -> int:
     """Write DIR/report.html: what the run came to and its first trajectories, on one page that needs nothing else.
 
-    A run writes it when it ends; this is for one that goes on, or to show more.
+    A run writes it when it ends; this is for one that goes on, or to show more. A mesh at --router is asked for what it
+    drew.
     """
     from gems_actors.cli.bulk_report import write_report  # Pillow, and the store of memory
 
     told = _told(folder)
     try:
-        path = trio.run(write_report, folder, told, pictures)
+        path = trio.run(write_report, folder, told, pictures, router)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     click.echo(text_of_path(path))

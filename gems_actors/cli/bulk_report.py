@@ -1,7 +1,7 @@
 """A run on one page: HTML that needs nothing beside itself, for whoever was not there.
 
 What it shows of pictures are thumbnails within the page. The rounds of the first trajectories stand side by side where
-the run's own mesh has kept them; else the page has what the dataset has.
+the run's own mesh has kept them, or the mesh that drew can be asked; else the page has what the dataset has.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import Final
 
 import msgspec
 
-from actors.memory_store.store import LOG_NAME
-from gems_actors.blobs import BlobFolder
-from gems_actors.cli.bulk_folder import MESH_FOLDER, FolderState, Row, RunFile, look_at_folder, rows_of
+from actors.memory_store.store import FOLDER_NAME, LOG_NAME
+from gems_actors.blobs import BlobFolder, blob_folder
+from gems_actors.cli.bulk_folder import MESH_FOLDER, FolderState, Row, RunFile, look_at_folder, rows_of, run_of
 from gems_actors.cli.bulk_story import story_of_rounds, story_of_row
 from gems_actors.cli.memory_place import Place, Questions, open_questions
+from gems_actors.cli.options import read_config
 from gems_actors.cli.output import write_whole
 from gems_actors.cli.tally import Share, Tally
 from gems_actors.config import MeshConfig
+from gems_actors.errors import ConfigError
 from protocol.identity import trajectory_id
 from protocol.messages import ListRuns, ReadTrajectory, TrajectoryState
 
@@ -59,35 +61,47 @@ ins { color: var(--good); text-decoration: none } del { color: var(--bad) }
 """
 
 
-async def write_report(folder: Path, told: RunFile, shown: int) -> Path:
+async def write_report(folder: Path, told: RunFile, shown: int, router: str | None) -> Path:
     """Write `report.html` into a folder that a bulk has filled, or is filling, and return its path.
 
     Args:
         folder: of the run.
         told: what the run was told.
         shown: how many of the first trajectories are shown.
+        router: of the mesh that drew, asked where the folder has no memory of its own; None: the log in the run's
+            data_dir is looked at.
 
     Raises:
         OutputError: the folder cannot be read or written.
         ConfigError: its memory's log is damaged.
-        RequestError: its memory is asked of the mesh that fills it, and does not answer.
+        RequestError: the mesh that has the memory does not answer.
     """
-    path = folder / "report.html"
+    path, own, config = folder / "report.html", folder / MESH_FOLDER, _settings_of(told)
+    if (own / FOLDER_NAME / LOG_NAME).exists():
+        config, router = msgspec.structs.replace(config, data_dir=str(own.absolute())), None
+    place = Place(config, router)
     state = look_at_folder(folder, lambda row: None)
-    stories = await _read_stories(folder, islice(rows_of(folder), shown))
-    write_whole(path, "".join(report_of(told, state, rows_of(folder), folder, stories, shown)).encode())
+    stories = await _read_stories(place, run_of(folder), islice(rows_of(folder), shown))
+    pieces = report_of(told, state, rows_of(folder), folder, blob_folder(config), stories, shown)
+    write_whole(path, "".join(pieces).encode())
     return path
 
 
-async def _read_stories(folder: Path, rows: Iterable[Row]) -> Stories:
-    """Return what the folder's own memory has of some trajectories; nothing where another mesh drew them."""
-    config = msgspec.structs.replace(MeshConfig(), data_dir=str((folder / MESH_FOLDER).absolute()))
-    place = Place(config, router=None)
-    if not (place.folder / LOG_NAME).exists():
+def _settings_of(told: RunFile) -> MeshConfig:
+    try:
+        return read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
+    except ConfigError:  # the page of a run that was moved here needs no settings
+        return MeshConfig()
+
+
+async def _read_stories(place: Place, run: str, rows: Iterable[Row]) -> Stories:
+    """Return what memory has of some trajectories; nothing where there is no memory."""
+    if place.router is None and not (place.folder / LOG_NAME).exists():
         return {}
     async with open_questions(place) as questions:
-        # More than one where the folder was moved: a run is named by where it began.
-        runs = [run.run for run in (await questions.ask(ListRuns())).runs]
+        runs = [run]
+        if place.router is None:  # a folder that was moved has a run that is named by where it began
+            runs += [found.run for found in (await questions.ask(ListRuns())).runs if found.run != run]
         return {
             (row.index, row.sample): state
             for row in rows
@@ -105,7 +119,13 @@ async def _read_story(questions: Questions, runs: Iterable[str], row: Row) -> Tr
 
 
 def report_of(
-    told: RunFile, state: FolderState, rows: Iterable[Row], folder: Path, stories: Stories, shown: int
+    told: RunFile,
+    state: FolderState,
+    rows: Iterable[Row],
+    folder: Path,
+    blobs: BlobFolder | None,
+    stories: Stories,
+    shown: int,
 ) -> Iterator[str]:
     """Give the page, piece by piece.
 
@@ -114,6 +134,7 @@ def report_of(
         state: how far it is.
         rows: of its dataset, in their order.
         folder: that was filled.
+        blobs: where the mesh that drew keeps pictures; None: in no folder, so that only those of the dataset are shown.
         stories: those that memory has of the trajectories that are shown.
         shown: how many of the first trajectories are shown.
     """
@@ -125,7 +146,7 @@ def report_of(
         for requirement in row.requirements:
             kinds.setdefault(requirement.kind, Counter())[requirement.answer or "unsure"] += 1
         if len(articles) < shown:
-            articles.append(_story_of(row, folder, stories))
+            articles.append(_story_of(row, folder / "dataset" / row.file_name, blobs, stories))
     tally.failed, tally.spent = sum(state.failed.values()), state.spent
     title = escape(Path(told.source).name)
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -143,12 +164,12 @@ def report_of(
     yield "</body></html>\n"
 
 
-def _story_of(row: Row, folder: Path, stories: Stories) -> str:
-    blobs, picture = BlobFolder(folder / MESH_FOLDER / "blobs"), folder / "dataset" / row.file_name
-
+def _story_of(row: Row, picture: Path, blobs: BlobFolder | None, stories: Stories) -> str:
     def place_of(digest: str) -> Path | None:
-        path = picture if digest == row.digest else blobs.path_of(digest)
-        return path if path.exists() else None
+        if digest == row.digest:
+            return picture
+        path = blobs.path_of(digest) if blobs is not None else None
+        return path if path is not None and path.exists() else None
 
     if (state := stories.get((row.index, row.sample))) is not None:
         return story_of_rounds(row, state, place_of)

@@ -52,6 +52,7 @@ from protocol.messages import (
     ControlRun,
     DrawPicture,
     DrawSettings,
+    ImageRef,
     Mark,
     ReadStatus,
     RunBegun,
@@ -274,16 +275,16 @@ def start_bulk(
         tally.spent = folder.spent
         code = trio.run(_run, work, placed, router, as_json)
     if code != INTERRUPTED:
-        _report(out, told)
+        _report(out, told, router)
     return code
 
 
-def _report(out: Path, told: RunFile) -> None:
+def _report(out: Path, told: RunFile, router: str | None) -> None:
     """Write the page of a run that has ended; what stands in its way costs the run nothing else."""
     from gems_actors.cli.bulk_report import write_report  # Pillow, and the store of memory
 
     try:
-        path = trio.run(write_report, out, told, SHOWN_ON_PAGE)
+        path = trio.run(write_report, out, told, SHOWN_ON_PAGE, router)
     except GemsError as error:
         click.echo(f"gems: no report: {error}", err=True)
     else:
@@ -476,7 +477,10 @@ async def _draw_task(
             budget=work.budget,
         )
         picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=work.is_spent)
-        read = partial(trio.from_thread.run, connection.blobs.get)
+
+        def read(image: ImageRef) -> bytes:
+            return trio.from_thread.run(connection.blobs.get, image)
+
         keep = partial(work.folder.keep_picture, task, sample, key, picture, read, work.models, seed)
         row = await trio.to_thread.run_sync(keep)
         work.tally.add(row)

@@ -6,20 +6,23 @@ import base64
 import io
 import json
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from gems_actors.blobs import BlobFolder
 from gems_actors.cli.bulk_folder import FolderState, open_bulk_folder, rows_of
 from gems_actors.cli.bulk_input import BadTask, Task
 from gems_actors.cli.bulk_report import report_of
 from protocol.messages import Experience, Plan, Refinement, TrajectoryState
-from tests.gems_actors.cli.commands import run_gems
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.stories import ATTEMPTS, ENDING, FIRST_PROMPT, PROMPT, REQUIREMENTS, SECOND_PROMPT
 from tests.gems_actors.cli.test_bulk_folder import RUN, keep
 from tests.gems_actors.cli.test_draw import HARD
+from tests.processes import started
 
 
 class Page(HTMLParser):
@@ -75,7 +78,8 @@ def test_the_rounds_of_a_trajectory_stand_side_by_side_with_what_changed_and_wha
         ending=ENDING,
     )
     told = FolderState(running=None, failed={}, spent={})
-    text = "".join(report_of(RUN, told, rows_of(tmp_path), tmp_path, {(0, 0): state}, 100))
+    blobs = BlobFolder(tmp_path / "blobs")
+    text = "".join(report_of(RUN, told, rows_of(tmp_path), tmp_path, blobs, {(0, 0): state}, 100))
     page = Page(text)
     assert "svg" in [tag for tag, _ in page.tags], "the score by round"
     rounds = text.partition("<div class=rounds>")[2]
@@ -104,6 +108,28 @@ def test_a_run_ends_with_a_page_that_has_what_its_memory_kept(tmp_path: Path) ->
     bare = (tmp_path / "moved/report.html").read_text()
     assert "experience kept" not in bare
     assert bare.count("<img") == 1, "what the dataset has"
+
+
+@pytest.mark.slow
+def test_what_another_mesh_drew_is_asked_of_that_mesh_and_once_it_is_gone_found_in_its_log(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(f"{HARD}\n")
+    settings = ("--set", f"data_dir={tmp_path}/data", "--set", f"router.runtime_dir={tmp_path}/run")
+    page = tmp_path / "out/report.html"
+    surroundings = environment(tmp_path)
+    with started([*COMMAND, "up", *settings], stdout=subprocess.PIPE, cwd=tmp_path, env=surroundings) as mesh:
+        assert mesh.stdout is not None
+        assert "mesh ready" in mesh.stdout.readline()
+        address = f"ipc://{tmp_path}/run/router.ipc"
+        command = ("bulk", "prompts.txt", "--out", "out", "--rounds", "2", "--router", address, *settings)
+        assert run_gems(tmp_path, *command).returncode == 0
+        text = page.read_text()
+        assert text.count("<img") == 2
+        assert "experience kept" in text
+        mesh.terminate()
+        mesh.wait()
+    page.unlink()
+    assert run_gems(tmp_path, "bulk", "report", "out").returncode == 0
+    assert page.read_text() == text
 
 
 def test_a_folder_that_is_none_of_a_bulk_has_no_report(tmp_path: Path) -> None:
