@@ -447,7 +447,7 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True):
     """How far the run of a folder is."""
 
     running: str | None
-    """The process that fills it, in words; None while none does."""
+    """The process that fills it, in words; None while none does but this one."""
     failed: dict[str, int]
     """By class."""
     spent: dict[str, Spent]
@@ -474,7 +474,7 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
         with hold_lock(path / MESH_FOLDER / "bulk.lock"):
             pass
     except LockHeldError as error:
-        running = f"process {error.holder}"
+        running = None if error.holder == str(os.getpid()) else f"process {error.holder}"
     except OSError as error:
         raise OutputError(f"{path}: expected a folder that can be looked at: {error.strerror}") from error
     for row in rows_of(path):

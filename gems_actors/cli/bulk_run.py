@@ -144,16 +144,12 @@ class _Bulk:
     """One bulk on its way."""
 
     run: str
-    source: str
-    """What the records are read from, in words."""
+    told: RunFile
     settings: DrawSettings
-    seed: int
     models: dict[str, str]
     skills: str
     """Digest of all."""
     part: Part
-    samples: int
-    """Of a record that does not say how many."""
     tasks: Iterator[Task | BadTask]
     read_at_once: int
     total: int | None
@@ -254,13 +250,11 @@ def start_bulk(
         placed = configure_command_log(placed, is_verbose=False)
         work = _Bulk(
             run=run_of(out),
-            source=told.source,
+            told=told,
             settings=settings,
-            seed=told.seed,
             models=models_of(config),
             skills=digest_of_skills(config),
             part=part,
-            samples=told.samples,
             tasks=tasks,
             read_at_once=1 if file == Path("-") else _LINES_READ_AT_ONCE,
             total=_total_of(part, total, told.samples),
@@ -273,22 +267,7 @@ def start_bulk(
             max_tokens=config.budget.max_tokens_per_run,
         )
         tally.spent = folder.spent
-        code = trio.run(_run, work, placed, router, as_json)
-    if code != INTERRUPTED:
-        _report(out, told, router)
-    return code
-
-
-def _report(out: Path, told: RunFile, router: str | None) -> None:
-    """Write the page of a run that has ended; what stands in its way costs the run nothing else."""
-    from gems_actors.cli.bulk_report import write_report  # Pillow, and the store of memory
-
-    try:
-        path = trio.run(write_report, out, told, SHOWN_ON_PAGE, router)
-    except GemsError as error:
-        click.echo(f"gems: no report: {error}", err=True)
-    else:
-        click.echo(f"report             {text_of_path(path)}", err=True)
+        return trio.run(_run, work, placed, router, as_json)
 
 
 def open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
@@ -349,7 +328,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
                 nursery.start_soon(watch_mark, mesh, work.run, work.heed)
                 limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
                 nursery.start_soon(_look_at_generators, work, limiter, connection)
-                begun = RunBegun(run=work.run, what=work.source, total=work.total)
+                begun = RunBegun(run=work.run, what=work.told.source, total=work.total)
                 await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
                 await _draw_tasks(work, connection, interrupts, limiter)
     finally:
@@ -365,6 +344,8 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
     print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
     if work.tally.failed:
         print(f"what failed        {text_of_path(work.folder.path / 'failed.jsonl')}", file=work.stream)
+    if not interrupts.asked.is_set():
+        await _report(work, router)
     seen = work.standing().finished
     is_interrupted = interrupts.asked.is_set() and work.total != seen
     is_cancelled = work.is_cancelled.is_set() and work.total != seen
@@ -385,7 +366,19 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
 
 def _entry_of(work: _Bulk, mesh: Mesh) -> Entry:
     folder = text_of_path(work.folder.path.absolute())
-    return Entry(run=work.run, what=work.source, total=work.total, address=mesh.address, folder=folder)
+    return Entry(run=work.run, what=work.told.source, total=work.total, address=mesh.address, folder=folder)
+
+
+async def _report(work: _Bulk, router: str | None) -> None:
+    """Write the page of a run that has ended; what stands in its way costs the run nothing else."""
+    from gems_actors.cli.bulk_report import write_report  # Pillow, and the store of memory
+
+    try:
+        path = await write_report(work.folder.path, work.told, SHOWN_ON_PAGE, router)
+    except GemsError as error:
+        print(f"gems: no report: {error}", file=work.stream)
+    else:
+        print(f"report             {text_of_path(path)}", file=work.stream)
 
 
 async def _look_at_generators(work: _Bulk, limiter: trio.CapacityLimiter, connection: Connection) -> None:
@@ -441,7 +434,7 @@ async def _read(work: _Bulk) -> AsyncIterator[tuple[Task, int, str]]:
                     _fail(work, task, 0, "input", f"{task.where}: {task.reason}")
                 continue
             if work.total is not None and work.part.only is None and work.part.has(task.index, 0):
-                work.total += task.samples - work.samples
+                work.total += task.samples - work.told.samples
             for sample in range(task.samples):
                 if work.part.has(task.index, sample):
                     if work.part.limit is not None and given >= work.part.limit:
@@ -457,7 +450,7 @@ async def _read(work: _Bulk) -> AsyncIterator[tuple[Task, int, str]]:
 
 def _way_of(work: _Bulk, task: Task, sample: int) -> tuple[int, DrawSettings]:
     """Return the seed and the settings of one sample."""
-    return seed_of(task, work.seed, sample), msgspec.structs.replace(work.settings, **task.settings)
+    return seed_of(task, work.told.seed, sample), msgspec.structs.replace(work.settings, **task.settings)
 
 
 async def _draw_task(
