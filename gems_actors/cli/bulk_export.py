@@ -105,6 +105,7 @@ def _write_parquet(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_fo
             "rounds": [row.rounds for row, _ in pictures],
             "met": [row.met for row, _ in pictures],
             "all_met": [row.all_met for row, _ in pictures],
+            "chosen": [row.is_picture for row, _ in pictures],
             # One text for all else, because what stands in it differs from row to row.
             "row": [msgspec.json.encode(row).decode() for row, _ in pictures],
         }

@@ -13,11 +13,11 @@ from PIL import Image
 from pyarrow import parquet
 
 from gems_actors.cli.bulk_export import export_rows
-from gems_actors.cli.bulk_folder import open_bulk_folder, rows_of
+from gems_actors.cli.bulk_folder import all_rows_of, open_bulk_folder, rows_of
 from gems_actors.cli.bulk_input import Task
 from gems_actors.cli.output import OutputError
 from tests.gems_actors.cli.commands import run_gems
-from tests.gems_actors.cli.test_bulk_folder import RUN, keep
+from tests.gems_actors.cli.test_bulk_folder import ALL, RUN, keep
 
 
 @pytest.fixture
@@ -53,6 +53,19 @@ def test_parquet_has_the_pictures_within(folder: Path) -> None:
         assert (picture.format, picture.size) == ("WEBP", (8, 8))
     assert rows[1]["image"]["path"] == "00000001-0.webp"
     assert json.loads(rows[1]["row"])["prompt"] == rows[1]["prompt"] == "prompt 1"
+
+
+def test_an_attempt_has_a_name_of_its_own_and_says_that_it_was_not_chosen(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as filled:
+        keep(filled, Task(7, "a cat"))
+    (path,) = export_rows(all_rows_of(tmp_path), tmp_path / "dataset", tmp_path / "parquet", "parquet", "webp", 1000)
+    rows = parquet.read_table(path).to_pylist()
+    assert [(row["image"]["path"], row["chosen"]) for row in rows] == [
+        ("00000007-0-r1c1.webp", False),
+        ("00000007-0.webp", True),
+    ]
+    copied = (tmp_path / "dataset/images/00000/00000007-r1c1.webp").read_bytes()
+    assert rows[0]["image"]["bytes"] == copied, "what has the format is not encoded again"
 
 
 def test_a_picture_that_is_gone_is_named_and_no_half_shard_is_left(folder: Path) -> None:
