@@ -190,8 +190,8 @@ class _Question:
     answer: bytes = b""
 
     def frame(self, now: float) -> bytes:
-        left_s = self.deadline - now
-        left_ms = NO_DEADLINE_MS if left_s == math.inf else min(max(0, int(left_s * 1000)), NO_DEADLINE_MS - 1)
+        left_s = max(0.0, self.deadline - now)  # of a scope that is cancelled already the deadline is -inf
+        left_ms = NO_DEADLINE_MS if left_s == math.inf else min(int(left_s * 1000), NO_DEADLINE_MS - 1)
         return frame_of(self.header._replace(time_left_ms=left_ms), self.body)
 
     def frame_again(self, now: float) -> bytes:

@@ -92,6 +92,17 @@ def test_the_caller_s_deadline_and_cancellation_reach_the_handler(tmp_path: Path
     play(scene)
 
 
+def test_who_asks_when_cancelled_already_is_cancelled(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await mesh.ask(PlanPrompt(prompt="hello"))
+            assert scope.cancelled_caught
+
+    play(scene)
+
+
 def test_winding_down_reaches_the_handler_and_its_answer_comes_back(tmp_path: Path) -> None:
     async def scene() -> None:
         async with open_place(str(tmp_path)) as place:
