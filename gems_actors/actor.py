@@ -88,12 +88,15 @@ async def serve_actor(
     address: str,
     name: str,
     *,
+    role: str | None = None,
     capacity: int | None = None,
     grace_s: float = 10.0,
     draining: trio.Event | None = None,
     connect_within_s: float = 30.0,
 ) -> None:
     """Play a role until `draining` is set and what is in hand is finished, or handed back after `grace_s`.
+
+    The actor joins under the name of its class's role unless another is given, such as that of one of memory's shards.
 
     Raises:
         MeshUnavailableError: no router answers at the address.
@@ -103,7 +106,7 @@ async def serve_actor(
     async with open_client(address, name=name, connect_within_s=connect_within_s) as mesh:
         actor = make_actor(mesh)
         loop = _Loop(actor)
-        await mesh.present(actor.role, tuple(request.__name__ for request in actor.handlers), loop)
+        await mesh.present(role or actor.role, tuple(request.__name__ for request in actor.handlers), loop)
         async with open_background() as watching:
             watching.start_soon(loop.leave_unopened, draining, watching.cancel_scope)
             async with actor.open(), open_background() as nursery:

@@ -241,7 +241,7 @@ class Mesh:
 
         Args:
             request: its class names the role.
-            role: who shall answer in place of that role, such as one host's agent in place of the supervisor.
+            role: who shall answer in place of that role, such as one host's agent or one of memory's shards.
             lane: interactive unless said or inherited.
             wind_down: once set, the actor is asked to finish the step in hand and to answer with what it has.
 
@@ -295,6 +295,11 @@ class Mesh:
         await self._marks_changed.wait()
 
     # ----------------------------------------------------------------------------------------- for the serving loop
+
+    @property
+    def role(self) -> str:
+        """The role that this process plays; empty for a client."""
+        return self._role
 
     async def present(self, role: str, accepts: tuple[str, ...], service: Service) -> None:
         """Take up a role: from now on the mesh knows of this process; it takes requests once it offers to."""

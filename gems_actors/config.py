@@ -22,6 +22,7 @@ from msgspec import Meta, Struct, inspect
 from gems_actors.addresses import join_addresses, next_address, split_addresses
 from gems_actors.errors import ConfigError
 from protocol.blobs import MAX_ROUTER_PORT, blob_address
+from protocol.limits import MAX_SHARDS
 from protocol.messages import DrawSettings, SidePx
 
 ENVIRONMENT_PREFIX = "GEMS__"
@@ -131,8 +132,10 @@ class DrawConfig(DrawSettings, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class MemoryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is told of the past of other trajectories."""
+    """How memory is kept, and what is told of the past of other trajectories."""
 
+    shards: Annotated[int, Meta(ge=1, le=MAX_SHARDS)] = 1
+    """Processes that memory is shared out over by trajectory, each with a log of its own; may change at any start."""
     recall: bool = False
     """Planner and refiner are shown the lessons of earlier prompts like theirs that were drawn until all was met."""
 

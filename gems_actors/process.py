@@ -17,6 +17,7 @@ from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.router import serve_router
+from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
 
@@ -25,12 +26,13 @@ EXIT_CONFIG = 78
 
 
 def load_actor(role: str) -> type[Actor]:
-    """Return the class that plays a role.
+    """Return the class that plays a role, or a shard of memory.
 
     Raises:
         ConfigError: there is no such role.
     """
     roles: Mapping[str, str] = importlib.import_module("actors").ROLES
+    role = MEMORY_ROLE if shard_of_role(role) else role
     if role not in roles:
         raise ConfigError(f"role: expected one of {', '.join(sorted(roles))}, came {role!r}")
     module, _, name = roles[role].partition(":")
@@ -52,7 +54,7 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         elif role == "blobs":
             trio.run(_run_until_stopped, partial(_play_blobs, config))
         else:
-            trio.run(_run_until_stopped, partial(_play_actor, load_actor(role), config, address, name))
+            trio.run(_run_until_stopped, partial(_play_actor, load_actor(role), role, config, address, name))
     except (ConfigError, AddressInUseError, MeshRefusedError) as error:
         print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG
@@ -85,7 +87,7 @@ async def _watch_signals(
 
 async def _play_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
     async with open_background() as nursery:
-        await nursery.start(serve_router, split_addresses(address), config.router)
+        await nursery.start(serve_router, split_addresses(address), config.router, config.memory.shards)
         await draining.wait()
 
 
@@ -95,11 +97,14 @@ async def _play_blobs(config: MeshConfig, draining: trio.Event) -> None:
         await draining.wait()
 
 
-async def _play_actor(kind: type[Actor], config: MeshConfig, address: str, name: str, draining: trio.Event) -> None:
+async def _play_actor(
+    kind: type[Actor], role: str, config: MeshConfig, address: str, name: str, draining: trio.Event
+) -> None:
     await serve_actor(
         partial(kind, config),
         address,
         name,
+        role=role,
         capacity=config.role(kind.role).capacity,
         grace_s=config.supervisor.grace_s,
         draining=draining,

@@ -21,11 +21,13 @@ from gems_actors.dispatcher import Dispatcher, DispatchLimits
 from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, failure_of
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.places import MAX_IPC_PATH_BYTES
+from gems_actors.shards import role_of_shard, to_shard
 from gems_actors.sockets import Link, Message, open_router
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
 from protocol.errors import BodyError, FrameError, ProtocolError
 from protocol.identity import run_bytes
+from protocol.limits import MAX_SHARDS
 from protocol.messages import (
     Cancel,
     Capacity,
@@ -40,20 +42,25 @@ from protocol.messages import (
 )
 
 _TICK_S = 0.1
-_UNSTOPPABLE_ROLES = frozenset({"memory"})
+_UNSTOPPABLE_ROLES = frozenset(map(role_of_shard, range(MAX_SHARDS)))
 """What was drawn before a run was paused or cancelled is still kept, and it can be asked how far it came."""
 
 _log = structlog.get_logger()
 
 
 async def serve_router(
-    addresses: list[str], settings: RouterConfig, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    addresses: list[str],
+    settings: RouterConfig,
+    shards: int = 1,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Route until cancelled.
 
     Args:
         addresses: `ipc://PATH` and `tcp://HOST:PORT`, all of them bound before the task reports started.
         settings: patience and limits.
+        shards: of memory; each is the home of some trajectories.
 
     Raises:
         AddressInUseError: somebody listens at an address already.
@@ -69,7 +76,7 @@ async def serve_router(
         stack.callback(socket.close)  # before the context ends, which waits for it
         for address in addresses:
             listen(socket, address, stack)
-        router = _Router(socket, limits)
+        router = _Router(socket, limits, shards)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(router.link.run)
@@ -116,8 +123,9 @@ def series_of(version: str) -> str:
 class _Router:
     """Messages in, the dispatcher's answers out."""
 
-    def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits, shards: int) -> None:
         self.link = Link(socket, self._take, self._refused)
+        self._shards = shards
         self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
         self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick later than a heartbeat is taken for a stall
 
@@ -144,7 +152,7 @@ class _Router:
             case Kind.REQUEST if not header.role:
                 raise FrameError("expected a request that names a role, came one for nobody")
             case Kind.REQUEST:
-                dispatcher.request(now, identity, header, body)
+                dispatcher.request(now, identity, to_shard(header, self._shards), body)
             case Kind.REPLY | Kind.FAILURE:
                 dispatcher.answer(now, identity, header, body)
             case Kind.EVENT:

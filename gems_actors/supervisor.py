@@ -7,6 +7,7 @@ an agent it does the same on a further host, for a router that runs elsewhere an
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -31,6 +32,7 @@ from gems_actors.errors import (
 from gems_actors.forking import KILL_WAIT_S, Forked, ZygoteKeeper
 from gems_actors.places import claim_places
 from gems_actors.restarts import GiveUp, RestartRule, describe_exit
+from gems_actors.shards import parts_of
 from gems_actors.tasks import open_background
 from gems_actors.zygote import Spawn
 from protocol.identity import agent_role
@@ -57,12 +59,14 @@ class Child(NamedTuple):
 class _Seat:
     """A place for one actor of a role: every process that holds it has a name of its own."""
 
-    def __init__(self, role: str, number: int, *, is_extra: bool) -> None:
+    def __init__(self, role: str, part: str, number: int, *, is_extra: bool) -> None:
         self.role = role
+        self.part = part
+        """What its process plays: the role, or a shard of memory."""
         self.number = number
         self.is_extra = is_extra
         """It was asked for while the mesh ran, which goes on without it where it cannot be."""
-        self.place = self.name = f"{role}-{number}"
+        self.place = self.name = f"{part}-{number}"
         self.process: Forked | None = None
         self.restarts = 0
         self.is_filled = trio.Event()
@@ -137,16 +141,19 @@ class Supervisor:
         _check_count(role, count)
         if self.stopped.is_set():
             raise SupervisorError("the mesh is about to end")
-        staying = [seat for seat in self._seats if seat.role == role and not seat.is_dismissed.is_set()]
-        for seat in staying[count:]:
-            self._dismiss(seat)
-        taken = {seat.number for seat in staying}
-        free = (number for number in range(1, count + 1) if number not in taken)
-        for number in [*free][: max(0, count - len(staying))]:
-            self._add_seat(role, number, is_extra=True)
-        _log.info("role_scaled", scaled_role=role, before=len(staying), after=count)
+        before = 0
+        for part in parts_of(role, self._config):
+            staying = [seat for seat in self._seats if seat.part == part and not seat.is_dismissed.is_set()]
+            for seat in staying[count:]:
+                self._dismiss(seat)
+            taken = {seat.number for seat in staying}
+            free = (number for number in range(1, count + 1) if number not in taken)
+            for number in [*free][: max(0, count - len(staying))]:
+                self._add_seat(role, part, number, is_extra=True)
+            before = len(staying)
+        _log.info("role_scaled", scaled_role=role, before=before, after=count)
         await trio.lowlevel.checkpoint()
-        return len(staying), count
+        return before, count
 
     def children(self) -> tuple[Child, ...]:
         """Return the role processes that live, in the order of starting."""
@@ -174,8 +181,9 @@ class Supervisor:
         if "router" not in self._roles:
             await self._own.joined.wait()  # a role that finds no router would end and be started again, and again
         for role in self._roles:
-            for number in range(1, 1 + self._count_of(role)):
-                await self._add_seat(role, number).is_filled.wait()
+            count = self._count_of(role)
+            for number, part in itertools.product(range(1, count + 1), parts_of(role, self._config) if count else ()):
+                await self._add_seat(role, part, number).is_filled.wait()
                 if self.stopped.is_set():
                     return await self.wait()
 
@@ -235,8 +243,8 @@ class Supervisor:
 
     # ----------------------------------------------------------------------------------------- seats
 
-    def _add_seat(self, role: str, number: int, *, is_extra: bool = False) -> _Seat:
-        seat = _Seat(role, number, is_extra=is_extra)
+    def _add_seat(self, role: str, part: str, number: int, *, is_extra: bool = False) -> _Seat:
+        seat = _Seat(role, part, number, is_extra=is_extra)
         self._seats.append(seat)
         self._nursery.start_soon(self._keep, seat)
         return seat
@@ -249,7 +257,7 @@ class Supervisor:
                 began = trio.current_time()
                 address = self._config.router_addresses[seat.number - 1] if seat.role == "router" else self.address
                 seat.process = await zygote.spawn(
-                    Spawn(name=seat.name, role=seat.role, address=address, config=self._config, entry=self._entry)
+                    Spawn(name=seat.name, role=seat.part, address=address, config=self._config, entry=self._entry)
                 )
                 if seat.process.pid is not None:
                     seat.is_filled.set()

@@ -11,22 +11,24 @@ from gems_actors.actor import Actor, serve_actor
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.router import serve_router
+from gems_actors.shards import parts_of
 from gems_actors.tasks import open_background
 from protocol.messages import ReadStatus
 
 
 @asynccontextmanager
 async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None = None) -> AsyncIterator[Mesh]:
-    """Start a router and one actor of each class, and give a client once all of them are ready."""
+    """Start a router and one actor of each class, of memory one a shard, and give a client once they are there."""
     config = config or MeshConfig()
     with tempfile.TemporaryDirectory(prefix="gems-") as folder:
         address = f"ipc://{folder}/router.ipc"
         async with open_background() as nursery:
-            await nursery.start(serve_router, [address], config.router)
-            for kind in actor_classes:
-                nursery.start_soon(partial(serve_actor, partial(kind, config), address, f"{kind.role}-1"))
+            await nursery.start(serve_router, [address], config.router, config.memory.shards)
+            parts = [(kind, part) for kind in actor_classes for part in parts_of(kind.role, config)]
+            for kind, part in parts:
+                nursery.start_soon(partial(serve_actor, partial(kind, config), address, f"{part}-1", role=part))
             async with open_client(address) as mesh:
-                await _await_actors(mesh, len(actor_classes))
+                await _await_actors(mesh, len(parts))
                 yield mesh
 
 

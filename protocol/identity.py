@@ -31,6 +31,24 @@ def trajectory_id(run: str, line: int, sample: int, version: str = "") -> str:
     return blake2b(place.encode(), digest_size=16).hexdigest()
 
 
+def shard_of(trajectory: bytes, shards: int) -> int:
+    """Return which of so many shards is the home of a trajectory, 0 to `shards` - 1; of none, which is zeros, shard 0.
+
+    Where shards are added, a trajectory stays or goes to one of the new ones.
+
+    Source: Lamping and Veach, arXiv 1406.2294, Figure 1 (jump consistent hash).
+    """
+    if not any(trajectory):
+        return 0
+    key = int.from_bytes(blake2b(trajectory, digest_size=8).digest(), "big")
+    shard = following = 0
+    while following < shards:
+        shard = following
+        key = (key * 2862933555777941757 + 1) % 2**64
+        following = int((shard + 1) * (2**31 / ((key >> 33) + 1)))
+    return shard
+
+
 def attempt_seed(seed: int, round_: int, candidate: int) -> int:
     """Return the seed of one attempt, 0 to 2**32 - 1; the first attempt of a trajectory is drawn with its own seed."""
     if (round_, candidate) == (1, 1):

@@ -31,3 +31,6 @@ MAX_GUIDANCE = 100
 
 MAX_SIDE_PX = 8192
 """Width or height of a picture."""
+
+MAX_SHARDS = 256
+"""Processes that memory is shared out over."""

@@ -19,6 +19,7 @@ from protocol.limits import (
     MAX_PROMPT_CHARS,
     MAX_REQUIREMENTS,
     MAX_ROUNDS,
+    MAX_SHARDS,
     MAX_SIDE_PX,
     MAX_STEPS,
     MAX_TEXT_CHARS,
@@ -44,6 +45,7 @@ RunName = Annotated[str, Meta(min_length=1, max_length=200)]
 UnixTime = float
 """Seconds since 1970-01-01 00:00 UTC, by memory's clock."""
 PageSize = Annotated[int, Meta(ge=1, le=1000)]
+ShardNumber = Annotated[int, Meta(ge=0, le=MAX_SHARDS - 1)]
 
 RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
 Answer = Literal["met", "unmet", "unsure"]
@@ -722,19 +724,31 @@ AnyRecord = (
 )
 
 
+class MemoryRequest(Request[ReplyT], frozen=True, kw_only=True):
+    """Base of what is asked of memory, which may be several processes, each with a log of its own."""
+
+    role: ClassVar[str] = "memory"
+    shard: ShardNumber | None = None
+    """The one that shall answer from its own log alone; none: memory as a whole."""
+
+
 class Appended(Reply, frozen=True, kw_only=True):
     """The record is on disk."""
 
     sequence: Count
-    """Its place in the log; of the earlier one where the same step was there already."""
+    """Its place in its shard's log; of the earlier one where the same step was there already."""
     is_new: bool
 
 
-class AppendRecord(Request[Appended], frozen=True, kw_only=True):
+class AppendRecord(MemoryRequest[Appended], frozen=True, kw_only=True):
     """Asks memory to keep a record; a step that is there already is kept as it was."""
 
-    role: ClassVar[str] = "memory"
     record: AnyRecord
+
+    @property
+    def trajectory(self) -> str | None:
+        """The trajectory of which it is a step."""
+        return self.record.trajectory if isinstance(self.record, TrajectoryRecord) else None
 
 
 class TrajectoryState(Reply, frozen=True, kw_only=True):
@@ -761,10 +775,9 @@ class TrajectoryState(Reply, frozen=True, kw_only=True):
         return next((item.prompt for item in self.refinements if item.round == round_), None)
 
 
-class ReadTrajectory(Request[TrajectoryState], frozen=True, kw_only=True):
+class ReadTrajectory(MemoryRequest[TrajectoryState], frozen=True, kw_only=True):
     """Asks memory for a trajectory; one that it has never heard of has an empty state."""
 
-    role: ClassVar[str] = "memory"
     trajectory: TrajectoryId
 
 
@@ -776,10 +789,9 @@ class BestAttempt(Reply, frozen=True, kw_only=True):
     decided_by: str
 
 
-class FindBestAttempt(Request[BestAttempt], frozen=True, kw_only=True):
+class FindBestAttempt(MemoryRequest[BestAttempt], frozen=True, kw_only=True):
     """Asks memory for the best attempt of a trajectory so far."""
 
-    role: ClassVar[str] = "memory"
     trajectory: TrajectoryId
 
 
@@ -812,22 +824,22 @@ class TrajectorySummary(Value, frozen=True, kw_only=True):
 
 
 class Trajectories(Reply, frozen=True, kw_only=True):
-    """Some trajectories, in the order in which they began."""
+    """Some trajectories: shard by shard, in each in the order in which they began."""
 
     trajectories: tuple[TrajectorySummary, ...]
     next: Count | None = None
     """What `after` has to be for those that follow; none where these are the last."""
 
 
-class ListTrajectories(Request[Trajectories], frozen=True, kw_only=True):
+class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
     """Asks memory for trajectories: all, or those of a run, of a status, or whose ids begin in some way."""
 
-    role: ClassVar[str] = "memory"
     of_run: str | None = None
     status: TrajectoryStatus | None = None
     prefix: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,32}\Z")] = ""
     after: Count = 0
     limit: PageSize = 100
+    """At most so many; fewer may come before the last page."""
 
 
 class RunSummary(Value, frozen=True, kw_only=True):
@@ -848,19 +860,21 @@ class RunSummary(Value, frozen=True, kw_only=True):
 
 
 class Runs(Reply, frozen=True, kw_only=True):
-    """Some runs, the latest first."""
+    """Some runs: shard by shard, in each the latest first; one of several is with the first of them, counted whole."""
 
     runs: tuple[RunSummary, ...]
     next: Count | None = None
     """What `before` has to be for those that follow; none where these are the last."""
 
 
-class ListRuns(Request[Runs], frozen=True, kw_only=True):
+class ListRuns(MemoryRequest[Runs], frozen=True, kw_only=True):
     """Asks memory for the runs it knows."""
 
-    role: ClassVar[str] = "memory"
     before: Count | None = None
     limit: PageSize = 100
+    """At most so many; fewer may come before the last page."""
+    named: Annotated[tuple[RunName, ...], Meta(max_length=1000)] | None = None
+    """Only these; none given: all."""
 
 
 class RecalledExperience(Value, frozen=True, kw_only=True):
@@ -875,6 +889,8 @@ class RecalledExperience(Value, frozen=True, kw_only=True):
     """Requirements met in the round of the lesson, of `requirements`; `met_after` in the round that followed it."""
     met_after: Count
     requirements: Count
+    likeness: Annotated[float, Meta(ge=0.0)] = 0.0
+    """How much the prompt there is like this one, in the unit of `Recollection.likeness`."""
 
 
 class Recollection(Reply, frozen=True, kw_only=True):
@@ -885,12 +901,13 @@ class Recollection(Reply, frozen=True, kw_only=True):
     """Ended well, with prompts like this one and lessons: the evidence."""
     gained: Count
     """Of those: where a round that followed a lesson met more than the round before."""
+    likeness: Annotated[float, Meta(ge=0.0)] = 0.0
+    """How much the most similar prompt is like this one (BM25); 0 where there is none."""
 
 
-class RecallExperiences(Request[Recollection], frozen=True, kw_only=True):
+class RecallExperiences(MemoryRequest[Recollection], frozen=True, kw_only=True):
     """Asks memory what was learnt where prompts like this one were drawn until all was met."""
 
-    role: ClassVar[str] = "memory"
     prompt: Prompt
     limit: Annotated[int, Meta(ge=1, le=20)] = 3
 
@@ -902,6 +919,8 @@ class LoggedRecord(Value, frozen=True, kw_only=True):
     at: UnixTime
     """When it was kept."""
     record: AnyRecord
+    shard: ShardNumber = 0
+    """Of memory, in whose log it stands."""
 
 
 class LoggedRecords(Reply, frozen=True, kw_only=True):
@@ -912,10 +931,12 @@ class LoggedRecords(Reply, frozen=True, kw_only=True):
     """Place of the newest record of all; behind it there is nothing yet."""
 
 
-class ReadLog(Request[LoggedRecords], frozen=True, kw_only=True):
-    """Asks memory for the records behind a place; asked again from the last one of the answer, it is a stream."""
+class ReadLog(MemoryRequest[LoggedRecords], frozen=True, kw_only=True):
+    """Asks memory for the records behind a place; asked again from the last one of the answer, it is a stream.
 
-    role: ClassVar[str] = "memory"
+    A place is one of a shard's own log; without a shard it is that of shard 0.
+    """
+
     since: Count = 0
     limit: PageSize = 100
     wait_s: Annotated[float, Meta(ge=0.0, le=300.0)] = 0.0
@@ -937,12 +958,12 @@ class MemoryCounts(Reply, frozen=True, kw_only=True):
     """Trajectories whose experiences can be recalled."""
     log_bytes: Count
     index_bytes: Count
+    shards: Annotated[int, Meta(ge=1, le=MAX_SHARDS)] = 1
+    """Processes that memory is, or was once: their numbers begin with 0."""
 
 
-class CountRecords(Request[MemoryCounts], frozen=True, kw_only=True):
+class CountRecords(MemoryRequest[MemoryCounts], frozen=True, kw_only=True):
     """Asks memory how much it holds."""
-
-    role: ClassVar[str] = "memory"
 
 
 # --------------------------------------------------------------------------------------------------- events

@@ -373,10 +373,15 @@ class Index:
     def list_runs(self, request: ListRuns) -> Runs:
         """Return a page of the runs, the latest first."""
         self.flush()
+        condition = "number < ?"
+        values: list[object] = [2**62 if request.before is None else request.before]
+        if request.named is not None:
+            condition += f" AND name IN ({', '.join('?' * len(request.named))})"
+            values += request.named
         rows = self._select(
             "SELECT number, name, what, total, running, ended, failed, all_met, images, began_at, last_at FROM runs "
-            "WHERE number < ? ORDER BY number DESC LIMIT ?",
-            2**62 if request.before is None else request.before,
+            f"WHERE {condition} ORDER BY number DESC LIMIT ?",
+            *values,
             request.limit + 1,
         )
         names = RunSummary.__struct_fields__

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
+
+from msgspec.structs import replace
 
 from actors.memory_store.steps import assemble_state, lessons_of
 from actors.memory_store.store import MemoryStore
@@ -62,6 +65,8 @@ def list_runs(store: MemoryStore, request: ListRuns) -> Runs:
 def read_log(store: MemoryStore, request: ReadLog) -> LoggedRecords:
     """Return the records behind a place that are there now."""
     records = store.read_since(request.since, request.limit, _MAX_REPLY_BYTES)
+    if request.shard:
+        records = [replace(found, shard=request.shard) for found in records]
     return LoggedRecords(records=tuple(records), last=store.last)
 
 
@@ -81,17 +86,17 @@ def recall(store: MemoryStore, request: RecallExperiences, words: WordIndex) -> 
     return recollect(store, words.alike(request.prompt, MAX_ALIKE), request.limit)
 
 
-def recollect(store: MemoryStore, alike: list[int], limit: int) -> Recollection:
+def recollect(store: MemoryStore, alike: Mapping[int, float], limit: int) -> Recollection:
     """Return the lesson that gained most of each of some trajectories, in their order, and the evidence of them all.
 
     Args:
         store: has them.
-        alike: numbers in its index, the most alike first.
+        alike: numbers in its index with their likeness, the most alike first.
         limit: of the lessons.
     """
     experiences: dict[str, RecalledExperience] = {}
     gained = 0
-    for id_ in store.index.ids(alike):
+    for id_, likeness in zip(store.index.ids([*alike]), alike.values(), strict=True):
         state = assemble_state(store.read(id_))
         lessons = lessons_of(state)
         if state.task is None or not lessons:
@@ -110,8 +115,14 @@ def recollect(store: MemoryStore, alike: list[int], limit: int) -> Recollection:
                 met_before=best.met_before,
                 met_after=best.met_after,
                 requirements=best.requirements,
+                likeness=likeness,
             )
-    return Recollection(experiences=tuple(experiences.values()), trajectories=len(alike), gained=gained)
+    return Recollection(
+        experiences=tuple(experiences.values()),
+        trajectories=len(alike),
+        gained=gained,
+        likeness=max(alike.values(), default=0.0),
+    )
 
 
 def answer(store: MemoryStore, request: Request[ReplyT]) -> ReplyT:

@@ -41,7 +41,6 @@ from protocol.codec import decode_record, encode_body
 from protocol.errors import ProtocolError
 from protocol.messages import AnyRecord, LoggedRecord, RunBegun, TrajectoryRecord
 
-FOLDER_NAME: Final = "memory"
 LOG_NAME: Final = "log"
 INDEX_NAME: Final = "index.db"
 LOCK_NAME: Final = "lock"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -57,6 +58,7 @@ from protocol.messages import (
     RecordsLost,
     RunBegun,
     Runs,
+    RunSummary,
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryRecord,
@@ -153,6 +155,30 @@ def check_log(folder: Path, *, tell: Tell | None = None) -> Check:
         return Check(seen.records, live.end, len(archives), archived, problems, notes + seen.notes)
 
 
+def check_logs(folders: Sequence[Path], *, tell: Tell | None = None) -> Check:
+    """Look at every byte of the logs of several shards, and that no trajectory is in two of them.
+
+    Raises:
+        ConfigError: there is no log of ours.
+    """
+    checks = [check_log(folder, tell=tell) for folder in folders]
+    problems = [line for found in checks for line in found.problems]
+    keepers: dict[str, Path] = {}
+    for folder in folders if len(folders) > 1 else ():
+        for trajectory in _indexed_trajectories(folder):
+            first = keepers.setdefault(trajectory, folder)
+            if first != folder:
+                problems.append(f"{folder}: expected trajectory {trajectory} in one log, came one that {first} has too")
+    return Check(
+        records=sum(found.records for found in checks),
+        log_bytes=sum(found.log_bytes for found in checks),
+        archives=sum(found.archives for found in checks),
+        archived=sum(found.archived for found in checks),
+        problems=problems,
+        notes=[line for found in checks for line in found.notes],
+    )
+
+
 async def check_images(folder: Path, blobs: BlobStore, *, tell: Tell | None = None) -> list[str]:
     """Return a line for each picture that a record names and that is missing or damaged.
 
@@ -214,18 +240,27 @@ def rebuild_index(folder: Path) -> int:
         return store.last
 
 
-def collect_garbage(folder: Path, blobs: BlobFolder, *, is_dry_run: bool) -> Garbage:
+def collect_garbage(folders: Sequence[Path], blobs: BlobFolder, *, is_dry_run: bool) -> Garbage:
     """Remove the pictures that no record names, or count them.
+
+    Args:
+        folders: of all logs whose pictures these are; what a log names that is not among them would be removed.
+        blobs: the pictures.
+        is_dry_run: only count.
 
     Raises:
         ConfigError: the folder cannot be used, or another process has it and may be about to name a picture.
         LogError: not all records can be read, so that a picture they name might be taken for garbage.
     """
     with ExitStack() as stack:
-        if not is_dry_run:
-            claim_folder(stack, folder)
-        problems = [f"{folder / ARCHIVE_FOLDER / archive_name(number)}: is missing" for number in _missing(folder)]
-        named = set(_named_images(folder, problems))
+        problems: list[str] = []
+        named: set[str] = set()
+        for folder in folders:
+            if not is_dry_run:
+                claim_folder(stack, folder)
+            archives = folder / ARCHIVE_FOLDER
+            problems += (f"{archives / archive_name(number)}: is missing" for number in _missing(folder))
+            named |= _named_images(folder, problems).keys()
         if problems:
             raise LogError(f"expected to read every record before any picture is removed: {problems[0]}")
         kept = count = size = 0
@@ -240,7 +275,19 @@ def collect_garbage(folder: Path, blobs: BlobFolder, *, is_dry_run: bool) -> Gar
         return Garbage(count, size, kept)
 
 
-def archive_runs(folder: Path, before: float, *, is_dry_run: bool) -> Archived:
+def runs_under_way(folder: Path, before: float) -> set[str]:
+    """Return the runs of a log that are not finished, or that something was added to since a time.
+
+    Raises:
+        ConfigError: the folder cannot be used, another process has it, or the log is damaged.
+    """
+    _check_there(folder)
+    with open_memory_store(folder) as store:
+        finished, _ = _finished_runs(store, before)
+        return {run.run for run in _all_runs(store)} - finished
+
+
+def archive_runs(folder: Path, before: float, *, is_dry_run: bool, staying: AbstractSet[str] = frozenset()) -> Archived:
     """Move the records of finished runs that nothing was added to since a time out of the live file, into an archive.
 
     A crash at any moment leaves every record in the live file, in the archive, or in both; run again, it goes on.
@@ -249,6 +296,7 @@ def archive_runs(folder: Path, before: float, *, is_dry_run: bool) -> Archived:
         folder: of the log.
         before: Unix time.
         is_dry_run: only say what would be moved.
+        staying: runs that are not to be moved, such as those that are under way in another log.
 
     Raises:
         ConfigError: the folder cannot be used, another process has it, or the log is damaged.
@@ -256,7 +304,7 @@ def archive_runs(folder: Path, before: float, *, is_dry_run: bool) -> Archived:
     _check_there(folder)
     with open_memory_store(folder) as store:
         finished, kept = _finished_runs(store, before)
-        sorter = _Sorter(store, finished)
+        sorter = _Sorter(store, finished - staying)
         moved: set[str] = set()
         records = doubled = 0
         for found in store.live.scan():
@@ -490,6 +538,13 @@ def _index_last(folder: Path) -> int:
     return position[1] if position else 0
 
 
+def _indexed_trajectories(folder: Path) -> Iterator[str]:
+    """Yield the trajectories that the index of a folder knows; none where it cannot be asked."""
+    with suppress(apsw.Error, ValueError), closing(open_reader(folder / INDEX_NAME)) as connection:
+        for (id_,) in connection.execute("SELECT id FROM trajectories"):
+            yield id_
+
+
 def _missing(folder: Path) -> list[int]:
     """Return the numbers of the archives that the index has seen and that are not there."""
     try:
@@ -561,15 +616,19 @@ def _finished_runs(store: MemoryStore, before: float) -> tuple[set[str], list[st
     """Return the runs of the time before, of which nothing is under way, and those that stay, each with the reason."""
     finished: set[str] = set()
     kept: list[str] = []
+    for run in _all_runs(store):
+        if run.last_at < before and run.running:
+            kept.append(f"{run.run}: {run.running} trajectories are not finished")
+        elif run.last_at < before:
+            finished.add(run.run)
+    return finished, kept
+
+
+def _all_runs(store: MemoryStore) -> Iterator[RunSummary]:
     page = Runs(runs=(), next=2**62)
     while page.next is not None:
         page = store.index.list_runs(ListRuns(before=page.next, limit=1000))
-        for run in page.runs:
-            if run.last_at < before and run.running:
-                kept.append(f"{run.run}: {run.running} trajectories are not finished")
-            elif run.last_at < before:
-                finished.add(run.run)
-    return finished, kept
+        yield from page.runs
 
 
 def _fingerprint(entry: Entry) -> int:

@@ -22,8 +22,8 @@ _FUNCTION_WORDS: Final = frozenset(
     )
 )  # fmt: skip
 """They make no two prompts alike, and a small log would not know that they are common."""
-_LEAST_ALIKE: Final = 0.25
-"""Of the rank of the first found; what is less like the prompt is no evidence."""
+LEAST_ALIKE: Final = 0.25
+"""Of the likeness of the first found; what is less like the prompt is no evidence."""
 _MAX_READ: Final = 4000
 """Places in the word lists that one query reads."""
 _MAX_COMMON: Final = 10_000
@@ -52,18 +52,21 @@ class WordIndex:
         self._common: set[str] = set()
         """Words that so many prompts have that they tell nothing; counting them is what costs."""
 
-    def alike(self, text: str, limit: int) -> list[int]:
-        """Return the numbers of the trajectories whose prompts are most like a text, the most alike first."""
+    def alike(self, text: str, limit: int) -> dict[int, float]:
+        """Return the numbers of the trajectories whose prompts are most like a text, the most alike first.
+
+        Each has its likeness, which is above 0.
+        """
         words = self._rarest(split_words(text))
         if not words:
-            return []
+            return {}
         query = " OR ".join(f'"{word}"' for word in words)
         found = list(
             self._connection.execute(
                 "SELECT rowid, rank FROM prompts WHERE prompts MATCH ? ORDER BY rank, rowid LIMIT ?", (query, limit)
             )
         )
-        return [number for number, rank in found if rank <= _LEAST_ALIKE * found[0][1]]  # the better, the more negative
+        return {number: -rank for number, rank in found if rank <= LEAST_ALIKE * found[0][1]}  # ranks are negative
 
     def _rarest(self, words: str) -> list[str]:
         """Return those words that any prompt has, the rarest first, up to what one query may read."""

@@ -15,7 +15,6 @@ from typing import Final
 
 import msgspec
 
-from actors.memory_store.store import FOLDER_NAME, LOG_NAME
 from gems_actors.blobs import BlobFolder, blob_folder
 from gems_actors.cli.bulk_folder import MESH_FOLDER, FolderState, Row, RunFile, look_at_folder, rows_of, run_of
 from gems_actors.cli.bulk_story import story_of_rounds, story_of_row
@@ -76,13 +75,13 @@ async def write_report(folder: Path, told: RunFile, shown: int, router: str | No
         ConfigError: its memory's log is damaged.
         RequestError: the mesh that has the memory does not answer.
     """
-    path, own, config = folder / "report.html", folder / MESH_FOLDER, _settings_of(told)
-    if (own / FOLDER_NAME / LOG_NAME).exists():
-        config, router = msgspec.structs.replace(config, data_dir=str(own.absolute())), None
-    place = Place(config, router)
+    path, config = folder / "report.html", _settings_of(told)
+    place = Place(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
+    if not place.folders:
+        place = Place(config, router)
     state = look_at_folder(folder, lambda row: None)
     stories = await _read_stories(place, run_of(folder), islice(rows_of(folder), shown))
-    pieces = report_of(told, state, rows_of(folder), folder, blob_folder(config), stories, shown)
+    pieces = report_of(told, state, rows_of(folder), folder, blob_folder(place.config), stories, shown)
     write_whole(path, "".join(pieces).encode())
     return path
 
@@ -96,7 +95,7 @@ def _settings_of(told: RunFile) -> MeshConfig:
 
 async def _read_stories(place: Place, run: str, rows: Iterable[Row]) -> Stories:
     """Return what memory has of some trajectories; nothing where there is no memory."""
-    if place.router is None and not (place.folder / LOG_NAME).exists():
+    if place.router is None and not place.folders:
         return {}
     async with open_questions(place) as questions:
         runs = [run]

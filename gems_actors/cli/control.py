@@ -15,7 +15,6 @@ import click
 import msgspec
 import trio
 
-from actors.memory_store.store import LOG_NAME
 from gems_actors.addresses import split_addresses
 from gems_actors.cli.bulk_folder import run_of
 from gems_actors.cli.connection import user_in_words
@@ -183,10 +182,10 @@ async def _look(addresses: Sequence[str], config: MeshConfig | None) -> list[_Fo
     """Ask every mesh at once, and the memory of a configuration where it has one; those that are gone are left out."""
     found = [known for known in await gather(*(partial(_look_at, address) for address in addresses)) if known]
     place = None if config is None else Place(config, None)
-    if place is not None and (place.folder / LOG_NAME).exists():
+    if place is not None and len(place.folders) == place.shards:
         async with open_questions(place) as questions:
             page = await questions.ask(ListRuns(limit=_RUNS_SHOWN))
-            found.append(_Found(text_of_path(place.folder), None, page.runs))
+            found.append(_Found(text_of_path(place.folders[0]), None, page.runs))
     return found
 
 

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from gems_actors.cli.progress import Progress, answers_of_round, compare_words, printable, step_of
+from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from protocol.messages import Answer, RoleStatus
 
 _ROLE_ORDER = ("conductor", "planner", "decomposer", "generator", "verifier", "compressor", "refiner", "memory")
@@ -161,8 +162,16 @@ def _change(progress: Progress, columns: int, marks: Marks) -> Iterator[Text]:
 
 
 def _activity(roles: Sequence[RoleStatus], columns: int, marks: Marks) -> Iterator[Text]:
-    """Each role with a dot an actor, filled while it works, and how many requests wait for it."""
+    """Each role with a dot an actor, filled while it works, and how many requests wait for it; memory as one role."""
+    shards = [status for status in roles if shard_of_role(status.role) is not None]
     by_name = {status.role: status for status in roles}
+    if len(shards) > 1:
+        by_name[MEMORY_ROLE] = RoleStatus(
+            role=MEMORY_ROLE,
+            queued=sum(status.queued for status in shards),
+            oldest_s=max(status.oldest_s for status in shards),
+            actors=tuple(actor for status in shards for actor in status.actors),
+        )
     items = [_role(by_name[name], marks) for name in _ROLE_ORDER if name in by_name]
     if not items:
         return

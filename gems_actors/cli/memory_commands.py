@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 import click
 import trio
+from msgspec import structs
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -21,11 +23,12 @@ from rich.text import Text
 from actors.memory_store.upkeep import (
     archive_runs,
     check_images,
-    check_log,
+    check_logs,
     collect_garbage,
     export_records,
     rebuild_index,
     repair_log,
+    runs_under_way,
 )
 from gems_actors.blobs import BlobFolder, blob_folder, resting_store
 from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
@@ -47,7 +50,8 @@ from gems_actors.cli.options import between, json_option
 from gems_actors.cli.output import encode_json
 from gems_actors.cli.prompts import PromptError, check_prompt
 from gems_actors.errors import LogError, RefusedError
-from gems_actors.tasks import open_background
+from gems_actors.shards import shard_of_folder
+from gems_actors.tasks import gather, open_background
 from protocol.messages import (
     CountRecords,
     ListRuns,
@@ -194,10 +198,13 @@ def tail(
 @json_option
 def check(place: Place, has_images: bool, as_json: bool) -> int:
     """Look at every byte of the log and its archives; also beside a mesh that runs."""
-    found = check_log(place.folder, tell=_progress("log"))
+    found = check_logs(place.folders, tell=_progress("log"))
+    if len(place.folders) < place.shards:
+        found.notes.append(f"{len(place.folders)} of the {place.shards} shards' logs are here")
     if has_images:
-        store = resting_store(place.config)
-        found.problems.extend(trio.run(partial(check_images, place.folder, store, tell=_progress("pictures"))))
+        store, tell = resting_store(place.config), _progress("pictures")
+        for folder in place.folders:
+            found.problems.extend(trio.run(partial(check_images, folder, store, tell=tell)))
     if as_json:
         click.echo(encode_json({**found._asdict(), "is_whole": not found.problems}))
         return FAILED if found.problems else DONE
@@ -215,7 +222,7 @@ def check(place: Place, has_images: bool, as_json: bool) -> int:
 @place_options
 def rebuild(place: Place) -> int:
     """Derive the index of the log anew; what it answers is the same after."""
-    click.echo(f"{rebuild_index(place.folder)} records")
+    click.echo(f"{sum(rebuild_index(folder) for folder in place.folders)} records")
     return DONE
 
 
@@ -239,12 +246,13 @@ def export(
 
     def whole() -> Iterator[LoggedRecord]:
         nonlocal problems
-        for found in export_records(place.folder, run=run):
-            if isinstance(found, LoggedRecord):
-                yield found
-            else:
-                problems += 1
-                click.echo(f"gems: {found}", err=True)
+        for folder in place.folders:
+            for found in export_records(folder, run=run):
+                if isinstance(found, LoggedRecord):
+                    yield structs.replace(found, shard=shard_of_folder(folder))
+                else:
+                    problems += 1
+                    click.echo(f"gems: {found}", err=True)
 
     if format_ == "parquet":
         if output is None:
@@ -263,7 +271,7 @@ def export(
 def gc(place: Place, is_deleting: bool, is_alone: bool) -> int:
     """Count the pictures that no record of this memory names, or remove them."""
     blobs = _folder_to_clear(place, is_deleting=is_deleting, is_alone=is_alone)
-    found = collect_garbage(place.folder, blobs, is_dry_run=not is_deleting)
+    found = collect_garbage(place.all_folders(), blobs, is_dry_run=not is_deleting)
     done = "removed" if is_deleting else "would be removed with --delete"
     click.echo(
         f"{_counted(found.blobs, 'file')}, {size_in_words(found.bytes)}, {done}; {found.kept} are named and stay"
@@ -301,19 +309,24 @@ def archive(
     is_dry_run: bool,
 ) -> int:
     """Move whole finished runs out of the live log into an archive, which show, check and export still read."""
-    found = archive_runs(place.folder, before, is_dry_run=is_dry_run)
-    for run in found.runs:
+    folders = place.folders
+    staying: set[str] = set()
+    if len(folders) > 1:  # a run goes whole, or stays
+        staying = set().union(*(runs_under_way(folder, before) for folder in folders))
+    moved = [archive_runs(folder, before, is_dry_run=is_dry_run, staying=staying) for folder in folders]
+    for run in sorted(set().union(*(found.runs for found in moved))):
         click.echo(run)
-    for line in found.kept:
-        click.echo(f"stays: {line}", err=True)
-    what = f"{_counted(len(found.runs), 'run')}, {found.records} records"
-    if not found.records:
+    for found in moved:
+        for line in found.kept:
+            click.echo(f"stays: {line}", err=True)
+        what = f"{_counted(len(found.runs), 'run')}, {found.records} records"
+        if found.records and is_dry_run:
+            click.echo(f"{what} would be moved", err=True)
+        elif found.records:
+            sizes = f"{size_in_words(found.live_bytes_before)} -> {size_in_words(found.live_bytes_after)}"
+            click.echo(f"{what} moved to {found.path}; the live log {sizes}", err=True)
+    if not any(found.records for found in moved):
         click.echo(f"nothing to move from before {local_time(before)}", err=True)
-    elif is_dry_run:
-        click.echo(f"{what} would be moved", err=True)
-    else:
-        sizes = f"{size_in_words(found.live_bytes_before)} -> {size_in_words(found.live_bytes_after)}"
-        click.echo(f"{what} moved to {found.path}; the live log {sizes}", err=True)
     return DONE
 
 
@@ -322,14 +335,16 @@ def archive(
 @place_options
 def repair(place: Place, is_dry_run: bool) -> int:
     """Put a damaged log aside and go on with all records that are whole; what is lost is written down."""
-    found = repair_log(place.folder, is_dry_run=is_dry_run)
-    if found.set_aside is None:
-        click.echo(f"{found.records} records, no damage")
-        return DONE
-    for line in found.lost:
-        click.echo(f"lost: {line}")
-    verb = "would be kept, the damaged file moved" if is_dry_run else "kept, the damaged file moved"
-    click.echo(f"{found.records} records {verb} to {found.set_aside}")
+    for folder in place.folders:
+        where = f"{folder.name}: " if place.shards > 1 else ""
+        found = repair_log(folder, is_dry_run=is_dry_run)
+        if found.set_aside is None:
+            click.echo(f"{where}{found.records} records, no damage")
+            continue
+        for line in found.lost:
+            click.echo(f"{where}lost: {line}")
+        verb = "would be kept, the damaged file moved" if is_dry_run else "kept, the damaged file moved"
+        click.echo(f"{where}{found.records} records {verb} to {found.set_aside}")
     return DONE
 
 
@@ -350,7 +365,7 @@ async def _all_runs(questions: Questions) -> list[RunSummary]:
     while page.next is not None:
         page = await questions.ask(ListRuns(limit=_PAGE, before=page.next))
         found += page.runs
-    return found
+    return sorted(found, key=lambda run: run.began_at, reverse=True)  # pages come shard by shard
 
 
 async def _all_trajectories(
@@ -361,9 +376,9 @@ async def _all_trajectories(
     while page.next is not None:
         page = await questions.ask(ListTrajectories(of_run=run, status=status, limit=_PAGE, after=page.next))
         found += page.trajectories
-    if not found and run is not None and run not in {known.run for known in await _all_runs(questions)}:
+    if not found and run is not None and not (await questions.ask(ListRuns(named=(run,)))).runs:
         raise RefusedError(f"RUN: expected one that memory knows (`gems memory runs` lists them), came {run!r}")
-    return found
+    return sorted(found, key=lambda trajectory: trajectory.began_at)  # pages come shard by shard
 
 
 async def _read_trajectory(questions: Questions, beginning: str) -> TrajectoryState:
@@ -379,7 +394,8 @@ async def _tail(
 ) -> int:
     async with open_interrupts() as interrupts, open_questions(place) as questions, open_background() as nursery:
         if is_following and not questions.is_growing:
-            raise LogError(f"{place.folder}: expected a mesh that writes this log, came none; nothing will follow")
+            where = place.config.data_path
+            raise LogError(f"{where}: expected a mesh that writes this log, came none; nothing will follow")
         stopped = trio.CancelScope()
 
         async def stop() -> None:
@@ -389,16 +405,74 @@ async def _tail(
         nursery.start_soon(stop)
         with stopped:
             runs_of: dict[str, str] = {}
-            newest = (await questions.ask(CountRecords())).records
-            since = max(0, newest - count)
-            while is_following or since < newest:
-                request = ReadLog(since=since, limit=_PAGE, wait_s=_FOLLOW_S if is_following else 0.0)
-                page = await questions.ask(request, within_s=3 * _FOLLOW_S)
-                for logged in page.records:
-                    since = logged.sequence
-                    if run is None or await _run_of(logged, questions, runs_of) == run:
-                        show_record(logged)
+
+            async def show(logged: LoggedRecord) -> None:
+                if run is None or await _run_of(logged, questions, runs_of) == run:
+                    show_record(logged)
+
+            streams = await _open_streams(questions, count)
+            skipped = sum(stream.places for stream in streams) - count
+            async for logged in _in_order_of_time(streams):
+                skipped -= 1
+                if skipped < 0:
+                    await show(logged)
+            if is_following:
+                await gather(*(partial(stream.follow, show) for stream in streams))
     return INTERRUPTED if stopped.cancelled_caught else DONE
+
+
+class _Stream:
+    """The records of one shard's log, from a place on."""
+
+    def __init__(self, questions: Questions, shard: int, since: int, end: int) -> None:
+        self.places = end - since
+        """Up to the end, which is where the log ended when it was looked at; a lost record leaves its place empty."""
+        self._questions = questions
+        self._shard = shard
+        self._since = since
+        self._end = end
+        self._page: deque[LoggedRecord] = deque()
+
+    async def head(self) -> LoggedRecord | None:
+        """Return the next record up to the end without going past it, or None."""
+        if not self._page and self._since < self._end:
+            await self._read(wait_s=0.0)
+        return self._page[0] if self._page and self._page[0].sequence <= self._end else None
+
+    def advance(self) -> None:
+        """Go past the next record."""
+        self._since = self._page.popleft().sequence
+
+    async def follow(self, show: Callable[[LoggedRecord], Awaitable[None]]) -> None:
+        """Show what comes behind the end, for ever."""
+        while True:
+            while self._page:
+                await show(self._page[0])
+                self.advance()
+            await self._read(wait_s=_FOLLOW_S)
+
+    async def _read(self, wait_s: float) -> None:
+        request = ReadLog(shard=self._shard, since=self._since, limit=_PAGE, wait_s=wait_s)
+        self._page.extend((await self._questions.ask(request, within_s=3 * _FOLLOW_S)).records)
+
+
+async def _open_streams(questions: Questions, count: int) -> list[_Stream]:
+    """Return a stream of each shard, from so many records before its end."""
+    streams: list[_Stream] = []
+    for shard in range((await questions.ask(CountRecords())).shards):
+        newest = (await questions.ask(CountRecords(shard=shard))).records
+        streams.append(_Stream(questions, shard, max(0, newest - count), newest))
+    return streams
+
+
+async def _in_order_of_time(streams: Sequence[_Stream]) -> AsyncIterator[LoggedRecord]:
+    while True:
+        heads = [(head.at, place, head) for place, stream in enumerate(streams) if (head := await stream.head())]
+        if not heads:
+            return
+        _, place, logged = min(heads, key=lambda item: item[:2])
+        streams[place].advance()
+        yield logged
 
 
 async def _run_of(logged: LoggedRecord, questions: Questions, runs_of: dict[str, str]) -> str:

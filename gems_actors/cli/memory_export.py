@@ -58,6 +58,7 @@ def write_parquet(records: Iterable[LoggedRecord], path: Path) -> int:
     whole, small = pyarrow.int64(), pyarrow.int32()
     text = pyarrow.string()
     fields = {
+        "shard": small,
         "sequence": whole,
         "at": pyarrow.timestamp("us", tz="UTC"),
         "type": text,
@@ -92,6 +93,7 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
     for logged in records:
         record = logged.record
         row: dict[str, Any] = {
+            "shard": logged.shard,
             "sequence": logged.sequence,
             "at": datetime.fromtimestamp(logged.at, UTC),
             "type": type(record).__name__,
@@ -142,7 +144,7 @@ def _write_lines(records: Iterable[LoggedRecord], file: IO[bytes]) -> int:
     count = 0
     for logged in records:
         moment = datetime.fromtimestamp(logged.at, UTC).isoformat(timespec="milliseconds")
-        tree = {"sequence": logged.sequence, "at": moment, **msgspec.to_builtins(logged.record)}
+        tree = {"shard": logged.shard, "sequence": logged.sequence, "at": moment, **msgspec.to_builtins(logged.record)}
         file.write(msgspec.json.encode(tree) + b"\n")
         count += 1
     file.flush()

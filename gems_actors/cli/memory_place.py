@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,15 +15,17 @@ import msgspec
 import trio
 
 from actors.memory_store.queries import answer
-from actors.memory_store.store import FOLDER_NAME, LOG_NAME, MemoryStore, open_memory_store
+from actors.memory_store.store import LOG_NAME, MemoryStore, open_memory_store
+from actors.memory_store.whole import answer_whole
 from gems_actors.cli.bulk_folder import MESH_FOLDER
 from gems_actors.cli.options import config_option, read_config, router_option, set_option
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError, DeadlineError
 from gems_actors.locks import LockHeldError
+from gems_actors.shards import address_of_shard, read_layouts, shard_folder
 from gems_actors.telemetry import configure_logging
-from protocol.messages import Reply, Request
+from protocol.messages import MemoryRequest, Reply
 
 Command = Callable[..., int]
 ReplyT = TypeVar("ReplyT", bound=Reply)
@@ -33,16 +35,34 @@ _ANSWER_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder of memory, as the user named it."""
+    """Where memory is, as the user named it."""
 
     config: MeshConfig
     """Its `data_path` is the folder above."""
     router: str | None
 
     @property
-    def folder(self) -> Path:
-        """Of the log, its archives and its index."""
-        return self.config.data_path / FOLDER_NAME
+    def shards(self) -> int:
+        """How many logs the memory has."""
+        return max(read_layouts(self.config.data_path), default=1)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of each shard that is on this host: its log with archives and index."""
+        folders = [shard_folder(self.config.data_path, shard) for shard in range(self.shards)]
+        return [folder for folder in folders if (folder / LOG_NAME).exists()]
+
+    def all_folders(self) -> list[Path]:
+        """Return the folders of all shards.
+
+        Raises:
+            ConfigError: one of them is not here.
+        """
+        folders = [shard_folder(self.config.data_path, shard) for shard in range(self.shards)]
+        for folder in folders:
+            if not (folder / LOG_NAME).exists():
+                raise ConfigError(f"{folder}: expected a memory log, came none; --data names another folder")
+        return folders
 
 
 def place_options(command: Command) -> Command:
@@ -85,8 +105,8 @@ def find_place(data: Path | None, config_file: Path | None, overrides: Sequence[
         config = msgspec.structs.replace(config, data_dir=str((of_bulk if of_bulk.is_dir() else data).absolute()))
     configure_logging(config.log, role="client")
     place = Place(config, router)
-    if router is None and not (place.folder / LOG_NAME).exists():
-        raise ConfigError(f"{place.folder}: expected a memory log, came none; --data names another folder")
+    if router is None and not place.folders:
+        place.all_folders()  # says which is missing
     return place
 
 
@@ -96,8 +116,8 @@ class Questions(Protocol):
     is_growing: bool
     """Whether somebody writes the log."""
 
-    async def ask(self, request: Request[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
-        """Return the reply to a request of the role `memory`.
+    async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
+        """Return the reply of memory.
 
         Raises:
             RequestError: of the class that names the failure.
@@ -113,22 +133,28 @@ class _MeshQuestions:
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
 
-    async def ask(self, request: Request[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
+    async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
+        role = None if request.shard is None else address_of_shard(request.shard)
         with trio.move_on_after(within_s):
-            return await self._mesh.ask(request)
+            return await self._mesh.ask(request, role=role)
         raise DeadlineError(f"{self._mesh.address}: expected an answer of memory within {within_s:g} s, came none")
 
 
 class _FolderQuestions:
-    """A log that nobody else has open."""
+    """Logs that nobody else has open."""
 
     is_growing = False
 
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
+    def __init__(self, stores: Sequence[MemoryStore]) -> None:
+        self._stores = stores
 
-    async def ask(self, request: Request[ReplyT], within_s: float = math.inf) -> ReplyT:
-        return answer(self._store, request)
+    async def ask(self, request: MemoryRequest[ReplyT], within_s: float = math.inf) -> ReplyT:
+        if request.shard is None and len(self._stores) > 1:
+            return await answer_whole(request, len(self._stores), self._ask_shard)
+        return await self._ask_shard(request)
+
+    async def _ask_shard(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+        return answer(self._stores[request.shard or 0], request)
 
 
 @asynccontextmanager
@@ -142,8 +168,9 @@ async def open_questions(place: Place) -> AsyncIterator[Questions]:
     router = place.router
     if router is None:
         try:
-            with open_memory_store(place.folder) as store:
-                yield _FolderQuestions(store)
+            with ExitStack() as stack:
+                stores = [stack.enter_context(open_memory_store(folder)) for folder in place.all_folders()]
+                yield _FolderQuestions(stores)
                 return
         except ConfigError as error:
             router = _router_of(error)

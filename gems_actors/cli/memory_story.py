@@ -151,7 +151,8 @@ def recollection_lines(recalled: Recollection) -> Iterator[Text | Labelled]:
 def record_line(logged: LoggedRecord) -> str:
     """Return one record in one line."""
     owner = logged.record.trajectory[:ID_DIGITS] if isinstance(logged.record, TrajectoryRecord) else "-" * ID_DIGITS
-    return f"{logged.sequence:>6}  {local_time(logged.at)}  {owner}  {_words_of(logged.record)}"
+    place = f"{logged.shard}:{logged.sequence}" if logged.shard else str(logged.sequence)
+    return f"{place:>6}  {local_time(logged.at)}  {owner}  {_words_of(logged.record)}"
 
 
 def size_in_words(size: int) -> str:

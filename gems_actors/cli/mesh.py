@@ -24,6 +24,7 @@ from gems_actors.config import ROLES, MeshConfig, RolesConfig
 from gems_actors.errors import DeadlineError, SupervisorError
 from gems_actors.places import claim_places
 from gems_actors.process import run_role
+from gems_actors.shards import shard_of_role
 from gems_actors.supervisor import open_agent, open_supervisor
 from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
@@ -103,8 +104,11 @@ def down(host: str | None, config_file: Path | None, overrides: tuple[str, ...],
 @config_option
 @set_option
 def role(name: str, router: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
-    """Play one role in this process, for a mesh whose router runs elsewhere; `router` is a role too."""
-    if name not in (*ROLES, "router"):
+    """Play one role in this process, for a mesh whose router runs elsewhere.
+
+    `router` is a role too, and so is each shard of memory, such as `memory_1`.
+    """
+    if name not in (*ROLES, "router") and not shard_of_role(name):
         raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)} or router, came {name!r}")
     config = read_config(config_file, overrides)
     if name == "router":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from gems_actors.config import ROLES
+from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from protocol.identity import is_agent_role
 from protocol.messages import ActorStatus, MeshStatus, RoleStatus
 
@@ -21,8 +22,7 @@ _UNITS: dict[str, Callable[[str, float], str]] = {
 
 def status_lines(found: MeshStatus) -> Iterator[str]:
     """Tell who is there by role and, where they are on several hosts, by host; then what each actor reports."""
-    order = {name: place for place, name in enumerate(ROLES)}
-    roles = sorted(found.roles, key=lambda item: (order.get(item.role, len(order)), item.role))
+    roles = sorted(found.roles, key=lambda item: _place_of(item.role))
     actors = [actor for role in roles for actor in role.actors]
     yield from _table(("role", "actors", "busy", "queued", "oldest", "handled", "where"), map(_role_row, roles))
     if len({actor.host for actor in actors}) > 1:
@@ -42,6 +42,13 @@ def figure_in_words(name: str, value: float) -> str:
         if name.endswith(ending):
             return words(name.removesuffix(ending).replace("_", " "), value)
     return f"{name.replace('_', ' ')} {value:,.4g}" if value < 10_000 else f"{name.replace('_', ' ')} {value:,.0f}"
+
+
+def _place_of(role: str) -> tuple[int, int, str]:
+    """Return where a role stands in the table: in the order of starting, the shards of memory side by side."""
+    shard = shard_of_role(role)
+    name = role if shard is None else MEMORY_ROLE
+    return ROLES.index(name) if name in ROLES else len(ROLES), shard or 0, role
 
 
 def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

@@ -34,6 +34,8 @@ class _Address:
     """All that memory asks of its mesh."""
 
     address = "ipc:///nowhere"
+    role = "memory"
+    routers = 1
 
 
 @asynccontextmanager

@@ -28,9 +28,10 @@ import trio
 from actors.memory import Memory
 from actors.memory_store.index import remove_index
 from actors.memory_store.log import Identity, create_log_file, pack_commit
-from actors.memory_store.store import FOLDER_NAME, open_memory_store
+from actors.memory_store.store import open_memory_store
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, RouterConfig
+from gems_actors.shards import role_of_shard, shard_folder
 from protocol.codec import encode_body
 from protocol.identity import trajectory_id
 from protocol.messages import (
@@ -156,6 +157,8 @@ class _Address:
     """All that memory asks of its mesh."""
 
     address = "ipc:///nowhere"
+    role = "memory"
+    routers = 1
 
 
 async def rate_of_actor(folder: Path, writers: int, lines: int) -> float:
@@ -211,6 +214,7 @@ import sys
 from gems_actors.config import load_config
 from gems_actors.process import run_role
 settings = [f"router.runtime_dir={sys.argv[1]}", f"data_dir={sys.argv[2]}", "log.level=error"]
+settings.append(f"memory.shards={sys.argv[4]}")
 config = load_config(environment={}, settings=settings)
 sys.exit(run_role(sys.argv[3], config, config.local_address, sys.argv[3] + "-1"))
 """
@@ -232,15 +236,15 @@ trio.run(partial(serve_actor, partial(Empty, MeshConfig()), f"ipc://{sys.argv[1]
 
 
 class _Roles:
-    """A router and one memory, as processes."""
+    """A router and memory, as processes."""
 
-    def __init__(self, data: Path, memory: str = _ROLE) -> None:
+    def __init__(self, data: Path, memory: str = _ROLE, shards: int = 1) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="gems-")
         name = self._folder.name
         self.address = MeshConfig(router=RouterConfig(runtime_dir=name)).local_address
         self._processes = [
-            subprocess.Popen((sys.executable, "-P", "-c", script, name, str(data), role))
-            for script, role in ((_ROLE, "router"), (memory, "memory"))
+            subprocess.Popen((sys.executable, "-P", "-c", script, name, str(data), role, str(shards)))
+            for script, role in ((_ROLE, "router"), *((memory, role_of_shard(shard)) for shard in range(shards)))
         ]
 
     @property
@@ -257,17 +261,17 @@ class _Roles:
         self._folder.cleanup()
 
 
-async def await_memory(mesh: Mesh) -> None:
+async def await_memory(mesh: Mesh, shards: int = 1) -> None:
     """Return once memory is ready."""
     async with mesh.events("mesh") as events:
-        while not any(role.actors for role in (await mesh.ask(ReadStatus())).roles):
+        while sum(len(role.actors) for role in (await mesh.ask(ReadStatus())).roles) < shards:
             await events.receive()
 
 
-async def rate_of_mesh(address: str) -> float:
+async def rate_of_mesh(address: str, shards: int) -> float:
     """Return appends a second through the mesh, 256 under way."""
     async with open_client(address, connect_within_s=20) as mesh:
-        await await_memory(mesh)
+        await await_memory(mesh, shards)
         records = (record for line in itertools.count() for record in records_of(line))
         requests = iter([AppendRecord(record=record) for record in itertools.islice(records, _TRIPS)])
 
@@ -283,15 +287,20 @@ async def rate_of_mesh(address: str) -> float:
 
 
 def show_mesh(root: Path) -> None:
-    """Print appends through the mesh, and what the same actor answers that keeps nothing."""
-    rates: dict[str, list[float]] = {"memory": [], "a handler that keeps nothing": []}
+    """Print appends through the mesh, with one and two shards, and what the same actor answers that keeps nothing.
+
+    Client, router and shards are a process each: with fewer cores than those a second shard has no core of its own.
+    """
+    kinds = {"memory": (_ROLE, 1), "two shards": (_ROLE, 2), "a handler that keeps nothing": (_EMPTY, 1)}
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
     for turn in range(_TURNS):
-        for name, script in (("memory", _ROLE), ("a handler that keeps nothing", _EMPTY)):
-            with _Roles(root / f"mesh-{turn}", script) as roles:
-                rates[name].append(trio.run(rate_of_mesh, roles.address))
-    kept, empty = (median(found) for found in rates.values())
+        for name, (script, shards) in kinds.items():
+            with _Roles(root / f"mesh-{turn}-{shards}", script, shards) as roles:
+                rates[name].append(trio.run(rate_of_mesh, roles.address, shards))
+    kept, shared, empty = (median(found) for found in rates.values())
     print(
-        f"through the mesh, 256 under way: {kept:,.0f} appends/s, {kept / empty:.2f} of {empty:,.0f} that keep nothing"
+        f"through the mesh, 256 under way: {kept:,.0f} appends/s, {kept / empty:.2f} of {empty:,.0f} that keep nothing;"
+        f" with two shards {shared:,.0f}, {shared / kept:.2f} times as many on {os.cpu_count()} cores"
     )
 
 
@@ -359,7 +368,7 @@ async def time_questions(address: str, pid: int) -> None:
 
 def show_million(root: Path) -> None:
     """Print what a million records cost."""
-    folder = root / FOLDER_NAME
+    folder = shard_folder(root, 0)
     fill(folder)
     print(f"open, all bytes verified: {median(time_opening(folder) for _ in range(3)):.2f} s")
     with _Roles(root) as roles:

@@ -136,6 +136,22 @@ def test_a_role_grows_and_shrinks_while_the_mesh_runs() -> None:
     run(test)
 
 
+def test_memory_is_a_process_a_shard_and_is_put_away_and_had_back_as_a_whole() -> None:
+    async def test(supervisor: Supervisor, config: MeshConfig) -> None:
+        def places() -> list[str]:
+            return sorted(child.name.partition(".")[0] for child in supervisor.children() if child.role == "memory")
+
+        await supervisor.ready()
+        assert places() == ["memory-1", "memory_1-1", "memory_2-1"]
+        assert await supervisor.resize("memory", 0) == (1, 0)
+        await until(lambda: not places())
+        assert await supervisor.resize("memory", 1) == (0, 1)
+        await supervisor.ready()
+        assert places() == ["memory-1", "memory_1-1", "memory_2-1"]
+
+    run(test, "memory.shards=3")
+
+
 @pytest.mark.parametrize("role", ["router", "supervisor", "painter"])
 def test_what_is_no_role_cannot_be_resized(role: str) -> None:
     async def test(supervisor: Supervisor, config: MeshConfig) -> None:

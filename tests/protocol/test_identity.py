@@ -1,9 +1,11 @@
 """The same thing has the same name on every machine and in every version."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.identity import attempt_seed, digest_of, run_bytes, trajectory_id
+from protocol.identity import attempt_seed, digest_of, run_bytes, shard_of, trajectory_id
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -43,3 +45,27 @@ def test_every_attempt_has_a_seed_of_32_bits(seed: int, round_: int, candidate: 
 def test_attempts_of_one_trajectory_are_drawn_with_different_seeds() -> None:
     seeds = {attempt_seed(7, round_, candidate) for round_ in range(1, 65) for candidate in range(1, 65)}
     assert len(seeds) == 64 * 64
+
+
+def test_trajectories_spread_evenly_over_shards_whatever_their_ids_look_like() -> None:
+    derived = [bytes.fromhex(trajectory_id("run", line, 0)) for line in range(5_000)]
+    counted = [line.to_bytes(16, "big") for line in range(1, 5_001)]
+    for ids in (derived, counted):
+        for shards in (2, 3, 5, 16):
+            counts = Counter(shard_of(id_, shards) for id_ in ids)
+            assert sorted(counts) == list(range(shards))
+            assert max(counts.values()) < 1.2 * 5_000 / shards
+            assert min(counts.values()) > 0.8 * 5_000 / shards
+
+
+def test_a_trajectory_stays_where_it_is_or_goes_to_a_new_shard_when_shards_are_added() -> None:
+    ids = [bytes.fromhex(trajectory_id("run", line, 0)) for line in range(2000)]
+    moved = [(shard_of(id_, 3), shard_of(id_, 5)) for id_ in ids if shard_of(id_, 3) != shard_of(id_, 5)]
+    assert all(after >= 3 for _, after in moved)
+    assert 0.35 < len(moved) / len(ids) < 0.45
+
+
+def test_the_home_of_a_trajectory_is_the_same_in_every_process_and_version() -> None:
+    ids = [bytes.fromhex(trajectory_id("run", line, 0)) for line in range(12)]
+    assert [shard_of(id_, 7) for id_ in ids] == [4, 2, 0, 5, 5, 6, 4, 1, 2, 3, 5, 5]
+    assert shard_of(bytes(16), 7) == 0

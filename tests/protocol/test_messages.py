@@ -15,6 +15,7 @@ from protocol.messages import (
     REQUESTS,
     Body,
     Event,
+    MemoryRequest,
     Record,
     Reply,
     Request,
@@ -40,7 +41,7 @@ def test_every_type_of_the_module_is_listed_once_in_its_group() -> None:
     groups = {Request: REQUESTS, Reply: REPLIES, Event: EVENTS, Record: RECORDS, Body: LINK_BODIES}
     listed = [kind for group in groups.values() for kind in group]
     defined = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, Body)]
-    bases = {*groups, TrajectoryRecord}
+    bases = {*groups, MemoryRequest, TrajectoryRecord}
     assert sorted(map(str, listed)) == sorted(str(kind) for kind in defined if kind not in bases)
     for base, group in groups.items():
         assert all(issubclass(kind, base) for kind in group)

@@ -13,6 +13,7 @@ from actors.memory_store import log, upkeep
 from actors.memory_store.index import remove_index
 from actors.memory_store.log import HEADER_BYTES
 from actors.memory_store.upkeep import (
+    Garbage,
     archive_runs,
     check_images,
     check_log,
@@ -170,11 +171,21 @@ def test_garbage_is_what_no_record_names_and_is_only_counted_unless_told(tmp_pat
     stray = put(blobs, b"nobody's picture")
     (tmp_path / "blobs" / "partial" / "left").write_bytes(b"half")
     for is_dry_run in (True, False):
-        found = collect_garbage(tmp_path / "memory", blobs, is_dry_run=is_dry_run)
+        found = collect_garbage([tmp_path / "memory"], blobs, is_dry_run=is_dry_run)
         assert (found.blobs, found.bytes, found.kept) == (2, len(b"nobody's picture") + 4, 3)
     assert not blobs.path_of(stray.digest).exists()
     assert trio.run(check_images, tmp_path / "memory", blobs) == []
     assert all(blobs.path_of(ref.digest).exists() for ref in refs)
+
+
+def test_a_picture_that_any_of_several_logs_names_is_no_garbage(tmp_path: Path) -> None:
+    blobs = BlobFolder(tmp_path / "blobs")
+    fill_with_images(tmp_path / "memory", blobs)
+    with open_store(tmp_path / "memory-1") as store:
+        picture = attempt(1, "m", image=put(blobs, b"named in another log"))
+        store.append([begun("other"), AttemptVerified(trajectory=begun("other").trajectory, attempt=picture)])
+    folders = [tmp_path / "memory", tmp_path / "memory-1"]
+    assert collect_garbage(folders, blobs, is_dry_run=False) == Garbage(blobs=0, bytes=0, kept=4)
 
 
 def test_pictures_of_archived_runs_are_no_garbage(tmp_path: Path) -> None:
@@ -183,10 +194,10 @@ def test_pictures_of_archived_runs_are_no_garbage(tmp_path: Path) -> None:
     with open_store(tmp_path / "memory") as store:
         store.append([story()[-1]])
     assert archive_runs(tmp_path / "memory", 1e12, is_dry_run=False).records == 5
-    assert collect_garbage(tmp_path / "memory", blobs, is_dry_run=False).blobs == 0
+    assert collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False).blobs == 0
     (tmp_path / "memory" / "archive" / "0001.log").rename(tmp_path / "elsewhere.log")
     with pytest.raises(LogError, match=r"0001\.log: is missing"):
-        collect_garbage(tmp_path / "memory", blobs, is_dry_run=False)
+        collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False)
 
 
 def test_no_picture_is_removed_while_a_record_cannot_be_read_or_a_mesh_runs(tmp_path: Path) -> None:
@@ -196,10 +207,10 @@ def test_no_picture_is_removed_while_a_record_cannot_be_read_or_a_mesh_runs(tmp_
         open_store(tmp_path / "memory"),
         pytest.raises(ConfigError, match="held by process"),
     ):
-        collect_garbage(tmp_path / "memory", blobs, is_dry_run=False)
+        collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False)
     flip(tmp_path / "memory" / "log", 80)
     with pytest.raises(LogError, match="expected to read every record before any picture is removed"):
-        collect_garbage(tmp_path / "memory", blobs, is_dry_run=False)
+        collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False)
 
 
 # ------------------------------------------------------------------------------------------------------- archives
