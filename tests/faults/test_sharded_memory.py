@@ -1,0 +1,118 @@
+"""A bulk whose memory is several shards: one of them killed, the whole killed, and another number of them after."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from actors.memory_store.upkeep import check_log, export_records
+from gems_actors.shards import homes_of, shard_folder
+from protocol.messages import AttemptVerified, LoggedRecord, TrajectoryBegun, TrajectoryEnded, TrajectoryRecord
+from tests.processes import await_gone, descendants, environment
+
+pytestmark = pytest.mark.slow
+
+GEMS = (sys.executable, "-P", "-m", "gems_actors.cli")
+
+
+class Job(NamedTuple):
+    """What is drawn."""
+
+    lines: int
+    rounds: int
+
+
+def start(folder: Path, job: Job, shards: int) -> subprocess.Popen[str]:
+    (folder / "prompts.txt").write_text(
+        "".join(f"{number + 2} red cats left of a dog\n" for number in range(job.lines))
+    )
+    settings = (f"memory.shards={shards}", "draw.stop_when_all_met=false", "draw.width_px=128", "draw.height_px=128")
+    return subprocess.Popen(
+        (
+            *(*GEMS, "bulk", "prompts.txt", "--out", "out", "--rounds", str(job.rounds), "--json"),
+            *(item for setting in settings for item in ("--set", setting)),
+        ),
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+
+
+def records(data: Path, shards: int) -> list[tuple[int, TrajectoryRecord]]:
+    """Return the records of trajectories, each with its shard."""
+    found: list[tuple[int, TrajectoryRecord]] = []
+    for shard in range(shards):
+        if (shard_folder(data, shard) / "log").exists():
+            for item in export_records(shard_folder(data, shard)):
+                if isinstance(item, LoggedRecord) and isinstance(item.record, TrajectoryRecord):
+                    found.append((shard, item.record))
+    return found
+
+
+def await_pictures(data: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Return once so many pictures are judged, by following the logs as anybody may."""
+    while process.poll() is None:
+        if sum(isinstance(record, AttemptVerified) for _, record in records(data, 5)) >= count:
+            return
+    raise AssertionError(f"ended before its time: {process.communicate()}")
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert not await_gone({*pids})
+
+
+def finish(process: subprocess.Popen[str], job: Job) -> None:
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["pictures"] == job.lines
+
+
+def keepers_of_what_was_done_once(data: Path, job: Job, shards: int) -> dict[str, int]:
+    """Return the one shard that has the records of each trajectory, each of whose steps was taken once."""
+    assert [check_log(shard_folder(data, shard)).problems for shard in range(shards)] == [[]] * shards
+    found = records(data, shards)
+    places = {(record.trajectory, shard) for shard, record in found}
+    assert len(places) == len(dict(places)) == job.lines
+    for kind, count in ((TrajectoryBegun, 1), (AttemptVerified, job.rounds), (TrajectoryEnded, 1)):
+        assert sum(isinstance(record, kind) for _, record in found) == count * job.lines
+    return dict(places)
+
+
+def test_a_bulk_of_which_one_shard_is_killed_ends_whole(tmp_path: Path) -> None:
+    job, data = Job(lines=30, rounds=1), tmp_path / "out" / ".mesh"
+    bulk = start(tmp_path, job, 3)
+    await_pictures(data, 8, bulk)
+    (shard,) = (pid for pid, name in descendants(bulk.pid).items() if name == "gems-memory_1")
+    kill(shard)
+    finish(bulk, job)
+    keepers = keepers_of_what_was_done_once(data, job, 3)
+    assert keepers == {id_: homes_of(id_, (3,))[0] for id_ in keepers}
+    assert {*keepers.values()} == {0, 1, 2}
+
+
+def test_a_bulk_goes_on_with_fewer_and_with_more_shards_than_it_began_with(tmp_path: Path) -> None:
+    job, data = Job(lines=14, rounds=2), tmp_path / "out" / ".mesh"
+    before: dict[str, int] = {}
+    for shards, pictures in ((3, 5), (2, 14)):
+        bulk = start(tmp_path, job, shards)
+        await_pictures(data, pictures, bulk)
+        kill(bulk.pid, *descendants(bulk.pid))
+        bulk.communicate()
+        before |= {record.trajectory: shard for shard, record in records(data, 3)}
+    finish(start(tmp_path, job, 5), job)
+    keepers = keepers_of_what_was_done_once(data, job, 5)
+    assert before.items() <= keepers.items()
+    assert any(shard != homes_of(id_, (5,))[0] for id_, shard in before.items())
+    listed = subprocess.run(
+        (*GEMS, "memory", "runs", "--data", "out", "--json"),
+        cwd=tmp_path, capture_output=True, text=True, env=environment(), check=True,
+    )  # fmt: skip
+    (run,) = json.loads(listed.stdout)
+    assert (run["ended"], run["total"], run["images"]) == (job.lines, job.lines, job.lines * job.rounds)
