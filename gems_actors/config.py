@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct, inspect
+from msgspec import Meta, Struct, inspect, structs
 
 from gems_actors.addresses import join_addresses, next_address, split_addresses
 from gems_actors.errors import ConfigError
@@ -61,6 +61,21 @@ BlobAddress = Annotated[
 
 DeviceName = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d{1,3})?)\Z", description="cpu, cuda or cuda:N")]
 DeviceNames = Annotated[tuple[DeviceName, ...], Meta(min_length=1, description="a list such as ['cuda:0', 'cuda:1']")]
+
+SlurmWord = Annotated[
+    str, Meta(pattern=r"^[^\s\"'`\\#]+\Z", description="a word that Slurm takes, without spaces or quotes")
+]
+SlurmOption = Annotated[
+    str, Meta(pattern=r"^--?[a-zA-Z][^\n\r]*\Z", description="an option of sbatch in one line, such as --qos=high")
+]
+GroupName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!head\Z)[a-z][a-z0-9]{0,30}\Z",
+        description="a name of letters and digits that begins with a letter, not head",
+    ),
+]
+ActorCount = Annotated[int, Meta(ge=0, le=4096)]
 
 ROLES = (
     "memory", "generator", "verifier", "compressor", "refiner", "decomposer", "planner", "conductor",
@@ -241,7 +256,7 @@ class ChatRoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def over(self, common: ChatModelConfig) -> ChatModelConfig:
         """Return a model as this one has it otherwise; another server has a key, models and prices of its own."""
-        own = msgspec.structs.asdict(self)
+        own = structs.asdict(self)
         merged = {name: getattr(common, name) for name in ChatModelConfig.__struct_fields__}
         if self.url is not None and self.url != common.url:
             there = ChatModelConfig()
@@ -320,6 +335,57 @@ class S3Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """None: `AWS_REGION`, or us-east-1."""
 
 
+class SlurmHeadConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the job asks for that runs the router and every role that no group plays."""
+
+    cpus: Positive | None = None
+    mem: SlurmWord | None = None
+    """Such as `16G`."""
+    options: tuple[SlurmOption, ...] = ()
+    """Further options of sbatch, such as `--nodelist=node01`."""
+
+
+class SlurmRolesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Actors of each role that may be on any host; memory's log stays where the router is."""
+
+    conductor: ActorCount = 0
+    planner: ActorCount = 0
+    decomposer: ActorCount = 0
+    generator: ActorCount = 0
+    verifier: ActorCount = 0
+    compressor: ActorCount = 0
+    refiner: ActorCount = 0
+
+    def counts(self) -> dict[str, int]:
+        """Return how many there are of each role of which there are any."""
+        return {role: count for role, count in structs.asdict(self).items() if count}
+
+
+class SlurmGroupConfig(SlurmHeadConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Agents that are alike: one array of jobs."""
+
+    name: GroupName
+    roles: SlurmRolesConfig
+    """How many actors of each role one agent starts."""
+    array: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    """How many agents."""
+    gres: SlurmWord | None = None
+    """What each asks for beside cores and memory, such as `gpu:1`."""
+
+
+class SlurmConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How `gems slurm render` spreads a mesh over the nodes of a cluster; None: as the cluster has it."""
+
+    partition: SlurmWord | None = None
+    account: SlurmWord | None = None
+    time: SlurmWord | None = None
+    """At most so long a job, in Slurm's words such as `24:00:00`; it is queued again when that is over."""
+    options: tuple[SlurmOption, ...] = ()
+    """Further options of sbatch, for every job."""
+    head: SlurmHeadConfig = SlurmHeadConfig()
+    groups: tuple[SlurmGroupConfig, ...] = ()
+
+
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the processes say of themselves, on standard error."""
 
@@ -354,6 +420,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Of benchmarks, for `gems eval --score`: another model than any that the roles ask."""
     skills: SkillsConfig = SkillsConfig()
     s3: S3Config = S3Config()
+    slurm: SlurmConfig = SlurmConfig()
     log: LogConfig = LogConfig()
 
     @property
@@ -566,6 +633,9 @@ def _explain(error: msgspec.ValidationError, update: dict[str, Any]) -> str:
     kind, value = _look_up(key, update)
     if unknown := re.search(r"unknown field `(.*)`", text):
         return _explain_unknown(key, unknown[1], kind)
+    if (missing := re.search(r"missing required field `(.*)`", text)) and isinstance(kind, inspect.StructType):
+        wanted = next(field.type for field in kind.fields if field.encode_name == missing[1])
+        return f"{key}.{missing[1]}: expected {_in_words(wanted, None)}, came none"
     return f"{key}: expected {_in_words(kind, value)}, came {_shown(value)}"
 
 
