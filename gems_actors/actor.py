@@ -38,6 +38,9 @@ __all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_somebody_wait
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Reply]])
 _Handler = Callable[[Any, Any], Awaitable[Reply]]
 
+_FAREWELL_S = 2.0
+"""What is answered and not yet sent waits so long for a router that is away: one that died is back before that."""
+
 _log = structlog.get_logger()
 
 
@@ -115,7 +118,8 @@ async def serve_actor(
                 _log.info("actor_ready", capacity=taken)
                 await draining.wait()
                 await loop.drain(grace_s)
-        await mesh.flush()
+        with trio.move_on_after(_FAREWELL_S):
+            await mesh.flush()
 
 
 class _Loop:

@@ -12,6 +12,8 @@ DONE = 0
 FAILED = 1
 """Some of what was asked for failed, or nobody was there to ask."""
 USAGE = 2
+QUEUE_AGAIN = 75
+"""`EX_TEMPFAIL` of sysexits.h: a batch system took the node back, and the work goes on once it gives another."""
 BAD_CONFIG = 78
 """`EX_CONFIG` of sysexits.h; also that somebody else listens at the configured address, or that a router refuses us."""
 INTERRUPTED = 130

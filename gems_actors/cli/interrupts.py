@@ -17,6 +17,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.asked = trio.Event()
         """The user wants an end: finish what is in hand."""
+        self.is_by_term = False
+        """The first signal was SIGTERM, by which a batch system takes its node back; a person sends SIGINT."""
         self.is_hurried = False
         """The user wants it now; everything within `open_interrupts` is cancelled."""
         self._on_hurry: list[Callable[[], None]] = []
@@ -29,8 +31,9 @@ class Interrupts:
         """Obey signals until cancelled."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
-            async for _ in signals:
+            async for number in signals:
                 if not self.asked.is_set():
+                    self.is_by_term = number == signal.SIGTERM
                     self.asked.set()
                     continue
                 self.is_hurried = True

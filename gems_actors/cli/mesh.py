@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import socket
@@ -14,11 +15,12 @@ import msgspec
 import trio
 
 from gems_actors.addresses import join_addresses, split_addresses
-from gems_actors.cli.endings import DONE, INTERRUPTED
-from gems_actors.cli.interrupts import open_interrupts
+from gems_actors.cli.endings import DONE, INTERRUPTED, QUEUE_AGAIN
+from gems_actors.cli.interrupts import Interrupts, open_interrupts
 from gems_actors.cli.mesh_status import status_lines
 from gems_actors.cli.options import config_option, json_option, parse_address, read_config, router_option, set_option
 from gems_actors.cli.registry import Entry, listed
+from gems_actors.cli.rendezvous import await_router
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import ROLES, MeshConfig, RolesConfig
 from gems_actors.errors import DeadlineError, SupervisorError
@@ -44,7 +46,8 @@ host_option = click.option("--host", metavar="NAME", help="The agent of this nam
 def up(file: Path | None, overrides: tuple[str, ...]) -> int:
     """Run a mesh in the foreground, with the settings of a TOML file or the embedded ones.
 
-    Ctrl-C or SIGTERM once drains it, twice kills it.
+    Ctrl-C or SIGTERM once drains it, twice kills it. In a job of Slurm, SIGTERM ends it with exit code 75, to be queued
+    again.
     """
     config = read_config(file, overrides)
     configure_logging(config.log, role="supervisor")
@@ -121,28 +124,35 @@ def role(name: str, router: str | None, config_file: Path | None, overrides: tup
 
 @click.command()
 @click.argument("counts", nargs=-1, required=True, metavar="ROLE=N...")
+@router_option
 @click.option(
-    "--router",
-    type=parse_address,
-    envvar="GEMS_ROUTER",
-    required=True,
-    metavar="ADDRESS",
-    help="Router to serve, or several with commas.",
+    "--router-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where a router writes its address; before --router.",
 )
 @click.option("--name", metavar="NAME", help="What the mesh calls this host (its host name).")
 @config_option
 @set_option
 def agent(
-    counts: tuple[str, ...], router: str, name: str | None, config_file: Path | None, overrides: tuple[str, ...]
+    counts: tuple[str, ...],
+    router: str | None,
+    router_file: Path | None,
+    name: str | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
 ) -> int:
     """Play roles on this host, such as `verifier=8 generator=1`, for a mesh whose router runs elsewhere.
 
-    They are kept alive, and wait for a router that is away. `gems scale --host NAME` changes how many there are. Ctrl-C
-    or SIGTERM once drains them, twice kills them.
+    They are kept alive, and wait for a router that is away; one that FILE names anew is followed. `gems scale --host
+    NAME` changes how many there are. Ctrl-C or SIGTERM once drains them, twice kills them. In a job of Slurm, SIGTERM
+    ends them with exit code 75, to be queued again.
     """
+    if router is None and router_file is None:
+        raise click.UsageError("--router: expected it or --router-file, came neither")
     config = _with_counts(read_config(config_file, overrides), dict(_parse_count(text) for text in counts))
     configure_logging(config.log, role="agent")
-    return trio.run(_serve_agent, config, router, name or socket.gethostname())
+    return trio.run(_run_agent, config, router, router_file, name or socket.gethostname())
 
 
 def _with_counts(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
@@ -151,9 +161,9 @@ def _with_counts(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
     return msgspec.structs.replace(config, roles=RolesConfig(**roles))
 
 
-async def _serve_agent(config: MeshConfig, router: str, name: str) -> int:
-    life = trio.CancelScope()
+async def _run_agent(config: MeshConfig, router: str | None, router_file: Path | None, name: str) -> int:
     async with open_interrupts() as interrupts, open_background() as nursery:
+        life = trio.CancelScope()
 
         async def obey() -> None:
             await interrupts.asked.wait()
@@ -161,14 +171,37 @@ async def _serve_agent(config: MeshConfig, router: str, name: str) -> int:
 
         nursery.start_soon(obey)
         with life:
-            click.echo(f"agent {name} joins {router}", err=True)
-            async with open_agent(config, router, name) as agent_:
-                interrupts.on_hurry(agent_.stop_now)
-                with suppress(SupervisorError):  # `wait` says it, and returns where the agent was only asked to end
-                    await agent_.ready()
-                    click.echo(f"agent {name} ready: {len(agent_.children())} processes; stop with Ctrl-C")
-                await agent_.wait()
-    return INTERRUPTED if interrupts.is_hurried else DONE
+            if router_file is not None:
+                await _follow_router(config, router_file, name, interrupts)
+            elif router is not None:
+                await _serve_agent(config, router, name, interrupts)
+    return _ending_of(interrupts)
+
+
+async def _follow_router(config: MeshConfig, router_file: Path, name: str, interrupts: Interrupts) -> None:
+    """Serve the router that a file names, and another one once the file names that, until asked to end."""
+    is_over = False
+    while not is_over:
+        address = await await_router(router_file)
+        async with open_background() as nursery:
+
+            async def leave_when_moved(known: str, here: trio.CancelScope) -> None:
+                await await_router(router_file, other_than=known)
+                here.cancel()
+
+            nursery.start_soon(leave_when_moved, address, nursery.cancel_scope)
+            await _serve_agent(config, address, name, interrupts)
+            is_over = True
+
+
+async def _serve_agent(config: MeshConfig, router: str, name: str, interrupts: Interrupts) -> None:
+    click.echo(f"agent {name} joins {router}", err=True)
+    async with open_agent(config, router, name) as agent_:
+        interrupts.on_hurry(agent_.stop_now)
+        with suppress(SupervisorError):  # `wait` says it, and returns where the agent was only asked to end
+            await agent_.ready()
+            click.echo(f"agent {name} ready: {len(agent_.children())} processes; stop with Ctrl-C")
+        await agent_.wait()
 
 
 async def _up(config: MeshConfig) -> int:
@@ -190,6 +223,12 @@ async def _up(config: MeshConfig) -> int:
             nursery.start_soon(announce)
             with listed(Entry(address=supervisor.address)):
                 await supervisor.wait()
+    return _ending_of(interrupts)
+
+
+def _ending_of(interrupts: Interrupts) -> int:
+    if interrupts.is_by_term and "SLURM_JOB_ID" in os.environ:
+        return QUEUE_AGAIN
     return INTERRUPTED if interrupts.is_hurried else DONE
 
 

@@ -25,8 +25,8 @@ _MARK = re.compile(r"^# as rendered: [0-9a-f]{16}\n", re.MULTILINE)
 _ABOUT = (
     "# Edit it as you like: `gems slurm render` does not overwrite what was edited.",
     "#",
-    "# Before its time is over, or another job goes first, Slurm sends SIGTERM: what runs here drains and ends with 75.",
-    "# A cluster with RequeueExit=75 in its slurm.conf then queues the job again, until `gems slurm down`.",
+    "# Before its time is over or another job goes first, Slurm sends SIGTERM: what runs here drains, ends with 75,",
+    "# and is queued again by a cluster that has RequeueExit=75 in its slurm.conf. `gems slurm down` ends it for good.",
 )
 _HEAD = """\
 # The address by which Slurm itself reaches this node, and a port of this job's own. Agents look into the file again and

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,18 +21,22 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def address() -> str:
+    return free_address()
+
+
+def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @contextmanager
-def running(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(tmp_path: Path, *arguments: str, more: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """A command in the background that says on standard output when it is ready."""
     with started(
         [*COMMAND, *arguments],
         cwd=tmp_path,
-        env=environment(tmp_path),
+        env=environment(tmp_path, **(more or {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -97,6 +101,45 @@ def test_a_killed_role_of_an_agent_is_replaced_and_what_it_held_is_done(tmp_path
         assert before != after
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(30) == 0
+
+
+def test_an_agent_follows_its_router_to_where_the_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "router.address"
+    with running(tmp_path, "agent", "--router-file", str(file), "--name", "far", "verifier=1") as agent:
+        for place in ("first", "second"):
+            address = free_address()
+            with running(tmp_path, *head(tmp_path, address), "--set", f"router.runtime_dir={tmp_path}/{place}") as up:
+                first_line(up)
+                (tmp_path / "part").write_text(f"{address} in {place} place\n")
+                (tmp_path / "part").replace(file)
+                assert first_line(agent).startswith("agent far ready: 1 processes")
+                drawn = run_gems(tmp_path, "draw", "a red dog", "-o", f"{place}.png", "--router", address)
+                assert drawn.returncode == 0
+        agent.send_signal(signal.SIGINT)
+        assert agent.wait(30) == 0
+
+
+def test_a_file_without_an_address_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("gpu-box:8000\n")
+    refused = run_gems(tmp_path, "agent", "--router-file", "file", "verifier=1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (78, 1)
+    assert "file: expected an address such as tcp://HOST:PORT" in refused.stderr
+    assert run_gems(tmp_path, "agent", "verifier=1").returncode == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 0)])
+def test_an_agent_whose_node_is_taken_asks_for_another(
+    tmp_path: Path, address: str, number: signal.Signals, code: int
+) -> None:
+    with (
+        running(tmp_path, *head(tmp_path, address), more={"SLURM_JOB_ID": "7"}) as up,
+        running(tmp_path, "agent", "--router", address, "verifier=1", more={"SLURM_JOB_ID": "8"}) as agent,
+    ):
+        first_line(agent)
+        agent.send_signal(number)
+        assert agent.wait(30) == code
+        up.send_signal(number)
+        assert up.wait(30) == code
 
 
 @pytest.mark.parametrize("count", ["painter=1", "verifier", "verifier=-1"])
