@@ -30,6 +30,7 @@ _COMMANDS = {
     "scale": ("mesh:scale", "Change how many actors play a role."),
     "down": ("mesh:down", "Drain and end a running mesh."),
     "role": ("mesh:role", "Play one role in this process."),
+    "slurm": ("slurm_commands:slurm", "Run a mesh as jobs of a Slurm cluster."),
     "memory": ("memory_commands:memory", "Look at what was drawn and learnt, and look after its log."),
     "skills": ("skill_commands:skills", "List, show and check skills."),
     "doctor": ("doctor:doctor", "Say what is installed, reachable and writable, and what to do about the rest."),
@@ -68,7 +69,7 @@ class _LazyGroup(click.Group):
 def gems(context: click.Context) -> None:
     """Follow hard image prompts: plan, draw, verify, remember and refine, each role its own process.
 
-    Exit codes: 0 done, 1 some failed, 2 usage, 78 bad configuration, 130 interrupted or
+    Exit codes: 0 done, 1 some failed, 2 usage, 75 to be queued again, 78 bad configuration, 130 interrupted or
     cancelled.
     """
     if context.invoked_subcommand is None:
