@@ -75,7 +75,6 @@ GroupName = Annotated[
         description="a name of letters and digits that begins with a letter, not head",
     ),
 ]
-ActorCount = Annotated[int, Meta(ge=0, le=4096)]
 
 ROLES = (
     "memory", "generator", "verifier", "compressor", "refiner", "decomposer", "planner", "conductor",

@@ -18,11 +18,11 @@ from gems_actors.addresses import join_addresses, split_addresses
 from gems_actors.cli.endings import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
 from gems_actors.cli.mesh_status import status_lines
-from gems_actors.cli.options import config_option, json_option, parse_address, read_config, router_option, set_option
+from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
 from gems_actors.cli.registry import Entry, listed
 from gems_actors.cli.rendezvous import await_router
 from gems_actors.client import Mesh, open_client
-from gems_actors.config import ROLES, MeshConfig, RolesConfig
+from gems_actors.config import ROLES, MeshConfig, RoleConfig, RolesConfig
 from gems_actors.errors import DeadlineError, SupervisorError
 from gems_actors.places import claim_places
 from gems_actors.process import run_role
@@ -156,8 +156,12 @@ def agent(
 
 
 def _with_counts(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
-    """Return the settings with so many of each role, and none of those that are not named."""
-    roles = {role_: msgspec.structs.replace(config.role(role_), count=counts.get(role_, 0)) for role_ in ROLES}
+    """Return the settings with so many of each role, and none of those that are not named, whatever waits for them."""
+    none = RoleConfig(count=0)
+    roles = {
+        role_: msgspec.structs.replace(config.role(role_), count=counts[role_]) if counts.get(role_) else none
+        for role_ in ROLES
+    }
     return msgspec.structs.replace(config, roles=RolesConfig(**roles))
 
 

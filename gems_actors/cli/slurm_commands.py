@@ -14,7 +14,6 @@ import trio
 
 from gems_actors.cli.endings import DONE, FAILED, QUEUE_AGAIN
 from gems_actors.cli.mesh_status import status_lines
-from gems_actors.cli.options import read_config, set_option
 from gems_actors.cli.output import check_writable, write_whole
 from gems_actors.cli.rendezvous import address_of, read_rendezvous
 from gems_actors.cli.slurm_files import ADDRESS_NAME, HEAD, SUFFIX, Places, batch_files, is_edited
@@ -29,6 +28,7 @@ from gems_actors.cli.slurm_jobs import (
     submit,
 )
 from gems_actors.client import open_client
+from gems_actors.config import load_config
 from gems_actors.errors import MeshUnavailableError
 from protocol.messages import MeshStatus, ReadStatus
 
@@ -53,14 +53,15 @@ def slurm() -> None:
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder that all nodes share."
 )
 @click.option("--force", is_flag=True, help="Overwrite files that were edited.")
-@set_option
-def render(file: Path, out: Path, force: bool, overrides: tuple[str, ...]) -> int:
+def render(file: Path, out: Path, force: bool) -> int:
     """Write the batch files of a mesh: one for its head, and one for each group of its [slurm] table."""
     places = Places(mesh=file.absolute(), folder=out.absolute(), programs=Path(sys.executable).parent)
-    files = batch_files(read_config(file, overrides), places)
+    files = batch_files(load_config(file), places)
     edited = [name for name in files if (out / name).exists() and is_edited((out / name).read_text())]
     if edited and not force:
-        raise click.UsageError(f"--out: expected files as they were rendered, came edited ones: {', '.join(edited)}")
+        raise click.UsageError(
+            f"--out: expected files as they were rendered, came edited ones: {', '.join(edited)}; --force overwrites"
+        )
     check_writable(out)
     for name, text in files.items():
         write_whole(out / name, text.encode())
@@ -162,7 +163,7 @@ def _await_head(folder: Path) -> str:
         head = next((task for task in living_tasks(folder) if task.name == HEAD), None)
         if head is None:
             raise SlurmError(f"{HEAD}: expected a job that runs, came one that ended; {_last_words(folder)}")
-        if head.is_pending and head.reason != told:
+        if head.is_pending and head.reason not in (told, "None"):
             told = head.reason
             click.echo(f"{HEAD}: waits for a node ({told})", err=True)
         line = read_rendezvous(folder / ADDRESS_NAME)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gems_actors.addresses import join_addresses
 from gems_actors.config import ROLES, MeshConfig, SlurmGroupConfig, SlurmHeadConfig
 from gems_actors.errors import ConfigError
 
@@ -29,11 +30,11 @@ _ABOUT = (
     "# and is queued again by a cluster that has RequeueExit=75 in its slurm.conf. `gems slurm down` ends it for good.",
 )
 _HEAD = """\
-# The address by which Slurm itself reaches this node, and a port of this job's own. Agents look into the file again and
+# The address by which Slurm itself reaches this node, and ports of this job's own. Agents look into the file again and
 # again: they also find a head that was queued again and runs on another node.
 host=$(scontrol show node --oneliner "$SLURMD_NODENAME" | sed -n 's/.* NodeAddr=\\([^ ]*\\).*/\\1/p')
-port=$((20000 + SLURM_JOB_ID % 10000))
-echo "tcp://$host:$port job $SLURM_JOB_ID restart ${{SLURM_RESTART_COUNT:-0}}" >.{address}
+port=$((20000 + SLURM_JOB_ID % 700 * 16))
+echo "{routers} job $SLURM_JOB_ID restart ${{SLURM_RESTART_COUNT:-0}}" >.{address}
 mv .{address} {address}
 
 # A node's own name may stand for 127.0.1.1 there, so only a number is listened at alone.
@@ -130,9 +131,10 @@ def _options(config: MeshConfig, name: str, job: SlurmHeadConfig, places: Places
 
 
 def _head_script(config: MeshConfig, places: Places) -> str:
-    elsewhere = [role for role in ROLES if role in _elsewhere(config)]
-    without = "".join(f" \\\n    --set roles.{role}.count=0" for role in elsewhere)
-    return _start(places) + _HEAD.format(address=ADDRESS_NAME, mesh=places.mesh, without=without)
+    ports = ["$port", *(f"$((port + {further}))" for further in range(1, config.router.count))]
+    routers = join_addresses([*(f"tcp://$host:{port}" for port in ports), *config.router.others])
+    without = "".join(f" \\\n    --set roles.{setting}=0" for setting in _settings_elsewhere(config))
+    return _start(places) + _HEAD.format(address=ADDRESS_NAME, routers=routers, mesh=places.mesh, without=without)
 
 
 def _group_script(group: SlurmGroupConfig, places: Places) -> str:
@@ -150,6 +152,14 @@ def _head_counts(config: MeshConfig) -> dict[str, int]:
 
 def _elsewhere(config: MeshConfig) -> set[str]:
     return {role for group in config.slurm.groups for role in group.roles.counts()}
+
+
+def _settings_elsewhere(config: MeshConfig) -> Iterator[str]:
+    """Give what must be none at the head: roles that groups play, which must not grow there either."""
+    for role in ROLES:
+        if role in _elsewhere(config):
+            growing = () if config.role(role).max is None else ("min", "max")
+            yield from (f"{role}.{setting}" for setting in ("count", *growing))
 
 
 def _in_words(counts: dict[str, int]) -> str:
