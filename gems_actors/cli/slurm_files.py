@@ -42,7 +42,7 @@ listen=0.0.0.0
 if [[ $host =~ ^[0-9.]+$ ]]; then listen=$host; fi
 exec gems up {mesh} \\
     --set router.address="tcp://$listen:$port" \\
-    --set router.runtime_dir="/tmp/gems-actors-$SLURM_JOB_ID"{without}
+    --set router.runtime_dir="${{TMPDIR:-/tmp}}/gems-actors-$SLURM_JOB_ID"{without}
 """
 _AGENT = """\
 exec gems agent --router-file {address} --config {mesh} --name "{name}-$SLURM_ARRAY_TASK_ID" \\

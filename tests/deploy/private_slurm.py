@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.processes import await_gone, descendants, started
+from tests.processes import await_gone, descendants, environment, started
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2")
@@ -50,6 +50,7 @@ SchedulerParameters=sched_interval=1,bf_interval=1,defer
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 GresTypes=gpu
+FirstJobId={first_job}
 JobRequeue=1
 RequeueExit=75
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=8000 State=UNKNOWN
@@ -72,7 +73,10 @@ class Cluster:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
-        self.environment: Mapping[str, str] = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        self.environment: Mapping[str, str] = environment() | {
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "TMPDIR": str(folder),
+        }
         """In which Slurm's commands mean this cluster."""
         self._nodes: dict[str, subprocess.Popen[str]] = {}
 
@@ -95,6 +99,10 @@ class Cluster:
         self._nodes[name].wait()
         assert not await_gone(family)
 
+    def processes(self) -> set[int]:
+        """Return all of both nodes: their daemons, what holds jobs, and what the jobs run."""
+        return {pid for name in NODES for pid in self._processes_of(name)}
+
     def state_of_nodes(self) -> dict[str, str]:
         """Return each node's state in Slurm's words."""
         return dict(line.split() for line in self.ask("sinfo", "--noheader", "-N", "--format=%N %T").splitlines())
@@ -104,8 +112,9 @@ class Cluster:
         folder = self._folder
         for name in ("state", "spool.n1", "spool.n2"):
             (folder / name).mkdir()
+        host = socket.gethostname().partition(".")[0]
         (folder / "slurm.conf").write_text(
-            _CONF.format(host=socket.gethostname().partition(".")[0], folder=folder, ports=_free_ports(3))
+            _CONF.format(host=host, folder=folder, ports=_free_ports(3), first_job=os.getpid())
         )
         (folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName=n2 Name=gpu File={folder}/nvidia[0-1]\n")
         for number in (0, 1):  # a file that is no device gives a job no CUDA_VISIBLE_DEVICES

@@ -1,0 +1,176 @@
+"""A mesh on a real Slurm cluster of two nodes: it outlives the loss of a role, of a node and of its head."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.private_slurm import NODES, Cluster, await_true, open_cluster, what_is_missing
+from tests.gems_actors.cli.commands import COMMAND
+from tests.processes import started
+
+pytestmark = pytest.mark.slow
+
+LINES = 60
+ROLES = ("generator", "verifier", "planner")
+"""What the groups play."""
+THINGS = ("red cats", "glass owls", "pigs", "metal toys")
+MESH = """\
+data_dir = "data"
+[draw]
+max_rounds = 2
+width_px = 128
+height_px = 128
+[slurm.head]
+options = ["--nodelist=n1"]
+[[slurm.groups]]
+name = "gpu"
+roles = { generator = 1 }
+gres = "gpu:1"
+[[slurm.groups]]
+name = "chat"
+roles = { verifier = 1, planner = 1 }
+options = ["--nodelist=n1"]
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Two nodes in a folder with a short path; a machine that should have Slurm and has not is a failure."""
+    if reason := what_is_missing():
+        assert os.environ.get("CI") != "true", reason
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="gems-") as folder, open_cluster(Path(folder)) as cluster:
+        yield cluster
+
+
+class MeshOnSlurm:
+    """A mesh in a folder of batch files, asked as its user asks it."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.config = folder / "mesh.toml"
+        self.config.write_text(MESH)
+
+    def gems(self, *arguments: str | Path) -> str:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.cluster.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def slurm(self, command: str, *arguments: str) -> str:
+        return self.gems("slurm", command, self.folder / "jobs", *arguments)
+
+    def job(self, name: str) -> str:
+        """Return the number of the first job of a batch file."""
+        return str(json.loads((self.folder / "jobs" / "jobs.json").read_text())["submitted"][name][0])
+
+    def last_words(self, name: str) -> dict[str, str]:
+        """Return what Slurm knows of the first job of a batch file."""
+        said = self.cluster.ask("scontrol", "show", "job", "--oneliner", self.job(name))
+        return dict(word.partition("=")[::2] for word in said.split())
+
+    def states(self, name: str) -> list[str]:
+        said = self.cluster.ask("squeue", "--noheader", "--array", f"--name=gems-{name}", "--format=%T")
+        return said.split()
+
+    @property
+    def router(self) -> str:
+        """The line in which the head says where it is."""
+        return (self.folder / "jobs" / "router.address").read_text()
+
+    def actors(self, role: str) -> list[dict[str, Any]]:
+        """Return who plays a role; nobody where there is no router."""
+        asked = [*COMMAND, "status", "--json", "--router", self.router.split()[0]]
+        done = subprocess.run(asked, env=self.cluster.environment, capture_output=True, text=True, check=False)
+        roles = json.loads(done.stdout)["roles"] if done.returncode == 0 else []
+        return [actor for found in roles if found["role"] == role for actor in found["actors"] if actor["capacity"]]
+
+    def log(self, name: str) -> str:
+        return (self.folder / "jobs" / f"{name}.log").read_text()
+
+    @contextmanager
+    def bulk(self) -> Iterator[subprocess.Popen[str]]:
+        """A bulk that goes on beside what the test does."""
+        prompts = [f"{n % 7 + 2} {THINGS[n % 4]} left of a stone dog" for n in range(LINES)]
+        (self.folder / "prompts.txt").write_text("\n".join(prompts))
+        command = ("bulk", self.folder / "prompts.txt", "--out", self.folder / "out", "--concurrency", "1")
+        with (
+            (self.folder / "bulk.log").open("w") as log,
+            started(
+                [*COMMAND, *command, "--router", self.router.split()[0], "--config", self.config],
+                env=self.cluster.environment,
+                stdout=log,
+                stderr=log,
+            ) as process,
+        ):
+            yield process
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what the bulk has finished so far."""
+        path = self.folder / "out" / "dataset" / "metadata.jsonl"
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+
+
+def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_head(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    mesh = MeshOnSlurm(cluster, tmp_path)
+    mesh.gems("slurm", "render", mesh.config, "--out", tmp_path / "jobs")
+    assert mesh.slurm("up").splitlines()[-1] == f"mesh at {mesh.router.split()[0]}"
+    await_true(lambda: [len(mesh.actors(role)) for role in ROLES] == [1, 1, 1])
+    with mesh.bulk() as bulk:
+        await_true(lambda: len(mesh.rows()) >= 2)
+
+        (lost,) = mesh.actors("generator")
+        os.kill(lost["pid"], signal.SIGKILL)
+        await_true(lambda: [actor["name"] for actor in mesh.actors("generator")] not in ([], [lost["name"]]))
+
+        cluster.kill_node("n2")  # and with it every generator
+        cluster.ask("scancel", "--batch", "--signal=TERM", f"{mesh.job('chat')}_0")  # as before a job's time is over
+        await_true(lambda: mesh.states("chat") != ["RUNNING"])
+        assert "actor_drained" in mesh.log("chat-0")
+        cluster.ask("scontrol", "requeue", mesh.job("head"))
+        await_true(lambda: cluster.state_of_nodes()["n2"].startswith("down") and mesh.states("gpu") == ["PENDING"])
+        assert len(mesh.rows()) < LINES
+
+        cluster.start_node("n2")
+        await_true(lambda: mesh.router.endswith(f" job {mesh.job('head')} restart 1\n"))
+        await_true(lambda: [len(mesh.actors(role)) for role in ROLES] == [1, 1, 1])
+        for name in ("head", "chat", "gpu"):
+            assert mesh.last_words(name)["Restarts"] == "1"
+
+        assert mesh.slurm("scale", "gpu=2") == "gpu: 1 -> 2\n"
+        await_true(lambda: len(mesh.actors("generator")) == 2)
+        assert bulk.wait(60) == 0
+
+    rows = mesh.rows()
+    assert [row["index"] for row in rows] == [*range(LINES)]
+    pictures = {path.name for path in (tmp_path / "out" / "dataset").rglob("*.png")}
+    assert len(pictures) == len({Path(row["file_name"]).name for row in rows} & pictures) == LINES
+
+    assert mesh.slurm("scale", "gpu=1") == "gpu: 2 -> 1\n"
+    assert "gpu   " in mesh.slurm("status")
+    assert mesh.slurm("down") == "3 jobs ended\n"
+    assert cluster.ask("squeue", "--noheader") == ""
+    for name in ("head", "chat", "gpu"):  # and not queued again
+        assert {what: mesh.last_words(name)[what] for what in ("JobState", "ExitCode")} == {
+            "JobState": "COMPLETED",
+            "ExitCode": "0:0",
+        }
+    assert len(cluster.processes()) == len(NODES)  # nothing is left but a daemon on each
