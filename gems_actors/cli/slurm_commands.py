@@ -23,8 +23,9 @@ from gems_actors.cli.slurm_jobs import (
     ask_to_drain,
     end_now,
     forget_jobs,
-    knows_requeue_exit,
+    is_queued_again,
     living_tasks,
+    read_settings,
     submit,
 )
 from gems_actors.client import open_client
@@ -77,10 +78,10 @@ def render(file: Path, out: Path, force: bool) -> int:
 def up(folder: Path) -> int:
     """Give the batch files of DIR to Slurm: the head, and once it says where it is, its groups.
 
-    What Slurm has already is left alone, so that the same again adds what is missing.
+    What Slurm has any job of is left alone, so the same again starts only what is gone.
     """
     names = _batch_names(folder)
-    if not knows_requeue_exit(QUEUE_AGAIN):
+    if not is_queued_again(QUEUE_AGAIN, read_settings()):
         click.echo(f"gems: this cluster has no RequeueExit={QUEUE_AGAIN}: jobs whose time is over stay away", err=True)
     living = {task.name for task in living_tasks(folder)}
     if not living:

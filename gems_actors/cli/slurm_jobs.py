@@ -130,9 +130,14 @@ def end_now(task: Task) -> None:
     run_slurm("scancel", "--quiet", task.id)
 
 
-def knows_requeue_exit(code: int) -> bool:
-    """Return whether the cluster queues a job again that ends with an exit code."""
-    setting = re.search(r"^RequeueExit\s*=\s*(.*)$", run_slurm("scontrol", "show", "config"), re.MULTILINE)
+def read_settings() -> str:
+    """Return the settings of the cluster, one in each line."""
+    return run_slurm("scontrol", "show", "config")
+
+
+def is_queued_again(code: int, settings: str) -> bool:
+    """Return whether a cluster with these settings queues a job again that ends with an exit code."""
+    setting = re.search(r"^RequeueExit\s*=\s*(.*)$", settings, re.MULTILINE)
     ranges = re.findall(r"(\d+)(?:-(\d+))?", setting[1]) if setting else []
     return any(int(low) <= code <= int(high or low) for low, high in ranges)
 

@@ -174,3 +174,15 @@ def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_
             "ExitCode": "0:0",
         }
     assert len(cluster.processes()) == len(NODES)  # nothing is left but a daemon on each
+
+
+def test_a_head_that_cannot_run_is_told_with_its_last_words(cluster: Cluster, tmp_path: Path) -> None:
+    mesh = MeshOnSlurm(cluster, tmp_path)
+    mesh.gems("slurm", "render", mesh.config, "--out", tmp_path / "jobs")
+    mesh.config.write_text("[draw]\nmax_rounds = 0\n")
+    command = [*COMMAND, "slurm", "up", str(tmp_path / "jobs")]
+    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "gems: head: expected a job that runs, came one that ended; " in done.stderr
+    assert "draw.max_rounds: expected a whole number of at least 1, came 0" in done.stderr.splitlines()[-1]
+    assert cluster.ask("squeue", "--noheader") == ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gems_actors.cli.slurm_files import Places, batch_files, is_edited
+from gems_actors.cli.slurm_jobs import is_queued_again
 from gems_actors.config import load_config
 from gems_actors.errors import ConfigError
 from tests.gems_actors.cli.commands import run_gems
@@ -158,6 +159,15 @@ def test_files_of_no_group_are_kept_and_named(tmp_path: Path) -> None:
     (tmp_path / "mesh" / "mine.sbatch").write_text("#!/bin/bash\n")
     done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh")
     assert done.stderr == "gems: mesh/mine.sbatch is no group of mesh.toml; `gems slurm up` starts it too\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_so"),
+    [("75", True), ("1-3,75", True), ("70-80", True), ("7", False), ("175", False), ("(null)", False), ("1-74", False)],
+)
+def test_a_cluster_that_queues_again_is_told_from_one_that_does_not(setting: str, is_so: bool) -> None:
+    assert is_queued_again(75, f"PreemptMode = OFF\nRequeueExit             = {setting}\nResumeRate = 300") is is_so
+    assert not is_queued_again(75, f"RequeueExitHold = {setting}\n")
 
 
 def test_without_slurm_its_absence_is_said_in_one_line(tmp_path: Path) -> None:
