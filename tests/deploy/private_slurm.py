@@ -19,7 +19,7 @@ from tests.processes import await_gone, descendants, environment, started
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2")
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 _CONF = """\
 ClusterName=gems
 SlurmctldHost={host}(127.0.0.1)
