@@ -157,11 +157,12 @@ def agent(
 
 def _with_counts(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
     """Return the settings with so many of each role, and none of those that are not named, whatever waits for them."""
-    none = RoleConfig(count=0)
-    roles = {
-        role_: msgspec.structs.replace(config.role(role_), count=counts[role_]) if counts.get(role_) else none
-        for role_ in ROLES
-    }
+    roles: dict[str, RoleConfig] = {}
+    for role_ in ROLES:
+        if count := counts.get(role_, 0):
+            roles[role_] = msgspec.structs.replace(config.role(role_), count=count)
+        else:
+            roles[role_] = msgspec.structs.replace(config.role(role_), count=0, min=None, max=None)
     return msgspec.structs.replace(config, roles=RolesConfig(**roles))
 
 

@@ -136,6 +136,7 @@ def down(folder: Path) -> int:
     tasks = living_tasks(folder)
     _drain(folder, [task for task in tasks if task.name != HEAD])
     _drain(folder, [task for task in tasks if task.name == HEAD])
+    (folder / ADDRESS_NAME).unlink(missing_ok=True)
     click.echo(f"{len(tasks)} jobs ended")
     return DONE
 
@@ -195,7 +196,7 @@ def _last_words(folder: Path) -> str:
 
 def _drain(folder: Path, tasks: Sequence[Task]) -> None:
     """Have tasks end for good, and return when Slurm has none of them any more."""
-    for task in tasks:
+    for task in sorted(tasks, key=lambda task: not task.is_pending):  # those that wait must not take the nodes set free
         ask_to_drain(task)
     ids = {task.id for task in tasks}
     ended_at = time.monotonic() + _DRAIN_S

@@ -7,6 +7,7 @@ as its array has tasks. Agents find the head by the file that it writes into the
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ ADDRESS_NAME = "router.address"
 """File in which the head says where it listens."""
 HEAD = "head"
 SUFFIX = ".sbatch"
-_WARNING_S = 60
-"""How long before its time is over a job is told to drain."""
+_MIN_WARNING_S = 60
+"""How long before its time is over a job is told to drain, at least: Slurm looks once a minute."""
+_DRAINING_ROLES = 4
+"""So many at most have something in hand to finish, one after another: conductor, verifier, generator, memory."""
 _MARK = re.compile(r"^# as rendered: [0-9a-f]{16}\n", re.MULTILINE)
 _ABOUT = (
     "# Edit it as you like: `gems slurm render` does not overwrite what was edited.",
@@ -118,7 +121,7 @@ def _options(config: MeshConfig, name: str, job: SlurmHeadConfig, places: Places
     yield "#SBATCH --open-mode=append"
     yield "#SBATCH --ntasks=1"
     yield "#SBATCH --requeue"
-    yield f"#SBATCH --signal=B:TERM@{_WARNING_S}"
+    yield f"#SBATCH --signal=B:TERM@{max(_MIN_WARNING_S, math.ceil(_DRAINING_ROLES * config.supervisor.grace_s))}"
     named = {
         "partition": slurm.partition,
         "account": slurm.account,

@@ -154,8 +154,9 @@ def run_slurm(*command: str, folder: Path | None = None) -> str:
         raise SlurmError(f"{command[0]}: expected a command of Slurm on this host, came none") from error
     except subprocess.TimeoutExpired as error:
         raise SlurmError(f"{command[0]}: expected an answer of Slurm within {_PATIENCE_S:g} s, came none") from error
-    if done.returncode != 0:
-        raise SlurmError(f"{command[0]}: expected Slurm to obey, came: {done.stderr.strip() or done.returncode}")
+    said = done.stderr.strip()
+    if done.returncode != 0 and said:  # scancel ends with 229 and not a word after it has signalled one of an array
+        raise SlurmError(f"{command[0]}: expected Slurm to obey, came: {said}")
     return done.stdout.strip()
 
 

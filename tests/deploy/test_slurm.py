@@ -159,7 +159,7 @@ def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_
         for name in ("head", "chat", "gpu"):
             assert mesh.last_words(name)["Restarts"] == "1"
 
-        assert mesh.slurm("scale", "gpu=2") == "gpu: 1 -> 2\n"
+        assert mesh.slurm("scale", "gpu=3") == "gpu: 1 -> 3\n"  # one of them waits for a GPU
         await_true(lambda: len(mesh.actors("generator")) == 2)
         assert bulk.wait(60) == 0
 
@@ -174,7 +174,7 @@ def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_
     await_true(lambda: mesh.router.startswith("tcp://127.0.0.2:"))
     await_true(lambda: [len(mesh.actors(role)) for role in ROLES] == [2, 1, 1])
 
-    assert mesh.slurm("scale", "gpu=1") == "gpu: 2 -> 1\n"
+    assert mesh.slurm("scale", "gpu=1") == "gpu: 3 -> 1\n"
     assert "gpu   " in mesh.slurm("status")
     assert mesh.slurm("down") == "3 jobs ended\n"
     assert cluster.ask("squeue", "--noheader") == ""

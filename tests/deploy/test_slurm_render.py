@@ -77,6 +77,11 @@ def test_a_role_that_groups_play_does_not_grow_at_the_head(tmp_path: Path) -> No
     assert "--set roles.verifier.max=0" in head
 
 
+def test_jobs_are_warned_as_long_before_as_they_may_drain(tmp_path: Path) -> None:
+    files = rendered(tmp_path, MESH + "[supervisor]\ngrace_s = 45.0\n")
+    assert all("--signal=B:TERM@180" in options_of(text) for text in files.values())
+
+
 def test_agents_play_the_roles_of_their_group(tmp_path: Path) -> None:
     files = rendered(tmp_path)
     assert "each with generator." in files["gpu.sbatch"]
