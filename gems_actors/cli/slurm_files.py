@@ -69,11 +69,15 @@ def batch_files(config: MeshConfig, places: Places) -> dict[str, str]:
     """Return the batch files by name, the head's first.
 
     Raises:
-        ConfigError: two groups have one name, a group plays no role, or a path is none that Slurm reads.
+        ConfigError: groups have one name, play no role or cannot reach the pictures, or Slurm does not read a path.
     """
     for path in (places.mesh, places.folder, places.programs):
         if re.search(r"[^\w@%+=:,./~-]", str(path)):
             raise ConfigError(f"slurm: expected paths without spaces and signs of the shell, came {path}")
+    if config.slurm.groups and config.blobs is None:
+        raise ConfigError(
+            'blobs: expected a store that all nodes reach, such as "mesh:" or "file:///shared", came none'
+        )
     groups = {group.name: group for group in config.slurm.groups}
     for group in config.slurm.groups:
         if group is not groups[group.name]:

@@ -26,6 +26,7 @@ ROLES = ("generator", "verifier", "planner")
 THINGS = ("red cats", "glass owls", "pigs", "metal toys")
 MESH = """\
 data_dir = "data"
+blobs = "mesh:"
 [draw]
 max_rounds = 2
 width_px = 128

@@ -15,6 +15,7 @@ from tests.gems_actors.cli.commands import run_gems
 
 PLACES = Places(mesh=Path("/shared/mesh.toml"), folder=Path("/shared/mesh"), programs=Path("/shared/venv/bin"))
 MESH = """\
+blobs = "mesh:"
 [slurm]
 partition = "gpu"
 time = "24:00:00"
@@ -111,11 +112,15 @@ def test_an_edit_is_seen(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_rendered_is_refused(tmp_path: Path) -> None:
-    group = '[[slurm.groups]]\nname = "gpu"\nroles = { generator = %d }\n'
+    group = 'blobs = "mesh:"\n[[slurm.groups]]\nname = "gpu"\nroles = { generator = %d }\n'
     with pytest.raises(ConfigError, match=r"slurm\.groups: expected another name for each, came gpu again"):
-        rendered(tmp_path, group % 1 * 2)
+        rendered(tmp_path, group % 1 + (group % 1).partition("\n")[2])
     with pytest.raises(ConfigError, match=r"slurm\.groups: expected a role with a count in gpu, came none"):
         rendered(tmp_path, group % 0)
+    with pytest.raises(
+        ConfigError, match=r'blobs: expected a store that all nodes reach, such as "mesh:" or .*, came none'
+    ):
+        rendered(tmp_path, (group % 1).partition("\n")[2])
     with pytest.raises(ConfigError, match=r"expected paths without spaces and signs of the shell, came /my files"):
         batch_files(load_config(None, {}), Places(Path("/my files/mesh.toml"), PLACES.folder, PLACES.programs))
 
