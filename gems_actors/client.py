@@ -545,6 +545,8 @@ class Mesh:
                     self._say_hello(line)
             case HelloAgain():
                 self._say_hello(line)
+                for run in self._readers:  # which was forgotten with us
+                    self._subscribe(line, run)
 
     def _keep_marks(self, line: Line, marks: tuple[Mark, ...]) -> None:
         if self._marks.merge(marks):

@@ -48,6 +48,8 @@ MESH_RUN = run_bytes("mesh")
 
 _MAX_ANSWERED = 4096
 """Answers kept for a client that lost its connection just then and asks again; the oldest goes first."""
+_MAX_IDLE_DEADLINES = 1000
+"""Of requests that are answered already, beyond as many as wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Dispatcher:
         self._epoch = epoch
         self._began_at = self._ticked_at = now
         self._peers: dict[bytes, Peer] = {}
+        self._calm_until = now
+        """Before that nobody can have been silent for too long, so that a tick need not look at everybody."""
         self._tickets: dict[bytes, Ticket] = {}
         self._queues: dict[str, Queue] = {}
         self._turns: dict[str, deque[Peer]] = {}
@@ -178,8 +182,10 @@ class Dispatcher:
         for id_ in peer.asked:
             if (question := self._tickets.get(id_)) and question.client == identity:
                 self._withdraw(question)
-        for subscribers in self._subscribers.values():
-            subscribers.discard(identity)
+        for run in peer.followed:
+            self._subscribers[run].discard(identity)
+            if not self._subscribers[run]:
+                del self._subscribers[run]
         if peer.role:
             self._announce(ActorLeft(name=peer.hello.name, role=peer.role, reason=reason))
 
@@ -214,6 +220,8 @@ class Dispatcher:
         if header.time_left_ms != NO_DEADLINE_MS:
             ticket.deadline = now + header.time_left_ms / 1000
             heapq.heappush(self._deadlines, (ticket.deadline, header.id))
+            if len(self._deadlines) > 2 * len(self._tickets) + _MAX_IDLE_DEADLINES:
+                self._sweep_deadlines()
         if (
             mark is not None and mark.state == "cancelled"
         ):  # an actor said that it has it in hand, but not of which run it is
@@ -253,8 +261,9 @@ class Dispatcher:
 
     def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
         """A client wants the events of one run."""
-        self._known(now, identity)
-        self._subscribers.setdefault(run, set()).add(identity)
+        if peer := self._known(now, identity):  # else it says hello and subscribes again
+            peer.followed.add(run)
+            self._subscribers.setdefault(run, set()).add(identity)
 
     def event(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         """Pass an event on to whoever wants those of its run."""
@@ -353,6 +362,12 @@ class Dispatcher:
         if ticket.client is not None and (asker := self._peers.get(ticket.client)):
             asker.asked.discard(id_)
 
+    def _sweep_deadlines(self) -> None:
+        """Forget those of requests that are answered; else ten minutes of a busy mesh would fill memory."""
+        waiting = self._tickets.items()
+        self._deadlines = [(ticket.deadline, id_) for id_, ticket in waiting if ticket.deadline < inf]
+        heapq.heapify(self._deadlines)
+
     # ----------------------------------------------------------------------------------------- pausing, cancelling
 
     def control(self, now: float, run: bytes, trajectory: bytes | None, action: Control, by: str) -> Controlled:
@@ -427,9 +442,12 @@ class Dispatcher:
             expired = self._tickets.get(id_)
             if expired is not None and expired.deadline == deadline and expired.client is not None:
                 self._expire(expired, now)
-        quiet = now - self._limits.silence_s
-        for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
-            self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)
+        if now > self._calm_until:
+            quiet = now - self._limits.silence_s
+            for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
+                self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)
+            oldest = min((peer.seen_at for peer in self._peers.values()), default=now)
+            self._calm_until = oldest + self._limits.silence_s
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
@@ -437,18 +455,22 @@ class Dispatcher:
 
     def status(self, now: float) -> MeshStatus:
         """Return the whole table: who is there, who holds what since when, how much waits."""
-        names = {peer.role for peer in self._peers.values() if peer.role}
-        names |= {role for role, queue in self._queues.items() if queue.waiting or queue.parked}
+        peers: dict[str, list[Peer]] = {
+            role: [] for role, queue in self._queues.items() if queue.waiting or queue.parked
+        }
+        for peer in sorted(self._peers.values(), key=lambda peer: peer.hello.name):
+            peers.setdefault(peer.role, []).append(peer)
+        clients = peers.pop("", [])
         return MeshStatus(
             epoch=self._epoch,
             uptime_s=now - self._began_at,
-            roles=tuple(self._role_status(now, role) for role in sorted(names)),
-            clients=sum(not peer.role for peer in self._peers.values()),
+            roles=tuple(self._role_status(now, role, peers[role]) for role in sorted(peers)),
+            clients=len(clients),
             requeued=self._requeued,
             marks=self._marks.all(),
         )
 
-    def _role_status(self, now: float, role: str) -> RoleStatus:
+    def _role_status(self, now: float, role: str, peers: list[Peer]) -> RoleStatus:
         queue = self._queues.get(role, Queue())
         actors = tuple(
             ActorStatus(
@@ -465,8 +487,7 @@ class Dispatcher:
                 figures=peer.figures,
                 note=peer.note,
             )
-            for peer in sorted(self._peers.values(), key=lambda peer: peer.hello.name)
-            if peer.role == role
+            for peer in peers
         )
         oldest_s = max((now - ticket.asked_at for ticket in queue), default=0.0)
         return RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))

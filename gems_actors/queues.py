@@ -25,6 +25,8 @@ class Peer:
     seen_at: float
     held: dict[bytes, Ticket] = field(default_factory=dict)
     asked: set[bytes] = field(default_factory=set)
+    followed: set[bytes] = field(default_factory=set)
+    """Runs whose events it wants."""
     handled: int = 0
     is_in_turn: bool = False
     figures: dict[str, float] = field(default_factory=dict)

@@ -21,11 +21,13 @@ from gems_actors.errors import (
 from protocol.envelope import Header, Kind, Lane
 from protocol.identity import run_bytes
 from protocol.messages import (
+    ActorJoined,
     ControlRun,
     DecomposePrompt,
     Event,
     Plan,
     PlanPrompt,
+    ReportLoss,
     Requirements,
     StepTaken,
     TrajectoryFailed,
@@ -160,6 +162,25 @@ def test_events_reach_those_who_follow_the_run_and_nobody_else(tmp_path: Path) -
                 with pytest.raises(trio.WouldBlock):
                     mine.receive_nowait()
             assert [event.record.failure.message for event in heard] == ["mine", "yours"]  # type: ignore[attr-defined]
+
+    play(scene)
+
+
+def test_whoever_was_given_up_as_silent_and_comes_back_follows_the_run_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            await place.add(Echo, "a")
+            async with (
+                open_client(place.address, name="stalled") as mesh,
+                mesh.events("mesh") as events,
+                open_client(place.address) as other,
+            ):
+                await mesh.ask(PlanPrompt(prompt="subscribed once this is answered"))
+                await other.ask(ReportLoss(name="stalled"))
+                await mesh.ask(PlanPrompt(prompt="which makes it say hello again"))
+                await mesh.ask(PlanPrompt(prompt="and subscribed once this is answered"))
+                await place.add(Echo, "b")
+                assert await events.receive() == ActorJoined(name="b", role="planner")
 
     play(scene)
 

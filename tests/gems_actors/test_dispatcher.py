@@ -167,6 +167,17 @@ def test_a_silent_actor_is_given_up_and_a_stalled_dispatcher_judges_nobody() -> 
     assert stage.given()[-1] == ("b", 1)
 
 
+def test_of_many_actors_each_is_given_up_once_it_has_been_silent_for_too_long_and_no_later() -> None:
+    stage = stage_with(*((name, 1) for name in "abc"), silence_s=6.0)
+    for living in (("client", "a", "b"), ("client", "a")):
+        stage.pass_time(4, "client", "a", "b", "c")
+        there = len(stage.dispatcher.status(stage.now).roles[0].actors)
+        stage.pass_time(6, *living)
+        assert len(stage.dispatcher.status(stage.now).roles[0].actors) == there
+        stage.pass_time(0.5, *living)
+        assert len(stage.dispatcher.status(stage.now).roles[0].actors) == there - 1
+
+
 def test_a_request_that_never_reached_its_actor_is_handed_out_again() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
@@ -259,6 +270,18 @@ def test_asking_and_cancelling_for_ever_fills_no_queue() -> None:
     assert stage.dispatcher._queues["worker"].standing < 1100
     stage.join("a", "worker", 5)
     assert stage.given() == [("a", 1)]
+
+
+def test_asking_with_a_deadline_for_ever_fills_no_memory() -> None:
+    stage = stage_with(("a", 1))
+    for number in range(1, 10_000):
+        stage.ask("client", number, within_s=600)
+        stage.answer("a", number)
+    stage.ask("client", 10_000, within_s=600)
+    assert len(stage.dispatcher._deadlines) < 1100
+    stage.sent()
+    stage.pass_time(601, "a", "client")
+    assert (10_000, "deadline") in stage.told("client")
 
 
 def test_nobody_cancels_what_another_asked() -> None:
@@ -524,6 +547,14 @@ def test_events_reach_those_who_follow_the_run_and_nobody_else() -> None:
     for run in ("mine", "yours"):
         stage.dispatcher.event(stage.now, b"a", Header(Kind.EVENT, run=run_bytes(run)), encode_body(StopMesh()))
     assert [to for to, *_ in stage.sent()] == ["client"]
+
+
+def test_nothing_is_kept_of_runs_whose_followers_are_gone() -> None:
+    stage = stage_with()
+    for number in range(100):
+        stage.dispatcher.subscribe(stage.now, b"client", run_bytes(f"run {number}"))
+    stage.dispatcher.goodbye(stage.now, b"client")
+    assert not stage.dispatcher._subscribers
 
 
 def test_whoever_follows_the_mesh_hears_of_actors_that_join_and_leave() -> None:
