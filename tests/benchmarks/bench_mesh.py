@@ -25,14 +25,14 @@ from protocol.messages import PlanPrompt, ReadStatus
 
 _WINDOW, _REQUESTS, _PINGS, _TURNS = 256, 20_000, 400, 3
 
-_ROUTER = """
+ROUTER = """
 import sys
 from gems_actors.config import load_config
 from gems_actors.process import run_role
 config = load_config(environment={}, settings=[f"router.runtime_dir={sys.argv[1]}", "log.level=error"])
 sys.exit(run_role("router", config, config.local_address, "router-1"))
 """
-_WORKER = """
+ECHO_WORKER = """
 import logging, sys, structlog, trio
 from functools import partial
 from gems_actors.actor import Actor, answers, serve_actor
@@ -78,7 +78,7 @@ while True:
 
 
 @contextmanager
-def _processes(folder: str, *scripts: str) -> Iterator[None]:
+def open_processes(folder: str, *scripts: str) -> Iterator[None]:
     running = [
         subprocess.Popen((sys.executable, "-P", "-c", script, folder, f"planner-{number}"))
         for number, script in enumerate(scripts)
@@ -94,7 +94,7 @@ def _processes(folder: str, *scripts: str) -> Iterator[None]:
 async def _time_mesh(address: str) -> tuple[float, list[float]]:
     """Return round trips a second, and the seconds of each request alone."""
     async with open_client(address, connect_within_s=20) as mesh:
-        await _await_workers(mesh)
+        await await_workers(mesh)
         request = PlanPrompt(prompt="x" * 150)
         pings = []
         for _ in range(_PINGS):
@@ -114,7 +114,7 @@ async def _time_mesh(address: str) -> tuple[float, list[float]]:
         return _REQUESTS / (time.perf_counter() - began), pings
 
 
-async def _await_workers(mesh: Mesh) -> None:
+async def await_workers(mesh: Mesh) -> None:
     async with mesh.events("mesh") as events:
         while sum(len(role.actors) for role in (await mesh.ask(ReadStatus())).roles) < 2:
             await events.receive()
@@ -156,11 +156,11 @@ def main() -> None:
     for _ in range(_TURNS):  # interleaved, because a virtual machine's speed changes by the minute
         with tempfile.TemporaryDirectory(prefix="gems-") as folder:
             config = MeshConfig(router=RouterConfig(runtime_dir=folder))
-            with _processes(folder, _ROUTER, _WORKER, _WORKER):
+            with open_processes(folder, ROUTER, ECHO_WORKER, ECHO_WORKER):
                 rate, pings = trio.run(_time_mesh, config.local_address)
             mesh_rates.append(rate)
             mesh_pings += pings
-            with _processes(folder, _RAW_BROKER, _RAW_WORKER, _RAW_WORKER):
+            with open_processes(folder, _RAW_BROKER, _RAW_WORKER, _RAW_WORKER):
                 while not (Path(folder) / "front.ipc").exists():
                     time.sleep(0.01)
                 rate, pings = _time_raw(f"ipc://{folder}/front.ipc")
