@@ -3,7 +3,8 @@
 libzmq's file descriptor is edge-triggered in effect: it turns readable when a command lands in the socket's mailbox,
 and any call on the socket may consume that command. The rules kept here, each paid for with a lost wake-up:
 
-1. Park on the descriptor only straight after a receive that said EAGAIN, with no other call and no await in between.
+1. Park on the descriptor only straight after a receive that said EAGAIN, or a look at the socket's events that found
+   nothing to read, with no other call and no await in between.
 2. Readable means "look again"; it may be for nothing, and who wants to send waits for it too.
 3. A send may eat the edge that the receiver is parked for, so after sending look whether something is readable and, if
    so, receive it on the spot, down to EAGAIN.
@@ -114,6 +115,10 @@ class Link:
     def send(self, *frames: bytes) -> None:
         """Queue a message; it leaves in this pass of the scheduler together with all others of the pass."""
         self._queue.append(list(frames))
+        if not self._is_taking:
+            self._wake_sender()
+
+    def _wake_sender(self) -> None:
         if self._sender is not None:
             task, self._sender = self._sender, None
             trio.lowlevel.reschedule(task)
@@ -128,9 +133,12 @@ class Link:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._run_sender)
             while True:
-                if self._receive():
+                while self._receive():
                     await trio.lowlevel.checkpoint()  # others run, and more arrives meanwhile
-                    continue
+                if self._queue and self._sender is not None:
+                    self._flush()  # what the batch had us say leaves at once and costs no turn of the scheduler
+                    if self._queue:
+                        self._wake_sender()
                 await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
                 self._woken.set()
 
@@ -156,13 +164,17 @@ class Link:
             if not self._queue:
                 self._sender = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(abort)
-            self._flush()
-            if self._queue:
+            is_blocked = self._flush()
+            if self._queue and not is_blocked:
+                await trio.lowlevel.checkpoint()  # what was received meanwhile had us say more
+            elif self._queue:
                 self._woken = trio.Event()
                 with trio.move_on_after(_RETRY_S):
                     await self._woken.wait()
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Send what is queued; True when the socket takes no more for now."""
+        is_blocked = False
         while self._queue:
             message = self._queue[0]
             try:
@@ -173,6 +185,7 @@ class Link:
                     self._send(message[0], _NOBLOCK)
             except zmq.Again:
                 if not self._is_router:
+                    is_blocked = True
                     break
                 self._refuse(message)
             except zmq.ZMQError as error:
@@ -183,13 +196,14 @@ class Link:
         if not self._is_taking:
             while self._get(_EVENTS) & _POLLIN:  # rule 3
                 self._receive()
+        return is_blocked
 
     def _refuse(self, message: Message) -> None:
         if self._refused is not None:
             self._refused(message)
 
     def _receive(self) -> bool:
-        """Hand over what is there; True when something was, so that EAGAIN has perhaps not come yet."""
+        """Hand over what is there; True when that was a whole batch, so that EAGAIN has perhaps not come yet."""
         batch: list[Message] = []
         recv, get = self._recv, self._get
         try:
@@ -208,4 +222,4 @@ class Link:
                 self._take(batch)
             finally:
                 self._is_taking = False
-        return bool(batch)
+        return len(batch) == _BATCH

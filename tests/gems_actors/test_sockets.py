@@ -33,6 +33,15 @@ class Ends:
     def bind(self) -> None:
         self._socket.bind(self.address)
 
+    def await_readable(self) -> bool:
+        """Return whether the router has something to receive, after a while if it has not."""
+        return bool(self._socket.poll(100))
+
+    def close(self) -> None:
+        self.dealer.close()
+        self.router.close()
+        self.context.term()
+
     def _echo(self, batch: list[Message]) -> None:
         for identity, frame in batch:
             self.router.send(identity, frame)
@@ -58,9 +67,7 @@ async def open_ends(folder: Path, *, is_bound: bool = True) -> AsyncIterator[End
             nursery.start_soon(ends.router.run)
             yield ends
     finally:
-        ends.dealer.close()
-        ends.router.close()
-        ends.context.term()
+        ends.close()
 
 
 def test_twenty_thousand_messages_come_back_in_order(tmp_path: Path) -> None:
@@ -93,6 +100,26 @@ def test_bursts_and_pauses_of_many_tasks_lose_nothing(tmp_path: Path) -> None:
                 nursery.start_soon(send, task)
             await ends.await_returned(1000)
             assert len(set(ends.returned)) == 1000
+
+    play(scene)
+
+
+def test_what_a_sender_receives_on_its_way_is_answered_without_waiting_for_more(tmp_path: Path) -> None:
+    async def scene() -> None:
+        ends = Ends(f"ipc://{tmp_path}/echo.ipc")
+        ends.bind()
+        async with open_background() as nursery:
+            nursery.start_soon(ends.dealer.run)
+            ends.dealer.send(b"arrives before the router looks")
+            while not await trio.to_thread.run_sync(ends.await_readable):
+                pass
+            nursery.start_soon(ends.router._run_sender)
+            await trio.testing.wait_all_tasks_blocked()
+            ends.router.send(b"dealer", b"has it receive")
+            await ends.await_returned(1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert ends.router.unsent == 0
+        ends.close()
 
     play(scene)
 
