@@ -1,8 +1,8 @@
 """The conductor: takes one prompt through the loop. The whole algorithm is `Conductor.draw`, top to bottom.
 
-Every step is with memory before the next begins, and a trajectory begins by asking memory what is there already: a
-conductor that dies is replaced by one that continues at the same step. The conductor holds no state of its own and
-calls no model.
+Every step is with memory before the next begins, and a trajectory begins by asking memory whether something is there
+already: a conductor that dies is replaced by one that continues at the same step. The conductor holds no state of its
+own and calls no model.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from protocol.identity import attempt_seed
 from protocol.messages import (
     AnyRecord,
     AppendRecord,
+    AppendRecords,
     Attempt,
     AttemptVerified,
     CompressAttempt,
@@ -108,15 +109,13 @@ class _Trajectory:
         self._id = task.trajectory
         self._spent: dict[str, Spent] = {}
         """By role, on all that memory has."""
+        self._held: list[AnyRecord] = []
+        """Records that go to memory with the next."""
         self._spent_by_last_round = Spent()
         """On chat models, when the last round but this was done."""
 
     async def draw(self) -> Picture:
-        state = await self._ask(ReadTrajectory(trajectory=self._id))
-        if state.task is None:
-            await self._keep(TrajectoryBegun(trajectory=self._id, task=self._task))
-        elif structs.replace(state.task, budget=self._task.budget) != self._task:
-            raise RefusedError(f"trajectory {self._id} was begun with another prompt, seed or setting")
+        state = await self._begin()
         self._spent = dict(state.spent)
         plan, requirements = await self._plan_and_decompose(state)
         attempts, ending, prompt = list(state.attempts), state.ending, plan.prompt
@@ -140,6 +139,19 @@ class _Trajectory:
             settings=self._settings,
             spent=self._spent,
         )
+
+    async def _begin(self) -> TrajectoryState:
+        """Return what memory has of the trajectory: as a rule nothing, which it says when the beginning is kept."""
+        begun = TrajectoryBegun(trajectory=self._id, task=self._task)
+        kept = await self._ask(AppendRecord(record=begun))
+        if kept.is_new:
+            self._mesh.publish(StepTaken(record=begun))
+        if kept.is_first:
+            return TrajectoryState(task=self._task)
+        state = await self._ask(ReadTrajectory(trajectory=self._id))
+        if state.task is not None and structs.replace(state.task, budget=self._task.budget) != self._task:
+            raise RefusedError(f"trajectory {self._id} was begun with another prompt, seed or setting")
+        return state
 
     async def _plan_and_decompose(self, state: TrajectoryState) -> tuple[Plan, tuple[Requirement, ...]]:
         """Both read the user's own prompt and neither needs the other, so they are asked at once."""
@@ -171,9 +183,14 @@ class _Trajectory:
         there = {(attempt.round, attempt.candidate) for attempt in done}
         missing = [number for number in range(1, self._settings.candidates + 1) if (round_, number) not in there]
 
-        return await gather(
-            *(partial(self._draw_attempt, round_, candidate, prompt, requirements) for candidate in missing)
-        )
+        async def draw(candidate: int) -> Attempt:
+            attempt = await self._draw_attempt(round_, candidate, prompt, requirements)
+            self._hold(AttemptVerified(trajectory=self._id, attempt=attempt))
+            if len(missing) > 1:  # others are on their way; else what the round comes to is known at once
+                await self._keep_held()
+            return attempt
+
+        return await gather(*(partial(draw, candidate) for candidate in missing))
 
     async def _draw_attempt(
         self, round_: int, candidate: int, prompt: str, requirements: tuple[Requirement, ...]
@@ -195,7 +212,7 @@ class _Trajectory:
         verified = Verification(verdicts=())
         if requirements:
             verified = await self._ask(VerifyImage(image=drawn.image, requirements=requirements))
-        attempt = Attempt(
+        return Attempt(
             round=round_,
             candidate=candidate,
             prompt=prompt,
@@ -206,8 +223,6 @@ class _Trajectory:
             drawing=drawn.spent,
             verifying=verified.spent,
         )
-        await self._keep(AttemptVerified(trajectory=self._id, attempt=attempt))
-        return attempt
 
     def _outcome(self, round_: int, attempts: list[Attempt]) -> Outcome | None:
         """Say why the trajectory ends after this round, or None if it goes on."""
@@ -232,6 +247,7 @@ class _Trajectory:
 
     async def _learn(self, round_: int, state: TrajectoryState) -> str:
         """Return the next round's prompt; compressor and refiner read from memory what happened."""
+        await self._keep_held()
         if (prompt := state.prompt_of(round_ + 1)) is not None:
             return prompt
         memory = self._settings.memory
@@ -248,11 +264,24 @@ class _Trajectory:
         best, decided_by = choose_best(attempts)
         return Ending(outcome=outcome, best_round=best.round, best_candidate=best.candidate, decided_by=decided_by)
 
-    async def _keep(self, record: AnyRecord) -> None:
-        await self._ask(AppendRecord(record=record))
+    def _hold(self, record: AnyRecord) -> None:
+        """Have a record kept together with the next, before which there is nothing to wait for."""
+        self._held.append(record)
         if isinstance(record, TrajectoryRecord):
             add_costs(self._spent, record.costs)
-        self._mesh.publish(StepTaken(record=record))
+
+    async def _keep(self, record: AnyRecord) -> None:
+        self._hold(record)
+        await self._keep_held()
+
+    async def _keep_held(self) -> None:
+        records, self._held = tuple(self._held), []
+        if len(records) > 1:
+            await self._ask(AppendRecords(records=records))
+        elif records:
+            await self._ask(AppendRecord(record=records[0]))
+        for record in records:
+            self._mesh.publish(StepTaken(record=record))
 
     async def _ask(self, request: Request[ReplyT]) -> ReplyT:
         """Ask a role, again where its failure may pass."""

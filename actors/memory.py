@@ -33,6 +33,7 @@ from protocol.messages import (
     AnyRecord,
     Appended,
     AppendRecord,
+    AppendRecords,
     BestAttempt,
     CountRecords,
     FindBestAttempt,
@@ -127,17 +128,28 @@ class Memory(Actor):
         """Answer once the record is on disk."""
         if (keeper := await self._other_keeper(request, request.trajectory)) is not None:
             return await self._pass_on(replace(request, shard=keeper))
-        while len(self._next.records) >= MAX_COMMIT:
+        return await self._keep(request.record)
+
+    @answers
+    async def append_all(self, request: AppendRecords) -> Appended:
+        """Answer once all of the records are on disk."""
+        if (keeper := await self._other_keeper(request, request.trajectory)) is not None:
+            return await self._pass_on(replace(request, shard=keeper))
+        return await self._keep(*request.records)
+
+    async def _keep(self, *records: AnyRecord) -> Appended:
+        """Have records kept by the same commit, and return the place of the last."""
+        while len(self._next.records) + len(records) > MAX_COMMIT:
             await self._next.done.wait()
         batch = self._next
-        place = len(batch.records)
-        batch.records.append(request.record)
+        batch.records += records
+        place = len(batch.records) - 1
         self._arrived.set()
         await batch.done.wait()
         if batch.error is not None:
             raise LogError(str(batch.error)) from batch.error
         sequence, is_new = batch.places[place]
-        return Appended(sequence=sequence, is_new=is_new)
+        return Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_alone(records[-1]))
 
     @answers
     async def read(self, request: ReadTrajectory) -> TrajectoryState:

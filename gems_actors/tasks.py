@@ -38,6 +38,8 @@ async def gather(
 async def gather(*functions: Callable[[], Awaitable[FirstT]]) -> tuple[FirstT, ...]: ...
 async def gather(*functions: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
     """Run functions at once and return their results in order; the first to fail cancels the others and is raised."""
+    if len(functions) == 1:
+        return (await functions[0](),)  # a nursery and a task for one function cost more than most of them do
     results: dict[int, Any] = {}
     errors: list[Exception] = []
 

@@ -738,6 +738,8 @@ class Appended(Reply, frozen=True, kw_only=True):
     sequence: Count
     """Its place in its shard's log; of the earlier one where the same step was there already."""
     is_new: bool
+    is_first: bool = False
+    """Nothing else is known of its trajectory, so that there is no state to ask for."""
 
 
 class AppendRecord(MemoryRequest[Appended], frozen=True, kw_only=True):
@@ -749,6 +751,20 @@ class AppendRecord(MemoryRequest[Appended], frozen=True, kw_only=True):
     def trajectory(self) -> str | None:
         """The trajectory of which it is a step."""
         return self.record.trajectory if isinstance(self.record, TrajectoryRecord) else None
+
+
+class AppendRecords(MemoryRequest[Appended], frozen=True, kw_only=True):
+    """Asks memory to keep several records of one trajectory in one commit: all of them or none, in their order.
+
+    Answered with the place of the last.
+    """
+
+    records: Annotated[tuple[AnyRecord, ...], Meta(min_length=1, max_length=16)]
+
+    @property
+    def trajectory(self) -> str | None:
+        """The trajectory of which they are steps."""
+        return next((record.trajectory for record in self.records if isinstance(record, TrajectoryRecord)), None)
 
 
 class TrajectoryState(Reply, frozen=True, kw_only=True):
@@ -1003,8 +1019,8 @@ LINK_BODIES: tuple[type[Body], ...] = (
 )  # fmt: skip
 REQUESTS: tuple[type[Request[Any]], ...] = (
     ReadStatus, ReportLoss, ControlRun, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
-    CompressAttempt, RefinePrompt, DrawPicture, AppendRecord, ReadTrajectory, FindBestAttempt, ListTrajectories,
-    ListRuns, RecallExperiences, ReadLog, CountRecords,
+    CompressAttempt, RefinePrompt, DrawPicture, AppendRecord, AppendRecords, ReadTrajectory, FindBestAttempt,
+    ListTrajectories, ListRuns, RecallExperiences, ReadLog, CountRecords,
 )  # fmt: skip
 REPLIES: tuple[type[Reply], ...] = (
     MeshStatus, Noted, Controlled, Scaled, Plan, Requirements, Image, Verification, Lesson, Refined, Picture, Appended,

@@ -145,6 +145,10 @@ class MemoryStore:
         if batch.new:
             self.index.extend(LIVE, offset, batch.checksum)
 
+    def is_alone(self, record: AnyRecord) -> bool:
+        """Return whether a record that is kept is the only one of its trajectory."""
+        return isinstance(record, TrajectoryRecord) and len(self.index.trajectory(record.trajectory).places) == 1
+
     def _look_up(self, record: AnyRecord, step: str) -> tuple[str, int]:
         """Return whose step a record is, and where that step stands already, 0 where it does not."""
         if isinstance(record, TrajectoryRecord):

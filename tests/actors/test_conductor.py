@@ -83,6 +83,21 @@ def test_the_loop_goes_on_until_all_requirements_are_met(tmp_path: Path) -> None
     assert script.asked == {"plan": 1, "decompose": 1, "generate": 3, "verify": 3, "compress": 2, "refine": 2}
 
 
+def test_memory_is_asked_as_rarely_as_nothing_is_built_on_what_is_not_kept(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    async def scene(mesh: Mesh) -> None:
+        for task in (TASK, TASK):
+            await mesh.ask(task)
+            (memory,) = [role for role in (await mesh.ask(ReadStatus())).roles if role.role == "memory"]
+            asked.append(memory.actors[0].handled)
+
+    script = Script()
+    script.met_from_round = 1
+    play(tmp_path, script, scene)
+    assert asked == [4, 6], "begun, planned, decomposed, ended with its attempt; then begun already, and read"
+
+
 def test_spent_rounds_end_with_the_best_attempt_and_say_how_ties_were_decided(tmp_path: Path) -> None:
     script = Script()
     script.met_from_round = 99

@@ -17,10 +17,12 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
 from gems_actors.testing import open_test_mesh
+from protocol.codec import decode_record
 from protocol.identity import trajectory_id
 from protocol.messages import (
     AnyRecord,
     AppendRecord,
+    AppendRecords,
     CountRecords,
     ListRuns,
     ReadLog,
@@ -104,6 +106,38 @@ def test_more_records_than_one_commit_holds_wait_for_the_next(tmp_path: Path, mo
             commits = [found.commit for found in memory._store.live.scan() if isinstance(found, Entry)]
         assert len(commits) == 20
         assert max(commits) == 3
+
+    trio.run(main)
+
+
+def test_records_that_belong_together_share_a_commit_and_stand_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.memory.MAX_COMMIT", 7)
+
+    async def main() -> None:
+        async with open_memory(tmp_path) as memory:
+            stories = [tuple(story("run", line)[-2:]) for line in range(20)]
+            async with trio.open_nursery() as nursery:
+                for records in stories:
+                    nursery.start_soon(memory.append_all, AppendRecords(records=records))
+            entries = [found for found in memory._store.live.scan() if isinstance(found, Entry)]
+            kept = [decode_record(entry.body) for entry in entries]
+        pairs = [tuple(kept[place : place + 2]) for place in range(0, len(kept), 2)]
+        assert len(pairs) == 20
+        assert all(pair in stories for pair in pairs)
+        assert {entry.commit for entry in entries} <= {2, 4, 6}
+
+    trio.run(main)
+
+
+def test_memory_says_of_a_record_whether_anything_else_is_known_of_its_trajectory(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_memory(tmp_path) as memory:
+            first, *others = story("run", 0)
+            kept = [await memory.append(AppendRecord(record=record)) for record in (first, first, *others)]
+            assert [appended.is_first for appended in kept] == [True, *(False for _ in (first, *others))]
+            assert not (await memory.append(AppendRecord(record=run_begun("run")))).is_first
 
     trio.run(main)
 

@@ -65,8 +65,8 @@ def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.binary(min_size=shortest or 0, max_size=longest)
         case inspect.LiteralType(values=values):
             return st.sampled_from(values)
-        case inspect.VarTupleType(item_type=item):
-            return st.lists(_values(item), max_size=3).map(tuple)
+        case inspect.VarTupleType(item_type=item, min_length=fewest):
+            return st.lists(_values(item), min_size=fewest or 0, max_size=3).map(tuple)
         case inspect.DictType(key_type=key, value_type=value):
             return st.dictionaries(_values(key), _values(value), max_size=3)
         case inspect.UnionType(types=options):
