@@ -469,7 +469,8 @@ async def _draw_task(
             settings=settings,
             budget=work.budget,
         )
-        picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=work.is_spent)
+        wind_down = None if work.max_tokens is None else work.is_spent  # to watch an event costs a task for each
+        picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=wind_down)
 
         def read(image: ImageRef) -> bytes:
             return trio.from_thread.run(connection.blobs.get, image)
