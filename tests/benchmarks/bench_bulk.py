@@ -3,13 +3,15 @@
 The image model takes 64 pictures at once and 10 ms for each, one after another, as a device does; the chat model takes
 1 ms; every picture is the same file. Counted
 are the CPU seconds of all processes together, the command's too, and how much each holds after 1,000 tasks and in the
-end. Each task is planned, taken apart, drawn once and judged by two questions.
+end. Each task is planned, taken apart, drawn once and judged by two questions. What the models cost by themselves is
+measured after it, asked as often by processes that do nothing else, as many as there were.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -17,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
 import trio
 
-from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImageRequest
+from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImageModel, ImageRequest
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.process import run_role
@@ -34,6 +37,7 @@ from tests.gems_actors.cli.commands import summary_in
 from tests.processes import environment, memory_kib
 
 TASKS = 20_000
+_CALLS_ALONE = 1000
 _ANSWERS = {
     "route_skill": '{"skill": null}',
     "decompose": json.dumps(
@@ -101,6 +105,11 @@ class NullImages:
 
 def play(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role with models that only wait."""
+    return play_with(NullImages, role, config, address, name)
+
+
+def play_with(make_images: Callable[[], ImageModel], role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Play a role with a chat model that only waits, and an image model that does too."""
     import actors.generator
     import actors.prompting
 
@@ -111,8 +120,8 @@ def play(role: str, config: MeshConfig, address: str, name: str) -> int:
     @asynccontextmanager
     async def open_images(
         config: MeshConfig, tell: Callable[[str], None] = lambda note: None
-    ) -> AsyncIterator[NullImages]:
-        yield NullImages()
+    ) -> AsyncIterator[ImageModel]:
+        yield make_images()
 
     setattr(actors.prompting, "open_chat_model", open_chat)  # noqa: B010
     setattr(actors.generator, "open_image_model", open_images)  # noqa: B010
@@ -123,6 +132,30 @@ def cpu_of(pid: int) -> float:
     """Return the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cost_alone(kind: str, calls_a_task: int, tasks_a_s: float) -> float:
+    """Return the CPU seconds a task of a model asked at that rate, less those of the same timers without it."""
+    return trio.run(_pace, kind, calls_a_task, tasks_a_s) - trio.run(_pace, kind, 0, tasks_a_s)
+
+
+async def _pace(kind: str, calls_a_task: int, tasks_a_s: float) -> float:
+    chat, images = NullChat(), NullImages()
+    image = ImageRequest("picture", 1, 1024, 1024)
+
+    async def ask() -> None:
+        if kind == "image":
+            await images.generate(image)
+        else:
+            await chat.chat(ChatRequest("verify", {}, ()))
+
+    began, used = trio.current_time(), time.process_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(_CALLS_ALONE):
+            await trio.sleep_until(began + number / tasks_a_s)
+            for _ in range(calls_a_task):
+                nursery.start_soon(ask)
+    return (time.process_time() - used) / _CALLS_ALONE
 
 
 async def measure(folder: Path, tasks: int) -> None:
@@ -183,7 +216,14 @@ async def measure(folder: Path, tasks: int) -> None:
         ends = {child.role: memory_kib(child.pid)[0] / 1024 for child in children} | {"bulk": last["bulk"][0]}
     total = sum(spent.values())
     print(f"{summary['pictures']} tasks, {summary['failures']} failed, {seconds:.0f} s, {tasks / seconds:.0f} a second")
-    print(f"CPU a trajectory: {1000 * total / tasks:.2f} ms in all processes")
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+        models = [("chat", 1), ("chat", 1), ("chat", 2), ("image", 1)]  # of planner, decomposer, verifier, generator
+        alone = [pool.submit(cost_alone, kind, calls, tasks / seconds) for kind, calls in models]
+        models_s = sum(cost.result() for cost in alone)
+    print(
+        f"CPU a trajectory: {1000 * total / tasks:.2f} ms in all processes, of which the models alone take "
+        f"{1000 * models_s:.2f}: the mesh {1000 * (total / tasks - models_s):.2f} ms"
+    )
     print(
         ", ".join(
             f"{role} {1000 * used / tasks:.2f}" for role, used in sorted(spent.items(), key=lambda item: -item[1])
