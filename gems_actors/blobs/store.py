@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import trio
+
 from gems_actors.errors import BlobError
 from protocol.identity import digest_of
 from protocol.messages import ImageRef
@@ -41,6 +43,10 @@ class BlobStore(ABC):
         Raises:
             BlobError: it is missing, unreadable, or not what its reference says.
         """
+
+    def get_from_thread(self, ref: ImageRef) -> bytes:
+        """Return what `get` does, for a thread that trio started."""
+        return trio.from_thread.run(self.get, ref)
 
     @abstractmethod
     def place_of(self, digest: str) -> str:

@@ -52,7 +52,6 @@ from protocol.messages import (
     ControlRun,
     DrawPicture,
     DrawSettings,
-    ImageRef,
     Mark,
     ReadStatus,
     RunBegun,
@@ -471,10 +470,7 @@ async def _draw_task(
         )
         wind_down = None if work.max_tokens is None else work.is_spent  # to watch an event costs a task for each
         picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=wind_down)
-
-        def read(image: ImageRef) -> bytes:
-            return trio.from_thread.run(connection.blobs.get, image)
-
+        read = connection.blobs.get_from_thread
         keep = partial(work.folder.keep_picture, task, sample, key, picture, read, work.models, seed)
         row = await trio.to_thread.run_sync(keep)
         work.tally.add(row)

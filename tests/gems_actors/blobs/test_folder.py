@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_what_is_put_is_had_back_by_its_reference(tmp_path: Path) -> None:
     assert trio.run(store.get, ref) == DATA
     hex_ = ref.digest.removeprefix("sha256:")
     assert files_below(store.folder) == [f"sha256/{hex_[:2]}/{hex_[2:4]}/{hex_}"]
+
+
+@pytest.mark.parametrize("get", [BlobFolder.get_from_thread, BlobStore.get_from_thread])
+def test_a_thread_has_a_picture_as_the_loop_does(tmp_path: Path, get: Callable[[BlobFolder, ImageRef], bytes]) -> None:
+    store = BlobFolder(tmp_path)
+    ref = put(store)
+    assert trio.run(trio.to_thread.run_sync, get, store, ref) == DATA
+    store.path_of(ref.digest).unlink()
+    with pytest.raises(BlobError):
+        trio.run(trio.to_thread.run_sync, get, store, ref)
 
 
 def test_all_roles_of_a_mesh_share_the_folder_beside_its_log_or_the_one_that_is_named(tmp_path: Path) -> None:
