@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from gems_actors.client import Call, Line, Mesh, answering, current_call, is_somebody_waiting, open_client
-from gems_actors.config import MeshConfig
+from gems_actors.config import NO_KEYS, MeshConfig, SecurityConfig
 from gems_actors.errors import (
     CancelledRequestError,
     DeadlineError,
@@ -96,17 +96,19 @@ async def serve_actor(
     grace_s: float = 10.0,
     draining: trio.Event | None = None,
     connect_within_s: float = 30.0,
+    security: SecurityConfig = NO_KEYS,
 ) -> None:
     """Play a role until `draining` is set and what is in hand is finished, or handed back after `grace_s`.
 
     The actor joins under the name of its class's role unless another is given, such as that of one of memory's shards.
 
     Raises:
-        MeshUnavailableError: no router answers at the address.
+        MeshUnavailableError: no router answers at the address, or it refuses us.
+        ForbiddenError: our key does not allow the role.
         GemsError: the role cannot be played here; says why.
     """
     draining = trio.Event() if draining is None else draining
-    async with open_client(address, name=name, connect_within_s=connect_within_s) as mesh:
+    async with open_client(address, name=name, connect_within_s=connect_within_s, security=security) as mesh:
         actor = make_actor(mesh)
         loop = _Loop(actor)
         await mesh.present(role or actor.role, tuple(request.__name__ for request in actor.handlers), loop)

@@ -8,7 +8,6 @@ actor serves all, and what a silent one had moves to the others.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import random
@@ -27,6 +26,7 @@ from msgspec import structs
 
 from gems_actors import __version__
 from gems_actors.addresses import split_addresses
+from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import (
     DeadlineError,
     InternalError,
@@ -35,8 +35,9 @@ from gems_actors.errors import (
     OverloadedError,
     error_of,
 )
+from gems_actors.keys import keys_to_connect
 from gems_actors.marks import Marks
-from gems_actors.sockets import Link, Message, open_dealer
+from gems_actors.sockets import Link, Message, await_refusal, open_dealer
 from gems_actors.statuses import merge_answers
 from gems_actors.tasks import gather, open_background
 from protocol.codec import decode_body, encode_body, encode_message, frame_of
@@ -215,7 +216,6 @@ class Mesh:
         self._readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = {}
         self._marks = Marks()
         self._marks_changed = trio.Event()
-        self._prefix, self._numbers = os.urandom(8), itertools.count(1)
         self._welcomed = trio.Event()
         self._refusal: str | None = None
         self._refused = trio.Event()
@@ -366,8 +366,7 @@ class Mesh:
     async def _ask_line(self, line: Line | None, header: Header, body: bytes, wind_down: trio.Event | None) -> Reply:
         """Ask by one line or, without one, by that of the trajectory; again while too many ask."""
         while True:
-            id_ = self._prefix + next(self._numbers).to_bytes(8, "big")
-            header = header._replace(id=id_)
+            header = header._replace(id=os.urandom(16))  # not to be guessed by who would ask or answer in its place
             question = _Question(header, body, trio.current_effective_deadline(), line or self._line_for(header))
             try:
                 return await self._exchange(question, wind_down)
@@ -504,7 +503,7 @@ class Mesh:
                 if question is not None:
                     question.kind, question.answer = header.kind, frame[HEADER_BYTES:]
                     question.answered.set()
-                elif line.awaits_welcome and not any(header.id):
+                elif header.kind is Kind.FAILURE and not any(header.id):
                     self._take_refusal(line, decode_body(frame[HEADER_BYTES:]))
             case Kind.EVENT:
                 self._take_event(header, frame)
@@ -512,9 +511,13 @@ class Mesh:
                 self._take_link(line, header, decode_body(frame[HEADER_BYTES:]))
 
     def _take_refusal(self, line: Line, body: Body) -> None:
-        if isinstance(body, Failure):
+        """Hear that a router does not take this process in, or does not want to hear of it any more."""
+        if isinstance(body, Failure) and line.awaits_welcome:
             self._refusal = f"{line.address}: {body.message}"
             self._refused.set()
+        elif isinstance(body, Failure) and body.message != self._refusal:
+            self._refusal = body.message
+            _log.warning("refused_by_router", address=line.address, reason=body.message)
 
     def _take_event(self, header: Header, frame: bytes) -> None:
         readers = self._readers.get(header.run)
@@ -570,35 +573,55 @@ class Mesh:
 
 @asynccontextmanager
 async def open_client(
-    address: str, *, name: str | None = None, connect_within_s: float = 5.0, linger_ms: int = 500
+    address: str,
+    *,
+    name: str | None = None,
+    connect_within_s: float = 5.0,
+    linger_ms: int = 500,
+    security: SecurityConfig = NO_KEYS,
 ) -> AsyncIterator[Mesh]:
     """Connect to the router at an address, or to several at addresses with commas between them.
+
+    Args:
+        address: of `ipc`, or of `tcp`, for which alone there are keys.
+        name: of this process in the mesh.
+        connect_within_s: how long to wait for the first router.
+        linger_ms: what was sent has so long to leave in the end.
+        security: our keys.
 
     Raises:
         MeshUnavailableError: nobody answers there within `connect_within_s`.
         MeshRefusedError: a router does not take this process in; says why.
+        ConfigError: a key cannot be used.
     """
     name = name or f"client-{os.getpid()}-{os.urandom(2).hex()}"
+    keys = {one: keys_to_connect(security, one) for one in split_addresses(address)}
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sockets: dict[str, zmq.Socket[bytes]] = {}
     try:
-        for one in split_addresses(address):
-            sockets[one] = open_dealer(context, one, name.encode()[:200] + os.urandom(4))
+        for one in keys:
+            sockets[one] = open_dealer(context, one, name.encode()[:200] + os.urandom(8), keys[one])
     except zmq.ZMQError as error:
-        for socket in sockets.values():
-            socket.close()
-        context.term()
+        context.destroy()
         raise MeshUnavailableError(f"{address}: expected an address like tcp://HOST:PORT: {error.strerror}") from error
     mesh = Mesh(sockets, name)
     try:
         async with open_background() as nursery:
+            for one, socket in sockets.items():
+                if one.startswith("tcp:"):
+                    nursery.start_soon(_raise_refusal, socket, one)
             with trio.move_on_after(connect_within_s) as patience:
                 await nursery.start(mesh.run)
             if patience.cancelled_caught:
+                whose = "" if security.router_key is None else f" with the key of {security.router_key}"
                 raise MeshUnavailableError(
-                    f"{address}: expected a router, but none answered within {connect_within_s:g} s"
+                    f"{address}: expected a router{whose}, but none answered within {connect_within_s:g} s"
                 )
             yield mesh
     finally:
         mesh.close(linger_ms)
-        context.term()
+        context.destroy()  # and with it what watches for refusals
+
+
+async def _raise_refusal(socket: zmq.Socket[bytes], address: str) -> None:
+    raise MeshRefusedError(f"{address}: refused by the router: {await await_refusal(socket)}")

@@ -126,6 +126,28 @@ class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Requests that may wait for one role; further ones are answered `overloaded`."""
     max_deliveries: Annotated[int, Meta(ge=1, le=100)] = 3
     """A request that took down so many actors is poisoned."""
+    max_requests_per_s: Positive = 20_000
+    """Of one key over tcp; further ones are answered `overloaded`."""
+    insecure: bool = False
+    """Listen for other hosts without any key: whoever reaches the port may do everything."""
+
+
+class SecurityConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who this host is, and whom it lets in, over tcp; the ipc socket is in a folder that only its user can enter.
+
+    Every key is a file of its own, as `gems keys new` makes it.
+    """
+
+    key: FilePath | None = None
+    """This host's secret key: of the router where it listens, else the one that the router lets in."""
+    router_key: FilePath | None = None
+    """Public key of the router, for who connects: nobody else can pose as it."""
+    allowed: FilePath | None = None
+    """For the router: who is let in, and what for. Read again when it changes."""
+
+
+NO_KEYS = SecurityConfig()
+"""For the ipc socket, and for tcp on one host."""
 
 
 class SupervisorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -407,6 +429,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     blob_cache_mib: Positive = 4096
     """With `mesh:`, of pictures of other hosts in `blob-cache` in `data_dir`; the longest unused go first."""
     router: RouterConfig = RouterConfig()
+    security: SecurityConfig = SecurityConfig()
     roles: RolesConfig = RolesConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
     draw: DrawConfig = DrawConfig()

@@ -156,13 +156,22 @@ class Dispatcher:
 
     def goodbye(self, now: float, identity: bytes) -> None:
         """An actor leaves; what it holds goes to others and is not held against the requests."""
-        if identity in self._peers:
-            self._remove(now, identity, "left", is_loss=False)
+        self.expel(now, identity, "left")
 
     def loss(self, now: float, name: str) -> None:
         """Somebody saw the process of an actor end."""
         for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
             self._remove(now, identity, "its process ended", is_loss=True)
+
+    def expel(self, now: float, identity: bytes, reason: str) -> None:
+        """A process is no longer wanted; what it holds goes to others and is not held against the requests."""
+        if identity in self._peers:
+            self._remove(now, identity, reason, is_loss=False)
+
+    def role_of(self, identity: bytes) -> str | None:
+        """Return what a process plays, nothing for a client; None where there is no such process."""
+        peer = self._peers.get(identity)
+        return None if peer is None else peer.role
 
     def _known(self, now: float, identity: bytes) -> Peer | None:
         peer = self._peers.get(identity)
@@ -235,6 +244,8 @@ class Dispatcher:
         if ticket is None:
             if header.id not in self._answered:  # its client has yet to tell this router of it
                 self._keep_answer(header, body)
+            return
+        if ticket.header.role != header.role:  # nobody answers for another role
             return
         is_held = ticket.holder is not None and ticket.holder is peer and ticket.attempt == header.attempt
         is_waiting = ticket.holder is None and header.attempt >= max(ticket.attempt, 1)  # and need not be done again

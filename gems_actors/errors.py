@@ -12,6 +12,7 @@ GemsError
     ├── PoisonedError         it took down every actor that it was given to
     ├── CancelledRequestError the asker withdrew it, or somebody cancelled its run or trajectory
     ├── RefusedError          it cannot be read, or asks for what cannot be done
+    ├── ForbiddenError        the sender's key does not allow it
     ├── UnansweredError       the actor does not answer this type of request
     ├── BackendError          a model server or library failed
     ├── ModelOutputError      a model answered something that is not an answer
@@ -93,6 +94,12 @@ class RefusedError(RequestError):
     code = "refused"
 
 
+class ForbiddenError(RequestError):
+    """The sender's key does not allow what it sent."""
+
+    code = "forbidden"
+
+
 class UnansweredError(RequestError):
     """The role does not answer requests of this type."""
 
@@ -134,8 +141,8 @@ class InternalError(RequestError):
 _BY_CODE: dict[str, type[RequestError]] = {
     error.code: error
     for error in (
-        DeadlineError, OverloadedError, PoisonedError, CancelledRequestError, RefusedError, UnansweredError,
-        BackendError, ModelOutputError, BlobError, LogError, InternalError,
+        DeadlineError, OverloadedError, PoisonedError, CancelledRequestError, RefusedError, ForbiddenError,
+        UnansweredError, BackendError, ModelOutputError, BlobError, LogError, InternalError,
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ apart.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import re
 import socket
@@ -18,9 +19,11 @@ from pathlib import Path
 import msgspec
 
 from gems_actors.addresses import split_addresses
-from gems_actors.config import MESH_BLOBS, MeshConfig
+from gems_actors.config import MESH_BLOBS, MeshConfig, RouterConfig, SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.keys import keys_to_listen
 from gems_actors.locks import LockHeldError, hold_lock
+from gems_actors.zap import read_allow_list
 
 LOCK_NAME = "mesh.lock"
 MAX_IPC_PATH_BYTES = 107
@@ -85,15 +88,49 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
             ) from error
         for _, *addresses in places:
             for address in addresses:
-                _check_port(address)
+                _check_address(address, config)
         if config.blobs == MESH_BLOBS:
             for address in config.blob_addresses:
-                _check_port(address)
+                _check_address(address, config)
         yield
 
 
+def check_exposure(address: str, security: SecurityConfig, settings: RouterConfig) -> None:
+    """See that nobody can come in from elsewhere without a key, unless that is wanted.
+
+    Raises:
+        ConfigError: it would listen for other hosts without keys.
+    """
+    has_keys = security.key is not None and security.allowed is not None
+    if not has_keys and not settings.insecure and _is_reachable_from_elsewhere(address):
+        raise ConfigError(
+            f"{address}: expected security.key and security.allowed for an address that other hosts reach, came none;"
+            " gems keys new makes them, router.insecure = true goes without"
+        )
+
+
+def _is_reachable_from_elsewhere(address: str) -> bool:
+    if not address.startswith("tcp:"):
+        return False
+    try:
+        places = socket.getaddrinfo(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), None)
+    except (socket.gaierror, UnicodeError):
+        return True  # `*`, the name of an interface, or one that cannot be resolved just now
+    return not all(ipaddress.ip_address(str(place[0])).is_loopback for *_, place in places)
+
+
+def _check_address(address: str, config: MeshConfig) -> None:
+    """See that a server will be able to listen, while there is somebody to say in one line why not."""
+    if not address.startswith("tcp:"):
+        return
+    check_exposure(address, config.security, config.router)
+    if keys_to_listen(config.security) is not None and config.security.allowed is not None:
+        read_allow_list(Path(config.security.allowed))
+    _check_port(address)
+
+
 def _check_port(address: str) -> None:
-    """See that the port is free, while there is somebody to say so in one line.
+    """See that the port is free.
 
     The router binds it a moment later, in a process of its own; whoever takes it in between makes that process end
     with exit code 78.

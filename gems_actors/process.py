@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -86,8 +87,11 @@ async def _watch_signals(
 
 
 async def _play_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every peer is a file, and so is every stranger
     async with open_background() as nursery:
-        await nursery.start(serve_router, split_addresses(address), config.router, config.memory.shards)
+        serve = partial(serve_router, shards=config.memory.shards, security=config.security)
+        await nursery.start(serve, split_addresses(address), config.router)
         await draining.wait()
 
 
@@ -108,4 +112,5 @@ async def _play_actor(
         capacity=config.role(kind.role).capacity,
         grace_s=config.supervisor.grace_s,
         draining=draining,
+        security=config.security,
     )

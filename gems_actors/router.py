@@ -1,7 +1,9 @@
-"""The process that every actor and client connects to: one ROUTER socket round the dispatcher.
+"""The process that every actor and client connects to: ROUTER sockets round the dispatcher.
 
-It reads headers and opens no body but the link's own and those addressed to it. It keeps nothing on disk: killed and
-started again, it learns from its peers what they hold and what they wait for.
+This host's own processes come by ipc, where who may enter the folder may do everything. Where there are keys, other
+hosts come by a socket of their own, which tells of each message whose key it came with. The router reads headers and
+opens no body but the link's own and those addressed to it. It keeps nothing on disk: killed and started again, it
+learns from its peers what they hold and what they wait for.
 """
 
 from __future__ import annotations
@@ -16,13 +18,25 @@ import trio
 import zmq
 
 from gems_actors import __version__
-from gems_actors.config import RouterConfig
+from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.dispatcher import Dispatcher, DispatchLimits
-from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, failure_of
+from gems_actors.errors import (
+    AddressInUseError,
+    ConfigError,
+    ForbiddenError,
+    OverloadedError,
+    RefusedError,
+    RequestError,
+    failure_of,
+)
+from gems_actors.guests import Guests
+from gems_actors.keys import keys_to_listen
 from gems_actors.locks import LockHeldError, hold_lock
-from gems_actors.places import MAX_IPC_PATH_BYTES
+from gems_actors.places import MAX_IPC_PATH_BYTES, check_exposure
 from gems_actors.shards import role_of_shard, to_shard
 from gems_actors.sockets import Link, Message, open_router
+from gems_actors.telemetry import SparingLog
+from gems_actors.zap import Door
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
 from protocol.errors import BodyError, FrameError, ProtocolError
@@ -44,6 +58,10 @@ from protocol.messages import (
 _TICK_S = 0.1
 _UNSTOPPABLE_ROLES = frozenset(map(role_of_shard, range(MAX_SHARDS)))
 """What was drawn before a run was paused or cancelled is still kept, and it can be asked how far it came."""
+_LOOK_S = 1.0
+"""Between two looks at the allow-list."""
+_GUEST = b"\xff"
+"""In front of a guest's identity, so that none is that of a process of this host; no UTF-8 begins so."""
 
 _log = structlog.get_logger()
 
@@ -52,6 +70,7 @@ async def serve_router(
     addresses: list[str],
     settings: RouterConfig,
     shards: int = 1,
+    security: SecurityConfig = NO_KEYS,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -61,30 +80,44 @@ async def serve_router(
         addresses: `ipc://PATH` and `tcp://HOST:PORT`, all of them bound before the task reports started.
         settings: patience and limits.
         shards: of memory; each is the home of some trajectories.
+        security: the keys for tcp.
 
     Raises:
         AddressInUseError: somebody listens at an address already.
-        ConfigError: an address cannot be listened at at all.
+        ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
     """
     limits = DispatchLimits(
         settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _UNSTOPPABLE_ROLES
     )
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    remote = [address for address in addresses if address.startswith("tcp:")]
+    for address in remote:
+        check_exposure(address, security, settings)
+    keys = keys_to_listen(security) if remote else None
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1 if keys is None else 2)
     with ExitStack() as stack:
         stack.callback(context.term)
         socket = open_router(context)
         stack.callback(socket.close)  # before the context ends, which waits for it
+        guarded, door = None, None
+        if keys is not None and security.allowed is not None:
+            door = Door(context, Path(security.allowed))
+            stack.callback(door.close)
+            guarded = open_router(context, keys)
+            stack.callback(guarded.close)
         for address in addresses:
-            listen(socket, address, stack)
+            listen(guarded if guarded is not None and address in remote else socket, address, stack)
         router = _Router(socket, limits, shards)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(router.link.run)
                 nursery.start_soon(router.run_clock)
-                _log.info("router_listening", addresses=addresses)
+                if guarded is not None and door is not None:
+                    nursery.start_soon(door.run)
+                    nursery.start_soon(router.run_guarded, guarded, door, settings.max_requests_per_s)
+                _log.info("router_listening", addresses=addresses, with_keys=remote if guarded is not None else [])
                 task_status.started()
         finally:
-            router.link.close(linger_ms=200)
+            router.close(linger_ms=200)
 
 
 def listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
@@ -96,12 +129,15 @@ def listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
     """
     if address.startswith("ipc://"):
         _hold_ipc(Path(address.removeprefix("ipc://")), stack)
+    umask = os.umask(0o177)  # whatever the folder allows, a socket file without keys is for this user alone
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
         if error.errno == zmq.EADDRINUSE:
             raise AddressInUseError(f"{address}: expected a free address, came one that is taken") from error
         raise ConfigError(f"{address}: expected an address to listen at: {error.strerror}") from error
+    finally:
+        os.umask(umask)
 
 
 def _hold_ipc(path: Path, stack: ExitStack) -> None:
@@ -126,6 +162,9 @@ class _Router:
     def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits, shards: int) -> None:
         self.link = Link(socket, self._take, self._refused)
         self._shards = shards
+        self._guarded: Link | None = None
+        self._guests = Guests({}, 1, 0.0)
+        self._complaints = SparingLog(_log)
         self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
         self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick later than a heartbeat is taken for a stall
 
@@ -135,11 +174,50 @@ class _Router:
             self._dispatcher.tick(time.monotonic())
             self._send()
 
+    async def run_guarded(self, socket: zmq.Socket[bytes], door: Door, max_requests_per_s: int) -> None:
+        """Serve those who come with a key, by an allow-list that may change."""
+        self._guests = Guests(door.allowed, max_requests_per_s, time.monotonic())
+        self._guarded = Link(socket, self._take_guests, self._refused_by_guest, has_users=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._guarded.run)
+            while True:
+                await trio.sleep(_LOOK_S)
+                if door.look_again():
+                    self._guests.admit(door.allowed)
+                    for identity in self._guests.unwelcome(self._dispatcher.role_of):
+                        self._dispatcher.expel(time.monotonic(), identity, "its key was taken back")
+                    self._send()
+                self._guests.forget_strays(self._dispatcher.role_of)
+
+    def close(self, linger_ms: int) -> None:
+        """Close the sockets; what was sent has `linger_ms` to leave."""
+        self.link.close(linger_ms)
+        if self._guarded is not None:
+            self._guarded.close(linger_ms)
+
     def _take(self, batch: list[Message]) -> None:
         now = time.monotonic()
         for identity, frame in batch:
             try:
                 self._dispatch(now, identity, unpack_header(frame), frame[HEADER_BYTES:])
+            except ProtocolError as error:
+                self._answer_unreadable(identity, frame, error)
+        self._send()
+
+    def _take_guests(self, batch: list[Message]) -> None:
+        now = time.monotonic()
+        for routing_id, frame, user in batch:
+            identity = _GUEST + routing_id
+            if not self._guests.claim(identity, user.decode()):
+                self._complaints.warning("identity_taken_already", peer=identity.hex(), key=user.decode())
+                continue
+            try:
+                header, body = unpack_header(frame), frame[HEADER_BYTES:]
+                try:
+                    self._guests.check(now, user.decode(), header, body)
+                    self._dispatch(now, identity, header, body)
+                except (ForbiddenError, OverloadedError) as error:
+                    self._refuse(identity, header.id, error)
             except ProtocolError as error:
                 self._answer_unreadable(identity, frame, error)
         self._send()
@@ -166,7 +244,8 @@ class _Router:
             case Kind.HELLO, Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
                 dispatcher.hello(now, identity, header.role, hello)
             case Kind.HELLO, Hello() as hello:
-                self._refuse(identity, bytes(16), f"expected gems-actors {__version__}, came {hello.version}")
+                reason = f"expected gems-actors {__version__}, came {hello.version}"
+                self._refuse(identity, bytes(16), RefusedError(reason))
             case Kind.HEARTBEAT, Heartbeat() as beat:
                 dispatcher.heartbeat(now, identity, beat)
             case Kind.CAPACITY, Capacity(capacity=capacity):
@@ -185,10 +264,10 @@ class _Router:
         match decode_body(body):
             case ReadStatus():
                 reply = self._dispatcher.status(now)
-                self.link.send(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
+                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
             case ReportLoss(name=name):
                 self._dispatcher.loss(now, name)
-                self.link.send(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
+                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
             case ControlRun() as asked:
                 trajectory = None if asked.trajectory is None else bytes.fromhex(asked.trajectory)
                 done = self._dispatcher.control(now, run_bytes(asked.run), trajectory, asked.action, asked.by)
@@ -196,26 +275,38 @@ class _Router:
                     "run_controlled", run=asked.run, trajectory=asked.trajectory, action=asked.action, by=asked.by
                 )
                 self._send()  # everybody knows before whoever asked is told
-                self.link.send(identity, encode_message(header._replace(kind=Kind.REPLY), done))
+                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), done))
             case other:
                 raise BodyError(f"a router does not answer {type(other).__name__}")
 
     def _answer_unreadable(self, identity: bytes, frame: bytes, error: ProtocolError) -> None:
         id_ = frame[12:28].ljust(16, b"\0")  # where every version of the header has the id
-        self._refuse(identity, id_, f"{type(error).__name__}: {error}")
+        self._refuse(identity, id_, RefusedError(f"{type(error).__name__}: {error}"))
 
-    def _refuse(self, identity: bytes, id_: bytes, reason: str) -> None:
+    def _refuse(self, identity: bytes, id_: bytes, error: RequestError) -> None:
         """Refuse a request or, with an id of zeros, a process that says hello."""
-        _log.warning("message_refused", peer=identity.hex(), reason=reason)
-        self.link.send(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(RefusedError(reason))))
+        self._complaints.warning("message_refused", peer=identity.hex(), reason=str(error))
+        self._post(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(error)))
 
     def _send(self) -> None:
         outgoing, self._dispatcher.outgoing = self._dispatcher.outgoing, []
+        post = self.link.send if self._guarded is None else self._post
         for identity, header, body in outgoing:
             try:
-                self.link.send(identity, frame_of(header, body))
+                post(identity, frame_of(header, body))
             except ProtocolError as error:  # an answer of ours that has outgrown the wire, such as a huge table
                 _log.error("message_unsendable", peer=identity.hex(), kind=header.kind.name, reason=str(error))
+
+    def _post(self, identity: bytes, frame: bytes) -> None:
+        if identity not in self._guests:
+            self.link.send(identity, frame)
+        elif self._guarded is None or not self._guests.can_be_told(identity):
+            self._refused([identity, frame])
+        else:
+            self._guarded.send(identity[len(_GUEST) :], frame)
+
+    def _refused_by_guest(self, message: Message) -> None:
+        self._refused([_GUEST + message[0], message[1]])
 
     def _refused(self, message: Message) -> None:
         identity, frame = message

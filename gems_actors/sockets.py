@@ -17,19 +17,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import trio
 import zmq
 from zmq.backend import Socket as _BareSocket
+from zmq.utils.monitor import parse_monitor_message
 
+from gems_actors.keys import ConnectingKeys, KeyPair
+from gems_actors.zap import DOMAIN
 from protocol.limits import MAX_FRAME_BYTES
 
 Message = list[bytes]
-"""From a ROUTER the sender's identity and its frame, from a DEALER the frame alone."""
+"""From a ROUTER the sender's identity and its frame, and behind them the key that it came with, if it had to have one;
+from a DEALER the frame alone."""
 
 _NOBLOCK, _SNDMORE, _RCVMORE, _EVENTS, _POLLIN = 1, 2, int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 _BATCH = 512
+_HANDSHAKE_S = 5.0
+"""What a router gives a connection to become one; half-open ones hold no place for longer."""
+_REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _RETRY_S = 0.05
 """At the high-water mark, or before the connection stands: how long at most until the next try to send."""
 
@@ -38,10 +46,19 @@ def open_dealer(
     context: zmq.Context[zmq.Socket[bytes]],
     address: str,
     identity: bytes,
+    keys: ConnectingKeys | None = None,
     *,
     max_frame_bytes: int = MAX_FRAME_BYTES,
 ) -> zmq.Socket[bytes]:
     """Return a DEALER that connects, and connects again, to a router's address.
+
+    Args:
+        context: of the socket.
+        address: of the router.
+        identity: by which the router answers; nobody else's, and for nobody to guess.
+        keys: for a router that wants some.
+
+    The context is to be destroyed, which closes what watches the connection too.
 
     Raises:
         zmq.ZMQError: it is no address.
@@ -53,6 +70,12 @@ def open_dealer(
     # On one host a mesh that starts is waited for: half a second between two looks was a quarter of a draw's time.
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 50 if address.startswith("ipc:") else 500)
     _set_common(socket, max_frame_bytes)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.router)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+    if address.startswith("tcp:"):
+        socket.get_monitor_socket(_REFUSALS)  # for `await_refusal`, and before a refusal can come
     try:
         socket.connect(address)
     except zmq.ZMQError:
@@ -61,11 +84,38 @@ def open_dealer(
     return socket
 
 
+async def await_refusal(socket: zmq.Socket[bytes]) -> str:
+    """Return once the other side of a DEALER over tcp has refused to talk with it at all, with the reason in words."""
+    monitor: zmq.Socket[bytes] = socket.get_monitor_socket()
+    descriptor = cast(int, monitor.getsockopt(zmq.FD))
+    while True:
+        try:
+            told = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            await trio.lowlevel.wait_readable(descriptor)  # rule 1
+            continue
+        if told["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return "it does not let this key in"
+        if told["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            return "one side has keys and the other has none"
+
+
 def open_router(
-    context: zmq.Context[zmq.Socket[bytes]], *, max_frame_bytes: int = MAX_FRAME_BYTES
+    context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None, *, max_frame_bytes: int = MAX_FRAME_BYTES
 ) -> zmq.Socket[bytes]:
-    """Return a ROUTER that says when a peer is not there, and lets a peer that comes back take its place."""
+    """Return a ROUTER that says when a peer is not there, and lets a peer that comes back take its place.
+
+    With keys it lets in only those whom the `Door` of its context does, and keeps to an I/O thread of its own, so that
+    strangers cost the other sockets nothing; the context must have two.
+    """
     socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, int(_HANDSHAKE_S * 1000))
+    socket.setsockopt(zmq.AFFINITY, 0b01 if keys is None else 0b10)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without a door nobody comes in; libzmq's own way is everybody
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     socket.setsockopt(zmq.BACKLOG, 4096)  # with libzmq's 100 a burst of connections stalls a second
@@ -91,6 +141,8 @@ class Link:
         socket: zmq.Socket[bytes],
         take: Callable[[list[Message]], None],
         refused: Callable[[Message], None] | None = None,
+        *,
+        has_users: bool = False,
     ) -> None:
         """Wrap a socket.
 
@@ -98,13 +150,16 @@ class Link:
             socket: closed by `close`.
             take: is given each batch that arrived; neither awaits nor raises.
             refused: for a ROUTER: is given each message whose peer is gone or has stopped reading.
+            has_users: it is a ROUTER with keys, whose messages say whose key they came with.
         """
         self._socket = socket
         self._descriptor = cast(int, socket.getsockopt(zmq.FD))
         self._recv = cast(Callable[[int], bytes], _BareSocket.recv.__get__(socket))
+        self._recv_frame = cast(Callable[[int, bool], zmq.Frame], _BareSocket.recv.__get__(socket))
         self._send = cast(Callable[[bytes, int], None], _BareSocket.send.__get__(socket))
         self._get = cast(Callable[[int], int], _BareSocket.get.__get__(socket))
         self._is_router = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
+        self._fill = self._fill_with_users if has_users else self._fill_plainly
         self._take = take
         self._refused = refused
         self._queue: deque[Message] = deque()
@@ -205,17 +260,8 @@ class Link:
     def _receive(self) -> bool:
         """Hand over what is there; True when that was a whole batch, so that EAGAIN has perhaps not come yet."""
         batch: list[Message] = []
-        recv, get = self._recv, self._get
-        try:
-            while len(batch) < _BATCH:
-                message = [recv(_NOBLOCK)]
-                if self._is_router:
-                    message.append(recv(_NOBLOCK))
-                while get(_RCVMORE):
-                    recv(_NOBLOCK)  # attachments: none of our messages has one yet
-                batch.append(message)
-        except zmq.Again:
-            pass
+        with suppress(zmq.Again):
+            self._fill(batch)
         if batch:
             self._is_taking = True
             try:
@@ -223,3 +269,22 @@ class Link:
             finally:
                 self._is_taking = False
         return len(batch) == _BATCH
+
+    def _fill_plainly(self, batch: list[Message]) -> None:
+        recv, get = self._recv, self._get
+        while len(batch) < _BATCH:
+            message = [recv(_NOBLOCK)]
+            if self._is_router:
+                message.append(recv(_NOBLOCK))
+            while get(_RCVMORE):
+                recv(_NOBLOCK)  # attachments: none of our messages has one yet
+            batch.append(message)
+
+    def _fill_with_users(self, batch: list[Message]) -> None:
+        """The same, slower: who sent a message is told by its `Frame` alone, and each of them is asked."""
+        recv, recv_frame, get = self._recv, self._recv_frame, self._get
+        while len(batch) < _BATCH:
+            identity, frame = recv(_NOBLOCK), recv_frame(_NOBLOCK, False)
+            while get(_RCVMORE):
+                recv(_NOBLOCK)
+            batch.append([identity, frame.bytes, str(frame.get("User-Id")).encode()])

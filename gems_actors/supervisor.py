@@ -363,6 +363,7 @@ class _OwnActor:
                     self.name,
                     draining=self._draining,
                     connect_within_s=self._connect_within_s,
+                    security=config.security,
                 )
         finally:
             self._left.set()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import structlog
 
 from gems_actors.config import LogConfig
+
+_LINES_PER_S = 10
 
 
 def configure_logging(settings: LogConfig, **bound: str) -> None:
@@ -37,3 +40,23 @@ def configure_logging(settings: LogConfig, **bound: str) -> None:
 
 def _unchanged(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return event
+
+
+class SparingLog:
+    """A log for what strangers can cause: at most ten lines a second, and then how many there would have been."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._log = log
+        self._second = 0
+        self._said = 0
+
+    def warning(self, event: str, **keys: object) -> None:
+        """Log, or count where there was enough to read in this second."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._said > _LINES_PER_S:
+                self._log.warning("lines_left_out", count=self._said - _LINES_PER_S)
+            self._second, self._said = second, 0
+        self._said += 1
+        if self._said <= _LINES_PER_S:
+            self._log.warning(event, **keys)

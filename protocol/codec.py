@@ -54,6 +54,29 @@ def decode_body(data: bytes) -> Body:
         raise _explain(data, error) from error
 
 
+def peek_type(data: bytes) -> str:
+    """Return the type of a body without opening it, for who has to judge it by that alone.
+
+    `type` must be the first key, so that nothing stands before it; a reader of ours refuses a body that says two.
+
+    Raises:
+        BodyError: it is no msgpack map that begins with its `type`.
+    """
+    head, size_of_map = data[:1], 1
+    if head in (b"\xde", b"\xdf"):  # map 16 and map 32; below 16 pairs their number is in the first byte
+        size_of_map = 3 if head == b"\xde" else 5
+    elif not head or not 0x81 <= head[0] <= 0x8F:
+        raise BodyError(f"expected a msgpack map, came {data[:16]!r}")
+    if data[size_of_map : size_of_map + 5] != b"\xa4type":
+        raise BodyError(f"expected a body whose first key is `type`, came {data[:16]!r}")
+    at = size_of_map + 5
+    length = data[at] if at < len(data) else 0
+    start, size = (at + 1, length & 0x1F) if length >> 5 == 0b101 else (0, 0)  # no type's name is longer than 31
+    if not size or start + size > len(data):
+        raise BodyError(f"expected a type's name of at most 31 characters, came {data[:64]!r}")
+    return data[start : start + size].decode("ascii", "replace")
+
+
 def decode_record(data: bytes) -> AnyRecord:
     """Read one record of memory's log.
 

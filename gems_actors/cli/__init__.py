@@ -31,6 +31,7 @@ _COMMANDS = {
     "down": ("mesh:down", "Drain and end a running mesh."),
     "role": ("mesh:role", "Play one role in this process."),
     "slurm": ("slurm_commands:slurm", "Run a mesh as jobs of a Slurm cluster."),
+    "keys": ("key_commands:keys", "Make the keys of a mesh that serves other hosts."),
     "memory": ("memory_commands:memory", "Look at what was drawn and learnt, and look after its log."),
     "skills": ("skill_commands:skills", "List, show and check skills."),
     "doctor": ("doctor:doctor", "Say what is installed, reachable and writable, and what to do about the rest."),

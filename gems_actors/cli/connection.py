@@ -77,7 +77,7 @@ async def open_connection(config: MeshConfig, router: str | None, interrupts: In
 @asynccontextmanager
 async def _connected(config: MeshConfig, router: str) -> AsyncIterator[Connection]:
     blobs = blob_store(config, router)
-    async with open_client(router) as mesh, blobs.open():
+    async with open_client(router, security=config.security) as mesh, blobs.open():
         yield Connection(mesh, blobs)
 
 

@@ -21,7 +21,7 @@ from gems_actors.addresses import split_addresses
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
 from gems_actors.cli.output import OutputError, check_writable, encode_json
-from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig
+from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
 from gems_actors.places import MAX_IPC_PATH_BYTES
 from protocol.blobs import blob_address
@@ -89,7 +89,7 @@ def _examine(config_file: Path | None, overrides: tuple[str, ...], router: str |
     yield _socket_path(config)
     yield _folder("data folder", config.data_path, "data_dir")
     yield _file_system(config.data_path)
-    yield _mesh(router or config.local_address)
+    yield _mesh(router or config.local_address, config.security)
     if config.blobs is not None:
         yield _pictures(config, config.blobs, router or config.local_address)
     if config.image.backend == "diffusers" and config.image.model is not None:
@@ -278,7 +278,7 @@ def _chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Findi
     return Finding("ok", what, found)
 
 
-def _mesh(address: str) -> Finding:
+def _mesh(address: str, security: SecurityConfig) -> Finding:
     nobody = Finding("ok", "mesh", f"none at {address}", "`gems draw` starts its own; `gems up` runs one")
     if not _is_there(address):
         return nobody
@@ -291,7 +291,7 @@ def _mesh(address: str) -> Finding:
         return Finding("fail", "mesh", str(error), "install what is missing above")
 
     async def look() -> str:
-        async with open_client(address, connect_within_s=_LOOK_S) as mesh:
+        async with open_client(address, connect_within_s=_LOOK_S, security=security) as mesh:
             with trio.move_on_after(_LOOK_S):
                 roles = (await mesh.ask(ReadStatus())).roles
                 return f"{sum(len(role.actors) for role in roles)} actors at {address}"
@@ -299,5 +299,8 @@ def _mesh(address: str) -> Finding:
 
     try:
         return Finding("ok", "mesh", trio.run(look))
-    except (MeshUnavailableError, RequestError):
-        return nobody
+    except ConfigError as error:
+        return Finding("fail", "mesh", str(error), "see [security] of the configuration, and `gems keys`")
+    except (MeshUnavailableError, RequestError) as error:
+        is_elsewhere = address.startswith("tcp:")  # where somebody said that there is one
+        return Finding("warn", "mesh", str(error), "see that it runs, and its keys") if is_elsewhere else nobody

@@ -174,7 +174,7 @@ async def open_questions(place: Place) -> AsyncIterator[Questions]:
                 return
         except ConfigError as error:
             router = _router_of(error)
-    async with open_client(router) as mesh:
+    async with open_client(router, security=place.config.security) as mesh:
         yield _MeshQuestions(mesh)
 
 

@@ -22,7 +22,7 @@ from gems_actors.cli.options import config_option, json_option, read_config, rou
 from gems_actors.cli.registry import Entry, listed
 from gems_actors.cli.rendezvous import await_router
 from gems_actors.client import Mesh, open_client
-from gems_actors.config import ROLES, MeshConfig, RoleConfig, RolesConfig
+from gems_actors.config import ROLES, MeshConfig, RoleConfig, RolesConfig, SecurityConfig
 from gems_actors.errors import DeadlineError, SupervisorError
 from gems_actors.places import claim_places
 from gems_actors.process import run_role
@@ -61,7 +61,7 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 @json_option
 def status(config_file: Path | None, overrides: tuple[str, ...], router: str | None, as_json: bool) -> int:
     """Show who is in a running mesh and what they do."""
-    found = trio.run(_ask, _address(router, config_file, overrides), ReadStatus())
+    found = trio.run(_ask, *_place(router, config_file, overrides), ReadStatus())
     click.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(status_lines(found)))
     return DONE
 
@@ -81,9 +81,9 @@ def scale(
 ) -> int:
     """Change how many actors of a host play a role, such as `verifier=4`; those too many finish what they hold."""
     wanted = [_parse_count(text) for text in counts]
-    address = _address(router, config_file, overrides)
+    address, security = _place(router, config_file, overrides)
     for role_, count in wanted:
-        scaled = trio.run(_ask, address, ScaleRole(scaled_role=role_, count=count), host)
+        scaled = trio.run(_ask, address, security, ScaleRole(scaled_role=role_, count=count), host)
         click.echo(f"{role_}: {scaled.before} -> {scaled.after}")
     return DONE
 
@@ -95,8 +95,8 @@ def scale(
 @router_option
 def down(host: str | None, config_file: Path | None, overrides: tuple[str, ...], router: str | None) -> int:
     """Drain and end a running mesh, or what one agent has started for it."""
-    address = _address(router, config_file, overrides)
-    trio.run(_ask, address, StopMesh(), host)
+    address, security = _place(router, config_file, overrides)
+    trio.run(_ask, address, security, StopMesh(), host)
     click.echo(f"mesh at {address} is draining" if host is None else f"agent {host} is draining")
     return DONE
 
@@ -237,9 +237,9 @@ def _ending_of(interrupts: Interrupts) -> int:
     return INTERRUPTED if interrupts.is_hurried else DONE
 
 
-async def _ask(address: str, request: Request[ReplyT], host: str | None = None) -> ReplyT:
+async def _ask(address: str, security: SecurityConfig, request: Request[ReplyT], host: str | None = None) -> ReplyT:
     """Return the answer of a role, or of the agent of a host in place of the supervisor."""
-    async with open_client(address, connect_within_s=_CONNECT_S) as mesh:
+    async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
         who, role_ = request.role, None
         if host is not None:
             who, role_ = f"agent {host}", agent_role(host)
@@ -257,8 +257,10 @@ async def _check_agent(mesh: Mesh, host: str) -> None:
         raise click.UsageError(f"--host: expected one of {known}, came {host!r}")
 
 
-def _address(router: str | None, config_file: Path | None, overrides: Sequence[str]) -> str:
-    return router or read_config(config_file, overrides).local_address
+def _place(router: str | None, config_file: Path | None, overrides: Sequence[str]) -> tuple[str, SecurityConfig]:
+    """Return where a mesh is, and our keys for it."""
+    config = read_config(config_file, overrides)
+    return router or config.local_address, config.security
 
 
 def _parse_count(text: str) -> tuple[str, int]:
