@@ -97,7 +97,7 @@ async def await_refusal(socket: zmq.Socket[bytes]) -> str:
         if told["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return "it does not let this key in"
         if told["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
-            return "one side has keys and the other has none"
+            return "one side has keys and the other none"
 
 
 def open_router(

@@ -1,0 +1,445 @@
+"""Whoever comes to a router over tcp without a key, or with more in mind than its key allows.
+
+One router process throughout, with a working mesh before and after each of them: what a stranger does costs nobody else
+anything, and what a stranger receives is the handshake and nothing beyond.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket as network
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+import zmq
+
+from gems_actors.actor import serve_actor
+from gems_actors.client import Mesh, open_client
+from gems_actors.config import MeshConfig, SecurityConfig
+from gems_actors.errors import ForbiddenError, MeshUnavailableError
+from gems_actors.keys import add_key, keys_to_connect, make_mesh_keys
+from gems_actors.sockets import open_dealer
+from gems_actors.tasks import open_background
+from protocol.codec import decode_message, encode_message
+from protocol.envelope import Header, Kind
+from protocol.messages import (
+    AppendRecord,
+    Body,
+    DrawPicture,
+    Failure,
+    Hello,
+    MeshStatus,
+    Plan,
+    PlanPrompt,
+    ReadStatus,
+    Reply,
+    Request,
+    RunBegun,
+    StopMesh,
+    Welcome,
+)
+from tests.gems_actors.meshes import Echo, play
+from tests.processes import environment, started
+
+pytestmark = pytest.mark.slow
+
+SIGNATURE = b"\xff" + bytes(7) + b"\x01\x7f\x03\x01"
+"""How ZMTP 3.1 begins."""
+GREETING = SIGNATURE + b"CURVE".ljust(20, b"\0") + bytes(32)
+"""What both sides say first where there are keys."""
+WELCOME_BYTES = 2 + 168
+"""CURVE's answer to a HELLO, in a frame of a command; the same size for everybody, and random to who has no key."""
+HALF_OPEN = 10_000
+_QUIET_S = 0.3
+"""Who says nothing for so long has nothing to say."""
+
+_ROUTER = """
+import sys
+from gems_actors.config import load_config
+from gems_actors.process import run_role
+config = load_config(environment={}, settings=sys.argv[1:])
+sys.exit(run_role("router", config, config.local_address, "router-1"))
+"""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A router with keys."""
+
+    address: str
+    folder: Path
+    """Of the keys."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        host, _, port = self.address.removeprefix("tcp://").partition(":")
+        return host, int(port)
+
+    def security(self, name: str) -> SecurityConfig:
+        return SecurityConfig(key=str(self.folder / f"{name}.key"), router_key=str(self.folder / "router.pub"))
+
+
+@pytest.fixture(scope="module")
+def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    keys = folder / "keys"
+    make_mesh_keys(keys)
+    add_key(keys, "verifier", ["verifier"])
+    add_key(keys, "planner", ["planner"])
+    add_key(keys, "conductor", ["conductor"])
+    with network.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    settings = {
+        "router.runtime_dir": folder,
+        "router.address": address,
+        "security.key": keys / "router.key",
+        "security.allowed": keys / "allowed.toml",
+    }
+    with (
+        (folder / "log").open("w") as log,
+        started(
+            [sys.executable, "-P", "-c", _ROUTER, *(f"{key}={value}" for key, value in settings.items())],
+            env=environment(),
+            stderr=log,
+        ) as process,
+    ):
+        guarded = Guarded(address, keys)
+        play(await_work, guarded)
+        yield guarded
+        assert process.poll() is None, (folder / "log").read_text()
+        process.terminate()
+        assert process.wait(10) == 0
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+async def await_work(router: Guarded) -> None:
+    """See that an actor and who asks it, each with its key, do what they are there for."""
+    async with open_working_mesh(router) as mesh:
+        assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
+
+
+@asynccontextmanager
+async def open_working_mesh(router: Guarded) -> AsyncIterator[Mesh]:
+    """Have a planner join, and give a client that may ask it."""
+    async with open_background() as nursery:
+        serve = partial(serve_actor, security=router.security("planner"))
+        nursery.start_soon(serve, partial(Echo, MeshConfig()), router.address, "planner-1")
+        async with open_client(router.address, security=router.security("conductor")) as mesh:
+            yield mesh
+
+
+@pytest.fixture(autouse=True)
+def mesh_goes_on(router: Guarded) -> Iterator[None]:
+    yield
+    play(await_work, router)
+
+
+@contextmanager
+def dealer(router: Guarded, key: str, identity: bytes) -> Iterator[zmq.Socket[bytes]]:
+    """Give a socket that connects with a key."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    keys = keys_to_connect(router.security(key), router.address)
+    try:
+        yield open_dealer(context, router.address, identity, keys)
+    finally:
+        context.destroy(linger=0)
+
+
+def say(socket: zmq.Socket[bytes], header: Header, body: Body) -> None:
+    assert socket.poll(5_000, zmq.POLLOUT), "no connection"
+    socket.send(encode_message(header, body))
+
+
+def hear(socket: zmq.Socket[bytes], kind: type[Body]) -> Body:
+    """Return the next message of its kind."""
+    while socket.poll(5_000):
+        _, body = decode_message(socket.recv())
+        if isinstance(body, kind):
+            return body
+    raise AssertionError(f"expected a {kind.__name__}, came nothing")
+
+
+async def ask_for(seconds: float, mesh: Mesh) -> None:
+    with trio.move_on_after(seconds):
+        while True:
+            await mesh.ask(ReadStatus())
+            await trio.sleep(0.1)
+
+
+def talk(router: Guarded, *turns: tuple[bytes, int]) -> bytes:
+    """Return all that comes to who says something on a bare connection and, before it goes on, hears so many bytes."""
+    heard = b""
+    with network.create_connection(router.place, timeout=10) as stranger, suppress(OSError):
+        for said, count in turns:
+            stranger.sendall(said)
+            wanted = len(heard) + count
+            while len(heard) < wanted and (more := stranger.recv(4096)):
+                heard += more
+        stranger.settimeout(_QUIET_S)
+        while more := stranger.recv(4096):
+            heard += more
+    return heard
+
+
+class Recorder:
+    """A relay in front of a router, which keeps what it heard of one who connects through it."""
+
+    def __init__(self, router: Guarded) -> None:
+        self.heard = b""
+        self._server = network.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        self._router = router
+        self._thread = threading.Thread(target=self._relay)
+
+    def __enter__(self) -> Recorder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        self._server.close()
+
+    def _relay(self) -> None:
+        guest, _ = self._server.accept()
+        with guest, network.create_connection(self._router.place) as router:
+            back = threading.Thread(target=self._copy, args=(router, guest, lambda _: None))
+            back.start()
+            self._copy(guest, router, self._keep)
+            router.shutdown(network.SHUT_RDWR)
+            back.join()
+
+    def _keep(self, data: bytes) -> None:
+        self.heard += data
+
+    @staticmethod
+    def _copy(source: network.socket, target: network.socket, note: Callable[[bytes], None]) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                note(data)
+                target.sendall(data)
+
+
+def test_without_a_key_one_is_refused_and_told_why(router: Guarded) -> None:
+    async def scene() -> None:
+        with pytest.raises(MeshUnavailableError, match="refused by the router: one side has keys and the other none"):
+            async with open_client(router.address):
+                pass
+
+    play(scene)
+
+
+def test_with_a_key_that_nobody_lets_in_one_is_refused_and_told_so(router: Guarded, tmp_path: Path) -> None:
+    make_mesh_keys(tmp_path / "other")
+    stranger = SecurityConfig(
+        key=str(tmp_path / "other" / "client.key"), router_key=router.security("client").router_key
+    )
+
+    async def scene() -> None:
+        with pytest.raises(MeshUnavailableError, match="refused by the router: it does not let this key in"):
+            async with open_client(router.address, security=stranger):
+                pass
+
+    play(scene)
+
+
+def test_a_router_with_another_key_than_expected_is_not_believed(router: Guarded, tmp_path: Path) -> None:
+    make_mesh_keys(tmp_path / "other")
+    deceived = SecurityConfig(key=router.security("client").key, router_key=str(tmp_path / "other" / "router.pub"))
+
+    async def scene() -> None:
+        with pytest.raises(MeshUnavailableError, match=r"expected a router with the key of .*router\.pub, but none"):
+            async with open_client(router.address, connect_within_s=0.5, security=deceived):
+                pass
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: mesh\r\n\r\n",
+        bytes(range(256)) * 64,
+        GREETING[:10],
+        GREETING + bytes(range(256)) * 64,
+        GREETING + b"\x04\xc8\x05HELLO" + bytes(194),
+        GREETING + b"\x06" + b"\xff" * 8 + b"\x05HELLO",
+        SIGNATURE + b"NULL".ljust(20, b"\0") + bytes(32) + b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x06DEALER",
+    ],
+    ids=[
+        "nothing",
+        "http",
+        "garbage",
+        "half a greeting",
+        "greeting, garbage",
+        "hello of zeros",
+        "endless hello",
+        "null",
+    ],
+)
+def test_who_says_rubbish_hears_the_greeting_and_nothing_more(router: Guarded, said: bytes) -> None:
+    heard = talk(router, (b"", 10), (said, 0))
+    assert heard.startswith(SIGNATURE[:10])
+    assert GREETING.startswith(heard)
+
+
+def test_who_repeats_what_another_said_hears_no_more_than_the_handshake(router: Guarded) -> None:
+    security = router.security("client")
+
+    async def scene() -> None:
+        with Recorder(router) as recorder:
+            async with open_client(recorder.address, security=security) as mesh:
+                assert await mesh.ask(ReadStatus())
+        conversation = recorder.heard
+        assert b"HELLO" in conversation
+        assert b"INITIATE" in conversation
+        assert b"ReadStatus" not in conversation, "what was asked is secret"
+        hello, rest = conversation[: 64 + 202], conversation[64 + 202 :]
+        assert hello[66:72] == b"\x05HELLO"
+        for turns in (((hello, 64 + WELCOME_BYTES),), ((hello, 64 + WELCOME_BYTES), (rest, 0))):
+            heard = talk(router, *turns)
+            assert heard[:64] == GREETING
+            assert heard[64:74] == b"\x04\xa8\x07WELCOME"
+            assert len(heard) == 64 + WELCOME_BYTES
+
+    play(scene)
+
+
+def test_ten_thousand_half_open_connections_keep_nobody_from_their_work(router: Guarded) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(HALF_OPEN, hard - 1_000)  # whose files this process must have, and the router as many
+
+    async def scene() -> None:
+        async with open_working_mesh(router) as mesh:
+            assert await mesh.ask(PlanPrompt(prompt="before")) == Plan(prompt="before!")
+            with ExitStack() as crowd:
+                for number in range(count):
+                    crowd.enter_context(network.create_connection(router.place, timeout=10)).setblocking(False)
+                    if number % 500 == 0:
+                        assert await mesh.ask(PlanPrompt(prompt=f"{number}")) == Plan(prompt=f"{number}!")
+                assert await mesh.ask(PlanPrompt(prompt="beside them")) == Plan(prompt="beside them!")
+                async with open_client(router.address, security=router.security("client")) as newcomer:
+                    assert await newcomer.ask(ReadStatus())
+
+    try:
+        play(scene)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_client_that_would_be_a_verifier_is_refused(router: Guarded) -> None:
+    class Impostor(Echo):
+        role = "verifier"
+
+    async def scene() -> None:
+        with pytest.raises(ForbiddenError, match=r"key of client allows \(client\), came HELLO as verifier"):
+            await serve_actor(partial(Impostor, MeshConfig()), router.address, "v", security=router.security("client"))
+        async with open_client(router.address, security=router.security("client")) as mesh:
+            assert "verifier" not in {role.role for role in (await mesh.ask(ReadStatus())).roles}
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("key", "request_"),
+    [
+        ("verifier", AppendRecord(record=RunBegun(run="mine"))),
+        ("verifier", ReadStatus()),
+        ("planner", AppendRecord(record=RunBegun(run="mine"))),
+        ("conductor", DrawPicture(run="mine", prompt="a dog", seed=7)),
+        ("client", PlanPrompt(prompt="a dog")),
+        ("client", StopMesh()),
+        ("agent", StopMesh()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_a_key_does_not_allow_is_answered_with_a_refusal(
+    router: Guarded, key: str, request_: Request[Reply]
+) -> None:
+    async def scene() -> None:
+        async with open_client(router.address, security=router.security(key)) as mesh:
+            with pytest.raises(ForbiddenError, match=f"what the key of {key} allows"):
+                await mesh.ask(request_)
+
+    play(scene)
+
+
+def test_an_answer_of_who_does_not_play_the_role_is_not_taken(router: Guarded) -> None:
+    async def scene() -> None:
+        async with (
+            open_client(router.address, security=router.security("conductor")) as mesh,
+            open_background() as nursery,
+        ):
+            nursery.start_soon(mesh.ask, PlanPrompt(prompt="hello"))
+            await trio.testing.wait_all_tasks_blocked()
+            (id_,) = mesh._questions
+            with dealer(router, "verifier", b"forger") as forger:
+                for role in ("planner", "verifier"):
+                    header = Header(Kind.REPLY, id_, role, attempt=1)
+                    await trio.to_thread.run_sync(say, forger, header, Plan(prompt="forged"))
+                failure = await trio.to_thread.run_sync(hear, forger, Failure)
+            assert isinstance(failure, Failure)
+            assert failure.code == "forbidden"
+            assert not mesh._questions[id_].answered.is_set()
+
+    play(scene)
+
+
+def test_nobody_hears_or_speaks_for_another_under_its_identity(router: Guarded) -> None:
+    identity = b"conductor-1.12345678"
+    question = Header(Kind.REQUEST, b"a" * 16, "router")
+    with dealer(router, "conductor", identity) as owner:
+        say(owner, Header(Kind.HELLO), Hello(name="owner"))
+        hear(owner, Welcome)
+        with dealer(router, "client", identity) as thief:
+            say(thief, question, ReadStatus())
+            assert not thief.poll(500)
+    with dealer(router, "conductor", identity) as owner:
+        say(owner, Header(Kind.HELLO), Hello(name="owner"))
+        hear(owner, Welcome)
+    with dealer(router, "client", b"client-1.12345678") as honest:
+        say(honest, Header(Kind.HELLO), Hello(name="honest"))
+        say(honest, question, ReadStatus())
+        status = hear(honest, MeshStatus)
+        assert isinstance(status, MeshStatus)
+
+
+def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_back(router: Guarded) -> None:
+    allow_list = router.folder / "allowed.toml"
+    whole = allow_list.read_text()
+    head, _, tail = whole.partition("[client]\n")
+    without = head + tail[tail.index("[admin]") :]
+
+    async def scene() -> None:
+        async with open_client(router.address, security=router.security("client")) as mesh:
+            assert await mesh.ask(ReadStatus())
+            allow_list.write_text(without)
+            with pytest.raises(ForbiddenError, match="one that was taken out of it"):
+                await ask_for(5.0, mesh)
+            with pytest.raises(MeshUnavailableError, match="does not let this key in"):
+                async with open_client(router.address, security=router.security("client")):
+                    pass
+            allow_list.write_text("[client]\nkey =")  # half of a list changes nothing
+            await trio.sleep(1.2)
+            assert (router.folder / "allowed.toml").exists()
+            allow_list.write_text(whole)
+            with trio.fail_after(5):
+                while True:
+                    with suppress(ForbiddenError):
+                        assert await mesh.ask(ReadStatus())
+                        break
+                    await trio.sleep(0.1)
+
+    try:
+        play(scene)
+    finally:
+        allow_list.write_text(whole)
