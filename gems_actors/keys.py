@@ -20,8 +20,8 @@ from gems_actors.permissions import KEY_TEXT, describe_guest
 ALLOW_LIST_NAME = "allowed.toml"
 MAX_KEY_FILE_BYTES = 4096
 _FIRST_GUESTS = {"router": "agent", "agent": "agent", "client": "client", "admin": "admin"}
-"""Whom `make_mesh_keys` makes keys for, and what each of them may do; the router is one of them because with its key the
-actors of its host come to the routers of other hosts."""
+"""Whom `make_mesh_keys` makes keys for, and what each of them may do; the router is among them because with its key
+the actors of its host come to the routers of other hosts."""
 _ALLOW_LIST_HEAD = """\
 # Who may come to this mesh over tcp, and what for. The router reads it again when it changes; who is taken out is
 # cut off. `may` is a list of: client (ask for pictures, read memory), the names of roles to play, agent (play every

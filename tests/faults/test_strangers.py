@@ -24,7 +24,7 @@ import zmq
 from gems_actors.actor import serve_actor
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, SecurityConfig
-from gems_actors.errors import ForbiddenError, MeshUnavailableError
+from gems_actors.errors import ForbiddenError, MeshRefusedError, MeshUnavailableError
 from gems_actors.keys import add_key, keys_to_connect, make_mesh_keys
 from gems_actors.sockets import open_dealer
 from gems_actors.tasks import open_background
@@ -66,7 +66,7 @@ import sys
 from gems_actors.config import load_config
 from gems_actors.process import run_role
 config = load_config(environment={}, settings=sys.argv[1:])
-sys.exit(run_role("router", config, config.local_address, "router-1"))
+sys.exit(run_role("router", config, config.router_addresses[0], "router-1"))
 """
 
 
@@ -229,7 +229,7 @@ class Recorder:
 
 def test_without_a_key_one_is_refused_and_told_why(router: Guarded) -> None:
     async def scene() -> None:
-        with pytest.raises(MeshUnavailableError, match="refused by the router: one side has keys and the other none"):
+        with pytest.raises(MeshRefusedError, match="refused by the router: one side has keys and the other none"):
             async with open_client(router.address):
                 pass
 
@@ -243,7 +243,7 @@ def test_with_a_key_that_nobody_lets_in_one_is_refused_and_told_so(router: Guard
     )
 
     async def scene() -> None:
-        with pytest.raises(MeshUnavailableError, match="refused by the router: it does not let this key in"):
+        with pytest.raises(MeshRefusedError, match="refused by the router: it does not let this key in"):
             async with open_client(router.address, security=stranger):
                 pass
 
@@ -341,7 +341,7 @@ def test_a_client_that_would_be_a_verifier_is_refused(router: Guarded) -> None:
         role = "verifier"
 
     async def scene() -> None:
-        with pytest.raises(ForbiddenError, match=r"key of client allows \(client\), came HELLO as verifier"):
+        with pytest.raises(MeshRefusedError, match=r"key of client allows \(client\), came HELLO as verifier"):
             await serve_actor(partial(Impostor, MeshConfig()), router.address, "v", security=router.security("client"))
         async with open_client(router.address, security=router.security("client")) as mesh:
             assert "verifier" not in {role.role for role in (await mesh.ask(ReadStatus())).roles}
@@ -425,7 +425,7 @@ def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_
             allow_list.write_text(without)
             with pytest.raises(ForbiddenError, match="one that was taken out of it"):
                 await ask_for(5.0, mesh)
-            with pytest.raises(MeshUnavailableError, match="does not let this key in"):
+            with pytest.raises(MeshRefusedError, match="does not let this key in"):
                 async with open_client(router.address, security=router.security("client")):
                     pass
             allow_list.write_text("[client]\nkey =")  # half of a list changes nothing
