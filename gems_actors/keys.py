@@ -173,7 +173,7 @@ def _read_key(path: Path, kind: str, *, is_secret: bool) -> bytes:
     mode = stat.S_IMODE(found.st_mode)
     if is_secret and found.st_uid == os.getuid() and mode & 0o077:  # another's, such as root's, is for root to keep
         raise ConfigError(f"{path}: expected a secret key that nobody else can read, came mode {mode:04o}; chmod 600")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"# ")]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]  # as no key does
     if len(lines) != 1 or not is_key(lines[0]):  # and never a word of what came, which may be a secret
         raise ConfigError(f"{path}: expected one line with a {kind} key of 40 characters in Z85, came something else")
     return lines[0]

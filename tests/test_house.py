@@ -1,5 +1,6 @@
 """What is shipped is what is meant to be, and nothing else lies about."""
 
+import ast
 import subprocess
 import sys
 import zipfile
@@ -60,3 +61,27 @@ def test_the_top_level_holds_only_what_belongs_there() -> None:
         *PACKAGES, "deploy", "tests",
         "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile",
     }  # fmt: skip
+
+
+UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}
+UNSAFE_CALLS = {"recv_pyobj", "send_pyobj", "unsafe_load", "full_load", "eval", "exec"}
+
+
+def test_nothing_that_is_read_can_become_code() -> None:
+    found = []
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Import(names=names):
+                        used = {alias.name.partition(".")[0] for alias in names} & UNSAFE_MODULES
+                    case ast.ImportFrom(module=str(module)):
+                        used = {module.partition(".")[0]} & UNSAFE_MODULES
+                    case ast.Call(func=ast.Name(id=name)):
+                        used = {name} & UNSAFE_CALLS
+                    case ast.Call(func=ast.Attribute(attr=name)):
+                        used = {name} & (UNSAFE_CALLS - {"eval"})  # a torch model is put into evaluation mode so
+                    case _:
+                        continue
+                found += [f"{path.relative_to(ROOT)}: {name}" for name in used]
+    assert not found

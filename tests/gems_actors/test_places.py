@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.config import MeshConfig, RouterConfig
-from gems_actors.errors import AddressInUseError
-from gems_actors.places import claim_places, open_private_folder
+from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
+from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.keys import make_mesh_keys
+from gems_actors.places import check_exposure, claim_places, open_private_folder
 
 
 def _config_at(folder: Path) -> MeshConfig:
@@ -44,3 +45,43 @@ def test_a_folder_can_be_claimed_again_once_it_is_given_back_and_not_before(tmp_
         claim_places(config).__enter__()
     with claim_places(config):
         pass
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://0.0.0.0:5555",
+        "tcp://*:5555",
+        "tcp://[::]:5555",
+        "tcp://10.0.0.1:5555",
+        "tcp://eth0:5555",
+        "tcp://lo:5555",
+    ],
+)
+def test_who_listens_for_other_hosts_has_keys_or_says_that_it_wants_none(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected security\.key and security\.allowed .*, came none; gems keys new"):
+        check_exposure(address, NO_KEYS, RouterConfig())
+    check_exposure(address, NO_KEYS, RouterConfig(insecure=True))
+    check_exposure(address, SecurityConfig(key="k", allowed="a"), RouterConfig())
+    with pytest.raises(ConfigError):
+        check_exposure(address, SecurityConfig(key="k", router_key="r"), RouterConfig())
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://localhost:5555", "ipc:///run/r"]
+)
+def test_who_listens_for_this_host_alone_needs_no_keys(address: str) -> None:
+    check_exposure(address, NO_KEYS, RouterConfig())
+
+
+def test_keys_that_cannot_be_used_are_told_before_the_router_is_started(tmp_path: Path) -> None:
+    make_mesh_keys(tmp_path / "keys")
+    (tmp_path / "keys" / "allowed.toml").write_text("[nobody]")
+    config = MeshConfig(
+        router=RouterConfig(runtime_dir=str(tmp_path), address="tcp://127.0.0.1:5555"),
+        security=SecurityConfig(
+            key=str(tmp_path / "keys" / "router.key"), allowed=str(tmp_path / "keys" / "allowed.toml")
+        ),
+    )
+    with pytest.raises(ConfigError, match=r"allowed\.toml: expected tables"):
+        claim_places(config).__enter__()

@@ -1,5 +1,6 @@
 """What is encoded is read back; what is no message is refused with a protocol error and nothing else."""
 
+import contextlib
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ from protocol.codec import (
     encode_body,
     encode_message,
     frame_of,
+    peek_type,
 )
 from protocol.envelope import HEADER_BYTES, Header, Kind
 from protocol.errors import BodyError, ProtocolError, TooLargeError, UnknownKindError, VersionError
@@ -48,6 +50,36 @@ def refused(message: dict[str, Any] | bytes) -> str:
 @given(headers(), bodies())
 def test_every_message_is_read_back_as_it_was(header: Header, body: Body) -> None:
     assert decode_message(encode_message(header, body)) == (header, body)
+
+
+@given(bodies())
+def test_the_type_of_every_body_of_ours_can_be_told_without_opening_it(body: Body) -> None:
+    assert peek_type(encode_body(body)) == type(body).__name__
+
+
+@pytest.mark.parametrize("pairs", [1, 15, 16, 65_536])
+def test_a_type_can_be_told_however_large_its_map_is(pairs: int) -> None:
+    body = {"type": "Plan", **{str(number): number for number in range(pairs - 1)}}
+    assert peek_type(msgpack.packb(body)) == "Plan"
+
+
+@given(st.one_of(st.binary(max_size=40), st.binary(max_size=40).map(lambda tail: b"\x82\xa4type" + tail)))
+@example(b"")
+@example(b"\x80")
+@example(b"\x81\xa4type")
+@example(b"\x81\xa4type\xa4Pla")
+@example(b"\x81\xa4type\xa0")
+@example(b"\xde\x00")
+@example(msgpack.packb({"prompt": "a dog", "type": "PlanPrompt"}))
+@example(msgpack.packb(["type", "Plan"]))
+def test_a_body_whose_type_cannot_be_told_at_once_is_refused_and_never_guessed(data: bytes) -> None:
+    try:
+        told = peek_type(data)
+    except BodyError:
+        return
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        read = msgpack.unpackb(data, object_pairs_hook=lambda pairs: pairs)
+        assert read[0] == ("type", told) or not told.isascii()
 
 
 @given(bodies())

@@ -1,0 +1,74 @@
+"""`gems keys`, and what commands say about keys that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gems_actors.zap import read_allow_list
+from tests.gems_actors.cli.commands import run_gems
+
+USAGE, BAD_CONFIG = 2, 78
+
+
+def test_new_keys_are_named_and_never_overwritten(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "keys", "new", "keys")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [
+        f"keys/{name}" for name in ("router.key", "agent.key", "client.key", "admin.key", "router.pub", "allowed.toml")
+    ]
+    again = run_gems(tmp_path, "keys", "new", "keys")
+    assert (again.returncode, again.stdout) == (USAGE, "")
+    assert again.stderr == "gems: DIR: expected a folder without keys, came one that has keys/router.key\n"
+
+
+def test_a_key_is_added_with_what_it_may_do(tmp_path: Path) -> None:
+    run_gems(tmp_path, "keys", "new", "keys")
+    done = run_gems(tmp_path, "keys", "add", "keys", "gpu-box", "--may", "verifier, generator")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "keys/gpu-box.key\n", "")
+    guests = {guest.name: guest.may for guest in read_allow_list(tmp_path / "keys" / "allowed.toml").values()}
+    assert guests["gpu-box"] == {"verifier", "generator"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("keys", "client", "--may", "admin"), "NAME: expected a new name, came that of keys/client.key"),
+        (("keys", "../x", "--may", "admin"), "NAME: expected a name of small letters, digits, - and _, at most 64 of"),
+        (("keys", "x", "--may", "root"), "--may: expected some of client, memory, generator, "),
+        (
+            ("none", "x", "--may", "admin"),
+            "DIR: none: expected a folder with an allowed.toml to add to, as gems keys new",
+        ),
+    ],
+)
+def test_a_key_that_cannot_be_added_is_explained_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    run_gems(tmp_path, "keys", "new", "keys")
+    done = run_gems(tmp_path, "keys", "add", *arguments)
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert done.stderr.startswith(f"gems: {words}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_mesh_for_other_hosts_without_keys_does_not_start(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "up", "--set", "router.address=tcp://0.0.0.0:27961")
+    assert (done.returncode, done.stdout) == (BAD_CONFIG, "")
+    assert done.stderr == (
+        "gems: tcp://0.0.0.0:27961: expected security.key and security.allowed for an address that other hosts reach,"
+        " came none; gems keys new makes them, router.insecure = true goes without\n"
+    )
+
+
+def test_a_key_that_cannot_be_read_is_bad_configuration(tmp_path: Path) -> None:
+    done = run_gems(
+        tmp_path,
+        *("status", "--router", "tcp://127.0.0.1:27961"),
+        more={"GEMS__SECURITY__KEY": "none.key", "GEMS__SECURITY__ROUTER_KEY": "router.pub"},
+    )
+    assert (done.returncode, done.stdout) == (BAD_CONFIG, "")
+    assert (
+        done.stderr == f"gems: {tmp_path}/none.key: expected a readable secret key, came: No such file or directory\n"
+    )
