@@ -613,14 +613,21 @@ async def open_client(
             with trio.move_on_after(connect_within_s) as patience:
                 await nursery.start(mesh.run)
             if patience.cancelled_caught:
-                whose = "" if security.router_key is None else f" with the key of {security.router_key}"
-                raise MeshUnavailableError(
-                    f"{address}: expected a router{whose}, but none answered within {connect_within_s:g} s"
-                )
+                raise MeshUnavailableError(_no_answer(address, security, connect_within_s))
             yield mesh
     finally:
         mesh.close(linger_ms)
         context.destroy()  # and with it what watches for refusals
+
+
+def _no_answer(address: str, security: SecurityConfig, waited_s: float) -> str:
+    """Say that nobody answered, and what about keys may be the cause: a wrong one looks as if nobody were there."""
+    whose = hint = ""
+    if "tcp://" in address and security.router_key is None:
+        hint = "; one with keys hears nobody without, see [security]"
+    elif "tcp://" in address:
+        whose = f" with the key of {security.router_key}"
+    return f"{address}: expected a router{whose}, but none answered within {waited_s:g} s{hint}"
 
 
 async def _raise_refusal(socket: zmq.Socket[bytes], address: str) -> None:
