@@ -17,6 +17,7 @@ import msgspec
 
 from gems_actors.config import ROLES
 from gems_actors.errors import ConfigError, ForbiddenError
+from protocol.blobs import BlobKind
 from protocol.codec import decode_body, peek_type
 from protocol.envelope import Header, Kind
 from protocol.identity import is_agent_role
@@ -69,6 +70,9 @@ _MAY_ASK = {
 """By grant; whom it does not name asks nobody."""
 _MAY_TELL = {"conductor": frozenset({"StepTaken", "ImageDrawn"})}
 """The types of events, by grant."""
+_MAY_STORE = frozenset({"generator", "agent", "admin"})
+_MAY_LOOK = frozenset({"client", "conductor", "verifier", "compressor", "refiner"}) | _MAY_STORE
+"""Pictures, where they are served beside the router."""
 _LINK = frozenset({Kind.HEARTBEAT, Kind.CAPACITY, Kind.GOODBYE, Kind.CANCEL})
 """What everybody says of itself and of its own requests."""
 
@@ -118,6 +122,18 @@ class Guest:
         if not is_allowed:
             allowed = ", ".join(sorted(self.may))
             raise ForbiddenError(f"expected what the key of {self.name} allows ({allowed}), came {what}")
+
+    def check_picture(self, kind: BlobKind) -> None:
+        """See that it may put pictures into the store, or look at those there.
+
+        Raises:
+            ForbiddenError: it may not.
+        """
+        if self.may.isdisjoint(_MAY_STORE if kind in (BlobKind.HAS, BlobKind.PUT) else _MAY_LOOK):
+            allowed = ", ".join(sorted(self.may))
+            raise ForbiddenError(
+                f"expected what the key of {self.name} allows ({allowed}), came {kind.name} of a picture"
+            )
 
 
 def describe_guest(name: str, key: str, grants: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from gems_actors.addresses import split_addresses
-from gems_actors.config import MESH_BLOBS, MeshConfig, RouterConfig, SecurityConfig
+from gems_actors.config import MESH_BLOBS, MeshConfig, SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.keys import keys_to_listen
 from gems_actors.locks import LockHeldError, hold_lock
@@ -95,14 +95,14 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
         yield
 
 
-def check_exposure(address: str, security: SecurityConfig, settings: RouterConfig) -> None:
+def check_exposure(address: str, security: SecurityConfig, *, is_insecure: bool) -> None:
     """See that nobody can come in from elsewhere without a key, unless that is wanted.
 
     Raises:
         ConfigError: it would listen for other hosts without keys.
     """
     has_keys = security.key is not None and security.allowed is not None
-    if not has_keys and not settings.insecure and _is_reachable_from_elsewhere(address):
+    if not has_keys and not is_insecure and _is_reachable_from_elsewhere(address):
         raise ConfigError(
             f"{address}: expected security.key and security.allowed for an address that other hosts reach, came none;"
             " gems keys new makes them, router.insecure = true goes without"
@@ -123,7 +123,7 @@ def _check_address(address: str, config: MeshConfig) -> None:
     """See that a server will be able to listen, while there is somebody to say in one line why not."""
     if not address.startswith("tcp:"):
         return
-    check_exposure(address, config.security, config.router)
+    check_exposure(address, config.security, is_insecure=config.router.insecure)
     if keys_to_listen(config.security) is not None and config.security.allowed is not None:
         read_allow_list(Path(config.security.allowed))
     _check_port(address)

@@ -87,17 +87,24 @@ async def _watch_signals(
 
 
 async def _play_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every peer is a file, and so is every stranger
+    _allow_many_files()
     async with open_background() as nursery:
         serve = partial(serve_router, shards=config.memory.shards, security=config.security)
         await nursery.start(serve, split_addresses(address), config.router)
         await draining.wait()
 
 
+def _allow_many_files() -> None:
+    """Have as many files as this process may: every peer is one, and so is every stranger."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def _play_blobs(config: MeshConfig, draining: trio.Event) -> None:
+    _allow_many_files()
+    serve = partial(serve_blobs, is_insecure=config.router.insecure)
     async with open_background() as nursery:
-        await nursery.start(serve_blobs, config.blob_addresses, config.data_path / "blobs")
+        await nursery.start(serve, config.blob_addresses, config.data_path / "blobs", config.security)
         await draining.wait()
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import structlog
 import trio
@@ -21,8 +20,6 @@ from gems_actors import __version__
 from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.dispatcher import Dispatcher, DispatchLimits
 from gems_actors.errors import (
-    AddressInUseError,
-    ConfigError,
     ForbiddenError,
     OverloadedError,
     RefusedError,
@@ -30,13 +27,11 @@ from gems_actors.errors import (
     failure_of,
 )
 from gems_actors.guests import Guests
-from gems_actors.keys import keys_to_listen
-from gems_actors.locks import LockHeldError, hold_lock
-from gems_actors.places import MAX_IPC_PATH_BYTES, check_exposure
+from gems_actors.listening import Guarded, open_sockets
 from gems_actors.shards import role_of_shard, to_shard
-from gems_actors.sockets import Link, Message, open_router
+from gems_actors.sockets import Link, Message
 from gems_actors.telemetry import SparingLog
-from gems_actors.zap import Door
+from gems_actors.zap import LOOK_S
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
 from protocol.errors import BodyError, FrameError, ProtocolError
@@ -58,8 +53,6 @@ from protocol.messages import (
 _TICK_S = 0.1
 _UNSTOPPABLE_ROLES = frozenset(map(role_of_shard, range(MAX_SHARDS)))
 """What was drawn before a run was paused or cancelled is still kept, and it can be asked how far it came."""
-_LOOK_S = 1.0
-"""Between two looks at the allow-list."""
 _GUEST = b"\xff"
 """In front of a guest's identity, so that none is that of a process of this host; no UTF-8 begins so."""
 
@@ -89,66 +82,18 @@ async def serve_router(
     limits = DispatchLimits(
         settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _UNSTOPPABLE_ROLES
     )
-    remote = [address for address in addresses if address.startswith("tcp:")]
-    for address in remote:
-        check_exposure(address, security, settings)
-    keys = keys_to_listen(security) if remote else None
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1 if keys is None else 2)
-    with ExitStack() as stack:
-        stack.callback(context.term)
-        socket = open_router(context)
-        stack.callback(socket.close)  # before the context ends, which waits for it
-        guarded, door = None, None
-        if keys is not None and security.allowed is not None:
-            door = Door(context, Path(security.allowed))
-            stack.callback(door.close)
-            guarded = open_router(context, keys)
-            stack.callback(guarded.close)
-        for address in addresses:
-            listen(guarded if guarded is not None and address in remote else socket, address, stack)
+    with open_sockets(addresses, security, is_insecure=settings.insecure) as (socket, guarded):
         router = _Router(socket, limits, shards)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(router.link.run)
                 nursery.start_soon(router.run_clock)
-                if guarded is not None and door is not None:
-                    nursery.start_soon(door.run)
-                    nursery.start_soon(router.run_guarded, guarded, door, settings.max_requests_per_s)
-                _log.info("router_listening", addresses=addresses, with_keys=remote if guarded is not None else [])
+                if guarded is not None:
+                    nursery.start_soon(router.run_guarded, guarded, settings.max_requests_per_s)
+                _log.info("router_listening", addresses=addresses, with_keys=guarded is not None)
                 task_status.started()
         finally:
             router.close(linger_ms=200)
-
-
-def listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
-    """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word.
-
-    Raises:
-        AddressInUseError: somebody listens there already.
-        ConfigError: it cannot be listened at at all.
-    """
-    if address.startswith("ipc://"):
-        _hold_ipc(Path(address.removeprefix("ipc://")), stack)
-    umask = os.umask(0o177)  # whatever the folder allows, a socket file without keys is for this user alone
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        if error.errno == zmq.EADDRINUSE:
-            raise AddressInUseError(f"{address}: expected a free address, came one that is taken") from error
-        raise ConfigError(f"{address}: expected an address to listen at: {error.strerror}") from error
-    finally:
-        os.umask(umask)
-
-
-def _hold_ipc(path: Path, stack: ExitStack) -> None:
-    if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
-        raise ConfigError(f"{path}: expected a path of at most {MAX_IPC_PATH_BYTES} bytes for an ipc socket")
-    try:
-        stack.enter_context(hold_lock(path.with_suffix(".lock")))
-    except LockHeldError as error:
-        raise AddressInUseError(f"ipc://{path}: expected a free address, came one that is taken, {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a writable folder for the socket: {error.strerror}") from error
 
 
 def series_of(version: str) -> str:
@@ -174,14 +119,16 @@ class _Router:
             self._dispatcher.tick(time.monotonic())
             self._send()
 
-    async def run_guarded(self, socket: zmq.Socket[bytes], door: Door, max_requests_per_s: int) -> None:
+    async def run_guarded(self, guarded: Guarded, max_requests_per_s: int) -> None:
         """Serve those who come with a key, by an allow-list that may change."""
+        door = guarded.door
         self._guests = Guests(door.allowed, max_requests_per_s, time.monotonic())
-        self._guarded = Link(socket, self._take_guests, self._refused_by_guest, has_users=True)
+        self._guarded = Link(guarded.socket, self._take_guests, self._refused_by_guest, has_users=True)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(door.run)
             nursery.start_soon(self._guarded.run)
             while True:
-                await trio.sleep(_LOOK_S)
+                await trio.sleep(LOOK_S)
                 if door.look_again():
                     self._guests.admit(door.allowed)
                     for identity in self._guests.unwelcome(self._dispatcher.role_of):
@@ -206,15 +153,15 @@ class _Router:
 
     def _take_guests(self, batch: list[Message]) -> None:
         now = time.monotonic()
-        for routing_id, frame, user in batch:
-            identity = _GUEST + routing_id
-            if not self._guests.claim(identity, user.decode()):
-                self._complaints.warning("identity_taken_already", peer=identity.hex(), key=user.decode())
+        for routing_id, frame, key in batch:
+            identity, user = _GUEST + routing_id, key.decode()
+            if not self._guests.claim(identity, user):
+                self._complaints.warning("identity_taken_already", peer=identity.hex(), key=user)
                 continue
             try:
                 header, body = unpack_header(frame), frame[HEADER_BYTES:]
                 try:
-                    self._guests.check(now, user.decode(), header, body)
+                    self._guests.check(now, user, header, body)
                     self._dispatch(now, identity, header, body)
                 except (ForbiddenError, OverloadedError) as error:
                     self._refuse(identity, header.id, error)

@@ -23,6 +23,8 @@ from gems_actors.permissions import Guest, parse_allow_list
 from gems_actors.telemetry import SparingLog
 
 DOMAIN = b"gems"
+LOOK_S = 1.0
+"""Between two looks at the allow-list."""
 MAX_ALLOW_LIST_BYTES = 16 * 1024 * 1024
 
 _log = structlog.get_logger()

@@ -30,7 +30,8 @@ def blob_store(config: MeshConfig, router: str) -> BlobStore:
     if config.blobs == MESH_BLOBS:
         from gems_actors.blobs.mesh import MeshBlobs
 
-        return MeshBlobs(split_addresses(router)[0], config.data_path / "blob-cache", config.blob_cache_mib * 2**20)
+        cache, cache_bytes = config.data_path / "blob-cache", config.blob_cache_mib * 2**20
+        return MeshBlobs(split_addresses(router)[0], cache, cache_bytes, config.security)
     return resting_store(config)
 
 

@@ -19,7 +19,9 @@ import zmq
 
 from gems_actors.blobs.cache import BlobCache
 from gems_actors.blobs.store import BlobStore, hex_of, verify
+from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError
+from gems_actors.keys import ConnectingKeys, keys_to_connect
 from gems_actors.sockets import Link, Message, open_dealer
 from gems_actors.tasks import open_background
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
@@ -57,15 +59,17 @@ class _Question:
 class MeshBlobs(BlobStore):
     """Keeps pictures at the router's host, and a copy of those that are used on this one."""
 
-    def __init__(self, router: str, cache: Path, cache_bytes: int) -> None:
+    def __init__(self, router: str, cache: Path, cache_bytes: int, security: SecurityConfig = NO_KEYS) -> None:
         """Connect once opened.
 
         Args:
             router: its address.
             cache: folder of pictures that came from another host; not used on the router's own.
             cache_bytes: what it may hold, about.
+            security: our keys.
         """
         self.address = blob_address(router)
+        self._security = security
         self._cache = None if router.startswith("ipc:") else BlobCache(cache, cache_bytes)
         self._questions: dict[int, _Question] = {}
         self._numbers = count(1)
@@ -78,11 +82,12 @@ class MeshBlobs(BlobStore):
         """Hold the connection, whether or not a server is there yet.
 
         Raises:
-            ConfigError: the router's address has none beside it.
+            ConfigError: the router's address has none beside it, or a key cannot be used.
         """
+        keys = keys_to_connect(self._security, self.address)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._link = Link(self._connect(context), self._take)
+            self._link = Link(self._connect(context, keys), self._take)
             try:
                 async with open_background() as nursery:
                     nursery.start_soon(self._link.run)
@@ -90,11 +95,11 @@ class MeshBlobs(BlobStore):
             finally:
                 self._link.close()
         finally:
-            context.term()
+            context.destroy()
 
-    def _connect(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    def _connect(self, context: zmq.Context[zmq.Socket[bytes]], keys: ConnectingKeys | None) -> zmq.Socket[bytes]:
         try:
-            return open_dealer(context, self.address, b"b" + os.urandom(12), max_frame_bytes=MAX_BLOB_BYTES)
+            return open_dealer(context, self.address, b"b" + os.urandom(12), keys, max_frame_bytes=MAX_BLOB_BYTES)
         except zmq.ZMQError as error:
             raise ConfigError(f"blobs: expected an address beside the router's, came {self.address}") from error
 

@@ -6,7 +6,6 @@ It keeps nothing in memory that anybody misses: killed and started again, it is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -14,80 +13,120 @@ import trio
 import zmq
 
 from gems_actors.blobs.folder import BlobFolder
-from gems_actors.errors import BlobError
-from gems_actors.router import listen
-from gems_actors.sockets import Link, Message, open_router
+from gems_actors.config import NO_KEYS, SecurityConfig
+from gems_actors.errors import BlobError, ForbiddenError
+from gems_actors.listening import Guarded, open_sockets
+from gems_actors.permissions import Guest
+from gems_actors.sockets import Link, Message
+from gems_actors.telemetry import SparingLog
+from gems_actors.zap import LOOK_S, Door
 from protocol.blobs import BlobHeader, BlobKind, pack_blob, unpack_blob
 from protocol.errors import ProtocolError
 from protocol.identity import digest_of
 from protocol.limits import MAX_BLOB_BYTES
 
+_NOBODY = Guest("somebody who was taken out of the allow-list", frozenset())
+
 _log = structlog.get_logger()
 
 
 async def serve_blobs(
-    addresses: Sequence[str], folder: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    addresses: Sequence[str],
+    folder: Path,
+    security: SecurityConfig = NO_KEYS,
+    *,
+    is_insecure: bool = False,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the pictures of a folder until cancelled; what is being written then is written to its end.
 
     Args:
         addresses: `ipc://PATH` and `tcp://HOST:PORT`, all of them bound before the task reports started.
         folder: of the pictures.
+        security: the keys, the same as the router's.
+        is_insecure: other hosts may come without.
 
     Raises:
         AddressInUseError: somebody listens at an address already.
-        ConfigError: an address cannot be listened at at all.
+        ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
     """
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with ExitStack() as stack:
-        stack.callback(context.term)
-        socket = open_router(context, max_frame_bytes=MAX_BLOB_BYTES)
-        stack.callback(socket.close)  # before the context ends, which waits for it
-        for address in addresses:
-            listen(socket, address, stack)
+    with open_sockets(addresses, security, is_insecure=is_insecure, max_frame_bytes=MAX_BLOB_BYTES) as sockets:
         async with trio.open_nursery() as nursery:
-            server = _BlobServer(socket, BlobFolder(folder), nursery)
+            socket, guarded = sockets
+            server = _BlobServer(socket, guarded, BlobFolder(folder), nursery)
             try:
-                nursery.start_soon(server.link.run)
-                _log.info("blob_server_listening", addresses=addresses)
+                for link in server.links:
+                    nursery.start_soon(link.run)
+                if guarded is not None:
+                    nursery.start_soon(guarded.door.run)
+                    nursery.start_soon(_watch, guarded.door)
+                _log.info("blob_server_listening", addresses=addresses, with_keys=guarded is not None)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
-                server.link.close(linger_ms=200)
+                for link in server.links:
+                    link.close(linger_ms=200)
+
+
+async def _watch(door: Door) -> None:
+    while True:
+        await trio.sleep(LOOK_S)
+        door.look_again()
 
 
 class _BlobServer:
-    """Requests in, each a task of its own, answers out."""
+    """Requests in, each a task of its own, answers out.
 
-    def __init__(self, socket: zmq.Socket[bytes], folder: BlobFolder, nursery: trio.Nursery) -> None:
-        self.link = Link(socket, self._take)
+    An identity is not held to one key, as a router's is: nobody can guess one, and who did would see a picture.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], guarded: Guarded | None, folder: BlobFolder, nursery: trio.Nursery
+    ) -> None:
+        self._plain = Link(socket, self._take)
+        self.links = [self._plain]
+        if guarded is not None:
+            self._door = guarded.door
+            self._guarded = Link(guarded.socket, self._take_guests, has_users=True)
+            self.links.append(self._guarded)
         self._folder = folder
         self._nursery = nursery
-        self._in_hand: set[tuple[bytes, int]] = set()
+        self._complaints = SparingLog(_log)
+        self._in_hand: set[tuple[Link, bytes, int]] = set()
 
     def _take(self, batch: list[Message]) -> None:
         for identity, frame in batch:
-            try:
-                header, data = unpack_blob(frame)
-            except ProtocolError as error:
-                _log.warning("blob_frame_refused", peer=identity.hex(), reason=str(error))
-                id_ = int.from_bytes(frame[8:16].ljust(8, b"\0"))  # where every version of the header has the id
-                self.link.send(identity, _failed(BlobHeader(BlobKind.FAILED, id_, 0, bytes(32)), error))
-                continue
-            place = identity, header.id
-            if header.kind is BlobKind.ARE_YOU_AT_IT:
-                kind = BlobKind.AT_IT if place in self._in_hand else BlobKind.SAY_AGAIN
-                self.link.send(identity, pack_blob(header._replace(kind=kind)))
-            elif place not in self._in_hand:
-                self._in_hand.add(place)
-                self._nursery.start_soon(self._answer, identity, header, data)
+            self._take_one(self._plain, identity, frame, None)
 
-    async def _answer(self, identity: bytes, header: BlobHeader, data: memoryview) -> None:
+    def _take_guests(self, batch: list[Message]) -> None:
+        for identity, frame, key in batch:
+            guest = self._door.allowed.get(key.decode(), _NOBODY)
+            self._take_one(self._guarded, identity, frame, guest)
+
+    def _take_one(self, link: Link, identity: bytes, frame: bytes, guest: Guest | None) -> None:
+        try:
+            header, data = unpack_blob(frame)
+            if guest is not None:
+                guest.check_picture(header.kind)
+        except (ProtocolError, ForbiddenError) as error:
+            self._complaints.warning("blob_frame_refused", peer=identity.hex(), reason=str(error))
+            id_ = int.from_bytes(frame[8:16].ljust(8, b"\0"))  # where every version of the header has the id
+            link.send(identity, _failed(BlobHeader(BlobKind.FAILED, id_, 0, bytes(32)), error))
+            return
+        place = link, identity, header.id
+        if header.kind is BlobKind.ARE_YOU_AT_IT:
+            kind = BlobKind.AT_IT if place in self._in_hand else BlobKind.SAY_AGAIN
+            link.send(identity, pack_blob(header._replace(kind=kind)))
+        elif place not in self._in_hand:
+            self._in_hand.add(place)
+            self._nursery.start_soon(self._answer, link, identity, header, data)
+
+    async def _answer(self, link: Link, identity: bytes, header: BlobHeader, data: memoryview) -> None:
         try:
             frame = await trio.to_thread.run_sync(self._answer_to, header, data)
-            self.link.send(identity, frame)
+            link.send(identity, frame)
         finally:
-            self._in_hand.discard((identity, header.id))
+            self._in_hand.discard((link, identity, header.id))
 
     def _answer_to(self, header: BlobHeader, data: memoryview) -> bytes:
         digest = f"sha256:{header.digest.hex()}"

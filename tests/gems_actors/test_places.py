@@ -60,18 +60,18 @@ def test_a_folder_can_be_claimed_again_once_it_is_given_back_and_not_before(tmp_
 )
 def test_who_listens_for_other_hosts_has_keys_or_says_that_it_wants_none(address: str) -> None:
     with pytest.raises(ConfigError, match=r"expected security\.key and security\.allowed .*, came none; gems keys new"):
-        check_exposure(address, NO_KEYS, RouterConfig())
-    check_exposure(address, NO_KEYS, RouterConfig(insecure=True))
-    check_exposure(address, SecurityConfig(key="k", allowed="a"), RouterConfig())
+        check_exposure(address, NO_KEYS, is_insecure=False)
+    check_exposure(address, NO_KEYS, is_insecure=True)
+    check_exposure(address, SecurityConfig(key="k", allowed="a"), is_insecure=False)
     with pytest.raises(ConfigError):
-        check_exposure(address, SecurityConfig(key="k", router_key="r"), RouterConfig())
+        check_exposure(address, SecurityConfig(key="k", router_key="r"), is_insecure=False)
 
 
 @pytest.mark.parametrize(
     "address", ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://localhost:5555", "ipc:///run/r"]
 )
 def test_who_listens_for_this_host_alone_needs_no_keys(address: str) -> None:
-    check_exposure(address, NO_KEYS, RouterConfig())
+    check_exposure(address, NO_KEYS, is_insecure=False)
 
 
 def test_keys_that_cannot_be_used_are_told_before_the_router_is_started(tmp_path: Path) -> None:
