@@ -62,6 +62,11 @@ class Guests:
             self._count(now, user)
         guest.check(header, body)
 
+    def may_tell_marks(self, identity: bytes) -> bool:
+        """Return whether what the owner of an identity has heard of paused and cancelled runs is to be believed."""
+        guest = self._allowed.get(self._owners[identity])
+        return guest is not None and guest.may_control_runs
+
     def admit(self, allowed: Mapping[str, Guest]) -> None:
         """Go by another allow-list from now on."""
         self._allowed = allowed

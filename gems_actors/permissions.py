@@ -24,6 +24,7 @@ from protocol.identity import is_agent_role
 from protocol.messages import (
     AppendRecord,
     CompressAttempt,
+    ControlRun,
     CountRecords,
     DecomposePrompt,
     DrawPicture,
@@ -61,7 +62,7 @@ _READS = _asks(
 )  # fmt: skip
 _STEPS = _asks(PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage, CompressAttempt, RefinePrompt)
 _MAY_ASK = {
-    "client": _asks(DrawPicture, ReadStatus, AppendRecord) | _READS,
+    "client": _asks(DrawPicture, ReadStatus, ControlRun, AppendRecord) | _READS,
     "conductor": _STEPS | _READS | _asks(AppendRecord),
     "planner": _READS,
     "compressor": _READS,
@@ -88,6 +89,11 @@ class Guest:
     def may_play(self, role: str) -> bool:
         """Return whether it may present itself as a role; everybody may as none, which is what a client does."""
         return not role or role in self.may or "admin" in self.may or "agent" in self.may
+
+    @property
+    def may_control_runs(self) -> bool:
+        """Whether it may pause, resume and cancel, by asking or by what it says it has heard of that."""
+        return not self.may.isdisjoint(("client", "agent", "admin"))
 
     def check(self, header: Header, body: bytes) -> None:
         """See that it may send a message.

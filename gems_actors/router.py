@@ -15,17 +15,12 @@ from contextlib import suppress
 import structlog
 import trio
 import zmq
+from msgspec import structs
 
 from gems_actors import __version__
 from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.dispatcher import Dispatcher, DispatchLimits
-from gems_actors.errors import (
-    ForbiddenError,
-    OverloadedError,
-    RefusedError,
-    RequestError,
-    failure_of,
-)
+from gems_actors.errors import ForbiddenError, OverloadedError, RefusedError, RequestError, failure_of
 from gems_actors.guests import Guests
 from gems_actors.listening import Guarded, open_sockets
 from gems_actors.shards import role_of_shard, to_shard
@@ -189,6 +184,8 @@ class _Router:
         dispatcher = self._dispatcher
         match header.kind, decode_body(body):
             case Kind.HELLO, Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
+                if identity in self._guests and not self._guests.may_tell_marks(identity):
+                    hello = structs.replace(hello, marks=())
                 dispatcher.hello(now, identity, header.role, hello)
             case Kind.HELLO, Hello() as hello:
                 reason = f"expected gems-actors {__version__}, came {hello.version}"

@@ -61,6 +61,14 @@ def test_a_key_that_is_on_the_list_no_more_may_do_nothing() -> None:
     guests.check(0.0, BOB, Header(Kind.HEARTBEAT), b"")
 
 
+def test_what_is_heard_of_paused_runs_is_believed_of_who_could_pause_them() -> None:
+    guests = Guests({ANN: ALLOWED[ANN], BOB: Guest("bob", frozenset({"verifier"}))}, 10, 0.0)
+    guests.claim(b"ann", ANN)
+    guests.claim(b"bob", BOB)
+    assert guests.may_tell_marks(b"ann")
+    assert not guests.may_tell_marks(b"bob")
+
+
 def test_who_may_no_longer_be_what_it_is_has_to_go() -> None:
     guests = Guests(ALLOWED, 3, 0.0)
     roles = {b"client of ann": "", b"client of bob": "", b"verifier of bob": "verifier"}

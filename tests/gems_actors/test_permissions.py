@@ -51,7 +51,7 @@ def asked(name: str, role: str | None = None) -> tuple[Header, bytes]:
 @pytest.mark.parametrize(
     ("grant", "wanted"),
     [
-        ("client", READS | {"DrawPicture", "ReadStatus", "AppendRecord"}),
+        ("client", READS | {"DrawPicture", "ReadStatus", "ControlRun", "AppendRecord"}),
         ("conductor", READS | STEPS | {"AppendRecord"}),
         ("planner", READS),
         ("compressor", READS),
