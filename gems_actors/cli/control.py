@@ -26,7 +26,7 @@ from gems_actors.cli.output import encode_json, text_of_path
 from gems_actors.cli.progress import printable
 from gems_actors.cli.registry import Entry, living
 from gems_actors.client import Mesh, open_client
-from gems_actors.config import MeshConfig
+from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.errors import DeadlineError, MeshUnavailableError, RequestError
 from gems_actors.marks import Marks
 from gems_actors.tasks import gather
@@ -105,7 +105,7 @@ def runs(config_file: Path | None, overrides: tuple[str, ...], router: str | Non
     config = read_config(config_file, overrides)
     configure_logging(config.log, role="client")
     entries = _entries(router)
-    found = trio.run(_look, _addresses(entries, config, router), None if router else config)
+    found = trio.run(_look, _addresses(entries, config, router), config.security, None if router else config)
     rows = list(_rows(entries, found))
     if as_json:
         click.echo(encode_json(rows))
@@ -131,7 +131,7 @@ def _control_command(action: Control, help_text: str) -> click.Command:
         config = read_config(config_file, overrides)
         configure_logging(config.log, role="client")
         entries = _entries(router)
-        target, done = trio.run(_control, name, action, entries, _addresses(entries, config, router))
+        target, done = trio.run(_control, name, action, entries, _addresses(entries, config, router), config.security)
         if as_json:
             place = {"run": target.run, "trajectory": target.trajectory, "address": target.address}
             click.echo(encode_json({**place, "action": action, **msgspec.to_builtins(done)}))
@@ -178,9 +178,9 @@ def _addresses(entries: Sequence[Entry], config: MeshConfig, router: str | None)
     return list(dict.fromkeys([*(entry.address for entry in entries), *configured]))
 
 
-async def _look(addresses: Sequence[str], config: MeshConfig | None) -> list[_Found]:
+async def _look(addresses: Sequence[str], security: SecurityConfig, config: MeshConfig | None) -> list[_Found]:
     """Ask every mesh at once, and the memory of a configuration where it has one; those that are gone are left out."""
-    found = [known for known in await gather(*(partial(_look_at, address) for address in addresses)) if known]
+    found = [known for known in await gather(*(partial(_look_at, address, security) for address in addresses)) if known]
     place = None if config is None else Place(config, None)
     if place is not None and len(place.folders) == place.shards:
         async with open_questions(place) as questions:
@@ -189,9 +189,9 @@ async def _look(addresses: Sequence[str], config: MeshConfig | None) -> list[_Fo
     return found
 
 
-async def _look_at(address: str) -> _Found | None:
+async def _look_at(address: str, security: SecurityConfig) -> _Found | None:
     try:
-        async with open_client(address, connect_within_s=_CONNECT_S) as mesh:
+        async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
             status = await _ask(mesh, ReadStatus())
             page = await _ask(mesh, ListRuns(limit=_RUNS_SHOWN))
     except MeshUnavailableError:
@@ -254,10 +254,10 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 async def _control(
-    name: str, action: Control, entries: Sequence[Entry], addresses: Sequence[str]
+    name: str, action: Control, entries: Sequence[Entry], addresses: Sequence[str], security: SecurityConfig
 ) -> tuple[_Target, Controlled]:
-    target = await _find(name, entries, addresses)
-    async with open_client(target.address, connect_within_s=_CONNECT_S) as mesh:
+    target = await _find(name, entries, addresses, security)
+    async with open_client(target.address, connect_within_s=_CONNECT_S, security=security) as mesh:
         request = ControlRun(run=target.run, trajectory=target.trajectory, action=action, by=user_in_words())
         return target, await _ask(mesh, request)
 
@@ -268,7 +268,7 @@ async def _ask(mesh: Mesh, request: Request[ReplyT]) -> ReplyT:
     raise DeadlineError(f"{mesh.address}: expected an answer of the {request.role} within {_ANSWER_S:g} s, came none")
 
 
-async def _find(name: str, entries: Sequence[Entry], addresses: Sequence[str]) -> _Target:
+async def _find(name: str, entries: Sequence[Entry], addresses: Sequence[str], security: SecurityConfig) -> _Target:
     """Return what a name means: what goes on here before what a memory knows, and a whole name before a beginning.
 
     Raises:
@@ -278,7 +278,7 @@ async def _find(name: str, entries: Sequence[Entry], addresses: Sequence[str]) -
     listed = [_Target(entry.address, entry.run) for entry in entries if entry.run is not None]
     if exact := {target for target in listed if target.run in names}:
         return _only(name, exact)
-    asked = await gather(*(partial(_ask_for, name, names, address) for address in addresses))
+    asked = await gather(*(partial(_ask_for, name, names, address, security) for address in addresses))
     meant = {*listed, *(target for targets in asked for target in targets)}
     if exact := {target for target in meant if target.trajectory == name or target.run in names}:
         whole_runs = {target for target in exact if target.trajectory is None}
@@ -301,10 +301,10 @@ def _only(name: str, targets: set[_Target]) -> _Target:
     raise click.UsageError(f"NAME: expected one of {', '.join(some[:_NAMES_SHOWN])}{more}, came {name!r}")
 
 
-async def _ask_for(name: str, names: set[str], address: str) -> list[_Target]:
+async def _ask_for(name: str, names: set[str], address: str, security: SecurityConfig) -> list[_Target]:
     """Return what the memory of a mesh knows under a name or a beginning; nothing where the mesh is gone."""
     try:
-        async with open_client(address, connect_within_s=_CONNECT_S) as mesh:
+        async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
             return [*await _runs_of(mesh, name, names), *await _trajectories_of(mesh, name)]
     except MeshUnavailableError:
         return []

@@ -15,7 +15,7 @@ from gems_actors.cli import control, main
 from gems_actors.cli.bulk_folder import run_of
 from gems_actors.cli.control import _find, _Target
 from gems_actors.cli.registry import Entry
-from gems_actors.config import MeshConfig
+from gems_actors.config import NO_KEYS, MeshConfig
 from gems_actors.testing import open_test_mesh
 from protocol.messages import AppendRecord, DrawPicture, RunBegun, TrajectoryBegun
 
@@ -36,7 +36,8 @@ def found(name: str, tmp_path: Path) -> _Target:
             ):
                 await mesh.ask(AppendRecord(record=record))
             here = Entry(address=mesh.address, run="draw-1")
-            return await _find(name, [BULK, here, *DRAWS[1:], Entry(address=mesh.address)], [mesh.address])
+            entries = [BULK, here, *DRAWS[1:], Entry(address=mesh.address)]
+            return await _find(name, entries, [mesh.address], NO_KEYS)
 
     return trio.run(find)
 
