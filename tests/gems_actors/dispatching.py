@@ -62,8 +62,8 @@ class Stage:
         )
         self.dispatcher.request(self.now, client.encode(), header, PAYLOAD)
 
-    def answer(self, actor: str, number: int, attempt: int = 1) -> None:
-        header = Header(Kind.REPLY, id_of(number), "worker", attempt=attempt)
+    def answer(self, actor: str, number: int, attempt: int = 1, role: str = "worker") -> None:
+        header = Header(Kind.REPLY, id_of(number), role, attempt=attempt)
         self.dispatcher.answer(self.now, actor.encode(), header, PAYLOAD)
 
     def cancel(self, client: str, number: int, *, gently: bool = False) -> None:

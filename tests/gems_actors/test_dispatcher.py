@@ -107,6 +107,26 @@ def test_a_request_repeated_after_its_answer_was_lost_is_answered_again_without_
     assert (1, "reply") in stage.told("client")
 
 
+def test_an_answer_is_taken_only_for_the_role_that_was_asked() -> None:
+    stage = stage_with()
+    stage.join("a", "another")
+    stage.ask("client", 1)
+    stage.answer("a", 1, role="another")
+    assert stage.told("client") == []
+    stage.answer("a", 1)
+    assert stage.told("client") == [(1, "reply")]
+
+
+def test_a_process_that_is_not_wanted_any_more_leaves_what_it_held_to_others() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    assert stage.given() == [("a", 1)]
+    stage.dispatcher.expel(stage.now, b"a", "its key was taken back")
+    assert stage.dispatcher.role_of(b"a") is None
+    stage.join("b", "worker", 1)
+    assert stage.given() == [("b", 1)]
+
+
 def test_a_late_answer_of_an_actor_that_was_given_up_is_dropped() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)

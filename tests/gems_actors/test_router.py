@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket as network
+import stat
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,19 @@ def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
             port = taken.getsockname()[1]
             with pytest.raises(AddressInUseError, match=f"tcp://127.0.0.1:{port}"):
                 await serve_router([f"tcp://127.0.0.1:{port}"], RouterConfig())
+
+    play(scene)
+
+
+def test_a_socket_of_ipc_is_for_its_user_alone_whatever_the_folder_allows(tmp_path: Path) -> None:
+    async def scene() -> None:
+        before = os.umask(0)
+        try:
+            async with open_place(str(tmp_path)):
+                mode = (tmp_path / "router.ipc").stat().st_mode
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(mode) & 0o077 == 0
 
     play(scene)
 
