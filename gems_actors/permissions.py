@@ -17,6 +17,7 @@ import msgspec
 
 from gems_actors.config import ROLES
 from gems_actors.errors import ConfigError, ForbiddenError
+from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from protocol.blobs import BlobKind
 from protocol.codec import decode_body, peek_type
 from protocol.envelope import Header, Kind
@@ -64,6 +65,7 @@ _STEPS = _asks(PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage, Compress
 _MAY_ASK = {
     "client": _asks(DrawPicture, ReadStatus, ControlRun, AppendRecord) | _READS,
     "conductor": _STEPS | _READS | _asks(AppendRecord),
+    "memory": _READS | _asks(AppendRecord),  # its shards ask one another
     "planner": _READS,
     "compressor": _READS,
     "refiner": _READS,
@@ -88,7 +90,7 @@ class Guest:
 
     def may_play(self, role: str) -> bool:
         """Return whether it may present itself as a role; everybody may as none, which is what a client does."""
-        return not role or role in self.may or "admin" in self.may or "agent" in self.may
+        return not role or _plain(role) in self.may or "admin" in self.may or "agent" in self.may
 
     @property
     def may_control_runs(self) -> bool:
@@ -113,9 +115,9 @@ class Guest:
                 what = f"a request to {header.role}"
             case Kind.REQUEST:
                 type_ = peek_type(body)
-                is_allowed = any((header.role, type_) in _MAY_ASK.get(grant, ()) for grant in self.may)
+                is_allowed = any((_plain(header.role), type_) in _MAY_ASK.get(grant, ()) for grant in self.may)
                 what = f"{type_[:64]!r} to {header.role}"
-                if is_allowed and type_ == "AppendRecord" and "conductor" not in self.may:
+                if is_allowed and type_ == "AppendRecord" and self.may.isdisjoint(("conductor", "memory")):
                     is_allowed, what = _begins_run(body), "'AppendRecord' of a record other than RunBegun"
             case Kind.EVENT if "agent" not in self.may:
                 type_ = peek_type(body)
@@ -198,6 +200,11 @@ def parse_allow_list(text: str) -> dict[str, Guest]:
             raise ConfigError(f"[{name}] key: expected a key of its own, came that of {other.name}")
         guests[entry.key] = Guest(name, frozenset(entry.may))
     return guests
+
+
+def _plain(role: str) -> str:
+    """Return the role of which another is a part: each of memory's shards is memory."""
+    return role if shard_of_role(role) is None else MEMORY_ROLE
 
 
 def _begins_run(body: bytes) -> bool:

@@ -59,7 +59,7 @@ def asked(name: str, role: str | None = None) -> tuple[Header, bytes]:
         ("decomposer", set()),
         ("verifier", set()),
         ("generator", set()),
-        ("memory", set()),
+        ("memory", READS | {"AppendRecord"}),
         ("agent", REQUESTS.keys() - {"ScaleRole", "StopMesh"}),
         ("admin", {*REQUESTS}),
     ],
@@ -76,6 +76,13 @@ def test_several_grants_are_what_each_of_them_is() -> None:
     assert may(guest("verifier", "refiner"), *asked("ReadTrajectory"))
     assert may(guest("verifier", "refiner"), Header(Kind.HELLO, role="verifier"))
     assert not may(guest("verifier", "refiner"), Header(Kind.HELLO, role="planner"))
+
+
+@pytest.mark.parametrize("role", ["memory_0", "memory_12"])
+def test_a_shard_of_memory_is_memory(role: str) -> None:
+    assert may(guest("memory"), Header(Kind.HELLO, role=role))
+    assert may(guest("planner"), *asked("ReadTrajectory", role=role))
+    assert not may(guest("verifier"), Header(Kind.REPLY, role=role))
 
 
 @pytest.mark.parametrize("kind", [Kind.REPLY, Kind.FAILURE, Kind.HELLO])
