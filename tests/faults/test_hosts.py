@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gems_actors.keys import make_mesh_keys
 from protocol.messages import MeshStatus
 from tests.faults.hosts import open_network, why_not
 
@@ -55,24 +56,33 @@ def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: P
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"{2 + line % 7} red cats left of stone dog number {line}\n" for line in range(TASKS)))
     progress = Progress(tmp_path / "out/dataset/metadata.jsonl")
+    keys = tmp_path / "keys"
+    make_mesh_keys(keys)
+
+    def key(name: str) -> tuple[str, ...]:
+        return ("--set", f"security.key={keys}/{name}.key", "--set", f"security.router_key={keys}/router.pub")
+
     with open_network(tmp_path, "head", "gpu", "cpu1", "cpu2", "cpu3") as network:
         router = f"tcp://{network.addresses['head']}:{PORT}"
 
         def status() -> MeshStatus:
-            shown = network.gems("head", "status", "--json", "--router", router)
+            shown = network.gems("head", "status", "--json", "--router", router, *key("client"))
+            assert shown.returncode == 0, shown.stderr
             return msgspec.json.decode(shown.stdout, type=MeshStatus)
 
         def is_there(host: str) -> bool:
             return any(actor.host == host and actor.capacity for role in status().roles for actor in role.actors)
 
         def agent(host: str, *roles: str, router: str = router) -> subprocess.Popen[str]:
-            return network.start(host, "agent", "--name", host, "--router", router, "--set", f"data_dir={data}", *roles)
+            place = ("--router", router, "--set", f"data_dir={data}", *key("agent"))
+            return network.start(host, "agent", "--name", host, *place, *roles)
 
         data = tmp_path / "data"
         bound = f"router.address={router}"
         roles = [f"roles.{role}.count=0" for role in ("generator", "verifier")]
         settings = [part for setting in (bound, f"data_dir={data}", *roles) for part in ("--set", setting)]
-        network.start("head", "up", *settings)
+        network.start("head", "up", *settings, *key("router"), "--set", f"security.allowed={keys}/allowed.toml")
+        until(lambda: network.gems("head", "status", "--router", router, *key("client")).returncode == 0)
         network.delay("gpu", PORT, f"{network.addresses['head']}:{PORT}", 0.1)
         agent("gpu", "generator=1", router=f"tcp://127.0.0.1:{PORT}")
         lost = agent("cpu1", "verifier=2")
@@ -80,7 +90,7 @@ def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: P
         until(lambda: all(map(is_there, ("gpu", "cpu1", "cpu2"))))
         network.lose("cpu2", 0.02)
 
-        out = ["--out", "out", "--rounds", "2", "--router", router, "--set", f"data_dir={data}"]
+        out = ["--out", "out", "--rounds", "2", "--router", router, "--set", f"data_dir={data}", *key("client")]
         bulk = network.start("head", "bulk", "prompts.txt", *out)
         until(lambda: progress.look() >= 20)
         network.cut("cpu1")
