@@ -24,6 +24,7 @@ from protocol.envelope import Header, Kind
 from protocol.identity import is_agent_role
 from protocol.messages import (
     AppendRecord,
+    AppendRecords,
     CompressAttempt,
     ControlRun,
     CountRecords,
@@ -64,8 +65,8 @@ _READS = _asks(
 _STEPS = _asks(PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage, CompressAttempt, RefinePrompt)
 _MAY_ASK = {
     "client": _asks(DrawPicture, ReadStatus, ControlRun, AppendRecord) | _READS,
-    "conductor": _STEPS | _READS | _asks(AppendRecord),
-    "memory": _READS | _asks(AppendRecord),  # its shards ask one another
+    "conductor": _STEPS | _READS | _asks(AppendRecord, AppendRecords),
+    "memory": _READS | _asks(AppendRecord, AppendRecords),  # its shards ask one another
     "planner": _READS,
     "compressor": _READS,
     "refiner": _READS,

@@ -182,7 +182,8 @@ def _await_head(folder: Path) -> str:
 
 
 async def _read_status(address: str) -> MeshStatus:
-    async with open_client(address, connect_within_s=_CONNECT_S) as mesh:
+    security = load_config().security  # of the environment; a folder of batch files knows no keys
+    async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
         with trio.move_on_after(_CONNECT_S):
             return await mesh.ask(ReadStatus())
     raise MeshUnavailableError(f"{address}: expected a router that answers within {_CONNECT_S:g} s, came none")
