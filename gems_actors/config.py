@@ -58,6 +58,10 @@ BlobAddress = Annotated[
         description="file:///FOLDER, s3://BUCKET/PREFIX or mesh:",
     ),
 ]
+ListenPlace = Annotated[
+    str,
+    Meta(pattern=rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{_PORT}\Z", description="HOST:PORT such as 127.0.0.1:9464"),
+]
 
 DeviceName = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d{1,3})?)\Z", description="cpu, cuda or cuda:N")]
 DeviceNames = Annotated[tuple[DeviceName, ...], Meta(min_length=1, description="a list such as ['cuda:0', 'cuda:1']")]
@@ -407,6 +411,13 @@ class SlurmConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     groups: tuple[SlurmGroupConfig, ...] = ()
 
 
+class MetricsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a supervisor or an agent answers probes and Prometheus."""
+
+    address: ListenPlace | None = None
+    """`HOST:PORT`, without keys, for whoever reaches it; None: nowhere."""
+
+
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the processes say of themselves, on standard error."""
 
@@ -443,6 +454,8 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     skills: SkillsConfig = SkillsConfig()
     s3: S3Config = S3Config()
     slurm: SlurmConfig = SlurmConfig()
+
+    metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 
     @property

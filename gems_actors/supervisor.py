@@ -32,11 +32,12 @@ from gems_actors.errors import (
 from gems_actors.forking import KILL_WAIT_S, Forked, ZygoteKeeper
 from gems_actors.places import claim_places
 from gems_actors.restarts import GiveUp, RestartRule, describe_exit
+from gems_actors.service import open_service
 from gems_actors.shards import parts_of
 from gems_actors.tasks import open_background
 from gems_actors.zygote import Spawn
 from protocol.identity import agent_role
-from protocol.messages import Noted, ReadStatus, ReportLoss, Scaled, ScaleRole, StopMesh
+from protocol.messages import MeshStatus, Noted, ReadStatus, ReportLoss, Scaled, ScaleRole, StopMesh
 
 RUN_ROLE = "gems_actors.process:run_role"
 _SERVERS = ("router", "blobs")
@@ -121,6 +122,15 @@ class Supervisor:
         await self.stopped.wait()
         if self._failure is not None:
             raise self._failure
+
+    async def read_status(self) -> MeshStatus:
+        """Return the router's table, once there is a router.
+
+        Raises:
+            RequestError: it was not answered.
+        """
+        await self._own.joined.wait()
+        return await self._own.mesh.ask(ReadStatus())
 
     def stop(self) -> None:
         """Ask for the end; it comes, gently, when the context is left."""
@@ -460,7 +470,7 @@ async def _keeping(supervisor: Supervisor) -> AsyncIterator[Supervisor]:
 
 
 async def run_mesh(config: MeshConfig) -> None:
-    """Run a mesh until it is asked to end: SIGTERM or SIGINT drains it, a second one kills it.
+    """Run a mesh as a service until it is asked to end: SIGTERM or SIGINT drains it, a second one kills it.
 
     Raises:
         AddressInUseError, ConfigError, SupervisorError: as `open_supervisor` and `Supervisor.wait`.
@@ -478,7 +488,7 @@ async def run_mesh(config: MeshConfig) -> None:
         async with open_background() as nursery:
             nursery.start_soon(obey, signals)
             with life:
-                async with open_supervisor(config) as supervisor:
+                async with open_supervisor(config) as supervisor, open_service(supervisor, config.metrics):
                     with suppress(SupervisorError):  # `wait` says it, and returns where the mesh was only asked to end
                         await supervisor.ready()
                         _log.info("mesh_ready", address=supervisor.address)

@@ -17,15 +17,17 @@ import trio
 from gems_actors.addresses import join_addresses, split_addresses
 from gems_actors.cli.endings import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
-from gems_actors.cli.mesh_status import status_lines
+from gems_actors.cli.mesh_status import missing_roles, status_lines
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
 from gems_actors.cli.registry import Entry, listed
 from gems_actors.cli.rendezvous import await_router
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import ROLES, MeshConfig, RoleConfig, RolesConfig, SecurityConfig
 from gems_actors.errors import DeadlineError, SupervisorError
+from gems_actors.metrics import metrics_text
 from gems_actors.places import claim_places
 from gems_actors.process import run_role
+from gems_actors.service import open_service
 from gems_actors.shards import shard_of_role
 from gems_actors.supervisor import open_agent, open_supervisor
 from gems_actors.tasks import open_background
@@ -36,6 +38,15 @@ from protocol.messages import ReadStatus, ReplyT, Request, ScaleRole, StopMesh
 _CONNECT_S = 2.0
 _ANSWER_S = 10.0
 _MAX_ACTORS = 4096
+
+
+def _parse_roles(value: str) -> list[str]:
+    roles = value.split(",")
+    for role_ in roles:
+        if role_ not in ROLES:
+            raise click.BadParameter(f"expected some of {', '.join(ROLES)}, came {role_!r}")
+    return roles
+
 
 host_option = click.option("--host", metavar="NAME", help="The agent of this name, in place of the mesh's own host.")
 
@@ -55,14 +66,34 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 
 
 @click.command()
+@click.option(
+    "--check", "wanted", type=_parse_roles, metavar="ROLE[,ROLE]...", help="Exit 1 unless each takes requests; a probe."
+)
+@click.option("--prometheus", "as_metrics", is_flag=True, help="Print Prometheus's text format.")
+@json_option
 @config_option
 @set_option
 @router_option
-@json_option
-def status(config_file: Path | None, overrides: tuple[str, ...], router: str | None, as_json: bool) -> int:
+def status(
+    wanted: Sequence[str] | None,
+    as_metrics: bool,
+    as_json: bool,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    router: str | None,
+) -> int:
     """Show who is in a running mesh and what they do."""
+    if sum([bool(wanted), as_metrics, as_json]) > 1:
+        raise click.UsageError("--check: expected one of --check, --prometheus and --json, came several")
     found = trio.run(_ask, *_place(router, config_file, overrides), ReadStatus())
-    click.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(status_lines(found)))
+    if missing := missing_roles(found, wanted or ()):
+        raise click.ClickException(f"expected an actor that takes requests for each role, came none for {missing}")
+    if as_metrics:
+        click.echo(metrics_text(found), nl=False)
+    elif as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    elif not wanted:
+        click.echo("\n".join(status_lines(found)))
     return DONE
 
 
@@ -201,7 +232,7 @@ async def _follow_router(config: MeshConfig, router_file: Path, name: str, inter
 
 async def _serve_agent(config: MeshConfig, router: str, name: str, interrupts: Interrupts) -> None:
     click.echo(f"agent {name} joins {router}", err=True)
-    async with open_agent(config, router, name) as agent_:
+    async with open_agent(config, router, name) as agent_, open_service(agent_, config.metrics):
         interrupts.on_hurry(agent_.stop_now)
         with suppress(SupervisorError):  # `wait` says it, and returns where the agent was only asked to end
             await agent_.ready()
@@ -212,7 +243,7 @@ async def _serve_agent(config: MeshConfig, router: str, name: str, interrupts: I
 async def _up(config: MeshConfig) -> int:
     async with open_interrupts() as interrupts, open_supervisor(config) as supervisor:
         interrupts.on_hurry(supervisor.stop_now)
-        async with open_background() as nursery:
+        async with open_service(supervisor, config.metrics), open_background() as nursery:
 
             async def obey() -> None:
                 await interrupts.asked.wait()

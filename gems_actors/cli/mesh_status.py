@@ -36,6 +36,12 @@ def status_lines(found: MeshStatus) -> Iterator[str]:
     yield f"router up for {found.uptime_s:.0f} s, {found.clients} clients{requeued}"
 
 
+def missing_roles(found: MeshStatus, wanted: Sequence[str]) -> str:
+    """Return those of the wanted roles that nobody plays who takes requests, with commas between them."""
+    played = {role.role for role in found.roles if any(actor.capacity for actor in role.actors)}
+    return ", ".join(role for role in wanted if role not in played)
+
+
 def figure_in_words(name: str, value: float) -> str:
     """Return a figure with its unit, which its name ends in."""
     for ending, words in _UNITS.items():

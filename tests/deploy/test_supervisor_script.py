@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -130,6 +131,31 @@ def test_one_signal_drains_the_mesh_and_ends_with_exit_code_0(folder: Path, numb
         _, words = process.communicate(timeout=20)
         assert process.returncode == 0
         assert words.count("actor_drained") == 9  # all roles but the router, and the supervisor itself
+
+
+@pytest.mark.slow
+def test_systemd_and_probes_are_told_how_the_mesh_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, socket.socket() as probe:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        probe.bind(("127.0.0.1", 0))
+        address = "{}:{}".format(*probe.getsockname())
+        probe.close()
+        with running(write_mesh(folder, f'metrics.address = "{address}"\n')) as process:
+            told = [manager.recv(1000) for _ in range(4)]
+            ready = b"READY=1\nSTATUS=9 processes, router at ipc://" + str(folder).encode() + b"/router.ipc"
+            assert ready in told
+            assert b"WATCHDOG=1" in told
+            assert httpx.get(f"http://{address}/readyz").status_code == 200
+            assert 'gems_role_workers{role="verifier"} 1\n' in httpx.get(f"http://{address}/metrics").text
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+            manager.setblocking(False)
+            while (last := manager.recv(1000)) == b"WATCHDOG=1":
+                pass
+            assert last == b"STOPPING=1\nSTATUS=draining"
 
 
 @pytest.mark.slow

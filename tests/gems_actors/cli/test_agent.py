@@ -84,6 +84,11 @@ def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path:
         assert run_gems(tmp_path, "down", "--host", "far", "--router", address).returncode == 0
         assert agent.wait(30) == 0
         assert actors_of(tmp_path, address, "verifier") == []
+        checked = run_gems(tmp_path, "status", "--check", "planner,verifier", "--router", address)
+        assert (checked.returncode, checked.stderr) == (
+            1,
+            "gems: expected an actor that takes requests for each role, came none for verifier\n",
+        )
 
 
 def test_a_killed_role_of_an_agent_is_replaced_and_what_it_held_is_done(tmp_path: Path, address: str) -> None:

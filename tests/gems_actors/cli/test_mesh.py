@@ -40,6 +40,11 @@ def test_a_running_mesh_is_shown_scaled_asked_and_ended(tmp_path: Path, mesh: su
     assert {role["role"] for role in json.loads(shown.stdout)["roles"]} >= {"conductor", "memory", "verifier"}
     table = run_gems(tmp_path, "status").stdout.splitlines()
     assert table[0].split() == ["role", "actors", "busy", "queued", "oldest", "handled", "where"]
+    checked = run_gems(tmp_path, "status", "--check", "verifier,memory")
+    assert (checked.returncode, checked.stdout) == (0, "")
+    assert 'gems_role_workers{role="verifier"} 2\n' in run_gems(tmp_path, "status", "--prometheus").stdout
+    both = run_gems(tmp_path, "status", "--json", "--prometheus")
+    assert (both.returncode, both.stderr.count("\n")) == (2, 1)
     second = run_gems(tmp_path, "up")
     assert (second.returncode, second.stderr.count("\n")) == (78, 1)
     refused = run_gems(tmp_path, "scale", "memory=2")
