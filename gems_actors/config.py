@@ -58,6 +58,7 @@ BlobAddress = Annotated[
         description="file:///FOLDER, s3://BUCKET/PREFIX or mesh:",
     ),
 ]
+
 ListenPlace = Annotated[
     str,
     Meta(pattern=rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{_PORT}\Z", description="HOST:PORT such as 127.0.0.1:9464"),

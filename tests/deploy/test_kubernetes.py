@@ -1,0 +1,230 @@
+"""Kubernetes' manifests against its own schemas, the command line and the settings; no cluster is asked."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import kubernetes_validate
+import pytest
+import yaml
+
+from gems_actors.cli import gems
+from gems_actors.cli.mesh import _parse_count
+from gems_actors.config import ROLES, MeshConfig, load_config
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+BASE, GPU = FOLDER / "base", FOLDER / "overlays" / "gpu"
+VERSION = "1.36.0"
+LABELS = "app.kubernetes.io/name", "app.kubernetes.io/component"
+PATCH = GPU / "generator.yaml"
+MANIFESTS = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml" and path != PATCH)
+
+Document = dict[str, Any]
+
+
+def documents(path: Path) -> list[Document]:
+    return copy.deepcopy(_read(path))
+
+
+@cache
+def _read(path: Path) -> list[Document]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def validate(document: Document) -> None:
+    kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def merged(document: Any, patch: Any) -> Any:
+    """Return a document as kustomize patches it, as far as our patches go: tables by key, lists by names."""
+    if isinstance(document, dict) and isinstance(patch, dict):
+        return {key: merged(document.get(key), patch.get(key, document.get(key))) for key in document | patch}
+    if isinstance(document, list) and isinstance(patch, list) and all("name" in item for item in document + patch):
+        known = {item["name"]: item for item in document}
+        return list((known | {item["name"]: merged(known.get(item["name"], {}), item) for item in patch}).values())
+    return patch
+
+
+def base(kind: str) -> list[Document]:
+    return [found for path in sorted(BASE.glob("*.yaml")) for found in documents(path) if found["kind"] == kind]
+
+
+def gpu_generator() -> Document:
+    (plain,) = documents(BASE / "generator.yaml")
+    patched: Document = merged(plain, *documents(PATCH))
+    return patched
+
+
+class Pod(NamedTuple):
+    """A pod as a controller makes it, and its settings."""
+
+    name: str
+    spec: Document
+    container: Document
+    config: MeshConfig
+    parameters: Document
+    """What the command line made of the container's arguments."""
+
+
+def pod_of(controller: Document, mesh: Path) -> Pod:
+    spec = controller["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    parameters = parse(container["args"])
+    environment = {item["name"]: item["value"] for item in container.get("env", ()) if "value" in item}
+    config = load_config(mesh, environment, parameters["overrides"])
+    return Pod(controller["metadata"]["name"], spec, container, config, parameters)
+
+
+def pods() -> Iterator[Pod]:
+    for controller in [*base("StatefulSet"), *base("Deployment")]:
+        yield pod_of(controller, BASE / "mesh.toml")
+        if controller["metadata"]["name"] != "gems-generator":
+            yield pod_of(controller, GPU / "mesh.toml")
+    yield pod_of(gpu_generator(), GPU / "mesh.toml")
+
+
+def parse(arguments: list[str]) -> Document:
+    """Return what the real commands read in some arguments; nothing is run."""
+    command: click.Command = gems
+    context = gems.make_context("gems", [*arguments], resilient_parsing=False)
+    rest = [*arguments]
+    while isinstance(command, click.Group):
+        _, found, rest = command.resolve_command(context, rest)
+        assert found is not None
+        command = found
+        if not isinstance(command, click.Group):
+            context = command.make_context(command.name, rest, parent=context)
+    return context.params
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_a_manifest_is_what_kubernetes_takes(path: Path) -> None:
+    assert documents(path)
+    for document in documents(path):
+        validate(document)
+
+
+def test_what_is_patched_is_what_kubernetes_takes() -> None:
+    generator = gpu_generator()
+    validate(generator)
+    (container,) = generator["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": 1, "memory": "64Gi"}
+    assert {"name": "weights", "mountPath": "/weights"} in container["volumeMounts"]
+    assert len(container["volumeMounts"]) == 6
+    assert container["startupProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+
+
+@pytest.mark.parametrize("wrong", [{"replica": 1}, {"replicas": "one"}, {"selector": "planner"}])
+def test_a_mistake_is_found(wrong: Document) -> None:
+    (deployment,) = documents(BASE / "planner.yaml")
+    validate(deployment)
+    deployment["spec"] |= wrong
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(deployment)
+
+
+@pytest.mark.parametrize("folder", [BASE, GPU], ids=["base", "gpu"])
+def test_a_kustomization_names_every_file_beside_it(folder: Path) -> None:
+    (found,) = documents(folder / "kustomization.yaml")
+    named = [*found["resources"], *(patch["path"] for patch in found.get("patches", ()))]
+    named += [file for generator in found["configMapGenerator"] for file in generator["files"]]
+    assert {path for path in named if path != "../../base"} | {"kustomization.yaml"} == {
+        path.name for path in folder.iterdir()
+    }
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kustomize_makes_of_it_what_kubernetes_takes() -> None:
+    built = subprocess.run(["kubectl", "kustomize", GPU], capture_output=True, text=True, timeout=60, check=True)
+    found: list[Document] = list(yaml.safe_load_all(built.stdout))
+    assert len(found) == sum(len(documents(path)) for path in BASE.glob("*.yaml")) + 1
+    for document in found:
+        validate(document)
+    assert "image: gems-actors" not in built.stdout  # each has a registry and a tag
+    (generator,) = (one for one in found if (one["kind"], one["metadata"]["name"]) == ("Deployment", "gems-generator"))
+    (theirs,) = generator["spec"]["template"]["spec"]["containers"]
+    (ours,) = gpu_generator()["spec"]["template"]["spec"]["containers"]
+    for part in ("env", "volumeMounts"):
+        assert {item["name"]: item for item in theirs.pop(part)} == {item["name"]: item for item in ours.pop(part)}
+    assert theirs | {"image": ours["image"]} == ours
+
+
+def test_every_role_is_played_and_may_be_moved() -> None:
+    played = [count for pod in pods() for count in pod.parameters.get("counts", ())]
+    assert {*map(_parse_count, played)} == {(role, 1) for role in ROLES}
+    components = {name.removeprefix("gems-") for name, *_ in pods()}
+    assert components == {"router", *ROLES}
+    budgets = {one["spec"]["selector"]["matchLabels"][LABELS[1]] for one in base("PodDisruptionBudget")}
+    assert budgets == components
+
+
+def test_pods_of_roles_differ_in_role_and_size_alone() -> None:
+    def bare(deployment: Document) -> Document:
+        left = copy.deepcopy(deployment)
+        role = left["metadata"]["labels"][LABELS[1]]
+        del left["spec"]["template"]["spec"]["containers"][0]["resources"]
+        told: Document = yaml.safe_load(yaml.safe_dump(left).replace(role, "ROLE"))
+        return told
+
+    first, *others = map(bare, base("Deployment"))
+    assert len(others) == 6
+    assert all(other == first for other in others)
+
+
+def test_a_pod_has_all_that_its_settings_name() -> None:
+    for pod in pods():
+        mounts = {mount["mountPath"]: mount["name"] for mount in pod.container["volumeMounts"]}
+        assert {pod.config.data_dir, str(pod.config.runtime_path.parent)} <= mounts.keys()
+        security = pod.config.security
+        keys = [path for path in (security.key, security.router_key, security.allowed) if path is not None]
+        assert {str(Path(path).parent) for path in keys} == {"/etc/gems-keys"} <= mounts.keys()
+        assert (security.allowed is not None) == (pod.name == "gems-router")
+        assert {*mounts.values()} <= {volume["name"] for volume in pod.spec["volumes"]} | {"data"}  # which is claimed
+
+
+def test_a_pod_is_watched_where_it_listens_and_has_time_to_finish() -> None:
+    for pod in pods():
+        ports = {port["name"]: port["containerPort"] for port in pod.container["ports"]}
+        assert pod.config.metrics.address == f"0.0.0.0:{ports['metrics']}"
+        looks = [pod.container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]
+        assert [(look["path"], look["port"]) for look in looks] == [
+            ("/readyz", "metrics"),
+            ("/readyz", "metrics"),
+            ("/livez", "metrics"),
+        ]
+        assert pod.spec["terminationGracePeriodSeconds"] >= pod.config.supervisor.grace_s + 10
+
+
+def test_actors_and_clients_find_the_router_by_its_service() -> None:
+    router = next(pod for pod in pods() if pod.name == "gems-router")
+    (service,) = (one for one in base("Service") if one["metadata"]["name"] == "gems-router")
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert router.config.router.address == f"tcp://0.0.0.0:{ports['router']}"
+    assert router.config.blob_addresses[-1] == f"tcp://0.0.0.0:{ports['pictures']}"
+    address = f"tcp://gems-router:{ports['router']}"
+    (job,) = documents(FOLDER / "bulk.yaml")
+    bulk = parse(job["spec"]["template"]["spec"]["containers"][0]["args"])
+    load_config(None, {}, bulk["overrides"])
+    agents = [pod.parameters["router"] for pod in pods() if pod.name != "gems-router"]
+    assert {*agents, bulk["router"]} == {address}
+
+
+def test_selectors_find_their_pods() -> None:
+    labels = [one["spec"]["template"]["metadata"]["labels"] for one in [*base("StatefulSet"), *base("Deployment")]]
+    selectors = [one["spec"]["selector"] for one in base("Service")]
+    selectors += [one["spec"]["selector"]["matchLabels"] for one in [*base("StatefulSet"), *base("Deployment")]]
+    for selector in selectors:
+        assert sum(selector.items() <= found.items() for found in labels) == 1
+    targets = {one["spec"]["scaleTargetRef"]["name"] for one in base("HorizontalPodAutoscaler")}
+    assert targets <= {one["metadata"]["name"] for one in base("Deployment")}
+    for one in base("HorizontalPodAutoscaler"):
+        (metric,) = one["spec"]["metrics"]
+        role = metric["external"]["metric"]["selector"]["matchLabels"]["role"]
+        assert one["spec"]["scaleTargetRef"]["name"] == f"gems-{role}"
