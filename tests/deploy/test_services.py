@@ -1,0 +1,77 @@
+"""The units of systemd and the container file, as far as that can be seen without starting either."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gems_actors.cli import gems
+from gems_actors.cli.endings import BAD_CONFIG, USAGE
+from gems_actors.config import MeshConfig
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+PROGRAM = "/opt/gems/bin/gems"
+
+
+def service_of(unit: Path) -> dict[str, str]:
+    """Return what a unit says of its service, of each key the last."""
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # keys as they are written
+    parser.read(unit)
+    return dict(parser["Service"])
+
+
+def complaints(unit: str, folder: Path) -> str:
+    """Return what systemd has to say against a unit, whose program stands where ours does here."""
+    (folder / "gems.service").write_text(unit.replace(PROGRAM, sys.executable))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", folder / "gems.service"], capture_output=True, text=True, timeout=30, check=False
+    )
+    said = verified.stderr.strip()
+    assert (verified.returncode == 0) or said
+    return said
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_has_nothing_against_a_unit_but_against_a_mistake_in_it(unit: Path, tmp_path: Path) -> None:
+    assert complaints(unit.read_text(), tmp_path) == ""
+    assert "WatchDogSec" in complaints(unit.read_text().replace("WatchdogSec", "WatchDogSec"), tmp_path)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_runs_a_command_that_there_is(unit: Path) -> None:
+    program, *arguments = service_of(unit)["ExecStart"].replace("$GEMS_ROLES", "verifier=8 generator=1").split()
+    assert program == PROGRAM
+    name, command, rest = gems.resolve_command(gems.make_context("gems", [*arguments]), arguments)
+    assert command is not None
+    context = command.make_context(name, rest, default_map={"router": "tcp://head:27960"})
+    assert "/etc/gems-actors/mesh.toml" in map(str, context.params.values())
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_waits_for_what_is_in_hand_and_does_not_repeat_what_cannot_succeed(unit: Path) -> None:
+    service = service_of(unit)
+    assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
+    assert float(service["TimeoutStopSec"]) >= MeshConfig().supervisor.grace_s + 10
+    assert {str(BAD_CONFIG), str(USAGE)} <= {*service["RestartPreventExitStatus"].split()}
+
+
+def test_a_container_has_a_first_process_that_reaps_and_no_root() -> None:
+    lines = re.sub(r"\\\n\s*", "", (DEPLOY / "Containerfile").read_text()).splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    last = {step[0]: step[1] for step in steps}
+    assert last["USER"] == "10001:10001"
+    assert last["ENTRYPOINT"] == '["tini", "--", "gems"]'
+    copied = [name for word, rest in steps if word == "COPY" and "--from" not in rest for name in rest.split()[:-1]]
+    assert all((DEPLOY.parent / name).exists() for name in copied)
+    packages = re.search(r"^packages = \[(.*)\]$", (DEPLOY.parent / "pyproject.toml").read_text(), re.MULTILINE)
+    assert packages is not None
+    assert {name.strip('" ') for name in packages[1].split(",")} <= {*copied}
