@@ -1,0 +1,126 @@
+"""What the pods of Kubernetes run, run here: the command lines and settings of the manifests, a folder for each pod."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from protocol.blobs import blob_address
+from tests.deploy.test_kubernetes import BASE, FOLDER, base, documents
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.processes import await_gone, descendants, started
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a path short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="gems-") as path:
+        yield Path(path)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens at; at those above the first, where the pictures are, neither."""
+    while True:
+        with ExitStack() as stack:
+            sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+            ports = [int(one.getsockname()[1]) for one in sockets]
+            pictures = int(blob_address(f"tcp://127.0.0.1:{ports[0]}").rpartition(":")[2])
+            with suppress(OSError, OverflowError):
+                stack.enter_context(socket.create_server(("127.0.0.1", pictures)))
+                return ports
+
+
+class Stage:
+    """A folder that stands for a cluster: keys, an address for the router, and a folder a pod."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = ""
+        made = run_gems(folder, "keys", "new", "keys")
+        assert made.returncode == 0, made.stderr
+
+    def here(self, text: str, pod: str, router: int, metrics: int) -> str:
+        """Return what a manifest says as it is said here."""
+        for there, ours in {
+            "$(POD_NAME)": f"{pod}-0",
+            "gems-router:27960": f"localhost:{router}",
+            "0.0.0.0:27960": f"127.0.0.1:{router}",
+            "0.0.0.0:9464": f"127.0.0.1:{metrics}",
+            "/etc/gems-keys": f"{self.folder}/keys",
+            "/etc/gems/": f"{self.folder}/{pod}/",
+            '"/data"': f'"{self.folder}/{pod}/data"',
+            "/run/gems/mesh": f"{self.folder}/{pod}/run",
+        }.items():
+            text = text.replace(there, ours)
+        return text
+
+    @contextmanager
+    def running(self, controller: dict[str, Any], router: int, metrics: int) -> Iterator[subprocess.Popen[str]]:
+        """Give the process that a pod's container runs; it has ended afterwards, and all that it started."""
+        pod = controller["metadata"]["name"]
+        (self.folder / pod).mkdir()
+        mesh = (BASE / "mesh.toml").read_text()
+        (self.folder / pod / "mesh.toml").write_text(self.here(mesh, pod, router, metrics))
+        (container,) = controller["spec"]["template"]["spec"]["containers"]
+        arguments = [self.here(one, pod, router, metrics) for one in container["args"]]
+        with started([*COMMAND, *arguments], env=environment(self.folder), stderr=subprocess.DEVNULL) as process:
+            yield process
+            family = descendants(process.pid)
+        assert not await_gone({*family})
+
+
+def await_ready(port: int, within_s: float = 60.0) -> bool:
+    """Return whether a pod's startup probe succeeds in time."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        with suppress(httpx.HTTPError):
+            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=3).status_code == 200:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def test_the_pods_of_the_base_make_a_mesh_that_outlives_its_router(folder: Path) -> None:
+    controllers = [*base("StatefulSet"), *base("Deployment")]
+    stage = Stage(folder)
+    router, *ports = free_ports(1 + len(controllers))
+    watched = dict(zip((one["metadata"]["name"] for one in controllers), ports, strict=True))
+    (job,) = documents(FOLDER / "bulk.yaml")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    how = [stage.here(one, "client", router, 0) for one in container["args"] if one.startswith(("--router", "--set"))]
+    with ExitStack() as pods:
+        processes = {
+            one["metadata"]["name"]: pods.enter_context(stage.running(one, router, port))
+            for one, port in zip(controllers, ports, strict=True)
+        }
+        assert all(map(await_ready, ports))
+        drawn = run_gems(folder, "draw", "a red dog", "--seed", "1", "-o", "one.png", *how)
+        assert (drawn.returncode, (folder / "one.png").exists()) == (0, True), drawn.stderr
+        assert "gems_agents 8\n" in httpx.get(f"http://127.0.0.1:{watched['gems-router']}/metrics").text
+
+        actors = descendants(processes["gems-router"].pid)
+        (killed,) = (pid for pid, name in actors.items() if name == "gems-router")
+        os.kill(killed, signal.SIGKILL)
+        drawn = run_gems(folder, "draw", "a red dog", "--seed", "2", "-o", "two.png", *how)
+        assert (drawn.returncode, (folder / "two.png").exists()) == (0, True), drawn.stderr
+
+        kept = {path.parent.parent.name: path.name for path in folder.glob("*/data/*")}
+        assert kept["gems-memory"] == "memory"
+        assert kept["gems-router"] == "blobs"
+        assert kept["gems-verifier"] == "blob-cache"
+        for process in processes.values():
+            process.send_signal(signal.SIGTERM)
+        assert {process.wait(60) for process in processes.values()} == {0}
