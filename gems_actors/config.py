@@ -455,7 +455,6 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     skills: SkillsConfig = SkillsConfig()
     s3: S3Config = S3Config()
     slurm: SlurmConfig = SlurmConfig()
-
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 

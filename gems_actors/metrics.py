@@ -19,6 +19,7 @@ _OF_ROLES: tuple[tuple[str, str, Callable[[RoleStatus], float]], ...] = (
     ("oldest_seconds", "Age of the request that has waited longest.", lambda role: role.oldest_s),
     ("workers", "Actors that take requests.", lambda role: sum(actor.capacity > 0 for actor in role.actors)),
     ("capacity", "Requests that its actors take at once.", lambda role: sum(a.capacity for a in role.actors)),
+    ("paused", "Requests that wait until their run goes on.", lambda role: role.paused),
     ("busy", "Requests that its actors hold.", lambda role: sum(actor.busy for actor in role.actors)),
     (
         "held_seconds",
@@ -32,11 +33,10 @@ def metrics_text(found: MeshStatus) -> str:
     """Return what answers a scrape, in Prometheus's text format."""
     roles = [role for role in found.roles if not is_agent_role(role.role)]
     agents = sum(len(role.actors) for role in found.roles if is_agent_role(role.role))
-    versions = {actor.version for role in found.roles for actor in role.actors if actor.version} or {__version__}
+    said = {actor.version for role in found.roles for actor in role.actors if actor.version}
+    versions = [(version, 1) for version in sorted(said or {__version__})]
     lines = [
-        *_metric(
-            "build_info", "gauge", "Versions that play in the mesh.", "version", ((v, 1) for v in sorted(versions))
-        ),
+        *_metric("build_info", "gauge", "Versions that play in the mesh.", "version", versions),
         *_metric("router_uptime_seconds", "gauge", "For how long the router runs.", "", [("", found.uptime_s)]),
         *_metric("clients", "gauge", "Clients that are connected.", "", [("", found.clients)]),
         *_metric("agents", "gauge", "Agents that play roles on further hosts.", "", [("", agents)]),

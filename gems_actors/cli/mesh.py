@@ -43,7 +43,7 @@ _MAX_ACTORS = 4096
 def _parse_roles(value: str) -> list[str]:
     roles = value.split(",")
     for role_ in roles:
-        if role_ not in ROLES:
+        if role_ not in ROLES and not shard_of_role(role_):
             raise click.BadParameter(f"expected some of {', '.join(ROLES)}, came {role_!r}")
     return roles
 

@@ -123,6 +123,8 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
         ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, came "10.0.0.1"'),
         ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, came "ipc://run"'),
         ("router.address=5555", f"router.address: expected {ADDRESS}, came 5555"),
+        ("metrics.address=9464", "metrics.address: expected HOST:PORT such as 127.0.0.1:9464, came 9464"),
+        ("metrics.address=here:0", 'metrics.address: expected HOST:PORT such as 127.0.0.1:9464, came "here:0"'),
         ("roles.verifier.count=four", 'roles.verifier.count: expected a whole number, came "four"'),
         ("roles.verifier.count=4.5", "roles.verifier.count: expected a whole number, came 4.5"),
         ("roles.verifier.count=true", "roles.verifier.count: expected a whole number, came true"),

@@ -38,13 +38,15 @@ def test_a_role_is_told_with_all_its_actors_as_one() -> None:
         actor("v-2", "verifier", busy=1),
         actor("v-3", "verifier", capacity=0),
     )
-    found = samples(metrics_text(mesh(RoleStatus(role="verifier", queued=7, oldest_s=1.25, actors=verifiers))))
+    role = RoleStatus(role="verifier", queued=7, oldest_s=1.25, actors=verifiers, paused=2)
+    found = samples(metrics_text(mesh(role)))
     assert {name: value for name, value in found.items() if "role_" in name} == {
         'gems_role_queue_depth{role="verifier"}': 7,
         'gems_role_oldest_seconds{role="verifier"}': 1.25,
         'gems_role_workers{role="verifier"}': 2,
         'gems_role_capacity{role="verifier"}': 16,
         'gems_role_busy{role="verifier"}': 4,
+        'gems_role_paused{role="verifier"}': 2,
         'gems_role_held_seconds{role="verifier"}': 3,
     }
 
