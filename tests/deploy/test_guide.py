@@ -1,0 +1,45 @@
+"""What the guide shows to copy is what is taken."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gems_actors.config import load_config
+
+GUIDE = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(blocks("toml"))))
+def test_settings_that_the_guide_shows_are_settings(number: int, tmp_path: Path) -> None:
+    mesh = tmp_path / "mesh.toml"
+    mesh.write_text(blocks("toml")[number])
+    load_config(mesh, environment={})
+
+
+def test_recipes_that_the_guide_shows_can_be_read() -> None:
+    assert all(yaml.safe_load(recipe) for recipe in blocks("yaml"))
+    assert all(ast.parse(recipe) for recipe in blocks("python"))
+
+
+def test_links_of_the_guide_lead_somewhere() -> None:
+    headings = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", GUIDE, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", GUIDE):
+        path, _, section = target.partition("#")
+        if target.startswith("https:"):
+            continue
+        if path:
+            assert (Path(__file__).parents[2] / "deploy" / path).exists(), target
+        else:
+            assert section in headings, target
