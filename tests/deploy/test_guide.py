@@ -15,7 +15,7 @@ GUIDE = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(blocks("toml"))))
