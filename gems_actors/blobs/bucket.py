@@ -63,6 +63,8 @@ class BlobBucket(BlobStore):
             )
         except _FAULTS as error:
             raise ConfigError(f"blobs: expected a bucket that can be used, came {address}: {_reason(error)}") from error
+        self._can_create = True
+        """Whether the service can be told to write only where nothing is."""
         self._threads = trio.CapacityLimiter(_AT_ONCE)  # others of the process need threads while a service is away
 
     def place_of(self, digest: str) -> str:
@@ -82,26 +84,40 @@ class BlobBucket(BlobStore):
 
     def _get(self, ref: ImageRef) -> bytes:
         place = self.place_of(ref.digest)
-        data = self._read(ref.digest, f"{place}: expected a picture of {ref.bytes} bytes")
+        with _explained(f"{place}: expected a picture of {ref.bytes} bytes"):
+            data = self._fetch(ref.digest)
         verify(data, ref.digest, ref.bytes, place)
         return data
 
     def _put(self, data: bytes) -> str:
         digest = digest_of(data)
-        expected = f"{self.place_of(digest)}: expected to store {len(data)} bytes"
-        try:
-            self._write(digest, data, "create")
-        except AlreadyExistsError:
-            if digest_of(self._read(digest, expected)) != digest:
-                with _explained(expected):
-                    self._write(digest, data, "overwrite")
-        except _FAULTS as error:
-            raise BlobError(f"{expected}: {_reason(error)}") from error
+        with _explained(f"{self.place_of(digest)}: expected to store {len(data)} bytes"):
+            if not self._create(digest, data) and not self._holds(digest):
+                self._write(digest, data, "overwrite")
         return digest
 
-    def _read(self, digest: str, expected: str) -> bytes:
-        with _explained(expected):
-            return obstore.get(self._store, key_of(digest)).bytes().to_bytes()
+    def _create(self, digest: str, data: bytes) -> bool:
+        """Write a picture where nothing is, and return whether that was so; not where the service cannot tell."""
+        if self._can_create:
+            try:
+                self._write(digest, data, "create")
+            except AlreadyExistsError:  # or another writes it this moment, and nothing can be read yet
+                return False
+            except BaseError as error:
+                if "<Code>NotImplemented</Code>" not in str(error):
+                    raise
+                self._can_create = False  # it does not know If-None-Match
+        return self._can_create
+
+    def _holds(self, digest: str) -> bool:
+        """Return whether a picture is there, undamaged."""
+        try:
+            return digest_of(self._fetch(digest)) == digest
+        except FileNotFoundError:
+            return False
+
+    def _fetch(self, digest: str) -> bytes:
+        return obstore.get(self._store, key_of(digest)).bytes().to_bytes()
 
     def _write(self, digest: str, data: bytes, mode: Literal["create", "overwrite"]) -> None:
         obstore.put(self._store, key_of(digest), data, mode=mode, use_multipart=False)

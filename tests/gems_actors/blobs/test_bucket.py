@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -77,33 +78,82 @@ def test_what_is_not_there_is_said_in_the_service_s_words_and_one_line(endpoint:
         trio.run(put, store_at(endpoint, "s3://another"))
 
 
-class BusyHandler(BaseHTTPRequestHandler):
-    """Keeps an object at the third try."""
+class FakeHandler(BaseHTTPRequestHandler):
+    """A service that answers to each attempt to write as its `refusals` say, and keeps what is written after them."""
 
+    refusals: ClassVar[dict[str, list[int]]] = {}
+    """By the header If-None-Match, or an empty text without it."""
     codes: ClassVar[list[int]] = []
+    kept: ClassVar[dict[str, bytes]] = {}
 
     def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.codes.append(503 if len(self.codes) < 2 else 200)
-        self.send_response(self.codes[-1])
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        left = self.refusals.get(self.headers.get("If-None-Match", ""), [])
+        self.codes.append(left.pop(0) if left else 200)
+        if self.codes[-1] == 200:
+            self.kept[self.path] = data
+        names = {501: "NotImplemented", 409: "ConditionalRequestConflict"}
+        self._answer(self.codes[-1], f"<Code>{names.get(self.codes[-1])}</Code><Message>no</Message>".encode())
+
+    def do_GET(self) -> None:
+        found = self.kept.get(self.path)
+        self._answer(404 if found is None else 200, found or b"<Code>NoSuchKey</Code><Message>no</Message>")
+
+    def _answer(self, code: int, body: bytes) -> None:
+        self.send_response(code)
         self.send_header("ETag", '"whole"')
-        self.send_header("Content-Length", "0")
+        self.send_header("Last-Modified", "Wed, 25 Nov 2026 20:00:00 GMT")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-def test_a_service_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def serve_fake(monkeypatch: pytest.MonkeyPatch, refusals: dict[str, list[int]]) -> Iterator[BlobStore]:
     for name, value in AWS.items():
         monkeypatch.setenv(name, value)
-    with ThreadingHTTPServer(("127.0.0.1", 0), BusyHandler) as server:
+    monkeypatch.setattr(FakeHandler, "refusals", refusals)
+    monkeypatch.setattr(FakeHandler, "codes", [])
+    monkeypatch.setattr(FakeHandler, "kept", {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeHandler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        trio.run(put, store_at(f"http://127.0.0.1:{server.server_port}"))
-        server.shutdown()
-        thread.join()
-    assert BusyHandler.codes == [503, 503, 200]
+        try:
+            yield store_at(f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_service_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_fake(monkeypatch, {"*": [503, 503]}) as store:
+        trio.run(put, store)
+    assert FakeHandler.codes == [503, 503, 200]
+
+
+def test_a_service_that_cannot_write_only_where_nothing_is_keeps_pictures_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serve_fake(monkeypatch, {"*": [501] * 100}) as store:
+        ref = trio.run(put, store)
+        assert trio.run(store.get, ref) == DATA
+        FakeHandler.codes.clear()
+        trio.run(put, store)
+        assert FakeHandler.codes == [], "what is there and whole is not written again"
+        (path,) = FakeHandler.kept
+        FakeHandler.kept[path] = b"damaged"
+        trio.run(put, store)
+        assert FakeHandler.codes == [200], "it is asked once whether it can"
+        assert trio.run(store.get, ref) == DATA
+
+
+def test_two_who_write_one_picture_at_the_same_moment_both_have_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_fake(monkeypatch, {"*": [409]}) as store:
+        ref = trio.run(put, store)
+        assert trio.run(store.get, ref) == DATA
 
 
 def test_a_bucket_without_the_package_that_speaks_with_it_says_which_extra_has_it(
