@@ -80,6 +80,8 @@ def shard_of_folder(folder: Path) -> int:
 def read_layouts(data_path: Path) -> tuple[int, ...]:
     """Return the layouts that a data folder has had, the latest last; none where there is no memory yet.
 
+    Where nobody has written them down, or the file is lost, they are all that may have led to the folders there.
+
     Raises:
         ConfigError: the file cannot be read, or says what is none.
     """
@@ -90,7 +92,7 @@ def read_layouts(data_path: Path) -> tuple[int, ...]:
         layouts = ()
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: expected a number of shards up to {MAX_SHARDS} a line, came: {error}") from error
-    return layouts or ((1,) if (shard_folder(data_path, 0) / "log").exists() else ())
+    return layouts or tuple(range(1, _folders_of(data_path) + 1))
 
 
 def note_layout(data_path: Path, shards: int) -> tuple[int, ...]:
@@ -122,6 +124,11 @@ def note_layout(data_path: Path, shards: int) -> tuple[int, ...]:
     except OSError as error:
         raise ConfigError(f"{path}: expected a file to write to, came: {error.strerror}") from error
     return layouts
+
+
+def _folders_of(data_path: Path) -> int:
+    """Return how many shards a data folder has had at least."""
+    return max((shard + 1 for shard in range(MAX_SHARDS) if (shard_folder(data_path, shard) / "log").exists()), default=0)
 
 
 def _parse_layouts(text: str) -> tuple[int, ...]:

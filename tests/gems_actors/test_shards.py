@@ -74,6 +74,19 @@ def test_a_layout_that_a_crash_cut_short_was_never_one(tmp_path: Path) -> None:
     assert (tmp_path / LAYOUTS_NAME).read_text() == "1\n3\n12\n"
 
 
+def test_layouts_that_are_lost_are_all_that_may_have_been(tmp_path: Path) -> None:
+    note_layout(tmp_path, 4)
+    for shard in range(4):
+        shard_folder(tmp_path, shard).mkdir()
+        (shard_folder(tmp_path, shard) / "log").touch()
+    (tmp_path / LAYOUTS_NAME).unlink()
+    assert read_layouts(tmp_path) == (1, 2, 3, 4)
+    assert note_layout(tmp_path, 2) == (1, 2, 3, 4, 2)
+    for line in range(50):
+        id_ = trajectory_id("run", line, 0)
+        assert homes_of(id_, (4,))[0] in homes_of(id_, read_layouts(tmp_path)), "it is found where it was begun"
+
+
 @pytest.mark.parametrize("text", ["three\n", "0\n", "257\n", "\xff\n"])
 def test_layouts_that_are_none_are_said(tmp_path: Path, text: str) -> None:
     (tmp_path / LAYOUTS_NAME).write_bytes(text.encode("latin-1"))
