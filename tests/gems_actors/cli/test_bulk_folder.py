@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 
 from gems_actors.cli.bulk_folder import (
     BulkFolder,
+    Keys,
     Row,
     RowRequirement,
     RunFile,
@@ -128,6 +130,21 @@ def test_a_task_with_other_words_seed_or_settings_is_not_taken_for_the_old_one(t
         others += [key_of(TASKS[0].prompt, 0, DrawSettings(), MODELS, "other skills")]
         assert {folder.state_of(0, 0, other) for other in others} == {"changed"}
         assert folder.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
+
+
+def test_what_is_done_is_remembered_in_few_bytes_of_every_sample_too() -> None:
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    keys = Keys()
+    for index in range(5_000):
+        for sample in range(4):
+            keys.put(index, sample, f"{index:08x}{sample:08x}")
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (after - before) / 20_000 < 12
+    assert keys.state_of(4_999, 3, f"{4_999:08x}{3:08x}") == "done"
+    assert keys.state_of(4_999, 3, "1") == "changed"
+    assert keys.state_of(5_000, 3, "1") == keys.state_of(0, 4, "1") == keys.state_of(10**7, 0, "1") == "new"
 
 
 def test_rows_are_put_in_the_order_of_the_input_and_of_two_the_later_stays(tmp_path: Path) -> None:
