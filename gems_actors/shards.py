@@ -128,7 +128,9 @@ def note_layout(data_path: Path, shards: int) -> tuple[int, ...]:
 
 def _folders_of(data_path: Path) -> int:
     """Return how many shards a data folder has had at least."""
-    return max((shard + 1 for shard in range(MAX_SHARDS) if (shard_folder(data_path, shard) / "log").exists()), default=0)
+    return max(
+        (shard + 1 for shard in range(MAX_SHARDS) if (shard_folder(data_path, shard) / "log").exists()), default=0
+    )
 
 
 def _parse_layouts(text: str) -> tuple[int, ...]:

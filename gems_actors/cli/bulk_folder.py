@@ -19,7 +19,7 @@ import heapq
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from itertools import groupby, islice
@@ -49,6 +49,8 @@ from protocol.messages import Attempt, DrawSettings, ImageRef, Picture, Spent, a
 MESH_FOLDER: Final = ".mesh"
 _IN_A_FOLDER: Final = 1000
 _SORTED_AT_ONCE: Final = 20_000
+_MERGED_AT_ONCE: Final = 256
+"""Pieces of so many rows; each is an open file, of which a process may have 1024."""
 _KEYS_A_PAGE: Final = 256
 
 TaskState = Literal["new", "done", "changed"]
@@ -147,6 +149,10 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
 class _Place(msgspec.Struct, frozen=True, order=True):
     index: int
     sample: int = 0
+
+
+_Numbered = tuple[_Place, int, bytes]
+"""A row with where it belongs, and the number of its line."""
 
 
 class BulkFolder:
@@ -499,22 +505,22 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
 def sort_rows(path: Path) -> None:
     """Rewrite a file of rows in the order of their records, the last of each, without torn ones and lost pictures.
 
-    Holds some thousand rows at once, however many there are.
+    Holds some thousand rows and some hundred files at once, however many rows there are.
     """
     with ExitStack() as stack:
-        chunks: list[Iterator[tuple[_Place, int, bytes]]] = []
+        chunks: list[Iterator[_Numbered]] = []
         with path.open("rb") as lines:
             numbered = enumerate(lines)
             while batch := list(islice(numbered, _SORTED_AT_ONCE)):
                 whole = [(place, number, line) for number, line in batch if (place := _place_of(line)) is not None]
                 file = stack.enter_context(TemporaryFile(dir=path.parent))
-                for _, number, line in sorted(whole, key=lambda item: item[:2]):
-                    file.write(b"%d " % number + line)
-                file.seek(0)
-                chunks.append(_chunk_of(file))
+                chunks.append(_put_aside(sorted(whole, key=_order_of), file))
+                if len(chunks) == _MERGED_AT_ONCE:
+                    file = stack.enter_context(TemporaryFile(dir=path.parent))
+                    chunks = [_put_aside(heapq.merge(*chunks, key=_order_of), file)]
         target = path.with_name(f".{path.name}.sorted")
         with target.open("wb") as sink:
-            merged = heapq.merge(*chunks, key=lambda item: item[:2])
+            merged = heapq.merge(*chunks, key=_order_of)
             for _, task in groupby(merged, key=lambda item: item[0]):
                 written = [line for _, _, line in task]
                 rows = [msgspec.json.decode(line, type=Row) for line in written]
@@ -524,10 +530,22 @@ def sort_rows(path: Path) -> None:
         target.replace(path)
 
 
-def _chunk_of(file: BinaryIO) -> Iterator[tuple[_Place, int, bytes]]:
-    for numbered in file:
-        number, _, line = numbered.partition(b" ")
-        yield msgspec.json.decode(line, type=_Place), int(number), line
+def _order_of(item: _Numbered) -> tuple[_Place, int]:
+    return item[:2]
+
+
+def _put_aside(rows: Iterable[_Numbered], file: BinaryIO) -> Iterator[_Numbered]:
+    """Write rows to an empty file, and give them again from there; it is closed after the last."""
+    file.writelines(b"%d " % number + line for _, number, line in rows)
+    file.seek(0)
+    return _chunk_of(file)
+
+
+def _chunk_of(file: BinaryIO) -> Iterator[_Numbered]:
+    with file:
+        for numbered in file:
+            number, _, line = numbered.partition(b" ")
+            yield msgspec.json.decode(line, type=_Place), int(number), line
 
 
 def _place_of(line: bytes) -> _Place | None:

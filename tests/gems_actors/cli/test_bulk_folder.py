@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -156,15 +157,26 @@ def test_rows_are_put_in_the_order_of_the_input_and_of_two_the_later_stays(tmp_p
     assert [(row.index, row.sample, row.seed) for row in rows] == [(0, 0, 0), (0, 1, 0), (1, 0, 5), (2, 0, 0)]
 
 
-def test_many_rows_are_sorted_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_sorted_in_pieces_of_which_few_are_open_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gems_actors.cli.bulk_folder._SORTED_AT_ONCE", 7)
+    monkeypatch.setattr("gems_actors.cli.bulk_folder._MERGED_AT_ONCE", 4)
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         keep(folder, Task(0, PROMPT))
         path = folder.metadata_path
     (line,) = path.read_text().splitlines()
     shuffled = [line.replace('"index":0', f'"index":{(37 * number) % 101}') for number in range(101)]
     path.write_text("\n".join([*shuffled, line[:50]]) + "\n" + line[:40])
-    sort_rows(path)
+    most = (
+        len(list(Path("/proc/self/fd").iterdir())) + 6
+    )  # four pieces, that which they become, and the rows themselves
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+    try:
+        sort_rows(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert [json.loads(row)["index"] for row in path.read_text().splitlines()] == list(range(101))
 
 
