@@ -136,6 +136,8 @@ class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     sample: int = 0
+    key: str = "0"
+    """Of the picture's row."""
     spent: dict[str, Spent]
 
 
@@ -212,7 +214,7 @@ class BulkFolder:
         story = story_of(picture, seed=seed, model=models["image"])
         texts = {"parameters": parameters_of(picture, models["image"]), "gems": encode_json(story)}
         self._write_picture(row.file_name, picture.best.image, read, texts)
-        spent = _SpentRow(index=task.index, sample=sample, spent=picture.spent)
+        spent = _SpentRow(index=task.index, sample=sample, key=key, spent=picture.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
         _append(self._metadata, b"\n".join(map(msgspec.json.encode, rows)), self.path)
         return row
@@ -284,8 +286,8 @@ class BulkFolder:
             os.close(file)
 
     def _read_spent(self) -> None:
-        for row in _rows_of(self.path / MESH_FOLDER / "spent.jsonl", _SpentRow):
-            if row is not None and self._keys.get(row.index, row.sample) is not None:
+        for row in _costs_of(self.path):
+            if self._keys.get(row.index, row.sample) is not None:
                 add_costs(self.spent, row.spent)
 
     def _read_rows(self, take_row: Callable[[Row], None]) -> None:
@@ -487,10 +489,9 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     failed = Counter(row.class_ for row in _rows_of(path / "failed.jsonl", FailedRow) if row is not None)
     spent: dict[str, Spent] = {}
     priced = 0
-    for row in _rows_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
-        if row is not None:
-            add_costs(spent, row.spent)
-            priced += 1
+    for row in _costs_of(path):
+        add_costs(spent, row.spent)
+        priced += 1
     sessions = [item for item in _rows_of(path / MESH_FOLDER / "sessions.jsonl", _Session) if item is not None]
     return FolderState(
         running=running,
@@ -572,6 +573,15 @@ def _rows_of(path: Path, kind: type[Any]) -> Iterator[Any]:
                 yield None
 
 
+def _costs_of(path: Path) -> Iterator[_SpentRow]:
+    """Read what each picture of a folder cost; what a kill kept from having its row is written twice, and given once."""
+    given = Keys()
+    for row in _rows_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
+        if row is not None and given.state_of(row.index, row.sample, row.key) != "done":
+            given.put(row.index, row.sample, row.key)
+            yield row
+
+
 @contextmanager
 def open_bulk_folder(
     path: Path, run: RunFile, take_row: Callable[[Row], None], *, keeps_failures: bool = False
@@ -643,10 +653,14 @@ def row_of(task: Task, sample: int, key: str, picture: Picture, models: Mapping[
 
 
 def _open_to_append(path: Path, flags: int) -> int:
+    """Open a file whose next line begins on one of its own, also behind one that a kill cut short."""
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | flags, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | flags, 0o644)
+        if (size := os.fstat(file).st_size) and os.pread(file, 1, size - 1) != b"\n":
+            os.write(file, b"\n")
     except OSError as error:
         raise OutputError(f"{path}: expected a file to write to, came: {error.strerror}") from error
+    return file
 
 
 def _append(file: int, line: bytes, folder: Path) -> None:

@@ -24,6 +24,7 @@ from gems_actors.cli.bulk_folder import (
     drop_failures,
     failed_places,
     key_of,
+    look_at_folder,
     open_bulk_folder,
     read_run,
     rows_of,
@@ -32,7 +33,7 @@ from gems_actors.cli.bulk_folder import (
 from gems_actors.cli.bulk_input import BadTask, Task
 from gems_actors.cli.output import OutputError
 from gems_actors.cli.tally import Tally
-from protocol.messages import DrawSettings
+from protocol.messages import DrawSettings, Spent
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT
 
 TASKS = [Task(index, f"{PROMPT} {index}") for index in range(3)]
@@ -114,6 +115,32 @@ def test_a_torn_row_is_dropped_and_its_line_drawn_again(tmp_path: Path) -> None:
     states, _ = read_again(tmp_path)
     assert states == ["done", "done", "new"]
     assert len(path.read_text().splitlines()) == 2
+
+
+def test_what_a_picture_cost_is_counted_once_also_where_a_kill_came_before_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costly = msgspec.structs.replace(PICTURE, spent={"verifier": Spent(calls=2)})
+    monkeypatch.setattr("tests.gems_actors.cli.test_bulk_folder.PICTURE", costly)
+    fill(tmp_path)
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        assert folder.spent["verifier"].calls == 6
+    metadata = tmp_path / "dataset/metadata.jsonl"
+    metadata.write_bytes(b"".join(metadata.read_bytes().splitlines(keepends=True)[:2]))
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, TASKS[2])
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        assert folder.spent["verifier"].calls == 6
+    assert look_at_folder(tmp_path, lambda row: None).priced == 3
+
+
+def test_the_first_line_behind_a_torn_one_is_whole(tmp_path: Path) -> None:
+    fill(tmp_path)
+    spent = tmp_path / ".mesh/spent.jsonl"
+    spent.write_bytes(spent.read_bytes()[:-40])
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, Task(3, PROMPT))
+    assert look_at_folder(tmp_path, lambda row: None).priced == 3
 
 
 def test_a_row_whose_picture_is_gone_is_dropped(tmp_path: Path) -> None:
