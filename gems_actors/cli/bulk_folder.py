@@ -191,7 +191,7 @@ class BulkFolder:
         models: Mapping[str, str],
         seed: int,
     ) -> Row:
-        """Write a picture with its metadata, then its row; to be called from a thread.
+        """Write a picture with its metadata, and its row; to be called from a thread.
 
         Args:
             task: what was drawn.
@@ -208,15 +208,23 @@ class BulkFolder:
         """
         row = row_of(task, sample, key, picture, models, seed)
         row = msgspec.structs.replace(row, file_name=file_name_of(task.index, sample, self._run.pictures))
+        is_anew = self._keys.get(task.index, sample) is not None
+        if is_anew:  # without its picture a row counts for nothing: no kill may leave it with that of another drawing
+            (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
         rows = [row]
         if self._run.attempts:
             rows = [*self._keep_others(task, sample, row, picture, read), _attempt_row(row, picture.best, chosen=True)]
         story = story_of(picture, seed=seed, model=models["image"])
         texts = {"parameters": parameters_of(picture, models["image"]), "gems": encode_json(story)}
-        self._write_picture(row.file_name, picture.best.image, read, texts)
         spent = _SpentRow(index=task.index, sample=sample, key=key, spent=picture.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
-        _append(self._metadata, b"\n".join(map(msgspec.json.encode, rows)), self.path)
+        lines = b"\n".join(map(msgspec.json.encode, rows))
+        if is_anew:
+            _append(self._metadata, lines, self.path)
+            os.fsync(self._metadata)
+        self._write_picture(row.file_name, picture.best.image, read, texts)
+        if not is_anew:  # others may look meanwhile, and find no row without its picture
+            _append(self._metadata, lines, self.path)
         return row
 
     def _keep_others(
@@ -286,9 +294,9 @@ class BulkFolder:
             os.close(file)
 
     def _read_spent(self) -> None:
-        for row in _costs_of(self.path):
-            if self._keys.get(row.index, row.sample) is not None:
-                add_costs(self.spent, row.spent)
+        for cost in _costs_of(self.path):
+            if self._keys.get(cost.index, cost.sample) is not None:
+                add_costs(self.spent, cost.spent)
 
     def _read_rows(self, take_row: Callable[[Row], None]) -> None:
         path, is_damaged = self.metadata_path, False
@@ -489,8 +497,8 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     failed = Counter(row.class_ for row in _rows_of(path / "failed.jsonl", FailedRow) if row is not None)
     spent: dict[str, Spent] = {}
     priced = 0
-    for row in _costs_of(path):
-        add_costs(spent, row.spent)
+    for cost in _costs_of(path):
+        add_costs(spent, cost.spent)
         priced += 1
     sessions = [item for item in _rows_of(path / MESH_FOLDER / "sessions.jsonl", _Session) if item is not None]
     return FolderState(
@@ -574,7 +582,7 @@ def _rows_of(path: Path, kind: type[Any]) -> Iterator[Any]:
 
 
 def _costs_of(path: Path) -> Iterator[_SpentRow]:
-    """Read what each picture of a folder cost; what a kill kept from having its row is written twice, and given once."""
+    """Read what each picture of a folder cost; where a kill came before its row it is written twice, and given once."""
     given = Keys()
     for row in _rows_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
         if row is not None and given.state_of(row.index, row.sample, row.key) != "done":

@@ -6,7 +6,10 @@ import io
 import json
 import resource
 import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import msgspec
 import pytest
 from PIL import Image
 
+from gems_actors.cli import bulk_folder
 from gems_actors.cli.bulk_folder import (
     BulkFolder,
     Keys,
@@ -43,10 +47,10 @@ ALL = TOLD(source="/prompts.txt", pictures="webp", attempts=True)
 MODELS = {"image": "storyboard", "chat": "storyboard"}
 
 
-def png() -> bytes:
+def png(color: tuple[int, int, int] = (0, 0, 0)) -> bytes:
     """Return a small picture."""
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    Image.new("RGB", (8, 8), color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -141,6 +145,36 @@ def test_the_first_line_behind_a_torn_one_is_whole(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         keep(folder, Task(3, PROMPT))
     assert look_at_folder(tmp_path, lambda row: None).priced == 3
+
+
+@pytest.mark.parametrize("run", [RUN, ALL], ids=["pictures", "attempts"])
+@pytest.mark.parametrize("killed_at", range(1, 8))
+def test_a_kill_while_a_picture_is_drawn_anew_leaves_no_row_with_the_picture_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: RunFile, killed_at: int
+) -> None:
+    with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
+        keep(folder, TASKS[0])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("*.*")}
+    calls = count(1)
+
+    def or_die(act: Callable[..., Any]) -> Callable[..., Any]:
+        def acting(*args: Any, **named: Any) -> Any:
+            if next(calls) == killed_at:
+                raise KeyboardInterrupt
+            return act(*args, **named)
+
+        return acting
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        for name in ("_append", "write_whole", "picture_of"):
+            patched.setattr(bulk_folder, name, or_die(getattr(bulk_folder, name)))
+        with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
+            folder.keep_picture(TASKS[0], 0, key(TASKS[0], 5), PICTURE, lambda ref: png((1, 2, 3)), MODELS, 5)
+    with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
+        after = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("*.*")}
+        for row in all_rows_of(tmp_path):
+            name = Path(row.file_name).name
+            assert (row.seed == 5) == (after[name] != before[name])
 
 
 def test_a_row_whose_picture_is_gone_is_dropped(tmp_path: Path) -> None:
