@@ -203,6 +203,7 @@ class BulkFolder:
             seed: of the sample.
 
         Raises:
+            PictureError: an image is no picture.
             OutputError: it cannot be written.
             BlobError: an image cannot be read.
         """

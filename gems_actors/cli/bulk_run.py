@@ -19,7 +19,7 @@ import click
 import msgspec
 import trio
 
-from gems_actors.cli.bulk_folder import MESH_FOLDER, BulkFolder, RunFile, key_of, open_bulk_folder, run_of
+from gems_actors.cli.bulk_folder import MESH_FOLDER, BulkFolder, Row, RunFile, key_of, open_bulk_folder, run_of
 from gems_actors.cli.bulk_input import BadTask, InputFormat, Task, count_records, format_of, open_tasks, seed_of
 from gems_actors.cli.connection import (
     LOG_NAME,
@@ -36,14 +36,14 @@ from gems_actors.cli.connection import (
 from gems_actors.cli.endings import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.interrupts import Interrupts, open_interrupts
 from gems_actors.cli.options import budget_of, draw_settings, read_config
-from gems_actors.cli.output import OutputError, encode_json, text_of_path
+from gems_actors.cli.output import OutputError, PictureError, encode_json, text_of_path
 from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.registry import Entry, listed
 from gems_actors.cli.tally import Standing, Tally, progress_event, progress_line, summary_of, summary_table
 from gems_actors.cli.watching import can_show_live
 from gems_actors.client import Mesh
 from gems_actors.config import CHAT_ROLES, MeshConfig
-from gems_actors.errors import CancelledRequestError, GemsError, RequestError
+from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
 from protocol.messages import (
@@ -165,6 +165,12 @@ class _Bulk:
     in_hand: int = 0
     changed: int = 0
     """Tasks that were drawn before from something else."""
+    elsewhere: int = 0
+    """Pictures that were there before, of tasks that are not wanted now."""
+    is_all_begun: bool = False
+    """Every task that is wanted was looked at, and drawn unless it was done."""
+    left: int = 0
+    """Tasks that were begun and have no outcome."""
     is_spent: trio.Event = field(default_factory=trio.Event)
     """The run has no tokens left."""
     is_cancelled: trio.Event = field(default_factory=trio.Event)
@@ -199,8 +205,9 @@ class _Bulk:
         """Return how far it is now."""
         seconds, total = trio.current_time() - self.began, self.total
         if total is not None and self.part.limit is not None:
-            total = min(total, self.tally.before + self.part.limit + self.tally.failed)
-        return Standing(self.tally, total, seconds, self.in_hand, self.busy_share, note)
+            total = min(total, self.tally.before - self.elsewhere + self.part.limit + self.tally.failed)
+        beside = self.elsewhere + self.changed
+        return Standing(self.tally, total, seconds, self.in_hand, self.busy_share, note, beside)
 
 
 def start_bulk(
@@ -234,7 +241,13 @@ def start_bulk(
         try:
             total = count_records(source, format_)
             tasks = open_tasks(source, format_, told.samples)
-            take = partial(tally.add, is_from_before=True)
+            elsewhere = 0
+
+            def take(row: Row) -> None:
+                nonlocal elsewhere
+                tally.add(row, is_from_before=True)
+                elsewhere += not part.has(row.index, row.sample)
+
             folder = stack.enter_context(open_bulk_folder(out, told, take, keeps_failures=keeps_failures))
         except PromptError as error:
             raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
@@ -259,6 +272,7 @@ def start_bulk(
             total=_total_of(part, total, told.samples),
             concurrency=concurrency,
             folder=folder,
+            elsewhere=elsewhere,
             stream=stream,
             view=_view_for(stream, as_json=as_json),
             tally=tally,
@@ -340,27 +354,36 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
         work.tally.recount(work.folder.rows())
         of_these = f"{work.changed} of these {'were' if work.changed > 1 else 'was'} drawn before"
         print(f"{of_these} from another prompt, seed, setting, model or skill, and now anew", file=work.stream)
+        work.changed = 0  # each was counted once
     print("\n".join(summary_table(work.tally, seconds)), file=work.stream)
     if work.tally.failed:
         print(f"what failed        {text_of_path(work.folder.path / 'failed.jsonl')}", file=work.stream)
     if not interrupts.asked.is_set():
         await _report(work, router)
-    seen = work.standing().finished
-    is_interrupted = interrupts.asked.is_set() and work.total != seen
-    is_cancelled = work.is_cancelled.is_set() and work.total != seen
-    is_cut_short = is_interrupted or is_cancelled or (work.is_spent.is_set() and work.total != seen)
-    if is_cut_short:
-        left = f" of {work.total} done, {work.total - seen} left" if work.total is not None else " done"
+    is_whole = work.is_all_begun and not work.left
+    is_interrupted = interrupts.asked.is_set() and not is_whole
+    is_cancelled = work.is_cancelled.is_set() and not is_whole
+    if not is_whole:
         why, how = "interrupted", "the same command"
         if is_cancelled:
             why = f"cancelled by {work.cancelled_by}"
         elif not is_interrupted:
             why, how = f"the budget of {work.max_tokens} tokens is spent", "a larger budget.max_tokens_per_run"
-        print(f"gems: {why}: {seen}{left}; {how} continues", file=work.stream)
+        print(f"gems: {why}: {_how_far(work)}; {how} continues", file=work.stream)
     if as_json:
         place = {"event": "summary", "out": text_of_path(work.folder.path), "run": work.run}
         click.echo(encode_json({**place, **summary_of(work.tally, seconds)}))
-    return INTERRUPTED if is_interrupted or is_cancelled else FAILED if work.tally.failed or is_cut_short else DONE
+    return INTERRUPTED if is_interrupted or is_cancelled else FAILED if work.tally.failed or not is_whole else DONE
+
+
+def _how_far(work: _Bulk) -> str:
+    """Tell how far a run is that came to no end."""
+    finished = work.standing().finished
+    if work.total is None:
+        return f"{finished} done"
+    if finished < work.total:
+        return f"{finished} of {work.total} done, {work.total - finished} left"
+    return f"{work.total} of {work.total} there, not all of them looked at"
 
 
 def _entry_of(work: _Bulk, mesh: Mesh) -> Entry:
@@ -419,6 +442,7 @@ async def _draw_tasks(
                     await limiter.acquire_on_behalf_of(place)
                     done = partial(limiter.release_on_behalf_of, place)
                     nursery.start_soon(_draw_task, work, connection, task, sample, key, done)
+                work.is_all_begun = True
 
 
 async def _read(work: _Bulk) -> AsyncIterator[tuple[Task, int, str]]:
@@ -456,6 +480,7 @@ async def _draw_task(
     work: _Bulk, connection: Connection, task: Task, sample: int, key: str, done: Callable[[], None]
 ) -> None:
     work.in_hand += 1
+    work.left += 1
     seed, settings = _way_of(work, task, sample)
     try:
         request = DrawPicture(
@@ -473,6 +498,7 @@ async def _draw_task(
         read = connection.blobs.get_from_thread
         keep = partial(work.folder.keep_picture, task, sample, key, picture, read, work.models, seed)
         row = await trio.to_thread.run_sync(keep)
+        work.left -= 1
         work.tally.add(row)
         add_costs(work.tally.spent, picture.spent)
         _watch_budget(work)
@@ -480,7 +506,11 @@ async def _draw_task(
         work.heed(connection.mesh.mark_of(work.run))
         is_ended = work.is_spent.is_set() or work.is_cancelled.is_set()
         if not (isinstance(error, CancelledRequestError) and is_ended):  # else it is left for the next time
+            work.left -= 1
             _fail(work, task, sample, error.code, str(error))
+    except PictureError as error:
+        work.left -= 1
+        _fail(work, task, sample, BackendError.code, str(error))
     finally:
         work.in_hand -= 1
         done()

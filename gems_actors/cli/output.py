@@ -33,6 +33,10 @@ class OutputError(GemsError):
     """A picture's file cannot be written; says where and why."""
 
 
+class PictureError(OutputError):
+    """What an image model drew cannot be decoded, so that it has no file in the format that is wanted."""
+
+
 def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
     """Return a picture's whole story as a tree for JSON.
 
@@ -109,7 +113,7 @@ def png_of(data: bytes, media_type: str, texts: dict[str, str]) -> bytes:
     """Return a picture as PNG with texts in it; one that is PNG already keeps every byte of its pixels.
 
     Raises:
-        OutputError: it is no picture.
+        PictureError: it is none.
     """
     if media_type != "image/png" or not data.startswith(_PNG_SIGNATURE):
         data = _converted(data, media_type)
@@ -124,7 +128,7 @@ def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, text
     are encoded here, with quality 95.
 
     Raises:
-        OutputError: it is no picture.
+        PictureError: it is none.
     """
     if picture_format == "png":
         return png_of(data, media_type, texts)
@@ -234,6 +238,7 @@ def _converted(data: bytes, media_type: str, picture_format: PictureFormat = "pn
                 if 0 < len(text) <= _MAX_EXIF_TEXT_BYTES:
                     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
                 image.convert("RGB").save(buffer, picture_format.upper(), quality=_QUALITY, exif=exif)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"expected a picture of type {media_type}, came {data[:16]!r}") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # the third of a chunk of PNG
+        came = " ".join(str(error).split())[:200]
+        raise PictureError(f"expected a whole picture of type {media_type}, came {len(data)} bytes: {came}") from error
     return buffer.getvalue()

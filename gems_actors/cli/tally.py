@@ -106,11 +106,13 @@ class Standing:
     """Of the generators' devices, where they tell."""
     note: str = ""
     """What the user should know about what comes next; empty where there is nothing."""
+    beside: int = 0
+    """Pictures that are there and not of the tasks in all: of another part of the input, or drawn anew."""
 
     @property
     def finished(self) -> int:
         """Tasks that have an outcome."""
-        return self.tally.pictures + self.tally.failed
+        return self.tally.pictures - self.beside + self.tally.failed
 
     @property
     def pictures_per_s(self) -> float:

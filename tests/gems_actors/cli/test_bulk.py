@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import tarfile
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -77,6 +81,25 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_same_command_does_the_rest(tmp_
     assert sorted(int(str(row["index"])) for row in rows(metadata)) == list(range(40))
 
 
+def test_ctrl_c_while_pictures_are_drawn_anew_is_no_end_though_each_task_has_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red dog\n" * 12)
+    command = ["bulk", "prompts.txt", "--out", "out", "--concurrency", "1", "--rounds", "1"]
+    assert run_gems(tmp_path, *command).returncode == 0
+    metadata = tmp_path / "out/dataset/metadata.jsonl"
+    size = metadata.stat().st_size
+    command += ["--seed", "2"]
+    with started([*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE) as process:
+        while metadata.stat().st_size == size:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert process.wait(60) == 130
+    assert said.endswith("gems: interrupted: 12 of 12 there, not all of them looked at; the same command continues\n")
+    again = run_gems(tmp_path, *command, "--json")
+    assert (again.returncode, summary_in(again.stdout)["pictures"]) == (0, 12)
+
+
 def test_records_are_drawn_as_they_say_in_as_many_samples_and_only_those_that_are_wanted(tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text(
         "prompt,size,samples,rounds,skill,tag\n"
@@ -138,6 +161,40 @@ def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> N
     stranger = run_gems(tmp_path, "bulk", "retry", ".")
     assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
     assert "expected the output of `gems bulk`, came none" in stranger.stderr
+
+
+class PrintersHandler(BaseHTTPRequestHandler):
+    """Draws in the four colours of printers, which PNG does not have, what is to be printed; else in three."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        picture = io.BytesIO()
+        Image.new("CMYK" if "printed" in asked["prompt"] else "RGB", (64, 64)).save(picture, "JPEG")
+        body = json.dumps({"data": [{"b64_json": b64encode(picture.getvalue()).decode()}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_picture_that_cannot_be_encoded_fails_its_own_task_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a printed dog\na red cat\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), PrintersHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"image.url=http://127.0.0.1:{server.server_port}/v1"
+        told = [f"--set={each}" for each in ("image.backend=openai", url, "draw.width_px=64", "draw.height_px=64")]
+        done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--strategy", "single", *told)
+        server.shutdown()
+        thread.join()
+    assert done.returncode == 1
+    (failed,) = rows(tmp_path / "out/failed.jsonl")
+    assert (failed["index"], failed["class"]) == (0, "backend")
+    assert "expected a whole picture of type image/jpeg, came" in str(failed["reason"])
+    assert [row["index"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1]
 
 
 def test_format_and_attempts_are_kept_when_a_run_is_tried_again(tmp_path: Path) -> None:

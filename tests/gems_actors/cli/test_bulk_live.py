@@ -77,3 +77,7 @@ def test_a_machine_is_told_the_same() -> None:
 
 def test_nothing_is_guessed_before_the_first_picture() -> None:
     assert progress_line(Standing(Tally(), 5, 0.0)) == "0 of 5, 0.0 pictures/s, 0 failed"
+
+
+def test_what_other_parts_of_a_run_have_is_no_progress_of_this_one() -> None:
+    assert Standing(Tally(pictures=997, before=995, failed=1), 5, 1.0, beside=995).finished == 3

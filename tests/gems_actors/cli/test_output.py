@@ -13,6 +13,7 @@ from PIL import Image
 
 from gems_actors.cli.output import (
     OutputError,
+    PictureError,
     PictureFormat,
     check_writable,
     encode_json,
@@ -63,8 +64,13 @@ def test_a_picture_is_encoded_in_the_format_that_is_wanted_with_its_parameters(k
 
 
 def test_bytes_that_are_no_picture_are_refused() -> None:
-    with pytest.raises(OutputError, match="expected a picture of type image/webp, came"):
+    with pytest.raises(PictureError, match="expected a whole picture of type image/webp, came 12 bytes: "):
         png_of(b"RIFF nothing", "image/webp", {})
+    whole = picture_bytes("PNG")
+    head, pixels = whole.split(b"IDAT")
+    for damaged in (whole[:100], head[:-1] + b"\x05IDAT" + pixels):
+        with pytest.raises(PictureError, match="expected a whole picture of type image/png, came"):
+            picture_of(damaged, "image/png", "jpeg", {})
 
 
 def test_parameters_have_the_form_that_image_tools_read() -> None:
