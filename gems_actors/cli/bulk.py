@@ -13,7 +13,6 @@ from gems_actors.cli.bulk_export import Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     RunFile,
     all_rows_of,
-    drop_failures,
     failed_places,
     look_at_folder,
     read_run,
@@ -156,7 +155,6 @@ def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -
     if not places:
         click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
         return DONE
-    drop_failures(folder, places)
     part = Part(only=frozenset(places))
     return start_bulk(told, Path(told.source), part, folder, router, None, as_json=as_json, keeps_failures=True)
 

@@ -20,6 +20,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from itertools import groupby, islice
@@ -395,17 +396,22 @@ def failed_places(path: Path, class_: str | None) -> set[tuple[int, int]]:
     return {(row.index, row.sample) for row in rows if row is not None and class_ in (None, row.class_)}
 
 
-def drop_failures(path: Path, places: set[tuple[int, int]]) -> None:
-    """Take tasks out of failed.jsonl, because they are tried again."""
+def settle_failures(path: Path, done: AbstractSet[tuple[int, int]]) -> None:
+    """Take tasks out of failed.jsonl that are done by now, and of one that failed again all rows but the last.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     file = path / "failed.jsonl"
-    kept = []
+    kept: dict[tuple[int, int], bytes] = {}
     with file.open("rb") as lines:
         for line in lines:
             with suppress(msgspec.DecodeError):
                 row = msgspec.json.decode(line, type=FailedRow)
-                if (row.index, row.sample) not in places:
-                    kept.append(line)
-    write_whole(file, b"".join(kept))
+                kept.pop((row.index, row.sample), None)
+                if (row.index, row.sample) not in done:
+                    kept[row.index, row.sample] = line
+    write_whole(file, b"".join(kept.values()))
 
 
 def read_run(path: Path) -> RunFile | None:

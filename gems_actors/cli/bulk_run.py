@@ -19,7 +19,16 @@ import click
 import msgspec
 import trio
 
-from gems_actors.cli.bulk_folder import MESH_FOLDER, BulkFolder, Row, RunFile, key_of, open_bulk_folder, run_of
+from gems_actors.cli.bulk_folder import (
+    MESH_FOLDER,
+    BulkFolder,
+    Row,
+    RunFile,
+    key_of,
+    open_bulk_folder,
+    run_of,
+    settle_failures,
+)
 from gems_actors.cli.bulk_input import BadTask, InputFormat, Task, count_records, format_of, open_tasks, seed_of
 from gems_actors.cli.connection import (
     LOG_NAME,
@@ -169,6 +178,8 @@ class _Bulk:
     """Pictures that were there before, of tasks that are not wanted now."""
     is_all_begun: bool = False
     """Every task that is wanted was looked at, and drawn unless it was done."""
+    done: set[tuple[int, int]] = field(default_factory=set)
+    """Where only some tasks are wanted: index and sample of those that are done."""
     left: int = 0
     """Tasks that were begun and have no outcome."""
     is_spent: trio.Event = field(default_factory=trio.Event)
@@ -348,6 +359,8 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
         with suppress(OSError):
             work.view.finish(work.standing())
     work.folder.put_in_order()
+    if work.part.only is not None:
+        settle_failures(work.folder.path, work.done)
     seconds = trio.current_time() - work.began
     work.folder.keep_session(work.tally.pictures - work.tally.before, seconds)
     if work.changed:
@@ -465,6 +478,7 @@ async def _read(work: _Bulk) -> AsyncIterator[tuple[Task, int, str]]:
                     key = key_of(task.prompt, *_way_of(work, task, sample), work.models, work.skills)
                     state = work.folder.state_of(task.index, sample, key)
                     if state == "done":
+                        _note_done(work, task.index, sample)
                         continue
                     work.changed += state == "changed"
                     given += 1
@@ -499,6 +513,7 @@ async def _draw_task(
         keep = partial(work.folder.keep_picture, task, sample, key, picture, read, work.models, seed)
         row = await trio.to_thread.run_sync(keep)
         work.left -= 1
+        _note_done(work, task.index, sample)
         work.tally.add(row)
         add_costs(work.tally.spent, picture.spent)
         _watch_budget(work)
@@ -514,6 +529,11 @@ async def _draw_task(
     finally:
         work.in_hand -= 1
         done()
+
+
+def _note_done(work: _Bulk, index: int, sample: int) -> None:
+    if work.part.only is not None:
+        work.done.add((index, sample))
 
 
 def _watch_budget(work: _Bulk) -> None:

@@ -158,6 +158,9 @@ def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> N
     assert (retried.returncode, summary["pictures"], summary["failures"]) == (0, 2, 0)
     assert [row["rounds"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1, 1], "as it was told before"
     assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"]
+    with hold_lock(tmp_path / "out/.mesh/bulk.lock"):
+        assert run_gems(tmp_path, "bulk", "retry", "out").returncode == 2
+    assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"], "another process fills it"
     stranger = run_gems(tmp_path, "bulk", "retry", ".")
     assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
     assert "expected the output of `gems bulk`, came none" in stranger.stderr

@@ -25,13 +25,13 @@ from gems_actors.cli.bulk_folder import (
     RowRequirement,
     RunFile,
     all_rows_of,
-    drop_failures,
     failed_places,
     key_of,
     look_at_folder,
     open_bulk_folder,
     read_run,
     rows_of,
+    settle_failures,
     sort_rows,
 )
 from gems_actors.cli.bulk_input import BadTask, Task
@@ -255,9 +255,9 @@ def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run
     assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [first, second]
     assert failed_places(tmp_path, None) == {(4, 1), (5, 0)}
     assert failed_places(tmp_path, "backend") == {(4, 1)}
-    drop_failures(tmp_path, {(4, 1)})
-    with open_bulk_folder(tmp_path, RUN, lambda row: None, keeps_failures=True):
-        pass
+    with open_bulk_folder(tmp_path, RUN, lambda row: None, keeps_failures=True) as folder:
+        fail(folder)
+    settle_failures(tmp_path, {(4, 1)})
     assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [second]
 
 
