@@ -48,6 +48,8 @@ MESH_RUN = run_bytes("mesh")
 
 _MAX_ANSWERED = 4096
 """Answers kept for a client that lost its connection just then and asks again; the oldest goes first."""
+_MAX_ANSWERED_BYTES = 32 * 1024 * 1024
+"""What is read of memory may be a megabyte each."""
 _MAX_IDLE_DEADLINES = 1000
 """Of requests that are answered already, beyond as many as wait."""
 
@@ -80,6 +82,7 @@ class Dispatcher:
         self._queues: dict[str, Queue] = {}
         self._turns: dict[str, deque[Peer]] = {}
         self._answered: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
+        self._answered_bytes = 0
         self._deadlines: list[tuple[float, bytes]] = []
         self._subscribers: dict[bytes, set[bytes]] = {}
         self._settling: deque[Ticket] = deque()
@@ -362,9 +365,13 @@ class Dispatcher:
             self.outgoing.append((client, header, body))
 
     def _keep_answer(self, header: Header, body: bytes) -> None:
+        if header.id in self._answered:
+            self._answered_bytes -= len(self._answered[header.id][1])
         self._answered[header.id] = (header, body)
-        if len(self._answered) > _MAX_ANSWERED:
-            self._answered.popitem(last=False)
+        self._answered_bytes += len(body)
+        while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > _MAX_ANSWERED_BYTES:
+            _, (_, oldest) = self._answered.popitem(last=False)
+            self._answered_bytes -= len(oldest)
 
     def _close(self, ticket: Ticket) -> None:
         id_ = ticket.header.id

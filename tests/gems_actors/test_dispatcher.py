@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -15,7 +16,7 @@ from protocol.codec import encode_body
 from protocol.envelope import Header, Kind, Lane
 from protocol.identity import run_bytes
 from protocol.messages import ActorJoined, ActorLeft, Control, Pulse, StopMesh
-from tests.gems_actors.dispatching import Stage, id_of
+from tests.gems_actors.dispatching import PAYLOAD, Stage, id_of
 
 
 def stage_with(*actors: tuple[str, int], **limits: float) -> Stage:
@@ -105,6 +106,19 @@ def test_a_request_repeated_after_its_answer_was_lost_is_answered_again_without_
     assert stage.told("client") == [(1, "reply")]
     stage.beat("client", awaiting=(1,))
     assert (1, "reply") in stage.told("client")
+
+
+def test_of_large_answers_no_more_are_kept_than_the_router_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gems_actors.dispatcher._MAX_ANSWERED_BYTES", 3 * len(PAYLOAD))
+    stage = stage_with(("a", 5))
+    for number in range(1, 5):
+        stage.ask("client", number)
+        stage.answer("a", number)
+    stage.sent()
+    stage.ask("client", 2)
+    assert stage.told("client") == [(2, "reply")]
+    stage.ask("client", 1)
+    assert stage.given() == [("a", 1)], "the oldest is done again"
 
 
 def test_an_answer_is_taken_only_for_the_role_that_was_asked() -> None:
