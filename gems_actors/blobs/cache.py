@@ -36,7 +36,8 @@ class BlobCache:
         except OSError:
             return None
         except BlobError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
         return data
 
@@ -57,7 +58,7 @@ class BlobCache:
             self._throw_out()
 
     def _throw_out(self) -> None:
-        with suppress(FileNotFoundError):  # another process throws out too
+        with suppress(OSError):  # another process throws out too, or nobody here may
             found = [(entry.stat(), entry.path) for entry in os.scandir(self._folder)]
             spare_bytes = self._max_bytes - sum(stat.st_size for stat, _ in found)
             for stat, path in sorted(found, key=lambda item: item[0].st_mtime_ns):

@@ -239,6 +239,14 @@ def test_a_cache_that_cannot_be_written_is_none(tmp_path: Path) -> None:
     assert cache.read(ref_of(DATA).digest, len(DATA)) is None
 
 
+def test_a_cache_that_cannot_be_cleared_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "a folder of somebody").mkdir()
+    os.utime(tmp_path / "a folder of somebody", (0, 0))
+    cache = BlobCache(tmp_path, 1)
+    cache.write(ref_of(DATA).digest, DATA)
+    assert cache.read(ref_of(DATA).digest, len(DATA)) == DATA
+
+
 # ---------------------------------------------------------------------------------------------------- killed servers
 
 
