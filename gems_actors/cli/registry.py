@@ -42,27 +42,37 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 @contextmanager
 def listed(entry: Entry) -> Iterator[None]:
     """Let other commands find a run or a mesh while the block runs."""
-    entry = msgspec.structs.replace(entry, what=entry.what[:_MAX_WHAT_CHARS])
     try:
-        folder = _folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} is another user's")
-        path = folder / f"{os.getpid()}-{os.urandom(4).hex()}.json"
-        unnamed = path.with_name(f".{path.name}")
-        file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        path, file = _write_entry(msgspec.structs.replace(entry, what=entry.what[:_MAX_WHAT_CHARS]))
     except OSError as error:  # it can be done all the same
         _log.warning("run_not_listed", reason=str(error))
         yield
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        os.write(file, msgspec.json.encode(entry))
-        unnamed.rename(path)  # whoever sees it sees it whole and locked
         yield
     finally:
         path.unlink(missing_ok=True)
         os.close(file)
+
+
+def _write_entry(entry: Entry) -> tuple[Path, int]:
+    """Return the file of an entry and its descriptor, which holds the lock."""
+    folder = _folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} is another user's")
+    path = folder / f"{os.getpid()}-{os.urandom(4).hex()}.json"
+    unnamed = path.with_name(f".{path.name}")
+    file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.write(file, msgspec.json.encode(entry))
+        unnamed.rename(path)  # whoever sees it sees it whole and locked
+    except OSError:
+        unnamed.unlink()
+        os.close(file)
+        raise
+    return path, file
 
 
 def living() -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -45,10 +46,19 @@ def test_what_a_killed_command_left_is_no_entry_and_is_removed(runtime: Path) ->
     assert list(runtime.iterdir()) == []
 
 
-def test_where_nothing_can_be_listed_the_work_goes_on(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_listed_the_work_goes_on(runtime: Path) -> None:
     runtime.parent.write_text("no folder")
     with listed(ENTRY):
         assert living() == []
+
+
+def test_where_the_disk_is_full_the_work_goes_on(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(file: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.write", write)
+    with listed(ENTRY):
+        assert list(runtime.iterdir()) == []
 
 
 def test_what_another_version_wrote_is_passed_over(runtime: Path) -> None:
