@@ -309,7 +309,7 @@ def archive(
     is_dry_run: bool,
 ) -> int:
     """Move whole finished runs out of the live log into an archive, which show, check and export still read."""
-    folders = place.folders
+    folders = place.all_folders()
     staying: set[str] = set()
     if len(folders) > 1:  # a run goes whole, or stays
         staying = set().union(*(runs_under_way(folder, before) for folder in folders))

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from gems_actors.cli import main
-from gems_actors.shards import note_layout
+from gems_actors.shards import LAYOUTS_NAME, note_layout
 from protocol.identity import trajectory_id
 from tests.actors.memory_store.records import begun, open_store, run_begun, story
 
@@ -115,9 +115,17 @@ def test_a_run_is_archived_once_no_shard_has_it_under_way(data: Path, capsys: py
     assert gems(capsys, data, "show", trajectory_id("old", 1, 0)[:12])[0] == 0
 
 
+def test_where_nobody_wrote_down_how_many_shards_there_are_all_are_found(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = gems(capsys, data, "export")[1], gems(capsys, data, "runs")[1]
+    (data / LAYOUTS_NAME).unlink()
+    assert (gems(capsys, data, "export")[1], gems(capsys, data, "runs")[1]) == before
+
+
 def test_a_shard_whose_log_is_not_here_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "memory-1").rename(data / "elsewhere")
-    for command in (("runs",), ("gc",), ("tail",)):
+    for command in (("runs",), ("gc",), ("tail",), ("archive", "--before", "2026-01-01")):
         code, _, err = gems(capsys, data, *command)
         assert (code, err.count("\n")) == (78, 1)
         assert f"{data}/memory-1: expected a memory log, came none" in err
