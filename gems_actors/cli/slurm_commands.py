@@ -34,6 +34,8 @@ from gems_actors.errors import MeshUnavailableError
 from protocol.messages import MeshStatus, ReadStatus
 
 _LOOK_AGAIN_S = 0.5
+_LOOK_RARELY_S = 10.0
+"""A head may wait for a node for days, and Slurm's controller has others to serve."""
 _CONNECT_S = 2.0
 _REACH_S = 60.0
 """How long a head that runs has to answer this host, before its agents are started without having heard of it."""
@@ -159,7 +161,7 @@ def _parse_count(text: str, names: Sequence[str]) -> tuple[str, int]:
 
 def _await_head(folder: Path) -> str:
     """Return the router's address once it answers, or runs for long without being reached from here."""
-    told = ""
+    told, look_again_s = "", _LOOK_AGAIN_S
     running_since: float | None = None
     while True:
         head = next((task for task in living_tasks(folder) if task.name == HEAD), None)
@@ -178,7 +180,8 @@ def _await_head(folder: Path) -> str:
                     continue
                 click.echo(f"gems: {error}; its agents may reach it yet", err=True)
             return address_of(line)
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(look_again_s)
+        look_again_s = min(1.2 * look_again_s, _LOOK_RARELY_S)
 
 
 async def _read_status(address: str) -> MeshStatus:
@@ -196,15 +199,21 @@ def _last_words(folder: Path) -> str:
 
 
 def _drain(folder: Path, tasks: Sequence[Task]) -> None:
-    """Have tasks end for good, and return when Slurm has none of them any more."""
+    """Have tasks end for good, and return when Slurm has none of them any more.
+
+    After some time those do not count whose processes have ended: the node of one may be gone, with nobody to tidy it.
+    """
     for task in sorted(tasks, key=lambda task: not task.is_pending):  # those that wait must not take the nodes set free
         ask_to_drain(task)
     ids = {task.id for task in tasks}
     ended_at = time.monotonic() + _DRAIN_S
     while left := [task for task in living_tasks(folder) if task.id in ids]:
+        is_overdue = time.monotonic() > ended_at
+        if is_overdue and all(task.is_completing for task in left):
+            return
         for task in left:
             # One that was asked to drain while it was about to be queued again waits once more.
-            if time.monotonic() > ended_at or task.is_pending:
+            if is_overdue or task.is_pending:
                 end_now(task)
         time.sleep(_LOOK_AGAIN_S)
 

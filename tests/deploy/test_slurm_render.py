@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gems_actors.cli import main, slurm_commands, slurm_jobs
 from gems_actors.cli.slurm_files import Places, batch_files, is_edited
-from gems_actors.cli.slurm_jobs import is_queued_again
+from gems_actors.cli.slurm_jobs import JOBS_NAME, is_queued_again
 from gems_actors.config import load_config
 from gems_actors.errors import ConfigError
 from tests.gems_actors.cli.commands import run_gems
@@ -178,6 +179,24 @@ def test_files_of_no_group_are_kept_and_named(tmp_path: Path) -> None:
 def test_a_cluster_that_queues_again_is_told_from_one_that_does_not(setting: str, is_so: bool) -> None:
     assert is_queued_again(75, f"PreemptMode = OFF\nRequeueExit             = {setting}\nResumeRate = 300") is is_so
     assert not is_queued_again(75, f"RequeueExitHold = {setting}\n")
+
+
+def test_a_job_whose_node_is_gone_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+
+    def answer(*command: str) -> str:
+        said.append(command[0])
+        return "7|7|0|COMPLETING|n1|"
+
+    monkeypatch.setattr(slurm_jobs, "run_slurm", answer)
+    monkeypatch.setattr(slurm_commands, "_DRAIN_S", 0.0)
+    (tmp_path / JOBS_NAME).write_text('{"submitted": {"head": [7]}}')
+    (tmp_path / "head.sbatch").touch()
+    assert main(["slurm", "down", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "1 jobs ended\n"
+    assert said == ["squeue", "squeue", "scancel", "squeue"]
 
 
 def test_without_slurm_its_absence_is_said_in_one_line(tmp_path: Path) -> None:
