@@ -61,6 +61,9 @@ def export_rows(
             raise OutputError(f"{path}: expected to write {len(batch)} pictures, came: {error}") from error
         number += 1
         yield path
+    for path in target.glob(f"{'[0-9]' * 5}.{ending}"):
+        if int(path.stem) >= number:  # of an earlier export, which had more: whoever reads the folder would have both
+            path.unlink()
 
 
 def key_of_row(row: Row) -> str:

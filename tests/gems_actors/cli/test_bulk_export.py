@@ -75,6 +75,12 @@ def test_a_picture_that_is_gone_is_named_and_no_half_shard_is_left(folder: Path)
     assert [path.name for path in (folder / "wds").iterdir()] == ["00000.tar"]
 
 
+def test_shards_of_an_earlier_export_are_no_part_of_the_next(folder: Path) -> None:
+    for per_shard, count in ((1, 6), (4, 2)):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "png", per_shard))
+        assert len(list((folder / "wds").iterdir())) == count
+
+
 def test_the_command_says_what_it_has_written(folder: Path) -> None:
     done = run_gems(folder, "bulk", "export", ".", "--as", "webdataset", "--pictures", "jpeg")
     assert (done.returncode, done.stdout) == (0, "webdataset/00000.tar\n")
