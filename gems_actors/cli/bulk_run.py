@@ -92,6 +92,11 @@ class Part:
     only: frozenset[tuple[int, int]] | None = None
     """Index and sample of those; None: all."""
 
+    @property
+    def is_all(self) -> bool:
+        """Whether every task is wanted, whatever the limit."""
+        return self.shard == (1, 1) and self.only is None
+
     def has(self, index: int, sample: int) -> bool:
         """Whether a task is wanted, whatever the limit."""
         number, count = self.shard
@@ -195,6 +200,11 @@ class _Bulk:
     """Of the generators' devices, where they tell."""
     began: float = 0.0
     """By trio's clock."""
+
+    @property
+    def total_of_run(self) -> int | None:
+        """How many tasks the whole run has, where that is known; others count what is done over all of its parts."""
+        return self.total if self.part.is_all else None
 
     def complain(self, text: str) -> None:
         """Show what is wrong with the next line of progress."""
@@ -352,7 +362,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
                 nursery.start_soon(watch_mark, mesh, work.run, work.heed)
                 limiter = trio.CapacityLimiter(work.concurrency or _MIN_CONCURRENCY)
                 nursery.start_soon(_look_at_generators, work, limiter, connection)
-                begun = RunBegun(run=work.run, what=work.told.source, total=work.total)
+                begun = RunBegun(run=work.run, what=work.told.source, total=work.total_of_run)
                 await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
                 await _draw_tasks(work, connection, interrupts, limiter)
     finally:
@@ -401,7 +411,7 @@ def _how_far(work: _Bulk) -> str:
 
 def _entry_of(work: _Bulk, mesh: Mesh) -> Entry:
     folder = text_of_path(work.folder.path.absolute())
-    return Entry(run=work.run, what=work.told.source, total=work.total, address=mesh.address, folder=folder)
+    return Entry(run=work.run, what=work.told.source, total=work.total_of_run, address=mesh.address, folder=folder)
 
 
 async def _report(work: _Bulk, router: str | None) -> None:

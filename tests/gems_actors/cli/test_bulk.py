@@ -128,6 +128,13 @@ def test_records_are_drawn_as_they_say_in_as_many_samples_and_only_those_that_ar
     assert "skill: expected none or one of " in str(failed["reason"])
 
 
+def test_a_part_of_a_run_is_not_taken_for_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n")
+    run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1", "--shard", "1/2")
+    (run,) = json.loads(run_gems(tmp_path, "memory", "runs", "--data", "out", "--json").stdout)
+    assert (run["ended"], run["total"]) == (1, None)
+
+
 def test_a_changed_task_is_drawn_anew_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n")
     command = ("bulk", "prompts.txt", "--out", "out", "--json")
