@@ -12,12 +12,12 @@ from gems_actors.cli.bulk_dry import rehearse
 from gems_actors.cli.bulk_export import Shape, export_rows
 from gems_actors.cli.bulk_folder import (
     RunFile,
-    all_rows_of,
     failed_places,
     look_at_folder,
     read_run,
 )
 from gems_actors.cli.bulk_input import MAX_SAMPLES
+from gems_actors.cli.bulk_rows import all_rows_of
 from gems_actors.cli.bulk_run import (
     MAX_CONCURRENCY,
     SHOWN_ON_PAGE,

@@ -11,8 +11,9 @@ from typing import Final
 import click
 import msgspec
 
-from gems_actors.cli.bulk_folder import RunFile, check_run, key_of, look_at_folder, read_keys, read_run
+from gems_actors.cli.bulk_folder import RunFile, check_run, look_at_folder, read_run
 from gems_actors.cli.bulk_input import BadTask, count_records, open_tasks, seed_of
+from gems_actors.cli.bulk_rows import key_of, read_keys
 from gems_actors.cli.bulk_run import Part, digest_of_skills, models_of, open_source
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import draw_settings, read_config

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from gems_actors.cli.bulk_folder import Row
+from gems_actors.cli.bulk_rows import Row
 from gems_actors.cli.output import ENDINGS, OutputError, PictureFormat, picture_of
 
 Shape = Literal["webdataset", "parquet"]

@@ -9,102 +9,49 @@
                                         sessions.jsonl, how many each process drew, and in what time
 
 One process at a time. A row torn by a kill is dropped, and so is one whose picture is gone: that task is drawn again.
-Where every attempt has a row, those of a task stand together, that of its picture last: they count all or not at all.
 Rows are added as pictures are finished; once all are, they are put in the order of the input.
 """
 
 from __future__ import annotations
 
-import heapq
 import os
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
-from itertools import groupby, islice
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from gems_actors.cli.bulk_input import BadTask, Task
+from gems_actors.cli.bulk_rows import (
+    Keys,
+    Row,
+    TaskState,
+    attempt_row,
+    file_name_of,
+    lines_of,
+    mend_rows,
+    row_of,
+    rows_of,
+    sort_rows,
+)
 from gems_actors.cli.output import (
-    ENDINGS,
     OutputError,
     PictureFormat,
     check_writable,
     encode_json,
     parameters_of,
     picture_of,
-    rounds_of,
     story_of,
     write_whole,
 )
-from gems_actors.cli.progress import count_met, leading_attempt
 from gems_actors.locks import LockHeldError, hold_lock
-from protocol.messages import Attempt, DrawSettings, ImageRef, Picture, Spent, add_costs
+from protocol.messages import ImageRef, Picture, Spent, add_costs
 
 MESH_FOLDER: Final = ".mesh"
-_IN_A_FOLDER: Final = 1000
-_SORTED_AT_ONCE: Final = 20_000
-_MERGED_AT_ONCE: Final = 256
-"""Pieces of so many rows; each is an open file, of which a process may have 1024."""
-_KEYS_A_PAGE: Final = 256
-
-TaskState = Literal["new", "done", "changed"]
-
-
-class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
-    """One requirement, and the verdict on the picture that was chosen."""
-
-    id: str
-    question: str
-    kind: str
-    answer: str | None
-    score: float | None = None
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of metadata.jsonl; the same whenever the picture is."""
-
-    file_name: str
-    index: int
-    """Of the record in the input, from 0."""
-    sample: int
-    key: str
-    """What the picture follows from: its prompt, seed, settings, models and skills."""
-    prompt: str
-    final_prompt: str
-    seed: int
-    digest: str
-    digests: tuple[str, ...]
-    """Of all pictures that were drawn for it."""
-    models: dict[str, str]
-    skill: str | None
-    rounds: int
-    images: int
-    met: int
-    all_met: bool
-    outcome: str
-    decided_by: str
-    requirements: tuple[RowRequirement, ...]
-    met_by_round: tuple[int, ...]
-    """Requirements that the best picture of each round meets."""
-    metadata: dict[str, Any] | None = None
-    """What else stood in the record; left out where there was nothing."""
-    round: int | None = None
-    """Of this attempt, where every attempt has a row; likewise `candidate` and `chosen`."""
-    candidate: int | None = None
-    chosen: bool | None = None
-    """Whether it is the picture of its task. Prompt, digest and verdicts are those of this attempt, chosen or not."""
-
-    @property
-    def is_picture(self) -> bool:
-        """Whether it stands for its task, and is not one of the attempts beside."""
-        return self.chosen is not False
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,15 +96,6 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class _Place(msgspec.Struct, frozen=True, order=True):
-    index: int
-    sample: int = 0
-
-
-_Numbered = tuple[_Place, int, bytes]
-"""A row with where it belongs, and the number of its line."""
-
-
 class BulkFolder:
     """A folder in our hands; made by `open_bulk_folder`."""
 
@@ -166,8 +104,9 @@ class BulkFolder:
         self._run = run
         self.spent: dict[str, Spent] = {}
         """By role, on all pictures that are there."""
-        self._keys = Keys()
-        self._read_rows(take_row)
+        self._keys = mend_rows(self.metadata_path)
+        for row in self.rows():
+            take_row(row)
         self._read_spent()
         self._metadata = _open_to_append(self.metadata_path, 0)
         self._failed = _open_to_append(path / "failed.jsonl", 0 if keeps_failures else os.O_TRUNC)
@@ -215,7 +154,7 @@ class BulkFolder:
             (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
         rows = [row]
         if self._run.attempts:
-            rows = [*self._keep_others(task, sample, row, picture, read), _attempt_row(row, picture.best, chosen=True)]
+            rows = [*self._keep_others(task, sample, row, picture, read), attempt_row(row, picture.best, chosen=True)]
         story = story_of(picture, seed=seed, model=models["image"])
         texts = {"parameters": parameters_of(picture, models["image"]), "gems": encode_json(story)}
         spent = _SpentRow(index=task.index, sample=sample, key=key, spent=picture.spent)
@@ -248,7 +187,7 @@ class BulkFolder:
             texts = {"parameters": parameters_of(as_chosen, row.models["image"])}
             self._write_picture(file_name, attempt.image, read, texts)
             its_own = row_of(task, sample, row.key, as_chosen, row.models, row.seed)
-            yield _attempt_row(msgspec.structs.replace(its_own, file_name=file_name), attempt, chosen=False)
+            yield attempt_row(msgspec.structs.replace(its_own, file_name=file_name), attempt, chosen=False)
 
     def _write_picture(
         self, file_name: str, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]
@@ -300,99 +239,15 @@ class BulkFolder:
             if self._keys.get(cost.index, cost.sample) is not None:
                 add_costs(self.spent, cost.spent)
 
-    def _read_rows(self, take_row: Callable[[Row], None]) -> None:
-        path, is_damaged = self.metadata_path, False
-        for place, group in groupby(_rows_of(path, Row), _place_of_row):
-            rows = list(group)
-            if place is None or len(rows[_whole_in(rows, path.parent)]) != len(rows):
-                is_damaged = True
-            else:
-                is_damaged |= self._keys.get(place.index, place.sample) is not None
-                self._keys.put(place.index, place.sample, rows[-1].key)
-        if is_damaged:
-            sort_rows(path)
-        for row in self.rows():
-            take_row(row)
-
-
-class Keys:
-    """The key of each task that is done, in some nine bytes a task where they lie close together."""
-
-    def __init__(self) -> None:
-        self._pages: dict[tuple[int, int], array[int]] = {}
-        """By number of the page and sample: of so many records, 0 for what is not done."""
-
-    def put(self, index: int, sample: int, key: str) -> None:
-        """Note a task."""
-        page, place = divmod(index, _KEYS_A_PAGE)
-        if (keys := self._pages.get((page, sample))) is None:
-            keys = self._pages[page, sample] = array("Q", bytes(8 * _KEYS_A_PAGE))
-        keys[place] = _number_of(key)
-
-    def get(self, index: int, sample: int) -> int | None:
-        """Return the key as a number, or None for a task that is not done."""
-        page, place = divmod(index, _KEYS_A_PAGE)
-        keys = self._pages.get((page, sample))
-        return keys[place] or None if keys is not None else None
-
-    def state_of(self, index: int, sample: int, key: str) -> TaskState:
-        """Return whether a task was drawn before, and from the same."""
-        known = self.get(index, sample)
-        return "new" if known is None else "done" if known == _number_of(key) else "changed"
-
-
-def read_keys(path: Path) -> Keys:
-    """Return the keys of what a folder has, which may be none; nothing is changed in it."""
-    keys = Keys()
-    for row in rows_of(path):
-        keys.put(row.index, row.sample, row.key)
-    return keys
-
 
 def run_of(path: Path) -> str:
     """Return the name under which memory knows the run of a folder."""
     return f"bulk-{blake2b(str(path.absolute()).encode(errors='replace'), digest_size=8).hexdigest()}"
 
 
-def key_of(prompt: str, seed: int, settings: DrawSettings, models: Mapping[str, str], skills: str) -> str:
-    """Return what a picture follows from, in 16 hexadecimal digits."""
-    parts = [prompt, seed, msgspec.to_builtins(settings), dict(sorted(models.items())), skills]
-    return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
-
-
-def _number_of(key: str) -> int:
-    return int(key, 16) or 1
-
-
-def file_name_of(index: int, sample: int, picture_format: PictureFormat = "png", attempt: Attempt | None = None) -> str:
-    """Return where in the dataset a picture is, or an attempt beside it: a thousand records share a folder."""
-    suffix = f"-{sample}" if sample else ""
-    if attempt is not None:
-        suffix += f"-r{attempt.round}c{attempt.candidate}"
-    return f"images/{index // _IN_A_FOLDER:05d}/{index:08d}{suffix}{ENDINGS[picture_format]}"
-
-
-def _attempt_row(row: Row, attempt: Attempt, *, chosen: bool) -> Row:
-    return msgspec.structs.replace(row, round=attempt.round, candidate=attempt.candidate, chosen=chosen)
-
-
-def _whole_in(rows: Sequence[Row], dataset: Path) -> slice:
-    """Return where the last rows of a task stand, that of its picture last; nowhere if one or its picture is missing.
-
-    Args:
-        rows: of one task, as they were written, those of earlier drawings among them.
-        dataset: that their file names are relative to.
-    """
-    end = max((number for number, row in enumerate(rows, 1) if row.is_picture), default=0)
-    count = 0 if not end else 1 if rows[end - 1].chosen is None else rows[end - 1].images
-    place = slice(max(0, end - count), end)
-    is_whole = end >= count and not any(row.is_picture for row in rows[place][:-1])
-    return place if is_whole and all((dataset / row.file_name).is_file() for row in rows[place]) else slice(0)
-
-
 def failed_places(path: Path, class_: str | None) -> set[tuple[int, int]]:
     """Return index and sample of the tasks in a folder's failed.jsonl, of one class where one is named."""
-    rows = _rows_of(path / "failed.jsonl", FailedRow)
+    rows = lines_of(path / "failed.jsonl", FailedRow)
     return {(row.index, row.sample) for row in rows if row is not None and class_ in (None, row.class_)}
 
 
@@ -455,16 +310,6 @@ def keep_run(path: Path, run: RunFile) -> None:
     write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
-def rows_of(path: Path) -> Iterator[Row]:
-    """Read the row of each picture in a folder, torn ones and those of other attempts left out."""
-    return (row for row in all_rows_of(path) if row.is_picture)
-
-
-def all_rows_of(path: Path) -> Iterator[Row]:
-    """Read the rows of a folder, torn ones left out."""
-    return (row for row in _rows_of(path / "dataset" / "metadata.jsonl", Row) if row is not None)
-
-
 class FolderState(msgspec.Struct, frozen=True, kw_only=True):
     """How far the run of a folder is."""
 
@@ -501,13 +346,13 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
         raise OutputError(f"{path}: expected a folder that can be looked at: {error.strerror}") from error
     for row in rows_of(path):
         take_row(row)
-    failed = Counter(row.class_ for row in _rows_of(path / "failed.jsonl", FailedRow) if row is not None)
+    failed = Counter(row.class_ for row in lines_of(path / "failed.jsonl", FailedRow) if row is not None)
     spent: dict[str, Spent] = {}
     priced = 0
     for cost in _costs_of(path):
         add_costs(spent, cost.spent)
         priced += 1
-    sessions = [item for item in _rows_of(path / MESH_FOLDER / "sessions.jsonl", _Session) if item is not None]
+    sessions = [item for item in lines_of(path / MESH_FOLDER / "sessions.jsonl", _Session) if item is not None]
     return FolderState(
         running=running,
         failed=dict(failed),
@@ -518,80 +363,10 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     )
 
 
-def sort_rows(path: Path) -> None:
-    """Rewrite a file of rows in the order of their records, the last of each, without torn ones and lost pictures.
-
-    Holds some thousand rows and some hundred files at once, however many rows there are.
-    """
-    with ExitStack() as stack:
-        chunks: list[Iterator[_Numbered]] = []
-        with path.open("rb") as lines:
-            numbered = enumerate(lines)
-            while batch := list(islice(numbered, _SORTED_AT_ONCE)):
-                whole = [(place, number, line) for number, line in batch if (place := _place_of(line)) is not None]
-                file = stack.enter_context(TemporaryFile(dir=path.parent))
-                chunks.append(_put_aside(sorted(whole, key=_order_of), file))
-                if len(chunks) == _MERGED_AT_ONCE:
-                    file = stack.enter_context(TemporaryFile(dir=path.parent))
-                    chunks = [_put_aside(heapq.merge(*chunks, key=_order_of), file)]
-        target = path.with_name(f".{path.name}.sorted")
-        with target.open("wb") as sink:
-            merged = heapq.merge(*chunks, key=_order_of)
-            for _, task in groupby(merged, key=lambda item: item[0]):
-                written = [line for _, _, line in task]
-                rows = [msgspec.json.decode(line, type=Row) for line in written]
-                sink.writelines(written[_whole_in(rows, path.parent)])
-            sink.flush()
-            os.fsync(sink.fileno())
-        target.replace(path)
-
-
-def _order_of(item: _Numbered) -> tuple[_Place, int]:
-    return item[:2]
-
-
-def _put_aside(rows: Iterable[_Numbered], file: BinaryIO) -> Iterator[_Numbered]:
-    """Write rows to an empty file, and give them again from there; it is closed after the last."""
-    file.writelines(b"%d " % number + line for _, number, line in rows)
-    file.seek(0)
-    return _chunk_of(file)
-
-
-def _chunk_of(file: BinaryIO) -> Iterator[_Numbered]:
-    with file:
-        for numbered in file:
-            number, _, line = numbered.partition(b" ")
-            yield msgspec.json.decode(line, type=_Place), int(number), line
-
-
-def _place_of(line: bytes) -> _Place | None:
-    """Return where a whole row belongs; None for a torn one."""
-    if line.endswith(b"\n"):
-        with suppress(msgspec.DecodeError):
-            return _place_of_row(msgspec.json.decode(line, type=Row))
-    return None
-
-
-def _place_of_row(row: Row | None) -> _Place | None:
-    return None if row is None else _Place(row.index, row.sample)
-
-
-def _rows_of(path: Path, kind: type[Any]) -> Iterator[Any]:
-    """Read the rows of a file, None for one that is torn; nothing where there is no file."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                yield msgspec.json.decode(line, type=kind) if line.endswith(b"\n") else None
-            except msgspec.DecodeError:
-                yield None
-
-
 def _costs_of(path: Path) -> Iterator[_SpentRow]:
     """Read what each picture of a folder cost; where a kill came before its row it is written twice, and given once."""
     given = Keys()
-    for row in _rows_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
+    for row in lines_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
         if row is not None and given.state_of(row.index, row.sample, row.key) != "done":
             given.put(row.index, row.sample, row.key)
             yield row
@@ -623,48 +398,6 @@ def open_bulk_folder(
         filled = BulkFolder(path, run, take_row, keeps_failures=keeps_failures)
         stack.callback(filled.close)
         yield filled
-
-
-def row_of(task: Task, sample: int, key: str, picture: Picture, models: Mapping[str, str], seed: int) -> Row:
-    """Return the row of a picture."""
-    best = picture.best
-    verdicts = {verdict.requirement: verdict for verdict in best.verdicts}
-    rounds = rounds_of(picture)
-    leading = [
-        leading_attempt([attempt for attempt in picture.attempts if attempt.round == round_])
-        for round_ in range(1, rounds + 1)
-    ]
-    return Row(
-        file_name=file_name_of(task.index, sample),
-        index=task.index,
-        sample=sample,
-        key=key,
-        prompt=task.prompt,
-        final_prompt=best.prompt,
-        seed=seed,
-        digest=best.image.digest,
-        digests=tuple(attempt.image.digest for attempt in picture.attempts),
-        models=dict(models),
-        skill=picture.skill,
-        rounds=rounds,
-        images=len(picture.attempts),
-        met=count_met(best),
-        all_met=picture.all_met,
-        outcome=picture.ending.outcome,
-        decided_by=picture.ending.decided_by,
-        requirements=tuple(
-            RowRequirement(
-                id=item.id,
-                question=item.question,
-                kind=item.kind,
-                answer=verdicts[item.id].answer if item.id in verdicts else None,
-                score=verdicts[item.id].score if item.id in verdicts else None,
-            )
-            for item in picture.requirements
-        ),
-        met_by_round=tuple(count_met(attempt) for attempt in leading if attempt is not None),
-        metadata=dict(task.metadata) or None,
-    )
 
 
 def _open_to_append(path: Path, flags: int) -> int:

@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from gems_actors.blobs import BlobFolder, blob_folder
-from gems_actors.cli.bulk_folder import MESH_FOLDER, FolderState, Row, RunFile, look_at_folder, rows_of, run_of
+from gems_actors.cli.bulk_folder import MESH_FOLDER, FolderState, RunFile, look_at_folder, run_of
+from gems_actors.cli.bulk_rows import Row, rows_of
 from gems_actors.cli.bulk_story import story_of_rounds, story_of_row
 from gems_actors.cli.memory_place import Place, Questions, open_questions
 from gems_actors.cli.options import read_config

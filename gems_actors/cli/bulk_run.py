@@ -22,14 +22,13 @@ import trio
 from gems_actors.cli.bulk_folder import (
     MESH_FOLDER,
     BulkFolder,
-    Row,
     RunFile,
-    key_of,
     open_bulk_folder,
     run_of,
     settle_failures,
 )
 from gems_actors.cli.bulk_input import BadTask, InputFormat, Task, count_records, format_of, open_tasks, seed_of
+from gems_actors.cli.bulk_rows import Row, key_of
 from gems_actors.cli.connection import (
     LOG_NAME,
     Connection,

@@ -14,7 +14,7 @@ from typing import Final
 
 from PIL import Image
 
-from gems_actors.cli.bulk_folder import Row
+from gems_actors.cli.bulk_rows import Row
 from gems_actors.cli.progress import compare_words, count_met, leading_attempt
 from protocol.messages import Attempt, Requirement, TrajectoryState
 

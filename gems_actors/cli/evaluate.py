@@ -15,8 +15,9 @@ from typing import Any, Final
 import click
 
 from gems_actors.cli.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
-from gems_actors.cli.bulk_folder import RunFile, file_name_of, look_at_folder, read_run
+from gems_actors.cli.bulk_folder import RunFile, look_at_folder, read_run
 from gems_actors.cli.bulk_input import MAX_SAMPLES
+from gems_actors.cli.bulk_rows import file_name_of
 from gems_actors.cli.bulk_run import Part, start_bulk
 from gems_actors.cli.comparing import compare, plot_of, table_of
 from gems_actors.cli.endings import DONE, FAILED

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gems_actors.cli.bulk_folder import Row
+from gems_actors.cli.bulk_rows import Row
 from gems_actors.cli.output import cost_in_words
 from protocol.limits import MAX_ROUNDS
 from protocol.messages import Spent, chat_cost

@@ -13,8 +13,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from gems_actors.cli.bulk_export import export_rows
-from gems_actors.cli.bulk_folder import all_rows_of, open_bulk_folder, rows_of
+from gems_actors.cli.bulk_folder import open_bulk_folder
 from gems_actors.cli.bulk_input import Task
+from gems_actors.cli.bulk_rows import all_rows_of, rows_of
 from gems_actors.cli.output import OutputError
 from tests.gems_actors.cli.commands import run_gems
 from tests.gems_actors.cli.test_bulk_folder import ALL, RUN, keep

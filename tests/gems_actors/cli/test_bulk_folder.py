@@ -1,11 +1,9 @@
-"""The folder of a bulk: rows, and what is left of them after a kill."""
+"""The folder of a bulk, and what is left of it after a kill."""
 
 from __future__ import annotations
 
 import io
 import json
-import resource
-import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,23 +18,16 @@ from PIL import Image
 from gems_actors.cli import bulk_folder
 from gems_actors.cli.bulk_folder import (
     BulkFolder,
-    Keys,
-    Row,
-    RowRequirement,
     RunFile,
-    all_rows_of,
     failed_places,
-    key_of,
     look_at_folder,
     open_bulk_folder,
     read_run,
-    rows_of,
     settle_failures,
-    sort_rows,
 )
 from gems_actors.cli.bulk_input import BadTask, Task
+from gems_actors.cli.bulk_rows import Row, all_rows_of, key_of, rows_of
 from gems_actors.cli.output import OutputError
-from gems_actors.cli.tally import Tally
 from protocol.messages import DrawSettings, Spent
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT
 
@@ -62,21 +53,6 @@ def keep(folder: BulkFolder, task: Task, sample: int = 0, seed: int = 0) -> Row:
     return folder.keep_picture(task, sample, key(task, seed), PICTURE, lambda ref: png(), MODELS, seed)
 
 
-def row(**more: Any) -> Row:
-    """Return the row of a picture that met all three requirements at once, or of another."""
-    easy = Row(
-        file_name="", index=9, sample=0, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={},
-        skill=None, rounds=1, images=1, met=3, all_met=True, outcome="all_met", decided_by="",
-        requirements=(), met_by_round=(),
-    )  # fmt: skip
-    return msgspec.structs.replace(easy, **more)
-
-
-def requirement() -> RowRequirement:
-    """Return one that is met."""
-    return RowRequirement(id="r1", question="Is there a cat?", kind="object", answer="met")
-
-
 def fill(path: Path) -> None:
     """Write the pictures of all tasks."""
     with open_bulk_folder(path, RUN, lambda row: None) as folder:
@@ -89,20 +65,6 @@ def read_again(path: Path) -> tuple[list[str], list[Row]]:
     rows: list[Row] = []
     with open_bulk_folder(path, RUN, rows.append) as folder:
         return [folder.state_of(task.index, 0, key(task)) for task in TASKS], rows
-
-
-def test_a_row_has_what_hugging_face_needs_and_what_was_in_the_record(tmp_path: Path) -> None:
-    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
-        keep(folder, Task(17_042, PROMPT, metadata={"tag": "x"}), seed=7)
-        keep(folder, Task(17_042, PROMPT, samples=3), sample=2)
-    first, third = map(json.loads, (tmp_path / "dataset/metadata.jsonl").read_text().splitlines())
-    assert (first["file_name"], third["file_name"]) == ("images/00017/00017042.png", "images/00017/00017042-2.png")
-    assert (tmp_path / "dataset" / first["file_name"]).is_file()
-    assert (first["prompt"], first["seed"], first["metadata"]) == (PROMPT, 7, {"tag": "x"})
-    assert (first["met_by_round"], first["models"]) == ([1, 2], MODELS)
-    assert [item["answer"] for item in first["requirements"]] == ["met", "met", "unmet"]
-    assert first["digest"] in first["digests"]
-    assert "seconds" not in str(first), "a row is the same whenever its picture is"
 
 
 def test_what_is_done_is_known_when_run_again(tmp_path: Path) -> None:
@@ -182,63 +144,6 @@ def test_a_row_whose_picture_is_gone_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "dataset/images/00000/00000001.png").unlink()
     states, _ = read_again(tmp_path)
     assert states == ["done", "new", "done"]
-
-
-def test_a_task_with_other_words_seed_or_settings_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
-    fill(tmp_path)
-    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
-        others = [key(Task(0, "else")), key(TASKS[0], seed=1), key(TASKS[0], max_rounds=2)]
-        others += [key_of(TASKS[0].prompt, 0, DrawSettings(), {**MODELS, "image": "z"}, "skills")]
-        others += [key_of(TASKS[0].prompt, 0, DrawSettings(), MODELS, "other skills")]
-        assert {folder.state_of(0, 0, other) for other in others} == {"changed"}
-        assert folder.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
-
-
-def test_what_is_done_is_remembered_in_few_bytes_of_every_sample_too() -> None:
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    keys = Keys()
-    for index in range(5_000):
-        for sample in range(4):
-            keys.put(index, sample, f"{index:08x}{sample:08x}")
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert (after - before) / 20_000 < 12
-    assert keys.state_of(4_999, 3, f"{4_999:08x}{3:08x}") == "done"
-    assert keys.state_of(4_999, 3, "1") == "changed"
-    assert keys.state_of(5_000, 3, "1") == keys.state_of(0, 4, "1") == keys.state_of(10**7, 0, "1") == "new"
-
-
-def test_rows_are_put_in_the_order_of_the_input_and_of_two_the_later_stays(tmp_path: Path) -> None:
-    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
-        for index, sample, seed in ((2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 0), (1, 0, 5)):
-            keep(folder, Task(index, PROMPT), sample, seed)
-        folder.put_in_order()
-        rows = list(folder.rows())
-    assert [(row.index, row.sample, row.seed) for row in rows] == [(0, 0, 0), (0, 1, 0), (1, 0, 5), (2, 0, 0)]
-
-
-def test_many_rows_are_sorted_in_pieces_of_which_few_are_open_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gems_actors.cli.bulk_folder._SORTED_AT_ONCE", 7)
-    monkeypatch.setattr("gems_actors.cli.bulk_folder._MERGED_AT_ONCE", 4)
-    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
-        keep(folder, Task(0, PROMPT))
-        path = folder.metadata_path
-    (line,) = path.read_text().splitlines()
-    shuffled = [line.replace('"index":0', f'"index":{(37 * number) % 101}') for number in range(101)]
-    path.write_text("\n".join([*shuffled, line[:50]]) + "\n" + line[:40])
-    most = (
-        len(list(Path("/proc/self/fd").iterdir())) + 6
-    )  # four pieces, that which they become, and the rows themselves
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
-    try:
-        sort_rows(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert [json.loads(row)["index"] for row in path.read_text().splitlines()] == list(range(101))
 
 
 def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run(tmp_path: Path) -> None:
@@ -354,15 +259,3 @@ def test_two_bulks_never_share_a_folder(tmp_path: Path) -> None:
         open_bulk_folder(tmp_path, RUN, lambda row: None),
     ):
         pass
-
-
-def test_rates_by_round_count_a_prompt_that_needed_no_further_round(tmp_path: Path) -> None:
-    tally = Tally()
-    fill(tmp_path)
-    with open_bulk_folder(tmp_path, RUN, lambda row: tally.add(row, is_from_before=True)):
-        pass
-    easy = row()
-    tally.add(easy)
-    assert (tally.pictures, tally.before, tally.images, tally.all_met, tally.last_round) == (4, 3, 7, 1, 2)
-    assert (tally.in_round[0].rate, tally.in_round[1].rate) == (1 / 3, 2 / 3)
-    assert (tally.after_round[0].rate, tally.after_round[1].rate) == (1 / 3, 2 / 3)

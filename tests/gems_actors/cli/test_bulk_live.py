@@ -13,7 +13,7 @@ from gems_actors.cli.live import ASCII, UNICODE, Marks
 from gems_actors.cli.output import encode_json
 from gems_actors.cli.tally import Standing, Tally, progress_event, progress_line
 from protocol.messages import Spent
-from tests.gems_actors.cli.test_bulk_folder import requirement, row
+from tests.gems_actors.cli.test_bulk_rows import requirement, row
 
 
 def standing(total: int | None = 120, note: str = "", rounds: int = 2) -> Standing:

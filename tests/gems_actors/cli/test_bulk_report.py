@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from gems_actors.blobs import BlobFolder
-from gems_actors.cli.bulk_folder import FolderState, open_bulk_folder, rows_of
+from gems_actors.cli.bulk_folder import FolderState, open_bulk_folder
 from gems_actors.cli.bulk_input import BadTask, Task
 from gems_actors.cli.bulk_report import report_of
+from gems_actors.cli.bulk_rows import rows_of
 from protocol.messages import Experience, Plan, Refinement, TrajectoryState
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.stories import ATTEMPTS, ENDING, FIRST_PROMPT, PROMPT, REQUIREMENTS, SECOND_PROMPT
