@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -79,18 +80,35 @@ def gems(context: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; a failure is one line on standard error and never a traceback."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a prompt may hold what this terminal cannot show
     try:
         code = gems.main(args=arguments, prog_name="gems", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # `gems skills list | head -1`; the interpreter must not try to flush once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
-        if sys.flags.dev_mode:
-            raise
+    except (Exception, KeyboardInterrupt, SystemExit, BaseExceptionGroup) as error:
         line, code = end_of(error)
-        click.echo(line, err=True)
+        if line and sys.flags.dev_mode:
+            raise
+        _drop_unwritten_output()
+        with suppress(OSError):  # nobody is there to be told
+            click.echo(line, err=True, nl=line != "")
     return code or 0
+
+
+def _open_closed_streams() -> None:
+    """Give closed standard streams the null device, so that no socket or file of ours takes their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free, so that of the stream
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode))
+
+
+def _drop_unwritten_output() -> None:
+    """Keep the interpreter from trying once more to write what standard output did not take."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -124,7 +124,7 @@ class _Lines:
         self._stream = stream
 
     def show(self, standing: Standing) -> None:
-        print(progress_line(standing), file=self._stream, flush=True)
+        print(progress_line(standing), file=self._stream)
 
     finish = show
 
@@ -135,7 +135,8 @@ class _Events:
     is_live = False
 
     def show(self, standing: Standing) -> None:
-        click.echo(encode_json(progress_event(standing)))
+        with suppress(OSError):  # who reads it may be gone, and the work goes on
+            click.echo(encode_json(progress_event(standing)))
 
     def finish(self, standing: Standing) -> None:
         """Leave it to the summary."""
@@ -215,8 +216,7 @@ class _Bulk:
             return
         self.mark = mark
         if not self.view.is_live:  # where lines are far apart
-            with suppress(OSError):
-                print("goes on" if mark is None else f"{mark.state} by {mark.by}", file=self.stream, flush=True)
+            print("goes on" if mark is None else f"{mark.state} by {mark.by}", file=self.stream)
         if mark is not None and mark.state == "cancelled":
             self.cancelled_by = mark.by
             self.is_cancelled.set()
@@ -365,8 +365,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
                 await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
                 await _draw_tasks(work, connection, interrupts, limiter)
     finally:
-        with suppress(OSError):
-            work.view.finish(work.standing())
+        work.view.finish(work.standing())
     work.folder.put_in_order()
     if work.part.only is not None:
         settle_failures(work.folder.path, work.done)
@@ -567,5 +566,4 @@ async def _show(work: _Bulk, interrupts: Interrupts) -> None:
             note = "; ".join(filter(None, (f"{work.mark.state} by {work.mark.by}", note)))
         if interrupts.asked.is_set():
             note = f"finishing {work.in_hand} in hand, Ctrl-C again stops at once"
-        with suppress(OSError):  # a terminal that was closed must not end the work
-            work.view.show(work.standing(note))
+        work.view.show(work.standing(note))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 import msgspec
@@ -25,6 +26,9 @@ from gems_actors.supervisor import open_supervisor
 from gems_actors.tasks import open_background
 from gems_actors.telemetry import configure_logging
 from protocol.messages import Mark, ReadStatus
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LOG_NAME = "mesh.log"
 _MAX_LOG_TAIL_BYTES = 64 * 1024
@@ -126,6 +130,15 @@ def _by_note(notes: dict[str, str]) -> dict[str, list[str]]:
     return found
 
 
+class _Told(io.FileIO):
+    """What a command says of its work; where nobody can read it any more it is dropped, and the work goes on."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return len(memoryview(data))
+
+
 @contextmanager
 def redirect_logs(path: Path | None) -> Iterator[TextIO]:
     """Send what this process and its children write to standard error into a file, and give the real standard error.
@@ -140,9 +153,8 @@ def redirect_logs(path: Path | None) -> Iterator[TextIO]:
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.dup2(log, 2)
     os.close(log)
-    stream = open(  # noqa: SIM115
-        terminal, "w", encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False
-    )
+    told = io.BufferedWriter(_Told(terminal, "w", closefd=False))
+    stream = io.TextIOWrapper(told, sys.stderr.encoding, "backslashreplace", line_buffering=True)
     try:
         yield stream
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ INTERRUPTED = 130
 
 
 def end_of(error: BaseException) -> tuple[str, int]:
-    """Return the line that explains a failure, and the exit code."""
+    """Return the line that explains a failure, and the exit code; of a reader that has seen enough no line."""
     # 40 ms that `gems --version` need not pay
     from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
     from skills import SkillError
@@ -36,6 +37,10 @@ def end_of(error: BaseException) -> tuple[str, int]:
             return _one_line(str(cause)), BAD_CONFIG
         case GemsError() | SkillError():
             return _one_line(str(cause)), FAILED
+        case BrokenPipeError() | SystemExit():  # `gems skills list | head -1`, which is how click ends for it
+            return "", DONE
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT, filename=None):
+            return _one_line(f"standard output: expected room for what there is to say, came: {cause.strerror}"), FAILED
         case _:
             return _one_line(f"a fault of ours: {type(cause).__name__}: {cause} (at {_place_of(cause)})"), FAILED
 

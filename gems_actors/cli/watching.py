@@ -77,4 +77,4 @@ class PlainWatch:
         await trio.sleep_forever()
 
     def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        print(line, file=self._stream)

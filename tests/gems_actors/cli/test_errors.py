@@ -12,7 +12,7 @@ import pytest
 from gems_actors.cli import main
 from gems_actors.cli.endings import end_of
 from gems_actors.errors import ConfigError
-from tests.gems_actors.cli.commands import COMMAND, run_gems
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 
 USAGE, BAD_CONFIG = 2, 78
 
@@ -153,10 +153,36 @@ def test_a_broken_skill_is_named_with_its_line(tmp_path: Path) -> None:
     assert (listed.returncode, len(listed.stdout.splitlines()), listed.stderr.count("\n")) == (1, 6, 1)
 
 
-def test_a_closed_pipe_is_no_failure(tmp_path: Path) -> None:
-    pipe = f"{' '.join(COMMAND)} skills show text-rendering | true"
-    done = subprocess.run(pipe, shell=True, capture_output=True, cwd=tmp_path, check=True)
-    assert done.stderr == b""
+def in_shell(folder: Path, script: str) -> tuple[int, str]:
+    """Return how a line for bash ends, whose `gems` is ours, and what it says on standard error."""
+    line = f'set -o pipefail; gems() {{ {" ".join(COMMAND)} "$@"; }}; {script}'
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "gems skills show text-rendering | true",
+        "gems skills list >&-",
+        "gems skills list >&- 2>&- <&-",
+    ],
+)
+def test_a_reader_that_is_gone_is_no_failure(tmp_path: Path, script: str) -> None:
+    assert in_shell(tmp_path, script) == (0, "")
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
+    line = "gems: standard output: expected room for what there is to say, came: No space left on device\n"
+    assert in_shell(tmp_path, "gems skills list > /dev/full") == (1, line)
+
+
+@pytest.mark.parametrize("place", ["2>/dev/full", "2>&-", "2> >(true)", "2>&1 | true"])
+def test_a_draw_that_nobody_watches_leaves_its_picture(tmp_path: Path, place: str) -> None:
+    code, _ = in_shell(tmp_path, f"gems draw 'a red cat' -o cat.png --rounds 1 {place}")
+    assert (code, (tmp_path / "cat.png").is_file()) == (0, True)
 
 
 def test_a_fault_of_ours_is_one_line_that_says_where() -> None:
