@@ -10,6 +10,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,8 @@ def export_rows(
 ) -> Iterator[Path]:
     """Write a dataset's pictures and rows as shards, and give the path of each once it is there.
 
+    Shards of an earlier export that are too many are removed in the end: a reader would take their rows twice.
+
     Args:
         rows: of the dataset, in their order.
         dataset: folder that the rows' file names are relative to.
@@ -41,7 +44,7 @@ def export_rows(
         per_shard: pictures in each.
 
     Raises:
-        OutputError: something cannot be read or written, or pyarrow is missing.
+        OutputError: something cannot be read or written, there are no pictures, or pyarrow is missing.
     """
     write: Callable[[Path, Sequence[tuple[Row, bytes]], PictureFormat], None]
     write, ending = (_write_tar, "tar") if shape == "webdataset" else (_write_parquet, "parquet")
@@ -57,10 +60,13 @@ def export_rows(
                 os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             raise OutputError(f"{path}: expected to write {len(batch)} pictures, came: {error}") from error
         number += 1
         yield path
+    if not number:
+        raise OutputError(f"{dataset}: expected pictures to export, came none")
     for path in target.glob(f"{'[0-9]' * 5}.{ending}"):
         if int(path.stem) >= number:  # of an earlier export, which had more: whoever reads the folder would have both
             path.unlink()

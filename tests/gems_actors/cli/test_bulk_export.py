@@ -82,6 +82,20 @@ def test_shards_of_an_earlier_export_are_no_part_of_the_next(folder: Path) -> No
         assert len(list((folder / "wds").iterdir())) == count
 
 
+def test_without_pictures_nothing_is_exported_and_nothing_removed(folder: Path) -> None:
+    (folder / "wds").mkdir()
+    (folder / "wds/00000.tar").touch()
+    with pytest.raises(OutputError, match="expected pictures to export, came none"):
+        list(export_rows(iter(()), folder / "dataset", folder / "wds", "webdataset", "png", 3))
+    assert (folder / "wds/00000.tar").exists()
+
+
+def test_a_file_in_place_of_the_folder_of_shards_is_named(folder: Path) -> None:
+    (folder / "wds").touch()
+    with pytest.raises(OutputError, match=r"wds/00000\.tar: expected to write 3 pictures, came: .*File exists"):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "png", 3))
+
+
 def test_the_command_says_what_it_has_written(folder: Path) -> None:
     done = run_gems(folder, "bulk", "export", ".", "--as", "webdataset", "--pictures", "jpeg")
     assert (done.returncode, done.stdout) == (0, "webdataset/00000.tar\n")
