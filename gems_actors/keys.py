@@ -6,6 +6,7 @@ What a key allows stands in the router's allow-list; see `permissions`.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -115,6 +116,8 @@ def make_mesh_keys(folder: Path) -> list[Path]:
         FileExistsError: one of the files is there; nothing is written then.
         OSError: the folder cannot be written to.
     """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     allow_list, router_public = folder / ALLOW_LIST_NAME, folder / "router.pub"
     secrets = {name: folder / f"{name}.key" for name in _FIRST_GUESTS}

@@ -23,6 +23,13 @@ def test_new_keys_are_named_and_never_overwritten(tmp_path: Path) -> None:
     assert again.stderr == "gems: DIR: expected a folder without keys, came one that has keys/router.key\n"
 
 
+def test_keys_need_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
+    done = run_gems(tmp_path, "keys", "new", "keys")
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert done.stderr == "gems: DIR: keys: expected a folder to write to, came: Not a directory\n"
+
+
 def test_a_key_is_added_with_what_it_may_do(tmp_path: Path) -> None:
     run_gems(tmp_path, "keys", "new", "keys")
     done = run_gems(tmp_path, "keys", "add", "keys", "gpu-box", "--may", "verifier, generator")
