@@ -18,6 +18,7 @@ from gems_actors.cli.output import check_writable, write_whole
 from gems_actors.cli.rendezvous import address_of, read_rendezvous
 from gems_actors.cli.slurm_files import ADDRESS_NAME, HEAD, SUFFIX, Places, batch_files, is_edited
 from gems_actors.cli.slurm_jobs import (
+    JOBS_NAME,
     SlurmError,
     Task,
     ask_to_drain,
@@ -122,6 +123,7 @@ def scale(folder: Path, counts: tuple[str, ...]) -> int:
 @_folder_argument
 def status(folder: Path) -> int:
     """Show the jobs of a mesh, and what its router says of who does what."""
+    _check_is_mesh(folder)
     click.echo("\n".join(_task_lines(living_tasks(folder))))
     line = read_rendezvous(folder / ADDRESS_NAME)
     click.echo(f"\nrouter at {line or 'no address yet'}")
@@ -135,12 +137,19 @@ def status(folder: Path) -> int:
 @_folder_argument
 def down(folder: Path) -> int:
     """Drain the agents of a mesh and then its head, and end their jobs for good."""
+    _check_is_mesh(folder)
     tasks = living_tasks(folder)
     _drain(folder, [task for task in tasks if task.name != HEAD])
     _drain(folder, [task for task in tasks if task.name == HEAD])
     (folder / ADDRESS_NAME).unlink(missing_ok=True)
     click.echo(f"{len(tasks)} jobs ended")
     return DONE
+
+
+def _check_is_mesh(folder: Path) -> None:
+    """Refuse a folder of no mesh; one whose batch files are gone may still have jobs."""
+    if not any((folder / name).exists() for name in (f"{HEAD}{SUFFIX}", JOBS_NAME)):
+        raise click.UsageError(f"DIR: expected {HEAD}{SUFFIX} of `gems slurm render` in {folder}, came none")
 
 
 def _batch_names(folder: Path) -> list[str]:

@@ -211,3 +211,10 @@ def test_without_slurm_its_absence_is_said_in_one_line(tmp_path: Path) -> None:
         2,
         "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, came none\n",
     )
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_a_folder_of_no_mesh_is_refused(tmp_path: Path, command: str) -> None:
+    done = run_gems(tmp_path, "slurm", command, "nowhere")
+    words = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, came none\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
