@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -131,7 +131,9 @@ def _control_command(action: Control, help_text: str) -> click.Command:
         config = read_config(config_file, overrides)
         configure_logging(config.log, role="client")
         entries = _entries(router)
-        target, done = trio.run(_control, name, action, entries, _addresses(entries, config, router), config.security)
+        addresses = _addresses(entries, config, router)
+        find = partial(_find, name, entries, addresses, config.security, is_named=router is not None)
+        target, done = trio.run(_control, find, action, config.security)
         if as_json:
             place = {"run": target.run, "trajectory": target.trajectory, "address": target.address}
             click.echo(encode_json({**place, "action": action, **msgspec.to_builtins(done)}))
@@ -179,26 +181,37 @@ def _addresses(entries: Sequence[Entry], config: MeshConfig, router: str | None)
 
 
 async def _look(addresses: Sequence[str], security: SecurityConfig, config: MeshConfig | None) -> list[_Found]:
-    """Ask every mesh at once, and the memory of a configuration where it has one; those that are gone are left out."""
-    found = [known for known in await gather(*(partial(_look_at, address, security) for address in addresses)) if known]
-    place = None if config is None else Place(config, None)
-    if place is not None and len(place.folders) == place.shards:
+    """Ask every mesh at once, and the memory of a configuration where it has one; those that are gone are left out.
+
+    Raises:
+        MeshUnavailableError: the mesh that was named, without a configuration, is not there.
+    """
+    if config is None:
+        return [await _look_at(address, security) for address in addresses]
+    known = await gather(*(partial(_look_if_there, address, security) for address in addresses))
+    found = [place for place in known if place is not None]
+    place = Place(config, None)
+    if len(place.folders) == place.shards:
         async with open_questions(place) as questions:
             page = await questions.ask(ListRuns(limit=_RUNS_SHOWN))
             found.append(_Found(text_of_path(place.folders[0]), None, page.runs))
     return found
 
 
-async def _look_at(address: str, security: SecurityConfig) -> _Found | None:
+async def _look_if_there(address: str, security: SecurityConfig) -> _Found | None:
     try:
-        async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
-            status = await _ask(mesh, ReadStatus())
-            page = await _ask(mesh, ListRuns(limit=_RUNS_SHOWN))
+        return await _look_at(address, security)
     except MeshUnavailableError:
         return None
     except RequestError as error:  # the others can be told of all the same
         click.echo(f"gems: {error}", err=True)
         return None
+
+
+async def _look_at(address: str, security: SecurityConfig) -> _Found:
+    async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
+        status = await _ask(mesh, ReadStatus())
+        page = await _ask(mesh, ListRuns(limit=_RUNS_SHOWN))
     marks = Marks()
     marks.merge(status.marks)
     return _Found(address, address, page.runs, marks)
@@ -254,9 +267,9 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 async def _control(
-    name: str, action: Control, entries: Sequence[Entry], addresses: Sequence[str], security: SecurityConfig
+    find: Callable[[], Awaitable[_Target]], action: Control, security: SecurityConfig
 ) -> tuple[_Target, Controlled]:
-    target = await _find(name, entries, addresses, security)
+    target = await find()
     async with open_client(target.address, connect_within_s=_CONNECT_S, security=security) as mesh:
         request = ControlRun(run=target.run, trajectory=target.trajectory, action=action, by=user_in_words())
         return target, await _ask(mesh, request)
@@ -268,17 +281,22 @@ async def _ask(mesh: Mesh, request: Request[ReplyT]) -> ReplyT:
     raise DeadlineError(f"{mesh.address}: expected an answer of the {request.role} within {_ANSWER_S:g} s, came none")
 
 
-async def _find(name: str, entries: Sequence[Entry], addresses: Sequence[str], security: SecurityConfig) -> _Target:
+async def _find(
+    name: str, entries: Sequence[Entry], addresses: Sequence[str], security: SecurityConfig, *, is_named: bool = False
+) -> _Target:
     """Return what a name means: what goes on here before what a memory knows, and a whole name before a beginning.
 
     Raises:
         UsageError: it means nothing, or several things.
+        MeshUnavailableError: none answers at the addresses, and they are what the user named.
     """
     names = {name, run_of(Path(name))}
     listed = [_Target(entry.address, entry.run) for entry in entries if entry.run is not None]
     if exact := {target for target in listed if target.run in names}:
         return _only(name, exact)
-    asked = await gather(*(partial(_ask_for, name, names, address, security) for address in addresses))
+    asked = await gather(
+        *(partial(_ask_for, name, names, address, security, is_named=is_named) for address in addresses)
+    )
     meant = {*listed, *(target for targets in asked for target in targets)}
     if exact := {target for target in meant if target.trajectory == name or target.run in names}:
         whole_runs = {target for target in exact if target.trajectory is None}
@@ -301,12 +319,16 @@ def _only(name: str, targets: set[_Target]) -> _Target:
     raise click.UsageError(f"NAME: expected one of {', '.join(some[:_NAMES_SHOWN])}{more}, came {name!r}")
 
 
-async def _ask_for(name: str, names: set[str], address: str, security: SecurityConfig) -> list[_Target]:
-    """Return what the memory of a mesh knows under a name or a beginning; nothing where the mesh is gone."""
+async def _ask_for(
+    name: str, names: set[str], address: str, security: SecurityConfig, *, is_named: bool
+) -> list[_Target]:
+    """Return what the memory of a mesh knows under a name or a beginning; nothing where one that we knew of is gone."""
     try:
         async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
             return [*await _runs_of(mesh, name, names), *await _trajectories_of(mesh, name)]
     except MeshUnavailableError:
+        if is_named:
+            raise
         return []
 
 

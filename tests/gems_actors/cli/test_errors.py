@@ -57,6 +57,8 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
 _CASES_WITHOUT_MESH: list[tuple[list[str | bytes], int, str]] = [
     (["status"], 1, "expected a router, but none answered"),
     (["down", "--router", "ipc:///nowhere/router.ipc"], 1, "expected a router, but none answered"),
+    (["runs", "--router", "ipc:///nowhere/router.ipc"], 1, "expected a router, but none answered"),
+    (["pause", "x", "--router", "ipc:///nowhere/router.ipc"], 1, "expected a router, but none answered"),
     (["draw", "x", "--router", "ipc:///nowhere/router.ipc"], 1, "expected a router, but none answered"),
 ]
 
