@@ -28,6 +28,7 @@ from gems_actors.cli.bulk_run import (
 from gems_actors.cli.endings import DONE
 from gems_actors.cli.options import (
     CommandT,
+    DefaultCommand,
     DefaultGroup,
     between,
     config_option,
@@ -58,6 +59,7 @@ def bulk() -> None:
 
 
 @click.command(
+    cls=DefaultCommand,
     epilog="`gems bulk retry DIR` tries again what failed; `gems bulk status DIR` says how far a run is; "
     "`gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards.",
     options_metavar="[OPTIONS] FILE --out DIR",

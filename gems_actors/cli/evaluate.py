@@ -22,6 +22,7 @@ from gems_actors.cli.bulk_run import Part, start_bulk
 from gems_actors.cli.comparing import compare, plot_of, table_of
 from gems_actors.cli.endings import DONE, FAILED
 from gems_actors.cli.options import (
+    DefaultCommand,
     DefaultGroup,
     between,
     config_option,
@@ -53,10 +54,12 @@ def evaluate() -> None:
 
 
 @click.command(
-    epilog="`gems eval compare DIR...` compares runs of the same prompts with different strategies.",
+    cls=DefaultCommand,
+    epilog=f"NAME is one of {', '.join(BENCHMARKS)}. `gems eval compare DIR...` compares runs of the same prompts with "
+    "different strategies.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.argument("name", type=one_of(*BENCHMARKS), metavar="|".join(BENCHMARKS))
+@click.argument("name", type=one_of(*BENCHMARKS), metavar="NAME")
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Its official prompt file."
 )
@@ -97,7 +100,7 @@ def _draw(
     router: str | None,
     as_json: bool,
 ) -> int:
-    """Draw every prompt of a benchmark, and lay the pictures out in DIR/NAME as its official scorer reads them.
+    """Draw every prompt of benchmark NAME, and lay the pictures out in DIR/NAME as its official scorer reads them.
 
     The prompt files are not part of this package: --data names the official one. The same command run again continues
     where it stopped; nothing is laid out before every picture is there.

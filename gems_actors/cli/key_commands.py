@@ -17,7 +17,7 @@ def keys() -> None:
     """Make the keys of a mesh that serves other hosts."""
 
 
-@keys.command("new")
+@keys.command("new", short_help="Make the keys of a new mesh.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def new_keys(folder: Path) -> int:
     """Make the keys of a new mesh in DIR: of its router, its agents, clients and admins, and the list of these.
@@ -35,7 +35,7 @@ def new_keys(folder: Path) -> int:
     return DONE
 
 
-@keys.command("add")
+@keys.command("add", short_help="Make one more key, and let it in.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("name", metavar="NAME")
 @click.option("--may", required=True, metavar="GRANT[,GRANT]...", help=f"What it may do: {', '.join(GRANTS)}.")

@@ -27,10 +27,23 @@ STRATEGIES = ("single", "rewrite", "best-of-n", "gems")
 _ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
 
+class _UnnamedContext(click.Context):
+    @property
+    def command_path(self) -> str:
+        """How the command is called, without its own name, which is empty."""
+        return super().command_path.rstrip()
+
+
+class DefaultCommand(click.Command):
+    """The command that a `DefaultGroup` has for what names none of the others."""
+
+    context_class = _UnnamedContext
+
+
 class DefaultGroup(click.Group):
     """A group that takes what names none of its commands for the arguments of one of them."""
 
-    default: click.Command
+    default: DefaultCommand
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

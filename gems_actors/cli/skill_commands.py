@@ -19,7 +19,7 @@ def skills() -> None:
     """List, show and check skills."""
 
 
-@skills.command("list")
+@skills.command("list", short_help="List the skills that the planner can choose from.")
 @config_option
 @set_option
 def list_skills(config_file: Path | None, overrides: tuple[str, ...]) -> int:
@@ -50,7 +50,7 @@ def show_skill(skill_id: str, config_file: Path | None, overrides: tuple[str, ..
     return DONE
 
 
-@skills.command("check")
+@skills.command("check", short_help="Check skills, one line a problem.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
 @config_option
 @set_option

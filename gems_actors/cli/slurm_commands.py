@@ -51,7 +51,7 @@ def slurm() -> None:
     """Run a mesh as jobs of a Slurm cluster."""
 
 
-@slurm.command()
+@slurm.command(short_help="Write the batch files of a mesh.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="mesh.toml")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder that all nodes share."
@@ -76,7 +76,7 @@ def render(file: Path, out: Path, force: bool) -> int:
     return DONE
 
 
-@slurm.command()
+@slurm.command(short_help="Give the batch files of a mesh to Slurm.")
 @_folder_argument
 def up(folder: Path) -> int:
     """Give the batch files of DIR to Slurm: the head, and once it says where it is, its groups.
@@ -100,7 +100,7 @@ def up(folder: Path) -> int:
     return DONE
 
 
-@slurm.command()
+@slurm.command(short_help="Have another number of agents of a group.")
 @_folder_argument
 @click.argument("counts", nargs=-1, required=True, metavar="GROUP=N...")
 def scale(folder: Path, counts: tuple[str, ...]) -> int:
@@ -119,7 +119,7 @@ def scale(folder: Path, counts: tuple[str, ...]) -> int:
     return DONE
 
 
-@slurm.command()
+@slurm.command(short_help="Show the jobs of a mesh, and who does what.")
 @_folder_argument
 def status(folder: Path) -> int:
     """Show the jobs of a mesh, and what its router says of who does what."""
@@ -133,7 +133,7 @@ def status(folder: Path) -> int:
     return DONE
 
 
-@slurm.command()
+@slurm.command(short_help="Drain a mesh and end its jobs.")
 @_folder_argument
 def down(folder: Path) -> int:
     """Drain the agents of a mesh and then its head, and end their jobs for good."""
