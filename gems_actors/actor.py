@@ -107,21 +107,31 @@ async def serve_actor(
         ForbiddenError: our key does not allow the role.
         GemsError: the role cannot be played here; says why.
     """
-    draining = trio.Event() if draining is None else draining
-    async with open_client(address, name=name, connect_within_s=connect_within_s, security=security) as mesh:
-        actor = make_actor(mesh)
-        loop = _Loop(actor)
-        await mesh.present(role or actor.role, tuple(request.__name__ for request in actor.handlers), loop)
-        async with open_background() as watching:
-            watching.start_soon(loop.leave_unopened, draining, watching.cancel_scope)
-            async with actor.open(), open_background() as nursery:
-                taken = actor.default_capacity if capacity is None else capacity
-                loop.begin(nursery, taken)
-                _log.info("actor_ready", capacity=taken)
-                await draining.wait()
-                await loop.drain(grace_s)
-        with trio.move_on_after(_FAREWELL_S):
-            await mesh.flush()
+    draining, connected = trio.Event() if draining is None else draining, trio.Event()
+    async with open_background() as connecting:
+        connecting.start_soon(_leave_unconnected, draining, connected, connecting.cancel_scope)
+        async with open_client(address, name=name, connect_within_s=connect_within_s, security=security) as mesh:
+            connected.set()
+            actor = make_actor(mesh)
+            loop = _Loop(actor)
+            await mesh.present(role or actor.role, tuple(request.__name__ for request in actor.handlers), loop)
+            async with open_background() as watching:
+                watching.start_soon(loop.leave_unopened, draining, watching.cancel_scope)
+                async with actor.open(), open_background() as nursery:
+                    taken = actor.default_capacity if capacity is None else capacity
+                    loop.begin(nursery, taken)
+                    _log.info("actor_ready", capacity=taken)
+                    await draining.wait()
+                    await loop.drain(grace_s)
+            with trio.move_on_after(_FAREWELL_S):
+                await mesh.flush()
+
+
+async def _leave_unconnected(draining: trio.Event, connected: trio.Event, everything: trio.CancelScope) -> None:
+    """Give up what is told to leave while it still looks for a router."""
+    await draining.wait()
+    if not connected.is_set():
+        everything.cancel()
 
 
 class _Loop:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
-from gems_actors.actor import Actor, answers
+from gems_actors.actor import Actor, answers, serve_actor
 from gems_actors.client import open_client
+from gems_actors.config import MeshConfig
 from gems_actors.errors import DeadlineError
 from protocol.messages import Plan, PlanPrompt
 from tests.gems_actors.meshes import Echo, open_place, play
@@ -23,6 +26,18 @@ def test_handlers_are_found_by_the_request_that_they_are_annotated_with() -> Non
     assert Echo.handlers == {PlanPrompt: Echo.plan}
     assert Louder.handlers == {PlanPrompt: Louder.shout}
     assert Actor.handlers == {}
+
+
+def test_an_actor_that_is_told_to_leave_looks_no_longer_for_a_router(tmp_path: Path) -> None:
+    async def scene() -> None:
+        draining = trio.Event()
+        async with trio.open_nursery() as nursery:
+            address, make_actor = f"ipc://{tmp_path}/router.ipc", partial(Actor, MeshConfig())
+            nursery.start_soon(partial(serve_actor, make_actor, address, "first", draining=draining))
+            await trio.testing.wait_all_tasks_blocked()
+            draining.set()
+
+    play(scene)
 
 
 def test_a_draining_actor_finishes_what_it_has_in_hand_and_takes_nothing_new(tmp_path: Path) -> None:
