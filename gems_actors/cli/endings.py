@@ -23,13 +23,14 @@ INTERRUPTED = 130
 
 def end_of(error: BaseException) -> tuple[str, int]:
     """Return the line that explains a failure, and the exit code; of a reader that has seen enough no line."""
+    leaves = [*_leaves(error)]
+    if any(isinstance(leaf, (KeyboardInterrupt, click.Abort)) for leaf in leaves):
+        return _one_line("interrupted"), INTERRUPTED  # and nothing imported: it may have broken an import off
     # 40 ms that `gems --version` need not pay
     from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
     from skills import SkillError
 
-    causes = sorted(_leaves(error), key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
-    if any(isinstance(cause, (KeyboardInterrupt, click.Abort)) for cause in causes):
-        return _one_line("interrupted"), INTERRUPTED
+    causes = sorted(leaves, key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
     match cause := causes[0]:
         case click.ClickException():
             return _one_line(_words_of(cause)), cause.exit_code

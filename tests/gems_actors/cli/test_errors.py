@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from gems_actors.cli import main
@@ -203,3 +205,8 @@ def test_of_many_failures_at_once_the_one_that_says_something_is_told() -> None:
 
 def test_ctrl_c_during_the_start_is_an_interruption() -> None:
     assert end_of(BaseExceptionGroup("trio's", [KeyboardInterrupt()])) == ("gems: interrupted", 130)
+
+
+def test_ctrl_c_in_the_middle_of_an_import_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skills", None)  # half imported, and so not to be imported again
+    assert end_of(click.Abort()) == ("gems: interrupted", 130)
