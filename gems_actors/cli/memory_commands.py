@@ -46,7 +46,7 @@ from gems_actors.cli.memory_story import (
     story_lines,
     trajectory_lines,
 )
-from gems_actors.cli.options import between, json_option
+from gems_actors.cli.options import between, json_option, one_of
 from gems_actors.cli.output import encode_json
 from gems_actors.cli.prompts import PromptError, check_prompt
 from gems_actors.errors import LogError, RefusedError
@@ -228,7 +228,12 @@ def rebuild(place: Place) -> int:
 
 @memory.command(short_help="Write all records to a file.")
 @click.option(
-    "--format", "format_", type=click.Choice(["jsonl", "parquet"]), default="jsonl", help="jsonl unless given."
+    "--format",
+    "format_",
+    type=one_of("jsonl", "parquet"),
+    default="jsonl",
+    metavar="jsonl|parquet",
+    help="Format of the records (jsonl).",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Standard output unless given.")
 @click.option("--run", metavar="RUN", help="Only the records of one run.")

@@ -229,6 +229,7 @@ def test_in_a_folder_that_hosts_share_nothing_is_removed_unless_no_other_mesh_us
         (("tail", "-n", "-1"), 2, "expected 0 to 1000000, came '-1'"),
         (("tail", "--follow"), 1, "expected a mesh that writes this log, came none; nothing will follow"),
         (("archive", "--before", "yesterday"), 2, "--before: expected a date such as 2026-11-21"),
+        (("export", "--format", "csv"), 2, "--format: expected one of jsonl, parquet, came 'csv'"),
         (("export", "--format", "parquet"), 2, "--output: expected a file for a Parquet table, came none"),
         (("export", "-o", "/proc/none/x.jsonl"), 1, "/proc/none/x.jsonl: expected a file to write to"),
     ],
