@@ -14,7 +14,7 @@ import trio
 
 from gems_actors.cli.endings import DONE, FAILED, QUEUE_AGAIN
 from gems_actors.cli.mesh_status import status_lines
-from gems_actors.cli.output import check_writable, write_whole
+from gems_actors.cli.output import OutputError, check_writable, write_whole
 from gems_actors.cli.rendezvous import address_of, read_rendezvous
 from gems_actors.cli.slurm_files import ADDRESS_NAME, HEAD, SUFFIX, Places, batch_files, is_edited
 from gems_actors.cli.slurm_jobs import (
@@ -66,7 +66,10 @@ def render(file: Path, out: Path, force: bool) -> int:
         raise click.UsageError(
             f"--out: expected files as they were rendered, came edited ones: {', '.join(edited)}; --force overwrites"
         )
-    check_writable(out)
+    try:
+        check_writable(out)
+    except OutputError as error:
+        raise click.UsageError(f"--out: {error}") from error
     for name, text in files.items():
         write_whole(out / name, text.encode())
         click.echo(out / name)

@@ -109,7 +109,7 @@ def _group_header(config: MeshConfig, group: SlurmGroupConfig, places: Places) -
     agents = "1 agent" if group.array == 1 else f"{group.array} agents, one a task of the array, each"
     yield "#!/bin/bash"
     yield f"# The group {group.name} of a mesh: {agents} with {_in_words(group.roles.counts())}."
-    yield f"# `gems slurm scale {group.name}=N` has more or fewer while the mesh runs; they log to {group.name}-N.log."
+    yield f"# `gems slurm scale DIR {group.name}=N` has more or fewer while it runs; they log to {group.name}-N.log."
     yield from _ABOUT
     yield from _options(config, group.name, group, places)
     yield f"#SBATCH --array=0-{group.array - 1}"

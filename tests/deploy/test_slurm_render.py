@@ -218,3 +218,10 @@ def test_a_folder_of_no_mesh_is_refused(tmp_path: Path, command: str) -> None:
     done = run_gems(tmp_path, "slurm", command, "nowhere")
     words = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, came none\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mesh.toml").write_text(MESH)
+    done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh.toml")
+    words = "gems: --out: mesh.toml: expected a folder to write into, came: File exists\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
