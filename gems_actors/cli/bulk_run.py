@@ -561,9 +561,8 @@ async def _show(work: _Bulk, interrupts: Interrupts) -> None:
             if interrupts.asked.is_set():
                 await trio.sleep_forever()
             await interrupts.asked.wait()
+        mark = "" if work.mark is None else f"{work.mark.state} by {work.mark.by}"
         note = work.complaint
-        if work.mark is not None:
-            note = "; ".join(filter(None, (f"{work.mark.state} by {work.mark.by}", note)))
         if interrupts.asked.is_set():
             note = f"finishing {work.in_hand} in hand, Ctrl-C again stops at once"
-        work.view.show(work.standing(note))
+        work.view.show(work.standing("; ".join(filter(None, (mark, note)))))
