@@ -189,6 +189,12 @@ def test_a_draw_that_nobody_watches_leaves_its_picture(tmp_path: Path, place: st
     assert (code, (tmp_path / "cat.png").is_file()) == (0, True)
 
 
+def test_a_bulk_that_nobody_watches_ends_with_its_report(tmp_path: Path) -> None:
+    (tmp_path / "cats.txt").write_text("a red cat\n")
+    code, _ = in_shell(tmp_path, "gems bulk cats.txt --out out --rounds 1 2>/dev/full")
+    assert (code, (tmp_path / "out/report.html").is_file()) == (0, True)
+
+
 def test_a_fault_of_ours_is_one_line_that_says_where() -> None:
     try:
         raise RuntimeError("two\nlines")
