@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol, TextIO
+from typing import BinaryIO, TextIO
 
 import click
 import msgspec
@@ -29,6 +29,7 @@ from gems_actors.cli.bulk_folder import (
 )
 from gems_actors.cli.bulk_input import BadTask, InputFormat, Task, count_records, format_of, open_tasks, seed_of
 from gems_actors.cli.bulk_rows import Row, key_of
+from gems_actors.cli.bulk_views import View, view_for
 from gems_actors.cli.connection import (
     LOG_NAME,
     Connection,
@@ -47,8 +48,7 @@ from gems_actors.cli.options import budget_of, draw_settings, read_config
 from gems_actors.cli.output import OutputError, PictureError, encode_json, text_of_path
 from gems_actors.cli.prompts import PromptError
 from gems_actors.cli.registry import Entry, listed
-from gems_actors.cli.tally import Standing, Tally, progress_event, progress_line, summary_of, summary_table
-from gems_actors.cli.watching import can_show_live
+from gems_actors.cli.tally import Standing, Tally, summary_of, summary_table
 from gems_actors.client import Mesh
 from gems_actors.config import CHAT_ROLES, MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError
@@ -102,56 +102,6 @@ class Part:
         return index % count == number - 1 and (self.only is None or (index, sample) in self.only)
 
 
-class _View(Protocol):
-    """Somebody who is shown how far a bulk is."""
-
-    is_live: bool
-    """Whether what it shows is written over."""
-
-    def show(self, standing: Standing) -> None:
-        """Show it now."""
-
-    def finish(self, standing: Standing) -> None:
-        """Show it for the last time."""
-
-
-class _Lines:
-    """Writes a line each time, without control codes."""
-
-    is_live = False
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def show(self, standing: Standing) -> None:
-        print(progress_line(standing), file=self._stream)
-
-    finish = show
-
-
-class _Events:
-    """Writes a line of JSON each time to standard output, where the summary follows."""
-
-    is_live = False
-
-    def show(self, standing: Standing) -> None:
-        with suppress(OSError):  # who reads it may be gone, and the work goes on
-            click.echo(encode_json(progress_event(standing)))
-
-    def finish(self, standing: Standing) -> None:
-        """Leave it to the summary."""
-
-
-def _view_for(stream: TextIO, *, as_json: bool) -> _View:
-    if as_json:
-        return _Events()
-    if can_show_live(stream):
-        from gems_actors.cli.bulk_live import LiveBar  # rich, which plain lines need not load
-
-        return LiveBar(stream)
-    return _Lines(stream)
-
-
 @dataclass(slots=True)
 class _Bulk:
     """One bulk on its way."""
@@ -170,7 +120,7 @@ class _Bulk:
     folder: BulkFolder
     stream: TextIO
     """For what is said once."""
-    view: _View
+    view: View
     """Shows how far it is."""
     tally: Tally
     budget: Budget
@@ -294,7 +244,7 @@ def start_bulk(
             folder=folder,
             elsewhere=elsewhere,
             stream=stream,
-            view=_view_for(stream, as_json=as_json),
+            view=view_for(stream, as_json=as_json),
             tally=tally,
             budget=budget_of(config),
             max_tokens=config.budget.max_tokens_per_run,
