@@ -25,7 +25,7 @@ from gems_actors.cli.progress import count_met, leading_attempt
 from protocol.messages import Attempt, DrawSettings, Picture
 
 _IN_A_FOLDER: Final = 1000
-_SORTED_AT_ONCE: Final = 20_000
+_SORTED_AT_ONCE: Final = 5_000
 _MERGED_AT_ONCE: Final = 256
 """Pieces of so many rows; each is an open file, of which a process may have 1024."""
 _KEYS_A_PAGE: Final = 256
