@@ -7,7 +7,8 @@ and any call on the socket may consume that command. The rules kept here, each p
    nothing to read, with no other call and no await in between.
 2. Readable means "look again"; it may be for nothing, and who wants to send waits for it too.
 3. A send may eat the edge that the receiver is parked for, so after sending look whether something is readable and, if
-   so, receive it on the spot, down to EAGAIN.
+   so, receive it on the spot. Whoever stops short of EAGAIN, which a flood may never let come, goes on after others
+   have run.
 4. One task waits on the descriptor; the function that takes a batch neither awaits nor raises.
 
 `recv` and `send` are the bare calls of pyzmq's backend, 0.2 µs each where `send_multipart` takes 1 µs a frame.
@@ -165,6 +166,8 @@ class Link:
         self._sender: trio.lowlevel.Task | None = None
         self._woken = trio.Event()
         self._is_taking = False
+        self._is_behind = False
+        """The last look found a whole batch, so that more may be there of which the descriptor tells nobody."""
 
     def send(self, *frames: bytes) -> None:
         """Queue a message; it leaves in this pass of the scheduler together with all others of the pass."""
@@ -187,14 +190,16 @@ class Link:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._run_sender)
             while True:
-                while self._receive():
-                    await trio.lowlevel.checkpoint()  # others run, and more arrives meanwhile
+                self._receive()
                 if self._queue and self._sender is not None:
                     self._flush()  # what the batch had us say leaves at once and costs no turn of the scheduler
                     if self._queue:
                         self._wake_sender()
-                await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
-                self._woken.set()
+                if self._is_behind:
+                    await trio.lowlevel.checkpoint()  # others run, and more arrives meanwhile
+                else:
+                    await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
+                    self._woken.set()
 
     async def flush(self) -> None:
         """Return when everything queued has been handed to libzmq."""
@@ -205,7 +210,11 @@ class Link:
         await trio.lowlevel.checkpoint()
 
     def close(self, linger_ms: int = 0) -> None:
-        """Close the socket; what was sent has `linger_ms` to leave."""
+        """Close the socket; what was sent has `linger_ms` to leave.
+
+        That which a cancelled task had to say last, such as that it waits no more, is among it.
+        """
+        self._send_queued()
         trio.lowlevel.notify_closing(self._descriptor)
         self._socket.close(linger_ms)
 
@@ -215,19 +224,27 @@ class Link:
             return trio.lowlevel.Abort.SUCCEEDED
 
         while True:
-            if not self._queue:
+            if not self._queue and not self._is_behind:
                 self._sender = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(abort)
             is_blocked = self._flush()
-            if self._queue and not is_blocked:
-                await trio.lowlevel.checkpoint()  # what was received meanwhile had us say more
+            if self._is_behind or (self._queue and not is_blocked):
+                await trio.lowlevel.checkpoint()  # what was received meanwhile had us say more, or there is more of it
             elif self._queue:
                 self._woken = trio.Event()
                 with trio.move_on_after(_RETRY_S):
                     await self._woken.wait()
 
     def _flush(self) -> bool:
-        """Send what is queued; True when the socket takes no more for now."""
+        """Send what is queued, and take what is there; True when the socket takes no more for now."""
+        is_blocked = self._send_queued()
+        if not self._is_taking and self._get(_EVENTS) & _POLLIN:  # rule 3
+            self._receive()
+            if self._is_behind:
+                self._wake_sender()
+        return is_blocked
+
+    def _send_queued(self) -> bool:
         is_blocked = False
         while self._queue:
             message = self._queue[0]
@@ -247,29 +264,26 @@ class Link:
                     raise
                 self._refuse(message)
             self._queue.popleft()
-        if not self._is_taking:
-            while self._get(_EVENTS) & _POLLIN:  # rule 3
-                self._receive()
         return is_blocked
 
     def _refuse(self, message: Message) -> None:
         if self._refused is not None:
             self._refused(message)
 
-    def _receive(self) -> bool:
-        """Hand over what is there; True when that was a whole batch, so that EAGAIN has perhaps not come yet."""
+    def _receive(self) -> None:
+        """Hand over what is there, one batch at most."""
         batch: list[Message] = []
         try:  # noqa: SIM105  # `suppress` costs half a microsecond, each time somebody looks
             self._fill(batch)
         except zmq.Again:
             pass
+        self._is_behind = len(batch) == _BATCH
         if batch:
             self._is_taking = True
             try:
                 self._take(batch)
             finally:
                 self._is_taking = False
-        return len(batch) == _BATCH
 
     def _fill_plainly(self, batch: list[Message]) -> None:
         recv, get = self._recv, self._get

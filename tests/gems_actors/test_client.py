@@ -94,6 +94,25 @@ def test_the_caller_s_deadline_and_cancellation_reach_the_handler(tmp_path: Path
     play(scene)
 
 
+def test_who_is_cancelled_with_its_connection_withdraws_what_it_asked(tmp_path: Path) -> None:
+    async def scene() -> None:
+        patient = RouterConfig(heartbeat_s=1.0, silence_s=60.0)  # which finds out by itself only after the test
+        async with open_place(str(tmp_path), patient) as place:
+            player = await place.add(Echo, "a")
+
+            async def ask() -> None:
+                async with open_client(place.address) as mesh:
+                    await mesh.ask(PlanPrompt(prompt="hang"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await player.echo.seen(begun=1)
+                nursery.cancel_scope.cancel()
+            await player.echo.seen(cancelled=1)
+
+    play(scene)
+
+
 def test_who_asks_when_cancelled_already_is_cancelled(tmp_path: Path) -> None:
     async def scene() -> None:
         async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:

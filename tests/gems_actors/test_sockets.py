@@ -124,6 +124,43 @@ def test_what_a_sender_receives_on_its_way_is_answered_without_waiting_for_more(
     play(scene)
 
 
+@pytest.mark.parametrize("crowd", [1, 1024])  # 512 are a batch
+def test_a_flood_keeps_nobody_from_sending_nor_the_loop_from_turning(crowd: int) -> None:
+    """Each message that is taken is followed by another at once: there never is nothing to receive."""
+
+    async def scene() -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        socket = open_router(context)
+        socket.bind("inproc://flooded")
+        rude = open_dealer(context, "inproc://flooded", b"rude")
+        taken = 0
+
+        def take(batch: list[Message]) -> None:
+            nonlocal taken
+            taken += len(batch)
+            for identity, frame in batch if taken < 100_000 else ():
+                flooded.send(identity, frame)
+                rude.send(b"again", zmq.NOBLOCK)
+
+        flooded = Link(socket, take)
+        async with open_background() as nursery:
+            nursery.start_soon(flooded.run)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(crowd):
+                rude.send(b"first")
+            unsent = []
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+                unsent.append(flooded.unsent)
+        flooded.close()
+        rude.close()
+        context.term()
+        assert 0 < taken < 100_000
+        assert max(unsent) <= 2 * (crowd + 512)
+
+    play(scene)
+
+
 def test_what_is_sent_before_there_is_a_router_arrives_once_there_is_one(tmp_path: Path) -> None:
     async def scene() -> None:
         async with open_ends(tmp_path, is_bound=False) as ends:
