@@ -153,7 +153,7 @@ class _Loop:
 
     def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
         call = self._calls.get(header.id)
-        if call is not None and call.line is line and call.header.attempt == header.attempt:
+        if call is not None and call.is_asked_by(line) and call.header.attempt == header.attempt:
             if cancel.gently:
                 call.winding_down.set()
             else:
@@ -162,13 +162,14 @@ class _Loop:
 
     def holding(self, line: Line) -> tuple[Held, ...]:
         return tuple(
-            Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items() if call.line is line
+            Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items() if call.is_asked_by(line)
         )
 
-    def move(self, old: Line, new: Line) -> None:
+    def move(self, old: Line, others: tuple[Line, ...]) -> None:
         for call in self._calls.values():
-            if call.line is old:
-                call.line = new
+            if call.is_asked_by(old):
+                call.line, *further = others
+                call.others = tuple(further)
 
     def figures(self) -> dict[str, float]:
         return {} if self._nursery is None else self._actor.figures()

@@ -87,6 +87,12 @@ class Line:
         self.is_up = True
         """Until it is silent while another is there."""
         self.awaits_welcome = False
+        self.forsaken: list[Header] = []
+        """What was asked here until the router fell silent, which may not know that nobody waits here any more."""
+        self.answers: list[bytes] = []
+        """What was answered here and may not have reached the router; it is said again to whoever follows it."""
+        self.answers_before_beat = 0
+        """So many of them were sent before the last heartbeat."""
 
 
 @dataclass(slots=True)
@@ -96,11 +102,17 @@ class Call:
     header: Header
     line: Line | None = None
     """Where it came from, and where the answer goes; none for one that did not come by wire."""
+    others: tuple[Line, ...] = ()
+    """Since the router it came from fell silent: by which of these it is asked for again is not known."""
     winding_down: trio.Event = field(default_factory=trio.Event)
     """Set once the asker wants the step in hand finished and an answer with what is there."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     called_off: str = ""
     """Why it was cancelled, where it was not the asker who wanted it."""
+
+    def is_asked_by(self, line: Line) -> bool:
+        """Return whether whoever waits for the answer may do so by a line."""
+        return line is self.line or line in self.others
 
 
 _call: ContextVar[Call | None] = ContextVar("_call", default=None)
@@ -139,13 +151,13 @@ class Service(Protocol):
         """Take up a request; neither awaits nor raises."""
 
     def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
-        """Stop, or wind down, a request in hand that came by this line."""
+        """Stop, or wind down, a request in hand that is answered by this line."""
 
     def holding(self, line: Line) -> tuple[Held, ...]:
         """Requests in hand that are answered by this line."""
 
-    def move(self, old: Line, new: Line) -> None:
-        """Answer by another line what came by one whose router is silent."""
+    def move(self, old: Line, others: tuple[Line, ...]) -> None:
+        """Answer by all other lines what came by one whose router is silent."""
 
     def figures(self) -> dict[str, float]:
         """What the actor reports of itself."""
@@ -166,7 +178,7 @@ class _NoService:
     def holding(self, line: Line) -> tuple[Held, ...]:
         return ()
 
-    def move(self, old: Line, new: Line) -> None:
+    def move(self, old: Line, others: tuple[Line, ...]) -> None:
         pass
 
     def figures(self) -> dict[str, float]:
@@ -184,8 +196,7 @@ class _Question:
     body: bytes
     deadline: float
     line: Line
-    left: list[Line] = field(default_factory=list)
-    """Those it was asked by before, whose routers fell silent and may not know that nobody waits there any more."""
+    is_winding_down: bool = False
     answered: trio.Event = field(default_factory=trio.Event)
     kind: Kind = Kind.REQUEST
     answer: bytes = b""
@@ -331,8 +342,10 @@ class Mesh:
         Raises:
             ProtocolError: the answer does not fit the wire.
         """
-        line = call.line or self._lines[0]
-        line.link.send(encode_message(call.header._replace(kind=kind), body))
+        frame = encode_message(call.header._replace(kind=kind), body)
+        for line in (call.line or self._lines[0], *call.others):
+            line.answers.append(frame)
+            line.link.send(frame)
 
     async def flush(self) -> None:
         """Return when all that was sent to routers that are there is with libzmq."""
@@ -388,7 +401,7 @@ class Mesh:
         finally:
             del self._questions[id_]
             if not question.answered.is_set():
-                self._withdraw(question, question.line)
+                self._withdraw(question.header, question.line)
         try:
             answer = decode_body(question.answer)
         except ProtocolError as error:
@@ -404,11 +417,11 @@ class Mesh:
 
     async def _wind_down(self, question: _Question, wind_down: trio.Event) -> None:
         await wind_down.wait()
-        header = Header(Kind.CANCEL, question.header.id, question.header.role)
-        question.line.link.send(encode_message(header, Cancel(gently=True)))
+        question.is_winding_down = True
+        self._withdraw(question.header, question.line, gently=True)
 
-    def _withdraw(self, question: _Question, line: Line) -> None:
-        line.link.send(encode_message(Header(Kind.CANCEL, question.header.id, question.header.role), Cancel()))
+    def _withdraw(self, header: Header, line: Line, *, gently: bool = False) -> None:
+        line.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), Cancel(gently=gently)))
 
     def _line_for(self, header: Header) -> Line:
         """Return where a trajectory, or a request of none, is asked: always the same line while its router is there."""
@@ -438,14 +451,19 @@ class Mesh:
             await line.welcomed.wait()  # the router says how often it wants to hear of us
         while True:
             await trio.sleep(line.heartbeat_s)
+            asked = [question for question in self._questions.values() if question.line is line]
             beat = Heartbeat(
                 holding=self._service.holding(line),
-                awaiting=tuple(id_ for id_, question in self._questions.items() if question.line is line),
+                awaiting=tuple(question.header.id for question in asked),
                 figures=self._service.figures(),
                 note=self._service.note(),
             )
             if line.link.unsent < 100:  # a router that is away needs to hear once that we live, not a hundred times
                 line.link.send(encode_message(Header(Kind.HEARTBEAT, role=self._role), beat))
+                line.answers_before_beat = len(line.answers)
+                for question in asked:
+                    if question.is_winding_down:  # and who has it in hand may be another since it was last told
+                        self._withdraw(question.header, line, gently=True)
             if (
                 len(self._lines) > 1
                 and line.is_up
@@ -455,30 +473,33 @@ class Mesh:
 
     def _give_up(self, line: Line) -> None:
         """Move what a silent router had to another that is there, and serve those that are with all that we have."""
-        others = [other for other in self._lines if other.is_up and other is not line]
+        others = tuple(other for other in self._lines if other.is_up and other is not line)
         if not others:
             return
         line.is_up = False
         _log.warning("router_silent", address=line.address)
-        self._service.move(line, others[0])
+        self._service.move(line, others)
+        answers, line.answers = line.answers, []
         for other in others:
             self._say_hello(other)  # first of all with what is in hand, so that it is given to nobody else
+            for frame in answers:
+                other.link.send(frame)
         now = trio.current_time()
         for question in self._questions.values():
             if question.line is line:
-                question.left.append(line)
+                line.forsaken.append(question.header)
                 question.line = self._line_for(question.header)
                 question.line.link.send(question.frame_again(now))
 
     def _take_back(self, line: Line) -> None:
-        """Use a router again that was silent, and withdraw there what others do meanwhile."""
+        """Use a router again that was silent: tell it all, and withdraw what others do meanwhile, or have done."""
         line.is_up = True
         _log.info("router_back", address=line.address)
+        self._say_hello(line)
         self.offer(self._hello.capacity)
-        for question in self._questions.values():
-            if line in question.left:
-                question.left.remove(line)
-                self._withdraw(question, line)
+        for header in line.forsaken:
+            self._withdraw(header, line)
+        line.forsaken.clear()
 
     async def _raise_refusal(self) -> None:
         await self._refused.wait()
@@ -539,6 +560,8 @@ class Mesh:
                 line.welcomed.set()
                 self._welcomed.set()
             case Pulse():
+                del line.answers[: line.answers_before_beat]  # which this answers
+                line.answers_before_beat = 0
                 self._keep_marks(line, body.marks)
                 now = trio.current_time()
                 for id_ in body.unknown:
@@ -563,6 +586,8 @@ class Mesh:
         """Tell a new router what the old one knew of this process."""
         if line.epoch not in (None, epoch):
             now = trio.current_time()
+            for frame in line.answers:
+                line.link.send(frame)
             for question in self._questions.values():
                 if question.line is line:
                     line.link.send(question.frame_again(now))

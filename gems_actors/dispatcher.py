@@ -74,7 +74,9 @@ class Dispatcher:
         """What is to be sent: to whom, header and body. Emptied by the router."""
         self._limits = limits
         self._epoch = epoch
-        self._began_at = self._ticked_at = now
+        self._began_at = self._moved_at = now
+        self._patient_until = now
+        """Before that, what an actor does not hold may have been moved while this router stood still."""
         self._peers: dict[bytes, Peer] = {}
         self._calm_until = now
         """Before that nobody can have been silent for too long, so that a tick need not look at everybody."""
@@ -122,7 +124,9 @@ class Dispatcher:
             self._queue_of(ticket).drop(ticket)
             ticket.holder, ticket.given_at, ticket.attempt = peer, now, attempt
             peer.held[id_] = ticket
-        elif ticket is None or ticket.holder is not peer:
+        elif ticket is not None and ticket.holder is peer:
+            ticket.attempt = attempt  # it has it by another router, and never took it up from us
+        else:
             self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), Cancel())
 
     def capacity(self, now: float, identity: bytes, capacity: int) -> None:
@@ -139,7 +143,7 @@ class Dispatcher:
         if peer is None:
             return
         peer.figures, peer.note = beat.figures, beat.note
-        if peer.held:
+        if peer.held and now >= self._patient_until:
             holding = {held.id for held in beat.holding}
             patience = now - 2 * self._limits.heartbeat_s
             for id_, ticket in [item for item in peer.held.items() if item[0] not in holding]:
@@ -265,13 +269,13 @@ class Dispatcher:
         ticket = self._tickets.get(id_)
         if ticket is None or ticket.client != identity:
             return
-        if cancel.gently and ticket.holder is not None:
+        if not cancel.gently:
+            self._withdraw(ticket)
+        elif ticket.holder is not None:
             header = Header(Kind.CANCEL, id_, ticket.header.role, attempt=ticket.attempt)
             self._send(ticket.holder.identity, header, cancel)
-        elif cancel.gently:
+        elif ticket not in self._settling:  # else somebody may have begun; it is wanted again with every heartbeat
             self._fail(ticket, CancelledRequestError("wound down before anybody had begun"))
-        else:
-            self._withdraw(ticket)
 
     def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
         """A client wants the events of one run."""
@@ -440,16 +444,21 @@ class Dispatcher:
 
     # ----------------------------------------------------------------------------------------- time
 
-    def tick(self, now: float) -> None:
-        """Let deadlines pass and give up the silent. Called several times a second.
+    def notice_stall(self, now: float) -> None:
+        """See whether this router stood still; called before it takes what came in meanwhile.
 
         A dispatcher that was itself held up judges nobody by the time in which it could not hear.
         """
-        stalled_s = now - self._ticked_at - self._limits.heartbeat_s
-        self._ticked_at = now
+        stalled_s = now - self._moved_at - self._limits.heartbeat_s
+        self._moved_at = now
         if stalled_s > 0:
+            self._patient_until = now + 2 * self._limits.heartbeat_s
             for peer in self._peers.values():
                 peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
+
+    def tick(self, now: float) -> None:
+        """Let deadlines pass and give up the silent. Called several times a second."""
+        self.notice_stall(now)
         while self._settling and self._settling[0].asked_at <= now - 2 * self._limits.heartbeat_s:
             ticket = self._settling.popleft()
             if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:

@@ -139,6 +139,7 @@ class _Router:
 
     def _take(self, batch: list[Message]) -> None:
         now = time.monotonic()
+        self._dispatcher.notice_stall(now)
         for identity, frame in batch:
             try:
                 self._dispatch(now, identity, unpack_header(frame), frame[HEADER_BYTES:])
@@ -148,6 +149,7 @@ class _Router:
 
     def _take_guests(self, batch: list[Message]) -> None:
         now = time.monotonic()
+        self._dispatcher.notice_stall(now)
         for routing_id, frame, key in batch:
             identity, user = _GUEST + routing_id, key.decode()
             if not self._guests.claim(identity, user):

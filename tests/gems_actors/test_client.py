@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gems_actors.actor import answers, current_call
 from gems_actors.client import Call, Mesh, answering, open_client
@@ -120,6 +121,27 @@ def test_who_asks_when_cancelled_already_is_cancelled(tmp_path: Path) -> None:
                 scope.cancel()
                 await mesh.ask(PlanPrompt(prompt="hello"))
             assert scope.cancelled_caught
+
+    play(scene)
+
+
+def test_winding_down_reaches_the_handler_whatever_becomes_of_the_router_meanwhile(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with open_place(str(tmp_path)) as place:
+            player = await place.add(Echo, "a")
+            wind_down = trio.Event()
+            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+
+                async def ask() -> None:
+                    assert await mesh.ask(PlanPrompt(prompt="wind"), wind_down=wind_down) == Plan(prompt="wind!")
+
+                nursery.start_soon(ask)
+                await player.echo.seen(begun=1)
+                place.kill_router()
+                wind_down.set()
+                await trio.testing.wait_all_tasks_blocked()  # it has let go of its address
+                await place.start_router()
+            assert player.echo.begun == {"wind": 1}
 
     play(scene)
 

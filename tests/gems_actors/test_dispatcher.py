@@ -341,6 +341,40 @@ def test_winding_down_reaches_the_actor_and_ends_what_nobody_has_begun() -> None
     assert stage.told("client") == [(1, "reply")]
 
 
+def test_who_may_have_a_repeated_request_in_hand_is_waited_for_before_it_is_wound_down() -> None:
+    stage = stage_with()
+    stage.ask("client", 1, again=True)
+    stage.sent()
+    stage.cancel("client", 1, gently=True)
+    assert stage.told("client") == []
+    stage.join("a", "worker", 1, holding=((1, 1),))
+    stage.sent()
+    stage.cancel("client", 1, gently=True)
+    assert [message[:3] for message in stage.sent()] == [("a", Kind.CANCEL, 1)]
+
+
+def test_what_an_actor_has_by_another_router_it_may_answer_by_this_one() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    assert stage.given() == [("a", 1)]
+    stage.join("a", "worker", 1, holding=((1, 3),))
+    stage.answer("a", 1, attempt=3)
+    assert stage.told("client") == [(1, "reply")]
+
+
+def test_after_a_stall_of_the_router_nothing_is_taken_for_lost_at_once() -> None:
+    stage = stage_with(("a", 1), ("b", 1))
+    stage.ask("client", 1)
+    assert stage.given() == [("a", 1)]
+    stage.now += 5.0
+    stage.dispatcher.notice_stall(stage.now)
+    stage.beat("a")
+    assert stage.given() == []
+    stage.pass_time(3.0, "a", "b")
+    stage.beat("a")
+    assert stage.given() == [("b", 1)]
+
+
 # ------------------------------------------------------------------------------------------------ pause, cancel
 
 

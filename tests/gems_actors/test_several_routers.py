@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from gems_actors.addresses import join_addresses, next_address, split_addresses
 from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import MeshConfig, RouterConfig, load_config
 from gems_actors.errors import MeshRefusedError
+from gems_actors.tasks import open_background
 from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes, trajectory_id
 from protocol.messages import ControlRun, MeshStatus, Plan, PlanPrompt, ReadStatus, ReadTrajectory, TrajectoryState
@@ -50,16 +53,20 @@ class Remembering(Actor):
         return TrajectoryState(task=None)
 
 
-async def two_places(stack: AsyncExitStack, folder: Path, router: RouterConfig = QUICK) -> tuple[Place, Place]:
-    """Start two routers, with an actor's place at both."""
+async def open_places(stack: AsyncExitStack, folder: Path, names: Sequence[str]) -> list[Place]:
+    """Start several routers, with an actor's place at all of them."""
     places = []
-    for name in ("one", "two"):
+    for name in names:
         (folder / name).mkdir()
-        places.append(await stack.enter_async_context(open_place(str(folder / name), router)))
-    address = join_addresses(place.address for place in places)
-    first, second = places
-    first.everywhere = second.everywhere = address
-    return first, second
+        places.append(await stack.enter_async_context(open_place(str(folder / name), QUICK)))
+    for place in places:
+        place.everywhere = join_addresses(place.address for place in places)
+    return places
+
+
+async def two_places(stack: AsyncExitStack, folder: Path) -> tuple[Place, Place]:
+    one, two = await open_places(stack, folder, ("one", "two"))
+    return one, two
 
 
 def test_a_trajectory_is_asked_through_one_router_and_all_of_them_through_both(tmp_path: Path) -> None:
@@ -83,13 +90,16 @@ def test_a_trajectory_is_asked_through_one_router_and_all_of_them_through_both(t
     play(scene)
 
 
-def test_what_a_dead_router_had_is_answered_through_the_other_and_done_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("one", "two"), ("one", "two", "three")])
+def test_what_a_dead_router_had_is_answered_through_the_others_and_done_once(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
     async def scene() -> None:
         async with AsyncExitStack() as stack:
-            one, _ = await two_places(stack, tmp_path)
-            player = await one.add(Echo, "planner-1", capacity=64)
-            async with open_client(one.everywhere) as mesh, trio.open_nursery() as nursery:
-                await both_are_up(mesh)
+            _, two, *_ = await open_places(stack, tmp_path, names)
+            player = await two.add(Echo, "planner-1", capacity=64)
+            async with open_client(two.everywhere) as mesh, trio.open_nursery() as nursery:
+                await see(mesh, len(names))
                 answered: list[str] = []
 
                 async def ask(number: int) -> None:
@@ -98,12 +108,30 @@ def test_what_a_dead_router_had_is_answered_through_the_other_and_done_once(tmp_
                 for number in range(40):
                     nursery.start_soon(ask, number)
                 await player.echo.seen(begun=40)
-                one.kill_router()
+                two.kill_router()
                 assert isinstance(await mesh.ask(PlanPrompt(prompt="meanwhile")), Plan)
                 await trio.sleep(1.0)  # longer than it takes to give the router up, and to hand out anew what it had
                 player.echo.go.set()
             assert sorted(answered) == sorted(f"wait {number}!" for number in range(40))
             assert player.echo.begun == Counter({f"wait {number}": 1 for number in range(40)} | {"meanwhile": 1})
+
+    play(scene)
+
+
+def test_what_is_answered_before_a_dead_router_is_missed_is_not_done_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with AsyncExitStack() as stack:
+            one, _ = await two_places(stack, tmp_path)
+            player = await one.add(Echo, "planner-1", capacity=64)
+            async with open_client(one.everywhere) as mesh:
+                await both_are_up(mesh)
+                async with trio.open_nursery() as nursery:
+                    for number in range(40):
+                        nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
+                    await player.echo.seen(begun=40)
+                    one.kill_router()
+                    player.echo.go.set()
+            assert player.echo.begun == Counter(f"wait {number}" for number in range(40))
 
     play(scene)
 
@@ -157,6 +185,50 @@ def test_a_router_that_comes_back_is_used_again(tmp_path: Path) -> None:
     play(scene)
 
 
+STALLING = """
+import sys, trio
+from gems_actors.config import RouterConfig
+from gems_actors.router import serve_router
+trio.run(serve_router, [sys.argv[1]], RouterConfig(heartbeat_s=0.1, silence_s=60.0))
+"""
+
+
+def test_a_router_that_stood_still_has_nothing_done_again_and_learns_what_was_paused(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with AsyncExitStack() as stack:
+            one, two = await two_places(stack, tmp_path)
+            one.kill_router()
+            still = stack.enter_context(started([sys.executable, "-c", STALLING, one.address]))
+            players = [await two.add(Echo, f"planner-{number}", capacity=64) for number in (1, 2)]
+            begun = [player.echo.begun for player in players]
+            mesh = await stack.enter_async_context(open_client(one.everywhere))
+            nursery = await stack.enter_async_context(open_background())
+            await both_are_up(mesh)
+            answered: list[str] = []
+
+            async def ask(prompt: str) -> None:
+                answered.append((await mesh.ask(PlanPrompt(prompt=prompt))).prompt)
+
+            prompts = [f"{word} {number}" for number in range(20) for word in ("wait", "hang")]
+            for prompt in prompts:
+                nursery.start_soon(ask, prompt)
+            await until(lambda: sum(map(Counter.total, begun)) == 40)
+            still.send_signal(signal.SIGSTOP)
+            await see(mesh, 1)
+            for player in players:
+                player.echo.go.set()
+            await until(lambda: len(answered) == 20)
+            await mesh.ask(ControlRun(run="mine", action="pause"))
+            still.send_signal(signal.SIGCONT)
+            await see(mesh, 2)
+            await trio.sleep(0.5)  # longer than it takes to find that somebody does not hold what he was given
+            async with open_client(one.address) as other:
+                assert (await other.ask(ControlRun(run="mine", action="pause"))).before == "paused"
+            assert sum(begun, Counter()) == Counter(prompts)
+
+    play(scene)
+
+
 def test_an_actor_keeps_to_its_capacity_whatever_the_routers_give(tmp_path: Path) -> None:
     async def scene() -> None:
         async with AsyncExitStack() as stack:
@@ -172,6 +244,12 @@ def test_an_actor_keeps_to_its_capacity_whatever_the_routers_give(tmp_path: Path
                 player.echo.go.set()
 
     play(scene)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return once something is so that nobody tells of."""
+    while not is_so():  # noqa: ASYNC110
+        await trio.sleep(0.02)
 
 
 async def both_are_up(mesh: Mesh) -> None:
