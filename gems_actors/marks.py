@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from gems_actors.errors import CancelledRequestError
 from protocol.envelope import Header
+from protocol.limits import MAX_REVISION
 from protocol.messages import Control, Mark, RunState
 
 WHOLE_RUN = bytes(16)
@@ -36,16 +37,10 @@ class Marks:
         return tuple(self._marks.values())
 
     def merge(self, marks: Iterable[Mark]) -> list[Mark]:
-        """Take marks that somebody else knows, and return those that are news."""
-        news = []
-        for mark in marks:
-            key = (mark.run, mark.trajectory)
-            known = self._marks.get(key)
-            if known is None or _rank(known) < _rank(mark):
-                self._marks[key] = mark
-                news.append(mark)
+        """Take marks that somebody else knows, and return those that are news and are kept."""
+        news = self._take(marks)
         self._forget()
-        return news
+        return [mark for mark in news if self._marks.get((mark.run, mark.trajectory)) is mark]
 
     def change(self, run: bytes, trajectory: bytes, action: Control, by: str) -> list[Mark]:
         """Mark a run, or one trajectory of it, and return what changed.
@@ -58,12 +53,14 @@ class Marks:
         keys = [(run, trajectory)]
         if state == "running":
             keys = [key for key in self._marks if key[0] == run and trajectory in (key[1], WHOLE_RUN)]
-        revision = 1 + max((mark.revision for mark in self._marks.values()), default=0)
-        return self.merge(
+        revision = min(1 + max((mark.revision for mark in self._marks.values()), default=0), MAX_REVISION)
+        changed = self._take(
             Mark(run=key[0], trajectory=key[1], state=state, by=by, revision=revision)
             for key in keys
             if self._state_at(key) != state
         )
+        self._forget()
+        return changed
 
     def state_of(self, run: bytes, trajectory: bytes = WHOLE_RUN) -> RunState:
         """Return how it stands with a run or a trajectory; what a run is, all of its trajectories are."""
@@ -75,6 +72,16 @@ class Marks:
         found = (self._marks.get((run, WHOLE_RUN)), self._marks.get((run, trajectory)))
         marks = [mark for mark in found if mark is not None and mark.state != "running"]
         return max(marks, key=lambda mark: _ORDER.index(mark.state), default=None)
+
+    def _take(self, marks: Iterable[Mark]) -> list[Mark]:
+        news = []
+        for mark in marks:
+            key = (mark.run, mark.trajectory)
+            known = self._marks.get(key)
+            if known is None or _rank(known) < _rank(mark):
+                self._marks[key] = mark
+                news.append(mark)
+        return news
 
     def _state_at(self, key: tuple[bytes, bytes]) -> RunState:
         mark = self._marks.get(key)

@@ -34,3 +34,6 @@ MAX_SIDE_PX = 8192
 
 MAX_SHARDS = 256
 """Processes that memory is shared out over."""
+
+MAX_REVISION = 2**53 - 1
+"""Of a mark: exact in every language, and 285 years of a change a microsecond."""

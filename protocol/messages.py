@@ -18,6 +18,7 @@ from protocol.limits import (
     MAX_GUIDANCE,
     MAX_PROMPT_CHARS,
     MAX_REQUIREMENTS,
+    MAX_REVISION,
     MAX_ROUNDS,
     MAX_SHARDS,
     MAX_SIDE_PX,
@@ -225,7 +226,7 @@ class Mark(Value, frozen=True, kw_only=True):
     state: RunState
     by: Annotated[str, Meta(max_length=200)] = ""
     """Who wanted it, in words."""
-    revision: Count
+    revision: Annotated[int, Meta(ge=0, le=MAX_REVISION)]
 
 
 class Hello(Body, frozen=True, kw_only=True):

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gems_actors.marks import MAX_MARKS, WHOLE_RUN, Marks
-from protocol.messages import Control, Mark, RunState
+from protocol.codec import decode_body, encode_body
+from protocol.limits import MAX_REVISION
+from protocol.messages import Control, Hello, Mark, RunState
 
 RUN, TRAJECTORY = b"r" * 8, b"t" * 16
 STATES: st.SearchStrategy[RunState] = st.sampled_from(("running", "paused", "cancelled"))
@@ -72,3 +74,27 @@ def test_of_too_many_marks_those_are_forgotten_that_pause_nothing() -> None:
     assert len(marks.all()) == MAX_MARKS
     assert marks.state_of(RUN) == "paused"
     assert marks.state_of((MAX_MARKS + 9).to_bytes(8, "big")) == "cancelled"
+
+
+def test_a_mark_that_is_forgotten_at_once_is_no_news() -> None:
+    marks = Marks()
+    old = Mark(run=RUN, trajectory=WHOLE_RUN, state="cancelled", revision=1)
+    marks.merge([old])
+    for number in range(MAX_MARKS):
+        marks.change(number.to_bytes(8, "big"), WHOLE_RUN, "cancel", "alice")
+    assert old not in marks.all()
+    assert marks.merge([old]) == []
+
+
+def test_a_run_can_be_cancelled_however_many_are_paused() -> None:
+    marks = Marks()
+    for number in range(MAX_MARKS):
+        marks.change(number.to_bytes(8, "big"), WHOLE_RUN, "pause", "alice")
+    assert [mark.state for mark in marks.change(RUN, WHOLE_RUN, "cancel", "alice")] == ["cancelled"]
+
+
+def test_a_change_fits_the_wire_whatever_a_peer_told_of_revisions() -> None:
+    marks = Marks()
+    marks.merge([Mark(run=RUN, trajectory=WHOLE_RUN, state="running", revision=MAX_REVISION)])
+    (mark,) = marks.change(RUN, WHOLE_RUN, "pause", "alice")
+    assert decode_body(encode_body(Hello(name="x", marks=(mark,)))) == Hello(name="x", marks=(mark,))
