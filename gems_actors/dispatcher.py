@@ -17,6 +17,7 @@ from gems_actors.errors import (
     DeadlineError,
     OverloadedError,
     PoisonedError,
+    RefusedError,
     RequestError,
     failure_of,
 )
@@ -230,6 +231,13 @@ class Dispatcher:
                 self._settling.append(ticket)
             else:
                 self._put(ticket)
+        elif ticket.header.role != header.role:
+            self._refuse(
+                identity,
+                header,
+                RefusedError(f"expected an id of its own, came that of a request to {ticket.header.role}"),
+            )
+            return
         ticket.header, ticket.body, ticket.client = header, body, identity
         if peer is not None:
             peer.asked.add(header.id)

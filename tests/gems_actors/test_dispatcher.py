@@ -341,6 +341,17 @@ def test_winding_down_reaches_the_actor_and_ends_what_nobody_has_begun() -> None
     assert stage.told("client") == [(1, "reply")]
 
 
+def test_a_request_to_another_role_under_the_same_id_is_refused_and_changes_nothing() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.sent()
+    stage.ask("client", 2, "other")
+    assert stage.told("client") == [(2, "refused")]
+    stage.answer("a", 1)
+    assert stage.given() == [("a", 2)]
+
+
 def test_who_may_have_a_repeated_request_in_hand_is_waited_for_before_it_is_wound_down() -> None:
     stage = stage_with()
     stage.ask("client", 1, again=True)
