@@ -100,6 +100,7 @@ async def serve_actor(
 ) -> None:
     """Play a role until `draining` is set and what is in hand is finished, or handed back after `grace_s`.
 
+    Where no router has answered yet it then returns at once.
     The actor joins under the name of its class's role unless another is given, such as that of one of memory's shards.
 
     Raises:
@@ -107,14 +108,15 @@ async def serve_actor(
         ForbiddenError: our key does not allow the role.
         GemsError: the role cannot be played here; says why.
     """
-    draining, connected = trio.Event() if draining is None else draining, trio.Event()
-    async with open_background() as connecting:
-        connecting.start_soon(_leave_unconnected, draining, connected, connecting.cancel_scope)
+    draining = trio.Event() if draining is None else draining
+    joined = trio.Event()
+    async with open_background() as waiting:
+        waiting.start_soon(_turn_back, draining, joined, waiting.cancel_scope)
         async with open_client(address, name=name, connect_within_s=connect_within_s, security=security) as mesh:
-            connected.set()
             actor = make_actor(mesh)
             loop = _Loop(actor)
             await mesh.present(role or actor.role, tuple(request.__name__ for request in actor.handlers), loop)
+            joined.set()
             async with open_background() as watching:
                 watching.start_soon(loop.leave_unopened, draining, watching.cancel_scope)
                 async with actor.open(), open_background() as nursery:
@@ -127,10 +129,10 @@ async def serve_actor(
                 await mesh.flush()
 
 
-async def _leave_unconnected(draining: trio.Event, connected: trio.Event, everything: trio.CancelScope) -> None:
-    """Give up what is told to leave while it still looks for a router."""
+async def _turn_back(draining: trio.Event, joined: trio.Event, everything: trio.CancelScope) -> None:
+    """Give up an actor that is told to leave while it still waits for a router."""
     await draining.wait()
-    if not connected.is_set():
+    if not joined.is_set():
         everything.cancel()
 
 

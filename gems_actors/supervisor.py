@@ -189,7 +189,9 @@ class Supervisor:
         """Start every process, servers before roles; where the router runs elsewhere, once it is there."""
         await self._is_open.wait()
         if "router" not in self._roles:
-            await self._own.joined.wait()  # a role that finds no router would end and be started again, and again
+            await self._own.has_tried.wait()  # a role that finds no router would end and be started again, and again
+            if self.stopped.is_set():
+                return await self.wait()
         for role in self._roles:
             count = self._count_of(role)
             for number, part in itertools.product(range(1, count + 1), parts_of(role, self._config) if count else ()):
@@ -356,6 +358,8 @@ class _OwnActor:
         self._connect_within_s = math.inf if is_agent else 30.0
         self.scope = trio.CancelScope()
         self.joined = trio.Event()
+        self.has_tried = trio.Event()
+        """It has joined, or never will."""
         self._draining = trio.Event()
         self._left = trio.Event()
 
@@ -363,6 +367,7 @@ class _OwnActor:
         def join(mesh: Mesh) -> Actor:
             self.mesh = mesh
             self.joined.set()
+            self.has_tried.set()
             return SupervisorActor(config, mesh, supervisor, self.role)
 
         try:
@@ -376,6 +381,7 @@ class _OwnActor:
                     security=config.security,
                 )
         finally:
+            self.has_tried.set()
             self._left.set()
 
     async def leave(self) -> None:

@@ -108,3 +108,19 @@ def test_a_handler_that_hangs_is_cancelled_at_the_limit_of_its_role(tmp_path: Pa
             assert player.echo.cancelled == {"hang": 1}
 
     play(scene)
+
+
+def test_an_actor_that_waits_for_a_router_leaves_as_soon_as_it_is_told_to(tmp_path: Path) -> None:
+    async def scene() -> None:
+        draining = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                partial(serve_actor, draining=draining, connect_within_s=60.0),
+                partial(Echo, MeshConfig()),
+                f"ipc://{tmp_path}/router.ipc",
+                "planner-1",
+            )
+            await trio.testing.wait_all_tasks_blocked()
+            draining.set()
+
+    play(scene)

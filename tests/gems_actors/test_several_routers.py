@@ -24,6 +24,7 @@ from gems_actors.addresses import join_addresses, next_address, split_addresses
 from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import MeshConfig, RouterConfig, load_config
 from gems_actors.errors import MeshRefusedError
+from gems_actors.supervisor import open_agent
 from gems_actors.tasks import open_background
 from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes, trajectory_id
@@ -305,6 +306,9 @@ def test_a_process_of_another_version_is_refused_in_one_line(tmp_path: Path, mon
                     await visit(place)
                 with pytest.raises(MeshRefusedError, match=refusal):
                     await serve_actor(partial(Echo, MeshConfig()), place.address, "planner-1")
+                with pytest.raises(MeshRefusedError, match=refusal):
+                    async with open_agent(MeshConfig(), place.address, "far"):
+                        pass
                 other.setattr(client, "__version__", f"{__version__}.post1")  # of the same series
                 await visit(place)
 
