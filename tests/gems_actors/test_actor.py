@@ -28,18 +28,6 @@ def test_handlers_are_found_by_the_request_that_they_are_annotated_with() -> Non
     assert Actor.handlers == {}
 
 
-def test_an_actor_that_is_told_to_leave_looks_no_longer_for_a_router(tmp_path: Path) -> None:
-    async def scene() -> None:
-        draining = trio.Event()
-        async with trio.open_nursery() as nursery:
-            address, make_actor = f"ipc://{tmp_path}/router.ipc", partial(Actor, MeshConfig())
-            nursery.start_soon(partial(serve_actor, make_actor, address, "first", draining=draining))
-            await trio.testing.wait_all_tasks_blocked()
-            draining.set()
-
-    play(scene)
-
-
 def test_a_draining_actor_finishes_what_it_has_in_hand_and_takes_nothing_new(tmp_path: Path) -> None:
     async def scene() -> None:
         async with open_place(str(tmp_path)) as place:
