@@ -6,6 +6,7 @@ and nothing about S3. What every store has to do beside moving bytes is digest t
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import statistics
@@ -89,6 +90,7 @@ def open_servers(config: MeshConfig) -> Iterator[str]:
 def main() -> None:
     """Print the table."""
     os.environ.update(AWS)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server, which tells of every request
     rates: Rates = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
