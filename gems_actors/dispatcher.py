@@ -232,12 +232,11 @@ class Dispatcher:
             else:
                 self._put(ticket)
         elif ticket.header.role != header.role:
-            self._refuse(
-                identity,
-                header,
-                RefusedError(f"expected an id of its own, came that of a request to {ticket.header.role}"),
-            )
+            text = f"expected an id of its own, came that of a request to {ticket.header.role}"
+            self._refuse(identity, header, RefusedError(text))
             return
+        elif ticket.is_withdrawn and ticket.holder is not None:
+            self._take_away(ticket)
         ticket.header, ticket.body, ticket.client = header, body, identity
         if peer is not None:
             peer.asked.add(header.id)
@@ -246,10 +245,8 @@ class Dispatcher:
             heapq.heappush(self._deadlines, (ticket.deadline, header.id))
             if len(self._deadlines) > 2 * len(self._tickets) + _MAX_IDLE_DEADLINES:
                 self._sweep_deadlines()
-        if (
-            mark is not None and mark.state == "cancelled"
-        ):  # an actor said that it has it in hand, but not of which run it is
-            self._cancel(ticket, mark)
+        if mark is not None and mark.state == "cancelled":
+            self._cancel(ticket, mark)  # an actor had told of it before, which does not say of which run it is
         self._hand_out(now, header.role)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
@@ -361,8 +358,17 @@ class Dispatcher:
         if ticket.holder is None:
             self._close(ticket)
         else:
+            ticket.is_withdrawn = True
             header = Header(Kind.CANCEL, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
             self._send(ticket.holder.identity, header, Cancel(reason=reason))
+
+    def _take_away(self, ticket: Ticket) -> None:
+        """Have a request done anew that is wanted again after its holder was told to stop, and answers with that."""
+        if ticket.holder is not None:
+            del ticket.holder.held[ticket.header.id]
+        ticket.holder, ticket.is_withdrawn = None, False
+        ticket.attempt += 1  # what the holder still answers is late
+        self._put(ticket)
 
     def _fail(self, ticket: Ticket, error: RequestError) -> None:
         header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)

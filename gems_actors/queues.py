@@ -49,6 +49,8 @@ class Ticket:
     given_at: float = 0.0
     attempt: int = 0
     losses: int = 0
+    is_withdrawn: bool = False
+    """Its holder was told to stop."""
     is_queued: bool = False
     """Waits for an actor; where it stands in a queue and does not wait any more, it is passed over."""
     place: int = 0

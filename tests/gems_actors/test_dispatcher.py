@@ -286,6 +286,20 @@ def test_cancelling_reaches_the_actor_and_its_capacity_is_free_once_it_says_so()
     assert stage.given() == [("a", 2)]
 
 
+def test_what_is_wanted_again_while_its_actor_stops_is_done_anew() -> None:
+    stage = stage_with(("a", 1), ("b", 1))
+    stage.ask("client", 1)
+    assert stage.given() == [("a", 1)]
+    stage.cancel("client", 1)
+    stage.sent()
+    stage.ask("client", 1, again=True)  # its other router has fallen silent
+    assert stage.given() == [("b", 1)]
+    stage.answer("a", 1, attempt=1)  # that it has stopped
+    assert stage.told("client") == []
+    stage.answer("b", 1, attempt=3)
+    assert stage.told("client") == [(1, "reply")]
+
+
 def test_a_cancelled_request_in_the_queue_is_passed_over() -> None:
     stage = stage_with(("a", 1))
     for number in (1, 2, 3):
