@@ -60,9 +60,16 @@ async def gather(*functions: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
 
 
 def _only_error(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """Return the one exception of a group that is no cancellation, or None where there are none or several."""
+    """Return the one exception of a group that is no cancellation, or None where there are none or several.
+
+    One that two tasks were told of, and both raise, is one.
+    """
     _, rest = group.split(trio.Cancelled)
-    error: BaseException | None = rest
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0] if len(error.exceptions) == 1 else None
-    return error
+    errors = [] if rest is None else _errors_of(rest)
+    return errors[0] if errors and all(error is errors[0] for error in errors) else None
+
+
+def _errors_of(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _errors_of(inner)]
+    return [error]
