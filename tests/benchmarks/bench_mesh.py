@@ -20,7 +20,7 @@ import trio
 import zmq
 
 from gems_actors.client import Mesh, open_client
-from gems_actors.config import MeshConfig, RouterConfig
+from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
 from protocol.messages import PlanPrompt, ReadStatus
 
 _WINDOW, _REQUESTS, _PINGS, _TURNS = 256, 20_000, 400, 3
@@ -91,9 +91,9 @@ def open_processes(folder: str, *scripts: str) -> Iterator[None]:
             process.wait()
 
 
-async def _time_mesh(address: str) -> tuple[float, list[float]]:
+async def time_mesh(address: str, security: SecurityConfig = NO_KEYS) -> tuple[float, list[float]]:
     """Return round trips a second, and the seconds of each request alone."""
-    async with open_client(address, connect_within_s=20) as mesh:
+    async with open_client(address, connect_within_s=20, security=security) as mesh:
         await await_workers(mesh)
         request = PlanPrompt(prompt="x" * 150)
         pings = []
@@ -142,7 +142,7 @@ def _time_raw(address: str) -> tuple[float, list[float]]:
         return _REQUESTS / (time.perf_counter() - began), pings
 
 
-def _describe(name: str, rates: list[float], pings: list[float]) -> str:
+def describe(name: str, rates: list[float], pings: list[float]) -> str:
     p50, p99 = (1e3 * cut for cut in (median(pings), quantiles(pings, n=100)[98]))
     return f"{name:<14} {median(rates):8,.0f} round trips/s, alone p50 {p50:.2f} ms, p99 {p99:.2f} ms"
 
@@ -157,7 +157,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="gems-") as folder:
             config = MeshConfig(router=RouterConfig(runtime_dir=folder))
             with open_processes(folder, ROUTER, ECHO_WORKER, ECHO_WORKER):
-                rate, pings = trio.run(_time_mesh, config.local_address)
+                rate, pings = trio.run(time_mesh, config.local_address)
             mesh_rates.append(rate)
             mesh_pings += pings
             with open_processes(folder, _RAW_BROKER, _RAW_WORKER, _RAW_WORKER):
@@ -166,8 +166,8 @@ def main() -> None:
                 rate, pings = _time_raw(f"ipc://{folder}/front.ipc")
             raw_rates.append(rate)
             raw_pings += pings
-    print(_describe("mesh", mesh_rates, mesh_pings))
-    print(_describe("raw multipart", raw_rates, raw_pings))
+    print(describe("mesh", mesh_rates, mesh_pings))
+    print(describe("raw multipart", raw_rates, raw_pings))
     print(f"mesh / raw: {median(mesh_rates) / median(raw_rates):.2f}")
 
 
