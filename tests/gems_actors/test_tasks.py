@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from gems_actors.errors import ConfigError, SupervisorError
 from gems_actors.tasks import open_background
@@ -22,7 +23,7 @@ async def fail_together(*errors: Exception) -> None:
         async with open_background() as inner:
             for error in errors[1:]:
                 inner.start_soon(fail, error)
-            await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()  # else one may be cancelled before it waits
             now.set()
             await trio.sleep_forever()
 
