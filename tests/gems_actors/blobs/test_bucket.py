@@ -134,6 +134,7 @@ def test_a_service_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) 
     assert FakeHandler.codes == [503, 503, 200]
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_write_only_where_nothing_is_keeps_pictures_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

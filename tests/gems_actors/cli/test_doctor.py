@@ -28,6 +28,7 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_store_of_pictures_is_tried(tmp_path: Path) -> None:
     def found(blobs: str) -> tuple[str, str]:
         done = run_gems(tmp_path, "doctor", "--json", "--set", f"blobs={blobs}")
@@ -73,6 +74,7 @@ def answer_plainly(fields: dict[str, Any]) -> Answer:
     return Answer(json.dumps({"choices": [{"message": {"content": "no"}}]}).encode())
 
 
+@pytest.mark.slow
 def test_a_chat_server_is_asked_what_it_has_and_can(tmp_path: Path) -> None:
     with open_server(ScriptedServer(answer_chat)) as one, open_server(ScriptedServer(answer_plainly)) as two:
         one.files["/v1/models"] = json.dumps({"data": [{"id": f"m{number}"} for number in range(5)]}).encode()

@@ -183,12 +183,14 @@ def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
     assert in_shell(tmp_path, "gems skills list > /dev/full") == (1, line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["2>/dev/full", "2>&-", "2> >(true)", "2>&1 | true"])
 def test_a_draw_that_nobody_watches_leaves_its_picture(tmp_path: Path, place: str) -> None:
     code, _ = in_shell(tmp_path, f"gems draw 'a red cat' -o cat.png --rounds 1 {place}")
     assert (code, (tmp_path / "cat.png").is_file()) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_bulk_that_nobody_watches_ends_with_its_report(tmp_path: Path) -> None:
     (tmp_path / "cats.txt").write_text("a red cat\n")
     code, _ = in_shell(tmp_path, "gems bulk cats.txt --out out --rounds 1 2>/dev/full")

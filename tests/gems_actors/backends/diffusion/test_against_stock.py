@@ -126,6 +126,7 @@ def test_500_requests_of_random_lives_are_drawn_as_by_the_stock_pipeline_alone(k
     live()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "splits_attention"), [("z-image", False), ("z-image", True), ("qwen-image", False)])
 def test_a_landscape_beside_a_portrait_of_as_many_tokens_comes_out_right(kind: str, splits_attention: bool) -> None:
     pipeline = watched(kind, splits_attention=splits_attention)
