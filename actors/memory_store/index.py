@@ -595,6 +595,7 @@ def _create(path: Path, identity: Identity) -> None:
 
 def _connect(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), vfs=_vfs())
+    connection.set_busy_timeout(5000)  # somebody may be reading it just then, as `gems memory export` does
     if not path.stat().st_size:
         reserve = ctypes.c_int(8)  # where the checksum of each page stands; it must be set before the first table
         connection.file_control("main", apsw.SQLITE_FCNTL_RESERVE_BYTES, ctypes.addressof(reserve))

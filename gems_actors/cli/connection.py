@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import io
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
@@ -185,7 +186,8 @@ def explain_failures(log: Path | None) -> Iterator[None]:
         yield
     except ConfigError as error:
         role, _, _ = str(error).partition(":")
-        if said := _last_line(log, start, lambda line: line.startswith(f"gems: {role}: ")) if log else "":
+        is_meant = re.compile(rf"gems: {role}(_\d+)?: ").match  # a shard of memory names itself
+        if said := _last_line(log, start, lambda line: is_meant(line) is not None) if log else "":
             raise ConfigError(said.removeprefix("gems: ")) from error
         raise
     except (RequestError, SupervisorError) as error:
