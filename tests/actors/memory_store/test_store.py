@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 from actors.memory_store import index as index_module
 from actors.memory_store.index import IndexFailedError, remove_index
 from actors.memory_store.log import HEADER_BYTES, pack_commit
-from actors.memory_store.store import open_memory_store
+from actors.memory_store.store import INDEX_NAME, open_memory_store
 from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
 from protocol.messages import AnyRecord, Experience, ExperienceKept, ListRuns, PromptPlanned
@@ -317,3 +318,17 @@ def test_a_log_of_sqlite_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="begins with b'GEMSLOG1', came b'SQLite f'"):
         open_store(tmp_path).__enter__()
     assert (tmp_path / "log").read_bytes() == before
+
+
+def test_an_index_that_somebody_holds_just_then_is_opened_once_it_is_free(tmp_path: Path) -> None:
+    with open_memory_store(tmp_path):
+        pass
+    holder = apsw.Connection(str(tmp_path / INDEX_NAME))
+    holder.execute("BEGIN IMMEDIATE")
+    letting_go = threading.Timer(0.2, holder.execute, ("ROLLBACK",))
+    letting_go.start()
+    with open_memory_store(tmp_path) as store:
+        store.append([begun()])
+        store.index.commit()
+    letting_go.join()
+    holder.close()
