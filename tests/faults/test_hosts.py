@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import time
@@ -19,6 +20,7 @@ from tests.faults.hosts import open_network, why_not
 pytestmark = pytest.mark.slow
 TASKS = 300
 CUT_S = 20.0
+LONGEST_GAP_S = 15.0
 """Between two finished tasks: six after which a silent actor is given up, the rest of its task, and a slow machine."""
 PORT = 7100
 
@@ -108,5 +110,8 @@ def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: P
         assert bulk.wait(30) == 0
         found = [json.loads(line)["index"] for line in progress.rows.read_text().splitlines()]
         assert found == list(range(TASKS))
+        # Shown by `pytest --log-cli-level=INFO`, for the README says it.
+        logging.getLogger(__name__).info("longest time without a finished task: %.1f s", progress.longest_gap_s)
+        assert progress.longest_gap_s < LONGEST_GAP_S
         assert (tmp_path / "out/failed.jsonl").read_bytes() == b""
         assert not is_there("cpu1")
