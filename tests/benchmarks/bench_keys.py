@@ -15,7 +15,7 @@ import trio
 
 from gems_actors.config import load_config
 from gems_actors.keys import make_mesh_keys
-from tests.benchmarks.bench_mesh import describe, time_mesh
+from tests.benchmarks.bench_mesh import ECHO_WORKER, describe, time_mesh
 from tests.gems_actors.blobs.pictures import free_router
 from tests.processes import started
 
@@ -26,22 +26,6 @@ from gems_actors.config import load_config
 from gems_actors.process import run_role
 config = load_config(environment={}, settings=["log.level=error", *sys.argv[2:]])
 sys.exit(run_role("router", config, config.router_addresses[0], "router-1"))
-"""
-_WORKER = """
-import logging, sys, structlog, trio
-from functools import partial
-from gems_actors.actor import Actor, answers, serve_actor
-from gems_actors.config import MeshConfig, load_config
-from protocol.messages import Plan, PlanPrompt
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-class Echo(Actor):
-    role = "planner"
-    default_capacity = 256
-    @answers
-    async def plan(self, request: PlanPrompt) -> Plan:
-        return Plan(prompt=request.prompt)
-security = load_config(environment={}, settings=sys.argv[3:]).security
-trio.run(partial(serve_actor, partial(Echo, MeshConfig()), sys.argv[2], sys.argv[1], security=security))
 """
 
 
@@ -56,7 +40,7 @@ def measure(folder: Path, *, has_keys: bool) -> tuple[float, list[float]]:
         places = (f"router.runtime_dir={folder}/run", f"router.address={router}")
         stack.enter_context(started((sys.executable, "-P", "-c", _ROUTER, "router", *places, *here)))
         for name in ("planner-1", "planner-2"):
-            stack.enter_context(started((sys.executable, "-P", "-c", _WORKER, name, router, *there)))
+            stack.enter_context(started((sys.executable, "-P", "-c", ECHO_WORKER, router, name, *there)))
         return trio.run(time_mesh, router, load_config(environment={}, settings=admin).security)
 
 

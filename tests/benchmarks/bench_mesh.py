@@ -36,7 +36,7 @@ ECHO_WORKER = """
 import logging, sys, structlog, trio
 from functools import partial
 from gems_actors.actor import Actor, answers, serve_actor
-from gems_actors.config import MeshConfig
+from gems_actors.config import MeshConfig, load_config
 from protocol.messages import Plan, PlanPrompt
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 class Echo(Actor):
@@ -45,8 +45,12 @@ class Echo(Actor):
     @answers
     async def plan(self, request: PlanPrompt) -> Plan:
         return Plan(prompt=request.prompt)
-trio.run(partial(serve_actor, partial(Echo, MeshConfig()), f"ipc://{sys.argv[1]}/router.ipc", sys.argv[2]))
+where, name, *settings = sys.argv[1:]
+address = where if "://" in where else f"ipc://{where}/router.ipc"
+security = load_config(environment={}, settings=settings).security
+trio.run(partial(serve_actor, partial(Echo, MeshConfig()), address, name, security=security))
 """
+"""A planner that answers with the prompt. Told: the address of a router, or the folder of one; a name; its keys."""
 _RAW_BROKER = """
 import sys, zmq
 context = zmq.Context()

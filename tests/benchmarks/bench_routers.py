@@ -22,6 +22,7 @@ import trio
 from gems_actors.addresses import join_addresses, next_address
 from gems_actors.client import Mesh, open_client
 from protocol.messages import PlanPrompt, ReadStatus
+from tests.benchmarks.bench_mesh import ECHO_WORKER
 
 _CLIENTS, _WORKERS, _WINDOW, _REQUESTS, _TURNS = 2, 2, 256, 10_000, 3
 _SHARE = 0.05
@@ -33,21 +34,6 @@ import sys
 from gems_actors.config import load_config
 from gems_actors.process import run_role
 sys.exit(run_role("router", load_config(environment={}, settings=["log.level=error"]), sys.argv[1], "router"))
-"""
-_WORKER = """
-import logging, sys, structlog, trio
-from functools import partial
-from gems_actors.actor import Actor, answers, serve_actor
-from gems_actors.config import MeshConfig
-from protocol.messages import Plan, PlanPrompt
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-class Echo(Actor):
-    role = "planner"
-    default_capacity = 256
-    @answers
-    async def plan(self, request: PlanPrompt) -> Plan:
-        return Plan(prompt=request.prompt)
-trio.run(partial(serve_actor, partial(Echo, MeshConfig()), sys.argv[1], f"planner-{sys.argv[2]}"))
 """
 
 
@@ -131,7 +117,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="gems-") as folder:
                 places = [next_address(f"ipc://{folder}/router.ipc", number) for number in range(count)]
                 address = join_addresses(places)
-                workers = [(_WORKER, address, str(number)) for number in range(_WORKERS)]
+                workers = [(ECHO_WORKER, address, f"planner-{number}") for number in range(_WORKERS)]
                 with (
                     _processes(*((_ROUTER, place) for place in places), *workers) as pids,
                     _held_back(pids[:count]) as is_held_back,
