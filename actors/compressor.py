@@ -128,9 +128,9 @@ def parse_lesson(text: str) -> str:
     """
     lesson = _parse_words(text)
     if (words := len(_WORD.findall(lesson))) > MAX_WORDS:
-        raise unexpected(f"at most {MAX_WORDS} words, came {words}", lesson)
+        raise unexpected(f"at most {MAX_WORDS} words, got {words}", lesson)
     if len(lesson) > MAX_CHARS:
-        raise unexpected(f"at most {MAX_CHARS} characters, came {len(lesson)}", lesson)
+        raise unexpected(f"at most {MAX_CHARS} characters, got {len(lesson)}", lesson)
     return lesson
 
 

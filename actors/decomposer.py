@@ -106,17 +106,17 @@ def parse_requirements(text: str) -> tuple[Requirement, ...]:
     """
     found = parse_json(text, _Found, _EXPECTED).requirements
     if len(found) > MAX_REQUIREMENTS:
-        raise ModelOutputError(f"expected at most {MAX_REQUIREMENTS} requirements, came {len(found)}")
+        raise ModelOutputError(f"expected at most {MAX_REQUIREMENTS} requirements, got {len(found)}")
     parents: dict[str, str | None] = {}
     for requirement in found:
         if requirement.id in parents:
-            raise ModelOutputError(f"expected each id once, came {requirement.id!r} twice")
+            raise ModelOutputError(f"expected each id once, got {requirement.id!r} twice")
         if not requirement.question.strip():
-            raise ModelOutputError(f"{requirement.id}: expected a question, came an empty one")
+            raise ModelOutputError(f"{requirement.id}: expected a question, got an empty one")
         parents[requirement.id] = requirement.depends_on
     for id_, parent in parents.items():
         if parent is not None and parent not in parents:
-            raise ModelOutputError(f"{id_}: expected depends_on to be another requirement's id, came {parent[:100]!r}")
+            raise ModelOutputError(f"{id_}: expected depends_on to be another requirement's id, got {parent[:100]!r}")
         _refuse_circle(id_, parents)
     return tuple(
         msgspec.structs.replace(requirement, question=" ".join(requirement.question.split())) for requirement in found
@@ -130,4 +130,4 @@ def _refuse_circle(id_: str, parents: dict[str, str | None]) -> None:
         if ancestor is None:
             return
         ancestor = parents.get(ancestor)
-    raise ModelOutputError(f"{id_}: expected no circle of dependencies, came one")
+    raise ModelOutputError(f"{id_}: expected no circle of dependencies, got one")

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from gems_actors.actor import Actor, answers, is_somebody_waiting
 from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
-from gems_actors.backends.opening import open_image_model
+from gems_actors.backends.factory import open_image_model
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
@@ -101,8 +101,8 @@ def check_picture(drawn: GeneratedImage) -> None:
         with Pillow.open(BytesIO(drawn.data), formats=tuple(_MEDIA_TYPES)) as picture:
             is_ = f"{_MEDIA_TYPES.get(picture.format or '', picture.format)} of {picture.width}x{picture.height} px"
     except (OSError, ValueError, Pillow.DecompressionBombError) as error:
-        raise BackendError(f"image model: expected {says}, came {len(drawn.data)} bytes that are no picture") from error
+        raise BackendError(f"image model: expected {says}, got {len(drawn.data)} bytes that are no picture") from error
     if is_ != says:
-        raise BackendError(f"image model: expected {says}, came {is_}")
+        raise BackendError(f"image model: expected {says}, got {is_}")
     if not all(_MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (drawn.width_px, drawn.height_px)):
-        raise BackendError(f"image model: expected sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} px, came {is_}")
+        raise BackendError(f"image model: expected sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} px, got {is_}")

@@ -20,11 +20,11 @@ import trio
 from msgspec.structs import replace
 
 from actors.memory_store import queries
+from actors.memory_store.full_text import WordIndex
 from actors.memory_store.index import IndexFailedError, open_reader
 from actors.memory_store.log import MAX_COMMIT
+from actors.memory_store.scatter_gather import answer_whole
 from actors.memory_store.store import MemoryStore, open_memory_store
-from actors.memory_store.whole import answer_whole
-from actors.memory_store.words import WordIndex
 from gems_actors.actor import Actor, answers
 from gems_actors.errors import ConfigError, LogError, OverloadedError, RefusedError
 from gems_actors.shards import address_of_shard, homes_of, note_layout, shard_folder, shard_of_role
@@ -100,7 +100,7 @@ class Memory(Actor):
         self._max_passed_on = capacity // least
         if self._shards > 1 and capacity < least:
             raise ConfigError(
-                f"roles.memory.capacity: expected at least {least} where memory is several shards, came {capacity}"
+                f"roles.memory.capacity: expected at least {least} where memory is several shards, got {capacity}"
             )
         folder = shard_folder(self.config.data_path, self._shard)
         with (
@@ -267,7 +267,7 @@ class Memory(Actor):
             RequestError: it cannot answer.
         """
         if request.shard is None or request.shard >= self._shards:
-            raise RefusedError(f"shard: expected a number below {self._shards}, came {request.shard}")
+            raise RefusedError(f"shard: expected a number below {self._shards}, got {request.shard}")
         with self._waiting_for_others():
             return await self._ask(request)
 

@@ -144,7 +144,7 @@ async def plan_prompt(
     plan = Plan(prompt=prompt)
     if wanted is not None:
         if wanted != NO_SKILL and wanted not in by_id:
-            raise RefusedError(f"skill: expected {NO_SKILL} or one of {', '.join(by_id)}, came {wanted!r}")
+            raise RefusedError(f"skill: expected {NO_SKILL} or one of {', '.join(by_id)}, got {wanted!r}")
         plan = Plan(prompt=prompt, skill=None if wanted == NO_SKILL else wanted)
     elif by_id:
         route = await ask_model(chat, route_request(prompt, skills), lambda text: parse_route(text, by_id))

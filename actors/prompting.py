@@ -17,7 +17,7 @@ import trio
 
 from gems_actors.actor import Actor, is_somebody_waiting
 from gems_actors.backends import ChatMessage, ChatModel, ChatReply, ChatRequest, ImagePart, TextPart
-from gems_actors.backends.opening import open_chat_model
+from gems_actors.backends.factory import open_chat_model
 from gems_actors.errors import ModelOutputError
 from protocol.limits import MAX_PROMPT_CHARS
 from protocol.messages import Spent
@@ -83,7 +83,7 @@ async def ask_model(
     Args:
         chat: the model.
         request: what it is asked.
-        parse: reads the answer; its `ModelOutputError` says what was expected and what came.
+        parse: reads the answer; its `ModelOutputError` says what was expected and what was found.
         parse_repaired: reads the second answer, where a role is content with less by then.
 
     Raises:
@@ -153,14 +153,14 @@ def parse_prompt(prompt: str) -> str:
     if not (prompt := prompt.strip()):
         raise unexpected("a prompt of at least one character", prompt)
     if len(prompt) > MAX_PROMPT_CHARS:
-        raise ModelOutputError(f"expected a prompt of at most {MAX_PROMPT_CHARS} characters, came {len(prompt)}")
+        raise ModelOutputError(f"expected a prompt of at most {MAX_PROMPT_CHARS} characters, got {len(prompt)}")
     return prompt
 
 
 def unexpected(expected: str, text: str) -> ModelOutputError:
     """Return the error that says what was expected, and quotes how the answer began."""
     quoted = repr(text[:_MAX_QUOTED_CHARS]) + (" and more" if len(text) > _MAX_QUOTED_CHARS else "")
-    return ModelOutputError(f"expected {expected}, came {quoted}")
+    return ModelOutputError(f"expected {expected}, got {quoted}")
 
 
 async def _call(chat: ChatModel, request: ChatRequest) -> tuple[ChatReply, Spent]:

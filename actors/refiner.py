@@ -98,7 +98,7 @@ class Refiner(ChatActor):
         """Return the prompt of the next round and why it reads so."""
         state = await self.mesh.ask(ReadTrajectory(trajectory=request.trajectory))
         if state.task is None:
-            raise LogError(f"expected trajectory {request.trajectory} in memory, came none")
+            raise LogError(f"expected trajectory {request.trajectory} in memory, got none")
         past = look_back(state, request.round)
         shown = past[-1:] if request.memory == "none" else past
         pictures: list[ImagePart] = []

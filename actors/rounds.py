@@ -34,7 +34,7 @@ def look_back(state: TrajectoryState, last: int) -> tuple[PastRound, ...]:
     """
     rounds = sorted({attempt.round for attempt in state.attempts if attempt.round <= last})
     if last not in rounds:
-        raise LogError(f"expected an attempt of round {last} in memory, came those of rounds {rounds}")
+        raise LogError(f"expected an attempt of round {last} in memory, got those of rounds {rounds}")
     return tuple(_look_at(state, round_) for round_ in rounds)
 
 

@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, say, unexpected
 from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest, ImagePart
-from gems_actors.backends.opening import open_second_opinion
+from gems_actors.backends.factory import open_second_opinion
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, VerifyConfig
@@ -316,7 +316,7 @@ def parse_batch(text: str, ids: Sequence[str]) -> tuple[Verdict, ...]:
             raise unexpected(f"yes, no or unsure for {item.id}", item.answer)
         found[item.id] = Verdict(requirement=item.id, answer=said, reason=item.reason.strip()[:MAX_REASON_CHARS])
     if missing := [id_ for id_ in ids if id_ not in found]:
-        raise ModelOutputError(f"expected an answer for each question, came none for {', '.join(missing)}")
+        raise ModelOutputError(f"expected an answer for each question, got none for {', '.join(missing)}")
     return tuple(found[id_] for id_ in ids)
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import structlog
 import trio
 
-from gems_actors.client import Call, Line, Mesh, answering, current_call, is_somebody_waiting, open_client
+from gems_actors.client import Call, Mesh, RouterConnection, answering, current_call, is_somebody_waiting, open_client
 from gems_actors.config import NO_KEYS, MeshConfig, SecurityConfig
 from gems_actors.errors import (
     CancelledRequestError,
@@ -148,12 +148,12 @@ class _Loop:
         self._is_leaving = False
         self._all_done = trio.Event()
 
-    def take(self, line: Line, header: Header, body: bytes) -> None:
+    def take(self, line: RouterConnection, header: Header, body: bytes) -> None:
         if self._nursery is not None and header.id not in self._calls and not self._is_leaving:
             call = self._calls[header.id] = Call(header, line)
             self._nursery.start_soon(self._answer, call, body)
 
-    def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
+    def cancel(self, line: RouterConnection, header: Header, cancel: Cancel) -> None:
         call = self._calls.get(header.id)
         if call is not None and call.is_asked_by(line) and call.header.attempt == header.attempt:
             if cancel.gently:
@@ -162,12 +162,12 @@ class _Loop:
                 call.called_off = cancel.reason
                 call.scope.cancel()
 
-    def holding(self, line: Line) -> tuple[Held, ...]:
+    def holding(self, line: RouterConnection) -> tuple[Held, ...]:
         return tuple(
             Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items() if call.is_asked_by(line)
         )
 
-    def move(self, old: Line, others: tuple[Line, ...]) -> None:
+    def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
         for call in self._calls.values():
             if call.is_asked_by(old):
                 call.line, *further = others

@@ -1,8 +1,8 @@
 """One process's way into the mesh: ask a role, publish and follow events.
 
-The same object serves a client and an actor; an actor's requests arrive through the `Service` it hands in. Nothing that
-was asked is lost with a connection or a router: what is unanswered is told with every heartbeat and repeated under its
-old id wherever the router does not know it. Where there are several routers, trajectories are spread over them, an
+The same object serves a client and an actor; an actor's requests arrive through the `RequestHandler` it hands in.
+Nothing that was asked is lost with a connection or a router: what is unanswered is told with every heartbeat and
+repeated under its old id wherever the router does not know it. Where there are several routers, trajectories are spread over them, an
 actor serves all, and what a silent one had moves to the others.
 """
 
@@ -35,11 +35,11 @@ from gems_actors.errors import (
     OverloadedError,
     error_of,
 )
-from gems_actors.keys import keys_to_connect
-from gems_actors.marks import Marks
-from gems_actors.sockets import Link, Message, await_refusal, open_dealer
-from gems_actors.statuses import merge_answers
+from gems_actors.run_states import RunStates
+from gems_actors.security.keys import keys_to_connect
+from gems_actors.status_merge import merge_answers
 from gems_actors.tasks import gather, open_background
+from gems_actors.transport.sockets import Link, Message, await_refusal, open_dealer
 from protocol.codec import decode_body, encode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, Lane, unpack_header
 from protocol.errors import ProtocolError
@@ -55,10 +55,10 @@ from protocol.messages import (
     Held,
     Hello,
     HelloAgain,
-    Mark,
     Pulse,
     Reply,
     Request,
+    RunState,
     Subscribe,
     Welcome,
 )
@@ -74,10 +74,12 @@ _EVENTS_KEPT = 1000
 _log = structlog.get_logger()
 
 
-class Line:
+class RouterConnection:
     """The connection to one router, and what that router is known to know."""
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, take: Callable[[Line, list[Message]], None]) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], address: str, take: Callable[[RouterConnection, list[Message]], None]
+    ) -> None:
         self.address = address
         self.link = Link(socket, partial(take, self))
         self.epoch: str | None = None
@@ -100,9 +102,9 @@ class Call:
     """The request that a handler is answering."""
 
     header: Header
-    line: Line | None = None
+    line: RouterConnection | None = None
     """Where it came from, and where the answer goes; none for one that did not come by wire."""
-    others: tuple[Line, ...] = ()
+    others: tuple[RouterConnection, ...] = ()
     """Since the router it came from fell silent: by which of these it is asked for again is not known."""
     winding_down: trio.Event = field(default_factory=trio.Event)
     """Set once the asker wants the step in hand finished and an answer with what is there."""
@@ -110,7 +112,7 @@ class Call:
     called_off: str = ""
     """Why it was cancelled, where it was not the asker who wanted it."""
 
-    def is_asked_by(self, line: Line) -> bool:
+    def is_asked_by(self, line: RouterConnection) -> bool:
         """Return whether whoever waits for the answer may do so by a line."""
         return line is self.line or line in self.others
 
@@ -144,19 +146,19 @@ def answering(call: Call) -> Iterator[None]:
         _call.reset(token)
 
 
-class Service(Protocol):
+class RequestHandler(Protocol):
     """What an actor does for its mesh beside asking."""
 
-    def take(self, line: Line, header: Header, body: bytes) -> None:
+    def take(self, line: RouterConnection, header: Header, body: bytes) -> None:
         """Take up a request; neither awaits nor raises."""
 
-    def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
+    def cancel(self, line: RouterConnection, header: Header, cancel: Cancel) -> None:
         """Stop, or wind down, a request in hand that is answered by this line."""
 
-    def holding(self, line: Line) -> tuple[Held, ...]:
+    def holding(self, line: RouterConnection) -> tuple[Held, ...]:
         """Requests in hand that are answered by this line."""
 
-    def move(self, old: Line, others: tuple[Line, ...]) -> None:
+    def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
         """Answer by all other lines what came by one whose router is silent."""
 
     def figures(self) -> dict[str, float]:
@@ -169,16 +171,16 @@ class Service(Protocol):
 class _NoService:
     """Of a client, which answers nothing."""
 
-    def take(self, line: Line, header: Header, body: bytes) -> None:
+    def take(self, line: RouterConnection, header: Header, body: bytes) -> None:
         pass
 
-    def cancel(self, line: Line, header: Header, cancel: Cancel) -> None:
+    def cancel(self, line: RouterConnection, header: Header, cancel: Cancel) -> None:
         pass
 
-    def holding(self, line: Line) -> tuple[Held, ...]:
+    def holding(self, line: RouterConnection) -> tuple[Held, ...]:
         return ()
 
-    def move(self, old: Line, others: tuple[Line, ...]) -> None:
+    def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
         pass
 
     def figures(self) -> dict[str, float]:
@@ -189,13 +191,13 @@ class _NoService:
 
 
 @dataclass(slots=True)
-class _Question:
+class _PendingRequest:
     """A request that waits for its answer."""
 
     header: Header
     body: bytes
     deadline: float
-    line: Line
+    line: RouterConnection
     is_winding_down: bool = False
     answered: trio.Event = field(default_factory=trio.Event)
     kind: Kind = Kind.REQUEST
@@ -219,13 +221,13 @@ class Mesh:
         self.name = name
         self.address = ",".join(sockets)
         """Of the routers."""
-        self._lines = tuple(Line(socket, address, self._take) for address, socket in sockets.items())
-        self._service: Service = _NoService()
+        self._lines = tuple(RouterConnection(socket, address, self._take) for address, socket in sockets.items())
+        self._service: RequestHandler = _NoService()
         self._hello = Hello(name=name, host=network.gethostname(), pid=os.getpid(), version=__version__)
         self._role = ""
-        self._questions: dict[bytes, _Question] = {}
+        self._questions: dict[bytes, _PendingRequest] = {}
         self._readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = {}
-        self._marks = Marks()
+        self._marks = RunStates()
         self._marks_changed = trio.Event()
         self._welcomed = trio.Event()
         self._refusal: str | None = None
@@ -297,7 +299,7 @@ class Mesh:
             finally:
                 self._readers[key].remove(sender)  # before the receiver closes, which lets other tasks run
 
-    def mark_of(self, run: str) -> Mark | None:
+    def mark_of(self, run: str) -> RunState | None:
         """Return what keeps a run from going on, as far as the router has told: it is paused or cancelled."""
         return self._marks.mark_of(run_bytes(run))
 
@@ -312,7 +314,7 @@ class Mesh:
         """The role that this process plays; empty for a client."""
         return self._role
 
-    async def present(self, role: str, accepts: tuple[str, ...], service: Service) -> None:
+    async def present(self, role: str, accepts: tuple[str, ...], service: RequestHandler) -> None:
         """Take up a role: from now on the mesh knows of this process; it takes requests once it offers to."""
         self._service, self._role = service, role
         self._hello = structs.replace(self._hello, accepts=accepts)
@@ -376,17 +378,19 @@ class Mesh:
 
     # ----------------------------------------------------------------------------------------- inside
 
-    async def _ask_line(self, line: Line | None, header: Header, body: bytes, wind_down: trio.Event | None) -> Reply:
+    async def _ask_line(
+        self, line: RouterConnection | None, header: Header, body: bytes, wind_down: trio.Event | None
+    ) -> Reply:
         """Ask by one line or, without one, by that of the trajectory; again while too many ask."""
         while True:
             header = header._replace(id=os.urandom(16))  # not to be guessed by who would ask or answer in its place
-            question = _Question(header, body, trio.current_effective_deadline(), line or self._line_for(header))
+            question = _PendingRequest(header, body, trio.current_effective_deadline(), line or self._line_for(header))
             try:
                 return await self._exchange(question, wind_down)
             except OverloadedError as error:
                 await trio.sleep(error.retry_after_s * random.uniform(0.5, 1.5))
 
-    async def _exchange(self, question: _Question, wind_down: trio.Event | None) -> Reply:
+    async def _exchange(self, question: _PendingRequest, wind_down: trio.Event | None) -> Reply:
         id_ = question.header.id
         self._questions[id_] = question
         question.line.link.send(question.frame(trio.current_time()))
@@ -415,15 +419,15 @@ class Mesh:
             raise InternalError(f"{question.header.role} answered with {type(answer).__name__}, which is no reply")
         return answer
 
-    async def _wind_down(self, question: _Question, wind_down: trio.Event) -> None:
+    async def _wind_down(self, question: _PendingRequest, wind_down: trio.Event) -> None:
         await wind_down.wait()
         question.is_winding_down = True
         self._withdraw(question.header, question.line, gently=True)
 
-    def _withdraw(self, header: Header, line: Line, *, gently: bool = False) -> None:
+    def _withdraw(self, header: Header, line: RouterConnection, *, gently: bool = False) -> None:
         line.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), Cancel(gently=gently)))
 
-    def _line_for(self, header: Header) -> Line:
+    def _line_for(self, header: Header) -> RouterConnection:
         """Return where a trajectory, or a request of none, is asked: always the same line while its router is there."""
         if len(self._lines) == 1:
             return self._lines[0]
@@ -436,17 +440,17 @@ class Mesh:
         up = sum(line.is_up for line in self._lines) or 1
         return -(-self._hello.capacity // up)
 
-    def _say_hello(self, line: Line) -> None:
+    def _say_hello(self, line: RouterConnection) -> None:
         line.awaits_welcome = True
         hello = structs.replace(
             self._hello, capacity=self._share(), holding=self._service.holding(line), marks=self._marks.all()
         )
         line.link.send(encode_message(Header(Kind.HELLO, role=self._role), hello))
 
-    def _subscribe(self, line: Line, run: bytes) -> None:
+    def _subscribe(self, line: RouterConnection, run: bytes) -> None:
         line.link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), Subscribe()))
 
-    async def _run_heartbeat(self, line: Line) -> None:
+    async def _run_heartbeat(self, line: RouterConnection) -> None:
         with trio.move_on_after(line.heartbeat_s):
             await line.welcomed.wait()  # the router says how often it wants to hear of us
         while True:
@@ -471,7 +475,7 @@ class Mesh:
             ):
                 self._give_up(line)
 
-    def _give_up(self, line: Line) -> None:
+    def _give_up(self, line: RouterConnection) -> None:
         """Move what a silent router had to another that is there, and serve those that are with all that we have."""
         others = tuple(other for other in self._lines if other.is_up and other is not line)
         if not others:
@@ -491,7 +495,7 @@ class Mesh:
                 question.line = self._line_for(question.header)
                 question.line.link.send(question.frame_again(now))
 
-    def _take_back(self, line: Line) -> None:
+    def _take_back(self, line: RouterConnection) -> None:
         """Use a router again that was silent: tell it all, and withdraw what others do meanwhile, or have done."""
         line.is_up = True
         _log.info("router_back", address=line.address)
@@ -505,7 +509,7 @@ class Mesh:
         await self._refused.wait()
         raise MeshRefusedError(self._refusal)
 
-    def _take(self, line: Line, batch: list[Message]) -> None:
+    def _take(self, line: RouterConnection, batch: list[Message]) -> None:
         line.heard_at = trio.current_time()
         if not line.is_up:
             self._take_back(line)
@@ -515,7 +519,7 @@ class Mesh:
             except ProtocolError as error:
                 _log.warning("message_refused", reason=str(error))
 
-    def _take_one(self, line: Line, header: Header, frame: bytes) -> None:
+    def _take_one(self, line: RouterConnection, header: Header, frame: bytes) -> None:
         match header.kind:
             case Kind.REQUEST:
                 self._service.take(line, header, frame[HEADER_BYTES:])
@@ -531,7 +535,7 @@ class Mesh:
             case _:
                 self._take_link(line, header, decode_body(frame[HEADER_BYTES:]))
 
-    def _take_refusal(self, line: Line, body: Body) -> None:
+    def _take_refusal(self, line: RouterConnection, body: Body) -> None:
         """Hear that a router does not take this process in, or does not want to hear of it any more."""
         if isinstance(body, Failure) and line.awaits_welcome:
             self._refusal = f"{line.address}: {body.message}"
@@ -549,7 +553,7 @@ class Mesh:
                 except trio.WouldBlock:
                     _log.warning("event_dropped", event_type=type(event).__name__)
 
-    def _take_link(self, line: Line, header: Header, body: Body) -> None:
+    def _take_link(self, line: RouterConnection, header: Header, body: Body) -> None:
         match body:
             case Cancel():
                 self._service.cancel(line, header, body)
@@ -574,7 +578,7 @@ class Mesh:
                 for run in self._readers:  # which was forgotten with us
                     self._subscribe(line, run)
 
-    def _keep_marks(self, line: Line, marks: tuple[Mark, ...]) -> None:
+    def _keep_marks(self, line: RouterConnection, marks: tuple[RunState, ...]) -> None:
         if self._marks.merge(marks):
             self._marks_changed.set()
             self._marks_changed = trio.Event()
@@ -582,7 +586,7 @@ class Mesh:
                 if other is not line and other.is_up:  # whose router may not have been asked
                     self._say_hello(other)
 
-    def _meet(self, line: Line, epoch: str) -> None:
+    def _meet(self, line: RouterConnection, epoch: str) -> None:
         """Tell a new router what the old one knew of this process."""
         if line.epoch not in (None, epoch):
             now = trio.current_time()

@@ -2,7 +2,7 @@
 
 Later sources win: defaults, the file, the environment (`GEMS__ROLES__VERIFIER__COUNT=4`), flags (`--set
 roles.verifier.count=4`). An unknown key or an impossible value is an error that names its source, the key, what was
-expected and what came.
+expected and what got.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw
     compile: bool = False
     """Compile the blocks of the transformer while loading: minutes then, launches saved afterwards."""
     max_step_tokens: Positive | None = None
-    """Of one denoising step of a batch; None: as many as pay, see `gems_actors/backends/diffusion/turns.py`."""
+    """Of one denoising step of a batch; None: as many as pay, see `backends/diffusion/batch_scheduler.py`."""
     warm_up: tuple[tuple[SidePx, SidePx], ...] = ()
     """Sizes to draw before the generator is ready, beside that of `draw`."""
 
@@ -515,7 +515,7 @@ def load_config(
     A relative folder is taken from the folder of the file that names it, elsewhere from the working folder.
 
     Raises:
-        ConfigError: in one line, with the source, the key, what was expected and what came.
+        ConfigError: in one line, with the source, the key, what was expected and what was found.
     """
     tree: dict[str, Any] = {}
     if path is not None:
@@ -529,12 +529,12 @@ def load_config(
     if config.router.silence_s < 3 * config.router.heartbeat_s:  # one late heartbeat is no loss
         raise ConfigError(
             f"router.silence_s: expected at least 3 times router.heartbeat_s ({config.router.heartbeat_s:g}), "
-            f"came {config.router.silence_s:g}"
+            f"got {config.router.silence_s:g}"
         )
     if config.blobs == MESH_BLOBS and _port_of(config.router.address) > MAX_ROUTER_PORT:
         raise ConfigError(
             f"router.address: expected a port up to {MAX_ROUTER_PORT}, for pictures are served a hundred higher, "
-            f"came {config.router.address}"
+            f"got {config.router.address}"
         )
     if config.image.backend == "openai" and config.image.url is None:
         raise _no_server("image")
@@ -543,16 +543,16 @@ def load_config(
             if model.backend == "openai" and server.url is None:
                 raise _no_server(f"{table}.fallbacks[{place - 1}]" if place else table)
         if model.backend == "replay" and config.chat.replay is None:
-            raise ConfigError("chat.replay: expected the path of a file that chat.record has made, came none")
+            raise ConfigError("chat.replay: expected the path of a file that chat.record has made, got none")
     if config.verify.unmet_below > config.verify.met_from:
         raise ConfigError(
             f"verify.unmet_below: expected at most verify.met_from ({config.verify.met_from:g}), "
-            f"came {config.verify.unmet_below:g}"
+            f"got {config.verify.unmet_below:g}"
         )
     for role in ROLES:
         _check_scale(role, config.role(role))
     if config.image.backend == "diffusers" and config.image.model is None:
-        raise ConfigError("image.model: expected a folder or a hub id such as owner/name, came none")
+        raise ConfigError("image.model: expected a folder or a hub id such as owner/name, got none")
     return config
 
 
@@ -560,15 +560,15 @@ def _check_scale(role: str, settings: RoleConfig) -> None:
     """See that a role may grow by itself, and from less to more."""
     if settings.max is None:
         if settings.min is not None:
-            raise ConfigError(f"roles.{role}.min: expected it beside roles.{role}.max, came {settings.min} alone")
+            raise ConfigError(f"roles.{role}.min: expected it beside roles.{role}.max, got {settings.min} alone")
         return
     if role not in GROWING_ROLES:
         known = ", ".join(GROWING_ROLES)
-        raise ConfigError(f"roles.{role}.max: expected it of a role that only waits for others ({known}), came {role}")
+        raise ConfigError(f"roles.{role}.max: expected it of a role that only waits for others ({known}), got {role}")
     least = settings.count if settings.min is None else settings.min
     if not least <= settings.count <= settings.max:
         raise ConfigError(
-            f"roles.{role}: expected min <= count <= max, came {least}, {settings.count} and {settings.max}"
+            f"roles.{role}: expected min <= count <= max, got {least}, {settings.count} and {settings.max}"
         )
 
 
@@ -578,31 +578,31 @@ def _port_of(address: str | None) -> int:
 
 
 def _no_server(table: str) -> ConfigError:
-    return ConfigError(f"{table}.url: expected the address of a server, such as http://HOST:8000/v1, came none")
+    return ConfigError(f"{table}.url: expected the address of a server, such as http://HOST:8000/v1, got none")
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
-        raise ConfigError(f"{path}: expected a readable TOML file, came: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a readable TOML file, got: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, came byte {error.object[error.start]:#04x}") from error
+        raise ConfigError(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#04x}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: expected TOML, came: {error}") from error
+        raise ConfigError(f"{path}: expected TOML, got: {error}") from error
 
 
 def _read_variable(name: str, text: str) -> dict[str, Any]:
     keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     if not all(re.fullmatch(_KEY, key) for key in keys):
-        raise ConfigError(f"environment {name}: expected a name such as GEMS__ROLES__VERIFIER__COUNT, came {name}")
+        raise ConfigError(f"environment {name}: expected a name such as GEMS__ROLES__VERIFIER__COUNT, got {name}")
     return _nested(keys, _value(text))
 
 
 def _read_flag(flag: str) -> dict[str, Any]:
     key, equals, text = flag.partition("=")
     if not equals or not re.fullmatch(rf"{_KEY}(\.{_KEY})*", key):
-        raise ConfigError(f"--set: expected KEY=VALUE such as roles.verifier.count=4, came {_shown(flag)}")
+        raise ConfigError(f"--set: expected KEY=VALUE such as roles.verifier.count=4, got {_shown(flag)}")
     return _nested(key.split("."), _value(text))
 
 
@@ -670,8 +670,8 @@ def _explain(error: msgspec.ValidationError, update: dict[str, Any]) -> str:
         return _explain_unknown(key, unknown[1], kind)
     if (missing := re.search(r"missing required field `(.*)`", text)) and isinstance(kind, inspect.StructType):
         wanted = next(field.type for field in kind.fields if field.encode_name == missing[1])
-        return f"{key}.{missing[1]}: expected {_in_words(wanted, None)}, came none"
-    return f"{key}: expected {_in_words(kind, value)}, came {_shown(value)}"
+        return f"{key}.{missing[1]}: expected {_in_words(wanted, None)}, got none"
+    return f"{key}: expected {_in_words(kind, value)}, got {_shown(value)}"
 
 
 def _explain_unknown(table: str, name: str, kind: inspect.Type) -> str:
@@ -679,7 +679,7 @@ def _explain_unknown(table: str, name: str, kind: inspect.Type) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     expected = "a known key" if close else f"one of {', '.join(known)}"
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{table}{'.' if table else ''}{name}: expected {expected}, came {_shown(name)}{hint}"
+    return f"{table}{'.' if table else ''}{name}: expected {expected}, got {_shown(name)}{hint}"
 
 
 def _look_up(key: str, update: dict[str, Any]) -> tuple[inspect.Type, Any]:

@@ -33,7 +33,7 @@ class GemsError(Exception):
 
 
 class ConfigError(GemsError):
-    """A setting is unknown or impossible; names the source, the key, what was expected and what came."""
+    """A setting is unknown or impossible; names the source, the key, what was expected and what was found."""
 
 
 class MeshUnavailableError(GemsError):

@@ -91,7 +91,7 @@ def read_layouts(data_path: Path) -> tuple[int, ...]:
     except FileNotFoundError:
         layouts = ()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected a number of shards up to {MAX_SHARDS} a line, came: {error}") from error
+        raise ConfigError(f"{path}: expected a number of shards up to {MAX_SHARDS} a line, got: {error}") from error
     return layouts or tuple(range(1, _folders_of(data_path) + 1))
 
 
@@ -122,7 +122,7 @@ def note_layout(data_path: Path, shards: int) -> tuple[int, ...]:
                 os.fsync(file.fileno())
         _sync_folder(data_path)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a file to write to, came: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a file to write to, got: {error.strerror}") from error
     return layouts
 
 

@@ -90,14 +90,14 @@ def unpack_blob(frame: bytes) -> tuple[BlobHeader, memoryview]:
         UnknownKindError: its kind is not known.
     """
     if len(frame) > BLOB_HEADER_BYTES + MAX_BLOB_BYTES:
-        raise TooLargeError(f"expected a picture of at most {MAX_BLOB_BYTES} bytes, came {len(frame)}")
+        raise TooLargeError(f"expected a picture of at most {MAX_BLOB_BYTES} bytes, got {len(frame)}")
     if len(frame) < BLOB_HEADER_BYTES or frame[:2] != BLOB_MAGIC:
         raise FrameError(
-            f"expected a header of {BLOB_HEADER_BYTES} bytes that begins with {BLOB_MAGIC!r}, came {frame[:16]!r}"
+            f"expected a header of {BLOB_HEADER_BYTES} bytes that begins with {BLOB_MAGIC!r}, got {frame[:16]!r}"
         )
     _, version, kind, id_, size_bytes, digest = _LAYOUT.unpack_from(frame)
     if version != BLOB_VERSION:
-        raise VersionError(f"expected version {BLOB_VERSION} of the blobs' wire, came {version}")
+        raise VersionError(f"expected version {BLOB_VERSION} of the blobs' wire, got {version}")
     if kind not in _KINDS:
-        raise UnknownKindError(f"expected a kind of blob frame from 1 to {max(_KINDS)}, came {kind}")
+        raise UnknownKindError(f"expected a kind of blob frame from 1 to {max(_KINDS)}, got {kind}")
     return BlobHeader(_KINDS[kind], id_, size_bytes, digest), memoryview(frame)[BLOB_HEADER_BYTES:]

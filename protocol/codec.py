@@ -66,14 +66,14 @@ def peek_type(data: bytes) -> str:
     if head in (b"\xde", b"\xdf"):  # map 16 and map 32; below 16 pairs their number is in the first byte
         size_of_map = 3 if head == b"\xde" else 5
     elif not head or not 0x81 <= head[0] <= 0x8F:
-        raise BodyError(f"expected a msgpack map, came {data[:16]!r}")
+        raise BodyError(f"expected a msgpack map, got {data[:16]!r}")
     if data[size_of_map : size_of_map + 5] != b"\xa4type":
-        raise BodyError(f"expected a body whose first key is `type`, came {data[:16]!r}")
+        raise BodyError(f"expected a body whose first key is `type`, got {data[:16]!r}")
     at = size_of_map + 5
     length = data[at] if at < len(data) else 0
     start, size = (at + 1, length & 0x1F) if length >> 5 == 0b101 else (0, 0)  # no type's name is longer than 31
     if not size or start + size > len(data):
-        raise BodyError(f"expected a type's name of at most 31 characters, came {data[:64]!r}")
+        raise BodyError(f"expected a type's name of at most 31 characters, got {data[:64]!r}")
     return data[start : start + size].decode("ascii", "replace")
 
 
@@ -86,7 +86,7 @@ def decode_record(data: bytes) -> AnyRecord:
     try:
         return _decode_record(data)
     except (ValueError, RecursionError) as error:
-        raise BodyError(f"expected a record, came {data[:64]!r}: {str(error)[:500]}") from error
+        raise BodyError(f"expected a record, got {data[:64]!r}: {str(error)[:500]}") from error
 
 
 def encode_message(header: Header, body: Body) -> bytes:
@@ -103,7 +103,7 @@ def frame_of(header: Header, body: bytes) -> bytes:
     """Return the frame of a message whose body is bytes already; what a router uses, which opens no body."""
     frame = pack_header(header) + body
     if len(frame) > MAX_FRAME_BYTES:
-        raise TooLargeError(f"expected a message of at most {MAX_FRAME_BYTES} bytes, came {len(frame)}")
+        raise TooLargeError(f"expected a message of at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
     return frame
 
 
@@ -118,11 +118,11 @@ def decode_message(frame: bytes) -> tuple[Header, Body]:
 
 def _explain(data: bytes, error: Exception) -> BodyError | UnknownKindError:
     """Tell a type this side does not know from a body that is broken; only ever called on bytes already refused."""
-    reason = str(error)[:500]  # it may quote what came, which may be long
+    reason = str(error)[:500]  # it may quote what got, which may be long
     try:
         name = _decode_tag(data).type
     except (ValueError, RecursionError):
-        return BodyError(f"expected a msgpack map with a `type`, came {data[:64]!r}: {reason}")
+        return BodyError(f"expected a msgpack map with a `type`, got {data[:64]!r}: {reason}")
     if name not in BODIES:
-        return UnknownKindError(f"expected a known message type, came {name[:64]!r}")
+        return UnknownKindError(f"expected a known message type, got {name[:64]!r}")
     return BodyError(f"{name}: {reason}")

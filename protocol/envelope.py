@@ -84,9 +84,9 @@ def pack_header(header: Header) -> bytes:
         FrameError: a field does not fit its place.
     """
     if len(header.id) != 16 or len(header.trajectory) != 16 or len(header.run) != 8:
-        raise FrameError(f"expected ids of 16 bytes and a run of 8, came {header}")
+        raise FrameError(f"expected ids of 16 bytes and a run of 8, got {header}")
     if len(header.trace) != 16 or len(header.span) != 8:
-        raise FrameError(f"expected a trace of 16 bytes and a span of 8, came {header}")
+        raise FrameError(f"expected a trace of 16 bytes and a span of 8, got {header}")
     try:
         return _LAYOUT.pack(
             MAGIC,
@@ -103,7 +103,7 @@ def pack_header(header: Header) -> bytes:
             header.span,
         )
     except struct.error as error:
-        raise FrameError(f"expected numbers that fit their places, came {header}") from error
+        raise FrameError(f"expected numbers that fit their places, got {header}") from error
 
 
 def unpack_header(frame: bytes) -> Header:
@@ -116,16 +116,16 @@ def unpack_header(frame: bytes) -> Header:
         UnknownKindError: its kind is not known.
     """
     if len(frame) > MAX_FRAME_BYTES:
-        raise TooLargeError(f"expected a frame of at most {MAX_FRAME_BYTES} bytes, came {len(frame)}")
+        raise TooLargeError(f"expected a frame of at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
     if len(frame) < HEADER_BYTES or frame[:2] != MAGIC:
-        raise FrameError(f"expected a header of {HEADER_BYTES} bytes that begins with {MAGIC!r}, came {frame[:16]!r}")
+        raise FrameError(f"expected a header of {HEADER_BYTES} bytes that begins with {MAGIC!r}, got {frame[:16]!r}")
     _, version, kind, lane, attempt, time_left_ms, id_, trajectory, run, role, trace, span = _LAYOUT.unpack_from(frame)
     if version != WIRE_VERSION:
-        raise VersionError(f"expected version {WIRE_VERSION} of the wire, came {version}")
+        raise VersionError(f"expected version {WIRE_VERSION} of the wire, got {version}")
     if kind not in _KINDS:
-        raise UnknownKindError(f"expected a message kind from 1 to {max(_KINDS)}, came {kind}")
+        raise UnknownKindError(f"expected a message kind from 1 to {max(_KINDS)}, got {kind}")
     if lane >= len(_LANES):
-        raise FrameError(f"expected lane 0 or 1, came {lane}")
+        raise FrameError(f"expected lane 0 or 1, got {lane}")
     name = _role_of_bytes(role)
     return Header(_KINDS[kind], id_, name, _LANES[lane], attempt, time_left_ms, trajectory, run, trace, span)
 
@@ -133,7 +133,7 @@ def unpack_header(frame: bytes) -> Header:
 @lru_cache(maxsize=256)  # a mesh has a dozen roles, and every message names one
 def _bytes_of_role(role: str) -> bytes:
     if role and not ROLE_NAME.fullmatch(role):
-        raise FrameError(f"expected a role like 'verifier', of at most 16 characters, came {role[:64]!r}")
+        raise FrameError(f"expected a role like 'verifier', of at most 16 characters, got {role[:64]!r}")
     return role.encode()
 
 
@@ -141,5 +141,5 @@ def _bytes_of_role(role: str) -> bytes:
 def _role_of_bytes(padded: bytes) -> str:
     name = padded.rstrip(b"\0").decode("ascii", "replace")
     if name and not ROLE_NAME.fullmatch(name):
-        raise FrameError(f"expected a role like 'verifier', came {name!r}")
+        raise FrameError(f"expected a role like 'verifier', got {name!r}")
     return name

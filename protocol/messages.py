@@ -50,7 +50,7 @@ ShardNumber = Annotated[int, Meta(ge=0, le=MAX_SHARDS - 1)]
 
 RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
 Answer = Literal["met", "unmet", "unsure"]
-RunState = Literal["running", "paused", "cancelled"]
+RunPhase = Literal["running", "paused", "cancelled"]
 Control = Literal["pause", "resume", "cancel"]
 MemoryMode = Literal["none", "prompts", "images", "thoughts", "full"]
 """What memory shows the refiner: the last attempt alone, all prompts and verdicts, these and the images, these and the
@@ -216,14 +216,14 @@ class Held(Value, frozen=True, kw_only=True):
     attempt: Annotated[int, Meta(ge=0, le=0xFFFF)]
 
 
-class Mark(Value, frozen=True, kw_only=True):
+class RunState(Value, frozen=True, kw_only=True):
     """A run, or one trajectory of it, was paused, cancelled, or let go on; of two such the higher revision stands."""
 
     run: Annotated[bytes, Meta(min_length=8, max_length=8)]
     """As in headers."""
     trajectory: Annotated[bytes, Meta(min_length=16, max_length=16)]
     """As in headers; zeros for the whole run."""
-    state: RunState
+    state: RunPhase
     by: Annotated[str, Meta(max_length=200)] = ""
     """Who wanted it, in words."""
     revision: Annotated[int, Meta(ge=0, le=MAX_REVISION)]
@@ -242,7 +242,7 @@ class Hello(Body, frozen=True, kw_only=True):
     pid: Count = 0
     version: str = ""
     holding: tuple[Held, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[RunState, ...] = ()
     """All that it knows of, so that a new router does not let go on what was paused."""
 
 
@@ -252,7 +252,7 @@ class Welcome(Body, frozen=True, kw_only=True):
     epoch: str
     """Of this router's life; another one means that everything it knew is forgotten."""
     heartbeat_s: Annotated[float, Meta(gt=0.0, le=86_400.0)]
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[RunState, ...] = ()
     """All that the router knows of: to be kept and told in every `Hello`."""
 
 
@@ -273,7 +273,7 @@ class Pulse(Body, frozen=True, kw_only=True):
     epoch: str
     unknown: tuple[RequestId, ...] = ()
     """Requests the process waits for and the router never had or has forgotten: to be sent again."""
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[RunState, ...] = ()
     """All that are new since the router last told the process of marks: to be kept and told in every `Hello`."""
 
 
@@ -358,7 +358,7 @@ class MeshStatus(Reply, frozen=True, kw_only=True):
     clients: Count
     requeued: Count
     """Requests handed out again because the actor that held them was lost."""
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[RunState, ...] = ()
 
 
 class ReadStatus(Request[MeshStatus], frozen=True, kw_only=True):
@@ -381,7 +381,7 @@ class ReportLoss(Request[Noted], frozen=True, kw_only=True):
 class Controlled(Reply, frozen=True, kw_only=True):
     """What a run or a trajectory has under way in the mesh, and how it stood with it before."""
 
-    before: RunState
+    before: RunPhase
     waiting: Count
     """Requests that waited for an actor."""
     in_hand: Count

@@ -118,7 +118,7 @@ class Catalogue:
             try:
                 paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
             except OSError as error:
-                reason = f"expected a folder of skills at {folder}, came {error.strerror}"
+                reason = f"expected a folder of skills at {folder}, got {error.strerror}"
                 found.append(SkippedSkill(folder.name, folder, reason))
                 continue
             for path in paths:
@@ -139,7 +139,7 @@ class Catalogue:
 
 def _load_or_skip(path: Path) -> Skill | SkippedSkill:
     if not path.name.isprintable():  # a line break would forge lines of the planner's manifest
-        return SkippedSkill(path.name, path, f"expected a folder name in printable UTF-8, came {path.name!a}")
+        return SkippedSkill(path.name, path, f"expected a folder name in printable UTF-8, got {path.name!a}")
     try:
         return load_skill(path)
     except SkillFormatError as error:

@@ -16,17 +16,17 @@ class UnknownSkillError(SkillError):
     """The catalogue holds no skill of that id."""
 
     def __init__(self, skill_id: str, known_ids: Iterable[str]) -> None:
-        super().__init__(f"expected one of the skills {', '.join(known_ids) or '(none)'}, came {skill_id!r}")
+        super().__init__(f"expected one of the skills {', '.join(known_ids) or '(none)'}, got {skill_id!r}")
         self.skill_id = skill_id
 
 
 class SkillFormatError(SkillError):
     """A SKILL.md is so broken that nothing can be loaded from it."""
 
-    def __init__(self, line: int, expected: str, came: str) -> None:
-        super().__init__(problem(line, expected, came))
+    def __init__(self, line: int, expected: str, got: str) -> None:
+        super().__init__(problem(line, expected, got))
 
 
-def problem(line: int, expected: str, came: str) -> str:
+def problem(line: int, expected: str, got: str) -> str:
     """Say in one line what is wrong with a SKILL.md; `line` counts from 1."""
-    return " ".join(f"SKILL.md:{line}: expected {expected}, came {came}".split())
+    return " ".join(f"SKILL.md:{line}: expected {expected}, got {got}".split())

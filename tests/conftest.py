@@ -1,6 +1,44 @@
-"""Property tests that come out the same on every machine, however slow it is."""
+"""How the tests run: async tests under trio, property tests alike on every machine."""
 
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("mesh", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mesh")
+
+TIME_LIMIT_S = 120.0
+"""Time limit of an async test in real time, long enough for a machine that is four times busier."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Run an `async def` test under trio; with the marker `virtual_time`, under a clock that jumps over every wait."""
+    is_virtual = pyfuncitem.get_closest_marker("virtual_time") is not None
+    if inspect.iscoroutinefunction(pyfuncitem.obj):
+        pyfuncitem.obj = _under_trio(pyfuncitem.obj, is_virtual)
+    elif inspect.iscoroutinefunction(inner := getattr(getattr(pyfuncitem.obj, "hypothesis", None), "inner_test", None)):
+        pyfuncitem.obj.hypothesis.inner_test = _under_trio(inner, is_virtual)
+
+
+def _under_trio(test: Callable[..., Coroutine[Any, Any, None]], is_virtual: bool) -> Callable[..., None]:
+    async def within_limit(*args: object, **kwargs: object) -> None:
+        with trio.fail_after(TIME_LIMIT_S):
+            await test(*args, **kwargs)
+
+    @wraps(test)
+    def run(*args: object, **kwargs: object) -> None:
+        if is_virtual:
+            trio.run(partial(test, *args, **kwargs), clock=trio.testing.MockClock(autojump_threshold=0))
+        else:
+            trio.run(partial(within_limit, *args, **kwargs))
+
+    return run

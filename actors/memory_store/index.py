@@ -21,9 +21,9 @@ import apsw
 import structlog
 from apsw import sqlite_extra
 
+from actors.memory_store.full_text import split_words
 from actors.memory_store.log import HEADER_BYTES, Identity
-from actors.memory_store.steps import step_of
-from actors.memory_store.words import split_words
+from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
 from protocol.messages import (
     AnyRecord,
@@ -536,7 +536,7 @@ def open_index(path: Path, identity: Identity, read: Callable[[Place], AnyRecord
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
     if version < OLDEST_SQLITE:
         raise ConfigError(
-            f"SQLite: expected 3.51.3 or later, which keeps what it has committed, came {apsw.sqlite_lib_version()}"
+            f"SQLite: expected 3.51.3 or later, which keeps what it has committed, got {apsw.sqlite_lib_version()}"
         )
     try:
         index = _open(path, read)
@@ -550,7 +550,7 @@ def open_index(path: Path, identity: Identity, read: Callable[[Place], AnyRecord
     except (apsw.Error, OSError) as error:
         raise ConfigError(f"{path}: expected a place for the index of memory: {error}") from error
     if index is None:
-        raise ConfigError(f"{path}: expected a disk that keeps the index of memory, came one that does not")
+        raise ConfigError(f"{path}: expected a disk that keeps the index of memory, got one that does not")
     return index
 
 

@@ -156,7 +156,7 @@ class LogFile:
         if isinstance(found, str):
             raise LogError(f"{self.path}: expected record {sequence} at byte {offset}, {found}")
         if found.sequence != sequence:
-            raise LogError(f"{self.path}: expected record {sequence} at byte {offset}, came record {found.sequence}")
+            raise LogError(f"{self.path}: expected record {sequence} at byte {offset}, got record {found.sequence}")
         return found
 
     def scan(self, start: int = HEADER_BYTES, end: int | None = None, after: int = 0) -> Iterator[Entry | Damage]:
@@ -188,7 +188,7 @@ class LogFile:
             begins = found.sequence - found.place
             if held and begins != first:
                 if not any(isinstance(item, Damage) for item in held):
-                    held.append(Damage(found.offset, 0, "came another commit before this one was whole", last))
+                    held.append(Damage(found.offset, 0, "got another commit before this one was whole", last))
                 yield from held
                 held.clear()
             first, last = begins, found.sequence
@@ -199,7 +199,7 @@ class LogFile:
                 held.clear()
         if held:
             problems = [item.problem for item in held if isinstance(item, Damage)]
-            problem = problems[0] if problems else "came the end of the file within a commit"
+            problem = problems[0] if problems else "got the end of the file within a commit"
             yield Tail(held[0].offset, self.end - held[0].offset, problem, after)
 
     def checksum(self, start: int, end: int, checksum: int = 0) -> int:
@@ -245,7 +245,7 @@ class LogFile:
         if free_bytes < _MIN_FREE_BYTES:
             raise LogError(
                 f"{self.path}: expected at least {_MIN_FREE_BYTES >> 20} MiB free on its disk, "
-                f"came {free_bytes / 2**20:.1f}; nothing was written"
+                f"got {free_bytes / 2**20:.1f}; nothing was written"
             )
 
 
@@ -302,11 +302,11 @@ def sync_folder(folder: Path) -> None:
 
 def _identity_of(path: Path, head: bytes) -> Identity:
     if not head.startswith(FORMAT[:-1]):
-        raise ConfigError(f"{path}: expected a memory log, which begins with {FORMAT!r}, came {head[:8]!r}")
+        raise ConfigError(f"{path}: expected a memory log, which begins with {FORMAT!r}, got {head[:8]!r}")
     if head[:8] != FORMAT:
-        raise ConfigError(f"{path}: expected a memory log of format {FORMAT!r}, came {head[:8]!r}")
+        raise ConfigError(f"{path}: expected a memory log of format {FORMAT!r}, got {head[:8]!r}")
     if len(head) < HEADER_BYTES or crc32(head[:28]) != int.from_bytes(head[28:], "little"):
-        raise ConfigError(f"{path}: expected the head of a memory log in bytes 0 to 31, came one that is damaged")
+        raise ConfigError(f"{path}: expected the head of a memory log in bytes 0 to 31, got one that is damaged")
     _, id_, generation = _HEADER.unpack_from(head)
     return Identity(id_, generation)
 
@@ -339,18 +339,18 @@ def _parse_at(window: _Window, offset: int) -> Entry | str:
 def _parse(data: bytes, at: int, offset: int) -> Entry | str:
     """Read the frame at a place in some bytes, or say what is wrong with it."""
     if len(data) - at < FRAME_BYTES:
-        return f"came the end of the file after {len(data) - at} bytes"
+        return f"got the end of the file after {len(data) - at} bytes"
     mark, checksum, size, commit, place, sequence, time = _FRAME.unpack_from(data, at)
     if mark != _MARK:
-        return f"came bytes that are no record ({mark.hex()})"
+        return f"got bytes that are no record ({mark.hex()})"
     end = at + FRAME_BYTES + size
     if end > len(data):
         if size > _MAX_BODY_BYTES:
-            return f"came a record that says it has {size} bytes"
-        return f"came the end of the file after {len(data) - at} of {FRAME_BYTES + size} bytes"
+            return f"got a record that says it has {size} bytes"
+        return f"got the end of the file after {len(data) - at} of {FRAME_BYTES + size} bytes"
     body = data[at + FRAME_BYTES : end]
     if crc32(body, crc32(data[at + 8 : at + FRAME_BYTES])) != checksum:
-        return f"came {FRAME_BYTES + size} bytes whose checksum is wrong"
+        return f"got {FRAME_BYTES + size} bytes whose checksum is wrong"
     return Entry(sequence, time, body, offset, FRAME_BYTES + size, place, commit)
 
 

@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
-from actors.memory_store.steps import assemble_state, lessons_of
+from actors.memory_store.full_text import WordIndex
+from actors.memory_store.replay import assemble_state, lessons_of
 from actors.memory_store.store import MemoryStore
-from actors.memory_store.words import WordIndex
 from actors.ranking import choose_best
 from protocol.messages import (
     BestAttempt,

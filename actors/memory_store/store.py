@@ -21,7 +21,7 @@ from zlib import crc32
 
 import structlog
 
-from actors.memory_store.disk import check_local
+from actors.memory_store.filesystem import check_local
 from actors.memory_store.index import LIVE, Extent, Index, IndexFailedError, Place, open_index, remove_index
 from actors.memory_store.log import (
     HEADER_BYTES,
@@ -34,7 +34,7 @@ from actors.memory_store.log import (
     open_log_file,
     pack_commit,
 )
-from actors.memory_store.steps import step_of
+from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.codec import decode_record, encode_body
@@ -227,7 +227,7 @@ class MemoryStore:
             raise damaged(
                 self.live,
                 f"expected record {self.last} to end at byte {followed.end}, "
-                f"came the end of the file at byte {self.live.end}",
+                f"got the end of the file at byte {self.live.end}",
             )
         self._verify()
         if self.last or not self.archives:
@@ -252,7 +252,7 @@ class MemoryStore:
         for found in self.live.scan(extent.offset, extent.end, extent.after):
             if isinstance(found, Damage):
                 return words_of(found)
-        return f"expected bytes {extent.offset} to {extent.end} as they were written, came others"
+        return f"expected bytes {extent.offset} to {extent.end} as they were written, got others"
 
     def _follow_all(self) -> None:
         """Take all there is into an empty index; archives count only in the end, so a half is never taken for it."""
@@ -372,7 +372,7 @@ def claim_folder(stack: ExitStack, folder: Path, note: str = "") -> None:
     try:
         stack.enter_context(hold_lock(folder / LOCK_NAME, note))
     except LockHeldError as error:
-        raise ConfigError(f"{folder}: expected a log that nobody writes, came one {error}") from error
+        raise ConfigError(f"{folder}: expected a log that nobody writes, got one {error}") from error
     except OSError as error:
         raise ConfigError(f"{folder}: expected a writable folder for memory: {error.strerror}") from error
 
@@ -392,7 +392,7 @@ def open_archives(stack: ExitStack, folder: Path, id_: bytes) -> dict[int, LogFi
         stack.callback(file.close)
         if file.identity.id != id_:
             raise ConfigError(
-                f"{path}: expected an archive of the log {id_.hex()}, came one of {file.identity.id.hex()}"
+                f"{path}: expected an archive of the log {id_.hex()}, got one of {file.identity.id.hex()}"
             )
         found[int(match[1])] = file
     return found
@@ -453,7 +453,7 @@ def _open_live(folder: Path) -> LogFile:
     if path.exists():
         return open_log_file(path, is_writer=True)
     if any((folder / ARCHIVE_FOLDER).glob("*.log")):
-        raise ConfigError(f"{path}: expected the log that the archives beside it belong to, came none")
+        raise ConfigError(f"{path}: expected the log that the archives beside it belong to, got none")
     try:
         return create_log_file(path, Identity(os.urandom(16), 1))
     except OSError as error:

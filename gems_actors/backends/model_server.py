@@ -20,8 +20,8 @@ import httpx
 import msgspec
 import trio
 
-from gems_actors.backends.pacing import Pace
-from gems_actors.backends.patience import BusyError, LateError, UnreachableError
+from gems_actors.backends.concurrency_limit import AdaptiveLimit
+from gems_actors.backends.failover import BusyError, LateError, UnreachableError
 from gems_actors.config import ModelServerConfig
 from gems_actors.errors import BackendError, ConfigError, RefusedError, RequestError
 
@@ -44,7 +44,7 @@ class ModelServer:
 
     def __init__(self, name: str, config: ModelServerConfig, client: httpx.AsyncClient, key: str | None) -> None:
         self.name = name
-        self.pace = Pace()
+        self.pace = AdaptiveLimit()
         self.http_version = ""
         """Of the last answer."""
         self._url = (config.url or "").rstrip("/")
@@ -81,7 +81,7 @@ class ModelServer:
 
     def unexpected(self, expected: str, body: bytes) -> BackendError:
         """Return the error that says what was expected, and how what came begins."""
-        return self.failed(f"expected {expected}, came {len(body)} bytes: {_quote(body)}")
+        return self.failed(f"expected {expected}, got {len(body)} bytes: {_quote(body)}")
 
     def failed(self, words: str) -> BackendError:
         """Return the error of an answer that is none."""
@@ -111,7 +111,7 @@ class ModelServer:
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise self.failed(_words_for(error)) from error
         if body is None:
-            raise LateError(self._say(f"expected an answer within {self._timeout_s:g} s, came none"))
+            raise LateError(self._say(f"expected an answer within {self._timeout_s:g} s, got none"))
         self.http_version = response.http_version
         if (wait_s := rate_limit_of(response.headers)) is not None:
             self.pace.pause(trio.current_time(), wait_s)
@@ -129,7 +129,7 @@ class ModelServer:
                 if size <= max_bytes:
                     chunks.append(chunk)
         if size > max_bytes:
-            raise self.failed(f"expected at most {max_bytes} bytes, came {size}")
+            raise self.failed(f"expected at most {max_bytes} bytes, got {size}")
         return response, b"".join(chunks)
 
     def _failure_of(self, response: httpx.Response, body: bytes) -> RequestError:
@@ -155,7 +155,7 @@ async def open_model_server(what: str, table: str, config: ModelServerConfig) ->
         ConfigError: there is no address, or the key is not where the settings say.
     """
     if config.url is None:
-        raise ConfigError(f"{table}.url: expected the address of a server, such as http://HOST:8000/v1, came none")
+        raise ConfigError(f"{table}.url: expected the address of a server, such as http://HOST:8000/v1, got none")
     key = _read_key(table, config)
     timeout = httpx.Timeout(config.timeout_s, connect=min(_CONNECT_S, config.timeout_s))
     limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_CONNECTIONS)
@@ -174,11 +174,11 @@ def _read_key(table: str, config: ModelServerConfig) -> str | None:
         except (OSError, ValueError) as error:
             raise ConfigError(f"{table}.api_key_file: {config.api_key_file}: {error}") from error
         if not key:
-            raise ConfigError(f"{table}.api_key_file: expected a key in {config.api_key_file}, came an empty file")
+            raise ConfigError(f"{table}.api_key_file: expected a key in {config.api_key_file}, got an empty file")
     else:
         return None
     if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"{table}: expected a key of printable ASCII characters on one line, came another")
+        raise ConfigError(f"{table}: expected a key of printable ASCII characters on one line, got another")
     return key
 
 

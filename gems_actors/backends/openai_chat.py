@@ -21,9 +21,9 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
+from gems_actors.backends.concurrency_limit import AdaptiveLimit
+from gems_actors.backends.failover import FailoverPool
 from gems_actors.backends.model_server import ModelServer, open_model_server
-from gems_actors.backends.pacing import Pace
-from gems_actors.backends.patience import PatientServers
 from gems_actors.config import ChatModelConfig, ChatServerConfig
 from gems_actors.errors import RefusedError
 
@@ -81,7 +81,7 @@ class Endpoint:
         return self.server.name
 
     @property
-    def pace(self) -> Pace:
+    def pace(self) -> AdaptiveLimit:
         """What it may be asked now."""
         return self.server.pace
 
@@ -122,7 +122,7 @@ class Endpoint:
         messages = [message_fields(message) for message in request.messages]
         said = await self._ask({"messages": messages, **asked})
         if (found := _first_tokens_of(said.choice)) is None:
-            raise self.server.refused("expected the probabilities of the first token, came none")
+            raise self.server.refused("expected the probabilities of the first token, got none")
         return replace(said, probabilities=found)
 
     async def _answer_in_words(self, request: ChatRequest, fields: Mapping[str, Any]) -> Said:
@@ -171,14 +171,14 @@ class Said:
         if text.lstrip().startswith(opening) or (closing in text and opening not in text):  # some templates begin it
             thought, is_closed, text = text.partition(closing)
             if not is_closed:
-                raise server.failed("expected an answer behind the thinking, came the end of the reply")
+                raise server.failed("expected an answer behind the thinking, got the end of the reply")
             reasoning = reasoning or thought.strip().removeprefix(opening).strip()
         if choice.finish_reason == "length":
-            raise server.failed("expected a whole answer, came one cut at the cap of tokens")
+            raise server.failed("expected a whole answer, got one cut at the cap of tokens")
         if message.refusal or choice.finish_reason == "content_filter":
             raise server.refused(f"the model refused: {message.refusal or 'content_filter'}")
         if not text.strip():
-            raise server.failed(f"expected an answer, came an empty one (finish_reason {choice.finish_reason})")
+            raise server.failed(f"expected an answer, got an empty one (finish_reason {choice.finish_reason})")
         return text, reasoning
 
     @property
@@ -196,7 +196,7 @@ class OpenAIChatModel:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         """Use servers that stay open meanwhile, in the order of preference."""
-        self._servers = PatientServers(tuple(endpoints))
+        self._servers = FailoverPool(tuple(endpoints))
 
     def figures(self) -> dict[str, float]:
         """Return how hard the servers are pressed, and how many cannot be reached."""

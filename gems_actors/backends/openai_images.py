@@ -17,8 +17,8 @@ import msgspec
 from PIL import Image as Pillow
 
 from gems_actors.backends import GeneratedImage, ImageRequest
+from gems_actors.backends.failover import FailoverPool
 from gems_actors.backends.model_server import ModelServer, open_model_server
-from gems_actors.backends.patience import PatientServers
 from gems_actors.config import ImageConfig
 
 MAX_REPLY_BYTES: Final = 128 * 1024 * 1024
@@ -46,7 +46,7 @@ class OpenAIImageModel:
         """Use a server that stays open meanwhile."""
         self._config = config
         self._server = server
-        self._servers = PatientServers((server,))
+        self._servers = FailoverPool((server,))
 
     def figures(self) -> dict[str, float]:
         """Return how hard the server is pressed; what it does with that it tells its own watchers."""

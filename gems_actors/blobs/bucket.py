@@ -22,7 +22,7 @@ try:
     from obstore.exceptions import AlreadyExistsError, BaseError
     from obstore.store import S3Store
 except ImportError as error:
-    raise ConfigError(f"blobs: expected the extra gems-actors[s3] for s3:, came {error}") from error
+    raise ConfigError(f"blobs: expected the extra gems-actors[s3] for s3:, got {error}") from error
 
 if TYPE_CHECKING:
     from obstore.store import S3Config as ServiceConfig
@@ -62,7 +62,7 @@ class BlobBucket(BlobStore):
                 retry_config={"max_retries": 8, "retry_timeout": _PATIENCE},
             )
         except _FAULTS as error:
-            raise ConfigError(f"blobs: expected a bucket that can be used, came {address}: {_reason(error)}") from error
+            raise ConfigError(f"blobs: expected a bucket that can be used, got {address}: {_reason(error)}") from error
         self._can_create = True
         """Whether the service can be told to write only where nothing is."""
         self._threads = trio.CapacityLimiter(_AT_ONCE)  # others of the process need threads while a service is away

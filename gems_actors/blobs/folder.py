@@ -56,7 +56,7 @@ class BlobFolder(BlobStore):
         try:
             with path.open("rb") as file:
                 if (came_bytes := os.fstat(file.fileno()).st_size) != size_bytes:
-                    raise BlobError(f"{path}: expected {size_bytes} bytes, came {came_bytes}")
+                    raise BlobError(f"{path}: expected {size_bytes} bytes, got {came_bytes}")
                 data = file.read()
         except OSError as error:
             raise BlobError(f"{path}: expected a picture of {size_bytes} bytes: {error.strerror}") from error

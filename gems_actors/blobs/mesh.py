@@ -21,9 +21,9 @@ from gems_actors.blobs.cache import BlobCache
 from gems_actors.blobs.store import BlobStore, hex_of, verify
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError
-from gems_actors.keys import ConnectingKeys, keys_to_connect
-from gems_actors.sockets import Link, Message, open_dealer
+from gems_actors.security.keys import ConnectingKeys, keys_to_connect
 from gems_actors.tasks import open_background
+from gems_actors.transport.sockets import Link, Message, open_dealer
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
 from protocol.errors import ProtocolError
 from protocol.identity import digest_of
@@ -101,7 +101,7 @@ class MeshBlobs(BlobStore):
         try:
             return open_dealer(context, self.address, b"b" + os.urandom(12), keys, max_frame_bytes=MAX_BLOB_BYTES)
         except zmq.ZMQError as error:
-            raise ConfigError(f"blobs: expected an address beside the router's, came {self.address}") from error
+            raise ConfigError(f"blobs: expected an address beside the router's, got {self.address}") from error
 
     def place_of(self, digest: str) -> str:
         """Return who serves a picture, and under which name."""
@@ -122,7 +122,7 @@ class MeshBlobs(BlobStore):
 
     async def _keep(self, data: bytes) -> str:
         if len(data) > MAX_BLOB_BYTES:
-            raise BlobError(f"{self.address}: expected a picture of at most {MAX_BLOB_BYTES} bytes, came {len(data)}")
+            raise BlobError(f"{self.address}: expected a picture of at most {MAX_BLOB_BYTES} bytes, got {len(data)}")
         digest = await trio.to_thread.run_sync(digest_of, data)
         async with self._at_once:
             answer = await self._ask(BlobKind.HAS, digest, len(data))
@@ -143,7 +143,7 @@ class MeshBlobs(BlobStore):
     def _unexpected(self, answer: _Question, expected: str) -> BlobError:
         if answer.kind is BlobKind.FAILED:
             return BlobError(bytes(answer.data).decode(errors="replace"))
-        return BlobError(f"{self.address}: expected {expected}, came {answer.kind.name}")
+        return BlobError(f"{self.address}: expected {expected}, got {answer.kind.name}")
 
     async def _ask(self, kind: BlobKind, digest: str, size_bytes: int, data: bytes = b"") -> _Question:
         header = BlobHeader(kind, next(self._numbers), size_bytes, bytes.fromhex(hex_of(digest)))

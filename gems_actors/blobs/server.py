@@ -15,17 +15,17 @@ import zmq
 from gems_actors.blobs.folder import BlobFolder
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ForbiddenError
-from gems_actors.listening import Guarded, open_sockets
-from gems_actors.permissions import Guest
-from gems_actors.sockets import Link, Message
-from gems_actors.telemetry import SparingLog
-from gems_actors.zap import LOOK_S, Door
+from gems_actors.ops.log_setup import SparingLog
+from gems_actors.security.permissions import Principal
+from gems_actors.security.zap import LOOK_S, ZapAuthenticator
+from gems_actors.transport.bind import CurveSocket, open_sockets
+from gems_actors.transport.sockets import Link, Message
 from protocol.blobs import BlobHeader, BlobKind, pack_blob, unpack_blob
 from protocol.errors import ProtocolError
 from protocol.identity import digest_of
 from protocol.limits import MAX_BLOB_BYTES
 
-_NOBODY = Guest("somebody who was taken out of the allow-list", frozenset())
+_NOBODY = Principal("somebody who was taken out of the allow-list", frozenset())
 
 _log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ async def serve_blobs(
                     link.close(linger_ms=200)
 
 
-async def _watch(door: Door) -> None:
+async def _watch(door: ZapAuthenticator) -> None:
     while True:
         await trio.sleep(LOOK_S)
         door.look_again()
@@ -81,7 +81,7 @@ class _BlobServer:
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], guarded: Guarded | None, folder: BlobFolder, nursery: trio.Nursery
+        self, socket: zmq.Socket[bytes], guarded: CurveSocket | None, folder: BlobFolder, nursery: trio.Nursery
     ) -> None:
         self._plain = Link(socket, self._take)
         self.links = [self._plain]
@@ -103,7 +103,7 @@ class _BlobServer:
             guest = self._door.allowed.get(key.decode(), _NOBODY)
             self._take_one(self._guarded, identity, frame, guest)
 
-    def _take_one(self, link: Link, identity: bytes, frame: bytes, guest: Guest | None) -> None:
+    def _take_one(self, link: Link, identity: bytes, frame: bytes, guest: Principal | None) -> None:
         try:
             header, data = unpack_blob(frame)
             if guest is not None:
@@ -136,15 +136,15 @@ class _BlobServer:
                     is_there = self._folder.has(digest, header.size_bytes)
                     return pack_blob(header._replace(kind=BlobKind.KEPT if is_there else BlobKind.ABSENT))
                 case BlobKind.PUT:
-                    if (came := digest_of(data)) != digest:
-                        raise BlobError(f"blob server: expected bytes of the digest that they are to have, came {came}")
+                    if (got := digest_of(data)) != digest:
+                        raise BlobError(f"blob server: expected bytes of the digest that they are to have, got {got}")
                     self._folder.write(digest, data)
                     return pack_blob(header._replace(kind=BlobKind.KEPT))
                 case BlobKind.GET:
                     found = self._folder.read(digest, header.size_bytes)
                     return pack_blob(header._replace(kind=BlobKind.BYTES), found)
                 case kind:
-                    raise BlobError(f"blob server: expected HAS, PUT, GET or ARE_YOU_AT_IT, came {kind.name}")
+                    raise BlobError(f"blob server: expected HAS, PUT, GET or ARE_YOU_AT_IT, got {kind.name}")
         except BlobError as error:
             _log.warning("blob_request_failed", kind=header.kind.name, reason=str(error))
             return _failed(header, error)

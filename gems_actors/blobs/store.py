@@ -68,7 +68,7 @@ def hex_of(digest: str) -> str:
         BlobError: it is no digest; a picture's name comes from other processes and must not leave the store.
     """
     if (match := _DIGEST.fullmatch(digest)) is None:
-        raise BlobError(f"expected 'sha256:' and 64 hexadecimal digits, came {digest[:100]!r}")
+        raise BlobError(f"expected 'sha256:' and 64 hexadecimal digits, got {digest[:100]!r}")
     return match[1]
 
 
@@ -89,6 +89,6 @@ def verify(data: bytes | memoryview, digest: str, size_bytes: int, place: str) -
         BlobError: it is not; says where it was read.
     """
     if len(data) != size_bytes:
-        raise BlobError(f"{place}: expected {size_bytes} bytes, came {len(data)}")
-    if (came := digest_of(data)) != digest:
-        raise BlobError(f"{place}: expected bytes with the digest of the picture's name, came {came}")
+        raise BlobError(f"{place}: expected {size_bytes} bytes, got {len(data)}")
+    if (got := digest_of(data)) != digest:
+        raise BlobError(f"{place}: expected bytes with the digest of the picture's name, got {got}")

@@ -15,7 +15,7 @@ from contextlib import suppress
 import click
 
 from gems_actors import __version__
-from gems_actors.cli.endings import end_of
+from gems_actors.cli.exit_codes import end_of
 
 _COMMANDS = {
     "draw": ("draw:draw", "Draw one prompt and watch how it gets better."),
@@ -31,10 +31,10 @@ _COMMANDS = {
     "scale": ("mesh:scale", "Change how many actors play a role."),
     "down": ("mesh:down", "Drain and end a running mesh."),
     "role": ("mesh:role", "Play one role in this process."),
-    "slurm": ("slurm_commands:slurm", "Run a mesh as jobs of a Slurm cluster."),
-    "keys": ("key_commands:keys", "Make the keys of a mesh that serves other hosts."),
-    "memory": ("memory_commands:memory", "Look at what was drawn and learnt, and look after its log."),
-    "skills": ("skill_commands:skills", "List, show and check skills."),
+    "slurm": ("slurm:slurm", "Run a mesh as jobs of a Slurm cluster."),
+    "keys": ("keys:keys", "Make the keys of a mesh that serves other hosts."),
+    "memory": ("memory:memory", "Look at what was drawn and learnt, and look after its log."),
+    "skills": ("skills:skills", "List, show and check skills."),
     "doctor": ("doctor:doctor", "Say what is installed, reachable and writable, and what to do about the rest."),
 }
 """Where each command is, and its line in the help, which must not cost the import of all of them."""
@@ -57,7 +57,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"COMMAND: expected one of {', '.join(_COMMANDS)}, came {args[0]!r}", ctx)
+            raise click.UsageError(f"COMMAND: expected one of {', '.join(_COMMANDS)}, got {args[0]!r}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

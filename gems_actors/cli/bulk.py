@@ -8,24 +8,26 @@ from pathlib import Path
 import click
 import trio
 
-from gems_actors.cli.bulk_dry import rehearse
-from gems_actors.cli.bulk_export import Shape, export_rows
-from gems_actors.cli.bulk_folder import (
+from gems_actors.app.bulk.estimate import rehearse
+from gems_actors.app.bulk.export import Shape, export_rows
+from gems_actors.app.bulk.folder import (
     RunFile,
     failed_places,
     look_at_folder,
     read_run,
 )
-from gems_actors.cli.bulk_input import MAX_SAMPLES
-from gems_actors.cli.bulk_rows import all_rows_of
-from gems_actors.cli.bulk_run import (
+from gems_actors.app.bulk.rows import all_rows_of
+from gems_actors.app.bulk.run import (
     MAX_CONCURRENCY,
     SHOWN_ON_PAGE,
     STANDARD_INPUT,
     Part,
     start_bulk,
 )
-from gems_actors.cli.endings import DONE
+from gems_actors.app.bulk.tasks import MAX_SAMPLES
+from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
+from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
+from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import (
     CommandT,
     DefaultCommand,
@@ -44,8 +46,6 @@ from gems_actors.cli.options import (
     strategy_option,
     strategy_settings,
 )
-from gems_actors.cli.output import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
-from gems_actors.cli.tally import Tally, summary_of, summary_table
 from protocol.messages import MemoryMode
 
 
@@ -136,7 +136,7 @@ def _draw(
     if is_dry:
         return rehearse(told, file, part, out, like, as_json=as_json)
     if like is not None:
-        raise click.UsageError("--like: expected it with --dry-run, came alone")
+        raise click.UsageError("--like: expected it with --dry-run, got alone")
     return start_bulk(told, file, part, out, router, concurrency, as_json=as_json)
 
 
@@ -152,7 +152,7 @@ def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -
     """Try again what failed in DIR, with the same settings."""
     told = _told(folder)
     if told.source == STANDARD_INPUT:
-        raise click.UsageError(f"DIR: {folder}: expected a run of a file, came one of {STANDARD_INPUT}")
+        raise click.UsageError(f"DIR: {folder}: expected a run of a file, got one of {STANDARD_INPUT}")
     places = failed_places(folder, class_)
     if not places:
         click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
@@ -195,7 +195,7 @@ def report(folder: Path, pictures: int, router: str | None) -> int:
     A run writes it when it ends; this is for one that goes on, or to show more. A mesh at --router is asked for what it
     drew.
     """
-    from gems_actors.cli.bulk_report import write_report  # Pillow, and the store of memory
+    from gems_actors.app.bulk.report import write_report  # Pillow, and the store of memory
 
     told = _told(folder)
     try:
@@ -234,5 +234,5 @@ def _told(folder: Path) -> RunFile:
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     if told is None:
-        raise click.UsageError(f"DIR: {folder}: expected the output of `gems bulk`, came none")
+        raise click.UsageError(f"DIR: {folder}: expected the output of `gems bulk`, got none")
     return told

@@ -16,21 +16,21 @@ import msgspec
 import trio
 
 from gems_actors.addresses import split_addresses
-from gems_actors.cli.bulk_folder import run_of
-from gems_actors.cli.connection import user_in_words
-from gems_actors.cli.endings import DONE
-from gems_actors.cli.memory_place import Place, open_questions
-from gems_actors.cli.memory_story import ID_DIGITS, local_time, table
+from gems_actors.app.bulk.folder import run_of
+from gems_actors.app.draw_progress import printable
+from gems_actors.app.memory.access import Place, open_questions
+from gems_actors.app.memory.render import ID_DIGITS, local_time, table
+from gems_actors.app.picture_files import encode_json, text_of_path
+from gems_actors.app.run_registry import Entry, living
+from gems_actors.app.session import user_in_words
+from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
-from gems_actors.cli.output import encode_json, text_of_path
-from gems_actors.cli.progress import printable
-from gems_actors.cli.registry import Entry, living
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.errors import DeadlineError, MeshUnavailableError, RequestError
-from gems_actors.marks import Marks
+from gems_actors.ops.log_setup import configure_logging
+from gems_actors.run_states import RunStates
 from gems_actors.tasks import gather
-from gems_actors.telemetry import configure_logging
 from protocol.identity import run_bytes
 from protocol.messages import (
     Control,
@@ -77,7 +77,7 @@ class _Found:
     where: str
     address: str | None
     runs: tuple[RunSummary, ...]
-    marks: Marks = field(default_factory=Marks)
+    marks: RunStates = field(default_factory=RunStates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ async def _look_at(address: str, security: SecurityConfig) -> _Found:
     async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
         status = await _ask(mesh, ReadStatus())
         page = await _ask(mesh, ListRuns(limit=_RUNS_SHOWN))
-    marks = Marks()
+    marks = RunStates()
     marks.merge(status.marks)
     return _Found(address, address, page.runs, marks)
 
@@ -278,7 +278,7 @@ async def _control(
 async def _ask(mesh: Mesh, request: Request[ReplyT]) -> ReplyT:
     with trio.move_on_after(_ANSWER_S):
         return await mesh.ask(request)
-    raise DeadlineError(f"{mesh.address}: expected an answer of the {request.role} within {_ANSWER_S:g} s, came none")
+    raise DeadlineError(f"{mesh.address}: expected an answer of the {request.role} within {_ANSWER_S:g} s, got none")
 
 
 async def _find(
@@ -312,11 +312,11 @@ def _only(name: str, targets: set[_Target]) -> _Target:
     if not targets:
         raise click.UsageError(
             f"NAME: expected a run, a trajectory or the DIR of a bulk that a running mesh knows (`gems runs` lists "
-            f"them), came {name!r}"
+            f"them), got {name!r}"
         )
     some = sorted(map(str, targets))
     more = f" and {len(some) - _NAMES_SHOWN} more" if len(some) > _NAMES_SHOWN else ""
-    raise click.UsageError(f"NAME: expected one of {', '.join(some[:_NAMES_SHOWN])}{more}, came {name!r}")
+    raise click.UsageError(f"NAME: expected one of {', '.join(some[:_NAMES_SHOWN])}{more}, got {name!r}")
 
 
 async def _ask_for(

@@ -16,14 +16,14 @@ from typing import Literal, NamedTuple
 import click
 from msgspec import structs
 
-from actors.memory_store.disk import is_network, kind_of_mount
+from actors.memory_store.filesystem import is_network, kind_of_mount
 from gems_actors.addresses import split_addresses
-from gems_actors.cli.endings import DONE, FAILED
+from gems_actors.app.picture_files import OutputError, check_writable, encode_json
+from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
-from gems_actors.cli.output import OutputError, check_writable, encode_json
 from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
-from gems_actors.places import MAX_IPC_PATH_BYTES
+from gems_actors.supervision.runtime_dir import MAX_IPC_PATH_BYTES
 from protocol.blobs import blob_address
 
 _MIN_SQLITE = (3, 51, 3)
@@ -218,7 +218,7 @@ def _pictures(config: MeshConfig, blobs: str, router: str) -> Finding:
             async with store.open():
                 await store.get(await store.put(_PROBE, media_type="text/plain", width_px=16, height_px=16))
                 return
-        raise BlobError(f"expected an answer of {blobs} within {_STORE_S:g} s, came none")
+        raise BlobError(f"expected an answer of {blobs} within {_STORE_S:g} s, got none")
 
     try:
         trio.run(try_out)
@@ -259,8 +259,8 @@ def _chats(config: MeshConfig) -> Iterator[Finding]:
 def _chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Finding:
     import trio
 
-    from gems_actors.backends.patience import UnreachableError
-    from gems_actors.backends.probing import probe_chat
+    from gems_actors.backends.failover import UnreachableError
+    from gems_actors.backends.probe import probe_chat
 
     what = "chat server" if table == "chat" else f"chat server of {table}"
     server = structs.replace(server, timeout_s=min(server.timeout_s, _CHAT_S))

@@ -13,7 +13,22 @@ import click
 import msgspec
 import trio
 
-from gems_actors.cli.connection import (
+from gems_actors.app.draw_progress import Progress
+from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.picture_files import (
+    OutputError,
+    check_writable,
+    encode_json,
+    parameters_of,
+    png_of,
+    story_of,
+    summary_lines,
+    text_of_path,
+    write_whole,
+)
+from gems_actors.app.prompts import PromptError, check_prompt, read_prompt, slug_of
+from gems_actors.app.run_registry import Entry, listed
+from gems_actors.app.session import (
     LOG_NAME,
     configure_command_log,
     explain_failures,
@@ -23,8 +38,7 @@ from gems_actors.cli.connection import (
     watch_complaints,
     watch_mark,
 )
-from gems_actors.cli.endings import DONE, INTERRUPTED
-from gems_actors.cli.interrupts import Interrupts, open_interrupts
+from gems_actors.cli.exit_codes import DONE, INTERRUPTED
 from gems_actors.cli.options import (
     MAX_SEED,
     budget_of,
@@ -44,27 +58,13 @@ from gems_actors.cli.options import (
     size_option,
     steps_option,
 )
-from gems_actors.cli.output import (
-    OutputError,
-    check_writable,
-    encode_json,
-    parameters_of,
-    png_of,
-    story_of,
-    summary_lines,
-    text_of_path,
-    write_whole,
-)
-from gems_actors.cli.progress import Progress
-from gems_actors.cli.prompts import PromptError, check_prompt, read_prompt, slug_of
-from gems_actors.cli.registry import Entry, listed
-from gems_actors.cli.watching import Watch, can_show_live, choose_watch
+from gems_actors.cli.terminal.watch import Watch, can_show_live, choose_watch
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import CancelledRequestError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, DrawPicture, Mark, MemoryMode, Picture, RunBegun
+from protocol.messages import AppendRecord, DrawPicture, MemoryMode, Picture, RunBegun, RunState
 
 _FINISHING = "finishing the round in hand; Ctrl-C again stops at once"
 
@@ -168,7 +168,7 @@ def _choose_path(output: Path | None, prompt: str, seed: int) -> Path:
     name = f"{slug_of(prompt)}-{seed}.png"
     path = Path(name) if output is None else output / name if output.is_dir() else output
     if path.suffix.lower() != ".png":
-        raise click.UsageError(f"--output: expected a name that ends in .png, came {path.name!r}")
+        raise click.UsageError(f"--output: expected a name that ends in .png, got {path.name!r}")
     try:
         check_writable(path.parent)
     except OutputError as error:
@@ -224,7 +224,7 @@ async def _ask(mesh: Mesh, request: DrawPicture, watch: Watch, interrupts: Inter
         await interrupts.asked.wait()
         watch.note(_FINISHING)
 
-    def say_whether_paused(mark: Mark | None) -> None:
+    def say_whether_paused(mark: RunState | None) -> None:
         if mark is None or mark.state == "paused":
             watch.note("goes on" if mark is None else f"paused by {mark.by}")
 

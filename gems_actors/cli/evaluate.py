@@ -14,13 +14,17 @@ from typing import Any, Final
 
 import click
 
-from gems_actors.cli.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
-from gems_actors.cli.bulk_folder import RunFile, look_at_folder, read_run
-from gems_actors.cli.bulk_input import MAX_SAMPLES
-from gems_actors.cli.bulk_rows import file_name_of
-from gems_actors.cli.bulk_run import Part, start_bulk
-from gems_actors.cli.comparing import compare, plot_of, table_of
-from gems_actors.cli.endings import DONE, FAILED
+from gems_actors.app.bulk.folder import RunFile, look_at_folder, read_run
+from gems_actors.app.bulk.rows import file_name_of
+from gems_actors.app.bulk.run import Part, start_bulk
+from gems_actors.app.bulk.tasks import MAX_SAMPLES
+from gems_actors.app.bulk.totals import Tally
+from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
+from gems_actors.app.evaluation.compare import compare, plot_of, table_of
+from gems_actors.app.evaluation.scoring import SCORERS, scorer_name_of
+from gems_actors.app.evaluation.scoring.scorer import Question
+from gems_actors.app.picture_files import OutputError, check_writable, encode_json, text_of_path, write_whole
+from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import (
     DefaultCommand,
     DefaultGroup,
@@ -38,10 +42,6 @@ from gems_actors.cli.options import (
     strategy_option,
     strategy_settings,
 )
-from gems_actors.cli.output import OutputError, check_writable, encode_json, text_of_path, write_whole
-from gems_actors.cli.scoring import SCORERS, scorer_name_of
-from gems_actors.cli.scoring.scorer import Question
-from gems_actors.cli.tally import Tally
 from gems_actors.config import CHAT_ROLES, ChatModelConfig
 from protocol.messages import MemoryMode, chat_cost
 
@@ -179,12 +179,12 @@ def _figures_of(folder: Path) -> tuple[str, dict[str, float]]:
     try:
         told = read_run(folder)
         if told is None:
-            raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, came none")
+            raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, got none")
         state = look_at_folder(folder, tally.add)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     if not tally.pictures:
-        raise click.UsageError(f"DIR: {folder}: expected pictures, came none")
+        raise click.UsageError(f"DIR: {folder}: expected pictures, got none")
     figures: dict[str, float] = {}
     for path in sorted(folder.glob("*/scores.json")):
         scores = json.loads(path.read_bytes())
@@ -218,11 +218,11 @@ def _judging_of(name: str, prompts: Sequence[Prompt], config_file: Path | None, 
     """
     if (scorer := scorer_name_of(name, prompts[0])) is None:
         scored = ", ".join(_SCORED)
-        raise click.UsageError(f"--score: expected one of {scored}, whose scores need a chat model alone, came {name}")
+        raise click.UsageError(f"--score: expected one of {scored}, whose scores need a chat model alone, got {name}")
     config = read_config(config_file, overrides)
     judge = config.judge
     if judge is None or judge.backend != "openai":
-        raise click.UsageError('--score: expected a table [judge] with backend = "openai" and a url, came none')
+        raise click.UsageError('--score: expected a table [judge] with backend = "openai" and a url, got none')
     own = [config.chat.of(role) for role in CHAT_ROLES]
     if any((model.backend, model.url, model.model) == (judge.backend, judge.url, judge.model) for model in own):
         click.echo("gems: the judge is a model that the roles ask too: it may like what it helped to make", err=True)
@@ -237,7 +237,7 @@ def _score(
     Raises:
         JudgingError: some pictures could not be judged, so there is no score.
     """
-    from gems_actors.cli.judging import judge_pictures  # httpx, which drawing alone need not load
+    from gems_actors.app.evaluation.judge import judge_pictures  # httpx, which drawing alone need not load
 
     judge = judging.judge
     judged = judge_pictures(judge, judging.questions, pictures, folder / "judged.jsonl", sys.stderr)

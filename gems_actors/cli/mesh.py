@@ -15,23 +15,23 @@ import msgspec
 import trio
 
 from gems_actors.addresses import join_addresses, split_addresses
-from gems_actors.cli.endings import DONE, INTERRUPTED, QUEUE_AGAIN
-from gems_actors.cli.interrupts import Interrupts, open_interrupts
-from gems_actors.cli.mesh_status import missing_roles, status_lines
+from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.run_registry import Entry, listed
+from gems_actors.app.slurm.rendezvous import await_router
+from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
-from gems_actors.cli.registry import Entry, listed
-from gems_actors.cli.rendezvous import await_router
+from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import ROLES, MeshConfig, RoleConfig, RolesConfig, SecurityConfig
 from gems_actors.errors import DeadlineError, SupervisorError
-from gems_actors.metrics import metrics_text
-from gems_actors.places import claim_places
-from gems_actors.process import run_role
-from gems_actors.service import open_service
+from gems_actors.ops.log_setup import configure_logging
+from gems_actors.ops.prometheus import metrics_text
 from gems_actors.shards import shard_of_role
-from gems_actors.supervisor import open_agent, open_supervisor
+from gems_actors.supervision.child_main import run_role
+from gems_actors.supervision.runtime_dir import claim_places
+from gems_actors.supervision.service import open_service
+from gems_actors.supervision.supervisor import open_agent, open_supervisor
 from gems_actors.tasks import open_background
-from gems_actors.telemetry import configure_logging
 from protocol.identity import agent_role, is_agent_role
 from protocol.messages import ReadStatus, ReplyT, Request, ScaleRole, StopMesh
 
@@ -44,7 +44,7 @@ def _parse_roles(value: str) -> list[str]:
     roles = value.split(",")
     for role_ in roles:
         if role_ not in ROLES and not shard_of_role(role_):
-            raise click.BadParameter(f"expected some of {', '.join(ROLES)}, came {role_!r}")
+            raise click.BadParameter(f"expected some of {', '.join(ROLES)}, got {role_!r}")
     return roles
 
 
@@ -84,10 +84,10 @@ def status(
 ) -> int:
     """Show who is in a running mesh and what they do."""
     if sum([bool(wanted), as_metrics, as_json]) > 1:
-        raise click.UsageError("--check: expected one of --check, --prometheus and --json, came several")
+        raise click.UsageError("--check: expected one of --check, --prometheus and --json, got several")
     found = trio.run(_ask, *_place(router, config_file, overrides), ReadStatus())
     if missing := missing_roles(found, wanted or ()):
-        raise click.ClickException(f"expected an actor that takes requests for each role, came none for {missing}")
+        raise click.ClickException(f"expected an actor that takes requests for each role, got none for {missing}")
     if as_metrics:
         click.echo(metrics_text(found), nl=False)
     elif as_json:
@@ -143,13 +143,13 @@ def role(name: str, router: str | None, config_file: Path | None, overrides: tup
     `router` is a role too, and so is each shard of memory, such as `memory_1`.
     """
     if name not in (*ROLES, "router") and not shard_of_role(name):
-        raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)} or router, came {name!r}")
+        raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)} or router, got {name!r}")
     config = read_config(config_file, overrides)
     if name == "router":
         with claim_places(config):
             return run_role(name, config, config.router_addresses[0], name)
     if router is None:
-        raise click.UsageError(f"--router: expected the address of the router that the {name} shall serve, came none")
+        raise click.UsageError(f"--router: expected the address of the router that the {name} shall serve, got none")
     return run_role(name, config, router, f"{name}-{secrets.token_hex(3)}")
 
 
@@ -180,7 +180,7 @@ def agent(
     ends them with exit code 75, to be queued again.
     """
     if router is None and router_file is None:
-        raise click.UsageError("--router: expected it or --router-file, came neither")
+        raise click.UsageError("--router: expected it or --router-file, got neither")
     config = _with_counts(read_config(config_file, overrides), dict(_parse_count(text) for text in counts))
     configure_logging(config.log, role="agent")
     return trio.run(_run_agent, config, router, router_file, name or socket.gethostname())
@@ -277,7 +277,7 @@ async def _ask(address: str, security: SecurityConfig, request: Request[ReplyT],
             await _check_agent(mesh, host)
         with trio.move_on_after(_ANSWER_S):
             return await mesh.ask(request, role=role_)
-    raise DeadlineError(f"{address}: expected an answer of the {who} within {_ANSWER_S:g} s, came none")
+    raise DeadlineError(f"{address}: expected an answer of the {who} within {_ANSWER_S:g} s, got none")
 
 
 async def _check_agent(mesh: Mesh, host: str) -> None:
@@ -285,7 +285,7 @@ async def _check_agent(mesh: Mesh, host: str) -> None:
     agents = [actor.name for role_ in status_.roles if is_agent_role(role_.role) for actor in role_.actors]
     if host not in agents:
         known = ", ".join(sorted(agents)) or "none, for no agent has joined"
-        raise click.UsageError(f"--host: expected one of {known}, came {host!r}")
+        raise click.UsageError(f"--host: expected one of {known}, got {host!r}")
 
 
 def _place(router: str | None, config_file: Path | None, overrides: Sequence[str]) -> tuple[str, SecurityConfig]:
@@ -298,6 +298,6 @@ def _parse_count(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"([a-z_]+)=(\d{1,5})", text)
     if match is None or match[1] not in ROLES or int(match[2]) > _MAX_ACTORS:
         raise click.UsageError(
-            f"ROLE=N: expected one of {', '.join(ROLES)} and a number up to {_MAX_ACTORS}, came {text!r}"
+            f"ROLE=N: expected one of {', '.join(ROLES)} and a number up to {_MAX_ACTORS}, got {text!r}"
         )
     return match[1], int(match[2])

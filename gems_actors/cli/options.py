@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from gems_actors.addresses import split_addresses
-from gems_actors.cli.prompts import PromptError, check_prompt
+from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import ConfigError
 from protocol.limits import MAX_CANDIDATES, MAX_GUIDANCE, MAX_ROUNDS, MAX_SIDE_PX, MAX_STEPS
@@ -59,7 +59,7 @@ def one_of(*names: str) -> Callable[[str], str]:
 
     def parse_name(value: str) -> str:
         if value not in names:
-            raise click.BadParameter(f"expected one of {', '.join(names)}, came {value!r}")
+            raise click.BadParameter(f"expected one of {', '.join(names)}, got {value!r}")
         return value
 
     return parse_name
@@ -70,7 +70,7 @@ def between(smallest: int, largest: int) -> Callable[[str], int]:
 
     def parse_number(value: str) -> int:
         if not re.fullmatch(r"-?\d{1,20}", str(value)) or not smallest <= int(value) <= largest:
-            raise click.BadParameter(f"expected {smallest} to {largest}, came {str(value)!r}")
+            raise click.BadParameter(f"expected {smallest} to {largest}, got {str(value)!r}")
         return int(value)
 
     return parse_number
@@ -82,7 +82,7 @@ def parse_size(value: str) -> tuple[int, int]:
     sides = (int(match[1]), int(match[2])) if match else (0, 0)
     if not all(_MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in sides):
         limits = f"with sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} pixels"
-        raise click.BadParameter(f"expected WIDTHxHEIGHT such as 768x512, {limits}, came {value!r}")
+        raise click.BadParameter(f"expected WIDTHxHEIGHT such as 768x512, {limits}, got {value!r}")
     return sides
 
 
@@ -93,7 +93,7 @@ def parse_guidance(value: str) -> float:
     except ValueError:
         guidance = -1.0
     if not 0 <= guidance <= MAX_GUIDANCE:
-        raise click.BadParameter(f"expected a number from 0 to {MAX_GUIDANCE}, came {value!r}")
+        raise click.BadParameter(f"expected a number from 0 to {MAX_GUIDANCE}, got {value!r}")
     return guidance
 
 
@@ -108,7 +108,7 @@ def parse_negative(value: str) -> str:
 def parse_address(value: str) -> str:
     """Read where a router listens, or several do."""
     if not all(_ADDRESS.fullmatch(address) for address in split_addresses(value)):
-        raise click.BadParameter(f"expected an address such as tcp://HOST:PORT or ipc:///PATH, came {value!r}")
+        raise click.BadParameter(f"expected an address such as tcp://HOST:PORT or ipc:///PATH, got {value!r}")
     return value
 
 
@@ -117,7 +117,7 @@ def parse_shard(value: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", value)
     number, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= count:
-        raise click.BadParameter(f"expected I/N such as 2/8, with I from 1 to N, came {value!r}")
+        raise click.BadParameter(f"expected I/N such as 2/8, with I from 1 to N, got {value!r}")
     return number, count
 
 
@@ -171,13 +171,13 @@ def read_config(file: Path | None, overrides: Sequence[str]) -> MeshConfig:
     """Read the settings of a mesh from a file, the environment and flags.
 
     Raises:
-        ConfigError: in one line, with the source, the key, what was expected and what came.
+        ConfigError: in one line, with the source, the key, what was expected and what was found.
     """
     for override in overrides:
         try:
             override.encode()
         except UnicodeEncodeError as error:
-            raise ConfigError(f"--set: expected UTF-8, came {override!a}") from error
+            raise ConfigError(f"--set: expected UTF-8, got {override!a}") from error
     return load_config(file, settings=overrides)
 
 
@@ -197,12 +197,12 @@ def strategy_settings(
     """
     asked = {"rounds": rounds, "memory": memory}
     if images is not None and rounds is not None:
-        raise click.UsageError("--images: expected it or --rounds, came both")
+        raise click.UsageError("--images: expected it or --rounds, got both")
     match strategy:
         case None | "gems":
             asked["rounds"] = rounds or images
         case "single" | "rewrite" if images not in (None, 1) or rounds not in (None, 1):
-            raise click.UsageError(f"--strategy: {strategy} draws one picture, came {images or rounds}")
+            raise click.UsageError(f"--strategy: {strategy} draws one picture, got {images or rounds}")
         case "single":
             asked |= {"rounds": 1, "candidates": 1, "skill": "none"}
         case "rewrite":

@@ -88,7 +88,7 @@ def test_a_long_lesson_is_repaired_once_and_then_cut(tmp_path: Path) -> None:
     assert compress(tmp_path, FakeChat("word " * 101, "Short."), state, 1).text == "Short."
     chat = FakeChat("word " * 101, "Say it first. " + "word " * 101)
     assert compress(tmp_path, chat, state, 1).text == "Say it first."
-    assert "at most 100 words, came 101" in text_of(chat.requests[1])
+    assert "at most 100 words, got 101" in text_of(chat.requests[1])
 
 
 def test_a_repaired_lesson_costs_two_calls(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_no_lesson_is_no_answer(tmp_path: Path) -> None:
 
 
 def test_a_round_that_memory_does_not_know_is_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match=r"an attempt of round 1 in memory, came those of rounds \[\]"):
+    with pytest.raises(LogError, match=r"an attempt of round 1 in memory, got those of rounds \[\]"):
         compress(tmp_path, FakeChat(), TrajectoryState(), 1)
-    with pytest.raises(LogError, match=r"an attempt of round 3 in memory, came those of rounds \[1\]"):
+    with pytest.raises(LogError, match=r"an attempt of round 3 in memory, got those of rounds \[1\]"):
         compress(tmp_path, FakeChat(), state_of(attempt(1, "u")), 3)

@@ -58,15 +58,15 @@ def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("picture", "came"),
+    ("picture", "got"),
     [
         (GeneratedImage(png(), "image/jpeg", 32, 16), "image/png of 32x16 px"),
         (GeneratedImage(png(), "image/png", 16, 32), "image/png of 32x16 px"),
         (GeneratedImage(b"", "image/png", 32, 16), "0 bytes that are no picture"),
         (GeneratedImage(b"<html>busy</html>", "image/png", 32, 16), "17 bytes that are no picture"),
-        (GeneratedImage(png(8, 8), "image/png", 8, 8), "sides of 16 to 8192 px, came image/png of 8x8 px"),
+        (GeneratedImage(png(8, 8), "image/png", 8, 8), "sides of 16 to 8192 px, got image/png of 8x8 px"),
     ],
 )
-def test_a_picture_that_is_not_what_it_says_is_refused(picture: GeneratedImage, came: str) -> None:
-    with pytest.raises(BackendError, match=came):
+def test_a_picture_that_is_not_what_it_says_is_refused(picture: GeneratedImage, got: str) -> None:
+    with pytest.raises(BackendError, match=got):
         check_picture(picture)

@@ -11,12 +11,12 @@ import pytest
 import trio
 
 from actors.memory import Memory
-from actors.memory_store.upkeep import export_records
+from actors.memory_store.maintenance import export_records
 from gems_actors.actor import serve_actor
 from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import MemoryConfig, MeshConfig, RoleConfig, RolesConfig
 from gems_actors.errors import ConfigError, RefusedError
-from gems_actors.router import serve_router
+from gems_actors.router.server import serve_router
 from gems_actors.shards import homes_of, role_of_shard, shard_folder
 from gems_actors.tasks import open_background
 from gems_actors.testing import open_test_mesh
@@ -188,7 +188,7 @@ def test_a_shard_that_can_pass_on_nothing_is_refused(tmp_path: Path) -> None:
     error: BaseException = caught.value
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert str(error) == "roles.memory.capacity: expected at least 2 where memory is several shards, came 1"
+    assert str(error) == "roles.memory.capacity: expected at least 2 where memory is several shards, got 1"
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -198,7 +198,7 @@ def test_a_shard_that_is_none_is_refused(tmp_path: Path, shards: int) -> None:
             requests: list[MemoryRequest[Any]] = [ReadLog(shard=9), CountRecords(shard=9)]
             requests.append(ReadTrajectory(trajectory="0" * 32, shard=9))
             for request in requests:
-                with pytest.raises(RefusedError, match=f"expected a number below {shards}, came 9"):
+                with pytest.raises(RefusedError, match=f"expected a number below {shards}, got 9"):
                     await mesh.ask(request)
 
     trio.run(main)

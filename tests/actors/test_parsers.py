@@ -129,14 +129,14 @@ def test_a_question_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (requirements_json(("a", None), ("a", None)), "each id once, came 'a' twice"),
-        (requirements_json(("a", "b")), "a: expected depends_on to be another requirement's id, came 'b'"),
+        (requirements_json(("a", None), ("a", None)), "each id once, got 'a' twice"),
+        (requirements_json(("a", "b")), "a: expected depends_on to be another requirement's id, got 'b'"),
         (requirements_json(("a", "")), "a: expected depends_on"),
         (requirements_json(("a", "a")), "a: expected no circle"),
         (requirements_json(("a", "b"), ("b", "c"), ("c", "b")), "expected no circle"),
         (
             requirements_json(*((f"r{n}", None) for n in range(MAX_REQUIREMENTS + 1))),
-            "at most 64 requirements, came 65",
+            "at most 64 requirements, got 65",
         ),
         ('{"requirements": [{"id": "a", "question": " ", "kind": "object"}]}', "a: expected a question"),
         ('{"requirements": [{"id": "a", "question": "", "kind": "object"}]}', "expected JSON of the form"),
@@ -159,9 +159,9 @@ def test_a_chain_as_long_as_the_limit_is_no_circle() -> None:
 
 def test_a_lesson_has_at_most_100_words() -> None:
     assert parse_lesson(" word" * MAX_WORDS) == " ".join(["word"] * MAX_WORDS)
-    with pytest.raises(ModelOutputError, match="at most 100 words, came 101"):
+    with pytest.raises(ModelOutputError, match="at most 100 words, got 101"):
         parse_lesson("word " * 101)
-    with pytest.raises(ModelOutputError, match="at most 2000 characters, came 2001"):
+    with pytest.raises(ModelOutputError, match="at most 2000 characters, got 2001"):
         parse_lesson("x" * 2001)
     with pytest.raises(ModelOutputError, match="a lesson"):
         parse_lesson(" ")
@@ -171,14 +171,14 @@ def test_a_lesson_has_at_most_100_words() -> None:
 def test_where_no_space_divides_words_each_character_is_one(character: str) -> None:
     assert parse_lesson(character * 100)
     assert parse_lesson(f"{character}。" * 100), "punctuation is no word"
-    with pytest.raises(ModelOutputError, match="at most 100 words, came 101"):
+    with pytest.raises(ModelOutputError, match="at most 100 words, got 101"):
         parse_lesson(character * 101)
 
 
 def test_words_and_characters_of_a_mixed_lesson_are_counted_together() -> None:
     nine = " 「OPEN」 comes first，因为招牌太小。"
     assert parse_lesson(" word" * 91 + nine)
-    with pytest.raises(ModelOutputError, match="at most 100 words, came 101"):
+    with pytest.raises(ModelOutputError, match="at most 100 words, got 101"):
         parse_lesson(" word" * 92 + nine)
 
 

@@ -123,7 +123,7 @@ def test_where_nothing_is_recalled_the_users_own_prompt_stays_as_it_is() -> None
 
 def test_a_skill_that_does_not_exist_is_no_choice() -> None:
     chat = FakeChat('{"skill": "caps"}', '{"skill": "caps"}')
-    with pytest.raises(ModelOutputError, match="one of the skills hats, or null, came 'caps'"):
+    with pytest.raises(ModelOutputError, match="one of the skills hats, or null, got 'caps'"):
         trio.run(plan_prompt, chat, "a cat", [HATS])
 
 

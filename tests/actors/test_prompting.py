@@ -37,7 +37,7 @@ def test_anything_around_or_instead_of_json_is_refused(text: str) -> None:
 
 
 def test_a_refusal_quotes_the_beginning_of_a_long_answer() -> None:
-    with pytest.raises(ModelOutputError, match=r"came 'x+' and more") as refusal:
+    with pytest.raises(ModelOutputError, match=r"got 'x+' and more") as refusal:
         parse_number("x" * 10_000)
     assert len(str(refusal.value)) < 400
 
@@ -59,7 +59,7 @@ def test_an_unreadable_answer_is_shown_to_the_model_with_what_is_wrong() -> None
     assert repair.messages[2].speaker == "user"
     assert isinstance(part := repair.messages[2].parts[0], TextPart)
     assert "expected a number" in part.text
-    assert "came 'seven'" in part.text
+    assert "got 'seven'" in part.text
 
 
 def test_an_answer_costs_the_time_and_the_tokens_of_all_its_calls() -> None:
@@ -85,7 +85,7 @@ def test_tokens_that_a_server_does_not_count_are_none() -> None:
 
 def test_a_second_unreadable_answer_is_the_last() -> None:
     chat = FakeChat("seven", "eight", "9")
-    with pytest.raises(ModelOutputError, match="came 'eight'"):
+    with pytest.raises(ModelOutputError, match="got 'eight'"):
         trio.run(ask_model, chat, REQUEST, parse_number)
     assert len(chat.requests) == 2
 
@@ -121,7 +121,7 @@ def test_an_empty_list_says_so() -> None:
 def test_a_prompt_is_bounded_and_never_blank() -> None:
     assert parse_prompt(" a cat\n") == "a cat"
     assert len(parse_prompt("x" * MAX_PROMPT_CHARS)) == MAX_PROMPT_CHARS
-    with pytest.raises(ModelOutputError, match="at most 32000 characters, came 32001"):
+    with pytest.raises(ModelOutputError, match="at most 32000 characters, got 32001"):
         parse_prompt("x" * (MAX_PROMPT_CHARS + 1))
     with pytest.raises(ModelOutputError, match="at least one character"):
         parse_prompt(" \n")

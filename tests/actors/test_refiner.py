@@ -163,7 +163,7 @@ def test_without_recall_memory_is_asked_for_the_trajectory_and_nothing_else(tmp_
 
 
 def test_a_trajectory_that_memory_does_not_know_is_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match=f"expected trajectory {TRAJECTORY} in memory, came none"):
+    with pytest.raises(LogError, match=f"expected trajectory {TRAJECTORY} in memory, got none"):
         refine(tmp_path, TrajectoryState(), 1, "full")
     with pytest.raises(LogError, match="an attempt of round 4"):
         refine(tmp_path, three_rounds(tmp_path), 4, "full")

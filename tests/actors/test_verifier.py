@@ -100,7 +100,7 @@ def test_questions_of_a_layer_are_asked_at_once_but_not_all() -> None:
 def test_a_failed_call_fails_the_request_and_is_no_verdict() -> None:
     def fail(request: ChatRequest) -> str:
         if request.fields["question"] == "b?":
-            raise BackendError("chat server: expected an answer, came status 500")
+            raise BackendError("chat server: expected an answer, got status 500")
         return "yes"
 
     with pytest.raises(BackendError, match="status 500"):
@@ -108,7 +108,7 @@ def test_a_failed_call_fails_the_request_and_is_no_verdict() -> None:
 
 
 def test_an_answer_that_is_none_fails_the_request() -> None:
-    with pytest.raises(ModelOutputError, match="came 'maybe'"):
+    with pytest.raises(ModelOutputError, match="got 'maybe'"):
         verify(answering(b="maybe"), requirement("a"), requirement("b"))
 
 
@@ -207,10 +207,10 @@ def test_one_call_answers_all_questions_about_a_picture() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (batch(("a", "yes")), "came none for b"),
-        (batch(("a", "yes"), ("a", "no")), "each of the ids a, b once, came 'a'"),
-        (batch(("a", "yes"), ("z", "no")), "each of the ids a, b once, came 'z'"),
-        (batch(("a", "yes"), ("b", "maybe")), "yes, no or unsure for b, came 'maybe'"),
+        (batch(("a", "yes")), "got none for b"),
+        (batch(("a", "yes"), ("a", "no")), "each of the ids a, b once, got 'a'"),
+        (batch(("a", "yes"), ("z", "no")), "each of the ids a, b once, got 'z'"),
+        (batch(("a", "yes"), ("b", "maybe")), "yes, no or unsure for b, got 'maybe'"),
         ("yes, no", "expected JSON of the form"),
     ],
 )

@@ -22,7 +22,7 @@ import trio
 from gems_actors.blobs import BlobStore, blob_store
 from gems_actors.blobs.mesh import MeshBlobs
 from gems_actors.config import LogConfig, MeshConfig, RouterConfig, S3Config
-from gems_actors.process import run_role
+from gems_actors.supervision.child_main import run_role
 from protocol.messages import ImageRef
 from tests.gems_actors.blobs.pictures import AWS, BUCKET, free_router, open_s3
 

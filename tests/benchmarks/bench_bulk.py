@@ -29,8 +29,8 @@ import trio
 from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImageModel, ImageRequest
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, load_config
-from gems_actors.process import run_role
-from gems_actors.supervisor import open_supervisor
+from gems_actors.supervision.child_main import run_role
+from gems_actors.supervision.supervisor import open_supervisor
 from protocol.messages import ReadStatus
 from tests.actors.fakes import png
 from tests.gems_actors.cli.commands import summary_in

@@ -27,8 +27,8 @@ from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import RequestError
-from gems_actors.process import run_role
-from gems_actors.supervisor import open_supervisor
+from gems_actors.supervision.child_main import run_role
+from gems_actors.supervision.supervisor import open_supervisor
 from protocol.envelope import Lane
 from protocol.messages import DrawPicture, GenerateImage, Image, ReadStatus, Spent, add_costs, chat_cost
 from tests.actors.fakes import png

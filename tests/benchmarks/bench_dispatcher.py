@@ -27,8 +27,8 @@ import zmq
 
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, RouterConfig
-from gems_actors.dispatcher import Dispatcher, DispatchLimits
-from gems_actors.sockets import open_dealer
+from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.transport.sockets import open_dealer
 from protocol.codec import encode_body, encode_message
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
 from protocol.identity import run_bytes

@@ -23,12 +23,12 @@ import trio
 from torch import Tensor
 
 from gems_actors.backends import ImageRequest
+from gems_actors.backends.diffusion.batch_scheduler import Turns
 from gems_actors.backends.diffusion.devices import Device, Span
 from gems_actors.backends.diffusion.engine import Engine
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Defaults, Drawn, Job
-from gems_actors.backends.diffusion.messages import Draw
 from gems_actors.backends.diffusion.models import open_diffusion
-from gems_actors.backends.diffusion.turns import Turns
 from gems_actors.config import ImageConfig
 from tests.gems_actors.backends.diffusion.tiny import BUILDERS, save_tiny
 

@@ -14,7 +14,7 @@ from statistics import median
 import trio
 
 from gems_actors.config import load_config
-from gems_actors.keys import make_mesh_keys
+from gems_actors.security.keys import make_mesh_keys
 from tests.benchmarks.bench_mesh import ECHO_WORKER, describe, time_mesh
 from tests.gems_actors.blobs.pictures import free_router
 from tests.processes import started
@@ -23,7 +23,7 @@ _TURNS = 3
 _ROUTER = """
 import sys
 from gems_actors.config import load_config
-from gems_actors.process import run_role
+from gems_actors.supervision.child_main import run_role
 config = load_config(environment={}, settings=["log.level=error", *sys.argv[2:]])
 sys.exit(run_role("router", config, config.router_addresses[0], "router-1"))
 """

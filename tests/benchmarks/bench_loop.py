@@ -16,7 +16,7 @@ import trio
 
 from actors import ROLES
 from gems_actors.config import MeshConfig
-from gems_actors.process import load_actor
+from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture
 from tests.gems_actors.cli.commands import summary_in

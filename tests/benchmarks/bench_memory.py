@@ -212,7 +212,7 @@ def show_appends(root: Path) -> None:
 _ROLE = """
 import sys
 from gems_actors.config import load_config
-from gems_actors.process import run_role
+from gems_actors.supervision.child_main import run_role
 settings = [f"router.runtime_dir={sys.argv[1]}", f"data_dir={sys.argv[2]}", "log.level=error"]
 settings.append(f"memory.shards={sys.argv[4]}")
 config = load_config(environment={}, settings=settings)

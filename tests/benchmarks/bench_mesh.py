@@ -28,7 +28,7 @@ _WINDOW, _REQUESTS, _PINGS, _TURNS = 256, 20_000, 400, 3
 ROUTER = """
 import sys
 from gems_actors.config import load_config
-from gems_actors.process import run_role
+from gems_actors.supervision.child_main import run_role
 config = load_config(environment={}, settings=[f"router.runtime_dir={sys.argv[1]}", "log.level=error"])
 sys.exit(run_role("router", config, config.local_address, "router-1"))
 """

@@ -30,7 +30,7 @@ import trio
 from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, load_config
-from gems_actors.supervisor import open_supervisor
+from gems_actors.supervision.supervisor import open_supervisor
 from protocol.messages import ReadStatus
 from tests.actors.fakes import png
 from tests.benchmarks import published_way

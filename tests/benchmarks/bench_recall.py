@@ -19,7 +19,7 @@ import trio
 
 from actors import ROLES
 from gems_actors.config import MemoryConfig, MeshConfig
-from gems_actors.process import load_actor
+from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture, DrawSettings, Picture
 from tests.benchmarks.bench_loop import write_prompts

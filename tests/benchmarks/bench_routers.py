@@ -32,7 +32,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _ROUTER = """
 import sys
 from gems_actors.config import load_config
-from gems_actors.process import run_role
+from gems_actors.supervision.child_main import run_role
 sys.exit(run_role("router", load_config(environment={}, settings=["log.level=error"]), sys.argv[1], "router"))
 """
 

@@ -25,13 +25,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, Turns
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Drawn, Job
 from gems_actors.backends.diffusion.loading import steps_of
-from gems_actors.backends.diffusion.messages import Draw
 from gems_actors.backends.diffusion.png import png_of
-from gems_actors.backends.diffusion.turns import MAX_STEP_TOKENS, Turns
 from gems_actors.backends.diffusion.z_image import ZImageSteps
 from tests.gems_actors.backends.diffusion.tiny import tiny_tokenizer, tiny_z_image
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gems_actors.cli import gems
-from gems_actors.cli.endings import BAD_CONFIG, USAGE
+from gems_actors.cli.exit_codes import BAD_CONFIG, USAGE
 from gems_actors.config import MeshConfig
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -193,6 +193,6 @@ def test_a_head_that_cannot_run_is_told_with_its_last_words(cluster: Cluster, tm
     command = [*COMMAND, "slurm", "up", str(tmp_path / "jobs")]
     done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "gems: head: expected a job that runs, came one that ended; " in done.stderr
-    assert "draw.max_rounds: expected a whole number of at least 1, came 0" in done.stderr.splitlines()[-1]
+    assert "gems: head: expected a job that runs, got one that ended; " in done.stderr
+    assert "draw.max_rounds: expected a whole number of at least 1, got 0" in done.stderr.splitlines()[-1]
     assert cluster.ask("squeue", "--noheader") == ""

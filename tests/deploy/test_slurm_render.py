@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.cli import main, slurm_commands, slurm_jobs
-from gems_actors.cli.slurm_files import Places, batch_files, is_edited
-from gems_actors.cli.slurm_jobs import JOBS_NAME, is_queued_again
+from gems_actors.app.slurm import jobs as slurm_jobs
+from gems_actors.app.slurm.batch_files import Places, batch_files, is_edited
+from gems_actors.app.slurm.jobs import JOBS_NAME, is_queued_again
+from gems_actors.cli import main
+from gems_actors.cli import slurm as slurm_commands
 from gems_actors.config import load_config
 from gems_actors.errors import ConfigError
 from tests.gems_actors.cli.commands import run_gems
@@ -114,15 +116,15 @@ def test_an_edit_is_seen(tmp_path: Path) -> None:
 
 def test_what_cannot_be_rendered_is_refused(tmp_path: Path) -> None:
     group = 'blobs = "mesh:"\n[[slurm.groups]]\nname = "gpu"\nroles = { generator = %d }\n'
-    with pytest.raises(ConfigError, match=r"slurm\.groups: expected another name for each, came gpu again"):
+    with pytest.raises(ConfigError, match=r"slurm\.groups: expected another name for each, got gpu again"):
         rendered(tmp_path, group % 1 + (group % 1).partition("\n")[2])
-    with pytest.raises(ConfigError, match=r"slurm\.groups: expected a role with a count in gpu, came none"):
+    with pytest.raises(ConfigError, match=r"slurm\.groups: expected a role with a count in gpu, got none"):
         rendered(tmp_path, group % 0)
     with pytest.raises(
-        ConfigError, match=r'blobs: expected a store that all nodes reach, such as "mesh:" or .*, came none'
+        ConfigError, match=r'blobs: expected a store that all nodes reach, such as "mesh:" or .*, got none'
     ):
         rendered(tmp_path, (group % 1).partition("\n")[2])
-    with pytest.raises(ConfigError, match=r"expected paths without spaces and signs of the shell, came /my files"):
+    with pytest.raises(ConfigError, match=r"expected paths without spaces and signs of the shell, got /my files"):
         batch_files(load_config(None, {}), Places(Path("/my files/mesh.toml"), PLACES.folder, PLACES.programs))
 
 
@@ -131,14 +133,14 @@ def test_what_cannot_be_rendered_is_refused(tmp_path: Path) -> None:
     [
         (
             '[[slurm.groups]]\nname = "head"\nroles = {}',
-            r"slurm\.groups\[0\]\.name: expected a name .*, not head, came",
+            r"slurm\.groups\[0\]\.name: expected a name .*, not head, got",
         ),
         (
             '[[slurm.groups]]\nname = "gpu"\nroles = { memory = 1 }',
-            r"roles\.memory: expected one of conductor, .*, came",
+            r"roles\.memory: expected one of conductor, .*, got",
         ),
-        ('[[slurm.groups]]\nname = "gpu"', r"slurm\.groups\[0\]\.roles: expected a table, came none"),
-        ('[slurm]\ntime = "1 day"', r"slurm\.time: expected a word that Slurm takes, without spaces or quotes, came"),
+        ('[[slurm.groups]]\nname = "gpu"', r"slurm\.groups\[0\]\.roles: expected a table, got none"),
+        ('[slurm]\ntime = "1 day"', r"slurm\.time: expected a word that Slurm takes, without spaces or quotes, got"),
         ('[slurm]\noptions = ["qos=high"]', r"slurm\.options\[0\]: expected an option of sbatch in one line, such as"),
     ],
 )
@@ -158,7 +160,7 @@ def test_what_was_edited_is_overwritten_only_by_force(tmp_path: Path) -> None:
     head.write_text(head.read_text().replace("--time=12:00:00", "--time=06:00:00"))
     refused = run_gems(tmp_path, *render)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "expected files as they were rendered, came edited ones: head.sbatch; --force" in refused.stderr
+    assert "expected files as they were rendered, got edited ones: head.sbatch; --force" in refused.stderr
     assert "--time=06:00:00" in head.read_text()
     assert run_gems(tmp_path, *render, "--force").returncode == 0
     assert "--time=12:00:00" in head.read_text()
@@ -205,23 +207,23 @@ def test_without_slurm_its_absence_is_said_in_one_line(tmp_path: Path) -> None:
     for command in ("up", "status", "down"):
         said = run_gems(tmp_path, "slurm", command, str(tmp_path), more={"PATH": str(tmp_path)})
         assert (said.returncode, said.stderr.count("\n")) == (1, 1)
-        assert "expected a command of Slurm on this host, came none" in said.stderr
+        assert "expected a command of Slurm on this host, got none" in said.stderr
     empty = run_gems(tmp_path, "slurm", "up", "nowhere")
     assert (empty.returncode, empty.stderr) == (
         2,
-        "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, came none\n",
+        "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, got none\n",
     )
 
 
 @pytest.mark.parametrize("command", ["up", "status", "down"])
 def test_a_folder_of_no_mesh_is_refused(tmp_path: Path, command: str) -> None:
     done = run_gems(tmp_path, "slurm", command, "nowhere")
-    words = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, came none\n"
+    words = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, got none\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mesh.toml").write_text(MESH)
     done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh.toml")
-    words = "gems: --out: mesh.toml: expected a folder to write into, came: File exists\n"
+    words = "gems: --out: mesh.toml: expected a folder to write into, got: File exists\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)

@@ -81,19 +81,19 @@ def test_an_unknown_key_is_said_in_one_line_with_exit_code_78(folder: Path) -> N
     mesh = write_mesh(folder, "[supervisor]\npatience_s = 3\n")
     code, words = run(mesh)
     assert code == 78
-    assert re.fullmatch(rf"gems: {mesh}: supervisor\.patience_s: expected .*, came .*\n", words)
+    assert re.fullmatch(rf"gems: {mesh}: supervisor\.patience_s: expected .*, got .*\n", words)
 
 
 def test_a_missing_file_is_said_in_one_line_with_exit_code_78(folder: Path) -> None:
     code, words = run(folder / "mesh.toml")
     assert code == 78
-    assert words == f"gems: {folder}/mesh.toml: expected a readable TOML file, came: No such file or directory\n"
+    assert words == f"gems: {folder}/mesh.toml: expected a readable TOML file, got: No such file or directory\n"
 
 
 def test_two_owners_of_the_log_are_refused_with_exit_code_78(folder: Path) -> None:
     assert run(write_mesh(folder, "roles.memory.count = 2\n")) == (
         78,
-        "gems: roles.memory.count: expected 1 at most, for one process owns the log, came 2\n",
+        "gems: roles.memory.count: expected 1 at most, for one process owns the log, got 2\n",
     )
 
 
@@ -101,7 +101,7 @@ def test_a_port_that_is_taken_is_said_in_one_line_with_exit_code_78(folder: Path
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         code, words = run(write_mesh(folder, f'router.address = "{address}"\n'))
-    assert (code, words) == (78, f"gems: {address}: expected a free address, came one that is taken\n")
+    assert (code, words) == (78, f"gems: {address}: expected a free address, got one that is taken\n")
 
 
 def test_a_path_too_long_for_a_socket_is_said_in_one_line_with_exit_code_78(folder: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_path_too_long_for_a_socket_is_said_in_one_line_with_exit_code_78(fold
     code, words = run(mesh_at(folder, runtime))
     assert code == 78
     assert re.fullmatch(
-        rf"gems: router\.runtime_dir: expected .* a path of at most 107 bytes, came \d+ bytes: {runtime}\n", words
+        rf"gems: router\.runtime_dir: expected .* a path of at most 107 bytes, got \d+ bytes: {runtime}\n", words
     )
     assert not runtime.exists()
 
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line_with_exit_code_78(fold
     code, words = run(mesh_at(folder, folder / "file" / "runtime"))
     assert code == 78
     assert words == (
-        f"gems: router.runtime_dir: expected a folder to write to, came {folder}/file/runtime: Not a directory\n"
+        f"gems: router.runtime_dir: expected a folder to write to, got {folder}/file/runtime: Not a directory\n"
     )
 
 
@@ -186,7 +186,7 @@ def test_a_second_mesh_in_the_same_folder_is_refused_with_exit_code_78(folder: P
     with running(mesh) as process:
         assert run(mesh) == (
             78,
-            f"gems: {folder}/mesh.lock: expected a folder that no mesh uses, came one held by process {process.pid}\n",
+            f"gems: {folder}/mesh.lock: expected a folder that no mesh uses, got one held by process {process.pid}\n",
         )
 
 

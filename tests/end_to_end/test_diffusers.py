@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gems_actors.process import EXIT_CONFIG
+from gems_actors.supervision.child_main import EXIT_CONFIG
 from tests.gems_actors.backends.diffusion.tiny import save_tiny
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.processes import await_gone, descendants, started
@@ -106,20 +106,20 @@ def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "came"),
+    ("change", "got"),
     [
-        ("draw.width_px=72", "expected sides that are multiples of 16 px, came 72x64"),
+        ("draw.width_px=72", "expected sides that are multiples of 16 px, got 72x64"),
         (
             "image.model=/nowhere/z-image",
-            "image.model: expected a folder or a hub id such as owner/name, came /nowhere/z-image",
+            "image.model: expected a folder or a hub id such as owner/name, got /nowhere/z-image",
         ),
-        ("image.devices=next", "image.devices: expected a GPU that CUDA can use, came a host where there are none"),
+        ("image.devices=next", "image.devices: expected a GPU that CUDA can use, got a host where there are none"),
     ],
 )
-def test_what_cannot_be_is_one_line_at_the_start(tmp_path: Path, settings: Path, change: str, came: str) -> None:
+def test_what_cannot_be_is_one_line_at_the_start(tmp_path: Path, settings: Path, change: str, got: str) -> None:
     refused = run_gems(tmp_path, "draw", "a red fox", "--config", str(settings), "--set", change, more=ONE_THREAD)
     assert (refused.returncode, refused.stderr.count("\n")) == (EXIT_CONFIG, 1), refused.stderr
-    assert came in refused.stderr
+    assert got in refused.stderr
 
 
 def _await_engine(mesh: subprocess.Popen[str]) -> int:

@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 from actors.memory_store import log
 from actors.memory_store.store import open_memory_store
-from actors.memory_store.upkeep import check_log
+from actors.memory_store.maintenance import check_log
 from gems_actors.errors import LogError
 from protocol.identity import trajectory_id
 from protocol.messages import PromptPlanned
@@ -82,7 +82,7 @@ def disk(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("reserve", "words"),
     [
-        (32 << 20, r"expected at least 32 MiB free on its disk, came \d+\.\d; nothing was written"),
+        (32 << 20, r"expected at least 32 MiB free on its disk, got \d+\.\d; nothing was written"),
         (0, r"expected to append \d+ bytes: No space left on device"),
     ],
     ids=["nearly full", "full in the middle of a commit"],
@@ -100,7 +100,7 @@ def test_a_draw_on_a_full_disk_says_so(tmp_path: Path, disk: Path) -> None:
     done = on_disk("size=20m", disk, *draw(tmp_path, disk / "data"))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"gems: {disk}/data/memory/log: expected at least 32 MiB free on its disk, came ")
+    assert last.startswith(f"gems: {disk}/data/memory/log: expected at least 32 MiB free on its disk, got ")
 
 
 def test_a_draw_on_a_read_only_disk_says_so(tmp_path: Path, disk: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_draw_on_a_network_file_system_says_so(tmp_path: Path, disk: Path) -> 
     )
     assert done.returncode == 78, done.stderr
     assert done.stderr.splitlines()[-1] == (
-        f"gems: memory: {disk}/data/memory: expected a folder on a local disk for memory, came one on fuse.sshfs; "
+        f"gems: memory: {disk}/data/memory: expected a folder on a local disk for memory, got one on fuse.sshfs; "
         "set data_dir"
     )
 
@@ -144,7 +144,7 @@ def test_a_second_mesh_on_the_same_memory_says_who_has_it(tmp_path: Path) -> Non
         )
         assert second.returncode == 78
         assert re.fullmatch(
-            rf"gems: memory: {tmp_path}/data/memory: expected a log that nobody writes, came one held by process \d+",
+            rf"gems: memory: {tmp_path}/data/memory: expected a log that nobody writes, got one held by process \d+",
             second.stderr.splitlines()[-1],
         )
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gems_actors.keys import make_mesh_keys
+from gems_actors.security.keys import make_mesh_keys
 from protocol.messages import MeshStatus
 from tests.faults.hosts import open_network, why_not
 
@@ -26,7 +26,7 @@ PORT = 7100
 
 
 class Progress:
-    """Looks at the rows of a bulk as they come, and knows how long none came."""
+    """Looks at the rows of a bulk as they come, and knows how long none got."""
 
     def __init__(self, rows: Path) -> None:
         self.rows = rows

@@ -44,7 +44,7 @@ def await_line(process: subprocess.Popen[str], words: str) -> list[str]:
         lines.append(line)
         if words in line:
             return lines
-    raise AssertionError(f"expected {words!r} on standard error, came {''.join(lines)}")
+    raise AssertionError(f"expected {words!r} on standard error, got {''.join(lines)}")
 
 
 def draw_and_kill(folder: Path, name: str) -> float:

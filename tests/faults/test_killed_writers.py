@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.memory_store.maintenance import check_log, export_records
 from actors.memory_store.store import open_memory_store
-from actors.memory_store.upkeep import check_log, export_records
 from protocol.identity import trajectory_id
 from protocol.messages import LoggedRecord, PromptPlanned
 from tests.processes import environment

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from actors.memory_store.upkeep import check_images, check_log, export_records
+from actors.memory_store.maintenance import check_images, check_log, export_records
 from gems_actors.blobs import BlobFolder
 from protocol.messages import AttemptVerified, LoggedRecord, TrajectoryBegun, TrajectoryEnded, TrajectoryRecord
 from tests.gems_actors.cli.commands import summary_in

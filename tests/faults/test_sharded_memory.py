@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from actors.memory_store.upkeep import check_log, export_records
+from actors.memory_store.maintenance import check_log, export_records
 from gems_actors.shards import homes_of, shard_folder
 from protocol.messages import AttemptVerified, LoggedRecord, TrajectoryBegun, TrajectoryEnded, TrajectoryRecord
 from tests.processes import await_gone, descendants, environment

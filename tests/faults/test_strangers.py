@@ -25,9 +25,9 @@ from gems_actors.actor import serve_actor
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.errors import ForbiddenError, MeshRefusedError, MeshUnavailableError
-from gems_actors.keys import add_key, keys_to_connect, make_mesh_keys
-from gems_actors.sockets import open_dealer
+from gems_actors.security.keys import add_key, keys_to_connect, make_mesh_keys
 from gems_actors.tasks import open_background
+from gems_actors.transport.sockets import open_dealer
 from protocol.codec import decode_message, encode_message
 from protocol.envelope import Header, Kind
 from protocol.messages import (
@@ -64,14 +64,14 @@ _QUIET_S = 0.3
 _ROUTER = """
 import sys
 from gems_actors.config import load_config
-from gems_actors.process import run_role
+from gems_actors.supervision.child_main import run_role
 config = load_config(environment={}, settings=sys.argv[1:])
 sys.exit(run_role("router", config, config.router_addresses[0], "router-1"))
 """
 
 
 @dataclass(frozen=True)
-class Guarded:
+class CurveSocket:
     """A router with keys."""
 
     address: str
@@ -92,7 +92,7 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CurveSocket]:
     folder = tmp_path_factory.mktemp("guarded")
     keys = folder / "keys"
     make_mesh_keys(keys)
@@ -107,7 +107,7 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         "security.key": keys / "router.key",
         "security.allowed": keys / "allowed.toml",
     }
-    guarded = Guarded(address, keys)
+    guarded = CurveSocket(address, keys)
     with (
         guarded.log.open("w") as log,
         started(
@@ -124,14 +124,14 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     assert "Traceback" not in guarded.log.read_text()
 
 
-async def await_work(router: Guarded) -> None:
+async def await_work(router: CurveSocket) -> None:
     """See that an actor and who asks it, each with its key, do what they are there for."""
     async with open_working_mesh(router) as mesh:
         assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
 
 
 @asynccontextmanager
-async def open_working_mesh(router: Guarded) -> AsyncIterator[Mesh]:
+async def open_working_mesh(router: CurveSocket) -> AsyncIterator[Mesh]:
     """Have a planner join, and give a client that may ask it."""
     async with open_background() as nursery:
         serve = partial(serve_actor, security=router.security("planner"))
@@ -141,13 +141,13 @@ async def open_working_mesh(router: Guarded) -> AsyncIterator[Mesh]:
 
 
 @pytest.fixture(autouse=True)
-def mesh_goes_on(router: Guarded) -> Iterator[None]:
+def mesh_goes_on(router: CurveSocket) -> Iterator[None]:
     yield
     play(await_work, router)
 
 
 @contextmanager
-def dealer(router: Guarded, key: str, identity: bytes) -> Iterator[zmq.Socket[bytes]]:
+def dealer(router: CurveSocket, key: str, identity: bytes) -> Iterator[zmq.Socket[bytes]]:
     """Give a socket that connects with a key."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     keys = keys_to_connect(router.security(key), router.address)
@@ -168,7 +168,7 @@ def hear(socket: zmq.Socket[bytes], kind: type[Body]) -> Body:
         _, body = decode_message(socket.recv())
         if isinstance(body, kind):
             return body
-    raise AssertionError(f"expected a {kind.__name__}, came nothing")
+    raise AssertionError(f"expected a {kind.__name__}, got nothing")
 
 
 async def ask_for(seconds: float, mesh: Mesh) -> None:
@@ -178,7 +178,7 @@ async def ask_for(seconds: float, mesh: Mesh) -> None:
             await trio.sleep(0.1)
 
 
-def talk(router: Guarded, *turns: tuple[bytes, int]) -> bytes:
+def talk(router: CurveSocket, *turns: tuple[bytes, int]) -> bytes:
     """Return all that comes to who says something on a bare connection and, before it goes on, hears so many bytes."""
     heard = b""
     with network.create_connection(router.place, timeout=10) as stranger, suppress(OSError):
@@ -196,7 +196,7 @@ def talk(router: Guarded, *turns: tuple[bytes, int]) -> bytes:
 class Recorder:
     """A relay in front of a router, which keeps what it heard of one who connects through it."""
 
-    def __init__(self, router: Guarded) -> None:
+    def __init__(self, router: CurveSocket) -> None:
         self.heard = b""
         self._server = network.create_server(("127.0.0.1", 0))
         self.address = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
@@ -231,7 +231,7 @@ class Recorder:
                 target.sendall(data)
 
 
-def test_without_a_key_one_is_refused_and_told_why(router: Guarded) -> None:
+def test_without_a_key_one_is_refused_and_told_why(router: CurveSocket) -> None:
     async def scene() -> None:
         with pytest.raises(MeshRefusedError, match="refused by the router: one side has keys and the other none"):
             async with open_client(router.address):
@@ -240,7 +240,7 @@ def test_without_a_key_one_is_refused_and_told_why(router: Guarded) -> None:
     play(scene)
 
 
-def test_with_a_key_that_nobody_lets_in_one_is_refused_and_told_so(router: Guarded, tmp_path: Path) -> None:
+def test_with_a_key_that_nobody_lets_in_one_is_refused_and_told_so(router: CurveSocket, tmp_path: Path) -> None:
     make_mesh_keys(tmp_path / "other")
     stranger = SecurityConfig(
         key=str(tmp_path / "other" / "client.key"), router_key=router.security("client").router_key
@@ -254,7 +254,7 @@ def test_with_a_key_that_nobody_lets_in_one_is_refused_and_told_so(router: Guard
     play(scene)
 
 
-def test_a_router_with_another_key_than_expected_is_not_believed(router: Guarded, tmp_path: Path) -> None:
+def test_a_router_with_another_key_than_expected_is_not_believed(router: CurveSocket, tmp_path: Path) -> None:
     make_mesh_keys(tmp_path / "other")
     deceived = SecurityConfig(key=router.security("client").key, router_key=str(tmp_path / "other" / "router.pub"))
 
@@ -289,13 +289,13 @@ def test_a_router_with_another_key_than_expected_is_not_believed(router: Guarded
         "null",
     ],
 )
-def test_who_says_rubbish_hears_the_greeting_and_nothing_more(router: Guarded, said: bytes) -> None:
+def test_who_says_rubbish_hears_the_greeting_and_nothing_more(router: CurveSocket, said: bytes) -> None:
     heard = talk(router, (b"", 10), (said, 0))
     assert heard.startswith(SIGNATURE[:10])
     assert GREETING.startswith(heard)
 
 
-def test_who_repeats_what_another_said_hears_no_more_than_the_handshake(router: Guarded) -> None:
+def test_who_repeats_what_another_said_hears_no_more_than_the_handshake(router: CurveSocket) -> None:
     security = router.security("client")
 
     async def scene() -> None:
@@ -317,7 +317,7 @@ def test_who_repeats_what_another_said_hears_no_more_than_the_handshake(router: 
     play(scene)
 
 
-def test_ten_thousand_half_open_connections_keep_nobody_from_their_work(router: Guarded) -> None:
+def test_ten_thousand_half_open_connections_keep_nobody_from_their_work(router: CurveSocket) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     count = min(HALF_OPEN, hard - 1_000)  # whose files this process must have, and the router as many
@@ -340,12 +340,12 @@ def test_ten_thousand_half_open_connections_keep_nobody_from_their_work(router: 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_client_that_would_be_a_verifier_is_refused(router: Guarded) -> None:
+def test_a_client_that_would_be_a_verifier_is_refused(router: CurveSocket) -> None:
     class Impostor(Echo):
         role = "verifier"
 
     async def scene() -> None:
-        with pytest.raises(MeshRefusedError, match=r"key of client allows \(client\), came HELLO as verifier"):
+        with pytest.raises(MeshRefusedError, match=r"key of client allows \(client\), got HELLO as verifier"):
             await serve_actor(partial(Impostor, MeshConfig()), router.address, "v", security=router.security("client"))
         async with open_client(router.address, security=router.security("client")) as mesh:
             assert "verifier" not in {role.role for role in (await mesh.ask(ReadStatus())).roles}
@@ -367,7 +367,7 @@ def test_a_client_that_would_be_a_verifier_is_refused(router: Guarded) -> None:
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_a_key_does_not_allow_is_answered_with_a_refusal(
-    router: Guarded, key: str, request_: Request[Reply]
+    router: CurveSocket, key: str, request_: Request[Reply]
 ) -> None:
     async def scene() -> None:
         async with open_client(router.address, security=router.security(key)) as mesh:
@@ -377,7 +377,7 @@ def test_what_a_key_does_not_allow_is_answered_with_a_refusal(
     play(scene)
 
 
-def test_an_answer_of_who_does_not_play_the_role_is_not_taken(router: Guarded) -> None:
+def test_an_answer_of_who_does_not_play_the_role_is_not_taken(router: CurveSocket) -> None:
     async def scene() -> None:
         async with (
             open_client(router.address, security=router.security("conductor")) as mesh,
@@ -398,7 +398,7 @@ def test_an_answer_of_who_does_not_play_the_role_is_not_taken(router: Guarded) -
     play(scene)
 
 
-def test_nobody_hears_or_speaks_for_another_under_its_identity(router: Guarded) -> None:
+def test_nobody_hears_or_speaks_for_another_under_its_identity(router: CurveSocket) -> None:
     identity = b"conductor-1.12345678"
     question = Header(Kind.REQUEST, b"a" * 16, "router")
     with dealer(router, "conductor", identity) as owner:
@@ -417,7 +417,7 @@ def test_nobody_hears_or_speaks_for_another_under_its_identity(router: Guarded) 
         assert isinstance(status, MeshStatus)
 
 
-def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_back(router: Guarded) -> None:
+def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_back(router: CurveSocket) -> None:
     allow_list = router.folder / "allowed.toml"
     whole = allow_list.read_text()
     head, _, tail = whole.partition("[client]\n")

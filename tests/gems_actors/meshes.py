@@ -13,7 +13,7 @@ from gems_actors.actor import Actor, answers, current_call, serve_actor
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, RouterConfig
 from gems_actors.errors import ModelOutputError
-from gems_actors.router import serve_router
+from gems_actors.router.server import serve_router
 from gems_actors.tasks import open_background
 from protocol.messages import DecomposePrompt, Plan, PlanPrompt, ReadStatus, Requirements
 
@@ -66,7 +66,7 @@ class Echo(Actor):
     async def _plan(self, prompt: str) -> Plan:
         match prompt.split()[0]:
             case "babble":
-                raise ModelOutputError("expected a plan, came soup")
+                raise ModelOutputError("expected a plan, got soup")
             case "crash":
                 raise KeyError("a fault of ours")
             case "hang":

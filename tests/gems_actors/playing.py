@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from gems_actors.config import MeshConfig
-from gems_actors.process import run_role
+from gems_actors.supervision.child_main import run_role
 
 
 def repeat_its_orders(role: str, config: MeshConfig, address: str, name: str) -> int:

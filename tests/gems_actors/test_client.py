@@ -52,7 +52,7 @@ def test_a_failure_is_the_same_exception_on_this_side_and_the_actor_lives_on(tmp
         async with open_place(str(tmp_path)) as place:
             await place.add(Echo, "a")
             async with open_client(place.address) as mesh:
-                with pytest.raises(ModelOutputError, match="came soup"):
+                with pytest.raises(ModelOutputError, match="got soup"):
                     await mesh.ask(PlanPrompt(prompt="babble"))
                 with pytest.raises(InternalError, match="KeyError"):
                     await mesh.ask(PlanPrompt(prompt="crash"))

@@ -97,55 +97,55 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, came "all"'),
-        ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, came "INFO"'),
-        ("image.backend=paint", 'image.backend: expected one of storyboard, diffusers, openai, came "paint"'),
+        ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, got "all"'),
+        ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, got "INFO"'),
+        ("image.backend=paint", 'image.backend: expected one of storyboard, diffusers, openai, got "paint"'),
         (
             "image.url=gpu:8000",
-            'image.url: expected the address of a server, such as http://HOST:8000/v1, came "gpu:8000"',
+            'image.url: expected the address of a server, such as http://HOST:8000/v1, got "gpu:8000"',
         ),
-        ("image.extra=8", "image.extra: expected a table, came 8"),
+        ("image.extra=8", "image.extra: expected a table, got 8"),
         (
             "image.devices=first",
-            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], came \"first\"",
+            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], got \"first\"",
         ),
         (
             "image.devices=[]",
-            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], came []",
+            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], got []",
         ),
-        ("image.devices=['cpu', 'gpu0']", 'image.devices[1]: expected cpu, cuda or cuda:N, came "gpu0"'),
-        ("image.warm_up=[[1024]]", "image.warm_up[0]: expected a list of 2, came [1024]"),
-        ("image.warm_up=[[64, 8]]", "image.warm_up[0][1]: expected a whole number of at least 16, came 8"),
-        ("image.dtype=int8", 'image.dtype: expected one of auto, bfloat16, float16, float32, came "int8"'),
-        ("draw.steps=0", "draw.steps: expected a whole number of at least 1, came 0"),
-        ("draw.guidance=-1", "draw.guidance: expected a number of at least 0, came -1"),
-        ("chat.backend=paint", 'chat.backend: expected one of storyboard, openai, replay, came "paint"'),
-        ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, came "10.0.0.1"'),
-        ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, came "ipc://run"'),
-        ("router.address=5555", f"router.address: expected {ADDRESS}, came 5555"),
-        ("metrics.address=9464", "metrics.address: expected HOST:PORT such as 127.0.0.1:9464, came 9464"),
-        ("metrics.address=here:0", 'metrics.address: expected HOST:PORT such as 127.0.0.1:9464, came "here:0"'),
-        ("roles.verifier.count=four", 'roles.verifier.count: expected a whole number, came "four"'),
-        ("roles.verifier.count=4.5", "roles.verifier.count: expected a whole number, came 4.5"),
-        ("roles.verifier.count=true", "roles.verifier.count: expected a whole number, came true"),
-        ("roles.verifier.count=-1", "roles.verifier.count: expected a whole number of at least 0, came -1"),
-        ("roles.verifier.count=4097", "roles.verifier.count: expected a whole number of at most 4096, came 4097"),
-        ("roles.verifier.capacity=0", "roles.verifier.capacity: expected a whole number of at least 1, came 0"),
-        ("router.heartbeat_s=soon", 'router.heartbeat_s: expected a number, came "soon"'),
-        ("router.heartbeat_s=0", "router.heartbeat_s: expected a number above 0, came 0"),
-        ("router.heartbeat_s=nan", "router.heartbeat_s: expected a number above 0, came NaN"),
-        ("router.heartbeat_s=1e9", "router.heartbeat_s: expected a number of at most 86400, came 1000000000.0"),
-        ("draw.stop_when_all_met=yes", 'draw.stop_when_all_met: expected true or false, came "yes"'),
-        ("data_dir=3", "data_dir: expected the path of a folder, came 3"),
-        ("data_dir=''", 'data_dir: expected the path of a folder, came ""'),
-        ("data_dir=2026-01-01", 'data_dir: expected the path of a folder, came "2026-01-01"'),
-        ("skills.folders=mine", 'skills.folders: expected a list, came "mine"'),
-        ("skills.folders=['a', 1]", "skills.folders[1]: expected the path of a folder, came 1"),
-        ("roles.verifier=4", "roles.verifier: expected a table, came 4"),
-        ("roles=[]", "roles: expected a table, came []"),
-        ("roles.verifer.count=4", 'roles.verifer: expected a known key, came "verifer"; did you mean verifier?'),
-        ("rooter.address=5", 'rooter: expected a known key, came "rooter"; did you mean router?'),
-        ("log.colour=true", 'log.colour: expected one of level, format, came "colour"'),
+        ("image.devices=['cpu', 'gpu0']", 'image.devices[1]: expected cpu, cuda or cuda:N, got "gpu0"'),
+        ("image.warm_up=[[1024]]", "image.warm_up[0]: expected a list of 2, got [1024]"),
+        ("image.warm_up=[[64, 8]]", "image.warm_up[0][1]: expected a whole number of at least 16, got 8"),
+        ("image.dtype=int8", 'image.dtype: expected one of auto, bfloat16, float16, float32, got "int8"'),
+        ("draw.steps=0", "draw.steps: expected a whole number of at least 1, got 0"),
+        ("draw.guidance=-1", "draw.guidance: expected a number of at least 0, got -1"),
+        ("chat.backend=paint", 'chat.backend: expected one of storyboard, openai, replay, got "paint"'),
+        ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, got "10.0.0.1"'),
+        ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, got "ipc://run"'),
+        ("router.address=5555", f"router.address: expected {ADDRESS}, got 5555"),
+        ("metrics.address=9464", "metrics.address: expected HOST:PORT such as 127.0.0.1:9464, got 9464"),
+        ("metrics.address=here:0", 'metrics.address: expected HOST:PORT such as 127.0.0.1:9464, got "here:0"'),
+        ("roles.verifier.count=four", 'roles.verifier.count: expected a whole number, got "four"'),
+        ("roles.verifier.count=4.5", "roles.verifier.count: expected a whole number, got 4.5"),
+        ("roles.verifier.count=true", "roles.verifier.count: expected a whole number, got true"),
+        ("roles.verifier.count=-1", "roles.verifier.count: expected a whole number of at least 0, got -1"),
+        ("roles.verifier.count=4097", "roles.verifier.count: expected a whole number of at most 4096, got 4097"),
+        ("roles.verifier.capacity=0", "roles.verifier.capacity: expected a whole number of at least 1, got 0"),
+        ("router.heartbeat_s=soon", 'router.heartbeat_s: expected a number, got "soon"'),
+        ("router.heartbeat_s=0", "router.heartbeat_s: expected a number above 0, got 0"),
+        ("router.heartbeat_s=nan", "router.heartbeat_s: expected a number above 0, got NaN"),
+        ("router.heartbeat_s=1e9", "router.heartbeat_s: expected a number of at most 86400, got 1000000000.0"),
+        ("draw.stop_when_all_met=yes", 'draw.stop_when_all_met: expected true or false, got "yes"'),
+        ("data_dir=3", "data_dir: expected the path of a folder, got 3"),
+        ("data_dir=''", 'data_dir: expected the path of a folder, got ""'),
+        ("data_dir=2026-01-01", 'data_dir: expected the path of a folder, got "2026-01-01"'),
+        ("skills.folders=mine", 'skills.folders: expected a list, got "mine"'),
+        ("skills.folders=['a', 1]", "skills.folders[1]: expected the path of a folder, got 1"),
+        ("roles.verifier=4", "roles.verifier: expected a table, got 4"),
+        ("roles=[]", "roles: expected a table, got []"),
+        ("roles.verifer.count=4", 'roles.verifer: expected a known key, got "verifer"; did you mean verifier?'),
+        ("rooter.address=5", 'rooter: expected a known key, got "rooter"; did you mean router?'),
+        ("log.colour=true", 'log.colour: expected one of level, format, got "colour"'),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_expected_and_what_came(flag: str, message: str) -> None:
@@ -187,7 +187,7 @@ def test_a_server_without_an_address_is_named(flags: list[str], key: str) -> Non
 
 def test_a_wrong_setting_in_a_file_names_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "[roles.generator]\ncount = -2")
-    message = f"{path}: roles.generator.count: expected a whole number of at least 0, came -2"
+    message = f"{path}: roles.generator.count: expected a whole number of at least 0, got -2"
     assert refusal(path=path) == message
     assert refusal("roles.generator.count=1", path=path) == message  # though a flag would win
 
@@ -195,9 +195,9 @@ def test_a_wrong_setting_in_a_file_names_the_file(tmp_path: Path) -> None:
 def test_a_wrong_setting_in_the_environment_names_the_variable() -> None:
     variable = "GEMS__ROLES__GENERATOR__COUNT"
     message = refusal(environment={variable: "many"})
-    assert message == f'environment {variable}: roles.generator.count: expected a whole number, came "many"'
+    assert message == f'environment {variable}: roles.generator.count: expected a whole number, got "many"'
     message = refusal(environment={"GEMS__": "1"})
-    assert message == "environment GEMS__: expected a name such as GEMS__ROLES__VERIFIER__COUNT, came GEMS__"
+    assert message == "environment GEMS__: expected a name such as GEMS__ROLES__VERIFIER__COUNT, got GEMS__"
 
 
 @pytest.mark.parametrize(
@@ -216,22 +216,22 @@ def test_a_long_or_broken_value_still_makes_one_short_line() -> None:
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.toml"
-    assert refusal(path=path) == f"{path}: expected a readable TOML file, came: No such file or directory"
+    assert refusal(path=path) == f"{path}: expected a readable TOML file, got: No such file or directory"
 
 
 def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "roles:\n  verifier: 4\n")
-    assert refusal(path=path).startswith(f"{path}: expected TOML, came: ")
+    assert refusal(path=path).startswith(f"{path}: expected TOML, got: ")
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mesh.toml"
     path.write_bytes(b'data_dir = "gr\xfcn"')
-    assert refusal(path=path) == f"{path}: expected UTF-8 text, came byte 0xfc"
+    assert refusal(path=path) == f"{path}: expected UTF-8 text, got byte 0xfc"
 
 
 def test_patience_shorter_than_three_heartbeats_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"router.silence_s: expected at least 3 times .* came 6"):
+    with pytest.raises(ConfigError, match=r"router.silence_s: expected at least 3 times .* got 6"):
         load_config(environment={}, settings=["router.heartbeat_s=10"])
 
 
@@ -243,5 +243,5 @@ def test_a_port_that_does_not_exist_is_refused(port: str) -> None:
 
 @pytest.mark.parametrize("model", ["image", "chat"])
 def test_a_server_without_an_address_is_refused(model: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{model}\.url: expected the address of a server, such as .*, came none"):
+    with pytest.raises(ConfigError, match=rf"{model}\.url: expected the address of a server, such as .*, got none"):
         load_config(environment={}, settings=[f"{model}.backend=openai"])

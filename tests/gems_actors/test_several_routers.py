@@ -24,7 +24,7 @@ from gems_actors.addresses import join_addresses, next_address, split_addresses
 from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import MeshConfig, RouterConfig, load_config
 from gems_actors.errors import MeshRefusedError
-from gems_actors.supervisor import open_agent
+from gems_actors.supervision.supervisor import open_agent
 from gems_actors.tasks import open_background
 from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes, trajectory_id
@@ -189,7 +189,7 @@ def test_a_router_that_comes_back_is_used_again(tmp_path: Path) -> None:
 STALLING = """
 import sys, trio
 from gems_actors.config import RouterConfig
-from gems_actors.router import serve_router
+from gems_actors.router.server import serve_router
 trio.run(serve_router, [sys.argv[1]], RouterConfig(heartbeat_s=0.1, silence_s=60.0))
 """
 
@@ -298,7 +298,7 @@ def test_a_process_of_another_version_is_refused_in_one_line(tmp_path: Path, mon
             pass
 
     async def scene() -> None:
-        refusal = rf"expected gems-actors {__version__}, came 9\.8\.7"
+        refusal = rf"expected gems-actors {__version__}, got 9\.8\.7"
         async with open_place(str(tmp_path), QUICK) as place:
             with monkeypatch.context() as other:
                 other.setattr(client, "__version__", "9.8.7")

@@ -90,5 +90,5 @@ def test_layouts_that_are_lost_are_all_that_may_have_been(tmp_path: Path) -> Non
 @pytest.mark.parametrize("text", ["three\n", "0\n", "257\n", "\xff\n"])
 def test_layouts_that_are_none_are_said(tmp_path: Path, text: str) -> None:
     (tmp_path / LAYOUTS_NAME).write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"memory\.layouts: expected a number of shards up to 256 a line, came"):
+    with pytest.raises(ConfigError, match=r"memory\.layouts: expected a number of shards up to 256 a line, got"):
         note_layout(tmp_path, 3)

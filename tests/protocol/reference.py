@@ -129,7 +129,7 @@ def with_parts(text: str) -> str:
     for name, part in generated_parts().items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text, count = between.subn(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
-        assert count == 1, f"expected one part {name}, came {count}"
+        assert count == 1, f"expected one part {name}, got {count}"
     return text
 
 
@@ -221,7 +221,7 @@ def _in_words(kind: inspect.Type) -> str:
         case inspect.StructType(cls=cls):
             return f"`{cls.__name__}`"
         case _:
-            raise TypeError(f"expected a type that messages have so far, came {kind}")
+            raise TypeError(f"expected a type that messages have so far, got {kind}")
 
 
 def _range(kind: inspect.IntType | inspect.FloatType) -> str:

@@ -74,7 +74,7 @@ def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.StructType(cls=struct):
             return _instances(struct)
         case _:
-            raise TypeError(f"expected a type that messages have so far, came {kind}")
+            raise TypeError(f"expected a type that messages have so far, got {kind}")
 
 
 def as_map(body: Body) -> dict[str, Any]:

@@ -176,10 +176,10 @@ def test_an_unknown_type_is_refused(name: str) -> None:
 def test_an_unknown_kind_and_version_are_refused_whatever_follows() -> None:
     frame = bytearray(encode_message(GOODBYE, Goodbye()))
     frame[3] = 99
-    with pytest.raises(UnknownKindError, match="kind from 1 to 13, came 99"):
+    with pytest.raises(UnknownKindError, match="kind from 1 to 13, got 99"):
         decode_message(bytes(frame))
     frame[2] = 2
-    with pytest.raises(VersionError, match="expected version 1 of the wire, came 2"):
+    with pytest.raises(VersionError, match="expected version 1 of the wire, got 2"):
         decode_message(bytes(frame))
 
 
@@ -198,7 +198,7 @@ def test_an_unknown_kind_and_version_are_refused_whatever_follows() -> None:
     ],
 )
 def test_what_is_no_map_with_a_type_is_refused(body: bytes) -> None:
-    assert refused(body).startswith("expected a msgpack map with a `type`, came")
+    assert refused(body).startswith("expected a msgpack map with a `type`, got")
 
 
 def test_a_body_of_the_wrong_shape_is_refused_with_its_place() -> None:
@@ -249,7 +249,7 @@ def test_half_a_character_is_not_written() -> None:
 def test_a_message_over_the_limit_is_neither_written_nor_read() -> None:
     room = MAX_FRAME_BYTES - HEADER_BYTES
     frame = frame_of(GOODBYE, bytes(room))
-    with pytest.raises(TooLargeError, match=f"at most {MAX_FRAME_BYTES} bytes, came {MAX_FRAME_BYTES + 1}"):
+    with pytest.raises(TooLargeError, match=f"at most {MAX_FRAME_BYTES} bytes, got {MAX_FRAME_BYTES + 1}"):
         frame_of(GOODBYE, bytes(room + 1))
     with pytest.raises(TooLargeError):
         encode_message(GOODBYE, Lesson(text="x" * room))

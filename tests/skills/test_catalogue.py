@@ -30,7 +30,7 @@ def test_a_skill_is_had_by_its_id(tmp_path: Path) -> None:
     write_skill(tmp_path, "hats")
     catalogue = Catalogue([tmp_path])
     assert catalogue.get("hats").path == tmp_path / "hats"
-    with pytest.raises(UnknownSkillError, match="expected one of the skills hats, came 'caps'"):
+    with pytest.raises(UnknownSkillError, match="expected one of the skills hats, got 'caps'"):
         catalogue.get("caps")
 
 
@@ -118,7 +118,7 @@ def test_a_pipe_or_folder_in_place_of_the_file_is_skipped_at_once(tmp_path: Path
     (tmp_path / "folder" / "SKILL.md").mkdir(parents=True)
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / "SKILL.md")
-    reason = "SKILL.md:1: expected a file, came something else of that name"
+    reason = "SKILL.md:1: expected a file, got something else of that name"
     assert [(skipped.id, skipped.reason) for skipped in Catalogue([tmp_path]).skipped()] == [
         ("folder", reason),
         ("pipe", reason),
@@ -166,5 +166,5 @@ def test_no_bytes_in_a_file_make_the_catalogue_or_the_check_raise(content: bytes
 
 
 def test_a_missing_file_is_a_format_error_and_not_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(SkillFormatError, match="expected a readable file, came No such file"):
+    with pytest.raises(SkillFormatError, match="expected a readable file, got No such file"):
         load_skill(tmp_path)

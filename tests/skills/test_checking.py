@@ -17,9 +17,9 @@ def test_a_skill_in_both_formats_with_every_key_has_no_fault(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("name: {id}\n", "", "SKILL.md:1: expected a name in the front matter, came none"),
-        ("description: Use for hats.\n", "", "SKILL.md:1: expected a description in the front matter, came none"),
-        ("name: {id}", "name: Hats", "SKILL.md:2: expected a name of a-z, 0-9 and single hyphens inside, came 'Hats'"),
+        ("name: {id}\n", "", "SKILL.md:1: expected a name in the front matter, got none"),
+        ("description: Use for hats.\n", "", "SKILL.md:1: expected a description in the front matter, got none"),
+        ("name: {id}", "name: Hats", "SKILL.md:2: expected a name of a-z, 0-9 and single hyphens inside, got 'Hats'"),
         ("name: {id}", "name: -hats", "SKILL.md:2: expected a name of a-z"),
         ("name: {id}", "name: hats-", "SKILL.md:2: expected a name of a-z"),
         ("name: {id}", "name: ha--ts", "SKILL.md:2: expected a name of a-z"),
@@ -27,26 +27,26 @@ def test_a_skill_in_both_formats_with_every_key_has_no_fault(tmp_path: Path) -> 
         (
             "name: {id}",
             "name: 7",
-            "SKILL.md:2: expected name as text, in quotes where YAML reads another type, came int",
+            "SKILL.md:2: expected name as text, in quotes where YAML reads another type, got int",
         ),
-        ("name: {id}", "name: " + "h" * 65, "SKILL.md:2: expected name of at most 64 characters, came 65"),
-        ("name: {id}", "name: caps", "SKILL.md:2: expected the folder's name, 'hats', came 'caps'"),
-        ("Use for hats.\n", '""\n', "SKILL.md:3: expected description of at least 1 character, came 0"),
+        ("name: {id}", "name: " + "h" * 65, "SKILL.md:2: expected name of at most 64 characters, got 65"),
+        ("name: {id}", "name: caps", "SKILL.md:2: expected the folder's name, 'hats', got 'caps'"),
+        ("Use for hats.\n", '""\n', "SKILL.md:3: expected description of at least 1 character, got 0"),
         (
             "Use for hats.\n",
             "u" * 1025 + "\n",
-            "SKILL.md:3: expected description of at most 1024 characters, came 1025",
+            "SKILL.md:3: expected description of at most 1024 characters, got 1025",
         ),
-        ("Use for hats.\n", "Use: hats\n", "SKILL.md:3: expected YAML, came text that is none"),
+        ("Use for hats.\n", "Use: hats\n", "SKILL.md:3: expected YAML, got text that is none"),
         ("name:", f"compatibility: {'c' * 501}\nname:", "SKILL.md:2: expected compatibility of at most 500 characters"),
         ("name:", "license: [MIT]\nname:", "SKILL.md:2: expected license as text"),
-        ("name:", "metadata: none\nname:", "SKILL.md:2: expected metadata as a map of texts, came str"),
+        ("name:", "metadata: none\nname:", "SKILL.md:2: expected metadata as a map of texts, got str"),
         ("name:", "metadata:\n  v: 1.0\nname:", "SKILL.md:3: expected metadata from text to text"),
         ("name:", "metadata:\n  1: v\nname:", "SKILL.md:3: expected metadata from text to text"),
         ("name:", "allowed-tools: [Read, 1]\nname:", "SKILL.md:2: expected allowed-tools as text or a list of texts"),
         ("name:", "colour: red\nname:", "SKILL.md:2: expected no key but name, description, license"),
-        ("---\n", "\ufeff---\n", "SKILL.md:1: expected UTF-8 without a byte order mark, came one"),
-        ("Draw a hat.", "Draw.\n" * 500, "SKILL.md:5: expected a body of fewer than 500 lines, came 508"),
+        ("---\n", "\ufeff---\n", "SKILL.md:1: expected UTF-8 without a byte order mark, got one"),
+        ("Draw a hat.", "Draw.\n" * 500, "SKILL.md:5: expected a body of fewer than 500 lines, got 508"),
         ("## Description", "## When", "SKILL.md:5: expected for GEMS a '## Description' with text"),
         ("Use for hats, says GEMS.", "", "SKILL.md:5: expected for GEMS a '## Description' with text"),
         ("## Instructions", "## How", "SKILL.md:5: expected for GEMS a '## Instructions' with text"),
@@ -62,10 +62,10 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, old: str, new: str, faul
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"", "SKILL.md:1: expected instructions in the body, came none"),
-        (b"---\nname: hats\ndescription: h\n---\n \n", "SKILL.md:5: expected instructions in the body, came none"),
-        (b"# Skill: Hats\n", "SKILL.md:1: expected front matter between two lines '---', came none"),
-        (b"name\n\xff", "SKILL.md:2: expected UTF-8, came byte 0xff"),
+        (b"", "SKILL.md:1: expected instructions in the body, got none"),
+        (b"---\nname: hats\ndescription: h\n---\n \n", "SKILL.md:5: expected instructions in the body, got none"),
+        (b"# Skill: Hats\n", "SKILL.md:1: expected front matter between two lines '---', got none"),
+        (b"name\n\xff", "SKILL.md:2: expected UTF-8, got byte 0xff"),
     ],
 )
 def test_a_file_that_lacks_a_part_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
@@ -73,7 +73,7 @@ def test_a_file_that_lacks_a_part_is_named(tmp_path: Path, content: bytes, fault
 
 
 def test_a_folder_without_the_file_is_a_fault(tmp_path: Path) -> None:
-    assert check_skill(tmp_path) == ("SKILL.md:1: expected a readable file, came No such file or directory",)
+    assert check_skill(tmp_path) == ("SKILL.md:1: expected a readable file, got No such file or directory",)
 
 
 def test_nothing_in_scripts_is_executed(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_front_matter_wins_in_a_file_of_both_formats(tmp_path: Path) -> None:
 def test_a_section_stands_in_for_a_description_that_the_front_matter_lacks(tmp_path: Path) -> None:
     skill = load_skill(write_skill(tmp_path, "hats", DUAL_FORMAT.replace("description: Use for hats.", "license: MIT")))
     assert skill.description == "Use for hats, says GEMS."
-    assert skill.problems == ("SKILL.md:1: expected a description in the front matter, came none",)
+    assert skill.problems == ("SKILL.md:1: expected a description in the front matter, got none",)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_an_unquoted_colon_is_read_and_noted(tmp_path: Path, value: str, descrip
     )
     assert (skill.name, skill.description) == ("hats", description)
     assert [problem.split(" (")[0] for problem in skill.problems] in (
-        ["SKILL.md:3: expected YAML, came text that is none"],
-        ["SKILL.md:4: expected YAML, came text that is none"],
+        ["SKILL.md:3: expected YAML, got text that is none"],
+        ["SKILL.md:4: expected YAML, got text that is none"],
     )
 
 
@@ -64,7 +64,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_overlooked(tmp_path: Path) 
     content = "\ufeff" + GEMS_FORMAT.replace("\n", "\r\n")
     skill = load_skill(write_skill(tmp_path, "hats", content))
     assert (skill.description, skill.instructions) == ("Use for hats.", "Draw a hat.\n\n## Notes\nNot a cap.")
-    assert skill.problems == ("SKILL.md:1: expected UTF-8 without a byte order mark, came one",)
+    assert skill.problems == ("SKILL.md:1: expected UTF-8 without a byte order mark, got one",)
 
 
 def test_what_the_specification_forbids_is_noted_and_loaded(tmp_path: Path) -> None:
@@ -82,20 +82,20 @@ def test_what_the_specification_forbids_is_noted_and_loaded(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", r"SKILL.md:1: expected a description, came none"),
-        (b"---\nname: hats\n---\nDraw.", "SKILL.md:1: expected a description, came none"),
-        (b"---\ndescription: [a, list]\n---\nDraw.", "SKILL.md:1: expected a description, came none"),
-        (b"---\ndescription: ~\n---\nDraw.", "SKILL.md:1: expected a description, came none"),
+        (b"", r"SKILL.md:1: expected a description, got none"),
+        (b"---\nname: hats\n---\nDraw.", "SKILL.md:1: expected a description, got none"),
+        (b"---\ndescription: [a, list]\n---\nDraw.", "SKILL.md:1: expected a description, got none"),
+        (b"---\ndescription: ~\n---\nDraw.", "SKILL.md:1: expected a description, got none"),
         (b"---\ndescription: hats\n", "SKILL.md:1: expected front matter closed"),
-        (b"---\n- hats\n---\nDraw.", "SKILL.md:2: expected front matter of 'key: value' lines, came seq"),
-        (b"---\n? [a]\n: b\n---\nDraw.", "SKILL.md:2: expected a plain key, came seq"),
-        (b"---\nname: hats\nname: caps\n---\nDraw.", "SKILL.md:3: expected each key once, came 'name' again"),
-        (b"---\nname: hats\ndescription: 'hats\n---\nDraw.", r"SKILL.md:4: expected YAML, came text that is none \("),
+        (b"---\n- hats\n---\nDraw.", "SKILL.md:2: expected front matter of 'key: value' lines, got seq"),
+        (b"---\n? [a]\n: b\n---\nDraw.", "SKILL.md:2: expected a plain key, got seq"),
+        (b"---\nname: hats\nname: caps\n---\nDraw.", "SKILL.md:3: expected each key once, got 'name' again"),
+        (b"---\nname: hats\ndescription: 'hats\n---\nDraw.", r"SKILL.md:4: expected YAML, got text that is none \("),
         (b'---\ndescription: "\\UFFFFFFFF"\n---\nDraw.', "SKILL.md:2: expected YAML"),
         (b'---\ndescription: "half \\uD800"\n---\nDraw.', "SKILL.md:2: expected YAML.*UnicodeEncodeError"),
         (b"---\ndescription: " + b"[" * 5000 + b"\n---\nDraw.", "SKILL.md:2: expected YAML.*RecursionError"),
-        (b"---\nname: hats\ndescription: h\xff\n---\n", "SKILL.md:3: expected UTF-8, came byte 0xff"),
-        (b" " * 300_000, "SKILL.md:1: expected at most 262144 bytes, came 300000"),
+        (b"---\nname: hats\ndescription: h\xff\n---\n", "SKILL.md:3: expected UTF-8, got byte 0xff"),
+        (b" " * 300_000, "SKILL.md:1: expected at most 262144 bytes, got 300000"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line(tmp_path: Path, content: bytes, reason: str) -> None:

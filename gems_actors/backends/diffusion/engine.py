@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from gems_actors.backends.diffusion.batch_scheduler import Turns, cost_of
 from gems_actors.backends.diffusion.devices import Device, Span
+from gems_actors.backends.diffusion.engine_messages import Draw, Totals
 from gems_actors.backends.diffusion.jobs import Drawn, Job, Lost, Pipeline
-from gems_actors.backends.diffusion.messages import Draw, Totals
-from gems_actors.backends.diffusion.turns import Turns, cost_of
 
 Ended = list[Drawn | Lost]
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gems_actors.backends.diffusion.messages import (
+from gems_actors.backends.diffusion.engine_messages import (
     READ_BYTES,
     Begun,
     Broken,
@@ -35,7 +35,7 @@ from gems_actors.backends.diffusion.messages import (
     decode_command,
     frame,
 )
-from gems_actors.zygote import die_with_parent, set_title
+from gems_actors.supervision.zygote import die_with_parent, set_title
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the actor is told before
     from gems_actors.backends.diffusion.engine import Engine

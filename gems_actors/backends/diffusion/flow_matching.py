@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gems_actors.backends.diffusion.batch_scheduler import LAUNCH_TOKENS
 from gems_actors.backends.diffusion.jobs import Job, UnfitError
-from gems_actors.backends.diffusion.turns import LAUNCH_TOKENS
 
 
 class Schedule(NamedTuple):
@@ -132,7 +132,7 @@ def check_size(width_px: int, height_px: int, multiple_px: int) -> None:
         UnfitError: they are not.
     """
     if width_px % multiple_px or height_px % multiple_px:
-        raise UnfitError(f"size: expected sides that are multiples of {multiple_px} px, came {width_px}x{height_px}")
+        raise UnfitError(f"size: expected sides that are multiples of {multiple_px} px, got {width_px}x{height_px}")
 
 
 def count_patches(width_px: int, height_px: int, patch_px: int) -> int:

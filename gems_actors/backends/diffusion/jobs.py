@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from gems_actors.backends.diffusion.messages import Draw
+from gems_actors.backends.diffusion.engine_messages import Draw
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +82,7 @@ class Pipeline(Protocol):
         """Return a request with its bucket, rows and tokens; nothing is put on the device.
 
         Raises:
-            UnfitError: the pipeline cannot draw what is asked; says what was expected and what came.
+            UnfitError: the pipeline cannot draw what is asked; says what was expected and what was found.
         """
         ...
 

@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
+from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, Turns
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
+from gems_actors.backends.diffusion.engine_messages import Draw, Load
 from gems_actors.backends.diffusion.flow_matching import is_plain_euler
 from gems_actors.backends.diffusion.jobs import Lost, Pipeline, UnfitError
-from gems_actors.backends.diffusion.messages import Draw, Load
-from gems_actors.backends.diffusion.turns import MAX_STEP_TOKENS, Turns
 from gems_actors.locks import LockHeldError, hold_lock
 
 _MIN_DIFFUSERS: Final = (0, 39)
@@ -32,7 +32,7 @@ _LOOK_AGAIN_S: Final = 0.2
 
 
 class LoadingError(Exception):
-    """The settings cannot be met here; the text says which, what was expected and what came."""
+    """The settings cannot be met here; the text says which, what was expected and what was found."""
 
 
 @contextmanager
@@ -47,14 +47,14 @@ def claim_device(wanted: str, locks: Path) -> Iterator[str]:
         device = torch.device(wanted)
         if device.type == "cuda" and (device.index or 0) >= gpus:
             raise LoadingError(
-                f"image.devices: expected a GPU that CUDA can use, came {wanted!r} where there {_are(gpus)}"
+                f"image.devices: expected a GPU that CUDA can use, got {wanted!r} where there {_are(gpus)}"
             )
         yield f"cuda:{device.index or 0}" if device.type == "cuda" else wanted
         return
     if not gpus:
         advice = 'devices = ["cpu"] draws without one, slowly'
         raise LoadingError(
-            f"image.devices: expected a GPU that CUDA can use, came a host where there are none; {advice}"
+            f"image.devices: expected a GPU that CUDA can use, got a host where there are none; {advice}"
         )
     with ExitStack() as stack:
         yield f"cuda:{_first_free(gpus, locks, stack)}"
@@ -77,7 +77,7 @@ def _first_free(gpus: int, locks: Path, stack: ExitStack) -> int:
                 continue
         if time.monotonic() > give_up:
             raise LoadingError(
-                f"image.devices: expected a GPU that no other generator holds, came {gpus}, all of them held"
+                f"image.devices: expected a GPU that no other generator holds, got {gpus}, all of them held"
             )
         time.sleep(_LOOK_AGAIN_S)
 
@@ -174,7 +174,7 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
     except Exception as error:  # whatever a library says of weights it cannot read, it is the model that is at fault
         reason = " ".join(str(error).split())[:300]
         raise LoadingError(
-            f"image.model: expected a diffusers pipeline, came {load.model}: {type(error).__name__}: {reason}"
+            f"image.model: expected a diffusers pipeline, got {load.model}: {type(error).__name__}: {reason}"
         ) from error
 
 
@@ -197,7 +197,7 @@ def steps_of(pipe: Any, *, is_compiled: bool = False, splits_attention: bool = F
             from gems_actors.backends.diffusion.qwen_image import QwenImageSteps
 
             return QwenImageSteps(pipe)
-    from gems_actors.backends.diffusion.whole import WholePipeline
+    from gems_actors.backends.diffusion.generic_pipeline import WholePipeline
 
     return WholePipeline(pipe)
 
@@ -207,7 +207,7 @@ def _check_version() -> None:
     parts = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if parts < _MIN_DIFFUSERS:
         wanted = ".".join(map(str, _MIN_DIFFUSERS))
-        raise LoadingError(f"diffusers: expected version {wanted} or later, came {found}: pip install -U diffusers")
+        raise LoadingError(f"diffusers: expected version {wanted} or later, got {found}: pip install -U diffusers")
 
 
 def _keep_quiet() -> None:
@@ -237,13 +237,11 @@ def _source_of(model: str) -> str:
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "model_index.json").is_file():
-            raise LoadingError(
-                f"image.model: expected a diffusers pipeline, came {path}, which has no model_index.json"
-            )
+            raise LoadingError(f"image.model: expected a diffusers pipeline, got {path}, which has no model_index.json")
         return str(path)
     if path.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1:
-        came = "a file" if path.exists() else "which is not there"
-        raise LoadingError(f"image.model: expected a folder or a hub id such as owner/name, came {model}, {came}")
+        got = "a file" if path.exists() else "which is not there"
+        raise LoadingError(f"image.model: expected a folder or a hub id such as owner/name, got {model}, {got}")
     return model
 
 

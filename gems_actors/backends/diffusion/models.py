@@ -19,8 +19,8 @@ from typing import Final
 import trio
 
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.backends.diffusion.hosting import EngineHost
-from gems_actors.backends.diffusion.messages import Draw, Load, Totals
+from gems_actors.backends.diffusion.engine_host import EngineHost
+from gems_actors.backends.diffusion.engine_messages import Draw, Load, Totals
 from gems_actors.backends.diffusion.png import png_of
 from gems_actors.config import ImageConfig
 from gems_actors.errors import ConfigError
@@ -188,7 +188,7 @@ class DiffusionImageModel:
 
 def _load_of(config: ImageConfig, device: str, size: tuple[int, int], locks: Path) -> Load:
     if config.model is None:
-        raise ConfigError("image.model: expected a folder or a hub id such as owner/name, came none")
+        raise ConfigError("image.model: expected a folder or a hub id such as owner/name, got none")
     return Load(
         model=config.model,
         device=device,

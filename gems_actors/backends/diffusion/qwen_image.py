@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.flow_matching import (
     Schedules,
     by_text,
@@ -25,7 +26,6 @@ from gems_actors.backends.diffusion.flow_matching import (
     to_pixels,
 )
 from gems_actors.backends.diffusion.jobs import Defaults, Job
-from gems_actors.backends.diffusion.messages import Draw
 
 _MAX_TEXT_TOKENS: Final = 512
 

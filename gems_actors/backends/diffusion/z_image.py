@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.flow_matching import (
     Schedules,
     by_text,
@@ -24,7 +25,6 @@ from gems_actors.backends.diffusion.flow_matching import (
     to_pixels,
 )
 from gems_actors.backends.diffusion.jobs import Defaults, Job
-from gems_actors.backends.diffusion.messages import Draw
 
 _MAX_TEXT_TOKENS: Final = 512
 _TOKEN_MULTIPLE: Final = 32

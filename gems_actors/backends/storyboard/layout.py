@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from gems_actors.backends.storyboard.lattice import Component, Lattice, Link, place
+from gems_actors.backends.storyboard.grid_layout import Component, Lattice, Link, place
 from gems_actors.backends.storyboard.lettering import SIZES_PX, fit_size, line_height, shorten, width_of, wrap
 from gems_actors.backends.storyboard.scene import Scene, Thing
 

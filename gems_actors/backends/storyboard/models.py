@@ -12,9 +12,9 @@ import trio
 from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImagePart, ImageRequest
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.drawing import draw
+from gems_actors.backends.storyboard.error_model import choose_losses, lose
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.judging import judge
-from gems_actors.backends.storyboard.losing import choose_losses, lose
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.rules import answer
 from gems_actors.errors import BackendError
@@ -85,13 +85,13 @@ class StoryboardChatModel:
                 answers = [{"id": id_, "answer": word, "reason": why} for id_, (word, _, why) in said.items()]
                 return ChatReply(json.dumps({"answers": answers}))
             case "verify" | "verify_all", _:
-                raise BackendError("storyboard chat: expected questions, came none")
+                raise BackendError("storyboard chat: expected questions, got none")
         return await trio.to_thread.run_sync(answer, request.task, request.fields)
 
     async def _look_at(self, request: ChatRequest) -> Seen | None:
         pictures = [part for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
         if len(pictures) != 1:
-            raise BackendError(f"storyboard chat: expected one picture, came {len(pictures)}")
+            raise BackendError(f"storyboard chat: expected one picture, got {len(pictures)}")
         return await self._look(pictures[0].data)
 
     async def _look(self, data: bytes) -> Seen | None:

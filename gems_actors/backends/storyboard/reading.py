@@ -13,7 +13,7 @@ from typing import Final
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from gems_actors.backends.storyboard import drawing
-from gems_actors.backends.storyboard.islands import Island, find_islands, ink_runs, mask_beyond, mask_near
+from gems_actors.backends.storyboard.connected_components import Island, find_islands, ink_runs, mask_beyond, mask_near
 from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SEPARATOR, SIGN_PAD_PX, Box, Measures
 from gems_actors.backends.storyboard.lettering import SIZES_PX, line_height, read_line, width_of
 from gems_actors.backends.storyboard.tiles import Colour, read_tile

@@ -168,10 +168,10 @@ def test_a_file_of_readers_cannot_be_written_at_all(path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (b"", "begins with b'GEMSLOG1', came b''"),
-        (b"SQLite format 3\0" * 4, "begins with b'GEMSLOG1', came b'SQLite f'"),
-        (b"GEMSLOG9" + b"\0" * 24, "of format b'GEMSLOG1', came b'GEMSLOG9'"),
-        (b"GEMSLOG1" + b"\0" * 24, "bytes 0 to 31, came one that is damaged"),
+        (b"", "begins with b'GEMSLOG1', got b''"),
+        (b"SQLite format 3\0" * 4, "begins with b'GEMSLOG1', got b'SQLite f'"),
+        (b"GEMSLOG9" + b"\0" * 24, "of format b'GEMSLOG1', got b'GEMSLOG9'"),
+        (b"GEMSLOG1" + b"\0" * 24, "bytes 0 to 31, got one that is damaged"),
     ],
 )
 def test_what_is_no_log_of_ours_is_refused_in_one_line(path: Path, head: bytes, words: str) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from actors.memory_store import index as index_module
 from actors.memory_store.index import remove_index
-from actors.memory_store.steps import step_of
-from actors.memory_store.upkeep import archive_runs, check_log, export_records
+from actors.memory_store.maintenance import archive_runs, check_log, export_records
+from actors.memory_store.replay import step_of
 from protocol.messages import AnyRecord, LoggedRecord, TrajectoryRecord
 from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
 

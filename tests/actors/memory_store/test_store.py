@@ -102,7 +102,7 @@ def test_what_was_once_written_is_at_the_same_bytes_for_ever(tmp_path: Path) -> 
 def test_a_second_writer_is_refused_in_one_line_and_told_who_has_it(tmp_path: Path) -> None:
     with (
         open_memory_store(tmp_path, note="ipc:///somewhere"),
-        pytest.raises(ConfigError, match=r"expected a log that nobody writes, came one held by process \d+"),
+        pytest.raises(ConfigError, match=r"expected a log that nobody writes, got one held by process \d+"),
         open_memory_store(tmp_path),
     ):
         pass
@@ -188,7 +188,7 @@ def test_a_file_cut_short_of_what_was_acknowledged_is_refused_with_the_place(tmp
     data = (tmp_path / "log").read_bytes()
     for size in range(HEADER_BYTES, len(data)):
         (tmp_path / "log").write_bytes(data[:size])
-        with pytest.raises(ConfigError, match=rf"record 8 to end at byte {len(data)}, came the end .* at byte {size}"):
+        with pytest.raises(ConfigError, match=rf"record 8 to end at byte {len(data)}, got the end .* at byte {size}"):
             open_store(tmp_path).__enter__()
 
 
@@ -259,7 +259,7 @@ def test_a_record_of_a_later_version_is_refused_with_its_place_and_left_as_it_is
     with (tmp_path / "log").open("ab") as file:
         file.write(b"".join(pack_commit([msgpack.packb({"type": "DreamKept"})], [3], 0.0)))
     before = (tmp_path / "log").read_bytes()
-    with pytest.raises(ConfigError, match=rf"record 3 at byte {end}: expected a record, came .*DreamKept"):
+    with pytest.raises(ConfigError, match=rf"record 3 at byte {end}: expected a record, got .*DreamKept"):
         open_store(tmp_path).__enter__()
     assert (tmp_path / "log").read_bytes() == before
 
@@ -300,7 +300,7 @@ def test_records_since_a_place_come_in_order_and_within_limits(tmp_path: Path, m
 def test_a_library_that_can_lose_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("3.51.2", "3.40.1"):
         monkeypatch.setattr(apsw, "sqlite_lib_version", lambda version=version: version)
-        with pytest.raises(ConfigError, match=rf"SQLite: expected 3\.51\.3 or later, .*, came {version}"):
+        with pytest.raises(ConfigError, match=rf"SQLite: expected 3\.51\.3 or later, .*, got {version}"):
             open_store(tmp_path).__enter__()
 
 
@@ -315,7 +315,7 @@ def test_a_log_of_sqlite_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE other (a)")
     connection.close()
     before = (tmp_path / "log").read_bytes()
-    with pytest.raises(ConfigError, match="begins with b'GEMSLOG1', came b'SQLite f'"):
+    with pytest.raises(ConfigError, match="begins with b'GEMSLOG1', got b'SQLite f'"):
         open_store(tmp_path).__enter__()
     assert (tmp_path / "log").read_bytes() == before
 

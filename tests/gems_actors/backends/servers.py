@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from gems_actors.backends import ImageRequest, patience
+from gems_actors.backends import ImageRequest
+from gems_actors.backends import failover as patience
 from gems_actors.backends.storyboard.models import draw_request
 
 

@@ -33,7 +33,7 @@ from gems_actors.backends.model_server import ModelServer
 from gems_actors.backends.openai_chat import Endpoint, OpenAIChatModel, open_openai_chat
 from gems_actors.config import ChatConfig, ChatServerConfig, MeshConfig, Prices, VerifyConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
-from gems_actors.process import load_actor
+from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture, ReadTrajectory, Spent
 from tests.actors.fakes import png
@@ -143,13 +143,13 @@ def test_tokens_are_counted_as_far_as_the_server_counts_them(server: ScriptedSer
         (Answer(b'{"detail": "model x is not served"}', 400), RefusedError, "answered 400: model x is not served"),
         (Answer(b'{"detail": [{"loc": ["body", "guided"], "msg": "extra"}]}', 422), RefusedError, "body.guided: extra"),
         (Answer(b"Internal Server Error", 500), BackendError, "answered 500: 'Internal Server Error'"),
-        (Answer(b"<html>sign in</html>"), BackendError, 'expected JSON with an answer in "choices", came 20 bytes'),
+        (Answer(b"<html>sign in</html>"), BackendError, 'expected JSON with an answer in "choices", got 20 bytes'),
         (Answer(b'{"choices": []}'), BackendError, 'expected JSON with an answer in "choices"'),
         (Answer(b'{"choices": [{"message": 3}]}'), BackendError, 'expected JSON with an answer in "choices"'),
         (Answer(b'{"choices": [{"mess', cut_to=10), BackendError, "RemoteProtocolError"),
-        (said("", finish_reason="stop"), BackendError, "expected an answer, came an empty one (finish_reason stop)"),
-        (said(None), BackendError, "came an empty one"),
-        (said("yes, the", finish_reason="length"), BackendError, "came one cut at the cap of tokens"),
+        (said("", finish_reason="stop"), BackendError, "expected an answer, got an empty one (finish_reason stop)"),
+        (said(None), BackendError, "got an empty one"),
+        (said("yes, the", finish_reason="length"), BackendError, "got one cut at the cap of tokens"),
         (said("", reasoning_content="hm" * 50, finish_reason="length"), BackendError, "cut at the cap of tokens"),
         (said("<think> it may be"), BackendError, "expected an answer behind the thinking"),
         (said(None, refusal="I cannot look at that."), RefusedError, "the model refused: I cannot look at that."),
@@ -169,7 +169,7 @@ def test_a_bad_day_is_a_failure_of_its_kind_and_never_an_answer(
 
 def test_a_server_that_hangs_is_given_up(server: ScriptedServer) -> None:
     server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
-    with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, came none"):
+    with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, got none"):
         chat(server, timeout_s=0.1)
 
 
@@ -187,7 +187,7 @@ def test_a_key_in_a_file_is_used_and_never_repeated(server: ScriptedServer, tmp_
     assert "sk-secret" not in str(caught.value)
     assert server.asked[0][1]["Authorization"] == "Bearer sk-secret"
     key.write_text("")
-    with pytest.raises(ConfigError, match=r"chat\.api_key_file: expected a key in .*, came an empty file"):
+    with pytest.raises(ConfigError, match=r"chat\.api_key_file: expected a key in .*, got an empty file"):
         chat(server, api_key_file=str(key))
     with pytest.raises(ConfigError, match=r"chat\.api_key_file: .*No such file"):
         chat(server, api_key_file=str(tmp_path / "none"))

@@ -22,7 +22,7 @@ from gems_actors.backends.model_server import retry_after_of, said_in
 from gems_actors.backends.openai_images import open_openai_images
 from gems_actors.config import ImageConfig, MeshConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
-from gems_actors.process import load_actor
+from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture
 from tests.actors.fakes import png
@@ -133,13 +133,13 @@ def test_a_key_that_is_not_there_is_a_wrong_setting(server: ScriptedServer, monk
         (Answer(b'{"detail": "Not Found"}', 404), RefusedError, "404: Not Found"),
         (Answer(b'{"detail": "CUDA out of memory"}', 500), BackendError, "500: CUDA out of memory"),
         (Answer(b"", 502), BackendError, "502: ''"),
-        (Answer(b"<html>welcome</html>"), BackendError, 'expected JSON with a picture in "data", came 20 bytes'),
+        (Answer(b"<html>welcome</html>"), BackendError, 'expected JSON with a picture in "data", got 20 bytes'),
         (Answer(b'{"data": []}'), BackendError, 'expected JSON with a picture in "data"'),
         (Answer(b'{"data": [{}]}'), BackendError, "as b64_json or as url"),
         (Answer(b'{"data": [{"b64_json": "%%%"}]}'), BackendError, 'expected JSON with a picture in "data"'),
         (Answer(b'{"data": [{"url": "http://127.0.0.1:1/x.png"}]}'), BackendError, "ConnectError"),
         (Answer(b'{"data": [{"url": "nonsense"}]}'), BackendError, "UnsupportedProtocol"),
-        (answered(b"no picture at all"), BackendError, "expected a PNG, JPEG or WebP picture, came 17 bytes"),
+        (answered(b"no picture at all"), BackendError, "expected a PNG, JPEG or WebP picture, got 17 bytes"),
         (answered(png()[:40]), BackendError, "expected a PNG, JPEG or WebP picture"),
         (Answer(b'{"data": [{"b64_json": "' + b"A" * 100, cut_to=50), BackendError, "RemoteProtocolError"),
     ],
@@ -159,7 +159,7 @@ def test_a_bad_day_is_a_failure_of_its_kind_in_one_line(
 
 def test_a_server_that_hangs_is_given_up(server: ScriptedServer) -> None:
     server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
-    with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, came none"):
+    with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, got none"):
         generate(server, timeout_s=0.1)
 
 
@@ -176,7 +176,7 @@ def test_a_server_that_is_not_there_is_a_failure_that_may_pass(monkeypatch: pyte
 
 def test_a_reply_without_end_is_cut_short(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gems_actors.backends.openai_images.MAX_REPLY_BYTES", 1000)
-    with pytest.raises(BackendError, match=r"expected at most 1000 bytes, came \d+"):
+    with pytest.raises(BackendError, match=r"expected at most 1000 bytes, got \d+"):
         generate(server)
 
 
@@ -231,7 +231,7 @@ def test_no_error_that_a_server_can_send_is_more_than_words(body: bytes) -> None
 
 
 def test_settings_without_a_server_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"image\.url: expected the address of a server, .*, came none"):
+    with pytest.raises(ConfigError, match=r"image\.url: expected the address of a server, .*, got none"):
         generate(ScriptedServer(drawn), url=None)
 
 

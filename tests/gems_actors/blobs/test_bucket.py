@@ -65,7 +65,7 @@ def test_a_damaged_object_is_named_never_handed_out_and_put_again_mends_it(endpo
     store = store_at(endpoint)
     ref = trio.run(put, store)
     obstore.put(bucket(endpoint), key_of(ref.digest), damaged)
-    with pytest.raises(BlobError, match=f"^s3://{BUCKET}/{PREFIX}/sha256/.*: expected .* came "):
+    with pytest.raises(BlobError, match=f"^s3://{BUCKET}/{PREFIX}/sha256/.*: expected .* got "):
         trio.run(store.get, ref)
     trio.run(put, store)
     assert trio.run(store.get, ref) == DATA
@@ -162,13 +162,13 @@ def test_a_bucket_without_the_package_that_speaks_with_it_says_which_extra_has_i
 ) -> None:
     monkeypatch.delitem(sys.modules, "gems_actors.blobs.bucket", raising=False)
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(ConfigError, match=r"^blobs: expected the extra gems-actors\[s3\] for s3:, came "):
+    with pytest.raises(ConfigError, match=r"^blobs: expected the extra gems-actors\[s3\] for s3:, got "):
         blob_store(MeshConfig(blobs="s3://pictures"), "ipc:///nowhere")
 
 
 @pytest.mark.parametrize("blobs", ["", "mesh", "folder", "file://relative", "s3://", "s3://Capital", "http://host"])
 def test_what_is_no_store_is_refused(blobs: str) -> None:
-    with pytest.raises(ConfigError, match="blobs: expected file:///FOLDER, s3://BUCKET/PREFIX or mesh:, came "):
+    with pytest.raises(ConfigError, match="blobs: expected file:///FOLDER, s3://BUCKET/PREFIX or mesh:, got "):
         load_config(environment={}, settings=[f"blobs='{blobs}'"])
 
 

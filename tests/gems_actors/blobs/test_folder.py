@@ -64,20 +64,20 @@ def test_putting_a_picture_twice_keeps_the_first_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damaged", "came"),
+    ("damaged", "got"),
     [
-        (DATA[:-1], f"expected {len(DATA)} bytes, came {len(DATA) - 1}"),
-        (DATA + b"x", f"expected {len(DATA)} bytes, came {len(DATA) + 1}"),
-        (b"N" + DATA[1:], "with the digest of the picture's name, came sha256:"),
-        (b"", f"expected {len(DATA)} bytes, came 0"),
+        (DATA[:-1], f"expected {len(DATA)} bytes, got {len(DATA) - 1}"),
+        (DATA + b"x", f"expected {len(DATA)} bytes, got {len(DATA) + 1}"),
+        (b"N" + DATA[1:], "with the digest of the picture's name, got sha256:"),
+        (b"", f"expected {len(DATA)} bytes, got 0"),
     ],
     ids=["cut", "longer", "flipped", "empty"],
 )
-def test_a_damaged_file_is_never_handed_out_and_put_again_mends_it(tmp_path: Path, damaged: bytes, came: str) -> None:
+def test_a_damaged_file_is_never_handed_out_and_put_again_mends_it(tmp_path: Path, damaged: bytes, got: str) -> None:
     store = BlobFolder(tmp_path)
     ref = put(store)
     store.path_of(ref.digest).write_bytes(damaged)
-    with pytest.raises(BlobError, match=came):
+    with pytest.raises(BlobError, match=got):
         trio.run(store.get, ref)
     put(store)
     assert trio.run(store.get, ref) == DATA
@@ -87,7 +87,7 @@ def test_a_reference_that_says_another_size_is_not_believed(tmp_path: Path) -> N
     store = BlobFolder(tmp_path)
     put(store)
     ref = ImageRef(digest=digest_of(DATA), media_type="image/png", bytes=10**15, width_px=32, height_px=16)
-    with pytest.raises(BlobError, match=f"expected {10**15} bytes, came {len(DATA)}"):
+    with pytest.raises(BlobError, match=f"expected {10**15} bytes, got {len(DATA)}"):
         trio.run(store.get, ref)
 
 

@@ -12,8 +12,8 @@ from gems_actors.blobs.mesh import MeshBlobs
 from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError, ForbiddenError
-from gems_actors.keys import add_key, make_mesh_keys
-from gems_actors.permissions import GRANTS, Guest
+from gems_actors.security.keys import add_key, make_mesh_keys
+from gems_actors.security.permissions import GRANTS, Principal
 from gems_actors.tasks import open_background
 from protocol.blobs import BlobKind, blob_address
 from tests.gems_actors.blobs.pictures import DATA, free_router, put
@@ -39,9 +39,9 @@ def test_generators_store_pictures_and_whoever_judges_or_wants_them_looks(tmp_pa
             async with generator.open(), client.open(), planner.open():
                 ref = await put(generator)
                 assert await client.get(ref) == DATA
-                with pytest.raises(BlobError, match=r"key of client allows \(client\), came HAS of a picture"):
+                with pytest.raises(BlobError, match=r"key of client allows \(client\), got HAS of a picture"):
                     await put(client)
-                with pytest.raises(BlobError, match=r"key of planner allows \(planner\), came GET of a picture"):
+                with pytest.raises(BlobError, match=r"key of planner allows \(planner\), got GET of a picture"):
                     await planner.get(ref)
             stranger = MeshBlobs(router, tmp_path / "cache-of-nobody", 10**6)
             async with stranger.open():
@@ -70,7 +70,7 @@ def test_each_grant_may_do_this_with_pictures_and_nothing_else(kind: BlobKind, w
     allowed = set()
     for grant in GRANTS:
         try:
-            Guest("somebody", frozenset({grant})).check_picture(kind)
+            Principal("somebody", frozenset({grant})).check_picture(kind)
         except ForbiddenError:
             continue
         allowed.add(grant)

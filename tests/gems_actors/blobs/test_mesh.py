@@ -18,8 +18,8 @@ from gems_actors.blobs.cache import BlobCache
 from gems_actors.blobs.mesh import MeshBlobs
 from gems_actors.config import MeshConfig, SupervisorConfig, load_config
 from gems_actors.errors import AddressInUseError, BlobError, ConfigError
-from gems_actors.places import claim_places, open_private_folder
-from gems_actors.supervisor import Supervisor, open_supervisor
+from gems_actors.supervision.runtime_dir import claim_places, open_private_folder
+from gems_actors.supervision.supervisor import Supervisor, open_supervisor
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
 from protocol.limits import MAX_BLOB_BYTES
 from tests.gems_actors.blobs.pictures import (
@@ -90,7 +90,7 @@ def test_a_damaged_file_of_the_server_is_named_never_sent_and_put_again_mends_it
             ref = await put(store)
             path = BlobFolder(tmp_path / "blobs").path_of(ref.digest)
             path.write_bytes(damaged)
-            with pytest.raises(BlobError, match=f"^{path}: expected .* came "):
+            with pytest.raises(BlobError, match=f"^{path}: expected .* got "):
                 await store.get(ref)
             await put(store)
             assert await store.get(ref) == DATA
@@ -112,7 +112,7 @@ def test_a_picture_that_is_too_large_does_not_travel(tmp_path: Path) -> None:
     async def scene() -> None:
         store = store_at(at_ipc(tmp_path), tmp_path)
         async with store.open():
-            with pytest.raises(BlobError, match=f"at most {MAX_BLOB_BYTES} bytes, came {MAX_BLOB_BYTES + 1}"):
+            with pytest.raises(BlobError, match=f"at most {MAX_BLOB_BYTES} bytes, got {MAX_BLOB_BYTES + 1}"):
                 await put(store, bytes(MAX_BLOB_BYTES + 1))
 
     play(scene)
@@ -121,9 +121,9 @@ def test_a_picture_that_is_too_large_does_not_travel(tmp_path: Path) -> None:
 def test_bytes_of_another_digest_and_frames_that_are_none_are_refused(tmp_path: Path) -> None:
     put_frame = pack_blob(BlobHeader(BlobKind.PUT, 5, 3, bytes(32)), b"abc")
     frames = {
-        put_frame: "expected bytes of the digest that they are to have, came sha256:",
-        b"GB\x09" + put_frame[3:]: "expected version 1 of the blobs' wire, came 9",
-        pack_blob(BlobHeader(BlobKind.KEPT, 5, 3, bytes(32))): "expected HAS, PUT, GET or ARE_YOU_AT_IT, came KEPT",
+        put_frame: "expected bytes of the digest that they are to have, got sha256:",
+        b"GB\x09" + put_frame[3:]: "expected version 1 of the blobs' wire, got 9",
+        pack_blob(BlobHeader(BlobKind.KEPT, 5, 3, bytes(32))): "expected HAS, PUT, GET or ARE_YOU_AT_IT, got KEPT",
         b"hello": "expected a header of 56 bytes",
     }
 
@@ -172,7 +172,7 @@ def test_nobody_to_answer_is_said_once_patience_is_over(tmp_path: Path, monkeypa
 
 def test_an_address_that_none_can_follow_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"^router.address: expected a port up to 65435, .* came tcp://127.0.0.1:65436"
+        ConfigError, match=r"^router.address: expected a port up to 65435, .* got tcp://127.0.0.1:65436"
     ):
         load_config(environment={}, settings=["blobs=mesh:", "router.address=tcp://127.0.0.1:65436"])
 

@@ -73,7 +73,7 @@ def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path:
         assert (scaled.returncode, scaled.stdout) == (0, "verifier: 2 -> 3\n")
         stranger = run_gems(tmp_path, "scale", "--host", "near", "verifier=3", "--router", address)
         assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
-        assert "expected one of far, came 'near'" in stranger.stderr
+        assert "expected one of far, got 'near'" in stranger.stderr
         assert "far" in run_gems(tmp_path, "status", "--router", address).stdout
 
         (router,) = (pid for pid, name in descendants(up.pid).items() if name == "gems-router")
@@ -87,7 +87,7 @@ def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path:
         checked = run_gems(tmp_path, "status", "--check", "planner,verifier", "--router", address)
         assert (checked.returncode, checked.stderr) == (
             1,
-            "gems: expected an actor that takes requests for each role, came none for verifier\n",
+            "gems: expected an actor that takes requests for each role, got none for verifier\n",
         )
 
 

@@ -170,7 +170,7 @@ def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> N
     assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"], "another process fills it"
     stranger = run_gems(tmp_path, "bulk", "retry", ".")
     assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
-    assert "expected the output of `gems bulk`, came none" in stranger.stderr
+    assert "expected the output of `gems bulk`, got none" in stranger.stderr
 
 
 class PrintersHandler(BaseHTTPRequestHandler):
@@ -203,7 +203,7 @@ def test_a_picture_that_cannot_be_encoded_fails_its_own_task_and_nothing_else(tm
     assert done.returncode == 1
     (failed,) = rows(tmp_path / "out/failed.jsonl")
     assert (failed["index"], failed["class"]) == (0, "backend")
-    assert "expected a whole picture of type image/jpeg, came" in str(failed["reason"])
+    assert "expected a whole picture of type image/jpeg, got" in str(failed["reason"])
     assert [row["index"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1]
 
 
@@ -280,17 +280,17 @@ def test_a_dry_run_says_what_is_left_and_what_it_will_take_by_what_an_earlier_ru
     other = ("--set", "image={backend='openai', url='http://127.0.0.1:9/v1', model='z'}")
     strange = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "new", "--dry-run", "--like", "out", *other)
     assert (strange.returncode, strange.stderr.count("\n")) == (2, 1)
-    assert "out: expected a run whose pictures are all by image z, chat storyboard, came none" in strange.stderr
+    assert "out: expected a run whose pictures are all by image z, chat storyboard, got none" in strange.stderr
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("prompts.csv", b"text\na dog\n", "prompts.csv: expected a column named prompt, came text"),
-        ("prompts.parquet", b"nonsense", "prompts.parquet: expected a Parquet file, came: "),
-        ("prompts.txt", b"\n \n", "prompts.txt: expected at least one record, came none"),
-        ("prompts.csv", b"prompt,tag\n", "prompts.csv: expected at least one record, came none"),
-        ("prompts.doc", b"a dog", "expected a name that ends in .txt, .jsonl, .csv or .parquet, came '.doc'"),
+        ("prompts.csv", b"text\na dog\n", "prompts.csv: expected a column named prompt, got text"),
+        ("prompts.parquet", b"nonsense", "prompts.parquet: expected a Parquet file, got: "),
+        ("prompts.txt", b"\n \n", "prompts.txt: expected at least one record, got none"),
+        ("prompts.csv", b"prompt,tag\n", "prompts.csv: expected at least one record, got none"),
+        ("prompts.doc", b"a dog", "expected a name that ends in .txt, .jsonl, .csv or .parquet, got '.doc'"),
     ],
 )
 def test_a_file_that_is_none_is_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
@@ -306,4 +306,4 @@ def test_the_output_of_another_file_is_not_mixed_with_this_one_s(tmp_path: Path)
     assert run_gems(tmp_path, "bulk", "one.txt", "--out", "out", "--rounds", "1").returncode == 0
     other = run_gems(tmp_path, "bulk", "two.txt", "--out", "out")
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert f"the output of {tmp_path}/two.txt, came that of {tmp_path}/one.txt" in other.stderr
+    assert f"the output of {tmp_path}/two.txt, got that of {tmp_path}/one.txt" in other.stderr

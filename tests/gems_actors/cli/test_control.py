@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from actors.memory import Memory
+from gems_actors.app.bulk.folder import run_of
+from gems_actors.app.run_registry import Entry
 from gems_actors.cli import control, main
-from gems_actors.cli.bulk_folder import run_of
 from gems_actors.cli.control import _find, _Target
-from gems_actors.cli.registry import Entry
 from gems_actors.config import NO_KEYS, MeshConfig
 from gems_actors.testing import open_test_mesh
 from protocol.messages import AppendRecord, DrawPicture, RunBegun, TrajectoryBegun
@@ -66,8 +66,8 @@ def test_a_name_is_a_run_a_folder_or_a_trajectory_or_the_beginning_of_one(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("draw-", "NAME: expected one of draw-1, draw-12, draw-2, came 'draw-'"),
-        ("d", "NAME: expected one of draw-1, draw-12, draw-2, came 'd'"),
+        ("draw-", "NAME: expected one of draw-1, draw-12, draw-2, got 'draw-'"),
+        ("d", "NAME: expected one of draw-1, draw-12, draw-2, got 'd'"),
         ("nonsense", "NAME: expected a run, a trajectory or the DIR of a bulk"),
         ("0" * 32, "NAME: expected a run, a trajectory or the DIR of a bulk"),
     ],

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from gems_actors.cli import main
-from gems_actors.cli.endings import end_of
+from gems_actors.cli.exit_codes import end_of
 from gems_actors.errors import ConfigError
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 
@@ -23,30 +23,30 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["fly"], USAGE, "COMMAND: expected one of draw, bulk,"),
     (["--nonsense"], USAGE, "No such option"),
     (["draw"], USAGE, "Missing argument 'PROMPT'"),
-    (["draw", ""], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, came an empty one"),
-    (["draw", "  "], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, came an empty one"),
-    (["draw", "x" * 32_001], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, came 32,001"),
-    (["draw", b"a dog \xff"], USAGE, "PROMPT: expected UTF-8, came byte 0xff at character 7"),
-    (["draw", "x", "--rounds", "0"], USAGE, "--rounds: expected 1 to 64, came '0'"),
-    (["draw", "x", "--rounds", "many"], USAGE, "--rounds: expected 1 to 64, came 'many'"),
-    (["draw", "x", "--candidates", "65"], USAGE, "--candidates: expected 1 to 64, came '65'"),
-    (["draw", "x", "--seed", "-1"], USAGE, "--seed: expected 0 to 4294967295, came '-1'"),
+    (["draw", ""], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, got an empty one"),
+    (["draw", "  "], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, got an empty one"),
+    (["draw", "x" * 32_001], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, got 32,001"),
+    (["draw", b"a dog \xff"], USAGE, "PROMPT: expected UTF-8, got byte 0xff at character 7"),
+    (["draw", "x", "--rounds", "0"], USAGE, "--rounds: expected 1 to 64, got '0'"),
+    (["draw", "x", "--rounds", "many"], USAGE, "--rounds: expected 1 to 64, got 'many'"),
+    (["draw", "x", "--candidates", "65"], USAGE, "--candidates: expected 1 to 64, got '65'"),
+    (["draw", "x", "--seed", "-1"], USAGE, "--seed: expected 0 to 4294967295, got '-1'"),
     (["draw", "x", "--size", "7"], USAGE, "--size: expected WIDTHxHEIGHT such as 768x512"),
-    (["draw", "x", "--steps", "0"], USAGE, "--steps: expected 1 to 1000, came '0'"),
-    (["draw", "x", "--guidance", "strong"], USAGE, "--guidance: expected a number from 0 to 100, came 'strong'"),
-    (["draw", "x", "--guidance", "nan"], USAGE, "--guidance: expected a number from 0 to 100, came 'nan'"),
+    (["draw", "x", "--steps", "0"], USAGE, "--steps: expected 1 to 1000, got '0'"),
+    (["draw", "x", "--guidance", "strong"], USAGE, "--guidance: expected a number from 0 to 100, got 'strong'"),
+    (["draw", "x", "--guidance", "nan"], USAGE, "--guidance: expected a number from 0 to 100, got 'nan'"),
     (["draw", "x", "--size", "9000x1"], USAGE, "--size: expected WIDTHxHEIGHT such as 768x512"),
     (["draw", "x", "--memory", "good"], USAGE, "--memory: expected one of none, prompts, images, thoughts, full"),
-    (["draw", "x", "-o", "x.jpg"], USAGE, "--output: expected a name that ends in .png, came 'x.jpg'"),
-    (["draw", "x", "-o", "/dev/null/x.png"], USAGE, "--output: /dev/null: expected a folder to write into, came:"),
+    (["draw", "x", "-o", "x.jpg"], USAGE, "--output: expected a name that ends in .png, got 'x.jpg'"),
+    (["draw", "x", "-o", "/dev/null/x.png"], USAGE, "--output: /dev/null: expected a folder to write into, got:"),
     (["draw", "x", "--router", "localhost"], USAGE, "--router: expected an address such as tcp://HOST:PORT"),
     (["draw", "x", "--set", "rounds"], BAD_CONFIG, "--set: expected KEY=VALUE"),
     (["draw", "x", "--set", "draw.rounds=3"], BAD_CONFIG, "--set: draw.rounds: expected a known key, "),
     (["draw", "x", "--set", "draw.max_rounds=0"], BAD_CONFIG, "--set: draw.max_rounds: expected"),
-    (["draw", "x", "--config", "none.toml"], BAD_CONFIG, "none.toml: expected a readable TOML file, came: No"),
-    (["draw", "x", "--set", b"data_dir=\xff"], BAD_CONFIG, "--set: expected UTF-8, came"),
-    (["bulk", "none.txt", "--out", "out"], USAGE, "FILE: none.txt: expected a readable file, came: No such file"),
-    (["bulk", "bad.csv", "--out", "out"], USAGE, "FILE: bad.csv: expected a column named prompt, came a red dog"),
+    (["draw", "x", "--config", "none.toml"], BAD_CONFIG, "none.toml: expected a readable TOML file, got: No"),
+    (["draw", "x", "--set", b"data_dir=\xff"], BAD_CONFIG, "--set: expected UTF-8, got"),
+    (["bulk", "none.txt", "--out", "out"], USAGE, "FILE: none.txt: expected a readable file, got: No such file"),
+    (["bulk", "bad.csv", "--out", "out"], USAGE, "FILE: bad.csv: expected a column named prompt, got a red dog"),
     (["bulk", "bad.doc", "--out", "out"], USAGE, "FILE: bad.doc: expected a name that ends in .txt, .jsonl, .csv or"),
     (["bulk", "good.txt", "--out", "/dev/null/out"], USAGE, "--out: /dev/null/out: expected a folder to write"),
     (["bulk", "good.txt"], USAGE, "Missing option '--out'"),
@@ -54,7 +54,7 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["scale", "poet=2"], USAGE, "ROLE=N: expected one of memory, generator,"),
     (["role", "poet", "--router", "ipc:///nowhere/router.ipc"], USAGE, "NAME: expected one of memory, generator,"),
     (["skills", "show", "poetry"], 1, "expected one of the skills aesthetic-drawing,"),
-    (["skills", "check", "nowhere"], USAGE, "PATH: nowhere: expected a folder, came: No such file"),
+    (["skills", "check", "nowhere"], USAGE, "PATH: nowhere: expected a folder, got: No such file"),
 ]  # fmt: skip
 _CASES_WITHOUT_MESH: list[tuple[list[str | bytes], int, str]] = [
     (["status"], 1, "expected a router, but none answered"),
@@ -121,14 +121,14 @@ def test_a_configuration_file_with_a_wrong_key_names_file_and_key(tmp_path: Path
 def test_a_configuration_file_that_is_not_utf8_is_said_to_be(tmp_path: Path) -> None:
     (tmp_path / "mesh.toml").write_bytes(b"data_dir = '\xff'\n")
     done = run_gems(tmp_path, "up", "mesh.toml")
-    assert (done.returncode, done.stderr) == (BAD_CONFIG, "gems: mesh.toml: expected UTF-8 text, came byte 0xff\n")
+    assert (done.returncode, done.stderr) == (BAD_CONFIG, "gems: mesh.toml: expected UTF-8 text, got byte 0xff\n")
 
 
 def test_standard_input_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "draw", "-", stdin=b"a dog\xff")
     assert (done.returncode, done.stderr) == (
         USAGE,
-        "gems: standard input: expected UTF-8, came byte 0xff at byte 6\n",
+        "gems: standard input: expected UTF-8, got byte 0xff at byte 6\n",
     )
 
 
@@ -138,7 +138,7 @@ def test_a_taken_port_is_bad_configuration(tmp_path: Path) -> None:
         done = run_gems(tmp_path, "up", "--set", f"router.address={address}")
     assert (done.returncode, done.stderr) == (
         BAD_CONFIG,
-        f"gems: {address}: expected a free address, came one that is taken\n",
+        f"gems: {address}: expected a free address, got one that is taken\n",
     )
 
 
@@ -146,7 +146,7 @@ def test_a_broken_skill_is_named_with_its_line(tmp_path: Path) -> None:
     folder = tmp_path / "skills" / "broken"
     folder.mkdir(parents=True)
     (folder / "SKILL.md").write_text("---\nname: broken\n")
-    problem = "skills/broken/SKILL.md:1: expected front matter closed by a line '---', came none"
+    problem = "skills/broken/SKILL.md:1: expected front matter closed by a line '---', got none"
     checked = run_gems(tmp_path, "skills", "check", "skills")
     assert (checked.returncode, checked.stdout) == (1, f"{problem}\n")
     assert checked.stderr == "gems: 1 problem(s) in 1 skill(s)\n"
@@ -179,7 +179,7 @@ def test_a_reader_that_is_gone_is_no_failure(tmp_path: Path, script: str) -> Non
 
 
 def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
-    line = "gems: standard output: expected room for what there is to say, came: No space left on device\n"
+    line = "gems: standard output: expected room for what there is to say, got: No space left on device\n"
     assert in_shell(tmp_path, "gems skills list > /dev/full") == (1, line)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.zap import read_allow_list
+from gems_actors.security.zap import read_allow_list
 from tests.gems_actors.cli.commands import run_gems
 
 USAGE, BAD_CONFIG = 2, 78
@@ -20,14 +20,14 @@ def test_new_keys_are_named_and_never_overwritten(tmp_path: Path) -> None:
     ]
     again = run_gems(tmp_path, "keys", "new", "keys")
     assert (again.returncode, again.stdout) == (USAGE, "")
-    assert again.stderr == "gems: DIR: expected a folder without keys, came one that has keys/router.key\n"
+    assert again.stderr == "gems: DIR: expected a folder without keys, got one that has keys/router.key\n"
 
 
 def test_keys_need_a_folder(tmp_path: Path) -> None:
     (tmp_path / "keys").touch()
     done = run_gems(tmp_path, "keys", "new", "keys")
     assert (done.returncode, done.stdout) == (USAGE, "")
-    assert done.stderr == "gems: DIR: keys: expected a folder to write to, came: Not a directory\n"
+    assert done.stderr == "gems: DIR: keys: expected a folder to write to, got: Not a directory\n"
 
 
 def test_a_key_is_added_with_what_it_may_do(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_key_is_added_with_what_it_may_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("keys", "client", "--may", "admin"), "NAME: expected a new name, came that of keys/client.key"),
+        (("keys", "client", "--may", "admin"), "NAME: expected a new name, got that of keys/client.key"),
         (("keys", "../x", "--may", "admin"), "NAME: expected a name of small letters, digits, - and _, at most 64 of"),
         (("keys", "x", "--may", "root"), "--may: expected some of client, memory, generator, "),
         (
@@ -65,7 +65,7 @@ def test_a_mesh_for_other_hosts_without_keys_does_not_start(tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (BAD_CONFIG, "")
     assert done.stderr == (
         "gems: tcp://0.0.0.0:27961: expected security.key and security.allowed for an address that other hosts reach,"
-        " came none; gems keys new makes them, router.insecure = true goes without\n"
+        " got none; gems keys new makes them, router.insecure = true goes without\n"
     )
 
 
@@ -76,6 +76,4 @@ def test_a_key_that_cannot_be_read_is_bad_configuration(tmp_path: Path) -> None:
         more={"GEMS__SECURITY__KEY": "none.key", "GEMS__SECURITY__ROUTER_KEY": "router.pub"},
     )
     assert (done.returncode, done.stdout) == (BAD_CONFIG, "")
-    assert (
-        done.stderr == f"gems: {tmp_path}/none.key: expected a readable secret key, came: No such file or directory\n"
-    )
+    assert done.stderr == f"gems: {tmp_path}/none.key: expected a readable secret key, got: No such file or directory\n"

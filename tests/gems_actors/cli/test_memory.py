@@ -221,16 +221,16 @@ def test_in_a_folder_that_hosts_share_nothing_is_removed_unless_no_other_mesh_us
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("show", "zz"), 2, "TRAJECTORY: expected 4 to 32 hexadecimal digits, came 'zz'"),
-        (("show", "ffffffffffff"), 1, "TRAJECTORY: expected one that begins with ffffffffffff, came none"),
+        (("show", "zz"), 2, "TRAJECTORY: expected 4 to 32 hexadecimal digits, got 'zz'"),
+        (("show", "ffffffffffff"), 1, "TRAJECTORY: expected one that begins with ffffffffffff, got none"),
         (("runs", "nothing"), 1, "RUN: expected one that memory knows"),
-        (("runs", "--status", "done"), 2, "--status: expected one of running, ended, failed, came 'done'"),
+        (("runs", "--status", "done"), 2, "--status: expected one of running, ended, failed, got 'done'"),
         (("recall", ""), 2, "PROMPT: "),
-        (("tail", "-n", "-1"), 2, "expected 0 to 1000000, came '-1'"),
-        (("tail", "--follow"), 1, "expected a mesh that writes this log, came none; nothing will follow"),
+        (("tail", "-n", "-1"), 2, "expected 0 to 1000000, got '-1'"),
+        (("tail", "--follow"), 1, "expected a mesh that writes this log, got none; nothing will follow"),
         (("archive", "--before", "yesterday"), 2, "--before: expected a date such as 2026-11-21"),
-        (("export", "--format", "csv"), 2, "--format: expected one of jsonl, parquet, came 'csv'"),
-        (("export", "--format", "parquet"), 2, "--output: expected a file for a Parquet table, came none"),
+        (("export", "--format", "csv"), 2, "--format: expected one of jsonl, parquet, got 'csv'"),
+        (("export", "--format", "parquet"), 2, "--output: expected a file for a Parquet table, got none"),
         (("export", "-o", "/proc/none/x.jsonl"), 1, "/proc/none/x.jsonl: expected a file to write to"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -238,8 +238,8 @@ def test_in_a_folder_that_hosts_share_nothing_is_removed_unless_no_other_mesh_us
 def test_what_cannot_be_done_is_one_line_with_its_exit_code(
     data: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    came, out, err = gems(capsys, data, *arguments)
-    assert (came, out, err.count("\n")) == (code, "", 1)
+    got, out, err = gems(capsys, data, *arguments)
+    assert (got, out, err.count("\n")) == (code, "", 1)
     assert words in err
 
 
@@ -249,7 +249,7 @@ def test_a_folder_without_a_log_is_said_to_be_one_and_stays_as_it_is(
 ) -> None:
     code, out, err = gems(capsys, tmp_path, *command.split())
     assert (code, out) == (78, "")
-    assert err == f"gems: {tmp_path}/memory: expected a memory log, came none; --data names another folder\n"
+    assert err == f"gems: {tmp_path}/memory: expected a memory log, got none; --data names another folder\n"
     assert not (tmp_path / "memory").exists()
 
 
@@ -291,7 +291,7 @@ def test_a_mesh_that_has_the_folder_is_asked_and_followed(tmp_path: Path) -> Non
             (*COMMAND, "memory", "rebuild"), check=False, capture_output=True, env=surroundings, text=True
         )
         assert refused.returncode == 78
-        assert "expected a log that nobody writes, came one held by process" in refused.stderr
+        assert "expected a log that nobody writes, got one held by process" in refused.stderr
         subprocess.run(
             (*COMMAND, "scale", "memory=0", "--router", router), check=True, capture_output=True, env=surroundings
         )

@@ -101,7 +101,7 @@ def test_a_trajectory_in_two_logs_is_a_problem(data: Path, capsys: pytest.Captur
     assert (code, out.splitlines()[0]) == (
         1,
         f"{data}/memory-2: expected trajectory {trajectory_id('old', 1, 0)} in one log, "
-        f"came one that {data}/memory-1 has too",
+        f"got one that {data}/memory-1 has too",
     )
 
 
@@ -128,6 +128,6 @@ def test_a_shard_whose_log_is_not_here_is_said(data: Path, capsys: pytest.Captur
     for command in (("runs",), ("gc",), ("tail",), ("archive", "--before", "2026-01-01")):
         code, _, err = gems(capsys, data, *command)
         assert (code, err.count("\n")) == (78, 1)
-        assert f"{data}/memory-1: expected a memory log, came none" in err
+        assert f"{data}/memory-1: expected a memory log, got none" in err
     code, out, _ = gems(capsys, data, "check")
     assert (code, out.splitlines()[0]) == (0, "note: 2 of the 3 shards' logs are here")

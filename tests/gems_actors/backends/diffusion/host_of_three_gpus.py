@@ -6,8 +6,8 @@ import socket
 import sys
 from contextlib import suppress
 
+from gems_actors.backends.diffusion.engine_messages import Found, Load, Progress, Ready
 from gems_actors.backends.diffusion.engine_process import Link
-from gems_actors.backends.diffusion.messages import Found, Load, Progress, Ready
 
 if __name__ == "__main__":
     link = Link(socket.socket(fileno=int(sys.argv[1])))

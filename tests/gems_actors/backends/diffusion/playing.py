@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, Turns
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Drawn, Job, Lost, Pipeline
 from gems_actors.backends.diffusion.loading import steps_of
-from gems_actors.backends.diffusion.messages import Draw
-from gems_actors.backends.diffusion.turns import MAX_STEP_TOKENS, Turns
 from tests.gems_actors.backends.diffusion.tiny import BUILDERS
 
 

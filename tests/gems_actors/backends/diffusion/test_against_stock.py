@@ -11,8 +11,8 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Drawn, Job
-from gems_actors.backends.diffusion.messages import Draw
 from tests.gems_actors.backends.diffusion.playing import (
     Watched,
     draw_alone,

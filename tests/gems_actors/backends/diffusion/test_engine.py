@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from gems_actors.backends.diffusion.batch_scheduler import Turns
 from gems_actors.backends.diffusion.devices import Device, Span
 from gems_actors.backends.diffusion.engine import Engine
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Drawn, Job, Lost, UnfitError
-from gems_actors.backends.diffusion.messages import Draw
-from gems_actors.backends.diffusion.turns import Turns
 from tests.gems_actors.backends.diffusion.playing import Watched, engine_of, out_of_memory, run_all, stock, watched
 
 
@@ -91,14 +91,14 @@ def test_a_request_that_a_library_cannot_bear_fails_alone(stage: str) -> None:
 
     def fail(at: str, jobs: Sequence[Job]) -> None:
         if at == stage and any(job.id == 2 for job in jobs):
-            raise ValueError("expected\n a fox, came two")
+            raise ValueError("expected\n a fox, got two")
 
     pipeline.before = fail
     ended = run_all(engine_of(pipeline), map(fox, range(5)))
     assert [id_ for id_, item in sorted(ended.items()) if isinstance(item, Lost)] == [2]
     lost = ended[2]
     assert isinstance(lost, Lost)
-    assert lost.reason == "ZImagePipeline: ValueError: expected a fox, came two"
+    assert lost.reason == "ZImagePipeline: ValueError: expected a fox, got two"
 
 
 def test_a_fault_of_the_device_ends_the_engine() -> None:
@@ -173,11 +173,11 @@ def test_whoever_is_waited_for_goes_first() -> None:
 
 def test_a_request_that_the_pipeline_cannot_draw_is_refused_with_what_it_can() -> None:
     engine = engine_of(watched("z-image"))
-    with pytest.raises(UnfitError, match="expected sides that are multiples of 16 px, came 72x64"):
+    with pytest.raises(UnfitError, match="expected sides that are multiples of 16 px, got 72x64"):
         engine.add(fox(0, width_px=72))
     with pytest.raises(UnfitError, match="steps: expected more, because this pipeline's schedule is not defined for 1"):
         engine_of(watched("qwen-image")).add(fox(0, steps=1))
-    with pytest.raises(UnfitError, match="multiples of 2 px, came 63x64"):
+    with pytest.raises(UnfitError, match="multiples of 2 px, got 63x64"):
         engine_of(watched("stable-diffusion")).add(fox(0, width_px=63))
     assert engine.is_idle
 

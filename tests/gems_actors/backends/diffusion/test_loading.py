@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from gems_actors.backends.diffusion import loading
+from gems_actors.backends.diffusion.batch_scheduler import Turns
+from gems_actors.backends.diffusion.generic_pipeline import WholePipeline
 from gems_actors.backends.diffusion.jobs import UnfitError
 from gems_actors.backends.diffusion.loading import LoadingError, claim_device, steps_of
-from gems_actors.backends.diffusion.turns import Turns
-from gems_actors.backends.diffusion.whole import WholePipeline
 from tests.gems_actors.backends.diffusion.playing import stock
 
 
@@ -31,7 +31,7 @@ def test_each_engine_takes_a_gpu_that_no_other_holds_and_the_last_is_told_that_t
     with ExitStack() as first, ExitStack() as second:
         assert first.enter_context(claim_device("next", tmp_path)) == "cuda:0"
         assert second.enter_context(claim_device("next", tmp_path)) == "cuda:1"
-        with pytest.raises(LoadingError, match="no other generator holds, came 2, all of them held"):
+        with pytest.raises(LoadingError, match="no other generator holds, got 2, all of them held"):
             second.enter_context(claim_device("next", tmp_path))
         first.close()
         assert first.enter_context(claim_device("next", tmp_path)) == "cuda:0"
@@ -43,7 +43,7 @@ def test_a_gpu_that_is_named_is_taken_whoever_else_uses_it(tmp_path: Path) -> No
         assert (first, second) == ("cuda:1", "cuda:1")
     with claim_device("cuda", tmp_path) as named:
         assert named == "cuda:0"
-    with pytest.raises(LoadingError, match="came 'cuda:2' where there are 2"), claim_device("cuda:2", tmp_path):
+    with pytest.raises(LoadingError, match="got 'cuda:2' where there are 2"), claim_device("cuda:2", tmp_path):
         pass
 
 
@@ -66,7 +66,7 @@ def test_a_pipeline_that_draws_from_no_prompt_is_none_of_ours() -> None:
         def __call__(self, image: object) -> None:
             pass
 
-    with pytest.raises(UnfitError, match="expected a text-to-image pipeline, came Upscaler, which takes no generator"):
+    with pytest.raises(UnfitError, match="expected a text-to-image pipeline, got Upscaler, which takes no generator"):
         WholePipeline(Upscaler())
 
 

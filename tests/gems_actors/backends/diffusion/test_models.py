@@ -14,8 +14,9 @@ import trio
 from PIL import Image
 
 from gems_actors.backends import ImageRequest
-from gems_actors.backends.diffusion import hosting, models
-from gems_actors.backends.diffusion.messages import Draw
+from gems_actors.backends.diffusion import engine_host as hosting
+from gems_actors.backends.diffusion import models
+from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.models import open_diffusion
 from gems_actors.backends.diffusion.png import png_of
 from gems_actors.config import ImageConfig

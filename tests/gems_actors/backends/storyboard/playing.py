@@ -10,8 +10,8 @@ from PIL import Image
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.backends.storyboard.drawing import draw
+from gems_actors.backends.storyboard.error_model import lose
 from gems_actors.backends.storyboard.grammar import parse_scene
-from gems_actors.backends.storyboard.losing import lose
 from gems_actors.backends.storyboard.scene import Claim
 
 PROMPTS = (

@@ -14,8 +14,8 @@ from PIL import Image
 
 from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.backends.storyboard import StoryboardImageModel
+from gems_actors.backends.storyboard.error_model import chance_of_losing, choose_losses
 from gems_actors.backends.storyboard.grammar import parse_scene
-from gems_actors.backends.storyboard.losing import chance_of_losing, choose_losses
 from gems_actors.backends.storyboard.models import draw_request
 from gems_actors.backends.storyboard.scene import Claim, Scene, claims_of
 from tests.gems_actors.backends.storyboard.playing import PROMPTS

@@ -12,8 +12,8 @@ import trio
 from gems_actors.backends import ChatReply, ChatRequest
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.backends.storyboard.claims import parse_claim
+from gems_actors.backends.storyboard.error_model import chance_of_losing
 from gems_actors.backends.storyboard.grammar import parse_scene
-from gems_actors.backends.storyboard.losing import chance_of_losing
 from gems_actors.backends.storyboard.scene import Kind, claims_of
 from gems_actors.errors import BackendError
 from tests.gems_actors.backends.storyboard.playing import PROMPTS
@@ -213,5 +213,5 @@ def test_a_task_nobody_knows_and_a_missing_field_are_errors() -> None:
         chat("sing", {})
     with pytest.raises(BackendError, match="needs the field 'prompt'"):
         chat("decompose", {})
-    with pytest.raises(BackendError, match="expected one picture, came 0"):
+    with pytest.raises(BackendError, match="expected one picture, got 0"):
         chat("verify", {"question": "Is there a cat?"})

@@ -1,0 +1,188 @@
+"""What is asked of memory as a whole, put together from what each of its shards answers from its own log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from msgspec.structs import replace
+
+from actors.memory_store.full_text import LEAST_ALIKE
+from gems_actors.errors import RefusedError
+from gems_actors.tasks import gather
+from protocol.messages import (
+    BestAttempt,
+    CountRecords,
+    FindBestAttempt,
+    ListRuns,
+    ListTrajectories,
+    MemoryCounts,
+    MemoryRequest,
+    ReadLog,
+    ReadTrajectory,
+    RecalledExperience,
+    RecallExperiences,
+    Recollection,
+    Reply,
+    Runs,
+    RunSummary,
+    Trajectories,
+    TrajectoryState,
+)
+
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+CURSORS_A_SHARD: Final = 1 << 40
+"""A cursor of the whole is the shard's number times this, plus the shard's own cursor."""
+_LAST_CURSOR: Final = CURSORS_A_SHARD - 1
+"""Behind all runs of a shard, which are listed backwards."""
+_PAGE: Final = 1000
+
+
+class AskShard(Protocol):
+    """Somebody who asks the shard that a request names."""
+
+    async def __call__(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+        """Return that shard's reply."""
+        ...
+
+
+async def answer_whole(request: MemoryRequest[ReplyT], shards: int, ask: AskShard) -> ReplyT:
+    """Return the reply of all shards together to a request that names none.
+
+    Raises:
+        RequestError: one of the shards cannot answer, or they do not answer this request.
+    """
+    return cast(ReplyT, await _answer(request, shards, ask))
+
+
+async def _answer(request: MemoryRequest[Any], shards: int, ask: AskShard) -> Reply:
+    match request:
+        case ListTrajectories():
+            return await _list_trajectories(request, shards, ask)
+        case ListRuns():
+            return await _list_runs(request, shards, ask)
+        case CountRecords():
+            return await _count_records(request, shards, ask)
+        case RecallExperiences():
+            return merge_recollections(await _ask_all(request, shards, ask), request.limit)
+        case ReadLog():
+            return await ask(replace(request, shard=0))
+        case ReadTrajectory():
+            return await _read_trajectory(request, shards, ask)
+        case FindBestAttempt():
+            return await _find_best(request, shards, ask)
+    raise RefusedError(f"expected a question about the past, got {type(request).__name__}")
+
+
+async def _ask_all(request: MemoryRequest[ReplyT], shards: int, ask: AskShard) -> tuple[ReplyT, ...]:
+    return await gather(*(partial(ask, replace(request, shard=shard)) for shard in range(shards)))
+
+
+async def _read_trajectory(request: ReadTrajectory, shards: int, ask: AskShard) -> TrajectoryState:
+    states = await _ask_all(request, shards, ask)
+    return next((state for state in states if state.began_at is not None), states[0])
+
+
+async def _find_best(request: FindBestAttempt, shards: int, ask: AskShard) -> BestAttempt:
+    found = await _ask_all(request, shards, ask)
+    return next((best for best in found if best.attempt is not None), found[0])
+
+
+async def _list_trajectories(request: ListTrajectories, shards: int, ask: AskShard) -> Trajectories:
+    """List shard after shard, each in its own order."""
+    shard, after = divmod(request.after, CURSORS_A_SHARD)
+    found: list[Any] = []
+    while shard < shards and len(found) < request.limit:
+        page = await ask(replace(request, shard=shard, after=after, limit=request.limit - len(found)))
+        found += page.trajectories
+        if page.next is not None:
+            return Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD + page.next)
+        shard, after = shard + 1, 0
+    return Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD if shard < shards else None)
+
+
+async def _list_runs(request: ListRuns, shards: int, ask: AskShard) -> Runs:
+    """List shard after shard; a run that several know is told of once, with the first of them, counted over all."""
+    cursor: int | None = _LAST_CURSOR if request.before is None else request.before
+    runs: tuple[RunSummary, ...] = ()
+    while cursor is not None and not runs:
+        shard, before = divmod(cursor, CURSORS_A_SHARD)
+        if shard >= shards:
+            return Runs(runs=())
+        page = await ask(replace(request, shard=shard, before=before))
+        runs = await _count_over_all(page.runs, shard, shards, ask)
+        if page.next is not None:
+            cursor = shard * CURSORS_A_SHARD + page.next
+        else:
+            cursor = (shard + 1) * CURSORS_A_SHARD + _LAST_CURSOR if shard + 1 < shards else None
+    return Runs(runs=runs, next=cursor)
+
+
+async def _count_over_all(runs: Sequence[RunSummary], shard: int, shards: int, ask: AskShard) -> tuple[RunSummary, ...]:
+    """Return the runs of a shard with what all shards know of them, without those that one before it knows too."""
+    found = {run.run: run for run in runs}
+    others = [other for other in range(shards) if other != shard] if found else []
+    named = ListRuns(named=tuple(found), limit=max(len(found), 1))
+    known = await gather(*(partial(ask, replace(named, shard=other)) for other in others))
+    for other, page in zip(others, known, strict=True):
+        for run in page.runs:
+            if other < shard:
+                found.pop(run.run, None)
+            elif run.run in found:
+                found[run.run] = merge_runs(found[run.run], run)
+    return tuple(found.values())
+
+
+def merge_runs(first: RunSummary, second: RunSummary) -> RunSummary:
+    """Return what two shards know of one run."""
+    return RunSummary(
+        run=first.run,
+        what=first.what or second.what,
+        total=second.total if first.total is None else first.total,
+        running=first.running + second.running,
+        ended=first.ended + second.ended,
+        failed=first.failed + second.failed,
+        all_met=first.all_met + second.all_met,
+        images=first.images + second.images,
+        began_at=min(first.began_at, second.began_at),
+        last_at=max(first.last_at, second.last_at),
+    )
+
+
+async def _count_records(request: CountRecords, shards: int, ask: AskShard) -> MemoryCounts:
+    counts = await _ask_all(request, shards, ask)
+    runs = 0
+    page = Runs(runs=(), next=_LAST_CURSOR)
+    while page.next is not None:
+        page = await _list_runs(ListRuns(before=page.next, limit=_PAGE), shards, ask)
+        runs += len(page.runs)
+    return MemoryCounts(
+        records=sum(count.records for count in counts),
+        archived=sum(count.archived for count in counts),
+        runs=runs,
+        running=sum(count.running for count in counts),
+        ended=sum(count.ended for count in counts),
+        failed=sum(count.failed for count in counts),
+        recallable=sum(count.recallable for count in counts),
+        log_bytes=sum(count.log_bytes for count in counts),
+        index_bytes=sum(count.index_bytes for count in counts),
+        shards=shards,
+    )
+
+
+def merge_recollections(found: tuple[Recollection, ...], limit: int) -> Recollection:
+    """Return the most alike of what shards recall, and the evidence of those that know prompts alike enough."""
+    likeness = max(recalled.likeness for recalled in found)
+    alike = [recalled for recalled in found if recalled.trajectories and recalled.likeness >= LEAST_ALIKE * likeness]
+    by_text: dict[str, RecalledExperience] = {}
+    for experience in sorted((item for recalled in alike for item in recalled.experiences), key=lambda e: -e.likeness):
+        if experience.likeness >= LEAST_ALIKE * likeness:
+            by_text.setdefault(experience.text, experience)
+    return Recollection(
+        experiences=tuple(by_text.values())[:limit],
+        trajectories=sum(recalled.trajectories for recalled in alike),
+        gained=sum(recalled.gained for recalled in alike),
+        likeness=likeness,
+    )

@@ -1,0 +1,1 @@
+"""Draws every record of a prompt file into a folder that can be continued."""

@@ -1,0 +1,269 @@
+"""A run on one page: HTML that needs nothing beside itself, for whoever was not there.
+
+What it shows of pictures are thumbnails within the page. The rounds of the first trajectories stand side by side where
+the run's own mesh has kept them, or the mesh that drew can be asked; else the page has what the dataset has.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gems_actors.app.bulk.folder import MESH_FOLDER, FolderState, RunFile, look_at_folder, run_of
+from gems_actors.app.bulk.report_article import story_of_rounds, story_of_row
+from gems_actors.app.bulk.rows import Row, rows_of
+from gems_actors.app.bulk.totals import Share, Tally
+from gems_actors.app.memory.access import Place, Questions, open_questions
+from gems_actors.app.picture_files import write_whole
+from gems_actors.blobs import BlobFolder, blob_folder
+from gems_actors.cli.options import read_config
+from gems_actors.config import MeshConfig
+from gems_actors.errors import ConfigError
+from protocol.identity import trajectory_id
+from protocol.messages import ListRuns, ReadTrajectory, TrajectoryState
+
+_CHART_PX: Final = (420, 200)
+_MARGIN_PX: Final = 40
+
+Stories = Mapping[tuple[int, int], TrajectoryState]
+"""Trajectories that memory has kept, by index and sample."""
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --soft: color-mix(in srgb, currentColor 14%, transparent);
+  --blue: #2f74b5; --good: #1e7a32; --bad: #c2362b; --vague: #946800 }
+@media (prefers-color-scheme: dark) { :root { --blue: #6cb0f0; --good: #5cc876; --bad: #ff8379; --vague: #e0b040 } }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+h3 { font-size: 1rem; margin: 0 }
+table { border-collapse: collapse } td, th { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top }
+th { font-weight: normal } .number { text-align: right; font-variant-numeric: tabular-nums }
+.bar { background: var(--soft); width: 18rem; height: .8rem; border-radius: .2rem; margin-top: .3rem }
+.bar i { display: block; height: 100%; background: var(--blue); border-radius: .2rem }
+svg { max-width: 100%; overflow: visible } svg text { fill: currentColor; font-size: 12px }
+article { border-top: 1px solid var(--soft); padding: 1.2rem 0 } article img { display: block; border-radius: .3rem }
+.rounds { overflow-x: auto; margin-top: .6rem } .rounds td { min-width: 160px; max-width: 20rem }
+.rounds tr > :first-child { min-width: 12rem; max-width: 22rem }
+.rounds tr:nth-child(n+3) > * { border-top: 1px solid var(--soft) }
+.chosen, .sum { font-weight: 600 } .sum th { font-weight: 600 } .words td { font-size: .85rem; opacity: .85 }
+ins { color: var(--good); text-decoration: none } del { color: var(--bad) }
+.one { display: grid; grid-template-columns: 224px 1fr; gap: 1.2rem; margin-top: .6rem }
+.one img { max-width: 100%; height: auto } ul { list-style: none; padding: 0; margin: 0 0 .5rem }
+.met { color: var(--good) } .unmet { color: var(--bad) } .unsure { color: var(--vague) }
+.quiet { opacity: .75; font-size: .88rem; margin: .2rem 0 } .others { display: flex; gap: .3rem; flex-wrap: wrap }
+.others { margin-top: .3rem }
+@media (max-width: 640px) { .one { grid-template-columns: 1fr } .bar { width: 9rem } }
+"""
+
+
+async def write_report(folder: Path, told: RunFile, shown: int, router: str | None) -> Path:
+    """Write `report.html` into a folder that a bulk has filled, or is filling, and return its path.
+
+    Args:
+        folder: of the run.
+        told: what the run was told.
+        shown: how many of the first trajectories are shown.
+        router: of the mesh that drew, asked where the folder has no memory of its own; None: the log in the run's
+            data_dir is looked at.
+
+    Raises:
+        OutputError: the folder cannot be read or written.
+        ConfigError: its memory's log is damaged.
+        RequestError: the mesh that has the memory does not answer.
+    """
+    path, config = folder / "report.html", _settings_of(told)
+    place = Place(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
+    if not place.folders:
+        place = Place(config, router)
+    state = look_at_folder(folder, lambda row: None)
+    stories = await _read_stories(place, run_of(folder), islice(rows_of(folder), shown))
+    pieces = report_of(told, state, rows_of(folder), folder, blob_folder(place.config), stories, shown)
+    write_whole(path, "".join(pieces).encode())
+    return path
+
+
+def _settings_of(told: RunFile) -> MeshConfig:
+    try:
+        return read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
+    except ConfigError:  # the page of a run that was moved here needs no settings
+        return MeshConfig()
+
+
+async def _read_stories(place: Place, run: str, rows: Iterable[Row]) -> Stories:
+    """Return what memory has of some trajectories; nothing where there is no memory."""
+    if place.router is None and not place.folders:
+        return {}
+    async with open_questions(place) as questions:
+        runs = [run]
+        if place.router is None:  # a folder that was moved has a run that is named by where it began
+            runs += [found.run for found in (await questions.ask(ListRuns())).runs if found.run != run]
+        return {
+            (row.index, row.sample): state
+            for row in rows
+            if (state := await _read_story(questions, runs, row)) is not None
+        }
+
+
+async def _read_story(questions: Questions, runs: Iterable[str], row: Row) -> TrajectoryState | None:
+    for run in runs:
+        id_ = trajectory_id(run, row.index, row.sample, row.key)
+        state = await questions.ask(ReadTrajectory(trajectory=id_))
+        if state.attempts:
+            return state
+    return None
+
+
+def report_of(
+    told: RunFile,
+    state: FolderState,
+    rows: Iterable[Row],
+    folder: Path,
+    blobs: BlobFolder | None,
+    stories: Stories,
+    shown: int,
+) -> Iterator[str]:
+    """Give the page, piece by piece.
+
+    Args:
+        told: what the run was told.
+        state: how far it is.
+        rows: of its dataset, in their order.
+        folder: that was filled.
+        blobs: where the mesh that drew keeps pictures; None: in no folder, so that only those of the dataset are shown.
+        stories: those that memory has of the trajectories that are shown.
+        shown: how many of the first trajectories are shown.
+    """
+    tally, kinds, articles = Tally(), dict[str, Counter[str]](), list[str]()
+    models: dict[str, str] = {}
+    for row in rows:
+        tally.add(row)
+        models = models or row.models
+        for requirement in row.requirements:
+            kinds.setdefault(requirement.kind, Counter())[requirement.answer or "unsure"] += 1
+        if len(articles) < shown:
+            articles.append(_story_of(row, folder / "dataset" / row.file_name, blobs, stories))
+    tally.failed, tally.spent = sum(state.failed.values()), state.spent
+    title = escape(Path(told.source).name)
+    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+    yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+    yield f"<h1>{title}</h1><p class=quiet>{escape(told.source)} · strategy {escape(told.strategy)}"
+    yield f" · {escape(', '.join(f'{role} {name}' for role, name in models.items()))}</p>"
+    yield from _figures_of(tally, state)
+    yield from _rounds_of(tally)
+    yield from _kinds_of(kinds)
+    yield from _costs_of(tally)
+    if articles:
+        first = f"the first {len(articles)} of " if len(articles) < tally.pictures else ""
+        yield f"<h2>Pictures: {first}{tally.pictures}</h2>"
+        yield from articles
+    yield "</body></html>\n"
+
+
+def _story_of(row: Row, picture: Path, blobs: BlobFolder | None, stories: Stories) -> str:
+    def place_of(digest: str) -> Path | None:
+        if digest == row.digest:
+            return picture
+        path = blobs.path_of(digest) if blobs is not None else None
+        return path if path is not None and path.exists() else None
+
+    if (state := stories.get((row.index, row.sample))) is not None:
+        return story_of_rounds(row, state, place_of)
+    return story_of_row(row, picture, place_of)
+
+
+def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
+    failed = ", ".join(f"{count} {class_}" for class_, count in sorted(state.failed.items()))
+    lines = {
+        "pictures": f"{tally.pictures:,}",
+        "failed": f"{tally.failed:,}" + (f" ({failed})" if failed else ""),
+        "images drawn for each": f"{tally.images_per_picture:.2f}" if tally.images_per_picture else "-",
+        "all met": f"{tally.all_met:,} of {tally.pictures:,}",
+        "requirements met": _percent(tally.chosen.rate),
+    }
+    if state.running:
+        lines["running"] = state.running
+    rows = "".join(f"<tr><th>{name}<td>{escape(value)}" for name, value in lines.items())
+    yield f"<table>{rows}</table>"
+
+
+def _rounds_of(tally: Tally) -> Iterator[str]:
+    if tally.last_round and tally.chosen.total:
+        yield "<h2>Requirements met by round</h2>"
+        yield _chart_of(tally)
+        yield "<table><tr><th><th class=number>best so far"
+        yield "<th class=number>pictures of that round<th class=number>drawn for"
+        for place in range(tally.last_round):
+            after, within = tally.after_round[place], tally.in_round[place]
+            yield f"<tr><th>after round {place + 1}<td class=number>{_percent(after.rate)}"
+            yield f"<td class=number>{_percent(within.rate)}<td class=number>{within.pictures:,}"
+        yield "</table>"
+
+
+def _chart_of(tally: Tally) -> str:
+    """Return the score by round as a picture: a line for the best so far, points for the pictures of each round."""
+    width_px, height_px = _CHART_PX
+
+    def points_of(shares: Iterable[Share]) -> list[tuple[float, float]]:
+        step_px = width_px / max(1, tally.last_round - 1)
+        return [
+            (_MARGIN_PX + place * step_px, 10 + height_px * (1 - share.rate))
+            for place, share in enumerate(shares)
+            if share.rate is not None
+        ]
+
+    best, within = (points_of(shares[: tally.last_round]) for shares in (tally.after_round, tally.in_round))
+    parts = [
+        f'<svg width="{width_px + 2 * _MARGIN_PX}" height="{height_px + 60}" role="img" aria-label="score by round">'
+    ]
+    for percent in (0, 25, 50, 75, 100):
+        y = 10 + height_px * (1 - percent / 100)
+        parts.append(f'<path d="M{_MARGIN_PX} {y:.1f}h{width_px}" stroke="currentColor" opacity=".15"/>')
+        parts.append(f'<text x="{_MARGIN_PX - 8}" y="{y + 4:.1f}" text-anchor="end">{percent}</text>')
+    for number, (x, _) in enumerate(best, 1):
+        parts.append(f'<text x="{x:.1f}" y="{height_px + 28}" text-anchor="middle">{number}</text>')
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in best)
+    parts.append(f'<polyline points="{line}" fill="none" stroke="var(--blue)" stroke-width="2"/>')
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--blue)"/>' for x, y in best]
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="none" stroke="currentColor"/>' for x, y in within]
+    legend_px = height_px + 50
+    parts.append(f'<circle cx="{_MARGIN_PX + 4}" cy="{legend_px - 4}" r="4" fill="var(--blue)"/>')
+    parts.append(f'<text x="{_MARGIN_PX + 14}" y="{legend_px}">best so far, all prompts, %</text>')
+    parts.append(f'<circle cx="{_MARGIN_PX + 204}" cy="{legend_px - 4}" r="4" fill="none" stroke="currentColor"/>')
+    parts.append(f'<text x="{_MARGIN_PX + 214}" y="{legend_px}">pictures of that round, %</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _kinds_of(kinds: Mapping[str, Counter[str]]) -> Iterator[str]:
+    if kinds:
+        yield "<h2>Requirements met by kind</h2><table>"
+        for kind, answers in sorted(kinds.items(), key=lambda item: -item[1].total()):
+            yield _bar(f"{kind} ({answers.total():,})", answers["met"] / answers.total())
+        yield "</table>"
+
+
+def _costs_of(tally: Tally) -> Iterator[str]:
+    if not tally.spent:
+        return
+    lines = [*sorted(tally.spent.items()), ("all chat models", tally.chats)]
+    names = ("calls", "prompt tokens", "of them cached", "completion tokens", "seconds", "cost")
+    yield f"<h2>Cost</h2><table><tr><th>{''.join(f'<th class=number>{name}' for name in names)}"
+    for role, spent in lines:
+        counts = (spent.calls, spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens)
+        figures = (*(f"{count:,}" for count in counts), f"{spent.seconds:,.1f}", f"{spent.cost:,.4f}")
+        yield f"<tr><th>{escape(role)}{''.join(f'<td class=number>{figure}' for figure in figures)}"
+    yield "</table>"
+
+
+def _bar(name: str, rate: float | None) -> str:
+    width = 100 * (rate or 0.0)
+    bar = f'<div class=bar><i style="width:{width:.1f}%"></i></div>'
+    return f"<tr><th>{escape(name)}<td>{bar}<td class=number>{_percent(rate)}"
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.1f} %"

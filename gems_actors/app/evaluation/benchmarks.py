@@ -1,0 +1,299 @@
+"""The benchmarks' own files: how their prompts are read, and how their official scorers want the pictures laid out.
+
+A benchmark's questions and answers stay in its file: what leaves here for the agent is the prompt and nothing else.
+Layouts follow the scorers' code, not what their papers or pages say where these differ.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+Record = Mapping[str, Any]
+
+
+class BenchmarkError(ValueError):
+    """A file is not what the benchmark has; says what was expected and what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt of a benchmark."""
+
+    id: str
+    """As the scorer names it."""
+    text: str
+    record: Record
+    """The whole of it, for the scorer."""
+
+
+Pictures = Mapping[str, Sequence[Path]]
+"""By the ids of the prompts, the samples in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A benchmark that can be drawn."""
+
+    title: str
+    samples: int
+    """Pictures of each prompt that its scorer wants."""
+    read: Callable[[Path], list[Prompt]]
+    lay_out: Callable[[Path, Sequence[Prompt], Pictures], None]
+    """Called with the folder to fill."""
+    source: str
+    """Where prompts and scorer are from."""
+
+
+def read_benchmark(name: str, path: Path) -> list[Prompt]:
+    """Return the prompts of a benchmark's file.
+
+    Raises:
+        BenchmarkError: it cannot be read, or is not that benchmark's.
+    """
+    try:
+        prompts = BENCHMARKS[name].read(path)
+    except OSError as error:
+        raise BenchmarkError(f"{path}: expected a readable file, got: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"{path}: expected UTF-8, got byte {error.object[error.start]:#04x}") from error
+    if not prompts:
+        raise BenchmarkError(f"{path}: expected prompts of {BENCHMARKS[name].title}, got none")
+    ids = [prompt.id for prompt in prompts]
+    if len(set(ids)) != len(ids):
+        twice = next(id_ for id_ in ids if ids.count(id_) > 1)
+        raise BenchmarkError(f"{path}: expected each prompt once, got {twice!r} twice")
+    return prompts
+
+
+# --------------------------------------------------------------------------------------------------- reading
+
+
+def _objects(path: Path, *keys: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the objects of a .jsonl file, or of a .json file with a list of them, each with the line or place."""
+    text = path.read_text(encoding="utf-8")
+    found: list[tuple[int, Any]] = []
+    if path.suffix == ".json":
+        try:
+            listed = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BenchmarkError(f"{path}: expected JSON: {error}") from error
+        found = list(enumerate(listed if isinstance(listed, list) else [listed], 1))
+    else:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    found.append((number, json.loads(line)))
+                except (ValueError, RecursionError) as error:
+                    raise BenchmarkError(f"{path}:{number}: expected JSON: {error}") from error
+    for number, item in found:
+        if not isinstance(item, dict) or not all(key in item for key in keys):
+            got = ", ".join(item) if isinstance(item, dict) else type(item).__name__
+            raise BenchmarkError(f"{path}:{number}: expected an object with {', '.join(keys)}, got {got}")
+    return found
+
+
+def _rows(path: Path, *keys: str) -> list[dict[str, str]]:
+    """Return the rows of a .csv file."""
+    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+    missing = [key for key in keys if key not in (reader.fieldnames or ())]
+    if missing:
+        got = ", ".join(reader.fieldnames or ()) or "an empty file"
+        raise BenchmarkError(f"{path}: expected the columns {', '.join(keys)}, got {got}")
+    return list(reader)
+
+
+def _files(path: Path, pattern: str) -> list[Path]:
+    """Return a file, or those of a folder, in the order of their names."""
+    files = sorted(path.glob(pattern)) if path.is_dir() else [path]
+    if not files:
+        raise BenchmarkError(f"{path}: expected a file, or a folder with {pattern}, got neither")
+    return files
+
+
+def _numbered(path: Path, *keys: str) -> list[Prompt]:
+    return [
+        Prompt(f"{place:05d}", str(item["prompt"]), item)
+        for place, (_, item) in enumerate(_objects(path, "prompt", *keys))
+    ]
+
+
+def _read_geneval(path: Path) -> list[Prompt]:
+    return _numbered(path, "tag", "include")
+
+
+def _read_geneval2(path: Path) -> list[Prompt]:
+    return _numbered(path, "atom_count", "vqa_list", "skills")
+
+
+def _read_creative(path: Path) -> list[Prompt]:
+    return _numbered(path)
+
+
+def _read_longtext(path: Path) -> list[Prompt]:
+    found = _objects(path, "prompt", "prompt_id", "text")
+    return [Prompt(f"{int(item['prompt_id']):04d}", str(item["prompt"]), item) for _, item in found]
+
+
+def _read_spatial(path: Path) -> list[Prompt]:
+    found = _objects(path, "id", "prompt", "questions", "answers")
+    return [Prompt(str(item["id"]), str(item["prompt"]), item) for _, item in found]
+
+
+def _read_wise(path: Path) -> list[Prompt]:
+    """Return the prompts in the order of their numbers; `edition` in a record is `legacy` or `verified`."""
+    prompts = []
+    for file in _files(path, "*.json"):
+        edition = "verified" if file.stem.endswith("_verified") else "legacy"  # nothing within tells them apart
+        prompts += [
+            Prompt(str(item["prompt_id"]), str(item["Prompt"]), {**item, "edition": edition})
+            for _, item in _objects(file, "Prompt", "prompt_id")
+        ]
+    if len({prompt.record["edition"] for prompt in prompts}) > 1:
+        raise BenchmarkError(f"{path}: expected files of one edition, got some that end in _verified.json")
+    return sorted(prompts, key=lambda prompt: int(prompt.id))
+
+
+def _read_dpg(path: Path) -> list[Prompt]:
+    found: dict[str, Prompt] = {}
+    for row in _rows(path, "item_id", "text"):  # one a question, with the prompt in each
+        found.setdefault(row["item_id"], Prompt(row["item_id"], row["text"], row))
+    return list(found.values())
+
+
+_ONEIG: Final = {
+    "Anime_Stylization": "anime",
+    "Portrait": "human",
+    "General_Object": "object",
+    "Text_Rendering": "text",
+    "Knowledge_Reasoning": "reasoning",
+    "Multilingualism": "multilingualism",
+}
+
+
+def _read_oneig(path: Path) -> list[Prompt]:
+    with path.open(encoding="utf-8-sig") as file:
+        key = "prompt_cn" if "prompt_cn" in file.readline() else "prompt_en"
+    prompts = []
+    for number, row in enumerate(_rows(path, "category", "id", key), 2):
+        if row["category"] not in _ONEIG:
+            expected = ", ".join(_ONEIG)
+            raise BenchmarkError(f"{path}:{number}: expected one of the categories {expected}, got {row['category']!r}")
+        prompts.append(Prompt(f"{_ONEIG[row['category']]}/{row['id']}", row[key], row))
+    return prompts
+
+
+# --------------------------------------------------------------------------------------------------- layouts
+
+
+def _put(source: Path, target: Path) -> None:
+    """Have a picture stand in another place too, without a second copy where the file system can do that."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _put_grid(sources: Sequence[Path], target: Path, **how: Any) -> None:
+    """Write samples as one picture of equal tiles, two by two for four of them."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    columns = 1 if len(sources) == 1 else 2
+    with Image.open(sources[0]) as first:
+        width_px, height_px = first.size
+    rows = -(-len(sources) // columns)
+    grid = Image.new("RGB", (columns * width_px, rows * height_px))
+    for place, source in enumerate(sources):
+        with Image.open(source) as tile:
+            grid.paste(tile.convert("RGB"), (place % columns * width_px, place // columns * height_px))
+    grid.save(target, **how)
+
+
+def _lay_out_geneval(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
+    for prompt in prompts:
+        for number, picture in enumerate(pictures[prompt.id]):
+            _put(picture, folder / prompt.id / "samples" / f"{number:04d}.png")
+        (folder / prompt.id / "metadata.jsonl").write_text(json.dumps(prompt.record) + "\n")
+
+
+def _lay_out_geneval2(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
+    paths = {}
+    for prompt in prompts:
+        target = folder / "images" / f"{prompt.id}.png"
+        _put(pictures[prompt.id][0], target)
+        paths[prompt.text] = str(target.absolute())
+    (folder / "image_paths.json").write_text(json.dumps(paths, ensure_ascii=False, indent=2))
+
+
+def _lay_out_flat(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
+    for prompt in prompts:
+        _put(pictures[prompt.id][0], folder / f"{prompt.id}.png")
+
+
+def _lay_out_longtext(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
+    for prompt in prompts:
+        for number, picture in enumerate(pictures[prompt.id], 1):
+            _put(picture, folder / f"{prompt.id}_{number}.png")
+
+
+def _lay_out_dpg(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
+    for prompt in prompts:
+        _put_grid(pictures[prompt.id], folder / f"{prompt.id}.png", format="PNG")
+
+
+def _lay_out_oneig(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
+    for prompt in prompts:
+        kind, _, id_ = prompt.id.partition("/")
+        target = folder / "images" / kind / "gems-actors" / f"{id_}.webp"
+        _put_grid(pictures[prompt.id], target, format="WEBP", lossless=True)
+
+
+def _lay_out_crea(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
+    paths: dict[str, list[str]] = {}
+    for prompt in prompts:
+        for number, picture in enumerate(pictures[prompt.id]):
+            target = folder / "images" / f"{prompt.id}_{number:02d}.png"
+            _put(picture, target)
+            paths.setdefault(prompt.text, []).append(str(target.absolute()))
+    (folder / "image_paths.json").write_text(json.dumps(paths, ensure_ascii=False, indent=2))
+
+
+BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "geneval": Benchmark(
+        "GenEval", 4, _read_geneval, _lay_out_geneval, "github.com/djghosh13/geneval, prompts/evaluation_metadata.jsonl"
+    ),
+    "geneval2": Benchmark(
+        "GenEval2", 1, _read_geneval2, _lay_out_geneval2, "github.com/facebookresearch/GenEval2, geneval2_data.jsonl"
+    ),
+    "dpg": Benchmark(
+        "DPG-Bench", 4, _read_dpg, _lay_out_dpg, "github.com/TencentQQGYLab/ELLA, dpg_bench/dpg_bench.csv"
+    ),
+    "oneig": Benchmark(
+        "OneIG-Bench", 4, _read_oneig, _lay_out_oneig,
+        "github.com/OneIG-Bench/OneIG-Benchmark, OneIG-Bench.csv or OneIG-Bench-ZH.csv",
+    ),
+    "wise": Benchmark("WISE", 1, _read_wise, _lay_out_flat, "github.com/PKU-YuanGroup/WISE, the folder data"),
+    "longtext": Benchmark(
+        "LongText-Bench", 4, _read_longtext, _lay_out_longtext,
+        "github.com/X-Omni-Team/X-Omni, textbench/text_prompts.jsonl or text_prompts_zh.jsonl",
+    ),
+    "spatialgeneval": Benchmark(
+        "SpatialGenEval", 1, _read_spatial, _lay_out_flat,
+        "github.com/AMAP-ML/SpatialGenEval, eval/SpatialGenEval_T2I_Prompts.jsonl",
+    ),
+    "crea": Benchmark("CREA", 25, _read_creative, _lay_out_crea, "github.com/lcqysl/GEMS, eval/CREA/data.jsonl"),
+    "artimuse": Benchmark(
+        "ArtiMuse", 1, _read_creative, _lay_out_flat, "github.com/lcqysl/GEMS, eval/ArtiMuse/evaluation_metadata.jsonl"
+    ),
+}  # fmt: skip
+"""By the name that the command line has for each."""

@@ -1,0 +1,119 @@
+"""GenEval2's score, Soft-TIFA: how probable a judge finds the right answer to each question about a picture. Pure.
+
+Source: arXiv 2603.28088 reports the geometric mean; arXiv 2512.16853 and github.com/facebookresearch/GenEval2 define
+it: one new token a question, the probabilities of all spellings of the right answer added up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from math import prod
+from statistics import fmean
+from typing import Any, Final
+
+import msgspec
+
+from gems_actors.app.evaluation.benchmarks import Prompt
+from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, TokenQuestion, read_record, table
+
+QUESTION_END: Final = " Answer in one word."
+_DIGITS: Final = {
+    word: str(number)
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    )
+}
+
+
+class _Record(msgspec.Struct, frozen=True):
+    atom_count: int
+    vqa_list: tuple[tuple[str, str], ...]
+    """Questions and their right answers."""
+    skills: tuple[str, ...]
+    """One a question."""
+
+
+def spellings_of(question: str, answer: str) -> frozenset[str]:
+    """Return the tokens that count as the right answer: as a word, with a capital, behind a space, and as a digit."""
+    word = answer.strip()
+    if question.startswith("How many"):
+        forms = {word.lower(), word.capitalize()}
+        if (digit := _DIGITS.get(word.lower())) is not None:
+            forms.add(digit)
+    else:
+        forms = {word.lower(), word.capitalize()}
+    return frozenset(forms | {f" {form}" for form in forms})
+
+
+def score_answer(question: str, answer: str, first_tokens: Mapping[str, float]) -> float:
+    """Return the score of one question, 0 to 1: what the spellings of the right answer come to, each counted once."""
+    accepted = spellings_of(question, answer)
+    return min(1.0, sum(chance for token, chance in first_tokens.items() if token in accepted))
+
+
+def arithmetic_mean(scores: Iterable[float]) -> float:
+    """Return Soft-TIFA AM of one picture."""
+    return fmean(scores)
+
+
+def geometric_mean(scores: Iterable[float]) -> float:
+    """Return Soft-TIFA GM of one picture: 0 where one of the questions is."""
+    found = list(scores)
+    return prod(found) ** (1 / len(found))
+
+
+def soft_tifa(prompts: Mapping[str, Prompt], judged: Iterable[Judged]) -> dict[str, Any]:
+    """Return the benchmark's score of all pictures, 0 to 100.
+
+    Args:
+        prompts: by their ids.
+        judged: one or several pictures of each prompt; those of one prompt are averaged first.
+    """
+    by_prompt: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for item in judged:
+        by_prompt[item.id].append(item.scores)
+    means: list[tuple[float, float]] = []
+    by_skill: dict[str, list[float]] = defaultdict(list)
+    by_atoms: dict[int, list[float]] = defaultdict(list)
+    for id_, pictures in by_prompt.items():
+        record = read_record(prompts[id_], _Record)
+        am, gm = fmean(map(arithmetic_mean, pictures)), fmean(map(geometric_mean, pictures))
+        means.append((am, gm))
+        by_atoms[record.atom_count].append(gm)
+        for place, skill in enumerate(record.skills):
+            by_skill[skill].append(fmean(scores[place] for scores in pictures))
+    return {
+        "prompts": len(means),
+        "pictures": sum(map(len, by_prompt.values())),
+        "soft_tifa_am": 100 * fmean(am for am, _ in means),
+        "soft_tifa_gm": 100 * fmean(gm for _, gm in means),
+        "am_by_skill": {skill: 100 * fmean(found) for skill, found in sorted(by_skill.items())},
+        "gm_by_atom_count": {str(count): 100 * fmean(found) for count, found in sorted(by_atoms.items())},
+    }
+
+
+def _ask(prompt: Prompt) -> tuple[TokenQuestion, ...]:
+    return tuple(
+        TokenQuestion(question + QUESTION_END, partial(_score, question, answer))
+        for question, answer in read_record(prompt, _Record).vqa_list
+    )
+
+
+def _score(question: str, answer: str, first_tokens: Mapping[str, float]) -> tuple[float]:
+    return (score_answer(question, answer, first_tokens),)
+
+
+def _tell(scores: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Soft-TIFA GM       {scores['soft_tifa_gm']:.1f}"
+    yield f"Soft-TIFA AM       {scores['soft_tifa_am']:.1f}"
+    yield from table({f"AM {skill}": score for skill, score in scores["am_by_skill"].items()}, 1)
+    yield from table({f"GM {count} atoms": score for count, score in scores["gm_by_atom_count"].items()}, 1)
+
+
+def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {"Soft-TIFA GM": scores["soft_tifa_gm"], "Soft-TIFA AM": scores["soft_tifa_am"]}
+
+
+GENEVAL2: Final = Scorer(_ask, soft_tifa, _tell, _compare)

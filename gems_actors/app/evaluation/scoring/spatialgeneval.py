@@ -1,0 +1,121 @@
+"""SpatialGenEval's score: ten questions about each picture, each right where four of five votes are. Pure.
+
+Each question is of one spatial dimension and has options A to E, of which E stands for none of them.
+
+Source: arXiv 2601.20354 and github.com/AMAP-ML/SpatialGenEval: all questions in one call, five calls, temperature 1.0.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from statistics import fmean
+from typing import Any, Final, Literal
+
+import msgspec
+
+from actors.prompting import object_schema, parse_json, render, unexpected
+from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt
+from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, read_record, table
+from gems_actors.errors import ModelOutputError
+
+VOTES: Final = 5
+RIGHT_FROM: Final = 4
+"""So many votes for the right option make a question right."""
+_TEMPERATURE: Final = 1.0
+
+_PROMPT: Final = """\
+Answer these questions by what can be seen in the picture above, and by nothing else: neither by what a question takes \
+for granted nor by what such scenes are usually like. Choose one option for each. Where the picture does not show the \
+answer, or shows none of the options, choose E.
+
+$questions
+
+Answer with JSON and nothing else, with each question once, of the form
+{"answers": [{"question": 1, "option": "E"}, {"question": 2, "option": "E"}]}"""
+
+_Option = Literal["A", "B", "C", "D", "E"]
+
+
+class _Record(msgspec.Struct, frozen=True):
+    questions: tuple[str, ...]
+    """With their options."""
+    answers: tuple[_Option, ...]
+    question_type: tuple[str, ...]
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    question: int
+    option: _Option
+
+
+class _Answers(msgspec.Struct, frozen=True):
+    answers: tuple[_Answer, ...]
+
+
+_ANSWER_SCHEMA: Final = object_schema(
+    question={"type": "integer"}, option={"type": "string", "enum": ["A", "B", "C", "D", "E"]}
+)
+_SCHEMA: Final = object_schema(answers={"type": "array", "items": _ANSWER_SCHEMA})
+
+
+def parse_vote(right: Sequence[str], text: str) -> tuple[float, ...]:
+    """Return for each question 1 where one vote is for the right option, else 0.
+
+    Args:
+        right: the right option of each question.
+        text: the answer.
+
+    Raises:
+        ModelOutputError: a question has no option of A to E, or several.
+    """
+    chosen: dict[int, str] = {}
+    expected = 'JSON of the form {"answers": [{"question": 1, "option": "A, B, C, D or E"}]}'
+    for answer in parse_json(text, _Answers, expected).answers:
+        if answer.question in chosen or not 1 <= answer.question <= len(right):
+            raise unexpected(f"each question from 1 to {len(right)} once", str(answer.question))
+        chosen[answer.question] = answer.option
+    if missing := [str(number) for number in range(1, len(right) + 1) if number not in chosen]:
+        raise ModelOutputError(f"expected an option for each question, got none for {', '.join(missing)}")
+    return tuple(float(chosen[number] == option) for number, option in enumerate(right, 1))
+
+
+def accuracy(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:
+    """Return the share of right questions, 0 to 100: of each dimension, and their mean."""
+    found: dict[str, list[bool]] = defaultdict(list)
+    for item in judged:
+        dimensions = read_record(prompts[item.id], _Record).question_type
+        for place, dimension in enumerate(dimensions):
+            votes = item.scores[place :: len(dimensions)]
+            found[dimension].append(sum(votes) >= RIGHT_FROM)
+    means = {dimension: 100 * fmean(right) for dimension, right in found.items()}
+    return {
+        "prompts": len({item.id for item in judged}),
+        "pictures": len(judged),
+        "accuracy": fmean(means.values()),
+        "by_dimension": means,
+    }
+
+
+def _ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
+    record = read_record(prompt, _Record)
+    counts = (len(record.questions), len(record.answers), len(record.question_type))
+    if not counts[0] or len(set(counts)) > 1:
+        got = "{} questions, {} answers and {} types".format(*counts)
+        raise BenchmarkError(f"prompt {prompt.id}: expected an answer and a type for each question, got {got}")
+    listed = "\n".join(f"{number}. {question.strip()}" for number, question in enumerate(record.questions, 1))
+    text = render(_PROMPT, questions=listed)
+    return (WordQuestion(text, _SCHEMA, partial(parse_vote, record.answers), _TEMPERATURE),) * VOTES
+
+
+def _tell(scores: Mapping[str, Any]) -> Iterator[str]:
+    yield f"SpatialGenEval     {scores['accuracy']:.1f}"
+    yield from table(scores["by_dimension"], 1)
+
+
+def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {"SpatialGenEval": scores["accuracy"]}
+
+
+SPATIALGENEVAL: Final = Scorer(_ask, accuracy, _tell, _compare)

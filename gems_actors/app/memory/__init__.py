@@ -1,0 +1,1 @@
+"""Reads what memory keeps, through a mesh or from its folder."""

@@ -1,0 +1,286 @@
+"""What memory holds, told for a person: a trajectory as a story, and runs, trajectories and records a line each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from rich.text import Text
+
+from gems_actors.app.draw_progress import Change, Progress, compare_words, count_met, printable
+from gems_actors.cli.terminal.draw_view import Glyphs, requirement_lines
+from protocol.messages import (
+    AnyRecord,
+    Attempt,
+    AttemptVerified,
+    DrawPicture,
+    ExperienceKept,
+    LoggedRecord,
+    PromptDecomposed,
+    PromptPlanned,
+    PromptRefined,
+    RecalledExperience,
+    Recollection,
+    RecordsLost,
+    RunBegun,
+    RunSummary,
+    Spent,
+    TrajectoryBegun,
+    TrajectoryEnded,
+    TrajectoryFailed,
+    TrajectoryRecord,
+    TrajectoryState,
+    TrajectorySummary,
+)
+
+ID_DIGITS = 12
+"""Of a trajectory's id where it is one of many."""
+_ALL_ROWS = 10_000
+_ROLES = ("planner", "decomposer", "generator", "verifier", "compressor", "refiner")
+"""Those whose costs memory adds up, in the order of their work."""
+LABEL_CELLS = 12
+"""The margin in which labels stand."""
+_STYLES: dict[Change, str] = {"kept": "dim", "added": "green", "removed": "red strike"}
+_PLAIN: dict[Change, str] = {"kept": "{}", "added": "{{+{}+}}", "removed": "[-{}-]"}
+"""For where no colour can tell what came and what went."""
+
+
+class Labelled(NamedTuple):
+    """Text behind a label, within whose margin it stays where it is broken into lines."""
+
+    label: str
+    text: Text
+    is_unbroken: bool = False
+    """One that a user wants to copy."""
+
+
+def story_lines(
+    state: TrajectoryState,
+    task: DrawPicture,
+    *,
+    columns: int,
+    marks: Glyphs,
+    has_colours: bool,
+    has_thoughts: bool,
+    place_of: Callable[[str], str],
+) -> Iterator[Text | Labelled]:
+    """Yield a trajectory from its prompt to what it cost.
+
+    Args:
+        state: the trajectory.
+        task: of the state.
+        columns: width that the list of requirements may take.
+        marks: signs that the terminal can show.
+        has_colours: else changes of a prompt are told by brackets.
+        has_thoughts: also tell the raw reasoning of the models.
+        place_of: returns where the picture of a digest is, in words.
+    """
+    yield Text(printable(task.prompt), "bold")
+    yield Text(_standing(state, task, marks), "cyan")
+    rounds = sorted({attempt.round for attempt in state.attempts})
+    yield from requirement_lines(_progress_of(state, task), columns, _ALL_ROWS, marks)
+    before = task.prompt
+    last = max([*rounds, *(item.round for item in state.refinements), 1 if state.plan else 0])
+    for round_ in range(1, last + 1):
+        prompt = state.prompt_of(round_) or before
+        attempts = [attempt for attempt in state.attempts if attempt.round == round_]
+        yield Text()
+        yield _title_of(round_, attempts, marks)
+        yield Labelled("prompt", _changes(before, prompt, has_colours))
+        before = prompt
+        if has_thoughts:
+            yield from _thoughts(state, round_)
+        for attempt in attempts:
+            yield from _attempt_lines(state, attempt, place_of, is_only=len(attempts) == 1)
+        lesson = next((item.text for item in state.experiences if item.round == round_), None)
+        if lesson is not None:
+            yield Labelled("lesson", Text(printable(lesson), "italic"))
+    yield Text()
+    if state.ending is not None:
+        chosen = f"round {state.ending.best_round}"
+        if task.settings.candidates > 1:
+            chosen += f", candidate {state.ending.best_candidate}"
+        yield Labelled("chosen", Text(f"{chosen}: {printable(state.ending.decided_by)}"))
+    if state.failure is not None:
+        yield Labelled("failed", Text(f"{state.failure.code}: {printable(state.failure.message)}", "red"))
+    if state.spent:
+        costs = sorted(
+            state.spent.items(), key=lambda item: _ROLES.index(item[0]) if item[0] in _ROLES else len(_ROLES)
+        )
+        yield Labelled("cost", Text("; ".join(f"{role} {_cost(spent)}" for role, spent in costs)))
+
+
+def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
+    """Yield a table of runs."""
+    rows: list[tuple[str, ...]] = [("run", "began", "ended", "all met", "failed", "under way", "images", "what")]
+    for run in runs:
+        ended = f"{run.ended} of {run.total}" if run.total is not None else str(run.ended)
+        cells = (run.run, local_time(run.began_at), ended, run.all_met, run.failed, run.running, run.images)
+        rows.append((*map(str, cells), printable(run.what)))
+    yield from table(rows, left=(0, 1, 7))
+
+
+def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]:
+    """Yield a table of trajectories."""
+    rows: list[tuple[str, ...]] = [("trajectory", "line", "status", "rounds", "images", "met", "prompt")]
+    for found in trajectories:
+        status = found.status if found.status != "failed" else f"failed ({found.failure})"
+        if found.outcome is not None:
+            status = found.outcome.replace("_", " ")
+        line = str(found.line) if not found.sample else f"{found.line}.{found.sample}"
+        has_ended = found.status == "ended"
+        counts = (str(found.rounds), str(found.images), f"{found.met}/{found.requirements}") if has_ended else ("",) * 3
+        rows.append((found.trajectory[:ID_DIGITS], line, status, *counts, printable(found.prompt)))
+    yield from table(rows, left=(0, 2, 6))
+
+
+def recollection_lines(recalled: Recollection) -> Iterator[Text | Labelled]:
+    """Yield lessons with their evidence."""
+    for found in recalled.experiences:
+        yield Text(printable(found.prompt), "bold")
+        yield Labelled("lesson", Text(printable(found.text), "italic"))
+        yield Labelled("evidence", Text(_evidence(found)))
+        yield Text()
+    yield Text(
+        f"trajectories with prompts like this one that ended well after a lesson: {recalled.trajectories}; "
+        f"of them, where the round after a lesson met more than the round before: {recalled.gained}"
+    )
+
+
+def record_line(logged: LoggedRecord) -> str:
+    """Return one record in one line."""
+    owner = logged.record.trajectory[:ID_DIGITS] if isinstance(logged.record, TrajectoryRecord) else "-" * ID_DIGITS
+    place = f"{logged.shard}:{logged.sequence}" if logged.shard else str(logged.sequence)
+    return f"{place:>6}  {local_time(logged.at)}  {owner}  {_words_of(logged.record)}"
+
+
+def size_in_words(size: int) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    for unit, bytes_ in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def local_time(at: float) -> str:
+    """Return a moment as the clock on the wall had it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _words_of(record: AnyRecord) -> str:
+    match record:
+        case RunBegun():
+            total = "" if record.total is None else f", {record.total} trajectories"
+            return f"run {record.run} began{total}: {printable(record.what)}"
+        case TrajectoryBegun(task=task):
+            return f"began (run {task.run}, line {task.line}): {printable(task.prompt)}"
+        case PromptPlanned():
+            return f"planned with {record.skill or 'no skill'}: {printable(record.prompt)}"
+        case PromptDecomposed():
+            return f"decomposed into {len(record.requirements)} requirements"
+        case AttemptVerified(attempt=attempt):
+            candidate = f", candidate {attempt.candidate}" if attempt.candidate > 1 else ""
+            return f"round {attempt.round}{candidate}: {count_met(attempt)} of {len(attempt.verdicts)} met"
+        case ExperienceKept(experience=experience):
+            return f"round {experience.round}, lesson: {printable(experience.text)}"
+        case PromptRefined(refinement=refinement):
+            return f"round {refinement.round}, prompt: {printable(refinement.prompt)}"
+        case TrajectoryEnded(ending=ending):
+            return f"ended, {ending.outcome.replace('_', ' ')}: {printable(ending.decided_by)}"
+        case TrajectoryFailed(failure=failure):
+            return f"failed, {failure.code}: {printable(failure.message)}"
+        case RecordsLost():
+            return f"records {record.first} to {record.last} were lost: {printable(record.reason)}"
+
+
+def _standing(state: TrajectoryState, task: DrawPicture, marks: Glyphs) -> str:
+    if state.ending is not None:
+        status = state.ending.outcome.replace("_", " ")
+    else:
+        status = "failed" if state.failure is not None else "not finished"
+    parts = [task.trajectory, f"run {task.run}, line {task.line}" + (f", sample {task.sample}" if task.sample else "")]
+    parts += [f"seed {task.seed}", status]
+    if state.plan is not None:
+        parts.append(f"skill {state.plan.skill or 'none'}")
+    if state.began_at is not None and state.last_at is not None:
+        parts.append(f"{local_time(state.began_at)}, {state.last_at - state.began_at:.1f} s")
+    return marks.between.join(parts)
+
+
+def _progress_of(state: TrajectoryState, task: DrawPicture) -> Progress:
+    rounds = max((attempt.round for attempt in state.attempts), default=0)
+    return Progress(
+        prompt=task.prompt,
+        max_rounds=max(rounds, 1),
+        candidates=task.settings.candidates,
+        prompts=dict.fromkeys(range(1, rounds + 1), ""),
+        requirements=state.requirements,
+        attempts=state.attempts,
+        ending=state.ending,
+    )
+
+
+def _title_of(round_: int, attempts: Sequence[Attempt], marks: Glyphs) -> Text:
+    title = f"round {round_}"
+    if attempts:
+        met = max(count_met(attempt) for attempt in attempts)
+        title += f"{marks.between}{met} of {len(attempts[0].verdicts)} met"
+    return Text(title, "bold")
+
+
+def _changes(before: str, after: str, has_colours: bool) -> Text:
+    text = Text()
+    for change, words in compare_words(printable(before), printable(after)):
+        if text:
+            text.append(" ")
+        text.append(words if has_colours else _PLAIN[change].format(words), _STYLES[change] if has_colours else "")
+    return text
+
+
+def _thoughts(state: TrajectoryState, round_: int) -> Iterator[Labelled]:
+    refinement = next((item for item in state.refinements if item.round == round_), None)
+    reasoning = state.plan.reasoning if round_ == 1 and state.plan else refinement.reasoning if refinement else ""
+    if reasoning:
+        yield Labelled("thoughts", Text(printable(reasoning), "dim"))
+
+
+def _attempt_lines(
+    state: TrajectoryState, attempt: Attempt, place_of: Callable[[str], str], *, is_only: bool
+) -> Iterator[Labelled]:
+    questions = {requirement.id: requirement.question for requirement in state.requirements or ()}
+    name = "image" if is_only else f"image {attempt.candidate}"
+    met = "" if is_only else f"{count_met(attempt)} met, "
+    yield Labelled(name, Text(f"{met}{place_of(attempt.image.digest)}"), is_unbroken=True)
+    for verdict in attempt.verdicts:
+        if verdict.answer != "met":
+            reason = f" ({printable(verdict.reason)})" if verdict.reason else ""
+            question = printable(questions.get(verdict.requirement, verdict.requirement))
+            style = "red" if verdict.answer == "unmet" else "yellow"
+            yield Labelled(verdict.answer, Text.assemble((question, style), (reason, "dim")))
+
+
+def _evidence(found: RecalledExperience) -> str:
+    return (
+        f"{found.met_before} of {found.requirements} met in the round of the lesson, {found.met_after} in the next; "
+        f"trajectory {found.trajectory[:ID_DIGITS]}, round {found.round}"
+    )
+
+
+def _cost(spent: Spent) -> str:
+    parts = [f"{spent.calls} call{'' if spent.calls == 1 else 's'}"] if spent.calls else []
+    if spent.prompt_tokens or spent.completion_tokens:
+        cached = f" ({spent.cached_tokens} cached)" if spent.cached_tokens else ""
+        parts.append(f"{spent.prompt_tokens}{cached} + {spent.completion_tokens} tokens")
+    return ", ".join([*parts, f"{spent.seconds:.2f} s"])
+
+
+def table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...]) -> Iterator[str]:
+    """Yield rows as lines, columns aligned, the last one as long as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [
+            f"{cell:<{width}}" if column in left else f"{cell:>{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        yield "  ".join([*cells, row[-1]]).rstrip()

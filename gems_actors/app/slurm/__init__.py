@@ -1,0 +1,1 @@
+"""Runs a mesh as jobs of a Slurm cluster."""

@@ -1,0 +1,86 @@
+"""Opens the model backends that the settings name; the only place that knows which exist.
+
+A backend is imported when it is opened, so that a planner never loads what only a generator needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import assert_never
+
+from gems_actors.backends import ChatModel, ImageModel
+from gems_actors.config import ChatModelConfig, MeshConfig
+from gems_actors.supervision.runtime_dir import gpu_locks
+
+
+@asynccontextmanager
+async def open_image_model(
+    config: MeshConfig, tell: Callable[[str], None] = lambda note: None
+) -> AsyncIterator[ImageModel]:
+    """Open the model that draws; `tell` is told what is being done while that takes long."""
+    match config.image.backend:
+        case "storyboard":
+            from gems_actors.backends.storyboard import StoryboardImageModel
+
+            yield StoryboardImageModel()
+        case "diffusers":
+            from gems_actors.backends.diffusion.models import open_diffusion
+
+            size = config.draw.width_px, config.draw.height_px
+            async with open_diffusion(config.image, size=size, locks=gpu_locks(), tell=tell) as model:
+                yield model
+        case "openai":
+            from gems_actors.backends.openai_images import open_openai_images
+
+            async with open_openai_images(config.image) as model:
+                yield model
+        case other:
+            assert_never(other)
+
+
+@asynccontextmanager
+async def open_chat_model(config: MeshConfig, role: str) -> AsyncIterator[ChatModel]:
+    """Open the model that answers for a role."""
+    settings = config.chat.of(role)
+    table = "chat" if settings.url == config.chat.url else f"chat.roles.{role}"
+    async with _open_chat(config, settings, table) as model:
+        yield model
+
+
+@asynccontextmanager
+async def open_second_opinion(config: MeshConfig) -> AsyncIterator[ChatModel | None]:
+    """Open the model that is asked where the verifier's is unsure; None where there shall be none."""
+    if config.verify.second_opinion is None:
+        yield None
+        return
+    settings = config.verify.second_opinion.over(config.chat.of("verifier"))
+    async with _open_chat(config, settings, "verify.second_opinion") as model:
+        yield model
+
+
+@asynccontextmanager
+async def _open_chat(config: MeshConfig, settings: ChatModelConfig, table: str) -> AsyncIterator[ChatModel]:
+    async with AsyncExitStack() as stack:
+        model: ChatModel
+        match settings.backend:
+            case "storyboard":
+                from gems_actors.backends.storyboard import StoryboardChatModel
+
+                model = StoryboardChatModel()
+            case "openai":
+                from gems_actors.backends.openai_chat import open_openai_chat
+
+                model = await stack.enter_async_context(open_openai_chat(settings, table))
+            case "replay":
+                from gems_actors.backends.record_replay import ReplayChatModel
+
+                model = ReplayChatModel(Path(config.chat.replay or ""))
+            case other:
+                assert_never(other)
+        if config.chat.record is not None:
+            from gems_actors.backends.record_replay import RecordingChatModel, open_recording
+
+            model = RecordingChatModel(model, stack.enter_context(open_recording(Path(config.chat.record))))
+        yield model

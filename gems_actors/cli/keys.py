@@ -1,0 +1,60 @@
+"""`gems keys`: the keys of a mesh that serves other hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gems_actors.cli.exit_codes import DONE
+from gems_actors.errors import ConfigError
+from gems_actors.security.keys import ALLOW_LIST_NAME, add_key, make_mesh_keys
+from gems_actors.security.permissions import GRANTS, check_grants, check_principal_name
+
+
+@click.group()
+def keys() -> None:
+    """Make the keys of a mesh that serves other hosts."""
+
+
+@keys.command("new", short_help="Make the keys of a new mesh.")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+def new_keys(folder: Path) -> int:
+    """Make the keys of a new mesh in DIR: of its router, its agents, clients and admins, and the list of these.
+
+    DIR stays with the router; another host is given one secret key of it and router.pub.
+    """
+    try:
+        files = make_mesh_keys(folder)
+    except FileExistsError as error:
+        raise click.UsageError(f"DIR: expected a folder without keys, got one that has {error}") from error
+    except OSError as error:
+        raise click.UsageError(f"DIR: {folder}: expected a folder to write to, got: {error.strerror}") from error
+    for file in files:
+        click.echo(file)
+    return DONE
+
+
+@keys.command("add", short_help="Make one more key, and let it in.")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("name", metavar="NAME")
+@click.option("--may", required=True, metavar="GRANT[,GRANT]...", help=f"What it may do: {', '.join(GRANTS)}.")
+def add_keys(folder: Path, name: str, may: str) -> int:
+    """Make one more key in DIR, as NAME.key, and let it in: the router sees so within seconds."""
+    grants = [grant.strip() for grant in may.split(",")]
+    try:
+        check_principal_name(name)
+    except ConfigError as error:
+        raise click.UsageError(f"NAME: {error}") from error
+    try:
+        check_grants(grants)
+    except ConfigError as error:
+        raise click.UsageError(f"--may: {error}") from error
+    try:
+        click.echo(add_key(folder, name, grants))
+    except FileExistsError as error:
+        raise click.UsageError(f"NAME: expected a new name, got that of {error.filename}") from error
+    except OSError as error:
+        wanted = f"a folder with an {ALLOW_LIST_NAME} to add to, as gems keys new makes it"
+        raise click.UsageError(f"DIR: {folder}: expected {wanted}, got: {error.strerror}") from error
+    return DONE

@@ -1,0 +1,1 @@
+"""What the commands paint on a terminal."""

@@ -1,0 +1,548 @@
+"""Who gets which request: the router's state machine, with no socket and no clock.
+
+Every call is given the time; what is to be sent is left in `outgoing`, in order. The dispatcher holds nothing that the
+peers could not tell it again, so a router that was killed is replaced by an empty one: actors say hello with what they
+hold, clients repeat what is unanswered, and both are matched here by the request's id.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from math import inf
+
+from gems_actors.errors import (
+    CancelledRequestError,
+    DeadlineError,
+    OverloadedError,
+    PoisonedError,
+    RefusedError,
+    RequestError,
+    failure_of,
+)
+from gems_actors.router.queues import Peer, Queue, Ticket
+from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
+from protocol.codec import encode_body
+from protocol.envelope import NO_DEADLINE_MS, Header, Kind
+from protocol.identity import run_bytes
+from protocol.messages import (
+    ActorJoined,
+    ActorLeft,
+    ActorStatus,
+    Body,
+    Cancel,
+    Control,
+    Controlled,
+    Heartbeat,
+    Hello,
+    HelloAgain,
+    MeshStatus,
+    Pulse,
+    RoleStatus,
+    RunState,
+    Welcome,
+)
+
+MESH_RUN = run_bytes("mesh")
+"""The run under which the mesh tells of its own actors."""
+
+_MAX_ANSWERED = 4096
+"""Answers kept for a client that lost its connection just then and asks again; the oldest goes first."""
+_MAX_ANSWERED_BYTES = 32 * 1024 * 1024
+"""What is read of memory may be a megabyte each."""
+_MAX_IDLE_DEADLINES = 1000
+"""Of requests that are answered already, beyond as many as wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """When the dispatcher loses patience; see `RouterConfig`, from which it is filled."""
+
+    heartbeat_s: float = 1.0
+    silence_s: float = 6.0
+    max_queue: int = 10_000
+    max_deliveries: int = 3
+    unstoppable_roles: frozenset[str] = frozenset()
+    """Those that serve what is paused or cancelled too, because they write down what was done already."""
+
+
+class Dispatcher:
+    """The router's whole state."""
+
+    def __init__(self, limits: DispatchLimits, epoch: str, now: float) -> None:
+        self.outgoing: list[tuple[bytes, Header, bytes]] = []
+        """What is to be sent: to whom, header and body. Emptied by the router."""
+        self._limits = limits
+        self._epoch = epoch
+        self._began_at = self._moved_at = now
+        self._patient_until = now
+        """Before that, what an actor does not hold may have been moved while this router stood still."""
+        self._peers: dict[bytes, Peer] = {}
+        self._calm_until = now
+        """Before that nobody can have been silent for too long, so that a tick need not look at everybody."""
+        self._tickets: dict[bytes, Ticket] = {}
+        self._queues: dict[str, Queue] = {}
+        self._turns: dict[str, deque[Peer]] = {}
+        self._answered: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
+        self._answered_bytes = 0
+        self._deadlines: list[tuple[float, bytes]] = []
+        self._subscribers: dict[bytes, set[bytes]] = {}
+        self._settling: deque[Ticket] = deque()
+        """Requests that were repeated: an actor that this router has yet to hear from may have them in hand."""
+        self._requeued = 0
+        self._marks = RunStates()
+
+    # ----------------------------------------------------------------------------------------- peers
+
+    def hello(self, now: float, identity: bytes, role: str, hello: Hello) -> None:
+        """A process presents itself, or presents itself again."""
+        known = self._peers.get(identity)
+        if known is None:
+            peer = self._peers[identity] = Peer(identity, role, hello, hello.capacity, now)
+        else:
+            peer, was = known, known.role
+            peer.role, peer.hello, peer.capacity, peer.seen_at = role, hello, hello.capacity, now
+            if was != role:
+                known = None
+        for held in hello.holding:
+            self._reattach(now, peer, held.id, held.attempt)
+        news = self._marks.merge(hello.marks)
+        welcome = Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, marks=self._marks.all())
+        self._post(identity, Kind.WELCOME, welcome)
+        self._heed(now, news)
+        if role and known is None and hello.capacity:
+            self._announce(ActorJoined(name=hello.name, role=role))
+        self._offer(now, peer)
+
+    def _reattach(self, now: float, peer: Peer, id_: bytes, attempt: int) -> None:
+        """Match what an actor says it holds with what we know: take it as told, or call it back as stale."""
+        ticket = self._tickets.get(id_)
+        if ticket is None and id_ not in self._answered:
+            header = Header(Kind.REQUEST, id_, peer.role, attempt=attempt)
+            ticket = self._tickets[id_] = Ticket(header, b"", None, now, attempt=attempt)
+        if ticket is not None and ticket.holder is None and ticket.attempt <= attempt:
+            self._queue_of(ticket).drop(ticket)
+            ticket.holder, ticket.given_at, ticket.attempt = peer, now, attempt
+            peer.held[id_] = ticket
+        elif ticket is not None and ticket.holder is peer:
+            ticket.attempt = attempt  # it has it by another router, and never took it up from us
+        else:
+            self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), Cancel())
+
+    def capacity(self, now: float, identity: bytes, capacity: int) -> None:
+        """An actor takes more or fewer requests from now on."""
+        if peer := self._known(now, identity):
+            if capacity and not peer.capacity:
+                self._announce(ActorJoined(name=peer.hello.name, role=peer.role))
+            peer.capacity = capacity
+            self._offer(now, peer)
+
+    def heartbeat(self, now: float, identity: bytes, beat: Heartbeat) -> None:
+        """A sign of life; whatever one side holds and the other does not know of is set right."""
+        peer = self._known(now, identity)
+        if peer is None:
+            return
+        peer.figures, peer.note = beat.figures, beat.note
+        if peer.held and now >= self._patient_until:
+            holding = {held.id for held in beat.holding}
+            patience = now - 2 * self._limits.heartbeat_s
+            for id_, ticket in [item for item in peer.held.items() if item[0] not in holding]:
+                if ticket.given_at < patience:  # it never arrived, or its answer never did
+                    del peer.held[id_]
+                    self._requeue(now, ticket)
+            self._offer(now, peer)
+        unknown = []
+        for id_ in beat.awaiting:
+            if answer := self._answered.get(id_):
+                self.outgoing.append((identity, *answer))
+            elif id_ not in self._tickets:
+                unknown.append(id_)
+        marks = () if peer.knows_marks else self._marks.all()
+        peer.knows_marks = True
+        self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown), marks=marks))
+
+    def goodbye(self, now: float, identity: bytes) -> None:
+        """An actor leaves; what it holds goes to others and is not held against the requests."""
+        self.expel(now, identity, "left")
+
+    def loss(self, now: float, name: str) -> None:
+        """Somebody saw the process of an actor end."""
+        for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
+            self._remove(now, identity, "its process ended", is_loss=True)
+
+    def expel(self, now: float, identity: bytes, reason: str) -> None:
+        """A process is no longer wanted; what it holds goes to others and is not held against the requests."""
+        if identity in self._peers:
+            self._remove(now, identity, reason, is_loss=False)
+
+    def role_of(self, identity: bytes) -> str | None:
+        """Return what a process plays, nothing for a client; None where there is no such process."""
+        peer = self._peers.get(identity)
+        return None if peer is None else peer.role
+
+    def _known(self, now: float, identity: bytes) -> Peer | None:
+        peer = self._peers.get(identity)
+        if peer is None:
+            self._post(identity, Kind.HELLO_AGAIN, HelloAgain(epoch=self._epoch))
+        else:
+            peer.seen_at = now
+        return peer
+
+    def _remove(self, now: float, identity: bytes, reason: str, *, is_loss: bool) -> None:
+        peer = self._peers.pop(identity)
+        peer.capacity = 0
+        for ticket in list(peer.held.values()):
+            ticket.losses += is_loss
+            self._requeue(now, ticket)
+        peer.held.clear()
+        for id_ in peer.asked:
+            if (question := self._tickets.get(id_)) and question.client == identity:
+                self._withdraw(question)
+        for run in peer.followed:
+            self._subscribers[run].discard(identity)
+            if not self._subscribers[run]:
+                del self._subscribers[run]
+        if peer.role:
+            self._announce(ActorLeft(name=peer.hello.name, role=peer.role, reason=reason))
+
+    # ----------------------------------------------------------------------------------------- requests
+
+    def request(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """A client asks; asking again with the same id is asking once."""
+        peer = self._known(now, identity)
+        if answer := self._answered.get(header.id):
+            self.outgoing.append((identity, *answer))
+            return
+        ticket, mark = self._tickets.get(header.id), self._mark_of(header)
+        if ticket is None:
+            if mark is not None and mark.state == "cancelled":
+                self._refuse(identity, header, cancellation_of(mark))
+                return
+            queue = self._queues.setdefault(header.role, Queue())
+            waiting = queue.waiting if mark is None else len(queue.parked)  # what is paused takes nobody's room
+            if waiting >= self._limits.max_queue:
+                oldest_s = now - next((waiting.asked_at for waiting in queue), now)
+                text = f"{waiting} requests wait for a {header.role} already"
+                self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
+                return
+            ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
+            if header.attempt:
+                self._settling.append(ticket)
+            else:
+                self._put(ticket)
+        elif ticket.header.role != header.role:
+            text = f"expected an id of its own, got that of a request to {ticket.header.role}"
+            self._refuse(identity, header, RefusedError(text))
+            return
+        elif ticket.is_withdrawn and ticket.holder is not None:
+            self._take_away(ticket)
+        ticket.header, ticket.body, ticket.client = header, body, identity
+        if peer is not None:
+            peer.asked.add(header.id)
+        if header.time_left_ms != NO_DEADLINE_MS:
+            ticket.deadline = now + header.time_left_ms / 1000
+            heapq.heappush(self._deadlines, (ticket.deadline, header.id))
+            if len(self._deadlines) > 2 * len(self._tickets) + _MAX_IDLE_DEADLINES:
+                self._sweep_deadlines()
+        if mark is not None and mark.state == "cancelled":
+            self._cancel(ticket, mark)  # an actor had told of it before, which does not say of which run it is
+        self._hand_out(now, header.role)
+
+    def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """An actor answers with a reply or a failure; a late answer, fenced by its attempt, is dropped."""
+        peer = self._known(now, identity)
+        ticket = self._tickets.get(header.id)
+        if ticket is None:
+            if header.id not in self._answered:  # its client has yet to tell this router of it
+                self._keep_answer(header, body)
+            return
+        if ticket.header.role != header.role:  # nobody answers for another role
+            return
+        is_held = ticket.holder is not None and ticket.holder is peer and ticket.attempt == header.attempt
+        is_waiting = ticket.holder is None and header.attempt >= max(ticket.attempt, 1)  # and need not be done again
+        if is_held or is_waiting:
+            self._finish(ticket, header._replace(role=ticket.header.role), body)
+        if is_held and peer is not None:
+            del peer.held[header.id]
+            peer.handled += 1
+            self._offer(now, peer)
+
+    def cancel(self, now: float, identity: bytes, id_: bytes, cancel: Cancel) -> None:
+        """A client withdraws a request, or wants it wound down; only its own."""
+        self._known(now, identity)
+        ticket = self._tickets.get(id_)
+        if ticket is None or ticket.client != identity:
+            return
+        if not cancel.gently:
+            self._withdraw(ticket)
+        elif ticket.holder is not None:
+            header = Header(Kind.CANCEL, id_, ticket.header.role, attempt=ticket.attempt)
+            self._send(ticket.holder.identity, header, cancel)
+        elif ticket not in self._settling:  # else somebody may have begun; it is wanted again with every heartbeat
+            self._fail(ticket, CancelledRequestError("wound down before anybody had begun"))
+
+    def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
+        """A client wants the events of one run."""
+        if peer := self._known(now, identity):  # else it says hello and subscribes again
+            peer.followed.add(run)
+            self._subscribers.setdefault(run, set()).add(identity)
+
+    def event(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """Pass an event on to whoever wants those of its run."""
+        for subscriber in self._subscribers.get(header.run, ()):
+            self.outgoing.append((subscriber, header, body))
+
+    def refused(self, now: float, identity: bytes, header: Header) -> None:
+        """A message could not be sent: its peer is gone. A request goes to another; an answer waits to be asked for."""
+        peer = self._peers.get(identity)
+        if peer is not None and header.kind is Kind.PULSE:
+            peer.knows_marks = False
+        ticket = self._tickets.get(header.id) if header.kind is Kind.REQUEST else None
+        if peer is not None and ticket is not None and ticket.holder is peer and ticket.attempt == header.attempt:
+            self._remove(now, identity, "its connection ended", is_loss=False)
+
+    def _hand_out(self, now: float, role: str) -> None:
+        queue, turns = self._queues.get(role), self._turns.get(role)
+        while queue is not None and turns:
+            peer = turns[0]
+            if len(peer.held) >= peer.capacity:
+                turns.popleft().is_in_turn = False
+                continue
+            ticket = queue.take()
+            if ticket is None:
+                return
+            turns.rotate(-1)
+            id_ = ticket.header.id
+            ticket.attempt += 1
+            ticket.holder, ticket.given_at = peer, now
+            peer.held[id_] = ticket
+            left = NO_DEADLINE_MS if ticket.deadline == inf else max(0, int((ticket.deadline - now) * 1000))
+            header = ticket.header._replace(attempt=ticket.attempt, time_left_ms=left)
+            self.outgoing.append((peer.identity, header, ticket.body))
+
+    def _offer(self, now: float, peer: Peer) -> None:
+        """Put an actor with free capacity in turn."""
+        if peer.role and not peer.is_in_turn and len(peer.held) < peer.capacity:
+            peer.is_in_turn = True
+            self._turns.setdefault(peer.role, deque()).append(peer)
+        self._hand_out(now, peer.role)
+
+    def _requeue(self, now: float, ticket: Ticket) -> None:
+        ticket.holder = None
+        if ticket.client is None:  # nobody wants it, or its client has yet to tell this router of it
+            del self._tickets[ticket.header.id]
+        elif ticket.losses >= self._limits.max_deliveries:
+            self._fail(ticket, PoisonedError(f"took down {ticket.losses} actors of role {ticket.header.role}"))
+        else:
+            self._requeued += 1
+            self._put(ticket, first=True)
+            self._hand_out(now, ticket.header.role)
+
+    def _put(self, ticket: Ticket, *, first: bool = False) -> None:
+        """Have a ticket wait for an actor; where its run or trajectory is paused, until that goes on."""
+        mark = self._mark_of(ticket.header)
+        if mark is None:
+            self._queue_of(ticket).put(ticket, first=first)
+        else:
+            self._queue_of(ticket).park(ticket, first=first)
+
+    def _queue_of(self, ticket: Ticket) -> Queue:
+        return self._queues.setdefault(ticket.header.role, Queue())
+
+    def _withdraw(self, ticket: Ticket, reason: str = "") -> None:
+        """Nobody wants the answer any more."""
+        if ticket.client is not None and (asker := self._peers.get(ticket.client)):
+            asker.asked.discard(ticket.header.id)
+        ticket.client = None
+        if ticket.holder is None:
+            self._close(ticket)
+        else:
+            ticket.is_withdrawn = True
+            header = Header(Kind.CANCEL, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
+            self._send(ticket.holder.identity, header, Cancel(reason=reason))
+
+    def _take_away(self, ticket: Ticket) -> None:
+        """Have a request done anew that is wanted again after its holder was told to stop, and answers with that."""
+        if ticket.holder is not None:
+            del ticket.holder.held[ticket.header.id]
+        ticket.holder, ticket.is_withdrawn = None, False
+        ticket.attempt += 1  # what the holder still answers is late
+        self._put(ticket)
+
+    def _fail(self, ticket: Ticket, error: RequestError) -> None:
+        header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
+        self._finish(ticket, header, encode_body(failure_of(error)))
+
+    def _finish(self, ticket: Ticket, header: Header, body: bytes) -> None:
+        client = ticket.client
+        self._close(ticket)
+        if client is not None or not ticket.body:  # a ticket without body is one whose client has yet to ask again
+            self._keep_answer(header, body)
+        if client is not None:
+            self.outgoing.append((client, header, body))
+
+    def _keep_answer(self, header: Header, body: bytes) -> None:
+        if header.id in self._answered:
+            self._answered_bytes -= len(self._answered[header.id][1])
+        self._answered[header.id] = (header, body)
+        self._answered_bytes += len(body)
+        while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > _MAX_ANSWERED_BYTES:
+            _, (_, oldest) = self._answered.popitem(last=False)
+            self._answered_bytes -= len(oldest)
+
+    def _close(self, ticket: Ticket) -> None:
+        id_ = ticket.header.id
+        self._queue_of(ticket).drop(ticket)
+        del self._tickets[id_]
+        if ticket.client is not None and (asker := self._peers.get(ticket.client)):
+            asker.asked.discard(id_)
+
+    def _sweep_deadlines(self) -> None:
+        """Forget those of requests that are answered; else ten minutes of a busy mesh would fill memory."""
+        waiting = self._tickets.items()
+        self._deadlines = [(ticket.deadline, id_) for id_, ticket in waiting if ticket.deadline < inf]
+        heapq.heapify(self._deadlines)
+
+    # ----------------------------------------------------------------------------------------- pausing, cancelling
+
+    def control(self, now: float, run: bytes, trajectory: bytes | None, action: Control, by: str) -> Controlled:
+        """Pause, resume or cancel a run or one of its trajectories."""
+        trajectory = WHOLE_RUN if trajectory is None else trajectory
+        before = self._marks.state_of(run, trajectory)
+        wanted = RunState(run=run, trajectory=trajectory, state=before, revision=0)
+        concerned = [ticket for ticket in self._tickets.values() if self._is_meant(wanted, ticket)]
+        in_hand = sum(ticket.holder is not None for ticket in concerned)
+        self._heed(now, self._marks.change(run, trajectory, action, by))
+        return Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
+
+    def _heed(self, now: float, news: list[RunState]) -> None:
+        """Tell everybody of marks that are new, so that they outlive this router, then treat requests as they say."""
+        for identity in self._peers if news else ():
+            self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, marks=tuple(news)))
+        for mark in news:
+            match mark.state:
+                case "paused":
+                    for queue in self._queues.values():
+                        queue.park_those(lambda ticket, mark=mark: self._is_meant(mark, ticket))  # type: ignore[misc]
+                case "cancelled":
+                    for ticket in [ticket for ticket in self._tickets.values() if self._is_meant(mark, ticket)]:
+                        self._cancel(ticket, mark)
+                case "running":
+                    for role, queue in self._queues.items():
+                        queue.release_those(lambda ticket: self._mark_of(ticket.header) is None)
+                        self._hand_out(now, role)
+
+    def _is_meant(self, mark: RunState, ticket: Ticket) -> bool:
+        return concerns(mark, ticket.header) and ticket.header.role not in self._limits.unstoppable_roles
+
+    def _mark_of(self, header: Header) -> RunState | None:
+        """Return what keeps a request from being served, if anything does."""
+        if not self._marks or header.role in self._limits.unstoppable_roles:
+            return None
+        return self._marks.mark_of(header.run, header.trajectory)
+
+    def _cancel(self, ticket: Ticket, mark: RunState) -> None:
+        error = cancellation_of(mark)
+        self._call_off(ticket, error, reason=str(error))
+
+    def _call_off(self, ticket: Ticket, error: RequestError, reason: str = "") -> None:
+        """Answer a request with a failure whether somebody has it in hand or not, and have whoever has it stop."""
+        if ticket.holder is None:
+            self._fail(ticket, error)
+            return
+        if ticket.client is not None:
+            header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
+            self._send(ticket.client, header, failure_of(error))
+        self._withdraw(ticket, reason)
+
+    # ----------------------------------------------------------------------------------------- time
+
+    def notice_stall(self, now: float) -> None:
+        """See whether this router stood still; called before it takes what came in meanwhile.
+
+        A dispatcher that was itself held up judges nobody by the time in which it could not hear.
+        """
+        stalled_s = now - self._moved_at - self._limits.heartbeat_s
+        self._moved_at = now
+        if stalled_s > 0:
+            self._patient_until = now + 2 * self._limits.heartbeat_s
+            for peer in self._peers.values():
+                peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
+
+    def tick(self, now: float) -> None:
+        """Let deadlines pass and give up the silent. Called several times a second."""
+        self.notice_stall(now)
+        while self._settling and self._settling[0].asked_at <= now - 2 * self._limits.heartbeat_s:
+            ticket = self._settling.popleft()
+            if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:
+                self._put(ticket)
+                self._hand_out(now, ticket.header.role)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, id_ = heapq.heappop(self._deadlines)
+            expired = self._tickets.get(id_)
+            if expired is not None and expired.deadline == deadline and expired.client is not None:
+                self._expire(expired, now)
+        if now > self._calm_until:
+            quiet = now - self._limits.silence_s
+            for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
+                self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)
+            oldest = min((peer.seen_at for peer in self._peers.values()), default=now)
+            self._calm_until = oldest + self._limits.silence_s
+
+    def _expire(self, ticket: Ticket, now: float) -> None:
+        where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
+        self._call_off(ticket, DeadlineError(f"not answered within {now - ticket.asked_at:.1f} s ({where})"))
+
+    def status(self, now: float) -> MeshStatus:
+        """Return the whole table: who is there, who holds what since when, how much waits."""
+        peers: dict[str, list[Peer]] = {
+            role: [] for role, queue in self._queues.items() if queue.waiting or queue.parked
+        }
+        for peer in sorted(self._peers.values(), key=lambda peer: peer.hello.name):
+            peers.setdefault(peer.role, []).append(peer)
+        clients = peers.pop("", [])
+        return MeshStatus(
+            epoch=self._epoch,
+            uptime_s=now - self._began_at,
+            roles=tuple(self._role_status(now, role, peers[role]) for role in sorted(peers)),
+            clients=len(clients),
+            requeued=self._requeued,
+            marks=self._marks.all(),
+        )
+
+    def _role_status(self, now: float, role: str, peers: list[Peer]) -> RoleStatus:
+        queue = self._queues.get(role, Queue())
+        actors = tuple(
+            ActorStatus(
+                name=peer.hello.name,
+                role=role,
+                host=peer.hello.host,
+                pid=peer.hello.pid,
+                version=peer.hello.version,
+                capacity=peer.capacity,
+                busy=len(peer.held),
+                handled=peer.handled,
+                silent_s=now - peer.seen_at,
+                oldest_s=max((now - ticket.given_at for ticket in peer.held.values()), default=0.0),
+                figures=peer.figures,
+                note=peer.note,
+            )
+            for peer in peers
+        )
+        oldest_s = max((now - ticket.asked_at for ticket in queue), default=0.0)
+        return RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))
+
+    # ----------------------------------------------------------------------------------------- sending
+
+    def _send(self, identity: bytes, header: Header, body: Body) -> None:
+        self.outgoing.append((identity, header, encode_body(body)))
+
+    def _post(self, identity: bytes, kind: Kind, body: Body) -> None:
+        self._send(identity, Header(kind), body)
+
+    def _refuse(self, identity: bytes, header: Header, error: RequestError) -> None:
+        self._send(identity, Header(Kind.FAILURE, header.id, header.role, attempt=header.attempt), failure_of(error))
+
+    def _announce(self, event: ActorJoined | ActorLeft) -> None:
+        self.event(0.0, b"", Header(Kind.EVENT, role=event.role, run=MESH_RUN), encode_body(event))

@@ -1,0 +1,261 @@
+"""The process that every actor and client connects to: ROUTER sockets round the dispatcher.
+
+This host's own processes come by ipc, where who may enter the folder may do everything. Where there are keys, other
+hosts come by a socket of their own, which tells of each message whose key it came with. The router reads headers and
+opens no body but the link's own and those addressed to it. It keeps nothing on disk: killed and started again, it
+learns from its peers what they hold and what they wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+import structlog
+import trio
+import zmq
+from msgspec import structs
+
+from gems_actors import __version__
+from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
+from gems_actors.errors import ForbiddenError, OverloadedError, RefusedError, RequestError, failure_of
+from gems_actors.ops.log_setup import SparingLog
+from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.security.sessions import Sessions
+from gems_actors.security.zap import LOOK_S
+from gems_actors.shards import role_of_shard, to_shard
+from gems_actors.transport.bind import CurveSocket, open_sockets
+from gems_actors.transport.sockets import Link, Message
+from protocol.codec import decode_body, encode_message, frame_of
+from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
+from protocol.errors import BodyError, FrameError, ProtocolError
+from protocol.identity import run_bytes
+from protocol.limits import MAX_SHARDS
+from protocol.messages import (
+    Cancel,
+    Capacity,
+    ControlRun,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Noted,
+    ReadStatus,
+    ReportLoss,
+    Subscribe,
+)
+
+_TICK_S = 0.1
+_UNSTOPPABLE_ROLES = frozenset(map(role_of_shard, range(MAX_SHARDS)))
+"""What was drawn before a run was paused or cancelled is still kept, and it can be asked how far it got."""
+_GUEST = b"\xff"
+"""In front of a guest's identity, so that none is that of a process of this host; no UTF-8 begins so."""
+
+_log = structlog.get_logger()
+
+
+async def serve_router(
+    addresses: list[str],
+    settings: RouterConfig,
+    shards: int = 1,
+    security: SecurityConfig = NO_KEYS,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Route until cancelled.
+
+    Args:
+        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all of them bound before the task reports started.
+        settings: patience and limits.
+        shards: of memory; each is the home of some trajectories.
+        security: the keys for tcp.
+
+    Raises:
+        AddressInUseError: somebody listens at an address already.
+        ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
+    """
+    limits = DispatchLimits(
+        settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _UNSTOPPABLE_ROLES
+    )
+    with open_sockets(addresses, security, is_insecure=settings.insecure) as (socket, guarded):
+        router = _Router(socket, limits, shards)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(router.link.run)
+                nursery.start_soon(router.run_clock)
+                if guarded is not None:
+                    nursery.start_soon(router.run_guarded, guarded, settings.max_requests_per_s)
+                _log.info("router_listening", addresses=addresses, with_keys=guarded is not None)
+                task_status.started()
+        finally:
+            router.close(linger_ms=200)
+
+
+def series_of(version: str) -> str:
+    """Return what of a version two processes have to share to understand each other: `0.1` of `0.1.3`."""
+    return ".".join(version.split(".")[:2])
+
+
+class _Router:
+    """Messages in, the dispatcher's answers out."""
+
+    def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits, shards: int) -> None:
+        self.link = Link(socket, self._take, self._refused)
+        self._shards = shards
+        self._guarded: Link | None = None
+        self._guests = Sessions({}, 1, 0.0)
+        self._complaints = SparingLog(_log)
+        self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
+        self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick later than a heartbeat is taken for a stall
+
+    async def run_clock(self) -> None:
+        while True:
+            await trio.sleep(self._tick_s)
+            self._dispatcher.tick(time.monotonic())
+            self._send()
+
+    async def run_guarded(self, guarded: CurveSocket, max_requests_per_s: int) -> None:
+        """Serve those who come with a key, by an allow-list that may change."""
+        door = guarded.door
+        self._guests = Sessions(door.allowed, max_requests_per_s, time.monotonic())
+        self._guarded = Link(guarded.socket, self._take_guests, self._refused_by_guest, has_users=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(door.run)
+            nursery.start_soon(self._guarded.run)
+            while True:
+                await trio.sleep(LOOK_S)
+                if door.look_again():
+                    self._guests.admit(door.allowed)
+                    for identity in self._guests.unwelcome(self._dispatcher.role_of):
+                        self._dispatcher.expel(time.monotonic(), identity, "its key was taken back")
+                    self._send()
+                self._guests.forget_strays(self._dispatcher.role_of)
+
+    def close(self, linger_ms: int) -> None:
+        """Close the sockets; what was sent has `linger_ms` to leave."""
+        self.link.close(linger_ms)
+        if self._guarded is not None:
+            self._guarded.close(linger_ms)
+
+    def _take(self, batch: list[Message]) -> None:
+        now = time.monotonic()
+        self._dispatcher.notice_stall(now)
+        for identity, frame in batch:
+            try:
+                self._dispatch(now, identity, unpack_header(frame), frame[HEADER_BYTES:])
+            except ProtocolError as error:
+                self._answer_unreadable(identity, frame, error)
+        self._send()
+
+    def _take_guests(self, batch: list[Message]) -> None:
+        now = time.monotonic()
+        self._dispatcher.notice_stall(now)
+        for routing_id, frame, key in batch:
+            identity, user = _GUEST + routing_id, key.decode()
+            if not self._guests.claim(identity, user):
+                self._complaints.warning("identity_taken_already", peer=identity.hex(), key=user)
+                continue
+            try:
+                header, body = unpack_header(frame), frame[HEADER_BYTES:]
+                try:
+                    self._guests.check(now, user, header, body)
+                    self._dispatch(now, identity, header, body)
+                except (ForbiddenError, OverloadedError) as error:
+                    self._refuse(identity, header.id, error)
+            except ProtocolError as error:
+                self._answer_unreadable(identity, frame, error)
+        self._send()
+
+    def _dispatch(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        dispatcher = self._dispatcher
+        match header.kind:
+            case Kind.REQUEST if header.role == "router":
+                self._answer(now, identity, header, body)
+            case Kind.REQUEST if not header.role:
+                raise FrameError("expected a request that names a role, got one for nobody")
+            case Kind.REQUEST:
+                dispatcher.request(now, identity, to_shard(header, self._shards), body)
+            case Kind.REPLY | Kind.FAILURE:
+                dispatcher.answer(now, identity, header, body)
+            case Kind.EVENT:
+                dispatcher.event(now, identity, header, body)
+            case _:
+                self._take_link(now, identity, header, body)
+
+    def _take_link(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        dispatcher = self._dispatcher
+        match header.kind, decode_body(body):
+            case Kind.HELLO, Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
+                if identity in self._guests and not self._guests.may_tell_marks(identity):
+                    hello = structs.replace(hello, marks=())
+                dispatcher.hello(now, identity, header.role, hello)
+            case Kind.HELLO, Hello() as hello:
+                reason = f"expected gems-actors {__version__}, got {hello.version}"
+                self._refuse(identity, bytes(16), RefusedError(reason))
+            case Kind.HEARTBEAT, Heartbeat() as beat:
+                dispatcher.heartbeat(now, identity, beat)
+            case Kind.CAPACITY, Capacity(capacity=capacity):
+                dispatcher.capacity(now, identity, capacity)
+            case Kind.CANCEL, Cancel() as cancel:
+                dispatcher.cancel(now, identity, header.id, cancel)
+            case Kind.SUBSCRIBE, Subscribe():
+                dispatcher.subscribe(now, identity, header.run)
+            case Kind.GOODBYE, Goodbye():
+                dispatcher.goodbye(now, identity)
+            case kind, other:
+                raise BodyError(f"a router expects no {type(other).__name__} in a message of kind {kind.name}")
+
+    def _answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
+        """Answer what is asked of the router itself."""
+        match decode_body(body):
+            case ReadStatus():
+                reply = self._dispatcher.status(now)
+                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
+            case ReportLoss(name=name):
+                self._dispatcher.loss(now, name)
+                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
+            case ControlRun() as asked:
+                trajectory = None if asked.trajectory is None else bytes.fromhex(asked.trajectory)
+                done = self._dispatcher.control(now, run_bytes(asked.run), trajectory, asked.action, asked.by)
+                _log.info(
+                    "run_controlled", run=asked.run, trajectory=asked.trajectory, action=asked.action, by=asked.by
+                )
+                self._send()  # everybody knows before whoever asked is told
+                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), done))
+            case other:
+                raise BodyError(f"a router does not answer {type(other).__name__}")
+
+    def _answer_unreadable(self, identity: bytes, frame: bytes, error: ProtocolError) -> None:
+        id_ = frame[12:28].ljust(16, b"\0")  # where every version of the header has the id
+        self._refuse(identity, id_, RefusedError(f"{type(error).__name__}: {error}"))
+
+    def _refuse(self, identity: bytes, id_: bytes, error: RequestError) -> None:
+        """Refuse a request or, with an id of zeros, a process that says hello."""
+        self._complaints.warning("message_refused", peer=identity.hex(), reason=str(error))
+        self._post(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(error)))
+
+    def _send(self) -> None:
+        outgoing, self._dispatcher.outgoing = self._dispatcher.outgoing, []
+        post = self.link.send if self._guarded is None else self._post
+        for identity, header, body in outgoing:
+            try:
+                post(identity, frame_of(header, body))
+            except ProtocolError as error:  # an answer of ours that has outgrown the wire, such as a huge table
+                _log.error("message_unsendable", peer=identity.hex(), kind=header.kind.name, reason=str(error))
+
+    def _post(self, identity: bytes, frame: bytes) -> None:
+        if identity not in self._guests:
+            self.link.send(identity, frame)
+        elif self._guarded is None or not self._guests.can_be_told(identity):
+            self._refused([identity, frame])
+        else:
+            self._guarded.send(identity[len(_GUEST) :], frame)
+
+    def _refused_by_guest(self, message: Message) -> None:
+        self._refused([_GUEST + message[0], message[1]])
+
+    def _refused(self, message: Message) -> None:
+        identity, frame = message
+        with suppress(ProtocolError):
+            self._dispatcher.refused(time.monotonic(), identity, unpack_header(frame))
+            self._send()

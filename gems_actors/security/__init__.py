@@ -1,0 +1,1 @@
+"""Who may connect over tcp, and what each key may do."""

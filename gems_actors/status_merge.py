@@ -1,0 +1,64 @@
+"""What several routers of one mesh see, put together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from gems_actors.run_states import RunStates
+from protocol.messages import ActorStatus, Controlled, MeshStatus, Reply, RoleStatus
+
+
+def merge_answers(answers: Sequence[Reply]) -> Reply:
+    """Return what routers answered to one question as one answer: their tables and counts as one, else the first."""
+    if done := [answer for answer in answers if isinstance(answer, Controlled)]:
+        return structs.replace(
+            done[0], waiting=sum(answer.waiting for answer in done), in_hand=sum(answer.in_hand for answer in done)
+        )
+    tables = {answer.epoch: answer for answer in answers if isinstance(answer, MeshStatus)}  # a router may answer twice
+    return merge_statuses([*tables.values()]) if tables else answers[0]
+
+
+def merge_statuses(found: Sequence[MeshStatus]) -> MeshStatus:
+    """Return one table of all: an actor that serves several routers stands in it once, with what it does for all."""
+    if len(found) == 1:
+        return found[0]
+    marks = RunStates()
+    for status in found:
+        marks.merge(status.marks)
+    roles = sorted({role.role for status in found for role in status.roles})
+    return MeshStatus(
+        epoch="+".join(status.epoch for status in found),
+        uptime_s=max(status.uptime_s for status in found),
+        roles=tuple(
+            _merge_roles([role for status in found for role in status.roles if role.role == name]) for name in roles
+        ),
+        clients=max(status.clients for status in found),
+        requeued=sum(status.requeued for status in found),
+        marks=marks.all(),
+    )
+
+
+def _merge_roles(found: Sequence[RoleStatus]) -> RoleStatus:
+    names = sorted({actor.name for role in found for actor in role.actors})
+    return RoleStatus(
+        role=found[0].role,
+        queued=sum(role.queued for role in found),
+        oldest_s=max(role.oldest_s for role in found),
+        actors=tuple(
+            _merge_actors([actor for role in found for actor in role.actors if actor.name == name]) for name in names
+        ),
+        paused=sum(role.paused for role in found),
+    )
+
+
+def _merge_actors(found: Sequence[ActorStatus]) -> ActorStatus:
+    freshest = min(found, key=lambda actor: actor.silent_s)
+    return structs.replace(
+        freshest,
+        capacity=sum(actor.capacity for actor in found),
+        busy=sum(actor.busy for actor in found),
+        handled=sum(actor.handled for actor in found),
+        oldest_s=max(actor.oldest_s for actor in found),
+    )

@@ -1,0 +1,1 @@
+"""Starts the processes of a mesh, restarts them and scales them."""

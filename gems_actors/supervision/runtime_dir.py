@@ -1,0 +1,155 @@
+"""What a mesh must have to itself on its host: the folder of its sockets and its port.
+
+ZeroMQ takes an ipc path that is in use away from its owner without a word, so the lock here is what keeps two meshes
+apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from gems_actors.addresses import split_addresses
+from gems_actors.config import MESH_BLOBS, MeshConfig, SecurityConfig
+from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.locks import LockHeldError, hold_lock
+from gems_actors.security.keys import keys_to_listen
+from gems_actors.security.zap import read_allow_list
+
+LOCK_NAME = "mesh.lock"
+MAX_IPC_PATH_BYTES = 107
+"""What fits `sun_path` of a Unix socket's address, without its closing zero byte."""
+
+
+def gpu_locks() -> Path:
+    """Return the folder in which all meshes of this user on this host say which GPUs they hold."""
+    return Path(tempfile.gettempdir()) / f"gems-actors-{os.getuid()}" / "gpus"
+
+
+@contextmanager
+def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
+    """Give the settings of a mesh that shares nothing: sockets and data in a new folder, removed in the end.
+
+    A `data_dir` that is set stays, and stays where it is.
+
+    Raises:
+        ConfigError: the system's folder for temporary files cannot be used.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="gems-")
+    except OSError as error:
+        raise ConfigError(f"TMPDIR: expected a writable folder, got {tempfile.gettempdir()}: {error}") from error
+    with folder as path:
+        yield msgspec.structs.replace(
+            config,
+            router=msgspec.structs.replace(config.router, runtime_dir=path),
+            data_dir=config.data_dir or f"{path}/data",
+        )
+
+
+@contextmanager
+def claim_places(config: MeshConfig) -> Iterator[None]:
+    """Hold the runtime folder, made where it is missing, for this mesh alone.
+
+    Raises:
+        AddressInUseError: another mesh of this host holds the folder or listens at the port.
+        ConfigError: the folder or the port cannot be used.
+    """
+    folder = config.runtime_path
+    places = [split_addresses(place) for place in config.router_addresses]
+    path = os.fsencode(places[-1][0].removeprefix("ipc://"))
+    if len(path) > MAX_IPC_PATH_BYTES:
+        raise ConfigError(
+            f"router.runtime_dir: expected a folder whose router.ipc has a path of at most {MAX_IPC_PATH_BYTES} bytes,"
+            f" got {len(path)} bytes: {folder}"
+        )
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.getuid():
+                raise ConfigError(f"router.runtime_dir: expected a folder of our own, got another user's: {folder}")
+            stack.enter_context(hold_lock(folder / LOCK_NAME))
+        except LockHeldError as error:
+            raise AddressInUseError(
+                f"{folder / LOCK_NAME}: expected a folder that no mesh uses, got one {error}"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"router.runtime_dir: expected a folder to write to, got {folder}: {error.strerror}"
+            ) from error
+        for _, *addresses in places:
+            for address in addresses:
+                _check_address(address, config)
+        if config.blobs == MESH_BLOBS:
+            for address in config.blob_addresses:
+                _check_address(address, config)
+        yield
+
+
+def check_exposure(address: str, security: SecurityConfig, *, is_insecure: bool) -> None:
+    """See that nobody can come in from elsewhere without a key, unless that is wanted.
+
+    Raises:
+        ConfigError: it would listen for other hosts without keys.
+    """
+    has_keys = security.key is not None and security.allowed is not None
+    if not has_keys and not is_insecure and _is_reachable_from_elsewhere(address):
+        raise ConfigError(
+            f"{address}: expected security.key and security.allowed for an address that other hosts reach, got none;"
+            " gems keys new makes them, router.insecure = true goes without"
+        )
+
+
+def _is_reachable_from_elsewhere(address: str) -> bool:
+    if not address.startswith("tcp:"):
+        return False
+    try:
+        places = socket.getaddrinfo(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), None)
+    except (socket.gaierror, UnicodeError):
+        return True  # `*`, the name of an interface, or one that cannot be resolved just now
+    return not all(ipaddress.ip_address(str(place[0])).is_loopback for *_, place in places)
+
+
+def _check_address(address: str, config: MeshConfig) -> None:
+    """See that a server will be able to listen, while there is somebody to say in one line why not."""
+    if not address.startswith("tcp:"):
+        return
+    check_exposure(address, config.security, is_insecure=config.router.insecure)
+    if keys_to_listen(config.security) is not None and config.security.allowed is not None:
+        read_allow_list(Path(config.security.allowed))
+    _check_port(address)
+
+
+def _check_port(address: str) -> None:
+    """See that the port is free.
+
+    The router binds it a moment later, in a process of its own; whoever takes it in between makes that process end
+    with exit code 78.
+    """
+    found = re.fullmatch(r"tcp://\[?([^/\]]+)\]?:(\d+)", address)
+    if found is None or found[2] == "0":
+        return
+    host = None if found[1] == "*" else found[1]
+    try:
+        family, *_, place = socket.getaddrinfo(host, int(found[2]), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror:
+        return  # the name of an interface, which is ZeroMQ's to understand
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq does: a port just left is free
+        try:
+            probe.bind(place)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUseError(f"{address}: expected a free address, got one that is taken") from error
+            raise ConfigError(
+                f"router.address: expected an address of this host, got {address}: {error.strerror}"
+            ) from error

@@ -1,0 +1,228 @@
+"""The warm parent of all role processes: `python -P -m gems_actors.supervision.zygote`, started and asked by `forking`.
+
+It imports once what every role needs, freezes the collector and forks: a role is there in milliseconds and shares the
+imported pages. A fork is safe only because nothing here makes a thread, a ZeroMQ context or an event loop. Whoever
+dies, nobody stays behind: each child dies with the zygote and the zygote with the supervisor, by the kernel's hand.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+from msgspec import Struct
+
+from gems_actors.config import MeshConfig
+
+EXIT_CONFIG = 78
+EXIT_NO_FORK = 71
+"""`EX_OSERR` of sysexits.h, told of a child that the system would not let us fork."""
+
+_MODULES = (
+    "trio", "zmq", "msgspec", "structlog", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "protocol.codec",
+    "gems_actors.supervision.child_main", "gems_actors.backends.storyboard",
+)  # fmt: skip
+MAX_MESSAGE_BYTES = 200_000
+"""Less than the send buffer of a Unix socket, in which a message of SOCK_SEQPACKET must have room."""
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Spawn(Struct, frozen=True, tag=True):
+    """Asks the zygote for a child."""
+
+    name: str
+    role: str
+    address: str
+    config: MeshConfig
+    entry: str
+    """`module:function`, called with role, config, address and name; what it returns is the exit code."""
+
+
+class Kill(Struct, frozen=True, tag=True):
+    """Asks the zygote to signal a child, or the child's whole process group; nothing happens where it has ended."""
+
+    name: str
+    signal: int
+    group: bool
+
+
+class Spawned(Struct, frozen=True, tag=True):
+    """Tells the supervisor that a child is there."""
+
+    name: str
+    pid: int
+
+
+class Exited(Struct, frozen=True, tag=True):
+    """Tells the supervisor that a child has ended and nothing of its process group is left."""
+
+    name: str
+    code: int
+    """Exit code, or the signal's number below zero."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_command: Callable[[bytes], Spawn | Kill] = msgspec.msgpack.Decoder(Spawn | Kill).decode
+decode_report: Callable[[bytes], Spawned | Exited] = msgspec.msgpack.Decoder(Spawned | Exited).decode
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process as soon as the thread that forked it ends; at once, if it has."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(1)
+
+
+def set_title(short: str, title: str) -> None:
+    """Say in `ps` who this is: `short`, cut to 15 characters, as its name and `title` as its command line."""
+    _LIBC.prctl(_PR_SET_NAME, short.encode()[:15])
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()  # from the third field on
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5); zeros where the kernel hides them
+    if start < end:
+        ctypes.memset(start, 0, end - start)
+        ctypes.memmove(start, text := title.encode(), min(len(text), end - start - 1))
+
+
+class _WarmParent:
+    """Forks, reaps and signals on command; one thread, one loop."""
+
+    def __init__(self, control: socket.socket, life: int) -> None:
+        self._control = control
+        self._life = life
+        self._pid = os.getpid()
+        self._names: dict[int, str] = {}
+        self._pids: dict[str, int] = {}
+        self._woken, self._waker = os.pipe()
+        for end in (self._woken, self._waker):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written to the wake-up pipe
+
+    def serve(self) -> None:
+        """Obey until the supervisor lets go."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+                self._reap()
+            if self._control.fileno() in ready:
+                data = self._control.recv(MAX_MESSAGE_BYTES)
+                if not data:
+                    return
+                match decode_command(data):
+                    case Spawn() as command:
+                        self._spawn(command)
+                    case Kill() as command:
+                        self._kill(command)
+
+    def _spawn(self, command: Spawn) -> None:
+        # What arrives between the fork and the child's own handlers must not run the zygote's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+        except OSError as error:
+            print(f"gems: {command.role}: cannot fork: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201
+            self._report(Exited(name=command.name, code=EXIT_NO_FORK))
+            return
+        finally:
+            if os.getpid() == self._pid:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+        if pid == 0:
+            self._become(command)
+        self._names[pid], self._pids[command.name] = command.name, pid
+        self._report(Spawned(name=command.name, pid=pid))
+
+    def _kill(self, command: Kill) -> None:
+        pid = self._pids.get(command.name)  # not reaped yet, so that the pid is nobody else's
+        if pid is not None:
+            if command.group:
+                with suppress(ProcessLookupError):  # the child has no group of its own yet
+                    os.killpg(pid, command.signal)
+            os.kill(pid, command.signal)
+
+    def _reap(self) -> None:
+        """Report every child that has ended; one signal may stand for many."""
+        while self._names and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
+            pid = ended.si_pid
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # what the child left behind, while its zombie keeps the number taken
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            name = self._names.pop(pid)
+            del self._pids[name]
+            self._report(Exited(name=name, code=code))
+
+    def _report(self, report: Spawned | Exited) -> None:
+        self._control.send(encode(report))
+
+    def _become(self, command: Spawn) -> NoReturn:
+        """Turn this fork into the child; never returns into the zygote's loop."""
+        code = 1
+        try:
+            die_with_parent(self._pid)
+            os.setsid()
+            self._shed()
+            set_title(f"gems-{command.role}", f"gems-actors: {command.role} {command.name}")
+            gc.enable()
+            module, _, function = command.entry.partition(":")
+            play = getattr(importlib.import_module(module), function)
+            code = int(play(command.role, command.config, command.address, command.name))
+        except BaseException:  # nobody is above us who could still say it
+            traceback.print_exc()
+        finally:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _shed(self) -> None:
+        """Drop what is the zygote's: signal handling and every descriptor but the standard ones and `life`."""
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        self._control.close()
+        os.closerange(3, self._life)
+        os.closerange(self._life + 1, os.sysconf("SC_OPEN_MAX"))
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def main() -> int:
+    """Serve the supervisor that forked this process: descriptors and its pid are the three arguments."""
+    control, life, supervisor = map(int, sys.argv[1:])
+    die_with_parent(supervisor)
+    set_title("gems-zygote", "gems-actors: zygote")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.disable()  # no garbage is made here, and a collection would touch pages that the children share
+    try:
+        for module in _MODULES:
+            importlib.import_module(module)
+        for place in importlib.import_module("actors").ROLES.values():
+            importlib.import_module(place.partition(":")[0])
+    except ImportError as error:
+        print(f"gems: zygote: {type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        return EXIT_CONFIG
+    gc.collect()
+    gc.freeze()
+    with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor went with a report unread
+        _WarmParent(socket.socket(fileno=control), life).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    # Without the interpreter's own end, which might take a while: the children die when this process does.
+    os._exit(main())

@@ -1,0 +1,1 @@
+"""ZeroMQ sockets of this process: how they are opened, bound and read."""

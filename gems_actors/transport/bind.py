@@ -1,0 +1,102 @@
+"""Where the servers of a mesh listen: by ipc for their own host, and by tcp for others, with keys where there are some.
+
+Who may enter the folder of an ipc socket is the user of the mesh, and needs no key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import zmq
+
+from gems_actors.config import SecurityConfig
+from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.locks import LockHeldError, hold_lock
+from gems_actors.security.keys import keys_to_listen
+from gems_actors.security.zap import ZapAuthenticator
+from gems_actors.supervision.runtime_dir import MAX_IPC_PATH_BYTES, check_exposure
+from gems_actors.transport.sockets import open_router
+from protocol.limits import MAX_FRAME_BYTES
+
+
+class CurveSocket(NamedTuple):
+    """A socket for those who come with a key, and who lets them in."""
+
+    socket: zmq.Socket[bytes]
+    door: ZapAuthenticator
+    """Of the same context; to be run, else nobody comes in."""
+
+
+@contextmanager
+def open_sockets(
+    addresses: Sequence[str],
+    security: SecurityConfig,
+    *,
+    is_insecure: bool,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+) -> Iterator[tuple[zmq.Socket[bytes], CurveSocket | None]]:
+    """Listen at addresses with a ROUTER and, for those of tcp where there are keys, another one that wants them.
+
+    Args:
+        addresses: `ipc://PATH` and `tcp://HOST:PORT`.
+        security: the keys.
+        is_insecure: other hosts may come without.
+        max_frame_bytes: of a message.
+
+    Raises:
+        AddressInUseError: somebody listens at an address already.
+        ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
+    """
+    remote = [address for address in addresses if address.startswith("tcp:")]
+    for address in remote:
+        check_exposure(address, security, is_insecure=is_insecure)
+    keys = keys_to_listen(security) if remote else None
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1 if keys is None else 2)
+    with ExitStack() as stack:
+        stack.callback(context.term)
+        socket = open_router(context, max_frame_bytes=max_frame_bytes)
+        stack.callback(socket.close)  # before the context ends, which waits for it
+        guarded: CurveSocket | None = None
+        if keys is not None and security.allowed is not None:
+            door = ZapAuthenticator(context, Path(security.allowed))
+            stack.callback(door.close)
+            guarded = CurveSocket(open_router(context, keys, max_frame_bytes=max_frame_bytes), door)
+            stack.callback(guarded.socket.close)
+        for address in addresses:
+            _listen(guarded.socket if guarded is not None and address in remote else socket, address, stack)
+        yield socket, guarded
+
+
+def _listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
+    """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word.
+
+    Raises:
+        AddressInUseError: somebody listens there already.
+        ConfigError: it cannot be listened at at all.
+    """
+    if address.startswith("ipc://"):
+        _hold_ipc(Path(address.removeprefix("ipc://")), stack)
+    umask = os.umask(0o177)  # whatever the folder allows, a socket file without keys is for this user alone
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EADDRINUSE:
+            raise AddressInUseError(f"{address}: expected a free address, got one that is taken") from error
+        raise ConfigError(f"{address}: expected an address to listen at: {error.strerror}") from error
+    finally:
+        os.umask(umask)
+
+
+def _hold_ipc(path: Path, stack: ExitStack) -> None:
+    if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
+        raise ConfigError(f"{path}: expected a path of at most {MAX_IPC_PATH_BYTES} bytes for an ipc socket")
+    try:
+        stack.enter_context(hold_lock(path.with_suffix(".lock")))
+    except LockHeldError as error:
+        raise AddressInUseError(f"ipc://{path}: expected a free address, got one that is taken, {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a writable folder for the socket: {error.strerror}") from error

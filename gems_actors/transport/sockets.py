@@ -1,0 +1,305 @@
+"""ZeroMQ sockets that trio can wait for, fast: batches in, an outbox out, no await for a message.
+
+libzmq's file descriptor is edge-triggered in effect: it turns readable when a command lands in the socket's mailbox,
+and any call on the socket may consume that command. The rules kept here, each paid for with a lost wake-up:
+
+1. Park on the descriptor only straight after a receive that said EAGAIN, or a look at the socket's events that found
+   nothing to read, with no other call and no await in between.
+2. Readable means "look again"; it may be for nothing, and who wants to send waits for it too.
+3. A send may eat the edge that the receiver is parked for, so after sending look whether something is readable and, if
+   so, receive it on the spot. Whoever stops short of EAGAIN, which a flood may never let come, goes on after others
+   have run.
+4. One task waits on the descriptor; the function that takes a batch neither awaits nor raises.
+
+`recv` and `send` are the bare calls of pyzmq's backend, 0.2 µs each where `send_multipart` takes 1 µs a frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import trio
+import zmq
+from zmq.backend import Socket as _BareSocket
+from zmq.utils.monitor import parse_monitor_message
+
+from gems_actors.security.keys import ConnectingKeys, KeyPair
+from gems_actors.security.zap import DOMAIN
+from protocol.limits import MAX_FRAME_BYTES
+
+Message = list[bytes]
+"""From a ROUTER the sender's identity and its frame, and behind them the key that it came with, if it had to have one;
+from a DEALER the frame alone."""
+
+_NOBLOCK, _SNDMORE, _RCVMORE, _EVENTS, _POLLIN = 1, 2, int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
+_BATCH = 512
+_HANDSHAKE_S = 5.0
+"""What a router gives a connection to become one; half-open ones hold no place for longer."""
+_REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_RETRY_S = 0.05
+"""At the high-water mark, or before the connection stands: how long at most until the next try to send."""
+
+
+def open_dealer(
+    context: zmq.Context[zmq.Socket[bytes]],
+    address: str,
+    identity: bytes,
+    keys: ConnectingKeys | None = None,
+    *,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+) -> zmq.Socket[bytes]:
+    """Return a DEALER that connects, and connects again, to a router's address.
+
+    Args:
+        context: of the socket.
+        address: of the router.
+        identity: by which the router answers; nobody else's, and for nobody to guess.
+        keys: for a router that wants some.
+
+    The context is to be destroyed, which closes what watches the connection too.
+
+    Raises:
+        zmq.ZMQError: it is no address.
+    """
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.ROUTING_ID, identity)
+    socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues up for a router that is not there
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    # On one host a mesh that starts is waited for: half a second between two looks was a quarter of a draw's time.
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 50 if address.startswith("ipc:") else 500)
+    _set_common(socket, max_frame_bytes)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.router)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+    if address.startswith("tcp:"):
+        socket.get_monitor_socket(_REFUSALS)  # for `await_refusal`, and before a refusal can come
+    try:
+        socket.connect(address)
+    except zmq.ZMQError:
+        socket.close()  # else the context could never be terminated
+        raise
+    return socket
+
+
+async def await_refusal(socket: zmq.Socket[bytes]) -> str:
+    """Return once the other side of a DEALER over tcp has refused to talk with it at all, with the reason in words."""
+    monitor: zmq.Socket[bytes] = socket.get_monitor_socket()
+    descriptor = cast(int, monitor.getsockopt(zmq.FD))
+    while True:
+        try:
+            told = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            await trio.lowlevel.wait_readable(descriptor)  # rule 1
+            continue
+        if told["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return "it does not let this key in"
+        if told["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            return "one side has keys and the other none"
+
+
+def open_router(
+    context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None, *, max_frame_bytes: int = MAX_FRAME_BYTES
+) -> zmq.Socket[bytes]:
+    """Return a ROUTER that says when a peer is not there, and lets a peer that comes back take its place.
+
+    With keys it lets in only those whom the `ZapAuthenticator` of its context does, and keeps to an I/O thread of its
+    own, so that strangers cost the other sockets nothing; the context must have two.
+    """
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, int(_HANDSHAKE_S * 1000))
+    socket.setsockopt(zmq.AFFINITY, 0b01 if keys is None else 0b10)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without a door nobody comes in; libzmq's own way is everybody
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    socket.setsockopt(zmq.BACKLOG, 4096)  # with libzmq's 100 a burst of connections stalls a second
+    _set_common(socket, max_frame_bytes)
+    return socket
+
+
+def _set_common(socket: zmq.Socket[bytes], max_frame_bytes: int) -> None:
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, 4 * max_frame_bytes)  # beyond, libzmq drops the peer; up to it, we say why
+    socket.setsockopt(zmq.SNDHWM, 100_000)
+    socket.setsockopt(zmq.RCVHWM, 100_000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 2_000)  # a host that is gone; our own heartbeats see a loop that hangs
+    # A large frame on a slow line holds heartbeats up: the patience is for one at 1 MB/s.
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(6_000, max_frame_bytes // 1_000))
+
+
+class Link:
+    """One socket in the hands of one event loop."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        take: Callable[[list[Message]], None],
+        refused: Callable[[Message], None] | None = None,
+        *,
+        has_users: bool = False,
+    ) -> None:
+        """Wrap a socket.
+
+        Args:
+            socket: closed by `close`.
+            take: is given each batch that arrived; neither awaits nor raises.
+            refused: for a ROUTER: is given each message whose peer is gone or has stopped reading.
+            has_users: it is a ROUTER with keys, whose messages say whose key they came with.
+        """
+        self._socket = socket
+        self._descriptor = cast(int, socket.getsockopt(zmq.FD))
+        self._recv = cast(Callable[[int], bytes], _BareSocket.recv.__get__(socket))
+        self._recv_frame = cast(Callable[[int, bool], zmq.Frame], _BareSocket.recv.__get__(socket))
+        self._send = cast(Callable[[bytes, int], None], _BareSocket.send.__get__(socket))
+        self._get = cast(Callable[[int], int], _BareSocket.get.__get__(socket))
+        self._is_router = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
+        self._fill = self._fill_with_users if has_users else self._fill_plainly
+        self._take = take
+        self._refused = refused
+        self._queue: deque[Message] = deque()
+        self._sender: trio.lowlevel.Task | None = None
+        self._woken = trio.Event()
+        self._is_taking = False
+        self._is_behind = False
+        """The last look found a whole batch, so that more may be there of which the descriptor tells nobody."""
+
+    def send(self, *frames: bytes) -> None:
+        """Queue a message; it leaves in this pass of the scheduler together with all others of the pass."""
+        self._queue.append(list(frames))
+        if not self._is_taking:
+            self._wake_sender()
+
+    def _wake_sender(self) -> None:
+        if self._sender is not None:
+            task, self._sender = self._sender, None
+            trio.lowlevel.reschedule(task)
+
+    @property
+    def unsent(self) -> int:
+        """Messages that wait for a connection or for the peer to read."""
+        return len(self._queue)
+
+    async def run(self) -> None:
+        """Send and receive until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_sender)
+            while True:
+                self._receive()
+                if self._queue and self._sender is not None:
+                    self._flush()  # what the batch had us say leaves at once and costs no turn of the scheduler
+                    if self._queue:
+                        self._wake_sender()
+                if self._is_behind:
+                    await trio.lowlevel.checkpoint()  # others run, and more arrives meanwhile
+                else:
+                    await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
+                    self._woken.set()
+
+    async def flush(self) -> None:
+        """Return when everything queued has been handed to libzmq."""
+        while self._queue:
+            self._flush()
+            if self._queue:
+                await trio.sleep(_RETRY_S)
+        await trio.lowlevel.checkpoint()
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Close the socket; what was sent has `linger_ms` to leave.
+
+        That which a cancelled task had to say last, such as that it waits no more, is among it.
+        """
+        self._send_queued()
+        trio.lowlevel.notify_closing(self._descriptor)
+        self._socket.close(linger_ms)
+
+    async def _run_sender(self) -> None:
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            self._sender = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        while True:
+            if not self._queue and not self._is_behind:
+                self._sender = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(abort)
+            is_blocked = self._flush()
+            if self._is_behind or (self._queue and not is_blocked):
+                await trio.lowlevel.checkpoint()  # what was received meanwhile had us say more, or there is more of it
+            elif self._queue:
+                self._woken = trio.Event()
+                with trio.move_on_after(_RETRY_S):
+                    await self._woken.wait()
+
+    def _flush(self) -> bool:
+        """Send what is queued, and take what is there; True when the socket takes no more for now."""
+        is_blocked = self._send_queued()
+        if not self._is_taking and self._get(_EVENTS) & _POLLIN:  # rule 3
+            self._receive()
+            if self._is_behind:
+                self._wake_sender()
+        return is_blocked
+
+    def _send_queued(self) -> bool:
+        is_blocked = False
+        while self._queue:
+            message = self._queue[0]
+            try:
+                if self._is_router:
+                    self._send(message[0], _NOBLOCK | _SNDMORE)
+                    self._send(message[1], _NOBLOCK)
+                else:
+                    self._send(message[0], _NOBLOCK)
+            except zmq.Again:
+                if not self._is_router:
+                    is_blocked = True
+                    break
+                self._refuse(message)
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                self._refuse(message)
+            self._queue.popleft()
+        return is_blocked
+
+    def _refuse(self, message: Message) -> None:
+        if self._refused is not None:
+            self._refused(message)
+
+    def _receive(self) -> None:
+        """Hand over what is there, one batch at most."""
+        batch: list[Message] = []
+        try:  # noqa: SIM105  # `suppress` costs half a microsecond, each time somebody looks
+            self._fill(batch)
+        except zmq.Again:
+            pass
+        self._is_behind = len(batch) == _BATCH
+        if batch:
+            self._is_taking = True
+            try:
+                self._take(batch)
+            finally:
+                self._is_taking = False
+
+    def _fill_plainly(self, batch: list[Message]) -> None:
+        recv, get = self._recv, self._get
+        while len(batch) < _BATCH:
+            message = [recv(_NOBLOCK)]
+            if self._is_router:
+                message.append(recv(_NOBLOCK))
+            while get(_RCVMORE):
+                recv(_NOBLOCK)  # attachments: none of our messages has one yet
+            batch.append(message)
+
+    def _fill_with_users(self, batch: list[Message]) -> None:
+        """The same, slower: who sent a message is told by its `Frame` alone, and each of them is asked."""
+        recv, recv_frame, get = self._recv, self._recv_frame, self._get
+        while len(batch) < _BATCH:
+            identity, frame = recv(_NOBLOCK), recv_frame(_NOBLOCK, False)
+            while get(_RCVMORE):
+                recv(_NOBLOCK)
+            batch.append([identity, frame.bytes, str(frame.get("User-Id")).encode()])

@@ -1,0 +1,58 @@
+"""On which disks a log may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.memory_store import filesystem as disk
+from actors.memory_store.filesystem import check_local, kind_of_mount
+from gems_actors.errors import ConfigError
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:26 / /home rw shared:5 - nfs4 server:/export/home rw,vers=4.2
+31 30 0:27 / /home/local rw shared:6 - xfs /dev/nvme0n1 rw
+32 22 0:28 / /data rw master:3 shared:7 - ext4 /dev/vdb rw
+33 32 0:29 / /data rw - lustre mds@tcp:/scratch rw
+34 22 0:30 / /with\\040space rw - fuse.sshfs host:/ rw
+35 22 0:31 / /homes rw - tmpfs tmpfs rw
+a line that is none
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/srv/gems", "ext4"),
+        ("/home", "nfs4"),
+        ("/home/ada/gems", "nfs4"),
+        ("/home/local/gems", "xfs"),
+        ("/homes/ada", "tmpfs"),
+        ("/data/gems", "lustre"),
+        ("/with space/gems", "fuse.sshfs"),
+    ],
+)
+def test_the_innermost_mount_that_was_made_last_is_that_of_a_path(path: str, kind: str) -> None:
+    assert kind_of_mount(path, MOUNTS) == kind
+
+
+def test_a_folder_of_this_host_is_taken(tmp_path: Path) -> None:
+    check_local(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs"])
+def test_a_folder_on_a_network_file_system_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(disk, "kind_of_mount", lambda path, mounts: kind)
+    with pytest.raises(ConfigError, match=rf"{tmp_path}: expected a folder on a local disk for memory, got .* {kind}"):
+        check_local(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "overlay", "fuse.fuse-overlayfs", "fuseblk", ""])
+def test_other_file_systems_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(disk, "kind_of_mount", lambda path, mounts: kind)
+    check_local(tmp_path)

@@ -1,0 +1,90 @@
+"""What records say of a trajectory."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.memory_store.replay import assemble_state, lessons_of, step_of
+from protocol.messages import (
+    AnyRecord,
+    AttemptVerified,
+    LoggedRecord,
+    PromptPlanned,
+    RecordsLost,
+    Spent,
+    TrajectoryState,
+)
+from tests.actors.fakes import attempt
+from tests.actors.memory_store.records import begun, failed, run_begun, story
+
+
+def logged(records: list[AnyRecord]) -> list[LoggedRecord]:
+    return [LoggedRecord(sequence=n, at=100.0 + n, record=record) for n, record in enumerate(records, 1)]
+
+
+def test_every_step_has_a_name_of_its_own_and_what_may_happen_again_has_none() -> None:
+    names = [step_of(record) for record in story(answers=("uu", "mu", "mm"))]
+    assert len(set(names)) == len(names)
+    assert step_of(run_begun()) == step_of(begun()) == "begun"
+    assert step_of(failed()) is None
+    assert step_of(RecordsLost(first=1, last=2, reason="a flip")) is None
+
+
+def test_no_records_are_an_empty_state() -> None:
+    assert assemble_state([]) == TrajectoryState()
+
+
+def test_a_state_tells_all_that_happened_and_when() -> None:
+    state = assemble_state(logged(story()))
+    assert state.task is not None
+    assert state.task.prompt == "a red fox"
+    assert state.prompt_of(1) == "a red fox, in oils"
+    assert state.prompt_of(2) == "a red fox, again"
+    assert [item.round for item in state.attempts] == [1, 2]
+    assert state.plan is not None
+    assert state.plan.reasoning == "oils suit foxes"
+    assert (state.began_at, state.last_at) == (101.0, 108.0)
+    assert state.ending is not None
+    assert state.failure is None
+
+
+def test_a_failure_is_told_until_the_trajectory_goes_on() -> None:
+    first, *rest = story()
+    assert assemble_state(logged([first, failed()])).failure == failed().failure
+    assert assemble_state(logged([first, failed(), *rest])).failure is None
+
+
+def test_what_was_spent_is_added_up_by_role() -> None:
+    first = begun()
+    planned = PromptPlanned(trajectory=first.trajectory, prompt="a fox", spent=Spent(seconds=1.5, calls=2))
+    attempts: list[AnyRecord] = [
+        AttemptVerified(
+            trajectory=first.trajectory,
+            attempt=msgspec.structs.replace(
+                attempt(round_, "m"),
+                drawing=Spent(seconds=2.0, calls=1),
+                verifying=Spent(calls=3, prompt_tokens=10),
+            ),
+        )
+        for round_ in (1, 2)
+    ]
+    assert assemble_state(logged([first, planned, *attempts])).spent == {
+        "planner": Spent(seconds=1.5, calls=2),
+        "generator": Spent(seconds=4.0, calls=2),
+        "verifier": Spent(calls=6, prompt_tokens=20),
+    }
+
+
+def test_a_lesson_counts_what_was_met_before_and_after_it() -> None:
+    lessons = lessons_of(assemble_state(logged(story(answers=("uuu", "mmu", "umu", "mmm")))))
+    assert [(lesson.experience.round, lesson.met_before, lesson.met_after) for lesson in lessons] == [
+        (1, 0, 2),
+        (2, 2, 1),
+        (3, 1, 3),
+    ]
+    assert [lesson.gain for lesson in lessons] == [2, -1, 2]
+    assert {lesson.requirements for lesson in lessons} == {3}
+
+
+def test_a_lesson_that_no_round_followed_is_none() -> None:
+    assert lessons_of(assemble_state(logged(story(answers=("uu", "mm"))[:5]))) == []

@@ -1,0 +1,104 @@
+"""A dataset as shards, read as those who train read them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from gems_actors.app.bulk.export import export_rows
+from gems_actors.app.bulk.folder import open_bulk_folder
+from gems_actors.app.bulk.rows import all_rows_of, rows_of
+from gems_actors.app.bulk.tasks import Task
+from gems_actors.app.picture_files import OutputError
+from tests.gems_actors.app.bulk.test_folder import ALL, RUN, keep
+from tests.gems_actors.cli.commands import run_gems
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as filled:
+        for index in range(5):
+            keep(filled, Task(index, f"prompt {index}", metadata={"tag": index}))
+        keep(filled, Task(5, "sampled"), sample=3)
+    return tmp_path
+
+
+def test_webdataset_finds_picture_prompt_and_row_side_by_side(folder: Path) -> None:
+    target = folder / "wds"
+    paths = list(export_rows(rows_of(folder), folder / "dataset", target, "webdataset", "png", 4))
+    assert [path.name for path in paths] == ["00000.tar", "00001.tar"]
+    samples = {}
+    for path in paths:
+        with tarfile.open(path) as shard:
+            for key, members in groupby(shard.getmembers(), key=lambda member: member.name.split(".")[0]):
+                found = {member.name.split(".", 1)[1]: shard.extractfile(member) for member in members}
+                samples[key] = {name: file.read() for name, file in found.items() if file is not None}
+    assert list(samples) == [*(f"{index:08d}-0" for index in range(5)), "00000005-3"]
+    first = samples["00000002-0"]
+    assert first["png"] == (folder / "dataset/images/00000/00000002.png").read_bytes()
+    assert (first["txt"], json.loads(first["json"])["metadata"]) == (b"prompt 2", {"tag": 2})
+
+
+def test_parquet_has_the_pictures_within(folder: Path) -> None:
+    (path,) = export_rows(rows_of(folder), folder / "dataset", folder / "parquet", "parquet", "webp", 1000)
+    rows = parquet.read_table(path).to_pylist()
+    assert [(row["index"], row["sample"]) for row in rows] == [*((index, 0) for index in range(5)), (5, 3)]
+    with Image.open(io.BytesIO(rows[1]["image"]["bytes"])) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (8, 8))
+    assert rows[1]["image"]["path"] == "00000001-0.webp"
+    assert json.loads(rows[1]["row"])["prompt"] == rows[1]["prompt"] == "prompt 1"
+
+
+def test_an_attempt_has_a_name_of_its_own_and_says_that_it_was_not_chosen(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as filled:
+        keep(filled, Task(7, "a cat"))
+    (path,) = export_rows(all_rows_of(tmp_path), tmp_path / "dataset", tmp_path / "parquet", "parquet", "webp", 1000)
+    rows = parquet.read_table(path).to_pylist()
+    assert [(row["image"]["path"], row["chosen"]) for row in rows] == [
+        ("00000007-0-r1c1.webp", False),
+        ("00000007-0.webp", True),
+    ]
+    copied = (tmp_path / "dataset/images/00000/00000007-r1c1.webp").read_bytes()
+    assert rows[0]["image"]["bytes"] == copied, "what has the format is not encoded again"
+
+
+def test_a_picture_that_is_gone_is_named_and_no_half_shard_is_left(folder: Path) -> None:
+    (folder / "dataset/images/00000/00000004.png").unlink()
+    with pytest.raises(OutputError, match=r"00001\.tar: .*00000004\.png"):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "jpeg", 3))
+    assert [path.name for path in (folder / "wds").iterdir()] == ["00000.tar"]
+
+
+def test_shards_of_an_earlier_export_are_no_part_of_the_next(folder: Path) -> None:
+    for per_shard, count in ((1, 6), (4, 2)):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "png", per_shard))
+        assert len(list((folder / "wds").iterdir())) == count
+
+
+def test_without_pictures_nothing_is_exported_and_nothing_removed(folder: Path) -> None:
+    (folder / "wds").mkdir()
+    (folder / "wds/00000.tar").touch()
+    with pytest.raises(OutputError, match="expected pictures to export, got none"):
+        list(export_rows(iter(()), folder / "dataset", folder / "wds", "webdataset", "png", 3))
+    assert (folder / "wds/00000.tar").exists()
+
+
+def test_a_file_in_place_of_the_folder_of_shards_is_named(folder: Path) -> None:
+    (folder / "wds").touch()
+    with pytest.raises(OutputError, match=r"wds/00000\.tar: expected to write 3 pictures, got: .*File exists"):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "png", 3))
+
+
+def test_the_command_says_what_it_has_written(folder: Path) -> None:
+    done = run_gems(folder, "bulk", "export", ".", "--as", "webdataset", "--pictures", "jpeg")
+    assert (done.returncode, done.stdout) == (0, "webdataset/00000.tar\n")
+    refused = run_gems(folder, "bulk", "export", ".", "--as", "zip")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "expected one of webdataset, parquet, got 'zip'" in refused.stderr

@@ -1,0 +1,261 @@
+"""The folder of a bulk, and what is left of it after a kill."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from PIL import Image
+
+from gems_actors.app.bulk import folder as bulk_folder
+from gems_actors.app.bulk.folder import (
+    BulkFolder,
+    RunFile,
+    failed_places,
+    look_at_folder,
+    open_bulk_folder,
+    read_run,
+    settle_failures,
+)
+from gems_actors.app.bulk.rows import Row, all_rows_of, key_of, rows_of
+from gems_actors.app.bulk.tasks import BadTask, Task
+from gems_actors.app.picture_files import OutputError
+from protocol.messages import DrawSettings, Spent
+from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT
+
+TASKS = [Task(index, f"{PROMPT} {index}") for index in range(3)]
+TOLD = partial(RunFile, seed=0, samples=1, strategy="gems", settings={}, config_file=None, overrides=())
+RUN = TOLD(source="/prompts.txt")
+ALL = TOLD(source="/prompts.txt", pictures="webp", attempts=True)
+MODELS = {"image": "storyboard", "chat": "storyboard"}
+
+
+def png(color: tuple[int, int, int] = (0, 0, 0)) -> bytes:
+    """Return a small picture."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def key(task: Task, seed: int = 0, max_rounds: int = 5) -> str:
+    return key_of(task.prompt, seed, DrawSettings(max_rounds=max_rounds), MODELS, "skills")
+
+
+def keep(folder: BulkFolder, task: Task, sample: int = 0, seed: int = 0) -> Row:
+    return folder.keep_picture(task, sample, key(task, seed), PICTURE, lambda ref: png(), MODELS, seed)
+
+
+def fill(path: Path) -> None:
+    """Write the pictures of all tasks."""
+    with open_bulk_folder(path, RUN, lambda row: None) as folder:
+        for task in TASKS:
+            keep(folder, task)
+
+
+def read_again(path: Path) -> tuple[list[str], list[Row]]:
+    """Return what a second run takes each task for, and the rows it found."""
+    rows: list[Row] = []
+    with open_bulk_folder(path, RUN, rows.append) as folder:
+        return [folder.state_of(task.index, 0, key(task)) for task in TASKS], rows
+
+
+def test_what_is_done_is_known_when_run_again(tmp_path: Path) -> None:
+    fill(tmp_path)
+    states, rows = read_again(tmp_path)
+    assert states == ["done", "done", "done"]
+    assert [row.index for row in rows] == [0, 1, 2]
+
+
+def test_a_torn_row_is_dropped_and_its_line_drawn_again(tmp_path: Path) -> None:
+    fill(tmp_path)
+    path = tmp_path / "dataset/metadata.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    states, _ = read_again(tmp_path)
+    assert states == ["done", "done", "new"]
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_what_a_picture_cost_is_counted_once_also_where_a_kill_came_before_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costly = msgspec.structs.replace(PICTURE, spent={"verifier": Spent(calls=2)})
+    monkeypatch.setattr("tests.gems_actors.app.bulk.test_folder.PICTURE", costly)
+    fill(tmp_path)
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        assert folder.spent["verifier"].calls == 6
+    metadata = tmp_path / "dataset/metadata.jsonl"
+    metadata.write_bytes(b"".join(metadata.read_bytes().splitlines(keepends=True)[:2]))
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, TASKS[2])
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        assert folder.spent["verifier"].calls == 6
+    assert look_at_folder(tmp_path, lambda row: None).priced == 3
+
+
+def test_the_first_line_behind_a_torn_one_is_whole(tmp_path: Path) -> None:
+    fill(tmp_path)
+    spent = tmp_path / ".mesh/spent.jsonl"
+    spent.write_bytes(spent.read_bytes()[:-40])
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, Task(3, PROMPT))
+    assert look_at_folder(tmp_path, lambda row: None).priced == 3
+
+
+@pytest.mark.parametrize("run", [RUN, ALL], ids=["pictures", "attempts"])
+@pytest.mark.parametrize("killed_at", range(1, 8))
+def test_a_kill_while_a_picture_is_drawn_anew_leaves_no_row_with_the_picture_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: RunFile, killed_at: int
+) -> None:
+    with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
+        keep(folder, TASKS[0])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("*.*")}
+    calls = count(1)
+
+    def or_die(act: Callable[..., Any]) -> Callable[..., Any]:
+        def acting(*args: Any, **named: Any) -> Any:
+            if next(calls) == killed_at:
+                raise KeyboardInterrupt
+            return act(*args, **named)
+
+        return acting
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        for name in ("_append", "write_whole", "picture_of"):
+            patched.setattr(bulk_folder, name, or_die(getattr(bulk_folder, name)))
+        with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
+            folder.keep_picture(TASKS[0], 0, key(TASKS[0], 5), PICTURE, lambda ref: png((1, 2, 3)), MODELS, 5)
+    with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
+        after = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("*.*")}
+        for row in all_rows_of(tmp_path):
+            name = Path(row.file_name).name
+            assert (row.seed == 5) == (after[name] != before[name])
+
+
+def test_a_row_whose_picture_is_gone_is_dropped(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "dataset/images/00000/00000001.png").unlink()
+    states, _ = read_again(tmp_path)
+    assert states == ["done", "new", "done"]
+
+
+def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run(tmp_path: Path) -> None:
+    def fail(folder: BulkFolder) -> None:
+        given = {"prompt": "a dog", "seed": 9, "tag": "x"}
+        folder.keep_failure(Task(4, "a dog", 9, metadata={"tag": "x"}, given=given), 1, "backend", "no GPU")
+        folder.keep_failure(BadTask(5, "line 6", "{", "expected JSON"), 0, "input", "expected JSON")
+
+    for _ in range(2):
+        with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+            fail(folder)
+    first = {"prompt": "a dog", "seed": 9, "tag": "x", "index": 4, "sample": 1, "class": "backend", "reason": "no GPU"}
+    second = {"line": "{", "index": 5, "class": "input", "reason": "expected JSON"}
+    assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [first, second]
+    assert failed_places(tmp_path, None) == {(4, 1), (5, 0)}
+    assert failed_places(tmp_path, "backend") == {(4, 1)}
+    with open_bulk_folder(tmp_path, RUN, lambda row: None, keeps_failures=True) as folder:
+        fail(folder)
+    settle_failures(tmp_path, {(4, 1)})
+    assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [second]
+
+
+def test_every_attempt_has_a_row_of_one_shape_with_its_own_prompt_and_verdicts_and_that_of_the_picture_comes_last(
+    tmp_path: Path,
+) -> None:
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
+        keep(folder, TASKS[1], sample=2)
+    other, picture = map(json.loads, (tmp_path / "dataset/metadata.jsonl").read_text().splitlines())
+    assert (other["file_name"], picture["file_name"]) == (
+        "images/00000/00000001-2-r1c1.webp",
+        "images/00000/00000001-2.webp",
+    )
+    for row in (other, picture):
+        with Image.open(tmp_path / "dataset" / row["file_name"]) as found:
+            assert found.format == "WEBP"
+    assert other.keys() == picture.keys()
+    assert [(row["round"], row["candidate"], row["chosen"], row["met"]) for row in (other, picture)] == [
+        (1, 1, False, 1),
+        (2, 1, True, 2),
+    ]
+    assert [item["answer"] for item in other["requirements"]] == ["met", "unmet", "unsure"]
+    assert [row["final_prompt"] for row in (other, picture)] == [FIRST_PROMPT, SECOND_PROMPT]
+    assert [row.file_name for row in rows_of(tmp_path)] == [picture["file_name"]], "one picture a task"
+
+
+@pytest.mark.parametrize("lost", ["the end of a row", "the row of the picture", "the file of an attempt"])
+def test_a_task_of_which_one_row_or_attempt_is_lost_is_drawn_again(tmp_path: Path, lost: str) -> None:
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
+        for task in TASKS:
+            keep(folder, task)
+    path = tmp_path / "dataset/metadata.jsonl"
+    if lost == "the file of an attempt":
+        (tmp_path / "dataset/images/00000/00000002-r1c1.webp").unlink()
+    else:
+        kept = path.read_bytes().removesuffix(b"\n").rpartition(b"\n")
+        path.write_bytes(kept[0] + kept[1] + (kept[2][:40] if lost == "the end of a row" else b""))
+    rows: list[Row] = []
+    with open_bulk_folder(tmp_path, ALL, rows.append) as folder:
+        assert [folder.state_of(task.index, 0, key(task)) for task in TASKS] == ["done", "done", "new"]
+        keep(folder, TASKS[2])
+        keep(folder, TASKS[0])
+        folder.put_in_order()
+    assert [row.index for row in rows] == [0, 1]
+    assert [(row.index, row.chosen) for row in all_rows_of(tmp_path)] == [
+        (index, chosen) for index in range(3) for chosen in (False, True)
+    ]
+
+
+def test_attempts_of_an_earlier_drawing_are_no_part_of_the_dataset(tmp_path: Path) -> None:
+    alone = msgspec.structs.replace(
+        PICTURE, attempts=PICTURE.attempts[:1], ending=msgspec.structs.replace(PICTURE.ending, best_round=1)
+    )
+    with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
+        keep(folder, TASKS[0])
+        keep(folder, TASKS[0], sample=1)
+        folder.keep_picture(TASKS[0], 0, key(TASKS[0], 5), alone, lambda ref: png(), MODELS, 5)
+        folder.put_in_order()
+    rows = list(all_rows_of(tmp_path))
+    assert [(row.sample, row.seed, row.chosen) for row in rows] == [(0, 5, True), (1, 0, False), (1, 0, True)]
+    files = {str(path.relative_to(tmp_path / "dataset")) for path in tmp_path.rglob("*.webp")}
+    assert files == {row.file_name for row in rows}
+
+
+def test_a_dataset_has_one_shape(tmp_path: Path) -> None:
+    fill(tmp_path)
+    words = "expected a new folder or --pictures png as before, got --pictures webp --attempts"
+    with pytest.raises(OutputError, match=words), open_bulk_folder(tmp_path, ALL, lambda row: None):
+        pass
+    assert read_run(tmp_path) == RUN
+
+
+def test_a_folder_with_the_output_of_another_input_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "a")
+    other = TOLD(source="/others.txt")
+    with (
+        pytest.raises(OutputError, match=r"the output of /others\.txt, got that of /prompts\.txt"),
+        open_bulk_folder(tmp_path / "a", other, lambda row: None),
+    ):
+        pass
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/metadata.jsonl").write_text("{}\n")
+    with (
+        pytest.raises(OutputError, match=r"expected a new folder, got one with another metadata\.jsonl in it"),
+        open_bulk_folder(tmp_path / "b", RUN, lambda row: None),
+    ):
+        pass
+
+
+def test_two_bulks_never_share_a_folder(tmp_path: Path) -> None:
+    with (
+        open_bulk_folder(tmp_path, RUN, lambda row: None),
+        pytest.raises(OutputError, match="expected a folder that no other bulk writes to"),
+        open_bulk_folder(tmp_path, RUN, lambda row: None),
+    ):
+        pass

@@ -1,0 +1,139 @@
+"""A run on one page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gems_actors.app.bulk.folder import FolderState, open_bulk_folder
+from gems_actors.app.bulk.report import report_of
+from gems_actors.app.bulk.rows import rows_of
+from gems_actors.app.bulk.tasks import BadTask, Task
+from gems_actors.blobs import BlobFolder
+from protocol.messages import Experience, Plan, Refinement, TrajectoryState
+from tests.gems_actors.app.bulk.test_folder import RUN, keep
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.gems_actors.cli.stories import ATTEMPTS, ENDING, FIRST_PROMPT, PROMPT, REQUIREMENTS, SECOND_PROMPT
+from tests.gems_actors.cli.test_draw import HARD
+from tests.processes import started
+
+
+class Page(HTMLParser):
+    """What stands on a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_a_run_is_told_on_a_page_that_needs_nothing_beside_itself(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        for index in range(3):
+            keep(folder, Task(index, f"<script>alert({index})</script> & a cat"))
+        folder.keep_failure(BadTask(3, "line 4", "{", "expected JSON"), 0, "input", "expected JSON")
+    done = run_gems(tmp_path, "bulk", "report", ".", "--pictures", "2")
+    assert (done.returncode, done.stdout) == (0, "report.html\n")
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    asked = [
+        value or "" for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")
+    ]
+    assert [value for value in asked if not value.startswith("data:")] == [], "it asks for nothing"
+    assert "url(" not in text
+    assert "script" not in [tag for tag, _ in page.tags], "a prompt is words"
+    assert "<script>alert(1)</script> & a cat" in page.words
+    pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == 2
+    with Image.open(io.BytesIO(base64.b64decode((pictures[0] or "").partition(",")[2]))) as picture:
+        assert picture.size == (8, 8)
+    words = "".join(page.words)
+    for told in ("1 (1 input)", "Pictures: the first 2 of 3", "after round 2", "66.7 %", "storyboard", "✓", "✗"):
+        assert told in words, told
+
+
+def test_the_rounds_of_a_trajectory_stand_side_by_side_with_what_changed_and_what_was_learnt(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, Task(0, PROMPT))
+    state = TrajectoryState(
+        plan=Plan(prompt=FIRST_PROMPT),
+        requirements=REQUIREMENTS,
+        attempts=ATTEMPTS,
+        experiences=(Experience(round=1, text="count <them>"),),
+        refinements=(Refinement(round=2, prompt=SECOND_PROMPT),),
+        ending=ENDING,
+    )
+    told = FolderState(running=None, failed={}, spent={})
+    blobs = BlobFolder(tmp_path / "blobs")
+    text = "".join(report_of(RUN, told, rows_of(tmp_path), tmp_path, blobs, {(0, 0): state}, 100))
+    page = Page(text)
+    assert "svg" in [tag for tag, _ in page.tags], "the score by round"
+    rounds = text.partition("<div class=rounds>")[2]
+    cells = [Page(row).words for row in rounds.split("<tr")]
+    assert ["round 1", "round 2, chosen"] in [words[-2:] for words in cells]
+    assert [word for word in cells[4] if word in "✓✗?"] == ["✗", "✓"], "four rabbits"
+    assert "<ins>EXACTLY</ins>" in rounds
+    assert "<ins>A picture of</ins>" in rounds, "the first round differs from the user's own words"
+    assert "count <them>" in page.words
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_a_page_that_has_what_its_memory_kept(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(f"{HARD}\n")
+    done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "2")
+    assert (done.returncode, done.stderr.splitlines()[-1].split()) == (0, ["report", "out/report.html"])
+    (row,) = (tmp_path / "out/dataset/metadata.jsonl").read_text().splitlines()
+    text = (tmp_path / "out/report.html").read_text()
+    assert text.count("<img") == json.loads(row)["images"] == 2
+    assert "experience kept" in text
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
+    assert (tmp_path / "moved/report.html").read_text() == text, "a run is found by its log"
+    shutil.rmtree(tmp_path / "moved/.mesh")
+    assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
+    bare = (tmp_path / "moved/report.html").read_text()
+    assert "experience kept" not in bare
+    assert bare.count("<img") == 1, "what the dataset has"
+
+
+@pytest.mark.slow
+def test_what_another_mesh_drew_is_asked_of_that_mesh_and_once_it_is_gone_found_in_its_log(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(f"{HARD}\n")
+    settings = ("--set", f"data_dir={tmp_path}/data", "--set", f"router.runtime_dir={tmp_path}/run")
+    page = tmp_path / "out/report.html"
+    surroundings = environment(tmp_path)
+    with started([*COMMAND, "up", *settings], stdout=subprocess.PIPE, cwd=tmp_path, env=surroundings) as mesh:
+        assert mesh.stdout is not None
+        assert "mesh ready" in mesh.stdout.readline()
+        address = f"ipc://{tmp_path}/run/router.ipc"
+        command = ("bulk", "prompts.txt", "--out", "out", "--rounds", "2", "--router", address, *settings)
+        assert run_gems(tmp_path, *command).returncode == 0
+        text = page.read_text()
+        assert text.count("<img") == 2
+        assert "experience kept" in text
+        mesh.terminate()
+        mesh.wait()
+    page.unlink()
+    assert run_gems(tmp_path, "bulk", "report", "out").returncode == 0
+    assert page.read_text() == text
+
+
+def test_a_folder_that_is_none_of_a_bulk_has_no_report(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "bulk", "report", ".")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected the output of `gems bulk`, got none" in done.stderr

@@ -1,0 +1,82 @@
+"""The state of a draw, advanced by its events."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from gems_actors.app.draw_progress import (
+    Progress,
+    advance,
+    answers_of_round,
+    compare_words,
+    finish,
+    lines_of,
+    printable,
+    step_of,
+)
+from protocol.messages import ActorJoined
+from tests.gems_actors.cli.stories import EVENTS, FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT, attempt
+
+START = Progress(PROMPT, max_rounds=2, candidates=1)
+
+
+def test_every_step_is_named_as_the_events_come() -> None:
+    progress, steps = START, [step_of(START)]
+    for event in EVENTS:
+        progress = advance(progress, event)
+        steps.append(step_of(progress))
+    assert steps == [
+        "planning", "decomposing", "drawing", "verifying", "reflecting", "refining", "drawing", "verifying", "choosing",
+        "done",
+    ]  # fmt: skip
+
+
+def test_the_picture_makes_up_for_lost_events() -> None:
+    told = reduce(advance, EVENTS, START)
+    untold = finish(START, PICTURE)
+    assert (untold.attempts, untold.prompts, untold.requirements) == (told.attempts, told.prompts, told.requirements)
+    assert untold.ending == told.ending
+
+
+def test_an_event_told_twice_is_counted_once() -> None:
+    once = reduce(advance, EVENTS, START)
+    assert reduce(advance, EVENTS, once) == once
+
+
+def test_an_event_that_says_nothing_of_the_draw_changes_nothing() -> None:
+    assert advance(START, ActorJoined(name="verifier-1", role="verifier")) is START
+
+
+def test_a_round_of_several_pictures_shows_the_one_that_meets_most() -> None:
+    attempts = (attempt(1, "unmet", "unmet", "met"), attempt(1, "met", "unmet", "met", candidate=2))
+    progress = Progress(PROMPT, max_rounds=2, candidates=2, prompts={1: FIRST_PROMPT}, attempts=attempts)
+    assert answers_of_round(progress, 1) == {"r1": "met", "r2": "unmet", "r3": "met"}
+
+
+def test_plain_lines_name_what_is_unmet_and_what_is_unsure() -> None:
+    progress, lines = START, []
+    for event in EVENTS:
+        progress = advance(progress, event)
+        lines += lines_of(progress, event)
+    assert lines == [
+        "skill: spatial-layout",
+        f"round 1 prompt: {FIRST_PROMPT}",
+        "requirements: 3",
+        "round 1: 1 of 3 met, unmet: Are there exactly four rabbits?; Is the sign's text 開店? (unsure)",
+        f"round 2 prompt: {SECOND_PROMPT}",
+        "round 2: 2 of 3 met, unmet: Is the sign's text 開店?",
+    ]
+
+
+def test_a_changed_prompt_is_told_by_the_words_that_changed() -> None:
+    assert compare_words(
+        "a red dog on a wide green lawn in the warm sun", "a red dog on a wide green lawn at night"
+    ) == [
+        ("kept", "… wide green lawn"),
+        ("removed", "in the warm sun"),
+        ("added", "at night"),
+    ]
+
+
+def test_no_text_steers_the_terminal() -> None:
+    assert printable("red\x1b[2J\ndog\r\u202e\x07") == "red\ufffd[2J dog \ufffd\ufffd"

@@ -1,0 +1,141 @@
+"""Pictures with their metadata, and the story of a draw."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import structs
+from PIL import Image
+
+from gems_actors.app.picture_files import (
+    OutputError,
+    PictureError,
+    PictureFormat,
+    check_writable,
+    encode_json,
+    parameters_of,
+    picture_of,
+    png_of,
+    story_of,
+    summary_lines,
+    write_whole,
+)
+from protocol.messages import DrawSettings
+from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT, attempt
+
+
+def picture_bytes(kind: str) -> bytes:
+    """Return a small picture."""
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_texts_stand_in_the_png_and_its_pixels_are_the_same_bytes() -> None:
+    data = picture_bytes("PNG")
+    tagged = png_of(data, "image/png", {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'})
+    with Image.open(io.BytesIO(tagged)) as image:
+        image.load()
+        assert image.text == {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'}  # type: ignore[attr-defined]
+    assert tagged.endswith(data[33:])
+
+
+def test_a_picture_of_another_type_becomes_png() -> None:
+    with Image.open(io.BytesIO(png_of(picture_bytes("JPEG"), "image/jpeg", {"parameters": "x"}))) as image:
+        assert (image.format, image.size) == ("PNG", (64, 48))
+
+
+@pytest.mark.parametrize(("kind", "named"), [("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_a_picture_is_encoded_in_the_format_that_is_wanted_with_its_parameters(kind: PictureFormat, named: str) -> None:
+    texts = {"parameters": "a sign that says 開店", "gems": "{}"}
+    data = picture_of(picture_bytes("PNG"), "image/png", kind, texts)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == (named, (64, 48))
+        comment = image.getexif().get_ifd(0x8769)[0x9286]
+    assert comment == b"UNICODE\0" + texts["parameters"].encode("utf-16-be")
+    long = picture_of(picture_bytes("PNG"), "image/png", kind, {"parameters": "x" * 32_000})
+    with Image.open(io.BytesIO(long)) as image:
+        assert dict(image.getexif()) == {}, "more than a JPEG can hold"
+    assert picture_of(data, f"image/{kind}", kind, texts) is data, "what has the format is not encoded again"
+
+
+def test_bytes_that_are_no_picture_are_refused() -> None:
+    with pytest.raises(PictureError, match="expected a whole picture of type image/webp, got 12 bytes: "):
+        png_of(b"RIFF nothing", "image/webp", {})
+    whole = picture_bytes("PNG")
+    head, pixels = whole.split(b"IDAT")
+    for damaged in (whole[:100], head[:-1] + b"\x05IDAT" + pixels):
+        with pytest.raises(PictureError, match="expected a whole picture of type image/png, got"):
+            picture_of(damaged, "image/png", "jpeg", {})
+
+
+def test_parameters_have_the_form_that_image_tools_read() -> None:
+    assert parameters_of(PICTURE, "storyboard") == (
+        f"{SECOND_PROMPT}\nSeed: 8, Size: 64x48, Model: storyboard, Rounds: 2, GEMS: 2/3 met"
+    )
+    settings = DrawSettings(steps=8, guidance=3.5, negative_prompt="blurry")
+    assert parameters_of(structs.replace(PICTURE, settings=settings), "z-image") == (
+        f"{SECOND_PROMPT}\nNegative prompt: blurry\n"
+        "Steps: 8, CFG scale: 3.5, Seed: 8, Size: 64x48, Model: z-image, Rounds: 2, GEMS: 2/3 met"
+    )
+
+
+def test_the_story_has_every_verdict_of_every_round() -> None:
+    story = json.loads(encode_json(story_of(PICTURE, seed=7, model="storyboard")))
+    assert story["requirements"][1] == {
+        "id": "r2",
+        "question": "Are there exactly four rabbits?",
+        "kind": "count",
+        "depends_on": "r1",
+        "answer": "met",
+        "answers": [
+            {"round": 1, "candidate": 1, "answer": "unmet"},
+            {"round": 2, "candidate": 1, "answer": "met"},
+        ],
+    }
+    assert (story["met"], story["rounds"], story["images"], story["all_met"]) == (2, 2, 2, False)
+    assert (story["final_prompt"], story["outcome"], story["seed"]) == (SECOND_PROMPT, "rounds_spent", 7)
+    assert (story["verify_calls"], story["verify_calls_saved"]) == (4, 2)
+
+
+def test_the_story_says_nothing_that_two_equal_draws_differ_in() -> None:
+    slower = (attempt(1, "met", "unmet", "unsure", seconds=9.0), attempt(2, "met", "met", "unmet", seconds=9.0))
+    other = msgspec.structs.replace(PICTURE, trajectory="1" * 32, attempts=slower)
+    assert story_of(other, seed=7, model="m") == story_of(PICTURE, seed=7, model="m")
+
+
+def test_the_summary_says_what_is_unmet_and_where_it_was_stopped() -> None:
+    lines = list(summary_lines(PICTURE, seed=7, seconds=1.26, interrupted=True))
+    assert lines == [
+        "2 of 3 met, 2 rounds, 2 images, seed 7, 1.3 s",
+        "chosen: round 2 (2 of 3 requirements met)",
+        "not met: Is the sign's text 開店?",
+        "stopped after round 2 of 2; 1 requirement unmet",
+    ]
+
+
+def test_a_draw_with_nothing_to_check_says_so() -> None:
+    bare = msgspec.structs.replace(PICTURE.attempts[0], verdicts=())
+    ending = msgspec.structs.replace(PICTURE.ending, best_round=1)
+    picture = msgspec.structs.replace(PICTURE, requirements=(), attempts=(bare,), ending=ending)
+    assert next(summary_lines(picture, seed=7, seconds=1.0, interrupted=False)).startswith("nothing to check, 1 round,")
+    assert parameters_of(picture, "storyboard").startswith(FIRST_PROMPT)
+
+
+def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"old")
+    write_whole(path, b"new")
+    assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("picture.png", b"new")]
+
+
+def test_a_folder_is_proven_writable_by_writing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "deep")
+    assert list((tmp_path / "new" / "deep").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="expected a folder to write into, got: Not a directory"):
+        check_writable(tmp_path / "file" / "folder")

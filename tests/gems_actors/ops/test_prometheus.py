@@ -1,0 +1,80 @@
+"""A mesh's table as Prometheus reads it."""
+
+from __future__ import annotations
+
+import re
+
+from gems_actors.ops.prometheus import metrics_text
+from protocol.identity import agent_role
+from protocol.messages import ActorStatus, MeshStatus, RoleStatus
+
+
+def actor(name: str, role: str, *, capacity: int = 8, busy: int = 0, version: str = "1.2") -> ActorStatus:
+    return ActorStatus(
+        name=name,
+        role=role,
+        host="here",
+        pid=1,
+        version=version,
+        capacity=capacity,
+        busy=busy,
+        handled=5,
+        silent_s=0.1,
+        oldest_s=float(busy),
+    )
+
+
+def mesh(*roles: RoleStatus) -> MeshStatus:
+    return MeshStatus(epoch="e", uptime_s=12.5, roles=roles, clients=2, requeued=3)
+
+
+def samples(text: str) -> dict[str, float]:
+    return {name: float(value) for name, value in re.findall(r"^(gems_\S+) (\S+)$", text, re.MULTILINE)}
+
+
+def test_a_role_is_told_with_all_its_actors_as_one() -> None:
+    verifiers = (
+        actor("v-1", "verifier", busy=3),
+        actor("v-2", "verifier", busy=1),
+        actor("v-3", "verifier", capacity=0),
+    )
+    role = RoleStatus(role="verifier", queued=7, oldest_s=1.25, actors=verifiers, paused=2)
+    found = samples(metrics_text(mesh(role)))
+    assert {name: value for name, value in found.items() if "role_" in name} == {
+        'gems_role_queue_depth{role="verifier"}': 7,
+        'gems_role_oldest_seconds{role="verifier"}': 1.25,
+        'gems_role_workers{role="verifier"}': 2,
+        'gems_role_capacity{role="verifier"}': 16,
+        'gems_role_busy{role="verifier"}': 4,
+        'gems_role_paused{role="verifier"}': 2,
+        'gems_role_held_seconds{role="verifier"}': 3,
+    }
+
+
+def test_the_mesh_is_told_and_its_agents_are_counted_and_not_named() -> None:
+    role = agent_role("far")
+    text = metrics_text(mesh(RoleStatus(role=role, queued=0, oldest_s=0.0, actors=(actor("far", role),))))
+    assert samples(text) == {
+        'gems_build_info{version="1.2"}': 1,
+        "gems_router_uptime_seconds": 12.5,
+        "gems_clients": 2,
+        "gems_agents": 1,
+        "gems_requeued_requests_total": 3,
+    }
+
+
+def test_every_sample_stands_behind_its_help_and_type() -> None:
+    text = metrics_text(mesh(RoleStatus(role="planner", queued=0, oldest_s=0.0, actors=())))
+    assert text.endswith("\n")
+    known: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            known.append(line.split()[2])
+        elif not line.startswith("#"):
+            assert re.split(r"[{ ]", line)[0] == known[-1]
+    assert len(known) == len(set(known)) == text.count("# HELP ")
+
+
+def test_a_version_that_a_stranger_says_breaks_no_line() -> None:
+    role = RoleStatus(role="planner", queued=0, oldest_s=0.0, actors=(actor("p", "planner", version='1"\n\\'),))
+    assert 'gems_build_info{version="1\\"\\n\\\\"} 1\n' in metrics_text(mesh(role))

@@ -1,0 +1,122 @@
+"""A dispatcher played by hand: peers that speak in one line, and a reading of what was sent to them."""
+
+from __future__ import annotations
+
+from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.run_states import RunStates
+from protocol.codec import decode_body, encode_body
+from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
+from protocol.identity import run_bytes
+from protocol.messages import Body, Cancel, Control, Controlled, Failure, Heartbeat, Held, Hello, Plan, Pulse, Welcome
+
+PAYLOAD = encode_body(Plan(prompt="payload"))
+
+
+def id_of(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+class Stage:
+    """One dispatcher, its clock, and everything it has sent."""
+
+    def __init__(self, **limits: float) -> None:
+        self.now = 100.0
+        self.limits = DispatchLimits(**limits, unstoppable_roles=frozenset({"memory"}))  # type: ignore[arg-type]
+        self.epochs = 0
+        self.marks = RunStates()
+        """All that peers were told, and tell a new router."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Replace the dispatcher by an empty one, as when the router was killed."""
+        self.epochs += 1
+        self.dispatcher = Dispatcher(self.limits, f"epoch-{self.epochs}", self.now)
+
+    def join(self, name: str, role: str = "", capacity: int = 0, holding: tuple[tuple[int, int], ...] = ()) -> None:
+        held = tuple(Held(id=id_of(number), attempt=attempt) for number, attempt in holding)
+        hello = Hello(name=name, capacity=capacity, holding=held, marks=self.marks.all())
+        self.dispatcher.hello(self.now, name.encode(), role, hello)
+
+    def ask(
+        self,
+        client: str,
+        number: int,
+        role: str = "worker",
+        *,
+        run: str = "run",
+        trajectory: int = 0,
+        lane: Lane = Lane.BULK,
+        within_s: float | None = None,
+        again: bool = False,
+    ) -> None:
+        left = NO_DEADLINE_MS if within_s is None else int(within_s * 1000)
+        header = Header(
+            Kind.REQUEST,
+            id_of(number),
+            role,
+            lane,
+            attempt=int(again),
+            time_left_ms=left,
+            trajectory=id_of(trajectory),
+            run=run_bytes(run),
+        )
+        self.dispatcher.request(self.now, client.encode(), header, PAYLOAD)
+
+    def answer(self, actor: str, number: int, attempt: int = 1, role: str = "worker") -> None:
+        header = Header(Kind.REPLY, id_of(number), role, attempt=attempt)
+        self.dispatcher.answer(self.now, actor.encode(), header, PAYLOAD)
+
+    def cancel(self, client: str, number: int, *, gently: bool = False) -> None:
+        self.dispatcher.cancel(self.now, client.encode(), id_of(number), Cancel(gently=gently))
+
+    def control(self, action: Control, run: str = "run", trajectory: int | None = None) -> Controlled:
+        where = None if trajectory is None else id_of(trajectory)
+        done = self.dispatcher.control(self.now, run_bytes(run), where, action, "alice")
+        self.hear()
+        return done
+
+    def hear(self) -> None:
+        """Keep the marks that peers are told."""
+        for _, header, body in self.dispatcher.outgoing:
+            if header.kind in (Kind.PULSE, Kind.WELCOME) and isinstance(told := decode_body(body), Pulse | Welcome):
+                self.marks.merge(told.marks)
+
+    def beat(self, name: str, holding: tuple[int, ...] = (), awaiting: tuple[int, ...] = ()) -> None:
+        beat = Heartbeat(
+            holding=tuple(Held(id=id_of(number), attempt=1) for number in holding),
+            awaiting=tuple(map(id_of, awaiting)),
+        )
+        self.dispatcher.heartbeat(self.now, name.encode(), beat)
+
+    def pass_time(self, seconds: float, *living: str, step_s: float = 0.5) -> None:
+        """Let the clock tick; the living go on showing signs of life and nothing else."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + step_s)
+            for name in living:
+                self.dispatcher.capacity(self.now, name.encode(), self._capacity_of(name))
+            self.dispatcher.tick(self.now)
+
+    def _capacity_of(self, name: str) -> int:
+        actors = (actor for role in self.dispatcher.status(self.now).roles for actor in role.actors)
+        return next((actor.capacity for actor in actors if actor.name == name), 0)
+
+    def sent(self) -> list[tuple[str, Kind, int, Body]]:
+        """Return and forget what was sent: to whom, the kind, the request's number, the body."""
+        outgoing, self.dispatcher.outgoing = self.dispatcher.outgoing, []
+        return [
+            (identity.decode(), header.kind, int.from_bytes(header.id, "big"), decode_body(body))
+            for identity, header, body in outgoing
+        ]
+
+    def given(self) -> list[tuple[str, int]]:
+        """Return who was given which request since the last look, and forget everything else."""
+        return [(to, number) for to, kind, number, _ in self.sent() if kind is Kind.REQUEST]
+
+    def told(self, client: str) -> list[tuple[int, str]]:
+        """Return what a client was answered since the last look: request and reply, or the failure's code."""
+        return [
+            (number, body.code if isinstance(body, Failure) else "reply")
+            for to, kind, number, body in self.sent()
+            if to == client and kind in (Kind.REPLY, Kind.FAILURE)
+        ]

@@ -1,0 +1,87 @@
+"""What a mesh has to itself on its host, and gives back."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
+from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.security.keys import make_mesh_keys
+from gems_actors.supervision.runtime_dir import check_exposure, claim_places, open_private_folder
+
+
+def _config_at(folder: Path) -> MeshConfig:
+    return MeshConfig(router=RouterConfig(runtime_dir=str(folder)))
+
+
+def test_a_private_folder_is_ours_alone_and_removed_in_the_end() -> None:
+    with open_private_folder(MeshConfig()) as config:
+        folder = config.runtime_path
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert config.data_path.parent == folder
+        (folder / "router.ipc").touch()
+    assert not folder.exists()
+
+
+def test_a_data_folder_that_is_set_stays_where_it_is(tmp_path: Path) -> None:
+    with open_private_folder(MeshConfig(data_dir=str(tmp_path))) as config:
+        assert config.data_path == tmp_path
+    assert tmp_path.exists()
+
+
+def test_a_claimed_folder_is_private_and_names_its_holder(tmp_path: Path) -> None:
+    with claim_places(_config_at(tmp_path / "run")):
+        assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
+        assert (tmp_path / "run" / "mesh.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_folder_can_be_claimed_again_once_it_is_given_back_and_not_before(tmp_path: Path) -> None:
+    config = _config_at(tmp_path)
+    with claim_places(config), pytest.raises(AddressInUseError, match=f"held by process {os.getpid()}$"):
+        claim_places(config).__enter__()
+    with claim_places(config):
+        pass
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://0.0.0.0:5555",
+        "tcp://*:5555",
+        "tcp://[::]:5555",
+        "tcp://10.0.0.1:5555",
+        "tcp://eth0:5555",
+        "tcp://lo:5555",
+    ],
+)
+def test_who_listens_for_other_hosts_has_keys_or_says_that_it_wants_none(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected security\.key and security\.allowed .*, got none; gems keys new"):
+        check_exposure(address, NO_KEYS, is_insecure=False)
+    check_exposure(address, NO_KEYS, is_insecure=True)
+    check_exposure(address, SecurityConfig(key="k", allowed="a"), is_insecure=False)
+    with pytest.raises(ConfigError):
+        check_exposure(address, SecurityConfig(key="k", router_key="r"), is_insecure=False)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://localhost:5555", "ipc:///run/r"]
+)
+def test_who_listens_for_this_host_alone_needs_no_keys(address: str) -> None:
+    check_exposure(address, NO_KEYS, is_insecure=False)
+
+
+def test_keys_that_cannot_be_used_are_told_before_the_router_is_started(tmp_path: Path) -> None:
+    make_mesh_keys(tmp_path / "keys")
+    (tmp_path / "keys" / "allowed.toml").write_text("[nobody]")
+    config = MeshConfig(
+        router=RouterConfig(runtime_dir=str(tmp_path), address="tcp://127.0.0.1:5555"),
+        security=SecurityConfig(
+            key=str(tmp_path / "keys" / "router.key"), allowed=str(tmp_path / "keys" / "allowed.toml")
+        ),
+    )
+    with pytest.raises(ConfigError, match=r"allowed\.toml: expected tables"):
+        claim_places(config).__enter__()
