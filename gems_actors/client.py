@@ -2,8 +2,8 @@
 
 The same object serves a client and an actor; an actor's requests arrive through the `RequestHandler` it hands in.
 Nothing that was asked is lost with a connection or a router: what is unanswered is told with every heartbeat and
-repeated under its old id wherever the router does not know it. Where there are several routers, trajectories are spread over them, an
-actor serves all, and what a silent one had moves to the others.
+repeated under its old id wherever the router does not know it. Where there are several routers, trajectories are spread
+over them, an actor serves all, and what a silent one had moves to the others.
 """
 
 from __future__ import annotations

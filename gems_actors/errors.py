@@ -2,6 +2,7 @@
 
 GemsError
 ├── ConfigError               a setting is unknown or impossible
+├── UsageError                options or arguments do not fit together
 ├── MeshUnavailableError      no router answers at an address
 ├── MeshRefusedError          a router does not take a process in
 ├── AddressInUseError         somebody else listens at an address
@@ -34,6 +35,10 @@ class GemsError(Exception):
 
 class ConfigError(GemsError):
     """A setting is unknown or impossible; names the source, the key, what was expected and what was found."""
+
+
+class UsageError(GemsError):
+    """An option or argument is impossible, or does not go with another; the command line exits with code 2."""
 
 
 class MeshUnavailableError(GemsError):

@@ -27,7 +27,7 @@ def end_of(error: BaseException) -> tuple[str, int]:
     if any(isinstance(leaf, (KeyboardInterrupt, click.Abort)) for leaf in leaves):
         return _one_line("interrupted"), INTERRUPTED  # and nothing imported: it may have broken an import off
     # 40 ms that `gems --version` need not pay
-    from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
+    from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError, UsageError
     from skills import SkillError
 
     causes = sorted(leaves, key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
@@ -36,6 +36,8 @@ def end_of(error: BaseException) -> tuple[str, int]:
             return _one_line(_words_of(cause)), cause.exit_code
         case ConfigError() | AddressInUseError() | MeshRefusedError():
             return _one_line(str(cause)), BAD_CONFIG
+        case UsageError():
+            return _one_line(str(cause)), USAGE
         case GemsError() | SkillError():
             return _one_line(str(cause)), FAILED
         case BrokenPipeError() | SystemExit():  # `gems skills list | head -1`, which is how click ends for it
