@@ -1,4 +1,4 @@
-"""Files that one process at a time may hold; the kernel lets go of them when it ends, however it ends."""
+"""Files that processes share: locks, which the kernel releases when their holder ends, and durable names."""
 
 from __future__ import annotations
 
@@ -41,3 +41,16 @@ def hold_lock(path: Path, note: str = "") -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: those of files that were created, renamed or removed there.
+
+    Raises:
+        OSError: the folder cannot be opened or synced.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError
+from gems_actors.locks import sync_folder
 from protocol.envelope import Header
 from protocol.identity import shard_of
 from protocol.limits import MAX_SHARDS
@@ -120,7 +121,7 @@ def note_layout(data_path: Path, shards: int) -> tuple[int, ...]:
                 file.write("".join(f"{layout}\n" for layout in layouts[len(whole.split()) :]))
                 file.flush()
                 os.fsync(file.fileno())
-        _sync_folder(data_path)
+        sync_folder(data_path)
     except OSError as error:
         raise ConfigError(f"{path}: expected a file to write to, got: {error.strerror}") from error
     return layouts
@@ -143,11 +144,3 @@ def _parse_layouts(text: str) -> tuple[int, ...]:
 def _whole_lines(text: str) -> str:
     """Return a text without a last line that a crash cut short; nobody has gone by that one."""
     return text[: text.rfind("\n") + 1]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from gems_actors.errors import ConfigError, LogError
+from gems_actors.locks import sync_folder
 
 FORMAT: Final = b"GEMSLOG1"
 HEADER_BYTES: Final = 32
@@ -285,19 +286,6 @@ def create_log_file(path: Path, identity: Identity) -> LogFile:
     part.replace(path)
     sync_folder(path.parent)
     return open_log_file(path, is_writer=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable.
-
-    Raises:
-        OSError: it cannot be done.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _identity_of(path: Path, head: bytes) -> Identity:

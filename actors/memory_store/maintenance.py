@@ -28,7 +28,6 @@ from actors.memory_store.log import (
     create_log_file,
     open_log_file,
     pack_commit,
-    sync_folder,
 )
 from actors.memory_store.replay import step_of
 from actors.memory_store.store import (
@@ -48,6 +47,7 @@ from actors.memory_store.store import (
 )
 from gems_actors.blobs import BlobFolder, BlobStore
 from gems_actors.errors import BlobError, ConfigError, LogError
+from gems_actors.locks import sync_folder
 from protocol.codec import encode_body
 from protocol.messages import (
     AnyRecord,

@@ -14,6 +14,7 @@ import trio
 
 from gems_actors.blobs.store import BlobStore, key_of, verify
 from gems_actors.errors import BlobError
+from gems_actors.locks import sync_folder
 from protocol.identity import digest_of
 from protocol.messages import ImageRef
 
@@ -133,8 +134,4 @@ def _holds(path: Path, digest: str, size_bytes: int) -> bool:
 def _sync_folders(path: Path) -> None:
     """Have the way to a picture on disk, also where another process made it a moment ago and has not synced it."""
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)

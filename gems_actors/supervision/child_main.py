@@ -18,12 +18,10 @@ from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.ops.log_setup import configure_logging
+from gems_actors.os_process import EXIT_CONFIG
 from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.tasks import open_background
-
-EXIT_CONFIG = 78
-"""`EX_CONFIG` of sysexits.h: starting again would end the same way."""
 
 
 def load_actor(role: str) -> type[Actor]:

@@ -6,14 +6,11 @@ gives up instead of hiding a fault behind restarts for ever.
 
 from __future__ import annotations
 
-import signal
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
 from gems_actors.config import SupervisorConfig
-
-FINAL_EXITS = {64: "wrong usage", 78: "bad configuration"}
-"""`EX_USAGE` and `EX_CONFIG` of sysexits.h: started again, it would end the same way."""
+from gems_actors.os_process import FINAL_EXITS, describe_exit
 
 
 @dataclass(frozen=True)
@@ -72,13 +69,3 @@ class RestartRule:
         doublings = min(self._failed_starts[seat], 64)
         self._failed_starts[seat] += 1
         return RestartAfter(min(settings.backoff_s * 2.0**doublings, self._longest_pause_s))
-
-
-def describe_exit(code: int) -> str:
-    """Return how a process ended, in words: its signal's name or its exit code."""
-    if code < 0:
-        try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:  # a real-time signal has no name of its own
-            return f"signal {-code}"
-    return f"exit code {code} ({FINAL_EXITS[code]})" if code in FINAL_EXITS else f"exit code {code}"

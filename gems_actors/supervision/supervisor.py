@@ -28,9 +28,10 @@ from gems_actors.errors import (
     RequestError,
     SupervisorError,
 )
+from gems_actors.os_process import describe_exit
 from gems_actors.shards import parts_of
 from gems_actors.supervision.autoscaling import LOOK_S, RoleScale, load_of
-from gems_actors.supervision.restart_policy import GiveUp, RestartRule, describe_exit
+from gems_actors.supervision.restart_policy import GiveUp, RestartRule
 from gems_actors.supervision.runtime_dir import claim_places
 from gems_actors.supervision.service import open_service
 from gems_actors.supervision.zygote import Spawn

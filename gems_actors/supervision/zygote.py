@@ -7,7 +7,6 @@ dies, nobody stays behind: each child dies with the zygote and the zygote with t
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import os
@@ -18,17 +17,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 from msgspec import Struct
 
 from gems_actors.config import MeshConfig
-
-EXIT_CONFIG = 78
-EXIT_NO_FORK = 71
-"""`EX_OSERR` of sysexits.h, told of a child that the system would not let us fork."""
+from gems_actors.os_process import EXIT_CONFIG, EXIT_NO_FORK, die_with_parent, set_title
 
 _MODULES = (
     "trio", "zmq", "msgspec", "structlog", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "protocol.codec",
@@ -36,8 +31,6 @@ _MODULES = (
 )  # fmt: skip
 MAX_MESSAGE_BYTES = 200_000
 """Less than the send buffer of a Unix socket, in which a message of SOCK_SEQPACKET must have room."""
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Spawn(Struct, frozen=True, tag=True):
@@ -77,23 +70,6 @@ class Exited(Struct, frozen=True, tag=True):
 encode = msgspec.msgpack.Encoder().encode
 decode_command: Callable[[bytes], Spawn | Kill] = msgspec.msgpack.Decoder(Spawn | Kill).decode
 decode_report: Callable[[bytes], Spawned | Exited] = msgspec.msgpack.Decoder(Spawned | Exited).decode
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process as soon as the thread that forked it ends; at once, if it has."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the line above
-        os._exit(1)
-
-
-def set_title(short: str, title: str) -> None:
-    """Say in `ps` who this is: `short`, cut to 15 characters, as its name and `title` as its command line."""
-    _LIBC.prctl(_PR_SET_NAME, short.encode()[:15])
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()  # from the third field on
-    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5); zeros where the kernel hides them
-    if start < end:
-        ctypes.memset(start, 0, end - start)
-        ctypes.memmove(start, text := title.encode(), min(len(text), end - start - 1))
 
 
 class _WarmParent:

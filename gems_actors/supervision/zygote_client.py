@@ -13,7 +13,8 @@ from contextlib import suppress
 import structlog
 import trio
 
-from gems_actors.supervision.restart_policy import GiveUp, RestartRule, describe_exit
+from gems_actors.os_process import describe_exit
+from gems_actors.supervision.restart_policy import GiveUp, RestartRule
 from gems_actors.supervision.zygote import MAX_MESSAGE_BYTES, Exited, Kill, Spawn, Spawned, decode_report, encode
 
 KILL_WAIT_S = 2.0

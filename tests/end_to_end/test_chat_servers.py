@@ -15,7 +15,7 @@ from actors.decomposer import RULES as DECOMPOSE_RULES
 from actors.planner import ROUTE_RULES
 from actors.refiner import RULES as REFINE_RULES
 from actors.verifier import RULES as VERIFY_RULES
-from gems_actors.supervision.child_main import EXIT_CONFIG
+from gems_actors.os_process import EXIT_CONFIG
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems, summary_in
 from tests.processes import started

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gems_actors.supervision.child_main import EXIT_CONFIG
+from gems_actors.os_process import EXIT_CONFIG
 from tests.gems_actors.backends.diffusion.tiny import save_tiny
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.processes import await_gone, descendants, started

@@ -43,7 +43,7 @@ from gems_actors.backends.diffusion.engine_messages import (
     frame,
 )
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError, RequestError
-from gems_actors.supervision.restart_policy import describe_exit
+from gems_actors.os_process import describe_exit
 from gems_actors.tasks import open_background
 
 MODULE: Final = "gems_actors.backends.diffusion.engine_process"

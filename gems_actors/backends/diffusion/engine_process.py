@@ -35,7 +35,7 @@ from gems_actors.backends.diffusion.engine_messages import (
     decode_command,
     frame,
 )
-from gems_actors.supervision.zygote import die_with_parent, set_title
+from gems_actors.os_process import die_with_parent, set_title
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the actor is told before
     from gems_actors.backends.diffusion.engine import Engine

@@ -23,6 +23,7 @@ from actors.memory_store.maintenance import (
     rebuild_index,
     repair_log,
 )
+from gems_actors import locks
 from gems_actors.blobs import BlobFolder
 from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
@@ -262,7 +263,7 @@ def test_a_move_that_is_interrupted_anywhere_loses_and_doubles_nothing(
 ) -> None:
     written = fill(tmp_path)
     calls = 0
-    real = log.sync_folder
+    real = locks.sync_folder
 
     def crash(folder: Path) -> None:
         nonlocal calls

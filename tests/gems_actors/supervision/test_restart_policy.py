@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gems_actors.config import SupervisorConfig
-from gems_actors.supervision.restart_policy import GiveUp, RestartAfter, RestartRule, describe_exit
+from gems_actors.supervision.restart_policy import GiveUp, RestartAfter, RestartRule
 
 
 def _settings(
@@ -97,17 +97,3 @@ def test_a_process_that_always_ends_at_once_is_given_up_whatever_the_settings(
 def test_a_process_that_ends_less_often_than_the_intensity_is_always_started_again(lived_s: float, ends: int) -> None:
     pauses = _pauses(RestartRule(_settings(max_restarts=10, period_s=30)), ends, lived_s=lived_s)
     assert max(pauses) <= 30 / 11
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (0, "exit code 0"),
-        (1, "exit code 1"),
-        (-11, "signal SIGSEGV"),
-        (-40, "signal 40"),
-        (78, "exit code 78 (bad configuration)"),
-    ],
-)
-def test_an_end_is_told_as_code_or_signal_name(code: int, words: str) -> None:
-    assert describe_exit(code) == words

@@ -1,0 +1,44 @@
+"""What the operating system knows of a process: its exit code, its title in `ps`, and its death signal."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+EXIT_NO_FORK = 71
+"""`EX_OSERR` of sysexits.h: the system refused to fork the process."""
+EXIT_CONFIG = 78
+"""`EX_CONFIG` of sysexits.h: a restart would end the same way."""
+FINAL_EXITS = {64: "wrong usage", EXIT_CONFIG: "bad configuration"}
+"""Exit codes, with their meaning, after which a process is not restarted; 64 is `EX_USAGE` of sysexits.h."""
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+
+
+def describe_exit(code: int) -> str:
+    """Return in words how a process ended: the name of its signal (a code below zero), or its exit code."""
+    if code < 0:
+        try:
+            return f"signal {signal.Signals(-code).name}"
+        except ValueError:  # real-time signals have no name
+            return f"signal {-code}"
+    return f"exit code {code} ({FINAL_EXITS[code]})" if code in FINAL_EXITS else f"exit code {code}"
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that forked it ends; exit at once if it already has."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(1)
+
+
+def set_title(short: str, title: str) -> None:
+    """Set what `ps` shows: `short`, cut to 15 characters, as process name and `title` as command line."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, short.encode()[:15])
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()  # from the third field on
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5); zeros where the kernel hides them
+    if start < end:
+        ctypes.memset(start, 0, end - start)
+        ctypes.memmove(start, text := title.encode(), min(len(text), end - start - 1))
