@@ -19,6 +19,7 @@ from actors.ranking import choose_best
 from gems_actors.actor import Actor, Mesh, answers, current_call
 from gems_actors.errors import CancelledRequestError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
+from protocol.costs import add_costs, chat_cost
 from protocol.identity import attempt_seed
 from protocol.messages import (
     AnyRecord,
@@ -56,8 +57,6 @@ from protocol.messages import (
     TrajectoryState,
     Verification,
     VerifyImage,
-    add_costs,
-    chat_cost,
 )
 
 ReplyT = TypeVar("ReplyT", bound=Reply)

@@ -32,6 +32,7 @@ from gems_actors.backends import ChatModel, ChatRequest
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import RefusedError
+from protocol.costs import sum_spent
 from protocol.messages import Plan, PlanPrompt, Recollection
 from skills import Catalogue, Skill, builtin_folder
 
@@ -153,7 +154,9 @@ async def plan_prompt(
     if skill is None and not recalled.experiences:
         return plan
     written = await ask_model(chat, write_request(prompt, skill, recalled), parse_written)
-    return Plan(prompt=written.value, skill=plan.skill, reasoning=written.reasoning, spent=plan.spent + written.spent)
+    return Plan(
+        prompt=written.value, skill=plan.skill, reasoning=written.reasoning, spent=sum_spent(plan.spent, written.spent)
+    )
 
 
 def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:

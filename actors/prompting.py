@@ -19,6 +19,7 @@ from gems_actors.actor import Actor, is_somebody_waiting
 from gems_actors.backends import ChatMessage, ChatModel, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.factory import open_chat_model
 from gems_actors.errors import ModelOutputError
+from protocol.costs import sum_spent
 from protocol.limits import MAX_PROMPT_CHARS
 from protocol.messages import Spent
 
@@ -102,7 +103,7 @@ async def ask_model(
         say("user", render(REPAIR, problem=problem)),
     )
     reply, spent_again = await _call(chat, replace(request, messages=(*request.messages, *repair)))
-    answer = _read(reply, parse_repaired or parse, spent + spent_again)
+    answer = _read(reply, parse_repaired or parse, sum_spent(spent, spent_again))
     _log.warning("model_output_repaired", task=request.task, problem=problem)
     return answer
 

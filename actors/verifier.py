@@ -27,6 +27,7 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import ModelOutputError, RequestError
 from gems_actors.tasks import gather, open_background
+from protocol.costs import sum_spent
 from protocol.messages import Answer, Requirement, Spent, Verdict, Verification, VerifyImage
 
 _LOOKING: Final = """\
@@ -215,7 +216,7 @@ class _Inspection:
         """Return the verdicts on all requirements, by their ids, from one call."""
         ids = [requirement.id for requirement in requirements]
         answer = await ask_model(self._chat, batch_request(picture, requirements), lambda text: parse_batch(text, ids))
-        self.spent += answer.spent
+        self.spent = sum_spent(self.spent, answer.spent)
         asked = await gather(
             *(
                 partial(self._ask_again, picture, requirement, verdict)
@@ -228,7 +229,7 @@ class _Inspection:
         is_scored = self._settings.mode == "score"
         request = verify_request(picture, requirement.question, is_scored=is_scored)
         answer = await ask_model(chat, request, parse_verdict)
-        self.spent += answer.spent
+        self.spent = sum_spent(self.spent, answer.spent)
         said, reason = answer.value
         if not answer.probabilities:
             return Verdict(requirement=requirement.id, answer=said, reason=reason)

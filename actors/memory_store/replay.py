@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from actors.ranking import choose_best
+from protocol.costs import add_costs
 from protocol.messages import (
     AnyRecord,
     Attempt,
@@ -30,7 +31,6 @@ from protocol.messages import (
     TrajectoryFailed,
     TrajectoryRecord,
     TrajectoryState,
-    add_costs,
 )
 
 

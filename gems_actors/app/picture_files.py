@@ -16,7 +16,8 @@ import msgspec
 from gems_actors import __version__
 from gems_actors.app.draw_progress import count_met, printable, unmet_questions
 from gems_actors.errors import GemsError
-from protocol.messages import Picture, Spent, chat_cost
+from protocol.costs import chat_cost
+from protocol.messages import Picture, Spent
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = len(_PNG_SIGNATURE) + 8 + 13 + 4

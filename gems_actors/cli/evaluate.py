@@ -43,7 +43,8 @@ from gems_actors.cli.options import (
     strategy_settings,
 )
 from gems_actors.config import CHAT_ROLES, ChatModelConfig
-from protocol.messages import MemoryMode, chat_cost
+from protocol.costs import chat_cost
+from protocol.messages import MemoryMode
 
 _SCORED: Final = tuple(name for name in BENCHMARKS if name in SCORERS)
 

@@ -16,6 +16,7 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, RefusedError
 from gems_actors.testing import open_test_mesh
+from protocol.costs import chat_cost
 from protocol.identity import attempt_seed
 from protocol.messages import (
     AppendRecord,
@@ -40,7 +41,6 @@ from protocol.messages import (
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
-    chat_cost,
 )
 from tests.actors.scripted import COSTS, REQUIREMENTS, Script, scripted_roles
 

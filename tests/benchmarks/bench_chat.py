@@ -29,8 +29,9 @@ from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import RequestError
 from gems_actors.supervision.child_main import run_role
 from gems_actors.supervision.supervisor import open_supervisor
+from protocol.costs import add_costs, chat_cost
 from protocol.envelope import Lane
-from protocol.messages import DrawPicture, GenerateImage, Image, ReadStatus, Spent, add_costs, chat_cost
+from protocol.messages import DrawPicture, GenerateImage, Image, ReadStatus, Spent
 from tests.actors.fakes import png
 from tests.processes import memory_kib
 

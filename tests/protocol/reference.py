@@ -43,7 +43,7 @@ from protocol.messages import (
     Welcome,
 )
 
-README = Path(messages.__file__).with_name("README.md")
+README = Path(limits.__file__).with_name("README.md")
 
 _ID, _OTHER_ID = bytes(range(16)), bytes(range(16, 32))
 _EPOCH = "5b1f9a3c0d2e4f60"
@@ -157,8 +157,9 @@ def _roles() -> Iterator[str]:
 
 
 def _types(kinds: tuple[type[Any], ...]) -> Iterator[str]:
-    tree = ast.parse(Path(messages.__file__).read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    chapters = Path(messages.__file__).parent.glob("*.py")
+    nodes = [node for path in chapters for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     for kind in kinds:
         described = inspect.type_info(kind)
         assert isinstance(described, inspect.StructType)

@@ -21,7 +21,7 @@ from gems_actors.app.prompts import PromptError
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import draw_settings, read_config
 from gems_actors.config import MeshConfig
-from protocol.messages import chat_cost
+from protocol.costs import chat_cost
 
 _SHOWN_BAD: Final = 20
 """Records that cannot be drawn, a line each; JSON has them all."""

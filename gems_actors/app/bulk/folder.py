@@ -49,7 +49,8 @@ from gems_actors.app.picture_files import (
     write_whole,
 )
 from gems_actors.locks import LockHeldError, hold_lock
-from protocol.messages import ImageRef, Picture, Spent, add_costs
+from protocol.costs import add_costs
+from protocol.messages import ImageRef, Picture, Spent
 
 MESH_FOLDER: Final = ".mesh"
 

@@ -53,6 +53,7 @@ from gems_actors.client import Mesh
 from gems_actors.config import CHAT_ROLES, MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError
 from gems_actors.tasks import open_background
+from protocol.costs import add_costs
 from protocol.envelope import Lane
 from protocol.messages import (
     AppendRecord,
@@ -63,7 +64,6 @@ from protocol.messages import (
     ReadStatus,
     RunBegun,
     RunState,
-    add_costs,
 )
 from skills import Catalogue, builtin_folder
 

@@ -10,8 +10,9 @@ import msgspec
 
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.picture_files import cost_in_words
+from protocol.costs import chat_cost
 from protocol.limits import MAX_ROUNDS
-from protocol.messages import Spent, chat_cost
+from protocol.messages import Spent
 
 _SHOWN_ROUNDS: Final = 6
 """In a line; of more the first and the last."""

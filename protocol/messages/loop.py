@@ -1,0 +1,205 @@
+"""The path of a prompt: the requests and replies of the roles that draw a picture."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from protocol.identity import trajectory_id
+from protocol.limits import MAX_PROMPT_CHARS, MAX_REQUIREMENTS
+from protocol.messages.values import (
+    Attempt,
+    Candidate,
+    Count,
+    DrawSettings,
+    Guidance,
+    ImageRef,
+    MemoryMode,
+    Prompt,
+    Reply,
+    Request,
+    Requirement,
+    Round,
+    RunName,
+    Seed,
+    SidePx,
+    SkillId,
+    Spent,
+    Steps,
+    Text,
+    TrajectoryId,
+    Value,
+    Verdict,
+)
+
+
+class Plan(Reply, frozen=True, kw_only=True):
+    """The planner's answer."""
+
+    prompt: Prompt
+    skill: str | None = None
+    reasoning: Text = ""
+    spent: Spent = Spent()
+
+
+class PlanPrompt(Request[Plan], frozen=True, kw_only=True):
+    """Asks for a skill, or none, and for the first prompt."""
+
+    role: ClassVar[str] = "planner"
+    prompt: Prompt
+    skill: SkillId | None = None
+    """The one to write by, or `none`; none given: the planner chooses."""
+
+
+class Requirements(Reply, frozen=True, kw_only=True):
+    """The decomposer's answer; may be empty."""
+
+    requirements: Annotated[tuple[Requirement, ...], Meta(max_length=MAX_REQUIREMENTS)]
+    spent: Spent = Spent()
+
+
+class DecomposePrompt(Request[Requirements], frozen=True, kw_only=True):
+    """Asks for the atomic requirements of the user's own prompt."""
+
+    role: ClassVar[str] = "decomposer"
+    prompt: Prompt
+
+
+class Image(Reply, frozen=True, kw_only=True):
+    """The generator's answer: the picture is in the blob store."""
+
+    image: ImageRef
+    spent: Spent = Spent()
+
+
+class GenerateImage(Request[Image], frozen=True, kw_only=True):
+    """Asks for one picture."""
+
+    role: ClassVar[str] = "generator"
+    prompt: Prompt
+    seed: Seed
+    width_px: SidePx
+    height_px: SidePx
+    steps: Steps | None = None
+    """None: as the image model does by itself; likewise `guidance` and `negative_prompt`."""
+    guidance: Guidance | None = None
+    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    exact: bool = False
+
+
+class Verification(Reply, frozen=True, kw_only=True):
+    """The verifier's answer: a verdict for each requirement, in their order."""
+
+    verdicts: tuple[Verdict, ...]
+    calls_saved: Count = 0
+    spent: Spent = Spent()
+
+
+class VerifyImage(Request[Verification], frozen=True, kw_only=True):
+    """Asks for a verdict on each requirement."""
+
+    role: ClassVar[str] = "verifier"
+    image: ImageRef
+    requirements: tuple[Requirement, ...]
+
+
+class Lesson(Reply, frozen=True, kw_only=True):
+    """The compressor's answer."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    spent: Spent = Spent()
+
+
+class CompressAttempt(Request[Lesson], frozen=True, kw_only=True):
+    """Asks for the lesson of one round; the compressor reads the round and what came before from memory."""
+
+    role: ClassVar[str] = "compressor"
+    trajectory: TrajectoryId
+    round: Round
+
+
+class Refined(Reply, frozen=True, kw_only=True):
+    """The refiner's answer."""
+
+    prompt: Prompt
+    reasoning: Text = ""
+    spent: Spent = Spent()
+
+
+class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
+    """Asks for the prompt of the round after `round`; the refiner reads what happened from memory."""
+
+    role: ClassVar[str] = "refiner"
+    trajectory: TrajectoryId
+    round: Round
+    memory: MemoryMode
+
+
+Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent"]
+"""Why a trajectory ended: everything met, no round left, no requirement found (one image is drawn and no verdict is
+possible), asked to finish early, or no budget for another round."""
+
+
+class Ending(Value, frozen=True, kw_only=True):
+    """How a trajectory ended, and which attempt is its picture."""
+
+    outcome: Outcome
+    best_round: Round
+    best_candidate: Candidate
+    decided_by: str
+    """What made that attempt the best, in words; says so where attempts were tied."""
+
+
+class Picture(Reply, frozen=True, kw_only=True):
+    """The outcome of one trajectory."""
+
+    trajectory: TrajectoryId
+    prompt: Prompt
+    skill: str | None
+    requirements: tuple[Requirement, ...]
+    attempts: tuple[Attempt, ...]
+    ending: Ending
+    settings: DrawSettings
+    spent: dict[str, Spent] = {}
+    """By role."""
+
+    @property
+    def best(self) -> Attempt:
+        """The attempt that is the picture."""
+        chosen = (self.ending.best_round, self.ending.best_candidate)
+        return next(attempt for attempt in self.attempts if (attempt.round, attempt.candidate) == chosen)
+
+    @property
+    def all_met(self) -> bool:
+        """Whether the best attempt has requirements and meets them all."""
+        return bool(self.best.verdicts) and all(verdict.answer == "met" for verdict in self.best.verdicts)
+
+
+class Budget(Value, frozen=True, kw_only=True):
+    """What one trajectory may spend on chat models; a round for which it would not suffice is not begun."""
+
+    max_calls: Count | None = None
+    """None: no limit; likewise `max_tokens`."""
+    max_tokens: Count | None = None
+
+
+class DrawPicture(Request[Picture], frozen=True, kw_only=True):
+    """Asks for one prompt to be taken through the whole loop."""
+
+    role: ClassVar[str] = "conductor"
+    run: RunName
+    line: Count = 0
+    sample: Count = 0
+    prompt: Prompt
+    seed: Seed
+    settings: DrawSettings = DrawSettings()
+    version: Annotated[str, Meta(max_length=64)] = ""
+    """Tells it from others of the same line and sample, such as one that was drawn by another model."""
+    budget: Budget = Budget()
+    """Not part of what the picture is: taken up again, a trajectory may have another."""
+
+    @property
+    def trajectory(self) -> str:
+        """The id under which memory knows this prompt and sample of the run."""
+        return trajectory_id(self.run, self.line, self.sample, self.version)

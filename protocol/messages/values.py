@@ -1,0 +1,171 @@
+"""Bases of all messages, and the values that stand inside messages."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from protocol.limits import (
+    MAX_CANDIDATES,
+    MAX_GUIDANCE,
+    MAX_PROMPT_CHARS,
+    MAX_ROUNDS,
+    MAX_SHARDS,
+    MAX_SIDE_PX,
+    MAX_STEPS,
+    MAX_TEXT_CHARS,
+)
+
+Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+TrajectoryId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+Seed = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+Round = Annotated[int, Meta(ge=1, le=MAX_ROUNDS)]
+Candidate = Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
+SidePx = Annotated[int, Meta(ge=16, le=MAX_SIDE_PX)]
+Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS)]
+Guidance = Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)]
+SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
+Score = Annotated[float, Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, Meta(ge=0)]
+RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+RunName = Annotated[str, Meta(min_length=1, max_length=200)]
+UnixTime = float
+"""Seconds since 1970-01-01 00:00 UTC, by memory's clock."""
+PageSize = Annotated[int, Meta(ge=1, le=1000)]
+ShardNumber = Annotated[int, Meta(ge=0, le=MAX_SHARDS - 1)]
+
+RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
+Answer = Literal["met", "unmet", "unsure"]
+RunPhase = Literal["running", "paused", "cancelled"]
+Control = Literal["pause", "resume", "cancel"]
+MemoryMode = Literal["none", "prompts", "images", "thoughts", "full"]
+"""What memory shows the refiner: the last attempt alone, all prompts and verdicts, these and the images, these and the
+refiner's raw reasoning, or the images and the compressed experiences. Source: arXiv 2603.28088, Figure 4 right."""
+
+
+class Value(Struct, frozen=True, kw_only=True):
+    """Base of what is part of a message and is never one itself."""
+
+
+class ImageRef(Value, frozen=True, kw_only=True):
+    """A picture in the blob store."""
+
+    digest: Digest
+    media_type: str
+    bytes: Count
+    width_px: SidePx
+    height_px: SidePx
+
+
+class Requirement(Value, frozen=True, kw_only=True):
+    """One atomic yes/no question about the picture."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=32)]
+    question: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    kind: RequirementKind
+    depends_on: str | None = None
+    """The requirement without which this one cannot be met, or none."""
+
+
+class Verdict(Value, frozen=True, kw_only=True):
+    """The answer to one requirement for one attempt."""
+
+    requirement: str
+    answer: Answer
+    score: Score | None = None
+    """The model's own probability that it is met, where it gives one."""
+    reason: Text = ""
+
+
+class Spent(Value, frozen=True, kw_only=True):
+    """What a step cost the role that took it."""
+
+    seconds: Annotated[float, Meta(ge=0.0)] = 0.0
+    """Of the role's own time, without the wait in a queue."""
+    calls: Count = 0
+    """Of a model, those that had to be repeated among them."""
+    prompt_tokens: Count = 0
+    cached_tokens: Count = 0
+    """Those of the prompt's tokens that the server had in its cache."""
+    completion_tokens: Count = 0
+    cost: Annotated[float, Meta(ge=0.0)] = 0.0
+    """By the prices in the role's settings, in their currency."""
+
+    @property
+    def tokens(self) -> int:
+        """All of them, the cached too."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """One image drawn in a round, with its verdicts: a fact anchor."""
+
+    round: Round
+    candidate: Candidate
+    prompt: Prompt
+    image: ImageRef
+    seed: Seed
+    verdicts: tuple[Verdict, ...]
+    verify_calls_saved: Count = 0
+    """Questions that needed no call because their parent was unmet."""
+    drawing: Spent = Spent()
+    verifying: Spent = Spent()
+
+
+class Refinement(Value, frozen=True, kw_only=True):
+    """The prompt of a round after the first, and why it reads so."""
+
+    round: Round
+    prompt: Prompt
+    reasoning: Text = ""
+
+
+class Experience(Value, frozen=True, kw_only=True):
+    """The compressed lesson of one round."""
+
+    round: Round
+    text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+
+
+class DrawSettings(Value, frozen=True, kw_only=True):
+    """How one prompt is to be drawn."""
+
+    max_rounds: Round = 5
+    stop_when_all_met: bool = True
+    candidates: Candidate = 1
+    """Images drawn in each round, at most 64."""
+    memory: MemoryMode = "full"
+    width_px: SidePx = 768
+    height_px: SidePx = 768
+    steps: Steps | None = None
+    """Of denoising; none: as the image model does by itself. Likewise `guidance` and `negative_prompt`."""
+    guidance: Guidance | None = None
+    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    exact: bool = False
+    """Each image is drawn alone, so that not even rounding depends on what else is drawn."""
+    skill: SkillId | None = None
+    """The one that the planner writes by, or `none`; none given: the planner chooses."""
+
+
+ReplyT = TypeVar("ReplyT", bound="Reply")
+
+
+class Body(Struct, frozen=True, kw_only=True, tag_field="type", tag=True):
+    """Base of everything that may stand behind a header."""
+
+
+class Reply(Body, frozen=True, kw_only=True):
+    """Base of what answers a request."""
+
+
+class Request(Body, Generic[ReplyT], frozen=True, kw_only=True):
+    """Base of what one role asks another, answered with a `ReplyT` or a failure."""
+
+    role: ClassVar[str]
+
+
+class Event(Body, frozen=True, kw_only=True):
+    """Base of what only informs: nobody waits for it and nothing depends on its arrival."""
