@@ -78,7 +78,7 @@ class Generator(Actor):
                 guidance=request.guidance,
                 negative_prompt=request.negative_prompt,
                 exact=request.exact,
-                is_urgent=is_somebody_waiting(),
+                interactive=is_somebody_waiting(),
             )
         )
         check_picture(drawn)

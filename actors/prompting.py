@@ -91,7 +91,7 @@ async def ask_model(
         BackendError: the model could not be asked.
         ModelOutputError: the second answer cannot be read either.
     """
-    request = replace(request, is_urgent=is_somebody_waiting())
+    request = replace(request, interactive=is_somebody_waiting())
     reply, spent = await _call(chat, request)
     try:
         return _read(reply, parse, spent)

@@ -26,7 +26,7 @@ class ImageRequest:
     negative_prompt: str | None = None
     exact: bool = False
     """It is drawn alone, so that not even rounding depends on what else is drawn."""
-    is_urgent: bool = False
+    interactive: bool = False
     """Somebody waits for it, so it goes before those for which nobody does."""
 
 
@@ -103,7 +103,7 @@ class ChatRequest:
     """JSON schema of the answer, for servers that can be held to one; others read in the messages what is wanted."""
     temperature: float | None = None
     """Where the task prescribes one; None: as the settings have it."""
-    is_urgent: bool = False
+    interactive: bool = False
     """Somebody waits for it, so it goes before those for which nobody does."""
 
 

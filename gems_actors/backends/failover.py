@@ -111,12 +111,12 @@ class FailoverPool(Generic[ServerT]):
         paces = [server.pace for server in self.servers if not server.pace.is_closed]
         return "; ".join(f"breaker {pace.breaker(now)}: {pace.last_failure}" for pace in paces)
 
-    async def ask(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], *, is_urgent: bool = False) -> AnswerT:
+    async def ask(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], *, interactive: bool = False) -> AnswerT:
         """Return the answer of the first server that gives one, within the caller's deadline.
 
         Args:
             exchange: asks a server once.
-            is_urgent: goes before those that are not.
+            interactive: goes before those that are not.
 
         Raises:
             RefusedError: a server said no, and will always.
@@ -126,7 +126,7 @@ class FailoverPool(Generic[ServerT]):
         asked_at, faults, tries = trio.current_time(), 0, 0
         failed: set[ServerT] = set()
         while True:
-            server = await self._await_turn(_Waiter[ServerT](failed), asked_at, is_urgent)
+            server = await self._await_turn(_Waiter[ServerT](failed), asked_at, interactive)
             try:
                 return await self._ask_once(server, exchange)
             except (BusyError, BackendError) as error:
@@ -187,9 +187,9 @@ class FailoverPool(Generic[ServerT]):
 
     # ----------------------------------------------------------------------------------------- turns
 
-    async def _await_turn(self, waiter: _Waiter[ServerT], asked_at: float, is_urgent: bool) -> ServerT:
+    async def _await_turn(self, waiter: _Waiter[ServerT], asked_at: float, interactive: bool) -> ServerT:
         """Wait until a server may be asked, and have a place there."""
-        queue = self._urgent if is_urgent else self._others
+        queue = self._urgent if interactive else self._others
         queue.append(waiter)
         self._grant()
         try:

@@ -214,7 +214,7 @@ class OpenAIChatModel:
             RefusedError: the server or the model will never answer this; in its words.
             BackendError: the servers failed, or the answer is cut, empty or none.
         """
-        said = await self._servers.ask(lambda endpoint: endpoint.answer(request), is_urgent=request.is_urgent)
+        said = await self._servers.ask(lambda endpoint: endpoint.answer(request), interactive=request.interactive)
         if said.probabilities:
             text, reasoning = max(said.probabilities.items(), key=lambda item: item[1])[0], ""
         else:

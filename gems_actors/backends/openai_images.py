@@ -62,7 +62,7 @@ class OpenAIImageModel:
             RefusedError: the server will never draw this; in its words.
             BackendError: the server failed, or what it sent is no picture.
         """
-        return await self._servers.ask(partial(self._draw, request), is_urgent=request.is_urgent)
+        return await self._servers.ask(partial(self._draw, request), interactive=request.interactive)
 
     async def _draw(self, request: ImageRequest, server: ModelServer) -> GeneratedImage:
         reply = await server.post("images/generations", self._fields_of(request), max_bytes=MAX_REPLY_BYTES)

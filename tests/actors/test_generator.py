@@ -47,8 +47,8 @@ def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_path: 
         return reply, await generator.blobs.get(reply.image)
 
     reply, stored = trio.run(draw)
-    is_urgent = lane is Lane.INTERACTIVE
-    asked = ImageRequest("a cat", 7, 32, 16, steps=8, guidance=0.0, exact=True, is_urgent=is_urgent)
+    interactive = lane is Lane.INTERACTIVE
+    asked = ImageRequest("a cat", 7, 32, 16, steps=8, guidance=0.0, exact=True, interactive=interactive)
     assert painter.requests == [asked]
     assert generator.figures() == {"pictures": 1.0}
     assert stored == data

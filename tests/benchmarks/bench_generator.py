@@ -23,7 +23,7 @@ import trio
 from torch import Tensor
 
 from gems_actors.backends import ImageRequest
-from gems_actors.backends.diffusion.batch_scheduler import Turns
+from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler
 from gems_actors.backends.diffusion.devices import Device, Span
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
@@ -147,7 +147,7 @@ class CountingDevice(Device):
     """A device whose work takes no time here."""
 
     @contextmanager
-    def span(self, *, is_beside: bool = False) -> Iterator[Span]:
+    def span(self, *, is_concurrent: bool = False) -> Iterator[Span]:
         yield Span()
 
     def to_host(self, pixels: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class CountingPipeline:
 def saturated(side_px: int, trajectories: int) -> float:
     """Return images a second where each trajectory asks again as soon as it has its picture."""
     clock = Clock()
-    engine = Engine(CountingPipeline(clock), CountingDevice("cpu"), Turns(mixes_buckets=True), clock=clock)
+    engine = Engine(CountingPipeline(clock), CountingDevice("cpu"), BatchScheduler(mixes_buckets=True), clock=clock)
     for number in range(trajectories):
         engine.add(Draw(number, "", 0, side_px, side_px))
     drawn = 0
@@ -218,13 +218,13 @@ def longest_wait(side_px: int, load: float) -> tuple[float, float]:
     """Return the longest wait before a first step where requests come at random, in longest steps, and the batch."""
     clock, chance = Clock(), random.Random(1)
     pipeline = CountingPipeline(clock)
-    engine = Engine(pipeline, CountingDevice("cpu"), Turns(mixes_buckets=True), clock=clock)
+    engine = Engine(pipeline, CountingDevice("cpu"), BatchScheduler(mixes_buckets=True), clock=clock)
     arrivals, at_s = [], 0.0
     for _ in range(_IMAGES):
         at_s += chance.expovariate(load * best_possible(side_px, 1))
         arrivals.append(at_s)
     waits: list[float] = []
-    company, number = 0.0, 0
+    batch_requests, number = 0.0, 0
     while len(waits) < _IMAGES:
         if engine.is_idle:
             clock.now_s = max(clock.now_s, arrivals[number])
@@ -234,8 +234,8 @@ def longest_wait(side_px: int, load: float) -> tuple[float, float]:
         for ended in engine.run_once():
             assert isinstance(ended, Drawn)
             waits.append(ended.job.begun_s - arrivals[ended.job.id] - _TEXT_S)
-            company += ended.job.company / ended.job.steps
-    return max(waits) / pipeline.longest_s, company / _IMAGES
+            batch_requests += ended.job.batch_requests / ended.job.steps
+    return max(waits) / pipeline.longest_s, batch_requests / _IMAGES
 
 
 def compare_on_counting_device() -> None:

@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, Turns
+from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, BatchScheduler
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Drawn, Job
-from gems_actors.backends.diffusion.loading import steps_of
+from gems_actors.backends.diffusion.loading import wrap_pipeline
 from gems_actors.backends.diffusion.png import png_of
 from gems_actors.backends.diffusion.z_image import ZImageSteps
 from tests.gems_actors.backends.diffusion.tiny import tiny_tokenizer, tiny_z_image
@@ -217,8 +217,8 @@ def engine_rate(
     pipeline: ZImageSteps, side_px: int, requests: int, device: Device, lengths: Sequence[int], pool: Executor
 ) -> EngineRate:
     """Draw requests through the engine; PNG files are made in other processes, as the actor's is one."""
-    turns = Turns(max_step_tokens=MAX_STEP_TOKENS, mixes_buckets=True)
-    for engine in (Engine(pipeline, device, turns), Engine(pipeline, device, turns)):  # the first one warms up
+    scheduler = BatchScheduler(max_step_tokens=MAX_STEP_TOKENS, mixes_buckets=True)
+    for engine in (Engine(pipeline, device, scheduler), Engine(pipeline, device, scheduler)):  # the first one warms up
         if device.is_gpu:
             torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
@@ -313,7 +313,7 @@ def _compiled(plan: Plan, pipe: Any, device: Device, tell: Callable[[str], None]
         for block in blocks:
             block.attention.set_processor(ZSingleStreamAttnProcessor())
     began = time.perf_counter()
-    pipeline = steps_of(pipe, is_compiled=True)
+    pipeline = wrap_pipeline(pipe, is_compiled=True)
     assert isinstance(pipeline, ZImageSteps)
     times = {}
     for side_px in plan.sides_px:

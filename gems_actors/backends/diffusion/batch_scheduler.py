@@ -49,7 +49,7 @@ class Step(Protocol):
 StepT = TypeVar("StepT", bound=Step)
 
 
-class Turns:
+class BatchScheduler:
     """Chooses the group of each forward."""
 
     def __init__(self, *, max_step_tokens: int = MAX_STEP_TOKENS, mixes_buckets: bool) -> None:
@@ -61,7 +61,7 @@ class Turns:
         """
         self.max_step_tokens = max_step_tokens
         self._mixes_buckets = mixes_buckets
-        self._turns: dict[Hashable, int] = {}
+        self._last_turn: dict[Hashable, int] = {}
         self._turn = 0
 
     def choose(self, steps: Sequence[StepT]) -> list[StepT]:
@@ -69,8 +69,8 @@ class Turns:
         bands: dict[Hashable, list[StepT]] = {}
         for step in steps:
             bands.setdefault(_key(step), []).append(step)
-        self._turns = {key: turn for key, turn in self._turns.items() if key in bands}
-        first = min(bands, key=lambda key: self._turns.get(key, -1))  # among equals the one with the oldest request
+        self._last_turn = {key: turn for key, turn in self._last_turn.items() if key in bands}
+        first = min(bands, key=lambda key: self._last_turn.get(key, -1))  # among equals the one with the oldest request
         group = _as_many_as_fit([], bands[first], self.max_step_tokens)
         leader = group[0]
         if not leader.is_alone:
@@ -78,7 +78,7 @@ class Turns:
             group = _as_many_as_fit(group, others, self.max_step_tokens, LAUNCH_TOKENS)
         self._turn += 1
         for step in group:
-            self._turns[_key(step)] = self._turn
+            self._last_turn[_key(step)] = self._turn
         chosen = {id(step) for step in group}
         return [step for step in steps if id(step) in chosen]
 

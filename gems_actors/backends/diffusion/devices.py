@@ -60,10 +60,10 @@ class Device:
         self.is_gpu = self.torch_device.type == "cuda"
         if self.is_gpu:
             torch.cuda.set_device(self.torch_device)
-            self._beside = torch.cuda.Stream(self.torch_device)
+            self._side_stream = torch.cuda.Stream(self.torch_device)
 
     @contextmanager
-    def span(self, *, is_beside: bool = False) -> Iterator[Span]:
+    def span(self, *, is_concurrent: bool = False) -> Iterator[Span]:
         """Launch what is in the block; beside what is launched outside, which it may use, where that is asked for."""
         span = Span()
         if not self.is_gpu:
@@ -72,9 +72,9 @@ class Device:
             span._seconds = time.perf_counter() - began
             return
         stream = torch.cuda.current_stream()
-        if is_beside:
-            self._beside.wait_stream(stream)
-            stream = self._beside
+        if is_concurrent:
+            self._side_stream.wait_stream(stream)
+            stream = self._side_stream
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with torch.cuda.stream(stream):
             start.record()

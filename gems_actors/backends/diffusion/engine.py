@@ -15,12 +15,12 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from gems_actors.backends.diffusion.batch_scheduler import Turns, cost_of
+from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler, cost_of
 from gems_actors.backends.diffusion.devices import Device, Span
 from gems_actors.backends.diffusion.engine_messages import Draw, Totals
-from gems_actors.backends.diffusion.jobs import Drawn, Job, Lost, Pipeline
+from gems_actors.backends.diffusion.jobs import Drawn, Failed, Job, Pipeline
 
-Ended = list[Drawn | Lost]
+Ended = list[Drawn | Failed]
 
 _MAX_TEXTS: Final = 32
 """Requests whose prompts are encoded together; of 512 tokens each they take as long as a picture or two."""
@@ -50,7 +50,7 @@ class Engine:
         self,
         pipeline: Pipeline,
         device: Device,
-        turns: Turns,
+        scheduler: BatchScheduler,
         *,
         on_begin: Callable[[tuple[int, ...]], None] = lambda ids: None,
         clock: Callable[[], float] = time.perf_counter,
@@ -60,11 +60,11 @@ class Engine:
         Args:
             pipeline: on the device.
             device: where work is launched.
-            turns: who takes the next step.
+            scheduler: who takes the next step.
             on_begin: is told who is in a forward before it is launched, so that it is known whom a fault concerns.
             clock: of the wall, in seconds.
         """
-        self._pipeline, self._device, self._turns = pipeline, device, turns
+        self._pipeline, self._device, self._scheduler = pipeline, device, scheduler
         self._on_begin, self._clock = on_begin, clock
         self._all: dict[int, Job] = {}
         self._fresh: list[Job] = []
@@ -88,7 +88,7 @@ class Engine:
             UnfitError: the pipeline cannot draw what is asked.
         """
         job = self._pipeline.prepare(draw)
-        job.is_urgent, job.arrived_s = draw.is_urgent, self._clock()
+        job.interactive, job.arrived_s = draw.interactive, self._clock()
         self._all[job.id] = job
         self._fresh.append(job)
 
@@ -110,7 +110,7 @@ class Engine:
         while self._fresh:
             ended += self._encode(self._take_texts())
         if self._encoded:
-            ended += self._step(self._turns.choose(self._encoded))
+            ended += self._step(self._scheduler.choose(self._encoded))
         while self._denoised:
             ended += self._decode(self._take_pictures())
         if self._decoding and not self._encoded:
@@ -134,7 +134,7 @@ class Engine:
             splits=self._splits,
             waiting=sum(job.step == 0 for job in self._all.values()),
             running=sum(job.step > 0 for job in self._all.values()),
-            max_step_tokens=self._turns.max_step_tokens,
+            max_step_tokens=self._scheduler.max_step_tokens,
             memory_bytes=self._device.peak_bytes(),
         )
 
@@ -153,13 +153,13 @@ class Engine:
         """Launch the encoding of prompts beside the denoising; on the device the first step waits for it."""
         self._on_begin(tuple(job.id for job in jobs))
         try:
-            with self._device.span(is_beside=True) as span:
+            with self._device.span(is_concurrent=True) as span:
                 self._pipeline.encode(jobs)
         except Exception as error:
             return self._try_apart(jobs, error, self._encode)
         self._texts |= {job.id: _Text(span, len(jobs)) for job in jobs}
         self._encoded = sorted(
-            [*self._encoded, *jobs], key=lambda job: not job.is_urgent
+            [*self._encoded, *jobs], key=lambda job: not job.interactive
         )  # a stable sort: oldest first
         return []
 
@@ -178,7 +178,7 @@ class Engine:
             if len(group) == 1:
                 return self._lose(group[0], error)
             self._recover(error)
-            self._turns.shrink(group)
+            self._scheduler.shrink(group)
             return []
         except Exception as error:
             if len(group) == 1:
@@ -196,7 +196,7 @@ class Engine:
             job.latents = after
             job.step += 1
             job.denoise_s += seconds
-            job.company += len(group)
+            job.batch_requests += len(group)
         self._forwards += 1
         self._forward_s += seconds
         self._rows += sum(job.rows for job in group)
@@ -222,7 +222,7 @@ class Engine:
         """Launch decoding and the way to the host beside the denoising."""
         self._on_begin(tuple(job.id for job in jobs))
         try:
-            with self._device.span(is_beside=True) as span:
+            with self._device.span(is_concurrent=True) as span:
                 pixels = self._device.to_host(self._pipeline.decode(jobs, tiled=tiled))
         except torch.OutOfMemoryError as error:
             if len(jobs) == 1 and not tiled:
@@ -270,12 +270,12 @@ class Engine:
             self._encoded.remove(job)
         if not isinstance(error, torch.OutOfMemoryError):
             text = " ".join(str(error).split())[:500]
-            return [Lost(job, f"{self._pipeline.name}: {type(error).__name__}: {text}", is_final=True)]
+            return [Failed(job, f"{self._pipeline.name}: {type(error).__name__}: {text}", is_final=True)]
         reason = (
             f"{job.width_px}x{job.height_px} px, {job.rows * job.tokens} tokens a step, do not fit even alone: "
             f"{self._device.torch_device} has {memory.total / 2**30:.1f} GiB, {memory.free / 2**30:.1f} of them free"
         )
-        return [Lost(job, reason, is_final=True)]
+        return [Failed(job, reason, is_final=True)]
 
     def _raise_if_device_is_lost(self, error: Exception) -> None:
         """After a fault on the device nothing on it can be relied upon: the process has to end."""

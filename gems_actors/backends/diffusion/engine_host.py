@@ -107,7 +107,7 @@ class EngineHost:
         self._numbers = 0
 
     @property
-    def pixels_in_hand(self) -> int:
+    def pixels_in_flight(self) -> int:
         """Of all requests that are not answered: the measure of how busy it is."""
         return sum(pending.draw.width_px * pending.draw.height_px for pending in self._pending.values())
 

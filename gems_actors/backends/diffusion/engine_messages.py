@@ -51,7 +51,7 @@ class Draw(Struct, frozen=True, tag=True):
     negative_prompt: str | None = None
     is_alone: bool = False
     """It shares a forward with nobody."""
-    is_urgent: bool = False
+    interactive: bool = False
     """It goes before those that are not."""
 
 

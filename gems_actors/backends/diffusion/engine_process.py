@@ -39,7 +39,7 @@ from gems_actors.os_process import die_with_parent, set_title
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the actor is told before
     from gems_actors.backends.diffusion.engine import Engine
-    from gems_actors.backends.diffusion.jobs import Drawn, Lost
+    from gems_actors.backends.diffusion.jobs import Drawn, Failed
 
 _TOTALS_EVERY_S: Final = 0.5
 
@@ -52,7 +52,7 @@ class Link:
         self._socket = end
         self._inbox = Inbox()
 
-    def commands(self, *, is_waiting: bool) -> list[Command]:
+    def commands(self, *, blocking: bool) -> list[Command]:
         """Return what has come; where there is nothing, wait for it if that is wanted.
 
         Raises:
@@ -60,7 +60,7 @@ class Link:
         """
         commands: list[Command] = []
         while not commands:
-            ready, _, _ = select.select([self._socket], [], [], None if is_waiting else 0)
+            ready, _, _ = select.select([self._socket], [], [], None if blocking else 0)
             if not ready:
                 break
             data = self._socket.recv(READ_BYTES)
@@ -105,7 +105,7 @@ def main(descriptor: int, parent: int) -> int:
 
 
 def _serve(link: Link) -> None:
-    load, *early = link.commands(is_waiting=True)
+    load, *early = link.commands(blocking=True)
     assert isinstance(load, Load), "the first command says what to load"
     link.send(Progress("importing torch"))
     began = time.perf_counter()
@@ -116,19 +116,19 @@ def _serve(link: Link) -> None:
     with ExitStack() as stack:
         try:
             name = stack.enter_context(claim_device(load.device, Path(load.locks)))
-            pipeline, device, turns, capacity = prepare(load, name, lambda note: link.send(Progress(note)))
+            pipeline, device, scheduler, capacity = prepare(load, name, lambda note: link.send(Progress(note)))
         except LoadingError as error:
             link.send(Broken(str(error)))
             return
         link.send(Ready(pipeline.name, name, capacity, time.perf_counter() - began))
-        _run(Engine(pipeline, device, turns, on_begin=lambda ids: link.send(Begun(ids))), link, early)
+        _run(Engine(pipeline, device, scheduler, on_begin=lambda ids: link.send(Begun(ids))), link, early)
 
 
 def _run(engine: Engine, link: Link, commands: list[Command]) -> None:
     """Go from step to step, and listen in between."""
     told_s = 0.0
     while True:
-        for command in (*commands, *link.commands(is_waiting=engine.is_idle and not commands)):
+        for command in (*commands, *link.commands(blocking=engine.is_idle and not commands)):
             _obey(engine, link, command)
         commands = []
         for ended in engine.run_once():
@@ -151,11 +151,11 @@ def _obey(engine: Engine, link: Link, command: Command) -> None:
             engine.withdraw(id_)
 
 
-def _report(link: Link, ended: Drawn | Lost) -> None:
-    from gems_actors.backends.diffusion.jobs import Lost
+def _report(link: Link, ended: Drawn | Failed) -> None:
+    from gems_actors.backends.diffusion.jobs import Failed
 
     job = ended.job
-    if isinstance(ended, Lost):
+    if isinstance(ended, Failed):
         link.send(Unfinished(job.id, ended.reason, ended.is_final))
         return
     height_px, width_px, _ = ended.pixels.shape
@@ -165,7 +165,7 @@ def _report(link: Link, ended: Drawn | Lost) -> None:
         "denoise": job.denoise_s,
         "decode": job.decode_s,
     }
-    finished = Finished(job.id, width_px, height_px, seconds, batch=job.company / max(1, job.step))
+    finished = Finished(job.id, width_px, height_px, seconds, batch=job.batch_requests / max(1, job.step))
     link.send_picture(finished, memoryview(ended.pixels.numpy()).cast("B"))
 
 

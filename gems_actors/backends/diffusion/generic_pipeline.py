@@ -22,7 +22,7 @@ _STEPS_IN_ONE: Final = 8
 """A call is one step to the engine and many in truth; with this a batch takes as long as 8 steps of Z-Image."""
 
 
-class WholePipeline:
+class GenericPipeline:
     """Calls a stock pipeline; to the engine, a picture that takes one step."""
 
     mixes_sizes = False

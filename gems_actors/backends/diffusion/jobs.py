@@ -26,7 +26,7 @@ class Job:
     """None: what the pipeline takes by itself."""
     is_alone: bool
     """It shares a forward with nobody, so that it is drawn as the stock pipeline would."""
-    is_urgent: bool = False
+    interactive: bool = False
 
     bucket: Hashable = ()
     rows: int = 1
@@ -49,7 +49,7 @@ class Job:
     text_s: float = 0.0
     denoise_s: float = 0.0
     decode_s: float = 0.0
-    company: int = 0
+    batch_requests: int = 0
     """Requests in its forwards, itself among them, summed over the steps."""
 
     @property
@@ -113,7 +113,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Failed:
     """A request that cannot be drawn."""
 
     job: Job

@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, Turns
+from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, BatchScheduler
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw, Load
 from gems_actors.backends.diffusion.flow_matching import is_plain_euler
-from gems_actors.backends.diffusion.jobs import Lost, Pipeline, UnfitError
+from gems_actors.backends.diffusion.jobs import Failed, Pipeline, UnfitError
 from gems_actors.locks import LockHeldError, hold_lock
 
 _MIN_DIFFUSERS: Final = (0, 39)
@@ -87,7 +87,7 @@ class Prepared(NamedTuple):
 
     pipeline: Pipeline
     device: Device
-    turns: Turns
+    scheduler: BatchScheduler
     capacity: int
     """How many requests it should be given at once."""
 
@@ -110,19 +110,21 @@ def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepar
     """
     device = Device(device_name)
     pipeline = load_pipeline(load, device, tell)
-    turns = Turns(max_step_tokens=load.max_step_tokens or MAX_STEP_TOKENS, mixes_buckets=pipeline.mixes_sizes)
+    scheduler = BatchScheduler(
+        max_step_tokens=load.max_step_tokens or MAX_STEP_TOKENS, mixes_buckets=pipeline.mixes_sizes
+    )
     for width_px, height_px in load.warm_up:
         tell(f"warming up at {width_px}x{height_px} px")
-        _warm_up(Engine(pipeline, device, turns), width_px, height_px)
-    return Prepared(pipeline, device, turns, _capacity_of(pipeline, turns, load.warm_up))
+        _warm_up(Engine(pipeline, device, scheduler), width_px, height_px)
+    return Prepared(pipeline, device, scheduler, _capacity_of(pipeline, scheduler, load.warm_up))
 
 
-def _capacity_of(pipeline: Pipeline, turns: Turns, sizes: Sequence[tuple[int, int]]) -> int:
+def _capacity_of(pipeline: Pipeline, scheduler: BatchScheduler, sizes: Sequence[tuple[int, int]]) -> int:
     """Return two forwards full of the first size: one in hand, one that waits; the rest waits better at the router."""
     if not sizes:
         return MAX_CAPACITY
     job = pipeline.prepare(Draw(0, "", 0, *sizes[0]))
-    return min(max(2, 2 * turns.max_step_tokens // (job.rows * job.tokens)), MAX_CAPACITY)
+    return min(max(2, 2 * scheduler.max_step_tokens // (job.rows * job.tokens)), MAX_CAPACITY)
 
 
 def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:
@@ -134,7 +136,7 @@ def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:
         raise LoadingError(f"draw.width_px, draw.height_px or image.warm_up: {error}") from error
     while not engine.is_idle:
         for ended in engine.run_once():
-            if isinstance(ended, Lost):
+            if isinstance(ended, Failed):
                 raise LoadingError(f"image.model: cannot draw {width_px}x{height_px} px here: {ended.reason}")
 
 
@@ -164,7 +166,7 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
             found[name] = part.to(device.torch_device).eval()
         pipe = diffusers.DiffusionPipeline.from_pretrained(source, torch_dtype=dtype, **found)
         pipe.set_progress_bar_config(disable=True)
-        return steps_of(pipe.to(device.torch_device), is_compiled=load.compile, splits_attention=device.is_gpu)
+        return wrap_pipeline(pipe.to(device.torch_device), is_compiled=load.compile, splits_attention=device.is_gpu)
     except torch.OutOfMemoryError as error:
         memory = device.memory()
         gib = f"{memory.total / 2**30:.1f} GiB of memory, {memory.free / 2**30:.1f} of them free"
@@ -178,7 +180,7 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
         ) from error
 
 
-def steps_of(pipe: Any, *, is_compiled: bool = False, splits_attention: bool = False) -> Pipeline:
+def wrap_pipeline(pipe: Any, *, is_compiled: bool = False, splits_attention: bool = False) -> Pipeline:
     """Return how a stock pipeline is to be driven: step by step where we know its steps, else whole.
 
     Raises:
@@ -197,9 +199,9 @@ def steps_of(pipe: Any, *, is_compiled: bool = False, splits_attention: bool = F
             from gems_actors.backends.diffusion.qwen_image import QwenImageSteps
 
             return QwenImageSteps(pipe)
-    from gems_actors.backends.diffusion.generic_pipeline import WholePipeline
+    from gems_actors.backends.diffusion.generic_pipeline import GenericPipeline
 
-    return WholePipeline(pipe)
+    return GenericPipeline(pipe)
 
 
 def _check_version() -> None:

@@ -124,7 +124,7 @@ class DiffusionImageModel:
             PoisonedError: engines die of it.
             BackendError: it could not be drawn.
         """
-        host = min(self.hosts, key=lambda host: host.pixels_in_hand)
+        host = min(self.hosts, key=lambda host: host.pixels_in_flight)
         drawn = await host.draw(self._draw_of(request))
         finished = drawn.finished
         began = trio.current_time()
@@ -182,7 +182,7 @@ class DiffusionImageModel:
             guidance=request.guidance,
             negative_prompt=request.negative_prompt,
             is_alone=request.exact,
-            is_urgent=request.is_urgent,
+            interactive=request.interactive,
         )
 
 

@@ -15,7 +15,7 @@ _RUN = re.compile(rb"\xff+")
 
 
 @dataclass(slots=True)
-class Island:
+class Region:
     """Pixels of a mask that hang together."""
 
     left: int
@@ -44,7 +44,7 @@ def mask_beyond(image: Image.Image, colour: Colour, tolerance: int) -> Image.Ima
     return ImageChops.invert(mask_near(image, colour, tolerance))
 
 
-def find_islands(mask: Image.Image, min_area_px: int) -> list[Island]:
+def find_regions(mask: Image.Image, min_area_px: int) -> list[Region]:
     """Return the islands of a mask of 0 and 255 from top to bottom, each run of pixels joined to those it touches."""
     bounds = mask.getbbox()
     if bounds is None:
@@ -52,7 +52,7 @@ def find_islands(mask: Image.Image, min_area_px: int) -> list[Island]:
     cut = mask.crop(bounds)
     data, width = cut.tobytes(), cut.width
     parents: list[int] = []
-    islands: list[Island] = []
+    islands: list[Region] = []
     above: list[tuple[int, int, int]] = []
     for y in range(cut.height):
         here = []
@@ -70,7 +70,7 @@ def find_islands(mask: Image.Image, min_area_px: int) -> list[Island]:
             if index < 0:
                 index = len(parents)
                 parents.append(index)
-                islands.append(Island(start, y, end, y + 1, 0))
+                islands.append(Region(start, y, end, y + 1, 0))
             island = islands[index]
             island.left, island.right = min(island.left, start), max(island.right, end)
             island.bottom, island.area_px = y + 1, island.area_px + end - start
@@ -80,9 +80,9 @@ def find_islands(mask: Image.Image, min_area_px: int) -> list[Island]:
     return [_moved(island, bounds) for island in found if island.area_px >= min_area_px]
 
 
-def _moved(island: Island, bounds: Box) -> Island:
+def _moved(island: Region, bounds: Box) -> Region:
     left, top = bounds[:2]
-    return Island(island.left + left, island.top + top, island.right + left, island.bottom + top, island.area_px)
+    return Region(island.left + left, island.top + top, island.right + left, island.bottom + top, island.area_px)
 
 
 def _root(parents: list[int], index: int) -> int:
@@ -92,7 +92,7 @@ def _root(parents: list[int], index: int) -> int:
     return index
 
 
-def _merge(parents: list[int], islands: list[Island], first: int, second: int) -> int:
+def _merge(parents: list[int], islands: list[Region], first: int, second: int) -> int:
     if first == second:
         return first
     kept, gone = min(first, second), max(first, second)

@@ -37,29 +37,30 @@ _RELIEF: Final = 0.3
 """Each level of stress leaves this share of the probability."""
 
 
-def chance_of_losing(claim: Claim, scene: Scene, claim_count: int) -> float:
+def error_probability(claim: Claim, scene: Scene, claim_count: int) -> float:
     """Return the probability that a drawing of the scene, which asks for so many claims, gets this one wrong."""
     stress = max((level for stressed, level in scene.stress if stressed == claim), default=0)
     crowding = min(_HARDEST, _EASIEST + _PER_CLAIM * claim_count)
     return min(0.9, _WEIGHTS[claim.kind] * crowding) * _RELIEF**stress
 
 
-def choose_losses(scene: Scene, seed: int) -> frozenset[Claim]:
+def choose_errors(scene: Scene, seed: int) -> frozenset[Claim]:
     """Return the claims that a drawing with this seed gets wrong; at least one thing is always drawn."""
     claims = claims_of(scene)
-    lost = {claim for claim in claims if _draw_lot(seed, claim) < chance_of_losing(claim, scene, len(claims))}
+    lost = {claim for claim in claims if _uniform(seed, claim) < error_probability(claim, scene, len(claims))}
     things = [claim for claim in claims if claim.kind == "object"]
     if things and lost.issuperset(things):
-        lost.discard(max(things, key=lambda claim: _draw_lot(seed, claim)))
+        lost.discard(max(things, key=lambda claim: _uniform(seed, claim)))
     return frozenset(lost)
 
 
-def lose(scene: Scene, lost: frozenset[Claim], seed: int) -> Scene:
+def apply_errors(scene: Scene, lost: frozenset[Claim], seed: int) -> Scene:
     """Return the scene as it is drawn: without the lost things, and with the other lost claims untrue."""
-    things = tuple(_spoil_thing(thing, lost, seed) for thing in scene.things if Claim("object", thing.name) not in lost)
+    kept = (thing for thing in scene.things if Claim("object", thing.name) not in lost)
+    things = tuple(_corrupt_thing(thing, lost, seed) for thing in kept)
     names = {thing.name for thing in things}
     relations = [
-        _spoil_relation(relation) if relation.claim in lost else relation
+        _corrupt_relation(relation) if relation.claim in lost else relation
         for relation in scene.relations
         if names.issuperset((relation.subject, *relation.objects))
     ]
@@ -71,10 +72,10 @@ def lose(scene: Scene, lost: frozenset[Claim], seed: int) -> Scene:
     )
 
 
-def _spoil_thing(thing: Thing, lost: frozenset[Claim], seed: int) -> Thing:
+def _corrupt_thing(thing: Thing, lost: frozenset[Claim], seed: int) -> Thing:
     if Claim("count", thing.name, str(thing.count)) in lost:
         thing = replace(thing, count=_wrong_count(thing, seed))
-    spoilt = (_spoil_attribute(word, thing, lost, seed) for word in thing.attributes)
+    spoilt = (_corrupt_attribute(word, thing, lost, seed) for word in thing.attributes)
     return replace(
         thing,
         attributes=tuple(word for word in spoilt if word),
@@ -92,7 +93,7 @@ def _wrong_count(thing: Thing, seed: int) -> int:
     return thing.count + _choose((-1, 1) if thing.count < 5 else (-2, -1, 1), f"count {thing.name}", seed)
 
 
-def _spoil_attribute(word: str, thing: Thing, lost: frozenset[Claim], seed: int) -> str:
+def _corrupt_attribute(word: str, thing: Thing, lost: frozenset[Claim], seed: int) -> str:
     """Return a wrong colour for a colour, a wrong surface for a surface, and nothing for any other word."""
     if Claim("attribute", thing.name, word) not in lost:
         return word
@@ -101,7 +102,7 @@ def _spoil_attribute(word: str, thing: Thing, lost: frozenset[Claim], seed: int)
     return _choose(others, f"attribute {thing.name} {word}", seed) if others else ""
 
 
-def _spoil_relation(relation: Relation) -> Relation | None:
+def _corrupt_relation(relation: Relation) -> Relation | None:
     """Return the wrong place; a deed, or a place without an opposite, is not shown at all."""
     if relation.word == "between":
         return replace(relation, word="left of")
@@ -130,7 +131,7 @@ def _garble(text: str, seed: int) -> str:
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
 
-def _draw_lot(seed: int, claim: Claim) -> float:
+def _uniform(seed: int, claim: Claim) -> float:
     """Return a number in [0, 1) that only the seed and the claim decide."""
     return _hash("\0".join((claim.kind, claim.subject, claim.value, *claim.objects)), seed) / 2**64
 

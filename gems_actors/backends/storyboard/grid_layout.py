@@ -54,7 +54,7 @@ class Component:
 
 
 @dataclass(slots=True)
-class Lattice:
+class Grid:
     """Where everything goes."""
 
     components: list[Component] = field(default_factory=list)
@@ -64,9 +64,9 @@ class Lattice:
     """Relations said in words."""
 
 
-def place(scene: Scene) -> Lattice:
+def place_on_grid(scene: Scene) -> Grid:
     """Return a place for every thing of the scene."""
-    lattice = Lattice()
+    grid = Grid()
     singles = [
         (relation, name)
         for relation in scene.relations
@@ -79,20 +79,20 @@ def place(scene: Scene) -> Lattice:
             related[end] = related.get(end, 0) + 1
     pairs: list[tuple[str, str, str]] = []
     for relation, name in singles:
-        can_nest = relation.word == "inside" and related[relation.subject] == 1 and name not in lattice.nested
-        if can_nest and name not in lattice.nested.values():
-            lattice.nested[relation.subject] = name
+        can_nest = relation.word == "inside" and related[relation.subject] == 1 and name not in grid.nested
+        if can_nest and name not in grid.nested.values():
+            grid.nested[relation.subject] = name
         else:
             pairs.extend(_pairs_of(relation, name))
     component_of = {thing.name: Component({thing.name: (0, 0)}) for thing in scene.things}
     for pair in sorted(pairs, key=lambda pair: pair[1] in _LOOSE):
-        _relate(pair, component_of, lattice)
+        _relate(pair, component_of, grid)
     for thing in scene.things:
         component = component_of[thing.name]
-        if thing.name not in lattice.nested and not any(component is known for known in lattice.components):
+        if thing.name not in grid.nested and not any(component is known for known in grid.components):
             _normalise(component)
-            lattice.components.append(component)
-    return lattice
+            grid.components.append(component)
+    return grid
 
 
 def _pairs_of(relation: Relation, name: str) -> Iterator[tuple[str, str, str]]:
@@ -103,11 +103,11 @@ def _pairs_of(relation: Relation, name: str) -> Iterator[tuple[str, str, str]]:
     yield relation.subject, word, name
 
 
-def _relate(pair: tuple[str, str, str], component_of: dict[str, Component], lattice: Lattice) -> None:
+def _relate(pair: tuple[str, str, str], component_of: dict[str, Component], grid: Grid) -> None:
     subject, word, target = pair
     here, there = component_of[subject], component_of[target]
     if here is not there and not _join(pair, here, there):
-        lattice.notes.append(f"{subject} {word} {target}")
+        grid.notes.append(f"{subject} {word} {target}")
         return
     for name in there.cells:
         component_of[name] = here
@@ -116,7 +116,7 @@ def _relate(pair: tuple[str, str, str], component_of: dict[str, Component], latt
         here.overlapping |= there.overlapping
         here.links += there.links
     if not _holds(word, here.cells[subject], here.cells[target]):
-        lattice.notes.append(f"{subject} {word} {target}")
+        grid.notes.append(f"{subject} {word} {target}")
     elif word == "on top of":
         here.touching.add((subject, target))
     elif word in _TIGHT:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from gems_actors.backends.storyboard.grid_layout import Component, Lattice, Link, place
+from gems_actors.backends.storyboard.grid_layout import Component, Grid, Link, place_on_grid
 from gems_actors.backends.storyboard.lettering import SIZES_PX, fit_size, line_height, shorten, width_of, wrap
 from gems_actors.backends.storyboard.scene import Scene, Thing
 
@@ -113,17 +113,17 @@ def lay_out(scene: Scene, width_px: int, height_px: int) -> Board:
     """Return the storyboard of a scene."""
     measures = Measures(width_px, height_px)
     board = Board(measures)
-    lattice = place(scene)
+    grid = place_on_grid(scene)
     margin = measures.margin_px
     area = (margin, measures.title_height_px + margin, width_px - margin, height_px - margin)
-    area = _lay_notes(board, [*lattice.notes, *(f"style: {style}" for style in scene.styles)], area)
+    area = _lay_notes(board, [*grid.notes, *(f"style: {style}" for style in scene.styles)], area)
     if scene.texts:
         share = 1.0 if not scene.things else min(0.7, 0.2 + 0.03 * len(scene.texts) + sum(map(len, scene.texts)) / 900)
         top = area[3] - round((area[3] - area[1]) * share)
         _lay_signs(board, scene.texts, (area[0], top, area[2], area[3]))
         area = (area[0], area[1], area[2], top - measures.gap_px)
     if scene.things:
-        _CardLayout(board, scene, lattice).lay(area)
+        _CardLayout(board, scene, grid).lay(area)
     return board
 
 
@@ -187,10 +187,10 @@ def _fit_sign(text: str, area: Box, measures: Measures) -> Panel:
 class _CardLayout:
     """Lays the cards of one board."""
 
-    def __init__(self, board: Board, scene: Scene, lattice: Lattice) -> None:
+    def __init__(self, board: Board, scene: Scene, grid: Grid) -> None:
         self._board = board
         self._scene = scene
-        self._lattice = lattice
+        self._grid = grid
         self._gap = board.measures.gap_px
         self._name_size = SIZES_PX[0]
 
@@ -199,7 +199,7 @@ class _CardLayout:
         regions = list(self._shelve(area))
         boxes = [self._boxes_of(component, region) for component, region in regions]
         widths = [
-            (name, box[2] - box[0] - 2 * PAD_PX - self._gap * (name in self._lattice.nested.values()))
+            (name, box[2] - box[0] - 2 * PAD_PX - self._gap * (name in self._grid.nested.values()))
             for found in boxes
             for name, box in found.items()
         ]
@@ -212,7 +212,7 @@ class _CardLayout:
 
     def _shelve(self, area: Box) -> Iterator[tuple[Component, Box]]:
         """Share the area among the components so that the smallest cell is as large as can be."""
-        components = self._lattice.components
+        components = self._grid.components
         best: list[list[Component]] = []
         best_cell = -math.inf
         for columns in range(max(c.size[0] for c in components), sum(c.size[0] for c in components) + 1):
@@ -301,7 +301,7 @@ class _CardLayout:
         body_top = strip.box[3] if strip else bar_bottom
         pad = BORDER_PX + max(4, round(self._gap * 0.4))
         body = (left + pad, body_top + pad, right - pad, bottom - hidden_px - pad)
-        child = next((child for child, parent in self._lattice.nested.items() if parent == name), None)
+        child = next((child for child, parent in self._grid.nested.items() if parent == name), None)
         tiles_box = body
         if child is not None:
             is_wide = body[2] - body[0] > body[3] - body[1]

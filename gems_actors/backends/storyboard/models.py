@@ -12,7 +12,7 @@ import trio
 from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImagePart, ImageRequest
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.drawing import draw
-from gems_actors.backends.storyboard.error_model import choose_losses, lose
+from gems_actors.backends.storyboard.error_model import apply_errors, choose_errors
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.judging import judge
 from gems_actors.backends.storyboard.reading import Seen, look
@@ -44,7 +44,7 @@ class StoryboardImageModel:
 def draw_request(request: ImageRequest) -> bytes:
     """Return the PNG file of one request."""
     scene = parse_scene(request.prompt)
-    drawn = lose(scene, choose_losses(scene, request.seed), request.seed)
+    drawn = apply_errors(scene, choose_errors(scene, request.seed), request.seed)
     return draw(
         drawn,
         seed=request.seed,

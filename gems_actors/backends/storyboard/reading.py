@@ -13,7 +13,7 @@ from typing import Final
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from gems_actors.backends.storyboard import drawing
-from gems_actors.backends.storyboard.connected_components import Island, find_islands, ink_runs, mask_beyond, mask_near
+from gems_actors.backends.storyboard.connected_components import Region, find_regions, ink_runs, mask_beyond, mask_near
 from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SEPARATOR, SIGN_PAD_PX, Box, Measures
 from gems_actors.backends.storyboard.lettering import SIZES_PX, line_height, read_line, width_of
 from gems_actors.backends.storyboard.tiles import Colour, read_tile
@@ -139,7 +139,7 @@ class _Frame:
 
 
 def _find_cards(image: Image.Image) -> list[_Frame]:
-    bars = find_islands(mask_near(image, drawing.BAR, _TOLERANCE), min_area_px=200)
+    bars = find_regions(mask_near(image, drawing.BAR, _TOLERANCE), min_area_px=200)
     frames = []
     for bar in bars:
         if _is_bar(bar) and (name := _read_panel(image, bar.box, drawing.BAR, (255, 255, 255))):
@@ -147,13 +147,13 @@ def _find_cards(image: Image.Image) -> list[_Frame]:
     return frames
 
 
-def _is_bar(bar: Island) -> bool:
+def _is_bar(bar: Region) -> bool:
     width, height = bar.right - bar.left, bar.bottom - bar.top
     fits = any(abs(line_height(size) + 2 * PAD_PX - height) <= 2 for size in SIZES_PX)
     return fits and width >= 16 and bar.area_px > 0.4 * width * height
 
 
-def _frame_under(image: Image.Image, bar: Island, name: str) -> _Frame:
+def _frame_under(image: Image.Image, bar: Region, name: str) -> _Frame:
     top = bar.bottom
     strip_end = _run_down(image, bar.left + 3, top, drawing.STRIP, 12)
     strip = (bar.left, top, bar.right, strip_end) if strip_end - top > 2 * PAD_PX else None
@@ -232,7 +232,7 @@ def _is_same(tile: Image.Image, known: Image.Image) -> bool:
 
 def _read_links(image: Image.Image, cards: tuple[SeenCard, ...]) -> tuple[SeenLink, ...]:
     links = []
-    for label in find_islands(mask_near(image, drawing.LABEL, _TOLERANCE), min_area_px=120):
+    for label in find_regions(mask_near(image, drawing.LABEL, _TOLERANCE), min_area_px=120):
         word = _read_panel(image, label.box, drawing.LABEL, drawing.INK)
         middle = (label.left + label.right) // 2
         level = [card for card in cards if card.box[1] <= label.bottom <= card.box[3]]
@@ -258,7 +258,7 @@ def _points_right(arrow: Image.Image) -> bool:
 def _read_signs(image: Image.Image) -> tuple[str, ...]:
     signs = []
     edge = _SIGN_EDGE_PX
-    for sign in find_islands(mask_near(image, drawing.SIGN_EDGE, _TOLERANCE), min_area_px=200):
+    for sign in find_regions(mask_near(image, drawing.SIGN_EDGE, _TOLERANCE), min_area_px=200):
         inner = (sign.left + edge, sign.top + edge, sign.right - edge, sign.bottom - edge)
         if inner[2] - inner[0] > SIGN_PAD_PX and inner[3] - inner[1] > 2 * SIGN_PAD_PX:
             signs.append(_read_panel(image, inner, drawing.SIGN, drawing.INK, SIGN_PAD_PX))
@@ -266,6 +266,6 @@ def _read_signs(image: Image.Image) -> tuple[str, ...]:
 
 
 def _read_notes(image: Image.Image) -> tuple[str, ...]:
-    notes = find_islands(mask_near(image, drawing.NOTE, _TOLERANCE), min_area_px=120)
+    notes = find_regions(mask_near(image, drawing.NOTE, _TOLERANCE), min_area_px=120)
     is_note = [note for note in notes if note.bottom - note.top > 2 * PAD_PX]
     return tuple(_read_panel(image, note.box, drawing.NOTE, drawing.INK) for note in is_note)

@@ -50,8 +50,8 @@ def play(scene: Callable[[], Awaitable[None]]) -> None:
     trio.run(scene, clock=MockClock(autojump_threshold=0))
 
 
-def ask(servers: FailoverPool[Fake], number: int = 0, *, is_urgent: bool = False) -> Awaitable[str]:
-    return servers.ask(lambda server: server.ask(number), is_urgent=is_urgent)
+def ask(servers: FailoverPool[Fake], number: int = 0, *, interactive: bool = False) -> Awaitable[str]:
+    return servers.ask(lambda server: server.ask(number), interactive=interactive)
 
 
 async def fill(servers: FailoverPool[Fake]) -> str:
@@ -189,7 +189,7 @@ def test_one_that_somebody_waits_for_goes_before_those_of_a_bulk() -> None:
             for number in range(60):
                 nursery.start_soon(partial(ask, servers, number))
             await trio.sleep(0.01)
-            nursery.start_soon(partial(ask, servers, 99, is_urgent=True))
+            nursery.start_soon(partial(ask, servers, 99, interactive=True))
         assert [number for _, number in server.asked].index(99) < 25, "with the next to have a place"
 
     play(scene)
@@ -249,11 +249,11 @@ def test_whatever_happens_every_request_ends_and_no_place_is_lost(
 
         async def one(number: int) -> None:
             nonlocal ended
-            _, after_s, within_s, is_urgent = fates[number]
+            _, after_s, within_s, interactive = fates[number]
             await trio.sleep(after_s)
             with trio.move_on_after(float("inf") if within_s is None else within_s):
                 with suppress(RequestError):
-                    assert (await ask(servers, number, is_urgent=is_urgent)).endswith(": answer")
+                    assert (await ask(servers, number, interactive=interactive)).endswith(": answer")
             ended += 1
 
         with trio.fail_after(3600.0):

@@ -45,7 +45,7 @@ def test_what_was_said_is_said_again_to_the_same_words_and_pictures(tmp_path: Pa
     asked = [question(), question("Is it blue?"), question(picture=b"another")]
     said = record(path, FakeChat(scored, "no", "unsure"), *asked)
     assert replay(path, *reversed(asked)) == said[::-1]
-    assert replay(path, replace(asked[0], is_urgent=True, fields={})) == said[:1], "known by what a model reads"
+    assert replay(path, replace(asked[0], interactive=True, fields={})) == said[:1], "known by what a model reads"
     assert b"a picture" not in path.read_bytes()
 
 

@@ -23,7 +23,7 @@ from tests.processes import await_gone, descendants, started
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
-PLAYING = "tests.gems_actors.playing"
+PLAYING = "tests.gems_actors.child_entries"
 
 Test = Callable[[Supervisor, MeshConfig], Awaitable[None]]
 

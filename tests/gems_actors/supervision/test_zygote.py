@@ -56,7 +56,7 @@ async def spawn(
 ) -> Forked:
     config = load_config(settings=["draw.max_rounds=3"], environment={})
     return await zygote.spawn(
-        Spawn(name=name, role=role, address=address, config=config, entry=f"tests.gems_actors.playing:{entry}")
+        Spawn(name=name, role=role, address=address, config=config, entry=f"tests.gems_actors.child_entries:{entry}")
     )
 
 

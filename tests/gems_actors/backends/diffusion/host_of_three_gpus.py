@@ -11,11 +11,11 @@ from gems_actors.backends.diffusion.engine_process import Link
 
 if __name__ == "__main__":
     link = Link(socket.socket(fileno=int(sys.argv[1])))
-    (load,) = link.commands(is_waiting=True)
+    (load,) = link.commands(blocking=True)
     assert isinstance(load, Load)
     link.send(Progress(f"loading on {load.device}"))
     link.send(Found(3))
     link.send(Ready("None", load.device, 4, 0.0))
     with suppress(EOFError):
         while True:
-            link.commands(is_waiting=True)
+            link.commands(blocking=True)

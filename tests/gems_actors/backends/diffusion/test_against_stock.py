@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Drawn, Job
-from tests.gems_actors.backends.diffusion.playing import (
+from tests.gems_actors.backends.diffusion.engines import (
     Watched,
     draw_alone,
     engine_of,
@@ -48,7 +48,7 @@ def draws(draw: st.DrawFn) -> Draw:
         guidance=draw(st.sampled_from([0.0, 0.0, 1.5, 3.5])),
         negative_prompt=draw(st.none() | st.just("blurry, low quality")),
         is_alone=draw(st.integers(0, 9)) == 0,
-        is_urgent=draw(st.integers(0, 4)) == 0,
+        interactive=draw(st.integers(0, 4)) == 0,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gems_actors.backends.diffusion.batch_scheduler import LAUNCH_TOKENS, Turns, cost_of
+from gems_actors.backends.diffusion.batch_scheduler import LAUNCH_TOKENS, BatchScheduler, cost_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,74 +28,74 @@ def names(group: list[Waiting]) -> str:
 
 
 def test_all_that_fit_go_together() -> None:
-    turns = Turns(max_step_tokens=4000, mixes_buckets=False)
-    assert names(turns.choose([Waiting(name) for name in "abcd"])) == "abcd"
+    scheduler = BatchScheduler(max_step_tokens=4000, mixes_buckets=False)
+    assert names(scheduler.choose([Waiting(name) for name in "abcd"])) == "abcd"
 
 
 def test_of_more_than_fit_the_oldest_go_and_stay_until_they_are_done() -> None:
-    turns = Turns(max_step_tokens=2999, mixes_buckets=False)
+    scheduler = BatchScheduler(max_step_tokens=2999, mixes_buckets=False)
     steps = [Waiting(name) for name in "abcd"]
-    assert [names(turns.choose(steps)) for _ in range(3)] == ["ab", "ab", "ab"]
-    assert names(turns.choose(steps[1:])) == "bc"
+    assert [names(scheduler.choose(steps)) for _ in range(3)] == ["ab", "ab", "ab"]
+    assert names(scheduler.choose(steps[1:])) == "bc"
 
 
 def test_a_row_of_guidance_counts() -> None:
-    turns = Turns(max_step_tokens=4000, mixes_buckets=False)
-    assert names(turns.choose([Waiting(name, rows=2) for name in "abc"])) == "ab"
+    scheduler = BatchScheduler(max_step_tokens=4000, mixes_buckets=False)
+    assert names(scheduler.choose([Waiting(name, rows=2) for name in "abc"])) == "ab"
 
 
 def test_one_that_is_larger_than_the_budget_goes_alone() -> None:
-    turns = Turns(max_step_tokens=500, mixes_buckets=False)
-    assert names(turns.choose([Waiting("a"), Waiting("b")])) == "a"
+    scheduler = BatchScheduler(max_step_tokens=500, mixes_buckets=False)
+    assert names(scheduler.choose([Waiting("a"), Waiting("b")])) == "a"
 
 
 def test_buckets_take_turns() -> None:
-    turns = Turns(mixes_buckets=False)
+    scheduler = BatchScheduler(mixes_buckets=False)
     steps = [Waiting("a"), Waiting("b", bucket="1024"), Waiting("c"), Waiting("d", bucket="768")]
-    assert [names(turns.choose(steps)) for _ in range(4)] == ["ac", "b", "d", "ac"]
+    assert [names(scheduler.choose(steps)) for _ in range(4)] == ["ac", "b", "d", "ac"]
 
 
 def test_a_request_that_comes_later_joins_at_the_very_next_step() -> None:
-    turns = Turns(mixes_buckets=False)
+    scheduler = BatchScheduler(mixes_buckets=False)
     first, second = Waiting("a"), Waiting("b")
-    assert names(turns.choose([first])) == "a"
-    assert names(turns.choose([first, second])) == "ab"
+    assert names(scheduler.choose([first])) == "a"
+    assert names(scheduler.choose([first, second])) == "ab"
 
 
 def test_sizes_share_a_forward_where_the_padding_costs_less_than_a_forward() -> None:
-    turns = Turns(mixes_buckets=True)
+    scheduler = BatchScheduler(mixes_buckets=True)
     near = [Waiting("a", tokens=1000), Waiting("b", bucket="528", tokens=1000 + LAUNCH_TOKENS)]
-    assert names(turns.choose(near)) == "ab"
+    assert names(scheduler.choose(near)) == "ab"
     far = [Waiting("a", tokens=1000), Waiting("b", bucket="1024", tokens=1001 + LAUNCH_TOKENS)]
-    turns = Turns(mixes_buckets=True)
-    assert [names(turns.choose(far)) for _ in range(2)] == ["a", "b"]
+    scheduler = BatchScheduler(mixes_buckets=True)
+    assert [names(scheduler.choose(far)) for _ in range(2)] == ["a", "b"]
 
 
 def test_lengths_that_differ_much_take_turns_and_few_of_them_go_together() -> None:
-    turns = Turns(mixes_buckets=False)
+    scheduler = BatchScheduler(mixes_buckets=False)
     few = [Waiting("a", tokens=1056), Waiting("b", tokens=1536)]
-    assert names(turns.choose(few)) == "ab", "480 tokens of padding are cheaper than a forward"
-    turns = Turns(mixes_buckets=False)
+    assert names(scheduler.choose(few)) == "ab", "480 tokens of padding are cheaper than a forward"
+    scheduler = BatchScheduler(mixes_buckets=False)
     many = [Waiting("abcd"[place % 4], tokens=1056 + 480 * (place % 2)) for place in range(20)]
-    groups = [turns.choose(many) for _ in range(2)]
+    groups = [scheduler.choose(many) for _ in range(2)]
     assert [{step.tokens for step in group} for group in groups] == [{1056}, {1056, 1536}], "the rest is left over"
     assert [len(group) for group in groups] == [10, 12]
 
 
 def test_whoever_is_to_be_alone_is_alone_and_has_turns_like_a_bucket() -> None:
-    turns = Turns(mixes_buckets=True)
+    scheduler = BatchScheduler(mixes_buckets=True)
     steps = [Waiting("a"), Waiting("b", is_alone=True), Waiting("c", is_alone=True), Waiting("d")]
-    assert [names(turns.choose(steps)) for _ in range(4)] == ["ad", "b", "c", "ad"]
+    assert [names(scheduler.choose(steps)) for _ in range(4)] == ["ad", "b", "c", "ad"]
 
 
 def test_half_of_what_did_not_fit_is_the_limit_from_then_on() -> None:
-    turns = Turns(mixes_buckets=False)
+    scheduler = BatchScheduler(mixes_buckets=False)
     steps = [Waiting(name) for name in "abcdefgh"]
-    turns.shrink(turns.choose(steps))
-    assert names(turns.choose(steps)) == "abcd"
-    turns.shrink(steps[:1])
-    turns.shrink(steps)  # a larger group that fails later widens nothing
-    assert names(turns.choose(steps)) == "a"
+    scheduler.shrink(scheduler.choose(steps))
+    assert names(scheduler.choose(steps)) == "abcd"
+    scheduler.shrink(steps[:1])
+    scheduler.shrink(steps)  # a larger group that fails later widens nothing
+    assert names(scheduler.choose(steps)) == "a"
 
 
 _steps = st.builds(
@@ -110,12 +110,12 @@ _steps = st.builds(
 
 @given(st.lists(_steps, min_size=1, max_size=30), st.integers(1, 20_000), st.booleans())
 def test_whatever_waits_nobody_is_passed_over_for_ever(steps: list[Waiting], budget: int, mixes: bool) -> None:
-    turns = Turns(max_step_tokens=budget, mixes_buckets=mixes)
+    scheduler = BatchScheduler(max_step_tokens=budget, mixes_buckets=mixes)
     left = list(steps)
     for _ in range(2 * len(steps)):  # whoever has had a step is done
         if not left:
             break
-        group = turns.choose(left)
+        group = scheduler.choose(left)
         assert group, "a turn is never empty"
         assert len(group) == 1 or cost_of(group) <= budget
         assert len(group) == 1 or not any(step.is_alone for step in group)
@@ -127,4 +127,4 @@ def test_whatever_waits_nobody_is_passed_over_for_ever(steps: list[Waiting], bud
 @pytest.mark.parametrize("mixes", [False, True])
 def test_the_order_is_kept(mixes: bool) -> None:
     steps = [Waiting(name, bucket=name) for name in "abc"]
-    assert names(Turns(mixes_buckets=mixes).choose(steps)) == ("abc" if mixes else "a")
+    assert names(BatchScheduler(mixes_buckets=mixes).choose(steps)) == ("abc" if mixes else "a")

@@ -8,16 +8,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from gems_actors.backends.diffusion.batch_scheduler import Turns
+from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler
 from gems_actors.backends.diffusion.devices import Device, Span
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.jobs import Drawn, Job, Lost, UnfitError
-from tests.gems_actors.backends.diffusion.playing import Watched, engine_of, out_of_memory, run_all, stock, watched
+from gems_actors.backends.diffusion.jobs import Drawn, Failed, Job, UnfitError
+from tests.gems_actors.backends.diffusion.engines import Watched, engine_of, out_of_memory, run_all, stock, watched
 
 
-def fox(id_: int, *, steps: int = 2, is_alone: bool = False, is_urgent: bool = False, width_px: int = 64) -> Draw:
-    return Draw(id_, "a red fox", id_, width_px, 64, steps=steps, guidance=0.0, is_alone=is_alone, is_urgent=is_urgent)
+def fox(id_: int, *, steps: int = 2, is_alone: bool = False, interactive: bool = False, width_px: int = 64) -> Draw:
+    return Draw(
+        id_, "a red fox", id_, width_px, 64, steps=steps, guidance=0.0, is_alone=is_alone, interactive=interactive
+    )
 
 
 def fail_above(limit: int, *stages: str) -> tuple[Watched, list[str]]:
@@ -79,7 +81,7 @@ def test_a_request_that_does_not_fit_even_alone_fails_with_the_numbers_and_the_o
     assert isinstance(ended[0], Drawn)
     assert isinstance(ended[2], Drawn)
     lost = ended[1]
-    assert isinstance(lost, Lost)
+    assert isinstance(lost, Failed)
     assert lost.is_final
     assert lost.reason.startswith("128x64 px, 64 tokens a step, do not fit even alone: cpu has ")
     assert " GiB, " in lost.reason
@@ -95,9 +97,9 @@ def test_a_request_that_a_library_cannot_bear_fails_alone(stage: str) -> None:
 
     pipeline.before = fail
     ended = run_all(engine_of(pipeline), map(fox, range(5)))
-    assert [id_ for id_, item in sorted(ended.items()) if isinstance(item, Lost)] == [2]
+    assert [id_ for id_, item in sorted(ended.items()) if isinstance(item, Failed)] == [2]
     lost = ended[2]
-    assert isinstance(lost, Lost)
+    assert isinstance(lost, Failed)
     assert lost.reason == "ZImagePipeline: ValueError: expected a fox, got two"
 
 
@@ -144,13 +146,13 @@ class LateDevice(Device):
     """A CPU on which nothing is done at once."""
 
     @contextmanager
-    def span(self, *, is_beside: bool = False) -> Iterator[Span]:
+    def span(self, *, is_concurrent: bool = False) -> Iterator[Span]:
         yield LateSpan()
 
 
 def test_one_may_be_withdrawn_before_its_first_step_and_while_its_picture_is_on_the_way() -> None:
     pipeline = watched("z-image")
-    engine = Engine(pipeline, LateDevice("cpu"), Turns(mixes_buckets=True))
+    engine = Engine(pipeline, LateDevice("cpu"), BatchScheduler(mixes_buckets=True))
     for id_, steps in enumerate([1, 1, 2, 2]):
         engine.add(fox(id_, steps=steps))
     engine.withdraw(3)
@@ -166,7 +168,7 @@ def test_whoever_is_waited_for_goes_first() -> None:
     for id_ in range(4):
         engine.add(fox(id_))
     engine.run_once()
-    engine.add(fox(9, is_urgent=True))
+    engine.add(fox(9, interactive=True))
     run_all(engine)
     assert pipeline.groups[:3] == [(0, 1), (9, 0), (9, 1)]
 
@@ -192,4 +194,4 @@ def test_what_was_done_is_counted() -> None:
     assert 0 < totals.forward_s <= totals.busy_s <= totals.wall_s
     for item in ended.values():
         assert min(item.job.text_s, item.job.denoise_s, item.job.decode_s) > 0
-        assert item.job.company == 6
+        assert item.job.batch_requests == 6

@@ -19,7 +19,7 @@ from gems_actors.backends.diffusion.engine_host import DrawnPixels, EngineHost
 from gems_actors.backends.diffusion.engine_messages import Draw, Load
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError
 from gems_actors.tasks import open_background
-from tests.gems_actors.backends.diffusion.playing import draw_alone
+from tests.gems_actors.backends.diffusion.engines import draw_alone
 from tests.gems_actors.backends.diffusion.tiny import save_tiny
 from tests.processes import await_gone, descendants
 
@@ -151,7 +151,7 @@ def test_withdrawn_requests_leave_the_engine_free_for_others(load: Load) -> None
                 for _ in range(3):
                     nursery.start_soon(host.draw, draw(steps=LONG))
                 await until(lambda: in_forward(host) == 3)
-            assert host.pixels_in_hand == 0
+            assert host.pixels_in_flight == 0
             assert pixels_of(await host.draw(draw()))
             await until(lambda: host.totals.images == 1 and host.totals.running == 0)
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from gems_actors.backends.diffusion import loading
-from gems_actors.backends.diffusion.batch_scheduler import Turns
-from gems_actors.backends.diffusion.generic_pipeline import WholePipeline
+from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler
+from gems_actors.backends.diffusion.generic_pipeline import GenericPipeline
 from gems_actors.backends.diffusion.jobs import UnfitError
-from gems_actors.backends.diffusion.loading import LoadingError, claim_device, steps_of
-from tests.gems_actors.backends.diffusion.playing import stock
+from gems_actors.backends.diffusion.loading import LoadingError, claim_device, wrap_pipeline
+from tests.gems_actors.backends.diffusion.engines import stock
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_a_gpu_that_is_named_is_taken_whoever_else_uses_it(tmp_path: Path) -> No
     ],
 )
 def test_an_engine_wants_two_forwards_full_of_requests(kind: str, size: tuple[int, int], capacity: int) -> None:
-    turns = Turns(mixes_buckets=True)
-    assert loading._capacity_of(steps_of(stock(kind)), turns, [size]) == capacity
+    scheduler = BatchScheduler(mixes_buckets=True)
+    assert loading._capacity_of(wrap_pipeline(stock(kind)), scheduler, [size]) == capacity
 
 
 def test_a_pipeline_that_draws_from_no_prompt_is_none_of_ours() -> None:
@@ -67,7 +67,7 @@ def test_a_pipeline_that_draws_from_no_prompt_is_none_of_ours() -> None:
             pass
 
     with pytest.raises(UnfitError, match="expected a text-to-image pipeline, got Upscaler, which takes no generator"):
-        WholePipeline(Upscaler())
+        GenericPipeline(Upscaler())
 
 
 def test_a_schedule_that_is_not_plain_has_the_pipeline_drawn_whole() -> None:
@@ -77,5 +77,5 @@ def test_a_schedule_that_is_not_plain_has_the_pipeline_drawn_whole() -> None:
     random = type(pipe)(
         **pipe.components | {"scheduler": diffusers.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)}
     )
-    assert steps_of(pipe).mixes_sizes
-    assert isinstance(steps_of(random), WholePipeline)
+    assert wrap_pipeline(pipe).mixes_sizes
+    assert isinstance(wrap_pipeline(random), GenericPipeline)

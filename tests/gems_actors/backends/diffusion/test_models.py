@@ -21,7 +21,7 @@ from gems_actors.backends.diffusion.models import open_diffusion
 from gems_actors.backends.diffusion.png import png_of
 from gems_actors.config import ImageConfig
 from gems_actors.errors import ConfigError
-from tests.gems_actors.backends.diffusion.playing import draw_alone
+from tests.gems_actors.backends.diffusion.engines import draw_alone
 from tests.gems_actors.backends.diffusion.tiny import save_tiny
 
 

@@ -14,11 +14,11 @@ from PIL import Image
 
 from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.backends.storyboard import StoryboardImageModel
-from gems_actors.backends.storyboard.error_model import chance_of_losing, choose_losses
+from gems_actors.backends.storyboard.error_model import choose_errors, error_probability
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.models import draw_request
 from gems_actors.backends.storyboard.scene import Claim, Scene, claims_of
-from tests.gems_actors.backends.storyboard.playing import PROMPTS
+from tests.gems_actors.backends.storyboard.pictures import PROMPTS
 
 _DRAW = """
 import hashlib, sys
@@ -98,7 +98,7 @@ def test_every_size_is_drawn(size: tuple[int, int]) -> None:
 
 def losses_over_seeds(prompt: str, claim: Claim) -> int:
     scene = parse_scene(prompt)
-    return sum(claim in choose_losses(scene, seed) for seed in range(400))
+    return sum(claim in choose_errors(scene, seed) for seed in range(400))
 
 
 def test_stress_lowers_the_loss_of_just_that_requirement() -> None:
@@ -114,8 +114,8 @@ def test_stress_lowers_the_loss_of_just_that_requirement() -> None:
 
 def test_what_is_kept_with_a_seed_is_kept_when_it_is_stressed() -> None:
     for seed in range(100):
-        plain = choose_losses(parse_scene("five pigs on top of a car"), seed)
-        stressed = choose_losses(
+        plain = choose_errors(parse_scene("five pigs on top of a car"), seed)
+        stressed = choose_errors(
             parse_scene("five pigs on top of a car Make sure: the pigs are on top of the car; there are some pigs!"),
             seed,
         )
@@ -125,11 +125,11 @@ def test_what_is_kept_with_a_seed_is_kept_when_it_is_stressed() -> None:
 def test_more_requirements_are_lost_more_easily() -> None:
     small, large = parse_scene("two cats"), parse_scene("two cats, three red dogs, four blue pigs and a green bird")
     claim = Claim("count", "cat", "2")
-    chances = [chance_of_losing(claim, scene, len(claims_of(scene))) for scene in (small, large)]
+    chances = [error_probability(claim, scene, len(claims_of(scene))) for scene in (small, large)]
     assert chances[0] < chances[1]
 
 
 def test_something_is_always_drawn() -> None:
     scene = parse_scene("a cat")
-    assert not any(Claim("object", "cat") in choose_losses(scene, seed) for seed in range(300))
-    assert choose_losses(Scene(), 1) == frozenset()
+    assert not any(Claim("object", "cat") in choose_errors(scene, seed) for seed in range(300))
+    assert choose_errors(Scene(), 1) == frozenset()

@@ -8,7 +8,7 @@ from gems_actors.backends.storyboard.claims import ask, parse_claim, state
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.scene import claims_of
 from gems_actors.backends.storyboard.words import plural, singular
-from tests.gems_actors.backends.storyboard.playing import PROMPTS
+from tests.gems_actors.backends.storyboard.pictures import PROMPTS
 
 
 def things_of(prompt: str) -> list[tuple[str, int, tuple[str, ...]]]:

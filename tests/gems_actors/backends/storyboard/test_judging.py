@@ -17,12 +17,12 @@ from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.scene import Claim, claims_of
 from gems_actors.errors import BackendError
-from tests.gems_actors.backends.storyboard.playing import PROMPTS, draw_faithfully, encode_again, verify
+from tests.gems_actors.backends.storyboard.pictures import PROMPTS, draw_without_errors, encode_again, verify
 
 _JUDGE = """
 import json, sys
 from pathlib import Path
-from tests.gems_actors.backends.storyboard.playing import verify
+from tests.gems_actors.backends.storyboard.pictures import verify
 picture = Path(sys.argv[1]).read_bytes()
 print(json.dumps([verify(question, picture) for question in json.loads(sys.argv[2])]))
 """
@@ -41,26 +41,26 @@ def misses(prompt: str, picture: bytes) -> list[str]:
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_every_requirement_is_read_from_a_picture_that_lost_none(prompt: str) -> None:
     assert questions_of(prompt)
-    assert misses(prompt, draw_faithfully(prompt)) == []
+    assert misses(prompt, draw_without_errors(prompt)) == []
 
 
 @pytest.mark.parametrize("prompt", PROMPTS[:9:2] + PROMPTS[15:18])
 @pytest.mark.parametrize(("width_px", "height_px"), [(512, 512), (1344, 768), (640, 1024)])
 def test_requirements_are_read_at_any_size_down_to_512(prompt: str, width_px: int, height_px: int) -> None:
-    assert misses(prompt, draw_faithfully(prompt, width_px=width_px, height_px=height_px)) == []
+    assert misses(prompt, draw_without_errors(prompt, width_px=width_px, height_px=height_px)) == []
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB")])
 @pytest.mark.parametrize("prompt", PROMPTS[5:18:3])
 def test_a_picture_is_still_read_after_it_is_encoded_again(prompt: str, kind: str, mode: str) -> None:
-    assert misses(prompt, encode_again(draw_faithfully(prompt), kind=kind, mode=mode)) == []
+    assert misses(prompt, encode_again(draw_without_errors(prompt), kind=kind, mode=mode)) == []
 
 
 def test_another_process_judges_the_picture_alone(tmp_path: Path) -> None:
     prompt = PROMPTS[8]
     lost = Claim("count", "lion", "5")
     path = tmp_path / "picture.png"
-    path.write_bytes(encode_again(draw_faithfully(prompt, lost)))
+    path.write_bytes(encode_again(draw_without_errors(prompt, lost)))
     questions = questions_of(prompt)
     command = [sys.executable, "-c", _JUDGE, str(path), json.dumps(questions)]
     answers = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
@@ -73,11 +73,13 @@ def test_one_lost_requirement_is_the_one_that_is_missed(prompt: str) -> None:
     scene = parse_scene(prompt)
     for claim in claims_of(scene):
         if claim.kind != "object":
-            assert misses(prompt, draw_faithfully(prompt, claim)) == [ask(claim, scene)]
+            assert misses(prompt, draw_without_errors(prompt, claim)) == [ask(claim, scene)]
 
 
 def test_a_lost_thing_is_missed_with_all_that_hangs_on_it() -> None:
-    missed = misses("two red cats left of a dog", draw_faithfully("two red cats left of a dog", Claim("object", "cat")))
+    missed = misses(
+        "two red cats left of a dog", draw_without_errors("two red cats left of a dog", Claim("object", "cat"))
+    )
     assert missed == [
         "Are there any cats in the image?",
         "Are there exactly two cats in the image?",
@@ -99,7 +101,7 @@ def test_a_lost_thing_is_missed_with_all_that_hangs_on_it() -> None:
     ],
 )
 def test_other_questions_are_answered_or_left_open(question: str, expected: str) -> None:
-    assert verify(question, draw_faithfully("three bagels under a violin")) == expected
+    assert verify(question, draw_without_errors("three bagels under a violin")) == expected
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 700), (512, 512)])
@@ -122,6 +124,6 @@ def test_a_picture_asked_about_twice_is_looked_at_once(monkeypatch: pytest.Monke
         return look(data)
 
     monkeypatch.setattr("gems_actors.backends.storyboard.models.look", look_and_note)
-    model, picture = StoryboardChatModel(), draw_faithfully("a cat")
+    model, picture = StoryboardChatModel(), draw_without_errors("a cat")
     assert [verify("Is there a cat in the image?", picture, model) for _ in range(3)] == ["yes"] * 3
     assert len(looks) == 1

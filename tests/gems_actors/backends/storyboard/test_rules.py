@@ -12,11 +12,11 @@ import trio
 from gems_actors.backends import ChatReply, ChatRequest
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.backends.storyboard.claims import parse_claim
-from gems_actors.backends.storyboard.error_model import chance_of_losing
+from gems_actors.backends.storyboard.error_model import error_probability
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.scene import Kind, claims_of
 from gems_actors.errors import BackendError
-from tests.gems_actors.backends.storyboard.playing import PROMPTS
+from tests.gems_actors.backends.storyboard.pictures import PROMPTS
 
 _MANIFEST = [
     {"id": "text-rendering", "description": "Prompts with quoted text, signs and lettering."},
@@ -143,7 +143,7 @@ def test_a_prompt_written_by_lessons_asks_for_the_same_and_loses_less_of_what_is
     claims = claims_of(plain)
     stressed = [claim for claim in claims if claim.kind in ("count", "position")][:6]
     for claim in claims:
-        before, after = (chance_of_losing(claim, scene, len(claims)) for scene in (plain, warned))
+        before, after = (error_probability(claim, scene, len(claims)) for scene in (plain, warned))
         assert after < before if claim in stressed else after == before
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.backends.storyboard.drawing import draw
-from gems_actors.backends.storyboard.error_model import lose
+from gems_actors.backends.storyboard.error_model import apply_errors
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.scene import Claim
 
@@ -38,9 +38,9 @@ PROMPTS = (
 )
 
 
-def draw_faithfully(prompt: str, *lost: Claim, width_px: int = 768, height_px: int = 768) -> bytes:
+def draw_without_errors(prompt: str, *lost: Claim, width_px: int = 768, height_px: int = 768) -> bytes:
     """Return the picture of a prompt with nothing lost but what is named."""
-    scene = lose(parse_scene(prompt), frozenset(lost), seed=3)
+    scene = apply_errors(parse_scene(prompt), frozenset(lost), seed=3)
     return draw(scene, seed=3, width_px=width_px, height_px=height_px, caption=prompt)
 
 

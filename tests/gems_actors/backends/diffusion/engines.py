@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, Turns
+from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, BatchScheduler
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.jobs import Drawn, Job, Lost, Pipeline
-from gems_actors.backends.diffusion.loading import steps_of
+from gems_actors.backends.diffusion.jobs import Drawn, Failed, Job, Pipeline
+from gems_actors.backends.diffusion.loading import wrap_pipeline
 from tests.gems_actors.backends.diffusion.tiny import BUILDERS
 
 
@@ -96,20 +96,20 @@ def watched(kind: str, *, splits_attention: bool = False) -> Watched:
     pipe = (
         BUILDERS[kind]() if splits_attention else stock(kind)
     )  # which it changes, and the stock one is to stay as it is
-    return Watched(steps_of(pipe, splits_attention=splits_attention))
+    return Watched(wrap_pipeline(pipe, splits_attention=splits_attention))
 
 
 def engine_of(pipeline: Pipeline, *, max_step_tokens: int = MAX_STEP_TOKENS) -> Engine:
     """Return an engine on the CPU."""
-    turns = Turns(max_step_tokens=max_step_tokens, mixes_buckets=pipeline.mixes_sizes)
-    return Engine(pipeline, Device("cpu"), turns)
+    scheduler = BatchScheduler(max_step_tokens=max_step_tokens, mixes_buckets=pipeline.mixes_sizes)
+    return Engine(pipeline, Device("cpu"), scheduler)
 
 
-def run_all(engine: Engine, draws: Iterable[Draw] = ()) -> dict[int, Drawn | Lost]:
+def run_all(engine: Engine, draws: Iterable[Draw] = ()) -> dict[int, Drawn | Failed]:
     """Draw until there is nothing left, and return what came of each request."""
     for draw in draws:
         engine.add(draw)
-    ended: dict[int, Drawn | Lost] = {}
+    ended: dict[int, Drawn | Failed] = {}
     while not engine.is_idle:
         for item in engine.run_once():
             assert item.job.id not in ended, "each request ends once"
