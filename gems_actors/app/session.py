@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import click
 import msgspec
 import trio
 
@@ -21,7 +20,7 @@ from gems_actors.app.interrupts import Interrupts
 from gems_actors.blobs import BlobStore, blob_store
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import LogConfig, MeshConfig
-from gems_actors.errors import ConfigError, RequestError, SupervisorError
+from gems_actors.errors import ConfigError, GemsError, RequestError, SupervisorError
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.supervisor import open_supervisor
@@ -179,7 +178,7 @@ def explain_failures(log: Path | None) -> Iterator[None]:
 
     Raises:
         ConfigError: a process cannot run with this configuration; in the words of that process, where there are any.
-        ClickException: the mesh failed, or did not answer.
+        GemsError: the mesh failed, or did not answer.
     """
     start = log.stat().st_size if log is not None and log.exists() else 0
     try:
@@ -193,7 +192,7 @@ def explain_failures(log: Path | None) -> Iterator[None]:
     except (RequestError, SupervisorError) as error:
         said = _last_line(log, start, _is_error) if log else ""
         is_news = said and str(error) not in said
-        raise click.ClickException(f"{error} (last error in the log: {said})" if is_news else str(error)) from error
+        raise GemsError(f"{error} (last error in the log: {said})" if is_news else str(error)) from error
 
 
 def _is_error(line: str) -> bool:

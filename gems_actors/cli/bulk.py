@@ -26,6 +26,7 @@ from gems_actors.app.bulk.run import (
 )
 from gems_actors.app.bulk.tasks import MAX_SAMPLES
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
+from gems_actors.app.options import parse_shard, strategy_settings
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import (
@@ -38,13 +39,12 @@ from gems_actors.cli.options import (
     json_option,
     memory_option,
     one_of,
-    parse_shard,
+    parsed_by,
     rounds_option,
     router_option,
     seed_option,
     set_option,
     strategy_option,
-    strategy_settings,
 )
 from protocol.messages import MemoryMode
 
@@ -74,7 +74,7 @@ def bulk() -> None:
 @seed_option("Seed of the whole bulk; a task's own seed follows from it and from its place.", default=0)
 @click.option("--samples", type=between(1, MAX_SAMPLES), default=1, metavar="N", help="Pictures of each prompt (1).")
 @click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many tasks now.")
-@click.option("--shard", type=parse_shard, default="1/1", metavar="I/N", help="Draw each Nth record, from the Ith on.")
+@click.option("--shard", type=parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
 @_pictures_option("Format of the pictures (png).", default="png")
 @click.option("--attempts", is_flag=True, help="Make every attempt part of the dataset, those not chosen too.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Count and check everything, estimate, and draw nothing.")

@@ -20,11 +20,12 @@ from gems_actors.app.bulk.folder import run_of
 from gems_actors.app.draw_progress import printable
 from gems_actors.app.memory.access import Place, open_questions
 from gems_actors.app.memory.render import ID_DIGITS, local_time, table
+from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import encode_json, text_of_path
 from gems_actors.app.run_registry import Entry, living
 from gems_actors.app.session import user_in_words
 from gems_actors.cli.exit_codes import DONE
-from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
+from gems_actors.cli.options import config_option, json_option, router_option, set_option
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.errors import DeadlineError, MeshUnavailableError, RequestError

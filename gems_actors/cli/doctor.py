@@ -18,9 +18,10 @@ from msgspec import structs
 
 from actors.memory_store.filesystem import is_network, kind_of_mount
 from gems_actors.addresses import split_addresses
+from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import OutputError, check_writable, encode_json
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
+from gems_actors.cli.options import config_option, json_option, router_option, set_option
 from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
 from gems_actors.supervision.runtime_dir import MAX_IPC_PATH_BYTES

@@ -15,6 +15,7 @@ import trio
 
 from gems_actors.app.draw_progress import Progress
 from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.options import MAX_SEED, budget_of, draw_settings, read_config
 from gems_actors.app.picture_files import (
     OutputError,
     check_writable,
@@ -40,17 +41,13 @@ from gems_actors.app.session import (
 )
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED
 from gems_actors.cli.options import (
-    MAX_SEED,
-    budget_of,
     candidates_option,
     config_option,
-    draw_settings,
     exact_option,
     guidance_option,
     json_option,
     memory_option,
     negative_option,
-    read_config,
     rounds_option,
     router_option,
     seed_option,

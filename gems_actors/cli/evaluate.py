@@ -23,6 +23,7 @@ from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Pr
 from gems_actors.app.evaluation.compare import compare, plot_of, table_of
 from gems_actors.app.evaluation.scoring import SCORERS, scorer_name_of
 from gems_actors.app.evaluation.scoring.scorer import Question
+from gems_actors.app.options import read_config, strategy_settings
 from gems_actors.app.picture_files import OutputError, check_writable, encode_json, text_of_path, write_whole
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import (
@@ -34,13 +35,11 @@ from gems_actors.cli.options import (
     json_option,
     memory_option,
     one_of,
-    read_config,
     rounds_option,
     router_option,
     seed_option,
     set_option,
     strategy_option,
-    strategy_settings,
 )
 from gems_actors.config import CHAT_ROLES, ChatModelConfig
 from protocol.costs import chat_cost

@@ -16,10 +16,11 @@ import trio
 
 from gems_actors.addresses import join_addresses, split_addresses
 from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.options import read_config
 from gems_actors.app.run_registry import Entry, listed
 from gems_actors.app.slurm.rendezvous import await_router
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
-from gems_actors.cli.options import config_option, json_option, read_config, router_option, set_option
+from gems_actors.cli.options import config_option, json_option, router_option, set_option
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import ROLES, MeshConfig, RoleConfig, RolesConfig, SecurityConfig

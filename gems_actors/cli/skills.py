@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from gems_actors.app.options import read_config
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import config_option, read_config, set_option
+from gems_actors.cli.options import config_option, set_option
 from skills import Catalogue, builtin_folder, check_skill
 
 _FILE_NAME = "SKILL.md"

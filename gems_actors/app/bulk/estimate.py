@@ -16,11 +16,12 @@ from gems_actors.app.bulk.rows import key_of, read_keys
 from gems_actors.app.bulk.run import Part, digest_of_skills, models_of, open_source
 from gems_actors.app.bulk.tasks import BadTask, count_records, open_tasks, seed_of
 from gems_actors.app.bulk.totals import Tally, duration_in_words
+from gems_actors.app.options import draw_settings, read_config
 from gems_actors.app.picture_files import OutputError, encode_json, text_of_path
 from gems_actors.app.prompts import PromptError
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import draw_settings, read_config
 from gems_actors.config import MeshConfig
+from gems_actors.errors import UsageError
 from protocol.costs import chat_cost
 
 _SHOWN_BAD: Final = 20
@@ -85,9 +86,9 @@ def rehearse(told: RunFile, file: Path, part: Part, out: Path, like: Path | None
         past = _read_past(like or out, models, is_named=like is not None)
         count, bad = _count(told, file, part, out, config)
     except OutputError as error:
-        raise click.UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
     except PromptError as error:
-        raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
+        raise UsageError(f"FILE: {text_of_path(file)}: {error}") from error
     estimate = None if past is None else estimate_of(past, count.tasks, count.max_images)
     if as_json:
         lines = [{"index": item.index, "where": item.where, "reason": item.reason} for item in bad]

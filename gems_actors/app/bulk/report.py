@@ -20,9 +20,9 @@ from gems_actors.app.bulk.report_article import story_of_rounds, story_of_row
 from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.totals import Share, Tally
 from gems_actors.app.memory.access import Place, Questions, open_questions
+from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import write_whole
 from gems_actors.blobs import BlobFolder, blob_folder
-from gems_actors.cli.options import read_config
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError
 from protocol.identity import trajectory_id

@@ -31,6 +31,7 @@ from gems_actors.app.bulk.rows import Row, key_of
 from gems_actors.app.bulk.tasks import BadTask, InputFormat, Task, count_records, format_of, open_tasks, seed_of
 from gems_actors.app.bulk.totals import Standing, Tally, summary_of, summary_table
 from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.options import budget_of, draw_settings, read_config
 from gems_actors.app.picture_files import OutputError, PictureError, encode_json, text_of_path
 from gems_actors.app.prompts import PromptError
 from gems_actors.app.run_registry import Entry, listed
@@ -47,11 +48,10 @@ from gems_actors.app.session import (
     watch_mark,
 )
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
-from gems_actors.cli.options import budget_of, draw_settings, read_config
 from gems_actors.cli.terminal.bulk_views import View, view_for
 from gems_actors.client import Mesh
 from gems_actors.config import CHAT_ROLES, MeshConfig
-from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError
+from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
 from protocol.costs import add_costs
 from protocol.envelope import Lane
@@ -220,9 +220,9 @@ def start_bulk(
 
             folder = stack.enter_context(open_bulk_folder(out, told, take, keeps_failures=keeps_failures))
         except PromptError as error:
-            raise click.UsageError(f"FILE: {text_of_path(file)}: {error}") from error
+            raise UsageError(f"FILE: {text_of_path(file)}: {error}") from error
         except OutputError as error:
-            raise click.UsageError(f"--out: {error}") from error
+            raise UsageError(f"--out: {error}") from error
         if router is None:
             config = msgspec.structs.replace(config, data_dir=str((out / MESH_FOLDER).absolute()))
         placed = stack.enter_context(open_place(config, router))
@@ -264,9 +264,9 @@ def open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
     try:
         return stack.enter_context(file.open("rb")), format_of(file)
     except OSError as error:
-        raise click.UsageError(f"FILE: {file}: expected a readable file, got: {error.strerror}") from error
+        raise UsageError(f"FILE: {file}: expected a readable file, got: {error.strerror}") from error
     except PromptError as error:
-        raise click.UsageError(f"FILE: {error}") from error
+        raise UsageError(f"FILE: {error}") from error
 
 
 def _total_of(part: Part, records: int | None, samples: int) -> int | None:

@@ -18,8 +18,9 @@ from typing import Annotated, Any, BinaryIO, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from gems_actors.app.options import parse_size
 from gems_actors.app.prompts import PromptError, check_prompt, decode
-from gems_actors.cli.options import parse_size
+from gems_actors.errors import UsageError
 from protocol.identity import attempt_seed
 from protocol.messages import Candidate, Guidance, MemoryMode, Prompt, Round, Seed, SkillId, Steps
 
@@ -324,9 +325,7 @@ def _task_of(index: int, record: Mapping[str, Any], samples: int) -> Task:
 
 
 def _size_of(text: str) -> tuple[int, int]:
-    import click
-
     try:
         return parse_size(text)
-    except click.BadParameter as error:
-        raise PromptError(f"size: {error.message}") from error
+    except UsageError as error:
+        raise PromptError(f"size: {error}") from error

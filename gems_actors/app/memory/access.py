@@ -18,7 +18,8 @@ from actors.memory_store.queries import answer
 from actors.memory_store.scatter_gather import answer_whole
 from actors.memory_store.store import LOG_NAME, MemoryStore, open_memory_store
 from gems_actors.app.bulk.folder import MESH_FOLDER
-from gems_actors.cli.options import config_option, read_config, router_option, set_option
+from gems_actors.app.options import read_config
+from gems_actors.cli.options import config_option, router_option, set_option
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError, DeadlineError

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import trio
 
-from gems_actors.cli.options import parse_address
-from gems_actors.errors import ConfigError
+from gems_actors.app.options import parse_address
+from gems_actors.errors import ConfigError, UsageError
 
 _LOOK_AGAIN_S = 1.0
 
@@ -31,8 +30,8 @@ def read_rendezvous(path: Path) -> str:
         raise ConfigError(f"{path}: expected a file with the address of a router, got: {error}") from error
     try:
         parse_address(address_of(line))
-    except click.BadParameter as error:
-        raise ConfigError(f"{path}: {error.message}") from error
+    except UsageError as error:
+        raise ConfigError(f"{path}: {error}") from error
     return line
 
 
