@@ -88,7 +88,7 @@ class Conductor(Actor):
             await self._keep_failure(request, error)
             raise
         finally:
-            if picture is None and (reason := current_call().called_off):
+            if picture is None and (reason := current_call().cancel_reason):
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_WORD_S):
                     await self._keep_failure(request, CancelledRequestError(reason))
         return picture
@@ -232,7 +232,7 @@ class _Trajectory:
             return "all_met"
         if round_ >= self._settings.max_rounds:
             return "all_met" if all_met else "rounds_spent"
-        if current_call().winding_down.is_set():
+        if current_call().stop_gracefully.is_set():
             return "wound_down"
         return None if self._can_afford_a_round() else "budget_spent"
 

@@ -15,7 +15,7 @@ import structlog
 import trio
 from PIL import Image as Pillow
 
-from gems_actors.actor import Actor, answers, is_somebody_waiting
+from gems_actors.actor import Actor, answers, is_interactive
 from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
 from gems_actors.backends.factory import open_image_model
 from gems_actors.blobs import blob_store
@@ -78,7 +78,7 @@ class Generator(Actor):
                 guidance=request.guidance,
                 negative_prompt=request.negative_prompt,
                 exact=request.exact,
-                interactive=is_somebody_waiting(),
+                interactive=is_interactive(),
             )
         )
         check_picture(drawn)

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from gems_actors.actor import Actor, is_somebody_waiting
+from gems_actors.actor import Actor, is_interactive
 from gems_actors.backends import ChatMessage, ChatModel, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.factory import open_chat_model
 from gems_actors.errors import ModelOutputError
@@ -91,7 +91,7 @@ async def ask_model(
         BackendError: the model could not be asked.
         ModelOutputError: the second answer cannot be read either.
     """
-    request = replace(request, interactive=is_somebody_waiting())
+    request = replace(request, interactive=is_interactive())
     reply, spent = await _call(chat, request)
     try:
         return _read(reply, parse, spent)

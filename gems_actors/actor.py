@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import structlog
 import trio
 
-from gems_actors.client import Call, Mesh, RouterConnection, answering, current_call, is_somebody_waiting, open_client
+from gems_actors.client import Call, Mesh, RouterConnection, answering, current_call, is_interactive, open_client
 from gems_actors.config import NO_KEYS, MeshConfig, SecurityConfig
 from gems_actors.errors import (
     CancelledRequestError,
@@ -33,7 +33,7 @@ from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
 from protocol.messages import Body, Cancel, Held, Reply, Request
 
-__all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_somebody_waiting", "serve_actor"]
+__all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_interactive", "serve_actor"]
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Reply]])
 _Handler = Callable[[Any, Any], Awaitable[Reply]]
@@ -156,10 +156,10 @@ class _Loop:
     def cancel(self, line: RouterConnection, header: Header, cancel: Cancel) -> None:
         call = self._calls.get(header.id)
         if call is not None and call.is_asked_by(line) and call.header.attempt == header.attempt:
-            if cancel.gently:
-                call.winding_down.set()
+            if cancel.graceful:
+                call.stop_gracefully.set()
             else:
-                call.called_off = cancel.reason
+                call.cancel_reason = cancel.reason
                 call.scope.cancel()
 
     def holding(self, line: RouterConnection) -> tuple[Held, ...]:
@@ -220,7 +220,7 @@ class _Loop:
             if answer is None:
                 is_late = trio.current_time() >= call.scope.deadline
                 late = DeadlineError(f"not answered within {limit_s:g} s")
-                answer = failure_of(late if is_late else CancelledRequestError(call.called_off or "withdrawn"))
+                answer = failure_of(late if is_late else CancelledRequestError(call.cancel_reason or "withdrawn"))
         finally:
             del self._calls[header.id]
             if not self._calls:

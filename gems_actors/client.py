@@ -106,10 +106,10 @@ class Call:
     """Where it came from, and where the answer goes; none for one that did not come by wire."""
     others: tuple[RouterConnection, ...] = ()
     """Since the router it came from fell silent: by which of these it is asked for again is not known."""
-    winding_down: trio.Event = field(default_factory=trio.Event)
+    stop_gracefully: trio.Event = field(default_factory=trio.Event)
     """Set once the asker wants the step in hand finished and an answer with what is there."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    called_off: str = ""
+    cancel_reason: str = ""
     """Why it was cancelled, where it was not the asker who wanted it."""
 
     def is_asked_by(self, line: RouterConnection) -> bool:
@@ -131,7 +131,7 @@ def current_call() -> Call:
     return call
 
 
-def is_somebody_waiting() -> bool:
+def is_interactive() -> bool:
     """Return whether this task answers a request of somebody who waits for it, and not one of a bulk."""
     return (call := _call.get()) is not None and call.header.lane is Lane.INTERACTIVE
 
@@ -198,7 +198,7 @@ class _PendingRequest:
     body: bytes
     deadline: float
     line: RouterConnection
-    is_winding_down: bool = False
+    is_stopping_gracefully: bool = False
     answered: trio.Event = field(default_factory=trio.Event)
     kind: Kind = Kind.REQUEST
     answer: bytes = b""
@@ -227,8 +227,8 @@ class Mesh:
         self._role = ""
         self._questions: dict[bytes, _PendingRequest] = {}
         self._readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = {}
-        self._marks = RunStates()
-        self._marks_changed = trio.Event()
+        self._run_states = RunStates()
+        self._run_states_changed = trio.Event()
         self._welcomed = trio.Event()
         self._refusal: str | None = None
         self._refused = trio.Event()
@@ -244,7 +244,7 @@ class Mesh:
         *,
         role: str | None = None,
         lane: Lane | None = None,
-        wind_down: trio.Event | None = None,
+        stop_gracefully: trio.Event | None = None,
     ) -> ReplyT:
         """Return the role's reply to a request.
 
@@ -256,7 +256,7 @@ class Mesh:
             request: its class names the role.
             role: who shall answer in place of that role, such as one host's agent or one of memory's shards.
             lane: interactive unless said or inherited.
-            wind_down: once set, the actor is asked to finish the step in hand and to answer with what it has.
+            stop_gracefully: once set, the actor is asked to finish the step in hand and to answer with what it has.
 
         Raises:
             RequestError: of the class that names the failure.
@@ -274,9 +274,11 @@ class Mesh:
         )
         body = encode_body(request)
         if request.role == "router" and len(self._lines) > 1:
-            asking = [partial(self._ask_line, line, header, body, wind_down) for line in self._lines if line.is_up]
+            asking = [
+                partial(self._ask_line, line, header, body, stop_gracefully) for line in self._lines if line.is_up
+            ]
             return cast(ReplyT, merge_answers(await gather(*asking)))
-        return cast(ReplyT, await self._ask_line(None, header, body, wind_down))
+        return cast(ReplyT, await self._ask_line(None, header, body, stop_gracefully))
 
     def publish(self, event: Event) -> None:
         """Tell whoever follows the run of the request being answered; nobody waits for it."""
@@ -299,13 +301,13 @@ class Mesh:
             finally:
                 self._readers[key].remove(sender)  # before the receiver closes, which lets other tasks run
 
-    def mark_of(self, run: str) -> RunState | None:
+    def run_state(self, run: str) -> RunState | None:
         """Return what keeps a run from going on, as far as the router has told: it is paused or cancelled."""
-        return self._marks.mark_of(run_bytes(run))
+        return self._run_states.blocking_state(run_bytes(run))
 
-    async def marks_changed(self) -> None:
+    async def run_states_changed(self) -> None:
         """Return once the router tells that a run was paused or cancelled, or goes on."""
-        await self._marks_changed.wait()
+        await self._run_states_changed.wait()
 
     # ----------------------------------------------------------------------------------------- for the serving loop
 
@@ -379,27 +381,27 @@ class Mesh:
     # ----------------------------------------------------------------------------------------- inside
 
     async def _ask_line(
-        self, line: RouterConnection | None, header: Header, body: bytes, wind_down: trio.Event | None
+        self, line: RouterConnection | None, header: Header, body: bytes, stop_gracefully: trio.Event | None
     ) -> Reply:
         """Ask by one line or, without one, by that of the trajectory; again while too many ask."""
         while True:
             header = header._replace(id=os.urandom(16))  # not to be guessed by who would ask or answer in its place
             question = _PendingRequest(header, body, trio.current_effective_deadline(), line or self._line_for(header))
             try:
-                return await self._exchange(question, wind_down)
+                return await self._exchange(question, stop_gracefully)
             except OverloadedError as error:
                 await trio.sleep(error.retry_after_s * random.uniform(0.5, 1.5))
 
-    async def _exchange(self, question: _PendingRequest, wind_down: trio.Event | None) -> Reply:
+    async def _exchange(self, question: _PendingRequest, stop_gracefully: trio.Event | None) -> Reply:
         id_ = question.header.id
         self._questions[id_] = question
         question.line.link.send(question.frame(trio.current_time()))
         try:
-            if wind_down is None:
+            if stop_gracefully is None:
                 await question.answered.wait()
             else:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._wind_down, question, wind_down)
+                    nursery.start_soon(self._stop_gracefully, question, stop_gracefully)
                     await question.answered.wait()
                     nursery.cancel_scope.cancel()
         finally:
@@ -419,13 +421,13 @@ class Mesh:
             raise InternalError(f"{question.header.role} answered with {type(answer).__name__}, which is no reply")
         return answer
 
-    async def _wind_down(self, question: _PendingRequest, wind_down: trio.Event) -> None:
-        await wind_down.wait()
-        question.is_winding_down = True
-        self._withdraw(question.header, question.line, gently=True)
+    async def _stop_gracefully(self, question: _PendingRequest, stop_gracefully: trio.Event) -> None:
+        await stop_gracefully.wait()
+        question.is_stopping_gracefully = True
+        self._withdraw(question.header, question.line, graceful=True)
 
-    def _withdraw(self, header: Header, line: RouterConnection, *, gently: bool = False) -> None:
-        line.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), Cancel(gently=gently)))
+    def _withdraw(self, header: Header, line: RouterConnection, *, graceful: bool = False) -> None:
+        line.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), Cancel(graceful=graceful)))
 
     def _line_for(self, header: Header) -> RouterConnection:
         """Return where a trajectory, or a request of none, is asked: always the same line while its router is there."""
@@ -443,7 +445,7 @@ class Mesh:
     def _say_hello(self, line: RouterConnection) -> None:
         line.awaits_welcome = True
         hello = structs.replace(
-            self._hello, capacity=self._share(), holding=self._service.holding(line), marks=self._marks.all()
+            self._hello, capacity=self._share(), holding=self._service.holding(line), run_states=self._run_states.all()
         )
         line.link.send(encode_message(Header(Kind.HELLO, role=self._role), hello))
 
@@ -466,8 +468,8 @@ class Mesh:
                 line.link.send(encode_message(Header(Kind.HEARTBEAT, role=self._role), beat))
                 line.answers_before_beat = len(line.answers)
                 for question in asked:
-                    if question.is_winding_down:  # and who has it in hand may be another since it was last told
-                        self._withdraw(question.header, line, gently=True)
+                    if question.is_stopping_gracefully:  # and who has it in hand may be another since it was last told
+                        self._withdraw(question.header, line, graceful=True)
             if (
                 len(self._lines) > 1
                 and line.is_up
@@ -559,14 +561,14 @@ class Mesh:
                 self._service.cancel(line, header, body)
             case Welcome():
                 line.heartbeat_s, line.awaits_welcome = body.heartbeat_s, False
-                self._keep_marks(line, body.marks)
+                self._merge_run_states(line, body.run_states)
                 self._meet(line, body.epoch)
                 line.welcomed.set()
                 self._welcomed.set()
             case Pulse():
                 del line.answers[: line.answers_before_beat]  # which this answers
                 line.answers_before_beat = 0
-                self._keep_marks(line, body.marks)
+                self._merge_run_states(line, body.run_states)
                 now = trio.current_time()
                 for id_ in body.unknown:
                     if (question := self._questions.get(id_)) and question.line is line:
@@ -578,10 +580,10 @@ class Mesh:
                 for run in self._readers:  # which was forgotten with us
                     self._subscribe(line, run)
 
-    def _keep_marks(self, line: RouterConnection, marks: tuple[RunState, ...]) -> None:
-        if self._marks.merge(marks):
-            self._marks_changed.set()
-            self._marks_changed = trio.Event()
+    def _merge_run_states(self, line: RouterConnection, run_states: tuple[RunState, ...]) -> None:
+        if self._run_states.merge(run_states):
+            self._run_states_changed.set()
+            self._run_states_changed = trio.Event()
             for other in self._lines:
                 if other is not line and other.is_up:  # whose router may not have been asked
                     self._say_hello(other)

@@ -1,8 +1,8 @@
-"""Which runs and trajectories do not go on, as the router, its actors and its clients each keep it. Pure.
+"""Which runs and trajectories are paused or cancelled, as the router, its actors and its clients each keep it. Pure.
 
-Whoever has to do with a mesh keeps all marks, so that a router that was killed learns them again. Each change of a mark
-has a higher revision than all that its maker knew of: marks may come from anywhere, in any order and more than once,
-and everybody ends with the same.
+Every process of a mesh keeps all run states, so that a router that was killed learns them again. Each change has a
+higher revision than every state its author knew (last writer wins): states may arrive from anywhere, in any order and
+more than once, and all processes converge on the same.
 """
 
 from __future__ import annotations
@@ -15,95 +15,95 @@ from protocol.limits import MAX_REVISION
 from protocol.messages import Control, RunPhase, RunState
 
 WHOLE_RUN = bytes(16)
-"""The trajectory of a mark that concerns all of its run."""
-MAX_MARKS = 1000
-"""Beyond so many the oldest of those that hold nothing back are forgotten."""
-_STATES: dict[Control, RunPhase] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
+"""The trajectory of a state that applies to the whole run."""
+MAX_RUN_STATES = 1000
+"""States kept before the oldest of those that are not paused are forgotten."""
+_PHASES: dict[Control, RunPhase] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
 _ORDER: tuple[RunPhase, ...] = ("running", "paused", "cancelled")
-"""Of two marks of one revision, made at two routers at once, the later in this order stands."""
+"""Of two states with one revision, set at two routers at once, the later in this order wins."""
 
 
 class RunStates:
-    """All marks that are known; no more than a user has made by hand."""
+    """All known run states; no more than users have set by hand."""
 
     def __init__(self) -> None:
-        self._marks: dict[tuple[bytes, bytes], RunState] = {}
+        self._states: dict[tuple[bytes, bytes], RunState] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._marks)
+        return bool(self._states)
 
     def all(self) -> tuple[RunState, ...]:
-        """Return all, those too that say that something goes on again."""
-        return tuple(self._marks.values())
+        """Return all states, including those of runs that were resumed."""
+        return tuple(self._states.values())
 
-    def merge(self, marks: Iterable[RunState]) -> list[RunState]:
-        """Take marks that somebody else knows, and return those that are news and are kept."""
-        news = self._take(marks)
+    def merge(self, states: Iterable[RunState]) -> list[RunState]:
+        """Merge states that another process knows, and return those that were new and are kept."""
+        news = self._take(states)
         self._forget()
-        return [mark for mark in news if self._marks.get((mark.run, mark.trajectory)) is mark]
+        return [state for state in news if self._states.get((state.run, state.trajectory)) is state]
 
     def change(self, run: bytes, trajectory: bytes, action: Control, by: str) -> list[RunState]:
-        """Set the state of a run, or one trajectory of it, and return what changed.
+        """Set the state of a run, or of one trajectory of it, and return what changed.
 
-        To resume a run is to resume all of it; what was cancelled cannot be paused.
+        Resuming a run resumes all of its trajectories; a cancelled run cannot be paused.
         """
-        state = _STATES[action]
-        if state == "paused" and self.state_of(run, trajectory) == "cancelled":
+        phase = _PHASES[action]
+        if phase == "paused" and self.phase_of(run, trajectory) == "cancelled":
             return []
         keys = [(run, trajectory)]
-        if state == "running":
-            keys = [key for key in self._marks if key[0] == run and trajectory in (key[1], WHOLE_RUN)]
-        revision = min(1 + max((mark.revision for mark in self._marks.values()), default=0), MAX_REVISION)
+        if phase == "running":
+            keys = [key for key in self._states if key[0] == run and trajectory in (key[1], WHOLE_RUN)]
+        revision = min(1 + max((state.revision for state in self._states.values()), default=0), MAX_REVISION)
         changed = self._take(
-            RunState(run=key[0], trajectory=key[1], state=state, by=by, revision=revision)
+            RunState(run=key[0], trajectory=key[1], state=phase, by=by, revision=revision)
             for key in keys
-            if self._state_at(key) != state
+            if self._phase_at(key) != phase
         )
         self._forget()
         return changed
 
-    def state_of(self, run: bytes, trajectory: bytes = WHOLE_RUN) -> RunPhase:
-        """Return how it stands with a run or a trajectory; what a run is, all of its trajectories are."""
-        mark = self.mark_of(run, trajectory)
-        return "running" if mark is None else mark.state
+    def phase_of(self, run: bytes, trajectory: bytes = WHOLE_RUN) -> RunPhase:
+        """Return the phase of a run or a trajectory; that of a run applies to all of its trajectories."""
+        state = self.blocking_state(run, trajectory)
+        return "running" if state is None else state.state
 
-    def mark_of(self, run: bytes, trajectory: bytes = WHOLE_RUN) -> RunState | None:
-        """Return the mark that keeps a run or a trajectory from going on, if there is one."""
-        found = (self._marks.get((run, WHOLE_RUN)), self._marks.get((run, trajectory)))
-        marks = [mark for mark in found if mark is not None and mark.state != "running"]
-        return max(marks, key=lambda mark: _ORDER.index(mark.state), default=None)
+    def blocking_state(self, run: bytes, trajectory: bytes = WHOLE_RUN) -> RunState | None:
+        """Return the state that pauses or cancels a run or a trajectory, or None while it runs."""
+        found = (self._states.get((run, WHOLE_RUN)), self._states.get((run, trajectory)))
+        blocking = [state for state in found if state is not None and state.state != "running"]
+        return max(blocking, key=lambda state: _ORDER.index(state.state), default=None)
 
-    def _take(self, marks: Iterable[RunState]) -> list[RunState]:
+    def _take(self, states: Iterable[RunState]) -> list[RunState]:
         news = []
-        for mark in marks:
-            key = (mark.run, mark.trajectory)
-            known = self._marks.get(key)
-            if known is None or _rank(known) < _rank(mark):
-                self._marks[key] = mark
-                news.append(mark)
+        for state in states:
+            key = (state.run, state.trajectory)
+            known = self._states.get(key)
+            if known is None or _rank(known) < _rank(state):
+                self._states[key] = state
+                news.append(state)
         return news
 
-    def _state_at(self, key: tuple[bytes, bytes]) -> RunPhase:
-        mark = self._marks.get(key)
-        return "running" if mark is None else mark.state
+    def _phase_at(self, key: tuple[bytes, bytes]) -> RunPhase:
+        state = self._states.get(key)
+        return "running" if state is None else state.state
 
     def _forget(self) -> None:
-        if len(self._marks) > MAX_MARKS:
-            idle = sorted((mark for mark in self._marks.values() if mark.state != "paused"), key=_rank)
-            for mark in idle[: len(self._marks) - MAX_MARKS]:
-                del self._marks[mark.run, mark.trajectory]
+        if len(self._states) > MAX_RUN_STATES:
+            idle = sorted((state for state in self._states.values() if state.state != "paused"), key=_rank)
+            for state in idle[: len(self._states) - MAX_RUN_STATES]:
+                del self._states[state.run, state.trajectory]
 
 
-def concerns(mark: RunState, header: Header) -> bool:
-    """Tell whether a request belongs to what is marked."""
-    return mark.run == header.run and mark.trajectory in (header.trajectory, WHOLE_RUN)
+def concerns(state: RunState, header: Header) -> bool:
+    """Return whether a state applies to a request."""
+    return state.run == header.run and state.trajectory in (header.trajectory, WHOLE_RUN)
 
 
-def cancellation_of(mark: RunState) -> CancelledRequestError:
-    """Return the failure that answers what is asked for what was cancelled."""
-    what = "run" if mark.trajectory == WHOLE_RUN else f"trajectory {mark.trajectory.hex()}"
-    return CancelledRequestError(f"the {what} was cancelled by {mark.by or 'somebody'}")
+def cancellation_of(state: RunState) -> CancelledRequestError:
+    """Return the failure that answers requests of a cancelled run or trajectory."""
+    what = "run" if state.trajectory == WHOLE_RUN else f"trajectory {state.trajectory.hex()}"
+    return CancelledRequestError(f"the {what} was cancelled by {state.by or 'somebody'}")
 
 
-def _rank(mark: RunState) -> tuple[int, int, str]:
-    return mark.revision, _ORDER.index(mark.state), mark.by
+def _rank(state: RunState) -> tuple[int, int, str]:
+    return state.revision, _ORDER.index(state.state), state.by

@@ -24,9 +24,9 @@ def merge_statuses(found: Sequence[MeshStatus]) -> MeshStatus:
     """Return one table of all: an actor that serves several routers stands in it once, with what it does for all."""
     if len(found) == 1:
         return found[0]
-    marks = RunStates()
+    run_states = RunStates()
     for status in found:
-        marks.merge(status.marks)
+        run_states.merge(status.run_states)
     roles = sorted({role.role for status in found for role in status.roles})
     return MeshStatus(
         epoch="+".join(status.epoch for status in found),
@@ -36,7 +36,7 @@ def merge_statuses(found: Sequence[MeshStatus]) -> MeshStatus:
         ),
         clients=max(status.clients for status in found),
         requeued=sum(status.requeued for status in found),
-        marks=marks.all(),
+        run_states=run_states.all(),
     )
 
 

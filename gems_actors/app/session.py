@@ -108,10 +108,10 @@ async def watch_mark(mesh: Mesh, run: str, tell: Callable[[RunState | None], Non
     """Tell what keeps a run from going on, and None once it goes on, whenever that changes, until cancelled."""
     told: RunState | None = None
     while True:
-        if (mark := mesh.mark_of(run)) != told:
+        if (mark := mesh.run_state(run)) != told:
             told = mark
             tell(mark)
-        await mesh.marks_changed()
+        await mesh.run_states_changed()
 
 
 def user_in_words() -> str:

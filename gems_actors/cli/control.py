@@ -78,7 +78,7 @@ class _Found:
     where: str
     address: str | None
     runs: tuple[RunSummary, ...]
-    marks: RunStates = field(default_factory=RunStates)
+    run_states: RunStates = field(default_factory=RunStates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +213,9 @@ async def _look_at(address: str, security: SecurityConfig) -> _Found:
     async with open_client(address, connect_within_s=_CONNECT_S, security=security) as mesh:
         status = await _ask(mesh, ReadStatus())
         page = await _ask(mesh, ListRuns(limit=_RUNS_SHOWN))
-    marks = RunStates()
-    marks.merge(status.marks)
-    return _Found(address, address, page.runs, marks)
+    run_states = RunStates()
+    run_states.merge(status.run_states)
+    return _Found(address, address, page.runs, run_states)
 
 
 def _rows(entries: Sequence[Entry], found: Sequence[_Found]) -> Iterator[Row]:
@@ -229,7 +229,7 @@ def _rows(entries: Sequence[Entry], found: Sequence[_Found]) -> Iterator[Row]:
             yield Row(
                 run=entry.run,
                 what=entry.what,
-                state="running" if place is None else place.marks.state_of(run_bytes(entry.run)),
+                state="running" if place is None else place.run_states.phase_of(run_bytes(entry.run)),
                 done=summary.ended if summary else 0,
                 total=entry.total,
                 failed=summary.failed if summary else 0,
@@ -240,7 +240,7 @@ def _rows(entries: Sequence[Entry], found: Sequence[_Found]) -> Iterator[Row]:
     for place, run in sorted(known.values(), key=lambda item: -item[1].began_at):
         if run.run not in shown:
             shown.add(run.run)
-            state: State = place.marks.state_of(run_bytes(run.run))
+            state: State = place.run_states.phase_of(run_bytes(run.run))
             is_whole = run.running == 0 and (run.total is None or run.ended + run.failed >= run.total)
             yield Row(
                 run=run.run,

@@ -239,4 +239,4 @@ async def _ask(mesh: Mesh, request: DrawPicture, watch: Watch, interrupts: Inter
         nursery.start_soon(tell)
         begun = RunBegun(run=request.run, what=request.prompt, total=1)
         await mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
-        return await mesh.ask(request, lane=Lane.INTERACTIVE, wind_down=interrupts.asked)
+        return await mesh.ask(request, lane=Lane.INTERACTIVE, stop_gracefully=interrupts.asked)

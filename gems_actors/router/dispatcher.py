@@ -71,15 +71,15 @@ class Dispatcher:
     """The router's whole state."""
 
     def __init__(self, limits: DispatchLimits, epoch: str, now: float) -> None:
-        self.outgoing: list[tuple[bytes, Header, bytes]] = []
+        self.outbox: list[tuple[bytes, Header, bytes]] = []
         """What is to be sent: to whom, header and body. Emptied by the router."""
         self._limits = limits
         self._epoch = epoch
         self._began_at = self._moved_at = now
-        self._patient_until = now
+        self._suspicion_grace_until = now
         """Before that, what an actor does not hold may have been moved while this router stood still."""
         self._peers: dict[bytes, Peer] = {}
-        self._calm_until = now
+        self._earliest_timeout = now
         """Before that nobody can have been silent for too long, so that a tick need not look at everybody."""
         self._tickets: dict[bytes, Ticket] = {}
         self._queues: dict[str, Queue] = {}
@@ -88,10 +88,10 @@ class Dispatcher:
         self._answered_bytes = 0
         self._deadlines: list[tuple[float, bytes]] = []
         self._subscribers: dict[bytes, set[bytes]] = {}
-        self._settling: deque[Ticket] = deque()
+        self._reclaim_grace: deque[Ticket] = deque()
         """Requests that were repeated: an actor that this router has yet to hear from may have them in hand."""
         self._requeued = 0
-        self._marks = RunStates()
+        self._run_states = RunStates()
 
     # ----------------------------------------------------------------------------------------- peers
 
@@ -107,10 +107,10 @@ class Dispatcher:
                 known = None
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
-        news = self._marks.merge(hello.marks)
-        welcome = Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, marks=self._marks.all())
+        news = self._run_states.merge(hello.run_states)
+        welcome = Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, run_states=self._run_states.all())
         self._post(identity, Kind.WELCOME, welcome)
-        self._heed(now, news)
+        self._apply_run_states(now, news)
         if role and known is None and hello.capacity:
             self._announce(ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
@@ -144,7 +144,7 @@ class Dispatcher:
         if peer is None:
             return
         peer.figures, peer.note = beat.figures, beat.note
-        if peer.held and now >= self._patient_until:
+        if peer.held and now >= self._suspicion_grace_until:
             holding = {held.id for held in beat.holding}
             patience = now - 2 * self._limits.heartbeat_s
             for id_, ticket in [item for item in peer.held.items() if item[0] not in holding]:
@@ -155,23 +155,23 @@ class Dispatcher:
         unknown = []
         for id_ in beat.awaiting:
             if answer := self._answered.get(id_):
-                self.outgoing.append((identity, *answer))
+                self.outbox.append((identity, *answer))
             elif id_ not in self._tickets:
                 unknown.append(id_)
-        marks = () if peer.knows_marks else self._marks.all()
-        peer.knows_marks = True
-        self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown), marks=marks))
+        run_states = () if peer.knows_run_states else self._run_states.all()
+        peer.knows_run_states = True
+        self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown), run_states=run_states))
 
     def goodbye(self, now: float, identity: bytes) -> None:
         """An actor leaves; what it holds goes to others and is not held against the requests."""
-        self.expel(now, identity, "left")
+        self.disconnect(now, identity, "left")
 
-    def loss(self, now: float, name: str) -> None:
+    def report_dead(self, now: float, name: str) -> None:
         """Somebody saw the process of an actor end."""
         for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
             self._remove(now, identity, "its process ended", is_loss=True)
 
-    def expel(self, now: float, identity: bytes, reason: str) -> None:
+    def disconnect(self, now: float, identity: bytes, reason: str) -> None:
         """A process is no longer wanted; what it holds goes to others and is not held against the requests."""
         if identity in self._peers:
             self._remove(now, identity, reason, is_loss=False)
@@ -212,15 +212,15 @@ class Dispatcher:
         """A client asks; asking again with the same id is asking once."""
         peer = self._known(now, identity)
         if answer := self._answered.get(header.id):
-            self.outgoing.append((identity, *answer))
+            self.outbox.append((identity, *answer))
             return
-        ticket, mark = self._tickets.get(header.id), self._mark_of(header)
+        ticket, state = self._tickets.get(header.id), self._blocking_state(header)
         if ticket is None:
-            if mark is not None and mark.state == "cancelled":
-                self._refuse(identity, header, cancellation_of(mark))
+            if state is not None and state.state == "cancelled":
+                self._refuse(identity, header, cancellation_of(state))
                 return
             queue = self._queues.setdefault(header.role, Queue())
-            waiting = queue.waiting if mark is None else len(queue.parked)  # what is paused takes nobody's room
+            waiting = queue.waiting if state is None else len(queue.parked)  # what is paused takes nobody's room
             if waiting >= self._limits.max_queue:
                 oldest_s = now - next((waiting.asked_at for waiting in queue), now)
                 text = f"{waiting} requests wait for a {header.role} already"
@@ -228,7 +228,7 @@ class Dispatcher:
                 return
             ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
             if header.attempt:
-                self._settling.append(ticket)
+                self._reclaim_grace.append(ticket)
             else:
                 self._put(ticket)
         elif ticket.header.role != header.role:
@@ -245,8 +245,8 @@ class Dispatcher:
             heapq.heappush(self._deadlines, (ticket.deadline, header.id))
             if len(self._deadlines) > 2 * len(self._tickets) + _MAX_IDLE_DEADLINES:
                 self._sweep_deadlines()
-        if mark is not None and mark.state == "cancelled":
-            self._cancel(ticket, mark)  # an actor had told of it before, which does not say of which run it is
+        if state is not None and state.state == "cancelled":
+            self._cancel(ticket, state)  # an actor had told of it before, which does not say of which run it is
         self._hand_out(now, header.role)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
@@ -274,12 +274,12 @@ class Dispatcher:
         ticket = self._tickets.get(id_)
         if ticket is None or ticket.client != identity:
             return
-        if not cancel.gently:
+        if not cancel.graceful:
             self._withdraw(ticket)
         elif ticket.holder is not None:
             header = Header(Kind.CANCEL, id_, ticket.header.role, attempt=ticket.attempt)
             self._send(ticket.holder.identity, header, cancel)
-        elif ticket not in self._settling:  # else somebody may have begun; it is wanted again with every heartbeat
+        elif ticket not in self._reclaim_grace:  # else somebody may have begun; it is wanted again with every heartbeat
             self._fail(ticket, CancelledRequestError("wound down before anybody had begun"))
 
     def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
@@ -291,13 +291,13 @@ class Dispatcher:
     def event(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         """Pass an event on to whoever wants those of its run."""
         for subscriber in self._subscribers.get(header.run, ()):
-            self.outgoing.append((subscriber, header, body))
+            self.outbox.append((subscriber, header, body))
 
-    def refused(self, now: float, identity: bytes, header: Header) -> None:
+    def undeliverable(self, now: float, identity: bytes, header: Header) -> None:
         """A message could not be sent: its peer is gone. A request goes to another; an answer waits to be asked for."""
         peer = self._peers.get(identity)
         if peer is not None and header.kind is Kind.PULSE:
-            peer.knows_marks = False
+            peer.knows_run_states = False
         ticket = self._tickets.get(header.id) if header.kind is Kind.REQUEST else None
         if peer is not None and ticket is not None and ticket.holder is peer and ticket.attempt == header.attempt:
             self._remove(now, identity, "its connection ended", is_loss=False)
@@ -319,7 +319,7 @@ class Dispatcher:
             peer.held[id_] = ticket
             left = NO_DEADLINE_MS if ticket.deadline == inf else max(0, int((ticket.deadline - now) * 1000))
             header = ticket.header._replace(attempt=ticket.attempt, time_left_ms=left)
-            self.outgoing.append((peer.identity, header, ticket.body))
+            self.outbox.append((peer.identity, header, ticket.body))
 
     def _offer(self, now: float, peer: Peer) -> None:
         """Put an actor with free capacity in turn."""
@@ -341,8 +341,8 @@ class Dispatcher:
 
     def _put(self, ticket: Ticket, *, first: bool = False) -> None:
         """Have a ticket wait for an actor; where its run or trajectory is paused, until that goes on."""
-        mark = self._mark_of(ticket.header)
-        if mark is None:
+        state = self._blocking_state(ticket.header)
+        if state is None:
             self._queue_of(ticket).put(ticket, first=first)
         else:
             self._queue_of(ticket).park(ticket, first=first)
@@ -380,7 +380,7 @@ class Dispatcher:
         if client is not None or not ticket.body:  # a ticket without body is one whose client has yet to ask again
             self._keep_answer(header, body)
         if client is not None:
-            self.outgoing.append((client, header, body))
+            self.outbox.append((client, header, body))
 
     def _keep_answer(self, header: Header, body: bytes) -> None:
         if header.id in self._answered:
@@ -409,41 +409,41 @@ class Dispatcher:
     def control(self, now: float, run: bytes, trajectory: bytes | None, action: Control, by: str) -> Controlled:
         """Pause, resume or cancel a run or one of its trajectories."""
         trajectory = WHOLE_RUN if trajectory is None else trajectory
-        before = self._marks.state_of(run, trajectory)
+        before = self._run_states.phase_of(run, trajectory)
         wanted = RunState(run=run, trajectory=trajectory, state=before, revision=0)
-        concerned = [ticket for ticket in self._tickets.values() if self._is_meant(wanted, ticket)]
+        concerned = [ticket for ticket in self._tickets.values() if self._matches(wanted, ticket)]
         in_hand = sum(ticket.holder is not None for ticket in concerned)
-        self._heed(now, self._marks.change(run, trajectory, action, by))
+        self._apply_run_states(now, self._run_states.change(run, trajectory, action, by))
         return Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
 
-    def _heed(self, now: float, news: list[RunState]) -> None:
-        """Tell everybody of marks that are new, so that they outlive this router, then treat requests as they say."""
+    def _apply_run_states(self, now: float, news: list[RunState]) -> None:
+        """Tell all peers the new run states, so that they outlive this router, then apply them to requests."""
         for identity in self._peers if news else ():
-            self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, marks=tuple(news)))
-        for mark in news:
-            match mark.state:
+            self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, run_states=tuple(news)))
+        for state in news:
+            match state.state:
                 case "paused":
                     for queue in self._queues.values():
-                        queue.park_those(lambda ticket, mark=mark: self._is_meant(mark, ticket))  # type: ignore[misc]
+                        queue.park_those(lambda ticket, state=state: self._matches(state, ticket))  # type: ignore[misc]
                 case "cancelled":
-                    for ticket in [ticket for ticket in self._tickets.values() if self._is_meant(mark, ticket)]:
-                        self._cancel(ticket, mark)
+                    for ticket in [ticket for ticket in self._tickets.values() if self._matches(state, ticket)]:
+                        self._cancel(ticket, state)
                 case "running":
                     for role, queue in self._queues.items():
-                        queue.release_those(lambda ticket: self._mark_of(ticket.header) is None)
+                        queue.release_those(lambda ticket: self._blocking_state(ticket.header) is None)
                         self._hand_out(now, role)
 
-    def _is_meant(self, mark: RunState, ticket: Ticket) -> bool:
-        return concerns(mark, ticket.header) and ticket.header.role not in self._limits.unstoppable_roles
+    def _matches(self, state: RunState, ticket: Ticket) -> bool:
+        return concerns(state, ticket.header) and ticket.header.role not in self._limits.unstoppable_roles
 
-    def _mark_of(self, header: Header) -> RunState | None:
+    def _blocking_state(self, header: Header) -> RunState | None:
         """Return what keeps a request from being served, if anything does."""
-        if not self._marks or header.role in self._limits.unstoppable_roles:
+        if not self._run_states or header.role in self._limits.unstoppable_roles:
             return None
-        return self._marks.mark_of(header.run, header.trajectory)
+        return self._run_states.blocking_state(header.run, header.trajectory)
 
-    def _cancel(self, ticket: Ticket, mark: RunState) -> None:
-        error = cancellation_of(mark)
+    def _cancel(self, ticket: Ticket, state: RunState) -> None:
+        error = cancellation_of(state)
         self._call_off(ticket, error, reason=str(error))
 
     def _call_off(self, ticket: Ticket, error: RequestError, reason: str = "") -> None:
@@ -466,15 +466,15 @@ class Dispatcher:
         stalled_s = now - self._moved_at - self._limits.heartbeat_s
         self._moved_at = now
         if stalled_s > 0:
-            self._patient_until = now + 2 * self._limits.heartbeat_s
+            self._suspicion_grace_until = now + 2 * self._limits.heartbeat_s
             for peer in self._peers.values():
                 peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
 
     def tick(self, now: float) -> None:
         """Let deadlines pass and give up the silent. Called several times a second."""
         self.notice_stall(now)
-        while self._settling and self._settling[0].asked_at <= now - 2 * self._limits.heartbeat_s:
-            ticket = self._settling.popleft()
+        while self._reclaim_grace and self._reclaim_grace[0].asked_at <= now - 2 * self._limits.heartbeat_s:
+            ticket = self._reclaim_grace.popleft()
             if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:
                 self._put(ticket)
                 self._hand_out(now, ticket.header.role)
@@ -483,12 +483,12 @@ class Dispatcher:
             expired = self._tickets.get(id_)
             if expired is not None and expired.deadline == deadline and expired.client is not None:
                 self._expire(expired, now)
-        if now > self._calm_until:
+        if now > self._earliest_timeout:
             quiet = now - self._limits.silence_s
             for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
                 self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)
             oldest = min((peer.seen_at for peer in self._peers.values()), default=now)
-            self._calm_until = oldest + self._limits.silence_s
+            self._earliest_timeout = oldest + self._limits.silence_s
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
@@ -508,7 +508,7 @@ class Dispatcher:
             roles=tuple(self._role_status(now, role, peers[role]) for role in sorted(peers)),
             clients=len(clients),
             requeued=self._requeued,
-            marks=self._marks.all(),
+            run_states=self._run_states.all(),
         )
 
     def _role_status(self, now: float, role: str, peers: list[Peer]) -> RoleStatus:
@@ -536,7 +536,7 @@ class Dispatcher:
     # ----------------------------------------------------------------------------------------- sending
 
     def _send(self, identity: bytes, header: Header, body: Body) -> None:
-        self.outgoing.append((identity, header, encode_body(body)))
+        self.outbox.append((identity, header, encode_body(body)))
 
     def _post(self, identity: bytes, kind: Kind, body: Body) -> None:
         self._send(identity, Header(kind), body)

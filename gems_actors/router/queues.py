@@ -31,8 +31,8 @@ class Peer:
     is_in_turn: bool = False
     figures: dict[str, float] = field(default_factory=dict)
     note: str = ""
-    knows_marks: bool = True
-    """Nothing that it was told of marks is known to be lost."""
+    knows_run_states: bool = True
+    """Nothing that it was told of run_states is known to be lost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,17 +89,17 @@ class Queue:
         self._give_place(ticket, first=first)
         self.parked[ticket] = None
 
-    def park_those(self, is_meant: Callable[[Ticket], bool]) -> None:
+    def park_those(self, matches: Callable[[Ticket], bool]) -> None:
         """Have the tickets that are meant wait until they are released."""
-        meant = [ticket for ticket in self if is_meant(ticket)]
+        meant = [ticket for ticket in self if matches(ticket)]
         for ticket in meant:
             self.drop(ticket)
         self._sweep()
         self.parked.update(dict.fromkeys(meant))
 
-    def release_those(self, is_meant: Callable[[Ticket], bool]) -> None:
+    def release_those(self, matches: Callable[[Ticket], bool]) -> None:
         """Have the parked tickets that are meant served again, in the order in which they would have been."""
-        released = [ticket for ticket in self.parked if is_meant(ticket)]
+        released = [ticket for ticket in self.parked if matches(ticket)]
         for ticket in released:
             del self.parked[ticket]
             ticket.is_queued = True

@@ -127,7 +127,7 @@ class _Router:
                 if door.look_again():
                     self._guests.admit(door.allowed)
                     for identity in self._guests.unwelcome(self._dispatcher.role_of):
-                        self._dispatcher.expel(time.monotonic(), identity, "its key was taken back")
+                        self._dispatcher.disconnect(time.monotonic(), identity, "its key was taken back")
                     self._send()
                 self._guests.forget_strays(self._dispatcher.role_of)
 
@@ -186,8 +186,8 @@ class _Router:
         dispatcher = self._dispatcher
         match header.kind, decode_body(body):
             case Kind.HELLO, Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
-                if identity in self._guests and not self._guests.may_tell_marks(identity):
-                    hello = structs.replace(hello, marks=())
+                if identity in self._guests and not self._guests.may_relay_run_states(identity):
+                    hello = structs.replace(hello, run_states=())
                 dispatcher.hello(now, identity, header.role, hello)
             case Kind.HELLO, Hello() as hello:
                 reason = f"expected gems-actors {__version__}, got {hello.version}"
@@ -212,7 +212,7 @@ class _Router:
                 reply = self._dispatcher.status(now)
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
             case ReportLoss(name=name):
-                self._dispatcher.loss(now, name)
+                self._dispatcher.report_dead(now, name)
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
             case ControlRun() as asked:
                 trajectory = None if asked.trajectory is None else bytes.fromhex(asked.trajectory)
@@ -235,7 +235,7 @@ class _Router:
         self._post(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(error)))
 
     def _send(self) -> None:
-        outgoing, self._dispatcher.outgoing = self._dispatcher.outgoing, []
+        outgoing, self._dispatcher.outbox = self._dispatcher.outbox, []
         post = self.link.send if self._guarded is None else self._post
         for identity, header, body in outgoing:
             try:
@@ -257,5 +257,5 @@ class _Router:
     def _refused(self, message: Message) -> None:
         identity, frame = message
         with suppress(ProtocolError):
-            self._dispatcher.refused(time.monotonic(), identity, unpack_header(frame))
+            self._dispatcher.undeliverable(time.monotonic(), identity, unpack_header(frame))
             self._send()

@@ -62,7 +62,7 @@ class Sessions:
             self._count(now, user)
         guest.check(header, body)
 
-    def may_tell_marks(self, identity: bytes) -> bool:
+    def may_relay_run_states(self, identity: bytes) -> bool:
         """Return whether what the owner of an identity has heard of paused and cancelled runs is to be believed."""
         guest = self._allowed.get(self._owners[identity])
         return guest is not None and guest.may_control_runs

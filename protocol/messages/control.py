@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from protocol.messages.link import RunState
 from protocol.messages.values import Control, Count, Reply, Request, RunName, RunPhase, TrajectoryId, Value
@@ -50,7 +50,7 @@ class MeshStatus(Reply, frozen=True, kw_only=True):
     clients: Count
     requeued: Count
     """Requests handed out again because the actor that held them was lost."""
-    marks: tuple[RunState, ...] = ()
+    run_states: tuple[RunState, ...] = field(default=(), name="marks")
 
 
 class ReadStatus(Request[MeshStatus], frozen=True, kw_only=True):

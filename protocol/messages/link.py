@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from protocol.limits import MAX_REVISION
 from protocol.messages.values import Body, Count, RequestId, RunPhase, Text, Value
@@ -43,7 +43,7 @@ class Hello(Body, frozen=True, kw_only=True):
     pid: Count = 0
     version: str = ""
     holding: tuple[Held, ...] = ()
-    marks: tuple[RunState, ...] = ()
+    run_states: tuple[RunState, ...] = field(default=(), name="marks")
     """All that it knows of, so that a new router does not let go on what was paused."""
 
 
@@ -53,7 +53,7 @@ class Welcome(Body, frozen=True, kw_only=True):
     epoch: str
     """Of this router's life; another one means that everything it knew is forgotten."""
     heartbeat_s: Annotated[float, Meta(gt=0.0, le=86_400.0)]
-    marks: tuple[RunState, ...] = ()
+    run_states: tuple[RunState, ...] = field(default=(), name="marks")
     """All that the router knows of: to be kept and told in every `Hello`."""
 
 
@@ -74,7 +74,7 @@ class Pulse(Body, frozen=True, kw_only=True):
     epoch: str
     unknown: tuple[RequestId, ...] = ()
     """Requests the process waits for and the router never had or has forgotten: to be sent again."""
-    marks: tuple[RunState, ...] = ()
+    run_states: tuple[RunState, ...] = field(default=(), name="marks")
     """All that are new since the router last told the process of marks: to be kept and told in every `Hello`."""
 
 
@@ -101,7 +101,7 @@ class Subscribe(Body, frozen=True, kw_only=True):
 class Cancel(Body, frozen=True, kw_only=True):
     """The asker no longer wants the answer or, gently, wants it soon: finish the step in hand and answer with that."""
 
-    gently: bool = False
+    graceful: bool = field(default=False, name="gently")
     reason: Annotated[str, Meta(max_length=1_000)] = ""
     """Why, where it was not the asker who wanted it, but somebody cancelled the run or the trajectory."""
 

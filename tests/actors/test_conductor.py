@@ -253,7 +253,7 @@ def test_a_passing_failure_is_tried_again_and_a_lasting_one_fails_the_trajectory
 def test_wound_down_it_finishes_the_round_and_answers_with_the_best_so_far(tmp_path: Path) -> None:
     script = Script()
     script.met_from_round = 99
-    wind_down = trio.Event()
+    stop_gracefully = trio.Event()
 
     async def scene(mesh: Mesh) -> None:
         async with mesh.events("test") as events, trio.open_nursery() as nursery:
@@ -261,13 +261,13 @@ def test_wound_down_it_finishes_the_round_and_answers_with_the_best_so_far(tmp_p
             async def stop_at_first_attempt() -> None:
                 async for event in events:
                     if isinstance(event, StepTaken) and isinstance(event.record, AttemptVerified):
-                        wind_down.set()
+                        stop_gracefully.set()
                         return
 
             nursery.start_soon(stop_at_first_attempt)
             settings = DrawSettings(max_rounds=60, memory="none")
             task = DrawPicture(run="test", prompt="x", seed=1, settings=settings)
-            picture = await mesh.ask(task, wind_down=wind_down)
+            picture = await mesh.ask(task, stop_gracefully=stop_gracefully)
             assert picture.ending.outcome == "wound_down"
             assert 1 <= len(picture.attempts) < 60
 

@@ -90,7 +90,7 @@ class Simulation:
                 self._time("tick", [self._dispatcher.tick], now)
             for what, calls in self._at.pop(self._slot, {}).items():
                 self._time(what, calls, now)
-            outgoing, self._dispatcher.outgoing = self._dispatcher.outgoing, []
+            outgoing, self._dispatcher.outbox = self._dispatcher.outbox, []
             for identity, header, _ in outgoing:
                 if header.kind is Kind.REQUEST:
                     self._begin(identity, header)
@@ -159,7 +159,7 @@ class Simulation:
         role = self._roles.pop(identity)
         del self._held[identity]
         if is_seen:
-            self._later(0, "loss", lambda now: self._dispatcher.loss(now, identity.decode()))
+            self._later(0, "loss", lambda now: self._dispatcher.report_dead(now, identity.decode()))
         self._join(identity + b"'", role, CAPACITY)
 
 

@@ -74,7 +74,7 @@ class Echo(Actor):
             case "wait":
                 await self.go.wait()
             case "wind":
-                await current_call().winding_down.wait()
+                await current_call().stop_gracefully.wait()
             case "nested":
                 found = await self.mesh.ask(DecomposePrompt(prompt="inner"))
                 return Plan(prompt=found.requirements[0].question if found.requirements else "none")

@@ -129,16 +129,16 @@ def test_winding_down_reaches_the_handler_whatever_becomes_of_the_router_meanwhi
     async def scene() -> None:
         async with open_place(str(tmp_path)) as place:
             player = await place.add(Echo, "a")
-            wind_down = trio.Event()
+            stop = trio.Event()
             async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
 
                 async def ask() -> None:
-                    assert await mesh.ask(PlanPrompt(prompt="wind"), wind_down=wind_down) == Plan(prompt="wind!")
+                    assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
 
                 nursery.start_soon(ask)
                 await player.echo.seen(begun=1)
                 place.kill_router()
-                wind_down.set()
+                stop.set()
                 await trio.testing.wait_all_tasks_blocked()  # it has let go of its address
                 await place.start_router()
             assert player.echo.begun == {"wind": 1}
@@ -150,15 +150,15 @@ def test_winding_down_reaches_the_handler_and_its_answer_comes_back(tmp_path: Pa
     async def scene() -> None:
         async with open_place(str(tmp_path)) as place:
             player = await place.add(Echo, "a")
-            wind_down = trio.Event()
+            stop = trio.Event()
             async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
 
                 async def ask() -> None:
-                    assert await mesh.ask(PlanPrompt(prompt="wind"), wind_down=wind_down) == Plan(prompt="wind!")
+                    assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
 
                 nursery.start_soon(ask)
                 await player.echo.seen(begun=1)
-                wind_down.set()
+                stop.set()
 
     play(scene)
 
@@ -244,14 +244,14 @@ def test_a_paused_run_stays_so_through_a_new_router_until_it_goes_on(tmp_path: P
                 await trio.sleep(0.1)
                 await place.start_router()
                 await _ask_in_run(mesh, "others")
-                mark = mesh.mark_of("mine")
-                assert mark is not None
-                assert (mark.state, mark.by) == ("paused", "alice")
+                state = mesh.run_state("mine")
+                assert state is not None
+                assert (state.state, state.by) == ("paused", "alice")
                 with trio.move_on_after(0.6):  # of the new router's life, in which it settles what was repeated
                     await player.echo.seen(begun=3)
                 assert set(player.echo.begun) == {"yours", "others"}
                 async with open_client(place.address) as late:
-                    assert late.mark_of("mine") is not None
+                    assert late.run_state("mine") is not None
                     assert (await late.ask(ControlRun(run="mine", action="resume"))).before == "paused"
             assert player.echo.begun == {"yours": 1, "others": 1, "mine": 1}
 
@@ -269,7 +269,7 @@ def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tmp_path
             try:
                 await trio.sleep_forever()
             finally:
-                reasons.append(current_call().called_off)
+                reasons.append(current_call().cancel_reason)
                 stopped.set()
             raise AssertionError
 
@@ -293,9 +293,9 @@ def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tmp_path
                 assert reasons == ["the run was cancelled by alice"]
                 with pytest.raises(CancelledRequestError):
                     await _ask_in_run(mesh, "nested")
-                mark = mesh.mark_of("nested")
-                assert mark is not None
-                assert mark.state == "cancelled"
+                state = mesh.run_state("nested")
+                assert state is not None
+                assert state.state == "cancelled"
 
     play(scene)
 

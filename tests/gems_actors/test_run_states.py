@@ -1,11 +1,11 @@
-"""Whoever keeps marks comes to the same, however they reach him."""
+"""Whoever keeps run_states comes to the same, however they reach him."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gems_actors.run_states import MAX_MARKS, WHOLE_RUN, RunStates
+from gems_actors.run_states import MAX_RUN_STATES, WHOLE_RUN, RunStates
 from protocol.codec import decode_body, encode_body
 from protocol.limits import MAX_REVISION
 from protocol.messages import Control, Hello, RunPhase, RunState
@@ -22,11 +22,11 @@ MARKS = st.builds(
 )
 
 
-def kept(*marks: RunState) -> RunStates:
-    """Return somebody who was told of marks, one after another."""
+def kept(*run_states: RunState) -> RunStates:
+    """Return somebody who was told of run_states, one after another."""
     found = RunStates()
-    for mark in marks:
-        found.merge([mark])
+    for state in run_states:
+        found.merge([state])
     return found
 
 
@@ -45,11 +45,11 @@ def test_a_change_outdoes_all_that_its_maker_knew_of() -> None:
     second.change(RUN, WHOLE_RUN, "resume", "bob")
     first.merge(second.all())
     second.merge(first.all())
-    assert (first.state_of(RUN), second.state_of(RUN)) == ("running", "running")
+    assert (first.phase_of(RUN), second.phase_of(RUN)) == ("running", "running")
 
 
 def test_what_a_run_is_all_of_its_trajectories_are_and_resuming_it_resumes_them() -> None:
-    marks = RunStates()
+    run_states = RunStates()
     steps: tuple[tuple[bytes, Control, RunPhase, RunPhase], ...] = (
         (TRAJECTORY, "pause", "running", "paused"),
         (WHOLE_RUN, "cancel", "cancelled", "cancelled"),
@@ -57,46 +57,46 @@ def test_what_a_run_is_all_of_its_trajectories_are_and_resuming_it_resumes_them(
         (WHOLE_RUN, "resume", "running", "running"),
     )
     for trajectory, action, of_run, of_trajectory in steps:
-        marks.change(RUN, trajectory, action, "alice")
-        assert (marks.state_of(RUN), marks.state_of(RUN, TRAJECTORY)) == (of_run, of_trajectory)
+        run_states.change(RUN, trajectory, action, "alice")
+        assert (run_states.phase_of(RUN), run_states.phase_of(RUN, TRAJECTORY)) == (of_run, of_trajectory)
 
 
 def test_to_ask_for_what_is_so_already_changes_nothing() -> None:
-    marks = RunStates()
-    assert marks.change(RUN, WHOLE_RUN, "resume", "alice") == []
-    assert len(marks.change(RUN, WHOLE_RUN, "pause", "alice")) == 1
-    assert marks.change(RUN, WHOLE_RUN, "pause", "bob") == []
+    run_states = RunStates()
+    assert run_states.change(RUN, WHOLE_RUN, "resume", "alice") == []
+    assert len(run_states.change(RUN, WHOLE_RUN, "pause", "alice")) == 1
+    assert run_states.change(RUN, WHOLE_RUN, "pause", "bob") == []
 
 
 def test_of_too_many_marks_those_are_forgotten_that_pause_nothing() -> None:
-    marks = RunStates()
-    marks.change(RUN, WHOLE_RUN, "pause", "alice")
-    for number in range(MAX_MARKS + 10):
-        marks.change(number.to_bytes(8, "big"), WHOLE_RUN, "cancel", "alice")
-    assert len(marks.all()) == MAX_MARKS
-    assert marks.state_of(RUN) == "paused"
-    assert marks.state_of((MAX_MARKS + 9).to_bytes(8, "big")) == "cancelled"
+    run_states = RunStates()
+    run_states.change(RUN, WHOLE_RUN, "pause", "alice")
+    for number in range(MAX_RUN_STATES + 10):
+        run_states.change(number.to_bytes(8, "big"), WHOLE_RUN, "cancel", "alice")
+    assert len(run_states.all()) == MAX_RUN_STATES
+    assert run_states.phase_of(RUN) == "paused"
+    assert run_states.phase_of((MAX_RUN_STATES + 9).to_bytes(8, "big")) == "cancelled"
 
 
 def test_a_mark_that_is_forgotten_at_once_is_no_news() -> None:
-    marks = RunStates()
+    run_states = RunStates()
     old = RunState(run=RUN, trajectory=WHOLE_RUN, state="cancelled", revision=1)
-    marks.merge([old])
-    for number in range(MAX_MARKS):
-        marks.change(number.to_bytes(8, "big"), WHOLE_RUN, "cancel", "alice")
-    assert old not in marks.all()
-    assert marks.merge([old]) == []
+    run_states.merge([old])
+    for number in range(MAX_RUN_STATES):
+        run_states.change(number.to_bytes(8, "big"), WHOLE_RUN, "cancel", "alice")
+    assert old not in run_states.all()
+    assert run_states.merge([old]) == []
 
 
 def test_a_run_can_be_cancelled_however_many_are_paused() -> None:
-    marks = RunStates()
-    for number in range(MAX_MARKS):
-        marks.change(number.to_bytes(8, "big"), WHOLE_RUN, "pause", "alice")
-    assert [mark.state for mark in marks.change(RUN, WHOLE_RUN, "cancel", "alice")] == ["cancelled"]
+    run_states = RunStates()
+    for number in range(MAX_RUN_STATES):
+        run_states.change(number.to_bytes(8, "big"), WHOLE_RUN, "pause", "alice")
+    assert [state.state for state in run_states.change(RUN, WHOLE_RUN, "cancel", "alice")] == ["cancelled"]
 
 
 def test_a_change_fits_the_wire_whatever_a_peer_told_of_revisions() -> None:
-    marks = RunStates()
-    marks.merge([RunState(run=RUN, trajectory=WHOLE_RUN, state="running", revision=MAX_REVISION)])
-    (mark,) = marks.change(RUN, WHOLE_RUN, "pause", "alice")
-    assert decode_body(encode_body(Hello(name="x", marks=(mark,)))) == Hello(name="x", marks=(mark,))
+    run_states = RunStates()
+    run_states.merge([RunState(run=RUN, trajectory=WHOLE_RUN, state="running", revision=MAX_REVISION)])
+    (state,) = run_states.change(RUN, WHOLE_RUN, "pause", "alice")
+    assert decode_body(encode_body(Hello(name="x", run_states=(state,)))) == Hello(name="x", run_states=(state,))

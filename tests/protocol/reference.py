@@ -90,7 +90,7 @@ VECTORS: tuple[tuple[str, Header, Body], ...] = (
         _GIVEN._replace(kind=Kind.FAILURE),
         Failure(code="backend", message="chat server: no answer", retryable=True),
     ),
-    ("The client wants the answer soon", Header(Kind.CANCEL, id=_ID, role="planner"), Cancel(gently=True)),
+    ("The client wants the answer soon", Header(Kind.CANCEL, id=_ID, role="planner"), Cancel(graceful=True)),
     (
         "A picture is there, says whoever has it, in the bulk lane",
         _GIVEN._replace(kind=Kind.EVENT, role="conductor", lane=Lane.BULK),

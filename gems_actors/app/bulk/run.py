@@ -465,8 +465,8 @@ async def _draw_task(
             settings=settings,
             budget=work.budget,
         )
-        wind_down = None if work.max_tokens is None else work.is_spent  # to watch an event costs a task for each
-        picture = await connection.mesh.ask(request, lane=Lane.BULK, wind_down=wind_down)
+        stop_gracefully = None if work.max_tokens is None else work.is_spent  # to watch an event costs a task for each
+        picture = await connection.mesh.ask(request, lane=Lane.BULK, stop_gracefully=stop_gracefully)
         read = connection.blobs.get_from_thread
         keep = partial(work.folder.keep_picture, task, sample, key, picture, read, work.models, seed)
         row = await trio.to_thread.run_sync(keep)
@@ -476,7 +476,7 @@ async def _draw_task(
         add_costs(work.tally.spent, picture.spent)
         _watch_budget(work)
     except RequestError as error:
-        work.heed(connection.mesh.mark_of(work.run))
+        work.heed(connection.mesh.run_state(work.run))
         is_ended = work.is_spent.is_set() or work.is_cancelled.is_set()
         if not (isinstance(error, CancelledRequestError) and is_ended):  # else it is left for the next time
             work.left -= 1

@@ -23,7 +23,7 @@ class Stage:
         self.now = 100.0
         self.limits = DispatchLimits(**limits, unstoppable_roles=frozenset({"memory"}))  # type: ignore[arg-type]
         self.epochs = 0
-        self.marks = RunStates()
+        self.run_states = RunStates()
         """All that peers were told, and tell a new router."""
         self.restart()
 
@@ -34,7 +34,7 @@ class Stage:
 
     def join(self, name: str, role: str = "", capacity: int = 0, holding: tuple[tuple[int, int], ...] = ()) -> None:
         held = tuple(Held(id=id_of(number), attempt=attempt) for number, attempt in holding)
-        hello = Hello(name=name, capacity=capacity, holding=held, marks=self.marks.all())
+        hello = Hello(name=name, capacity=capacity, holding=held, run_states=self.run_states.all())
         self.dispatcher.hello(self.now, name.encode(), role, hello)
 
     def ask(
@@ -66,8 +66,8 @@ class Stage:
         header = Header(Kind.REPLY, id_of(number), role, attempt=attempt)
         self.dispatcher.answer(self.now, actor.encode(), header, PAYLOAD)
 
-    def cancel(self, client: str, number: int, *, gently: bool = False) -> None:
-        self.dispatcher.cancel(self.now, client.encode(), id_of(number), Cancel(gently=gently))
+    def cancel(self, client: str, number: int, *, graceful: bool = False) -> None:
+        self.dispatcher.cancel(self.now, client.encode(), id_of(number), Cancel(graceful=graceful))
 
     def control(self, action: Control, run: str = "run", trajectory: int | None = None) -> Controlled:
         where = None if trajectory is None else id_of(trajectory)
@@ -76,10 +76,10 @@ class Stage:
         return done
 
     def hear(self) -> None:
-        """Keep the marks that peers are told."""
-        for _, header, body in self.dispatcher.outgoing:
+        """Keep the run_states that peers are told."""
+        for _, header, body in self.dispatcher.outbox:
             if header.kind in (Kind.PULSE, Kind.WELCOME) and isinstance(told := decode_body(body), Pulse | Welcome):
-                self.marks.merge(told.marks)
+                self.run_states.merge(told.run_states)
 
     def beat(self, name: str, holding: tuple[int, ...] = (), awaiting: tuple[int, ...] = ()) -> None:
         beat = Heartbeat(
@@ -103,7 +103,7 @@ class Stage:
 
     def sent(self) -> list[tuple[str, Kind, int, Body]]:
         """Return and forget what was sent: to whom, the kind, the request's number, the body."""
-        outgoing, self.dispatcher.outgoing = self.dispatcher.outgoing, []
+        outgoing, self.dispatcher.outbox = self.dispatcher.outbox, []
         return [
             (identity.decode(), header.kind, int.from_bytes(header.id, "big"), decode_body(body))
             for identity, header, body in outgoing

@@ -135,7 +135,7 @@ def test_a_process_that_is_not_wanted_any_more_leaves_what_it_held_to_others() -
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     assert stage.given() == [("a", 1)]
-    stage.dispatcher.expel(stage.now, b"a", "its key was taken back")
+    stage.dispatcher.disconnect(stage.now, b"a", "its key was taken back")
     assert stage.dispatcher.role_of(b"a") is None
     stage.join("b", "worker", 1)
     assert stage.given() == [("b", 1)]
@@ -144,7 +144,7 @@ def test_a_process_that_is_not_wanted_any_more_leaves_what_it_held_to_others() -
 def test_a_late_answer_of_an_actor_that_was_given_up_is_dropped() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
-    stage.dispatcher.loss(stage.now, "a")
+    stage.dispatcher.report_dead(stage.now, "a")
     stage.join("b", "worker", 1)
     stage.join("a", "worker", 1)
     stage.sent()
@@ -173,7 +173,7 @@ def test_what_a_lost_actor_held_goes_to_another_first() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.ask("client", 2)
-    stage.dispatcher.loss(stage.now, "a")
+    stage.dispatcher.report_dead(stage.now, "a")
     stage.sent()
     stage.join("b", "worker", 2)
     assert stage.given() == [("b", 1), ("b", 2)]
@@ -186,7 +186,7 @@ def test_a_request_that_takes_down_every_actor_is_poisoned_and_goodbyes_do_not_c
     stage.dispatcher.goodbye(stage.now, b"polite")
     for name in ("a", "b"):
         stage.join(name, "worker", 1)
-        stage.dispatcher.loss(stage.now, name)
+        stage.dispatcher.report_dead(stage.now, name)
     assert stage.told("client") == [(1, "poisoned")]
 
 
@@ -230,7 +230,7 @@ def test_a_message_that_could_not_be_sent_takes_its_request_to_another_actor() -
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     header = Header(Kind.REQUEST, id_of(1), "worker", attempt=1)
-    stage.dispatcher.refused(stage.now, b"a", header)
+    stage.dispatcher.undeliverable(stage.now, b"a", header)
     stage.join("b", "worker", 1)
     assert stage.given() == [("a", 1), ("b", 1)]
 
@@ -269,9 +269,9 @@ def test_an_actor_is_told_how_much_time_is_left_and_not_how_much_there_was() -> 
     stage = stage_with()
     stage.ask("client", 1, within_s=10)
     stage.pass_time(4, "client")
-    stage.dispatcher.outgoing.clear()
+    stage.dispatcher.outbox.clear()
     stage.join("a", "worker", 1)
-    (left_ms,) = [header.time_left_ms for _, header, _ in stage.dispatcher.outgoing if header.kind is Kind.REQUEST]
+    (left_ms,) = [header.time_left_ms for _, header, _ in stage.dispatcher.outbox if header.kind is Kind.REQUEST]
     assert left_ms == 6000
 
 
@@ -346,11 +346,11 @@ def test_winding_down_reaches_the_actor_and_ends_what_nobody_has_begun() -> None
     stage.ask("client", 1)
     stage.ask("client", 2)
     stage.sent()
-    stage.cancel("client", 1, gently=True)
-    stage.cancel("client", 2, gently=True)
+    stage.cancel("client", 1, graceful=True)
+    stage.cancel("client", 2, graceful=True)
     sent = stage.sent()
     assert [message[:3] for message in sent] == [("a", Kind.CANCEL, 1), ("client", Kind.FAILURE, 2)]
-    assert sent[0][3].gently  # type: ignore[attr-defined]
+    assert sent[0][3].graceful  # type: ignore[attr-defined]
     stage.answer("a", 1)
     assert stage.told("client") == [(1, "reply")]
 
@@ -370,11 +370,11 @@ def test_who_may_have_a_repeated_request_in_hand_is_waited_for_before_it_is_woun
     stage = stage_with()
     stage.ask("client", 1, again=True)
     stage.sent()
-    stage.cancel("client", 1, gently=True)
+    stage.cancel("client", 1, graceful=True)
     assert stage.told("client") == []
     stage.join("a", "worker", 1, holding=((1, 1),))
     stage.sent()
-    stage.cancel("client", 1, gently=True)
+    stage.cancel("client", 1, graceful=True)
     assert [message[:3] for message in stage.sent()] == [("a", Kind.CANCEL, 1)]
 
 
@@ -446,7 +446,7 @@ def test_what_a_lost_actor_held_of_a_paused_run_waits_and_comes_first_when_it_go
     stage.ask("client", 1)
     stage.ask("client", 2)
     stage.control("pause")
-    stage.dispatcher.loss(stage.now, "a")
+    stage.dispatcher.report_dead(stage.now, "a")
     stage.join("b", "worker", 2)
     assert stage.given() == [("a", 1)]
     stage.control("resume")
@@ -515,13 +515,13 @@ def test_memory_serves_what_is_paused_or_cancelled() -> None:
 def test_everybody_is_told_of_a_mark_at_once_and_again_where_that_was_lost() -> None:
     stage = stage_with(("a", 1))
     stage.control("pause")
-    told = [(to, body.marks[0].state) for to, _, _, body in stage.sent() if isinstance(body, Pulse)]
+    told = [(to, body.run_states[0].state) for to, _, _, body in stage.sent() if isinstance(body, Pulse)]
     assert told == [("client", "paused"), ("a", "paused")]
-    stage.dispatcher.refused(stage.now, b"a", Header(Kind.PULSE))
+    stage.dispatcher.undeliverable(stage.now, b"a", Header(Kind.PULSE))
     for name, count in (("client", 0), ("a", 1), ("a", 0)):
         stage.beat(name)
         (pulse,) = [body for *_, body in stage.sent() if isinstance(body, Pulse)]
-        assert len(pulse.marks) == count
+        assert len(pulse.run_states) == count
 
 
 def test_a_new_dispatcher_learns_from_anybody_what_is_paused_and_what_went_on_since() -> None:
@@ -529,11 +529,11 @@ def test_a_new_dispatcher_learns_from_anybody_what_is_paused_and_what_went_on_si
     stage.control("pause")
     stage.control("pause", "other")
     late = RunStates()
-    late.merge(stage.marks.all())
+    late.merge(stage.run_states.all())
     stage.control("resume", "other")
     stage.restart()
     stage.join("a", "worker", 1)
-    stage.marks = late  # of a peer that was not told of the last change
+    stage.run_states = late  # of a peer that was not told of the last change
     stage.join("client")
     stage.sent()
     stage.ask("client", 1)
@@ -546,11 +546,11 @@ def test_what_was_repeated_before_anybody_told_of_the_cancel_is_called_off_then(
     stage.ask("client", 1)
     stage.control("cancel")
     stage.restart()
-    marks, stage.marks = stage.marks, RunStates()
+    run_states, stage.run_states = stage.run_states, RunStates()
     stage.join("client")
     stage.ask("client", 1, again=True)
     stage.sent()
-    stage.marks = marks
+    stage.run_states = run_states
     stage.join("a", "worker", 1, holding=((1, 1),))
     assert (1, "cancelled") in stage.told("client")
 
@@ -610,7 +610,7 @@ def test_an_answer_that_comes_before_the_client_has_repeated_its_request_is_kept
 def test_an_actor_that_comes_back_with_work_that_is_another_s_now_is_called_back() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
-    stage.dispatcher.loss(stage.now, "a")
+    stage.dispatcher.report_dead(stage.now, "a")
     stage.join("b", "worker", 1)
     stage.sent()
     stage.join("a", "worker", 1, holding=((1, 1),))
@@ -620,7 +620,7 @@ def test_an_actor_that_comes_back_with_work_that_is_another_s_now_is_called_back
 def test_an_actor_that_comes_back_before_its_work_was_given_away_keeps_it() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
-    stage.dispatcher.loss(stage.now, "a")
+    stage.dispatcher.report_dead(stage.now, "a")
     stage.sent()
     stage.join("a", "worker", 1, holding=((1, 1),))
     assert stage.given() == []
@@ -655,7 +655,7 @@ def test_whoever_follows_the_mesh_hears_of_actors_that_join_and_leave() -> None:
     stage.dispatcher.subscribe(stage.now, b"client", run_bytes("mesh"))
     stage.join("a", "worker", 1)
     stage.join("a", "worker", 1)
-    stage.dispatcher.loss(stage.now, "a")
+    stage.dispatcher.report_dead(stage.now, "a")
     told = [body for to, kind, _, body in stage.sent() if kind is Kind.EVENT and to == "client"]
     assert told == [
         ActorJoined(name="a", role="worker"),
@@ -693,13 +693,13 @@ def test_a_simulated_day_of_kills_answers_every_request_once() -> None:
         if dice.random() < 0.3:
             victim = dice.choice(sorted(actors))
             del actors[victim]
-            stage.dispatcher.loss(stage.now, victim)
+            stage.dispatcher.report_dead(stage.now, victim)
         for _ in range(dice.randrange(3)):
             asked += 1
             stage.ask("client", asked)
         for name in actors:
             stage.dispatcher.capacity(stage.now, name.encode(), 4)
-        outgoing, stage.dispatcher.outgoing = stage.dispatcher.outgoing, []
+        outgoing, stage.dispatcher.outbox = stage.dispatcher.outbox, []
         for identity, header, _ in outgoing:
             number = int.from_bytes(header.id, "big")
             if header.kind is Kind.REQUEST and identity.decode() in actors:
@@ -714,7 +714,7 @@ def test_a_simulated_day_of_kills_answers_every_request_once() -> None:
     for name, held in actors.items():
         for number, attempt in held:
             stage.answer(name, number, attempt)
-    for _, header, _ in stage.dispatcher.outgoing:
+    for _, header, _ in stage.dispatcher.outbox:
         answered[int.from_bytes(header.id, "big")] += header.kind is Kind.REPLY
     status = stage.dispatcher.status(stage.now)
     waiting = sum(role.queued + sum(actor.busy for actor in role.actors) for role in status.roles)
@@ -752,12 +752,12 @@ class AnythingMayHappen(RuleBasedStateMachine):
 
     def look(self) -> None:
         self.stage.hear()
-        outgoing, self.stage.dispatcher.outgoing = self.stage.dispatcher.outgoing, []
+        outgoing, self.stage.dispatcher.outbox = self.stage.dispatcher.outbox, []
         for identity, header, _ in outgoing:
             name, number = identity.decode(), int.from_bytes(header.id, "big")
             if header.kind is Kind.REQUEST and name in self.held:
                 self.held[name][number] = header.attempt
-                assert self.stage.marks.state_of(header.run, header.trajectory) == "running", "it was handed out"
+                assert self.stage.run_states.phase_of(header.run, header.trajectory) == "running", "it was handed out"
             elif header.kind in (Kind.REPLY, Kind.FAILURE):
                 self.answers[number] += 1
                 self.pending.pop(number, None)
@@ -803,7 +803,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
         if politely:
             self.stage.dispatcher.goodbye(self.stage.now, name.encode())
         else:
-            self.stage.dispatcher.loss(self.stage.now, name)
+            self.stage.dispatcher.report_dead(self.stage.now, name)
         self.look()
 
     @precondition(lambda self: self.pending)
@@ -834,7 +834,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
                     self.stage.join(name, "worker", self.capacities[name], tuple(held.items()))
         given = {
             int.from_bytes(header.id, "big")
-            for _, header, _ in self.stage.dispatcher.outgoing
+            for _, header, _ in self.stage.dispatcher.outbox
             if header.kind is Kind.REQUEST
         }
         assert not given & told, "what an actor holds is given to nobody else"
@@ -856,12 +856,12 @@ class AnythingMayHappen(RuleBasedStateMachine):
     def every_pending_request_waits_or_is_held_and_the_table_tells_the_truth(self) -> None:
         status = self.stage.dispatcher.status(self.stage.now)
         known = sum(role.queued + role.paused + sum(actor.busy for actor in role.actors) for role in status.roles)
-        assert known + len(self.stage.dispatcher._settling) >= len(self.pending)
+        assert known + len(self.stage.dispatcher._reclaim_grace) >= len(self.pending)
         for role in status.roles:
             assert role.queued >= 0
             queue = self.stage.dispatcher._queues.get(role.role, Queue())
-            assert all(self.stage.marks.state_of(*where(ticket)) == "running" for ticket in queue)
-            assert all(self.stage.marks.state_of(*where(ticket)) == "paused" for ticket in queue.parked)
+            assert all(self.stage.run_states.phase_of(*where(ticket)) == "running" for ticket in queue)
+            assert all(self.stage.run_states.phase_of(*where(ticket)) == "paused" for ticket in queue.parked)
             for actor in role.actors:
                 assert actor.busy <= max(actor.capacity, len(self.held[actor.name]))
 

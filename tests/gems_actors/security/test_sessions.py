@@ -65,8 +65,8 @@ def test_what_is_heard_of_paused_runs_is_believed_of_who_could_pause_them() -> N
     guests = Sessions({ANN: ALLOWED[ANN], BOB: Principal("bob", frozenset({"verifier"}))}, 10, 0.0)
     guests.claim(b"ann", ANN)
     guests.claim(b"bob", BOB)
-    assert guests.may_tell_marks(b"ann")
-    assert not guests.may_tell_marks(b"bob")
+    assert guests.may_relay_run_states(b"ann")
+    assert not guests.may_relay_run_states(b"bob")
 
 
 def test_who_may_no_longer_be_what_it_is_has_to_go() -> None:
