@@ -24,10 +24,11 @@ from actors.memory_store.full_text import WordIndex
 from actors.memory_store.index import IndexFailedError, open_reader
 from actors.memory_store.log import MAX_COMMIT
 from actors.memory_store.scatter_gather import answer_whole
+from actors.memory_store.sharding import note_layout, shard_folder
 from actors.memory_store.store import MemoryStore, open_memory_store
 from gems_actors.actor import Actor, answers
 from gems_actors.errors import ConfigError, LogError, OverloadedError, RefusedError
-from gems_actors.shards import address_of_shard, homes_of, note_layout, shard_folder, shard_of_role
+from gems_actors.shards import address_of_shard, homes_of, shard_of_role
 from gems_actors.tasks import open_background
 from protocol.messages import (
     AnyRecord,

@@ -30,6 +30,7 @@ from actors.memory_store.maintenance import (
     repair_log,
     runs_under_way,
 )
+from actors.memory_store.sharding import shard_of_folder
 from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.memory.access import Place, Questions, open_questions, place_options, question_options
 from gems_actors.app.memory.render import (
@@ -50,7 +51,6 @@ from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.options import between, json_option, one_of
 from gems_actors.cli.terminal.draw_view import marks_for
 from gems_actors.errors import LogError, RefusedError
-from gems_actors.shards import shard_of_folder
 from gems_actors.tasks import gather, open_background
 from protocol.messages import (
     CountRecords,

@@ -29,8 +29,8 @@ from gems_actors.errors import (
     SupervisorError,
 )
 from gems_actors.os_process import describe_exit
-from gems_actors.shards import parts_of
 from gems_actors.supervision.autoscaling import LOOK_S, RoleScale, load_of
+from gems_actors.supervision.parts import parts_of
 from gems_actors.supervision.restart_policy import GiveUp, RestartRule
 from gems_actors.supervision.runtime_dir import claim_places
 from gems_actors.supervision.service import open_service

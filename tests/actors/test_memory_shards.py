@@ -12,12 +12,13 @@ import trio
 
 from actors.memory import Memory
 from actors.memory_store.maintenance import export_records
+from actors.memory_store.sharding import shard_folder
 from gems_actors.actor import serve_actor
 from gems_actors.client import Call, Mesh, answering, open_client
 from gems_actors.config import MemoryConfig, MeshConfig, RoleConfig, RolesConfig
 from gems_actors.errors import ConfigError, RefusedError
 from gems_actors.router.server import serve_router
-from gems_actors.shards import homes_of, role_of_shard, shard_folder
+from gems_actors.shards import homes_of, role_of_shard
 from gems_actors.tasks import open_background
 from gems_actors.testing import open_test_mesh
 from protocol.envelope import Header, Kind

@@ -28,10 +28,11 @@ import trio
 from actors.memory import Memory
 from actors.memory_store.index import remove_index
 from actors.memory_store.log import Identity, create_log_file, pack_commit
+from actors.memory_store.sharding import shard_folder
 from actors.memory_store.store import open_memory_store
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig, RouterConfig
-from gems_actors.shards import role_of_shard, shard_folder
+from gems_actors.shards import role_of_shard
 from protocol.codec import encode_body
 from protocol.identity import trajectory_id
 from protocol.messages import (

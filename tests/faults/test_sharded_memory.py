@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from actors.memory_store.maintenance import check_log, export_records
-from gems_actors.shards import homes_of, shard_folder
+from actors.memory_store.sharding import shard_folder
+from gems_actors.shards import homes_of
 from protocol.messages import AttemptVerified, LoggedRecord, TrajectoryBegun, TrajectoryEnded, TrajectoryRecord
 from tests.processes import await_gone, descendants, environment
 

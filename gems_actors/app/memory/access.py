@@ -16,6 +16,7 @@ import trio
 
 from actors.memory_store.queries import answer
 from actors.memory_store.scatter_gather import answer_whole
+from actors.memory_store.sharding import read_layouts, shard_folder
 from actors.memory_store.store import LOG_NAME, MemoryStore, open_memory_store
 from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.options import read_config
@@ -25,7 +26,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError, DeadlineError
 from gems_actors.locks import LockHeldError
 from gems_actors.ops.log_setup import configure_logging
-from gems_actors.shards import address_of_shard, read_layouts, shard_folder
+from gems_actors.shards import address_of_shard
 from protocol.messages import MemoryRequest, Reply
 
 Command = Callable[..., int]

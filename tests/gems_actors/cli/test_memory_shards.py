@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from actors.memory_store.sharding import LAYOUTS_NAME, note_layout
 from gems_actors.cli import main
-from gems_actors.shards import LAYOUTS_NAME, note_layout
 from protocol.identity import trajectory_id
 from tests.actors.memory_store.records import begun, open_store, run_begun, story
 
