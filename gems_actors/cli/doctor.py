@@ -24,7 +24,7 @@ from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import config_option, json_option, router_option, set_option
 from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
-from gems_actors.supervision.runtime_dir import MAX_IPC_PATH_BYTES
+from gems_actors.transport.bind import MAX_IPC_PATH_BYTES
 from protocol.blobs import blob_address
 
 _MIN_SQLITE = (3, 51, 3)

@@ -7,7 +7,6 @@ apart.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import re
 import socket
@@ -19,15 +18,14 @@ from pathlib import Path
 import msgspec
 
 from gems_actors.addresses import split_addresses
-from gems_actors.config import MESH_BLOBS, MeshConfig, SecurityConfig
+from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.zap import read_allow_list
+from gems_actors.transport.bind import MAX_IPC_PATH_BYTES, check_exposure
 
 LOCK_NAME = "mesh.lock"
-MAX_IPC_PATH_BYTES = 107
-"""What fits `sun_path` of a Unix socket's address, without its closing zero byte."""
 
 
 def gpu_locks() -> Path:
@@ -93,30 +91,6 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
             for address in config.blob_addresses:
                 _check_address(address, config)
         yield
-
-
-def check_exposure(address: str, security: SecurityConfig, *, is_insecure: bool) -> None:
-    """See that nobody can come in from elsewhere without a key, unless that is wanted.
-
-    Raises:
-        ConfigError: it would listen for other hosts without keys.
-    """
-    has_keys = security.key is not None and security.allowed is not None
-    if not has_keys and not is_insecure and _is_reachable_from_elsewhere(address):
-        raise ConfigError(
-            f"{address}: expected security.key and security.allowed for an address that other hosts reach, got none;"
-            " gems keys new makes them, router.insecure = true goes without"
-        )
-
-
-def _is_reachable_from_elsewhere(address: str) -> bool:
-    if not address.startswith("tcp:"):
-        return False
-    try:
-        places = socket.getaddrinfo(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), None)
-    except (socket.gaierror, UnicodeError):
-        return True  # `*`, the name of an interface, or one that cannot be resolved just now
-    return not all(ipaddress.ip_address(str(place[0])).is_loopback for *_, place in places)
 
 
 def _check_address(address: str, config: MeshConfig) -> None:

@@ -5,7 +5,9 @@ Who may enter the folder of an ipc socket is the user of the mesh, and needs no 
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket as network
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,9 +20,11 @@ from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.zap import ZapAuthenticator
-from gems_actors.supervision.runtime_dir import MAX_IPC_PATH_BYTES, check_exposure
 from gems_actors.transport.sockets import open_router
 from protocol.limits import MAX_FRAME_BYTES
+
+MAX_IPC_PATH_BYTES = 107
+"""Longest path of an ipc socket: `sun_path` of a Unix socket address without its closing zero byte."""
 
 
 class CurveSocket(NamedTuple):
@@ -69,6 +73,30 @@ def open_sockets(
         for address in addresses:
             _listen(guarded.socket if guarded is not None and address in remote else socket, address, stack)
         yield socket, guarded
+
+
+def check_exposure(address: str, security: SecurityConfig, *, is_insecure: bool) -> None:
+    """See that nobody can come in from elsewhere without a key, unless that is wanted.
+
+    Raises:
+        ConfigError: it would listen for other hosts without keys.
+    """
+    has_keys = security.key is not None and security.allowed is not None
+    if not has_keys and not is_insecure and _is_reachable_from_elsewhere(address):
+        raise ConfigError(
+            f"{address}: expected security.key and security.allowed for an address that other hosts reach, got none;"
+            " gems keys new makes them, router.insecure = true goes without"
+        )
+
+
+def _is_reachable_from_elsewhere(address: str) -> bool:
+    if not address.startswith("tcp:"):
+        return False
+    try:
+        places = network.getaddrinfo(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), None)
+    except (network.gaierror, UnicodeError):
+        return True  # `*`, the name of an interface, or one that cannot be resolved just now
+    return not all(ipaddress.ip_address(str(place[0])).is_loopback for *_, place in places)
 
 
 def _listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:

@@ -11,7 +11,8 @@ import pytest
 from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.security.keys import make_mesh_keys
-from gems_actors.supervision.runtime_dir import check_exposure, claim_places, open_private_folder
+from gems_actors.supervision.runtime_dir import claim_places, open_private_folder
+from gems_actors.transport.bind import check_exposure
 
 
 def _config_at(folder: Path) -> MeshConfig:
