@@ -49,8 +49,6 @@ MESH_RUN = run_bytes("mesh")
 
 _MAX_ANSWERED = 4096
 """Answers kept for a client that lost its connection just then and asks again; the oldest goes first."""
-_MAX_ANSWERED_BYTES = 32 * 1024 * 1024
-"""What is read of memory may be a megabyte each."""
 _MAX_IDLE_DEADLINES = 1000
 """Of requests that are answered already, beyond as many as wait."""
 
@@ -65,6 +63,22 @@ class DispatchLimits:
     max_deliveries: int = 3
     unstoppable_roles: frozenset[str] = frozenset()
     """Those that serve what is paused or cancelled too, because they write down what was done already."""
+    max_answer_bytes: int = 32 * 1024 * 1024
+    """Maximum bytes of answers kept for clients that repeat a request; an answer read from memory may be a megabyte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much the dispatcher holds, to see that every collection stays bounded."""
+
+    queue_entries: int
+    """Entries in the queues of all roles, including those of requests that no longer wait."""
+    deadlines: int
+    """Entries in the heap of deadlines, including those of answered requests."""
+    reclaimable: int
+    """Repeated requests that wait for the actor that may hold them to say hello."""
+    followed_runs: int
+    """Runs whose events at least one client follows."""
 
 
 class Dispatcher:
@@ -387,7 +401,7 @@ class Dispatcher:
             self._answered_bytes -= len(self._answered[header.id][1])
         self._answered[header.id] = (header, body)
         self._answered_bytes += len(body)
-        while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > _MAX_ANSWERED_BYTES:
+        while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > self._limits.max_answer_bytes:
             _, (_, oldest) = self._answered.popitem(last=False)
             self._answered_bytes -= len(oldest)
 
@@ -509,6 +523,15 @@ class Dispatcher:
             clients=len(clients),
             requeued=self._requeued,
             run_states=self._run_states.all(),
+        )
+
+    def sizes(self) -> Sizes:
+        """Return how much is held in what grows with requests and clients."""
+        return Sizes(
+            queue_entries=sum(queue.standing for queue in self._queues.values()),
+            deadlines=len(self._deadlines),
+            reclaimable=len(self._reclaim_grace),
+            followed_runs=len(self._subscribers),
         )
 
     def _role_status(self, now: float, role: str, peers: list[Peer]) -> RoleStatus:
