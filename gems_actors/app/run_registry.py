@@ -1,7 +1,7 @@
-"""What this user's commands on this host are doing now, so that one can find what another has under way.
+"""The registry of what this user's commands on this host are running, so that one command can find another's run.
 
-Each puts a small file into one folder and holds a lock on it while it lives: what a killed one leaves is known by its
-lock, which the kernel let go of, and not by a number that another process may have by now.
+Each command writes a small file into one folder and holds a lock on it while it runs. The kernel releases the lock of a
+killed command, so its stale file is recognised; a pid would not do, because another process may have it by then.
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ _MAX_WHAT_CHARS = 200
 _log = structlog.get_logger()
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A mesh that was started here, or a run that goes on in one."""
+class RegistryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A mesh that was started on this host, or a run that is in progress in one."""
 
     address: str
-    """Of the router."""
+    """Address of the router."""
     run: str | None = None
-    """None for a mesh that waits for work."""
+    """Name of the run; None for a mesh that waits for work."""
     what: str = ""
+    """Prompt or input file of the run, cut to 200 characters."""
     total: int | None = None
-    """Tasks, where that is known."""
+    """Number of tasks, where it is known."""
     folder: str | None = None
-    """That a bulk fills."""
+    """Output folder of a bulk."""
     began_at: float = msgspec.field(default_factory=time)
     """Seconds since 1970."""
 
 
 @contextmanager
-def listed(entry: Entry) -> Iterator[None]:
+def registered(entry: RegistryEntry) -> Iterator[None]:
     """Let other commands find a run or a mesh while the block runs."""
     try:
         path, file = _write_entry(msgspec.structs.replace(entry, what=entry.what[:_MAX_WHAT_CHARS]))
-    except OSError as error:  # it can be done all the same
-        _log.warning("run_not_listed", reason=str(error))
+    except OSError as error:  # the run does not depend on being found
+        _log.warning("run_not_registered", reason=str(error))
         yield
         return
     try:
@@ -55,7 +56,7 @@ def listed(entry: Entry) -> Iterator[None]:
         os.close(file)
 
 
-def _write_entry(entry: Entry) -> tuple[Path, int]:
+def _write_entry(entry: RegistryEntry) -> tuple[Path, int]:
     """Return the file of an entry and its descriptor, which holds the lock."""
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +68,7 @@ def _write_entry(entry: Entry) -> tuple[Path, int]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.write(file, msgspec.json.encode(entry))
-        unnamed.rename(path)  # whoever sees it sees it whole and locked
+        unnamed.rename(path)  # a reader sees the entry only once it is complete and locked
     except OSError:
         unnamed.unlink()
         os.close(file)
@@ -75,17 +76,17 @@ def _write_entry(entry: Entry) -> tuple[Path, int]:
     return path, file
 
 
-def living() -> list[Entry]:
-    """Return what goes on now, the oldest first, and remove what those left that were killed."""
+def live_entries() -> list[RegistryEntry]:
+    """Return the entries of all running commands, oldest first, and remove the files of killed ones."""
     found = []
     for path in _folder().glob("[0-9]*.json"):
-        with suppress(OSError, msgspec.DecodeError):  # it ends just now, or is of another version
+        with suppress(OSError, msgspec.DecodeError):  # the command ends right now, or is of another version
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 path.unlink()
             except BlockingIOError:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Entry))
+                found.append(msgspec.json.decode(path.read_bytes(), type=RegistryEntry))
             finally:
                 os.close(file)
     return sorted(found, key=lambda entry: entry.began_at)

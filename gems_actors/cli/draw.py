@@ -28,7 +28,7 @@ from gems_actors.app.picture_files import (
     write_whole,
 )
 from gems_actors.app.prompts import PromptError, check_prompt, read_prompt, slug_of
-from gems_actors.app.run_registry import Entry, listed
+from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.session import (
     LOG_NAME,
     configure_command_log,
@@ -185,7 +185,7 @@ async def _draw(job: _Job, config: MeshConfig, router: str | None, stream: TextI
             open_connection(config, router, interrupts) as connection,
         ):
             mesh = connection.mesh
-            with listed(Entry(run=request.run, what=request.prompt, total=1, address=mesh.address)):
+            with registered(RegistryEntry(run=request.run, what=request.prompt, total=1, address=mesh.address)):
                 picture = await _ask(mesh, request, watch, interrupts)
             data = await connection.blobs.get(picture.best.image)
             story = story_of(picture, seed=request.seed, model=job.model)

@@ -17,7 +17,7 @@ import trio
 from gems_actors.addresses import join_addresses, split_addresses
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.options import read_config
-from gems_actors.app.run_registry import Entry, listed
+from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.slurm.rendezvous import await_router
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.options import config_option, json_option, router_option, set_option
@@ -258,7 +258,7 @@ async def _up(config: MeshConfig) -> int:
 
             nursery.start_soon(obey)
             nursery.start_soon(announce)
-            with listed(Entry(address=supervisor.address)):
+            with registered(RegistryEntry(address=supervisor.address)):
                 await supervisor.wait()
     return _ending_of(interrupts)
 

@@ -91,7 +91,7 @@ def test_an_interactive_draw_overtakes_a_bulk_that_is_looked_at_paused_resumed_a
             (row, *others) = json.loads(run_gems(tmp_path, "runs", "--json").stdout)
             assert (row["run"], row["state"], row["total"], row["where"]) == (run, "paused", TASKS, f"{tmp_path}/out")
             assert [(other["done"], other["state"]) for other in others] == [(1, "ended")]
-            assert run_gems(tmp_path, "resume", run[:8]).stdout.startswith(f"{run}: goes on (it was paused); ")
+            assert run_gems(tmp_path, "resume", run[:8]).stdout.startswith(f"{run}: resumed (it was paused); ")
 
             lost = waiting[-1]
             said = run_gems(tmp_path, "cancel", lost[:16]).stdout

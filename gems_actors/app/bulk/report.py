@@ -19,7 +19,7 @@ from gems_actors.app.bulk.folder import MESH_FOLDER, FolderState, RunFile, look_
 from gems_actors.app.bulk.report_article import story_of_rounds, story_of_row
 from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.totals import Share, Tally
-from gems_actors.app.memory.access import Place, Questions, open_questions
+from gems_actors.app.memory.access import MemoryLocation, MemoryReader, open_memory
 from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import write_whole
 from gems_actors.blobs import BlobFolder, blob_folder
@@ -77,12 +77,12 @@ async def write_report(folder: Path, told: RunFile, shown: int, router: str | No
         RequestError: the mesh that has the memory does not answer.
     """
     path, config = folder / "report.html", _settings_of(told)
-    place = Place(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
-    if not place.folders:
-        place = Place(config, router)
+    location = MemoryLocation(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
+    if not location.folders:
+        location = MemoryLocation(config, router)
     state = look_at_folder(folder, lambda row: None)
-    stories = await _read_stories(place, run_of(folder), islice(rows_of(folder), shown))
-    pieces = report_of(told, state, rows_of(folder), folder, blob_folder(place.config), stories, shown)
+    stories = await _read_stories(location, run_of(folder), islice(rows_of(folder), shown))
+    pieces = report_of(told, state, rows_of(folder), folder, blob_folder(location.config), stories, shown)
     write_whole(path, "".join(pieces).encode())
     return path
 
@@ -94,25 +94,25 @@ def _settings_of(told: RunFile) -> MeshConfig:
         return MeshConfig()
 
 
-async def _read_stories(place: Place, run: str, rows: Iterable[Row]) -> Stories:
+async def _read_stories(location: MemoryLocation, run: str, rows: Iterable[Row]) -> Stories:
     """Return what memory has of some trajectories; nothing where there is no memory."""
-    if place.router is None and not place.folders:
+    if location.router is None and not location.folders:
         return {}
-    async with open_questions(place) as questions:
+    async with open_memory(location) as memory:
         runs = [run]
-        if place.router is None:  # a folder that was moved has a run that is named by where it began
-            runs += [found.run for found in (await questions.ask(ListRuns())).runs if found.run != run]
+        if location.router is None:  # a folder that was moved has a run that is named by where it began
+            runs += [found.run for found in (await memory.ask(ListRuns())).runs if found.run != run]
         return {
             (row.index, row.sample): state
             for row in rows
-            if (state := await _read_story(questions, runs, row)) is not None
+            if (state := await _read_story(memory, runs, row)) is not None
         }
 
 
-async def _read_story(questions: Questions, runs: Iterable[str], row: Row) -> TrajectoryState | None:
+async def _read_story(memory: MemoryReader, runs: Iterable[str], row: Row) -> TrajectoryState | None:
     for run in runs:
         id_ = trajectory_id(run, row.index, row.sample, row.key)
-        state = await questions.ask(ReadTrajectory(trajectory=id_))
+        state = await memory.ask(ReadTrajectory(trajectory=id_))
         if state.attempts:
             return state
     return None

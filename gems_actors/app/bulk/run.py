@@ -34,7 +34,7 @@ from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.options import budget_of, draw_settings, read_config
 from gems_actors.app.picture_files import OutputError, PictureError, encode_json, text_of_path
 from gems_actors.app.prompts import PromptError
-from gems_actors.app.run_registry import Entry, listed
+from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.session import (
     LOG_NAME,
     Connection,
@@ -304,7 +304,7 @@ async def _run(work: _Bulk, config: MeshConfig, router: str | None, as_json: boo
             open_background() as nursery,
         ):
             mesh = connection.mesh
-            with listed(_entry_of(work, mesh)):
+            with registered(_entry_of(work, mesh)):
                 await mesh.ask(ControlRun(run=work.run, action="resume", by=user_in_words()))  # who starts it wants it
                 nursery.start_soon(_show, work, interrupts)
                 nursery.start_soon(watch_complaints, mesh, work.complain)
@@ -357,9 +357,11 @@ def _how_far(work: _Bulk) -> str:
     return f"{work.total} of {work.total} there, not all of them looked at"
 
 
-def _entry_of(work: _Bulk, mesh: Mesh) -> Entry:
+def _entry_of(work: _Bulk, mesh: Mesh) -> RegistryEntry:
     folder = text_of_path(work.folder.path.absolute())
-    return Entry(run=work.run, what=work.told.source, total=work.total_of_run, address=mesh.address, folder=folder)
+    return RegistryEntry(
+        run=work.run, what=work.told.source, total=work.total_of_run, address=mesh.address, folder=folder
+    )
 
 
 async def _report(work: _Bulk, router: str | None) -> None:

@@ -1,56 +1,49 @@
-"""Where the memory is that a command looks at: a folder of this host, or a mesh that runs and has it."""
+"""Opens the memory that a command reads: log folders on this host, or the memory role of a running mesh."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import click
 import msgspec
-import trio
 
 from actors.memory_store.queries import answer
 from actors.memory_store.scatter_gather import answer_whole
 from actors.memory_store.sharding import read_layouts, shard_folder
 from actors.memory_store.store import LOG_NAME, MemoryStore, open_memory_store
 from gems_actors.app.bulk.folder import MESH_FOLDER
-from gems_actors.app.options import read_config
-from gems_actors.cli.options import config_option, router_option, set_option
+from gems_actors.app.mesh_requests import ask_within
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
-from gems_actors.errors import ConfigError, DeadlineError
+from gems_actors.errors import ConfigError
 from gems_actors.locks import LockHeldError
-from gems_actors.ops.log_setup import configure_logging
 from gems_actors.shards import address_of_shard
-from protocol.messages import MemoryRequest, Reply
-
-Command = Callable[..., int]
-ReplyT = TypeVar("ReplyT", bound=Reply)
+from protocol.messages import MemoryRequest, ReplyT
 
 _ANSWER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MemoryLocation:
     """Where memory is, as the user named it."""
 
     config: MeshConfig
-    """Its `data_path` is the folder above."""
+    """Settings of the mesh; their `data_path` holds the folders of memory."""
     router: str | None
+    """Address of a running mesh to ask instead of reading the folders."""
 
     @property
     def shards(self) -> int:
-        """How many logs the memory has."""
+        """Number of logs that the memory consists of."""
         return max(read_layouts(self.config.data_path), default=1)
 
     @property
     def folders(self) -> list[Path]:
-        """Of each shard that is on this host: its log with archives and index."""
+        """Folder of each shard that is on this host: its log with archives and index."""
         folders = [shard_folder(self.config.data_path, shard) for shard in range(self.shards)]
         return [folder for folder in folders if (folder / LOG_NAME).exists()]
 
@@ -58,7 +51,7 @@ class Place:
         """Return the folders of all shards.
 
         Raises:
-            ConfigError: one of them is not here.
+            ConfigError: one of them is not on this host.
         """
         folders = [shard_folder(self.config.data_path, shard) for shard in range(self.shards)]
         for folder in folders:
@@ -67,85 +60,58 @@ class Place:
         return folders
 
 
-def place_options(command: Command) -> Command:
-    """Add `--data`, `--config` and `--set`, and give the command the `place` that they name."""
-    data = click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Folder with the memory: a data_dir, or what `gems bulk` filled.",
-    )
+def locate_memory(config: MeshConfig, data: Path | None, router: str | None) -> MemoryLocation:
+    """Return the location of a memory.
 
-    @wraps(command)
-    def with_place(
-        *,
-        data: Path | None,
-        config_file: Path | None,
-        overrides: tuple[str, ...],
-        router: str | None = None,
-        **others: object,
-    ) -> int:
-        return command(place=find_place(data, config_file, overrides, router), **others)
-
-    return data(config_option(set_option(with_place)))
-
-
-def question_options(command: Command) -> Command:
-    """Add the same and `--router`, for what a running mesh can be asked."""
-    return router_option(place_options(command))
-
-
-def find_place(data: Path | None, config_file: Path | None, overrides: Sequence[str], router: str | None) -> Place:
-    """Return the place that options name.
+    Args:
+        config: settings of the mesh.
+        data: a data_dir or the output folder of a bulk, instead of the configured data_dir.
+        router: address of a running mesh to ask.
 
     Raises:
-        ConfigError: a setting is unknown or impossible, or there is no log.
+        ConfigError: there is no log, and no mesh to ask.
     """
-    config = read_config(config_file, overrides)
     if data is not None:
         of_bulk = data / MESH_FOLDER
         config = msgspec.structs.replace(config, data_dir=str((of_bulk if of_bulk.is_dir() else data).absolute()))
-    configure_logging(config.log, role="client")
-    place = Place(config, router)
-    if router is None and not place.folders:
-        place.all_folders()  # says which is missing
-    return place
+    location = MemoryLocation(config, router)
+    if router is None and not location.folders:
+        location.all_folders()  # raises, and names the folder that is missing
+    return location
 
 
-class Questions(Protocol):
-    """Somebody who answers for memory."""
+class MemoryReader(Protocol):
+    """Answers requests to memory."""
 
-    is_growing: bool
-    """Whether somebody writes the log."""
+    is_live: bool
+    """A running mesh appends to the log."""
 
     async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
         """Return the reply of memory.
 
         Raises:
-            RequestError: of the class that names the failure.
+            RequestError: the request failed; the class names the failure.
         """
         ...
 
 
-class _MeshQuestions:
-    """A mesh that runs."""
+class _MeshMemory:
+    """The memory role of a running mesh."""
 
-    is_growing = True
+    is_live = True
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
 
     async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
         role = None if request.shard is None else address_of_shard(request.shard)
-        with trio.move_on_after(within_s):
-            return await self._mesh.ask(request, role=role)
-        raise DeadlineError(f"{self._mesh.address}: expected an answer of memory within {within_s:g} s, got none")
+        return await ask_within(self._mesh, request, role=role, within_s=within_s)
 
 
-class _FolderQuestions:
-    """Logs that nobody else has open."""
+class _FolderMemory:
+    """Logs that no mesh has open."""
 
-    is_growing = False
+    is_live = False
 
     def __init__(self, stores: Sequence[MemoryStore]) -> None:
         self._stores = stores
@@ -160,28 +126,28 @@ class _FolderQuestions:
 
 
 @asynccontextmanager
-async def open_questions(place: Place) -> AsyncIterator[Questions]:
-    """Open what can be asked: the mesh that was named, the folder, or the mesh that has the folder.
+async def open_memory(location: MemoryLocation) -> AsyncIterator[MemoryReader]:
+    """Open memory for reading: in the mesh that was named, in its folders, or in the mesh that has the folders open.
 
     Raises:
-        MeshUnavailableError: the mesh cannot be reached.
-        ConfigError: the log cannot be opened.
+        MeshUnavailableError: no router answers.
+        ConfigError: a log cannot be opened.
     """
-    router = place.router
+    router = location.router
     if router is None:
         try:
             with ExitStack() as stack:
-                stores = [stack.enter_context(open_memory_store(folder)) for folder in place.all_folders()]
-                yield _FolderQuestions(stores)
+                stores = [stack.enter_context(open_memory_store(folder)) for folder in location.all_folders()]
+                yield _FolderMemory(stores)
                 return
         except ConfigError as error:
             router = _router_of(error)
-    async with open_client(router, security=place.config.security) as mesh:
-        yield _MeshQuestions(mesh)
+    async with open_client(router, security=location.config.security) as mesh:
+        yield _MeshMemory(mesh)
 
 
 def _router_of(error: ConfigError) -> str:
-    """Return where the process that has a folder can be asked."""
+    """Return the router's address that the process which holds the lock of a folder left in it."""
     holder = error.__cause__
     if isinstance(holder, LockHeldError) and holder.note:
         return holder.note

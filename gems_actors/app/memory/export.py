@@ -1,10 +1,9 @@
-"""Records as JSON Lines or as a Parquet table, written as they come."""
+"""Exports records as JSON Lines or as a Parquet table, record by record."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,6 +12,8 @@ from typing import IO, Any
 
 import msgspec
 
+from actors.memory_store.maintenance import export_records
+from actors.memory_store.sharding import shard_of_folder
 from gems_actors.app.picture_files import OutputError
 from gems_actors.errors import ConfigError
 from protocol.messages import (
@@ -29,57 +30,73 @@ from protocol.messages import (
 _ROWS_AT_ONCE = 10_000
 
 
-def write_jsonl(records: Iterable[LoggedRecord], path: Path | None) -> int:
-    """Write a JSON object a record, to a file that is there whole or not at all or to standard output; return how many.
+def read_records(folders: Sequence[Path], run: str | None, report: Callable[[str], None]) -> Iterator[LoggedRecord]:
+    """Yield all records of all shards, including archived ones.
+
+    Args:
+        folders: folder of each shard.
+        run: yield only the records of this run.
+        report: called with one line for each damaged part of a log.
+    """
+    for folder in folders:
+        for found in export_records(folder, run=run):
+            if isinstance(found, LoggedRecord):
+                yield msgspec.structs.replace(found, shard=shard_of_folder(folder))
+            else:
+                report(str(found))
+
+
+def write_jsonl(records: Iterable[LoggedRecord], target: Path | IO[bytes]) -> int:
+    """Write one JSON object per record and return the number of records; a file at a path appears only when complete.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
-    if path is None:
-        return _write_lines(records, sys.stdout.buffer)
-    with _whole(path) as part, part.open("xb") as file:
+    if not isinstance(target, Path):
+        return _write_lines(records, target)
+    with _written_whole(target) as part, part.open("xb") as file:
         return _write_lines(records, file)
 
 
 def write_parquet(records: Iterable[LoggedRecord], path: Path) -> int:
-    """Write a row a record into a table that is there whole or not at all; return how many.
+    """Write a table with one row per record and return the number of records; the file appears only when complete.
 
     Raises:
-        ConfigError: the library for it is not installed.
-        OutputError: it cannot be written.
+        ConfigError: pyarrow is not installed.
+        OutputError: the file cannot be written.
     """
     try:
-        import pyarrow  # an extra, which few need and which takes a second to import
+        import pyarrow  # an optional extra that takes a second to import
         from pyarrow import parquet
     except ImportError as error:
         raise ConfigError(
             "--format: expected pyarrow for parquet, got none: pip install 'gems-actors[parquet]'"
         ) from error
-    whole, small = pyarrow.int64(), pyarrow.int32()
+    long, short = pyarrow.int64(), pyarrow.int32()
     text = pyarrow.string()
     fields = {
-        "shard": small,
-        "sequence": whole,
+        "shard": short,
+        "sequence": long,
         "at": pyarrow.timestamp("us", tz="UTC"),
         "type": text,
         "run": text,
-        "line": whole,
-        "sample": whole,
+        "line": long,
+        "sample": long,
         "trajectory": text,
-        "round": small,
-        "candidate": small,
+        "round": short,
+        "candidate": short,
         "prompt": text,
         "image": text,
-        "seed": whole,
-        "met": small,
-        "unmet": small,
-        "unsure": small,
+        "seed": long,
+        "met": short,
+        "unmet": short,
+        "unsure": short,
         "outcome": text,
         "body": text,
     }
     schema = pyarrow.schema(fields.items())
     count = 0
-    with _whole(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+    with _written_whole(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
         rows = rows_of(records)
         while batch := list(islice(rows, _ROWS_AT_ONCE)):
             count += len(batch)
@@ -88,7 +105,7 @@ def write_parquet(records: Iterable[LoggedRecord], path: Path) -> int:
 
 
 def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
-    """Yield records as rows of a table; of a trajectory's each has the run, line and sample that it began with."""
+    """Yield records as rows of a table; each row of a trajectory has the run, line and sample of its first record."""
     tasks: dict[str, dict[str, Any]] = {}
     for logged in records:
         record = logged.record
@@ -119,16 +136,16 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
                 row |= {answer: answers.count(answer) for answer in ("met", "unmet", "unsure")}
             case TrajectoryEnded(ending=ending):
                 row["outcome"] = ending.outcome
-                tasks.pop(record.trajectory, None)  # nothing follows as a rule, and there may be millions
+                tasks.pop(record.trajectory, None)  # few records follow, and there may be millions of them
         yield row
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give the path of a file that takes a name in the end, whole, or vanishes.
+def _written_whole(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file that is renamed to `path` when the block succeeds, and removed otherwise.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:

@@ -1,16 +1,14 @@
-"""`gems memory` as a person uses it: on a folder, on a mesh that runs, and on what is wrong."""
+"""`gems memory` on a folder, on a running mesh, and on damaged or missing logs."""
 
 from __future__ import annotations
 
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-import structlog
 from pyarrow import parquet
 
 from gems_actors.blobs import BlobFolder
@@ -22,16 +20,9 @@ from tests.gems_actors.cli.commands import COMMAND, environment
 ID = trajectory_id("bulk", 0, 0)
 
 
-@pytest.fixture(autouse=True)
-def _log_of_its_own() -> Iterator[None]:
-    """A command sets up this process's log for itself; the next test must not write into its captured streams."""
-    yield
-    structlog.reset_defaults()
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with two runs: `bulk` with a trajectory that ended, one that failed and one under way, and `old`."""
+    """A folder with two runs: `bulk` with a trajectory that ended, one that failed and one running, and `old`."""
     with open_store(tmp_path / "memory") as store:
         store.append([run_begun("old"), *story("old", 0, prompt="a green frog", lesson="say green twice")])
         store.append([run_begun("bulk"), *story("bulk", 0, prompt="a red fox\x1b[2J left of a stone dog")])
@@ -63,9 +54,7 @@ def test_the_trajectories_of_a_run_are_listed_by_status(data: Path, capsys: pyte
     assert (found["run"], found["line"], found["failure"]) == ("bulk", 1, "backend")
 
 
-def test_a_story_tells_rounds_ticks_changes_lessons_and_pictures(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_show_has_rounds_verdicts_changes_lessons_and_pictures(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = gems(capsys, data, "show", ID[:8])
     assert code == 0
     assert "\x1b" not in out
@@ -87,15 +76,13 @@ def test_a_story_tells_rounds_ticks_changes_lessons_and_pictures(
     assert "because of round 1" not in out
 
 
-def test_the_raw_reasoning_is_shown_when_it_is_asked_for(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_has_the_raw_reasoning_only_with_a_flag(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = gems(capsys, data, "show", ID[:8], "--thoughts")
     assert "  thoughts  oils suit foxes" in out
     assert "  thoughts  because of round 1" in out
 
 
-def test_a_trajectory_that_has_only_begun_or_has_failed_has_a_story_too(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_running_or_failed_trajectory_can_be_shown(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = gems(capsys, data, "show", trajectory_id("bulk", 1, 0))
     assert "failed · " in out
     assert "  failed    backend: the server is away" in out
@@ -108,10 +95,10 @@ def test_lessons_are_recalled_with_their_evidence(data: Path, capsys: pytest.Cap
     assert code == 0
     assert "  lesson    say green twice (round 1)" in out
     assert "1 of 2 met in the round of the lesson, 2 in the next" in out
-    assert "after a lesson: 1;" in out
+    assert "after a lesson: 1; of these, the next round met more requirements in 1" in out
 
 
-def test_the_newest_records_are_one_line_each(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tail_prints_the_newest_records_one_per_line(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = gems(capsys, data, "tail", "-n", "4")
     lines = out.splitlines()
     assert [int(line.split()[0]) for line in lines] == [18, 19, 20, 21]
@@ -122,7 +109,7 @@ def test_the_newest_records_are_one_line_each(data: Path, capsys: pytest.Capture
     assert records[0]["record"]["type"] == "RunBegun"
 
 
-def test_a_log_is_proven_whole_or_not(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_finds_damage_and_repair_removes_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gems(capsys, data, "check")[:2] == (
         0,
         f"21 records, {(data / 'memory' / 'log').stat().st_size / 1024:.1f} KiB: whole\n",
@@ -148,13 +135,13 @@ def test_a_log_is_proven_whole_or_not(data: Path, capsys: pytest.CaptureFixture[
     assert gems(capsys, data, "runs")[0] == 0
 
 
-def test_the_index_can_be_derived_anew(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_index_can_be_rebuilt(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = gems(capsys, data, "runs")
     assert gems(capsys, data, "rebuild")[:2] == (0, "21 records\n")
     assert gems(capsys, data, "runs") == before
 
 
-def test_all_records_are_exported_as_lines_of_json(data: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_all_records_are_exported_as_json_lines(data: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["memory", "export", "--data", str(data)]) == 0
     out, err = capsysbinary.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
@@ -164,9 +151,7 @@ def test_all_records_are_exported_as_lines_of_json(data: Path, capsysbinary: pyt
     assert err == b"21 records\n"
 
 
-def test_a_table_has_a_row_a_record_with_what_it_is_of(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_parquet_table_has_a_row_per_record(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "out.parquet"
     assert gems(capsys, data, "export", "--format", "parquet", "-o", str(path), "--run", "bulk")[0] == 0
     rows = parquet.read_table(path).to_pylist()
@@ -178,7 +163,7 @@ def test_a_table_has_a_row_a_record_with_what_it_is_of(
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_finished_runs_are_moved_and_still_shown(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_archived_runs_can_still_be_shown(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = gems(capsys, data, "archive", "--before", "2020-01-01", "--dry-run")
     assert (code, out) == (0, "old\n")
     assert "1 run, 9 records would be moved" in err
@@ -191,30 +176,30 @@ def test_finished_runs_are_moved_and_still_shown(data: Path, capsys: pytest.Capt
     assert "nothing to move" in gems(capsys, data, "archive", "--before", "2020-01-01")[2]
 
 
-def test_pictures_that_nobody_names_are_counted_and_removed_when_told(
+def test_unreferenced_pictures_are_counted_and_deleted_with_a_flag(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stray = BlobFolder(data / "blobs").path_of("sha256:" + "a" * 64)
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"nobody's")
-    assert "1 file, 8 bytes, would be removed with --delete" in gems(capsys, data, "gc")[1]
+    assert "1 file, 8 bytes, would be deleted with --delete" in gems(capsys, data, "gc")[1]
     assert stray.exists()
-    assert "1 file, 8 bytes, removed" in gems(capsys, data, "gc", "--delete")[1]
+    assert "1 file, 8 bytes, deleted" in gems(capsys, data, "gc", "--delete")[1]
     assert not stray.exists()
 
 
-def test_in_a_folder_that_hosts_share_nothing_is_removed_unless_no_other_mesh_uses_it(
+def test_pictures_in_a_shared_folder_are_deleted_only_with_alone(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stray = BlobFolder(tmp_path / "shared").path_of("sha256:" + "a" * 64)
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"another mesh's")
     shared = ("gc", "--set", f"blobs=file://{tmp_path}/shared")
-    assert "1 file, 14 bytes, would be removed with --delete" in gems(capsys, data, *shared)[1]
+    assert "1 file, 14 bytes, would be deleted with --delete" in gems(capsys, data, *shared)[1]
     code, _, err = gems(capsys, data, *shared, "--delete")
     assert (code, err.count("\n"), "expected --alone with a folder that hosts share" in err) == (2, 1, True)
     assert stray.exists()
-    assert "1 file, 14 bytes, removed" in gems(capsys, data, *shared, "--delete", "--alone")[1]
+    assert "1 file, 14 bytes, deleted" in gems(capsys, data, *shared, "--delete", "--alone")[1]
     assert not stray.exists()
 
 
@@ -227,7 +212,7 @@ def test_in_a_folder_that_hosts_share_nothing_is_removed_unless_no_other_mesh_us
         (("runs", "--status", "done"), 2, "--status: expected one of running, ended, failed, got 'done'"),
         (("recall", ""), 2, "PROMPT: "),
         (("tail", "-n", "-1"), 2, "expected 0 to 1000000, got '-1'"),
-        (("tail", "--follow"), 1, "expected a mesh that writes this log, got none; nothing will follow"),
+        (("tail", "--follow"), 1, "expected a running mesh that appends to this log, got none; nothing to follow"),
         (("archive", "--before", "yesterday"), 2, "--before: expected a date such as 2026-11-21"),
         (("export", "--format", "csv"), 2, "--format: expected one of jsonl, parquet, got 'csv'"),
         (("export", "--format", "parquet"), 2, "--output: expected a file for a Parquet table, got none"),
@@ -235,7 +220,7 @@ def test_in_a_folder_that_hosts_share_nothing_is_removed_unless_no_other_mesh_us
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_done_is_one_line_with_its_exit_code(
+def test_a_failure_is_one_line_with_its_exit_code(
     data: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     got, out, err = gems(capsys, data, *arguments)
@@ -244,7 +229,7 @@ def test_what_cannot_be_done_is_one_line_with_its_exit_code(
 
 
 @pytest.mark.parametrize("command", ["runs", "show abcd", "tail", "check", "rebuild", "export", "gc", "repair"])
-def test_a_folder_without_a_log_is_said_to_be_one_and_stays_as_it_is(
+def test_a_folder_without_a_log_is_refused_and_not_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     code, out, err = gems(capsys, tmp_path, *command.split())
@@ -254,7 +239,7 @@ def test_a_folder_without_a_log_is_said_to_be_one_and_stays_as_it_is(
 
 
 @pytest.mark.slow
-def test_a_mesh_that_has_the_folder_is_asked_and_followed(tmp_path: Path) -> None:
+def test_a_mesh_that_has_the_folder_open_is_asked_and_followed(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("two red cats left of a stone dog\nthree glass owls under a sign\n")
     run = ("--set", f"router.runtime_dir={tmp_path}/run")
@@ -269,11 +254,11 @@ def test_a_mesh_that_has_the_folder_is_asked_and_followed(tmp_path: Path) -> Non
         router = f"ipc://{tmp_path}/run/router.ipc"
         draw = ("bulk", str(prompts), "--out", str(tmp_path / "out"), "--router", router)
         subprocess.run((*COMMAND, *draw), check=True, capture_output=True, env=surroundings)
-        told: list[str] = []
+        types: list[str] = []
         assert follower.stdout is not None
-        while told.count("TrajectoryEnded") < 2:
-            told.append(json.loads(follower.stdout.readline())["record"]["type"])
-        assert told[0] == "RunBegun"
+        while types.count("TrajectoryEnded") < 2:
+            types.append(json.loads(follower.stdout.readline())["record"]["type"])
+        assert types[0] == "RunBegun"
         follower.send_signal(signal.SIGINT)
         assert follower.wait(timeout=10) == 130
         follower.stdout.close()
@@ -308,7 +293,7 @@ def test_a_mesh_that_has_the_folder_is_asked_and_followed(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_folder_of_a_bulk_is_a_folder_of_memory(tmp_path: Path) -> None:
+def test_the_output_folder_of_a_bulk_has_a_memory(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("two red cats left of a stone dog\n")
     subprocess.run(
@@ -317,11 +302,11 @@ def test_the_folder_of_a_bulk_is_a_folder_of_memory(tmp_path: Path) -> None:
         capture_output=True,
         env=environment(tmp_path),
     )
-    told = subprocess.run(
+    done = subprocess.run(
         (*COMMAND, "memory", "runs", "--data", str(tmp_path / "out")),
         check=True,
         capture_output=True,
         env=environment(tmp_path),
         text=True,
     )
-    assert "1 of 1" in told.stdout
+    assert "1 of 1" in done.stdout

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from actors.memory_store.sharding import LAYOUTS_NAME, note_layout
 from gems_actors.cli import main
@@ -15,16 +13,9 @@ from protocol.identity import trajectory_id
 from tests.actors.memory_store.records import begun, open_store, run_begun, story
 
 
-@pytest.fixture(autouse=True)
-def _log_of_its_own() -> Iterator[None]:
-    """A command sets up this process's log for itself; the next test must not write into its captured streams."""
-    yield
-    structlog.reset_defaults()
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder of three shards: `old` is finished in two of them, `new` in one and under way in another."""
+    """A folder of three shards: `old` is finished in two of them, `new` in one and running in another."""
     note_layout(tmp_path, 3)
     with open_store(tmp_path / "memory", start=1000.0) as store:
         store.append([run_begun("old"), run_begun("new")])
@@ -43,7 +34,7 @@ def gems(capsys: pytest.CaptureFixture[str], data: Path, *arguments: str) -> tup
     return code, *capsys.readouterr()
 
 
-def test_runs_and_trajectories_of_all_shards_are_one_list(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_and_trajectories_of_all_shards_form_one_list(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = json.loads(gems(capsys, data, "runs", "--json")[1])
     assert {(run["run"], run["ended"], run["running"]) for run in runs} == {("new", 1, 1), ("old", 2, 0)}
     trajectories = json.loads(gems(capsys, data, "runs", "old", "--json")[1])
@@ -51,15 +42,13 @@ def test_runs_and_trajectories_of_all_shards_are_one_list(data: Path, capsys: py
     assert gems(capsys, data, "runs", "nothing")[0] == 1
 
 
-def test_a_trajectory_is_shown_from_whichever_shard_has_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trajectory_of_any_shard_is_shown(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line, prompt in enumerate(("a red fox on a bridge", "a blue whale")):
         code, out, _ = gems(capsys, data, "show", trajectory_id("new", line, 0)[:12])
         assert (code, out.splitlines()[0]) == (0, prompt)
 
 
-def test_the_newest_records_of_all_shards_come_in_the_order_of_time(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_newest_records_of_all_shards_are_ordered_by_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = [json.loads(line) for line in gems(capsys, data, "tail", "-n", "100", "--json")[1].splitlines()]
     assert len(records) == 2 + 3 * len(story()) + 1
     assert [item["at"] for item in records] == sorted(item["at"] for item in records)
@@ -74,7 +63,7 @@ def test_all_records_are_exported_with_their_shards(data: Path, capsysbinary: py
     assert {row["shard"] for row in rows} == {0, 1, 2}
 
 
-def test_damage_is_named_with_its_shard_and_repaired_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_reported_and_repaired_per_shard(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gems(capsys, data, "check")[1].endswith("whole\n")
     log = data / "memory-1" / "log"
     content = bytearray(log.read_bytes())
@@ -105,7 +94,7 @@ def test_a_trajectory_in_two_logs_is_a_problem(data: Path, capsys: pytest.Captur
     )
 
 
-def test_a_run_is_archived_once_no_shard_has_it_under_way(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_archived_once_it_is_finished_in_every_shard(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = gems(capsys, data, "archive", "--before", "2026-01-01")
     assert (code, out) == (0, "old\n")
     assert "stays: new: 1 trajectories are not finished" in err
@@ -115,15 +104,13 @@ def test_a_run_is_archived_once_no_shard_has_it_under_way(data: Path, capsys: py
     assert gems(capsys, data, "show", trajectory_id("old", 1, 0)[:12])[0] == 0
 
 
-def test_where_nobody_wrote_down_how_many_shards_there_are_all_are_found(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_shards_are_found_without_a_layouts_file(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = gems(capsys, data, "export")[1], gems(capsys, data, "runs")[1]
     (data / LAYOUTS_NAME).unlink()
     assert (gems(capsys, data, "export")[1], gems(capsys, data, "runs")[1]) == before
 
 
-def test_a_shard_whose_log_is_not_here_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_shard_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "memory-1").rename(data / "elsewhere")
     for command in (("runs",), ("gc",), ("tail",), ("archive", "--before", "2026-01-01")):
         code, _, err = gems(capsys, data, *command)

@@ -1,14 +1,21 @@
-"""What memory holds, told for a person: a trajectory as a story, and runs, trajectories and records a line each."""
+"""How the contents of memory look on a terminal: a trajectory round by round; runs and records one per line."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
+import click
+from rich.console import Console
+from rich.table import Column, Table
 from rich.text import Text
 
 from gems_actors.app.draw_progress import Change, Progress, compare_words, count_met, printable
+from gems_actors.app.picture_files import encode_json
+from gems_actors.app.run_control import SHORT_ID_DIGITS
 from gems_actors.cli.terminal.draw_view import Glyphs, requirement_lines
 from protocol.messages import (
     AnyRecord,
@@ -34,50 +41,52 @@ from protocol.messages import (
     TrajectorySummary,
 )
 
-ID_DIGITS = 12
-"""Of a trajectory's id where it is one of many."""
+ResultT = TypeVar("ResultT")
+
 _ALL_ROWS = 10_000
+_PLAIN_COLUMNS = 100
+"""Width of the output where standard output is not a terminal."""
 _ROLES = ("planner", "decomposer", "generator", "verifier", "compressor", "refiner")
-"""Those whose costs memory adds up, in the order of their work."""
-LABEL_CELLS = 12
-"""The margin in which labels stand."""
+"""Roles whose costs memory adds up, in the order of their work."""
+_LABEL_CELLS = 12
+"""Width of the margin with the labels."""
 _STYLES: dict[Change, str] = {"kept": "dim", "added": "green", "removed": "red strike"}
 _PLAIN: dict[Change, str] = {"kept": "{}", "added": "{{+{}+}}", "removed": "[-{}-]"}
-"""For where no colour can tell what came and what went."""
+"""Marks of changes where the output has no colours."""
 
 
 class Labelled(NamedTuple):
-    """Text behind a label, within whose margin it stays where it is broken into lines."""
+    """Text with a label in the margin; further lines of the text stay right of the margin."""
 
     label: str
     text: Text
     is_unbroken: bool = False
-    """One that a user wants to copy."""
+    """Keep the text on one line, so that a user can copy it."""
 
 
-def story_lines(
+def trajectory_view(
     state: TrajectoryState,
     task: DrawPicture,
     *,
     columns: int,
     marks: Glyphs,
     has_colours: bool,
-    has_thoughts: bool,
-    place_of: Callable[[str], str],
+    has_reasoning: bool,
+    locate: Callable[[str], str],
 ) -> Iterator[Text | Labelled]:
-    """Yield a trajectory from its prompt to what it cost.
+    """Yield a trajectory from its prompt to its costs.
 
     Args:
         state: the trajectory.
-        task: of the state.
-        columns: width that the list of requirements may take.
-        marks: signs that the terminal can show.
-        has_colours: else changes of a prompt are told by brackets.
-        has_thoughts: also tell the raw reasoning of the models.
-        place_of: returns where the picture of a digest is, in words.
+        task: the task of the trajectory.
+        columns: maximum width of the list of requirements.
+        marks: glyphs that the terminal can show.
+        has_colours: show changes of a prompt by colours; otherwise by brackets.
+        has_reasoning: include the raw reasoning of the models.
+        locate: returns the location of the picture with a digest, as text.
     """
     yield Text(printable(task.prompt), "bold")
-    yield Text(_standing(state, task, marks), "cyan")
+    yield Text(_status_line(state, task, marks), "cyan")
     rounds = sorted({attempt.round for attempt in state.attempts})
     yield from requirement_lines(_progress_of(state, task), columns, _ALL_ROWS, marks)
     before = task.prompt
@@ -89,10 +98,10 @@ def story_lines(
         yield _title_of(round_, attempts, marks)
         yield Labelled("prompt", _changes(before, prompt, has_colours))
         before = prompt
-        if has_thoughts:
-            yield from _thoughts(state, round_)
+        if has_reasoning:
+            yield from _reasoning_lines(state, round_)
         for attempt in attempts:
-            yield from _attempt_lines(state, attempt, place_of, is_only=len(attempts) == 1)
+            yield from _attempt_lines(state, attempt, locate, is_only=len(attempts) == 1)
         lesson = next((item.text for item in state.experiences if item.round == round_), None)
         if lesson is not None:
             yield Labelled("lesson", Text(printable(lesson), "italic"))
@@ -113,7 +122,7 @@ def story_lines(
 
 def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
     """Yield a table of runs."""
-    rows: list[tuple[str, ...]] = [("run", "began", "ended", "all met", "failed", "under way", "images", "what")]
+    rows: list[tuple[str, ...]] = [("run", "began", "ended", "all met", "failed", "running", "images", "what")]
     for run in runs:
         ended = f"{run.ended} of {run.total}" if run.total is not None else str(run.ended)
         cells = (run.run, local_time(run.began_at), ended, run.all_met, run.failed, run.running, run.images)
@@ -131,32 +140,32 @@ def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]
         line = str(found.line) if not found.sample else f"{found.line}.{found.sample}"
         has_ended = found.status == "ended"
         counts = (str(found.rounds), str(found.images), f"{found.met}/{found.requirements}") if has_ended else ("",) * 3
-        rows.append((found.trajectory[:ID_DIGITS], line, status, *counts, printable(found.prompt)))
+        rows.append((found.trajectory[:SHORT_ID_DIGITS], line, status, *counts, printable(found.prompt)))
     yield from table(rows, left=(0, 2, 6))
 
 
 def recollection_lines(recalled: Recollection) -> Iterator[Text | Labelled]:
-    """Yield lessons with their evidence."""
+    """Yield recalled lessons with their evidence."""
     for found in recalled.experiences:
         yield Text(printable(found.prompt), "bold")
         yield Labelled("lesson", Text(printable(found.text), "italic"))
         yield Labelled("evidence", Text(_evidence(found)))
         yield Text()
     yield Text(
-        f"trajectories with prompts like this one that ended well after a lesson: {recalled.trajectories}; "
-        f"of them, where the round after a lesson met more than the round before: {recalled.gained}"
+        f"trajectories with similar prompts that met every requirement after a lesson: {recalled.trajectories}; "
+        f"of these, the next round met more requirements in {recalled.gained}"
     )
 
 
 def record_line(logged: LoggedRecord) -> str:
     """Return one record in one line."""
-    owner = logged.record.trajectory[:ID_DIGITS] if isinstance(logged.record, TrajectoryRecord) else "-" * ID_DIGITS
-    place = f"{logged.shard}:{logged.sequence}" if logged.shard else str(logged.sequence)
-    return f"{place:>6}  {local_time(logged.at)}  {owner}  {_words_of(logged.record)}"
+    id_ = logged.record.trajectory if isinstance(logged.record, TrajectoryRecord) else "-" * SHORT_ID_DIGITS
+    number = f"{logged.shard}:{logged.sequence}" if logged.shard else str(logged.sequence)
+    return f"{number:>6}  {local_time(logged.at)}  {id_[:SHORT_ID_DIGITS]}  {_describe(logged.record)}"
 
 
-def size_in_words(size: int) -> str:
-    """Return a number of bytes in the unit that suits it."""
+def format_bytes(size: int) -> str:
+    """Return a number of bytes with its largest fitting unit."""
     for unit, bytes_ in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= bytes_:
             return f"{size / bytes_:.1f} {unit}"
@@ -164,11 +173,11 @@ def size_in_words(size: int) -> str:
 
 
 def local_time(at: float) -> str:
-    """Return a moment as the clock on the wall had it."""
+    """Return a time as date and time in the local time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
-def _words_of(record: AnyRecord) -> str:
+def _describe(record: AnyRecord) -> str:
     match record:
         case RunBegun():
             total = "" if record.total is None else f", {record.total} trajectories"
@@ -194,7 +203,7 @@ def _words_of(record: AnyRecord) -> str:
             return f"records {record.first} to {record.last} were lost: {printable(record.reason)}"
 
 
-def _standing(state: TrajectoryState, task: DrawPicture, marks: Glyphs) -> str:
+def _status_line(state: TrajectoryState, task: DrawPicture, marks: Glyphs) -> str:
     if state.ending is not None:
         status = state.ending.outcome.replace("_", " ")
     else:
@@ -231,14 +240,14 @@ def _title_of(round_: int, attempts: Sequence[Attempt], marks: Glyphs) -> Text:
 
 def _changes(before: str, after: str, has_colours: bool) -> Text:
     text = Text()
-    for change, words in compare_words(printable(before), printable(after)):
+    for change, passage in compare_words(printable(before), printable(after)):
         if text:
             text.append(" ")
-        text.append(words if has_colours else _PLAIN[change].format(words), _STYLES[change] if has_colours else "")
+        text.append(passage if has_colours else _PLAIN[change].format(passage), _STYLES[change] if has_colours else "")
     return text
 
 
-def _thoughts(state: TrajectoryState, round_: int) -> Iterator[Labelled]:
+def _reasoning_lines(state: TrajectoryState, round_: int) -> Iterator[Labelled]:
     refinement = next((item for item in state.refinements if item.round == round_), None)
     reasoning = state.plan.reasoning if round_ == 1 and state.plan else refinement.reasoning if refinement else ""
     if reasoning:
@@ -246,12 +255,12 @@ def _thoughts(state: TrajectoryState, round_: int) -> Iterator[Labelled]:
 
 
 def _attempt_lines(
-    state: TrajectoryState, attempt: Attempt, place_of: Callable[[str], str], *, is_only: bool
+    state: TrajectoryState, attempt: Attempt, locate: Callable[[str], str], *, is_only: bool
 ) -> Iterator[Labelled]:
     questions = {requirement.id: requirement.question for requirement in state.requirements or ()}
     name = "image" if is_only else f"image {attempt.candidate}"
     met = "" if is_only else f"{count_met(attempt)} met, "
-    yield Labelled(name, Text(f"{met}{place_of(attempt.image.digest)}"), is_unbroken=True)
+    yield Labelled(name, Text(f"{met}{locate(attempt.image.digest)}"), is_unbroken=True)
     for verdict in attempt.verdicts:
         if verdict.answer != "met":
             reason = f" ({printable(verdict.reason)})" if verdict.reason else ""
@@ -263,7 +272,7 @@ def _attempt_lines(
 def _evidence(found: RecalledExperience) -> str:
     return (
         f"{found.met_before} of {found.requirements} met in the round of the lesson, {found.met_after} in the next; "
-        f"trajectory {found.trajectory[:ID_DIGITS]}, round {found.round}"
+        f"trajectory {found.trajectory[:SHORT_ID_DIGITS]}, round {found.round}"
     )
 
 
@@ -276,7 +285,7 @@ def _cost(spent: Spent) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...]) -> Iterator[str]:
-    """Yield rows as lines, columns aligned, the last one as long as it is."""
+    """Yield rows as lines with aligned columns; the last column keeps its length."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [
@@ -284,3 +293,39 @@ def table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...]) -> Iterator[st
             for column, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
         yield "  ".join([*cells, row[-1]]).rstrip()
+
+
+def print_rows(found: Sequence[ResultT], lines: Callable[[Sequence[ResultT]], Iterator[str]], *, as_json: bool) -> None:
+    """Print results as JSON or as lines, each cut to the width of the terminal; `none` on standard error if empty."""
+    if as_json:
+        click.echo(encode_json(found))
+    elif found:
+        for line in lines(found):
+            click.echo(fit(line))
+    else:
+        click.echo("none", err=True)
+
+
+def fit(line: str) -> str:
+    """Return a line cut to the width of the terminal; unchanged where standard output is not a terminal."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
+    return line if len(line) <= columns else f"{line[: columns - 3]}..."
+
+
+def open_console() -> Console:
+    """Return a console on standard output, as wide as its terminal or 100 columns."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PLAIN_COLUMNS
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_texts(console: Console, lines: Iterable[Text | Labelled]) -> None:
+    """Print texts, those with a label behind their margin."""
+    for line in lines:
+        if isinstance(line, Text):
+            console.print(line, soft_wrap=not console.is_terminal)
+        elif console.is_terminal and not line.is_unbroken:
+            grid = Table.grid(Column(width=_LABEL_CELLS, no_wrap=True), Column(overflow="fold"))
+            grid.add_row(Text(f"  {line.label}", "dim"), line.text)
+            console.print(grid)
+        else:
+            console.print(Text(f"  {line.label}".ljust(_LABEL_CELLS)) + line.text, soft_wrap=True)

@@ -1,0 +1,45 @@
+"""Requests to a running mesh, with the time limits of an interactive command."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+import trio
+
+from gems_actors.client import Mesh, open_client
+from gems_actors.config import SecurityConfig
+from gems_actors.errors import DeadlineError
+from protocol.messages import ReplyT, Request
+
+CONNECT_S = 2.0
+"""Time limit for a router to answer before its mesh counts as not running."""
+_ANSWER_S = 10.0
+
+
+def open_mesh(address: str, security: SecurityConfig) -> AbstractAsyncContextManager[Mesh]:
+    """Connect to the router of a running mesh.
+
+    Raises:
+        MeshUnavailableError: no router answers within 2 s.
+    """
+    return open_client(address, connect_within_s=CONNECT_S, security=security)
+
+
+async def ask_within(
+    mesh: Mesh, request: Request[ReplyT], *, role: str | None = None, within_s: float = _ANSWER_S
+) -> ReplyT:
+    """Return the reply to a request.
+
+    Args:
+        mesh: the client to send it with.
+        request: the request.
+        role: role to send it to; None for the role that requests of this type go to.
+        within_s: time limit for the reply in seconds.
+
+    Raises:
+        DeadlineError: no reply arrived in time.
+        RequestError: the request failed; the class names the failure.
+    """
+    with trio.move_on_after(within_s):
+        return await mesh.ask(request, role=role)
+    raise DeadlineError(f"{mesh.address}: expected a reply from {role or request.role} within {within_s:g} s, got none")
