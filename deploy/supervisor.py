@@ -14,7 +14,7 @@ import trio
 from gems_actors.config import load_config
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError
 from gems_actors.ops.log_setup import configure_logging
-from gems_actors.supervision.supervisor import run_mesh
+from gems_actors.supervision.service import run_mesh
 
 
 def main(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ from gems_actors.blobs.folder import BlobFolder
 from gems_actors.blobs.store import BlobStore
 from gems_actors.config import MESH_BLOBS, MeshConfig
 
-__all__ = ["BlobFolder", "BlobStore", "blob_folder", "blob_store", "resting_store"]
+__all__ = ["BlobFolder", "BlobStore", "backing_store", "blob_folder", "blob_store"]
 
 
 def blob_store(config: MeshConfig, router: str) -> BlobStore:
@@ -32,10 +32,10 @@ def blob_store(config: MeshConfig, router: str) -> BlobStore:
 
         cache, cache_bytes = config.data_path / "blob-cache", config.blob_cache_mib * 2**20
         return MeshBlobs(split_addresses(router)[0], cache, cache_bytes, config.security)
-    return resting_store(config)
+    return backing_store(config)
 
 
-def resting_store(config: MeshConfig) -> BlobStore:
+def backing_store(config: MeshConfig) -> BlobStore:
     """Return where the pictures of a mesh rest, for whoever looks at them on its host whether or not it runs.
 
     Raises:

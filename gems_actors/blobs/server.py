@@ -15,7 +15,7 @@ import zmq
 from gems_actors.blobs.folder import BlobFolder
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ForbiddenError
-from gems_actors.ops.log_setup import SparingLog
+from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.security.permissions import Principal
 from gems_actors.security.zap import LOOK_S, ZapAuthenticator
 from gems_actors.transport.bind import CurveSocket, open_sockets
@@ -91,7 +91,7 @@ class _BlobServer:
             self.links.append(self._guarded)
         self._folder = folder
         self._nursery = nursery
-        self._complaints = SparingLog(_log)
+        self._complaints = RateLimitedLog(_log)
         self._in_hand: set[tuple[Link, bytes, int]] = set()
 
     def _take(self, batch: list[Message]) -> None:

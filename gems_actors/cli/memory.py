@@ -30,7 +30,7 @@ from gems_actors.app.memory.tail import tail_log
 from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.prompts import PromptError, check_prompt
-from gems_actors.blobs import BlobFolder, blob_folder, resting_store
+from gems_actors.blobs import BlobFolder, backing_store, blob_folder
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.options import between, config_option, json_option, one_of, router_option, set_option
 from gems_actors.cli.terminal.draw_view import marks_for
@@ -142,7 +142,7 @@ def show(location: MemoryLocation, trajectory: str, has_reasoning: bool, as_json
         marks=marks_for(sys.stdout.encoding),
         has_colours=console.is_terminal and not console.no_color,
         has_reasoning=has_reasoning,
-        locate=resting_store(location.config).place_of,
+        locate=backing_store(location.config).place_of,
     )
     print_texts(console, lines)
     return DONE
@@ -229,7 +229,7 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
     if len(location.folders) < location.shards:
         found.notes.append(f"{len(location.folders)} of the {location.shards} shards' logs are here")
     if has_images:
-        store, tell = resting_store(location.config), _progress("pictures")
+        store, tell = backing_store(location.config), _progress("pictures")
         for folder in location.folders:
             found.problems.extend(trio.run(partial(check_images, folder, store, tell=tell)))
     if as_json:

@@ -29,7 +29,7 @@ from gems_actors.ops.log_setup import configure_logging
 from gems_actors.ops.prometheus import metrics_text
 from gems_actors.shards import shard_of_role
 from gems_actors.supervision.child_main import run_role
-from gems_actors.supervision.runtime_dir import claim_places
+from gems_actors.supervision.runtime_dir import claim_runtime_dir
 from gems_actors.supervision.service import open_service
 from gems_actors.supervision.supervisor import open_agent, open_supervisor
 from gems_actors.tasks import open_background
@@ -147,7 +147,7 @@ def role(name: str, router: str | None, config_file: Path | None, overrides: tup
         raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)} or router, got {name!r}")
     config = read_config(config_file, overrides)
     if name == "router":
-        with claim_places(config):
+        with claim_runtime_dir(config):
             return run_role(name, config, config.router_addresses[0], name)
     if router is None:
         raise click.UsageError(f"--router: expected the address of the router that the {name} shall serve, got none")

@@ -44,7 +44,7 @@ class _Answer(NamedTuple):
 
 
 @asynccontextmanager
-async def open_monitor(watched: Watched, address: str) -> AsyncIterator[int]:
+async def open_http_probes(watched: Watched, address: str) -> AsyncIterator[int]:
     """Answer at `HOST:PORT` while the block runs, and give the port.
 
     Raises:

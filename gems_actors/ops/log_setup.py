@@ -42,7 +42,7 @@ def _unchanged(_: object, __: str, event: structlog.typing.EventDict) -> structl
     return event
 
 
-class SparingLog:
+class RateLimitedLog:
     """A log for what strangers can cause: at most ten lines a second, and then how many there would have been."""
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:

@@ -20,7 +20,7 @@ from msgspec import structs
 from gems_actors import __version__
 from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.errors import ForbiddenError, OverloadedError, RefusedError, RequestError, failure_of
-from gems_actors.ops.log_setup import SparingLog
+from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
 from gems_actors.security.sessions import Sessions
 from gems_actors.security.zap import LOOK_S
@@ -104,7 +104,7 @@ class _Router:
         self._shards = shards
         self._guarded: Link | None = None
         self._guests = Sessions({}, 1, 0.0)
-        self._complaints = SparingLog(_log)
+        self._complaints = RateLimitedLog(_log)
         self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
         self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick later than a heartbeat is taken for a stall
 

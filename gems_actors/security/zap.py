@@ -19,7 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from gems_actors.errors import ConfigError
-from gems_actors.ops.log_setup import SparingLog
+from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.security.permissions import Principal, parse_allow_list
 
 DOMAIN = b"gems"
@@ -65,7 +65,7 @@ class ZapAuthenticator:
         self._stamp = self._look()
         self.allowed = read_allow_list(path)
         """Sessions by public key in Z85, as of now."""
-        self._complaints = SparingLog(_log)
+        self._complaints = RateLimitedLog(_log)
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind("inproc://zeromq.zap.01")

@@ -1,4 +1,4 @@
-"""The life of one process of the mesh, from its name to its exit code."""
+"""The main function of a process of the mesh."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from gems_actors.ops.log_setup import configure_logging
 from gems_actors.os_process import EXIT_CONFIG
 from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
+from gems_actors.supervision.runtime_dir import check_platform
 from gems_actors.tasks import open_background
 
 
 def load_actor(role: str) -> type[Actor]:
-    """Return the class that plays a role, or a shard of memory.
+    """Return the actor class of a role, or of a shard of memory.
 
     Raises:
-        ConfigError: there is no such role.
+        ConfigError: no such role.
     """
     roles: Mapping[str, str] = importlib.import_module("actors").ROLES
     role = MEMORY_ROLE if shard_of_role(role) else role
@@ -40,20 +41,27 @@ def load_actor(role: str) -> type[Actor]:
 
 
 def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play a role until told to stop, and return the exit code; `address` is of the router, or where it shall listen.
+    """Play a role until stopped, and return the exit code.
 
-    SIGTERM drains (exit code 0), a second one stops at once. 78 means that starting again would end the same way; its
-    reason stands in one line on standard error.
+    SIGTERM drains (exit code 0), a second one stops at once. 78 means that a restart would end the same way; one line
+    on standard error says why.
+
+    Args:
+        role: of the actor, a shard of memory, or one of the servers `router` and `blobs`.
+        config: settings of the mesh.
+        address: of the router; for the router itself, the addresses to listen at.
+        name: of the actor.
     """
     configure_logging(config.log, role=role, actor=name)
     log = structlog.get_logger()
     try:
+        check_platform()
         if role == "router":
-            trio.run(_run_until_stopped, partial(_play_router, config, address))
+            trio.run(_run_until_stopped, partial(_run_router, config, address))
         elif role == "blobs":
-            trio.run(_run_until_stopped, partial(_play_blobs, config))
+            trio.run(_run_until_stopped, partial(_run_blobs, config))
         else:
-            trio.run(_run_until_stopped, partial(_play_actor, load_actor(role), role, config, address, name))
+            trio.run(_run_until_stopped, partial(_run_actor, load_actor(role), role, config, address, name))
     except (ConfigError, AddressInUseError, MeshRefusedError) as error:
         print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG
@@ -66,55 +74,55 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     return 0
 
 
-async def _run_until_stopped(play: Callable[[trio.Event], Awaitable[None]]) -> None:
+async def _run_until_stopped(run: Callable[[trio.Event], Awaitable[None]]) -> None:
     draining = trio.Event()
     async with open_background() as nursery:
         await nursery.start(_watch_signals, draining, nursery.cancel_scope)
-        await play(draining)
+        await run(draining)
 
 
 async def _watch_signals(
-    draining: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    draining: trio.Event, process: trio.CancelScope, *, task_status: trio.TaskStatus[None]
 ) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
         async for _ in signals:
             if draining.is_set():
-                everything.cancel()
+                process.cancel()
             draining.set()
 
 
-async def _play_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
-    _allow_many_files()
+async def _run_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
+    _raise_file_limit()
     async with open_background() as nursery:
         serve = partial(serve_router, shards=config.memory.shards, security=config.security)
         await nursery.start(serve, split_addresses(address), config.router)
         await draining.wait()
 
 
-def _allow_many_files() -> None:
-    """Have as many files as this process may: every peer is one, and so is every stranger."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    """Raise the limit of open files to the hard limit: every peer needs one, and so does every stranger."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _play_blobs(config: MeshConfig, draining: trio.Event) -> None:
-    _allow_many_files()
+async def _run_blobs(config: MeshConfig, draining: trio.Event) -> None:
+    _raise_file_limit()
     serve = partial(serve_blobs, is_insecure=config.router.insecure)
     async with open_background() as nursery:
         await nursery.start(serve, config.blob_addresses, config.data_path / "blobs", config.security)
         await draining.wait()
 
 
-async def _play_actor(
-    kind: type[Actor], role: str, config: MeshConfig, address: str, name: str, draining: trio.Event
+async def _run_actor(
+    actor_class: type[Actor], role: str, config: MeshConfig, address: str, name: str, draining: trio.Event
 ) -> None:
     await serve_actor(
-        partial(kind, config),
+        partial(actor_class, config),
         address,
         name,
         role=role,
-        capacity=config.role(kind.role).capacity,
+        capacity=config.role(actor_class.role).capacity,
         grace_s=config.supervisor.grace_s,
         draining=draining,
         security=config.security,

@@ -1,7 +1,7 @@
-"""What follows when a process of the mesh ends unasked: pure, time is an argument.
+"""Decides what follows when a process of the mesh ends unexpectedly. Pure: time is an argument.
 
-Intensity and period are Erlang/OTP's: more than `max_restarts` ends of one role within `period_s`, and the supervisor
-gives up instead of hiding a fault behind restarts for ever.
+Restarts back off exponentially. Intensity and period are those of Erlang/OTP: after more than `max_restarts` ends of
+one role within `period_s` the supervisor gives up, instead of hiding a fault behind restarts for ever.
 """
 
 from __future__ import annotations
@@ -15,44 +15,46 @@ from gems_actors.os_process import FINAL_EXITS, describe_exit
 
 @dataclass(frozen=True)
 class RestartAfter:
-    """Start another one after a pause."""
+    """Restart the process after a back-off."""
 
     delay_s: float
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Start no more; the mesh cannot go on."""
+    """Do not restart the process; the mesh cannot go on."""
 
     reason: str
     is_final_exit: bool
-    """The process said itself that it must not be started again."""
+    """Whether the exit code itself said that a restart is pointless."""
 
 
-class RestartRule:
-    """Remembers the unasked ends of all roles and decides what follows on each."""
+class RestartPolicy:
+    """Remembers the unexpected ends of all roles, and decides what follows each."""
 
     def __init__(self, settings: SupervisorConfig) -> None:
         self._settings = settings
         self._ends: defaultdict[str, deque[float]] = defaultdict(deque)
         self._failed_starts: defaultdict[str, int] = defaultdict(int)
-        # The limit counts ends within a period, so pauses that fill the period would let a process that ends at once
-        # be started again for ever.
-        self._longest_pause_s = min(settings.max_backoff_s, settings.period_s / (settings.max_restarts + 1))
+        # The limit counts ends within a period: with longer back-offs than this a process that always ends at once
+        # would stay below the limit and be restarted for ever.
+        self._max_backoff_s = min(settings.max_backoff_s, settings.period_s / (settings.max_restarts + 1))
 
     def decide(self, role: str, seat: str, code: int, *, lived_s: float, now_s: float) -> RestartAfter | GiveUp:
-        """Decide what follows on the unasked end of one process.
+        """Decide what follows the unexpected end of one process.
 
         Args:
-            role: whose ends are counted together.
-            seat: the place that the process held; its pauses double until one holds it for `period_s`.
-            code: exit code, or the signal's number below zero.
-            lived_s: how long the process lived.
-            now_s: of any clock that only goes forward.
+            role: the role whose ends are counted together.
+            seat: the seat that the process held; its back-off doubles until a process holds it for `period_s`.
+            code: exit code, or minus the number of the signal that killed it.
+            lived_s: lifetime of the process.
+            now_s: time of any monotonic clock.
         """
         settings = self._settings
         if code in FINAL_EXITS:
-            return GiveUp(f"{role}: ended with {describe_exit(code)}, which no restart mends", is_final_exit=True)
+            return GiveUp(
+                f"{role}: ended with {describe_exit(code)}; a restart would end the same way", is_final_exit=True
+            )
         ends = self._ends[role]
         ends.append(now_s)
         while ends[0] <= now_s - settings.period_s:
@@ -68,4 +70,4 @@ class RestartRule:
             self._failed_starts[seat] = 0
         doublings = min(self._failed_starts[seat], 64)
         self._failed_starts[seat] += 1
-        return RestartAfter(min(settings.backoff_s * 2.0**doublings, self._longest_pause_s))
+        return RestartAfter(min(settings.backoff_s * 2.0**doublings, self._max_backoff_s))

@@ -1,6 +1,6 @@
-"""What a mesh must have to itself on its host: the folder of its sockets and its port.
+"""What a mesh needs from its host: Linux, a runtime directory for its sockets, and its port.
 
-ZeroMQ takes an ipc path that is in use away from its owner without a word, so the lock here is what keeps two meshes
+ZeroMQ silently takes over an ipc path that is in use, so the lock in the runtime directory is what keeps two meshes
 apart.
 """
 
@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,14 +34,26 @@ def gpu_locks() -> Path:
     return Path(tempfile.gettempdir()) / f"gems-actors-{os.getuid()}" / "gpus"
 
 
-@contextmanager
-def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
-    """Give the settings of a mesh that shares nothing: sockets and data in a new folder, removed in the end.
+def check_platform() -> None:
+    """Refuse to run processes of a mesh on anything but Linux.
 
-    A `data_dir` that is set stays, and stays where it is.
+    The fork server relies on the kernel's death signal, on /proc, pidfd and memfd, which other systems lack.
 
     Raises:
-        ConfigError: the system's folder for temporary files cannot be used.
+        ConfigError: this is not Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        raise ConfigError(f"expected Linux to run processes of a mesh, got {sys.platform}; use a container or a VM")
+
+
+@contextmanager
+def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
+    """Yield the settings of a mesh that shares nothing: sockets and data in a temporary folder.
+
+    A configured `data_dir` is used and kept.
+
+    Raises:
+        ConfigError: the system's folder for temporary files is not writable.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix="gems-")
@@ -55,16 +68,16 @@ def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
 
 
 @contextmanager
-def claim_places(config: MeshConfig) -> Iterator[None]:
-    """Hold the runtime folder, made where it is missing, for this mesh alone.
+def claim_runtime_dir(config: MeshConfig) -> Iterator[None]:
+    """Hold the runtime directory exclusively for this mesh; it is created if missing.
 
     Raises:
-        AddressInUseError: another mesh of this host holds the folder or listens at the port.
-        ConfigError: the folder or the port cannot be used.
+        AddressInUseError: another mesh of this host holds the directory or listens at the port.
+        ConfigError: the directory or the port cannot be used.
     """
     folder = config.runtime_path
-    places = [split_addresses(place) for place in config.router_addresses]
-    path = os.fsencode(places[-1][0].removeprefix("ipc://"))
+    routers = [split_addresses(router) for router in config.router_addresses]
+    path = os.fsencode(routers[-1][0].removeprefix("ipc://"))
     if len(path) > MAX_IPC_PATH_BYTES:
         raise ConfigError(
             f"router.runtime_dir: expected a folder whose router.ipc has a path of at most {MAX_IPC_PATH_BYTES} bytes,"
@@ -84,7 +97,7 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
             raise ConfigError(
                 f"router.runtime_dir: expected a folder to write to, got {folder}: {error.strerror}"
             ) from error
-        for _, *addresses in places:
+        for _, *addresses in routers:
             for address in addresses:
                 _check_address(address, config)
         if config.blobs == MESH_BLOBS:
@@ -94,7 +107,7 @@ def claim_places(config: MeshConfig) -> Iterator[None]:
 
 
 def _check_address(address: str, config: MeshConfig) -> None:
-    """See that a server will be able to listen, while there is somebody to say in one line why not."""
+    """Check that a server will be able to listen, while the failure can still be reported in one line."""
     if not address.startswith("tcp:"):
         return
     check_exposure(address, config.security, is_insecure=config.router.insecure)
@@ -104,23 +117,24 @@ def _check_address(address: str, config: MeshConfig) -> None:
 
 
 def _check_port(address: str) -> None:
-    """See that the port is free.
+    """Check that the port is free.
 
-    The router binds it a moment later, in a process of its own; whoever takes it in between makes that process end
-    with exit code 78.
+    The router binds it a moment later, in its own process, which exits with code 78 if the port was taken meanwhile.
     """
     found = re.fullmatch(r"tcp://\[?([^/\]]+)\]?:(\d+)", address)
     if found is None or found[2] == "0":
         return
     host = None if found[1] == "*" else found[1]
     try:
-        family, *_, place = socket.getaddrinfo(host, int(found[2]), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, *_, endpoint = socket.getaddrinfo(
+            host, int(found[2]), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except socket.gaierror:
-        return  # the name of an interface, which is ZeroMQ's to understand
+        return  # the name of an interface, which ZeroMQ resolves
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq does: a port just left is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq does: a port in TIME_WAIT is free
         try:
-            probe.bind(place)
+            probe.bind(endpoint)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise AddressInUseError(f"{address}: expected a free address, got one that is taken") from error

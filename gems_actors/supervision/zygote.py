@@ -1,8 +1,8 @@
-"""The warm parent of all role processes: `python -P -m gems_actors.supervision.zygote`, started and asked by `forking`.
+"""The fork server of all role processes: `python -P -m gems_actors.supervision.zygote`, started by `zygote_client`.
 
-It imports once what every role needs, freezes the collector and forks: a role is there in milliseconds and shares the
-imported pages. A fork is safe only because nothing here makes a thread, a ZeroMQ context or an event loop. Whoever
-dies, nobody stays behind: each child dies with the zygote and the zygote with the supervisor, by the kernel's hand.
+It imports once what every role needs, freezes the garbage collector and forks: a role starts in milliseconds and shares
+the imported pages. Forking is safe only because nothing here creates a thread, a ZeroMQ context or an event loop. No
+process is left behind: the kernel's death signal ends each child with the zygote, and the zygote with the supervisor.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ MAX_MESSAGE_BYTES = 200_000
 
 
 class Spawn(Struct, frozen=True, tag=True):
-    """Asks the zygote for a child."""
+    """Command: fork a child."""
 
     name: str
     role: str
     address: str
     config: MeshConfig
     entry: str
-    """`module:function`, called with role, config, address and name; what it returns is the exit code."""
+    """`module:function`, called with role, config, address and name; it returns the exit code."""
 
 
 class Kill(Struct, frozen=True, tag=True):
-    """Asks the zygote to signal a child, or the child's whole process group; nothing happens where it has ended."""
+    """Command: signal a child, or the child's whole process group; ignored if it has ended."""
 
     name: str
     signal: int
@@ -53,18 +53,18 @@ class Kill(Struct, frozen=True, tag=True):
 
 
 class Spawned(Struct, frozen=True, tag=True):
-    """Tells the supervisor that a child is there."""
+    """Report: a child was forked."""
 
     name: str
     pid: int
 
 
 class Exited(Struct, frozen=True, tag=True):
-    """Tells the supervisor that a child has ended and nothing of its process group is left."""
+    """Report: a child has ended, and so has its whole process group."""
 
     name: str
     code: int
-    """Exit code, or the signal's number below zero."""
+    """Exit code, or minus the number of the signal that killed it."""
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -72,7 +72,7 @@ decode_command: Callable[[bytes], Spawn | Kill] = msgspec.msgpack.Decoder(Spawn 
 decode_report: Callable[[bytes], Spawned | Exited] = msgspec.msgpack.Decoder(Spawned | Exited).decode
 
 
-class _WarmParent:
+class _ForkServer:
     """Forks, reaps and signals on command; one thread, one loop."""
 
     def __init__(self, control: socket.socket, life: int) -> None:
@@ -85,10 +85,10 @@ class _WarmParent:
         for end in (self._woken, self._waker):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written to the wake-up pipe
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written to the wakeup pipe
 
     def serve(self) -> None:
-        """Obey until the supervisor lets go."""
+        """Carry out commands until the supervisor closes the connection."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
@@ -108,7 +108,7 @@ class _WarmParent:
                         self._kill(command)
 
     def _spawn(self, command: Spawn) -> None:
-        # What arrives between the fork and the child's own handlers must not run the zygote's.
+        # A signal between the fork and the child's own handlers must not run the zygote's handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
@@ -125,19 +125,19 @@ class _WarmParent:
         self._report(Spawned(name=command.name, pid=pid))
 
     def _kill(self, command: Kill) -> None:
-        pid = self._pids.get(command.name)  # not reaped yet, so that the pid is nobody else's
+        pid = self._pids.get(command.name)  # not reaped yet, so the pid has not been reused
         if pid is not None:
             if command.group:
-                with suppress(ProcessLookupError):  # the child has no group of its own yet
+                with suppress(ProcessLookupError):  # the child does not have its own group yet
                     os.killpg(pid, command.signal)
             os.kill(pid, command.signal)
 
     def _reap(self) -> None:
-        """Report every child that has ended; one signal may stand for many."""
+        """Report every child that has ended; one signal may stand for several."""
         while self._names and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
             pid = ended.si_pid
             with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # what the child left behind, while its zombie keeps the number taken
+                os.killpg(pid, signal.SIGKILL)  # grandchildren, while the child's zombie reserves the pid
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             name = self._names.pop(pid)
             del self._pids[name]
@@ -147,18 +147,18 @@ class _WarmParent:
         self._control.send(encode(report))
 
     def _become(self, command: Spawn) -> NoReturn:
-        """Turn this fork into the child; never returns into the zygote's loop."""
+        """Become the child; never returns into the zygote's loop."""
         code = 1
         try:
             die_with_parent(self._pid)
             os.setsid()
-            self._shed()
+            self._drop_inherited()
             set_title(f"gems-{command.role}", f"gems-actors: {command.role} {command.name}")
             gc.enable()
             module, _, function = command.entry.partition(":")
             play = getattr(importlib.import_module(module), function)
             code = int(play(command.role, command.config, command.address, command.name))
-        except BaseException:  # nobody is above us who could still say it
+        except BaseException:  # the last frame of this process: nothing above could report it
             traceback.print_exc()
         finally:
             with suppress(OSError, ValueError):
@@ -166,8 +166,8 @@ class _WarmParent:
                 sys.stderr.flush()
             os._exit(code)
 
-    def _shed(self) -> None:
-        """Drop what is the zygote's: signal handling and every descriptor but the standard ones and `life`."""
+    def _drop_inherited(self) -> None:
+        """Drop the zygote's signal handling, and every descriptor except the standard ones and `life`."""
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -178,12 +178,12 @@ class _WarmParent:
 
 
 def main() -> int:
-    """Serve the supervisor that forked this process: descriptors and its pid are the three arguments."""
+    """Serve the supervisor that started this process; the three arguments are two descriptors and its pid."""
     control, life, supervisor = map(int, sys.argv[1:])
     die_with_parent(supervisor)
     set_title("gems-zygote", "gems-actors: zygote")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.disable()  # no garbage is made here, and a collection would touch pages that the children share
+    gc.disable()  # a collection would write to pages that the children share
     try:
         for module in _MODULES:
             importlib.import_module(module)
@@ -194,11 +194,11 @@ def main() -> int:
         return EXIT_CONFIG
     gc.collect()
     gc.freeze()
-    with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor went with a report unread
-        _WarmParent(socket.socket(fileno=control), life).serve()
+    with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor ended with a report unread
+        _ForkServer(socket.socket(fileno=control), life).serve()
     return 0
 
 
 if __name__ == "__main__":
-    # Without the interpreter's own end, which might take a while: the children die when this process does.
+    # Skips the interpreter's shutdown, which may take a while: the children die when this process does.
     os._exit(main())

@@ -93,7 +93,7 @@ def test_a_missing_file_is_said_in_one_line_with_exit_code_78(folder: Path) -> N
 def test_two_owners_of_the_log_are_refused_with_exit_code_78(folder: Path) -> None:
     assert run(write_mesh(folder, "roles.memory.count = 2\n")) == (
         78,
-        "gems: roles.memory.count: expected 1 at most, for one process owns the log, got 2\n",
+        "gems: roles.memory.count: expected at most 1, because one process owns the log, got 2\n",
     )
 
 

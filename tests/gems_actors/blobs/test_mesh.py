@@ -18,7 +18,7 @@ from gems_actors.blobs.cache import BlobCache
 from gems_actors.blobs.mesh import MeshBlobs
 from gems_actors.config import MeshConfig, SupervisorConfig, load_config
 from gems_actors.errors import AddressInUseError, BlobError, ConfigError
-from gems_actors.supervision.runtime_dir import claim_places, open_private_folder
+from gems_actors.supervision.runtime_dir import claim_runtime_dir, open_private_folder
 from gems_actors.supervision.supervisor import Supervisor, open_supervisor
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
 from protocol.limits import MAX_BLOB_BYTES
@@ -183,7 +183,7 @@ def test_a_port_of_pictures_that_is_taken_is_said_before_anything_starts(tmp_pat
     config = load_config(environment={}, settings=settings)
     taken = pytest.raises(AddressInUseError, match=f"^{blob_address(router)}: expected a free address")
     with socket.create_server(("127.0.0.1", int(router.rpartition(":")[2]) + 100)), taken:
-        claim_places(config).__enter__()
+        claim_runtime_dir(config).__enter__()
 
 
 # ---------------------------------------------------------------------------------------------------- the cache

@@ -11,7 +11,7 @@ import trio
 
 from gems_actors.errors import AddressInUseError, ConfigError, SupervisorError
 from gems_actors.ops import http_probes as monitor
-from gems_actors.ops.http_probes import open_monitor
+from gems_actors.ops.http_probes import open_http_probes
 from protocol.messages import MeshStatus
 
 
@@ -36,7 +36,7 @@ def play(scene: Callable[[Scene, int], Awaitable[None]]) -> None:
     async def main() -> None:
         with trio.fail_after(10):
             watched = Scene()
-            async with open_monitor(watched, "127.0.0.1:0") as port:
+            async with open_http_probes(watched, "127.0.0.1:0") as port:
                 await scene(watched, port)
 
     trio.run(main)
@@ -150,10 +150,10 @@ def test_an_address_that_is_taken_or_elsewhere_is_said_in_one_line() -> None:
             with pytest.raises(
                 AddressInUseError, match=rf"^metrics.address: expected a free address, got {address}, which is taken$"
             ):
-                async with open_monitor(Scene(), address):
+                async with open_http_probes(Scene(), address):
                     pass
         with pytest.raises(ConfigError, match=r"^metrics.address: expected an address of this host, got 192.0.2.1:9: "):
-            async with open_monitor(Scene(), "192.0.2.1:9"):
+            async with open_http_probes(Scene(), "192.0.2.1:9"):
                 pass
 
     trio.run(main)

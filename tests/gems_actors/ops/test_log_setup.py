@@ -8,14 +8,14 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from gems_actors.ops.log_setup import SparingLog
+from gems_actors.ops.log_setup import RateLimitedLog
 
 
 def test_what_strangers_cause_is_logged_ten_times_a_second_and_then_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with capture_logs() as lines:
-        log = SparingLog(structlog.get_logger())
+        log = RateLimitedLog(structlog.get_logger())
         for number in range(25):
             log.warning("stranger_refused", number=number)
         now += 1

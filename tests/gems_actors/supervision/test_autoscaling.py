@@ -14,16 +14,16 @@ import pytest
 
 from gems_actors.config import RoleConfig, load_config
 from gems_actors.errors import ConfigError
-from gems_actors.supervision.autoscaling import LOOK_S, Load, RoleScale
+from gems_actors.supervision.autoscaling import AUTOSCALE_PERIOD_S, Load, RoleAutoscaler
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.processes import started
 
 
-def live(scale: RoleScale, load_at: Callable[[float, int], Load], seconds: float, actors: int = 1) -> list[int]:
+def live(scale: RoleAutoscaler, load_at: Callable[[float, int], Load], seconds: float, actors: int = 1) -> list[int]:
     """Return how many actors there are at each look, with a load that depends on the time and on them."""
     counts = []
-    for look in range(int(seconds / LOOK_S)):
-        actors = scale.decide(look * LOOK_S, load_at(look * LOOK_S, actors))
+    for look in range(int(seconds / AUTOSCALE_PERIOD_S)):
+        actors = scale.decide(look * AUTOSCALE_PERIOD_S, load_at(look * AUTOSCALE_PERIOD_S, actors))
         counts.append(actors)
     return counts
 
@@ -35,39 +35,39 @@ def offered(erlangs: Callable[[float], float], capacity: int = 8) -> Callable[[f
     def load_at(now: float, actors: int) -> Load:
         nonlocal waiting_s
         share = erlangs(now) / (capacity * actors)
-        waiting_s = max(0.0, waiting_s + (share - 1) * LOOK_S)
+        waiting_s = max(0.0, waiting_s + (share - 1) * AUTOSCALE_PERIOD_S)
         return Load(actors, waiting_s, min(share, 1.0))
 
     return load_at
 
 
 def test_a_role_grows_within_seconds_to_what_its_load_needs_and_stays_there() -> None:
-    counts = live(RoleScale(RoleConfig(max=16)), offered(lambda now: 50.0), 120)
-    assert counts[int(20 / LOOK_S)] >= 7
+    counts = live(RoleAutoscaler(RoleConfig(max=16)), offered(lambda now: 50.0), 120)
+    assert counts[int(20 / AUTOSCALE_PERIOD_S)] >= 7
     assert max(counts) <= 12
-    assert len(set(counts[int(60 / LOOK_S) :])) == 1
+    assert len(set(counts[int(60 / AUTOSCALE_PERIOD_S) :])) == 1
 
 
 def test_it_shrinks_to_its_least_when_the_work_is_done() -> None:
-    counts = live(RoleScale(RoleConfig(max=16, min=1)), offered(lambda now: 50.0 if now < 30 else 0.0), 600)
+    counts = live(RoleAutoscaler(RoleConfig(max=16, min=1)), offered(lambda now: 50.0 if now < 30 else 0.0), 600)
     assert max(counts) >= 7
     assert counts[-1] == 1
-    assert counts.index(1, int(30 / LOOK_S)) > int(50 / LOOK_S)
+    assert counts.index(1, int(30 / AUTOSCALE_PERIOD_S)) > int(50 / AUTOSCALE_PERIOD_S)
 
 
 def test_a_load_that_comes_and_goes_within_seconds_makes_no_role_flap() -> None:
-    counts = live(RoleScale(RoleConfig(max=16)), offered(lambda now: 30.0 if int(now) % 6 < 3 else 4.0), 600)
-    late = counts[int(120 / LOOK_S) :]
+    counts = live(RoleAutoscaler(RoleConfig(max=16)), offered(lambda now: 30.0 if int(now) % 6 < 3 else 4.0), 600)
+    late = counts[int(120 / AUTOSCALE_PERIOD_S) :]
     assert sum(one != other for one, other in pairwise(late)) <= 2
 
 
 def test_one_late_look_is_no_queue_and_the_most_is_never_passed() -> None:
-    scale = RoleScale(RoleConfig(max=3, target_delay_s=1.0))
+    scale = RoleAutoscaler(RoleConfig(max=3, target_delay_s=1.0))
     assert scale.decide(0.0, Load(1, 5.0, 1.0)) == 1
     assert scale.decide(0.5, Load(1, 0.0, 1.0)) == 1
     assert scale.decide(1.0, Load(1, 5.0, 1.0)) == 1
     assert scale.decide(1.5, Load(1, 5.0, 1.0)) == 2
-    assert [scale.decide(2.0 + LOOK_S * look, Load(3, 99.0, 1.0)) for look in range(20)] == [3] * 20
+    assert [scale.decide(2.0 + AUTOSCALE_PERIOD_S * look, Load(3, 99.0, 1.0)) for look in range(20)] == [3] * 20
 
 
 @pytest.mark.parametrize(

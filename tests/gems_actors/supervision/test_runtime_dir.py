@@ -11,7 +11,7 @@ import pytest
 from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.security.keys import make_mesh_keys
-from gems_actors.supervision.runtime_dir import claim_places, open_private_folder
+from gems_actors.supervision.runtime_dir import claim_runtime_dir, open_private_folder
 from gems_actors.transport.bind import check_exposure
 
 
@@ -35,16 +35,16 @@ def test_a_data_folder_that_is_set_stays_where_it_is(tmp_path: Path) -> None:
 
 
 def test_a_claimed_folder_is_private_and_names_its_holder(tmp_path: Path) -> None:
-    with claim_places(_config_at(tmp_path / "run")):
+    with claim_runtime_dir(_config_at(tmp_path / "run")):
         assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
         assert (tmp_path / "run" / "mesh.lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_folder_can_be_claimed_again_once_it_is_given_back_and_not_before(tmp_path: Path) -> None:
     config = _config_at(tmp_path)
-    with claim_places(config), pytest.raises(AddressInUseError, match=f"held by process {os.getpid()}$"):
-        claim_places(config).__enter__()
-    with claim_places(config):
+    with claim_runtime_dir(config), pytest.raises(AddressInUseError, match=f"held by process {os.getpid()}$"):
+        claim_runtime_dir(config).__enter__()
+    with claim_runtime_dir(config):
         pass
 
 
@@ -85,4 +85,4 @@ def test_keys_that_cannot_be_used_are_told_before_the_router_is_started(tmp_path
         ),
     )
     with pytest.raises(ConfigError, match=r"allowed\.toml: expected tables"):
-        claim_places(config).__enter__()
+        claim_runtime_dir(config).__enter__()

@@ -17,7 +17,7 @@ import trio.testing
 
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.supervision.zygote import Spawn, decode_command, encode
-from gems_actors.supervision.zygote_client import Forked, Zygote
+from gems_actors.supervision.zygote_client import ChildProcess, Zygote
 from tests.processes import await_gone
 
 ROOT = Path(__file__).parents[3]
@@ -53,14 +53,14 @@ def run(test: Callable[[Zygote], Awaitable[None]]) -> None:
 
 async def spawn(
     zygote: Zygote, entry: str, *, name: str = "verifier-1", role: str = "verifier", address: str = ""
-) -> Forked:
+) -> ChildProcess:
     config = load_config(settings=["draw.max_rounds=3"], environment={})
     return await zygote.spawn(
         Spawn(name=name, role=role, address=address, config=config, entry=f"tests.gems_actors.child_entries:{entry}")
     )
 
 
-async def code_of(child: Forked) -> int | None:
+async def code_of(child: ChildProcess) -> int | None:
     await child.ended.wait()
     return child.code
 
