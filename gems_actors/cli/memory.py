@@ -35,7 +35,6 @@ from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.options import between, config_option, json_option, one_of, router_option, set_option
 from gems_actors.cli.terminal.draw_view import marks_for
 from gems_actors.cli.terminal.memory_views import (
-    fit,
     format_bytes,
     local_time,
     open_console,
@@ -47,6 +46,7 @@ from gems_actors.cli.terminal.memory_views import (
     trajectory_lines,
     trajectory_view,
 )
+from gems_actors.cli.terminal.tables import fit_to_terminal
 from gems_actors.errors import LogError
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.tasks import open_background
@@ -175,7 +175,7 @@ def tail(location: MemoryLocation, count: int, is_following: bool, run: str | No
     """Show the newest records of the log, one per line."""
 
     def show_record(logged: LoggedRecord) -> None:
-        click.echo(encode_json(logged) if as_json else fit(record_line(logged)))
+        click.echo(encode_json(logged) if as_json else fit_to_terminal(record_line(logged)))
         sys.stdout.flush()
 
     return trio.run(partial(_tail, location, count, show_record, run=run, is_following=is_following))
