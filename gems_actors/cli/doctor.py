@@ -17,6 +17,7 @@ import click
 from msgspec import structs
 
 from actors.memory_store.filesystem import is_network, kind_of_mount
+from actors.memory_store.index_db import OLDEST_SQLITE
 from gems_actors.addresses import split_addresses
 from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import OutputError, check_writable, encode_json
@@ -27,7 +28,6 @@ from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, Req
 from gems_actors.transport.bind import MAX_IPC_PATH_BYTES
 from protocol.blobs import blob_address
 
-_MIN_SQLITE = (3, 51, 3)
 _LOOK_S = 1.0
 _SERVER_S = 5.0
 _CHAT_S = 60.0
@@ -117,13 +117,13 @@ def _packages() -> Iterator[Finding]:
 
 
 def _sqlite() -> Finding:
-    wanted = ".".join(map(str, _MIN_SQLITE))
+    wanted = ".".join(map(str, OLDEST_SQLITE))
     try:
         import apsw
     except ImportError as error:
         return Finding("fail", "SQLite", str(error), "pip install apsw")
     found = apsw.sqlite_lib_version()
-    if tuple(map(int, found.split("."))) < _MIN_SQLITE:
+    if tuple(map(int, found.split("."))) < OLDEST_SQLITE:
         return Finding("fail", "SQLite", found, f"expected {wanted} or later: pip install --upgrade apsw")
     return Finding("ok", "SQLite", f"{found} (in apsw)")
 

@@ -21,7 +21,7 @@ from actors.memory_store.maintenance import (
     collect_garbage,
     rebuild_index,
     repair_log,
-    runs_under_way,
+    unfinished_runs,
 )
 from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.memory.access import MemoryLocation, MemoryReader, locate_memory, open_memory
@@ -225,13 +225,13 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
 
     It may run while a mesh appends to the log.
     """
-    found = check_logs(location.folders, tell=_progress("log"))
+    found = check_logs(location.folders, report_progress=_progress("log"))
     if len(location.folders) < location.shards:
         found.notes.append(f"{len(location.folders)} of the {location.shards} shards' logs are here")
     if has_images:
-        store, tell = backing_store(location.config), _progress("pictures")
+        store, report_progress = backing_store(location.config), _progress("pictures")
         for folder in location.folders:
-            found.problems.extend(trio.run(partial(check_images, folder, store, tell=tell)))
+            found.problems.extend(trio.run(partial(check_images, folder, store, report_progress=report_progress)))
     if as_json:
         click.echo(encode_json({**found._asdict(), "is_whole": not found.problems}))
         return FAILED if found.problems else DONE
@@ -347,8 +347,8 @@ def archive(location: MemoryLocation, before: float, is_dry_run: bool) -> int:
     folders = location.all_folders()
     unfinished: set[str] = set()
     if len(folders) > 1:  # a run that one shard cannot archive stays in all shards
-        unfinished = set().union(*(runs_under_way(folder, before) for folder in folders))
-    moved = [archive_runs(folder, before, is_dry_run=is_dry_run, staying=unfinished) for folder in folders]
+        unfinished = set().union(*(unfinished_runs(folder, before) for folder in folders))
+    moved = [archive_runs(folder, before, is_dry_run=is_dry_run, excluded=unfinished) for folder in folders]
     for run in sorted(set().union(*(found.runs for found in moved))):
         click.echo(run)
     for found in moved:
