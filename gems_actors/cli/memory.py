@@ -142,7 +142,7 @@ def show(location: MemoryLocation, trajectory: str, has_reasoning: bool, as_json
         marks=marks_for(sys.stdout.encoding),
         has_colours=console.is_terminal and not console.no_color,
         has_reasoning=has_reasoning,
-        locate=backing_store(location.config).place_of,
+        locate=backing_store(location.config).locate,
     )
     print_texts(console, lines)
     return DONE
