@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import assert_never
 
 from gems_actors.backends import ChatModel, ImageModel
-from gems_actors.config import ChatModelConfig, MeshConfig
+from gems_actors.config import ChatModelConfig, MeshConfig, load_code
 from gems_actors.supervision.runtime_dir import gpu_locks
 
 
@@ -36,8 +35,10 @@ async def open_image_model(
 
             async with open_openai_images(config.image) as model:
                 yield model
-        case other:
-            assert_never(other)
+        case name:
+            open_own = load_code("image.backend", name, config.import_path)
+            async with open_own(config.image) as model:
+                yield model
 
 
 @asynccontextmanager
@@ -77,8 +78,9 @@ async def _open_chat(config: MeshConfig, settings: ChatModelConfig, table: str) 
                 from gems_actors.backends.record_replay import ReplayChatModel
 
                 model = ReplayChatModel(Path(config.chat.replay or ""))
-            case other:
-                assert_never(other)
+            case name:
+                open_own = load_code(f"{table}.backend", name, config.import_path)
+                model = await stack.enter_async_context(open_own(settings))
         if config.chat.record is not None:
             from gems_actors.backends.record_replay import RecordingChatModel, open_recording
 

@@ -41,7 +41,7 @@ from gems_actors.cli.options import (
     set_option,
     strategy_option,
 )
-from gems_actors.config import CHAT_ROLES, ChatModelConfig
+from gems_actors.config import ChatModelConfig
 from protocol.costs import chat_cost
 from protocol.messages import MemoryMode
 
@@ -223,7 +223,7 @@ def _judging_of(name: str, prompts: Sequence[Prompt], config_file: Path | None, 
     judge = config.judge
     if judge is None or judge.backend != "openai":
         raise click.UsageError('--score: expected a table [judge] with backend = "openai" and a url, got none')
-    own = [config.chat.of(role) for role in CHAT_ROLES]
+    own = [config.chat.of(role) for role in config.chat_roles]
     if any((model.backend, model.url, model.model) == (judge.backend, judge.url, judge.model) for model in own):
         click.echo("gems: the judge is a model that the roles ask too: it may like what it helped to make", err=True)
     return _Judging(scorer, judge, {prompt.id: SCORERS[scorer].ask(prompt) for prompt in prompts})

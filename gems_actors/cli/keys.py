@@ -1,4 +1,4 @@
-"""`gems keys`: creates the keys of a mesh that serves other hosts."""
+"""`gems keys`: the keys of a mesh that serves other hosts."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from pathlib import Path
 
 import click
 
+from gems_actors.app.options import read_config
 from gems_actors.cli.exit_codes import DONE
+from gems_actors.cli.options import config_option, set_option
 from gems_actors.errors import ConfigError
 from gems_actors.security.keys import ALLOW_LIST_NAME, add_key, make_mesh_keys
-from gems_actors.security.permissions import GRANTS, check_grants, check_principal_name
+from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, check_grants, check_principal_name
+
+_MAY_HELP = f"Grants of the key: {', '.join(BUILT_IN_PERMISSIONS.grants)}, or a role of your own from --config."
 
 
 @click.group()
 def keys() -> None:
-    """Create the keys of a mesh that serves other hosts."""
+    """Make the keys of a mesh that serves other hosts."""
 
 
-@keys.command("new", short_help="Create the keys of a new mesh.")
+@keys.command("new", short_help="Make the keys of a new mesh.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def new_keys(folder: Path) -> int:
-    """Create the keys of a new mesh in DIR: those of its router, agents, clients and admins, and the allow list.
+    """Make the keys of a new mesh in DIR: of its router, its agents, clients and admins, and the list of these.
 
-    Keep DIR on the router's host. Every other host needs one secret key and router.pub.
+    DIR stays with the router; another host is given one secret key of it and router.pub.
     """
     try:
         files = make_mesh_keys(folder)
@@ -35,26 +39,29 @@ def new_keys(folder: Path) -> int:
     return DONE
 
 
-@keys.command("add", short_help="Create another key and allow it.")
+@keys.command("add", short_help="Make one more key, and let it in.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("name", metavar="NAME")
-@click.option("--may", required=True, metavar="GRANT[,GRANT]...", help=f"Grants of the key: {', '.join(GRANTS)}.")
-def add_keys(folder: Path, name: str, may: str) -> int:
-    """Create another key, DIR/NAME.key, and allow it; a running router accepts it within seconds."""
+@click.option("--may", required=True, metavar="GRANT[,GRANT]...", help=_MAY_HELP)
+@config_option
+@set_option
+def add_keys(folder: Path, name: str, may: str, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+    """Make one more key in DIR, as NAME.key, and let it in: the router sees so within seconds."""
     grants = [grant.strip() for grant in may.split(",")]
+    permissions = Permissions(read_config(config_file, overrides).role_specs)
     try:
         check_principal_name(name)
     except ConfigError as error:
         raise click.UsageError(f"NAME: {error}") from error
     try:
-        check_grants(grants)
+        check_grants(grants, permissions)
     except ConfigError as error:
         raise click.UsageError(f"--may: {error}") from error
     try:
         click.echo(add_key(folder, name, grants))
     except FileExistsError as error:
-        raise click.UsageError(f"NAME: expected an unused name, got that of {error.filename}") from error
+        raise click.UsageError(f"NAME: expected a new name, got that of {error.filename}") from error
     except OSError as error:
-        wanted = f"a folder with an {ALLOW_LIST_NAME}, as created by `gems keys new`"
+        wanted = f"a folder with an {ALLOW_LIST_NAME} to add to, as gems keys new makes it"
         raise click.UsageError(f"DIR: {folder}: expected {wanted}, got: {error.strerror}") from error
     return DONE

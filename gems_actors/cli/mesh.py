@@ -23,7 +23,7 @@ from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.options import config_option, json_option, router_option, set_option
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
 from gems_actors.client import Mesh, open_client
-from gems_actors.config import ROLES, MeshConfig, RoleConfig, RolesConfig, SecurityConfig
+from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.errors import DeadlineError, SupervisorError
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.ops.prometheus import metrics_text
@@ -39,14 +39,6 @@ from protocol.messages import ReadStatus, ReplyT, Request, ScaleRole, StopMesh
 _CONNECT_S = 2.0
 _ANSWER_S = 10.0
 _MAX_ACTORS = 4096
-
-
-def _parse_roles(value: str) -> list[str]:
-    roles = value.split(",")
-    for role_ in roles:
-        if role_ not in ROLES and not shard_of_role(role_):
-            raise click.BadParameter(f"expected some of {', '.join(ROLES)}, got {role_!r}")
-    return roles
 
 
 host_option = click.option("--host", metavar="NAME", help="The agent of this name, in place of the mesh's own host.")
@@ -68,7 +60,7 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 
 @click.command()
 @click.option(
-    "--check", "wanted", type=_parse_roles, metavar="ROLE[,ROLE]...", help="Exit 1 unless each takes requests; a probe."
+    "--check", metavar="ROLE[,ROLE]...", help="Exit 1 unless each of these roles takes requests, as a health check."
 )
 @click.option("--prometheus", "as_metrics", is_flag=True, help="Print Prometheus's text format.")
 @json_option
@@ -76,7 +68,7 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 @set_option
 @router_option
 def status(
-    wanted: Sequence[str] | None,
+    check: str | None,
     as_metrics: bool,
     as_json: bool,
     config_file: Path | None,
@@ -84,10 +76,15 @@ def status(
     router: str | None,
 ) -> int:
     """Show who is in a running mesh and what they do."""
+    wanted = check.split(",") if check is not None else []
     if sum([bool(wanted), as_metrics, as_json]) > 1:
         raise click.UsageError("--check: expected one of --check, --prometheus and --json, got several")
-    found = trio.run(_ask, *_place(router, config_file, overrides), ReadStatus())
-    if missing := missing_roles(found, wanted or ()):
+    config = read_config(config_file, overrides)
+    for role_ in wanted:
+        if role_ not in config.role_specs and not shard_of_role(role_):
+            raise click.UsageError(f"--check: expected some of {', '.join(config.role_specs)}, got {role_!r}")
+    found = trio.run(_ask, router or config.local_address, config.security, ReadStatus())
+    if missing := missing_roles(found, wanted):
         raise click.ClickException(f"expected an actor that takes requests for each role, got none for {missing}")
     if as_metrics:
         click.echo(metrics_text(found), nl=False)
@@ -112,10 +109,10 @@ def scale(
     router: str | None,
 ) -> int:
     """Change how many actors of a host play a role, such as `verifier=4`; those too many finish what they hold."""
-    wanted = [_parse_count(text) for text in counts]
-    address, security = _place(router, config_file, overrides)
-    for role_, count in wanted:
-        scaled = trio.run(_ask, address, security, ScaleRole(scaled_role=role_, count=count), host)
+    config = read_config(config_file, overrides)
+    address = router or config.local_address
+    for role_, count in [_parse_count(config, text) for text in counts]:
+        scaled = trio.run(_ask, address, config.security, ScaleRole(scaled_role=role_, count=count), host)
         click.echo(f"{role_}: {scaled.before} -> {scaled.after}")
     return DONE
 
@@ -143,9 +140,9 @@ def role(name: str, router: str | None, config_file: Path | None, overrides: tup
 
     `router` is a role too, and so is each shard of memory, such as `memory_1`.
     """
-    if name not in (*ROLES, "router") and not shard_of_role(name):
-        raise click.UsageError(f"NAME: expected one of {', '.join(ROLES)} or router, got {name!r}")
     config = read_config(config_file, overrides)
+    if name not in (*config.role_specs, "router") and not shard_of_role(name):
+        raise click.UsageError(f"NAME: expected one of {', '.join(config.role_specs)} or router, got {name!r}")
     if name == "router":
         with claim_runtime_dir(config):
             return run_role(name, config, config.router_addresses[0], name)
@@ -182,20 +179,21 @@ def agent(
     """
     if router is None and router_file is None:
         raise click.UsageError("--router: expected it or --router-file, got neither")
-    config = _with_counts(read_config(config_file, overrides), dict(_parse_count(text) for text in counts))
+    config = read_config(config_file, overrides)
+    config = _with_counts(config, dict(_parse_count(config, text) for text in counts))
     configure_logging(config.log, role="agent")
     return trio.run(_run_agent, config, router, router_file, name or socket.gethostname())
 
 
 def _with_counts(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
     """Return the settings with so many of each role, and none of those that are not named, whatever waits for them."""
-    roles: dict[str, RoleConfig] = {}
-    for role_ in ROLES:
+    roles = {}
+    for role_, settings in config.roles.items():
         if count := counts.get(role_, 0):
-            roles[role_] = msgspec.structs.replace(config.role(role_), count=count)
+            roles[role_] = msgspec.structs.replace(settings, count=count)
         else:
-            roles[role_] = msgspec.structs.replace(config.role(role_), count=0, min=None, max=None)
-    return msgspec.structs.replace(config, roles=RolesConfig(**roles))
+            roles[role_] = msgspec.structs.replace(settings, count=0, min=None, max=None)
+    return msgspec.structs.replace(config, roles=roles)
 
 
 async def _run_agent(config: MeshConfig, router: str | None, router_file: Path | None, name: str) -> int:
@@ -295,10 +293,10 @@ def _place(router: str | None, config_file: Path | None, overrides: Sequence[str
     return router or config.local_address, config.security
 
 
-def _parse_count(text: str) -> tuple[str, int]:
-    match = re.fullmatch(r"([a-z_]+)=(\d{1,5})", text)
-    if match is None or match[1] not in ROLES or int(match[2]) > _MAX_ACTORS:
+def _parse_count(config: MeshConfig, text: str) -> tuple[str, int]:
+    match = re.fullmatch(r"([a-z0-9_]+)=(\d{1,5})", text)
+    if match is None or match[1] not in config.role_specs or int(match[2]) > _MAX_ACTORS:
         raise click.UsageError(
-            f"ROLE=N: expected one of {', '.join(ROLES)} and a number up to {_MAX_ACTORS}, got {text!r}"
+            f"ROLE=N: expected one of {', '.join(config.role_specs)} and a number up to {_MAX_ACTORS}, got {text!r}"
         )
     return match[1], int(match[2])

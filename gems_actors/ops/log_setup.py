@@ -1,21 +1,20 @@
-"""Log setup of a process: structlog on standard error, with role and actor name bound to every line."""
+"""Logs of one process: structlog on standard error, the role and the actor's name bound to every line."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from collections.abc import Callable
 
 import structlog
 
 from gems_actors.config import LogConfig
 
-MAX_LINES_PER_S = 10
+_LINES_PER_S = 10
 
 
 def configure_logging(settings: LogConfig, **bound: str) -> None:
-    """Configure the log of this process; the keys in `bound` are added to every line."""
+    """Set up this process's log; `bound` stands on every line."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.format == "json"
@@ -44,21 +43,20 @@ def _unchanged(_: object, __: str, event: structlog.typing.EventDict) -> structl
 
 
 class RateLimitedLog:
-    """Logs what strangers can cause: up to ten lines per second, then the number of lines left out."""
+    """A log for what strangers can cause: at most ten lines a second, and then how many there would have been."""
 
-    def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
         self._log = log
-        self._clock = clock
         self._second = 0
-        self._lines = 0
+        self._said = 0
 
     def warning(self, event: str, **keys: object) -> None:
-        """Log the event, or only count it once the limit of this second is reached."""
-        second = int(self._clock())
+        """Log, or count where there was enough to read in this second."""
+        second = int(time.monotonic())
         if second != self._second:
-            if self._lines > MAX_LINES_PER_S:
-                self._log.warning("lines_left_out", count=self._lines - MAX_LINES_PER_S)
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines <= MAX_LINES_PER_S:
+            if self._said > _LINES_PER_S:
+                self._log.warning("lines_left_out", count=self._said - _LINES_PER_S)
+            self._second, self._said = second, 0
+        self._said += 1
+        if self._said <= _LINES_PER_S:
             self._log.warning(event, **keys)

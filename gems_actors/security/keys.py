@@ -16,7 +16,7 @@ import zmq
 
 from gems_actors.config import SecurityConfig
 from gems_actors.errors import ConfigError
-from gems_actors.security.permissions import KEY_TEXT, describe_guest
+from gems_actors.security.permissions import KEY_TEXT, describe_principal
 
 ALLOW_LIST_NAME = "allowed.toml"
 MAX_KEY_FILE_BYTES = 4096
@@ -127,7 +127,7 @@ def make_mesh_keys(folder: Path) -> list[Path]:
             raise FileExistsError(file)
     public = {name: _write_key_pair(file, name) for name, file in secrets.items()}
     _write_new(router_public, _key_lines("public key of the router, for security.router_key", public["router"]), 0o644)
-    guests = [describe_guest(name, public[name].decode(), [grant]) for name, grant in _FIRST_GUESTS.items()]
+    guests = [describe_principal(name, public[name].decode(), [grant]) for name, grant in _FIRST_GUESTS.items()]
     _write_new(allow_list, "\n".join([_ALLOW_LIST_HEAD, *guests]), 0o600)
     return files
 
@@ -144,7 +144,7 @@ def add_key(folder: Path, name: str, grants: list[str]) -> Path:
     with (folder / ALLOW_LIST_NAME).open("r+", encoding="utf-8") as allow_list:
         public = _write_key_pair(folder / f"{name}.key", name)
         allow_list.seek(0, os.SEEK_END)
-        allow_list.write("\n" + describe_guest(name, public.decode(), grants))
+        allow_list.write("\n" + describe_principal(name, public.decode(), grants))
     return folder / f"{name}.key"
 
 

@@ -20,7 +20,7 @@ from zmq.utils import z85
 
 from gems_actors.errors import ConfigError
 from gems_actors.ops.log_setup import RateLimitedLog
-from gems_actors.security.permissions import Principal, parse_allow_list
+from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, Principal, parse_allow_list
 
 DOMAIN = b"gems"
 LOOK_S = 1.0
@@ -30,7 +30,7 @@ MAX_ALLOW_LIST_BYTES = 16 * 1024 * 1024
 _log = structlog.get_logger()
 
 
-def read_allow_list(path: Path) -> dict[str, Principal]:
+def read_allow_list(path: Path, permissions: Permissions = BUILT_IN_PERMISSIONS) -> dict[str, Principal]:
     """Read who is let in, by public key in Z85.
 
     Raises:
@@ -47,7 +47,7 @@ def read_allow_list(path: Path) -> dict[str, Principal]:
     if mode & 0o022:
         raise ConfigError(f"{path}: expected an allow-list that only its owner can write, got mode {mode:04o}")
     try:
-        return parse_allow_list(text)
+        return parse_allow_list(text, permissions)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -55,15 +55,20 @@ def read_allow_list(path: Path) -> dict[str, Principal]:
 class ZapAuthenticator:
     """Answers libzmq about keys, by an allow-list that may change at any time."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], path: Path) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        path: Path,
+        permissions: Permissions = BUILT_IN_PERMISSIONS,
+    ) -> None:
         """Open the door; before any socket that asks at it is bound, or libzmq would let nobody in.
 
         Raises:
             ConfigError: the allow-list cannot be used.
         """
-        self._path = path
+        self._path, self._permissions = path, permissions
         self._stamp = self._look()
-        self.allowed = read_allow_list(path)
+        self.allowed = read_allow_list(path, permissions)
         """Sessions by public key in Z85, as of now."""
         self._complaints = RateLimitedLog(_log)
         self._socket = context.socket(zmq.REP)
@@ -93,7 +98,7 @@ class ZapAuthenticator:
             return False
         self._stamp = stamp
         try:
-            self.allowed = read_allow_list(self._path)
+            self.allowed = read_allow_list(self._path, self._permissions)
         except ConfigError as error:
             _log.error("allow_list_unusable", reason=str(error), kept=len(self.allowed))
             return False

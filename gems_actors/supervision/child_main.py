@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
@@ -15,7 +14,7 @@ import trio
 from gems_actors.actor import Actor, serve_actor
 from gems_actors.addresses import split_addresses
 from gems_actors.blobs.server import serve_blobs
-from gems_actors.config import MeshConfig
+from gems_actors.config import MeshConfig, load_code
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.os_process import EXIT_CONFIG
@@ -25,19 +24,24 @@ from gems_actors.supervision.runtime_dir import check_platform
 from gems_actors.tasks import open_background
 
 
-def load_actor(role: str) -> type[Actor]:
-    """Return the actor class of a role, or of a shard of memory.
+def load_actor(role: str, config: MeshConfig) -> type[Actor]:
+    """Return the actor class of a role, or of a shard of memory; `import_path` is searched first for it.
 
     Raises:
-        ConfigError: no such role.
+        ConfigError: no such role, or its class cannot be imported.
     """
-    roles: Mapping[str, str] = importlib.import_module("actors").ROLES
-    role = MEMORY_ROLE if shard_of_role(role) else role
-    if role not in roles:
-        raise ConfigError(f"role: expected one of {', '.join(sorted(roles))}, got {role!r}")
-    module, _, name = roles[role].partition(":")
-    found: type[Actor] = getattr(importlib.import_module(module), name)
+    specs = config.role_specs
+    role = _without_shard(role)
+    if role not in specs:
+        raise ConfigError(f"role: expected one of {', '.join(specs)}, got {role!r}")
+    found = load_code(f"roles.{role}.actor", specs[role].actor, config.import_path)
+    if not (isinstance(found, type) and issubclass(found, Actor)):
+        raise ConfigError(f"roles.{role}.actor: expected a subclass of Actor, got {specs[role].actor}")
     return found
+
+
+def _without_shard(role: str) -> str:
+    return MEMORY_ROLE if shard_of_role(role) else role
 
 
 def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
@@ -61,7 +65,7 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         elif role == "blobs":
             trio.run(_run_until_stopped, partial(_run_blobs, config))
         else:
-            trio.run(_run_until_stopped, partial(_run_actor, load_actor(role), role, config, address, name))
+            trio.run(_run_until_stopped, partial(_run_actor, load_actor(role, config), role, config, address, name))
     except (ConfigError, AddressInUseError, MeshRefusedError) as error:
         print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG
@@ -122,7 +126,7 @@ async def _run_actor(
         address,
         name,
         role=role,
-        capacity=config.role(actor_class.role).capacity,
+        capacity=config.role(_without_shard(role)).capacity,
         grace_s=config.supervisor.grace_s,
         draining=draining,
         security=config.security,

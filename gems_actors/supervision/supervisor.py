@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 import trio
 
-from gems_actors.config import GROWING_ROLES, MESH_BLOBS, ROLES, MeshConfig
+from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, GemsError, MeshRefusedError, RequestError, SupervisorError
 from gems_actors.supervision.autoscaling import AUTOSCALE_PERIOD_S, RoleAutoscaler, load_of
 from gems_actors.supervision.control_actor import ROUTER_TIMEOUT_S, Membership
@@ -40,7 +40,7 @@ class Supervisor:
         """The mesh was asked to stop, or the supervisor gave up: the context must be left."""
         self._config = config
         servers = SERVERS if config.blobs == MESH_BLOBS else SERVERS[:1]
-        self._roles = (*servers, *ROLES) if router is None else ROLES
+        self._roles = (*servers, *config.start_order) if router is None else config.start_order
         policy = RestartPolicy(config.supervisor)
         self._zygotes = ZygoteKeeper(policy, self._give_up)
         self._seats = Seats(
@@ -104,7 +104,7 @@ class Supervisor:
             ConfigError: no such role, or a number that it cannot have.
             SupervisorError: the mesh is stopping.
         """
-        _check_count(role, count)
+        _check_count(self._config, role, count)
         if self.stopped.is_set():
             raise SupervisorError("the mesh is about to end")
         before = 0
@@ -184,9 +184,7 @@ class Supervisor:
     async def _autoscale(self) -> None:
         """Keep the number of actors of each role with a `max` at what its queue needs."""
         scalers = {
-            role: RoleAutoscaler(settings)
-            for role in GROWING_ROLES
-            if (settings := self._config.role(role)).max is not None
+            role: RoleAutoscaler(settings) for role, settings in self._config.roles.items() if settings.max is not None
         }
         await self._membership.joined.wait()
         while scalers and not self.stopped.is_set():
@@ -245,7 +243,7 @@ async def open_supervisor(config: MeshConfig, *, entry: str = RUN_ROLE) -> Async
         SupervisorError: the processes do not stay alive.
     """
     check_platform()
-    _check_count("memory", config.roles.memory.count)
+    _check_counts(config)
     with claim_runtime_dir(config):
         async with _keeping(Supervisor(config, entry)) as supervisor:
             yield supervisor
@@ -266,7 +264,7 @@ async def open_agent(config: MeshConfig, router: str, name: str, *, entry: str =
         SupervisorError: the processes do not stay alive.
     """
     check_platform()
-    _check_count("memory", config.roles.memory.count)
+    _check_counts(config)
     async with _keeping(Supervisor(config, entry, router=router, name=name)) as supervisor:
         yield supervisor
 
@@ -282,8 +280,14 @@ async def _keeping(supervisor: Supervisor) -> AsyncIterator[Supervisor]:
             await supervisor.close()
 
 
-def _check_count(role: str, count: int) -> None:
-    if role not in ROLES:
-        raise ConfigError(f"roles: expected one of {', '.join(ROLES)}, got {role!r}")
-    if role == "memory" and count > 1:
-        raise ConfigError(f"roles.memory.count: expected at most 1, because one process owns the log, got {count}")
+def _check_counts(config: MeshConfig) -> None:
+    for role, settings in config.roles.items():
+        _check_count(config, role, settings.count)
+
+
+def _check_count(config: MeshConfig, role: str, count: int) -> None:
+    spec = config.role_specs.get(role)
+    if spec is None:
+        raise ConfigError(f"roles: expected one of {', '.join(config.role_specs)}, got {role!r}")
+    if spec.sharded and count > 1:
+        raise ConfigError(f"roles.{role}.count: expected at most 1, because one process owns the log, got {count}")

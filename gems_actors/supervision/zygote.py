@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from gems_actors.config import MeshConfig
 from gems_actors.os_process import EXIT_CONFIG, EXIT_NO_FORK, die_with_parent, set_title
+from gems_actors.roles import BUILT_IN_ROLES
 
 _MODULES = (
     "trio", "zmq", "msgspec", "structlog", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "protocol.codec",
@@ -187,8 +188,8 @@ def main() -> int:
     try:
         for module in _MODULES:
             importlib.import_module(module)
-        for place in importlib.import_module("actors").ROLES.values():
-            importlib.import_module(place.partition(":")[0])
+        for spec in BUILT_IN_ROLES.values():  # a role of the user is imported by its own process, which may fail alone
+            importlib.import_module(spec.actor.partition(":")[0])
     except ImportError as error:
         print(f"gems: zygote: {type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG

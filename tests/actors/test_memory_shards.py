@@ -15,7 +15,7 @@ from actors.memory_store.maintenance import export_records
 from actors.memory_store.sharding import shard_folder
 from gems_actors.actor import serve_actor
 from gems_actors.client import Call, Mesh, answering, open_client
-from gems_actors.config import MemoryConfig, MeshConfig, RoleConfig, RolesConfig
+from gems_actors.config import MemoryConfig, MeshConfig, RoleConfig
 from gems_actors.errors import ConfigError, RefusedError
 from gems_actors.router.server import serve_router
 from gems_actors.shards import homes_of, role_of_shard
@@ -45,7 +45,7 @@ LINES = 30
 
 
 def settings(folder: Path, shards: int, capacity: int | None = None) -> MeshConfig:
-    roles = RolesConfig(memory=RoleConfig(capacity=capacity))
+    roles = {"memory": RoleConfig(capacity=capacity)}
     return MeshConfig(data_dir=str(folder), memory=MemoryConfig(shards=shards), roles=roles)
 
 

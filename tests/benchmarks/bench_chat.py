@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 import structlog
 import trio
+from msgspec import structs
 
-import actors
 from gems_actors.actor import Actor, answers
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh, open_client
@@ -114,8 +114,8 @@ class Generator(Actor):
 
 def play(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role, but for the generator, which draws nothing."""
-    setattr(actors, "ROLES", {**actors.ROLES, "generator": f"{__name__}:Generator"})  # noqa: B010 -- it is final
-    return run_role(role, config, address, name)
+    roles = {**config.roles, "generator": structs.replace(config.role("generator"), actor=f"{__name__}:Generator")}
+    return run_role(role, structs.replace(config, roles=roles), address, name)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from statistics import median
 import structlog
 import trio
 
-from actors import ROLES
 from gems_actors.config import MeshConfig
+from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture
@@ -89,7 +89,7 @@ def time_one_process(folder: Path, prompts: list[str]) -> float:
 
     async def main() -> float:
         config = MeshConfig(data_dir=str(folder / "one"))
-        async with open_test_mesh(*map(load_actor, ROLES), config=config) as mesh:
+        async with open_test_mesh(*(load_actor(role, config) for role in BUILT_IN_ROLES), config=config) as mesh:
             limiter = trio.CapacityLimiter(32)
 
             async def draw(line: int, prompt: str) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 import structlog
 import trio
 
-from actors import ROLES
 from gems_actors.config import MemoryConfig, MeshConfig
+from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture, DrawSettings, Picture
@@ -34,7 +34,7 @@ async def draw_all(data: Path, run: str, prompts: list[str], *, rounds: int, rec
     settings = DrawSettings(max_rounds=rounds)
     pictures: dict[int, Picture] = {}
     limiter = trio.CapacityLimiter(_AT_ONCE)
-    async with open_test_mesh(*map(load_actor, ROLES), config=config) as mesh:
+    async with open_test_mesh(*(load_actor(role, config) for role in BUILT_IN_ROLES), config=config) as mesh:
 
         async def draw(line: int, prompt: str) -> None:
             async with limiter:

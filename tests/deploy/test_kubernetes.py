@@ -17,7 +17,8 @@ import yaml
 
 from gems_actors.cli import gems
 from gems_actors.cli.mesh import _parse_count
-from gems_actors.config import ROLES, MeshConfig, load_config
+from gems_actors.config import MeshConfig, load_config
+from gems_actors.roles import BUILT_IN_ROLES
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BASE, GPU = FOLDER / "base", FOLDER / "overlays" / "gpu"
@@ -158,9 +159,9 @@ def test_kustomize_makes_of_it_what_kubernetes_takes() -> None:
 
 def test_every_role_is_played_and_may_be_moved() -> None:
     played = [count for pod in pods() for count in pod.parameters.get("counts", ())]
-    assert {*map(_parse_count, played)} == {(role, 1) for role in ROLES}
+    assert {_parse_count(MeshConfig(), count) for count in played} == {(role, 1) for role in BUILT_IN_ROLES}
     components = {name.removeprefix("gems-") for name, *_ in pods()}
-    assert components == {"router", *ROLES}
+    assert components == {"router", *BUILT_IN_ROLES}
     budgets = {one["spec"]["selector"]["matchLabels"][LABELS[1]] for one in base("PodDisruptionBudget")}
     assert budgets == components
 

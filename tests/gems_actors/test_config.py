@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.config import ROLES, ChatModelConfig, MeshConfig, load_config
+from gems_actors.config import ChatModelConfig, MeshConfig, load_config
 from gems_actors.errors import ConfigError
 
 ADDRESS = "tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH"
@@ -33,7 +33,7 @@ def test_without_any_source_the_mesh_is_the_embedded_one() -> None:
 
 
 def test_every_role_that_is_started_has_settings() -> None:
-    assert [MeshConfig().role(role).count for role in ROLES] == [1] * 8
+    assert [MeshConfig().role(role).count for role in MeshConfig().role_specs] == [1] * 8
 
 
 def test_flags_win_over_the_environment_and_the_environment_over_the_file(tmp_path: Path) -> None:
@@ -99,7 +99,10 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
     [
         ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, got "all"'),
         ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, got "INFO"'),
-        ("image.backend=paint", 'image.backend: expected one of storyboard, diffusers, openai, got "paint"'),
+        (
+            "image.backend=paint",
+            'image.backend: expected one of storyboard, diffusers, openai, or your own as MODULE:FUNCTION, got "paint"',
+        ),
         (
             "image.url=gpu:8000",
             'image.url: expected the address of a server, such as http://HOST:8000/v1, got "gpu:8000"',
@@ -107,11 +110,11 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
         ("image.extra=8", "image.extra: expected a table, got 8"),
         (
             "image.devices=first",
-            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], got \"first\"",
+            "image.devices: expected one of next, all, or a list such as ['cuda:0', 'cuda:1'], got \"first\"",
         ),
         (
             "image.devices=[]",
-            "image.devices: expected one of all, next, or a list such as ['cuda:0', 'cuda:1'], got []",
+            "image.devices: expected one of next, all, or a list such as ['cuda:0', 'cuda:1'], got []",
         ),
         ("image.devices=['cpu', 'gpu0']", 'image.devices[1]: expected cpu, cuda or cuda:N, got "gpu0"'),
         ("image.warm_up=[[1024]]", "image.warm_up[0]: expected a list of 2, got [1024]"),
@@ -119,7 +122,10 @@ def test_a_router_listens_at_a_tcp_or_ipc_address(address: str) -> None:
         ("image.dtype=int8", 'image.dtype: expected one of auto, bfloat16, float16, float32, got "int8"'),
         ("draw.steps=0", "draw.steps: expected a whole number of at least 1, got 0"),
         ("draw.guidance=-1", "draw.guidance: expected a number of at least 0, got -1"),
-        ("chat.backend=paint", 'chat.backend: expected one of storyboard, openai, replay, got "paint"'),
+        (
+            "chat.backend=paint",
+            'chat.backend: expected one of storyboard, openai, replay, or your own as MODULE:FUNCTION, got "paint"',
+        ),
         ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, got "10.0.0.1"'),
         ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, got "ipc://run"'),
         ("router.address=5555", f"router.address: expected {ADDRESS}, got 5555"),

@@ -50,7 +50,7 @@ from gems_actors.app.session import (
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.terminal.bulk_views import View, view_for
 from gems_actors.client import Mesh
-from gems_actors.config import CHAT_ROLES, MeshConfig
+from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
 from protocol.costs import add_costs
@@ -281,7 +281,7 @@ def _total_of(part: Part, records: int | None, samples: int) -> int | None:
 
 def models_of(config: MeshConfig) -> dict[str, str]:
     """Return what draws and who is asked, by their names."""
-    named = {role: config.chat.of(role) for role in CHAT_ROLES}
+    named = {role: config.chat.of(role) for role in config.chat_roles}
     chats = {role: model.model or model.backend for role, model in named.items()}
     return {"image": config.image.shown_name, **({"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats)}
 

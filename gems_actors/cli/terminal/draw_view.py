@@ -11,10 +11,11 @@ from rich.console import Group
 from rich.text import Text
 
 from gems_actors.app.draw_progress import Progress, answers_of_round, compare_words, printable, step_of
+from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from protocol.messages import Answer, RoleStatus
 
-_ROLE_ORDER = ("conductor", "planner", "decomposer", "generator", "verifier", "compressor", "refiner", "memory")
+_ROLE_ORDER = tuple(BUILT_IN_ROLES)
 _COLUMN_CELLS = 3
 """One round in the list of requirements."""
 _MAX_DOTS = 6

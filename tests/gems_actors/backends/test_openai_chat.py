@@ -21,7 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actors import ROLES
 from actors.compressor import RULES as COMPRESS_RULES
 from actors.decomposer import RULES as DECOMPOSE_RULES
 from actors.planner import ROUTE_RULES
@@ -33,6 +32,7 @@ from gems_actors.backends.model_server import ModelServer
 from gems_actors.backends.openai_chat import Endpoint, OpenAIChatModel, open_openai_chat
 from gems_actors.config import ChatConfig, ChatServerConfig, MeshConfig, Prices, VerifyConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
+from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture, ReadTrajectory, Spent
@@ -503,7 +503,7 @@ def test_the_whole_loop_asks_a_server_for_every_role(server: ScriptedServer, tmp
         model = ChatConfig(backend="openai", url=server.url, model="tiny")
         config = MeshConfig(data_dir=str(tmp_path), chat=model, verify=VerifyConfig(mode="words"))
         request = DrawPicture(run="r", prompt="two red cats", seed=3)
-        async with open_test_mesh(*map(load_actor, ROLES), config=config) as mesh:
+        async with open_test_mesh(*(load_actor(role, config) for role in BUILT_IN_ROLES), config=config) as mesh:
             picture = await mesh.ask(request)
             assert picture.all_met
             assert [attempt.prompt for attempt in picture.attempts] == ["two red cats", "cats, two red cats"]

@@ -16,12 +16,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import ROLES
 from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.backends.model_server import retry_after_of, said_in
 from gems_actors.backends.openai_images import open_openai_images
 from gems_actors.config import ImageConfig, MeshConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
+from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture
@@ -243,7 +243,7 @@ def test_the_whole_loop_draws_through_a_server_that_is_busy_now_and_then(
 
     async def main() -> None:
         config = MeshConfig(data_dir=str(tmp_path), image=image)
-        async with open_test_mesh(*map(load_actor, ROLES), config=config) as mesh:
+        async with open_test_mesh(*(load_actor(role, config) for role in BUILT_IN_ROLES), config=config) as mesh:
             picture = await mesh.ask(DrawPicture(run="r", prompt="two red cats left of a stone dog", seed=3))
             assert picture.best.verdicts
             assert picture.all_met

@@ -50,9 +50,9 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["bulk", "bad.doc", "--out", "out"], USAGE, "FILE: bad.doc: expected a name that ends in .txt, .jsonl, .csv or"),
     (["bulk", "good.txt", "--out", "/dev/null/out"], USAGE, "--out: /dev/null/out: expected a folder to write"),
     (["bulk", "good.txt"], USAGE, "Missing option '--out'"),
-    (["scale", "verifier"], USAGE, "ROLE=N: expected one of memory, generator,"),
-    (["scale", "poet=2"], USAGE, "ROLE=N: expected one of memory, generator,"),
-    (["role", "poet", "--router", "ipc:///nowhere/router.ipc"], USAGE, "NAME: expected one of memory, generator,"),
+    (["scale", "verifier"], USAGE, "ROLE=N: expected one of conductor, planner,"),
+    (["scale", "poet=2"], USAGE, "ROLE=N: expected one of conductor, planner,"),
+    (["role", "poet", "--router", "ipc:///nowhere/router.ipc"], USAGE, "NAME: expected one of conductor, planner,"),
     (["skills", "show", "poetry"], 1, "expected one of the skills aesthetic-drawing,"),
     (["skills", "check", "nowhere"], USAGE, "PATH: nowhere: expected a folder, got: No such file"),
 ]  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from gems_actors.config import ROLES
 from gems_actors.errors import ConfigError, ForbiddenError
-from gems_actors.security.permissions import GRANTS, Principal, describe_guest, parse_allow_list
+from gems_actors.roles import BUILT_IN_ROLES
+from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Principal, describe_principal, parse_allow_list
 from protocol.codec import BODIES, decode_body, encode_body, peek_type
 from protocol.envelope import Header, Kind
 from protocol.errors import BodyError
@@ -25,6 +25,7 @@ READS = {
 }  # fmt: skip
 STEPS = {"PlanPrompt", "DecomposePrompt", "GenerateImage", "VerifyImage", "CompressAttempt", "RefinePrompt"}
 KEY = "x" * 40
+GRANTS = BUILT_IN_PERMISSIONS.grants
 
 
 def guest(*grants: str) -> Principal:
@@ -69,7 +70,7 @@ def test_each_grant_may_ask_this_and_nothing_else(grant: str, wanted: set[str]) 
 
 
 def test_the_cases_above_are_all_the_grants_there_are() -> None:
-    assert set(GRANTS) == {"client", "agent", "admin", *ROLES}
+    assert set(GRANTS) == {"client", "agent", "admin", *BUILT_IN_ROLES}
 
 
 def test_several_grants_are_what_each_of_them_is() -> None:
@@ -88,8 +89,10 @@ def test_a_shard_of_memory_is_memory(role: str) -> None:
 @pytest.mark.parametrize("kind", [Kind.REPLY, Kind.FAILURE, Kind.HELLO])
 def test_a_role_is_played_by_who_may_play_it(kind: Kind) -> None:
     for grant in GRANTS:
-        played = {role for role in (*ROLES, "supervisor", "gateway") if may(guest(grant), Header(kind, role=role))}
-        whole = {*ROLES, "supervisor", "gateway"}
+        played = {
+            role for role in (*BUILT_IN_ROLES, "supervisor", "gateway") if may(guest(grant), Header(kind, role=role))
+        }
+        whole = {*BUILT_IN_ROLES, "supervisor", "gateway"}
         assert played == (whole if grant in ("agent", "admin") else {grant} & whole)
 
 
@@ -150,7 +153,7 @@ def test_the_refusal_names_who_what_is_allowed_and_what_came() -> None:
 
 
 def test_an_allow_list_is_read_as_it_is_written() -> None:
-    text = describe_guest("gpu-box", KEY, ["verifier", "refiner"]) + describe_guest("me", "y" * 40, ["admin"])
+    text = describe_principal("gpu-box", KEY, ["verifier", "refiner"]) + describe_principal("me", "y" * 40, ["admin"])
     assert parse_allow_list(text) == {
         KEY: Principal("gpu-box", frozenset({"verifier", "refiner"})),
         "y" * 40: Principal("me", frozenset({"admin"})),
@@ -164,14 +167,17 @@ def test_an_allow_list_is_read_as_it_is_written() -> None:
         ('a = "b"', r"expected tables \[NAME\] with key and may: "),
         (f'[a]\nkey = "{KEY}"', "missing required field `may`"),
         (f'[a]\nkey = "{KEY}"\nmay = ["client"]\nexpires = 1', "unknown field `expires`"),
-        (f'[a]\nkey = "{KEY}"\nmay = ["root"]', r"\[a\]: expected some of client, memory, .*, got root"),
+        (f'[a]\nkey = "{KEY}"\nmay = ["root"]', r"\[a\]: expected some of client, conductor, .*, got root"),
         (f'[a]\nkey = "{KEY}"\nmay = []', r"\[a\]: expected some of .*, got none"),
         (
             '[a]\nkey = "short"\nmay = ["client"]',
             r"\[a\] key: expected a public key of 40 characters in Z85, got 'short'",
         ),
-        (f'[A]\nkey = "{KEY}"\nmay = ["client"]', r"\[A\]: expected a name of small letters"),
-        (f'[a]\nkey = "{KEY}"\nmay = ["client"]\n[b]\nkey = "{KEY}"\nmay = ["admin"]', "of its own, got that of a"),
+        (f'[A]\nkey = "{KEY}"\nmay = ["client"]', r"\[A\]: expected a name of up to 64 lower-case letters"),
+        (
+            f'[a]\nkey = "{KEY}"\nmay = ["client"]\n[b]\nkey = "{KEY}"\nmay = ["admin"]',
+            "that no other entry has, got that of a",
+        ),
     ],
 )
 def test_what_is_no_allow_list_lets_nobody_in(text: str, words: str) -> None:

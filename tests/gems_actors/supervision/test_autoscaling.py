@@ -73,11 +73,11 @@ def test_one_late_look_is_no_queue_and_the_most_is_never_passed() -> None:
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ("roles.verifier.min=1", "roles.verifier.min: expected it beside roles.verifier.max, got 1 alone"),
+        ("roles.verifier.min=1", "roles.verifier.min: expected it together with roles.verifier.max, got 1 alone"),
         ("roles.verifier={count=3, max=2}", "roles.verifier: expected min <= count <= max, got 3, 3 and 2"),
         ("roles.verifier={min=2, max=4}", "roles.verifier: expected min <= count <= max, got 2, 1 and 4"),
-        ("roles.generator.max=2", "roles.generator.max: expected it of a role that only waits for others"),
-        ("roles.memory.max=2", "roles.memory.max: expected it of a role that only waits for others"),
+        ("roles.generator.max=2", "roles.generator.max: expected it of a role that scales freely"),
+        ("roles.memory.max=2", "roles.memory.max: expected it of a role that scales freely"),
     ],
 )
 def test_bounds_that_make_no_sense_are_refused(setting: str, complaint: str) -> None:

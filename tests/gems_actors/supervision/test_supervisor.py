@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from gems_actors.client import open_client
-from gems_actors.config import ROLES, MeshConfig, load_config
+from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import AddressInUseError, ConfigError, RefusedError, SupervisorError
 from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.seats import Child
@@ -79,9 +79,9 @@ def test_nine_processes_are_registered_under_the_names_of_their_roles() -> None:
     async def test(supervisor: Supervisor, config: MeshConfig) -> None:
         await supervisor.ready()
         children = supervisor.children()
-        assert [child.role for child in children] == ["router", *ROLES]
+        assert [child.role for child in children] == ["router", *MeshConfig().start_order]
         assert [descendants(os.getpid())[child.pid] for child in children] == [
-            f"gems-{role}" for role in ("router", *ROLES)
+            f"gems-{role}" for role in ("router", *MeshConfig().start_order)
         ]
         async with open_client(supervisor.address) as mesh:
             status = await mesh.ask(ReadStatus())
@@ -172,7 +172,7 @@ def test_the_end_that_was_asked_for_drains_in_the_opposite_order_of_starting(tmp
             await supervisor.resize("verifier", 2)
 
     run(test, f"data_dir={tmp_path}", entry=f"{PLAYING}:play_and_sign_off")
-    assert (tmp_path / "ended").read_text().split() == [*reversed(ROLES), "router"]
+    assert (tmp_path / "ended").read_text().split() == [*reversed(MeshConfig().start_order), "router"]
 
 
 def test_a_process_that_ignores_sigterm_is_killed_after_the_grace() -> None:

@@ -182,13 +182,17 @@ def test_children_end_with_a_zygote_that_is_released() -> None:
 
 def test_a_role_that_cannot_be_imported_is_said_in_one_line_with_exit_code_78(tmp_path: Path) -> None:
     (tmp_path / "actors").mkdir()
-    (tmp_path / "actors" / "__init__.py").write_text('ROLES = {"planner": "actors.no_such_module:Planner"}')
+    (tmp_path / "actors" / "__init__.py").write_text("")
     command = [sys.executable, "-P", "-m", "gems_actors.supervision.zygote", "3", "4", str(os.getpid())]
     ended = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+        command,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 78
-    assert ended.stderr == "gems: zygote: ModuleNotFoundError: No module named 'actors.no_such_module'\n"
+    assert ended.stderr == "gems: zygote: ModuleNotFoundError: No module named 'actors.conductor'\n"
 
 
 def test_all_settings_survive_the_way_to_the_child() -> None:

@@ -1,0 +1,179 @@
+"""Settings of image and chat models, and of how pictures are checked with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Struct, structs
+
+from gems_actors.config.values import (
+    ChatBackend,
+    DeviceNames,
+    FilePath,
+    ImageBackend,
+    Positive,
+    Price,
+    RoleName,
+    Seconds,
+    Share,
+    Temperature,
+    Url,
+)
+from protocol.messages import SidePx
+
+
+class ModelServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model server with an OpenAI-compatible API."""
+
+    url: Url | None = None
+    """Base address of the API, such as `http://HOST:8000/v1`; required with the backend `openai`."""
+    model: str | None = None
+    """Name of the model on the server; unset: the only one that it has."""
+    api_key_env: str | None = None
+    """Name of the environment variable with the API key; with neither this nor `api_key_file`, no key is sent."""
+    api_key_file: FilePath | None = None
+    """File that contains the API key and nothing else."""
+    timeout_s: Seconds = 120.0
+    """Timeout in seconds for one answer."""
+
+
+class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The image model."""
+
+    backend: ImageBackend = "storyboard"
+    """Kind of image model: `storyboard` (embedded), `diffusers` (local GPU or CPU), `openai` (a server), or your own as
+    `module:function`."""
+    model: str | None = None
+    """Folder or hub id of the model for `diffusers`; for `openai` its name on the server, unset: the only one there."""
+    timeout_s: Seconds = 300.0
+    """Timeout in seconds for one picture of a server, and for a local engine that has work and reports no progress."""
+
+    devices: Literal["next", "all"] | DeviceNames = "next"
+    """Devices for `diffusers`: the next GPU that no other generator on this host uses, all of them, or a list such as
+    `["cuda:0"]`."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Data type of the weights for `diffusers`; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    compile: bool = False
+    """Whether the transformer's blocks are compiled during loading, which takes minutes and speeds up drawing."""
+    max_step_tokens: Positive | None = None
+    """Maximum image tokens in one denoising step of a batch; unset: as many as a batch still gains from."""
+    warm_up: tuple[tuple[SidePx, SidePx], ...] = ()
+    """Sizes `[width, height]` in pixels that are drawn once before the generator is ready, in addition to that of
+    `[draw]`."""
+
+    extra: dict[str, Any] = {}
+    """Fields added to each request of `openai`, or arguments of the pipeline, such as `num_inference_steps`."""
+    omit: tuple[str, ...] = ()
+    """Fields left out of each request because the server rejects them, such as `seed`."""
+
+    @property
+    def shown_name(self) -> str:
+        """Name under which a picture records what drew it."""
+        if self.backend == "diffusers" and self.model is not None and Path(self.model).is_absolute():
+            return Path(self.model).name
+        return self.model or self.backend
+
+
+class Prices(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Prices of a chat server for a million tokens, all in one currency."""
+
+    prompt: Price = 0.0
+    """Price of a million prompt tokens."""
+    cached: Price | None = None
+    """Price of a million prompt tokens that the server had in its cache; unset: `prompt`."""
+    completion: Price = 0.0
+    """Price of a million tokens of answers and their reasoning."""
+
+
+class ChatServerConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A server of chat completions."""
+
+    prices: Prices = Prices()
+    """Prices of the server's tokens, from which the cost of a run is computed."""
+
+
+class ChatModelConfig(ChatServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A chat model."""
+
+    backend: ChatBackend = "storyboard"
+    """Kind of chat model: `storyboard` (embedded rules), `openai` (a server), `replay` (recorded answers), or your own
+    as `module:function`."""
+    fallbacks: tuple[ChatServerConfig, ...] = ()
+    """Servers for failover, asked in this order while the ones before them cannot be reached."""
+    temperature: Temperature | None = None
+    """Sampling temperature; unset: the server's default."""
+    thinking: bool | None = None
+    """Whether the model reasons before it answers, sent as `chat_template_kwargs`; unset: the server's default."""
+    max_tokens: Positive | None = None
+    """Maximum tokens of an answer and its reasoning, beyond which the answer is cut off and fails; unset: the server's
+    default."""
+    structured: bool = True
+    """Whether JSON answers are requested with a schema from servers that support it."""
+    extra: dict[str, Any] = {}
+    """Fields added to each request, such as `top_p`."""
+
+
+def _all_optional(record: type[Struct]) -> list[tuple[str, Any, Any]]:
+    """Return the fields of a record, each of them optional and unset by default."""
+    hints = get_type_hints(record, include_extras=True)
+    return [(name, hints[name] | None, None) for name in record.__struct_fields__]
+
+
+class _ChatOverrides(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Any of the settings of a chat model; what is unset is as in `[chat]`."""
+
+    def over(self, common: ChatModelConfig) -> ChatModelConfig:
+        """Return the model with these settings in place of common ones.
+
+        Where `url` names another server, key, model, prices and fallbacks of the common one do not apply to it.
+        """
+        own = {name: value for name, value in structs.asdict(self).items() if value is not None}
+        merged = {name: getattr(common, name) for name in ChatModelConfig.__struct_fields__}
+        if own.get("url", common.url) != common.url:
+            other_server = ChatModelConfig()
+            names = ("model", "api_key_env", "api_key_file", "prices", "fallbacks")
+            merged |= {name: getattr(other_server, name) for name in names}
+        return ChatModelConfig(**{**merged, **own, "extra": common.extra | own.get("extra", {})})
+
+
+if TYPE_CHECKING:
+
+    class ChatRoleConfig(_ChatOverrides, frozen=True):
+        """What differs for one role from the common chat model."""
+else:
+    ChatRoleConfig = msgspec.defstruct(
+        "ChatRoleConfig", _all_optional(ChatModelConfig), bases=(_ChatOverrides,), module=__name__,
+        namespace={"__doc__": _ChatOverrides.__doc__}, frozen=True, forbid_unknown_fields=True, kw_only=True,
+    )  # fmt: skip
+
+
+class ChatConfig(ChatModelConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The chat model of all roles, and what differs for some of them."""
+
+    roles: dict[RoleName, ChatRoleConfig] = {}
+    """Settings that differ for one role, in a table `[chat.roles.NAME]`; what is unset there is as in `[chat]`."""
+    record: FilePath | None = None
+    """File to which every chat request and its answer are appended; unset: nothing is recorded."""
+    replay: FilePath | None = None
+    """Recorded file from which the backend `replay` answers."""
+
+    def of(self, role: str) -> ChatModelConfig:
+        """Return the model of one role."""
+        return self.roles.get(role, ChatRoleConfig()).over(self)
+
+
+class VerifyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a picture is checked against its requirements."""
+
+    mode: Literal["score", "words", "batch"] = "score"
+    """How requirements are judged: `score` (one call each, answered by one token and its probability), `words` (one
+    call each, answered with a reason), or `batch` (one call for all of them)."""
+    met_from: Share = 0.6
+    """Probability from which a requirement counts as met."""
+    unmet_below: Share = 0.4
+    """Probability below which a requirement counts as unmet; between the two it is unsure."""
+    second_opinion: ChatRoleConfig | None = None
+    """Another chat model that is asked where the verifier is unsure, with settings as in `[chat.roles.NAME]`; unset:
+    none."""

@@ -1,0 +1,98 @@
+"""The types of single settings: what each accepts, and how an error describes what it expects."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from protocol.envelope import ROLE_NAME
+
+_PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"  # libzmq takes 99999 as 34463
+_CODE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Temperature = Annotated[float, Meta(ge=0.0, le=10.0)]
+Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
+ActorCount = Annotated[int, Meta(ge=0, le=4096)]
+TokenCount = Annotated[int, Meta(ge=1, le=10**15)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Price = Annotated[float, Meta(ge=0.0, le=1e9)]
+
+IS_PATH = {"is_path": True}
+"""Marks types whose values the loader makes absolute."""
+Folder = Annotated[str, Meta(min_length=1, description="the path of a folder", extra=IS_PATH)]
+FilePath = Annotated[str, Meta(min_length=1, description="the path of a file", extra=IS_PATH)]
+
+Address = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(ipc:///.+|tcp://([^/:]+|\[[0-9a-fA-F:]+\]):{_PORT})\Z",
+        description="tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH",
+    ),
+]
+ListenAddress = Annotated[
+    str,
+    Meta(pattern=rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{_PORT}\Z", description="HOST:PORT such as 127.0.0.1:9464"),
+]
+Url = Annotated[
+    str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?\Z", description="the address of a server, such as http://HOST:8000/v1")
+]
+
+MESH_BLOBS = "mesh:"
+BlobAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^(file:///.+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|mesh:)\Z",
+        description="file:///FOLDER, s3://BUCKET/PREFIX or mesh:",
+    ),
+]
+Region = Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="a region such as eu-west-1")]
+
+RoleName = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{ROLE_NAME.pattern}\Z",
+        description="a role name such as translator: up to 16 lower-case letters, digits and _, a letter first",
+    ),
+]
+ActorClass = Annotated[str, Meta(pattern=rf"^{_CODE}\Z", description="a class as MODULE:CLASS")]
+TypeName = Annotated[
+    str,
+    Meta(pattern=r"^([A-Za-z]\w{0,30}|\*)\Z", description="a message type such as PlanPrompt, of up to 31 characters"),
+]
+RoleRequest = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{ROLE_NAME.pattern}\.([A-Za-z]\w{{0,30}}|\*)\Z",
+        description="ROLE.TYPE such as memory.ReadTrajectory, or ROLE.*",
+    ),
+]
+
+
+def _backend(*built_in: str) -> Meta:
+    return Meta(
+        pattern=rf"^({'|'.join(built_in)}|{_CODE})\Z",
+        description=f"one of {', '.join(built_in)}, or your own as MODULE:FUNCTION",
+    )
+
+
+ImageBackend = Annotated[str, _backend("storyboard", "diffusers", "openai")]
+ChatBackend = Annotated[str, _backend("storyboard", "openai", "replay")]
+
+DeviceName = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d{1,3})?)\Z", description="cpu, cuda or cuda:N")]
+DeviceNames = Annotated[tuple[DeviceName, ...], Meta(min_length=1, description="a list such as ['cuda:0', 'cuda:1']")]
+
+SlurmWord = Annotated[
+    str, Meta(pattern=r"^[^\s\"'`\\#]+\Z", description="a word that Slurm takes, without spaces or quotes")
+]
+SlurmOption = Annotated[
+    str, Meta(pattern=r"^--?[a-zA-Z][^\n\r]*\Z", description="an option of sbatch in one line, such as --qos=high")
+]
+GroupName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!head\Z)[a-z][a-z0-9]{0,30}\Z",
+        description="a name of lower-case letters and digits, a letter first, and not head",
+    ),
+]

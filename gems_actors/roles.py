@@ -1,0 +1,151 @@
+"""Which roles there are: one record per role, and the table of the built-in ones.
+
+Settings, permissions, start order, Slurm tables, live view and `gems role` are derived from these records. They hold
+text names only, so that the router and the command line read the table without importing a role. Code is named by the
+operator's file, environment and flags and by installed packages, never by a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from msgspec import Struct
+
+ENTRY_POINT_GROUP: Final = "gems_actors.roles"
+"""Entry points of installed packages whose value is a `RoleSpec`."""
+ANY: Final = "*"
+"""Stands for every type of request in `RoleSpec.requests` and `RoleSpec.may_ask`."""
+
+
+class RoleSpec(Struct, frozen=True, kw_only=True):
+    """What the runtime has to know about a role. Requests to a role are written `role.Type`, such as
+    `memory.ReadTrajectory`, or `role.*` for all of them.
+    """
+
+    name: str
+    """Name on the wire: a lower-case letter, then up to 15 lower-case letters, digits and underscores."""
+    actor: str
+    """Class that plays the role, as `module:Class`."""
+    requests: tuple[str, ...] = (ANY,)
+    """Types of the requests that the role answers."""
+    clients_may_ask: tuple[str, ...] | None = None
+    """Types of requests that a client's key may send to the role; None: all of `requests`."""
+    may_ask: tuple[str, ...] = ()
+    """Requests to other roles that the role's key may send; these roles are started before it."""
+    may_publish: tuple[str, ...] = ()
+    """Types of the events that the role's key may publish."""
+    reads_blobs: bool = False
+    """Whether the role's key may read pictures from the blob store."""
+    writes_blobs: bool = False
+    """Whether the role's key may add pictures to the blob store, and read them."""
+    uses_chat: bool = False
+    """Whether the role asks a chat model, which `[chat.roles.NAME]` then configures."""
+    scales_freely: bool = True
+    """Whether a host may run more actors of the role for little, so that the supervisor may add some under load."""
+    sharded: bool = False
+    """Whether the role keeps a log in shards, one process each; only memory's implementation does."""
+    survives_pause: bool = False
+    """Whether the role's requests are still handed out while their run or trajectory is paused or cancelled."""
+
+
+_READS = (
+    "memory.ReadTrajectory", "memory.FindBestAttempt", "memory.ListTrajectories", "memory.ListRuns",
+    "memory.RecallExperiences", "memory.ReadLog", "memory.CountRecords",
+)  # fmt: skip
+_WRITES = ("memory.AppendRecord", "memory.AppendRecords")
+_READ_TYPES = tuple(request.partition(".")[2] for request in _READS)
+
+_TABLE = (
+    RoleSpec(
+        name="conductor",
+        actor="actors.conductor:Conductor",
+        requests=("DrawPicture",),
+        may_ask=(
+            "planner.PlanPrompt", "decomposer.DecomposePrompt", "generator.GenerateImage", "verifier.VerifyImage",
+            "compressor.CompressAttempt", "refiner.RefinePrompt", *_READS, *_WRITES,
+        ),
+        may_publish=("StepTaken", "ImageDrawn"),
+        reads_blobs=True,
+    ),
+    RoleSpec(
+        name="planner",
+        actor="actors.planner:Planner",
+        requests=("PlanPrompt",),
+        clients_may_ask=(),
+        may_ask=_READS,
+        uses_chat=True,
+    ),
+    RoleSpec(
+        name="decomposer",
+        actor="actors.decomposer:Decomposer",
+        requests=("DecomposePrompt",),
+        clients_may_ask=(),
+        uses_chat=True,
+    ),
+    RoleSpec(
+        name="generator",
+        actor="actors.generator:Generator",
+        requests=("GenerateImage",),
+        clients_may_ask=(),
+        writes_blobs=True,
+        scales_freely=False,
+    ),
+    RoleSpec(
+        name="verifier",
+        actor="actors.verifier:Verifier",
+        requests=("VerifyImage",),
+        clients_may_ask=(),
+        reads_blobs=True,
+        uses_chat=True,
+    ),
+    RoleSpec(
+        name="compressor",
+        actor="actors.compressor:Compressor",
+        requests=("CompressAttempt",),
+        clients_may_ask=(),
+        may_ask=_READS,
+        reads_blobs=True,
+        uses_chat=True,
+    ),
+    RoleSpec(
+        name="refiner",
+        actor="actors.refiner:Refiner",
+        requests=("RefinePrompt",),
+        clients_may_ask=(),
+        may_ask=_READS,
+        reads_blobs=True,
+        uses_chat=True,
+    ),
+    RoleSpec(
+        name="memory",
+        actor="actors.memory:Memory",
+        requests=("AppendRecord", "AppendRecords", *_READ_TYPES),
+        clients_may_ask=("AppendRecord", *_READ_TYPES),
+        may_ask=(*_READS, *_WRITES),  # its shards ask one another
+        scales_freely=False,
+        sharded=True,
+        survives_pause=True,  # what was drawn before is still recorded, and its progress can be read
+    ),
+)  # fmt: skip
+
+BUILT_IN_ROLES: Final[Mapping[str, RoleSpec]] = MappingProxyType({spec.name: spec for spec in _TABLE})
+"""The roles of this package by name, in the order in which a prompt meets them, which is also how they are shown."""
+
+
+def start_order(roles: Mapping[str, RoleSpec]) -> tuple[str, ...]:
+    """Return the names of roles with every role after those that it may ask; inside a cycle the table's order holds."""
+    ordered: dict[str, None] = {}
+    visited: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in roles and name not in visited:
+            visited.add(name)
+            for request in roles[name].may_ask:
+                visit(request.partition(".")[0])
+            ordered[name] = None
+
+    for name in roles:
+        visit(name)
+    return tuple(ordered)
