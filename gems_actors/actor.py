@@ -1,8 +1,8 @@
-"""What every role shares: handlers found by their type, and the loop that serves them.
+"""What every role shares: handlers chosen by the request's type, and the loop that serves them.
 
 A role is a class with a `role` name, an `open` that holds its models and stores, and methods marked `@answers`. The
 loop takes requests up to the actor's capacity, answers each with a reply or a typed failure, obeys cancellation,
-tells the router what it holds, and drains when it is asked to.
+reports to the router what it holds, and shuts down gracefully.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, ClassVar, TypeVar
 import structlog
 import trio
 
-from gems_actors.client import Call, Mesh, RouterConnection, answering, current_call, is_interactive, open_client
+from gems_actors.call_context import Call, answering, current_call, is_interactive
+from gems_actors.client import Mesh, open_client
 from gems_actors.config import NO_KEYS, MeshConfig, SecurityConfig
 from gems_actors.errors import (
     CancelledRequestError,
@@ -27,8 +28,9 @@ from gems_actors.errors import (
     UnansweredError,
     failure_of,
 )
+from gems_actors.router_connection import RouterConnection
 from gems_actors.tasks import open_background
-from protocol.codec import decode_body
+from protocol.codec import CODEC, decode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
 from protocol.messages import Body, Cancel, Held, Reply, Request
@@ -38,26 +40,26 @@ __all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_interactive",
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Reply]])
 _Handler = Callable[[Any, Any], Awaitable[Reply]]
 
-_FAREWELL_S = 2.0
-"""What is answered and not yet sent waits so long for a router that is away: one that died is back before that."""
+_FLUSH_GRACE_S = 2.0
+"""How long unsent answers wait for a router that is down; one that crashed is replaced within that time."""
 
 _log = structlog.get_logger()
 
 
 def answers(handler: HandlerT) -> HandlerT:
-    """Mark a method as the answer to the request type that its one parameter is annotated with."""
+    """Mark a method as the handler of the request type that its one parameter is annotated with."""
     handler.__answers__ = True  # type: ignore[attr-defined]
     return handler
 
 
 class Actor:
-    """Base of every role."""
+    """Base of every role; a subclass registers the types of its requests and replies when it is defined."""
 
     role: str
     default_capacity: int = 1
-    """How many requests it takes at once unless the configuration says otherwise; looked at once it is open."""
+    """Requests taken at once unless configured; read after `open`."""
     time_limit_s: ClassVar[float] = 600.0
-    """A handler that has not answered by then hangs: it is cancelled and the request fails with `DeadlineError`."""
+    """Time after which a handler counts as hung: it is cancelled and the request fails with `DeadlineError`."""
     handlers: ClassVar[dict[type[Request[Any]], _Handler]] = {}
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
@@ -70,19 +72,21 @@ class Actor:
             if getattr(method, "__answers__", False):
                 hints = typing.get_type_hints(method)
                 request = next(kind for name, kind in hints.items() if name != "return")
+                CODEC.register(request)
+                CODEC.register_reply(request)
                 cls.handlers[request] = method
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Hold what the role needs; inside, and only inside, requests arrive."""
+        """Hold what the role needs; requests arrive only while it is open."""
         yield
 
     def figures(self) -> dict[str, float]:
-        """Return what the role, once open, reports of itself; shown by `gems status`."""
+        """Return figures to show in `gems status`; called only while open."""
         return {}
 
     def note(self) -> str:
-        """Return what the role does while it takes no requests, else what is wrong; shown by `gems status`."""
+        """Return what the role does while it takes no requests, or what is wrong; shown in `gems status`."""
         return ""
 
 
@@ -98,20 +102,30 @@ async def serve_actor(
     connect_within_s: float = 30.0,
     security: SecurityConfig = NO_KEYS,
 ) -> None:
-    """Play a role until `draining` is set and what is in hand is finished, or handed back after `grace_s`.
+    """Play a role until `draining` is set, then finish the requests in flight or hand them back after `grace_s`.
 
-    Where no router has answered yet it then returns at once.
-    The actor joins under the name of its class's role unless another is given, such as that of one of memory's shards.
+    Returns at once if `draining` is set before a router has answered.
+
+    Args:
+        make_actor: returns the actor for a client of the mesh.
+        address: addresses of the routers.
+        name: name of this process, unique in the mesh.
+        role: role name to join under, such as that of one of memory's shards; the class's `role` by default.
+        capacity: requests taken at once; the class's `default_capacity` by default.
+        grace_s: time to finish requests in flight.
+        draining: starts a graceful shutdown.
+        connect_within_s: time to wait for the first router.
+        security: keys of this process.
 
     Raises:
-        MeshUnavailableError: no router answers at the address, or it refuses us.
-        ForbiddenError: our key does not allow the role.
-        GemsError: the role cannot be played here; says why.
+        MeshUnavailableError: no router answers at the address, or it does not admit this process.
+        ForbiddenError: the key does not allow the role.
+        GemsError: the role cannot be played here.
     """
     draining = trio.Event() if draining is None else draining
     joined = trio.Event()
     async with open_background() as waiting:
-        waiting.start_soon(_turn_back, draining, joined, waiting.cancel_scope)
+        waiting.start_soon(_stop_waiting, draining, joined, waiting.cancel_scope)
         async with open_client(address, name=name, connect_within_s=connect_within_s, security=security) as mesh:
             actor = make_actor(mesh)
             loop = _Loop(actor)
@@ -125,19 +139,19 @@ async def serve_actor(
                     _log.info("actor_ready", capacity=taken)
                     await draining.wait()
                     await loop.drain(grace_s)
-            with trio.move_on_after(_FAREWELL_S):
+            with trio.move_on_after(_FLUSH_GRACE_S):
                 await mesh.flush()
 
 
-async def _turn_back(draining: trio.Event, joined: trio.Event, everything: trio.CancelScope) -> None:
-    """Give up an actor that is told to leave while it still waits for a router."""
+async def _stop_waiting(draining: trio.Event, joined: trio.Event, everything: trio.CancelScope) -> None:
+    """Cancel an actor that is told to shut down while it still waits for a router."""
     await draining.wait()
     if not joined.is_set():
         everything.cancel()
 
 
 class _Loop:
-    """The requests that one actor has in hand."""
+    """The requests that one actor is answering."""
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
@@ -148,29 +162,28 @@ class _Loop:
         self._is_leaving = False
         self._all_done = trio.Event()
 
-    def take(self, line: RouterConnection, header: Header, body: bytes) -> None:
+    def take(self, connection: RouterConnection, header: Header, body: bytes) -> None:
         if self._nursery is not None and header.id not in self._calls and not self._is_leaving:
-            call = self._calls[header.id] = Call(header, line)
+            call = self._calls[header.id] = Call(header, connection)
             self._nursery.start_soon(self._answer, call, body)
 
-    def cancel(self, line: RouterConnection, header: Header, cancel: Cancel) -> None:
+    def cancel(self, connection: RouterConnection, header: Header, cancel: Cancel) -> None:
         call = self._calls.get(header.id)
-        if call is not None and call.is_asked_by(line) and call.header.attempt == header.attempt:
+        if call is not None and call.is_answered_by(connection) and call.header.attempt == header.attempt:
             if cancel.graceful:
                 call.stop_gracefully.set()
             else:
                 call.cancel_reason = cancel.reason
                 call.scope.cancel()
 
-    def holding(self, line: RouterConnection) -> tuple[Held, ...]:
-        return tuple(
-            Held(id=id_, attempt=call.header.attempt) for id_, call in self._calls.items() if call.is_asked_by(line)
-        )
+    def holding(self, connection: RouterConnection) -> tuple[Held, ...]:
+        calls = [call for call in self._calls.values() if call.is_answered_by(connection)]
+        return tuple(Held(id=call.header.id, attempt=call.header.attempt) for call in calls)
 
     def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
         for call in self._calls.values():
-            if call.is_asked_by(old):
-                call.line, *further = others
+            if call.is_answered_by(old):
+                call.connection, *further = others
                 call.others = tuple(further)
 
     def figures(self) -> dict[str, float]:
@@ -182,19 +195,19 @@ class _Loop:
     def begin(self, nursery: trio.Nursery, capacity: int) -> None:
         """Take requests from now on."""
         self._nursery = nursery
-        if self._mesh.routers > 1:  # each of which gives what is its share, rounded up
+        if self._mesh.routers > 1:  # their shares are rounded up and may exceed the capacity together
             self._limiter = trio.CapacityLimiter(max(1, capacity))
         self._mesh.offer(capacity)
 
     async def leave_unopened(self, draining: trio.Event, everything: trio.CancelScope) -> None:
-        """Give up an actor that is told to leave while it still gets ready: it holds nothing that could be finished."""
+        """Cancel an actor that is told to shut down while it still opens and so has no requests to finish."""
         await draining.wait()
         if self._nursery is None:
             self._mesh.leave()
             everything.cancel()
 
     async def drain(self, grace_s: float) -> None:
-        """Take nothing more, finish what is in hand within the grace, hand the rest back."""
+        """Take no more requests, finish those in flight within the grace, and hand the rest back."""
         self._mesh.offer(0)
         with trio.move_on_after(grace_s):
             while self._calls:
@@ -225,7 +238,7 @@ class _Loop:
             del self._calls[header.id]
             if not self._calls:
                 self._all_done.set()
-        if not self._is_leaving:  # what was handed back is another's to answer
+        if not self._is_leaving:  # otherwise the request was handed back and another actor answers it
             self._reply(call, answer)
 
     def _reply(self, call: Call, answer: Body) -> None:
@@ -247,6 +260,6 @@ class _Loop:
             return failure_of(error)
         except ProtocolError as error:
             return failure_of(RefusedError(f"{type(error).__name__}: {error}"))
-        except Exception as error:  # the one place where a fault of ours becomes a message and is logged
+        except Exception as error:  # the one place where an internal error becomes a failure message and is logged
             _log.exception("handler_crashed")
             return failure_of(InternalError(f"{self._actor.role}: {type(error).__name__}: {error}"))

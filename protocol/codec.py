@@ -1,27 +1,46 @@
-"""Bodies to bytes and back; the only place in the project that knows msgpack."""
+"""Bodies to bytes and back; the only module that knows msgpack, and the registry of message types."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Union
+import re
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
 from protocol.envelope import HEADER_BYTES, Header, pack_header, unpack_header
 from protocol.errors import BodyError, TooLargeError, UnknownKindError
 from protocol.limits import MAX_FRAME_BYTES
-from protocol.messages import EVENTS, LINK_BODIES, RECORDS, REPLIES, REQUESTS, AnyRecord, Body
+from protocol.messages import (
+    EVENTS,
+    LINK_BODIES,
+    RECORDS,
+    REPLIES,
+    REQUESTS,
+    AnyRecord,
+    Body,
+    Event,
+    Reply,
+    Request,
+)
 
-BODIES: dict[str, type[Body]] = {body.__name__: body for body in (*LINK_BODIES, *REQUESTS, *REPLIES, *EVENTS, *RECORDS)}
-"""Every type that may stand behind a header, by the name it has on the wire."""
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+BODIES: Mapping[str, type[Body]] = {
+    body.__name__: body for body in (*LINK_BODIES, *REQUESTS, *REPLIES, *EVENTS, *RECORDS)
+}
+"""Built-in message types by their names on the wire."""
+
+_TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
+"""31 characters fit the shortest form of a msgpack text, the only one that `peek_type` reads."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode: Callable[[bytes], Body] = msgspec.msgpack.Decoder(Union[tuple(BODIES.values())]).decode  # noqa: UP007
 _decode_record: Callable[[bytes], AnyRecord] = msgspec.msgpack.Decoder(AnyRecord).decode
 
 
 class _Tagged(msgspec.Struct):
-    """Any body, of which only its type is read."""
+    """Any body, of which only the type is read."""
 
     type: str
 
@@ -29,11 +48,95 @@ class _Tagged(msgspec.Struct):
 _decode_tag = msgspec.msgpack.Decoder(_Tagged).decode
 
 
+class Codec:
+    """A registry of message types, and the decoder of bodies of these types.
+
+    A process needs only the types it sends and handles itself: routers pass bodies on without decoding them.
+    """
+
+    def __init__(self, types: Iterable[type[Body]] = BODIES.values()) -> None:
+        self._types = {kind.__name__: kind for kind in types}
+        self._replies: dict[type[Request[Any]], type[Reply]] = {}
+        self._decode = self._make_decoder()
+
+    @property
+    def types(self) -> Mapping[str, type[Body]]:
+        """All registered types by their names on the wire."""
+        return MappingProxyType(self._types)
+
+    def register(self, *types: type[Body]) -> None:
+        """Add requests, replies or events; types that are registered already are skipped.
+
+        Raises:
+            TypeError: another type has the same name, the name does not fit the wire, or it is no such type.
+        """
+        known = dict(self._types)
+        for kind in types:
+            other = known.setdefault(kind.__name__, kind)
+            if other is not kind:
+                raise TypeError(
+                    f"{_path(kind)}: expected a message type with a new name, got the name of {_path(other)}"
+                )
+            if kind.__name__ not in self._types and not issubclass(kind, Request | Reply | Event):
+                raise TypeError(f"{_path(kind)}: expected a subclass of Request, Reply or Event")
+            if not _TYPE_NAME.fullmatch(kind.__name__):
+                raise TypeError(f"{_path(kind)}: expected a name of at most 31 ASCII letters, digits and underscores")
+        if len(known) > len(self._types):
+            self._types = known
+            self._decode = self._make_decoder()
+
+    def register_reply(self, request: type[Request[ReplyT]]) -> type[ReplyT]:
+        """Register the reply type that a request type declares, and return it.
+
+        Raises:
+            TypeError: the request declares none, or the reply cannot be registered.
+        """
+        reply = self._replies.get(request)
+        if reply is None:
+            reply = _reply_type_of(request)
+            self.register(reply)
+            self._replies[request] = reply
+        return cast(type[ReplyT], reply)
+
+    def decode(self, data: bytes) -> Body:
+        """Decode a body as the class that its `type` names; unknown fields are skipped.
+
+        Raises:
+            UnknownKindError: its type is not registered.
+            BodyError: it is not msgpack, or does not have the shape of its type.
+        """
+        try:
+            return self._decode(data)
+        except (ValueError, RecursionError) as error:  # every error of msgspec on foreign bytes is a ValueError
+            raise self._explain(data, error) from error
+
+    def _make_decoder(self) -> Callable[[bytes], Body]:
+        decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Union[tuple(self._types.values())])  # noqa: UP007
+        return decoder.decode
+
+    def _explain(self, data: bytes, error: Exception) -> BodyError | UnknownKindError:
+        """Return the error for bytes that cannot be decoded: an unknown type, or a broken body."""
+        reason = str(error)[:500]  # it may quote the input, which may be long
+        try:
+            name = _decode_tag(data).type
+        except (ValueError, RecursionError):
+            return BodyError(f"expected a msgpack map with a `type`, got {data[:64]!r}: {reason}")
+        if name not in self._types:
+            return UnknownKindError(f"expected a known message type, got {name[:64]!r}")
+        return BodyError(f"{name}: {reason}")
+
+
+CODEC = Codec()
+"""The codec of this process; user-defined types are registered here when their actor's class is defined."""
+
+decode_body = CODEC.decode
+
+
 def encode_body(body: Body) -> bytes:
-    """Return a body as msgpack.
+    """Return a body as msgpack, its `type` first.
 
     Raises:
-        BodyError: a text in it holds half a character, which no UTF-8 can.
+        BodyError: a text in it holds a lone surrogate, which UTF-8 cannot encode.
     """
     try:
         return _encode(body)
@@ -41,29 +144,16 @@ def encode_body(body: Body) -> bytes:
         raise BodyError(f"{type(body).__name__}: expected text in whole characters: {error}") from error
 
 
-def decode_body(data: bytes) -> Body:
-    """Read a body as the class that its `type` names; fields unknown to this side are skipped.
-
-    Raises:
-        UnknownKindError: its type is not known to this side.
-        BodyError: it is not msgpack, or not of the shape its type promises.
-    """
-    try:
-        return _decode(data)
-    except (ValueError, RecursionError) as error:  # every error of msgspec on foreign bytes is a ValueError
-        raise _explain(data, error) from error
-
-
 def peek_type(data: bytes) -> str:
-    """Return the type of a body without opening it, for who has to judge it by that alone.
+    """Return the message type without decoding the body, for access control.
 
-    `type` must be the first key, so that nothing stands before it; a reader of ours refuses a body that says two.
+    `type` must be the first key; the decoder later rejects a body that has it twice.
 
     Raises:
-        BodyError: it is no msgpack map that begins with its `type`.
+        BodyError: it is not a msgpack map that begins with its `type`.
     """
     head, size_of_map = data[:1], 1
-    if head in (b"\xde", b"\xdf"):  # map 16 and map 32; below 16 pairs their number is in the first byte
+    if head in (b"\xde", b"\xdf"):  # map 16 and map 32; up to 15 pairs the first byte holds their number
         size_of_map = 3 if head == b"\xde" else 5
     elif not head or not 0x81 <= head[0] <= 0x8F:
         raise BodyError(f"expected a msgpack map, got {data[:16]!r}")
@@ -71,17 +161,17 @@ def peek_type(data: bytes) -> str:
         raise BodyError(f"expected a body whose first key is `type`, got {data[:16]!r}")
     at = size_of_map + 5
     length = data[at] if at < len(data) else 0
-    start, size = (at + 1, length & 0x1F) if length >> 5 == 0b101 else (0, 0)  # no type's name is longer than 31
+    start, size = (at + 1, length & 0x1F) if length >> 5 == 0b101 else (0, 0)  # type names have at most 31 characters
     if not size or start + size > len(data):
         raise BodyError(f"expected a type's name of at most 31 characters, got {data[:64]!r}")
     return data[start : start + size].decode("ascii", "replace")
 
 
 def decode_record(data: bytes) -> AnyRecord:
-    """Read one record of memory's log.
+    """Decode one record of memory's log; its types are fixed and cannot be extended by `Codec.register`.
 
     Raises:
-        BodyError: it is none.
+        BodyError: it is not a record.
     """
     try:
         return _decode_record(data)
@@ -100,7 +190,7 @@ def encode_message(header: Header, body: Body) -> bytes:
 
 
 def frame_of(header: Header, body: bytes) -> bytes:
-    """Return the frame of a message whose body is bytes already; what a router uses, which opens no body."""
+    """Return the frame of a message whose body is encoded already."""
     frame = pack_header(header) + body
     if len(frame) > MAX_FRAME_BYTES:
         raise TooLargeError(f"expected a message of at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
@@ -108,21 +198,22 @@ def frame_of(header: Header, body: bytes) -> bytes:
 
 
 def decode_message(frame: bytes) -> tuple[Header, Body]:
-    """Read a frame whole.
+    """Decode a whole frame.
 
     Raises:
-        ProtocolError: one of its kinds, and never anything else, whatever the bytes are.
+        ProtocolError: the frame is not a valid message; no other exception is raised, whatever the bytes are.
     """
     return unpack_header(frame), decode_body(frame[HEADER_BYTES:])
 
 
-def _explain(data: bytes, error: Exception) -> BodyError | UnknownKindError:
-    """Tell a type this side does not know from a body that is broken; only ever called on bytes already refused."""
-    reason = str(error)[:500]  # it may quote what got, which may be long
-    try:
-        name = _decode_tag(data).type
-    except (ValueError, RecursionError):
-        return BodyError(f"expected a msgpack map with a `type`, got {data[:64]!r}: {reason}")
-    if name not in BODIES:
-        return UnknownKindError(f"expected a known message type, got {name[:64]!r}")
-    return BodyError(f"{name}: {reason}")
+def _reply_type_of(request: type[Request[Any]]) -> type[Reply]:
+    for kind in request.__mro__:
+        for base in getattr(kind, "__orig_bases__", ()):
+            origin, arguments = get_origin(base), get_args(base)
+            if isinstance(origin, type) and issubclass(origin, Request) and isinstance(arguments[0], type):
+                return cast(type[Reply], arguments[0])
+    raise TypeError(f"{_path(request)}: expected a base like Request[Plan], which names the type of the reply")
+
+
+def _path(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -9,7 +9,7 @@ import trio
 
 from actors.generator import Generator, check_picture
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.client import Call, answering
+from gems_actors.call_context import Call, answering
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
 from protocol.envelope import Header, Kind, Lane

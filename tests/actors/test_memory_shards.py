@@ -14,7 +14,8 @@ from actors.memory import Memory
 from actors.memory_store.maintenance import export_records
 from actors.memory_store.sharding import shard_folder
 from gems_actors.actor import serve_actor
-from gems_actors.client import Call, Mesh, answering, open_client
+from gems_actors.call_context import Call, answering
+from gems_actors.client import Mesh, open_client
 from gems_actors.config import MemoryConfig, MeshConfig, RoleConfig
 from gems_actors.errors import ConfigError, RefusedError
 from gems_actors.router.server import serve_router

@@ -385,7 +385,7 @@ def test_an_answer_of_who_does_not_play_the_role_is_not_taken(router: CurveSocke
         ):
             nursery.start_soon(mesh.ask, PlanPrompt(prompt="hello"))
             await trio.testing.wait_all_tasks_blocked()
-            (id_,) = mesh._questions
+            (id_,) = mesh.requests_in_flight
             with dealer(router, "verifier", b"forger") as forger:
                 for role in ("planner", "verifier"):
                     header = Header(Kind.REPLY, id_, role, attempt=1)
@@ -393,7 +393,7 @@ def test_an_answer_of_who_does_not_play_the_role_is_not_taken(router: CurveSocke
                 failure = await trio.to_thread.run_sync(hear, forger, Failure)
             assert isinstance(failure, Failure)
             assert failure.code == "forbidden"
-            assert not mesh._questions[id_].answered.is_set()
+            assert mesh.requests_in_flight == (id_,)
 
     play(scene)
 

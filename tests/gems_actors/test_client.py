@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import trio
 import trio.testing
 
-from gems_actors.actor import answers, current_call
-from gems_actors.client import Call, Mesh, answering, open_client
+from gems_actors.actor import Actor, answers, current_call
+from gems_actors.call_context import Call, answering
+from gems_actors.client import Mesh, open_client
 from gems_actors.config import RouterConfig
 from gems_actors.errors import (
     CancelledRequestError,
@@ -28,202 +30,209 @@ from protocol.messages import (
     Event,
     Plan,
     PlanPrompt,
+    Reply,
     ReportLoss,
+    Request,
     Requirements,
     StepTaken,
     TrajectoryFailed,
 )
 from protocol.messages import Failure as WireFailure
-from tests.gems_actors.meshes import Echo, Inner, open_place, play
+from tests.gems_actors.meshes import Echo, Inner, open_place
 
 
-def test_what_is_asked_is_answered_by_the_role_that_the_request_names(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            await place.add(Echo, "a")
-            async with open_client(place.address) as mesh:
-                assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
-
-    play(scene)
+async def test_what_is_asked_is_answered_by_the_role_that_the_request_names(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        await place.add(Echo, "a")
+        async with open_client(place.address) as mesh:
+            assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
 
 
-def test_a_failure_is_the_same_exception_on_this_side_and_the_actor_lives_on(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            await place.add(Echo, "a")
-            async with open_client(place.address) as mesh:
-                with pytest.raises(ModelOutputError, match="got soup"):
-                    await mesh.ask(PlanPrompt(prompt="babble"))
-                with pytest.raises(InternalError, match="KeyError"):
-                    await mesh.ask(PlanPrompt(prompt="crash"))
-                with pytest.raises(InternalError, match="does not fit the wire"):
-                    await mesh.ask(PlanPrompt(prompt="large"))
-                assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
-
-    play(scene)
+async def test_a_failure_is_the_same_exception_on_this_side_and_the_actor_lives_on(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        await place.add(Echo, "a")
+        async with open_client(place.address) as mesh:
+            with pytest.raises(ModelOutputError, match="got soup"):
+                await mesh.ask(PlanPrompt(prompt="babble"))
+            with pytest.raises(InternalError, match="KeyError"):
+                await mesh.ask(PlanPrompt(prompt="crash"))
+            with pytest.raises(InternalError, match="does not fit the wire"):
+                await mesh.ask(PlanPrompt(prompt="large"))
+            assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
 
 
-def test_a_request_that_the_role_does_not_answer_says_so(tmp_path: Path) -> None:
+class Spelling(Reply, frozen=True, kw_only=True):
+    text: str
+
+
+class SpellWord(Request[Spelling], frozen=True, kw_only=True):
+    role: ClassVar[str] = "speller"
+    text: str
+
+
+class Speller(Actor):
+    role = "speller"
+
+    @answers
+    async def spell(self, request: SpellWord) -> Spelling:
+        return Spelling(text=f"{request.text}: {'-'.join(request.text)}")
+
+
+class Impostor(Actor):
+    role = "impostor"
+
+    @answers
+    async def spell(self, request: SpellWord) -> Spelling:
+        return Plan(prompt="not a spelling")  # type: ignore[return-value]
+
+
+async def test_a_request_type_that_only_actor_and_client_know_is_answered(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
+        await place.add(Speller, "a")
+        assert await mesh.ask(SpellWord(text="fox")) == Spelling(text="fox: f-o-x")
+
+
+async def test_another_role_can_be_asked_and_must_give_the_declared_reply(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
+        await place.add(Impostor, "a")
+        with pytest.raises(InternalError, match="impostor: expected Spelling in answer to SpellWord, got Plan"):
+            await mesh.ask(SpellWord(text="fox"), role="impostor")
+
+
+async def test_a_request_that_the_role_does_not_answer_says_so(tmp_path: Path) -> None:
     class Deaf(Echo):
         role = "decomposer"
 
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            await place.add(Deaf, "a")
+    async with open_place(str(tmp_path)) as place:
+        await place.add(Deaf, "a")
+        async with open_client(place.address) as mesh:
+            with pytest.raises(UnansweredError, match="DecomposePrompt"):
+                await mesh.ask(DecomposePrompt(prompt="x"))
+
+
+async def test_the_caller_s_deadline_and_cancellation_reach_the_handler(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        player = await place.add(Echo, "a")
+        async with open_client(place.address) as mesh:
+            with trio.move_on_after(0.2):
+                await mesh.ask(PlanPrompt(prompt="hang one"))
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(mesh.ask, PlanPrompt(prompt="hang two"))
+                    await player.echo.seen(begun=2)
+                    scope.cancel()
+            await player.echo.seen(cancelled=2)
+            assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
+
+
+async def test_who_is_cancelled_with_its_connection_withdraws_what_it_asked(tmp_path: Path) -> None:
+    patient = RouterConfig(heartbeat_s=1.0, silence_s=60.0)  # which finds out by itself only after the test
+    async with open_place(str(tmp_path), patient) as place:
+        player = await place.add(Echo, "a")
+
+        async def ask() -> None:
             async with open_client(place.address) as mesh:
-                with pytest.raises(UnansweredError, match="DecomposePrompt"):
-                    await mesh.ask(DecomposePrompt(prompt="x"))
+                await mesh.ask(PlanPrompt(prompt="hang"))
 
-    play(scene)
-
-
-def test_the_caller_s_deadline_and_cancellation_reach_the_handler(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            player = await place.add(Echo, "a")
-            async with open_client(place.address) as mesh:
-                with trio.move_on_after(0.2):
-                    await mesh.ask(PlanPrompt(prompt="hang one"))
-                with trio.CancelScope() as scope:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(mesh.ask, PlanPrompt(prompt="hang two"))
-                        await player.echo.seen(begun=2)
-                        scope.cancel()
-                await player.echo.seen(cancelled=2)
-                assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
-
-    play(scene)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await player.echo.seen(begun=1)
+            nursery.cancel_scope.cancel()
+        await player.echo.seen(cancelled=1)
 
 
-def test_who_is_cancelled_with_its_connection_withdraws_what_it_asked(tmp_path: Path) -> None:
-    async def scene() -> None:
-        patient = RouterConfig(heartbeat_s=1.0, silence_s=60.0)  # which finds out by itself only after the test
-        async with open_place(str(tmp_path), patient) as place:
-            player = await place.add(Echo, "a")
+async def test_who_asks_when_cancelled_already_is_cancelled(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await mesh.ask(PlanPrompt(prompt="hello"))
+        assert scope.cancelled_caught
+
+
+async def test_winding_down_reaches_the_handler_whatever_becomes_of_the_router_meanwhile(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        player = await place.add(Echo, "a")
+        stop = trio.Event()
+        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
 
             async def ask() -> None:
-                async with open_client(place.address) as mesh:
-                    await mesh.ask(PlanPrompt(prompt="hang"))
+                assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(ask)
-                await player.echo.seen(begun=1)
-                nursery.cancel_scope.cancel()
-            await player.echo.seen(cancelled=1)
-
-    play(scene)
-
-
-def test_who_asks_when_cancelled_already_is_cancelled(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
-            with trio.CancelScope() as scope:
-                scope.cancel()
-                await mesh.ask(PlanPrompt(prompt="hello"))
-            assert scope.cancelled_caught
-
-    play(scene)
+            nursery.start_soon(ask)
+            await player.echo.seen(begun=1)
+            place.kill_router()
+            stop.set()
+            await trio.testing.wait_all_tasks_blocked()  # it has let go of its address
+            await place.start_router()
+        assert player.echo.begun == {"wind": 1}
 
 
-def test_winding_down_reaches_the_handler_whatever_becomes_of_the_router_meanwhile(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            player = await place.add(Echo, "a")
-            stop = trio.Event()
-            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+async def test_winding_down_reaches_the_handler_and_its_answer_comes_back(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        player = await place.add(Echo, "a")
+        stop = trio.Event()
+        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
 
-                async def ask() -> None:
-                    assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
+            async def ask() -> None:
+                assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
 
-                nursery.start_soon(ask)
-                await player.echo.seen(begun=1)
-                place.kill_router()
-                stop.set()
-                await trio.testing.wait_all_tasks_blocked()  # it has let go of its address
-                await place.start_router()
-            assert player.echo.begun == {"wind": 1}
-
-    play(scene)
+            nursery.start_soon(ask)
+            await player.echo.seen(begun=1)
+            stop.set()
 
 
-def test_winding_down_reaches_the_handler_and_its_answer_comes_back(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            player = await place.add(Echo, "a")
-            stop = trio.Event()
-            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
-
-                async def ask() -> None:
-                    assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
-
-                nursery.start_soon(ask)
-                await player.echo.seen(begun=1)
-                stop.set()
-
-    play(scene)
+async def test_what_a_handler_asks_inherits_the_lane_the_run_and_the_time_left(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        await place.add(Echo, "a")
+        inner = await place.add(Inner, "b")
+        async with open_client(place.address) as mesh:
+            with trio.move_on_after(10):
+                await mesh.ask(PlanPrompt(prompt="nested"), lane=Lane.BULK)
+        header = inner.actors[0].header  # type: ignore[attr-defined]
+        assert header.lane is Lane.BULK
+        assert 5_000 < header.time_left_ms <= 10_000
 
 
-def test_what_a_handler_asks_inherits_the_lane_the_run_and_the_time_left(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            await place.add(Echo, "a")
-            inner = await place.add(Inner, "b")
-            async with open_client(place.address) as mesh:
-                with trio.move_on_after(10):
-                    await mesh.ask(PlanPrompt(prompt="nested"), lane=Lane.BULK)
-            header = inner.actors[0].header  # type: ignore[attr-defined]
-            assert header.lane is Lane.BULK
-            assert 5_000 < header.time_left_ms <= 10_000
-
-    play(scene)
-
-
-def test_events_reach_those_who_follow_the_run_and_nobody_else(tmp_path: Path) -> None:
+async def test_events_reach_those_who_follow_the_run_and_nobody_else(tmp_path: Path) -> None:
     class Teller(Echo):
         async def _plan(self, prompt: str) -> Plan:
             failure = WireFailure(code="backend", message=prompt)
             self.mesh.publish(StepTaken(record=TrajectoryFailed(trajectory="0" * 32, failure=failure)))
             return Plan(prompt=prompt)
 
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            await place.add(Teller, "a")
-            heard: list[Event] = []
-            async with (
-                open_client(place.address) as mesh,
-                open_client(place.address) as other,
-                mesh.events("mine") as mine,
-                other.events("yours") as yours,
-            ):
-                await other.ask(PlanPrompt(prompt="both have subscribed once this is answered"))
-                await _ask_in_run(mesh, "mine")
-                heard.append(await mine.receive())
-                await _ask_in_run(mesh, "yours")
-                heard.append(await yours.receive())
-                with pytest.raises(trio.WouldBlock):
-                    mine.receive_nowait()
-            assert [event.record.failure.message for event in heard] == ["mine", "yours"]  # type: ignore[attr-defined]
-
-    play(scene)
+    async with open_place(str(tmp_path)) as place:
+        await place.add(Teller, "a")
+        heard: list[Event] = []
+        async with (
+            open_client(place.address) as mesh,
+            open_client(place.address) as other,
+            mesh.events("mine") as mine,
+            other.events("yours") as yours,
+        ):
+            await other.ask(PlanPrompt(prompt="both have subscribed once this is answered"))
+            await _ask_in_run(mesh, "mine")
+            heard.append(await mine.receive())
+            await _ask_in_run(mesh, "yours")
+            heard.append(await yours.receive())
+            with pytest.raises(trio.WouldBlock):
+                mine.receive_nowait()
+        assert [event.record.failure.message for event in heard] == ["mine", "yours"]  # type: ignore[attr-defined]
 
 
-def test_whoever_was_given_up_as_silent_and_comes_back_follows_the_run_again(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            await place.add(Echo, "a")
-            async with (
-                open_client(place.address, name="stalled") as mesh,
-                mesh.events("mesh") as events,
-                open_client(place.address) as other,
-            ):
-                await mesh.ask(PlanPrompt(prompt="subscribed once this is answered"))
-                await other.ask(ReportLoss(name="stalled"))
-                await mesh.ask(PlanPrompt(prompt="which makes it say hello again"))
-                await mesh.ask(PlanPrompt(prompt="and subscribed once this is answered"))
-                await place.add(Echo, "b")
-                assert await events.receive() == ActorJoined(name="b", role="planner")
-
-    play(scene)
+async def test_whoever_was_given_up_as_silent_and_comes_back_follows_the_run_again(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        await place.add(Echo, "a")
+        async with (
+            open_client(place.address, name="stalled") as mesh,
+            mesh.events("mesh") as events,
+            open_client(place.address) as other,
+        ):
+            await mesh.ask(PlanPrompt(prompt="subscribed once this is answered"))
+            await other.ask(ReportLoss(name="stalled"))
+            await mesh.ask(PlanPrompt(prompt="which makes it say hello again"))
+            await mesh.ask(PlanPrompt(prompt="and subscribed once this is answered"))
+            await place.add(Echo, "b")
+            assert await events.receive() == ActorJoined(name="b", role="planner")
 
 
 async def _ask_in_run(mesh: Mesh, run: str) -> None:
@@ -232,33 +241,30 @@ async def _ask_in_run(mesh: Mesh, run: str) -> None:
         await mesh.ask(PlanPrompt(prompt=run))
 
 
-def test_a_paused_run_stays_so_through_a_new_router_until_it_goes_on(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            player = await place.add(Echo, "a")
-            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
-                await mesh.ask(ControlRun(run="mine", action="pause", by="alice"))
-                nursery.start_soon(_ask_in_run, mesh, "mine")
-                await _ask_in_run(mesh, "yours")
-                place.kill_router()
-                await trio.sleep(0.1)
-                await place.start_router()
-                await _ask_in_run(mesh, "others")
-                state = mesh.run_state("mine")
-                assert state is not None
-                assert (state.state, state.by) == ("paused", "alice")
-                with trio.move_on_after(0.6):  # of the new router's life, in which it settles what was repeated
-                    await player.echo.seen(begun=3)
-                assert set(player.echo.begun) == {"yours", "others"}
-                async with open_client(place.address) as late:
-                    assert late.run_state("mine") is not None
-                    assert (await late.ask(ControlRun(run="mine", action="resume"))).before == "paused"
-            assert player.echo.begun == {"yours": 1, "others": 1, "mine": 1}
-
-    play(scene)
+async def test_a_paused_run_stays_so_through_a_new_router_until_it_goes_on(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        player = await place.add(Echo, "a")
+        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+            await mesh.ask(ControlRun(run="mine", action="pause", by="alice"))
+            nursery.start_soon(_ask_in_run, mesh, "mine")
+            await _ask_in_run(mesh, "yours")
+            place.kill_router()
+            await trio.sleep(0.1)
+            await place.start_router()
+            await _ask_in_run(mesh, "others")
+            state = mesh.run_state("mine")
+            assert state is not None
+            assert (state.state, state.by) == ("paused", "alice")
+            with trio.move_on_after(0.6):  # of the new router's life, in which it settles what was repeated
+                await player.echo.seen(begun=3)
+            assert set(player.echo.begun) == {"yours", "others"}
+            async with open_client(place.address) as late:
+                assert late.run_state("mine") is not None
+                assert (await late.ask(ControlRun(run="mine", action="resume"))).before == "paused"
+        assert player.echo.begun == {"yours": 1, "others": 1, "mine": 1}
 
 
-def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tmp_path: Path) -> None:
+async def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tmp_path: Path) -> None:
     begun, stopped = trio.Event(), trio.Event()
     reasons: list[str] = []
 
@@ -273,70 +279,55 @@ def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tmp_path
                 stopped.set()
             raise AssertionError
 
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            outer = await place.add(Echo, "a")
-            await place.add(Stuck, "b")
-            async with open_client(place.address) as mesh, open_client(place.address) as other:
+    async with open_place(str(tmp_path)) as place:
+        outer = await place.add(Echo, "a")
+        await place.add(Stuck, "b")
+        async with open_client(place.address) as mesh, open_client(place.address) as other:
 
-                async def cancel() -> None:
-                    await begun.wait()
-                    done = await other.ask(ControlRun(run="nested", action="cancel", by="alice"))
-                    assert (done.waiting, done.in_hand) == (0, 2)
+            async def cancel() -> None:
+                await begun.wait()
+                done = await other.ask(ControlRun(run="nested", action="cancel", by="alice"))
+                assert (done.waiting, done.in_hand) == (0, 2)
 
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(cancel)
-                    with pytest.raises(CancelledRequestError, match="the run was cancelled by alice"):
-                        await _ask_in_run(mesh, "nested")
-                await outer.echo.seen(cancelled=1)
-                await stopped.wait()
-                assert reasons == ["the run was cancelled by alice"]
-                with pytest.raises(CancelledRequestError):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel)
+                with pytest.raises(CancelledRequestError, match="the run was cancelled by alice"):
                     await _ask_in_run(mesh, "nested")
-                state = mesh.run_state("nested")
-                assert state is not None
-                assert state.state == "cancelled"
+            await outer.echo.seen(cancelled=1)
+            await stopped.wait()
+            assert reasons == ["the run was cancelled by alice"]
+            with pytest.raises(CancelledRequestError):
+                await _ask_in_run(mesh, "nested")
+            state = mesh.run_state("nested")
+            assert state is not None
+            assert state.state == "cancelled"
 
-    play(scene)
 
-
-def test_an_overloaded_role_is_waited_for(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path), RouterConfig(max_queue=1)) as place:
-            player = await place.add(Echo, "a", capacity=1)
-            player.echo.go.set()
-            async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
-                for number in range(4):
-                    nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
-            assert sorted(player.echo.begun) == [f"wait {number}" for number in range(4)]
-
-    play(scene)
+async def test_an_overloaded_role_is_waited_for(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path), RouterConfig(max_queue=1)) as place:
+        player = await place.add(Echo, "a", capacity=1)
+        player.echo.go.set()
+        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
+        assert sorted(player.echo.begun) == [f"wait {number}" for number in range(4)]
 
 
 @pytest.mark.parametrize("address", ["ipc:///nowhere/at/all.ipc", "tcp://127.0.0.1:1"])
-def test_without_a_router_the_client_says_where_it_looked(address: str) -> None:
-    async def scene() -> None:
-        with pytest.raises(MeshUnavailableError, match=f"{address}: expected a router"):
-            async with open_client(address, connect_within_s=0.2):
-                pass
-
-    play(scene)
+async def test_without_a_router_the_client_says_where_it_looked(address: str) -> None:
+    with pytest.raises(MeshUnavailableError, match=f"{address}: expected a router"):
+        async with open_client(address, connect_within_s=0.2):
+            pass
 
 
-def test_an_address_that_is_none_is_refused_in_one_line() -> None:
-    async def scene() -> None:
-        with pytest.raises(MeshUnavailableError, match="expected an address"):
-            async with open_client("carrier-pigeon"):
-                pass
-
-    play(scene)
+async def test_an_address_that_is_none_is_refused_in_one_line() -> None:
+    with pytest.raises(MeshUnavailableError, match="expected an address"):
+        async with open_client("carrier-pigeon"):
+            pass
 
 
-def test_an_exception_of_the_block_comes_out_as_itself(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_place(str(tmp_path)) as place:
-            with pytest.raises(RequestError, match="mine"):
-                async with open_client(place.address):
-                    raise RequestError("mine")
-
-    play(scene)
+async def test_an_exception_of_the_block_comes_out_as_itself(tmp_path: Path) -> None:
+    async with open_place(str(tmp_path)) as place:
+        with pytest.raises(RequestError, match="mine"):
+            async with open_client(place.address):
+                raise RequestError("mine")

@@ -1,4 +1,4 @@
-"""What comes out of tasks that run beside a block."""
+"""Errors of background tasks reach the caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gems_actors.tasks import open_background
 
 
 async def fail_together(*errors: Exception) -> None:
-    """Have a task for each error raise it, all at the same moment."""
+    """Raise each error in its own task, all at the same moment."""
     now = trio.Event()
 
     async def fail(error: Exception) -> None:
@@ -23,18 +23,18 @@ async def fail_together(*errors: Exception) -> None:
         async with open_background() as inner:
             for error in errors[1:]:
                 inner.start_soon(fail, error)
-            await trio.testing.wait_all_tasks_blocked()  # else one may be cancelled before it waits
+            await trio.testing.wait_all_tasks_blocked()  # otherwise one may be cancelled before it waits
             now.set()
             await trio.sleep_forever()
 
 
-def test_an_error_that_two_tasks_raise_comes_out_as_itself() -> None:
+async def test_an_error_raised_by_two_tasks_is_raised_as_itself() -> None:
     error = ConfigError("memory: ended")
     with pytest.raises(ConfigError) as raised:
-        trio.run(fail_together, error, error)
+        await fail_together(error, error)
     assert raised.value is error
 
 
-def test_errors_of_several_tasks_come_out_as_a_group() -> None:
+async def test_different_errors_are_raised_as_a_group() -> None:
     with pytest.raises(ExceptionGroup):
-        trio.run(fail_together, ConfigError("memory: ended"), SupervisorError("router: ended"))
+        await fail_together(ConfigError("memory: ended"), SupervisorError("router: ended"))

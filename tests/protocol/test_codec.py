@@ -2,15 +2,17 @@
 
 import contextlib
 import math
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import msgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import defstruct
 
 from protocol.codec import (
     BODIES,
+    Codec,
     decode_body,
     decode_message,
     decode_record,
@@ -23,6 +25,8 @@ from protocol.envelope import HEADER_BYTES, Header, Kind
 from protocol.errors import BodyError, ProtocolError, TooLargeError, UnknownKindError, VersionError
 from protocol.limits import MAX_FRAME_BYTES, MAX_PROMPT_CHARS
 from protocol.messages import (
+    Appended,
+    AppendRecord,
     Body,
     Capacity,
     Goodbye,
@@ -30,8 +34,11 @@ from protocol.messages import (
     Held,
     Image,
     Lesson,
+    MemoryRequest,
     PromptPlanned,
     Record,
+    Reply,
+    Request,
 )
 from tests.protocol.strategies import as_map, bodies, headers
 
@@ -255,6 +262,54 @@ def test_a_message_over_the_limit_is_neither_written_nor_read() -> None:
         encode_message(GOODBYE, Lesson(text="x" * room))
     with pytest.raises(TooLargeError):
         decode_message(frame + b"\0")
+
+
+# ------------------------------------------------------------------------------------------------------ user's types
+
+
+class Translation(Reply, frozen=True, kw_only=True):
+    text: str
+
+
+class TranslatePrompt(Request[Translation], frozen=True, kw_only=True):
+    role: ClassVar[str] = "translator"
+    text: str
+
+
+def test_a_registered_type_is_decoded() -> None:
+    codec, body = Codec(), encode_body(TranslatePrompt(text="ein Fuchs"))
+    with pytest.raises(UnknownKindError, match="expected a known message type, got 'TranslatePrompt'"):
+        codec.decode(body)
+    codec.register(TranslatePrompt, TranslatePrompt, Goodbye)
+    assert codec.decode(body) == TranslatePrompt(text="ein Fuchs")
+    assert codec.decode(encode_body(Goodbye())) == Goodbye()
+    with pytest.raises(BodyError, match="TranslatePrompt: Object missing required field `text`"):
+        codec.decode(msgpack.packb({"type": "TranslatePrompt"}))
+    assert "TranslatePrompt" not in Codec().types, "each codec has its own types"
+
+
+def test_a_request_registers_the_reply_that_it_declares() -> None:
+    codec = Codec()
+    assert codec.register_reply(TranslatePrompt) is Translation
+    assert codec.decode(encode_body(Translation(text="a fox"))) == Translation(text="a fox")
+    assert codec.register_reply(AppendRecord) is Appended
+    with pytest.raises(TypeError, match=r"expected a base like Request\[Plan\]"):
+        codec.register_reply(MemoryRequest)
+
+
+def type_named(name: str, base: type[Body]) -> type[Body]:
+    return cast(type[Body], defstruct(name, [], bases=(base,), frozen=True, tag=True, tag_field="type"))
+
+
+def test_a_type_with_a_taken_or_impossible_name_is_refused_and_nothing_is_registered() -> None:
+    codec = Codec()
+    with pytest.raises(TypeError, match=r"\.Plan: expected a message type with a new name, got .*loop\.Plan"):
+        codec.register(TranslatePrompt, type_named("Plan", Reply))
+    with pytest.raises(TypeError, match="at most 31 ASCII letters"):
+        codec.register(TranslatePrompt, type_named("T" * 32, Reply))
+    with pytest.raises(TypeError, match="expected a subclass of Request, Reply or Event"):
+        codec.register(TranslatePrompt, type_named("Kept", Record))
+    assert codec.types == BODIES
 
 
 # ------------------------------------------------------------------------------------------------------ records

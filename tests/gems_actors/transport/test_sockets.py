@@ -14,7 +14,6 @@ import zmq
 
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import Link, Message, open_dealer, open_router
-from tests.gems_actors.meshes import play
 
 
 class Ends:
@@ -70,119 +69,101 @@ async def open_ends(folder: Path, *, is_bound: bool = True) -> AsyncIterator[End
         ends.close()
 
 
-def test_twenty_thousand_messages_come_back_in_order(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_ends(tmp_path) as ends:
-            wanted = [b"%d" % number for number in range(20_000)]
-            for start in range(0, len(wanted), 256):
-                for frame in wanted[start : start + 256]:
-                    ends.dealer.send(frame)
-                await ends.await_returned(start + 1)
-            await ends.await_returned(len(wanted))
-            assert ends.returned == wanted
-
-    play(scene)
+async def test_twenty_thousand_messages_come_back_in_order(tmp_path: Path) -> None:
+    async with open_ends(tmp_path) as ends:
+        wanted = [b"%d" % number for number in range(20_000)]
+        for start in range(0, len(wanted), 256):
+            for frame in wanted[start : start + 256]:
+                ends.dealer.send(frame)
+            await ends.await_returned(start + 1)
+        await ends.await_returned(len(wanted))
+        assert ends.returned == wanted
 
 
-def test_bursts_and_pauses_of_many_tasks_lose_nothing(tmp_path: Path) -> None:
+async def test_bursts_and_pauses_of_many_tasks_lose_nothing(tmp_path: Path) -> None:
     dice = random.Random(1)
 
-    async def scene() -> None:
-        async with open_ends(tmp_path) as ends, trio.open_nursery() as nursery:
+    async with open_ends(tmp_path) as ends, trio.open_nursery() as nursery:
 
-            async def send(task: int) -> None:
-                for number in range(40):
-                    ends.dealer.send(b"%d.%d" % (task, number))
-                    if dice.random() < 0.3:
-                        await trio.sleep(dice.random() * 0.004)  # long enough for the other side to park
+        async def send(task: int) -> None:
+            for number in range(40):
+                ends.dealer.send(b"%d.%d" % (task, number))
+                if dice.random() < 0.3:
+                    await trio.sleep(dice.random() * 0.004)  # long enough for the other side to park
 
-            for task in range(25):
-                nursery.start_soon(send, task)
-            await ends.await_returned(1000)
-            assert len(set(ends.returned)) == 1000
-
-    play(scene)
+        for task in range(25):
+            nursery.start_soon(send, task)
+        await ends.await_returned(1000)
+        assert len(set(ends.returned)) == 1000
 
 
-def test_what_a_sender_receives_on_its_way_is_answered_without_waiting_for_more(tmp_path: Path) -> None:
-    async def scene() -> None:
-        ends = Ends(f"ipc://{tmp_path}/echo.ipc")
-        ends.bind()
-        async with open_background() as nursery:
-            nursery.start_soon(ends.dealer.run)
-            ends.dealer.send(b"arrives before the router looks")
-            while not await trio.to_thread.run_sync(ends.await_readable):
-                pass
-            nursery.start_soon(ends.router._run_sender)
-            await trio.testing.wait_all_tasks_blocked()
-            ends.router.send(b"dealer", b"has it receive")
-            await ends.await_returned(1)
-            await trio.testing.wait_all_tasks_blocked()
-            assert ends.router.unsent == 0
-        ends.close()
-
-    play(scene)
+async def test_what_a_sender_receives_on_its_way_is_answered_without_waiting_for_more(tmp_path: Path) -> None:
+    ends = Ends(f"ipc://{tmp_path}/echo.ipc")
+    ends.bind()
+    async with open_background() as nursery:
+        nursery.start_soon(ends.dealer.run)
+        ends.dealer.send(b"arrives before the router looks")
+        while not await trio.to_thread.run_sync(ends.await_readable):
+            pass
+        nursery.start_soon(ends.router._run_sender)
+        await trio.testing.wait_all_tasks_blocked()
+        ends.router.send(b"dealer", b"has it receive")
+        await ends.await_returned(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.router.unsent == 0
+    ends.close()
 
 
 @pytest.mark.parametrize("crowd", [1, 1024])  # 512 are a batch
-def test_a_flood_keeps_nobody_from_sending_nor_the_loop_from_turning(crowd: int) -> None:
+async def test_a_flood_keeps_nobody_from_sending_nor_the_loop_from_turning(crowd: int) -> None:
     """Each message that is taken is followed by another at once: there never is nothing to receive."""
 
-    async def scene() -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        socket = open_router(context)
-        socket.bind("inproc://flooded")
-        rude = open_dealer(context, "inproc://flooded", b"rude")
-        taken = 0
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = open_router(context)
+    socket.bind("inproc://flooded")
+    rude = open_dealer(context, "inproc://flooded", b"rude")
+    taken = 0
 
-        def take(batch: list[Message]) -> None:
-            nonlocal taken
-            taken += len(batch)
-            for identity, frame in batch if taken < 100_000 else ():
-                flooded.send(identity, frame)
-                rude.send(b"again", zmq.NOBLOCK)
+    def take(batch: list[Message]) -> None:
+        nonlocal taken
+        taken += len(batch)
+        for identity, frame in batch if taken < 100_000 else ():
+            flooded.send(identity, frame)
+            rude.send(b"again", zmq.NOBLOCK)
 
-        flooded = Link(socket, take)
-        async with open_background() as nursery:
-            nursery.start_soon(flooded.run)
-            await trio.testing.wait_all_tasks_blocked()
-            for _ in range(crowd):
-                rude.send(b"first")
-            unsent = []
-            for _ in range(20):
-                await trio.lowlevel.checkpoint()
-                unsent.append(flooded.unsent)
-        flooded.close()
-        rude.close()
-        context.term()
-        assert 0 < taken < 100_000
-        assert max(unsent) <= 2 * (crowd + 512)
-
-    play(scene)
+    flooded = Link(socket, take)
+    async with open_background() as nursery:
+        nursery.start_soon(flooded.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(crowd):
+            rude.send(b"first")
+        unsent = []
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+            unsent.append(flooded.unsent)
+    flooded.close()
+    rude.close()
+    context.term()
+    assert 0 < taken < 100_000
+    assert max(unsent) <= 2 * (crowd + 512)
 
 
-def test_what_is_sent_before_there_is_a_router_arrives_once_there_is_one(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_ends(tmp_path, is_bound=False) as ends:
-            ends.dealer.send(b"early")
-            await trio.testing.wait_all_tasks_blocked()
-            assert ends.dealer.unsent == 1
-            ends.bind()
-            await ends.await_returned(1)
-            assert (ends.returned, ends.dealer.unsent) == ([b"early"], 0)
-
-    play(scene)
+async def test_what_is_sent_before_there_is_a_router_arrives_once_there_is_one(tmp_path: Path) -> None:
+    async with open_ends(tmp_path, is_bound=False) as ends:
+        ends.dealer.send(b"early")
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.dealer.unsent == 1
+        ends.bind()
+        await ends.await_returned(1)
+        assert (ends.returned, ends.dealer.unsent) == ([b"early"], 0)
 
 
-def test_a_message_for_a_peer_that_is_not_there_comes_back_as_refused(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with open_ends(tmp_path) as ends:
-            ends.router.send(b"nobody", b"frame")
-            ends.dealer.send(b"after it")
-            await ends.await_returned(1)
-            assert ends.refused == [[b"nobody", b"frame"]]
-
-    play(scene)
+async def test_a_message_for_a_peer_that_is_not_there_comes_back_as_refused(tmp_path: Path) -> None:
+    async with open_ends(tmp_path) as ends:
+        ends.router.send(b"nobody", b"frame")
+        ends.dealer.send(b"after it")
+        await ends.await_returned(1)
+        assert ends.refused == [[b"nobody", b"frame"]]
 
 
 def test_an_address_that_is_none_leaves_no_socket_behind() -> None:

@@ -1,0 +1,296 @@
+"""The connection to one router: hello, heartbeats, repeats after a restart, and whether the router still answers.
+
+All connections of a client share one `ClientState`. `gems_actors.client` chooses between them and fails over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+import trio
+import zmq
+from msgspec import structs
+
+from gems_actors.run_states import RunStates
+from gems_actors.transport.sockets import Link, Message
+from protocol.codec import decode_body, encode_message, frame_of
+from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, unpack_header
+from protocol.errors import ProtocolError
+from protocol.messages import (
+    Body,
+    Cancel,
+    Event,
+    Failure,
+    Heartbeat,
+    Held,
+    Hello,
+    HelloAgain,
+    Pulse,
+    RunState,
+    Subscribe,
+    Welcome,
+)
+
+_MISSED_HEARTBEATS = 3
+"""Unanswered heartbeats after which a router counts as silent and, if there are other routers, is failed over."""
+_MAX_UNSENT = 100
+"""Messages waiting to be sent beyond which no heartbeat is added: a router that returns needs only one."""
+
+_log = structlog.get_logger()
+
+
+class RequestHandler(Protocol):
+    """The actor that answers the requests which arrive through a client's connections."""
+
+    def take(self, connection: RouterConnection, header: Header, body: bytes) -> None:
+        """Start to answer a request; neither awaits nor raises."""
+
+    def cancel(self, connection: RouterConnection, header: Header, cancel: Cancel) -> None:
+        """Cancel, or gracefully stop, a request that is answered by this connection."""
+
+    def holding(self, connection: RouterConnection) -> tuple[Held, ...]:
+        """Requests in flight that are answered by this connection."""
+
+    def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
+        """Answer by all `others` what arrived by a connection whose router is silent."""
+
+    def figures(self) -> dict[str, float]:
+        """Figures that the actor reports in its heartbeats."""
+
+    def note(self) -> str:
+        """What the actor does while it takes no requests."""
+
+
+@dataclass(slots=True)
+class PendingRequest:
+    """A request that waits for its answer."""
+
+    header: Header
+    body: bytes
+    deadline: float
+    connection: RouterConnection
+    is_stopping_gracefully: bool = False
+    answered: trio.Event = field(default_factory=trio.Event)
+    kind: Kind = Kind.REQUEST
+    answer: bytes = b""
+
+    def send(self) -> None:
+        """Send the request by its connection, with the time that is left."""
+        left_s = max(0.0, self.deadline - trio.current_time())  # the deadline of a cancelled scope is -inf
+        left_ms = NO_DEADLINE_MS if left_s == math.inf else min(int(left_s * 1000), NO_DEADLINE_MS - 1)
+        self.connection.link.send(frame_of(self.header._replace(time_left_ms=left_ms), self.body))
+
+    def send_again(self) -> None:
+        """Repeat the request, marked so that a new router first waits to hear whether an actor already holds it."""
+        self.header = self.header._replace(attempt=1)
+        self.send()
+
+
+@dataclass(slots=True)
+class ClientState:
+    """What all connections of one client share; the functions at the end are the client's reactions."""
+
+    hello: Hello
+    """With the whole capacity, of which each router is offered a share."""
+    on_silent: Callable[[RouterConnection], None]
+    on_back: Callable[[RouterConnection], None]
+    on_refused: Callable[[str], None]
+    role: str = ""
+    handler: RequestHandler | None = None
+    """None in a client that answers no requests."""
+    connections: tuple[RouterConnection, ...] = ()
+    pending: dict[bytes, PendingRequest] = field(default_factory=dict)
+    readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = field(default_factory=dict)
+    run_states: RunStates = field(default_factory=RunStates)
+    run_states_changed: trio.Event = field(default_factory=trio.Event)
+    welcomed: trio.Event = field(default_factory=trio.Event)
+
+    def capacity_share(self) -> int:
+        """Return the capacity to offer each router that is up, rounded up."""
+        up = sum(connection.is_up for connection in self.connections) or 1
+        return -(-self.hello.capacity // up)
+
+
+class RouterConnection:
+    """One connection, and what is known of its router."""
+
+    def __init__(self, socket: zmq.Socket[bytes], address: str, state: ClientState) -> None:
+        self.address = address
+        self.link = Link(socket, self._take)
+        self.is_up = True
+        """False while the router is silent and another one serves in its place."""
+        self.heard_at = -math.inf
+        self.abandoned: list[Header] = []
+        """Requests that were moved to other routers; this one may not know, and is told when it is back."""
+        self._state = state
+        self._epoch: str | None = None
+        self._heartbeat_s = 1.0
+        self._welcomed = trio.Event()
+        self._awaits_welcome = False
+        self._refusal = ""
+        self._answers: list[bytes] = []
+        """Answers that may not have reached the router; the one that replaces it gets them again."""
+        self._answers_before_beat = 0
+        """How many of them were sent before the last heartbeat, whose pulse confirms them."""
+
+    def say_hello(self) -> None:
+        """Tell the router all it has to know of this process."""
+        self._awaits_welcome = True
+        state, handler = self._state, self._state.handler
+        hello = structs.replace(
+            state.hello,
+            capacity=state.capacity_share(),
+            holding=() if handler is None else handler.holding(self),
+            run_states=state.run_states.all(),
+        )
+        self.send(Kind.HELLO, hello)
+
+    def send(self, kind: Kind, body: Body) -> None:
+        """Send a message of the link."""
+        self.link.send(encode_message(Header(kind, role=self._state.role), body))
+
+    def subscribe(self, run: bytes) -> None:
+        """Ask for the events of a run."""
+        self.link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), Subscribe()))
+
+    def withdraw(self, header: Header, *, graceful: bool = False) -> None:
+        """Cancel a request or, if graceful, ask for an answer with what is there after the current step."""
+        self.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), Cancel(graceful=graceful)))
+
+    def answer(self, frame: bytes) -> None:
+        """Send an answer, and keep it until the router has confirmed a later heartbeat."""
+        self._answers.append(frame)
+        self.link.send(frame)
+
+    def take_answers(self) -> list[bytes]:
+        """Return the unconfirmed answers, which another connection sends from now on."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def pending(self) -> list[PendingRequest]:
+        """Return the requests that wait for an answer by this connection."""
+        return [request for request in self._state.pending.values() if request.connection is self]
+
+    async def run_heartbeat(self) -> None:
+        """Send heartbeats until cancelled, and report a router that leaves them unanswered."""
+        state = self._state
+        with trio.move_on_after(self._heartbeat_s):
+            await self._welcomed.wait()  # the router sets the interval
+        while True:
+            await trio.sleep(self._heartbeat_s)
+            if self.link.unsent < _MAX_UNSENT:
+                self._send_heartbeat()
+            silent_s = trio.current_time() - self.heard_at
+            if self.is_up and len(state.connections) > 1 and silent_s > _MISSED_HEARTBEATS * self._heartbeat_s:
+                state.on_silent(self)
+
+    def _send_heartbeat(self) -> None:
+        pending, handler = self.pending(), self._state.handler
+        awaiting = tuple(request.header.id for request in pending)
+        if handler is None:
+            beat = Heartbeat(awaiting=awaiting)
+        else:
+            holding, figures, note = handler.holding(self), handler.figures(), handler.note()
+            beat = Heartbeat(holding=holding, awaiting=awaiting, figures=figures, note=note)
+        self.send(Kind.HEARTBEAT, beat)
+        self._answers_before_beat = len(self._answers)
+        for request in pending:
+            if request.is_stopping_gracefully:  # its holder may have changed since it was last told
+                self.withdraw(request.header, graceful=True)
+
+    # ----------------------------------------------------------------------------------------- what arrives
+
+    def _take(self, batch: list[Message]) -> None:
+        self.heard_at = trio.current_time()
+        if not self.is_up:
+            self._state.on_back(self)
+        for (frame,) in batch:
+            try:
+                self._take_one(unpack_header(frame), frame)
+            except ProtocolError as error:
+                _log.warning("message_refused", reason=str(error))
+
+    def _take_one(self, header: Header, frame: bytes) -> None:
+        handler, body = self._state.handler, frame[HEADER_BYTES:]
+        match header.kind:
+            case Kind.REQUEST:
+                if handler is not None:
+                    handler.take(self, header, body)
+            case Kind.REPLY | Kind.FAILURE:
+                request = self._state.pending.get(header.id)
+                if request is not None:
+                    request.kind, request.answer = header.kind, body
+                    request.answered.set()
+                elif header.kind is Kind.FAILURE and not any(header.id):
+                    self._take_refusal(decode_body(body))
+            case Kind.EVENT:
+                self._take_event(header, body)
+            case Kind.CANCEL:
+                cancel = decode_body(body)
+                if handler is not None and isinstance(cancel, Cancel):
+                    handler.cancel(self, header, cancel)
+            case _:
+                self._take_link(decode_body(body))
+
+    def _take_refusal(self, body: Body) -> None:
+        """Handle a router that does not admit this process, or no longer does."""
+        if isinstance(body, Failure) and self._awaits_welcome:
+            self._state.on_refused(f"{self.address}: {body.message}")
+        elif isinstance(body, Failure) and body.message != self._refusal:
+            self._refusal = body.message
+            _log.warning("refused_by_router", address=self.address, reason=body.message)
+
+    def _take_event(self, header: Header, body: bytes) -> None:
+        readers = self._state.readers.get(header.run)
+        if readers and isinstance(event := decode_body(body), Event):
+            for reader in readers:
+                try:
+                    reader.send_nowait(event)
+                except trio.WouldBlock:
+                    _log.warning("event_dropped", event_type=type(event).__name__)
+
+    def _take_link(self, body: Body) -> None:
+        match body:
+            case Welcome():
+                self._heartbeat_s, self._awaits_welcome = body.heartbeat_s, False
+                self._merge_run_states(body.run_states)
+                self._meet(body.epoch)
+                self._welcomed.set()
+                self._state.welcomed.set()
+            case Pulse():
+                del self._answers[: self._answers_before_beat]  # the router has seen the heartbeat sent after these
+                self._answers_before_beat = 0
+                self._merge_run_states(body.run_states)
+                for id_ in body.unknown:
+                    if (request := self._state.pending.get(id_)) and request.connection is self:
+                        request.send_again()
+                if body.epoch != self._epoch:
+                    self.say_hello()
+            case HelloAgain():
+                self.say_hello()
+                for run in self._state.readers:  # the router forgot them together with this process
+                    self.subscribe(run)
+
+    def _merge_run_states(self, run_states: tuple[RunState, ...]) -> None:
+        state = self._state
+        if state.run_states.merge(run_states):
+            state.run_states_changed.set()
+            state.run_states_changed = trio.Event()
+            for other in state.connections:
+                if other is not self and other.is_up:  # their routers may not have heard of the change
+                    other.say_hello()
+
+    def _meet(self, epoch: str) -> None:
+        """Tell a router that replaces another one what that one knew of this process."""
+        if self._epoch not in (None, epoch):
+            for frame in self._answers:
+                self.link.send(frame)
+            for request in self.pending():
+                request.send_again()
+            for run in self._state.readers:
+                self.subscribe(run)
+        self._epoch = epoch
