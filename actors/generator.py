@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from io import BytesIO
 from typing import Final
 
 import structlog
 import trio
-from PIL import Image as Pillow
 
 from gems_actors.actor import Actor, answers, is_interactive
 from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
@@ -25,7 +23,6 @@ from gems_actors.errors import BackendError
 from protocol.limits import MAX_SIDE_PX
 from protocol.messages import GenerateImage, Image, Spent
 
-_MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _MIN_SIDE_PX: Final = 16
 
 _log = structlog.get_logger()
@@ -98,10 +95,10 @@ def check_picture(drawn: GeneratedImage) -> None:
     """
     says = f"{drawn.media_type} of {drawn.width_px}x{drawn.height_px} px"
     try:
-        with Pillow.open(BytesIO(drawn.data), formats=tuple(_MEDIA_TYPES)) as picture:
-            is_ = f"{_MEDIA_TYPES.get(picture.format or '', picture.format)} of {picture.width}x{picture.height} px"
-    except (OSError, ValueError, Pillow.DecompressionBombError) as error:
+        found = GeneratedImage.from_file(drawn.data)
+    except ValueError as error:
         raise BackendError(f"image model: expected {says}, got {len(drawn.data)} bytes that are no picture") from error
+    is_ = f"{found.media_type} of {found.width_px}x{found.height_px} px"
     if is_ != says:
         raise BackendError(f"image model: expected {says}, got {is_}")
     if not all(_MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (drawn.width_px, drawn.height_px)):

@@ -1,33 +1,36 @@
-"""The two promises every model backend keeps: draw a picture, answer a chat.
+"""Interfaces of model backends: `ImageModel` and `ChatModel`, with their requests and replies.
 
-Roles import these names and nothing else of a backend, so a role never knows whether a picture came from a GPU, from a
-server or from the embedded storyboard. Implementations live in the modules beside this one and are opened by `opening`.
+Roles import these names and `factory`, which opens the implementations in this package, so no role depends on whether a
+picture comes from a GPU, a server or the embedded storyboard. Prompts and roles must not live here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from io import BytesIO
+from typing import Any, Final, Literal, Protocol
+
+_MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What an image model is asked to draw."""
+    """Request for one picture."""
 
     prompt: str
     seed: int
-    """0 to 2**32 - 1. The same request drawn twice by the same model gives the same picture."""
+    """Seed, 0 to 2**32 - 1; the same request to the same model gives the same picture."""
     width_px: int
     height_px: int
     steps: int | None = None
-    """Of denoising; None: as the model does by itself. Likewise `guidance` and `negative_prompt`."""
+    """Denoising steps; None for the model's default, as in `guidance` and `negative_prompt`."""
     guidance: float | None = None
     negative_prompt: str | None = None
     exact: bool = False
-    """It is drawn alone, so that not even rounding depends on what else is drawn."""
+    """Whether batching is disabled for this picture, so that its rounding depends on no other request."""
     interactive: bool = False
-    """Somebody waits for it, so it goes before those for which nobody does."""
+    """Whether a user waits for it; interactive requests go ahead of bulk work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,26 @@ class GeneratedImage:
 
     data: bytes
     media_type: str
-    """`image/png`, `image/jpeg` or `image/webp`."""
+    """Media type: `image/png`, `image/jpeg` or `image/webp`."""
     width_px: int
     height_px: int
     details: Mapping[str, float] = field(default_factory=dict)
-    """What its drawing took, as far as the model tells: seconds a stage, requests in its batch."""
+    """Measurements that the model reports: seconds per stage, requests in the batch."""
+
+    @classmethod
+    def from_file(cls, data: bytes) -> GeneratedImage:
+        """Return the picture in a file, with the type and size that its header states.
+
+        Raises:
+            ValueError: the file is not a PNG, JPEG or WebP picture.
+        """
+        from PIL import Image as Pillow  # most roles handle no pictures
+
+        try:
+            with Pillow.open(BytesIO(data), formats=tuple(_MEDIA_TYPES)) as picture:
+                return cls(data, _MEDIA_TYPES[picture.format or ""], *picture.size)
+        except (OSError, KeyError, Pillow.DecompressionBombError) as error:
+            raise ValueError(f"expected a PNG, JPEG or WebP picture, got {len(data)} bytes: {error}") from error
 
 
 class ImageModel(Protocol):
@@ -48,25 +66,27 @@ class ImageModel(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many requests it should be given at once."""
+        """Requests that the model handles at once."""
         ...
 
     def figures(self) -> dict[str, float]:
-        """Return what it reports of itself, for `gems status`."""
+        """Return the model's measurements, for `gems status`."""
         ...
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request.
 
         Raises:
-            BackendError: the model could not draw it; says why.
+            RefusedError: the model will never draw this request.
+            OverloadedError: the model was busy until the deadline.
+            BackendError: the model failed.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """Words in a chat message."""
+    """Text in a chat message."""
 
     text: str
 
@@ -89,56 +109,58 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One call of a chat model: the rendered messages, and what they were rendered from.
+    """One call of a chat model: the rendered messages, and the data that they were rendered from.
 
-    A language model reads `messages`; the storyboard, which is rules and no language model, reads `task` and `fields`.
+    Language models read `messages`; the storyboard, which follows rules, reads `task` and `fields`.
     """
 
     task: Literal["route_skill", "write_prompt", "decompose", "verify", "verify_all", "compress", "refine", "judge"]
     fields: Mapping[str, Any]
     messages: tuple[ChatMessage, ...]
     choices: tuple[str, ...] = ()
-    """Where one of these words is the answer, or begins it: a model that tells probabilities is asked for theirs."""
+    """Words of which the answer is, or begins with, one; models that report probabilities score each of them."""
     schema: Mapping[str, Any] | None = None
-    """JSON schema of the answer, for servers that can be held to one; others read in the messages what is wanted."""
+    """JSON schema of the answer, for servers that can enforce one; the messages describe the format as well."""
     temperature: float | None = None
-    """Where the task prescribes one; None: as the settings have it."""
+    """Temperature that the task prescribes; None for the one in the settings."""
     interactive: bool = False
-    """Somebody waits for it, so it goes before those for which nobody does."""
+    """Whether a user waits for it; interactive requests go ahead of bulk work."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What a chat model said."""
+    """Answer of a chat model."""
 
     text: str
     reasoning: str = ""
-    """Its thinking where the model gives it apart from the answer, else empty."""
+    """The model's thinking, if it comes apart from the answer; empty otherwise."""
     usage: Mapping[str, int] = field(default_factory=dict)
-    """`prompt_tokens`, `completion_tokens`, `cached_tokens`, as far as the server counts them."""
+    """Token counts that the server reports: `prompt_tokens`, `completion_tokens`, `cached_tokens`."""
     calls: int = 1
-    """Of the server, for this answer."""
+    """Calls of the server that this answer took."""
     cost: float = 0.0
-    """By the prices in the settings, in their currency."""
+    """Cost by the prices in the settings, in their currency."""
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    """Of the request's choices, together 1; empty where the model does not tell them."""
+    """Probability of each of the request's choices, summing to 1; empty if the model reports none."""
 
 
 class ChatModel(Protocol):
     """Answers chats; safe to call from many tasks at once."""
 
     def figures(self) -> dict[str, float]:
-        """Return what it reports of itself, for `gems status`."""
+        """Return the model's measurements, for `gems status`."""
         ...
 
     def note(self) -> str:
-        """Return what is wrong with it just now, in words, for `gems status`; empty while nothing is."""
+        """Return what is wrong with the model now, for `gems status`; empty if nothing is."""
         ...
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """Return the model's answer to one request.
 
         Raises:
-            BackendError: the model could not be asked, or gave no answer.
+            RefusedError: the server or the model refused the request.
+            OverloadedError: the servers were busy until the deadline.
+            BackendError: the model failed or gave no usable answer.
         """
         ...

@@ -1,6 +1,6 @@
-"""Opens the model backends that the settings name; the only place that knows which exist.
+"""Open the model backends that the settings name; the only module that knows which ones are built in.
 
-A backend is imported when it is opened, so that a planner never loads what only a generator needs.
+A backend is imported when it is opened, so a planner never loads the libraries of a generator.
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ from pathlib import Path
 
 from gems_actors.backends import ChatModel, ImageModel
 from gems_actors.config import ChatModelConfig, MeshConfig, load_code
-from gems_actors.supervision.runtime_dir import gpu_locks
 
 
 @asynccontextmanager
 async def open_image_model(
     config: MeshConfig, tell: Callable[[str], None] = lambda note: None
 ) -> AsyncIterator[ImageModel]:
-    """Open the model that draws; `tell` is told what is being done while that takes long."""
+    """Open the image model; `tell` receives progress notes while that takes long."""
     match config.image.backend:
         case "storyboard":
             from gems_actors.backends.storyboard import StoryboardImageModel
 
             yield StoryboardImageModel()
         case "diffusers":
-            from gems_actors.backends.diffusion.models import open_diffusion
+            from gems_actors.backends.diffusion.models import gpu_lock_dir, open_diffusion
 
             size = config.draw.width_px, config.draw.height_px
-            async with open_diffusion(config.image, size=size, locks=gpu_locks(), tell=tell) as model:
+            async with open_diffusion(config.image, size=size, locks=gpu_lock_dir(), tell=tell) as model:
                 yield model
         case "openai":
             from gems_actors.backends.openai_images import open_openai_images
@@ -43,7 +42,7 @@ async def open_image_model(
 
 @asynccontextmanager
 async def open_chat_model(config: MeshConfig, role: str) -> AsyncIterator[ChatModel]:
-    """Open the model that answers for a role."""
+    """Open the chat model of a role."""
     settings = config.chat.of(role)
     table = "chat" if settings.url == config.chat.url else f"chat.roles.{role}"
     async with _open_chat(config, settings, table) as model:
@@ -52,7 +51,7 @@ async def open_chat_model(config: MeshConfig, role: str) -> AsyncIterator[ChatMo
 
 @asynccontextmanager
 async def open_second_opinion(config: MeshConfig) -> AsyncIterator[ChatModel | None]:
-    """Open the model that is asked where the verifier's is unsure; None where there shall be none."""
+    """Open the model that decides when the verifier's is unsure; None if the settings name none."""
     if config.verify.second_opinion is None:
         yield None
         return

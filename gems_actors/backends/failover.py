@@ -1,7 +1,7 @@
-"""Asks one of several servers until it answers: waits for its turn, tries again, and turns to the next one meanwhile.
+"""Failover over several servers of one model: admission by their limits, retry with backoff, and typed failures.
 
-The first server is asked as long as it can be reached; the others, in their order, while those before them cannot. It
-does not know what is asked, nor how.
+The first server gets every request while it is reachable; the others, in order, while those before them are not. This
+module knows neither the requests nor the protocol.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -20,19 +21,33 @@ from gems_actors.errors import BackendError, OverloadedError, RefusedError
 
 AnswerT = TypeVar("AnswerT")
 
-_BACKOFF_S: Final = (0.5, 20.0)
-"""Upper bound of the wait before the second try, and of any; doubled with each. The wait is uniform from 0 to that, the
-"full jitter" of aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter."""
-_MAX_FAULTS: Final = 4
-"""How often one request may be met by a server that is there and fails: it may be the request."""
-_FIRST_CONTACT_S: Final = 3.0
-"""For how long a server is waited for that has never answered: as a rule its address is wrong."""
-
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after which waits, a request is retried."""
+
+    first_backoff_s: float = 0.5
+    """Upper bound of the wait before the first retry. It doubles with each retry, and the wait is uniform from 0 to it,
+    the "full jitter" of aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter."""
+    max_backoff_s: float = 20.0
+    """Upper bound of any wait."""
+    max_faults: int = 4
+    """Maximum failures of one request at working servers; after that the request itself is suspected."""
+    first_contact_s: float = 3.0
+    """Seconds to wait for servers of which none has ever answered: the address is probably wrong."""
+
+    def backoff_s(self, retries: int) -> float:
+        """Return a random wait before the next retry, after `retries` of them."""
+        return random.uniform(0.0, min(self.first_backoff_s * 2**retries, self.max_backoff_s))
+
+
+DEFAULT_RETRY: Final = RetryPolicy()
+
+
 class BusyError(OverloadedError):
-    """A server has too much to do; `wait_s` is for how long it wants to be left alone, where it says so."""
+    """A server has too many requests; `wait_s` is the pause that it asked for, None if it named none."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message, 1.0 if wait_s is None else wait_s)
@@ -40,24 +55,24 @@ class BusyError(OverloadedError):
 
 
 class UnreachableError(BackendError):
-    """There was no server to answer."""
+    """The server could not be connected to."""
 
 
 class LateError(BackendError):
-    """The answer did not come in time."""
+    """The server did not answer in time."""
 
 
 class Server(Protocol):
-    """What can be asked at a pace of its own."""
+    """A server with its own concurrency limit."""
 
     @property
     def name(self) -> str:
-        """Where it is, for people."""
+        """Name and address, for people."""
         ...
 
     @property
-    def pace(self) -> AdaptiveLimit:
-        """What it may be asked now."""
+    def limit(self) -> AdaptiveLimit:
+        """Its concurrency limit and circuit breaker."""
         ...
 
 
@@ -65,185 +80,190 @@ ServerT = TypeVar("ServerT", bound=Server)
 
 
 class _Waiter(Generic[ServerT]):
-    """A request that waits for its turn."""
+    """A queued request."""
 
     def __init__(self, failed: Collection[ServerT]) -> None:
         self.failed = failed
-        """Servers that could not answer it, which are asked again after all others."""
-        self.stirred = trio.Event()
-        """It has a place, or has to look anew how long it may take."""
+        """Servers that already failed this request, which are used only after all others."""
+        self.woken = trio.Event()
+        """Set when a server is assigned or the time to wait may have changed."""
         self.server: ServerT | None = None
 
 
 class FailoverPool(Generic[ServerT]):
-    """Servers of the same thing in the order of preference; safe to ask from many tasks at once."""
+    """Servers of one model in order of preference; safe to call from many tasks at once."""
 
-    def __init__(self, servers: Sequence[ServerT]) -> None:
+    def __init__(self, servers: Sequence[ServerT], retry: RetryPolicy = DEFAULT_RETRY) -> None:
         self.servers = tuple(servers)
-        self.tried_again = self.late = 0
-        """Requests that were asked once more; and of all, answers that did not come in time."""
-        self._urgent: deque[_Waiter[ServerT]] = deque()
-        self._others: deque[_Waiter[ServerT]] = deque()
-        self._seen = [(server.pace.is_closed, server.pace.opens_at()) for server in self.servers]
+        self.retries = self.timeouts = 0
+        self._retry = retry
+        self._interactive: deque[_Waiter[ServerT]] = deque()
+        self._bulk: deque[_Waiter[ServerT]] = deque()
+        self._seen = self._availability()
 
     @property
-    def waiting(self) -> int:
-        """How many requests wait for their turn."""
-        return len(self._urgent) + len(self._others)
+    def queued(self) -> int:
+        """Requests that wait for a server."""
+        return len(self._interactive) + len(self._bulk)
 
     def figures(self) -> dict[str, float]:
-        """Return the state of the pace, summed over all servers, for `gems status`."""
-        paces = [server.pace for server in self.servers]
+        """Return the state of the limits, summed over all servers, for `gems status`."""
+        limits = [server.limit for server in self.servers]
         now = trio.current_time()
         return {
-            "asking": sum(pace.in_flight for pace in paces),
-            "waiting": self.waiting,
-            "window": sum(int(pace.window) for pace in paces if not pace.is_away(now)),
-            "latency_s": max(pace.latency_s for pace in paces),
-            "tried_again": self.tried_again,
-            "late": self.late,
-            "servers_down": sum(not pace.is_closed for pace in paces),
+            "asking": sum(limit.in_flight for limit in limits),
+            "waiting": self.queued,
+            "window": sum(int(limit.window) for limit in limits if not limit.is_unavailable(now)),
+            "latency_s": max(limit.latency_s for limit in limits),
+            "tried_again": self.retries,
+            "late": self.timeouts,
+            "servers_down": sum(not limit.is_closed for limit in limits),
         }
 
     def note(self) -> str:
-        """Return which servers cannot be reached, and why; empty while all can."""
+        """Return which servers are down, and why; empty while all are up."""
         now = trio.current_time()
-        paces = [server.pace for server in self.servers if not server.pace.is_closed]
-        return "; ".join(f"breaker {pace.breaker(now)}: {pace.last_failure}" for pace in paces)
+        limits = [server.limit for server in self.servers if not server.limit.is_closed]
+        return "; ".join(f"breaker {limit.breaker_state(now)}: {limit.last_failure}" for limit in limits)
 
-    async def ask(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], *, interactive: bool = False) -> AnswerT:
-        """Return the answer of the first server that gives one, within the caller's deadline.
+    async def call(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], *, interactive: bool = False) -> AnswerT:
+        """Return the first answer of any server, retrying within the caller's deadline.
 
         Args:
-            exchange: asks a server once.
-            interactive: goes before those that are not.
+            exchange: sends the request to one server, once.
+            interactive: whether the request goes ahead of those that are not interactive.
 
         Raises:
-            RefusedError: a server said no, and will always.
-            OverloadedError, BackendError: no server answered as long as that could be waited for; says what the last
-                one did.
+            RefusedError: a server refused the request, which is not retried.
+            OverloadedError, BackendError: no server answered before the retries or the deadline ran out; carries the
+                last failure.
         """
-        asked_at, faults, tries = trio.current_time(), 0, 0
+        called_at, faults, retries = trio.current_time(), 0, 0
         failed: set[ServerT] = set()
         while True:
-            server = await self._await_turn(_Waiter[ServerT](failed), asked_at, interactive)
+            server = await self._acquire(_Waiter[ServerT](failed), called_at, interactive)
             try:
-                return await self._ask_once(server, exchange)
+                return await self._call_once(server, exchange)
             except (BusyError, BackendError) as error:
                 now = trio.current_time()
-                if not isinstance(error, BusyError | UnreachableError) and server.pace.is_closed:
+                if not isinstance(error, BusyError | UnreachableError) and server.limit.is_closed:
                     faults += 1
-                self.late += isinstance(error, LateError)
-                tries += 1
-                wait_s = random.uniform(0.0, min(_BACKOFF_S[0] * 2 ** (tries - 1), _BACKOFF_S[1]))
+                self.timeouts += isinstance(error, LateError)
+                wait_s = self._retry.backoff_s(retries)
                 if not isinstance(error, BusyError):
                     failed.add(server)
-                    if any(other not in failed and not other.pace.is_away(now) for other in self.servers):
+                    if any(other not in failed and not other.limit.is_unavailable(now) for other in self.servers):
                         wait_s = 0.0
-                if faults >= _MAX_FAULTS or now + wait_s >= trio.current_effective_deadline():
+                if faults >= self._retry.max_faults or now + wait_s >= trio.current_effective_deadline():
                     raise
-                is_nobody_there = isinstance(error, UnreachableError) and not self._were_ever_there()
-                if is_nobody_there and now >= asked_at + _FIRST_CONTACT_S:
+                if isinstance(error, UnreachableError) and self._is_first_contact_over(called_at):
                     raise
-                _log.debug("asked_again", server=server.name, tries=tries, wait_s=round(wait_s, 3), reason=str(error))
-            self.tried_again += 1
+                _log.debug("request_retried", server=server.name, wait_s=round(wait_s, 3), reason=str(error))
+            retries += 1
+            self.retries += 1
             await trio.sleep(wait_s)
 
-    async def _ask_once(self, server: ServerT, exchange: Callable[[ServerT], Awaitable[AnswerT]]) -> AnswerT:
-        began, pace = trio.current_time(), server.pace
+    async def _call_once(self, server: ServerT, exchange: Callable[[ServerT], Awaitable[AnswerT]]) -> AnswerT:
+        began, limit = trio.current_time(), server.limit
         try:
             answer = await exchange(server)
         except BusyError as error:
-            pace.be_turned_away(trio.current_time(), str(error), error.wait_s)
+            limit.reject(trio.current_time(), str(error), error.wait_s)
             raise
         except BackendError as error:
-            pace.fail(trio.current_time(), str(error), is_late=isinstance(error, LateError))
+            limit.fail(trio.current_time(), str(error), is_timeout=isinstance(error, LateError))
             raise
         except RefusedError:
-            pace.succeed(trio.current_time(), trio.current_time() - began)
+            limit.succeed(trio.current_time(), trio.current_time() - began)
             raise
         except BaseException:
-            pace.withdraw()
+            limit.cancel()
             raise
         else:
-            pace.succeed(trio.current_time(), trio.current_time() - began)
+            limit.succeed(trio.current_time(), trio.current_time() - began)
             return answer
         finally:
-            self._look()
+            self._update()
 
-    def _look(self) -> None:
-        """Give places that are free now, and let those that wait see anew for how long."""
-        self._grant()
-        seen = [(server.pace.is_closed, server.pace.opens_at()) for server in self.servers]
+    def _update(self) -> None:
+        """Admit queued requests where there is room, and wake them all when a server's availability has changed."""
+        self._admit()
+        seen = self._availability()
         if seen == self._seen:
             return
         for server, (was_closed, _) in zip(self.servers, self._seen, strict=True):
-            if server.pace.is_closed != was_closed:
-                said = "server_given_up" if was_closed else "server_back"
-                _log.warning(said, server=server.name, reason=server.pace.last_failure)
+            if server.limit.is_closed != was_closed:
+                event = "server_given_up" if was_closed else "server_back"
+                _log.warning(event, server=server.name, reason=server.limit.last_failure)
         self._seen = seen
-        for waiter in (*self._urgent, *self._others):
-            waiter.stirred.set()
+        for waiter in (*self._interactive, *self._bulk):
+            waiter.woken.set()
 
-    # ----------------------------------------------------------------------------------------- turns
+    def _availability(self) -> list[tuple[bool, float]]:
+        return [(server.limit.is_closed, server.limit.resumes_at()) for server in self.servers]
 
-    async def _await_turn(self, waiter: _Waiter[ServerT], asked_at: float, interactive: bool) -> ServerT:
-        """Wait until a server may be asked, and have a place there."""
-        queue = self._urgent if interactive else self._others
+    # ----------------------------------------------------------------------------------------- admission
+
+    async def _acquire(self, waiter: _Waiter[ServerT], called_at: float, interactive: bool) -> ServerT:
+        """Wait until a server has room, and count the request as in flight there."""
+        queue = self._interactive if interactive else self._bulk
         queue.append(waiter)
-        self._grant()
+        self._admit()
         try:
             while waiter.server is None:
-                self._give_up_in_time(asked_at)
-                waiter.stirred = trio.Event()
-                with trio.move_on_at(self._look_again_at(asked_at)):
-                    await waiter.stirred.wait()
-                self._grant()
+                self._raise_if_hopeless(called_at)
+                waiter.woken = trio.Event()
+                with trio.move_on_at(self._next_change_at(called_at)):
+                    await waiter.woken.wait()
+                self._admit()
             return waiter.server
         except BaseException:
             if waiter.server is None:
                 queue.remove(waiter)
             else:
-                waiter.server.pace.withdraw()
-                self._grant()
+                waiter.server.limit.cancel()
+                self._admit()
             raise
 
-    def _look_again_at(self, asked_at: float) -> float:
-        """Return when time alone may change what one that waits may do."""
-        times = [server.pace.opens_at() for server in self.servers]
-        if not self._were_ever_there():
-            times.append(asked_at + _FIRST_CONTACT_S)
+    def _next_change_at(self, called_at: float) -> float:
+        """Return the next time at which a queued request may proceed or fail without any other event."""
+        times = [server.limit.resumes_at() for server in self.servers]
+        if not self._has_any_answered():
+            times.append(called_at + self._retry.first_contact_s)
         now = trio.current_time()
         return min((time for time in times if time > now), default=inf)
 
-    def _grant(self) -> None:
-        """Give places to those that wait, the urgent first and each in its turn."""
-        while queue := self._urgent or self._others:
-            if (server := self._free_server(queue[0].failed)) is None:
+    def _admit(self) -> None:
+        """Assign servers with room to queued requests, interactive ones first and each queue in order."""
+        while queue := self._interactive or self._bulk:
+            if (server := self._available_server(queue[0].failed)) is None:
                 return
-            server.pace.begin()
+            server.limit.start()
             waiter = queue.popleft()
             waiter.server = server
-            waiter.stirred.set()
+            waiter.woken.set()
 
-    def _free_server(self, failed: Collection[ServerT]) -> ServerT | None:
+    def _available_server(self, failed: Collection[ServerT]) -> ServerT | None:
         now = trio.current_time()
         for server in sorted(self.servers, key=failed.__contains__):
-            if server.pace.may_begin(now):
+            if server.limit.can_start(now):
                 return server
-            if not server.pace.is_away(now):
+            if not server.limit.is_unavailable(now):
                 return None  # it is only full, or pauses for a moment
         return None
 
-    def _give_up_in_time(self, asked_at: float) -> None:
-        """Raise where all servers are away for longer than may be waited, and say why, better than a deadline could."""
+    def _raise_if_hopeless(self, called_at: float) -> None:
+        """Raise the last failure if no server can take the request before its deadline or within first contact."""
         now = trio.current_time()
-        if not all(now < server.pace.opens_at() for server in self.servers):
+        if not all(now < server.limit.resumes_at() for server in self.servers):
             return
-        never = not self._were_ever_there() and now >= asked_at + _FIRST_CONTACT_S
-        if never or min(server.pace.opens_at() for server in self.servers) >= trio.current_effective_deadline():
-            first = self.servers[0].pace
+        resumes_at = min(server.limit.resumes_at() for server in self.servers)
+        if self._is_first_contact_over(called_at) or resumes_at >= trio.current_effective_deadline():
+            first = self.servers[0].limit
             raise (BusyError if first.is_closed else BackendError)(first.last_failure)
 
-    def _were_ever_there(self) -> bool:
-        return any(server.pace.has_answered for server in self.servers)
+    def _is_first_contact_over(self, called_at: float) -> bool:
+        return not self._has_any_answered() and trio.current_time() >= called_at + self._retry.first_contact_s
+
+    def _has_any_answered(self) -> bool:
+        return any(server.limit.has_answered for server in self.servers)

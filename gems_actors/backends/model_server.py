@@ -1,8 +1,8 @@
-"""A server of models over HTTP, OpenAI's way: one exchange, what it answers, and what its bad days mean.
+"""One HTTP exchange with a model server in OpenAI's style, and the typed errors that its failures become.
 
-Three kinds of no are told apart: too much to do, and when to come again (`BusyError`); no, and never (`RefusedError`);
-anything else, which may pass (`BackendError`, among them `UnreachableError` and `LateError`). It does not know what is
-asked, and asks once; `patience` asks again.
+`BusyError` means too many requests, with the time after which to retry; `RefusedError` means that a retry is pointless;
+`BackendError`, with its subclasses `UnreachableError` and `LateError`, is any other failure and may pass. This module
+does not know what the requests mean and sends each once; `failover` retries.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from gems_actors.errors import BackendError, ConfigError, RefusedError, RequestE
 
 _CONNECT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 1024
-"""As many as a role may take requests; the server's pace is the limit that matters."""
+"""Maximum connections, the highest capacity of a role; the adaptive limit keeps the number far below."""
 _MAX_QUOTED: Final = 300
 _MAX_WAIT_S: Final = 60.0
 _BUSY: Final = (429, 503)
-_PASSING: Final = (408, 409, 425)
-"""Of the 4xx, those that say nothing against the request."""
+_RETRYABLE: Final = (408, 409, 425)
+"""Client errors (4xx) that are retried, because they do not say that the request is wrong."""
 _DURATION: Final = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
-"""As Go writes one, and as OpenAI's headers have it: `6m0s`, `1.5s`, `20ms`."""
+"""A duration as Go and OpenAI's headers write it: `6m0s`, `1.5s`, `20ms`."""
 
 
 class ModelServer:
-    """A server that can be asked by many tasks at once; made by `open_model_server`."""
+    """A server that many tasks may call at once; made by `open_model_server`."""
 
     def __init__(self, name: str, config: ModelServerConfig, client: httpx.AsyncClient, key: str | None) -> None:
         self.name = name
-        self.pace = AdaptiveLimit()
+        self.limit = AdaptiveLimit()
         self.http_version = ""
-        """Of the last answer."""
+        """HTTP version of the last answer, empty before it."""
         self._url = (config.url or "").rstrip("/")
         self._timeout_s = config.timeout_s
         self._client = client
         self._key = key
 
     async def post(self, path: str, fields: Mapping[str, Any], *, max_bytes: int) -> bytes:
-        """Return the body with which the server answers some JSON.
+        """Send JSON and return the body of the answer.
 
         Raises:
-            BusyError, RefusedError, BackendError: it says no, or does not answer.
+            BusyError, RefusedError, BackendError: the server fails, refuses or does not answer.
         """
         return await self._fetch("POST", f"{self._url}/{path}", max_bytes, json=fields, headers=self._headers)
 
     async def get(self, path: str, *, max_bytes: int) -> bytes:
-        """Return what the API has at a path.
+        """Return the body that the API has at a path.
 
         Raises:
             BusyError, RefusedError, BackendError: as for `post`.
@@ -69,31 +69,31 @@ class ModelServer:
         return await self._fetch("GET", f"{self._url}/{path}", max_bytes, headers=self._headers)
 
     async def fetch(self, url: str, *, max_bytes: int) -> bytes:
-        """Return what stands at an address that the server named; the key is not sent there.
+        """Return the body at an address that the server named; the key is not sent there.
 
         Raises:
             BusyError, RefusedError, BackendError: as for `post`.
         """
         try:
             return await self._fetch("GET", url, max_bytes)
-        except UnreachableError as error:  # another server, whose absence says nothing about this one
+        except UnreachableError as error:  # another server, so this one is not down
             raise BackendError(str(error)) from error
 
     def unexpected(self, expected: str, body: bytes) -> BackendError:
-        """Return the error that says what was expected, and how what came begins."""
+        """Return the error for an unexpected body, which it quotes."""
         return self.failed(f"expected {expected}, got {len(body)} bytes: {_quote(body)}")
 
-    def failed(self, words: str) -> BackendError:
-        """Return the error of an answer that is none."""
-        return BackendError(self._say(words))
+    def failed(self, reason: str) -> BackendError:
+        """Return the error for a failure that may pass."""
+        return BackendError(self._message(reason))
 
-    def refused(self, words: str) -> RefusedError:
-        """Return the error of an answer that says no."""
-        return RefusedError(self._say(words))
+    def refused(self, reason: str) -> RefusedError:
+        """Return the error for a refusal, which is not retried."""
+        return RefusedError(self._message(reason))
 
-    def _say(self, words: str) -> str:
-        """Return a failure in words; a key that the server repeats is left out."""
-        return f"{self.name}: {words.replace(self._key, '***') if self._key else words}"
+    def _message(self, reason: str) -> str:
+        """Return an error message with the server's name and without the key, which some servers repeat."""
+        return f"{self.name}: {reason.replace(self._key, '***') if self._key else reason}"
 
     @property
     def _headers(self) -> dict[str, str]:
@@ -101,20 +101,20 @@ class ModelServer:
 
     async def _fetch(self, method: str, url: str, max_bytes: int, **options: Any) -> bytes:
         body: bytes | None = None
-        with trio.move_on_after(self._timeout_s):  # httpx's own limits are for each read, and a server may dribble
+        with trio.move_on_after(self._timeout_s):  # httpx's timeouts are per read, and a server may send byte by byte
             try:
                 response, body = await self._exchange(method, url, max_bytes, options)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                raise UnreachableError(self._say(_words_for(error))) from error
+                raise UnreachableError(self._message(_describe(error))) from error
             except httpx.TimeoutException as error:
-                raise LateError(self._say(_words_for(error))) from error
+                raise LateError(self._message(_describe(error))) from error
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise self.failed(_words_for(error)) from error
+                raise self.failed(_describe(error)) from error
         if body is None:
-            raise LateError(self._say(f"expected an answer within {self._timeout_s:g} s, got none"))
+            raise LateError(self._message(f"expected an answer within {self._timeout_s:g} s, got none"))
         self.http_version = response.http_version
         if (wait_s := rate_limit_of(response.headers)) is not None:
-            self.pace.pause(trio.current_time(), wait_s)
+            self.limit.pause(trio.current_time(), wait_s)
         if response.status_code != 200:
             raise self._failure_of(response, body)
         return body
@@ -124,7 +124,7 @@ class ModelServer:
     ) -> tuple[httpx.Response, bytes]:
         async with self._client.stream(method, url, **options) as response:
             chunks, size = [], 0
-            async for chunk in response.aiter_bytes():  # to its end: what is left off half-way is httpx's to clear
+            async for chunk in response.aiter_bytes():  # read to the end, so that httpx can reuse the connection
                 size += len(chunk)
                 if size <= max_bytes:
                     chunks.append(chunk)
@@ -134,25 +134,25 @@ class ModelServer:
 
     def _failure_of(self, response: httpx.Response, body: bytes) -> RequestError:
         code = response.status_code
-        words = f"answered {code}: {said_in(body)}"
+        reason = f"answered {code}: {error_text(body)}"
         if code in _BUSY:
-            return BusyError(self._say(words), retry_after_of(response.headers.get("Retry-After")))
-        if 400 <= code < 500 and code not in _PASSING:
-            return self.refused(words)
-        return self.failed(words)
+            return BusyError(self._message(reason), retry_after_of(response.headers.get("Retry-After")))
+        if 400 <= code < 500 and code not in _RETRYABLE:
+            return self.refused(reason)
+        return self.failed(reason)
 
 
 @asynccontextmanager
-async def open_model_server(what: str, table: str, config: ModelServerConfig) -> AsyncIterator[ModelServer]:
-    """Open the connections to a server; HTTP/2 where it offers that.
+async def open_model_server(kind: str, table: str, config: ModelServerConfig) -> AsyncIterator[ModelServer]:
+    """Open the connections to a server, with HTTP/2 if the server offers it.
 
     Args:
-        what: is served there, such as `image`.
-        table: of the settings, such as `chat.roles.verifier`.
-        config: where it is, with which key.
+        kind: what the server provides, such as `image`, for error messages.
+        table: name of the settings table, such as `chat.roles.verifier`.
+        config: address, key and timeout.
 
     Raises:
-        ConfigError: there is no address, or the key is not where the settings say.
+        ConfigError: there is no address, or the key cannot be read.
     """
     if config.url is None:
         raise ConfigError(f"{table}.url: expected the address of a server, such as http://HOST:8000/v1, got none")
@@ -160,11 +160,11 @@ async def open_model_server(what: str, table: str, config: ModelServerConfig) ->
     timeout = httpx.Timeout(config.timeout_s, connect=min(_CONNECT_S, config.timeout_s))
     limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_CONNECTIONS)
     async with httpx.AsyncClient(timeout=timeout, limits=limits, http2=True) as client:
-        yield ModelServer(f"{what} server at {config.url}", config, client, key)
+        yield ModelServer(f"{kind} server at {config.url}", config, client, key)
 
 
 def _read_key(table: str, config: ModelServerConfig) -> str | None:
-    """Return the key, from the environment or from a file; None where none is wanted."""
+    """Return the key from the environment or from a file; None if the settings name neither."""
     if config.api_key_env is not None:
         if not (key := os.environ.get(config.api_key_env, "").strip()):
             raise ConfigError(f"{table}.api_key_env: expected a key in the environment variable {config.api_key_env}")
@@ -178,28 +178,28 @@ def _read_key(table: str, config: ModelServerConfig) -> str | None:
     else:
         return None
     if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"{table}: expected a key of printable ASCII characters on one line, got another")
+        raise ConfigError(f"{table}: expected a key of printable ASCII characters on one line, got other characters")
     return key
 
 
-def said_in(body: bytes) -> str:
-    """Return what an error says in words: OpenAI's `error.message`, FastAPI's `detail`, else how the body begins."""
+def error_text(body: bytes) -> str:
+    """Return the message of an error body: OpenAI's `error.message`, FastAPI's `detail`, else the start of the body."""
     try:
         tree = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         return _quote(body)
-    said: Any = None
+    text: Any = None
     if isinstance(tree, dict):
         error = tree.get("error")
-        said = error.get("message") if isinstance(error, dict) else error
-        said = said or tree.get("detail") or tree.get("message")
-    if isinstance(said, list):  # FastAPI's list of what is wrong with which field
-        said = "; ".join(_words_of(item) for item in said if isinstance(item, dict))
-    return " ".join(said[:_MAX_QUOTED].split()) if isinstance(said, str) and said else _quote(body)
+        text = error.get("message") if isinstance(error, dict) else error
+        text = text or tree.get("detail") or tree.get("message")
+    if isinstance(text, list):  # FastAPI's list of invalid fields
+        text = "; ".join(_field_error(item) for item in text if isinstance(item, dict))
+    return " ".join(text[:_MAX_QUOTED].split()) if isinstance(text, str) and text else _quote(body)
 
 
 def retry_after_of(header: str | None) -> float | None:
-    """Return for how many seconds a server wants to be left alone, 0.1 to 60; None where it does not say."""
+    """Return the seconds of a `Retry-After` header, 0.1 to 60; None if it is missing or malformed."""
     if header is None:
         return None
     try:
@@ -213,7 +213,7 @@ def retry_after_of(header: str | None) -> float | None:
 
 
 def rate_limit_of(headers: Mapping[str, str]) -> float | None:
-    """Return for how many seconds nothing more should be asked, where `X-RateLimit-*` say that nothing is left."""
+    """Return the seconds until an `X-RateLimit-*` limit with nothing left resets; None while all have requests left."""
     waits = []
     for ending in ("", "-requests", "-tokens"):
         if headers.get(f"x-ratelimit-remaining{ending}", "").strip() == "0":
@@ -223,7 +223,7 @@ def rate_limit_of(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds_of(text: str) -> float | None:
-    """Read a duration, seconds from now, or seconds since 1970."""
+    """Return the seconds from now of a duration or of a Unix time; None if the text is neither."""
     try:
         seconds = float(text)
     except ValueError:
@@ -239,18 +239,18 @@ def _bounded(seconds: float) -> float | None:
     return min(max(seconds, 0.1), _MAX_WAIT_S) if seconds == seconds else None
 
 
-def _words_for(error: Exception) -> str:
-    """Return an error in words, those of its cause where it has none itself: a wrong certificate is such a one."""
-    said: BaseException = error
-    while not str(said) and (cause := said.__cause__ or said.__context__):
-        said = cause
-    return f"{type(error).__name__}: {said}".rstrip(": ")
+def _describe(error: Exception) -> str:
+    """Return class and message of an error; some, such as a wrong certificate's, have a message only in their cause."""
+    source: BaseException = error
+    while not str(source) and (cause := source.__cause__ or source.__context__):
+        source = cause
+    return f"{type(error).__name__}: {source}".rstrip(": ")
 
 
-def _words_of(item: dict[str, Any]) -> str:
-    place = item.get("loc")
-    where = ".".join(map(str, place)) if isinstance(place, list) else str(place or "")
-    return f"{where}: {item.get('msg', '')}"
+def _field_error(item: dict[str, Any]) -> str:
+    location = item.get("loc")
+    field = ".".join(map(str, location)) if isinstance(location, list) else str(location or "")
+    return f"{field}: {item.get('msg', '')}"
 
 
 def _quote(body: bytes) -> str:

@@ -1,9 +1,8 @@
 """Answers from any server with OpenAI's chat completions: SGLang, vLLM, Ollama, transformers serve, hosted models.
 
-An answer that was cut, or that is empty, is a failure and never data. Thinking is kept apart from the answer, wherever
-a server puts it: `reasoning_content` (SGLang, DeepSeek, Moonshot), `reasoning` (vLLM), or `<think>` before the answer.
-What a server can do beyond answering is found out by asking, and remembered: probabilities of the first token, and
-answers held to a JSON schema.
+A truncated or empty answer is a failure and never data. Thinking is kept apart from the answer, wherever the server
+puts it: `reasoning_content` (SGLang, DeepSeek, Moonshot), `reasoning` (vLLM), or `<think>` before the answer. Two
+optional features are tried on each server, and the result remembered: probabilities of the first token, JSON schemas.
 
 Source: platform.openai.com, POST /v1/chat/completions.
 """
@@ -22,7 +21,7 @@ import msgspec
 
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.concurrency_limit import AdaptiveLimit
-from gems_actors.backends.failover import FailoverPool
+from gems_actors.backends.failover import DEFAULT_RETRY, FailoverPool, RetryPolicy
 from gems_actors.backends.model_server import ModelServer, open_model_server
 from gems_actors.config import ChatModelConfig, ChatServerConfig
 from gems_actors.errors import RefusedError
@@ -31,124 +30,126 @@ MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 
 _THINKING: Final = ("<think>", "</think>")
 _TOP_LOGPROBS: Final = 8
-_MOST_LOGPROBS: Final = 20
-"""Of OpenAI's API and of vLLM."""
+_MAX_LOGPROBS: Final = 20
+"""Maximum `top_logprobs` of OpenAI's API and of vLLM."""
 _MIN_MASS: Final = 0.5
-"""How probable the choices must be together; with less the model was about to say something else."""
-_MISSES: Final = 3
-"""After so many answers whose first token was no choice, and none where it was, it is not asked for any more."""
+"""Minimum total probability of the choices; below it the model was about to say something else."""
+_MAX_MISSES: Final = 3
+"""Answers without a scored choice after which a server that never gave one is not asked for probabilities again."""
 
 
 @asynccontextmanager
-async def open_openai_chat(config: ChatModelConfig, table: str = "chat") -> AsyncIterator[OpenAIChatModel]:
-    """Open the connections to the servers that the settings name; `table` is where these stand.
+async def open_openai_chat(
+    config: ChatModelConfig, table: str = "chat", *, retry: RetryPolicy = DEFAULT_RETRY
+) -> AsyncIterator[OpenAIChatModel]:
+    """Open the connections to a server and its fallbacks; `table` names their settings in error messages.
 
     Raises:
-        ConfigError: there is no address, or a key is not where the settings say.
+        ConfigError: there is no address, or a key cannot be read.
     """
     async with AsyncExitStack() as stack:
         endpoints = []
-        for place, server in enumerate((config, *config.fallbacks)):
-            where = f"{table}.fallbacks[{place - 1}]" if place else table
-            connection = await stack.enter_async_context(open_model_server("chat", where, server))
+        for index, server in enumerate((config, *config.fallbacks)):
+            name = f"{table}.fallbacks[{index - 1}]" if index else table
+            connection = await stack.enter_async_context(open_model_server("chat", name, server))
             endpoints.append(Endpoint(connection, server, config))
-        yield OpenAIChatModel(endpoints)
+        yield OpenAIChatModel(endpoints, retry)
 
 
 class Endpoint:
-    """One server, asked once at a time, and what is known of it."""
+    """Chat completions of one server, without retries, and the optional features that it supports."""
 
     def __init__(self, server: ModelServer, config: ChatServerConfig, model: ChatModelConfig) -> None:
-        """Ask a server.
+        """Use an open server, which the caller closes.
 
         Args:
-            server: stays open meanwhile.
-            config: its own settings.
-            model: those that it shares with its fallbacks.
+            server: connection to the server.
+            config: settings of this server.
+            model: settings shared with its fallbacks.
         """
         self.server = server
         self.takes_schema = model.structured
-        """Until it has refused one."""
-        self.tells_probabilities = not model.thinking
-        """Until it has not."""
+        """Whether to send JSON schemas; false once the server has refused one."""
+        self.gives_probabilities = not model.thinking
+        """Whether to ask for probabilities; false once the server has given none."""
         self.prices = config.prices
         self._fields = _set_fields(config, model)
         self._hits = self._misses = 0
 
     @property
     def name(self) -> str:
-        """Where it is."""
+        """Kind and address of the server."""
         return self.server.name
 
     @property
-    def pace(self) -> AdaptiveLimit:
-        """What it may be asked now."""
-        return self.server.pace
+    def limit(self) -> AdaptiveLimit:
+        """Concurrency limit of the server."""
+        return self.server.limit
 
-    async def answer(self, request: ChatRequest) -> Said:
-        """Return what the server says, after it was asked for the probabilities of the choices where it may tell them.
+    async def answer(self, request: ChatRequest) -> Completion:
+        """Return the server's answer; a request with choices is first tried with probabilities of the first token.
 
         Raises:
-            BusyError, RefusedError, BackendError: there is none.
+            BusyError, RefusedError, BackendError: the server fails, refuses or does not answer.
         """
         fields: dict[str, Any] = {"messages": [message_fields(message) for message in request.messages]}
         if request.temperature is not None:
             fields["temperature"] = request.temperature
-        if not request.choices or not self.tells_probabilities:
-            return await self._answer_in_words(request, fields)
+        if not request.choices or not self.gives_probabilities:
+            return await self._answer_in_text(request, fields)
         try:
-            scored = await self._ask({**fields, "max_tokens": 1, "logprobs": True, "top_logprobs": _TOP_LOGPROBS})
+            scored = await self._complete({**fields, "max_tokens": 1, "logprobs": True, "top_logprobs": _TOP_LOGPROBS})
         except RefusedError:
-            said = await self._answer_in_words(request, fields)
-            self.tells_probabilities = False  # for it is not the question that it refuses
-            return said
-        probabilities, are_told = _probabilities_of(scored.choice, request.choices)
+            plain = await self._answer_in_text(request, fields)
+            self.gives_probabilities = False  # the same question without them was accepted
+            return plain
+        probabilities, are_given = _probabilities_of(scored.choice, request.choices)
         self._hits += bool(probabilities)
         self._misses += not probabilities
-        if not are_told or (not self._hits and self._misses >= _MISSES):
-            self.tells_probabilities = False
+        if not are_given or (not self._hits and self._misses >= _MAX_MISSES):
+            self.gives_probabilities = False
         if probabilities:
             return replace(scored, probabilities=probabilities)
-        said = await self._answer_in_words(request, fields)
-        return replace(said, usage=scored.usage + said.usage, calls=scored.calls + said.calls)
+        plain = await self._answer_in_text(request, fields)
+        return replace(plain, usage=scored.usage + plain.usage, calls=scored.calls + plain.calls)
 
-    async def first_tokens(self, request: ChatRequest) -> Said:
-        """Return how probable each of the likeliest first tokens of an answer is, as the server spells them.
+    async def first_tokens(self, request: ChatRequest) -> Completion:
+        """Return the probabilities of the likeliest first tokens of an answer, as the server spells them.
 
         Raises:
-            BusyError, RefusedError, BackendError: the server does not answer, or tells no probabilities.
+            BusyError, RefusedError, BackendError: the server does not answer, or gives no probabilities.
         """
-        asked = {"max_tokens": 1, "logprobs": True, "top_logprobs": _MOST_LOGPROBS}
+        options = {"max_tokens": 1, "logprobs": True, "top_logprobs": _MAX_LOGPROBS}
         messages = [message_fields(message) for message in request.messages]
-        said = await self._ask({"messages": messages, **asked})
-        if (found := _first_tokens_of(said.choice)) is None:
+        completion = await self._complete({"messages": messages, **options})
+        if (found := _first_tokens_of(completion.choice)) is None:
             raise self.server.refused("expected the probabilities of the first token, got none")
-        return replace(said, probabilities=found)
+        return replace(completion, probabilities=found)
 
-    async def _answer_in_words(self, request: ChatRequest, fields: Mapping[str, Any]) -> Said:
+    async def _answer_in_text(self, request: ChatRequest, fields: Mapping[str, Any]) -> Completion:
         if request.schema is None or not self.takes_schema:
-            return await self._ask(fields)
-        wanted = {"name": request.task, "strict": True, "schema": request.schema}
+            return await self._complete(fields)
+        schema = {"name": request.task, "strict": True, "schema": request.schema}
         try:
-            return await self._ask({**fields, "response_format": {"type": "json_schema", "json_schema": wanted}})
+            return await self._complete({**fields, "response_format": {"type": "json_schema", "json_schema": schema}})
         except RefusedError:
-            said = await self._ask(fields)
-            self.takes_schema = False  # for it is not the question that it refuses
-            return said
+            plain = await self._complete(fields)
+            self.takes_schema = False  # the same question without a schema was accepted
+            return plain
 
-    async def _ask(self, fields: Mapping[str, Any]) -> Said:
+    async def _complete(self, fields: Mapping[str, Any]) -> Completion:
         body = await self.server.post("chat/completions", {**self._fields, **fields}, max_bytes=MAX_REPLY_BYTES)
         try:
             reply = msgspec.json.decode(body, type=_Reply)
             choice = reply.choices[0]
         except (ValueError, IndexError, RecursionError) as error:
             raise self.server.unexpected('JSON with an answer in "choices"', body) from error
-        return Said(self, choice, _usage_of(reply.usage))
+        return Completion(self, choice, _usage_of(reply.usage))
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a server said, and what it took."""
+class Completion:
+    """One completion of a server, with its usage."""
 
     endpoint: Endpoint
     choice: _Choice
@@ -157,33 +158,37 @@ class Said:
     probabilities: Mapping[str, float] = field(default_factory=dict)
 
     def read(self) -> tuple[str, str]:
-        """Return answer and reasoning.
+        """Return the answer and the reasoning.
 
         Raises:
-            RefusedError: the model will not answer.
-            BackendError: the answer is cut, or empty.
+            RefusedError: the model refuses to answer.
+            BackendError: the answer is truncated or empty.
         """
         server, choice = self.endpoint.server, self.choice
         message = choice.message
         text = message.content if isinstance(message.content, str) else _joined(message.content)
         reasoning = message.reasoning_content or message.reasoning or ""
         opening, closing = _THINKING
-        if text.lstrip().startswith(opening) or (closing in text and opening not in text):  # some templates begin it
+        if text.lstrip().startswith(opening) or (closing in text and opening not in text):  # some templates open it
             thought, is_closed, text = text.partition(closing)
             if not is_closed:
-                raise server.failed("expected an answer behind the thinking, got the end of the reply")
+                raise server.failed("expected an answer after the thinking, got the end of the reply")
             reasoning = reasoning or thought.strip().removeprefix(opening).strip()
         if choice.finish_reason == "length":
-            raise server.failed("expected a whole answer, got one cut at the cap of tokens")
+            raise server.failed("expected a complete answer, got one truncated at the token limit")
         if message.refusal or choice.finish_reason == "content_filter":
             raise server.refused(f"the model refused: {message.refusal or 'content_filter'}")
         if not text.strip():
             raise server.failed(f"expected an answer, got an empty one (finish_reason {choice.finish_reason})")
         return text, reasoning
 
+    def reply(self, text: str, reasoning: str) -> ChatReply:
+        """Return a reply with this completion's usage, cost and probabilities."""
+        return ChatReply(text, reasoning, self.usage, self.calls, self.cost, self.probabilities)
+
     @property
     def cost(self) -> float:
-        """What it cost, by the server's prices."""
+        """Cost by the server's prices."""
         prices, usage = self.endpoint.prices, self.usage
         cached = min(usage["cached_tokens"], usage["prompt_tokens"])
         fresh = usage["prompt_tokens"] - cached
@@ -192,75 +197,74 @@ class Said:
 
 
 class OpenAIChatModel:
-    """Asks for one answer a request; safe to call from many tasks at once."""
+    """Requests one answer per call; safe to call from many tasks at once."""
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        """Use servers that stay open meanwhile, in the order of preference."""
-        self._servers = FailoverPool(tuple(endpoints))
+    def __init__(self, endpoints: Iterable[Endpoint], retry: RetryPolicy = DEFAULT_RETRY) -> None:
+        """Use open servers, which the caller closes, in order of preference."""
+        self._servers = FailoverPool(tuple(endpoints), retry)
 
     def figures(self) -> dict[str, float]:
-        """Return how hard the servers are pressed, and how many cannot be reached."""
+        """Return the state of the servers' concurrency limits, and how many are down."""
         return self._servers.figures()
 
     def note(self) -> str:
-        """Return which servers cannot be reached."""
+        """Return which servers are down, and why."""
         return self._servers.note()
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        """Return the model's answer to one request, waiting for busy and for absent servers within the deadline.
+        """Return the model's answer; requests to busy or unreachable servers are retried within the caller's deadline.
 
         Raises:
-            OverloadedError: the servers had too much to do all the time.
-            RefusedError: the server or the model will never answer this; in its words.
-            BackendError: the servers failed, or the answer is cut, empty or none.
+            OverloadedError: the servers were busy until the deadline.
+            RefusedError: the server or the model refused the request; carries its message.
+            BackendError: the servers failed, or the answer is truncated, empty or missing.
         """
-        said = await self._servers.ask(lambda endpoint: endpoint.answer(request), interactive=request.interactive)
-        if said.probabilities:
-            text, reasoning = max(said.probabilities.items(), key=lambda item: item[1])[0], ""
+        completion = await self._servers.call(lambda server: server.answer(request), interactive=request.interactive)
+        if completion.probabilities:
+            text, reasoning = max(completion.probabilities.items(), key=lambda item: item[1])[0], ""
         else:
-            text, reasoning = said.read()
-        return ChatReply(text, reasoning, said.usage, said.calls, said.cost, said.probabilities)
+            text, reasoning = completion.read()
+        return completion.reply(text, reasoning)
 
     async def first_tokens(self, request: ChatRequest) -> ChatReply:
         """Return the probabilities of the likeliest first tokens, as the server spells them.
 
         Raises:
-            OverloadedError: the servers had too much to do all the time.
-            RefusedError: the server will never answer this, or tells no probabilities.
+            OverloadedError: the servers were busy until the deadline.
+            RefusedError: the server refused the request, or gives no probabilities.
             BackendError: the servers failed.
         """
-        said = await self._servers.ask(lambda endpoint: endpoint.first_tokens(request))
-        return ChatReply("", "", said.usage, said.calls, said.cost, said.probabilities)
+        return (await self._servers.call(lambda server: server.first_tokens(request))).reply("", "")
 
 
 def _set_fields(config: ChatServerConfig, model: ChatModelConfig) -> dict[str, Any]:
-    """Return what the settings ask for; what is not set is not sent, because some servers refuse it."""
+    """Return the fields of every request; unset ones are left out, because some servers refuse them."""
     fields: dict[str, Any] = {
         "model": config.model,
         "temperature": model.temperature,
         "max_tokens": model.max_tokens,
     }
-    if model.thinking is not None:  # the first is Qwen3's name for it, the second Kimi's and DeepSeek's
+    if model.thinking is not None:  # Qwen3 reads the first name, Kimi and DeepSeek the second
         fields["chat_template_kwargs"] = {"enable_thinking": model.thinking, "thinking": model.thinking}
     return {name: value for name, value in fields.items() if value is not None} | model.extra
 
 
 def _probabilities_of(choice: _Choice, words: tuple[str, ...]) -> tuple[dict[str, float], bool]:
-    """Return how probable each word was as the first token, together 1, and whether the server tells such things.
+    """Return the probability of each word by the first token, summing to 1, and whether the server gives any.
 
-    A token counts for the word that it is, or that it alone begins. None is returned where the model was about to say
-    something else.
+    A token counts for the word that it equals, or for the only word that it begins. Nothing is returned if the model
+    was about to say something else.
     """
-    if (seen := _first_tokens_of(choice)) is None:
+    if (tokens := _first_tokens_of(choice)) is None:
         return {}, False
     found = dict.fromkeys(words, 0.0)
-    for token, chance in seen.items():
+    for token, probability in tokens.items():
         text = token.strip(" \t\r\n*_\"'.,:\u2581\u0120").lower()
-        meant = [word for word in words if word == text] or [
+        matches = [word for word in words if word == text] or [
             word for word in words if len(text) > 1 and word.startswith(text)
         ]
-        if len(meant) == 1:
-            found[meant[0]] += chance
+        if len(matches) == 1:
+            found[matches[0]] += probability
     total = sum(found.values())
     if total < _MIN_MASS:
         return {}, True
@@ -268,7 +272,7 @@ def _probabilities_of(choice: _Choice, words: tuple[str, ...]) -> tuple[dict[str
 
 
 def _first_tokens_of(choice: _Choice) -> dict[str, float] | None:
-    """Return the probabilities of first tokens that the server told; None where it told none."""
+    """Return the probabilities of the first tokens; None if the server gave none."""
     if choice.logprobs is None or not choice.logprobs.content:
         return None
     first = choice.logprobs.content[0]
@@ -321,7 +325,7 @@ class _Reply(msgspec.Struct):
 
 
 def message_fields(message: ChatMessage) -> dict[str, Any]:
-    """Return one turn as the API has it: plain text where there is no picture, else its parts in their order."""
+    """Return one turn in the API's format: plain text if it has no picture, else its parts in order."""
     parts = message.parts
     if all(isinstance(part, TextPart) for part in parts):
         return {

@@ -1,4 +1,4 @@
-"""Pictures from any server with OpenAI's Images API: vLLM-Omni, SGLang Diffusion, hosted models.
+"""Images from any server with OpenAI's Images API: vLLM-Omni, SGLang Diffusion, hosted models.
 
 Source: platform.openai.com, POST /v1/images/generations; `seed` and further fields as vLLM-Omni and SGLang take them.
 """
@@ -10,67 +10,65 @@ import binascii
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from io import BytesIO
 from typing import Any, Final
 
 import msgspec
-from PIL import Image as Pillow
 
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.backends.failover import FailoverPool
+from gems_actors.backends.failover import DEFAULT_RETRY, FailoverPool, RetryPolicy
 from gems_actors.backends.model_server import ModelServer, open_model_server
 from gems_actors.config import ImageConfig
 
 MAX_REPLY_BYTES: Final = 128 * 1024 * 1024
 
-_MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-
 
 @asynccontextmanager
-async def open_openai_images(config: ImageConfig) -> AsyncIterator[OpenAIImageModel]:
-    """Open the connections to the server that the settings name.
+async def open_openai_images(
+    config: ImageConfig, *, retry: RetryPolicy = DEFAULT_RETRY, max_reply_bytes: int = MAX_REPLY_BYTES
+) -> AsyncIterator[OpenAIImageModel]:
+    """Open the connections to the server in the settings.
 
     Raises:
-        ConfigError: there is no address, or the key is not where the settings say.
+        ConfigError: there is no address, or the key cannot be read.
     """
     async with open_model_server("image", "image", config) as server:
-        yield OpenAIImageModel(config, server)
+        yield OpenAIImageModel(config, server, retry, max_reply_bytes)
 
 
 class OpenAIImageModel:
-    """Asks for one picture a request; safe to call from many tasks at once."""
+    """Requests one picture per call; safe to call from many tasks at once."""
 
     capacity = 4
 
-    def __init__(self, config: ImageConfig, server: ModelServer) -> None:
-        """Use a server that stays open meanwhile."""
+    def __init__(self, config: ImageConfig, server: ModelServer, retry: RetryPolicy, max_reply_bytes: int) -> None:
+        """Use an open server, which the caller closes."""
         self._config = config
         self._server = server
-        self._servers = FailoverPool((server,))
+        self._max_reply_bytes = max_reply_bytes
+        self._servers = FailoverPool((server,), retry)
 
     def figures(self) -> dict[str, float]:
-        """Return how hard the server is pressed; what it does with that it tells its own watchers."""
+        """Return the state of the server's concurrency limit; the server itself reports elsewhere."""
         return self._servers.figures()
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
-        """Return the picture of one request, in the size and format that the server chose to give.
+        """Return the picture of one request, in the size and format that the server chose.
 
-        A busy and an absent server are waited for within the deadline.
+        Requests to a busy or unreachable server are retried within the caller's deadline.
 
         Raises:
-            OverloadedError: the server had too much to do all the time.
-            RefusedError: the server will never draw this; in its words.
-            BackendError: the server failed, or what it sent is no picture.
+            OverloadedError: the server was busy until the deadline.
+            RefusedError: the server refused the request; carries its message.
+            BackendError: the server failed or sent something other than a picture.
         """
-        return await self._servers.ask(partial(self._draw, request), interactive=request.interactive)
+        return await self._servers.call(partial(self._draw, request), interactive=request.interactive)
 
     async def _draw(self, request: ImageRequest, server: ModelServer) -> GeneratedImage:
-        reply = await server.post("images/generations", self._fields_of(request), max_bytes=MAX_REPLY_BYTES)
+        reply = await server.post("images/generations", self._fields_of(request), max_bytes=self._max_reply_bytes)
         data = await self._picture_in(reply)
         try:
-            with Pillow.open(BytesIO(data), formats=tuple(_MEDIA_TYPES)) as picture:
-                return GeneratedImage(data, _MEDIA_TYPES[picture.format or ""], *picture.size)
-        except (OSError, ValueError, KeyError, Pillow.DecompressionBombError) as error:
+            return GeneratedImage.from_file(data)
+        except ValueError as error:
             raise self._server.unexpected("a PNG, JPEG or WebP picture", data) from error
 
     def _fields_of(self, request: ImageRequest) -> dict[str, Any]:
@@ -83,12 +81,12 @@ class OpenAIImageModel:
         }
         if self._config.model is not None:
             fields["model"] = self._config.model
-        asked = {  # what this request asks goes before what the settings say of all of them
+        requested = {  # the request takes precedence over the settings
             "num_inference_steps": request.steps,
             "guidance_scale": request.guidance,
             "negative_prompt": request.negative_prompt,
         }
-        fields |= self._config.extra | {name: value for name, value in asked.items() if value is not None}
+        fields |= self._config.extra | {name: value for name, value in requested.items() if value is not None}
         return {name: value for name, value in fields.items() if name not in self._config.omit}
 
     async def _picture_in(self, reply: bytes) -> bytes:
@@ -100,7 +98,7 @@ class OpenAIImageModel:
             raise self._server.unexpected('JSON with a picture in "data"', reply) from error
         if found.url is None:
             raise self._server.unexpected('a picture in "data", as b64_json or as url', reply)
-        return await self._server.fetch(found.url, max_bytes=MAX_REPLY_BYTES)
+        return await self._server.fetch(found.url, max_bytes=self._max_reply_bytes)
 
 
 class _Item(msgspec.Struct):

@@ -1,6 +1,6 @@
-"""Tries out a chat server for `gems doctor`: its models, whether they see, and what it can do beyond answering.
+"""Probe of a chat server for `gems doctor`: its models, whether they see pictures, and its optional features.
 
-It asks each thing once and does not wait for a server that is busy or away.
+Each request is sent once; a busy or unreachable server is not waited for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from gems_actors.backends import ChatMessage, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.model_server import ModelServer, open_model_server
-from gems_actors.backends.openai_chat import Endpoint, Said
+from gems_actors.backends.openai_chat import Completion, Endpoint
 from gems_actors.config import ChatModelConfig, ChatServerConfig
 from gems_actors.errors import RequestError
 
@@ -40,42 +40,42 @@ class _Shaped(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found out about a server."""
+    """Result of probing a server."""
 
     models: tuple[str, ...]
-    """Those that it names, as far as it does."""
+    """Names of the models that the server lists."""
     answer: str
-    """To the question whether a red picture is red."""
+    """Answer to the question whether a red picture is red."""
     features: tuple[str, ...]
-    """What it can do, in words."""
+    """Optional features that the server has or lacks, in words."""
 
 
 async def probe_chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Probe:
-    """Ask a server what it is and what it can do.
+    """Find out a server's models and optional features.
 
     Args:
-        table: of its settings.
-        server: where it is.
-        model: the settings that it shares with its fallbacks.
+        table: name of its settings table.
+        server: address and key.
+        model: settings shared with its fallbacks.
 
     Raises:
-        ConfigError: its key is not where the settings say.
-        RequestError: it does not answer a question about a picture; says why.
+        ConfigError: its key cannot be read.
+        RequestError: the server does not answer a question about a picture.
     """
     async with open_model_server("chat", table, server) as connection:
         endpoint = Endpoint(connection, server, model)
-        said = await endpoint.answer(_question(choices=("yes", "no", "unsure")))
-        if said.probabilities:
-            likeliest, chance = max(said.probabilities.items(), key=lambda item: item[1])
-            answer, thinks = f"{likeliest} ({100 * chance:.0f} %)", False
+        completion = await endpoint.answer(_question(choices=("yes", "no", "unsure")))
+        if completion.probabilities:
+            likeliest, probability = max(completion.probabilities.items(), key=lambda item: item[1])
+            answer, thinks = f"{likeliest} ({100 * probability:.0f} %)", False
         else:
-            text, reasoning = said.read()
+            text, reasoning = completion.read()
             answer, thinks = " ".join(text.split())[:40], bool(reasoning)
         features = [
-            "tells probabilities" if endpoint.tells_probabilities else "tells no probabilities",
+            "gives probabilities" if endpoint.gives_probabilities else "gives no probabilities",
             await _try_schema(endpoint),
             *(["thinks"] if thinks else []),
-            *(["counts cached tokens"] if (await _ask_again(endpoint, said)) else []),
+            *(["counts cached tokens"] if await _repeat_for_cached_tokens(endpoint, completion) else []),
             connection.http_version,
         ]
         return Probe(models=await _models_of(connection), answer=answer, features=tuple(features))
@@ -89,32 +89,32 @@ def _question(choices: tuple[str, ...] = (), schema: dict[str, object] | None = 
 
 
 async def _try_schema(endpoint: Endpoint) -> str:
-    is_wanted = endpoint.takes_schema
-    if not is_wanted:
-        return "is not asked for JSON by its schema"
+    are_schemas_on = endpoint.takes_schema
+    if not are_schemas_on:
+        return "JSON schemas are off"
     try:
         text, _ = (await endpoint.answer(_question(schema=_SCHEMA))).read()
     except RequestError:
-        return "gives no answer to a JSON schema"
+        return "gives no answer with a JSON schema"
     if not endpoint.takes_schema:
         return "refuses JSON schemas"
     try:
         msgspec.json.decode(text, type=_Shaped)
     except msgspec.DecodeError:
-        return "takes JSON schemas and does not keep them"
-    return "keeps to JSON schemas"
+        return "accepts JSON schemas but ignores them"
+    return "follows JSON schemas"
 
 
-async def _ask_again(endpoint: Endpoint, said: Said) -> int:
-    """Return how many tokens of a question that was asked before the server says it had in its cache."""
+async def _repeat_for_cached_tokens(endpoint: Endpoint, completion: Completion) -> int:
+    """Return the cached tokens that the server reports when the same question is repeated."""
     try:
-        return max(said.usage["cached_tokens"], (await endpoint.answer(_question())).usage["cached_tokens"])
+        return max(completion.usage["cached_tokens"], (await endpoint.answer(_question())).usage["cached_tokens"])
     except RequestError:
         return 0
 
 
 async def _models_of(server: ModelServer) -> tuple[str, ...]:
-    """Return the names of the models; none where the server does not list them, as some do not."""
+    """Return the names of the models; empty if the server does not list them."""
     try:
         return tuple(
             item.id for item in msgspec.json.decode(await server.get("models", max_bytes=_MAX_BYTES), type=_Models).data

@@ -1,7 +1,7 @@
-"""Chat models that write down what they are asked and answer, and one that answers from what was written down.
+"""A chat model that records requests and replies to a file, and one that replays them without a server.
 
-One question is one line of JSON, so that a recording can be read, cut and joined with the usual tools. A question is
-known by its words and by the digests of its pictures: whatever asks the same is answered the same, without a server.
+A recording is JSON lines, one per request, so that the usual tools can read, cut and join it. A request is identified
+by its text and the digests of its pictures: the same request gets the same reply.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ from gems_actors.errors import ConfigError, RefusedError
 
 
 class _Recorded(msgspec.Struct, frozen=True):
-    """One line."""
+    """One line of a recording."""
 
     key: str
     task: str
     reply: ChatReply
     messages: list[Any] = []
-    """For people; only the key decides."""
+    """Messages for people to read; replay looks only at the key."""
 
 
 class RecordingChatModel:
-    """A chat model whose answers are kept."""
+    """Wraps a chat model and records its replies."""
 
     def __init__(self, model: ChatModel, descriptor: int) -> None:
-        """Add lines to an open file; several processes may have the same one."""
+        """Append lines to an open file, which several processes may share."""
         self._model, self._descriptor = model, descriptor
 
     def figures(self) -> dict[str, float]:
-        """Return what the model reports."""
+        """Return the model's measurements."""
         return self._model.figures()
 
     def note(self) -> str:
-        """Return what the model says."""
+        """Return the model's note."""
         return self._model.note()
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        """Return the model's answer, once it is in the file.
+        """Return the model's answer after writing it to the file.
 
         Raises:
-            RequestError: the model's own failure, which is not kept.
+            RequestError: the model failed; failures are not recorded.
         """
         reply = await self._model.chat(request)
         line = _Recorded(key_of(request), request.task, reply, _turns_of(request))
-        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")  # one write, so that lines stay whole
+        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")  # one write keeps the line whole
         return reply
 
 
 @contextmanager
 def open_recording(path: Path) -> Iterator[int]:
-    """Open a recording to add to.
+    """Open a recording for appending; the descriptor is closed on exit.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -66,7 +66,7 @@ def open_recording(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     except OSError as error:
-        raise ConfigError(f"chat.record: {path}: expected a file that can be written: {error.strerror}") from error
+        raise ConfigError(f"chat.record: {path}: expected a writable file: {error.strerror}") from error
     try:
         yield descriptor
     finally:
@@ -74,27 +74,27 @@ def open_recording(path: Path) -> Iterator[int]:
 
 
 class ReplayChatModel:
-    """Answers from a recording; a question asked more often than it was recorded has its last answer again."""
+    """Answers from a recording; a request repeated more often than recorded gets its last answer again."""
 
     def __init__(self, path: Path) -> None:
         """Read the recording.
 
         Raises:
-            ConfigError: it is not there, or a line is none of a recording.
+            ConfigError: the file cannot be read, or a line does not belong to a recording.
         """
         self._path = path
         self._answers: dict[str, list[ChatReply]] = {}
         try:
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
-                    if line.endswith(b"\n"):  # else the end of one that was cut off when its writer was killed
+                    if line.endswith(b"\n"):  # otherwise its writer was killed in the middle of the line
                         recorded = _read_line(path, number, line)
                         self._answers.setdefault(recorded.key, []).append(recorded.reply)
         except OSError as error:
             raise ConfigError(f"chat.replay: {path}: expected a recording: {error.strerror}") from error
 
     def figures(self) -> dict[str, float]:
-        """Return how many questions it can answer."""
+        """Return the number of distinct requests in the recording."""
         return {"recorded": len(self._answers)}
 
     def note(self) -> str:
@@ -102,20 +102,20 @@ class ReplayChatModel:
         return ""
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        """Return the answer that was recorded.
+        """Return the recorded answer.
 
         Raises:
-            RefusedError: there is none.
+            RefusedError: the request was not recorded.
         """
         answers = self._answers.get(key_of(request))
         if answers is None:
-            said = " ".join(part.text for part in request.messages[-1].parts if isinstance(part, TextPart))
-            raise RefusedError(f"{self._path}: expected an answer to this {request.task}, got none: {said[:200]!r}")
+            text = " ".join(part.text for part in request.messages[-1].parts if isinstance(part, TextPart))
+            raise RefusedError(f"{self._path}: expected a recorded {request.task} request, got {text[:200]!r}")
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
 def key_of(request: ChatRequest) -> str:
-    """Return what tells a question from all others: the SHA-256 of its task, words and pictures."""
+    """Return the identity of a request: the SHA-256 of its task, text and pictures."""
     return hashlib.sha256(msgspec.json.encode([request.task, _turns_of(request)])).hexdigest()
 
 

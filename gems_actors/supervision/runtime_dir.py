@@ -29,11 +29,6 @@ from gems_actors.transport.bind import MAX_IPC_PATH_BYTES, check_exposure
 LOCK_NAME = "mesh.lock"
 
 
-def gpu_locks() -> Path:
-    """Return the folder in which all meshes of this user on this host say which GPUs they hold."""
-    return Path(tempfile.gettempdir()) / f"gems-actors-{os.getuid()}" / "gpus"
-
-
 def check_platform() -> None:
     """Refuse to run processes of a mesh on anything but Linux.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +28,12 @@ from gems_actors.errors import ConfigError
 from gems_actors.tasks import gather, open_background
 
 _WINDOW_S: Final = 10.0
-"""Figures are those of the last seconds, at least so many."""
+"""Minimum span of seconds that `figures` covers."""
+
+
+def gpu_lock_dir() -> Path:
+    """Return the folder in which all meshes of this user on this host lock their GPUs."""
+    return Path(tempfile.gettempdir()) / f"gems-actors-{os.getuid()}" / "gpus"
 
 
 @asynccontextmanager

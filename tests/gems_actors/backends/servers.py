@@ -1,4 +1,4 @@
-"""A real HTTP server that draws storyboards, answers by a rule of the test, or has the bad day that a test gives it."""
+"""A real HTTP server that draws storyboards, or gives whatever answers and failures a test scripts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from gems_actors.backends import ImageRequest
-from gems_actors.backends import failover as patience
+from gems_actors.backends.failover import RetryPolicy
 from gems_actors.backends.storyboard.models import draw_request
 
 
 @dataclass(slots=True)
 class Answer:
-    """What the server says; `cut_to` bytes of it where it hangs up before the end."""
+    """One answer; with `cut_to`, the server hangs up after that many bytes."""
 
     body: bytes
     status: int = 200
@@ -34,36 +34,33 @@ Rule = Callable[[dict[str, Any]], Answer]
 
 
 def drawn(fields: dict[str, Any]) -> Answer:
-    """Draw what is asked for."""
+    """Answer with a storyboard of the requested prompt."""
     width_px, height_px = map(int, fields["size"].split("x"))
     data = draw_request(ImageRequest(fields["prompt"], fields.get("seed", 0), width_px, height_px))
     return Answer(json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(data).decode()}]}).encode())
 
 
 class ScriptedServer:
-    """Answers by a rule, or with the next of some answers, and remembers what it was asked."""
+    """Answers with the next of the `first` answers, then by a rule, and keeps all requests."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.first: list[Answer] = []
-        """Given before the rule is asked."""
+        """Answers to give before the rule applies."""
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         """Path, headers and fields of each request."""
         self.files: dict[str, bytes] = {}
-        """What can be fetched by its path."""
+        """Files for GET requests, by path."""
         self.url = ""
 
 
-def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let backends try again at once, and believe soon that a server never was there."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(patience, "_BACKOFF_S", (0.001, 0.002))
-    monkeypatch.setattr(patience, "_FIRST_CONTACT_S", 0.1)
+QUICK_RETRY = RetryPolicy(first_backoff_s=0.001, max_backoff_s=0.002, first_contact_s=0.1)
+"""Retries almost at once, and gives up early on a server that never answered."""
 
 
 @contextmanager
 def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServer]:
-    """Serve on a port of this host, a free one unless one is given."""
+    """Serve on a port of this host, a free one by default, reached without a proxy."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -80,7 +77,7 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
 
         def _say(self, answer: Answer) -> None:
             if answer.delay_s:
-                time.sleep(answer.delay_s)  # the bad day itself
+                time.sleep(answer.delay_s)  # the scripted failure itself
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
@@ -101,7 +98,9 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
     thread.start()
     server.url = f"http://127.0.0.1:{httpd.server_port}/v1"
     try:
-        yield server
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("NO_PROXY", "127.0.0.1")
+            yield server
     finally:
         httpd.shutdown()
         httpd.server_close()

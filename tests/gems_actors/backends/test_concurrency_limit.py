@@ -1,4 +1,4 @@
-"""The pace at which a server is asked, played against servers that are nothing but a limit and a latency."""
+"""The adaptive limit against simulated servers that are nothing but a capacity and a latency."""
 
 from __future__ import annotations
 
@@ -11,132 +11,359 @@ from gems_actors.backends.concurrency_limit import AdaptiveLimit
 
 
 @dataclass
-class Play:
-    """A server that holds so many requests, and somebody who always has more to ask."""
+class Simulation:
+    """A server that holds `capacity` requests, and a client that always has more to send."""
 
-    limit: int
+    capacity: int
     latency_s: float = 0.2
     queues: bool = False
-    """Whether it lets those beyond its limit wait, and does not turn them away."""
-    told_wait_s: float | None = None
-    pace: AdaptiveLimit = field(default_factory=AdaptiveLimit)
+    """Whether the server queues requests beyond its capacity instead of rejecting them."""
+    retry_after_s: float | None = None
+    limit: AdaptiveLimit = field(default_factory=AdaptiveLimit)
     answered: int = 0
-    turned_away: int = 0
+    rejected: int = 0
     peak: int = 0
     now: float = 0.0
     held: list[tuple[float, float]] = field(default_factory=list)
-    """When each ends, and when it began."""
+    """End and start of each request at the server."""
     free_at: list[float] = field(default_factory=list)
-    """When those that queue leave."""
+    """Times at which places for queued requests become free."""
 
     def run(self, seconds: float) -> float:
-        """Return the answers a second."""
+        """Return the answers per second."""
         end, before = self.now + seconds, self.answered
         held, free_at = self.held, self.free_at
         while self.now < end:
-            while self.pace.may_begin(self.now):
-                self.pace.begin()
-                self.peak = max(self.peak, self.pace.in_flight)
-                if not self.queues and len(held) >= self.limit:
-                    self.turned_away += 1
-                    self.pace.be_turned_away(self.now + 0.002, "429", self.told_wait_s)
+            while self.limit.can_start(self.now):
+                self.limit.start()
+                self.peak = max(self.peak, self.limit.in_flight)
+                if not self.queues and len(held) >= self.capacity:
+                    self.rejected += 1
+                    self.limit.reject(self.now + 0.002, "429", self.retry_after_s)
                     continue
                 begins = self.now
-                if self.queues and len(free_at) >= self.limit:
+                if self.queues and len(free_at) >= self.capacity:
                     begins = max(begins, heapq.heappop(free_at))
                 heapq.heappush(free_at, begins + self.latency_s)
                 heapq.heappush(held, (begins + self.latency_s, self.now))
-            opens_at = self.pace.opens_at()
-            self.now = min(held[0][0] if held else end, opens_at if opens_at > self.now else end, end)
+            resumes_at = self.limit.resumes_at()
+            self.now = min(held[0][0] if held else end, resumes_at if resumes_at > self.now else end, end)
             while held and held[0][0] <= self.now:
                 _, began = heapq.heappop(held)
                 self.answered += 1
-                self.pace.succeed(self.now, self.now - began)
+                self.limit.succeed(self.now, self.now - began)
         return (self.answered - before) / seconds
 
 
-@pytest.mark.parametrize("told_wait_s", [None, 1.0])
-@pytest.mark.parametrize("limit", [1, 4, 64, 500])
-def test_a_server_that_turns_away_what_is_too_much_is_asked_nearly_all_that_it_takes(
-    limit: int, told_wait_s: float | None
+@pytest.mark.parametrize("retry_after_s", [None, 1.0])
+@pytest.mark.parametrize(("capacity", "seconds"), [(1, 120.0), (4, 120.0), (64, 60.0), (500, 30.0)])
+def test_a_server_that_rejects_is_kept_almost_fully_busy(
+    capacity: int, seconds: float, retry_after_s: float | None
 ) -> None:
-    play = Play(limit, told_wait_s=told_wait_s)
-    play.run(30.0)
-    best = limit / play.latency_s
-    assert play.run(120.0) >= 0.95 * best
-    assert play.turned_away < 0.01 * play.answered + 40
+    simulation = Simulation(capacity, retry_after_s=retry_after_s)
+    simulation.run(30.0)
+    best = capacity / simulation.latency_s
+    assert simulation.run(seconds) >= 0.95 * best
+    assert simulation.rejected < 0.01 * simulation.answered + 40
 
 
-def test_a_server_that_lets_what_is_too_much_wait_is_kept_busy_and_not_buried() -> None:
-    play = Play(64, queues=True)
-    play.run(10.0)
-    play.peak = 0
-    assert play.run(60.0) >= 0.99 * 64 / 0.2
-    assert play.peak <= 64 * 3, "answers that take twice as long are a sign"
+def test_a_server_that_queues_is_kept_busy_with_a_short_queue() -> None:
+    simulation = Simulation(64, queues=True)
+    simulation.run(10.0)
+    simulation.peak = 0
+    assert simulation.run(60.0) >= 0.99 * 64 / 0.2
+    assert 64 < simulation.peak <= 64 * 3, "answers that take twice as long mean that requests queue"
 
 
-def test_a_server_that_grows_is_asked_more() -> None:
-    play = Play(16)
-    play.run(30.0)
-    play.limit = 64
-    play.run(60.0)
-    assert play.run(30.0) >= 0.9 * 64 / 0.2
+def test_a_server_that_gains_capacity_gets_more_requests() -> None:
+    simulation = Simulation(16)
+    simulation.run(30.0)
+    simulation.capacity = 64
+    simulation.run(60.0)
+    assert simulation.run(30.0) >= 0.9 * 64 / 0.2
 
 
-def test_a_window_that_nobody_fills_does_not_grow() -> None:
-    pace, was = AdaptiveLimit(), AdaptiveLimit().window
-    for _ in range(1000):
-        pace.begin()
-        pace.succeed(0.0, 0.1)
-    assert pace.window == was
+# ------------------------------------------------------------------------------------------------ the window
+
+
+def answered(limit: AdaptiveLimit, now: float, latency_s: float, in_flight: int = 1) -> float:
+    """Answer the first of some requests in flight, cancel the others, and return by how much the window changed."""
+    before = limit.window
+    for _ in range(in_flight):
+        limit.start()
+    limit.succeed(now, latency_s)
+    for _ in range(in_flight - 1):
+        limit.cancel()
+    return limit.window - before
+
+
+def rejected(limit: AdaptiveLimit, now: float, in_flight: int, wait_s: float | None = None) -> None:
+    """Reject the last of some requests in flight, and cancel the others."""
+    for _ in range(in_flight):
+        limit.start()
+    limit.reject(now, "429", wait_s)
+    for _ in range(in_flight - 1):
+        limit.cancel()
+
+
+def test_the_window_starts_at_eight_and_grows_by_one_an_answer_while_half_of_it_is_used() -> None:
+    limit = AdaptiveLimit()
+    assert limit.window == 8.0
+    assert answered(limit, 0.0, 0.1, in_flight=3) == 0.0
+    assert answered(limit, 0.0, 0.1, in_flight=4) == 1.0
+    assert answered(limit, 0.0, 0.1, in_flight=4) == 0.0, "half of nine is more than four"
+    assert answered(limit, 0.0, 0.1, in_flight=5) == 1.0
+
+
+def test_after_a_rejection_the_window_is_what_the_server_held_and_grows_slowly() -> None:
+    limit = AdaptiveLimit()
+    rejected(limit, 0.0, in_flight=6)
+    assert (limit.window, limit.last_failure, limit.has_answered) == (5.0, "429", True)
+    assert answered(limit, 0.99, 0.1, in_flight=5) == 0.0, "the window holds for a second"
+    assert answered(limit, 1.0, 0.1, in_flight=5) == pytest.approx(1 / 5), "one per full window"
+    limit.window = 64.0
+    assert answered(limit, 1.0, 0.1, in_flight=64) == pytest.approx(1 / 16), "or one sixteenth of the window"
+
+
+def test_a_rejection_never_widens_the_window_nor_closes_it() -> None:
+    limit = AdaptiveLimit()
+    rejected(limit, 0.0, in_flight=20)
+    assert limit.window == 8.0
+    rejected(limit, 0.0, in_flight=1)
+    assert (limit.window, limit.can_start(0.0)) == (1.0, True)
+
+
+def hold_after_rejection(limit: AdaptiveLimit, now: float, in_flight: int, wait_s: float | None = None) -> float:
+    """Return for how many seconds after a rejection the window does not grow, to a hundredth."""
+    rejected(limit, now, in_flight, wait_s)
+    for hundredths in range(10_000):
+        if answered(limit, now + hundredths / 100, 0.1, in_flight=in_flight):
+            limit.window = float(in_flight - 1)
+            return hundredths / 100
+    raise AssertionError("the window never grows")
+
+
+def test_the_hold_doubles_each_time_the_same_limit_is_found_and_starts_over_at_another() -> None:
+    limit = AdaptiveLimit()
+    holds = [hold_after_rejection(limit, 10.0 * turn, in_flight=11) for turn in range(4)]
+    assert holds == pytest.approx([1.0, 2.0, 4.0, 4.0], abs=0.011)
+    assert hold_after_rejection(limit, 100.0, in_flight=10) == pytest.approx(4.0, abs=0.011), "9 of 10 is the same"
+    assert hold_after_rejection(limit, 110.0, in_flight=6) == pytest.approx(0.5, abs=0.011)
+
+
+def test_rejections_during_the_hold_count_as_one() -> None:
+    limit = AdaptiveLimit()
+    rejected(limit, 0.0, in_flight=5)
+    rejected(limit, 0.4, in_flight=5)
+    assert hold_after_rejection(limit, 0.9, in_flight=5) == pytest.approx(1.0, abs=0.011)
+    assert hold_after_rejection(limit, 5.0, in_flight=5) == pytest.approx(2.0, abs=0.011)
+
+
+def test_a_pause_of_the_server_makes_the_hold_thirty_times_as_long() -> None:
+    limit = AdaptiveLimit()
+    rejected(limit, 0.0, in_flight=5, wait_s=2.0)
+    assert [limit.can_start(now) for now in (0.0, 1.99, 2.0)] == [False, False, True]
+    assert answered(limit, 59.9, 0.1, in_flight=5) == 0.0
+    assert answered(limit, 60.0, 0.1, in_flight=5) > 0.0
+    limit = AdaptiveLimit()
+    rejected(limit, 0.0, in_flight=5, wait_s=0.001)
+    assert answered(limit, 0.4, 0.1, in_flight=5) == 0.0, "but never shorter than without one"
+
+
+def test_timeouts_shrink_the_window_once_for_all_that_were_in_flight() -> None:
+    limit = AdaptiveLimit()
+    for _ in range(4):
+        limit.start()
+    for _ in range(4):
+        limit.fail(10.0, "late", is_timeout=True)
+    assert limit.window == pytest.approx(0.7 * 8)
+    assert answered(limit, 10.49, 0.1, in_flight=8) == 0.0
+    assert answered(limit, 10.5, 0.1, in_flight=8) == pytest.approx(1 / 5.6), "the fast start is over"
+
+
+def test_timeouts_and_slow_answers_leave_a_window_of_one() -> None:
+    limit = AdaptiveLimit()
+    for turn in range(20):
+        limit.start()
+        limit.fail(10.0 * turn, "late", is_timeout=True)
+    assert limit.window == 1.0
+    limit = AdaptiveLimit()
+    answered(limit, 0.0, 0.01)
+    for _ in range(200):
+        answered(limit, 0.0, 100.0)
+    assert limit.window == 1.0
+
+
+def test_failures_that_are_no_timeouts_leave_the_window_alone() -> None:
+    limit = AdaptiveLimit()
+    limit.start()
+    limit.fail(0.0, "500")
+    assert (limit.window, limit.last_failure, limit.in_flight, limit.has_answered) == (8.0, "500", 0, False)
+
+
+# ------------------------------------------------------------------------------------------------ latency
+
+
+def test_latency_is_the_first_answer_and_then_a_moving_average() -> None:
+    limit = AdaptiveLimit()
+    assert (limit.latency_s, limit.has_answered) == (0.0, False)
+    answered(limit, 0.0, 2.0)
+    assert (limit.latency_s, limit.has_answered) == (2.0, True)
+    answered(limit, 0.0, 4.0)
+    assert limit.latency_s == pytest.approx(2.2)
+
+
+def test_answers_above_twice_the_lowest_latency_shrink_the_window_by_a_tenth_each() -> None:
+    limit = AdaptiveLimit()
+    answered(limit, 0.0, 1.0)
+    assert answered(limit, 0.0, 10.99, in_flight=8) == 1.0, "the average is just below twice the lowest"
+    assert answered(limit, 0.0, 10.0, in_flight=8) == pytest.approx(-0.1)
+    limit = AdaptiveLimit()
+    answered(limit, 0.0, 1.0)
+    answered(limit, 0.0, 20.0)
+    while limit.latency_s > 1.5:
+        answered(limit, 0.0, 1.0)
+    assert answered(limit, 0.0, 1.0, in_flight=8) == pytest.approx(1 / limit.window, rel=0.1), "the fast start is over"
+
+
+def test_exactly_twice_the_lowest_latency_is_not_slow() -> None:
+    limit = AdaptiveLimit()
+    answered(limit, 0.0, 1.0)
+    answered(limit, 0.0, 11.0)
+    assert limit.latency_s == pytest.approx(2.0)
+    assert limit.window == 8.0
+
+
+def test_the_lowest_latency_doubles_in_ten_minutes_so_that_a_slower_server_is_accepted() -> None:
+    """A server whose latency tripled for good is too slow at first, and is not after `log2(1.5) * 600` seconds."""
+
+    def slow_until(now: float) -> bool:
+        limit = AdaptiveLimit()
+        answered(limit, 0.0, 1.0)
+        answered(limit, 0.0, 21.0)  # the average is 3
+        return answered(limit, now, 3.0, in_flight=8) < 0
+
+    assert slow_until(0.0)
+    assert slow_until(350.0)
+    assert not slow_until(352.0)
+
+
+def test_the_lowest_latency_is_forgotten_from_the_last_answer_on() -> None:
+    limit = AdaptiveLimit()
+    answered(limit, 0.0, 1.0)
+    answered(limit, 0.0, 21.0)  # the average is 3
+    changes = [answered(limit, float(now), 3.0, in_flight=8) for now in range(10, 600, 10)]
+    slow = sum(change < 0 for change in changes)
+    assert slow == 35, "351 s of many answers are as long as 351 s of none"
+
+
+# ------------------------------------------------------------------------------------------------ the breaker
 
 
 def test_five_failures_in_a_row_open_the_breaker_and_one_answer_closes_it() -> None:
-    pace = AdaptiveLimit()
+    limit = AdaptiveLimit()
     for number in range(5):
-        assert (pace.breaker(0.0), pace.may_begin(0.0)) == ("closed", True), number
-        pace.begin()
-        pace.fail(0.0, "gone")
-    assert (pace.breaker(0.5), pace.may_begin(0.5), pace.is_away(0.5)) == ("open", False, True)
-    assert (pace.breaker(1.0), pace.may_begin(1.0)) == ("half-open", True)
-    pace.begin()
-    assert not pace.may_begin(1.0), "one tries, for all"
-    pace.fail(1.2, "still gone")
-    assert (pace.breaker(3.1), pace.breaker(3.2)) == ("open", "half-open"), "twice as long the second time"
-    pace.begin()
-    pace.succeed(3.3, 0.1)
-    assert (pace.breaker(3.3), pace.may_begin(3.3), pace.is_away(3.3)) == ("closed", True, False)
+        assert (limit.breaker_state(0.0), limit.can_start(0.0)) == ("closed", True), number
+        limit.start()
+        limit.fail(0.0, "gone")
+    assert (limit.breaker_state(0.5), limit.can_start(0.5), limit.is_unavailable(0.5)) == ("open", False, True)
+    assert (limit.breaker_state(1.0), limit.can_start(1.0), limit.is_unavailable(1.0)) == ("half-open", True, True)
+    limit.start()
+    assert not limit.can_start(1.0), "half-open, one request tries for all"
+    limit.fail(1.2, "still gone")
+    assert (limit.breaker_state(3.1), limit.breaker_state(3.2)) == ("open", "half-open"), "twice as long as before"
+    limit.start()
+    limit.succeed(3.3, 0.1)
+    assert (limit.breaker_state(3.3), limit.can_start(3.3), limit.is_unavailable(3.3)) == ("closed", True, False)
+    assert limit.resumes_at() == float("-inf")
 
 
-def test_what_was_under_way_when_the_breaker_opened_does_not_keep_it_open_for_longer() -> None:
-    pace = AdaptiveLimit()
+@pytest.mark.parametrize("ending", ["answer", "rejection"])
+def test_an_answer_and_a_rejection_end_a_row_of_failures(ending: str) -> None:
+    limit = AdaptiveLimit()
+    for number in range(9):
+        limit.start()
+        if number == 4:
+            limit.succeed(0.0, 0.1) if ending == "answer" else limit.reject(0.0, "429", None)
+        else:
+            limit.fail(0.0, "gone")
+    assert limit.is_closed
+    limit.start()
+    limit.fail(0.0, "gone")
+    assert not limit.is_closed
+
+
+def test_the_open_phase_doubles_up_to_thirty_seconds_and_starts_over_after_an_answer() -> None:
+    limit, now = AdaptiveLimit(), 0.0
+    phases = []
+    for number in range(12):
+        limit.start()
+        limit.fail(now, "gone")
+        if number >= 4:
+            phases.append(limit.resumes_at() - now)
+            now = limit.resumes_at()
+    assert phases == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    limit.start()
+    limit.succeed(now, 0.1)
+    for _ in range(5):
+        limit.start()
+        limit.fail(now, "gone")
+    assert limit.resumes_at() - now == 1.0
+
+
+def test_requests_in_flight_when_the_breaker_opened_do_not_extend_the_open_phase() -> None:
+    limit = AdaptiveLimit()
     for _ in range(8):
-        pace.begin()
+        limit.start()
     for _ in range(8):
-        pace.fail(0.0, "gone")
-    assert pace.opens_at() == 1.0
+        limit.fail(0.0, "gone")
+    assert limit.resumes_at() == 1.0
 
 
-def test_a_server_that_says_it_is_busy_is_not_broken() -> None:
-    pace = AdaptiveLimit()
+def test_a_server_that_comes_back_starts_with_a_small_window_that_grows_fast() -> None:
+    limit = AdaptiveLimit()
+    limit.window = 100.0
+    for _ in range(5):
+        limit.start()
+        limit.fail(0.0, "gone")
+    assert answered(limit, 1.0, 0.1) == -92.0
+    assert answered(limit, 1.0, 0.1, in_flight=8) == 1.0
+    limit = AdaptiveLimit()
+    limit.window = 3.0
+    for _ in range(5):
+        limit.start()
+        limit.fail(0.0, "gone")
+    answered(limit, 1.0, 0.1)
+    assert limit.window == 3.0
+
+
+def test_a_busy_server_does_not_open_the_breaker() -> None:
+    limit = AdaptiveLimit()
     for _ in range(20):
-        pace.begin()
-        pace.be_turned_away(0.0, "429", None)
-    assert (pace.breaker(0.0), pace.may_begin(0.0)) == ("closed", True), "at least one is always asked"
+        limit.start()
+        limit.reject(0.0, "429", None)
+    assert (limit.breaker_state(0.0), limit.can_start(0.0)) == ("closed", True), "at least one request may always go"
 
 
-def test_answers_that_do_not_come_in_time_shrink_the_window_once_for_all_of_them() -> None:
-    pace = AdaptiveLimit()
-    for _ in range(4):
-        pace.begin()
-    for _ in range(4):
-        pace.fail(10.0, "late", is_late=True)
-    assert pace.window == pytest.approx(0.7 * 8)
+def test_the_window_bounds_the_requests_in_flight() -> None:
+    limit = AdaptiveLimit()
+    limit.window = 2.9
+    started = 0
+    while limit.can_start(0.0):
+        limit.start()
+        started += 1
+    assert started == 2
+    limit.cancel()
+    assert limit.can_start(0.0)
 
 
-def test_nothing_goes_to_a_server_that_asks_for_a_pause() -> None:
-    pace = AdaptiveLimit()
-    pace.pause(10.0, 5.0)
-    pace.pause(10.0, 1.0)
-    assert [pace.may_begin(now) for now in (10.0, 14.9, 15.0)] == [False, False, True]
-    assert (pace.is_away(10.0), pace.is_away(14.0)) == (True, False), "a moment can be waited for"
+# ------------------------------------------------------------------------------------------------ pauses
+
+
+def test_no_request_starts_during_a_pause_and_only_a_long_one_makes_the_server_unavailable() -> None:
+    limit = AdaptiveLimit()
+    limit.pause(10.0, 5.0)
+    limit.pause(10.0, 1.0)
+    assert [limit.can_start(now) for now in (10.0, 14.9, 15.0)] == [False, False, True]
+    assert [limit.is_unavailable(now) for now in (10.0, 12.9, 13.0, 14.0)] == [True, True, False, False]
+    assert limit.resumes_at() == 15.0

@@ -1,4 +1,4 @@
-"""A server behind TLS that offers HTTP/2, as hosted models are."""
+"""A server behind TLS that offers HTTP/2, as hosted models do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gems_actors.errors import BackendError
 
 
 async def answer(scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-    """Say in which version of HTTP one was asked."""
+    """Answer with the HTTP version of the request."""
     if scope["type"] == "lifespan":
         for kind in ("startup", "shutdown"):
             await receive()
@@ -35,7 +35,7 @@ async def answer(scope: Any, receive: Callable[[], Any], send: Callable[[Any], A
     await send({"type": "http.response.body", "body": body})
 
 
-def test_http_2_is_spoken_where_it_is_offered_and_a_stranger_s_certificate_is_refused(
+async def test_http_2_is_used_if_offered_and_an_untrusted_certificate_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -46,26 +46,23 @@ def test_http_2_is_spoken_where_it_is_offered_and_a_stranger_s_certificate_is_re
     monkeypatch.setenv("NO_PROXY", "localhost")
     question = ChatRequest("decompose", {}, (ChatMessage("user", (TextPart("Hello"),)),))
 
-    async def main() -> None:
-        config = Config()
-        config.bind = ["localhost:0"]
-        config.keyfile, config.certfile = str(tmp_path / "key.pem"), str(tmp_path / "chain.pem")
-        config.accesslog = config.errorlog = None
-        async with trio.open_nursery() as nursery:
-            stop = trio.Event()
-            (address, *_) = await nursery.start(partial(serve, answer, config, shutdown_trigger=stop.wait))
-            settings = ChatConfig(backend="openai", url=f"https://localhost:{address.rpartition(':')[2]}/v1")
-            async with open_model_server("chat", "chat", settings) as stranger:
-                with pytest.raises(BackendError, match="CERTIFICATE_VERIFY_FAILED"):
-                    await stranger.get("models", max_bytes=1000)
-            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-            async with open_openai_chat(settings) as model, trio.open_nursery() as asking:
+    config = Config()
+    config.bind = ["localhost:0"]
+    config.keyfile, config.certfile = str(tmp_path / "key.pem"), str(tmp_path / "chain.pem")
+    config.accesslog = config.errorlog = None
+    async with trio.open_nursery() as nursery:
+        stop = trio.Event()
+        (address, *_) = await nursery.start(partial(serve, answer, config, shutdown_trigger=stop.wait))
+        settings = ChatConfig(backend="openai", url=f"https://localhost:{address.rpartition(':')[2]}/v1")
+        async with open_model_server("chat", "chat", settings) as untrusting:
+            with pytest.raises(BackendError, match="CERTIFICATE_VERIFY_FAILED"):
+                await untrusting.get("models", max_bytes=1000)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        async with open_openai_chat(settings) as model, trio.open_nursery() as requests:
 
-                async def ask() -> None:
-                    assert (await model.chat(question)).text == "HTTP/2"
+            async def ask() -> None:
+                assert (await model.chat(question)).text == "HTTP/2"
 
-                for _ in range(20):
-                    asking.start_soon(ask)
-            stop.set()
-
-    trio.run(main)
+            for _ in range(20):
+                requests.start_soon(ask)
+        stop.set()

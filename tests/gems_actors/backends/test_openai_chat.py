@@ -1,4 +1,4 @@
-"""A chat completions API on its good days and on its bad ones."""
+"""Chat completions from servers that work, fail, hang, or send nonsense."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from actors.compressor import RULES as COMPRESS_RULES
 from actors.decomposer import RULES as DECOMPOSE_RULES
@@ -35,9 +34,9 @@ from gems_actors.errors import BackendError, ConfigError, OverloadedError, Refus
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
-from protocol.messages import DrawPicture, ReadTrajectory, Spent
+from protocol.messages import DrawPicture, ReadTrajectory
 from tests.actors.fakes import png
-from tests.gems_actors.backends.servers import Answer, ScriptedServer, make_impatient, open_server
+from tests.gems_actors.backends.servers import QUICK_RETRY, Answer, ScriptedServer, open_server
 
 QUESTION = ChatRequest(
     "verify",
@@ -49,7 +48,7 @@ QUESTION = ChatRequest(
 )
 
 
-def said(
+def completion(
     content: object = "yes", *, finish_reason: str = "stop", usage: dict[str, Any] | None = None, **more: object
 ) -> Answer:
     choice = {"index": 0, "message": {"role": "assistant", "content": content, **more}, "finish_reason": finish_reason}
@@ -57,29 +56,29 @@ def said(
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    make_impatient(monkeypatch)
-    with open_server(ScriptedServer(lambda fields: said())) as running:
+def server() -> Iterator[ScriptedServer]:
+    with open_server(ScriptedServer(lambda fields: completion())) as running:
         yield running
 
 
-def chat(server: ScriptedServer, request: ChatRequest = QUESTION, **settings: Any) -> ChatReply:
-    """Return the answer to one request."""
-
-    async def main() -> ChatReply:
-        async with open_openai_chat(ChatConfig(**{"backend": "openai", "url": server.url, **settings})) as model:
-            with trio.fail_after(20.0):  # as every request has some deadline
-                return await model.chat(request)
-
-    return trio.run(main)
+def open_model(server: ScriptedServer, **settings: Any) -> AbstractAsyncContextManager[OpenAIChatModel]:
+    settings = {"backend": "openai", "url": server.url, **settings}
+    return open_openai_chat(ChatConfig(**settings), retry=QUICK_RETRY)
 
 
-def test_words_and_pictures_reach_the_server_in_their_order(
+async def chat(server: ScriptedServer, request: ChatRequest = QUESTION, **settings: Any) -> ChatReply:
+    """Return the answer to one request, with a deadline as every request has."""
+    async with open_model(server, **settings) as model:
+        with trio.fail_after(20.0):
+            return await model.chat(request)
+
+
+async def test_text_and_pictures_reach_the_server_in_order(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THE_KEY", "secret")
     extra = {"temperature": 0.0, "chat_template_kwargs": {"enable_thinking": False}}
-    assert chat(server, model="Qwen3-VL", api_key_env="THE_KEY", extra=extra).text == "yes"
+    assert (await chat(server, model="Qwen3-VL", api_key_env="THE_KEY", extra=extra)).text == "yes"
     ((path, headers, fields),) = server.asked
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer secret"
@@ -100,8 +99,8 @@ def test_words_and_pictures_reach_the_server_in_their_order(
     }
 
 
-def test_nothing_is_sent_that_was_not_set(server: ScriptedServer) -> None:
-    chat(server)
+async def test_unset_fields_are_not_sent(server: ScriptedServer) -> None:
+    await chat(server)
     ((_, headers, fields),) = server.asked
     assert list(fields) == ["messages"]
     assert "Authorization" not in headers
@@ -110,29 +109,29 @@ def test_nothing_is_sent_that_was_not_set(server: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     ("answer", "text", "reasoning"),
     [
-        (said("yes", reasoning_content="It is red."), "yes", "It is red."),
-        (said("yes", reasoning="It is red."), "yes", "It is red."),
-        (said("<think>\nIt is red.\n</think>\n\nyes"), "\n\nyes", "It is red."),
-        (said("It is red.</think>yes"), "yes", "It is red."),
-        (said("yes"), "yes", ""),
-        (said([{"type": "text", "text": "y"}, {"type": "text", "text": "es"}]), "yes", ""),
-        (said("yes", reasoning_content=None, tool_calls=[], annotations={}), "yes", ""),
+        (completion("yes", reasoning_content="It is red."), "yes", "It is red."),
+        (completion("yes", reasoning="It is red."), "yes", "It is red."),
+        (completion("<think>\nIt is red.\n</think>\n\nyes"), "\n\nyes", "It is red."),
+        (completion("It is red.</think>yes"), "yes", "It is red."),
+        (completion("yes"), "yes", ""),
+        (completion([{"type": "text", "text": "y"}, {"type": "text", "text": "es"}]), "yes", ""),
+        (completion("yes", reasoning_content=None, tool_calls=[], annotations={}), "yes", ""),
     ],
 )
-def test_thinking_is_kept_apart_from_the_answer(
+async def test_thinking_is_kept_apart_from_the_answer(
     server: ScriptedServer, answer: Answer, text: str, reasoning: str
 ) -> None:
     server.first.append(answer)
-    reply = chat(server)
+    reply = await chat(server)
     assert (reply.text, reply.reasoning) == (text, reasoning)
 
 
-def test_tokens_are_counted_as_far_as_the_server_counts_them(server: ScriptedServer) -> None:
+async def test_usage_is_what_the_server_reports(server: ScriptedServer) -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 60}}
-    server.first += [said(usage=usage), said(usage={"prompt_tokens": 3}), said()]
-    assert chat(server).usage == {"prompt_tokens": 100, "completion_tokens": 5, "cached_tokens": 60}
-    assert chat(server).usage == {"prompt_tokens": 3}
-    assert chat(server).usage == {}
+    server.first += [completion(usage=usage), completion(usage={"prompt_tokens": 3}), completion()]
+    assert (await chat(server)).usage == {"prompt_tokens": 100, "completion_tokens": 5, "cached_tokens": 60}
+    assert (await chat(server)).usage == {"prompt_tokens": 3}
+    assert (await chat(server)).usage == {}
 
 
 @pytest.mark.parametrize(
@@ -147,54 +146,62 @@ def test_tokens_are_counted_as_far_as_the_server_counts_them(server: ScriptedSer
         (Answer(b'{"choices": []}'), BackendError, 'expected JSON with an answer in "choices"'),
         (Answer(b'{"choices": [{"message": 3}]}'), BackendError, 'expected JSON with an answer in "choices"'),
         (Answer(b'{"choices": [{"mess', cut_to=10), BackendError, "RemoteProtocolError"),
-        (said("", finish_reason="stop"), BackendError, "expected an answer, got an empty one (finish_reason stop)"),
-        (said(None), BackendError, "got an empty one"),
-        (said("yes, the", finish_reason="length"), BackendError, "got one cut at the cap of tokens"),
-        (said("", reasoning_content="hm" * 50, finish_reason="length"), BackendError, "cut at the cap of tokens"),
-        (said("<think> it may be"), BackendError, "expected an answer behind the thinking"),
-        (said(None, refusal="I cannot look at that."), RefusedError, "the model refused: I cannot look at that."),
-        (said("", finish_reason="content_filter"), RefusedError, "the model refused: content_filter"),
+        (
+            completion("", finish_reason="stop"),
+            BackendError,
+            "expected an answer, got an empty one (finish_reason stop)",
+        ),
+        (completion(None), BackendError, "got an empty one"),
+        (completion("yes, the", finish_reason="length"), BackendError, "got one truncated at the token limit"),
+        (
+            completion("", reasoning_content="hm" * 50, finish_reason="length"),
+            BackendError,
+            "truncated at the token limit",
+        ),
+        (completion("<think> it may be"), BackendError, "expected an answer after the thinking"),
+        (completion(None, refusal="I cannot look at that."), RefusedError, "the model refused: I cannot look at that."),
+        (completion("", finish_reason="content_filter"), RefusedError, "the model refused: content_filter"),
     ],
 )
-def test_a_bad_day_is_a_failure_of_its_kind_and_never_an_answer(
+async def test_each_failure_has_its_error_and_is_never_an_answer(
     server: ScriptedServer, answer: Answer, kind: type[RequestError], words: str
 ) -> None:
     server.rule = lambda fields: answer
     with pytest.raises(kind) as caught:
-        chat(server)
+        await chat(server)
     assert caught.value.code == kind.code
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"chat server at {server.url}: ")
 
 
-def test_a_server_that_hangs_is_given_up(server: ScriptedServer) -> None:
+async def test_a_server_that_hangs_times_out(server: ScriptedServer) -> None:
     server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
     with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, got none"):
-        chat(server, timeout_s=0.1)
+        await chat(server, timeout_s=0.1)
 
 
-def test_a_key_that_is_not_there_is_a_wrong_setting(server: ScriptedServer) -> None:
+async def test_a_missing_key_is_a_configuration_error(server: ScriptedServer) -> None:
     with pytest.raises(ConfigError, match=r"chat\.api_key_env: expected a key in the environment variable NO_SUCH_KEY"):
-        chat(server, api_key_env="NO_SUCH_KEY")
+        await chat(server, api_key_env="NO_SUCH_KEY")
 
 
-def test_a_key_in_a_file_is_used_and_never_repeated(server: ScriptedServer, tmp_path: Path) -> None:
+async def test_a_key_in_a_file_is_used_and_never_repeated(server: ScriptedServer, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sk-secret\n")
     server.rule = lambda fields: Answer(b'{"error": {"message": "Incorrect API key provided: sk-secret."}}', 401)
     with pytest.raises(RefusedError, match=r"Incorrect API key provided: \*\*\*\.") as caught:
-        chat(server, api_key_file=str(key))
+        await chat(server, api_key_file=str(key))
     assert "sk-secret" not in str(caught.value)
     assert server.asked[0][1]["Authorization"] == "Bearer sk-secret"
     key.write_text("")
     with pytest.raises(ConfigError, match=r"chat\.api_key_file: expected a key in .*, got an empty file"):
-        chat(server, api_key_file=str(key))
+        await chat(server, api_key_file=str(key))
     with pytest.raises(ConfigError, match=r"chat\.api_key_file: .*No such file"):
-        chat(server, api_key_file=str(tmp_path / "none"))
+        await chat(server, api_key_file=str(tmp_path / "none"))
 
 
-def test_temperature_thinking_and_cap_are_sent_where_they_are_set(server: ScriptedServer) -> None:
-    chat(server, temperature=0.6, thinking=False, max_tokens=300)
+async def test_temperature_thinking_and_token_limit_are_sent_if_set(server: ScriptedServer) -> None:
+    await chat(server, temperature=0.6, thinking=False, max_tokens=300)
     ((_, _, fields),) = server.asked
     del fields["messages"]
     assert fields == {
@@ -204,21 +211,21 @@ def test_temperature_thinking_and_cap_are_sent_where_they_are_set(server: Script
     }
 
 
-def test_a_temperature_that_the_task_prescribes_goes_before_the_settings(server: ScriptedServer) -> None:
-    chat(server, replace(QUESTION, temperature=1.0), temperature=0.6)
+async def test_the_task_s_temperature_overrides_the_settings(server: ScriptedServer) -> None:
+    await chat(server, replace(QUESTION, temperature=1.0), temperature=0.6)
     ((_, _, fields),) = server.asked
     assert fields["temperature"] == 1.0
 
 
-def test_an_answer_costs_what_its_server_takes(server: ScriptedServer) -> None:
+async def test_the_cost_follows_the_server_s_prices(server: ScriptedServer) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 600}}
-    server.rule = lambda fields: said(usage=usage)
-    assert chat(server).cost == 0.0
-    assert chat(server, prices=Prices(prompt=2.0, completion=10.0)).cost == pytest.approx(0.0021)
-    assert chat(server, prices=Prices(prompt=2.0, cached=0.5, completion=10.0)).cost == pytest.approx(0.0012)
+    server.rule = lambda fields: completion(usage=usage)
+    assert (await chat(server)).cost == 0.0
+    assert (await chat(server, prices=Prices(prompt=2.0, completion=10.0))).cost == pytest.approx(0.0021)
+    assert (await chat(server, prices=Prices(prompt=2.0, cached=0.5, completion=10.0))).cost == pytest.approx(0.0012)
 
 
-# ------------------------------------------------------------------------------------------------ bad days that pass
+# ------------------------------------------------------------------------------------------------ failures that pass
 
 
 @pytest.mark.parametrize(
@@ -235,7 +242,7 @@ def test_an_answer_costs_what_its_server_takes(server: ScriptedServer) -> None:
         Answer(b'{"choices": [{"mess', cut_to=10),
         Answer(b'{"choices": [{"message": {"content": "ye'),
         Answer(b"x" * 10_000_000),
-        Answer(said("yes " * 2_500_000).body),
+        Answer(completion("yes " * 2_500_000).body),
         Answer(b"{}", delay_s=0.7),
     ],
     ids=[
@@ -254,67 +261,58 @@ def test_an_answer_costs_what_its_server_takes(server: ScriptedServer) -> None:
         "hang",
     ],
 )
-def test_a_bad_moment_ends_in_the_right_answer(server: ScriptedServer, answer: Answer) -> None:
+async def test_a_passing_failure_is_retried(server: ScriptedServer, answer: Answer) -> None:
     server.first += [answer, answer]
-    assert chat(server, timeout_s=0.5).text == "yes"
+    assert (await chat(server, timeout_s=0.5)).text == "yes"
     assert len(server.asked) == 3
 
 
-def test_nothing_is_asked_while_a_server_wants_to_be_left_alone(server: ScriptedServer) -> None:
+async def test_no_request_is_sent_before_retry_after(server: ScriptedServer) -> None:
     server.first.append(Answer(b"{}", 429, {"Retry-After": "0.4"}))
     began = time.monotonic()
-    assert chat(server).text == "yes"
+    assert (await chat(server)).text == "yes"
     assert time.monotonic() - began >= 0.4
 
 
-def test_a_limit_that_is_used_up_is_waited_for(server: ScriptedServer) -> None:
+async def test_an_exhausted_rate_limit_is_waited_for(server: ScriptedServer) -> None:
     used_up = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"}
-    server.first.append(replace(said(), headers=used_up))
+    server.first.append(replace(completion(), headers=used_up))
 
-    async def main() -> float:
-        async with open_openai_chat(ChatConfig(backend="openai", url=server.url)) as model:
-            await model.chat(QUESTION)
-            began = trio.current_time()
-            await model.chat(QUESTION)
-            return trio.current_time() - began
-
-    assert trio.run(main) >= 0.25
+    async with open_model(server) as model:
+        await model.chat(QUESTION)
+        began = trio.current_time()
+        await model.chat(QUESTION)
+        assert trio.current_time() - began >= 0.25
 
 
-def test_a_server_that_fails_and_then_is_gone_is_waited_for_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_impatient(monkeypatch)
+async def test_a_server_that_goes_away_is_waited_for_until_it_is_back() -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(ExitStack())
+        server = first.enter_context(open_server(ScriptedServer(lambda fields: completion())))
+        port = int(server.url.split(":")[2].split("/")[0])
+        async with open_model(server) as model:
+            assert (await model.chat(QUESTION)).text == "yes"
+            dead = Answer(b"engine is dead", 500, {"Connection": "close"})
+            server.rule = lambda fields: dead
+            texts: list[str] = []
 
-    async def main() -> str:
-        with ExitStack() as stack:
-            first = stack.enter_context(ExitStack())
-            server = first.enter_context(open_server(ScriptedServer(lambda fields: said())))
-            port = int(server.url.split(":")[2].split("/")[0])
-            async with open_openai_chat(ChatConfig(backend="openai", url=server.url)) as model:
-                assert (await model.chat(QUESTION)).text == "yes"
-                dead = Answer(b"engine is dead", 500, {"Connection": "close"})
-                server.rule = lambda fields: dead
-                said_later: list[str] = []
+            async def ask() -> None:
+                texts.append((await model.chat(QUESTION)).text)
 
-                async def ask() -> None:
-                    said_later.append((await model.chat(QUESTION)).text)
-
-                with trio.fail_after(20.0):
-                    async with trio.open_nursery() as nursery:
-                        await trio.to_thread.run_sync(first.close)
-                        nursery.start_soon(ask)
-                        while not model.note():  # noqa: ASYNC110 -- a figure, not an event
-                            await trio.sleep(0.01)
-                        assert "breaker" in model.note()
-                        assert "ConnectError" in model.note()
-                        assert model.figures()["servers_down"] == 1
-                        stack.enter_context(open_server(ScriptedServer(lambda fields: said("yes, again")), port=port))
-                assert model.note() == ""
-                return said_later[0]
-
-    assert trio.run(main) == "yes, again"
+            async with trio.open_nursery() as nursery:
+                await trio.to_thread.run_sync(first.close)
+                nursery.start_soon(ask)
+                while not model.note():  # noqa: ASYNC110 -- a figure, not an event
+                    await trio.sleep(0.01)
+                assert "breaker" in model.note()
+                assert "ConnectError" in model.note()
+                assert model.figures()["servers_down"] == 1
+                stack.enter_context(open_server(ScriptedServer(lambda fields: completion("yes, again")), port=port))
+            assert model.note() == ""
+            assert texts == ["yes, again"]
 
 
-def test_another_server_answers_while_the_first_is_not_there(
+async def test_a_fallback_answers_while_the_first_server_is_down(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTHER_KEY", "other")
@@ -322,7 +320,7 @@ def test_another_server_answers_while_the_first_is_not_there(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        assert chat(server, url=gone, model="main", temperature=0.5, fallbacks=(spare,)).text == "yes"
+        assert (await chat(server, url=gone, model="main", temperature=0.5, fallbacks=(spare,))).text == "yes"
     ((_, headers, fields),) = server.asked
     assert headers["Authorization"] == "Bearer other"
     assert (fields["model"], fields["temperature"]) == ("spare", 0.5)
@@ -345,17 +343,14 @@ def scored(**probabilities: float) -> Answer:
     return Answer(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}).encode())
 
 
-def ask_twice(server: ScriptedServer, request: ChatRequest, **settings: Any) -> list[ChatReply]:
-    async def main() -> list[ChatReply]:
-        async with open_openai_chat(ChatConfig(**{"backend": "openai", "url": server.url, **settings})) as model:
-            return [await model.chat(request) for _ in range(2)]
-
-    return trio.run(main)
+async def chat_twice(server: ScriptedServer, request: ChatRequest, **settings: Any) -> list[ChatReply]:
+    async with open_model(server, **settings) as model:
+        return [await model.chat(request) for _ in range(2)]
 
 
-def test_one_token_and_its_probability_answer_a_choice(server: ScriptedServer) -> None:
+async def test_a_choice_is_answered_by_the_probabilities_of_one_token(server: ScriptedServer) -> None:
     server.rule = lambda fields: scored(Yes=0.5, **{" yes": 0.1, "No": 0.2, "uns": 0.1, "Maybe": 0.1})
-    reply = chat(server, CHOICE)
+    reply = await chat(server, CHOICE)
     assert reply.text == "yes"
     assert reply.probabilities == pytest.approx({"yes": 0.6 / 0.9, "no": 0.2 / 0.9, "unsure": 0.1 / 0.9})
     assert reply.usage == {"prompt_tokens": 9, "completion_tokens": 1}
@@ -366,55 +361,57 @@ def test_one_token_and_its_probability_answer_a_choice(server: ScriptedServer) -
 @pytest.mark.parametrize(
     "first",
     [
-        said("yes", finish_reason="length"),
-        said("", reasoning_content="We", finish_reason="length"),
+        completion("yes", finish_reason="length"),
+        completion("", reasoning_content="We", finish_reason="length"),
         Answer(b'{"detail": [{"loc": ["body", "logprobs"], "msg": "Extra inputs are not permitted"}]}', 422),
         Answer(b'{"error": {"message": "max_tokens must be at least 16"}}', 400),
     ],
     ids=["ignored", "thinking", "refused", "too few"],
 )
-def test_a_server_that_tells_no_probabilities_is_asked_in_words_and_not_for_them_again(
+async def test_a_server_without_probabilities_answers_in_text_and_is_not_asked_for_them_again(
     server: ScriptedServer, first: Answer
 ) -> None:
-    server.rule = lambda fields: first if "logprobs" in fields else said("no, it is blue")
-    assert [(reply.text, reply.probabilities) for reply in ask_twice(server, CHOICE)] == [("no, it is blue", {})] * 2
+    server.rule = lambda fields: first if "logprobs" in fields else completion("no, it is blue")
+    assert [(reply.text, reply.probabilities) for reply in await chat_twice(server, CHOICE)] == [
+        ("no, it is blue", {})
+    ] * 2
     assert ["logprobs" in fields for _, _, fields in server.asked] == [True, False, False]
     assert "max_tokens" not in server.asked[1][2]
 
 
-def test_a_first_token_that_is_no_choice_is_no_answer(server: ScriptedServer) -> None:
-    server.rule = lambda fields: scored(The=0.6, yes=0.4) if "logprobs" in fields else said("no")
-    replies = ask_twice(server, CHOICE)
+async def test_a_first_token_outside_the_choices_leads_to_a_text_answer(server: ScriptedServer) -> None:
+    server.rule = lambda fields: scored(The=0.6, yes=0.4) if "logprobs" in fields else completion("no")
+    replies = await chat_twice(server, CHOICE)
     assert [reply.text for reply in replies] == ["no", "no"]
     assert replies[0].calls == 2
 
 
-def test_a_refusal_that_is_about_the_question_is_one(server: ScriptedServer) -> None:
+async def test_a_refusal_of_the_question_itself_is_raised(server: ScriptedServer) -> None:
     server.rule = lambda fields: Answer(b'{"detail": "the image is too large"}', 400)
     with pytest.raises(RefusedError, match="the image is too large"):
-        chat(server, CHOICE)
+        await chat(server, CHOICE)
 
 
-def test_who_shall_think_is_asked_in_words(server: ScriptedServer) -> None:
-    chat(server, CHOICE, thinking=True)
+async def test_a_thinking_model_is_not_asked_for_probabilities(server: ScriptedServer) -> None:
+    await chat(server, CHOICE, thinking=True)
     assert ["logprobs" in fields for _, _, fields in server.asked] == [False]
 
 
 SHAPED = replace(QUESTION, task="refine", schema={"type": "object"})
 
 
-def test_an_answer_is_held_to_its_schema_by_servers_that_can(server: ScriptedServer) -> None:
-    chat(server, SHAPED)
+async def test_the_schema_is_sent_unless_it_is_switched_off(server: ScriptedServer) -> None:
+    await chat(server, SHAPED)
     wanted = {"name": "refine", "strict": True, "schema": {"type": "object"}}
     assert server.asked[0][2]["response_format"] == {"type": "json_schema", "json_schema": wanted}
-    chat(server, SHAPED, structured=False)
+    await chat(server, SHAPED, structured=False)
     assert "response_format" not in server.asked[1][2]
 
 
-def test_a_server_that_refuses_schemas_is_asked_without_and_not_with_one_again(server: ScriptedServer) -> None:
+async def test_a_server_that_refuses_schemas_gets_none_from_then_on(server: ScriptedServer) -> None:
     refusal = Answer(b'{"detail": [{"loc": ["body", "response_format"], "msg": "extra"}]}', 422)
-    server.rule = lambda fields: refusal if "response_format" in fields else said("{}")
-    assert [reply.text for reply in ask_twice(server, SHAPED)] == ["{}", "{}"]
+    server.rule = lambda fields: refusal if "response_format" in fields else completion("{}")
+    assert [reply.text for reply in await chat_twice(server, SHAPED)] == ["{}", "{}"]
     assert ["response_format" in fields for _, _, fields in server.asked] == [True, False, False]
 
 
@@ -448,12 +445,11 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.virtual_time
 @given(
     body=st.binary(max_size=200) | JSON.map(msgspec.json.encode), choices=st.sampled_from([(), ("yes", "no", "unsure")])
 )
-def test_no_reply_that_a_server_can_send_is_more_than_an_answer_or_a_failure(
-    body: bytes, choices: tuple[str, ...]
-) -> None:
+async def test_any_reply_is_an_answer_or_a_backend_error(body: bytes, choices: tuple[str, ...]) -> None:
     class Canned(ModelServer):
         """A server that gives this reply."""
 
@@ -462,18 +458,15 @@ def test_no_reply_that_a_server_can_send_is_more_than_an_answer_or_a_failure(
 
     settings = ChatConfig(backend="openai", url="http://x")
 
-    async def main() -> ChatReply:
-        endpoint = Endpoint(Canned("x", settings, httpx.AsyncClient(verify=False), None), settings, settings)
-        return await OpenAIChatModel([endpoint]).chat(replace(QUESTION, choices=choices))
-
+    endpoint = Endpoint(Canned("x", settings, httpx.AsyncClient(verify=False), None), settings, settings)
     try:
-        reply = trio.run(main, clock=MockClock(autojump_threshold=0))
+        reply = await OpenAIChatModel([endpoint]).chat(replace(QUESTION, choices=choices))
     except BackendError:
         return
     assert reply.text.strip()
 
 
-def test_the_whole_loop_asks_a_server_for_every_role(server: ScriptedServer, tmp_path: Path) -> None:
+async def test_a_whole_loop_with_one_server_for_every_role(server: ScriptedServer, tmp_path: Path) -> None:
     pictures_seen: set[str] = set()
 
     def answer(fields: dict[str, Any]) -> Answer:
@@ -482,11 +475,11 @@ def test_the_whole_loop_asks_a_server_for_every_role(server: ScriptedServer, tmp
             parts = rest[0]["content"]
             picture, question = parts
             if question["text"] == CANARY_QUESTION:
-                return said("unsure")
+                return completion("unsure")
             pictures_seen.add(picture["image_url"]["url"])
-            return said("yes" if len(pictures_seen) > 1 else "no, there is none", usage={"prompt_tokens": 10})
+            return completion("yes" if len(pictures_seen) > 1 else "no, there is none", usage={"prompt_tokens": 10})
         requirement = {"id": "r1", "question": "Are there cats?", "kind": "object", "depends_on": None}
-        return said(
+        return completion(
             {
                 ROUTE_RULES: '{"skill": null}',
                 DECOMPOSE_RULES: json.dumps({"requirements": [requirement]}),
@@ -499,20 +492,15 @@ def test_the_whole_loop_asks_a_server_for_every_role(server: ScriptedServer, tmp
     server.rule = answer
     server.first.append(Answer(b"{}", 503, {"Retry-After": "0.1"}))
 
-    async def main() -> None:
-        model = ChatConfig(backend="openai", url=server.url, model="tiny")
-        config = MeshConfig(data_dir=str(tmp_path), chat=model, verify=VerifyConfig(mode="words"))
-        request = DrawPicture(run="r", prompt="two red cats", seed=3)
-        async with open_test_mesh(*(load_actor(role, config) for role in BUILT_IN_ROLES), config=config) as mesh:
-            picture = await mesh.ask(request)
-            assert picture.all_met
-            assert [attempt.prompt for attempt in picture.attempts] == ["two red cats", "cats, two red cats"]
-            state = await mesh.ask(ReadTrajectory(trajectory=request.trajectory))
-        assert [item.text for item in state.experiences] == ["Say cats first."]
-        assert state.refinements[0].reasoning == "I thought of cats."
-        assert set(state.spent) == {"planner", "decomposer", "generator", "verifier", "compressor", "refiner"}
-        verifier = state.spent["verifier"]
-        assert (verifier.calls, verifier.prompt_tokens) == (2, 20)
-        assert verifier != Spent()
-
-    trio.run(main)
+    model = ChatConfig(backend="openai", url=server.url, model="tiny")
+    config = MeshConfig(data_dir=str(tmp_path), chat=model, verify=VerifyConfig(mode="words"))
+    request = DrawPicture(run="r", prompt="two red cats", seed=3)
+    async with open_test_mesh(*(load_actor(role, config) for role in BUILT_IN_ROLES), config=config) as mesh:
+        picture = await mesh.ask(request)
+        assert picture.all_met
+        assert [attempt.prompt for attempt in picture.attempts] == ["two red cats", "cats, two red cats"]
+        state = await mesh.ask(ReadTrajectory(trajectory=request.trajectory))
+    assert [item.text for item in state.experiences] == ["Say cats first."]
+    assert state.refinements[0].reasoning == "I thought of cats."
+    assert set(state.spent) == {"planner", "decomposer", "generator", "verifier", "compressor", "refiner"}
+    assert (state.spent["verifier"].calls, state.spent["verifier"].prompt_tokens) == (2, 20)

@@ -56,7 +56,7 @@ def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
 
 
 def answer_chat(fields: dict[str, Any]) -> Answer:
-    """Answer as a server that tells probabilities and keeps to schemas."""
+    """Answer as a server that gives probabilities and follows schemas."""
     message, logprobs = {"content": "yes", "reasoning_content": "It is red."}, None
     if "logprobs" in fields:
         tokens = [{"token": "yes", "logprob": -0.1}, {"token": "no", "logprob": -3.0}]
@@ -88,11 +88,11 @@ def test_a_chat_server_is_asked_what_it_has_and_can(tmp_path: Path) -> None:
         ("chat server of chat.roles.verifier", "warn"),
     ]
     assert found["chat server"]["found"] == (
-        f"{one.url} with m0, m1, m2 and 2 more; of a red picture, whether it is red: yes (95 %); tells probabilities, "
-        "keeps to JSON schemas, counts cached tokens, HTTP/1.1"
+        f"{one.url} with m0, m1, m2 and 2 more; of a red picture, whether it is red: yes (95 %); gives probabilities, "
+        "follows JSON schemas, counts cached tokens, HTTP/1.1"
     )
     assert found["chat server of chat.roles.verifier"]["found"].endswith(
-        "of a red picture, whether it is red: no; tells no probabilities, refuses JSON schemas, HTTP/1.1"
+        "of a red picture, whether it is red: no; gives no probabilities, refuses JSON schemas, HTTP/1.1"
     )
     assert asked == 4, "a score, a schema, once more, and the models"
     gone = run_gems(tmp_path, "doctor", "--json", *options)

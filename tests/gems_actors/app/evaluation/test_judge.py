@@ -18,7 +18,7 @@ from gems_actors.app.evaluation.scoring import SCORERS
 from gems_actors.app.evaluation.scoring.scorer import Judged
 from gems_actors.cli import main
 from gems_actors.config import ChatModelConfig
-from tests.gems_actors.backends.servers import Answer, ScriptedServer, make_impatient, open_server
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
 from tests.gems_actors.cli.commands import run_gems
 
 GRADES = ("originality", "expressiveness", "aesthetic_appeal", "technical_execution", "unexpected_associations")
@@ -46,8 +46,7 @@ def graded(fields: dict[str, Any]) -> Answer:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    make_impatient(monkeypatch)
+def server() -> Iterator[ScriptedServer]:
     with open_server(ScriptedServer(graded)) as opened:
         yield opened
 
