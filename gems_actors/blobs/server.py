@@ -5,7 +5,7 @@ It keeps nothing in memory that anybody misses: killed and started again, it is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -16,8 +16,9 @@ from gems_actors.blobs.folder import BlobFolder
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ForbiddenError
 from gems_actors.ops.log_setup import RateLimitedLog
-from gems_actors.security.permissions import Principal
-from gems_actors.security.zap import LOOK_S, ZapAuthenticator
+from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
+from gems_actors.security.permissions import Permissions, Principal
+from gems_actors.security.zap import ALLOW_LIST_POLL_S, ZapAuthenticator
 from gems_actors.transport.bind import CurveSocket, open_sockets
 from gems_actors.transport.sockets import Link, Message
 from protocol.blobs import BlobHeader, BlobKind, pack_blob, unpack_blob
@@ -36,6 +37,7 @@ async def serve_blobs(
     security: SecurityConfig = NO_KEYS,
     *,
     is_insecure: bool = False,
+    roles: Mapping[str, RoleSpec] = BUILT_IN_ROLES,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the pictures of a folder until cancelled; what is being written then is written to its end.
@@ -45,12 +47,20 @@ async def serve_blobs(
         folder: of the pictures.
         security: the keys, the same as the router's.
         is_insecure: other hosts may come without.
+        roles: what there is to know about the roles of the mesh, by name.
 
     Raises:
         AddressInUseError: somebody listens at an address already.
         ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
     """
-    with open_sockets(addresses, security, is_insecure=is_insecure, max_frame_bytes=MAX_BLOB_BYTES) as sockets:
+    opened = open_sockets(
+        addresses,
+        security,
+        is_insecure=is_insecure,
+        max_frame_bytes=MAX_BLOB_BYTES,
+        permissions=Permissions(roles),
+    )
+    with opened as sockets:
         async with trio.open_nursery() as nursery:
             socket, guarded = sockets
             server = _BlobServer(socket, guarded, BlobFolder(folder), nursery)
@@ -70,8 +80,8 @@ async def serve_blobs(
 
 async def _watch(door: ZapAuthenticator) -> None:
     while True:
-        await trio.sleep(LOOK_S)
-        door.look_again()
+        await trio.sleep(ALLOW_LIST_POLL_S)
+        door.reload()
 
 
 class _BlobServer:

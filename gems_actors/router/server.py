@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
@@ -21,9 +22,11 @@ from gems_actors import __version__
 from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.errors import ForbiddenError, OverloadedError, RefusedError, RequestError, failure_of
 from gems_actors.ops.log_setup import RateLimitedLog
+from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
 from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.security.permissions import Permissions
 from gems_actors.security.sessions import Sessions
-from gems_actors.security.zap import LOOK_S
+from gems_actors.security.zap import ALLOW_LIST_POLL_S
 from gems_actors.shards import role_of_shard, to_shard
 from gems_actors.transport.bind import CurveSocket, open_sockets
 from gems_actors.transport.sockets import Link, Message
@@ -46,8 +49,6 @@ from protocol.messages import (
 )
 
 _TICK_S = 0.1
-_UNSTOPPABLE_ROLES = frozenset(map(role_of_shard, range(MAX_SHARDS)))
-"""What was drawn before a run was paused or cancelled is still kept, and it can be asked how far it got."""
 _GUEST = b"\xff"
 """In front of a guest's identity, so that none is that of a process of this host; no UTF-8 begins so."""
 
@@ -59,6 +60,7 @@ async def serve_router(
     settings: RouterConfig,
     shards: int = 1,
     security: SecurityConfig = NO_KEYS,
+    roles: Mapping[str, RoleSpec] = BUILT_IN_ROLES,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -69,15 +71,18 @@ async def serve_router(
         settings: patience and limits.
         shards: of memory; each is the home of some trajectories.
         security: the keys for tcp.
+        roles: what there is to know about the roles of the mesh, by name.
 
     Raises:
         AddressInUseError: somebody listens at an address already.
         ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
     """
     limits = DispatchLimits(
-        settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _UNSTOPPABLE_ROLES
+        settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _unstoppable(roles)
     )
-    with open_sockets(addresses, security, is_insecure=settings.insecure) as (socket, guarded):
+    permissions = Permissions(roles)
+    sockets = open_sockets(addresses, security, is_insecure=settings.insecure, permissions=permissions)
+    with sockets as (socket, guarded):
         router = _Router(socket, limits, shards)
         try:
             async with trio.open_nursery() as nursery:
@@ -89,6 +94,13 @@ async def serve_router(
                 task_status.started()
         finally:
             router.close(linger_ms=200)
+
+
+def _unstoppable(roles: Mapping[str, RoleSpec]) -> frozenset[str]:
+    """Return the roles whose requests are handed out even while their run is paused or cancelled."""
+    names = (spec.name for spec in roles.values() if spec.survives_pause and not spec.sharded)
+    shards = map(role_of_shard, range(MAX_SHARDS if any(spec.sharded for spec in roles.values()) else 0))
+    return frozenset((*names, *shards))
 
 
 def series_of(version: str) -> str:
@@ -123,10 +135,10 @@ class _Router:
             nursery.start_soon(door.run)
             nursery.start_soon(self._guarded.run)
             while True:
-                await trio.sleep(LOOK_S)
-                if door.look_again():
-                    self._guests.admit(door.allowed)
-                    for identity in self._guests.unwelcome(self._dispatcher.role_of):
+                await trio.sleep(ALLOW_LIST_POLL_S)
+                if door.reload():
+                    self._guests.replace_allow_list(door.allowed)
+                    for identity in self._guests.no_longer_allowed(self._dispatcher.role_of):
                         self._dispatcher.disconnect(time.monotonic(), identity, "its key was taken back")
                     self._send()
                 self._guests.forget_strays(self._dispatcher.role_of)
@@ -246,7 +258,7 @@ class _Router:
     def _post(self, identity: bytes, frame: bytes) -> None:
         if identity not in self._guests:
             self.link.send(identity, frame)
-        elif self._guarded is None or not self._guests.can_be_told(identity):
+        elif self._guarded is None or not self._guests.is_reachable(identity):
             self._refused([identity, frame])
         else:
             self._guarded.send(identity[len(_GUEST) :], frame)

@@ -1,7 +1,7 @@
 """Keys of a mesh, for CURVE over tcp: one file each, made by `gems keys`, read where a socket needs them.
 
-A file holds one key in Z85, beneath comments. A secret key that others than its owner can read is refused, as ssh does.
-What a key allows stands in the router's allow-list; see `permissions`.
+A file contains comments and one key in Z85. As with ssh, a secret key that is readable by others is refused. What a key
+allows is written in the router's allow-list; see `permissions`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from gems_actors.security.permissions import KEY_TEXT, describe_principal
 
 ALLOW_LIST_NAME = "allowed.toml"
 MAX_KEY_FILE_BYTES = 4096
-_FIRST_GUESTS = {"router": "agent", "agent": "agent", "client": "client", "admin": "admin"}
-"""Whom `make_mesh_keys` makes keys for, and what each of them may do; the router is among them because with its key
-the actors of its host come to the routers of other hosts."""
+_FIRST_GRANTS = {"router": "agent", "agent": "agent", "client": "client", "admin": "admin"}
+"""Grants of the keys that `make_mesh_keys` makes, by name; the router's key has one because the actors of its
+host use it to connect to routers of other hosts."""
 _ALLOW_LIST_HEAD = """\
-# Who may come to this mesh over tcp, and what for. The router reads it again when it changes; who is taken out is
-# cut off. `may` is a list of: client (ask for pictures, read memory), the names of roles to play, agent (play every
-# role, and supervise a host), admin (everything, also scale the mesh and end it).
+# Keys that may connect to this mesh over tcp, and their grants. The router reads this file again when it changes and
+# disconnects keys that were removed. `may` lists grants: client (draw pictures, read memory), names of roles to play,
+# agent (play every role, and supervise a host), admin (everything, including scaling and stopping the mesh).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """One side's own keys, in Z85."""
+    """A public key and its secret key, in Z85."""
 
     public: bytes
     secret: bytes = field(repr=False)
@@ -40,7 +40,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class ConnectingKeys:
-    """What a socket that connects needs."""
+    """The keys of a socket that connects."""
 
     own: KeyPair
     router: bytes
@@ -48,42 +48,40 @@ class ConnectingKeys:
 
 
 def keys_to_listen(security: SecurityConfig) -> KeyPair | None:
-    """Return the router's own keys, or None where it is to have none.
+    """Return the router's own keys, or None if none are configured.
 
     Raises:
-        ConfigError: the key's file cannot be used, or there is a key without an allow-list or the other way round.
+        ConfigError: the key cannot be read, or only one of key and allow-list is configured.
     """
     if security.key is None and security.allowed is None:
         return None
     if security.key is None:
-        raise ConfigError("security.key: expected the router's secret key beside security.allowed, got none")
+        raise ConfigError("security.key: expected the router's secret key together with security.allowed, got none")
     if security.allowed is None:
-        raise ConfigError(
-            "security.allowed: expected the list of whom the router lets in beside security.key, got none"
-        )
+        raise ConfigError("security.allowed: expected the router's allow-list together with security.key, got none")
     return read_key_pair(Path(security.key))
 
 
 def keys_to_connect(security: SecurityConfig, address: str) -> ConnectingKeys | None:
-    """Return what a connection to an address needs, or None where it needs, or is to have, no keys.
+    """Return the keys for a connection to an address, or None if it is not over tcp or no keys are configured.
 
     Raises:
-        ConfigError: a key's file cannot be used, or one of the two keys is missing.
+        ConfigError: a key cannot be read, or only one of the two is configured.
     """
     if not address.startswith("tcp:") or (security.key is None and security.router_key is None):
         return None
     if security.key is None:
-        raise ConfigError("security.key: expected a secret key of our own beside security.router_key, got none")
+        raise ConfigError("security.key: expected this host's secret key together with security.router_key, got none")
     if security.router_key is None:
-        raise ConfigError("security.router_key: expected the router's public key beside security.key, got none")
+        raise ConfigError("security.router_key: expected the router's public key together with security.key, got none")
     return ConnectingKeys(read_key_pair(Path(security.key)), read_public_key(Path(security.router_key)))
 
 
 def read_key_pair(path: Path) -> KeyPair:
-    """Read a secret key, and work out the public one.
+    """Read a secret key, and derive its public key.
 
     Raises:
-        ConfigError: the file cannot be read, is no key, or others than its owner can read it.
+        ConfigError: the file cannot be read, is not a key, or is readable by others than its owner.
     """
     secret = _read_key(path, "secret", is_secret=True)
     return KeyPair(zmq.curve_public(secret), secret)
@@ -93,7 +91,7 @@ def read_public_key(path: Path) -> bytes:
     """Read a public key.
 
     Raises:
-        ConfigError: the file cannot be read or is no key.
+        ConfigError: the file cannot be read or is not a key.
     """
     return _read_key(path, "public", is_secret=False)
 
@@ -110,36 +108,36 @@ def is_key(text: bytes) -> bool:
 
 
 def make_mesh_keys(folder: Path) -> list[Path]:
-    """Write the keys of a new mesh and its allow-list into a folder, made where it is missing; return the files.
+    """Write the keys of a new mesh and its allow-list into a folder, which is created if missing; return the files.
 
     Raises:
-        FileExistsError: one of the files is there; nothing is written then.
-        OSError: the folder cannot be written to.
+        FileExistsError: one of the files exists already; then nothing is written.
+        OSError: the folder is not writable.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     allow_list, router_public = folder / ALLOW_LIST_NAME, folder / "router.pub"
-    secrets = {name: folder / f"{name}.key" for name in _FIRST_GUESTS}
+    secrets = {name: folder / f"{name}.key" for name in _FIRST_GRANTS}
     files = [*secrets.values(), router_public, allow_list]
     for file in files:
         if file.exists():
             raise FileExistsError(file)
     public = {name: _write_key_pair(file, name) for name, file in secrets.items()}
     _write_new(router_public, _key_lines("public key of the router, for security.router_key", public["router"]), 0o644)
-    guests = [describe_principal(name, public[name].decode(), [grant]) for name, grant in _FIRST_GUESTS.items()]
-    _write_new(allow_list, "\n".join([_ALLOW_LIST_HEAD, *guests]), 0o600)
+    entries = [describe_principal(name, public[name].decode(), [grant]) for name, grant in _FIRST_GRANTS.items()]
+    _write_new(allow_list, "\n".join([_ALLOW_LIST_HEAD, *entries]), 0o600)
     return files
 
 
 def add_key(folder: Path, name: str, grants: list[str]) -> Path:
-    """Write a key of its own for somebody into a mesh's folder, and let it in; return the file.
+    """Write a new key into a mesh's folder, append it to the allow-list, and return the file.
 
-    The allow-list is added to and never written anew, so that what was written into it by hand stays.
+    The allow-list is only appended to, so that manual changes are kept.
 
     Raises:
-        FileExistsError: there is such a key.
-        OSError: the folder has no allow-list, or cannot be written to.
+        FileExistsError: a key of that name exists.
+        OSError: the folder has no allow-list, or is not writable.
     """
     with (folder / ALLOW_LIST_NAME).open("r+", encoding="utf-8") as allow_list:
         public = _write_key_pair(folder / f"{name}.key", name)
@@ -174,9 +172,9 @@ def _read_key(path: Path, kind: str, *, is_secret: bool) -> bytes:
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable {kind} key, got: {error.strerror}") from error
     mode = stat.S_IMODE(found.st_mode)
-    if is_secret and found.st_uid == os.getuid() and mode & 0o077:  # another's, such as root's, is for root to keep
+    if is_secret and found.st_uid == os.getuid() and mode & 0o077:  # root's file is root's concern
         raise ConfigError(f"{path}: expected a secret key that nobody else can read, got mode {mode:04o}; chmod 600")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]  # as no key does
-    if len(lines) != 1 or not is_key(lines[0]):  # and never a word of what got, which may be a secret
+    if len(lines) != 1 or not is_key(lines[0]):  # never show the content, which may be a secret
         raise ConfigError(f"{path}: expected one line with a {kind} key of 40 characters in Z85, got something else")
     return lines[0]

@@ -1,7 +1,7 @@
-"""Those who come to a router with a key: which connection is whose, what each may send, and how much it asks.
+"""The peers of a router that connect with a key: who owns which connection, what it may send, and how often.
 
-Pure: time is an argument, the allow-list is handed in. An identity, by which the router answers, is chosen by the peer
-and belongs to the key that used it first, until its peer is gone: nobody can speak for another.
+Pure: time and the allow-list are arguments. A connection is known by its identity, which the peer chooses itself; it
+belongs to the key that used it first until that peer is gone, so that no key can speak for another.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _WINDOW_S = 1.0
 
 
 class Sessions:
-    """Everybody who came with a key."""
+    """The connections of all keys."""
 
     def __init__(self, allowed: Mapping[str, Principal], max_requests_per_s: int, now: float) -> None:
         self._allowed = allowed
         self._max_requests = int(max_requests_per_s * _WINDOW_S)
-        self._asked: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
         self._window_ends_at = now + _WINDOW_S
         self._owners: dict[bytes, str] = {}
         self._strays: set[bytes] = set()
@@ -31,14 +31,14 @@ class Sessions:
     def __contains__(self, identity: bytes) -> bool:
         return identity in self._owners
 
-    def can_be_told(self, identity: bytes) -> bool:
-        """Return whether what is sent to an identity reaches its owner, as far as is known, and nobody else."""
+    def is_reachable(self, identity: bytes) -> bool:
+        """Return whether messages to an identity reach its owner alone, as far as is known."""
         return identity not in self._stolen
 
     def claim(self, identity: bytes, user: str) -> bool:
-        """Return whether an identity is its sender's, which it becomes where it was nobody's.
+        """Return whether an identity belongs to the sender; one without an owner belongs to it from now on.
 
-        Where it is another's, that one is told nothing more until it is heard itself.
+        If it belongs to another key, its owner is unreachable until that key sends something itself.
         """
         is_own = self._owners.setdefault(identity, user) == user
         if is_own:
@@ -48,40 +48,40 @@ class Sessions:
         return is_own
 
     def check(self, now: float, user: str, header: Header, body: bytes) -> None:
-        """See that a user may send a message now.
+        """Check that a key may send a message now.
 
         Raises:
-            ForbiddenError: its key does not allow it, or is not on the list any more.
-            OverloadedError: it has asked too much for now.
-            BodyError: the type of the body cannot be told.
+            ForbiddenError: the key does not allow it, or was removed from the allow-list.
+            OverloadedError: the key has reached its limit of requests per second.
+            BodyError: the type of the body cannot be read.
         """
-        guest = self._allowed.get(user)
-        if guest is None:
-            raise ForbiddenError("expected a key of the router's allow-list, got one that was taken out of it")
+        principal = self._allowed.get(user)
+        if principal is None:
+            raise ForbiddenError("expected a key on the router's allow-list, got one that was removed from it")
         if header.kind is Kind.REQUEST:
             self._count(now, user)
-        guest.check(header, body)
+        principal.check(header, body)
 
     def may_relay_run_states(self, identity: bytes) -> bool:
-        """Return whether what the owner of an identity has heard of paused and cancelled runs is to be believed."""
-        guest = self._allowed.get(self._owners[identity])
-        return guest is not None and guest.may_control_runs
+        """Return whether run states in the `Hello` of an identity's owner are accepted."""
+        principal = self._allowed.get(self._owners[identity])
+        return principal is not None and principal.may_control_runs
 
-    def admit(self, allowed: Mapping[str, Principal]) -> None:
-        """Go by another allow-list from now on."""
+    def replace_allow_list(self, allowed: Mapping[str, Principal]) -> None:
+        """Use another allow-list from now on."""
         self._allowed = allowed
 
-    def unwelcome(self, role_of: Callable[[bytes], str | None]) -> list[bytes]:
-        """Return the identities of those whom the allow-list does not name any more, or not for the role they play."""
+    def no_longer_allowed(self, role_of: Callable[[bytes], str | None]) -> list[bytes]:
+        """Return the identities whose key was removed from the allow-list, or may no longer play their role."""
         return [
             identity
             for identity, user in self._owners.items()
             if (role := role_of(identity)) is not None
-            and not ((guest := self._allowed.get(user)) and guest.may_play(role))
+            and not ((principal := self._allowed.get(user)) and principal.may_play(role))
         ]
 
     def forget_strays(self, role_of: Callable[[bytes], str | None]) -> None:
-        """Give up identities whose peers were unknown both the last time and now, else they would be kept for ever."""
+        """Release identities whose peers were unknown at the last call and still are, so that they do not pile up."""
         unknown = {identity for identity in self._owners if role_of(identity) is None}
         for identity in unknown & self._strays:
             del self._owners[identity]
@@ -90,13 +90,13 @@ class Sessions:
 
     def _count(self, now: float, user: str) -> None:
         if now >= self._window_ends_at:
-            self._asked.clear()
+            self._requests.clear()
             self._window_ends_at = now + _WINDOW_S
-        self._asked[user] += 1
-        if self._asked[user] > self._max_requests:
-            text = f"{self._name_of(user)} asks more than {self._max_requests} times a second"
+        self._requests[user] += 1
+        if self._requests[user] > self._max_requests:
+            text = f"{self._name_of(user)} sends more than {self._max_requests} requests a second"
             raise OverloadedError(text, max(self._window_ends_at - now, 0.05))
 
     def _name_of(self, user: str) -> str:
-        guest = self._allowed.get(user)
-        return guest.name if guest else "somebody"
+        principal = self._allowed.get(user)
+        return principal.name if principal else "an unknown key"

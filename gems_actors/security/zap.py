@@ -1,7 +1,7 @@
-"""Who gets through the door: libzmq asks here, by ZAP, about every key that knocks at the tcp socket.
+"""Authenticates keys: libzmq asks here, by ZAP, about the key of every connection to the tcp socket.
 
-A refused stranger learns no more than that. Whom the door let in is told by the key, which libzmq then puts on each
-message as `User-Id`; what that key allows is decided by `permissions`.
+A refused peer learns nothing but that. An accepted peer is known by its key, which libzmq attaches to each message as
+`User-Id`; `permissions` decides what that key allows.
 
 Source: https://rfc.zeromq.org/spec/27/ (ZAP 1.0).
 """
@@ -23,18 +23,18 @@ from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, Principal, parse_allow_list
 
 DOMAIN = b"gems"
-LOOK_S = 1.0
-"""Between two looks at the allow-list."""
+ALLOW_LIST_POLL_S = 1.0
+"""Seconds between two checks whether the allow-list has changed."""
 MAX_ALLOW_LIST_BYTES = 16 * 1024 * 1024
 
 _log = structlog.get_logger()
 
 
 def read_allow_list(path: Path, permissions: Permissions = BUILT_IN_PERMISSIONS) -> dict[str, Principal]:
-    """Read who is let in, by public key in Z85.
+    """Return the principals of an allow-list by public key in Z85.
 
     Raises:
-        ConfigError: the file cannot be read, is no allow-list, or others than its owner can write it.
+        ConfigError: the file cannot be read, is not an allow-list, or is writable by others than its owner.
     """
     try:
         with path.open("rb") as file:
@@ -53,7 +53,7 @@ def read_allow_list(path: Path, permissions: Permissions = BUILT_IN_PERMISSIONS)
 
 
 class ZapAuthenticator:
-    """Answers libzmq about keys, by an allow-list that may change at any time."""
+    """Answers libzmq about keys from an allow-list that may change at any time."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class ZapAuthenticator:
         path: Path,
         permissions: Permissions = BUILT_IN_PERMISSIONS,
     ) -> None:
-        """Open the door; before any socket that asks at it is bound, or libzmq would let nobody in.
+        """Open the ZAP socket, which must happen before a socket with keys is bound, or libzmq refuses every key.
 
         Raises:
-            ConfigError: the allow-list cannot be used.
+            ConfigError: the allow-list cannot be read.
         """
         self._path, self._permissions = path, permissions
-        self._stamp = self._look()
+        self._stamp = self._fingerprint()
         self.allowed = read_allow_list(path, permissions)
-        """Sessions by public key in Z85, as of now."""
+        """Principals by public key in Z85."""
         self._complaints = RateLimitedLog(_log)
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -89,11 +89,11 @@ class ZapAuthenticator:
                 await trio.lowlevel.wait_readable(descriptor)  # straight after EAGAIN: see `sockets`, rule 1
                 continue
             self._socket.send_multipart(self._answer(*request))
-            await trio.lowlevel.checkpoint()  # a crowd at the door must not keep the router from its work
+            await trio.lowlevel.checkpoint()  # many connections must not starve the router
 
-    def look_again(self) -> bool:
-        """Read the allow-list again if its file is another; return whether it was. A broken one changes nothing."""
-        stamp = self._look()
+    def reload(self) -> bool:
+        """Read the allow-list again if its file has changed, and return whether it was; an invalid one is not used."""
+        stamp = self._fingerprint()
         if stamp == self._stamp:
             return False
         self._stamp = stamp
@@ -102,11 +102,11 @@ class ZapAuthenticator:
         except ConfigError as error:
             _log.error("allow_list_unusable", reason=str(error), kept=len(self.allowed))
             return False
-        _log.info("allow_list_read", guests=len(self.allowed))
+        _log.info("allow_list_read", principals=len(self.allowed))
         return True
 
-    def _look(self) -> tuple[int, int, int] | None:
-        """Return what tells one state of the file from the next; None where there is none."""
+    def _fingerprint(self) -> tuple[int, int, int] | None:
+        """Return what changes whenever the file does; None if it cannot be read."""
         try:
             found = self._path.stat()
         except OSError:
@@ -127,5 +127,5 @@ class ZapAuthenticator:
         user = z85.encode(credentials[0]) if is_readable else b""
         if user and user.decode() in self.allowed:
             return [b"1.0", request_id, b"200", b"", user, b""]
-        self._complaints.warning("stranger_refused", address=address.decode(errors="replace"), key=user.decode())
+        self._complaints.warning("key_refused", address=address.decode(errors="replace"), key=user.decode())
         return [b"1.0", request_id, b"400", b"", b"", b""]

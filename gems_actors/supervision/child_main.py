@@ -99,7 +99,7 @@ async def _watch_signals(
 async def _run_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
     _raise_file_limit()
     async with open_background() as nursery:
-        serve = partial(serve_router, shards=config.memory.shards, security=config.security)
+        serve = partial(serve_router, shards=config.memory.shards, security=config.security, roles=config.role_specs)
         await nursery.start(serve, split_addresses(address), config.router)
         await draining.wait()
 
@@ -112,7 +112,7 @@ def _raise_file_limit() -> None:
 
 async def _run_blobs(config: MeshConfig, draining: trio.Event) -> None:
     _raise_file_limit()
-    serve = partial(serve_blobs, is_insecure=config.router.insecure)
+    serve = partial(serve_blobs, is_insecure=config.router.insecure, roles=config.role_specs)
     async with open_background() as nursery:
         await nursery.start(serve, config.blob_addresses, config.data_path / "blobs", config.security)
         await draining.wait()

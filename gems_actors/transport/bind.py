@@ -19,6 +19,7 @@ from gems_actors.config import SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
+from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions
 from gems_actors.security.zap import ZapAuthenticator
 from gems_actors.transport.sockets import open_router
 from protocol.limits import MAX_FRAME_BYTES
@@ -42,6 +43,7 @@ def open_sockets(
     *,
     is_insecure: bool,
     max_frame_bytes: int = MAX_FRAME_BYTES,
+    permissions: Permissions = BUILT_IN_PERMISSIONS,
 ) -> Iterator[tuple[zmq.Socket[bytes], CurveSocket | None]]:
     """Listen at addresses with a ROUTER and, for those of tcp where there are keys, another one that wants them.
 
@@ -50,6 +52,7 @@ def open_sockets(
         security: the keys.
         is_insecure: other hosts may come without.
         max_frame_bytes: of a message.
+        permissions: what the grants of the allow-list allow.
 
     Raises:
         AddressInUseError: somebody listens at an address already.
@@ -66,7 +69,7 @@ def open_sockets(
         stack.callback(socket.close)  # before the context ends, which waits for it
         guarded: CurveSocket | None = None
         if keys is not None and security.allowed is not None:
-            door = ZapAuthenticator(context, Path(security.allowed))
+            door = ZapAuthenticator(context, Path(security.allowed), permissions)
             stack.callback(door.close)
             guarded = CurveSocket(open_router(context, keys, max_frame_bytes=max_frame_bytes), door)
             stack.callback(guarded.socket.close)

@@ -427,7 +427,7 @@ def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_
         async with open_client(router.address, security=router.security("client")) as mesh:
             assert await mesh.ask(ReadStatus())
             allow_list.write_text(without)
-            with pytest.raises(ForbiddenError, match="one that was taken out of it"):
+            with pytest.raises(ForbiddenError, match="one that was removed from it"):
                 await ask_for(5.0, mesh)
             with pytest.raises(MeshRefusedError, match="does not let this key in"):
                 async with open_client(router.address, security=router.security("client")):

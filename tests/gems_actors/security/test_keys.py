@@ -31,12 +31,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "keys"
 
 
-def test_a_new_mesh_has_keys_that_nobody_else_can_read_and_a_list_that_names_them(folder: Path) -> None:
+def test_the_keys_of_a_new_mesh_are_private_and_on_its_allow_list(folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == {*SECRETS, "router.pub", "allowed.toml"}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in SECRETS} == {0o600}
     allowed = read_allow_list(folder / "allowed.toml")
-    assert {(guest.name, *guest.may) for guest in allowed.values()} == {
+    assert {(principal.name, *principal.may) for principal in allowed.values()} == {
         ("router", "agent"), ("agent", "agent"), ("client", "client"), ("admin", "admin"),
     }  # fmt: skip
     assert read_key_pair(folder / "client.key").public.decode() in allowed
@@ -52,16 +52,16 @@ def test_keys_are_never_overwritten(folder: Path) -> None:
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_a_key_that_is_added_is_let_in_beside_what_was_written_by_hand(folder: Path) -> None:
+def test_a_new_key_is_appended_to_an_allow_list_that_was_edited_by_hand(folder: Path) -> None:
     with (folder / "allowed.toml").open("a") as file:
         file.write("# by hand")
     key = add_key(folder, "gpu-box", ["verifier", "generator"])
     assert "# by hand\n" in (folder / "allowed.toml").read_text()
-    guest = read_allow_list(folder / "allowed.toml")[read_key_pair(key).public.decode()]
-    assert guest == Principal("gpu-box", frozenset({"verifier", "generator"}))
+    principal = read_allow_list(folder / "allowed.toml")[read_key_pair(key).public.decode()]
+    assert principal == Principal("gpu-box", frozenset({"verifier", "generator"}))
 
 
-def test_a_secret_is_not_shown_with_its_pair(folder: Path) -> None:
+def test_a_key_pair_does_not_show_its_secret(folder: Path) -> None:
     pair = read_key_pair(folder / "client.key")
     assert pair.secret.decode() not in repr(pair)
     assert zmq.curve_public(pair.secret) == pair.public
@@ -95,7 +95,7 @@ def test_an_allow_list_that_others_can_write_is_refused(folder: Path) -> None:
     ],
     ids=["empty", "comment", "short", "long", "two", "quote", "too large a number", "zeros", "no ascii"],
 )
-def test_what_is_no_key_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+def test_an_invalid_key_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
     path = tmp_path / "client.key"
     path.write_text(text)
     path.chmod(0o600)
@@ -106,12 +106,12 @@ def test_what_is_no_key_is_refused_and_not_shown(tmp_path: Path, text: str) -> N
     )
 
 
-def test_a_key_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_key_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.key: expected a readable secret key, got: No such file"):
         read_key_pair(tmp_path / "none.key")
 
 
-def test_one_connects_with_both_keys_and_by_tcp_alone(folder: Path) -> None:
+def test_connections_use_both_keys_and_only_over_tcp(folder: Path) -> None:
     both = SecurityConfig(key=str(folder / "client.key"), router_key=str(folder / "router.pub"))
     keys = keys_to_connect(both, ADDRESS)
     assert keys is not None
@@ -121,12 +121,12 @@ def test_one_connects_with_both_keys_and_by_tcp_alone(folder: Path) -> None:
     assert keys_to_connect(NO_KEYS, ADDRESS) is None
 
 
-def test_half_of_what_is_needed_is_refused(folder: Path) -> None:
+def test_one_setting_without_its_counterpart_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"^security\.router_key: expected the router's public key"):
         keys_to_connect(SecurityConfig(key=str(folder / "client.key")), ADDRESS)
-    with pytest.raises(ConfigError, match=r"^security\.key: expected a secret key of our own"):
+    with pytest.raises(ConfigError, match=r"^security\.key: expected this host's secret key"):
         keys_to_connect(SecurityConfig(router_key=str(folder / "router.pub")), ADDRESS)
-    with pytest.raises(ConfigError, match=r"^security\.allowed: expected the list"):
+    with pytest.raises(ConfigError, match=r"^security\.allowed: expected the router's allow-list"):
         keys_to_listen(SecurityConfig(key=str(folder / "router.key")))
     with pytest.raises(ConfigError, match=r"^security\.key: expected the router's secret key"):
         keys_to_listen(SecurityConfig(allowed=str(folder / "allowed.toml")))

@@ -1,4 +1,4 @@
-"""What each key may do, by every message there is."""
+"""What each key may do, for every type of message."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ import msgpack
 import pytest
 
 from gems_actors.errors import ConfigError, ForbiddenError
-from gems_actors.roles import BUILT_IN_ROLES
-from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Principal, describe_principal, parse_allow_list
+from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
+from gems_actors.security.permissions import (
+    BUILT_IN_PERMISSIONS,
+    Permissions,
+    Principal,
+    describe_principal,
+    parse_allow_list,
+)
+from protocol.blobs import BlobKind
 from protocol.codec import BODIES, decode_body, encode_body, peek_type
 from protocol.envelope import Header, Kind
 from protocol.errors import BodyError
@@ -28,7 +35,7 @@ KEY = "x" * 40
 GRANTS = BUILT_IN_PERMISSIONS.grants
 
 
-def guest(*grants: str) -> Principal:
+def principal(*grants: str) -> Principal:
     return Principal("somebody", frozenset(grants))
 
 
@@ -40,7 +47,7 @@ def may(sender: Principal, header: Header, body: bytes = b"") -> bool:
     return True
 
 
-def asked(name: str, role: str | None = None) -> tuple[Header, bytes]:
+def request_of(name: str, role: str | None = None) -> tuple[Header, bytes]:
     body = (
         encode_body(AppendRecord(record=RunBegun(run="mine")))
         if name == "AppendRecord"
@@ -65,55 +72,57 @@ def asked(name: str, role: str | None = None) -> tuple[Header, bytes]:
         ("admin", {*REQUESTS}),
     ],
 )
-def test_each_grant_may_ask_this_and_nothing_else(grant: str, wanted: set[str]) -> None:
-    assert {name for name in REQUESTS if may(guest(grant), *asked(name))} == wanted
+def test_each_grant_allows_these_requests_and_no_others(grant: str, wanted: set[str]) -> None:
+    assert {name for name in REQUESTS if may(principal(grant), *request_of(name))} == wanted
 
 
-def test_the_cases_above_are_all_the_grants_there_are() -> None:
+def test_the_cases_above_cover_every_grant() -> None:
     assert set(GRANTS) == {"client", "agent", "admin", *BUILT_IN_ROLES}
 
 
-def test_several_grants_are_what_each_of_them_is() -> None:
-    assert may(guest("verifier", "refiner"), *asked("ReadTrajectory"))
-    assert may(guest("verifier", "refiner"), Header(Kind.HELLO, role="verifier"))
-    assert not may(guest("verifier", "refiner"), Header(Kind.HELLO, role="planner"))
+def test_a_key_with_several_grants_may_do_what_each_of_them_allows() -> None:
+    assert may(principal("verifier", "refiner"), *request_of("ReadTrajectory"))
+    assert may(principal("verifier", "refiner"), Header(Kind.HELLO, role="verifier"))
+    assert not may(principal("verifier", "refiner"), Header(Kind.HELLO, role="planner"))
 
 
 @pytest.mark.parametrize("role", ["memory_0", "memory_12"])
-def test_a_shard_of_memory_is_memory(role: str) -> None:
-    assert may(guest("memory"), Header(Kind.HELLO, role=role))
-    assert may(guest("planner"), *asked("ReadTrajectory", role=role))
-    assert not may(guest("verifier"), Header(Kind.REPLY, role=role))
+def test_a_grant_for_memory_covers_its_shards(role: str) -> None:
+    assert may(principal("memory"), Header(Kind.HELLO, role=role))
+    assert may(principal("planner"), *request_of("ReadTrajectory", role=role))
+    assert not may(principal("verifier"), Header(Kind.REPLY, role=role))
 
 
 @pytest.mark.parametrize("kind", [Kind.REPLY, Kind.FAILURE, Kind.HELLO])
-def test_a_role_is_played_by_who_may_play_it(kind: Kind) -> None:
+def test_a_role_is_played_only_with_its_grant(kind: Kind) -> None:
     for grant in GRANTS:
         played = {
-            role for role in (*BUILT_IN_ROLES, "supervisor", "gateway") if may(guest(grant), Header(kind, role=role))
+            role
+            for role in (*BUILT_IN_ROLES, "supervisor", "gateway")
+            if may(principal(grant), Header(kind, role=role))
         }
-        whole = {*BUILT_IN_ROLES, "supervisor", "gateway"}
-        assert played == (whole if grant in ("agent", "admin") else {grant} & whole)
+        every_role = {*BUILT_IN_ROLES, "supervisor", "gateway"}
+        assert played == (every_role if grant in ("agent", "admin") else {grant} & every_role)
 
 
-def test_everybody_may_be_there_as_nobody_but_not_answer_so() -> None:
-    assert all(may(guest(grant), Header(Kind.HELLO)) for grant in GRANTS)
-    assert [grant for grant in GRANTS if may(guest(grant), Header(Kind.REPLY))] == ["admin"]
+def test_every_key_may_connect_as_a_client_but_not_reply_as_one() -> None:
+    assert all(may(principal(grant), Header(Kind.HELLO)) for grant in GRANTS)
+    assert [grant for grant in GRANTS if may(principal(grant), Header(Kind.REPLY))] == ["admin"]
 
 
-def test_only_a_request_to_the_role_that_answers_it_is_allowed() -> None:
-    assert not may(guest("client"), *asked("ReadTrajectory", role="verifier"))
-    assert not may(guest("agent"), *asked("StopMesh", role=agent_role("box")))
+def test_a_request_is_allowed_only_to_the_role_that_answers_it() -> None:
+    assert not may(principal("client"), *request_of("ReadTrajectory", role="verifier"))
+    assert not may(principal("agent"), *request_of("StopMesh", role=agent_role("box")))
 
 
 @pytest.mark.parametrize(("grant", "is_allowed"), [("client", False), ("conductor", True), ("agent", True)])
-def test_a_client_appends_no_record_but_that_its_run_began(grant: str, is_allowed: bool) -> None:
+def test_the_only_record_that_a_client_may_append_is_that_its_run_began(grant: str, is_allowed: bool) -> None:
     lost = encode_body(AppendRecord(record=RecordsLost(first=0, last=9, reason="none")))
-    assert may(guest(grant), Header(Kind.REQUEST, role="memory"), lost) is is_allowed
+    assert may(principal(grant), Header(Kind.REQUEST, role="memory"), lost) is is_allowed
 
 
-def test_who_says_two_types_is_taken_at_none() -> None:
-    """What the router peeks at is what memory reads, or memory reads nothing."""
+def test_a_body_with_two_types_is_refused() -> None:
+    """The type that the router checks is the one that memory decodes, or decoding fails."""
     read, append = (msgpack.packb({"type": name})[1:] for name in ("CountRecords", "AppendRecord"))
     body = b"\x82" + read + append
     assert peek_type(body) == "CountRecords"
@@ -121,38 +130,88 @@ def test_who_says_two_types_is_taken_at_none() -> None:
         decode_body(body)
 
 
-def test_events_are_told_by_who_causes_them_and_heard_by_clients() -> None:
+def test_events_are_published_by_the_role_that_causes_them_and_received_by_clients() -> None:
     step = msgpack.packb({"type": "StepTaken"})
     joined = msgpack.packb({"type": "ActorJoined"})
-    tellers = [grant for grant in GRANTS if may(guest(grant), Header(Kind.EVENT, role=grant), step)]
-    assert tellers == ["conductor", "agent", "admin"]
-    assert not may(guest("conductor"), Header(Kind.EVENT, role="conductor"), joined)
-    listeners = [grant for grant in GRANTS if may(guest(grant), Header(Kind.SUBSCRIBE))]
-    assert listeners == ["client", "agent", "admin"]
+    publishers = [grant for grant in GRANTS if may(principal(grant), Header(Kind.EVENT, role=grant), step)]
+    assert publishers == ["conductor", "agent", "admin"]
+    assert not may(principal("conductor"), Header(Kind.EVENT, role="conductor"), joined)
+    subscribers = [grant for grant in GRANTS if may(principal(grant), Header(Kind.SUBSCRIBE))]
+    assert subscribers == ["client", "agent", "admin"]
 
 
 @pytest.mark.parametrize("kind", [Kind.HEARTBEAT, Kind.CAPACITY, Kind.GOODBYE, Kind.CANCEL])
-def test_everybody_speaks_of_itself(kind: Kind) -> None:
-    assert all(may(guest(grant), Header(kind)) for grant in GRANTS)
+def test_every_key_may_send_link_messages(kind: Kind) -> None:
+    assert all(may(principal(grant), Header(kind)) for grant in GRANTS)
 
 
 @pytest.mark.parametrize("kind", [Kind.WELCOME, Kind.PULSE, Kind.HELLO_AGAIN])
-def test_nobody_speaks_as_a_router(kind: Kind) -> None:
-    assert [grant for grant in GRANTS if may(guest(grant), Header(kind))] == ["admin"]  # to whom it is nonsense
+def test_no_key_but_an_admin_may_send_what_routers_send(kind: Kind) -> None:
+    assert [grant for grant in GRANTS if may(principal(grant), Header(kind))] == ["admin"]  # the router ignores it
 
 
-def test_the_refusal_names_who_what_is_allowed_and_what_came() -> None:
+def test_a_refusal_names_the_key_its_grants_and_the_message() -> None:
     header, body = Header(Kind.REQUEST, role="supervisor"), encode_body(StopMesh())
     with pytest.raises(ForbiddenError) as caught:
-        guest("verifier").check(header, body)
+        principal("verifier").check(header, body)
     assert str(caught.value) == "expected what the key of somebody allows (verifier), got 'StopMesh' to supervisor"
-    assert not may(guest("client"), Header(Kind.REQUEST, role="router"), encode_body(ReportLoss(name="x")))
+    assert not may(principal("client"), Header(Kind.REQUEST, role="router"), encode_body(ReportLoss(name="x")))
+
+
+# ------------------------------------------------------------------------------------------------------ own roles
+
+
+def own(name: str, **settings: Any) -> Permissions:
+    spec = RoleSpec(name=name, actor="own:Role", **settings)
+    return Permissions({**BUILT_IN_ROLES, name: spec})
+
+
+def holder(permissions: Permissions, *grants: str) -> Principal:
+    return Principal("somebody", frozenset(grants), permissions)
+
+
+def test_a_role_of_the_user_is_played_with_a_grant_of_its_name() -> None:
+    permissions = own("translator", may_ask=("planner.PlanPrompt",), may_publish=("Translated",), reads_blobs=True)
+    translator = holder(permissions, "translator")
+    assert parse_allow_list(describe_principal("t", KEY, ["translator"]), permissions)[KEY].may_play("translator")
+    assert may(translator, Header(Kind.HELLO, role="translator"))
+    assert not may(translator, Header(Kind.HELLO, role="planner"))
+    assert may(translator, *request_of("PlanPrompt"))
+    assert not may(translator, *request_of("ReadTrajectory"))
+    assert may(translator, Header(Kind.EVENT, role="translator"), msgpack.packb({"type": "Translated"}))
+    translator.check_picture(BlobKind.GET)
+    with pytest.raises(ForbiddenError):
+        translator.check_picture(BlobKind.PUT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({}, {"Translate", "Explain"}),
+        ({"requests": ("Translate",)}, {"Translate"}),
+        ({"requests": ("Translate", "Explain"), "clients_may_ask": ("Explain",)}, {"Explain"}),
+        ({"clients_may_ask": ()}, set()),
+    ],
+)
+def test_clients_may_send_a_role_of_the_user_the_requests_that_it_declares(
+    settings: dict[str, Any], allowed: set[str]
+) -> None:
+    client = holder(own("translator", **settings), "client")
+    header = Header(Kind.REQUEST, role="translator")
+    sent = {type_ for type_ in ("Translate", "Explain") if may(client, header, msgpack.packb({"type": type_}))}
+    assert sent == allowed
+
+
+def test_a_role_of_the_user_may_append_any_record_once_it_may_ask_for_that() -> None:
+    lost = encode_body(AppendRecord(record=RecordsLost(first=0, last=9, reason="none")))
+    archivist = holder(own("archivist", may_ask=("memory.AppendRecord",)), "archivist")
+    assert may(archivist, Header(Kind.REQUEST, role="memory"), lost)
 
 
 # ------------------------------------------------------------------------------------------------------ the list
 
 
-def test_an_allow_list_is_read_as_it_is_written() -> None:
+def test_an_allow_list_that_was_written_can_be_read() -> None:
     text = describe_principal("gpu-box", KEY, ["verifier", "refiner"]) + describe_principal("me", "y" * 40, ["admin"])
     assert parse_allow_list(text) == {
         KEY: Principal("gpu-box", frozenset({"verifier", "refiner"})),
@@ -180,6 +239,6 @@ def test_an_allow_list_is_read_as_it_is_written() -> None:
         ),
     ],
 )
-def test_what_is_no_allow_list_lets_nobody_in(text: str, words: str) -> None:
+def test_an_invalid_allow_list_is_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_allow_list(text)
