@@ -21,9 +21,10 @@ from msgspec.structs import replace
 
 from actors.memory_store import queries
 from actors.memory_store.full_text import WordIndex
-from actors.memory_store.index import IndexFailedError, open_reader
+from actors.memory_store.index import IndexFailedError
+from actors.memory_store.index_db import open_reader
 from actors.memory_store.log import MAX_COMMIT
-from actors.memory_store.scatter_gather import answer_whole
+from actors.memory_store.scatter_gather import answer_from_all_shards
 from actors.memory_store.sharding import note_layout, shard_folder
 from actors.memory_store.store import MemoryStore, open_memory_store
 from gems_actors.actor import Actor, answers
@@ -71,7 +72,7 @@ class _Batch:
     def __init__(self) -> None:
         self.records: list[AnyRecord] = []
         self.done = trio.Event()
-        self.places: list[tuple[int, bool]] = []
+        self.outcomes: list[tuple[int, bool]] = []
         self.error: LogError | None = None
 
 
@@ -144,13 +145,13 @@ class Memory(Actor):
             await self._next.done.wait()
         batch = self._next
         batch.records += records
-        place = len(batch.records) - 1
+        position = len(batch.records) - 1
         self._arrived.set()
         await batch.done.wait()
         if batch.error is not None:
             raise LogError(str(batch.error)) from batch.error
-        sequence, is_new = batch.places[place]
-        return Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_alone(records[-1]))
+        sequence, is_new = batch.outcomes[position]
+        return Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_only_record(records[-1]))
 
     @answers
     async def read(self, request: ReadTrajectory) -> TrajectoryState:
@@ -224,7 +225,7 @@ class Memory(Actor):
         if request.shard is not None:
             return await self._pass_on(request)
         with self._waiting_for_others():
-            return await answer_whole(request, self._shards, self._ask)
+            return await answer_from_all_shards(request, self._shards, self._ask)
 
     async def _other_keeper(self, request: MemoryRequest[ReplyT], trajectory: str | None) -> int | None:
         """Return the shard that a request about a trajectory is to be passed on to, or None where it is for this one.
@@ -247,7 +248,7 @@ class Memory(Actor):
         if keeper is not None:
             return keeper
         async with self._outliving_the_index():
-            is_here = bool(self._store.index.places(trajectory))
+            is_here = bool(self._store.index.locations(trajectory))
         homes = homes_of(trajectory, self._layouts)
         keeper = self._shard if is_here else homes[0]
         for shard in homes if not is_here and len(homes) > 1 else ():
@@ -299,7 +300,7 @@ class Memory(Actor):
 
     def _alike(self, prompt: str) -> dict[int, float]:
         try:
-            return self._words.alike(prompt, queries.MAX_ALIKE)
+            return self._words.find_similar(prompt, queries.MAX_SIMILAR)
         except apsw.Error as error:
             raise self._store.index.fail(error) from error
 
@@ -311,13 +312,13 @@ class Memory(Actor):
             try:
                 written = self._store.write(batch.records)
                 self._store.live.sync()
-                self._store.keep(written)
+                self._store.add_to_index(written)
             except IndexFailedError:
                 raise  # and end: what is in hand goes to the next process, which derives the index anew
             except LogError as error:
                 batch.error = error
             else:
-                batch.places = written.places
+                batch.outcomes = written.outcomes
                 self._grown.set()
                 self._grown = trio.Event()
             batch.done.set()

@@ -1,1 +1,4 @@
-"""What the memory actor keeps on disk: the log, the index derived from it, archives, and their upkeep."""
+"""What the memory actor keeps on disk: the log, the index derived from it, archives, and their maintenance.
+
+Nothing here knows the mesh: no client, no actor, no router. `gems_actors.app.memory` opens the same folders offline.
+"""

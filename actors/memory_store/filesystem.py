@@ -1,4 +1,4 @@
-"""On which kind of file system a folder is, as far as a log must know. Linux tells in /proc/self/mountinfo."""
+"""Detects network file systems, on which a log must not be kept. Linux lists mounts in /proc/self/mountinfo."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 from gems_actors.errors import ConfigError
 
+MOUNT_TABLE: Final = Path("/proc/self/mountinfo")
 _NETWORK: Final = frozenset(
     (
         "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
@@ -23,30 +24,30 @@ _NETWORK_FUSE: Final = frozenset(
 )  # fmt: skip
 
 
-def check_local(folder: Path) -> None:
-    """See that a folder is on a disk of this host: on others neither locks nor `fsync` are to be relied upon.
+def check_local(folder: Path, mount_table: Path = MOUNT_TABLE) -> None:
+    """Check that a folder is on a local disk, because locks and `fsync` are unreliable on network file systems.
 
     Raises:
-        ConfigError: it is on a network file system.
+        ConfigError: the folder is on a network file system.
     """
     try:
-        mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+        mounts = mount_table.read_text(errors="replace")
     except OSError:
-        return  # a system that does not tell is given the benefit of the doubt
+        return  # unknown, for example on macOS: assume a local disk
     kind = kind_of_mount(os.path.realpath(folder), mounts)
     if is_network(kind):
         raise ConfigError(f"{folder}: expected a folder on a local disk for memory, got one on {kind}; set data_dir")
 
 
 def is_network(kind: str) -> bool:
-    """Whether a type of file system is one of other hosts."""
+    """Return whether a type of file system is a network file system."""
     return kind in _NETWORK or (kind.startswith("fuse.") and kind.removeprefix("fuse.") in _NETWORK_FUSE)
 
 
 def kind_of_mount(path: str, mounts: str) -> str:
-    """Return the type of the file system on which a path is, empty where the table of mounts does not tell.
+    """Return the type of the file system that a path is on, or an empty text if the mount table does not say.
 
-    Source: proc(5), /proc/pid/mountinfo: mount point in field 5, type in the first field behind ` - `.
+    Source: proc(5), /proc/pid/mountinfo: mount point in field 5, type in the first field after ` - `.
     """
     longest, kind = -1, ""
     for line in mounts.splitlines():
@@ -56,6 +57,6 @@ def kind_of_mount(path: str, mounts: str) -> str:
             continue
         point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
         is_above = path == point or path.startswith(point.rstrip("/") + "/")
-        if is_above and len(point) >= longest:  # of several mounts on one point the last hides the others
+        if is_above and len(point) >= longest:  # of several mounts on one point, the last hides the others
             longest, kind = len(point), tail.split()[0]
     return kind

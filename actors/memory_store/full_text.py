@@ -1,7 +1,7 @@
-"""Which words of a prompt tell it from others, and which prompts share them; full text in SQLite's FTS5.
+"""Full-text search for similar prompts, with SQLite's FTS5.
 
-A whole prompt as a query would read the list of every common word: of 80,000 prompts 125 ms. Its rarest words find the
-same prompts in a few.
+A query with a whole prompt would read the posting list of every common word: 125 ms for 80,000 prompts. A query with
+only its rarest words finds the same prompts in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ _FUNCTION_WORDS: Final = frozenset(
         "of", "on", "or", "that", "the", "their", "there", "this", "to", "which", "with",
     )
 )  # fmt: skip
-"""They make no two prompts alike, and a small log would not know that they are common."""
-LEAST_ALIKE: Final = 0.25
-"""Of the likeness of the first found; what is less like the prompt is no evidence."""
-_MAX_READ: Final = 4000
-"""Places in the word lists that one query reads."""
-_MAX_COMMON: Final = 10_000
+"""Words that say nothing about similarity; in a small log their counts would not show that."""
+MIN_RELATIVE_LIKENESS: Final = 0.25
+"""Minimum likeness of a result, relative to the best result."""
+MAX_READ: Final = 4000
+"""Maximum number of postings that one query reads."""
+COMMON_FROM: Final = 10_000
+"""Number of prompts with a word beyond which the word is no longer searched for."""
 _MAX_WORDS: Final = 512
 
 
 def split_words(text: str) -> str:
-    """Return the words of a text that tell something; of scripts without spaces each two neighbours are a word."""
+    """Return the content words of a text; in scripts without spaces, each pair of neighbouring characters is a word."""
     if not _HAS_UNSPACED.search(text):
         return " ".join([word for word in _SPACED_WORDS.findall(text) if word.lower() not in _FUNCTION_WORDS])
     words: list[str] = []
@@ -44,19 +45,20 @@ def split_words(text: str) -> str:
 
 
 class WordIndex:
-    """Finds prompts that share words with another, through one connection, which one thread at a time may use."""
+    """Finds prompts that share words with another one. Not thread-safe: it uses one connection."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(
+        self, connection: apsw.Connection, *, max_read: int = MAX_READ, common_from: int = COMMON_FROM
+    ) -> None:
+        self.common_words: set[str] = set()
+        """Stems that too many prompts have; remembered, because counting them is the expensive part."""
         self._connection = connection
+        self._max_read = max_read
+        self._common_from = common_from
         self._stem = connection.fts5_tokenizer("porter", ["unicode61", "remove_diacritics", "2"])
-        self._common: set[str] = set()
-        """Words that so many prompts have that they tell nothing; counting them is what costs."""
 
-    def alike(self, text: str, limit: int) -> dict[int, float]:
-        """Return the numbers of the trajectories whose prompts are most like a text, the most alike first.
-
-        Each has its likeness, which is above 0.
-        """
+    def find_similar(self, text: str, limit: int) -> dict[int, float]:
+        """Return the numbers of the trajectories with the most similar prompts, each with its likeness, best first."""
         words = self._rarest(split_words(text))
         if not words:
             return {}
@@ -66,24 +68,26 @@ class WordIndex:
                 "SELECT rowid, rank FROM prompts WHERE prompts MATCH ? ORDER BY rank, rowid LIMIT ?", (query, limit)
             )
         )
-        return {number: -rank for number, rank in found if rank <= LEAST_ALIKE * found[0][1]}  # ranks are negative
+        return {
+            number: -rank for number, rank in found if rank <= MIN_RELATIVE_LIKENESS * found[0][1]
+        }  # ranks are negative
 
     def _rarest(self, words: str) -> list[str]:
-        """Return those words that any prompt has, the rarest first, up to what one query may read."""
+        """Return the stems that any prompt has, rarest first, up to what one query may read."""
         tokens = self._stem(words.encode(), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False)
         stems = {str(token[0]) for token in tokens}
         counts: dict[str, int] = {}
-        for stem in sorted(stems - self._common)[:_MAX_WORDS]:
+        for stem in sorted(stems - self.common_words)[:_MAX_WORDS]:
             row = self._connection.execute("SELECT doc FROM words WHERE term = ?", (stem,)).fetchone()
             if row is not None:
                 counts[stem] = row[0]
-                if row[0] > _MAX_COMMON:
-                    self._common.add(stem)
+                if row[0] > self._common_from:
+                    self.common_words.add(stem)
         chosen: list[str] = []
         read = 0
         for stem in sorted(counts, key=lambda stem: (counts[stem], stem)):
             read += counts[stem]
-            if chosen and read > _MAX_READ:
+            if chosen and read > self._max_read:
                 break
             chosen.append(stem)
         return chosen

@@ -1,33 +1,42 @@
-"""What is derived from the log so that questions need not read all of it: a database that may be deleted at any time.
+"""The index: a database derived from the log, so that queries need not read all of it. It can be deleted at any time.
 
-It says where the records of each trajectory stand, which trajectories and runs there are and how they are, which words
-the prompts of those have whose experiences can be recalled, and the checksums of what was read of the log. It follows
-the log in memory and writes what has changed from time to time; what it has not written when its process is killed it
-reads from the log again. Each page of it is under a checksum, too.
+It knows where the records of each trajectory are, the status of all trajectories and runs, the words of prompts whose
+experiences can be recalled, and the checksums of the log that was read. It follows the log in memory and writes changes
+from time to time; what it had not written when its process was killed, it reads from the log again. Each of its pages
+is under a checksum, too.
 """
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import apsw
 import structlog
-from apsw import sqlite_extra
 
 from actors.memory_store.full_text import split_words
+from actors.memory_store.index_db import TABLES, check_library, create_database, open_existing, remove_index
+from actors.memory_store.index_rows import (
+    PUT_RUN,
+    PUT_TRAJECTORY,
+    RUN_FIELDS,
+    TRAJECTORY_FIELDS,
+    IndexedRun,
+    IndexedTrajectory,
+    RecordLocation,
+    pack_locations,
+    run_row,
+    trajectory_row,
+    unpack_locations,
+)
 from actors.memory_store.log import HEADER_BYTES, Identity
+from actors.memory_store.log_folder import Extent
 from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
 from protocol.messages import (
     AnyRecord,
-    AttemptVerified,
     ListRuns,
     ListTrajectories,
     RunBegun,
@@ -42,213 +51,102 @@ from protocol.messages import (
     TrajectorySummary,
 )
 
-OLDEST_SQLITE: Final = (3, 51, 3)
-"""Older ones can lose what they have committed (the WAL-reset bug)."""
-LIVE: Final = 0
-"""Number of the file to which the log is written; archives have their own from 1."""
-
-_FORMAT: Final = 1
-_VFS: Final = "cksmvfs"
-_EXTENT_BYTES: Final = 256 * 1024
-_MAX_KNOWN: Final = 4096
-"""Trajectories, and runs, held in memory; more than a conductor takes at once."""
 _MAX_STORED_CHARS: Final = 200
-_PLACE: Final = struct.Struct("<QIQI")
-_TABLES: Final = ("position", "open_extents", "extents", "archives", "runs", "trajectories", "words")
-_SCHEMA: Final = f"""
-CREATE TABLE position (
-    log_id BLOB NOT NULL, generation INTEGER NOT NULL, sequence INTEGER NOT NULL
-) STRICT;
-CREATE TABLE extents (
-    file INTEGER NOT NULL, offset INTEGER NOT NULL, end INTEGER NOT NULL, checksum INTEGER NOT NULL,
-    after INTEGER NOT NULL, PRIMARY KEY (file, offset)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE open_extents (
-    file INTEGER PRIMARY KEY, offset INTEGER NOT NULL, end INTEGER NOT NULL, checksum INTEGER NOT NULL,
-    after INTEGER NOT NULL
-) STRICT;
-CREATE TABLE archives (number INTEGER PRIMARY KEY, records INTEGER NOT NULL) STRICT;
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, begun INTEGER, what TEXT NOT NULL, total INTEGER,
-    running INTEGER NOT NULL, ended INTEGER NOT NULL, failed INTEGER NOT NULL, all_met INTEGER NOT NULL,
-    images INTEGER NOT NULL, began_at REAL NOT NULL, last_at REAL NOT NULL
-) STRICT;
-CREATE TABLE trajectories (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, run INTEGER, line INTEGER NOT NULL, sample INTEGER NOT NULL,
-    prompt TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT, failure TEXT NOT NULL, images INTEGER NOT NULL,
-    rounds INTEGER NOT NULL, met INTEGER NOT NULL, requirements INTEGER NOT NULL, began_at REAL NOT NULL,
-    last_at REAL NOT NULL, places BLOB NOT NULL
-) STRICT;
-CREATE INDEX trajectories_of_run ON trajectories (run, status, number);
-CREATE INDEX trajectories_by_status ON trajectories (status, number);
-CREATE VIRTUAL TABLE prompts USING fts5(
-    words, content='', tokenize="porter unicode61 remove_diacritics 2"
-);
-CREATE VIRTUAL TABLE words USING fts5vocab(prompts, row);
-PRAGMA user_version = {_FORMAT};
-"""
 
 _log = structlog.get_logger()
 
 
 class IndexFailedError(LogError):
-    """The derived database failed; it has been removed, and is whole again once it is opened anew."""
+    """The database failed and was removed; it is rebuilt when the store is opened again."""
 
 
-class Place(NamedTuple):
-    """Where a record stands."""
+class StoreLimits(NamedTuple):
+    """Sizes of a store and its index; only tests change them."""
 
-    sequence: int
-    file: int
-    offset: int
-    size: int
-
-
-class Extent(NamedTuple):
-    """A stretch of a file that was followed."""
-
-    file: int
-    offset: int
-    end: int
-    checksum: int
-    """CRC-32 of its bytes."""
-    after: int
-    """Sequence of the record before it."""
+    extent_bytes: int = 256 * 1024
+    """Minimum size of an extent, which has one checksum."""
+    max_cached: int = 4096
+    """Maximum number of trajectories, and of runs, held in memory; more than one conductor draws at once."""
+    verified_at_open_bytes: int = 1 << 30
+    """Size of the newest part of the live file that opening verifies; the rest is verified in the background."""
 
 
-@dataclass(slots=True)
-class Run:
-    """A run, and how its trajectories are."""
-
-    number: int
-    name: str
-    began_at: float
-    last_at: float
-    begun: int | None = None
-    """Sequence of the record with which it began."""
-    what: str = ""
-    total: int | None = None
-    running: int = 0
-    ended: int = 0
-    failed: int = 0
-    all_met: int = 0
-    images: int = 0
-    is_changed: bool = False
-
-
-@dataclass(slots=True)
-class Trajectory:
-    """A trajectory, and what is needed to take up its next record."""
-
-    id: str
-    number: int = 0
-    """0 while no record of it is kept."""
-    run: int | None = None
-    line: int = 0
-    sample: int = 0
-    prompt: str = ""
-    status: TrajectoryStatus = "running"
-    outcome: str | None = None
-    failure: str = ""
-    images: int = 0
-    rounds: int = 0
-    met: int = 0
-    requirements: int = 0
-    began_at: float = 0.0
-    last_at: float = 0.0
-    places: list[Place] = field(default_factory=list)
-    steps: dict[str, int] = field(default_factory=dict)
-    """Sequence of each step that stands once."""
-    judged: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
-    """Requirements met, and asked, of the attempt of a round and candidate."""
-    begun: TrajectoryBegun | None = None
-    of_run: str | None = None
-    """Name of its run."""
-    is_changed: bool = False
-
-
-_RUN_FIELDS: Final = (
-    "number", "name", "begun", "what", "total", "running", "ended", "failed", "all_met", "images", "began_at",
-    "last_at",
-)  # fmt: skip
-_TRAJECTORY_FIELDS: Final = (
-    "number", "id", "run", "line", "sample", "prompt", "status", "outcome", "failure", "images", "rounds", "met",
-    "requirements", "began_at", "last_at",
-)  # fmt: skip
-_row_of_run: Callable[[Run], tuple[Any, ...]] = attrgetter(*_RUN_FIELDS)
-_row_of_trajectory: Callable[[Trajectory], tuple[Any, ...]] = attrgetter(*_TRAJECTORY_FIELDS)
+DEFAULT_LIMITS: Final = StoreLimits()
 
 
 class Index:
-    """The derived database, held open; made by `open_index`."""
+    """The open index of a log; create with `open_index`."""
 
-    def __init__(self, connection: apsw.Connection, path: Path, read: Callable[[Place], AnyRecord]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, path: Path, read: Callable[[RecordLocation], AnyRecord], limits: StoreLimits
+    ) -> None:
         self.path = path
         self.connection = connection
         self._read = read
-        self._trajectories: OrderedDict[str, Trajectory] = OrderedDict()
-        self._changed: list[Trajectory] = []
-        self._runs: dict[str, Run] = {}
-        self._changed_runs: list[Run] = []
+        self._limits = limits
+        self._trajectories: OrderedDict[str, IndexedTrajectory] = OrderedDict()
+        self._changed: list[IndexedTrajectory] = []
+        self._runs: dict[str, IndexedRun] = {}
+        self._changed_runs: list[IndexedRun] = []
         self._recallable: list[tuple[int, str]] = []
         self._is_changed = False
         self._is_writing = False
         (row,) = self._select("SELECT log_id, generation, sequence FROM position")
         self.identity = Identity(row[0], row[1])
         self.last: int = row[2]
-        """Sequence of the newest record, whatever file it is in."""
+        """Sequence of the newest record in any file."""
         self._open_extents = {row[0]: Extent(*row) for row in self._select("SELECT * FROM open_extents")}
         self._next_trajectory: int = self._select("SELECT coalesce(max(number), 0) + 1 FROM trajectories")[0][0]
         self._next_run: int = self._select("SELECT coalesce(max(number), 0) + 1 FROM runs")[0][0]
 
-    # ------------------------------------------------------------------------------------------------ following
+    # ------------------------------------------------------------------------------------------------ writing
 
-    def trajectory(self, id_: str) -> Trajectory:
-        """Return what is known of a trajectory; of one that no record names, nothing yet."""
+    def trajectory(self, id_: str) -> IndexedTrajectory:
+        """Return a trajectory; an empty one if the log has no record of it."""
         found = self._trajectories.get(id_)
         if found is not None:
             self._trajectories.move_to_end(id_)
             return found
-        found = self._load(id_) or Trajectory(id_)
+        found = self._load(id_) or IndexedTrajectory(id_)
         self._trajectories[id_] = found
-        if len(self._trajectories) > _MAX_KNOWN:
+        if len(self._trajectories) > self._limits.max_cached:
             self.flush()
-            while len(self._trajectories) > _MAX_KNOWN * 3 // 4:
+            while len(self._trajectories) > self._limits.max_cached * 3 // 4:
                 self._trajectories.popitem(last=False)
         return found
 
-    def run(self, name: str) -> Run | None:
-        """Return what is known of a run, or None where no record names it."""
+    def run(self, name: str) -> IndexedRun | None:
+        """Return a run, or None if no record names it."""
         if name not in self._runs:
-            rows = self._select(f"SELECT {', '.join(_RUN_FIELDS)} FROM runs WHERE name = ?", name)
+            rows = self._select(f"SELECT {', '.join(RUN_FIELDS)} FROM runs WHERE name = ?", name)
             if not rows:
                 return None
-            self._runs[name] = Run(**dict(zip(_RUN_FIELDS, rows[0], strict=True)))
+            self._runs[name] = IndexedRun(**dict(zip(RUN_FIELDS, rows[0], strict=True)))
         return self._runs[name]
 
-    def take(self, record: AnyRecord, step: str | None, at: float, place: Place) -> None:
-        """Take in a record that is in the log; they come in their order.
+    def add(self, record: AnyRecord, step: str | None, at: float, location: RecordLocation) -> None:
+        """Index the next record of the log.
 
         Raises:
-            IndexFailedError: the database failed; it must be opened anew.
+            IndexFailedError: the database failed; the store must be opened again.
         """
-        self.last = place[0]
+        self.last = location.sequence
         self._is_changed = True
         if not isinstance(record, TrajectoryRecord):
             if isinstance(record, RunBegun):
-                self._begin_run(record, at, place[0])
+                self._begin_run(record, at, location.sequence)
             return
         found = self.trajectory(record.trajectory)
         if not found.number:
             found.number, self._next_trajectory = self._next_trajectory, self._next_trajectory + 1
             found.began_at = found.last_at = at
-        found.places.append(place)
+        found.locations.append(location)
         if step is not None:
-            found.steps[step] = place[0]
+            found.steps[step] = location.sequence
         if not found.is_changed:
             found.is_changed = True
             self._changed.append(found)
-        _note_step(found, record)
+        found.note(record)
         match record:
             case TrajectoryBegun():
                 self._note_begin(found, record, at)
@@ -260,40 +158,40 @@ class Index:
                 self._set_status(found, "running", "", at)
 
     def extend(self, file: int, end: int, checksum: int) -> None:
-        """Note how far a file was followed, and the checksum up to there as `open_extent` would have it.
+        """Note that a file was read up to `end`, and the checksum of its open extent up to there.
 
         Raises:
-            IndexFailedError: the database failed; it must be opened anew.
+            IndexFailedError: the database failed; the store must be opened again.
         """
         extent = self.open_extent(file)._replace(end=end, checksum=checksum)
-        if end - extent.offset >= _EXTENT_BYTES:
+        if end - extent.offset >= self._limits.extent_bytes:
             self._execute("INSERT INTO extents VALUES (?, ?, ?, ?, ?)", *extent)
             extent = Extent(file, end, end, 0, self.last)
         self._open_extents[file] = extent
         self._is_changed = True
 
     def open_extent(self, file: int) -> Extent:
-        """Return the last stretch of a file, which still grows."""
+        """Return the last extent of a file, which still grows."""
         return self._open_extents.get(file) or Extent(file, HEADER_BYTES, HEADER_BYTES, 0, 0)
 
     def add_archive(self, number: int, records: int) -> None:
-        """Note that all records of an archive are in here, and how many they are."""
+        """Note that all records of an archive are indexed, and how many it has."""
         self._execute("INSERT INTO archives VALUES (?, ?)", number, records)
         self._is_changed = True
 
     def flush(self) -> None:
-        """Let all that was taken in be found by queries.
+        """Make all added records visible to queries on the database.
 
         Raises:
-            IndexFailedError: the database failed; it must be opened anew.
+            IndexFailedError: the database failed; the store must be opened again.
         """
         if not (self._changed or self._changed_runs or self._recallable):
             return
         try:
             self._begin()
-            self.connection.executemany(_PUT_RUN, map(_row_of_run, self._changed_runs))
-            rows = ((*_row_of_trajectory(found), _pack_places(found.places)) for found in self._changed)
-            self.connection.executemany(_PUT_TRAJECTORY, rows)
+            self.connection.executemany(PUT_RUN, map(run_row, self._changed_runs))
+            rows = ((*trajectory_row(found), pack_locations(found.locations)) for found in self._changed)
+            self.connection.executemany(PUT_TRAJECTORY, rows)
             self.connection.executemany("INSERT INTO prompts (rowid, words) VALUES (?, ?)", self._recallable)
         except apsw.Error as error:
             raise self.fail(error) from error
@@ -304,14 +202,14 @@ class Index:
         self._changed.clear()
         self._changed_runs.clear()
         self._recallable.clear()
-        if len(self._runs) > _MAX_KNOWN:
+        if len(self._runs) > self._limits.max_cached:
             self._runs.clear()
 
     def commit(self) -> None:
-        """Write what was taken in since the last time.
+        """Write all changes since the last commit to disk.
 
         Raises:
-            IndexFailedError: the database failed; it must be opened anew.
+            IndexFailedError: the database failed; the store must be opened again.
         """
         if not self._is_changed:
             return
@@ -323,29 +221,29 @@ class Index:
         self._is_writing = self._is_changed = False
 
     def fail(self, error: apsw.Error) -> IndexFailedError:
-        """Let the index be derived anew when it is opened again, and return the error that says why."""
+        """Remove the database so that it is rebuilt when opened again, and return the error to raise."""
         remove_index(self.path)
-        return IndexFailedError(f"{self.path}: the index of memory failed and is derived anew: {error}")
+        return IndexFailedError(f"{self.path}: the index of memory failed and will be rebuilt: {error}")
 
     def close(self) -> None:
-        """Close the database; what was not committed is read from the log again."""
+        """Close the database; uncommitted changes are read from the log again."""
         self.connection.close()
 
-    # ------------------------------------------------------------------------------------------------ looking up
+    # ------------------------------------------------------------------------------------------------ reading
 
-    def places(self, id_: str) -> list[Place]:
-        """Return where the records of a trajectory stand, in their order; none where no record names it."""
+    def locations(self, id_: str) -> list[RecordLocation]:
+        """Return where the records of a trajectory are, in log order; empty if no record names it."""
         if id_ in self._trajectories:
-            return list(self._trajectories[id_].places)
+            return list(self._trajectories[id_].locations)
         rows = self._select("SELECT places FROM trajectories WHERE id = ?", id_)
-        return _unpack_places(rows[0][0]) if rows else []
+        return unpack_locations(rows[0][0]) if rows else []
 
     def ids(self, numbers: Sequence[int]) -> list[str]:
-        """Return the ids of trajectories by their numbers."""
+        """Return the ids of trajectories by row number."""
         return [self._select("SELECT id FROM trajectories WHERE number = ?", number)[0][0] for number in numbers]
 
     def list_trajectories(self, request: ListTrajectories) -> Trajectories:
-        """Return a page of the trajectories that a request asks for."""
+        """Return one page of the trajectories that a request selects."""
         self.flush()
         conditions: list[str] = ["t.number > ?"]
         values: list[object] = [request.after]
@@ -357,7 +255,7 @@ class Index:
             values.append(request.status)
         if request.prefix:
             conditions.append("t.id BETWEEN ? AND ?")
-            values += (request.prefix, request.prefix + "g")  # the letter behind the last hexadecimal digit
+            values += (request.prefix, request.prefix + "g")  # g sorts after every hexadecimal digit
         rows = self._select(
             "SELECT t.number, t.id, coalesce(r.name, ''), t.line, t.sample, t.prompt, t.status, t.outcome, t.failure, "
             "t.images, t.rounds, t.met, t.requirements, t.began_at, t.last_at FROM trajectories t "
@@ -371,7 +269,7 @@ class Index:
         return Trajectories(trajectories=tuple(found), next=following)
 
     def list_runs(self, request: ListRuns) -> Runs:
-        """Return a page of the runs, the latest first."""
+        """Return one page of the runs, latest first."""
         self.flush()
         condition = "number < ?"
         values: list[object] = [2**62 if request.before is None else request.before]
@@ -390,7 +288,7 @@ class Index:
         return Runs(runs=tuple(found), next=following)
 
     def counts(self) -> dict[str, int]:
-        """Return how many runs, trajectories and archived records there are."""
+        """Return the number of runs, trajectories by status, recallable trajectories and archived records."""
         self.flush()
         names = ("runs", "running", "ended", "failed", "recallable", "archived")
         (row,) = self._select(
@@ -400,12 +298,12 @@ class Index:
         return dict(zip(names, row, strict=True))
 
     def extents(self, file: int) -> list[Extent]:
-        """Return the stretches of a file that were followed, in their order."""
-        whole = [Extent(*row) for row in self._select("SELECT * FROM extents WHERE file = ? ORDER BY offset", file)]
-        return [*whole, self.open_extent(file)]
+        """Return the extents of a file that were read, in order; the last one still grows."""
+        closed = [Extent(*row) for row in self._select("SELECT * FROM extents WHERE file = ? ORDER BY offset", file)]
+        return [*closed, self.open_extent(file)]
 
     def extent_of(self, file: int, sequence: int) -> Extent:
-        """Return the stretch of a file in which the first record behind a sequence would stand."""
+        """Return the extent of a file in which the first record after a sequence would be."""
         rows = self._select(
             "SELECT * FROM extents WHERE file = ? AND after <= ? ORDER BY offset DESC LIMIT 1", file, sequence
         )
@@ -413,15 +311,15 @@ class Index:
         return last if last.after <= sequence or not rows else Extent(*rows[0])
 
     def archives(self) -> set[int]:
-        """Return the numbers of the archives whose records are in here."""
+        """Return the numbers of the archives whose records are indexed."""
         return {number for (number,) in self._select("SELECT number FROM archives")}
 
     def contents(self) -> dict[str, list[Any]]:
-        """Return all that the index says, for comparing it with another."""
+        """Return the whole content, to compare it with that of another index."""
         self.commit()
-        return {table: self._select(f"SELECT * FROM {table}") for table in _TABLES}
+        return {table: self._select(f"SELECT * FROM {table}") for table in TABLES}
 
-    # ------------------------------------------------------------------------------------------------ inside
+    # ------------------------------------------------------------------------------------------------ internals
 
     def _select(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
@@ -441,24 +339,25 @@ class Index:
             self.connection.execute("BEGIN IMMEDIATE")
             self._is_writing = True
 
-    def _load(self, id_: str) -> Trajectory | None:
-        fields = ", ".join(_TRAJECTORY_FIELDS)
+    def _load(self, id_: str) -> IndexedTrajectory | None:
+        fields = ", ".join(TRAJECTORY_FIELDS)
         rows = self._select(f"SELECT {fields}, places FROM trajectories WHERE id = ?", id_)
         if not rows:
             return None
         *values, packed = rows[0]
-        found = Trajectory(**dict(zip(_TRAJECTORY_FIELDS, values, strict=True)), places=_unpack_places(packed))
-        for place in _unpack_places(packed):
+        found = IndexedTrajectory(**dict(zip(TRAJECTORY_FIELDS, values, strict=True)))
+        found.locations = unpack_locations(packed)
+        for location in found.locations:
             try:
-                record = self._read(place)
-            except LogError as error:  # the trajectory goes on without that step rather than not at all
-                _log.error("record_unreadable", sequence=place.sequence, reason=str(error))
+                record = self._read(location)
+            except LogError as error:  # continue the trajectory without this step rather than not at all
+                _log.error("record_unreadable", sequence=location.sequence, reason=str(error))
                 continue
             if (step := step_of(record)) is not None:
-                found.steps[step] = place.sequence
-            _note_step(found, record)
+                found.steps[step] = location.sequence
+            found.note(record)
         if found.begun is not None:
-            found.of_run = found.begun.task.run
+            found.run_name = found.begun.task.run
         return found
 
     def _begin_run(self, record: RunBegun, at: float, sequence: int) -> None:
@@ -466,31 +365,31 @@ class Index:
         run.begun, run.what, run.total = sequence, record.what[:_MAX_STORED_CHARS], record.total
         self._change(run, at)
 
-    def _run_of(self, name: str, at: float) -> Run:
-        """Return a run, which is made with the first record that names it."""
+    def _run_of(self, name: str, at: float) -> IndexedRun:
+        """Return a run, created on the first record that names it."""
         run = self.run(name)
         if run is None:
-            run = self._runs[name] = Run(self._next_run, name, at, at)
+            run = self._runs[name] = IndexedRun(self._next_run, name, at, at)
             self._next_run += 1
         return run
 
-    def _change(self, run: Run, at: float) -> None:
+    def _change(self, run: IndexedRun, at: float) -> None:
         run.last_at = at
         if not run.is_changed:
             run.is_changed = True
             self._changed_runs.append(run)
 
-    def _note_begin(self, found: Trajectory, record: TrajectoryBegun, at: float) -> None:
+    def _note_begin(self, found: IndexedTrajectory, record: TrajectoryBegun, at: float) -> None:
         task = record.task
         run = self._run_of(task.run, at)
         found.run, found.line, found.sample = run.number, task.line, task.sample
         found.prompt = task.prompt[:_MAX_STORED_CHARS]
-        self._set_status(found, "running", "", at)
-        found.of_run = task.run
+        self._set_status(found, "running", "", at)  # counts nothing yet: the trajectory has no run so far
+        found.run_name = task.run
         run.running += 1
         self._change(run, at)
 
-    def _note_end(self, found: Trajectory, record: TrajectoryEnded, at: float) -> None:
+    def _note_end(self, found: IndexedTrajectory, record: TrajectoryEnded, at: float) -> None:
         ending = record.ending
         found.outcome = ending.outcome
         found.images = len(found.judged)
@@ -501,9 +400,9 @@ class Index:
         if ending.outcome == "all_met" and found.begun is not None and has_lessons:
             self._recallable.append((found.number, split_words(found.begun.task.prompt)))
 
-    def _set_status(self, found: Trajectory, status: TrajectoryStatus, failure: str, at: float) -> None:
-        if found.of_run is not None:
-            run = self._run_of(found.of_run, at)
+    def _set_status(self, found: IndexedTrajectory, status: TrajectoryStatus, failure: str, at: float) -> None:
+        if found.run_name is not None:
+            run = self._run_of(found.run_name, at)
             setattr(run, found.status, getattr(run, found.status) - 1)
             setattr(run, status, getattr(run, status) + 1)
             if status == "ended":
@@ -513,121 +412,42 @@ class Index:
         found.status, found.failure, found.last_at = status, failure, at
 
 
-_PUT_RUN: Final = f"""
-INSERT OR REPLACE INTO runs ({", ".join(_RUN_FIELDS)}) VALUES ({", ".join("?" * len(_RUN_FIELDS))})
-"""
-_PUT_TRAJECTORY: Final = f"""
-INSERT OR REPLACE INTO trajectories ({", ".join(_TRAJECTORY_FIELDS)}, places)
-    VALUES ({", ".join("?" * (len(_TRAJECTORY_FIELDS) + 1))})
-"""
-
-
-def open_index(path: Path, identity: Identity, read: Callable[[Place], AnyRecord]) -> Index:
-    """Open the index of a log; one that is missing, damaged or of another log or format is begun anew, empty.
+def open_index(
+    path: Path, identity: Identity, read: Callable[[RecordLocation], AnyRecord], limits: StoreLimits = DEFAULT_LIMITS
+) -> Index:
+    """Open the index of a log, or an empty one if it is missing, damaged, of another log, or of another format.
 
     Args:
-        path: of the database.
-        identity: of the live file.
-        read: returns the record that stands at a place.
+        path: the database file.
+        identity: identity of the live file.
+        read: returns the record at a location.
+        limits: sizes of extents and of the cache.
 
     Raises:
-        ConfigError: it cannot be made, or the SQLite library is one that can lose data.
+        ConfigError: the database cannot be created, or the SQLite library can lose data.
     """
-    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-    if version < OLDEST_SQLITE:
-        raise ConfigError(
-            f"SQLite: expected 3.51.3 or later, which keeps what it has committed, got {apsw.sqlite_lib_version()}"
-        )
+    check_library()
     try:
-        index = _open(path, read)
+        index = _open(path, read, limits)
         if index is not None and index.identity != identity:
             index.close()
             index = None
         if index is None:
-            remove_index(path)
-            _create(path, identity)
-            index = _open(path, read)
+            create_database(path, identity)
+            index = _open(path, read, limits)
     except (apsw.Error, OSError) as error:
-        raise ConfigError(f"{path}: expected a place for the index of memory: {error}") from error
+        raise ConfigError(f"{path}: expected to create or open the index of memory: {error}") from error
     if index is None:
         raise ConfigError(f"{path}: expected a disk that keeps the index of memory, got one that does not")
     return index
 
 
-def open_reader(path: Path) -> apsw.Connection:
-    """Open a second connection to an index that is open already, for questions from another thread."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=_vfs())
-    connection.set_busy_timeout(5000)
-    return connection
-
-
-def remove_index(path: Path) -> None:
-    """Delete an index; it is derived anew when it is opened."""
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _open(path: Path, read: Callable[[Place], AnyRecord]) -> Index | None:
-    """Open an index, or return None where there is none that can be used."""
-    if not path.exists():
+def _open(path: Path, read: Callable[[RecordLocation], AnyRecord], limits: StoreLimits) -> Index | None:
+    connection = open_existing(path)
+    if connection is None:
         return None
-    connection = None
     try:
-        connection = _connect(path)
-        if connection.pragma("user_version") == _FORMAT:
-            return Index(connection, path, read)
-    except (apsw.Error, IndexFailedError):
-        pass  # what is derived is not worth a question
-    if connection is not None:
+        return Index(connection, path, read, limits)
+    except IndexFailedError:
         connection.close()
-    return None
-
-
-def _create(path: Path, identity: Identity) -> None:
-    connection = _connect(path)
-    try:
-        with connection:
-            connection.execute(_SCHEMA)
-            connection.execute("INSERT INTO position VALUES (?, ?, 0)", identity)
-    finally:
-        connection.close()
-
-
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path), vfs=_vfs())
-    connection.set_busy_timeout(5000)  # somebody may be reading it just then, as `gems memory export` does
-    if not path.stat().st_size:
-        reserve = ctypes.c_int(8)  # where the checksum of each page stands; it must be set before the first table
-        connection.file_control("main", apsw.SQLITE_FCNTL_RESERVE_BYTES, ctypes.addressof(reserve))
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 4000", "cache_size = -16000"):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-    return connection
-
-
-def _vfs() -> str | None:
-    """Return the layer below SQLite that keeps a checksum of each page; none where the wheel of a platform lacks it."""
-    if _VFS not in apsw.vfs_names():
-        try:
-            with apsw.Connection(":memory:") as connection:
-                sqlite_extra.load(connection, "cksumvfs")
-        except (sqlite_extra.NotAvailable, apsw.Error):
-            return None
-    return _VFS
-
-
-def _note_step(found: Trajectory, record: AnyRecord) -> None:
-    """Note what is needed when the trajectory ends."""
-    if isinstance(record, AttemptVerified):
-        attempt = record.attempt
-        met = sum(verdict.answer == "met" for verdict in attempt.verdicts)
-        found.judged[attempt.round, attempt.candidate] = met, len(attempt.verdicts)
-    elif isinstance(record, TrajectoryBegun):
-        found.begun = record
-
-
-def _pack_places(places: Iterable[Place]) -> bytes:
-    return b"".join(_PLACE.pack(*place) for place in places)
-
-
-def _unpack_places(packed: bytes) -> list[Place]:
-    return [Place(*found) for found in _PLACE.iter_unpack(packed)]
+        return None

@@ -1,12 +1,12 @@
-"""The file in which records stand one behind the other, each with its checksum. It knows bytes and places, no record.
+"""The file that holds records one after another, each with its checksum. It knows bytes and offsets, not their meaning.
 
     file     "GEMSLOG1", the log's id (16 bytes), its generation (uint32), CRC-32 of these 28 bytes; little-endian
-    record   F1 "GEM", CRC-32 of all that follows, bytes of the body (uint32), records of the commit (uint16), place
+    record   F1 "GEM", CRC-32 of the rest, bytes of the body (uint32), records of the commit (uint16), position
              among them from 0 (uint16), sequence (uint64), Unix time (float64), then the body
 
-A file of our own, because every byte of it is under a checksum and everything before a wrong one can still be read.
-SQLite does not promise that: of 300 logs in it with one bit flipped 290 were read without an error, as other data, and
-a bit flipped in its write-ahead log made acknowledged records vanish without a word in 24 of 100.
+The format is our own because every byte is under a checksum and everything before a damaged byte can still be read.
+SQLite does not promise that: of 300 logs in SQLite with one flipped bit, 290 were read without an error, as other data;
+a flipped bit in its write-ahead log made acknowledged records vanish silently in 24 of 100.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ FORMAT: Final = b"GEMSLOG1"
 HEADER_BYTES: Final = 32
 FRAME_BYTES: Final = 32
 MAX_COMMIT: Final = 0xFFFF
-"""Records that become durable together."""
+"""Maximum number of records in one commit."""
 
-_MARK: Final = b"\xf1GEM"  # no UTF-8 holds it, so no text of a body does
+_MARK: Final = b"\xf1GEM"  # not valid UTF-8, so no text in a body contains it
 _HEADER: Final = struct.Struct("<8s16sI")
 _CRC: Final = struct.Struct("<I")
 _FRAME: Final = struct.Struct("<4sIIHHQd")
@@ -35,19 +35,19 @@ _FRAME_TAIL: Final = struct.Struct("<IHHQd")
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 _MIN_FREE_BYTES: Final = 32 * 1024 * 1024
-"""On a disk fuller than this nothing is appended: the index beside the log must be able to follow it."""
+"""Minimum free disk space for an append; the index on the same disk must have room to follow the log."""
 
 
 class Identity(NamedTuple):
     """Which log a file is."""
 
     id: bytes
-    """16 random bytes, the same in all archives of a log."""
+    """16 random bytes, shared by all files of a log."""
     generation: int
-    """One more with each time the live file was written anew, so that places in the older one are not taken for its."""
+    """Incremented when the live file is rewritten, so that offsets into the old file are not used in the new one."""
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """A record in its file."""
 
     sequence: int
@@ -56,23 +56,29 @@ class Entry(NamedTuple):
     offset: int
     size: int
     """Bytes from `offset` to the next record."""
-    place: int
-    """In its commit, which has `commit` records."""
-    commit: int
+    position: int
+    """Position in its commit, from 0."""
+    commit_size: int
+    """Number of records in its commit."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last record of its commit."""
+        return self.position == self.commit_size - 1
 
 
 class Damage(NamedTuple):
-    """Bytes of a file that are no record."""
+    """Bytes of a file that are not a record."""
 
     offset: int
     size: int
     problem: str
     after: int
-    """Sequence of the record before them, 0 where there is none."""
+    """Sequence of the record before them, or 0."""
 
 
 class Tail(NamedTuple):
-    """What stands behind the last whole commit: one that is being written, or that a crash or a cut left."""
+    """Bytes after the last whole commit: a commit that is being written, or that a crash or truncation left."""
 
     offset: int
     size: int
@@ -81,11 +87,11 @@ class Tail(NamedTuple):
 
 
 def pack_commit(bodies: Sequence[bytes], sequences: Sequence[int], at: float) -> list[bytes]:
-    """Return the frames of records that become durable together; their sequences follow one another."""
+    """Return the frames of the records of one commit, whose sequences are consecutive."""
     count = len(bodies)
     frames = []
-    for place, (body, sequence) in enumerate(zip(bodies, sequences, strict=True)):
-        tail = _FRAME_TAIL.pack(len(body), count, place, sequence, at)
+    for position, (body, sequence) in enumerate(zip(bodies, sequences, strict=True)):
+        tail = _FRAME_TAIL.pack(len(body), count, position, sequence, at)
         frames.append(b"".join((_MARK, _CRC.pack(crc32(body, crc32(tail))), tail, body)))
     return frames
 
@@ -97,21 +103,21 @@ def pack_header(identity: Identity) -> bytes:
 
 
 class LogFile:
-    """One open file of a log; made by `open_log_file`."""
+    """One open file of a log; create with `open_log_file`."""
 
     def __init__(self, path: Path, descriptor: int, identity: Identity, size_bytes: int) -> None:
         self.path = path
         self.identity = identity
         self.end = size_bytes
-        """Where the next record will stand."""
+        """Offset of the next record."""
         self._descriptor = descriptor
         self._broken = ""
 
     def write(self, data: bytes) -> int:
-        """Put a commit behind the last record and return where; it is durable after the next `sync`.
+        """Append a commit and return its offset; it is durable after the next `sync`.
 
         Raises:
-            LogError: nothing was written; says why.
+            LogError: nothing was written, because the disk is full or failed.
         """
         if self._broken:
             raise LogError(self._broken)
@@ -125,17 +131,16 @@ class LogFile:
             try:
                 os.ftruncate(self._descriptor, self.end)
             except OSError:
-                self._broken = problem  # nothing may stand behind a torn commit; it is cut off when the log is opened
+                self._broken = problem  # nothing may follow a torn commit; opening the log cuts it off
             raise LogError(problem) from error
         offset, self.end = self.end, self.end + len(data)
         return offset
 
     def sync(self) -> None:
-        """Return when all that was written outlives a power cut.
+        """Make everything written so far survive a power cut.
 
         Raises:
-            LogError: the disk failed, and what it holds is not known; nothing more is written before the log is opened
-                anew.
+            LogError: the disk failed and its content is unknown; all writes fail until the log is opened again.
         """
         try:
             os.fdatasync(self._descriptor)
@@ -143,11 +148,11 @@ class LogFile:
             self._broken = f"{self.path}: expected the disk to keep what was written: {error.strerror}"
             raise LogError(self._broken) from error
 
-    def read(self, offset: int, size: int, sequence: int) -> Entry:
-        """Return a record, verified.
+    def read(self, offset: int, size: int, sequence: int) -> LogEntry:
+        """Return the record at an offset, verified.
 
         Raises:
-            LogError: what stands there is not that record.
+            LogError: there is no such record at that offset.
         """
         try:
             data = os.pread(self._descriptor, size, offset)
@@ -160,13 +165,13 @@ class LogFile:
             raise LogError(f"{self.path}: expected record {sequence} at byte {offset}, got record {found.sequence}")
         return found
 
-    def scan(self, start: int = HEADER_BYTES, end: int | None = None, after: int = 0) -> Iterator[Entry | Damage]:
-        """Yield every record from a place on, which is behind record `after`, and what is between them that is none."""
+    def scan(self, start: int = HEADER_BYTES, end: int | None = None, after: int = 0) -> Iterator[LogEntry | Damage]:
+        """Yield every record from an offset on, which follows record `after`, and the damage between them."""
         window = _Window(self._descriptor, self.end if end is None else end)
         offset, last = start, after
         while offset < window.end:
             found = _parse_at(window, offset)
-            if isinstance(found, Entry):
+            if isinstance(found, LogEntry):
                 yield found
                 offset, last = offset + found.size, found.sequence
             else:
@@ -174,19 +179,19 @@ class LogFile:
                 yield Damage(offset, following - offset, found, last)
                 offset = following
 
-    def scan_commits(self, start: int = HEADER_BYTES, after: int = 0) -> Iterator[Entry | Damage | Tail]:
-        """Yield the same to the end of the file, but what does not end with a whole commit as the `Tail` it is.
+    def scan_commits(self, start: int = HEADER_BYTES, after: int = 0) -> Iterator[LogEntry | Damage | Tail]:
+        """Yield the same up to the end of the file, with a last commit that is not whole as a `Tail`.
 
         Only the last commit can be torn: it was on disk before the next one began.
         """
-        held: list[Entry | Damage] = []
+        held: list[LogEntry | Damage] = []
         first = last = after
         for found in self.scan(start, after=after):
             if isinstance(found, Damage):
                 first = first if held else found.after + 1
                 held.append(found)
                 continue
-            begins = found.sequence - found.place
+            begins = found.sequence - found.position
             if held and begins != first:
                 if not any(isinstance(item, Damage) for item in held):
                     held.append(Damage(found.offset, 0, "got another commit before this one was whole", last))
@@ -194,7 +199,7 @@ class LogFile:
                 held.clear()
             first, last = begins, found.sequence
             held.append(found)
-            if len(held) == found.commit and not any(isinstance(item, Damage) for item in held):
+            if len(held) == found.commit_size and not any(isinstance(item, Damage) for item in held):
                 yield from held
                 after = last
                 held.clear()
@@ -204,17 +209,17 @@ class LogFile:
             yield Tail(held[0].offset, self.end - held[0].offset, problem, after)
 
     def checksum(self, start: int, end: int, checksum: int = 0) -> int:
-        """Return the CRC-32 of some bytes of the file, and of those before them whose checksum is given."""
+        """Return the CRC-32 of a range of the file, continued from the checksum of the bytes before it."""
         while start < end and (data := os.pread(self._descriptor, min(_CHUNK_BYTES, end - start), start)):
             checksum = crc32(data, checksum)
             start += len(data)
         return checksum
 
     def copy_tail(self, start: int, path: Path) -> None:
-        """Write what stands behind a place into a file of its own, durably.
+        """Copy everything from an offset on into a new file, durably.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the copy cannot be written.
         """
         with path.open("xb") as file:
             while data := os.pread(self._descriptor, _CHUNK_BYTES, start):
@@ -224,17 +229,21 @@ class LogFile:
             os.fsync(file.fileno())
 
     def cut_off(self, tail: Tail) -> None:
-        """Let the file end before its torn last commit, durably.
+        """Truncate the file before its torn last commit, durably.
 
         Raises:
-            LogError: a whole commit stands there, and the log is append-only.
-            OSError: it cannot be written.
+            LogError: there is a whole commit, and the log is append-only.
+            OSError: the file cannot be written.
         """
         if any(not isinstance(found, Tail) for found in self.scan_commits(tail.offset, tail.after)):
-            raise LogError(f"{self.path}: expected a torn commit behind byte {tail.offset}; the log is append-only")
+            raise LogError(f"{self.path}: expected a torn commit after byte {tail.offset}; the log is append-only")
         os.ftruncate(self._descriptor, tail.offset)
         os.fsync(self._descriptor)
         self.end = tail.offset
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._descriptor
 
     def close(self) -> None:
         """Close the file."""
@@ -253,10 +262,10 @@ class LogFile:
 def open_log_file(path: Path, *, is_writer: bool = False) -> LogFile:
     """Open a file of a log.
 
-    A writer's descriptor is in append mode: the kernel puts whatever is written through it behind what is there.
+    A writer's descriptor is in append mode, so that existing bytes cannot be overwritten through it.
 
     Raises:
-        ConfigError: it cannot be opened, or is no log of ours.
+        ConfigError: the file cannot be opened, or is not a memory log.
     """
     flags = os.O_RDWR | os.O_APPEND if is_writer else os.O_RDONLY
     try:
@@ -272,10 +281,10 @@ def open_log_file(path: Path, *, is_writer: bool = False) -> LogFile:
 
 
 def create_log_file(path: Path, identity: Identity) -> LogFile:
-    """Make a log without records, there whole or not at all, and open it for writing.
+    """Create a log without records, atomically, and open it for writing.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be created.
     """
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
@@ -309,14 +318,14 @@ class _Window:
         self.start = 0
 
     def hold(self, offset: int, size: int) -> int:
-        """See that `data` has so many bytes from an offset on, if the file does; return where in it they begin."""
+        """Load `size` bytes from an offset on, as far as the file has them; return where in `data` they begin."""
         if not self.start <= offset or offset + size > self.start + len(self.data):
             wanted = min(max(size, _CHUNK_BYTES), self.end - offset)
             self.data, self.start = os.pread(self._descriptor, wanted, offset), offset
         return offset - self.start
 
 
-def _parse_at(window: _Window, offset: int) -> Entry | str:
+def _parse_at(window: _Window, offset: int) -> LogEntry | str:
     at = window.hold(offset, FRAME_BYTES)
     size_bytes = int.from_bytes(window.data[at + 8 : at + 12], "little")
     if size_bytes <= _MAX_BODY_BYTES:
@@ -324,26 +333,26 @@ def _parse_at(window: _Window, offset: int) -> Entry | str:
     return _parse(window.data, at, offset)
 
 
-def _parse(data: bytes, at: int, offset: int) -> Entry | str:
-    """Read the frame at a place in some bytes, or say what is wrong with it."""
+def _parse(data: bytes, at: int, offset: int) -> LogEntry | str:
+    """Return the frame at an index of some bytes, or what is wrong with it."""
     if len(data) - at < FRAME_BYTES:
         return f"got the end of the file after {len(data) - at} bytes"
-    mark, checksum, size, commit, place, sequence, time = _FRAME.unpack_from(data, at)
+    mark, checksum, size, commit_size, position, sequence, time = _FRAME.unpack_from(data, at)
     if mark != _MARK:
-        return f"got bytes that are no record ({mark.hex()})"
+        return f"got bytes that are not a record ({mark.hex()})"
     end = at + FRAME_BYTES + size
     if end > len(data):
         if size > _MAX_BODY_BYTES:
-            return f"got a record that says it has {size} bytes"
+            return f"got a record with a stated size of {size} bytes"
         return f"got the end of the file after {len(data) - at} of {FRAME_BYTES + size} bytes"
     body = data[at + FRAME_BYTES : end]
     if crc32(body, crc32(data[at + 8 : at + FRAME_BYTES])) != checksum:
         return f"got {FRAME_BYTES + size} bytes whose checksum is wrong"
-    return Entry(sequence, time, body, offset, FRAME_BYTES + size, place, commit)
+    return LogEntry(sequence, time, body, offset, FRAME_BYTES + size, position, commit_size)
 
 
 def _find_record(window: _Window, offset: int) -> int:
-    """Return where the next whole record begins, or where the file ends."""
+    """Return the offset of the next whole record, or of the end of the file."""
     while offset < window.end:
         at = window.hold(offset, FRAME_BYTES)
         found = window.data.find(_MARK, at)
@@ -353,7 +362,7 @@ def _find_record(window: _Window, offset: int) -> int:
                 break
             continue
         offset = window.start + found
-        if isinstance(_parse_at(window, offset), Entry):
+        if isinstance(_parse_at(window, offset), LogEntry):
             return offset
         offset += 1
     return window.end

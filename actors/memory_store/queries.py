@@ -1,4 +1,4 @@
-"""What is asked of memory, answered from its store; the same for the actor and for a command that has the folder."""
+"""Answers the requests to memory from one store, both for the actor and for a command that opened the folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 from msgspec.structs import replace
 
 from actors.memory_store.full_text import WordIndex
-from actors.memory_store.replay import assemble_state, lessons_of
+from actors.memory_store.replay import assemble_state, lesson_outcomes
 from actors.memory_store.store import MemoryStore
 from actors.ranking import choose_best
 from protocol.messages import (
@@ -34,17 +34,17 @@ from protocol.messages import (
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 _MAX_REPLY_BYTES: Final = 1024 * 1024
-MAX_ALIKE: Final = 16
-"""Trajectories that are looked at for one recollection."""
+MAX_SIMILAR: Final = 16
+"""Maximum number of similar trajectories that one recollection considers."""
 
 
 def read_trajectory(store: MemoryStore, request: ReadTrajectory) -> TrajectoryState:
-    """Return all that is kept of a trajectory."""
+    """Return the state of a trajectory."""
     return assemble_state(store.read(request.trajectory))
 
 
 def find_best(store: MemoryStore, request: FindBestAttempt) -> BestAttempt:
-    """Return the attempt that is the picture so far."""
+    """Return the best attempt of a trajectory so far."""
     state = assemble_state(store.read(request.trajectory))
     if not state.attempts:
         return BestAttempt(attempt=None, decided_by="nothing has been drawn yet")
@@ -53,17 +53,17 @@ def find_best(store: MemoryStore, request: FindBestAttempt) -> BestAttempt:
 
 
 def list_trajectories(store: MemoryStore, request: ListTrajectories) -> Trajectories:
-    """Return a page of trajectories."""
+    """Return one page of trajectories."""
     return store.index.list_trajectories(request)
 
 
 def list_runs(store: MemoryStore, request: ListRuns) -> Runs:
-    """Return a page of runs."""
+    """Return one page of runs."""
     return store.index.list_runs(request)
 
 
 def read_log(store: MemoryStore, request: ReadLog) -> LoggedRecords:
-    """Return the records behind a place that are there now."""
+    """Return the records after a sequence, without waiting."""
     records = store.read_since(request.since, request.limit, _MAX_REPLY_BYTES)
     if request.shard:
         records = [replace(found, shard=request.shard) for found in records]
@@ -71,7 +71,7 @@ def read_log(store: MemoryStore, request: ReadLog) -> LoggedRecords:
 
 
 def count_records(store: MemoryStore, request: CountRecords) -> MemoryCounts:
-    """Return how much there is."""
+    """Return the number of records, runs and trajectories, and the sizes on disk."""
     return MemoryCounts(
         records=store.last,
         log_bytes=store.live.end,
@@ -81,24 +81,24 @@ def count_records(store: MemoryStore, request: CountRecords) -> MemoryCounts:
 
 
 def recall(store: MemoryStore, request: RecallExperiences, words: WordIndex) -> Recollection:
-    """Return lessons for a prompt."""
+    """Return lessons from trajectories with similar prompts."""
     store.index.flush()
-    return recollect(store, words.alike(request.prompt, MAX_ALIKE), request.limit)
+    return recollect(store, words.find_similar(request.prompt, MAX_SIMILAR), request.limit)
 
 
-def recollect(store: MemoryStore, alike: Mapping[int, float], limit: int) -> Recollection:
-    """Return the lesson that gained most of each of some trajectories, in their order, and the evidence of them all.
+def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> Recollection:
+    """Return the most effective lesson of each similar trajectory, and how many of them have one.
 
     Args:
-        store: has them.
-        alike: numbers in its index with their likeness, the most alike first.
-        limit: of the lessons.
+        store: the store.
+        similar: likeness of each similar trajectory by its number in the index, best first.
+        limit: maximum number of lessons.
     """
     experiences: dict[str, RecalledExperience] = {}
     gained = 0
-    for id_, likeness in zip(store.index.ids([*alike]), alike.values(), strict=True):
+    for id_, likeness in zip(store.index.ids([*similar]), similar.values(), strict=True):
         state = assemble_state(store.read(id_))
-        lessons = lessons_of(state)
+        lessons = lesson_outcomes(state)
         if state.task is None or not lessons:
             continue
         best = max(lessons, key=lambda lesson: (lesson.gain, lesson.experience.round))
@@ -119,17 +119,17 @@ def recollect(store: MemoryStore, alike: Mapping[int, float], limit: int) -> Rec
             )
     return Recollection(
         experiences=tuple(experiences.values()),
-        trajectories=len(alike),
+        trajectories=len(similar),
         gained=gained,
-        likeness=max(alike.values(), default=0.0),
+        likeness=max(similar.values(), default=0.0),
     )
 
 
 def answer(store: MemoryStore, request: Request[ReplyT]) -> ReplyT:
-    """Return the reply to any question about the past.
+    """Return the reply to any read request.
 
     Raises:
-        TypeError: it is another request.
+        TypeError: the request is not a read request to memory.
     """
     return cast(ReplyT, _answer(store, request))
 

@@ -1,4 +1,4 @@
-"""What records mean for the trajectory they belong to. Pure."""
+"""Replays records: the name of each step, and the state of a trajectory that its records add up to. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from protocol.messages import (
 
 
 def step_of(record: AnyRecord) -> str | None:
-    """Return the name under which a step stands once in its trajectory or run, or None for what may happen again."""
+    """Return the name of a step that happens once in its trajectory or run, or None for a record that may repeat."""
     return _STEPS[type(record)](record)
 
 
@@ -51,11 +51,11 @@ _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
     TrajectoryFailed: lambda record: None,
     RecordsLost: lambda record: None,
 }
-"""Looked up rather than matched: it is asked of every record twice."""
+"""A table rather than `match`: each record is looked up twice."""
 
 
 def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
-    """Return what the records of one trajectory say about it; of no records, an empty state."""
+    """Return the state of a trajectory from its records; without records, an empty state."""
     task: DrawPicture | None = None
     plan: Plan | None = None
     requirements: tuple[Requirement, ...] | None = None
@@ -86,7 +86,7 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
             case TrajectoryEnded():
                 ending = record.ending
             case TrajectoryFailed():
-                failure = record.failure  # evidence only: the trajectory goes on from the step before it
+                failure = record.failure  # informative only: the trajectory continues after the step before it
     return TrajectoryState(
         task=task,
         plan=plan,
@@ -102,8 +102,8 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
     )
 
 
-class Lesson(NamedTuple):
-    """An experience, and what came of it: requirements met in its round, and in the one that followed."""
+class LessonOutcome(NamedTuple):
+    """An experience with the number of requirements met in its round and in the next one."""
 
     experience: Experience
     met_before: int
@@ -112,15 +112,15 @@ class Lesson(NamedTuple):
 
     @property
     def gain(self) -> int:
-        """How many requirements more were met."""
+        """Number of requirements met in addition."""
         return self.met_after - self.met_before
 
 
-def lessons_of(state: TrajectoryState) -> list[Lesson]:
-    """Return the experiences that a later round could use."""
+def lesson_outcomes(state: TrajectoryState) -> list[LessonOutcome]:
+    """Return the experiences that were followed by another round."""
     met = {round_: _most_met(state.attempts, round_) for round_ in {attempt.round for attempt in state.attempts}}
     return [
-        Lesson(experience, met[experience.round], met[experience.round + 1], len(state.requirements or ()))
+        LessonOutcome(experience, met[experience.round], met[experience.round + 1], len(state.requirements or ()))
         for experience in state.experiences
         if experience.round in met and experience.round + 1 in met
     ]

@@ -1,4 +1,4 @@
-"""What is asked of memory as a whole, put together from what each of its shards answers from its own log alone."""
+"""Scatter-gather: answers requests to memory as a whole from the replies of its shards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from msgspec.structs import replace
 
-from actors.memory_store.full_text import LEAST_ALIKE
+from actors.memory_store.full_text import MIN_RELATIVE_LIKENESS
 from gems_actors.errors import RefusedError
 from gems_actors.tasks import gather
 from protocol.messages import (
@@ -34,25 +34,25 @@ from protocol.messages import (
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 CURSORS_A_SHARD: Final = 1 << 40
-"""A cursor of the whole is the shard's number times this, plus the shard's own cursor."""
+"""Factor of a global cursor, which is the shard number times this, plus the shard's own cursor."""
 _LAST_CURSOR: Final = CURSORS_A_SHARD - 1
-"""Behind all runs of a shard, which are listed backwards."""
+"""Cursor after all runs of a shard, which are listed backwards."""
 _PAGE: Final = 1000
 
 
 class AskShard(Protocol):
-    """Somebody who asks the shard that a request names."""
+    """Sends a request to the shard that it names."""
 
     async def __call__(self, request: MemoryRequest[ReplyT]) -> ReplyT:
-        """Return that shard's reply."""
+        """Return the reply of that shard."""
         ...
 
 
-async def answer_whole(request: MemoryRequest[ReplyT], shards: int, ask: AskShard) -> ReplyT:
-    """Return the reply of all shards together to a request that names none.
+async def answer_from_all_shards(request: MemoryRequest[ReplyT], shards: int, ask: AskShard) -> ReplyT:
+    """Return the combined reply of all shards to a request that names no shard.
 
     Raises:
-        RequestError: one of the shards cannot answer, or they do not answer this request.
+        RequestError: a shard cannot answer, or shards do not answer this type of request.
     """
     return cast(ReplyT, await _answer(request, shards, ask))
 
@@ -73,7 +73,7 @@ async def _answer(request: MemoryRequest[Any], shards: int, ask: AskShard) -> Re
             return await _read_trajectory(request, shards, ask)
         case FindBestAttempt():
             return await _find_best(request, shards, ask)
-    raise RefusedError(f"expected a question about the past, got {type(request).__name__}")
+    raise RefusedError(f"expected a read request to memory, got {type(request).__name__}")
 
 
 async def _ask_all(request: MemoryRequest[ReplyT], shards: int, ask: AskShard) -> tuple[ReplyT, ...]:
@@ -91,7 +91,7 @@ async def _find_best(request: FindBestAttempt, shards: int, ask: AskShard) -> Be
 
 
 async def _list_trajectories(request: ListTrajectories, shards: int, ask: AskShard) -> Trajectories:
-    """List shard after shard, each in its own order."""
+    """List the trajectories shard by shard, each in its own order."""
     shard, after = divmod(request.after, CURSORS_A_SHARD)
     found: list[Any] = []
     while shard < shards and len(found) < request.limit:
@@ -104,7 +104,7 @@ async def _list_trajectories(request: ListTrajectories, shards: int, ask: AskSha
 
 
 async def _list_runs(request: ListRuns, shards: int, ask: AskShard) -> Runs:
-    """List shard after shard; a run that several know is told of once, with the first of them, counted over all."""
+    """List the runs shard by shard; a run in several shards appears once, with the first, counted over all."""
     cursor: int | None = _LAST_CURSOR if request.before is None else request.before
     runs: tuple[RunSummary, ...] = ()
     while cursor is not None and not runs:
@@ -121,7 +121,7 @@ async def _list_runs(request: ListRuns, shards: int, ask: AskShard) -> Runs:
 
 
 async def _count_over_all(runs: Sequence[RunSummary], shard: int, shards: int, ask: AskShard) -> tuple[RunSummary, ...]:
-    """Return the runs of a shard with what all shards know of them, without those that one before it knows too."""
+    """Return the runs of a shard with their counts over all shards, without the runs that an earlier shard lists."""
     found = {run.run: run for run in runs}
     others = [other for other in range(shards) if other != shard] if found else []
     named = ListRuns(named=tuple(found), limit=max(len(found), 1))
@@ -136,7 +136,7 @@ async def _count_over_all(runs: Sequence[RunSummary], shard: int, shards: int, a
 
 
 def merge_runs(first: RunSummary, second: RunSummary) -> RunSummary:
-    """Return what two shards know of one run."""
+    """Return one run with the counts of two shards."""
     return RunSummary(
         run=first.run,
         what=first.what or second.what,
@@ -173,16 +173,22 @@ async def _count_records(request: CountRecords, shards: int, ask: AskShard) -> M
 
 
 def merge_recollections(found: tuple[Recollection, ...], limit: int) -> Recollection:
-    """Return the most alike of what shards recall, and the evidence of those that know prompts alike enough."""
+    """Return the lessons of the most similar prompts of all shards, and the evidence of shards that come close."""
     likeness = max(recalled.likeness for recalled in found)
-    alike = [recalled for recalled in found if recalled.trajectories and recalled.likeness >= LEAST_ALIKE * likeness]
+    similar = [
+        recalled
+        for recalled in found
+        if recalled.trajectories and recalled.likeness >= MIN_RELATIVE_LIKENESS * likeness
+    ]
     by_text: dict[str, RecalledExperience] = {}
-    for experience in sorted((item for recalled in alike for item in recalled.experiences), key=lambda e: -e.likeness):
-        if experience.likeness >= LEAST_ALIKE * likeness:
+    for experience in sorted(
+        (item for recalled in similar for item in recalled.experiences), key=lambda e: -e.likeness
+    ):
+        if experience.likeness >= MIN_RELATIVE_LIKENESS * likeness:
             by_text.setdefault(experience.text, experience)
     return Recollection(
         experiences=tuple(by_text.values())[:limit],
-        trajectories=sum(recalled.trajectories for recalled in alike),
-        gained=sum(recalled.gained for recalled in alike),
+        trajectories=sum(recalled.trajectories for recalled in similar),
+        gained=sum(recalled.gained for recalled in similar),
         likeness=likeness,
     )

@@ -1,7 +1,7 @@
-"""Pictures by what they are: each is kept once, under the SHA-256 of its bytes, and verified whenever it is read.
+"""Content-addressed storage of pictures: each is stored once, under the SHA-256 of its bytes, and verified when read.
 
-Where they rest is the setting `blobs`: a folder, a bucket, or the host of the router. What this package must not know
-is what a picture is of, or whether it is one.
+The setting `blobs` says where: in a folder, in a bucket, or on the router's host. This package must not know what a
+picture shows, or whether the bytes are a picture at all.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["BlobFolder", "BlobStore", "backing_store", "blob_folder", "blob_stor
 
 
 def blob_store(config: MeshConfig, router: str) -> BlobStore:
-    """Return the store that all roles of a mesh share, for a process of that mesh.
+    """Return the store that all roles of a mesh share, for use in a process of that mesh.
 
     Args:
-        config: of the mesh.
-        router: its address; with `mesh:` the pictures are served beside it, where there are several beside the first.
+        config: settings of the mesh.
+        router: addresses of the mesh's routers; with `mesh:` the first one's host serves the pictures.
 
     Raises:
-        ConfigError: the store cannot be used with these settings, or wants a package that is not installed.
+        ConfigError: the store cannot be used with these settings, or needs a package that is not installed.
     """
     if config.blobs == MESH_BLOBS:
         from gems_actors.blobs.mesh import MeshBlobs
@@ -36,7 +36,7 @@ def blob_store(config: MeshConfig, router: str) -> BlobStore:
 
 
 def backing_store(config: MeshConfig) -> BlobStore:
-    """Return where the pictures of a mesh rest, for whoever looks at them on its host whether or not it runs.
+    """Return the store behind `mesh:` or the configured one, for use on the mesh's host even if no mesh is running.
 
     Raises:
         ConfigError: as `blob_store`.
@@ -44,13 +44,13 @@ def backing_store(config: MeshConfig) -> BlobStore:
     folder = blob_folder(config)
     if folder is not None:
         return folder
-    from gems_actors.blobs.bucket import BlobBucket  # the package that it needs is an extra
+    from gems_actors.blobs.bucket import BlobBucket  # needs the package of an extra
 
     return BlobBucket(config.blobs or "", config.s3)
 
 
 def blob_folder(config: MeshConfig) -> BlobFolder | None:
-    """Return the folder in which the pictures of a mesh rest; None where they rest in a bucket."""
+    """Return the folder in which a mesh stores its pictures; None if it stores them in a bucket."""
     if config.blobs is None or config.blobs == MESH_BLOBS:
         return BlobFolder(config.data_path / "blobs")
     address = urlsplit(config.blobs)

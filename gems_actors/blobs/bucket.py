@@ -1,4 +1,4 @@
-"""A bucket of pictures, in S3 or in anything that speaks like it."""
+"""A bucket of pictures, in S3 or a compatible service."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-_PATIENCE: Final = timedelta(seconds=30)
-"""For one request, with all that obstore repeats of it: what the service answers with 5xx, and lost connections."""
-_AT_ONCE: Final = 16
+_RETRY_TIMEOUT: Final = timedelta(seconds=30)
+"""For one request with all of obstore's retries, which cover 5xx answers and lost connections."""
+_MAX_CONCURRENCY: Final = 16
 _MAX_REASON_CHARS: Final = 300
 _FAULTS: Final = (BaseError, OSError)
-"""OSError: what is missing or forbidden is told as the system's own exceptions."""
+"""OSError because obstore reports missing and forbidden objects as built-in exceptions."""
 
 
 class BlobBucket(BlobStore):
-    """Keeps pictures in a bucket; another object is never written where one is."""
+    """Stores pictures in a bucket; existing objects are not overwritten, unless damaged."""
 
     def __init__(self, address: str, settings: S3Config) -> None:
-        """Use the bucket and prefix of `s3://BUCKET/PREFIX`; nothing is asked of the service yet.
+        """Use the bucket and prefix of `s3://BUCKET/PREFIX`; sends no request yet.
 
         Raises:
-            ConfigError: the settings, or those of the environment, are none.
+            ConfigError: the settings, or those of the environment, are not valid.
         """
         bucket, prefix = urlsplit(address).netloc, urlsplit(address).path.strip("/")
         self._address = f"s3://{bucket}/{prefix}".rstrip("/")
@@ -58,16 +58,16 @@ class BlobBucket(BlobStore):
                 bucket,
                 prefix=prefix or None,
                 config=service,
-                client_options={"allow_http": True},  # of an endpoint that says so
-                retry_config={"max_retries": 8, "retry_timeout": _PATIENCE},
+                client_options={"allow_http": True},  # for endpoints that start with http:
+                retry_config={"max_retries": 8, "retry_timeout": _RETRY_TIMEOUT},
             )
         except _FAULTS as error:
             raise ConfigError(f"blobs: expected a bucket that can be used, got {address}: {_reason(error)}") from error
         self._can_create = True
-        """Whether the service can be told to write only where nothing is."""
-        self._threads = trio.CapacityLimiter(_AT_ONCE)  # others of the process need threads while a service is away
+        """Whether the service supports conditional writes, which fail if the object exists."""
+        self._threads = trio.CapacityLimiter(_MAX_CONCURRENCY)  # other tasks need threads while the service is down
 
-    def place_of(self, digest: str) -> str:
+    def locate(self, digest: str) -> str:
         """Return the address of a picture."""
         return f"{self._address}/{key_of(digest)}"
 
@@ -79,38 +79,38 @@ class BlobBucket(BlobStore):
         return await self._in_thread(lambda: self._put(data))
 
     async def _in_thread(self, work: Callable[[], ResultT]) -> ResultT:
-        # obstore's own async calls want asyncio. What is abandoned ends by itself, and halves are never seen.
+        # obstore's async calls need asyncio. An abandoned call ends by itself, and partial objects are never visible.
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
 
     def _get(self, ref: ImageRef) -> bytes:
-        place = self.place_of(ref.digest)
-        with _explained(f"{place}: expected a picture of {ref.bytes} bytes"):
+        location = self.locate(ref.digest)
+        with _explained(f"{location}: expected a picture of {ref.bytes} bytes"):
             data = self._fetch(ref.digest)
-        verify(data, ref.digest, ref.bytes, place)
+        verify(data, ref.digest, ref.bytes, location)
         return data
 
     def _put(self, data: bytes) -> str:
         digest = digest_of(data)
-        with _explained(f"{self.place_of(digest)}: expected to store {len(data)} bytes"):
+        with _explained(f"{self.locate(digest)}: expected to store {len(data)} bytes"):
             if not self._create(digest, data) and not self._holds(digest):
                 self._write(digest, data, "overwrite")
         return digest
 
     def _create(self, digest: str, data: bytes) -> bool:
-        """Write a picture where nothing is, and return whether that was so; not where the service cannot tell."""
+        """Write a picture unless it exists, and return whether it was written; False without conditional writes."""
         if self._can_create:
             try:
                 self._write(digest, data, "create")
-            except AlreadyExistsError:  # or another writes it this moment, and nothing can be read yet
+            except AlreadyExistsError:  # possibly being written by another process, and not readable yet
                 return False
             except BaseError as error:
                 if "<Code>NotImplemented</Code>" not in str(error):
                     raise
-                self._can_create = False  # it does not know If-None-Match
+                self._can_create = False  # it does not support If-None-Match
         return self._can_create
 
     def _holds(self, digest: str) -> bool:
-        """Return whether a picture is there, undamaged."""
+        """Return whether a picture is stored undamaged."""
         try:
             return digest_of(self._fetch(digest)) == digest
         except FileNotFoundError:
@@ -132,8 +132,8 @@ def _explained(expected: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return a failure in one line: what the service says of it, else obstore's words without the print of causes."""
-    if said := re.search(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", str(error), re.DOTALL):
-        return f"{said[1]}: {said[2]}"
-    words = " ".join(str(error).partition("Debug source:")[0].split())
-    return words if len(words) <= _MAX_REASON_CHARS else f"{words[:_MAX_REASON_CHARS]}…"
+    """Return a failure in one line: the service's message if there is one, else obstore's without its debug output."""
+    if found := re.search(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", str(error), re.DOTALL):
+        return f"{found[1]}: {found[2]}"
+    text = " ".join(str(error).partition("Debug source:")[0].split())
+    return text if len(text) <= _MAX_REASON_CHARS else f"{text[:_MAX_REASON_CHARS]}…"

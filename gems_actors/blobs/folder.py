@@ -1,6 +1,6 @@
-"""A folder of pictures, on a local disk or on one that hosts share.
+"""A folder of pictures, on a local disk or one shared between hosts.
 
-Many processes write the same folder at once and need no lock, since a name can only ever stand for one content.
+Many processes write to it at once without a lock, because a name can only ever stand for one content.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from protocol.messages import ImageRef
 
 
 class BlobFolder(BlobStore):
-    """Keeps pictures in a folder."""
+    """Stores pictures in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Use `folder`, which is made with the first picture."""
+        """Use `folder`, which is created with the first picture."""
         self.folder = folder
 
     def path_of(self, digest: str) -> Path:
-        """Return where the picture of a digest is, or would be.
+        """Return the path at which a picture is stored, or would be.
 
         Raises:
-            BlobError: it is no digest.
+            BlobError: not a valid digest.
         """
         return self.folder / key_of(digest)
 
-    def place_of(self, digest: str) -> str:
-        """Return the path of a picture; one that is not there says so."""
+    def locate(self, digest: str) -> str:
+        """Return the path of a picture, with a note if it does not exist."""
         path = self.path_of(digest)
         return str(path) if path.exists() else f"{path} (not here)"
 
@@ -44,20 +44,20 @@ class BlobFolder(BlobStore):
         return await trio.to_thread.run_sync(self.read, ref.digest, ref.bytes)
 
     def get_from_thread(self, ref: ImageRef) -> bytes:
-        """Return a picture's bytes, verified, with no turn of the loop, which would cost more than to read them."""
+        """Return a picture's bytes, verified; avoids a round trip to the event loop, which costs more than the read."""
         return self.read(ref.digest, ref.bytes)
 
     def read(self, digest: str, size_bytes: int) -> bytes:
-        """Return a picture's bytes, verified; waits for the disk.
+        """Return a picture's bytes, verified; blocks on the disk.
 
         Raises:
-            BlobError: it is missing, unreadable, or not of that digest and size.
+            BlobError: the picture is missing, unreadable, or not of that digest and size.
         """
         path = self.path_of(digest)
         try:
             with path.open("rb") as file:
-                if (came_bytes := os.fstat(file.fileno()).st_size) != size_bytes:
-                    raise BlobError(f"{path}: expected {size_bytes} bytes, got {came_bytes}")
+                if (got_bytes := os.fstat(file.fileno()).st_size) != size_bytes:
+                    raise BlobError(f"{path}: expected {size_bytes} bytes, got {got_bytes}")
                 data = file.read()
         except OSError as error:
             raise BlobError(f"{path}: expected a picture of {size_bytes} bytes: {error.strerror}") from error
@@ -65,12 +65,12 @@ class BlobFolder(BlobStore):
         return data
 
     def write(self, digest: str, data: bytes | memoryview) -> None:
-        """Store bytes of that digest durably, unless they are there; waits for the disk.
+        """Store bytes with that digest durably, unless they are stored already; blocks on the disk.
 
         A process that is killed meanwhile leaves at most one file in `partial/`.
 
         Raises:
-            BlobError: they cannot be written.
+            BlobError: the bytes cannot be written.
         """
         path = self.path_of(digest)
         with _explained(path, len(data)):
@@ -79,22 +79,22 @@ class BlobFolder(BlobStore):
             _sync_folders(path)
 
     def has(self, digest: str, size_bytes: int) -> bool:
-        """Return whether a picture is there, whole, and durable from now on; waits for the disk.
+        """Return whether a picture is stored undamaged, and make it durable if so; blocks on the disk.
 
         Raises:
-            BlobError: it is there and cannot be read.
+            BlobError: the picture exists but cannot be read.
         """
         path = self.path_of(digest)
         with _explained(path, size_bytes):
-            is_there = _holds(path, digest, size_bytes)
-            if is_there:
+            is_stored = _holds(path, digest, size_bytes)
+            if is_stored:
                 _sync_folders(path)
-        return is_there
+        return is_stored
 
     async def _keep(self, data: bytes) -> str:
-        return await trio.to_thread.run_sync(self._keep_now, data)
+        return await trio.to_thread.run_sync(self._store, data)
 
-    def _keep_now(self, data: bytes) -> str:
+    def _store(self, data: bytes) -> str:
         digest = digest_of(data)
         self.write(digest, data)
         return digest
@@ -132,6 +132,6 @@ def _holds(path: Path, digest: str, size_bytes: int) -> bool:
 
 
 def _sync_folders(path: Path) -> None:
-    """Have the way to a picture on disk, also where another process made it a moment ago and has not synced it."""
+    """Make the path to a picture durable, also if another process has just written it and not synced it yet."""
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
         sync_folder(folder)

@@ -1,6 +1,6 @@
-"""The process that keeps the pictures of a mesh whose hosts share no storage: one ROUTER socket before a folder.
+"""The blob server of a mesh whose hosts share no storage: a ROUTER socket in front of a folder.
 
-It keeps nothing in memory that anybody misses: killed and started again, it is asked again.
+It holds no state: if it is killed and restarted, clients repeat their requests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from protocol.errors import ProtocolError
 from protocol.identity import digest_of
 from protocol.limits import MAX_BLOB_BYTES
 
-_NOBODY = Principal("somebody who was taken out of the allow-list", frozenset())
+_REVOKED = Principal("a client that was removed from the allow-list", frozenset())
 
 _log = structlog.get_logger()
 
@@ -40,18 +40,18 @@ async def serve_blobs(
     roles: Mapping[str, RoleSpec] = BUILT_IN_ROLES,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the pictures of a folder until cancelled; what is being written then is written to its end.
+    """Serve the pictures of a folder until cancelled; writes in progress are completed.
 
     Args:
-        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all of them bound before the task reports started.
-        folder: of the pictures.
-        security: the keys, the same as the router's.
-        is_insecure: other hosts may come without.
-        roles: what there is to know about the roles of the mesh, by name.
+        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all bound before the task reports started.
+        folder: the folder of the pictures.
+        security: keys of the router.
+        is_insecure: whether other hosts may connect without keys.
+        roles: records of the roles of the mesh, by name.
 
     Raises:
-        AddressInUseError: somebody listens at an address already.
-        ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
+        AddressInUseError: another process listens at an address.
+        ConfigError: an address cannot be bound, or not without keys; or a key cannot be used.
     """
     opened = open_sockets(
         addresses,
@@ -85,69 +85,69 @@ async def _watch(door: ZapAuthenticator) -> None:
 
 
 class _BlobServer:
-    """Requests in, each a task of its own, answers out.
+    """Answers each request in its own task.
 
-    An identity is not held to one key, as a router's is: nobody can guess one, and who did would see a picture.
+    Unlike in the router, a routing id is not bound to one key: it cannot be guessed, and would only reveal a picture.
     """
 
     def __init__(
         self, socket: zmq.Socket[bytes], guarded: CurveSocket | None, folder: BlobFolder, nursery: trio.Nursery
     ) -> None:
-        self._plain = Link(socket, self._take)
+        self._plain = Link(socket, self._receive)
         self.links = [self._plain]
         if guarded is not None:
             self._door = guarded.door
-            self._guarded = Link(guarded.socket, self._take_guests, has_users=True)
+            self._guarded = Link(guarded.socket, self._receive_with_keys, has_users=True)
             self.links.append(self._guarded)
         self._folder = folder
         self._nursery = nursery
-        self._complaints = RateLimitedLog(_log)
-        self._in_hand: set[tuple[Link, bytes, int]] = set()
+        self._rejections = RateLimitedLog(_log)
+        self._in_flight: set[tuple[Link, bytes, int]] = set()
 
-    def _take(self, batch: list[Message]) -> None:
+    def _receive(self, batch: list[Message]) -> None:
         for identity, frame in batch:
-            self._take_one(self._plain, identity, frame, None)
+            self._handle(self._plain, identity, frame, None)
 
-    def _take_guests(self, batch: list[Message]) -> None:
+    def _receive_with_keys(self, batch: list[Message]) -> None:
         for identity, frame, key in batch:
-            guest = self._door.allowed.get(key.decode(), _NOBODY)
-            self._take_one(self._guarded, identity, frame, guest)
+            principal = self._door.allowed.get(key.decode(), _REVOKED)
+            self._handle(self._guarded, identity, frame, principal)
 
-    def _take_one(self, link: Link, identity: bytes, frame: bytes, guest: Principal | None) -> None:
+    def _handle(self, link: Link, identity: bytes, frame: bytes, principal: Principal | None) -> None:
         try:
             header, data = unpack_blob(frame)
-            if guest is not None:
-                guest.check_picture(header.kind)
+            if principal is not None:
+                principal.check_picture(header.kind)
         except (ProtocolError, ForbiddenError) as error:
-            self._complaints.warning("blob_frame_refused", peer=identity.hex(), reason=str(error))
-            id_ = int.from_bytes(frame[8:16].ljust(8, b"\0"))  # where every version of the header has the id
+            self._rejections.warning("blob_frame_refused", peer=identity.hex(), reason=str(error))
+            id_ = int.from_bytes(frame[8:16].ljust(8, b"\0"))  # the position of the id in every version of the header
             link.send(identity, _failed(BlobHeader(BlobKind.FAILED, id_, 0, bytes(32)), error))
             return
-        place = link, identity, header.id
+        key = link, identity, header.id
         if header.kind is BlobKind.ARE_YOU_AT_IT:
-            kind = BlobKind.AT_IT if place in self._in_hand else BlobKind.SAY_AGAIN
+            kind = BlobKind.AT_IT if key in self._in_flight else BlobKind.SAY_AGAIN
             link.send(identity, pack_blob(header._replace(kind=kind)))
-        elif place not in self._in_hand:
-            self._in_hand.add(place)
+        elif key not in self._in_flight:
+            self._in_flight.add(key)
             self._nursery.start_soon(self._answer, link, identity, header, data)
 
     async def _answer(self, link: Link, identity: bytes, header: BlobHeader, data: memoryview) -> None:
         try:
-            frame = await trio.to_thread.run_sync(self._answer_to, header, data)
+            frame = await trio.to_thread.run_sync(self._perform, header, data)
             link.send(identity, frame)
         finally:
-            self._in_hand.discard((link, identity, header.id))
+            self._in_flight.discard((link, identity, header.id))
 
-    def _answer_to(self, header: BlobHeader, data: memoryview) -> bytes:
+    def _perform(self, header: BlobHeader, data: memoryview) -> bytes:
         digest = f"sha256:{header.digest.hex()}"
         try:
             match header.kind:
                 case BlobKind.HAS:
-                    is_there = self._folder.has(digest, header.size_bytes)
-                    return pack_blob(header._replace(kind=BlobKind.KEPT if is_there else BlobKind.ABSENT))
+                    is_stored = self._folder.has(digest, header.size_bytes)
+                    return pack_blob(header._replace(kind=BlobKind.KEPT if is_stored else BlobKind.ABSENT))
                 case BlobKind.PUT:
                     if (got := digest_of(data)) != digest:
-                        raise BlobError(f"blob server: expected bytes of the digest that they are to have, got {got}")
+                        raise BlobError(f"blob server: expected bytes with the digest of the request, got {got}")
                     self._folder.write(digest, data)
                     return pack_blob(header._replace(kind=BlobKind.KEPT))
                 case BlobKind.GET:

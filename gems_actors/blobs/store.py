@@ -1,4 +1,4 @@
-"""What every store of pictures promises, and the rule by which all of them verify."""
+"""The interface of every blob store, and the rule by which all of them verify what they read."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 class BlobStore(ABC):
-    """Keeps pictures; safe to use from many tasks, processes and hosts at once."""
+    """Stores pictures; safe to use from many tasks, processes and hosts at once."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Hold what the store needs; put and get inside."""
+        """Hold the store's connections; `put` and `get` work inside the block."""
         yield
 
     async def put(self, data: bytes, *, media_type: str, width_px: int, height_px: int) -> ImageRef:
-        """Store a picture and return its reference; when this returns, the picture outlives a power cut.
+        """Store a picture durably and return its reference.
 
-        A picture that is there already is kept, a damaged one replaced. Whoever is killed meanwhile leaves the picture
-        whole or not at all. Cancelled, it may be stored or not.
+        Idempotent: an existing picture is kept, a damaged one replaced. A process that is killed meanwhile leaves the
+        picture complete or absent. After cancellation it may be stored or not.
 
         Raises:
-            BlobError: it cannot be stored.
+            BlobError: the picture cannot be stored.
         """
         digest = await self._keep(data)
         return ImageRef(digest=digest, media_type=media_type, bytes=len(data), width_px=width_px, height_px=height_px)
@@ -41,19 +41,19 @@ class BlobStore(ABC):
         """Return a picture's bytes, verified.
 
         Raises:
-            BlobError: it is missing, unreadable, or not what its reference says.
+            BlobError: the picture is missing, unreadable, or does not match its reference.
         """
 
     def get_from_thread(self, ref: ImageRef) -> bytes:
-        """Return what `get` does, for a thread that trio started."""
+        """Return a picture's bytes, verified; for threads that trio started."""
         return trio.from_thread.run(self.get, ref)
 
     @abstractmethod
-    def place_of(self, digest: str) -> str:
-        """Return where a person finds the picture of a digest.
+    def locate(self, digest: str) -> str:
+        """Return the path or address of a picture, for people.
 
         Raises:
-            BlobError: it is no digest.
+            BlobError: not a valid digest.
         """
 
     @abstractmethod
@@ -65,7 +65,7 @@ def hex_of(digest: str) -> str:
     """Return the 64 hexadecimal digits of a digest.
 
     Raises:
-        BlobError: it is no digest; a picture's name comes from other processes and must not leave the store.
+        BlobError: not a valid digest. Digests come from other processes and must not lead out of the store.
     """
     if (match := _DIGEST.fullmatch(digest)) is None:
         raise BlobError(f"expected 'sha256:' and 64 hexadecimal digits, got {digest[:100]!r}")
@@ -73,22 +73,22 @@ def hex_of(digest: str) -> str:
 
 
 def key_of(digest: str) -> str:
-    """Return under which name a picture rests: `sha256/ab/cd/` and its 64 digits, of which `ab` and `cd` are the first.
+    """Return the key under which a picture is stored: `sha256/ab/cd/` and the 64 digits, which begin with `abcd`.
 
     Raises:
-        BlobError: it is no digest.
+        BlobError: not a valid digest.
     """
     digits = hex_of(digest)
     return f"sha256/{digits[:2]}/{digits[2:4]}/{digits}"
 
 
-def verify(data: bytes | memoryview, digest: str, size_bytes: int, place: str) -> None:
-    """See that what was read is what was stored.
+def verify(data: bytes | memoryview, digest: str, size_bytes: int, location: str) -> None:
+    """Check that the bytes read from `location` are those of a reference.
 
     Raises:
-        BlobError: it is not; says where it was read.
+        BlobError: the size or the digest differs.
     """
     if len(data) != size_bytes:
-        raise BlobError(f"{place}: expected {size_bytes} bytes, got {len(data)}")
+        raise BlobError(f"{location}: expected {size_bytes} bytes, got {len(data)}")
     if (got := digest_of(data)) != digest:
-        raise BlobError(f"{place}: expected bytes with the digest of the picture's name, got {got}")
+        raise BlobError(f"{location}: expected bytes with the digest of the picture's name, got {got}")

@@ -16,7 +16,8 @@ from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import RunRow, control_run, list_runs
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_option, json_option, router_option, set_option
-from gems_actors.cli.terminal.memory_views import local_time, print_rows, table
+from gems_actors.cli.terminal.memory_views import local_time, print_rows
+from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.ops.log_setup import configure_logging
 from protocol.messages import Control, Controlled
 
@@ -84,7 +85,7 @@ def _run_lines(rows: Sequence[RunRow]) -> Iterator[str]:
         done = f"{row.done} of {row.total}" if row.total is not None else str(row.done)
         began = local_time(row.began_at)
         cells.append((row.run, row.state, done, str(row.failed), began, row.where, printable(row.what)))
-    yield from table(cells, left=(0, 1, 4, 5, 6))
+    yield from table_lines(cells, left=(0, 1, 4, 5, 6))
 
 
 def _result_in_words(action: Control, done: Controlled) -> str:

@@ -1,4 +1,4 @@
-"""`gems keys`: the keys of a mesh that serves other hosts."""
+"""`gems keys`: creates the keys of a mesh that serves other hosts."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _MAY_HELP = f"Grants of the key: {', '.join(BUILT_IN_PERMISSIONS.grants)}, or a 
 
 @click.group()
 def keys() -> None:
-    """Make the keys of a mesh that serves other hosts."""
+    """Create the keys of a mesh that serves other hosts."""
 
 
-@keys.command("new", short_help="Make the keys of a new mesh.")
+@keys.command("new", short_help="Create the keys of a new mesh.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def new_keys(folder: Path) -> int:
-    """Make the keys of a new mesh in DIR: of its router, its agents, clients and admins, and the list of these.
+    """Create the keys of a new mesh in DIR: those of its router, agents, clients and admins, and the allow list.
 
-    DIR stays with the router; another host is given one secret key of it and router.pub.
+    Keep DIR on the router's host. Every other host needs one secret key and router.pub.
     """
     try:
         files = make_mesh_keys(folder)
@@ -39,14 +39,14 @@ def new_keys(folder: Path) -> int:
     return DONE
 
 
-@keys.command("add", short_help="Make one more key, and let it in.")
+@keys.command("add", short_help="Create another key and allow it.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("name", metavar="NAME")
 @click.option("--may", required=True, metavar="GRANT[,GRANT]...", help=_MAY_HELP)
 @config_option
 @set_option
 def add_keys(folder: Path, name: str, may: str, config_file: Path | None, overrides: tuple[str, ...]) -> int:
-    """Make one more key in DIR, as NAME.key, and let it in: the router sees so within seconds."""
+    """Create another key, DIR/NAME.key, and allow it; a running router accepts it within seconds."""
     grants = [grant.strip() for grant in may.split(",")]
     permissions = Permissions(read_config(config_file, overrides).role_specs)
     try:
@@ -60,8 +60,8 @@ def add_keys(folder: Path, name: str, may: str, config_file: Path | None, overri
     try:
         click.echo(add_key(folder, name, grants))
     except FileExistsError as error:
-        raise click.UsageError(f"NAME: expected a new name, got that of {error.filename}") from error
+        raise click.UsageError(f"NAME: expected an unused name, got that of {error.filename}") from error
     except OSError as error:
-        wanted = f"a folder with an {ALLOW_LIST_NAME} to add to, as gems keys new makes it"
+        wanted = f"a folder with an {ALLOW_LIST_NAME}, as created by `gems keys new`"
         raise click.UsageError(f"DIR: {folder}: expected {wanted}, got: {error.strerror}") from error
     return DONE

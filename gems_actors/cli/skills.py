@@ -1,4 +1,4 @@
-"""`gems skills`: what the planner can choose from, and whether it is well written."""
+"""`gems skills`: lists, shows and checks the skills that the planner can choose from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ def skills() -> None:
     """List, show and check skills."""
 
 
-@skills.command("list", short_help="List the skills that the planner can choose from.")
+@skills.command("list")
 @config_option
 @set_option
 def list_skills(config_file: Path | None, overrides: tuple[str, ...]) -> int:
-    """List the skills that the planner can choose from; those it cannot load are named on standard error."""
+    """List the skills that the planner can choose from.
+
+    Skills that cannot be loaded are named on standard error."""
     catalogue = Catalogue(_folders(config_file, overrides))
     manifest = catalogue.manifest()
     width = max((len(entry.id) for entry in manifest), default=0)
@@ -51,14 +53,15 @@ def show_skill(skill_id: str, config_file: Path | None, overrides: tuple[str, ..
     return DONE
 
 
-@skills.command("check", short_help="Check skills, one line a problem.")
+@skills.command("check")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
 @config_option
 @set_option
 def check_skills(paths: tuple[Path, ...], config_file: Path | None, overrides: tuple[str, ...]) -> int:
-    """Check skills against the open specification and against what GEMS reads; one line a problem.
+    """Check skills and print one line per problem.
 
-    PATH is a skill's folder, its SKILL.md, or a folder of skills; without one, the built-in and configured folders.
+    They must follow the open specification and be readable for the planner. PATH is the folder of a skill, its
+    SKILL.md, or a folder of skills; by default, the built-in and the configured folders.
     """
     found = list(dict.fromkeys(_find(paths or _folders(config_file, overrides))))
     problems = [f"{path}/{line}" for path in found for line in check_skill(path)]
@@ -67,7 +70,7 @@ def check_skills(paths: tuple[Path, ...], config_file: Path | None, overrides: t
     if problems:
         click.echo(f"gems: {len(problems)} problem(s) in {len(found)} skill(s)", err=True)
         return FAILED
-    click.echo(f"{len(found)} skill(s), no problem")
+    click.echo(f"{len(found)} skill(s), no problems")
     return DONE
 
 
@@ -77,7 +80,7 @@ def _folders(config_file: Path | None, overrides: Sequence[str]) -> list[Path]:
 
 
 def _find(paths: Sequence[Path]) -> Iterator[Path]:
-    """Give the skill folders that are meant by paths."""
+    """Yield the folders of the skills that the paths name."""
     for path in paths:
         if path.name == _FILE_NAME and path.is_file():
             yield path.parent
@@ -89,5 +92,5 @@ def _find(paths: Sequence[Path]) -> Iterator[Path]:
             except OSError as error:
                 raise click.UsageError(f"PATH: {path}: expected a folder, got: {error.strerror}") from error
             if not inner:
-                raise click.UsageError(f"PATH: {path}: expected a folder with a {_FILE_NAME} in it, got none")
+                raise click.UsageError(f"PATH: {path}: expected a folder that contains a {_FILE_NAME}, got none")
             yield from inner

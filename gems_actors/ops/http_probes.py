@@ -1,7 +1,7 @@
-"""What a supervisor answers over HTTP: `/livez` and `/readyz` for probes, `/metrics` for Prometheus.
+"""The HTTP server of a supervisor: `/livez` and `/readyz` for health checks, `/metrics` for Prometheus.
 
-It reads and never acts, knows no keys, and is off unless `metrics.address` says where to listen. Whoever reaches it may
-be rude: a connection has one request and a few seconds, whatever it says or does not say.
+It is read-only and without keys, and off unless `metrics.address` is set. Clients are untrusted: each connection gets
+one request and a few seconds.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from gems_actors.ops.prometheus import CONTENT_TYPE, metrics_text
 from gems_actors.tasks import open_background
 from protocol.messages import MeshStatus
 
-_CONNECTION_S: Final = 5.0
-_ANSWER_S: Final = 1.0
-"""What the mesh has to answer; a probe of Kubernetes waits no longer by default."""
-_MAX_CONNECTIONS: Final = 64
+CONNECTION_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 1.0
+"""How long the mesh has to answer; Kubernetes probes wait no longer by default."""
+MAX_CONNECTIONS: Final = 64
 _RECEIVE_BYTES: Final = 4096
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
-class Watched(Protocol):
-    """What is asked of a supervisor."""
+class Probed(Protocol):
+    """What the probes need of a supervisor."""
 
     async def ready(self) -> None:
-        """Return when every actor that is wanted takes requests."""
+        """Return when every expected actor accepts requests."""
 
     async def read_status(self) -> MeshStatus:
         """Return the router's table."""
@@ -44,12 +44,26 @@ class _Answer(NamedTuple):
 
 
 @asynccontextmanager
-async def open_http_probes(watched: Watched, address: str) -> AsyncIterator[int]:
-    """Answer at `HOST:PORT` while the block runs, and give the port.
+async def open_http_probes(
+    probed: Probed,
+    address: str,
+    *,
+    connection_timeout_s: float = CONNECTION_TIMEOUT_S,
+    answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    max_connections: int = MAX_CONNECTIONS,
+) -> AsyncIterator[int]:
+    """Serve at `HOST:PORT` while the block runs, and yield the port.
+
+    Args:
+        probed: the supervisor.
+        address: `HOST:PORT`; port 0 picks a free one.
+        connection_timeout_s: time limit of a connection.
+        answer_timeout_s: time limit of an answer; after it the request gets a 503.
+        max_connections: connections at once; a further one closes the oldest.
 
     Raises:
-        AddressInUseError: somebody else listens there.
-        ConfigError: it is no address of this host.
+        AddressInUseError: another process listens there.
+        ConfigError: not an address of this host.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -62,26 +76,26 @@ async def open_http_probes(watched: Watched, address: str) -> AsyncIterator[int]
         raise ConfigError(
             f"metrics.address: expected an address of this host, got {address}: {error.strerror}"
         ) from error
-    talks: dict[trio.CancelScope, None] = {}
+    connections: dict[trio.CancelScope, None] = {}
 
-    async def take(stream: trio.SocketStream) -> None:
-        if len(talks) == _MAX_CONNECTIONS:  # the oldest goes: a probe takes milliseconds, who stays longer is rude
-            oldest = next(iter(talks))
-            del talks[oldest]
+    async def serve(stream: trio.SocketStream) -> None:
+        if len(connections) == max_connections:  # a probe takes milliseconds, so the oldest is the one that idles
+            oldest = next(iter(connections))
+            del connections[oldest]
             oldest.cancel()
-        with trio.move_on_after(_CONNECTION_S) as talk, suppress(trio.BrokenResourceError):
-            talks[talk] = None
-            await _converse(stream, watched)
-        talks.pop(talk, None)
+        with trio.move_on_after(connection_timeout_s) as connection, suppress(trio.BrokenResourceError):
+            connections[connection] = None
+            await _serve_request(stream, probed, answer_timeout_s)
+        connections.pop(connection, None)
         await trio.aclose_forcefully(stream)
 
     async with open_background() as nursery:
-        nursery.start_soon(trio.serve_listeners, take, listeners)
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
         yield int(listeners[0].socket.getsockname()[1])
 
 
-async def _converse(stream: trio.SocketStream, watched: Watched) -> None:
-    """Read one request and answer it; what follows is not read."""
+async def _serve_request(stream: trio.SocketStream, probed: Probed, timeout_s: float) -> None:
+    """Answer one request; anything after it is not read."""
     connection = h11.Connection(h11.SERVER)
     is_head = False
     try:
@@ -90,7 +104,7 @@ async def _converse(stream: trio.SocketStream, watched: Watched) -> None:
         if not isinstance(event, h11.Request):
             return
         is_head = event.method == b"HEAD"
-        answer = await _answer(event, watched)
+        answer = await _answer(event, probed, timeout_s)
     except h11.RemoteProtocolError as error:
         answer = _Answer(error.error_status_hint, "expected a request of HTTP/1.1, got something else\n")
     body = answer.body.encode()
@@ -101,38 +115,38 @@ async def _converse(stream: trio.SocketStream, watched: Watched) -> None:
     await stream.send_eof()
 
 
-async def _answer(request: h11.Request, watched: Watched) -> _Answer:
+async def _answer(request: h11.Request, probed: Probed, timeout_s: float) -> _Answer:
     path = request.target.decode("ascii", "replace").partition("?")[0]
-    look = _LOOKS.get(path)
-    if look is None:
-        return _Answer(404, f"expected one of {', '.join(_LOOKS)}\n")
+    handler = _HANDLERS.get(path)
+    if handler is None:
+        return _Answer(404, f"expected one of {', '.join(_HANDLERS)}\n")
     if request.method not in (b"GET", b"HEAD"):
         return _Answer(405, "expected GET or HEAD\n")
     try:
-        with trio.fail_after(_ANSWER_S):
-            return await look(watched)
+        with trio.fail_after(timeout_s):
+            return await handler(probed)
     except trio.TooSlowError:
-        return _Answer(503, f"not within {_ANSWER_S:g} s\n")
+        return _Answer(503, f"no answer within {timeout_s:g} s\n")
     except GemsError as error:
         return _Answer(503, f"{error}\n")
 
 
-async def _is_alive(_: Watched) -> _Answer:
+async def _is_alive(_: Probed) -> _Answer:
     await trio.lowlevel.checkpoint()
-    return _Answer(200, "the loop moves\n")
+    return _Answer(200, "the event loop is running\n")
 
 
-async def _is_ready(watched: Watched) -> _Answer:
-    await watched.ready()
-    return _Answer(200, "every actor of this host takes requests\n")
+async def _is_ready(probed: Probed) -> _Answer:
+    await probed.ready()
+    return _Answer(200, "every actor of this host accepts requests\n")
 
 
-async def _tell_metrics(watched: Watched) -> _Answer:
-    return _Answer(200, metrics_text(await watched.read_status()), CONTENT_TYPE)
+async def _serve_metrics(probed: Probed) -> _Answer:
+    return _Answer(200, metrics_text(await probed.read_status()), CONTENT_TYPE)
 
 
-_LOOKS: dict[str, Callable[[Watched], Awaitable[_Answer]]] = {
+_HANDLERS: dict[str, Callable[[Probed], Awaitable[_Answer]]] = {
     "/livez": _is_alive,
     "/readyz": _is_ready,
-    "/metrics": _tell_metrics,
+    "/metrics": _serve_metrics,
 }

@@ -1,20 +1,21 @@
-"""Logs of one process: structlog on standard error, the role and the actor's name bound to every line."""
+"""Log setup of a process: structlog on standard error, with role and actor name bound to every line."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 import structlog
 
 from gems_actors.config import LogConfig
 
-_LINES_PER_S = 10
+MAX_LINES_PER_S = 10
 
 
 def configure_logging(settings: LogConfig, **bound: str) -> None:
-    """Set up this process's log; `bound` stands on every line."""
+    """Configure the log of this process; the keys in `bound` are added to every line."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.format == "json"
@@ -43,20 +44,21 @@ def _unchanged(_: object, __: str, event: structlog.typing.EventDict) -> structl
 
 
 class RateLimitedLog:
-    """A log for what strangers can cause: at most ten lines a second, and then how many there would have been."""
+    """Logs what strangers can cause: up to ten lines per second, then the number of lines left out."""
 
-    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
+        self._clock = clock
         self._second = 0
-        self._said = 0
+        self._lines = 0
 
     def warning(self, event: str, **keys: object) -> None:
-        """Log, or count where there was enough to read in this second."""
-        second = int(time.monotonic())
+        """Log the event, or only count it once the limit of this second is reached."""
+        second = int(self._clock())
         if second != self._second:
-            if self._said > _LINES_PER_S:
-                self._log.warning("lines_left_out", count=self._said - _LINES_PER_S)
-            self._second, self._said = second, 0
-        self._said += 1
-        if self._said <= _LINES_PER_S:
+            if self._lines > MAX_LINES_PER_S:
+                self._log.warning("lines_left_out", count=self._lines - MAX_LINES_PER_S)
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines <= MAX_LINES_PER_S:
             self._log.warning(event, **keys)

@@ -1,7 +1,7 @@
-"""A mesh's table as Prometheus reads it. Pure.
+"""The router's table in Prometheus's text format. Pure.
 
-A role is a label and an actor is none, for its name is another after every start. The figures are of the whole mesh:
-any one process can tell them, so scrape one and do not add up several.
+Roles are labels; actors are not, because their names change at every restart. All figures are of the whole mesh, and
+every process reports the same: scrape one process, do not sum over several.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ from protocol.messages import MeshStatus, RoleStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_OF_ROLES: tuple[tuple[str, str, Callable[[RoleStatus], float]], ...] = (
-    ("queue_depth", "Requests that wait for an actor.", lambda role: role.queued),
-    ("oldest_seconds", "Age of the request that has waited longest.", lambda role: role.oldest_s),
-    ("workers", "Actors that take requests.", lambda role: sum(actor.capacity > 0 for actor in role.actors)),
-    ("capacity", "Requests that its actors take at once.", lambda role: sum(a.capacity for a in role.actors)),
-    ("paused", "Requests that wait until their run goes on.", lambda role: role.paused),
-    ("busy", "Requests that its actors hold.", lambda role: sum(actor.busy for actor in role.actors)),
+_ROLE_METRICS: tuple[tuple[str, str, Callable[[RoleStatus], float]], ...] = (
+    ("queue_depth", "Requests queued for an actor.", lambda role: role.queued),
+    ("oldest_seconds", "Age of the oldest queued request.", lambda role: role.oldest_s),
+    ("workers", "Actors that accept requests.", lambda role: sum(actor.capacity > 0 for actor in role.actors)),
+    ("capacity", "Requests that its actors handle at once.", lambda role: sum(a.capacity for a in role.actors)),
+    ("paused", "Requests queued until their paused run is resumed.", lambda role: role.paused),
+    ("busy", "Requests that its actors are handling.", lambda role: sum(actor.busy for actor in role.actors)),
     (
         "held_seconds",
-        "For how long the request that has been held longest is held.",
+        "Time for which the oldest request in flight has been handled.",
         lambda role: max((actor.oldest_s for actor in role.actors), default=0.0),
     ),
 )
 
 
 def metrics_text(found: MeshStatus) -> str:
-    """Return what answers a scrape, in Prometheus's text format."""
+    """Return the answer to a scrape, in Prometheus's text format."""
     roles = [role for role in found.roles if not is_agent_role(role.role)]
     agents = sum(len(role.actors) for role in found.roles if is_agent_role(role.role))
-    said = {actor.version for role in found.roles for actor in role.actors if actor.version}
-    versions = [(version, 1) for version in sorted(said or {__version__})]
+    reported = {actor.version for role in found.roles for actor in role.actors if actor.version}
+    versions = [(version, 1) for version in sorted(reported or {__version__})]
     lines = [
-        *_metric("build_info", "gauge", "Versions that play in the mesh.", "version", versions),
-        *_metric("router_uptime_seconds", "gauge", "For how long the router runs.", "", [("", found.uptime_s)]),
-        *_metric("clients", "gauge", "Clients that are connected.", "", [("", found.clients)]),
-        *_metric("agents", "gauge", "Agents that play roles on further hosts.", "", [("", agents)]),
+        *_metric("build_info", "gauge", "Versions of the actors in the mesh.", "version", versions),
+        *_metric("router_uptime_seconds", "gauge", "Time since the router started.", "", [("", found.uptime_s)]),
+        *_metric("clients", "gauge", "Connected clients.", "", [("", found.clients)]),
+        *_metric("agents", "gauge", "Agents that run roles on further hosts.", "", [("", agents)]),
         *_metric(
             "requeued_requests_total",
             "counter",
-            "Requests handed out again because their actor was lost.",
+            "Requests requeued because their actor was lost.",
             "",
             [("", found.requeued)],
         ),
     ]
-    for name, words, figure in _OF_ROLES:
-        lines += _metric(f"role_{name}", "gauge", words, "role", ((role.role, figure(role)) for role in roles))
+    for name, help_text, figure in _ROLE_METRICS:
+        lines += _metric(f"role_{name}", "gauge", help_text, "role", ((role.role, figure(role)) for role in roles))
     return "\n".join(lines) + "\n"
 
 
-def _metric(name: str, kind: str, words: str, label: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
-    yield f"# HELP gems_{name} {words}"
+def _metric(name: str, kind: str, help_text: str, label: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
+    yield f"# HELP gems_{name} {help_text}"
     yield f"# TYPE gems_{name} {kind}"
     for value, figure in samples:
-        yield f"gems_{name}" + (f'{{{label}="{_escaped(value)}"}}' if label else "") + f" {figure:.12g}"
+        yield f"gems_{name}" + (f'{{{label}="{_escape(value)}"}}' if label else "") + f" {figure:.12g}"
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

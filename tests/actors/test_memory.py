@@ -12,7 +12,7 @@ import trio
 
 from actors.memory import Memory
 from actors.memory_store.index import IndexFailedError
-from actors.memory_store.log import Entry
+from actors.memory_store.log import LogEntry
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
@@ -103,7 +103,7 @@ def test_more_records_than_one_commit_holds_wait_for_the_next(tmp_path: Path, mo
             async with trio.open_nursery() as nursery:
                 for line in range(20):
                     nursery.start_soon(memory.append, AppendRecord(record=begun("run", line)))
-            commits = [found.commit for found in memory._store.live.scan() if isinstance(found, Entry)]
+            commits = [found.commit_size for found in memory._store.live.scan() if isinstance(found, LogEntry)]
         assert len(commits) == 20
         assert max(commits) == 3
 
@@ -121,12 +121,12 @@ def test_records_that_belong_together_share_a_commit_and_stand_in_their_order(
             async with trio.open_nursery() as nursery:
                 for records in stories:
                     nursery.start_soon(memory.append_all, AppendRecords(records=records))
-            entries = [found for found in memory._store.live.scan() if isinstance(found, Entry)]
+            entries = [found for found in memory._store.live.scan() if isinstance(found, LogEntry)]
             kept = [decode_record(entry.body) for entry in entries]
         pairs = [tuple(kept[place : place + 2]) for place in range(0, len(kept), 2)]
         assert len(pairs) == 20
         assert all(pair in stories for pair in pairs)
-        assert {entry.commit for entry in entries} <= {2, 4, 6}
+        assert {entry.commit_size for entry in entries} <= {2, 4, 6}
 
     trio.run(main)
 
@@ -183,7 +183,7 @@ def test_an_index_that_fails_ends_the_actor_and_leaves_the_question_for_its_succ
             answered = True
 
     async def main() -> None:
-        with pytest.raises(IndexFailedError, match="derived anew"):
+        with pytest.raises(IndexFailedError, match="will be rebuilt"):
             await ask_a_broken_index()
         assert not answered
         async with open_memory(tmp_path) as memory:

@@ -26,7 +26,7 @@ import structlog
 import trio
 
 from actors.memory import Memory
-from actors.memory_store.index import remove_index
+from actors.memory_store.index_db import remove_index
 from actors.memory_store.log import Identity, create_log_file, pack_commit
 from actors.memory_store.sharding import shard_folder
 from actors.memory_store.store import open_memory_store

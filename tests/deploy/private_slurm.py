@@ -1,6 +1,6 @@
-"""A Slurm cluster of one's own: controller, two nodes and their authentication, all on loopback in one folder.
+"""A private Slurm cluster: controller, two nodes and their authentication, all on loopback in one folder.
 
-As root only, since nodes start jobs as their owners. Nothing is written below /etc or /var, and nothing is left behind.
+It needs root, because nodes start jobs as their owners. Nothing is written below /etc or /var, and nothing is left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.processes import await_gone, descendants, environment, started
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2")
-_PATIENCE_S = 60.0
+_TIME_LIMIT_S = 60.0
 _CONF = """\
 ClusterName=gems
 SlurmctldHost={host}(127.0.0.1)
@@ -57,19 +57,19 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMe
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
-"""`cred_expire` is also how long a job that is queued again waits, 120 s by itself."""
+"""`cred_expire` is also the time that a requeued job waits, by default 120 s."""
 
 
 def what_is_missing() -> str:
-    """Return in words why there can be no cluster here, empty where there can."""
+    """Return why no cluster can run on this machine; empty if one can."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         return f"a cluster needs Slurm and Munge, of which these are not installed: {', '.join(missing)}"
-    return "" if os.getuid() == 0 else "a cluster of one's own needs root"
+    return "" if os.getuid() == 0 else "a private cluster needs root"
 
 
 class Cluster:
-    """Two nodes: n1, and n2 with two GPUs that are none."""
+    """Two nodes: n1, and n2 with two pretended GPUs."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
@@ -77,21 +77,21 @@ class Cluster:
             "SLURM_CONF": str(folder / "slurm.conf"),
             "TMPDIR": str(folder),
         }
-        """In which Slurm's commands mean this cluster."""
+        """Environment in which Slurm's commands use this cluster."""
         self._nodes: dict[str, subprocess.Popen[str]] = {}
 
     def ask(self, *command: str) -> str:
-        """Return what a command of Slurm writes."""
+        """Return the output of a command of Slurm."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
 
     def start_node(self, name: str) -> None:
-        """Switch a node on, for the first time or again."""
+        """Start the daemon of a node."""
         self._nodes[name] = self._start("slurmd", "-D", "-N", name, log=f"slurmd.{name}")
 
     def kill_node(self, name: str) -> None:
-        """Take the power from a node: its daemon and all that its jobs run."""
+        """Kill a node as a power failure does: its daemon and all processes of its jobs."""
         family = self._processes_of(name)
         for pid in family:
             with suppress(ProcessLookupError):
@@ -100,11 +100,11 @@ class Cluster:
         assert not await_gone(family)
 
     def processes(self) -> set[int]:
-        """Return all of both nodes: their daemons, what holds jobs, and what the jobs run."""
+        """Return the pids of both nodes: their daemons, the job steps, and the processes of the jobs."""
         return {pid for name in NODES for pid in self._processes_of(name)}
 
     def state_of_nodes(self) -> dict[str, str]:
-        """Return each node's state in Slurm's words."""
+        """Return each node's state as Slurm names it."""
         return dict(line.split() for line in self.ask("sinfo", "--noheader", "-N", "--format=%N %T").splitlines())
 
     def open(self) -> None:
@@ -117,13 +117,13 @@ class Cluster:
             _CONF.format(host=host, folder=folder, ports=_free_ports(3), first_job=os.getpid())
         )
         (folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName=n2 Name=gpu File={folder}/nvidia[0-1]\n")
-        for number in (0, 1):  # a file that is no device gives a job no CUDA_VISIBLE_DEVICES
+        for number in (0, 1):  # Slurm sets CUDA_VISIBLE_DEVICES only for device files
             os.mknod(folder / f"nvidia{number}", 0o600 | 0o020000, os.makedev(1, 3))
         key = folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
-        places = {"key-file": key.name, "socket": "munge.sock", "pid-file": "munged.pid", "seed-file": "munged.seed"}
-        self._start("munged", "--foreground", "--force", *(f"--{what}={folder / at}" for what, at in places.items()))
+        files = {"key-file": key.name, "socket": "munge.sock", "pid-file": "munged.pid", "seed-file": "munged.seed"}
+        self._start("munged", "--foreground", "--force", *(f"--{what}={folder / at}" for what, at in files.items()))
         await_true((folder / "munge.sock").exists)
         self._start("slurmctld", "-D", "-i")
         for name in NODES:
@@ -131,7 +131,7 @@ class Cluster:
         await_true(lambda: self._answers() and set(self.state_of_nodes().values()) == {"idle"})
 
     def close(self) -> None:
-        """End all jobs, and what is left of them."""
+        """End all jobs and nodes."""
         self.ask("scancel", "--quiet", "--me")
         await_true(lambda: not self.ask("squeue", "--noheader"))
         for name in NODES:
@@ -147,11 +147,11 @@ class Cluster:
         )
 
     def _processes_of(self, node: str) -> set[int]:
-        """Return a node's daemon and what holds its jobs, both of which write its log, and what the jobs run."""
+        """Return the pids of a node: its daemon and job steps, both of which write its log, and the jobs' processes."""
         prefix = f"{self._folder}/slurmd.{node}."
         found = set()
         for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-            with suppress(OSError):  # it may end while it is looked at
+            with suppress(OSError):  # the process may end meanwhile
                 if str(descriptor.readlink()).startswith(prefix):
                     found.add(int(descriptor.parts[2]))
         found.discard(os.getpid())
@@ -160,7 +160,7 @@ class Cluster:
 
 @contextmanager
 def open_cluster(folder: Path) -> Iterator[Cluster]:
-    """Give a cluster whose nodes are idle, in an empty folder with a short path."""
+    """Open a cluster with idle nodes in an empty folder with a short path."""
     with ExitStack() as stack:
         cluster = Cluster(folder, stack)
         cluster.open()
@@ -170,11 +170,11 @@ def open_cluster(folder: Path) -> Iterator[Cluster]:
             cluster.close()  # before the stack ends what was started
 
 
-def await_true(is_so: Callable[[], bool], within_s: float = _PATIENCE_S) -> None:
-    """Return as soon as something is so."""
+def await_true(is_so: Callable[[], bool], within_s: float = _TIME_LIMIT_S) -> None:
+    """Return as soon as a condition holds."""
     end = time.monotonic() + within_s
     while not is_so():
-        assert time.monotonic() < end, f"expected it to be so within {within_s:g} s"
+        assert time.monotonic() < end, f"expected the condition to hold within {within_s:g} s"
         time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
-"""A mesh on a real Slurm cluster of two nodes: it outlives the loss of a role, of a node and of its head."""
+"""A mesh on a real Slurm cluster of two nodes survives the loss of a role, of a node and of its head."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 LINES = 60
 ROLES = ("generator", "verifier", "planner")
-"""What the groups play."""
+"""Roles of the groups."""
 THINGS = ("red cats", "glass owls", "pigs", "metal toys")
 MESH = """\
 data_dir = "data"
@@ -46,7 +46,7 @@ options = ["--nodelist=n1"]
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """Two nodes in a folder with a short path; a machine that should have Slurm and has not is a failure."""
+    """Two nodes in a folder with a short path; in CI, missing Slurm is a failure."""
     if reason := what_is_missing():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with tempfile.TemporaryDirectory(prefix="gems-") as folder, open_cluster(Path(folder)) as cluster:
@@ -54,7 +54,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 class MeshOnSlurm:
-    """A mesh in a folder of batch files, asked as its user asks it."""
+    """A mesh in a folder of batch files, used through the command line."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.folder = cluster, folder
@@ -80,24 +80,23 @@ class MeshOnSlurm:
         """Return the number of the first job of a batch file."""
         return str(json.loads((self.folder / "jobs" / "jobs.json").read_text())["submitted"][name][0])
 
-    def last_words(self, name: str) -> dict[str, str]:
+    def job_details(self, name: str) -> dict[str, str]:
         """Return what Slurm knows of the first job of a batch file."""
-        said = self.cluster.ask("scontrol", "show", "job", "--oneliner", self.job(name))
-        return dict(word.partition("=")[::2] for word in said.split())
+        output = self.cluster.ask("scontrol", "show", "job", "--oneliner", self.job(name))
+        return dict(word.partition("=")[::2] for word in output.split())
 
     def states(self, name: str) -> list[str]:
-        said = self.cluster.ask("squeue", "--noheader", "--array", f"--name=gems-{name}", "--format=%T")
-        return said.split()
+        return self.cluster.ask("squeue", "--noheader", "--array", f"--name=gems-{name}", "--format=%T").split()
 
     @property
     def router(self) -> str:
-        """The line in which the head says where it is."""
+        """The line of the head's address file."""
         return (self.folder / "jobs" / "router.address").read_text()
 
     def actors(self, role: str) -> list[dict[str, Any]]:
-        """Return who plays a role; nobody where there is no router."""
-        asked = [*COMMAND, "status", "--json", "--router", self.router.split()[0]]
-        done = subprocess.run(asked, env=self.cluster.environment, capture_output=True, text=True, check=False)
+        """Return the ready actors of a role; none where no router answers."""
+        command = [*COMMAND, "status", "--json", "--router", self.router.split()[0]]
+        done = subprocess.run(command, env=self.cluster.environment, capture_output=True, text=True, check=False)
         roles = json.loads(done.stdout)["roles"] if done.returncode == 0 else []
         return [actor for found in roles if found["role"] == role for actor in found["actors"] if actor["capacity"]]
 
@@ -106,7 +105,7 @@ class MeshOnSlurm:
 
     @contextmanager
     def bulk(self) -> Iterator[subprocess.Popen[str]]:
-        """A bulk that goes on beside what the test does."""
+        """A bulk that runs in the background."""
         prompts = [f"{n % 7 + 2} {THINGS[n % 4]} left of a stone dog" for n in range(LINES)]
         (self.folder / "prompts.txt").write_text("\n".join(prompts))
         command = ("bulk", self.folder / "prompts.txt", "--out", self.folder / "out", "--concurrency", "1")
@@ -122,17 +121,15 @@ class MeshOnSlurm:
             yield process
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what the bulk has finished so far."""
+        """Return the rows that the bulk has finished so far."""
         path = self.folder / "out" / "dataset" / "metadata.jsonl"
         return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
-def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_head(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_a_bulk_completes_although_its_mesh_loses_a_role_a_node_and_its_head(cluster: Cluster, tmp_path: Path) -> None:
     mesh = MeshOnSlurm(cluster, tmp_path)
     mesh.gems("slurm", "render", mesh.config, "--out", tmp_path / "jobs")
-    head = tmp_path / "jobs" / "head.sbatch"  # edited, so that an address tells on which of the two nodes it is
+    head = tmp_path / "jobs" / "head.sbatch"  # edited, so that the address shows on which of the two nodes the head is
     head.write_text(
         head.read_text().replace("\nport=", "\nif [ $SLURMD_NODENAME = n2 ]; then host=127.0.0.2; fi\nport=")
     )
@@ -145,8 +142,8 @@ def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_
         os.kill(lost["pid"], signal.SIGKILL)
         await_true(lambda: [actor["name"] for actor in mesh.actors("generator")] not in ([], [lost["name"]]))
 
-        cluster.kill_node("n2")  # and with it every generator
-        cluster.ask("scancel", "--batch", "--signal=TERM", f"{mesh.job('chat')}_0")  # as before a job's time is over
+        cluster.kill_node("n2")  # with every generator
+        cluster.ask("scancel", "--batch", "--signal=TERM", f"{mesh.job('chat')}_0")  # as before the time limit
         await_true(lambda: mesh.states("chat") != ["RUNNING"])
         assert "actor_drained" in mesh.log("chat-0")
         cluster.ask("scontrol", "requeue", mesh.job("head"))
@@ -157,9 +154,9 @@ def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_
         await_true(lambda: mesh.router.endswith(f" job {mesh.job('head')} restart 1\n"))
         await_true(lambda: [len(mesh.actors(role)) for role in ROLES] == [1, 1, 1])
         for name in ("head", "chat", "gpu"):
-            assert mesh.last_words(name)["Restarts"] == "1"
+            assert mesh.job_details(name)["Restarts"] == "1"
 
-        assert mesh.slurm("scale", "gpu=3") == "gpu: 1 -> 3\n"  # one of them waits for a GPU
+        assert mesh.slurm("scale", "gpu=3") == "gpu: 1 -> 3\n"  # one of them stays pending: there are two GPUs
         await_true(lambda: len(mesh.actors("generator")) == 2)
         assert bulk.wait(60) == 0
 
@@ -178,15 +175,15 @@ def test_a_bulk_ends_whole_though_its_mesh_on_slurm_loses_a_role_a_node_and_its_
     assert "gpu   " in mesh.slurm("status")
     assert mesh.slurm("down") == "3 jobs ended\n"
     assert cluster.ask("squeue", "--noheader") == ""
-    for name in ("head", "chat", "gpu"):  # and not queued again
-        assert {what: mesh.last_words(name)[what] for what in ("JobState", "ExitCode")} == {
+    for name in ("head", "chat", "gpu"):  # and not requeued
+        assert {what: mesh.job_details(name)[what] for what in ("JobState", "ExitCode")} == {
             "JobState": "COMPLETED",
             "ExitCode": "0:0",
         }
-    assert len(cluster.processes()) == len(NODES)  # nothing is left but a daemon on each
+    assert len(cluster.processes()) == len(NODES)  # only the daemon of each node
 
 
-def test_a_head_that_cannot_run_is_told_with_its_last_words(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_head_that_cannot_run_is_reported_with_its_last_log_line(cluster: Cluster, tmp_path: Path) -> None:
     mesh = MeshOnSlurm(cluster, tmp_path)
     mesh.gems("slurm", "render", mesh.config, "--out", tmp_path / "jobs")
     mesh.config.write_text("[draw]\nmax_rounds = 0\n")

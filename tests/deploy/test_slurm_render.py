@@ -1,4 +1,4 @@
-"""The batch files of a mesh: what they say, that a shell takes them, and that edits are kept."""
+"""The batch files of a mesh: their contents, their syntax, and that edits are kept."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.app.slurm import jobs as slurm_jobs
-from gems_actors.app.slurm.batch_files import Places, batch_files, is_edited
-from gems_actors.app.slurm.jobs import JOBS_NAME, is_queued_again
-from gems_actors.cli import main
-from gems_actors.cli import slurm as slurm_commands
+from gems_actors.app.slurm.batch_files import BatchPaths, batch_files, is_edited
+from gems_actors.app.slurm.jobs import JOBS_NAME, is_requeued
+from gems_actors.app.slurm.mesh import stop_mesh
 from gems_actors.config import load_config
 from gems_actors.errors import ConfigError
 from tests.gems_actors.cli.commands import run_gems
 
-PLACES = Places(mesh=Path("/shared/mesh.toml"), folder=Path("/shared/mesh"), programs=Path("/shared/venv/bin"))
+PATHS = BatchPaths(mesh=Path("/shared/mesh.toml"), folder=Path("/shared/mesh"), programs=Path("/shared/venv/bin"))
 MESH = """\
 blobs = "mesh:"
 [slurm]
@@ -40,7 +38,7 @@ roles = { verifier = 8, planner = 2 }
 
 def rendered(tmp_path: Path, text: str = MESH) -> dict[str, str]:
     (tmp_path / "mesh.toml").write_text(text)
-    return batch_files(load_config(tmp_path / "mesh.toml", {}), PLACES)
+    return batch_files(load_config(tmp_path / "mesh.toml", {}), PATHS)
 
 
 def options_of(text: str) -> set[str]:
@@ -52,7 +50,7 @@ def test_there_is_a_file_for_the_head_and_one_for_each_group(tmp_path: Path) -> 
     assert [*rendered(tmp_path, "")] == ["head.sbatch"]
 
 
-def test_jobs_ask_for_what_the_settings_say_and_for_nothing_else(tmp_path: Path) -> None:
+def test_jobs_have_the_options_of_the_settings_and_no_others(tmp_path: Path) -> None:
     files = rendered(tmp_path)
     common = {
         "--chdir=/shared/mesh", "--open-mode=append", "--ntasks=1", "--requeue", "--signal=B:TERM@60",
@@ -68,20 +66,20 @@ def test_jobs_ask_for_what_the_settings_say_and_for_nothing_else(tmp_path: Path)
     assert options_of(files["chat.sbatch"]) == common | named[2] | {"--output=chat-%a.log", "--array=0-0"}
 
 
-def test_the_head_plays_what_no_group_plays(tmp_path: Path) -> None:
+def test_the_head_plays_the_roles_of_no_group(tmp_path: Path) -> None:
     head = rendered(tmp_path)["head.sbatch"]
     assert "# The head of a mesh: router, memory, decomposer, compressor, refiner, conductor.\n" in head
     zeros = [line.split()[1] for line in head.splitlines() if line.lstrip().startswith("--set roles.")]
     assert zeros == ["roles.planner.count=0", "roles.generator.count=0", "roles.verifier.count=0"]
 
 
-def test_a_role_that_groups_play_does_not_grow_at_the_head(tmp_path: Path) -> None:
+def test_a_role_of_a_group_is_not_autoscaled_at_the_head(tmp_path: Path) -> None:
     head = rendered(tmp_path, MESH + "[roles.verifier]\nmin = 1\nmax = 8\n")["head.sbatch"]
     assert "--set roles.verifier.min=0" in head
     assert "--set roles.verifier.max=0" in head
 
 
-def test_jobs_are_warned_as_long_before_as_they_may_drain(tmp_path: Path) -> None:
+def test_the_warning_leaves_time_to_drain(tmp_path: Path) -> None:
     files = rendered(tmp_path, MESH + "[supervisor]\ngrace_s = 45.0\n")
     assert all("--signal=B:TERM@180" in options_of(text) for text in files.values())
 
@@ -95,18 +93,18 @@ def test_agents_play_the_roles_of_their_group(tmp_path: Path) -> None:
     ]
 
 
-def test_every_router_of_the_head_is_told(tmp_path: Path) -> None:
+def test_the_address_file_names_every_router_of_the_head(tmp_path: Path) -> None:
     head = rendered(tmp_path, '[router]\ncount = 2\nothers = ["tcp://far:1"]')["head.sbatch"]
     assert 'echo "tcp://$host:$port,tcp://$host:$((port + 1)),tcp://far:1 job $SLURM_JOB_ID restart ' in head
 
 
-def test_a_shell_takes_every_file(tmp_path: Path) -> None:
+def test_bash_accepts_every_file(tmp_path: Path) -> None:
     for text in rendered(tmp_path).values():
         checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_an_edit_is_seen(tmp_path: Path) -> None:
+def test_edits_are_detected(tmp_path: Path) -> None:
     for text in rendered(tmp_path).values():
         assert not is_edited(text)
         assert is_edited(text.replace("--time=24:00:00", "--time=12:00:00"))
@@ -114,9 +112,9 @@ def test_an_edit_is_seen(tmp_path: Path) -> None:
         assert is_edited(text + "\n")
 
 
-def test_what_cannot_be_rendered_is_refused(tmp_path: Path) -> None:
+def test_impossible_groups_are_refused(tmp_path: Path) -> None:
     group = 'blobs = "mesh:"\n[[slurm.groups]]\nname = "gpu"\nroles = { generator = %d }\n'
-    with pytest.raises(ConfigError, match=r"slurm\.groups: expected another name for each, got gpu again"):
+    with pytest.raises(ConfigError, match=r"slurm\.groups: expected unique names, got gpu twice"):
         rendered(tmp_path, group % 1 + (group % 1).partition("\n")[2])
     with pytest.raises(ConfigError, match=r"slurm\.groups: expected a role with a count in gpu, got none"):
         rendered(tmp_path, group % 0)
@@ -124,8 +122,8 @@ def test_what_cannot_be_rendered_is_refused(tmp_path: Path) -> None:
         ConfigError, match=r'blobs: expected a store that all nodes reach, such as "mesh:" or .*, got none'
     ):
         rendered(tmp_path, (group % 1).partition("\n")[2])
-    with pytest.raises(ConfigError, match=r"expected paths without spaces and signs of the shell, got /my files"):
-        batch_files(load_config(None, {}), Places(Path("/my files/mesh.toml"), PLACES.folder, PLACES.programs))
+    with pytest.raises(ConfigError, match=r"expected a path without spaces or shell characters, got /my files"):
+        batch_files(load_config(None, {}), BatchPaths(Path("/my files/mesh.toml"), PATHS.folder, PATHS.programs))
 
 
 @pytest.mark.parametrize(
@@ -144,12 +142,12 @@ def test_what_cannot_be_rendered_is_refused(tmp_path: Path) -> None:
         ('[slurm]\noptions = ["qos=high"]', r"slurm\.options\[0\]: expected an option of sbatch in one line, such as"),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_setting_is_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         rendered(tmp_path, text)
 
 
-def test_what_was_edited_is_overwritten_only_by_force(tmp_path: Path) -> None:
+def test_edited_files_are_overwritten_only_with_force(tmp_path: Path) -> None:
     (tmp_path / "mesh.toml").write_text(MESH)
     render = ("slurm", "render", "mesh.toml", "--out", "mesh")
     first = run_gems(tmp_path, *render)
@@ -160,54 +158,51 @@ def test_what_was_edited_is_overwritten_only_by_force(tmp_path: Path) -> None:
     head.write_text(head.read_text().replace("--time=12:00:00", "--time=06:00:00"))
     refused = run_gems(tmp_path, *render)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "expected files as they were rendered, got edited ones: head.sbatch; --force" in refused.stderr
+    assert "expected unedited batch files, got edited ones: head.sbatch; --force" in refused.stderr
     assert "--time=06:00:00" in head.read_text()
     assert run_gems(tmp_path, *render, "--force").returncode == 0
     assert "--time=12:00:00" in head.read_text()
 
 
-def test_files_of_no_group_are_kept_and_named(tmp_path: Path) -> None:
+def test_files_of_other_groups_are_kept_and_named(tmp_path: Path) -> None:
     (tmp_path / "mesh.toml").write_text(MESH)
     (tmp_path / "mesh").mkdir()
     (tmp_path / "mesh" / "mine.sbatch").write_text("#!/bin/bash\n")
     done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh")
-    assert done.stderr == "gems: mesh/mine.sbatch is no group of mesh.toml; `gems slurm up` starts it too\n"
+    assert done.stderr == "gems: mesh/mine.sbatch is not a group of mesh.toml; `gems slurm up` starts it, too\n"
 
 
 @pytest.mark.parametrize(
     ("setting", "is_so"),
     [("75", True), ("1-3,75", True), ("70-80", True), ("7", False), ("175", False), ("(null)", False), ("1-74", False)],
 )
-def test_a_cluster_that_queues_again_is_told_from_one_that_does_not(setting: str, is_so: bool) -> None:
-    assert is_queued_again(75, f"PreemptMode = OFF\nRequeueExit             = {setting}\nResumeRate = 300") is is_so
-    assert not is_queued_again(75, f"RequeueExitHold = {setting}\n")
+def test_the_exit_codes_that_a_cluster_requeues_are_parsed(setting: str, is_so: bool) -> None:
+    assert is_requeued(75, f"PreemptMode = OFF\nRequeueExit             = {setting}\nResumeRate = 300") is is_so
+    assert not is_requeued(75, f"RequeueExitHold = {setting}\n")
 
 
-def test_a_job_whose_node_is_gone_is_not_waited_for_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_stopping_does_not_wait_forever_for_a_job_whose_node_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = []
-
-    def answer(*command: str) -> str:
-        said.append(command[0])
-        return "7|7|0|COMPLETING|n1|"
-
-    monkeypatch.setattr(slurm_jobs, "run_slurm", answer)
-    monkeypatch.setattr(slurm_commands, "_DRAIN_S", 0.0)
+    """Slurm is played by scripts: the job stays completing, whatever it is told."""
+    programs, calls = tmp_path / "bin", tmp_path / "calls"
+    programs.mkdir()
+    for command, output in (("squeue", "7|7|0|COMPLETING|n1|"), ("scancel", "")):
+        (programs / command).write_text(f"#!/bin/sh\necho {command} >>{calls}\necho '{output}'\n")
+        (programs / command).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
     (tmp_path / JOBS_NAME).write_text('{"submitted": {"head": [7]}}')
-    (tmp_path / "head.sbatch").touch()
-    assert main(["slurm", "down", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "1 jobs ended\n"
-    assert said == ["squeue", "squeue", "scancel", "squeue"]
+    assert stop_mesh(tmp_path, drain_s=0.0) == 1
+    assert calls.read_text().split() == ["squeue", "squeue", "scancel", "squeue"]
 
 
-def test_without_slurm_its_absence_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_slurm_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "head.sbatch").write_text("#!/bin/bash\n")
     (tmp_path / "jobs.json").write_text('{"submitted":{"head":[1]}}')
     for command in ("up", "status", "down"):
-        said = run_gems(tmp_path, "slurm", command, str(tmp_path), more={"PATH": str(tmp_path)})
-        assert (said.returncode, said.stderr.count("\n")) == (1, 1)
-        assert "expected a command of Slurm on this host, got none" in said.stderr
+        done = run_gems(tmp_path, "slurm", command, str(tmp_path), more={"PATH": str(tmp_path)})
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "expected a command of Slurm on this host, got none" in done.stderr
     empty = run_gems(tmp_path, "slurm", "up", "nowhere")
     assert (empty.returncode, empty.stderr) == (
         2,
@@ -216,13 +211,13 @@ def test_without_slurm_its_absence_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "status", "down"])
-def test_a_folder_of_no_mesh_is_refused(tmp_path: Path, command: str) -> None:
+def test_a_folder_without_a_mesh_is_refused(tmp_path: Path, command: str) -> None:
     done = run_gems(tmp_path, "slurm", command, "nowhere")
     words = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, got none\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mesh.toml").write_text(MESH)
     done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh.toml")
     words = "gems: --out: mesh.toml: expected a folder to write into, got: File exists\n"

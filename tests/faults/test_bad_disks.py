@@ -144,7 +144,8 @@ def test_a_second_mesh_on_the_same_memory_says_who_has_it(tmp_path: Path) -> Non
         )
         assert second.returncode == 78
         assert re.fullmatch(
-            rf"gems: memory: {tmp_path}/data/memory: expected a log that nobody writes, got one held by process \d+",
+            rf"gems: memory: {tmp_path}/data/memory: expected a log that no process writes, "
+            r"got one held by process \d+",
             second.stderr.splitlines()[-1],
         )
     finally:

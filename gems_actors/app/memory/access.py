@@ -11,10 +11,11 @@ from typing import Protocol
 
 import msgspec
 
+from actors.memory_store.log_folder import LOG_NAME
 from actors.memory_store.queries import answer
-from actors.memory_store.scatter_gather import answer_whole
+from actors.memory_store.scatter_gather import answer_from_all_shards
 from actors.memory_store.sharding import read_layouts, shard_folder
-from actors.memory_store.store import LOG_NAME, MemoryStore, open_memory_store
+from actors.memory_store.store import MemoryStore, open_memory_store
 from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.mesh_requests import ask_within
 from gems_actors.client import Mesh, open_client
@@ -118,7 +119,7 @@ class _FolderMemory:
 
     async def ask(self, request: MemoryRequest[ReplyT], within_s: float = math.inf) -> ReplyT:
         if request.shard is None and len(self._stores) > 1:
-            return await answer_whole(request, len(self._stores), self._ask_shard)
+            return await answer_from_all_shards(request, len(self._stores), self._ask_shard)
         return await self._ask_shard(request)
 
     async def _ask_shard(self, request: MemoryRequest[ReplyT]) -> ReplyT:

@@ -1,7 +1,7 @@
-"""Where a router says where it is, for agents that cannot know before: a file on a file system that all hosts share.
+"""The address file of a router on a shared file system, for agents that cannot know the router's host beforehand.
 
-It holds one line: the address, and then whatever helps a person, such as which job wrote it. A router that has come to
-another place replaces the file whole.
+The file holds one line: the address, then text for people, such as the job that wrote it. A router that moves to
+another host replaces the file atomically.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import trio
 from gems_actors.app.options import parse_address
 from gems_actors.errors import ConfigError, UsageError
 
-_LOOK_AGAIN_S = 1.0
+_POLL_S = 1.0
 
 
 def read_rendezvous(path: Path) -> str:
-    """Return the line of a router's file, empty while there is none.
+    """Return the line of a router's address file; empty while the file does not exist.
 
     Raises:
-        ConfigError: it is a file of another kind.
+        ConfigError: the file cannot be read, or does not begin with an address.
     """
     try:
         line = path.read_text().strip()
@@ -36,17 +36,17 @@ def read_rendezvous(path: Path) -> str:
 
 
 def address_of(line: str) -> str:
-    """Return the address that a line begins with."""
+    """Return the address at the beginning of a line."""
     return line.partition(" ")[0]
 
 
 async def await_router(path: Path, *, other_than: str = "") -> str:
-    """Return the address in a router's file, once there is one, and another than that which is known.
+    """Return the address in a router's file, once the file has one that differs from `other_than`.
 
     Raises:
-        ConfigError: it is a file of another kind.
+        ConfigError: the file cannot be read, or does not begin with an address.
     """
     while True:
         if (address := address_of(read_rendezvous(path))) not in ("", other_than):
             return address
-        await trio.sleep(_LOOK_AGAIN_S)
+        await trio.sleep(_POLL_S)

@@ -17,6 +17,7 @@ from gems_actors.app.draw_progress import Change, Progress, compare_words, count
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import SHORT_ID_DIGITS
 from gems_actors.cli.terminal.draw_view import Glyphs, requirement_lines
+from gems_actors.cli.terminal.tables import fit_to_terminal, table_lines
 from gems_actors.roles import BUILT_IN_ROLES
 from protocol.messages import (
     AnyRecord,
@@ -128,7 +129,7 @@ def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
         ended = f"{run.ended} of {run.total}" if run.total is not None else str(run.ended)
         cells = (run.run, local_time(run.began_at), ended, run.all_met, run.failed, run.running, run.images)
         rows.append((*map(str, cells), printable(run.what)))
-    yield from table(rows, left=(0, 1, 7))
+    yield from table_lines(rows, left=(0, 1, 7))
 
 
 def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]:
@@ -142,7 +143,7 @@ def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]
         has_ended = found.status == "ended"
         counts = (str(found.rounds), str(found.images), f"{found.met}/{found.requirements}") if has_ended else ("",) * 3
         rows.append((found.trajectory[:SHORT_ID_DIGITS], line, status, *counts, printable(found.prompt)))
-    yield from table(rows, left=(0, 2, 6))
+    yield from table_lines(rows, left=(0, 2, 6))
 
 
 def recollection_lines(recalled: Recollection) -> Iterator[Text | Labelled]:
@@ -285,32 +286,15 @@ def _cost(spent: Spent) -> str:
     return ", ".join([*parts, f"{spent.seconds:.2f} s"])
 
 
-def table(rows: Sequence[tuple[str, ...]], left: tuple[int, ...]) -> Iterator[str]:
-    """Yield rows as lines with aligned columns; the last column keeps its length."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = [
-            f"{cell:<{width}}" if column in left else f"{cell:>{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ]
-        yield "  ".join([*cells, row[-1]]).rstrip()
-
-
 def print_rows(found: Sequence[ResultT], lines: Callable[[Sequence[ResultT]], Iterator[str]], *, as_json: bool) -> None:
     """Print results as JSON or as lines, each cut to the width of the terminal; `none` on standard error if empty."""
     if as_json:
         click.echo(encode_json(found))
     elif found:
         for line in lines(found):
-            click.echo(fit(line))
+            click.echo(fit_to_terminal(line))
     else:
         click.echo("none", err=True)
-
-
-def fit(line: str) -> str:
-    """Return a line cut to the width of the terminal; unchanged where standard output is not a terminal."""
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
-    return line if len(line) <= columns else f"{line[: columns - 3]}..."
 
 
 def open_console() -> Console:

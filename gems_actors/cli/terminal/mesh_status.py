@@ -1,9 +1,10 @@
-"""What a mesh says of itself, in lines for people: roles, hosts, and what each actor reports. Pure."""
+"""How the status of a mesh looks on a terminal: its roles, hosts, and the figures of each actor. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from protocol.identity import is_agent_role
@@ -17,58 +18,45 @@ _UNITS: dict[str, Callable[[str, float], str]] = {
     ),
     "_s": lambda name, value: f"{name} {value:.3g} s" if value >= 1 else f"{name} {value * 1000:.3g} ms",
 }
-"""How `gems status` says the figures whose names end so."""
+"""Formats of figures by the ending of their names."""
 
 
 def status_lines(found: MeshStatus) -> Iterator[str]:
-    """Tell who is there by role and, where they are on several hosts, by host; then what each actor reports."""
-    roles = sorted(found.roles, key=lambda item: _place_of(item.role))
+    """Yield a table of roles, a table of hosts if there are several, and what each actor reports."""
+    roles = sorted(found.roles, key=lambda item: _sort_key(item.role))
     actors = [actor for role in roles for actor in role.actors]
-    yield from _table(("role", "actors", "busy", "queued", "oldest", "handled", "where"), map(_role_row, roles))
+    yield from table_lines([("role", "actors", "busy", "queued", "oldest", "handled", "where"), *map(_role_row, roles)])
     if len({actor.host for actor in actors}) > 1:
         yield ""
-        yield from _table(("host", "actors", "busy", "handled", "load", "version"), _host_rows(actors))
+        yield from table_lines([("host", "actors", "busy", "handled", "load", "version"), *_host_rows(actors)])
         yield ""
     for actor in actors:
-        if said := actor.note or ", ".join(figure_in_words(*item) for item in actor.figures.items()):
-            yield f"{actor.name}: {said}"
-    requeued = f", {found.requeued} requests handed out again" if found.requeued else ""
+        if report := actor.note or ", ".join(figure_in_words(*item) for item in actor.figures.items()):
+            yield f"{actor.name}: {report}"
+    requeued = f", {found.requeued} requests redelivered" if found.requeued else ""
     yield f"router up for {found.uptime_s:.0f} s, {found.clients} clients{requeued}"
 
 
 def missing_roles(found: MeshStatus, wanted: Sequence[str]) -> str:
-    """Return those of the wanted roles that nobody plays who takes requests, with commas between them."""
+    """Return the wanted roles that no ready actor plays, separated by commas."""
     played = {role.role for role in found.roles if any(actor.capacity for actor in role.actors)}
     return ", ".join(role for role in wanted if role not in played)
 
 
 def figure_in_words(name: str, value: float) -> str:
-    """Return a figure with its unit, which its name ends in."""
-    for ending, words in _UNITS.items():
+    """Return a figure with its unit, which is the ending of its name."""
+    for ending, format_ in _UNITS.items():
         if name.endswith(ending):
-            return words(name.removesuffix(ending).replace("_", " "), value)
+            return format_(name.removesuffix(ending).replace("_", " "), value)
     return f"{name.replace('_', ' ')} {value:,.4g}" if value < 10_000 else f"{name.replace('_', ' ')} {value:,.0f}"
 
 
-def _place_of(role: str) -> tuple[int, int, str]:
-    """Return the rank of a role in the table: built-in roles in their order, shards side by side, then the others."""
+def _sort_key(role: str) -> tuple[int, int, str]:
+    """Sort built-in roles in the order of their table, the shards of memory by number, and other roles last."""
     shard = shard_of_role(role)
     order = [*BUILT_IN_ROLES]
     name = role if shard is None else MEMORY_ROLE
     return order.index(name) if name in order else len(order), shard or 0, role
-
-
-def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
-    """Lay rows out in columns: the first and the last to the left, numbers between them to the right."""
-    lines = [heads, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads) - 1)]
-    for first, *numbers, last in lines:
-        cells = [
-            f"{first:<{widths[0]}}",
-            *(f"{cell:>{widths[1 + column]}}" for column, cell in enumerate(numbers)),
-            last,
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 def _role_row(status: RoleStatus) -> tuple[str, ...]:

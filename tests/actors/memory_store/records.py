@@ -1,4 +1,4 @@
-"""Makers of records and of stores full of them."""
+"""Makes records, and stores filled with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from actors.memory_store.index import DEFAULT_LIMITS, StoreLimits
 from actors.memory_store.store import MemoryStore, open_memory_store
 from protocol.identity import trajectory_id
 from protocol.messages import (
@@ -31,10 +32,10 @@ from tests.actors.fakes import attempt, requirement
 
 
 @contextmanager
-def open_store(folder: Path, start: float = 1000.0) -> Iterator[MemoryStore]:
-    """Open a store whose clock goes on by one second with each commit."""
+def open_store(folder: Path, start: float = 1000.0, limits: StoreLimits = DEFAULT_LIMITS) -> Iterator[MemoryStore]:
+    """Open a store whose clock advances by one second with each commit."""
     seconds = count()
-    with open_memory_store(folder, clock=lambda: start + next(seconds)) as store:
+    with open_memory_store(folder, clock=lambda: start + next(seconds), limits=limits) as store:
         yield store
 
 

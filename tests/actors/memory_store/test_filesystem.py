@@ -1,4 +1,4 @@
-"""On which disks a log may be."""
+"""Network file systems are refused, local ones accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from actors.memory_store import filesystem as disk
 from actors.memory_store.filesystem import check_local, kind_of_mount
 from gems_actors.errors import ConfigError
 
@@ -18,7 +17,7 @@ MOUNTS = """\
 33 32 0:29 / /data rw - lustre mds@tcp:/scratch rw
 34 22 0:30 / /with\\040space rw - fuse.sshfs host:/ rw
 35 22 0:31 / /homes rw - tmpfs tmpfs rw
-a line that is none
+not a line of the table
 """
 
 
@@ -35,24 +34,31 @@ a line that is none
         ("/with space/gems", "fuse.sshfs"),
     ],
 )
-def test_the_innermost_mount_that_was_made_last_is_that_of_a_path(path: str, kind: str) -> None:
+def test_the_innermost_and_latest_mount_of_a_path_counts(path: str, kind: str) -> None:
     assert kind_of_mount(path, MOUNTS) == kind
 
 
-def test_a_folder_of_this_host_is_taken(tmp_path: Path) -> None:
+def mount_table(folder: Path, kind: str) -> Path:
+    """Write a mount table in which everything is on one kind of file system."""
+    path = folder / "mountinfo"
+    path.write_text(f"22 1 254:0 / / rw - {kind} /dev/vda rw\n" if kind else "")
+    return path
+
+
+def test_a_local_folder_is_accepted(tmp_path: Path) -> None:
     check_local(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs"])
-def test_a_folder_on_a_network_file_system_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    monkeypatch.setattr(disk, "kind_of_mount", lambda path, mounts: kind)
+def test_a_folder_on_a_network_file_system_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ConfigError, match=rf"{tmp_path}: expected a folder on a local disk for memory, got .* {kind}"):
-        check_local(tmp_path)
+        check_local(tmp_path, mount_table(tmp_path, kind))
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "overlay", "fuse.fuse-overlayfs", "fuseblk", ""])
-def test_other_file_systems_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(disk, "kind_of_mount", lambda path, mounts: kind)
-    check_local(tmp_path)
+def test_other_file_systems_are_accepted(tmp_path: Path, kind: str) -> None:
+    check_local(tmp_path, mount_table(tmp_path, kind))
+
+
+def test_a_system_without_a_mount_table_is_accepted(tmp_path: Path) -> None:
+    check_local(tmp_path, tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""The file itself: what is written comes back, and what is not as it was written is never taken for a record."""
+"""The log file: what is written comes back, and damaged bytes are never read as a record."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from actors.memory_store.log import (
     FRAME_BYTES,
     HEADER_BYTES,
     Damage,
-    Entry,
     Identity,
+    LogEntry,
     LogFile,
     Tail,
     create_log_file,
@@ -30,7 +30,7 @@ BODIES = [body for commit in COMMITS for body in commit]
 
 
 def write(path: Path, commits: list[list[bytes]] = COMMITS) -> list[int]:
-    """Write commits and return where each of them ends."""
+    """Write commits and return the offset at which each ends."""
     file = create_log_file(path, IDENTITY)
     ends, sequence = [], 1
     for commit in commits:
@@ -43,7 +43,7 @@ def write(path: Path, commits: list[list[bytes]] = COMMITS) -> list[int]:
 
 
 def bodies(file: LogFile) -> list[bytes]:
-    return [found.body for found in file.scan_commits() if isinstance(found, Entry)]
+    return [found.body for found in file.scan_commits() if isinstance(found, LogEntry)]
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def test_records_come_back_with_their_places_and_times(path: Path) -> None:
+def test_records_come_back_with_their_sequences_and_times(path: Path) -> None:
     write(path)
     file = open_log_file(path)
-    found = [entry for entry in file.scan_commits() if isinstance(entry, Entry)]
+    found = [entry for entry in file.scan_commits() if isinstance(entry, LogEntry)]
     assert [entry.body for entry in found] == BODIES
     assert [entry.sequence for entry in found] == list(range(1, 8))
     assert {entry.at for entry in found} == {12.5}
@@ -64,7 +64,7 @@ def test_records_come_back_with_their_places_and_times(path: Path) -> None:
     file.close()
 
 
-def test_a_file_cut_at_any_byte_gives_the_whole_commits_before_it_and_a_tail(path: Path) -> None:
+def test_a_file_cut_at_any_byte_has_the_whole_commits_before_it_and_a_tail(path: Path) -> None:
     ends = write(path)
     data = path.read_bytes()
     for size in range(HEADER_BYTES, len(data)):
@@ -72,7 +72,7 @@ def test_a_file_cut_at_any_byte_gives_the_whole_commits_before_it_and_a_tail(pat
         file = open_log_file(path)
         found = list(file.scan_commits())
         whole = sum(len(commit) for commit, end in zip(COMMITS, ends, strict=True) if end <= size)
-        assert [item.body for item in found if isinstance(item, Entry)] == BODIES[:whole]
+        assert [item.body for item in found if isinstance(item, LogEntry)] == BODIES[:whole]
         tails = [item for item in found if isinstance(item, Tail)]
         last_end = max([HEADER_BYTES, *(end for end in ends if end <= size)])
         assert [(tail.offset, tail.size, tail.after) for tail in tails] == (
@@ -82,16 +82,16 @@ def test_a_file_cut_at_any_byte_gives_the_whole_commits_before_it_and_a_tail(pat
         file.close()
 
 
-def test_any_flipped_byte_is_found_where_it_is_and_never_read_as_data(path: Path) -> None:
+def test_any_flipped_byte_is_found_and_never_read_as_data(path: Path) -> None:
     ends = write(path)
     data = path.read_bytes()
     for at in range(HEADER_BYTES, len(data)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
         file = open_log_file(path)
         found = list(file.scan_commits())
-        entries = [item for item in found if isinstance(item, Entry)]
+        entries = [item for item in found if isinstance(item, LogEntry)]
         assert {entry.body for entry in entries} < set(BODIES)
-        (wrong,) = [item for item in found if not isinstance(item, Entry)]
+        (wrong,) = [item for item in found if not isinstance(item, LogEntry)]
         assert wrong.offset <= at < wrong.offset + wrong.size
         is_in_last_commit = at >= ends[-2]
         assert isinstance(wrong, Tail if is_in_last_commit else Damage)
@@ -105,7 +105,7 @@ def test_any_flipped_byte_is_found_where_it_is_and_never_read_as_data(path: Path
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_whatever_is_done_to_the_bytes_only_records_that_were_written_are_read(data: st.DataObject) -> None:
+def test_whatever_happens_to_the_bytes_only_written_records_are_read(data: st.DataObject) -> None:
     commits = data.draw(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=4), min_size=1, max_size=5))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "log"
@@ -120,26 +120,26 @@ def test_whatever_is_done_to_the_bytes_only_records_that_were_written_are_read(d
         items = list(file.scan())
         file.close()
     written = set(enumerate((body for commit in commits for body in commit), 1))
-    assert all((item.sequence, item.body) in written for item in items if isinstance(item, Entry))
+    assert all((item.sequence, item.body) in written for item in items if isinstance(item, LogEntry))
     assert sum(item.size for item in items) == len(raw) - HEADER_BYTES
     assert [item.offset for item in items] == sorted(item.offset for item in items)
 
 
-def test_a_damaged_commit_with_a_later_one_behind_it_is_damage_and_no_tail(path: Path) -> None:
+def test_a_damaged_commit_that_is_not_the_last_is_damage_rather_than_a_tail(path: Path) -> None:
     ends = write(path)
     data = bytearray(path.read_bytes())
     data[ends[0] + 10] ^= 1  # the first record of the second commit
     path.write_bytes(data)
     file = open_log_file(path)
-    assert [type(item) for item in file.scan_commits()] == [Entry, Damage, *[Entry] * 5]
+    assert [type(item) for item in file.scan_commits()] == [LogEntry, Damage, *[LogEntry] * 5]
     file.close()
 
 
-def test_the_writers_descriptor_cannot_overwrite_what_is_there(path: Path) -> None:
+def test_a_writer_cannot_overwrite_existing_bytes(path: Path) -> None:
     write(path)
     before = path.read_bytes()
     file = open_log_file(path, is_writer=True)
-    os.pwrite(file._descriptor, b"overwritten", HEADER_BYTES)  # the kernel appends it, wherever it was to go
+    os.pwrite(file.fileno(), b"overwritten", HEADER_BYTES)  # in append mode Linux ignores the offset
     file.close()
     assert path.read_bytes() == before + b"overwritten"
 
@@ -151,13 +151,13 @@ def test_whole_commits_cannot_be_cut_off(path: Path, number: int) -> None:
     file = open_log_file(path, is_writer=True)
     start = [HEADER_BYTES, *ends][number]
     kept = sum(len(commit) for commit in COMMITS[:number])
-    with pytest.raises(LogError, match=rf"expected a torn commit behind byte {start}; the log is append-only"):
+    with pytest.raises(LogError, match=rf"expected a torn commit after byte {start}; the log is append-only"):
         file.cut_off(Tail(start, len(before) - start, "", kept))
     file.close()
     assert path.read_bytes() == before
 
 
-def test_a_file_of_readers_cannot_be_written_at_all(path: Path) -> None:
+def test_a_reader_cannot_write(path: Path) -> None:
     write(path)
     file = open_log_file(path)
     with pytest.raises(LogError, match="Bad file descriptor"):

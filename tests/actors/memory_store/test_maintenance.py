@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from actors.memory_store import index as index_module
-from actors.memory_store import log
-from actors.memory_store import maintenance as upkeep
-from actors.memory_store.index import remove_index
+from actors.memory_store.index import StoreLimits
+from actors.memory_store.index_db import remove_index
 from actors.memory_store.log import HEADER_BYTES
 from actors.memory_store.maintenance import (
     Garbage,
@@ -23,7 +21,6 @@ from actors.memory_store.maintenance import (
     rebuild_index,
     repair_log,
 )
-from gems_actors import locks
 from gems_actors.blobs import BlobFolder
 from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
@@ -67,7 +64,7 @@ def flip(path: Path, at: int) -> None:
 def test_a_whole_log_is_said_to_be_whole(tmp_path: Path) -> None:
     written = fill(tmp_path)
     told: list[tuple[int, int]] = []
-    found = check_log(tmp_path, tell=lambda done, total: told.append((done, total)))
+    found = check_log(tmp_path, report_progress=lambda done, total: told.append((done, total)))
     assert (found.records, found.problems, found.notes) == (len(written), [], [])
     assert found.log_bytes == (tmp_path / "log").stat().st_size
 
@@ -77,7 +74,7 @@ def test_every_flipped_byte_is_found_by_a_check_and_all_before_it_is_exported(tm
     with open_store(tmp_path) as store:
         for record in story()[:4]:
             store.append([record])
-        ends = [place.offset for place in store.index.places(trajectory_id("run", 0, 0))] + [store.live.end]
+        ends = [place.offset for place in store.index.locations(trajectory_id("run", 0, 0))] + [store.live.end]
     data = (tmp_path / "log").read_bytes()
     for at in range(HEADER_BYTES, len(data)):
         flip(tmp_path / "log", at)
@@ -94,7 +91,7 @@ def test_every_flipped_byte_is_found_by_a_check_and_all_before_it_is_exported(tm
 def test_a_log_that_is_shorter_than_its_index_knows_is_a_problem(tmp_path: Path) -> None:
     written = fill(tmp_path)
     with open_store(tmp_path) as store:
-        place = store.index.places(trajectory_id("new", 1, 0))[-1]
+        place = store.index.locations(trajectory_id("new", 1, 0))[-1]
     os.truncate(tmp_path / "log", place.offset)
     (problem,) = check_log(tmp_path).problems
     assert f"expected records {len(written)} to {len(written)}, which are in no file" in problem
@@ -106,7 +103,7 @@ def test_a_commit_that_is_being_written_is_a_note_and_no_problem(tmp_path: Path)
         file.write(b"\xf1GEM half")
     found = check_log(tmp_path)
     assert found.problems == []
-    assert "stand 9 bytes of a commit that is not whole" in found.notes[0]
+    assert "9 bytes after byte" in found.notes[0]
     assert records(tmp_path) == written
 
 
@@ -257,25 +254,23 @@ def test_runs_can_be_moved_again_and_again(tmp_path: Path) -> None:
         assert store.append([begun("later", 0)]) == [(len(written) + 2, True)]
 
 
-@pytest.mark.parametrize("crash_at", range(1, 6))
+@pytest.mark.parametrize("crash_at", range(1, 7))
 def test_a_move_that_is_interrupted_anywhere_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
 ) -> None:
     written = fill(tmp_path)
     calls = 0
-    real = locks.sync_folder
+    sync = os.fsync
 
-    def crash(folder: Path) -> None:
+    def crash(descriptor: int) -> None:
         nonlocal calls
         calls += 1
-        real(folder)
+        sync(descriptor)
         if calls == crash_at:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(log, "sync_folder", crash)
-        patch.setattr(upkeep, "sync_folder", crash)
-        patch.setattr(upkeep, "rebuild_index", crash)
+        patch.setattr(os, "fsync", crash)
         with pytest.raises(KeyboardInterrupt):
             archive_runs(tmp_path, 1010.0, is_dry_run=False)
     assert records(tmp_path) == written
@@ -292,7 +287,7 @@ def test_damage_in_an_archive_costs_what_is_damaged_and_nothing_else(tmp_path: P
     fill(tmp_path)
     archive_runs(tmp_path, 1010.0, is_dry_run=False)
     flip(tmp_path / "archive" / "0001.log", 80)
-    assert "archive/0001.log: expected a record behind record 0 at byte 32" in check_log(tmp_path).problems[0]
+    assert "archive/0001.log: expected a record after record 0 at byte 32" in check_log(tmp_path).problems[0]
     remove_index(tmp_path / "index.db")
     with open_store(tmp_path) as store:
         assert len(store.read(trajectory_id("new", 0, 0))) == 8
@@ -322,7 +317,7 @@ def test_a_log_without_damage_is_left_alone(tmp_path: Path) -> None:
 def test_a_repaired_log_has_all_that_is_whole_and_says_what_is_lost(tmp_path: Path, has_index: bool) -> None:
     written = fill(tmp_path)
     with open_store(tmp_path) as store:
-        place = store.index.places(trajectory_id("new", 0, 0))[3]
+        place = store.index.locations(trajectory_id("new", 0, 0))[3]
     flip(tmp_path / "log", place.offset + 40)
     damaged = (tmp_path / "log").read_bytes()
     if not has_index:
@@ -351,7 +346,7 @@ def test_a_repaired_log_has_all_that_is_whole_and_says_what_is_lost(tmp_path: Pa
 def test_a_log_that_was_cut_short_is_repaired_and_no_place_is_given_twice(tmp_path: Path) -> None:
     written = fill(tmp_path)
     with open_store(tmp_path) as store:
-        place = store.index.places(trajectory_id("new", 1, 0))[0]
+        place = store.index.locations(trajectory_id("new", 1, 0))[0]
     os.truncate(tmp_path / "log", place.offset + 10)
     done = repair_log(tmp_path, is_dry_run=False)
     assert done.lost == [f"records {len(written) - 1} to {len(written)}"]
@@ -385,11 +380,11 @@ def test_upkeep_refuses_a_folder_that_a_mesh_has(tmp_path: Path) -> None:
         assert len(store.read(trajectory_id("run", 0, 0))) == 8
 
 
-def test_a_rewritten_log_is_followed_extent_by_extent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "_EXTENT_BYTES", 600)
+def test_a_rewritten_log_is_followed_extent_by_extent(tmp_path: Path) -> None:
     written = fill(tmp_path)
     archive_runs(tmp_path, 1010.0, is_dry_run=False)
-    with open_store(tmp_path) as store:
+    remove_index(tmp_path / "index.db")
+    with open_store(tmp_path, limits=StoreLimits(extent_bytes=600)) as store:
         assert len(store.index.extents(1)) > 3
         for since in range(len(written)):
             found = store.read_since(since, 3, 10**9)

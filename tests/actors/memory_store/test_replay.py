@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.memory_store.replay import assemble_state, lessons_of, step_of
+from actors.memory_store.replay import assemble_state, lesson_outcomes, step_of
 from protocol.messages import (
     AnyRecord,
     AttemptVerified,
@@ -76,7 +76,7 @@ def test_what_was_spent_is_added_up_by_role() -> None:
 
 
 def test_a_lesson_counts_what_was_met_before_and_after_it() -> None:
-    lessons = lessons_of(assemble_state(logged(story(answers=("uuu", "mmu", "umu", "mmm")))))
+    lessons = lesson_outcomes(assemble_state(logged(story(answers=("uuu", "mmu", "umu", "mmm")))))
     assert [(lesson.experience.round, lesson.met_before, lesson.met_after) for lesson in lessons] == [
         (1, 0, 2),
         (2, 2, 1),
@@ -87,4 +87,4 @@ def test_a_lesson_counts_what_was_met_before_and_after_it() -> None:
 
 
 def test_a_lesson_that_no_round_followed_is_none() -> None:
-    assert lessons_of(assemble_state(logged(story(answers=("uu", "mm"))[:5]))) == []
+    assert lesson_outcomes(assemble_state(logged(story(answers=("uu", "mm"))[:5]))) == []

@@ -10,8 +10,8 @@ from typing import TypeVar
 import trio
 
 from actors.memory_store.queries import answer
-from actors.memory_store.scatter_gather import answer_whole, merge_recollections
-from actors.memory_store.store import MemoryStore
+from actors.memory_store.scatter_gather import answer_from_all_shards, merge_recollections
+from actors.memory_store.store import MemoryStore, open_memory_store
 from protocol.identity import shard_of
 from protocol.messages import (
     AnyRecord,
@@ -43,7 +43,7 @@ class Whole:
         self.asked: list[MemoryRequest[Reply]] = []
 
     def ask(self, request: MemoryRequest[ReplyT]) -> ReplyT:
-        return trio.run(answer_whole, request, len(self.stores), self._ask)
+        return trio.run(answer_from_all_shards, request, len(self.stores), self._ask)
 
     async def _ask(self, request: MemoryRequest[ReplyT]) -> ReplyT:
         assert request.shard is not None
@@ -86,11 +86,15 @@ def records() -> Iterator[AnyRecord]:
 def open_whole(folder: Path, shards: int) -> Iterator[Whole]:
     """Open stores with the same records at the same times, shared out as the router does."""
     with ExitStack() as stack:
-        stores = [stack.enter_context(open_store(folder / f"{shards}-{shard}")) for shard in range(shards)]
-        for at, record in enumerate(records()):
+        now = 1000.0
+        stores = [
+            stack.enter_context(open_memory_store(folder / f"{shards}-{shard}", clock=lambda: now))
+            for shard in range(shards)
+        ]
+        for record in records():
+            now += 1.0
             owner = bytes.fromhex(record.trajectory) if isinstance(record, TrajectoryRecord) else bytes(16)
             store = stores[shard_of(owner, shards)]
-            store._clock = lambda at=at: 1000.0 + at  # type: ignore[misc]
             store.append([record])
         yield Whole(stores)
 

@@ -1,4 +1,4 @@
-"""Pictures that are none, and places to keep them, for tests of stores."""
+"""Fake pictures and stores for tests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from protocol.messages import ImageRef
 DATA = b"not really a picture" * 5000
 BUCKET = "pictures"
 AWS = {
-    "AWS_ACCESS_KEY_ID": "whoever",
-    "AWS_SECRET_ACCESS_KEY": "whatever",
+    "AWS_ACCESS_KEY_ID": "test-id",
+    "AWS_SECRET_ACCESS_KEY": "test-secret",
     "AWS_REGION": "us-east-1",
     "NO_PROXY": "127.0.0.1",
 }
-"""What the environment says while a test speaks with a bucket."""
+"""Environment variables while a test uses a bucket."""
 
 
 def ref_of(data: bytes) -> ImageRef:
@@ -44,20 +44,20 @@ def files_below(folder: Path) -> list[str]:
 
 
 def free_router() -> str:
-    """Return an address at which nobody listens, nor where pictures are served beside it."""
+    """Return a free router address whose blob server port is free too."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as first:
             port = first.getsockname()[1]
             try:
                 socket.create_server(("127.0.0.1", port + 100)).close()
-            except (OSError, OverflowError):  # it is taken, or there is no such port
+            except (OSError, OverflowError):  # taken, or not a valid port
                 continue
         return f"tcp://127.0.0.1:{port}"
 
 
 @asynccontextmanager
 async def open_blob_server(router: str, folder: Path) -> AsyncIterator[None]:
-    """Serve a folder beside a router's address; left, the server is gone without a word to anybody."""
+    """Serve a folder next to a router's address; when the block ends, the server is gone without notice."""
     async with open_background() as nursery:
         await nursery.start(serve_blobs, [blob_address(router)], folder)
         yield
@@ -65,7 +65,7 @@ async def open_blob_server(router: str, folder: Path) -> AsyncIterator[None]:
 
 @contextmanager
 def open_s3() -> Iterator[str]:
-    """Serve S3 with one empty bucket, and give the endpoint; the environment says who we are meanwhile."""
+    """Serve S3 with one empty bucket and yield the endpoint, with credentials in the environment meanwhile."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -82,7 +82,7 @@ def open_s3() -> Iterator[str]:
             server.stop()
 
 
-async def until_some(folder: Path, count: int) -> None:
-    """Return once a folder has so many pictures, of which the process that writes them tells us nothing."""
+async def await_pictures(folder: Path, count: int) -> None:
+    """Return once a folder has `count` pictures; the process that writes them sends no events."""
     while len(files_below(folder / "sha256")) < count:  # noqa: ASYNC110
         await trio.sleep(0.002)

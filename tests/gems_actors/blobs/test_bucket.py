@@ -1,4 +1,4 @@
-"""A picture in a bucket is whole or not there, written once, and verified when it is read."""
+"""A picture in a bucket is complete or absent, written once, and verified when it is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import obstore
 import pytest
-import trio
 from obstore.store import S3Store
 
 from gems_actors.blobs import BlobStore, blob_folder, blob_store
@@ -36,53 +35,53 @@ def store_at(endpoint: str, address: str = f"s3://{BUCKET}/{PREFIX}") -> BlobSto
 
 
 def bucket(endpoint: str) -> S3Store:
-    """Return what looks at the bucket beside the store."""
+    """Return direct access to the bucket of the store."""
     return S3Store(BUCKET, prefix=PREFIX, config={"endpoint": endpoint}, client_options={"allow_http": True})
 
 
-def test_what_is_put_is_had_back_and_rests_under_its_digest_below_the_prefix(endpoint: str) -> None:
+async def test_a_picture_is_stored_under_its_digest_below_the_prefix(endpoint: str) -> None:
     store = store_at(endpoint)
-    ref = trio.run(put, store)
+    ref = await put(store)
     assert ref == ref_of(DATA)
-    assert trio.run(store.get, ref) == DATA
-    assert store.place_of(ref.digest) == f"s3://{BUCKET}/{PREFIX}/{key_of(ref.digest)}"
+    assert await store.get(ref) == DATA
+    assert store.locate(ref.digest) == f"s3://{BUCKET}/{PREFIX}/{key_of(ref.digest)}"
     assert obstore.head(bucket(endpoint), key_of(ref.digest))["size"] == len(DATA)
 
 
-def test_putting_a_picture_twice_keeps_the_first_object(endpoint: str) -> None:
+async def test_putting_a_picture_twice_keeps_the_first_object(endpoint: str) -> None:
     store = store_at(endpoint)
     data = b"put once"
     key = key_of(digest_of(data))
     obstore.put(bucket(endpoint), key, data, attributes={"Content-Type": "of/the-first"})
-    trio.run(put, store, data)
+    await put(store, data)
     assert obstore.get(bucket(endpoint), key).attributes["Content-Type"] == "of/the-first"
 
 
 @pytest.mark.parametrize(
     "damaged", [DATA[:-1], DATA + b"x", b"N" + DATA[1:], b""], ids=["cut", "longer", "flip", "empty"]
 )
-def test_a_damaged_object_is_named_never_handed_out_and_put_again_mends_it(endpoint: str, damaged: bytes) -> None:
+async def test_a_damaged_object_is_reported_and_replaced_by_the_next_put(endpoint: str, damaged: bytes) -> None:
     store = store_at(endpoint)
-    ref = trio.run(put, store)
+    ref = await put(store)
     obstore.put(bucket(endpoint), key_of(ref.digest), damaged)
     with pytest.raises(BlobError, match=f"^s3://{BUCKET}/{PREFIX}/sha256/.*: expected .* got "):
-        trio.run(store.get, ref)
-    trio.run(put, store)
-    assert trio.run(store.get, ref) == DATA
+        await store.get(ref)
+    await put(store)
+    assert await store.get(ref) == DATA
 
 
-def test_what_is_not_there_is_said_in_the_service_s_words_and_one_line(endpoint: str) -> None:
+async def test_a_missing_object_or_bucket_is_reported_in_one_line_with_the_service_message(endpoint: str) -> None:
     with pytest.raises(BlobError, match=r"expected a picture of 4 bytes: NoSuchKey: [^\n]*\Z"):
-        trio.run(store_at(endpoint).get, ref_of(b"lost"))
+        await store_at(endpoint).get(ref_of(b"lost"))
     with pytest.raises(BlobError, match=r"expected to store 100000 bytes: NoSuchBucket: [^\n]*\Z"):
-        trio.run(put, store_at(endpoint, "s3://another"))
+        await put(store_at(endpoint, "s3://another"))
 
 
 class FakeHandler(BaseHTTPRequestHandler):
-    """A service that answers to each attempt to write as its `refusals` say, and keeps what is written after them."""
+    """An S3 service that refuses writes as `refusals` say, and stores what is written after them."""
 
     refusals: ClassVar[dict[str, list[int]]] = {}
-    """By the header If-None-Match, or an empty text without it."""
+    """Status codes of the next refusals, by the header If-None-Match (empty without it)."""
     codes: ClassVar[list[int]] = []
     kept: ClassVar[dict[str, bytes]] = {}
 
@@ -128,36 +127,36 @@ def serve_fake(monkeypatch: pytest.MonkeyPatch, refusals: dict[str, list[int]]) 
             thread.join()
 
 
-def test_a_service_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_to_a_busy_service_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve_fake(monkeypatch, {"*": [503, 503]}) as store:
-        trio.run(put, store)
+        await put(store)
     assert FakeHandler.codes == [503, 503, 200]
 
 
 @pytest.mark.slow
-def test_a_service_that_cannot_write_only_where_nothing_is_keeps_pictures_all_the_same(
+async def test_a_service_without_conditional_writes_stores_pictures_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with serve_fake(monkeypatch, {"*": [501] * 100}) as store:
-        ref = trio.run(put, store)
-        assert trio.run(store.get, ref) == DATA
+        ref = await put(store)
+        assert await store.get(ref) == DATA
         FakeHandler.codes.clear()
-        trio.run(put, store)
-        assert FakeHandler.codes == [], "what is there and whole is not written again"
+        await put(store)
+        assert FakeHandler.codes == [], "an undamaged object is not written again"
         (path,) = FakeHandler.kept
         FakeHandler.kept[path] = b"damaged"
-        trio.run(put, store)
-        assert FakeHandler.codes == [200], "it is asked once whether it can"
-        assert trio.run(store.get, ref) == DATA
+        await put(store)
+        assert FakeHandler.codes == [200], "the service is asked only once for conditional writes"
+        assert await store.get(ref) == DATA
 
 
-def test_two_who_write_one_picture_at_the_same_moment_both_have_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_concurrent_writers_of_one_picture_both_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve_fake(monkeypatch, {"*": [409]}) as store:
-        ref = trio.run(put, store)
-        assert trio.run(store.get, ref) == DATA
+        ref = await put(store)
+        assert await store.get(ref) == DATA
 
 
-def test_a_bucket_without_the_package_that_speaks_with_it_says_which_extra_has_it(
+def test_a_missing_package_is_reported_with_the_extra_that_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "gems_actors.blobs.bucket", raising=False)
@@ -167,12 +166,12 @@ def test_a_bucket_without_the_package_that_speaks_with_it_says_which_extra_has_i
 
 
 @pytest.mark.parametrize("blobs", ["", "mesh", "folder", "file://relative", "s3://", "s3://Capital", "http://host"])
-def test_what_is_no_store_is_refused(blobs: str) -> None:
+def test_an_invalid_store_is_refused(blobs: str) -> None:
     with pytest.raises(ConfigError, match="blobs: expected file:///FOLDER, s3://BUCKET/PREFIX or mesh:, got "):
         load_config(environment={}, settings=[f"blobs='{blobs}'"])
 
 
-def test_a_bucket_is_no_folder_and_what_the_mesh_serves_is_one_of_its_host(tmp_path: Path) -> None:
+def test_a_bucket_has_no_folder_and_the_blob_server_has_one(tmp_path: Path) -> None:
     assert blob_folder(MeshConfig(blobs="s3://pictures")) is None
     found = blob_folder(MeshConfig(blobs="mesh:", data_dir=str(tmp_path)))
     assert found is not None

@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""The findings of `gems doctor`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_sound_installation_has_no_failure(tmp_path: Path) -> None:
     assert {"Python", "SQLite", "ZeroMQ", "configuration", "data folder", "data disk", "mesh"} <= findings.keys()
 
 
-def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_a_failed_check_has_advice(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "doctor", "--set", "data_dir=/dev/null/data")
     assert done.returncode == 1
     line = next(line for line in done.stdout.splitlines() if line.startswith("fail  data folder"))
@@ -29,19 +29,19 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_store_of_pictures_is_tried(tmp_path: Path) -> None:
+def test_the_picture_store_is_written_and_read(tmp_path: Path) -> None:
     def found(blobs: str) -> tuple[str, str]:
         done = run_gems(tmp_path, "doctor", "--json", "--set", f"blobs={blobs}")
         finding = next(finding for finding in json.loads(done.stdout) if finding["what"] == "pictures")
         return finding["state"], f"{finding['found']}: {finding['advice']}"
 
-    assert found(f"file://{tmp_path}/shared") == ("ok", f"stored and read again at file://{tmp_path}/shared: ")
+    assert found(f"file://{tmp_path}/shared") == ("ok", f"stored and read back at file://{tmp_path}/shared: ")
     state, words = found("file:///dev/null/shared")
     assert (state, "/dev/null/shared/sha256" in words, "mount the folder" in words) == ("fail", True, True)
 
 
 @pytest.mark.slow
-def test_an_image_server_is_asked_whether_it_is_there(tmp_path: Path) -> None:
+def test_an_image_server_is_reached_or_reported(tmp_path: Path) -> None:
     with open_server(ScriptedServer(drawn)) as server:
         server.files["/v1/models"] = b'{"data": [{"id": "painter-1"}]}'
         there = run_gems(tmp_path, "doctor", "--json", "--set", f"image.url={server.url}")
@@ -68,14 +68,14 @@ def answer_chat(fields: dict[str, Any]) -> Answer:
 
 
 def answer_plainly(fields: dict[str, Any]) -> Answer:
-    """Answer as a server that can do nothing else, with a model that does not see."""
+    """Answer as a server without these features, with a model that does not accept pictures."""
     if "response_format" in fields:
         return Answer(b'{"detail": "extra inputs are not permitted"}', 422)
     return Answer(json.dumps({"choices": [{"message": {"content": "no"}}]}).encode())
 
 
 @pytest.mark.slow
-def test_a_chat_server_is_asked_what_it_has_and_can(tmp_path: Path) -> None:
+def test_a_chat_server_is_asked_for_its_models_and_features(tmp_path: Path) -> None:
     with open_server(ScriptedServer(answer_chat)) as one, open_server(ScriptedServer(answer_plainly)) as two:
         one.files["/v1/models"] = json.dumps({"data": [{"id": f"m{number}"} for number in range(5)]}).encode()
         flags = ["chat.backend=openai", f"chat.url={one.url}", f"chat.roles.verifier.url={two.url}"]
@@ -88,13 +88,13 @@ def test_a_chat_server_is_asked_what_it_has_and_can(tmp_path: Path) -> None:
         ("chat server of chat.roles.verifier", "warn"),
     ]
     assert found["chat server"]["found"] == (
-        f"{one.url} with m0, m1, m2 and 2 more; of a red picture, whether it is red: yes (95 %); gives probabilities, "
+        f"{one.url} with m0, m1, m2 and 2 more; asked if a red picture is red: yes (95 %); gives probabilities, "
         "follows JSON schemas, counts cached tokens, HTTP/1.1"
     )
     assert found["chat server of chat.roles.verifier"]["found"].endswith(
-        "of a red picture, whether it is red: no; gives no probabilities, refuses JSON schemas, HTTP/1.1"
+        "asked if a red picture is red: no; gives no probabilities, refuses JSON schemas, HTTP/1.1"
     )
-    assert asked == 4, "a score, a schema, once more, and the models"
+    assert asked == 4, "the models, a score, and a schema twice"
     gone = run_gems(tmp_path, "doctor", "--json", *options)
     assert gone.returncode == 1
     (item, _) = [item for item in json.loads(gone.stdout) if item["what"].startswith("chat server")]
@@ -103,7 +103,7 @@ def test_a_chat_server_is_asked_what_it_has_and_can(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_pipeline_s_folder_is_looked_into(tmp_path: Path) -> None:
+def test_the_folder_of_a_pipeline_is_checked(tmp_path: Path) -> None:
     found = []
     for text in ('{"_class_name": "ZImagePipeline"}', "{torn", None):
         folder = tmp_path / "model"

@@ -1,4 +1,4 @@
-"""`gems keys`, and what commands say about keys that do not fit."""
+"""`gems keys`, and the errors about missing or unreadable keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.gems_actors.cli.commands import run_gems
 USAGE, BAD_CONFIG = 2, 78
 
 
-def test_new_keys_are_named_and_never_overwritten(tmp_path: Path) -> None:
+def test_new_keys_are_listed_and_never_overwritten(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "keys", "new", "keys")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == [
@@ -30,27 +30,27 @@ def test_keys_need_a_folder(tmp_path: Path) -> None:
     assert done.stderr == "gems: DIR: keys: expected a folder to write to, got: Not a directory\n"
 
 
-def test_a_key_is_added_with_what_it_may_do(tmp_path: Path) -> None:
+def test_a_key_is_added_with_its_grants(tmp_path: Path) -> None:
     run_gems(tmp_path, "keys", "new", "keys")
     done = run_gems(tmp_path, "keys", "add", "keys", "gpu-box", "--may", "verifier, generator")
     assert (done.returncode, done.stdout, done.stderr) == (0, "keys/gpu-box.key\n", "")
-    guests = {guest.name: guest.may for guest in read_allow_list(tmp_path / "keys" / "allowed.toml").values()}
-    assert guests["gpu-box"] == {"verifier", "generator"}
+    grants = {key.name: key.may for key in read_allow_list(tmp_path / "keys" / "allowed.toml").values()}
+    assert grants["gpu-box"] == {"verifier", "generator"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("keys", "client", "--may", "admin"), "NAME: expected a new name, got that of keys/client.key"),
+        (("keys", "client", "--may", "admin"), "NAME: expected an unused name, got that of keys/client.key"),
         (("keys", "../x", "--may", "admin"), "NAME: expected a name of up to 64 lower-case letters, digits, - and _"),
         (("keys", "x", "--may", "root"), "--may: expected some of client, conductor, planner, "),
         (
             ("none", "x", "--may", "admin"),
-            "DIR: none: expected a folder with an allowed.toml to add to, as gems keys new",
+            "DIR: none: expected a folder with an allowed.toml, as created by `gems keys new`",
         ),
     ],
 )
-def test_a_key_that_cannot_be_added_is_explained_in_one_line(
+def test_a_key_that_cannot_be_added_is_refused_in_one_line(
     tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     run_gems(tmp_path, "keys", "new", "keys")

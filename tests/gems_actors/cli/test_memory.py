@@ -126,7 +126,7 @@ def test_check_finds_damage_and_repair_removes_it(data: Path, capsys: pytest.Cap
     for command in ("runs", "rebuild"):
         code, _, err = gems(capsys, data, command)
         assert (code, err.count("\n")) == (78, 1)
-        assert "`gems memory repair` goes on without it" in err
+        assert "`gems memory repair` continues without it" in err
     assert gems(capsys, data, "repair", "--dry-run")[0] == 0
     code, out, _ = gems(capsys, data, "repair")
     assert code == 0
@@ -276,7 +276,7 @@ def test_a_mesh_that_has_the_folder_open_is_asked_and_followed(tmp_path: Path) -
             (*COMMAND, "memory", "rebuild"), check=False, capture_output=True, env=surroundings, text=True
         )
         assert refused.returncode == 78
-        assert "expected a log that nobody writes, got one held by process" in refused.stderr
+        assert "expected a log that no process writes, got one held by process" in refused.stderr
         subprocess.run(
             (*COMMAND, "scale", "memory=0", "--router", router), check=True, capture_output=True, env=surroundings
         )

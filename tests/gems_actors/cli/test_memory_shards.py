@@ -71,7 +71,7 @@ def test_damage_is_reported_and_repaired_per_shard(data: Path, capsys: pytest.Ca
     log.write_bytes(content)
     code, out, _ = gems(capsys, data, "check")
     assert code == 1
-    assert f"{log}: expected a record behind record" in out
+    assert f"{log}: expected a record after record" in out
     code, out, _ = gems(capsys, data, "repair")
     assert (code, [line.split(":")[0] for line in out.splitlines()]) == (
         0,
@@ -90,7 +90,7 @@ def test_a_trajectory_in_two_logs_is_a_problem(data: Path, capsys: pytest.Captur
     assert (code, out.splitlines()[0]) == (
         1,
         f"{data}/memory-2: expected trajectory {trajectory_id('old', 1, 0)} in one log, "
-        f"got one that {data}/memory-1 has too",
+        f"got it in {data}/memory-1 as well",
     )
 
 

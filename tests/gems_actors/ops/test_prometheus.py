@@ -1,4 +1,4 @@
-"""A mesh's table as Prometheus reads it."""
+"""The router's table in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def samples(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(gems_\S+) (\S+)$", text, re.MULTILINE)}
 
 
-def test_a_role_is_told_with_all_its_actors_as_one() -> None:
+def test_the_figures_of_a_role_sum_over_its_actors() -> None:
     verifiers = (
         actor("v-1", "verifier", busy=3),
         actor("v-2", "verifier", busy=1),
@@ -51,7 +51,7 @@ def test_a_role_is_told_with_all_its_actors_as_one() -> None:
     }
 
 
-def test_the_mesh_is_told_and_its_agents_are_counted_and_not_named() -> None:
+def test_agents_are_counted_but_not_listed_as_roles() -> None:
     role = agent_role("far")
     text = metrics_text(mesh(RoleStatus(role=role, queued=0, oldest_s=0.0, actors=(actor("far", role),))))
     assert samples(text) == {
@@ -63,7 +63,7 @@ def test_the_mesh_is_told_and_its_agents_are_counted_and_not_named() -> None:
     }
 
 
-def test_every_sample_stands_behind_its_help_and_type() -> None:
+def test_every_sample_follows_its_help_and_type() -> None:
     text = metrics_text(mesh(RoleStatus(role="planner", queued=0, oldest_s=0.0, actors=())))
     assert text.endswith("\n")
     known: list[str] = []
@@ -75,6 +75,6 @@ def test_every_sample_stands_behind_its_help_and_type() -> None:
     assert len(known) == len(set(known)) == text.count("# HELP ")
 
 
-def test_a_version_that_a_stranger_says_breaks_no_line() -> None:
+def test_a_version_is_escaped() -> None:
     role = RoleStatus(role="planner", queued=0, oldest_s=0.0, actors=(actor("p", "planner", version='1"\n\\'),))
     assert 'gems_build_info{version="1\\"\\n\\\\"} 1\n' in metrics_text(mesh(role))

@@ -1,0 +1,112 @@
+"""The rows of the index as they are held in memory: runs, trajectories, and where records are in the log files."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from protocol.messages import AnyRecord, AttemptVerified, TrajectoryBegun, TrajectoryStatus
+
+_LOCATION: Final = struct.Struct("<QIQI")
+
+
+class RecordLocation(NamedTuple):
+    """Where a record is in the files of a log."""
+
+    sequence: int
+    file: int
+    offset: int
+    size: int
+
+
+@dataclass(slots=True)
+class IndexedRun:
+    """A run with the number of its trajectories in each status."""
+
+    number: int
+    name: str
+    began_at: float
+    last_at: float
+    begun: int | None = None
+    """Sequence of its `RunBegun` record; None if there is none."""
+    what: str = ""
+    total: int | None = None
+    running: int = 0
+    ended: int = 0
+    failed: int = 0
+    all_met: int = 0
+    images: int = 0
+    is_changed: bool = False
+    """Whether it differs from its row in the database."""
+
+
+@dataclass(slots=True)
+class IndexedTrajectory:
+    """A trajectory with everything needed to index its next record."""
+
+    id: str
+    number: int = 0
+    """Number of its row; 0 while the log has no record of it."""
+    run: int | None = None
+    line: int = 0
+    sample: int = 0
+    prompt: str = ""
+    status: TrajectoryStatus = "running"
+    outcome: str | None = None
+    failure: str = ""
+    images: int = 0
+    rounds: int = 0
+    met: int = 0
+    requirements: int = 0
+    began_at: float = 0.0
+    last_at: float = 0.0
+    locations: list[RecordLocation] = field(default_factory=list)
+    steps: dict[str, int] = field(default_factory=dict)
+    """Sequence of each step that can happen only once, by the name of the step."""
+    judged: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    """Requirements met, and all requirements, of each attempt, by round and candidate."""
+    begun: TrajectoryBegun | None = None
+    run_name: str | None = None
+    is_changed: bool = False
+    """Whether it differs from its row in the database."""
+
+    def note(self, record: AnyRecord) -> None:
+        """Remember what is needed from a record when the trajectory ends."""
+        if isinstance(record, AttemptVerified):
+            attempt = record.attempt
+            met = sum(verdict.answer == "met" for verdict in attempt.verdicts)
+            self.judged[attempt.round, attempt.candidate] = met, len(attempt.verdicts)
+        elif isinstance(record, TrajectoryBegun):
+            self.begun = record
+
+
+RUN_FIELDS: Final = (
+    "number", "name", "begun", "what", "total", "running", "ended", "failed", "all_met", "images", "began_at",
+    "last_at",
+)  # fmt: skip
+TRAJECTORY_FIELDS: Final = (
+    "number", "id", "run", "line", "sample", "prompt", "status", "outcome", "failure", "images", "rounds", "met",
+    "requirements", "began_at", "last_at",
+)  # fmt: skip
+run_row: Callable[[IndexedRun], tuple[Any, ...]] = attrgetter(*RUN_FIELDS)
+trajectory_row: Callable[[IndexedTrajectory], tuple[Any, ...]] = attrgetter(*TRAJECTORY_FIELDS)
+PUT_RUN: Final = f"""
+INSERT OR REPLACE INTO runs ({", ".join(RUN_FIELDS)}) VALUES ({", ".join("?" * len(RUN_FIELDS))})
+"""
+PUT_TRAJECTORY: Final = f"""
+INSERT OR REPLACE INTO trajectories ({", ".join(TRAJECTORY_FIELDS)}, places)
+    VALUES ({", ".join("?" * (len(TRAJECTORY_FIELDS) + 1))})
+"""
+
+
+def pack_locations(locations: Iterable[RecordLocation]) -> bytes:
+    """Return locations as the bytes of a database column."""
+    return b"".join(_LOCATION.pack(*location) for location in locations)
+
+
+def unpack_locations(packed: bytes) -> list[RecordLocation]:
+    """Return the locations in the bytes of a database column."""
+    return [RecordLocation(*found) for found in _LOCATION.iter_unpack(packed)]

@@ -1,0 +1,295 @@
+"""Checks the installation, the settings, and the folders and servers that they name, with advice for each failure.
+
+It must run where packages are missing, so most imports are in the checks that need them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from msgspec import structs
+
+from actors.memory_store.filesystem import is_network, kind_of_mount
+from gems_actors.addresses import split_addresses
+from gems_actors.app.options import read_config
+from gems_actors.app.picture_files import OutputError, check_writable
+from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig
+from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
+from gems_actors.transport.bind import MAX_IPC_PATH_BYTES
+from protocol.blobs import blob_address
+
+_MESH_S = 1.0
+_SERVER_S = 5.0
+_CHAT_S = 60.0
+_STORE_S = 15.0
+_PROBE = b"gems doctor was here\n"
+_STORE_ADVICE = {
+    "file": "mount the folder, or name another with --set blobs=file:///FOLDER",
+    "s3": "see [s3] in deploy/mesh.toml, and the environment's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "mesh": "start the mesh with blobs = 'mesh:', and open the port 100 above the router's",
+}
+
+CheckState = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """The result of one check."""
+
+    state: CheckState
+    what: str
+    found: str
+    advice: str = ""
+    """What to do; empty if there is nothing to do."""
+
+
+def examine(config_file: Path | None, overrides: Sequence[str], router: str | None) -> Iterator[Finding]:
+    """Yield the findings of all checks.
+
+    Args:
+        config_file: settings of the mesh, a TOML file.
+        overrides: settings as `KEY=VALUE`.
+        router: address of a mesh; None for the configured one.
+    """
+    yield _python()
+    yield from _packages()
+    yield _sqlite()
+    yield _zeromq()
+    yield _models()
+    try:
+        config = read_config(config_file, overrides)
+    except ConfigError as error:
+        yield Finding("fail", "configuration", str(error), "correct it; the checks below use the defaults")
+        config = MeshConfig()
+    else:
+        yield Finding("ok", "configuration", str(config_file or "defaults, environment and flags"))
+    yield _folder("runtime folder", config.runtime_path, "router.runtime_dir")
+    yield _socket_path(config)
+    yield _folder("data folder", config.data_path, "data_dir")
+    yield _file_system(config.data_path)
+    yield _mesh(router or config.local_address, config.security)
+    if config.blobs is not None:
+        yield _pictures(config, config.blobs, router or config.local_address)
+    if config.image.backend == "diffusers" and config.image.model is not None:
+        yield _pipeline(config.image.model)
+    if config.image.url is not None:
+        yield _server("image", config.image.url)
+    yield from _chats(config)
+
+
+def _python() -> Finding:
+    return Finding("ok", "Python", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _packages() -> Iterator[Finding]:
+    """Check the requirements in the metadata of the installed package."""
+    for requirement in requires("gems-actors") or ():
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            yield Finding("ok", name, version(name))
+        except PackageNotFoundError:
+            yield Finding("fail", name, "not installed", f"pip install '{requirement}'")
+
+
+def _sqlite() -> Finding:
+    try:
+        import apsw
+
+        from actors.memory_store.index_db import OLDEST_SQLITE
+    except ImportError as error:
+        return Finding("fail", "SQLite", str(error), "pip install apsw")
+    found = apsw.sqlite_lib_version()
+    if tuple(map(int, found.split("."))) < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        return Finding("fail", "SQLite", found, f"expected {oldest} or later: pip install --upgrade apsw")
+    return Finding("ok", "SQLite", f"{found} (in apsw)")
+
+
+def _zeromq() -> Finding:
+    try:
+        import zmq
+    except ImportError as error:
+        return Finding("fail", "ZeroMQ", str(error), "pip install pyzmq")
+    if not zmq.has("ipc"):
+        return Finding("fail", "ZeroMQ", f"{zmq.zmq_version()} without ipc", "install a pyzmq built with ipc")
+    return Finding("ok", "ZeroMQ", zmq.zmq_version())
+
+
+def _models() -> Finding:
+    """Check torch and diffusers; torch takes seconds to import, so it is loaded only if both are installed."""
+    missing = [name for name in ("torch", "diffusers") if find_spec(name) is None]
+    what = "torch, diffusers"
+    if missing:
+        install = "needed only to draw on a GPU of this host: pip install 'gems-actors[diffusers]'"
+        return Finding("ok", what, f"{' and '.join(missing)} not installed", install)
+    try:
+        torch = importlib.import_module("torch")
+        has_cuda = torch.cuda.is_available()
+    except (ImportError, OSError, RuntimeError) as error:
+        return Finding("warn", what, f"torch does not load: {' '.join(str(error).split())}", "reinstall torch")
+    found = f"{version('torch')}, {version('diffusers')}"
+    if not has_cuda:
+        return Finding("warn", what, f"{found}, no CUDA", "check the driver with nvidia-smi, or use another backend")
+    return Finding("ok", what, f"{found}, CUDA on {torch.cuda.get_device_name(0)}")
+
+
+def _pipeline(model: str) -> Finding:
+    index = Path(model) / "model_index.json"
+    if Path(model).is_dir() and not index.is_file():
+        return Finding(
+            "fail", "image model", f"{model} has no model_index.json", "expected a folder that diffusers saved"
+        )
+    if not index.is_file():
+        return Finding("ok", "image model", f"{model} is not a folder on this host; it is loaded from the hub")
+    try:
+        kind = json.loads(index.read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"{index}: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding("fail", "image model", found, "save or copy the pipeline again")
+    return Finding("ok", "image model", f"{kind} in {model}")
+
+
+def _folder(what: str, path: Path, key: str) -> Finding:
+    try:
+        check_writable(path)
+    except OutputError as error:
+        return Finding("fail", what, str(error), f"choose another with --set {key}=FOLDER")
+    return Finding("ok", what, f"{path} is writable")
+
+
+def _socket_path(config: MeshConfig) -> Finding:
+    size = len(os.fsencode(config.router_addresses[-1].partition(",")[0].removeprefix("ipc://")))
+    found = f"{size} bytes"
+    if size > MAX_IPC_PATH_BYTES:
+        advice = f"expected at most {MAX_IPC_PATH_BYTES}; choose a shorter router.runtime_dir"
+        return Finding("fail", "socket path", found, advice)
+    return Finding("ok", "socket path", found)
+
+
+def _file_system(path: Path) -> Finding:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+    except OSError as error:
+        return Finding("warn", "data disk", f"/proc/self/mountinfo: {error.strerror}", "check that it is a local disk")
+    kind = kind_of_mount(os.path.realpath(path), mounts) or "unknown"
+    if is_network(kind):
+        return Finding("fail", "data disk", kind, "memory's log needs a local disk: --set data_dir=FOLDER")
+    if kind == "tmpfs":
+        return Finding("warn", "data disk", kind, "all pictures and records are lost when this host restarts")
+    return Finding("ok", "data disk", kind)
+
+
+def _pictures(config: MeshConfig, blobs: str, router: str) -> Finding:
+    """Store a few bytes, always the same, where pictures are stored, and read them back."""
+    import trio
+
+    from gems_actors.blobs import blob_store
+
+    what = "pictures"
+    served_at = blob_address(split_addresses(router)[0])
+    if blobs == MESH_BLOBS and not _may_exist(served_at):
+        return Finding("ok", what, f"served at {served_at} once the mesh runs")
+
+    async def try_store() -> None:
+        store = blob_store(config, router)
+        with trio.move_on_after(_STORE_S):
+            async with store.open():
+                await store.get(await store.put(_PROBE, media_type="text/plain", width_px=16, height_px=16))
+                return
+        raise BlobError(f"expected a reply from {blobs} within {_STORE_S:g} s, got none")
+
+    try:
+        trio.run(try_store)
+    except (BlobError, ConfigError) as error:
+        return Finding("fail", what, str(error), _STORE_ADVICE[blobs.partition(":")[0]])
+    return Finding("ok", what, f"stored and read back at {blobs}")
+
+
+def _may_exist(address: str) -> bool:
+    return not address.startswith("ipc://") or Path(address.removeprefix("ipc://")).exists()
+
+
+def _server(name: str, url: str) -> Finding:
+    import httpx
+
+    what = f"{name} server"
+    try:
+        response = httpx.get(f"{url.rstrip('/')}/models", timeout=_SERVER_S)
+        models = [str(item["id"]) for item in response.json()["data"]] if response.status_code == 200 else []
+    except httpx.HTTPError as error:
+        found = f"{url}: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding("fail", what, found, f"start the server, or correct {name}.url")
+    except (ValueError, KeyError, TypeError):
+        models = []
+    return Finding("ok", what, f"{url} answers" + (f", with {', '.join(models)}" if models else ""))
+
+
+def _chats(config: MeshConfig) -> Iterator[Finding]:
+    """Check each chat server once, even if several roles use it."""
+    tried: set[tuple[str | None, str | None]] = set()
+    for table, model in config.chat_models().items():
+        for index, server in enumerate((model, *model.fallbacks) if model.backend == "openai" else ()):
+            if (server.url, server.model) not in tried:
+                tried.add((server.url, server.model))
+                yield _chat(f"{table}.fallbacks[{index - 1}]" if index else table, server, model)
+
+
+def _chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Finding:
+    import trio
+
+    from gems_actors.backends.failover import UnreachableError
+    from gems_actors.backends.probe import probe_chat
+
+    what = "chat server" if table == "chat" else f"chat server of {table}"
+    server = structs.replace(server, timeout_s=min(server.timeout_s, _CHAT_S))
+    try:
+        probe = trio.run(probe_chat, table, server, model)
+    except (UnreachableError, ConfigError) as error:
+        return Finding("fail", what, str(error), f"start the server, or correct {table}")
+    except RequestError as error:
+        return Finding("fail", what, str(error), "name a model that the server has and that accepts pictures")
+    shown = ", ".join(probe.models[:3]) + (f" and {len(probe.models) - 3} more" if len(probe.models) > 3 else "")
+    found = f"{server.url}{f' with {shown}' if shown else ''}; asked if a red picture is red: {probe.answer}"
+    found = f"{found}; {', '.join(probe.features)}"
+    if not probe.answer.lower().startswith("yes"):
+        return Finding("warn", what, found, "check that the model accepts pictures, and its chat template")
+    return Finding("ok", what, found)
+
+
+def _mesh(address: str, security: SecurityConfig) -> Finding:
+    none = Finding("ok", "mesh", f"none at {address}", "`gems draw` starts its own; `gems up` runs one")
+    if not _may_exist(address):
+        return none
+    try:
+        import trio
+
+        from gems_actors.client import open_client
+        from protocol.messages import ReadStatus
+    except ImportError as error:
+        return Finding("fail", "mesh", str(error), "install what is missing above")
+
+    async def look() -> str:
+        async with open_client(address, connect_within_s=_MESH_S, security=security) as mesh:
+            with trio.move_on_after(_MESH_S):
+                roles = (await mesh.ask(ReadStatus())).roles
+                return f"{sum(len(role.actors) for role in roles)} actors at {address}"
+        return f"the router at {address} does not answer"
+
+    try:
+        return Finding("ok", "mesh", trio.run(look))
+    except ConfigError as error:
+        return Finding("fail", "mesh", str(error), "check [security] in the settings, and `gems keys`")
+    except (MeshUnavailableError, RequestError) as error:
+        if not address.startswith("tcp:"):  # the default address, where no mesh needs to run
+            return none
+        return Finding("warn", "mesh", str(error), "check that the mesh is running, and its keys")
