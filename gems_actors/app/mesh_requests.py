@@ -8,8 +8,9 @@ import trio
 
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import SecurityConfig
-from gems_actors.errors import DeadlineError
-from protocol.messages import ReplyT, Request
+from gems_actors.errors import DeadlineError, UsageError
+from protocol.identity import agent_role, is_agent_role
+from protocol.messages import ReadStatus, ReplyT, Request
 
 CONNECT_S = 2.0
 """Time limit for a router to answer before its mesh counts as not running."""
@@ -43,3 +44,28 @@ async def ask_within(
     with trio.move_on_after(within_s):
         return await mesh.ask(request, role=role)
     raise DeadlineError(f"{mesh.address}: expected a reply from {role or request.role} within {within_s:g} s, got none")
+
+
+async def ask_mesh(address: str, security: SecurityConfig, request: Request[ReplyT], host: str | None = None) -> ReplyT:
+    """Connect to a mesh and return the reply to a request.
+
+    Args:
+        address: address of the router.
+        security: keys for the mesh.
+        request: the request.
+        host: name of the agent to ask; None for the role that requests of this type go to.
+
+    Raises:
+        MeshUnavailableError: no router answers.
+        UsageError: the mesh has no agent with this name.
+        RequestError: the request failed; the class names the failure.
+    """
+    async with open_mesh(address, security) as mesh:
+        if host is None:
+            return await ask_within(mesh, request)
+        status = await ask_within(mesh, ReadStatus())
+        agents = [actor.name for role in status.roles if is_agent_role(role.role) for actor in role.actors]
+        if host not in agents:
+            known = ", ".join(sorted(agents)) or "the agents of the mesh, which has none"
+            raise UsageError(f"--host: expected one of {known}, got {host!r}")
+        return await ask_within(mesh, request, role=agent_role(host))

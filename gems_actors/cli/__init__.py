@@ -1,7 +1,7 @@
-"""The command line: `gems`.
+"""The command line `gems`: parses flags, calls `gems_actors.app`, and prints. What works without a terminal is in app.
 
-A command's module is imported when the command is named, so that `gems --version` loads neither trio, ZeroMQ nor rich.
-Data goes to standard output, everything else to standard error, and a failure is one line there.
+The module of a command is imported only when the command runs, so that `gems --help` loads neither trio, ZeroMQ nor
+rich. Results go to standard output, everything else to standard error, where a failure is one line.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from gems_actors import __version__
 from gems_actors.cli.exit_codes import end_of
 
 _COMMANDS = {
-    "draw": ("draw:draw", "Draw one prompt and watch how it gets better."),
+    "draw": ("draw:draw", "Draw one prompt, and watch it improve from round to round."),
     "bulk": ("bulk:bulk", "Draw every prompt of a file."),
-    "eval": ("evaluate:evaluate", "Draw a benchmark, and lay it out as its official scorer reads it."),
-    "runs": ("control:runs", "List the runs that go on, and those that memory knows."),
-    "pause": ("control:pause", "Have a run or a trajectory wait."),
-    "resume": ("control:resume", "Let a run or a trajectory go on."),
-    "cancel": ("control:cancel", "End a run or a trajectory for now."),
+    "eval": ("evaluate:evaluate", "Draw the prompts of a benchmark for its official scorer."),
+    "runs": ("control:runs", "List running runs, and the latest that memory knows."),
+    "pause": ("control:pause", "Pause a run or trajectory."),
+    "resume": ("control:resume", "Resume a run or trajectory."),
+    "cancel": ("control:cancel", "Cancel a run or trajectory."),
     "up": ("mesh:up", "Run a mesh in the foreground."),
-    "agent": ("mesh:agent", "Play roles on this host for a mesh whose router runs elsewhere."),
-    "status": ("mesh:status", "Show who is in a running mesh and what they do."),
-    "scale": ("mesh:scale", "Change how many actors play a role."),
-    "down": ("mesh:down", "Drain and end a running mesh."),
-    "role": ("mesh:role", "Play one role in this process."),
+    "agent": ("mesh:agent", "Run roles on this host for a mesh whose router runs elsewhere."),
+    "status": ("mesh:status", "Show the roles and actors of a running mesh."),
+    "scale": ("mesh:scale", "Change the number of actors of a role."),
+    "down": ("mesh:down", "Drain and stop a running mesh."),
+    "role": ("mesh:role", "Run one role in this process."),
     "slurm": ("slurm:slurm", "Run a mesh as jobs of a Slurm cluster."),
-    "keys": ("keys:keys", "Make the keys of a mesh that serves other hosts."),
-    "memory": ("memory:memory", "Look at what was drawn and learnt, and look after its log."),
+    "keys": ("keys:keys", "Create the keys of a mesh that serves other hosts."),
+    "memory": ("memory:memory", "List and show what memory holds, and maintain its log."),
     "skills": ("skills:skills", "List, show and check skills."),
-    "doctor": ("doctor:doctor", "Say what is installed, reachable and writable, and what to do about the rest."),
+    "doctor": ("doctor:doctor", "Check installation, settings, servers and folders."),
 }
-"""Where each command is, and its line in the help, which must not cost the import of all of them."""
+"""Module and function of each command, and its line in the help, which needs no import."""
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command when it is asked for."""
+    """A group that imports the module of a command when the command runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -57,7 +57,11 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"COMMAND: expected one of {', '.join(_COMMANDS)}, got {args[0]!r}", ctx)
+            from difflib import get_close_matches  # only now: `gems --help` must start fast
+
+            nearest = get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise click.UsageError(f"COMMAND: expected one of {', '.join(_COMMANDS)}, got {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -69,9 +73,9 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="gems", message="%(prog)s %(version)s")
 @click.pass_context
 def gems(context: click.Context) -> None:
-    """Follow hard image prompts: plan, draw, verify, remember and refine, each role its own process.
+    """Follow hard image prompts: plan, draw, verify, remember and refine. Each role is a process.
 
-    Exit codes: 0 done, 1 some failed, 2 usage, 75 to be queued again, 78 bad configuration, 130 interrupted or
+    Exit codes: 0 success, 1 failure, 2 usage error, 75 requeue the job, 78 invalid configuration, 130 interrupted or
     cancelled.
     """
     if context.invoked_subcommand is None:
@@ -83,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a prompt may hold what this terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # a prompt may have characters that a terminal lacks
     try:
         code = gems.main(args=arguments, prog_name="gems", standalone_mode=False)
         sys.stdout.flush()
@@ -92,22 +96,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if line and sys.flags.dev_mode:
             raise
         _drop_unwritten_output()
-        with suppress(OSError):  # nobody is there to be told
+        with suppress(OSError):  # standard error is closed
             click.echo(line, err=True, nl=line != "")
     return code or 0
 
 
 def _open_closed_streams() -> None:
-    """Give closed standard streams the null device, so that no socket or file of ours takes their numbers."""
+    """Open closed standard streams as the null device, so that no socket or file gets their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free, so that of the stream
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is that of the stream
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, mode))
 
 
 def _drop_unwritten_output() -> None:
-    """Keep the interpreter from trying once more to write what standard output did not take."""
+    """Keep the interpreter from writing at exit what standard output did not accept."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""`python -m gems_actors.cli`, which is `gems` where the console script is not on the path."""
+"""`python -m gems_actors.cli`: the same as `gems`, where the console script is not on the PATH."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How a command ends: its exit codes, and a failure as one line."""
+"""Exit codes, and the one line that explains a failure."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import click
 
 DONE = 0
 FAILED = 1
-"""Some of what was asked for failed, or nobody was there to ask."""
+"""Something failed, or no mesh answered."""
 USAGE = 2
 QUEUE_AGAIN = 75
-"""`EX_TEMPFAIL` of sysexits.h: a batch system took the node back, and the work goes on once it gives another."""
+"""`EX_TEMPFAIL` of sysexits.h: a batch system reclaimed the node, and requeues the job to continue on another."""
 BAD_CONFIG = 78
-"""`EX_CONFIG` of sysexits.h; also that somebody else listens at the configured address, or that a router refuses us."""
+"""`EX_CONFIG` of sysexits.h; also for an address in use, and for a router that refuses this client."""
 INTERRUPTED = 130
-"""Ctrl-C, SIGTERM or `gems cancel` ended the work early, gently or not."""
+"""Ctrl-C, SIGTERM or `gems cancel` ended the command early, gracefully or not."""
 
 
 def end_of(error: BaseException) -> tuple[str, int]:
-    """Return the line that explains a failure, and the exit code; of a reader that has seen enough no line."""
+    """Return the line that explains a failure, and the exit code; no line if the reader of a pipe left."""
     leaves = [*_leaves(error)]
     if any(isinstance(leaf, (KeyboardInterrupt, click.Abort)) for leaf in leaves):
-        return _one_line("interrupted"), INTERRUPTED  # and nothing imported: it may have broken an import off
-    # 40 ms that `gems --version` need not pay
+        return _one_line("interrupted"), INTERRUPTED  # import nothing here: Ctrl-C may have interrupted an import
+    # imported here: 40 ms that `gems --version` does not need
     from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError, UsageError
     from skills import SkillError
 
     causes = sorted(leaves, key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
     match cause := causes[0]:
         case click.ClickException():
-            return _one_line(_words_of(cause)), cause.exit_code
+            return _one_line(_message_of(cause)), cause.exit_code
         case ConfigError() | AddressInUseError() | MeshRefusedError():
             return _one_line(str(cause)), BAD_CONFIG
         case UsageError():
@@ -43,9 +43,9 @@ def end_of(error: BaseException) -> tuple[str, int]:
         case BrokenPipeError() | SystemExit():  # `gems skills list | head -1`, which is how click ends for it
             return "", DONE
         case OSError(errno=errno.ENOSPC | errno.EDQUOT, filename=None):
-            return _one_line(f"standard output: expected room for what there is to say, got: {cause.strerror}"), FAILED
+            return _one_line(f"standard output: expected space for the output, got: {cause.strerror}"), FAILED
         case _:
-            return _one_line(f"a fault of ours: {type(cause).__name__}: {cause} (at {_place_of(cause)})"), FAILED
+            return _one_line(f"internal error: {type(cause).__name__}: {cause} (at {_origin_of(cause)})"), FAILED
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -56,12 +56,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _words_of(error: click.ClickException) -> str:
+def _message_of(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     if isinstance(error, click.BadParameter) and error.param is not None and error.message:
         return f"{_name_of(error.param)}: {error.message}"
-    words = error.format_message().removesuffix(".")
-    return words if ", got" in words or context is None else f"{words} (see {context.command_path} --help)"
+    text = error.format_message().removesuffix(".")
+    return text if ", got" in text or context is None else f"{text} (see {context.command_path} --help)"
 
 
 def _name_of(parameter: click.Parameter) -> str:
@@ -70,9 +70,9 @@ def _name_of(parameter: click.Parameter) -> str:
     return parameter.make_metavar(click.Context(click.Command("gems")))
 
 
-def _place_of(error: BaseException) -> str:
+def _origin_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"
 
 
 def _one_line(text: str) -> str:

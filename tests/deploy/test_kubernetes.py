@@ -15,8 +15,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from gems_actors.app.hosting import parse_role_count
 from gems_actors.cli import gems
-from gems_actors.cli.mesh import _parse_count
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.roles import BUILT_IN_ROLES
 
@@ -159,7 +159,7 @@ def test_kustomize_makes_of_it_what_kubernetes_takes() -> None:
 
 def test_every_role_is_played_and_may_be_moved() -> None:
     played = [count for pod in pods() for count in pod.parameters.get("counts", ())]
-    assert {_parse_count(MeshConfig(), count) for count in played} == {(role, 1) for role in BUILT_IN_ROLES}
+    assert {parse_role_count(MeshConfig(), count) for count in played} == {(role, 1) for role in BUILT_IN_ROLES}
     components = {name.removeprefix("gems-") for name, *_ in pods()}
     assert components == {"router", *BUILT_IN_ROLES}
     budgets = {one["spec"]["selector"]["matchLabels"][LABELS[1]] for one in base("PodDisruptionBudget")}

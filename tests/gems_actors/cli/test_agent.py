@@ -1,4 +1,4 @@
-"""`gems agent`: roles of a further host, for a mesh whose router runs elsewhere."""
+"""`gems agent` runs roles on a further host, for a mesh whose router runs elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def free_address() -> str:
 
 @contextmanager
 def running(tmp_path: Path, *arguments: str, more: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A command in the background that says on standard output when it is ready."""
+    """A command in the background that prints a line on standard output once it is ready."""
     with started(
         [*COMMAND, *arguments],
         cwd=tmp_path,
@@ -59,7 +59,7 @@ def actors_of(tmp_path: Path, address: str, role: str) -> list[str]:
     return [actor["name"] for found in shown["roles"] if found["role"] == role for actor in found["actors"]]
 
 
-def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path: Path, address: str) -> None:
+def test_an_agent_waits_for_its_router_and_plays_the_missing_role(tmp_path: Path, address: str) -> None:
     with (
         running(tmp_path, "agent", "--router", address, "--name", "far", "verifier=2") as agent,
         running(tmp_path, *head(tmp_path, address)) as up,
@@ -77,7 +77,7 @@ def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path:
         assert "far" in run_gems(tmp_path, "status", "--router", address).stdout
 
         (router,) = (pid for pid, name in descendants(up.pid).items() if name == "gems-router")
-        os.kill(router, signal.SIGKILL)  # the next one learns from the agent's roles that they are there
+        os.kill(router, signal.SIGKILL)  # the agent's roles introduce themselves to the next router
         drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "2", "-o", "two.png", "--router", address)
         assert (drawn.returncode, (tmp_path / "two.png").exists()) == (0, True)
 
@@ -87,11 +87,11 @@ def test_an_agent_that_waited_for_its_router_plays_what_the_head_lacks(tmp_path:
         checked = run_gems(tmp_path, "status", "--check", "planner,verifier", "--router", address)
         assert (checked.returncode, checked.stderr) == (
             1,
-            "gems: expected an actor that takes requests for each role, got none for verifier\n",
+            "gems: expected a ready actor of each role, got none for verifier\n",
         )
 
 
-def test_a_killed_role_of_an_agent_is_replaced_and_what_it_held_is_done(tmp_path: Path, address: str) -> None:
+def test_a_killed_role_of_an_agent_is_restarted(tmp_path: Path, address: str) -> None:
     with (
         running(tmp_path, *head(tmp_path, address)),
         running(tmp_path, "agent", "--router", address, "--name", "far", "verifier=1") as agent,
@@ -108,23 +108,23 @@ def test_a_killed_role_of_an_agent_is_replaced_and_what_it_held_is_done(tmp_path
         assert agent.wait(30) == 0
 
 
-def test_an_agent_follows_its_router_to_where_the_file_says(tmp_path: Path) -> None:
+def test_an_agent_follows_the_address_in_the_router_file(tmp_path: Path) -> None:
     file = tmp_path / "router.address"
     with running(tmp_path, "agent", "--router-file", str(file), "--name", "far", "verifier=1") as agent:
-        for place in ("first", "second"):
+        for name in ("first", "second"):
             address = free_address()
-            with running(tmp_path, *head(tmp_path, address), "--set", f"router.runtime_dir={tmp_path}/{place}") as up:
+            with running(tmp_path, *head(tmp_path, address), "--set", f"router.runtime_dir={tmp_path}/{name}") as up:
                 first_line(up)
-                (tmp_path / "part").write_text(f"{address} in {place} place\n")
+                (tmp_path / "part").write_text(f"{address} in {name} place\n")
                 (tmp_path / "part").replace(file)
                 assert first_line(agent).startswith("agent far ready: 1 processes")
-                drawn = run_gems(tmp_path, "draw", "a red dog", "-o", f"{place}.png", "--router", address)
+                drawn = run_gems(tmp_path, "draw", "a red dog", "-o", f"{name}.png", "--router", address)
                 assert drawn.returncode == 0
         agent.send_signal(signal.SIGINT)
         assert agent.wait(30) == 0
 
 
-def test_a_file_without_an_address_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_router_file_without_an_address_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("gpu-box:8000\n")
     refused = run_gems(tmp_path, "agent", "--router-file", "file", "verifier=1")
     assert (refused.returncode, refused.stderr.count("\n")) == (78, 1)
@@ -133,7 +133,7 @@ def test_a_file_without_an_address_is_refused_in_one_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 0)])
-def test_an_agent_whose_node_is_taken_asks_for_another(
+def test_sigterm_in_a_slurm_job_ends_with_the_exit_code_for_requeueing(
     tmp_path: Path, address: str, number: signal.Signals, code: int
 ) -> None:
     with (
@@ -148,6 +148,6 @@ def test_an_agent_whose_node_is_taken_asks_for_another(
 
 
 @pytest.mark.parametrize("count", ["painter=1", "verifier", "verifier=-1"])
-def test_what_is_no_role_or_number_is_refused_in_one_line(tmp_path: Path, address: str, count: str) -> None:
+def test_an_invalid_count_is_refused_in_one_line(tmp_path: Path, address: str, count: str) -> None:
     refused = run_gems(tmp_path, "agent", "--router", address, count)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

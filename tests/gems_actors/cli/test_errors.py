@@ -21,6 +21,7 @@ USAGE, BAD_CONFIG = 2, 78
 
 _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["fly"], USAGE, "COMMAND: expected one of draw, bulk,"),
+    (["sclae"], USAGE, "got 'sclae'; did you mean scale?"),
     (["--nonsense"], USAGE, "No such option"),
     (["draw"], USAGE, "Missing argument 'PROMPT'"),
     (["draw", ""], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, got an empty one"),
@@ -179,7 +180,7 @@ def test_a_reader_that_is_gone_is_no_failure(tmp_path: Path, script: str) -> Non
 
 
 def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
-    line = "gems: standard output: expected room for what there is to say, got: No space left on device\n"
+    line = "gems: standard output: expected space for the output, got: No space left on device\n"
     assert in_shell(tmp_path, "gems skills list > /dev/full") == (1, line)
 
 
@@ -197,12 +198,12 @@ def test_a_bulk_that_nobody_watches_ends_with_its_report(tmp_path: Path) -> None
     assert (code, (tmp_path / "out/report.html").is_file()) == (0, True)
 
 
-def test_a_fault_of_ours_is_one_line_that_says_where() -> None:
+def test_an_internal_error_is_one_line_with_its_origin() -> None:
     try:
         raise RuntimeError("two\nlines")
     except RuntimeError as error:
         line, code = end_of(error)
-    assert line.startswith("gems: a fault of ours: RuntimeError: two lines (at test_errors.py:")
+    assert line.startswith("gems: internal error: RuntimeError: two lines (at test_errors.py:")
     assert code == 1
 
 

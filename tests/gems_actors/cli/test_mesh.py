@@ -1,4 +1,4 @@
-"""`gems up`, and what is asked of it from other processes."""
+"""`gems up`, and the commands that control a running mesh."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A mesh in the foreground of another process, ready."""
+    """A mesh that is ready, in the foreground of another process."""
     surroundings = environment(tmp_path)
     with started(
         [*COMMAND, "up"], cwd=tmp_path, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -30,7 +30,7 @@ def mesh(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def test_a_running_mesh_is_shown_scaled_asked_and_ended(tmp_path: Path, mesh: subprocess.Popen[str]) -> None:
+def test_a_running_mesh_is_scaled_used_shown_and_stopped(tmp_path: Path, mesh: subprocess.Popen[str]) -> None:
     scaled = run_gems(tmp_path, "scale", "verifier=2", "planner=2")
     assert (scaled.returncode, scaled.stdout) == (0, "verifier: 1 -> 2\nplanner: 1 -> 2\n")
     address = f"ipc://{tmp_path}/gems-actors/router.ipc"

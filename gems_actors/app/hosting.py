@@ -1,0 +1,136 @@
+"""Runs a mesh, or the roles of one further host of it, in this process until it is interrupted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import trio
+
+from gems_actors.app.interrupts import Interrupts
+from gems_actors.app.run_registry import RegistryEntry, registered
+from gems_actors.app.slurm.rendezvous import await_router
+from gems_actors.config import MeshConfig
+from gems_actors.errors import SupervisorError, UsageError
+from gems_actors.supervision.service import open_service
+from gems_actors.supervision.supervisor import open_agent, open_supervisor
+from gems_actors.tasks import open_background
+
+_MAX_ACTORS = 4096
+
+
+def parse_role_count(config: MeshConfig, text: str) -> tuple[str, int]:
+    """Return role and number of actors from a text such as `verifier=4`.
+
+    Raises:
+        UsageError: the role is unknown, or the number too large.
+    """
+    match = re.fullmatch(r"([a-z0-9_]+)=(\d{1,5})", text)
+    if match is None or match[1] not in config.role_specs or int(match[2]) > _MAX_ACTORS:
+        roles = ", ".join(config.role_specs)
+        raise UsageError(f"ROLE=N: expected one of {roles} and a number up to {_MAX_ACTORS}, got {text!r}")
+    return match[1], int(match[2])
+
+
+def config_of_agent(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
+    """Return the settings of an agent that plays only the given roles; other roles are not autoscaled either."""
+    roles = {}
+    for role, settings in config.roles.items():
+        if count := counts.get(role, 0):
+            roles[role] = msgspec.structs.replace(settings, count=count)
+        else:
+            roles[role] = msgspec.structs.replace(settings, count=0, min=None, max=None)
+    return msgspec.structs.replace(config, roles=roles)
+
+
+async def host_mesh(config: MeshConfig, interrupts: Interrupts, on_ready: Callable[[int], None]) -> None:
+    """Run a mesh until it stops: the first interrupt drains it, the second kills it.
+
+    Args:
+        config: settings of the mesh.
+        interrupts: the signals of this process.
+        on_ready: called with the number of processes once every role is ready.
+
+    Raises:
+        AddressInUseError, ConfigError, SupervisorError: the mesh cannot run.
+    """
+    async with open_supervisor(config) as supervisor:
+        interrupts.on_hurry(supervisor.stop_now)
+        async with open_service(supervisor, config.metrics), open_background() as nursery:
+
+            async def stop_on_interrupt() -> None:
+                await interrupts.asked.wait()
+                supervisor.stop()
+
+            async def announce() -> None:
+                await supervisor.ready()
+                on_ready(len(supervisor.children()))
+
+            nursery.start_soon(stop_on_interrupt)
+            nursery.start_soon(announce)
+            with registered(RegistryEntry(address=supervisor.address)):
+                await supervisor.wait()
+
+
+async def host_agent(
+    config: MeshConfig,
+    router: str | Path,
+    name: str,
+    interrupts: Interrupts,
+    on_join: Callable[[str], None],
+    on_ready: Callable[[int], None],
+) -> None:
+    """Play roles for a mesh whose router runs elsewhere until interrupted, or until the mesh stops this agent.
+
+    Args:
+        config: settings of the agent, whose role counts say what to play.
+        router: address of the router, or the file with its address; if the file changes, the agent follows.
+        name: name of this host in the mesh.
+        interrupts: the signals of this process; the first drains the roles, the second kills them.
+        on_join: called with the address of the router before each connection.
+        on_ready: called with the number of processes once every role is ready.
+
+    Raises:
+        ConfigError, SupervisorError: the roles cannot run.
+    """
+    async with open_background() as nursery:
+        life = trio.CancelScope()
+
+        async def stop_on_interrupt() -> None:
+            await interrupts.asked.wait()
+            life.cancel()
+
+        async def serve(address: str) -> None:
+            on_join(address)
+            async with open_agent(config, address, name) as agent, open_service(agent, config.metrics):
+                interrupts.on_hurry(agent.stop_now)
+                with suppress(SupervisorError):  # `wait` raises it again, and returns if the agent was only stopped
+                    await agent.ready()
+                    on_ready(len(agent.children()))
+                await agent.wait()
+
+        nursery.start_soon(stop_on_interrupt)
+        with life:
+            if isinstance(router, Path):
+                await _follow_router(router, serve)
+            else:
+                await serve(router)
+
+
+async def _follow_router(file: Path, serve: Callable[[str], Awaitable[None]]) -> None:
+    """Serve the router whose address is in a file, and start again whenever the file names another one."""
+    is_over = False
+    while not is_over:
+        address = await await_router(file)
+        async with open_background() as nursery:
+
+            async def leave_when_moved(known: str, here: trio.CancelScope) -> None:
+                await await_router(file, other_than=known)
+                here.cancel()
+
+            nursery.start_soon(leave_when_moved, address, nursery.cancel_scope)
+            await serve(address)
+            is_over = True
