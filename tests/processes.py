@@ -1,4 +1,4 @@
-"""Real processes: started and ended, and looked at through /proc: descent, names, what they hold."""
+"""Real processes: starting and ending them, and looking at them through /proc."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 60.0
 
 
 @contextmanager
-def started(command: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[str]]:
-    """Give a process that has ended afterwards, also where the test fails while it runs: Popen alone would wait."""
-    with subprocess.Popen(command, text=True, **how) as process:
+def started(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start a process, and kill it at the end of the block if it still runs, also if the test fails."""
+    with subprocess.Popen(command, text=True, **options) as process:
         try:
             yield process
         finally:
@@ -24,7 +24,7 @@ def started(command: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Po
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Return the living descendants of a process, by pid, with the name that `ps` shows."""
+    """Return the running descendants of a process: pids, with the names that `ps` shows."""
     parents: dict[int, tuple[int, str]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -42,12 +42,12 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def await_gone(pids: set[int], within_s: float = _PATIENCE_S) -> set[int]:
-    """Return those of the processes that are still there when the time is over; as a rule none, and at once."""
+def await_gone(pids: set[int], within_s: float = _TIMEOUT_S) -> set[int]:
+    """Wait until the processes have ended, and return those that still run after the timeout, normally none."""
     end = time.monotonic() + within_s
     left = {pid for pid in pids if _is_alive(pid)}
     while left and time.monotonic() < end:
-        time.sleep(0.01)  # the processes are no children of ours, so there is nothing to wait on
+        time.sleep(0.01)  # they are not our children, so there is nothing to wait on
         left = {pid for pid in left if _is_alive(pid)}
     return left
 
@@ -68,6 +68,6 @@ def memory_kib(pid: int) -> tuple[int, int]:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would colour or configure the program under test."""
+    """Return this process's environment without variables that colour or configure the program under test."""
     dropped = ("NO_COLOR", "FORCE_COLOR")
     return {key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("GEMS_")}

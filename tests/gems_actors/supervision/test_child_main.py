@@ -6,16 +6,16 @@ import signal
 import socket as network
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-import trio
 
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, RouterConfig
+from gems_actors.supervision.child_main import run_role
 from protocol.messages import ReadStatus
-from tests.gems_actors.meshes import play
-from tests.processes import environment
+from tests.processes import environment, started
 
 pytestmark = pytest.mark.slow
 
@@ -30,35 +30,41 @@ sys.exit(run_role(role, config, address, f"{role}-1"))
 """
 
 
-def start(folder: Path, role: str, *settings: str) -> subprocess.Popen[str]:
+def start(folder: Path, role: str, *settings: str) -> AbstractContextManager[subprocess.Popen[str]]:
     command = (sys.executable, "-P", "-c", PLAY, role, str(folder), *settings)
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
+    return started(command, stderr=subprocess.PIPE, env=environment())
 
 
-def test_sigterm_drains_a_role_and_the_router_and_ends_them_with_0(tmp_path: Path) -> None:
+async def test_sigterm_drains_a_role_and_the_router_with_exit_code_0(tmp_path: Path) -> None:
     address = MeshConfig(router=RouterConfig(runtime_dir=str(tmp_path))).local_address
-
-    async def await_memory() -> None:
-        async with open_client(address) as mesh, mesh.events("mesh") as events:
+    with start(tmp_path, "router") as router, start(tmp_path, "memory") as memory:
+        async with open_client(address, connect_within_s=60.0) as mesh, mesh.events("mesh") as events:
             while not (await mesh.ask(ReadStatus())).roles:
-                with trio.move_on_after(1.0):
-                    await events.receive()
-
-    router, memory = start(tmp_path, "router"), start(tmp_path, "memory")
-    play(await_memory)
-    for process in (memory, router):
-        process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=15)
-        assert process.returncode == 0, stderr
-        assert "Traceback" not in stderr
+                await events.receive()
+        for process in (memory, router):
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=60)
+            assert process.returncode == 0, stderr
+            assert "Traceback" not in stderr
 
 
-@pytest.mark.parametrize("role", ["router", "nobody"])
-def test_what_can_never_run_ends_with_78_and_one_line(tmp_path: Path, role: str) -> None:
+@pytest.mark.parametrize("role", ["router", "painter"])
+def test_a_process_that_can_never_run_exits_with_78_and_one_line(tmp_path: Path, role: str) -> None:
     with network.create_server(("127.0.0.1", 0)) as taken:
-        process = start(tmp_path, role, f"router.address=tcp://127.0.0.1:{taken.getsockname()[1]}")
-        _, stderr = process.communicate(timeout=15)
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with start(tmp_path, role, f"router.address={address}") as process:
+            _, stderr = process.communicate(timeout=60)
     assert process.returncode == 78
     (line,) = stderr.splitlines()
     assert line.startswith(f"gems: {role}: ")
     assert "expected" in line
+
+
+def test_a_process_is_refused_on_other_systems_than_linux(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert run_role("planner", MeshConfig(), "ipc:///nowhere", "planner-1") == 78
+    assert capsys.readouterr().err == (
+        "gems: planner: expected Linux to run processes of a mesh, got darwin; use a container or a VM\n"
+    )

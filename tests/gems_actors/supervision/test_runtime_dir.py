@@ -1,9 +1,10 @@
-"""What a mesh has to itself on its host, and gives back."""
+"""What a mesh claims on its host, and releases."""
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.security.keys import make_mesh_keys
-from gems_actors.supervision.runtime_dir import claim_runtime_dir, open_private_folder
+from gems_actors.supervision.runtime_dir import check_platform, claim_runtime_dir, open_private_folder
+from gems_actors.supervision.supervisor import open_agent, open_supervisor
 from gems_actors.transport.bind import check_exposure
 
 
@@ -19,7 +21,7 @@ def _config_at(folder: Path) -> MeshConfig:
     return MeshConfig(router=RouterConfig(runtime_dir=str(folder)))
 
 
-def test_a_private_folder_is_ours_alone_and_removed_in_the_end() -> None:
+def test_a_temporary_folder_is_private_and_removed_at_the_end() -> None:
     with open_private_folder(MeshConfig()) as config:
         folder = config.runtime_path
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -28,19 +30,19 @@ def test_a_private_folder_is_ours_alone_and_removed_in_the_end() -> None:
     assert not folder.exists()
 
 
-def test_a_data_folder_that_is_set_stays_where_it_is(tmp_path: Path) -> None:
+def test_a_configured_data_folder_is_kept(tmp_path: Path) -> None:
     with open_private_folder(MeshConfig(data_dir=str(tmp_path))) as config:
         assert config.data_path == tmp_path
     assert tmp_path.exists()
 
 
-def test_a_claimed_folder_is_private_and_names_its_holder(tmp_path: Path) -> None:
+def test_a_claimed_directory_is_private_and_names_its_holder(tmp_path: Path) -> None:
     with claim_runtime_dir(_config_at(tmp_path / "run")):
         assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
         assert (tmp_path / "run" / "mesh.lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_folder_can_be_claimed_again_once_it_is_given_back_and_not_before(tmp_path: Path) -> None:
+def test_a_directory_can_be_claimed_by_one_mesh_at_a_time(tmp_path: Path) -> None:
     config = _config_at(tmp_path)
     with claim_runtime_dir(config), pytest.raises(AddressInUseError, match=f"held by process {os.getpid()}$"):
         claim_runtime_dir(config).__enter__()
@@ -59,7 +61,7 @@ def test_a_folder_can_be_claimed_again_once_it_is_given_back_and_not_before(tmp_
         "tcp://lo:5555",
     ],
 )
-def test_who_listens_for_other_hosts_has_keys_or_says_that_it_wants_none(address: str) -> None:
+def test_listening_for_other_hosts_needs_keys_or_the_insecure_setting(address: str) -> None:
     with pytest.raises(ConfigError, match=r"expected security\.key and security\.allowed .*, got none; gems keys new"):
         check_exposure(address, NO_KEYS, is_insecure=False)
     check_exposure(address, NO_KEYS, is_insecure=True)
@@ -71,13 +73,13 @@ def test_who_listens_for_other_hosts_has_keys_or_says_that_it_wants_none(address
 @pytest.mark.parametrize(
     "address", ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://localhost:5555", "ipc:///run/r"]
 )
-def test_who_listens_for_this_host_alone_needs_no_keys(address: str) -> None:
+def test_listening_for_this_host_needs_no_keys(address: str) -> None:
     check_exposure(address, NO_KEYS, is_insecure=False)
 
 
-def test_keys_that_cannot_be_used_are_told_before_the_router_is_started(tmp_path: Path) -> None:
+def test_unusable_keys_are_reported_before_the_router_starts(tmp_path: Path) -> None:
     make_mesh_keys(tmp_path / "keys")
-    (tmp_path / "keys" / "allowed.toml").write_text("[nobody]")
+    (tmp_path / "keys" / "allowed.toml").write_text("[unknown]")
     config = MeshConfig(
         router=RouterConfig(runtime_dir=str(tmp_path), address="tcp://127.0.0.1:5555"),
         security=SecurityConfig(
@@ -86,3 +88,16 @@ def test_keys_that_cannot_be_used_are_told_before_the_router_is_started(tmp_path
     )
     with pytest.raises(ConfigError, match=r"allowed\.toml: expected tables"):
         claim_runtime_dir(config).__enter__()
+
+
+@pytest.mark.parametrize("platform", ["darwin", "freebsd14"])
+async def test_a_mesh_is_refused_on_other_systems_than_linux(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_platform()
+    monkeypatch.setattr(sys, "platform", platform)
+    refused = f"^expected Linux to run processes of a mesh, got {platform}; use a container or a VM$"
+    with pytest.raises(ConfigError, match=refused):
+        async with open_supervisor(MeshConfig()):
+            pass
+    with pytest.raises(ConfigError, match=refused):
+        async with open_agent(MeshConfig(), "tcp://127.0.0.1:9", "host"):
+            pass

@@ -1,4 +1,4 @@
-"""The warm parent with real children: what they get, how their ends are told, and that nobody stays behind."""
+"""The fork server with real children: what they inherit, how their ends are reported, and that none is left behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,12 +24,13 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
-def _tests_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def _children_can_import_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @asynccontextmanager
 async def open_zygote() -> AsyncIterator[Zygote]:
+    """Start a zygote, and check afterwards that it is gone."""
     async with trio.open_nursery() as nursery:
         zygote = Zygote()
         nursery.start_soon(zygote.serve)
@@ -37,18 +38,7 @@ async def open_zygote() -> AsyncIterator[Zygote]:
             yield zygote
         finally:
             zygote.release()
-
-
-def run(test: Callable[[Zygote], Awaitable[None]]) -> None:
-    """Run a test with a zygote, and see that nothing is left of it."""
-
-    async def main() -> int:
-        with trio.fail_after(20):
-            async with open_zygote() as zygote:
-                await test(zygote)
-            return zygote.pid
-
-    assert not await_gone({trio.run(main)})
+    assert not await_gone({zygote.pid})
 
 
 async def spawn(
@@ -65,14 +55,14 @@ async def code_of(child: ChildProcess) -> int | None:
     return child.code
 
 
-def test_a_child_gets_its_orders_and_inherits_nothing_of_the_zygote(tmp_path: Path) -> None:
-    async def test(zygote: Zygote) -> None:
+async def test_a_child_gets_its_arguments_and_inherits_nothing_else(tmp_path: Path) -> None:
+    async with open_zygote() as zygote:
         child = await spawn(zygote, "repeat_its_orders", name="verifier-1.3f2a", address=str(tmp_path / "seen"))
         assert await code_of(child) == 7
         seen = json.loads((tmp_path / "seen").read_text())
         descriptors = seen.pop("descriptors")
         assert descriptors[:3] == [0, 1, 2]
-        assert len(descriptors) == 5  # the life pipe, and the one that lists the folder
+        assert len(descriptors) == 5  # the life pipe, and the one that lists /proc/self/fd
         assert seen == {
             "role": "verifier",
             "name": "verifier-1.3f2a",
@@ -85,27 +75,18 @@ def test_a_child_gets_its_orders_and_inherits_nothing_of_the_zygote(tmp_path: Pa
             "blocked": 0,
         }
 
-    run(test)
 
-
-def test_the_zygote_has_one_thread_and_holds_what_the_roles_need() -> None:
-    seen: dict[str, object] = {}
-
-    def look(pid: int) -> None:
-        seen["threads"] = len([*Path(f"/proc/{pid}/task").iterdir()])
-        seen["maps"] = Path(f"/proc/{pid}/maps").read_text()
-
-    async def test(zygote: Zygote) -> None:
+async def test_the_zygote_has_one_thread_and_preloads_what_roles_need() -> None:
+    async with open_zygote() as zygote:
         await spawn(zygote, "sleep")
-        look(zygote.pid)
+        process = Path(f"/proc/{zygote.pid}")
+        assert len([*(process / "task").iterdir()]) == 1
+        maps = (process / "maps").read_text()
+        assert all(library in maps for library in ("/zmq/", "/PIL/", "/apsw/"))
 
-    run(test)
-    assert seen["threads"] == 1
-    assert all(library in str(seen["maps"]) for library in ("/zmq/", "/PIL/", "/apsw/"))
 
-
-def test_an_end_is_told_with_its_exit_code_or_signal() -> None:
-    async def test(zygote: Zygote) -> None:
+async def test_an_end_is_reported_with_exit_code_or_signal() -> None:
+    async with open_zygote() as zygote:
         assert await code_of(await spawn(zygote, "end_at_once", name="a")) == 0
         assert await code_of(await spawn(zygote, "crash", name="b")) == 1
         assert await code_of(await spawn(zygote, "no_such_function", name="c")) == 1
@@ -113,49 +94,38 @@ def test_an_end_is_told_with_its_exit_code_or_signal() -> None:
         await zygote.signal("d", signal.SIGTERM)
         assert await code_of(sleeper) == -signal.SIGTERM
 
-    run(test)
 
-
-def test_no_end_is_missed_when_many_come_at_once() -> None:
-    async def test(zygote: Zygote) -> None:
+async def test_no_end_is_missed_when_many_children_end_at_once() -> None:
+    async with open_zygote() as zygote:
         children = [await spawn(zygote, "sleep", name=f"verifier-{number}") for number in range(40)]
         for child in children:
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
         assert [await code_of(child) for child in children] == [-signal.SIGKILL] * 40
 
-    run(test)
 
-
-def test_a_signal_to_a_child_that_has_ended_does_nothing() -> None:
-    async def test(zygote: Zygote) -> None:
+async def test_a_signal_to_a_child_that_has_ended_does_nothing() -> None:
+    async with open_zygote() as zygote:
         await code_of(await spawn(zygote, "end_at_once", name="a"))
         await zygote.signal("a", signal.SIGKILL, group=True)
         assert await code_of(await spawn(zygote, "end_at_once", name="b")) == 0
 
-    run(test)
+
+async def test_a_signal_sent_right_after_a_spawn_reaches_the_child() -> None:
+    async with open_zygote() as zygote, trio.open_nursery() as nursery:
+        nursery.start_soon(spawn, zygote, "sleep")
+        await trio.testing.wait_all_tasks_blocked()
+        await zygote.signal("verifier-1", signal.SIGKILL, group=True)
 
 
-def test_a_signal_reaches_a_child_that_was_asked_for_a_moment_ago() -> None:
-    async def test(zygote: Zygote) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(spawn, zygote, "sleep")
-            await trio.testing.wait_all_tasks_blocked()
-            await zygote.signal("verifier-1", signal.SIGKILL, group=True)
-
-    run(test)
-
-
-def test_what_a_child_leaves_behind_ends_with_it(tmp_path: Path) -> None:
-    async def test(zygote: Zygote) -> None:
+async def test_grandchildren_end_with_their_child(tmp_path: Path) -> None:
+    async with open_zygote() as zygote:
         await code_of(await spawn(zygote, "leave_a_grandchild", address=str(tmp_path / "pid")))
         assert not await_gone({int((tmp_path / "pid").read_text())})
 
-    run(test)
 
-
-def test_children_end_with_a_zygote_that_is_killed() -> None:
-    async def test(zygote: Zygote) -> None:
+async def test_children_end_with_a_zygote_that_is_killed() -> None:
+    async with open_zygote() as zygote:
         children = [await spawn(zygote, "sleep", name="a"), await spawn(zygote, "sleep", name="b", role="deaf")]
         os.kill(zygote.pid, signal.SIGKILL)
         assert [await code_of(child) for child in children] == [None, None]
@@ -165,22 +135,15 @@ def test_children_end_with_a_zygote_that_is_killed() -> None:
         assert lost.pid is None
         assert lost.ended.is_set()
 
-    run(test)
 
-
-def test_children_end_with_a_zygote_that_is_released() -> None:
-    pids: list[int] = []
-
-    async def test(zygote: Zygote) -> None:
+async def test_children_end_with_a_zygote_that_is_released() -> None:
+    async with open_zygote() as zygote:
         child = await spawn(zygote, "sleep")
         assert child.pid is not None
-        pids.append(child.pid)
-
-    run(test)
-    assert not await_gone({*pids})
+    assert not await_gone({child.pid})
 
 
-def test_a_role_that_cannot_be_imported_is_said_in_one_line_with_exit_code_78(tmp_path: Path) -> None:
+def test_a_role_that_cannot_be_imported_is_reported_in_one_line_with_exit_code_78(tmp_path: Path) -> None:
     (tmp_path / "actors").mkdir()
     (tmp_path / "actors" / "__init__.py").write_text("")
     command = [sys.executable, "-P", "-m", "gems_actors.supervision.zygote", "3", "4", str(os.getpid())]
@@ -195,6 +158,6 @@ def test_a_role_that_cannot_be_imported_is_said_in_one_line_with_exit_code_78(tm
     assert ended.stderr == "gems: zygote: ModuleNotFoundError: No module named 'actors.conductor'\n"
 
 
-def test_all_settings_survive_the_way_to_the_child() -> None:
+def test_settings_survive_encoding() -> None:
     command = Spawn(name="a", role="b", address="c", config=MeshConfig(data_dir="/d"), entry="e:f")
     assert decode_command(encode(command)) == command
