@@ -56,10 +56,10 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         address: of the router; for the router itself, the addresses to listen at.
         name: of the actor.
     """
-    configure_logging(config.log, role=role, actor=name)
     log = structlog.get_logger()
     try:
         check_platform()
+        configure_logging(config.log, role=role, actor=name)
         if role == "router":
             trio.run(_run_until_stopped, partial(_run_router, config, address))
         elif role == "blobs":
