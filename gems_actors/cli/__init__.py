@@ -35,6 +35,7 @@ _COMMANDS = {
     "keys": ("keys:keys", "Create the keys of a mesh that serves other hosts."),
     "memory": ("memory:memory", "List and show what memory holds, and maintain its log."),
     "skills": ("skills:skills", "List, show and check skills."),
+    "config": ("config:config", "Print every setting with its default, type and meaning."),
     "doctor": ("doctor:doctor", "Check installation, settings, servers and folders."),
 }
 """Module and function of each command, and its line in the help, which needs no import."""

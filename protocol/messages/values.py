@@ -131,23 +131,31 @@ class Experience(Value, frozen=True, kw_only=True):
 
 
 class DrawSettings(Value, frozen=True, kw_only=True):
-    """How one prompt is to be drawn."""
+    """How one prompt is drawn."""
 
     max_rounds: Round = 5
+    """Maximum rounds of the loop."""
     stop_when_all_met: bool = True
+    """Whether the loop ends as soon as every requirement is met."""
     candidates: Candidate = 1
-    """Images drawn in each round, at most 64."""
+    """Images drawn in each round, up to 64."""
     memory: MemoryMode = "full"
+    """What memory shows the refiner: nothing but the last attempt, all prompts, these and the images, these and its own
+    reasoning, or the images and the compressed experiences."""
     width_px: SidePx = 768
+    """Width of the images in pixels."""
     height_px: SidePx = 768
+    """Height of the images in pixels."""
     steps: Steps | None = None
-    """Of denoising; none: as the image model does by itself. Likewise `guidance` and `negative_prompt`."""
+    """Denoising steps of an image; unset: the image model's default."""
     guidance: Guidance | None = None
+    """Guidance scale of the image model; unset: the image model's default."""
     negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    """Description of what the images must not show; unset: none."""
     exact: bool = False
-    """Each image is drawn alone, so that not even rounding depends on what else is drawn."""
+    """Whether each image is drawn alone, so that not even rounding depends on other images of a batch."""
     skill: SkillId | None = None
-    """The one that the planner writes by, or `none`; none given: the planner chooses."""
+    """Skill that the planner follows, or `none` for no skill; unset: the planner chooses."""
 
 
 ReplyT = TypeVar("ReplyT", bound="Reply")
