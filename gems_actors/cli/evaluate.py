@@ -6,23 +6,27 @@ The agent is given the prompts alone; a benchmark's questions and answers go fro
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
 
 import click
+import trio
 
-from gems_actors.app.bulk.folder import RunFile, look_at_folder, read_run
+from gems_actors.app.bulk.folder import RunFile
 from gems_actors.app.bulk.rows import file_name_of
 from gems_actors.app.bulk.run import Part, start_bulk
 from gems_actors.app.bulk.tasks import MAX_SAMPLES
-from gems_actors.app.bulk.totals import Tally
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
-from gems_actors.app.evaluation.compare import compare, plot_of, table_of
-from gems_actors.app.evaluation.scoring import SCORERS, scorer_name_of
-from gems_actors.app.evaluation.scoring.scorer import Question
+from gems_actors.app.evaluation.compare import compare, comparison_rows, plot_of
+from gems_actors.app.evaluation.scores import (
+    SCORED_BENCHMARKS,
+    ScoringPlan,
+    figures_of,
+    plan_scoring,
+    score_lines,
+    score_pictures,
+)
 from gems_actors.app.options import read_config, strategy_settings
 from gems_actors.app.picture_files import OutputError, check_writable, encode_json, text_of_path, write_whole
 from gems_actors.cli.exit_codes import DONE, FAILED
@@ -41,11 +45,8 @@ from gems_actors.cli.options import (
     set_option,
     strategy_option,
 )
-from gems_actors.config import ChatModelConfig
-from protocol.costs import chat_cost
+from gems_actors.cli.terminal.tables import table_lines
 from protocol.messages import MemoryMode
-
-_SCORED: Final = tuple(name for name in BENCHMARKS if name in SCORERS)
 
 
 @click.group("eval", cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -72,7 +73,7 @@ def evaluate() -> None:
     "--score",
     "is_scored",
     is_flag=True,
-    help=f"Score the pictures too, by the model of [judge] ({', '.join(_SCORED)}).",
+    help=f"Score the pictures too, by the model of [judge] ({', '.join(SCORED_BENCHMARKS)}).",
 )
 @rounds_option
 @strategy_option
@@ -106,11 +107,13 @@ def _draw(
     where it stopped; nothing is laid out before every picture is there.
     """
     benchmark = BENCHMARKS[name]
-    judging: _Judging | None = None
+    judging: ScoringPlan | None = None
     try:
         prompts = read_benchmark(name, data)
         if is_scored:
-            judging = _judging_of(name, prompts, config_file, overrides)
+            judging = plan_scoring(name, prompts, read_config(config_file, overrides))
+            if judging.is_judge_shared:
+                click.echo("gems: a role uses the same model as the judge, so the scores may be too high", err=True)
         check_writable(out)
         source = out / "prompts.jsonl"
         write_whole(source, _tasks_of(prompts))
@@ -140,8 +143,10 @@ def _draw(
     benchmark.lay_out(out / name, prompts, pictures)
     click.echo(f"laid out for the scorer of {benchmark.title} in {text_of_path(out / name)}", err=True)
     if judging is not None:
-        scores = _score(judging, prompts, pictures, out / name)
-        click.echo("\n".join(_score_lines(scores)), err=as_json)
+        scores = trio.run(
+            score_pictures, judging, prompts, pictures, out / name, lambda line: click.echo(line, err=True)
+        )
+        click.echo("\n".join(score_lines(scores)), err=as_json)
     return code
 
 
@@ -157,7 +162,7 @@ def compare_runs(folders: tuple[Path, ...], plot: Path | None, as_json: bool) ->
 
     Folders of one strategy are its repeats, drawn with other seeds; behind ± is the 95 % interval of their mean.
     """
-    compared = compare([_figures_of(folder) for folder in folders])
+    compared = compare([figures_of(folder) for folder in folders])
     if plot is not None:
         first = next(iter(next(iter(compared.values()))))
         try:
@@ -169,87 +174,8 @@ def compare_runs(folders: tuple[Path, ...], plot: Path | None, as_json: bool) ->
             encode_json({name: {key: asdict(item) for key, item in row.items()} for name, row in compared.items()})
         )
     else:
-        click.echo("\n".join(table_of(compared)))
+        click.echo("\n".join(table_lines(comparison_rows(compared))))
     return DONE
-
-
-def _figures_of(folder: Path) -> tuple[str, dict[str, float]]:
-    """Return the strategy of a folder's run and what it came to: scores first, where there are any."""
-    tally = Tally()
-    try:
-        told = read_run(folder)
-        if told is None:
-            raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, got none")
-        state = look_at_folder(folder, tally.add)
-    except OutputError as error:
-        raise click.UsageError(f"DIR: {error}") from error
-    if not tally.pictures:
-        raise click.UsageError(f"DIR: {folder}: expected pictures, got none")
-    figures: dict[str, float] = {}
-    for path in sorted(folder.glob("*/scores.json")):
-        scores = json.loads(path.read_bytes())
-        figures |= SCORERS[scores["scorer"]].compare(scores)
-    figures["all met %"] = 100 * tally.all_met / tally.pictures
-    if tally.chosen.rate is not None:
-        figures["requirements met %"] = 100 * tally.chosen.rate
-    figures["images each"] = tally.images / tally.pictures
-    figures["calls each"] = chat_cost(state.spent).calls / tally.pictures
-    named = {"gems": ("rounds", "memory"), "best-of-n": ("candidates",)}.get(told.strategy, ())
-    asked = "".join(f" {name} {told.settings[name]}" for name in named if name in told.settings)
-    return told.strategy + asked, figures
-
-
-@dataclass(frozen=True, slots=True)
-class _Judging:
-    """Who judges the pictures, and what is asked."""
-
-    scorer: str
-    judge: ChatModelConfig
-    questions: Mapping[str, Sequence[Question]]
-    """By the ids of the prompts."""
-
-
-def _judging_of(name: str, prompts: Sequence[Prompt], config_file: Path | None, overrides: tuple[str, ...]) -> _Judging:
-    """Return how the pictures will be scored, so that whatever stands against it is said before they are drawn.
-
-    Raises:
-        BenchmarkError: the file lacks what its scorer needs.
-        UsageError: there is no scorer for it here, or no judge.
-    """
-    if (scorer := scorer_name_of(name, prompts[0])) is None:
-        scored = ", ".join(_SCORED)
-        raise click.UsageError(f"--score: expected one of {scored}, whose scores need a chat model alone, got {name}")
-    config = read_config(config_file, overrides)
-    judge = config.judge
-    if judge is None or judge.backend != "openai":
-        raise click.UsageError('--score: expected a table [judge] with backend = "openai" and a url, got none')
-    own = [config.chat.of(role) for role in config.chat_roles]
-    if any((model.backend, model.url, model.model) == (judge.backend, judge.url, judge.model) for model in own):
-        click.echo("gems: the judge is a model that the roles ask too: it may like what it helped to make", err=True)
-    return _Judging(scorer, judge, {prompt.id: SCORERS[scorer].ask(prompt) for prompt in prompts})
-
-
-def _score(
-    judging: _Judging, prompts: Sequence[Prompt], pictures: Mapping[str, Sequence[Path]], folder: Path
-) -> dict[str, Any]:
-    """Have the pictures judged, write what comes of it into a benchmark's folder, and return it.
-
-    Raises:
-        JudgingError: some pictures could not be judged, so there is no score.
-    """
-    from gems_actors.app.evaluation.judge import judge_pictures  # httpx, which drawing alone need not load
-
-    judge = judging.judge
-    judged = judge_pictures(judge, judging.questions, pictures, folder / "judged.jsonl", sys.stderr)
-    total = SCORERS[judging.scorer].total({prompt.id: prompt for prompt in prompts}, judged)
-    scores = {"scorer": judging.scorer, "judge": judge.model or judge.url, **total}
-    write_whole(folder / "scores.json", encode_json(scores).encode() + b"\n")
-    return scores
-
-
-def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield f"judge              {scores['judge']}, {scores['prompts']} prompts, {scores['pictures']} pictures"
-    yield from SCORERS[scores["scorer"]].tell(scores)
 
 
 def _tasks_of(prompts: Sequence[Prompt]) -> bytes:

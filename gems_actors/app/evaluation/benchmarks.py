@@ -1,7 +1,7 @@
-"""The benchmarks' own files: how their prompts are read, and how their official scorers want the pictures laid out.
+"""Reads the prompt files of benchmarks, and lays pictures out as their official scorers expect them.
 
-A benchmark's questions and answers stay in its file: what leaves here for the agent is the prompt and nothing else.
-Layouts follow the scorers' code, not what their papers or pages say where these differ.
+Only the prompts go to the mesh; the questions and answers of a benchmark stay in its file. Where the code of a scorer
+differs from its paper or page, the layout follows the code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 
 
 class BenchmarkError(ValueError):
-    """A file is not what the benchmark has; says what was expected and what was found."""
+    """A file is not the prompt file of the benchmark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Prompt:
     """One prompt of a benchmark."""
 
     id: str
-    """As the scorer names it."""
+    """Id by which the scorer finds the pictures."""
     text: str
     record: Record
-    """The whole of it, for the scorer."""
+    """The complete record, for the scorer."""
 
 
 Pictures = Mapping[str, Sequence[Path]]
-"""By the ids of the prompts, the samples in their order."""
+"""Pictures of each prompt in the order of the samples, by the id of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,19 @@ class Benchmark:
 
     title: str
     samples: int
-    """Pictures of each prompt that its scorer wants."""
+    """Number of pictures per prompt that its scorer expects."""
     read: Callable[[Path], list[Prompt]]
     lay_out: Callable[[Path, Sequence[Prompt], Pictures], None]
-    """Called with the folder to fill."""
+    """Writes the layout of the scorer into a folder."""
     source: str
-    """Where prompts and scorer are from."""
+    """Origin of prompts and scorer."""
 
 
 def read_benchmark(name: str, path: Path) -> list[Prompt]:
     """Return the prompts of a benchmark's file.
 
     Raises:
-        BenchmarkError: it cannot be read, or is not that benchmark's.
+        BenchmarkError: the file cannot be read, or is not that of the benchmark.
     """
     try:
         prompts = BENCHMARKS[name].read(path)
@@ -70,8 +70,8 @@ def read_benchmark(name: str, path: Path) -> list[Prompt]:
         raise BenchmarkError(f"{path}: expected prompts of {BENCHMARKS[name].title}, got none")
     ids = [prompt.id for prompt in prompts]
     if len(set(ids)) != len(ids):
-        twice = next(id_ for id_ in ids if ids.count(id_) > 1)
-        raise BenchmarkError(f"{path}: expected each prompt once, got {twice!r} twice")
+        duplicate = next(id_ for id_ in ids if ids.count(id_) > 1)
+        raise BenchmarkError(f"{path}: expected each prompt once, got {duplicate!r} twice")
     return prompts
 
 
@@ -79,7 +79,7 @@ def read_benchmark(name: str, path: Path) -> list[Prompt]:
 
 
 def _objects(path: Path, *keys: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return the objects of a .jsonl file, or of a .json file with a list of them, each with the line or place."""
+    """Return the objects of a .jsonl file with their line numbers, or those of a .json file with their positions."""
     text = path.read_text(encoding="utf-8")
     found: list[tuple[int, Any]] = []
     if path.suffix == ".json":
@@ -113,7 +113,7 @@ def _rows(path: Path, *keys: str) -> list[dict[str, str]]:
 
 
 def _files(path: Path, pattern: str) -> list[Path]:
-    """Return a file, or those of a folder, in the order of their names."""
+    """Return a file, or the matching files of a folder, sorted by name."""
     files = sorted(path.glob(pattern)) if path.is_dir() else [path]
     if not files:
         raise BenchmarkError(f"{path}: expected a file, or a folder with {pattern}, got neither")
@@ -122,8 +122,8 @@ def _files(path: Path, pattern: str) -> list[Path]:
 
 def _numbered(path: Path, *keys: str) -> list[Prompt]:
     return [
-        Prompt(f"{place:05d}", str(item["prompt"]), item)
-        for place, (_, item) in enumerate(_objects(path, "prompt", *keys))
+        Prompt(f"{index:05d}", str(item["prompt"]), item)
+        for index, (_, item) in enumerate(_objects(path, "prompt", *keys))
     ]
 
 
@@ -150,10 +150,10 @@ def _read_spatial(path: Path) -> list[Prompt]:
 
 
 def _read_wise(path: Path) -> list[Prompt]:
-    """Return the prompts in the order of their numbers; `edition` in a record is `legacy` or `verified`."""
+    """Return the prompts sorted by number; `edition` in each record is `legacy` or `verified`."""
     prompts = []
     for file in _files(path, "*.json"):
-        edition = "verified" if file.stem.endswith("_verified") else "legacy"  # nothing within tells them apart
+        edition = "verified" if file.stem.endswith("_verified") else "legacy"  # the contents do not say
         prompts += [
             Prompt(str(item["prompt_id"]), str(item["Prompt"]), {**item, "edition": edition})
             for _, item in _objects(file, "Prompt", "prompt_id")
@@ -165,7 +165,7 @@ def _read_wise(path: Path) -> list[Prompt]:
 
 def _read_dpg(path: Path) -> list[Prompt]:
     found: dict[str, Prompt] = {}
-    for row in _rows(path, "item_id", "text"):  # one a question, with the prompt in each
+    for row in _rows(path, "item_id", "text"):  # one row per question, each with the prompt
         found.setdefault(row["item_id"], Prompt(row["item_id"], row["text"], row))
     return list(found.values())
 
@@ -195,8 +195,8 @@ def _read_oneig(path: Path) -> list[Prompt]:
 # --------------------------------------------------------------------------------------------------- layouts
 
 
-def _put(source: Path, target: Path) -> None:
-    """Have a picture stand in another place too, without a second copy where the file system can do that."""
+def _link(source: Path, target: Path) -> None:
+    """Link a picture to a second path, or copy it where the file system has no hard links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
@@ -205,24 +205,24 @@ def _put(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _put_grid(sources: Sequence[Path], target: Path, **how: Any) -> None:
-    """Write samples as one picture of equal tiles, two by two for four of them."""
+def _write_grid(sources: Sequence[Path], target: Path, **options: Any) -> None:
+    """Write samples as one picture of equal tiles in two columns; `options` go to Pillow's `save`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     columns = 1 if len(sources) == 1 else 2
     with Image.open(sources[0]) as first:
         width_px, height_px = first.size
     rows = -(-len(sources) // columns)
     grid = Image.new("RGB", (columns * width_px, rows * height_px))
-    for place, source in enumerate(sources):
+    for index, source in enumerate(sources):
         with Image.open(source) as tile:
-            grid.paste(tile.convert("RGB"), (place % columns * width_px, place // columns * height_px))
-    grid.save(target, **how)
+            grid.paste(tile.convert("RGB"), (index % columns * width_px, index // columns * height_px))
+    grid.save(target, **options)
 
 
 def _lay_out_geneval(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
     for prompt in prompts:
         for number, picture in enumerate(pictures[prompt.id]):
-            _put(picture, folder / prompt.id / "samples" / f"{number:04d}.png")
+            _link(picture, folder / prompt.id / "samples" / f"{number:04d}.png")
         (folder / prompt.id / "metadata.jsonl").write_text(json.dumps(prompt.record) + "\n")
 
 
@@ -230,32 +230,32 @@ def _lay_out_geneval2(folder: Path, prompts: Sequence[Prompt], pictures: Picture
     paths = {}
     for prompt in prompts:
         target = folder / "images" / f"{prompt.id}.png"
-        _put(pictures[prompt.id][0], target)
+        _link(pictures[prompt.id][0], target)
         paths[prompt.text] = str(target.absolute())
     (folder / "image_paths.json").write_text(json.dumps(paths, ensure_ascii=False, indent=2))
 
 
 def _lay_out_flat(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
     for prompt in prompts:
-        _put(pictures[prompt.id][0], folder / f"{prompt.id}.png")
+        _link(pictures[prompt.id][0], folder / f"{prompt.id}.png")
 
 
 def _lay_out_longtext(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
     for prompt in prompts:
         for number, picture in enumerate(pictures[prompt.id], 1):
-            _put(picture, folder / f"{prompt.id}_{number}.png")
+            _link(picture, folder / f"{prompt.id}_{number}.png")
 
 
 def _lay_out_dpg(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
     for prompt in prompts:
-        _put_grid(pictures[prompt.id], folder / f"{prompt.id}.png", format="PNG")
+        _write_grid(pictures[prompt.id], folder / f"{prompt.id}.png", format="PNG")
 
 
 def _lay_out_oneig(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
     for prompt in prompts:
         kind, _, id_ = prompt.id.partition("/")
         target = folder / "images" / kind / "gems-actors" / f"{id_}.webp"
-        _put_grid(pictures[prompt.id], target, format="WEBP", lossless=True)
+        _write_grid(pictures[prompt.id], target, format="WEBP", lossless=True)
 
 
 def _lay_out_crea(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
@@ -263,7 +263,7 @@ def _lay_out_crea(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -
     for prompt in prompts:
         for number, picture in enumerate(pictures[prompt.id]):
             target = folder / "images" / f"{prompt.id}_{number:02d}.png"
-            _put(picture, target)
+            _link(picture, target)
             paths.setdefault(prompt.text, []).append(str(target.absolute()))
     (folder / "image_paths.json").write_text(json.dumps(paths, ensure_ascii=False, indent=2))
 
@@ -296,4 +296,4 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "ArtiMuse", 1, _read_creative, _lay_out_flat, "github.com/lcqysl/GEMS, eval/ArtiMuse/evaluation_metadata.jsonl"
     ),
 }  # fmt: skip
-"""By the name that the command line has for each."""
+"""Benchmarks by their names on the command line."""

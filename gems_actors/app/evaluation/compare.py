@@ -1,12 +1,12 @@
-"""Compares runs of the same prompts: what each strategy comes to, over its repeats, with how far that may be off. Pure.
+"""Compares strategies on the same prompts: means over repeated runs with confidence intervals. Pure.
 
-A repeat is a folder that was filled with another seed. The interval is Student's, of the mean over repeats; of one
-repeat there is none.
+A repeat is a folder that was drawn with another seed. The interval is Student's t interval of the mean; it needs at
+least two repeats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
@@ -17,7 +17,7 @@ _T_975: Final = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
 )  # fmt: skip
-"""Quantiles of Student's t for 95 % of both sides, by degrees of freedom from 1; beyond, the normal one is used."""
+"""Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1; more than 20 use the normal quantile."""
 _NORMAL_975: Final = 1.960
 
 _ROW_PX, _LABEL_PX, _BAR_PX = 26, 260, 460
@@ -25,20 +25,20 @@ _ROW_PX, _LABEL_PX, _BAR_PX = 26, 260, 460
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over repeats."""
+    """A mean over repeats with its confidence interval."""
 
     mean: float
     half_width: float | None
-    """Of the interval in which the true mean is with 95 % confidence; None of one repeat."""
+    """Half the width of the 95 % confidence interval; None for a single repeat."""
     repeats: int
 
     def __str__(self) -> str:
-        """Show it as it stands in a table."""
+        """Return mean and half width as a table shows them."""
         return f"{self.mean:.1f}" + ("" if self.half_width is None else f" ± {self.half_width:.1f}")
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean of some repeats and how far it may be off."""
+    """Return the mean of one or more repeats and its confidence interval."""
     count = len(values)
     if count < 2:
         return Estimate(values[0], None, count)
@@ -47,10 +47,10 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def compare(runs: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, dict[str, Estimate]]:
-    """Return each figure of each strategy, over its repeats.
+    """Return the figures of each strategy, by strategy and figure.
 
     Args:
-        runs: the name of a strategy and the figures of one run with it, one entry a folder.
+        runs: name of the strategy and figures of each run.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for name, figures in runs:
@@ -59,21 +59,18 @@ def compare(runs: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, dict[s
     return {name: {figure: estimate(values) for figure, values in figures.items()} for name, figures in found.items()}
 
 
-def table_of(compared: Mapping[str, Mapping[str, Estimate]]) -> Iterator[str]:
-    """Tell a comparison in lines, a strategy in each."""
+def comparison_rows(compared: Mapping[str, Mapping[str, Estimate]]) -> list[tuple[str, ...]]:
+    """Return the rows of a table: the heading, then one row per strategy."""
     figures = list(dict.fromkeys(figure for row in compared.values() for figure in row))
-    lines = [["", "repeats", *figures]]
+    rows: list[tuple[str, ...]] = [("", "repeats", *figures)]
     for name, row in compared.items():
         repeats = max(item.repeats for item in row.values())
-        lines.append([name, str(repeats), *(str(row[figure]) if figure in row else "-" for figure in figures)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for first, *rest in lines:
-        cells = (f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
-        yield "  ".join([f"{first:<{widths[0]}}", *cells]).rstrip()
+        rows.append((name, str(repeats), *(str(row[figure]) if figure in row else "-" for figure in figures)))
+    return rows
 
 
 def plot_of(compared: Mapping[str, Mapping[str, Estimate]], figure: str) -> str:
-    """Return one figure of all strategies as a picture, SVG: a bar each, with its interval."""
+    """Return an SVG bar chart of one figure over all strategies, with confidence intervals."""
     shown = {name: row[figure] for name, row in compared.items() if figure in row}
     largest = max((item.mean + (item.half_width or 0.0) for item in shown.values()), default=1.0) or 1.0
     scale = _BAR_PX / largest
@@ -85,8 +82,8 @@ def plot_of(compared: Mapping[str, Mapping[str, Estimate]], figure: str) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="10" y="18" font-weight="bold">{escape(figure)}</text>',
     ]
-    for place, (name, item) in enumerate(shown.items(), 1):
-        top = place * _ROW_PX
+    for index, (name, item) in enumerate(shown.items(), 1):
+        top = index * _ROW_PX
         end = _LABEL_PX + item.mean * scale
         lines.append(f'<text x="10" y="{top + 17}">{escape(name)}</text>')
         lines.append(

@@ -1,20 +1,19 @@
-"""Has a judge answer a scorer's questions on the pictures, and keeps each answer: judged once is judged.
+"""Asks a chat model, the judge, the scorer's questions about each picture, and stores every answer for later runs.
 
-The judge is a model of its own, named by `[judge]` in the settings; it knows nothing of the agent. What it says is read
-strictly: a picture about which it babbles is not judged, and never a bad one.
+The judge is configured by `[judge]` and knows nothing of the roles. Its answers are parsed strictly: a picture with an
+unusable answer counts as not judged, never as a bad picture.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import SEEK_END
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TextIO
+from typing import BinaryIO, Final, NamedTuple
 
-import click
 import msgspec
 import trio
 
@@ -26,20 +25,19 @@ from gems_actors.config import ChatModelConfig
 from gems_actors.errors import GemsError, RequestError
 from gems_actors.tasks import gather
 
-_PICTURES_AT_ONCE: Final = 64
-_FAILURES_IN_A_ROW: Final = 16
-"""After so many without a picture judged between them it is the judge, and not the pictures."""
+MAX_CONCURRENT: Final = 64
+REPORT_EVERY: Final = 100
+_MAX_FAILURES_IN_A_ROW: Final = 16
+"""Consecutive failures after which the judge is at fault rather than the pictures, and no more are sent."""
 _MAX_NAMED: Final = 3
-_TOLD_EVERY: Final = 100
-"""So many pictures after one another say how far it is."""
 
 
 class JudgingError(GemsError):
-    """Pictures could not be judged; says which, and why. What was judged is kept."""
+    """Some pictures could not be judged; the message names them, and the stored answers are kept."""
 
 
 class _Key(NamedTuple):
-    """By what a picture that was judged is known again; the fields of `Judged` of these names."""
+    """Identifies a judged picture; the fields of `Judged` with the same names."""
 
     id: str
     digest: str
@@ -49,94 +47,105 @@ class _Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A picture and what is asked about it."""
+    """A picture and the questions about it."""
 
     key: _Key
     sample: int
-    """From 1."""
+    """Number of the picture among those of its prompt, from 1."""
     picture: Path
     questions: Sequence[Question]
 
 
-def judge_pictures(
+async def judge_pictures(
     judge: ChatModelConfig,
     questions: Mapping[str, Sequence[Question]],
     pictures: Mapping[str, Sequence[Path]],
     path: Path,
-    stream: TextIO,
+    report: Callable[[str], None],
+    *,
+    max_concurrent: int = MAX_CONCURRENT,
+    report_every: int = REPORT_EVERY,
 ) -> list[Judged]:
-    """Return what the judge finds of each picture, in the order of the prompts.
+    """Return the judge's scores for each picture, in the order of the prompts.
 
     Args:
         judge: the model.
-        questions: by the ids of the prompts.
-        pictures: likewise.
-        path: a file of what was judged before, to which the rest is added.
-        stream: told how far it is.
+        questions: questions about the pictures of a prompt, by the id of the prompt.
+        pictures: pictures of a prompt, by the id of the prompt.
+        path: file with the answers of earlier runs; new answers are appended.
+        report: called with one line about the progress.
+        max_concurrent: maximum number of pictures that are judged at once.
+        report_every: number of pictures between two reports.
 
     Raises:
-        JudgingError: pictures could not be judged; those that were are not judged again.
-        ConfigError: the judge cannot be asked with these settings.
+        JudgingError: some pictures could not be judged; the others are not judged again.
+        ConfigError: the judge cannot be used with these settings.
     """
     name = judge.model or judge.url or judge.backend
     cases = [
-        _Case(_Key(id_, _digest_of(picture.read_bytes()), name, _digest_of(_words_of(asked))), sample, picture, asked)
+        _Case(_Key(id_, _digest_of(picture.read_bytes()), name, _digest_of(_text_of(asked))), sample, picture, asked)
         for id_, asked in questions.items()
         for sample, picture in enumerate(pictures[id_], 1)
     ]
     known = {_key_of(item): item for item in _read(path)}
     missing = [case for case in cases if case.key not in known]
     if missing:
-        click.echo(f"judging {len(missing)} of {len(cases)} pictures by {name}", file=stream)
+        report(f"judging {len(missing)} of {len(cases)} pictures by {name}")
         with path.open("ab+") as sink:
             _end_line(sink)
-            found, failures = trio.run(_judge_all, judge, missing, sink, stream)
-        known |= {_key_of(item): item for item in found}
-        if failures:
-            named = "; ".join(failures[:_MAX_NAMED])
-            more = f"; and {len(failures) - _MAX_NAMED} more" if len(failures) > _MAX_NAMED else ""
+            run = _Judging(missing, sink, report, report_every)
+            await run.judge_all(judge, max_concurrent)
+        known |= {_key_of(item): item for item in run.found}
+        if run.failures:
+            named = "; ".join(run.failures[:_MAX_NAMED])
+            more = f"; and {len(run.failures) - _MAX_NAMED} more" if len(run.failures) > _MAX_NAMED else ""
             raise JudgingError(
-                f"expected {len(cases)} pictures judged, got {len(cases) - len(missing) + len(found)} "
-                f"(the same command asks about the others again): {named}{more}"
+                f"expected {len(cases)} pictures judged, got {len(cases) - len(missing) + len(run.found)} "
+                f"(the same command judges the others): {named}{more}"
             )
     return [known[case.key] for case in cases]
 
 
-async def _judge_all(
-    judge: ChatModelConfig, cases: Sequence[_Case], sink: BinaryIO, stream: TextIO
-) -> tuple[list[Judged], list[str]]:
-    """Return what was found of the pictures, each written down at once, and what kept others from being judged."""
-    found: list[Judged] = []
-    failures: list[str] = []
-    in_a_row = 0
-    limiter = trio.CapacityLimiter(_PICTURES_AT_ONCE)
+class _Judging:
+    """Judges pictures concurrently and appends each result to a file at once."""
 
-    async def one(model: OpenAIChatModel, case: _Case) -> None:
-        nonlocal in_a_row
+    def __init__(
+        self, cases: Sequence[_Case], sink: BinaryIO, report: Callable[[str], None], report_every: int
+    ) -> None:
+        self.found: list[Judged] = []
+        self.failures: list[str] = []
+        self._cases = cases
+        self._sink = sink
+        self._report = report
+        self._report_every = report_every
+        self._failures_in_a_row = 0
+
+    async def judge_all(self, judge: ChatModelConfig, max_concurrent: int) -> None:
+        limiter = trio.CapacityLimiter(max_concurrent)
+        async with open_openai_chat(judge, "judge") as model:
+            await gather(*(partial(self._judge_one, model, case, limiter) for case in self._cases))
+
+    async def _judge_one(self, model: OpenAIChatModel, case: _Case, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
-            if in_a_row >= _FAILURES_IN_A_ROW:
+            if self._failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 return
             try:
                 scores, answers = await _judge(model, case)
             except RequestError as error:
-                failures.append(f"prompt {case.key.id}, picture {case.sample}: {error}")
-                in_a_row += 1
+                self.failures.append(f"prompt {case.key.id}, picture {case.sample}: {error}")
+                self._failures_in_a_row += 1
                 return
-        in_a_row = 0
+        self._failures_in_a_row = 0
         item = Judged(**case.key._asdict(), scores=scores, answers=answers)
-        found.append(item)
-        sink.write(msgspec.json.encode(item) + b"\n")
-        sink.flush()
-        if len(found) % _TOLD_EVERY == 0:
-            click.echo(f"judged {len(found)} of {len(cases)}", file=stream)
-
-    async with open_openai_chat(judge, "judge") as model:
-        await gather(*(partial(one, model, case) for case in cases))
-    return found, failures
+        self.found.append(item)
+        self._sink.write(msgspec.json.encode(item) + b"\n")
+        self._sink.flush()
+        if len(self.found) % self._report_every == 0:
+            self._report(f"judged {len(self.found)} of {len(self._cases)}")
 
 
 async def _judge(model: OpenAIChatModel, case: _Case) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Return scores and words; the picture comes first, so that the server can share its work among the questions."""
+    """Return scores and answers; the picture precedes the questions, so that the server can cache it between them."""
     image = ImagePart(await trio.Path(case.picture).read_bytes(), "image/png")
     scores: list[float] = []
     answers: list[str] = []
@@ -162,7 +171,7 @@ def _key_of(item: Judged) -> _Key:
     return _Key(item.id, item.digest, item.judge, item.asked)
 
 
-def _words_of(questions: Sequence[Question]) -> bytes:
+def _text_of(questions: Sequence[Question]) -> bytes:
     return "\0".join(question.text for question in questions).encode()
 
 
@@ -171,7 +180,7 @@ def _digest_of(data: bytes) -> str:
 
 
 def _end_line(sink: BinaryIO) -> None:
-    """Begin a new line where a kill tore the last one."""
+    """Start a new line if a killed process left an incomplete one."""
     if sink.tell():
         sink.seek(-1, SEEK_END)
         if sink.read() != b"\n":
@@ -186,6 +195,6 @@ def _read(path: Path) -> list[Judged]:
         for line in lines:
             try:
                 found.append(msgspec.json.decode(line, type=Judged))
-            except msgspec.DecodeError:  # a line torn by a kill, or of an older version: its picture is judged again
+            except msgspec.DecodeError:  # an incomplete line or one of an older version: its picture is judged again
                 continue
     return found

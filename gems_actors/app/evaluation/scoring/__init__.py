@@ -1,7 +1,7 @@
-"""Scorers that need a chat model and nothing else, one module a benchmark: what a judge is asked, and what comes of it.
+"""Scorers that need only a chat model, one module per benchmark: the questions to the judge, and the score. Pure.
 
-All of it is pure: `judging` asks. The formulas are those of the official scorers, each named by its `Source`; the words
-in which a judge is asked are our own, except for GenEval2, where the official ones are the question itself.
+The formulas are those of the official scorers, named in `Source`. The prompts to the judge are ours, except for
+GenEval2, whose official prompt is the question itself.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SCORERS: Final[Mapping[str, Scorer]] = {
     "wise-verified": WISE_VERIFIED,
     "spatialgeneval": SPATIALGENEVAL,
 }
-"""By the name under which their scores are kept: that of the benchmark, and of its edition where it has several."""
+"""Scorers by the name in scores.json: that of the benchmark, with its edition where it has several."""
 
 
 def scorer_name_of(benchmark: str, prompt: Prompt) -> str | None:
-    """Return the name of a benchmark's scorer, chosen by one of the prompts; None: it has none here."""
+    """Return the name of a benchmark's scorer, chosen by one of its prompts; None if there is no scorer for it here."""
     edition = prompt.record.get("edition") if benchmark == "wise" else None
     name = f"{benchmark}-verified" if edition == "verified" else benchmark
     return name if name in SCORERS else None

@@ -1,7 +1,7 @@
 """CREA's score as GEMS counts it: six grades from 1 to 5, each averaged over all pictures, and added up. Pure.
 
 Source: arXiv 2504.05306 names the six principles and adds their grades up, 6 to 30; github.com/lcqysl/GEMS, eval/CREA,
-has 25 pictures of each prompt graded by a chat model.
+lets a chat model grade 25 pictures of each prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from actors.prompting import object_schema, parse_json, render
 from gems_actors.app.evaluation.benchmarks import Prompt
-from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, table
+from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, indented_lines
 
 _PROMPT: Final = """\
 The picture above was drawn for these words: "$prompt"
@@ -55,7 +55,7 @@ def parse_grades(text: str) -> tuple[float, ...]:
     """Return the six grades of an answer, in the order of the principles.
 
     Raises:
-        ModelOutputError: it is anything else than six whole numbers from 1 to 5, each by its name.
+        ModelOutputError: the answer is not six named whole numbers from 1 to 5.
     """
     expected = f"JSON with a whole number from 1 to 5 for each of {', '.join(_PRINCIPLES)}"
     return msgspec.structs.astuple(parse_json(text, _Grades, expected))
@@ -63,7 +63,7 @@ def parse_grades(text: str) -> tuple[float, ...]:
 
 def creativity(_: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:
     """Return the benchmark's score of all pictures, 6 to 30, and the mean grade of each principle, 1 to 5."""
-    means = {name: fmean(item.scores[place] for item in judged) for place, name in enumerate(_PRINCIPLES)}
+    means = {name: fmean(item.scores[index] for item in judged) for index, name in enumerate(_PRINCIPLES)}
     return {
         "prompts": len({item.id for item in judged}),
         "pictures": len(judged),
@@ -76,13 +76,13 @@ def _ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
     return (WordQuestion(render(_PROMPT, prompt=prompt.text), _SCHEMA, parse_grades),)
 
 
-def _tell(scores: Mapping[str, Any]) -> Iterator[str]:
+def _lines(scores: Mapping[str, Any]) -> Iterator[str]:
     yield f"creativity         {scores['creativity']:.2f} of 30"
-    yield from table(scores["by_principle"], 2)
+    yield from indented_lines(scores["by_principle"], 2)
 
 
 def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
     return {"creativity (of 30)": scores["creativity"]}
 
 
-CREA: Final = Scorer(_ask, creativity, _tell, _compare)
+CREA: Final = Scorer(_ask, creativity, _lines, _compare)

@@ -1,7 +1,7 @@
-"""GenEval2's score, Soft-TIFA: how probable a judge finds the right answer to each question about a picture. Pure.
+"""GenEval2's score, Soft-TIFA: the probability that the judge gives the right answer to each question. Pure.
 
 Source: arXiv 2603.28088 reports the geometric mean; arXiv 2512.16853 and github.com/facebookresearch/GenEval2 define
-it: one new token a question, the probabilities of all spellings of the right answer added up.
+it: one new token per question, and the sum of the probabilities of all spellings of the right answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.app.evaluation.benchmarks import Prompt
-from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, TokenQuestion, read_record, table
+from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, TokenQuestion, indented_lines, read_record
 
 QUESTION_END: Final = " Answer in one word."
 _DIGITS: Final = {
@@ -32,11 +32,11 @@ class _Record(msgspec.Struct, frozen=True):
     vqa_list: tuple[tuple[str, str], ...]
     """Questions and their right answers."""
     skills: tuple[str, ...]
-    """One a question."""
+    """Skill of each question."""
 
 
 def spellings_of(question: str, answer: str) -> frozenset[str]:
-    """Return the tokens that count as the right answer: as a word, with a capital, behind a space, and as a digit."""
+    """Return the tokens that count as the right answer: the word, capitalised, after a space, and as a digit."""
     word = answer.strip()
     if question.startswith("How many"):
         forms = {word.lower(), word.capitalize()}
@@ -48,7 +48,7 @@ def spellings_of(question: str, answer: str) -> frozenset[str]:
 
 
 def score_answer(question: str, answer: str, first_tokens: Mapping[str, float]) -> float:
-    """Return the score of one question, 0 to 1: what the spellings of the right answer come to, each counted once."""
+    """Return the score of one question, 0 to 1: the summed probability of the spellings of the right answer."""
     accepted = spellings_of(question, answer)
     return min(1.0, sum(chance for token, chance in first_tokens.items() if token in accepted))
 
@@ -59,7 +59,7 @@ def arithmetic_mean(scores: Iterable[float]) -> float:
 
 
 def geometric_mean(scores: Iterable[float]) -> float:
-    """Return Soft-TIFA GM of one picture: 0 where one of the questions is."""
+    """Return Soft-TIFA GM of one picture; 0 if the score of any question is 0."""
     found = list(scores)
     return prod(found) ** (1 / len(found))
 
@@ -68,8 +68,8 @@ def soft_tifa(prompts: Mapping[str, Prompt], judged: Iterable[Judged]) -> dict[s
     """Return the benchmark's score of all pictures, 0 to 100.
 
     Args:
-        prompts: by their ids.
-        judged: one or several pictures of each prompt; those of one prompt are averaged first.
+        prompts: the prompts by their ids.
+        judged: one or more pictures per prompt; those of one prompt are averaged first.
     """
     by_prompt: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for item in judged:
@@ -82,8 +82,8 @@ def soft_tifa(prompts: Mapping[str, Prompt], judged: Iterable[Judged]) -> dict[s
         am, gm = fmean(map(arithmetic_mean, pictures)), fmean(map(geometric_mean, pictures))
         means.append((am, gm))
         by_atoms[record.atom_count].append(gm)
-        for place, skill in enumerate(record.skills):
-            by_skill[skill].append(fmean(scores[place] for scores in pictures))
+        for index, skill in enumerate(record.skills):
+            by_skill[skill].append(fmean(scores[index] for scores in pictures))
     return {
         "prompts": len(means),
         "pictures": sum(map(len, by_prompt.values())),
@@ -105,15 +105,15 @@ def _score(question: str, answer: str, first_tokens: Mapping[str, float]) -> tup
     return (score_answer(question, answer, first_tokens),)
 
 
-def _tell(scores: Mapping[str, Any]) -> Iterator[str]:
+def _lines(scores: Mapping[str, Any]) -> Iterator[str]:
     yield f"Soft-TIFA GM       {scores['soft_tifa_gm']:.1f}"
     yield f"Soft-TIFA AM       {scores['soft_tifa_am']:.1f}"
-    yield from table({f"AM {skill}": score for skill, score in scores["am_by_skill"].items()}, 1)
-    yield from table({f"GM {count} atoms": score for count, score in scores["gm_by_atom_count"].items()}, 1)
+    yield from indented_lines({f"AM {skill}": score for skill, score in scores["am_by_skill"].items()}, 1)
+    yield from indented_lines({f"GM {count} atoms": score for count, score in scores["gm_by_atom_count"].items()}, 1)
 
 
 def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
     return {"Soft-TIFA GM": scores["soft_tifa_gm"], "Soft-TIFA AM": scores["soft_tifa_am"]}
 
 
-GENEVAL2: Final = Scorer(_ask, soft_tifa, _tell, _compare)
+GENEVAL2: Final = Scorer(_ask, soft_tifa, _lines, _compare)

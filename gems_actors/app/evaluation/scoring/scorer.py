@@ -1,4 +1,4 @@
-"""What every scorer is made of: the questions to a judge, what the judge found, and the score of it all. Pure."""
+"""The parts of every scorer: questions to the judge, judged pictures, and the total score. Pure."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ RecordT = TypeVar("RecordT")
 
 @dataclass(frozen=True, slots=True)
 class WordQuestion:
-    """A question about a picture that a judge answers in words."""
+    """A question about a picture that the judge answers as text."""
 
     text: str
-    """Stands behind the picture."""
+    """Text of the message, after the picture."""
     schema: Mapping[str, Any]
-    """Of the answer, for servers that can be held to one."""
+    """JSON schema of the answer, for servers that support one."""
     read: Callable[[str], tuple[float, ...]]
-    """Turns an answer into scores; a `ModelOutputError` says what was expected and what was found."""
+    """Parses an answer into scores; raises `ModelOutputError` for an unusable one."""
     temperature: float | None = None
-    """As the benchmark prescribes it; None: as the settings have it."""
+    """Temperature that the benchmark prescribes; None for that of the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenQuestion:
-    """A question about a picture that a judge answers by how probable each first token is."""
+    """A question about a picture that the judge answers with the probabilities of the first token."""
 
     text: str
     read: Callable[[Mapping[str, float]], tuple[float, ...]]
-    """Turns the probabilities of tokens into scores."""
+    """Turns the probabilities of the tokens into scores."""
 
 
 Question = WordQuestion | TokenQuestion
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What a judge found of one picture."""
+    """The judge's answers about one picture; a line of judged.jsonl."""
 
     id: str
-    """Of the prompt."""
+    """Id of the prompt."""
     digest: str
-    """Of the picture's file, so that another picture is judged anew."""
+    """Digest of the picture's file; another picture is judged again."""
     judge: str
     asked: str
-    """Digest of the questions, so that other questions are asked."""
+    """Digest of the questions; other questions are asked again."""
     scores: tuple[float, ...]
-    """Of all questions in their order, those of one question together."""
+    """Scores of all questions in order."""
     answers: tuple[str, ...] = ()
-    """The judge's words, for whoever doubts a score; none where tokens were asked for."""
+    """Answers of the judge, to inspect a score; empty for token questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +60,32 @@ class Scorer:
     """How the pictures of a benchmark are scored."""
 
     ask: Callable[[Prompt], Sequence[Question]]
-    """Returns what is asked about a prompt's picture; a `BenchmarkError` says what its record lacks."""
+    """Returns the questions about a prompt's picture; raises `BenchmarkError` for an incomplete record."""
     total: Callable[[Mapping[str, Prompt], Sequence[Judged]], dict[str, Any]]
-    """Returns the scores of all pictures as a tree for JSON, from the prompts by their ids and what was judged.
+    """Returns the scores of all pictures as a tree for JSON, with the numbers of `prompts` and `pictures`.
 
-    Beside the scores it has the numbers of `prompts` and of `pictures`; of these there is at least one.
+    The arguments are the prompts by their ids and at least one judged picture.
     """
-    tell: Callable[[Mapping[str, Any]], Iterator[str]]
-    """Tells such a tree in lines."""
+    lines: Callable[[Mapping[str, Any]], Iterator[str]]
+    """Yields such a tree as lines of text."""
     compare: Callable[[Mapping[str, Any]], dict[str, float]]
-    """Returns by their names the figures of such a tree that tell one run from another."""
+    """Returns the figures of such a tree by which runs are compared."""
 
 
 def read_record(prompt: Prompt, kind: type[RecordT]) -> RecordT:
-    """Return of a prompt's record what its scorer needs.
+    """Return the fields of a prompt's record that its scorer needs.
 
     Raises:
-        BenchmarkError: it lacks something of that, or has something else in its place.
+        BenchmarkError: a field is missing or has another type.
     """
     try:
         return msgspec.convert(prompt.record, kind)
     except msgspec.ValidationError as error:
-        raise BenchmarkError(
-            f"prompt {prompt.id}: expected a record that can be scored, got another: {error}"
-        ) from error
+        raise BenchmarkError(f"prompt {prompt.id}: expected a record that can be scored, got: {error}") from error
 
 
-def table(rows: Mapping[str, float], digits: int) -> Iterator[str]:
-    """Tell figures in lines of a table, beneath the score that they belong to."""
+def indented_lines(rows: Mapping[str, float], digits: int) -> Iterator[str]:
+    """Yield figures as indented lines below the score that they belong to."""
     width = max([16, *map(len, rows)])
     for name, value in rows.items():
         yield f"  {name.replace('_', ' '):<{width}} {value:.{digits}f}"

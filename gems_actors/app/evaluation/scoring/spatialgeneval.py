@@ -1,6 +1,6 @@
-"""SpatialGenEval's score: ten questions about each picture, each right where four of five votes are. Pure.
+"""SpatialGenEval's score: ten questions per picture, each right if at least four of five votes are right. Pure.
 
-Each question is of one spatial dimension and has options A to E, of which E stands for none of them.
+Each question belongs to one spatial dimension and has the options A to E; E means none of the others.
 
 Source: arXiv 2601.20354 and github.com/AMAP-ML/SpatialGenEval: all questions in one call, five calls, temperature 1.0.
 """
@@ -17,12 +17,12 @@ import msgspec
 
 from actors.prompting import object_schema, parse_json, render, unexpected
 from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt
-from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, read_record, table
+from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, indented_lines, read_record
 from gems_actors.errors import ModelOutputError
 
 VOTES: Final = 5
 RIGHT_FROM: Final = 4
-"""So many votes for the right option make a question right."""
+"""Number of right votes from which a question counts as right."""
 _TEMPERATURE: Final = 1.0
 
 _PROMPT: Final = """\
@@ -40,7 +40,7 @@ _Option = Literal["A", "B", "C", "D", "E"]
 
 class _Record(msgspec.Struct, frozen=True):
     questions: tuple[str, ...]
-    """With their options."""
+    """Questions with their options."""
     answers: tuple[_Option, ...]
     question_type: tuple[str, ...]
 
@@ -61,14 +61,14 @@ _SCHEMA: Final = object_schema(answers={"type": "array", "items": _ANSWER_SCHEMA
 
 
 def parse_vote(right: Sequence[str], text: str) -> tuple[float, ...]:
-    """Return for each question 1 where one vote is for the right option, else 0.
+    """Return for each question 1 if the answer chooses the right option, else 0.
 
     Args:
-        right: the right option of each question.
-        text: the answer.
+        right: right option of each question.
+        text: answer of the judge, one vote per question.
 
     Raises:
-        ModelOutputError: a question has no option of A to E, or several.
+        ModelOutputError: a question has no option from A to E, or more than one.
     """
     chosen: dict[int, str] = {}
     expected = 'JSON of the form {"answers": [{"question": 1, "option": "A, B, C, D or E"}]}'
@@ -82,12 +82,12 @@ def parse_vote(right: Sequence[str], text: str) -> tuple[float, ...]:
 
 
 def accuracy(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:
-    """Return the share of right questions, 0 to 100: of each dimension, and their mean."""
+    """Return the percentage of right questions in each dimension, and the mean of the dimensions."""
     found: dict[str, list[bool]] = defaultdict(list)
     for item in judged:
         dimensions = read_record(prompts[item.id], _Record).question_type
-        for place, dimension in enumerate(dimensions):
-            votes = item.scores[place :: len(dimensions)]
+        for index, dimension in enumerate(dimensions):
+            votes = item.scores[index :: len(dimensions)]
             found[dimension].append(sum(votes) >= RIGHT_FROM)
     means = {dimension: 100 * fmean(right) for dimension, right in found.items()}
     return {
@@ -109,13 +109,13 @@ def _ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
     return (WordQuestion(text, _SCHEMA, partial(parse_vote, record.answers), _TEMPERATURE),) * VOTES
 
 
-def _tell(scores: Mapping[str, Any]) -> Iterator[str]:
+def _lines(scores: Mapping[str, Any]) -> Iterator[str]:
     yield f"SpatialGenEval     {scores['accuracy']:.1f}"
-    yield from table(scores["by_dimension"], 1)
+    yield from indented_lines(scores["by_dimension"], 1)
 
 
 def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
     return {"SpatialGenEval": scores["accuracy"]}
 
 
-SPATIALGENEVAL: Final = Scorer(_ask, accuracy, _tell, _compare)
+SPATIALGENEVAL: Final = Scorer(_ask, accuracy, _lines, _compare)

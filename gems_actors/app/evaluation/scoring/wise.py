@@ -1,7 +1,7 @@
-"""WISE's scores, of both its editions: does a picture show what only somebody who knows the world can draw. Pure.
+"""WISE's scores for both editions: whether a picture shows what needs knowledge of the world to draw. Pure.
 
-The edition of 2025 grades consistency, realism and aesthetic quality from 0 to 2; WiScore weighs them. WISE Verified of
-2026 has other prompts and asks one thing: is it right. Either is averaged by category, and the categories are weighed.
+The edition of 2025 grades consistency, realism and aesthetic quality from 0 to 2, and WiScore weights them. WISE
+Verified of 2026 has other prompts and asks only if the picture is right. Both average by category and weight those.
 
 Source: arXiv 2503.07265 and github.com/PKU-YuanGroup/WISE.
 """
@@ -18,7 +18,7 @@ import msgspec
 
 from actors.prompting import object_schema, parse_json, render
 from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt
-from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, read_record, table
+from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, indented_lines, read_record
 
 _LEGACY_PROMPT: Final = """\
 The picture above was drawn for these words: "$prompt"
@@ -54,7 +54,7 @@ _CATEGORIES: Final = {
     "physical knowledge": "physics",
     "chemistry": "chemistry",
 }
-"""As the files have them, in whatever case, and as they are told."""
+"""Categories in the files, in lower case, and their names in the scores."""
 _LEGACY_WEIGHTS: Final = {
     "culture": 0.4, "time": 0.167, "space": 0.133, "biology": 0.1, "physics": 0.1, "chemistry": 0.1,
 }  # fmt: skip
@@ -89,23 +89,23 @@ def parse_grades(text: str) -> tuple[float, ...]:
     """Return consistency, realism and aesthetic quality, each 0, 1 or 2.
 
     Raises:
-        ModelOutputError: it is anything else than three such numbers, each by its name.
+        ModelOutputError: the answer is not three named numbers from 0 to 2.
     """
     expected = f"JSON with 0, 1 or 2 for each of {', '.join(_ASPECTS)}"
     return msgspec.structs.astuple(parse_json(text, _Grades, expected))
 
 
 def parse_verdict(text: str) -> tuple[float]:
-    """Return 1 where an answer says that the picture is right, and 0 where it says that it is not.
+    """Return 1 if the answer says that the picture is right, else 0.
 
     Raises:
-        ModelOutputError: it says neither.
+        ModelOutputError: the answer has no such field.
     """
     return (float(parse_json(text, _Verdict, 'JSON with "is_right", true or false').is_right),)
 
 
 def wiscore(consistency: float, realism: float, aesthetic_quality: float) -> float:
-    """Return WiScore of one picture, 0 to 1, of three grades from 0 to 2."""
+    """Return WiScore of one picture, 0 to 1, from three grades of 0 to 2."""
     return (0.7 * consistency + 0.2 * realism + 0.1 * aesthetic_quality) / 2
 
 
@@ -115,13 +115,13 @@ def total(
     prompts: Mapping[str, Prompt],
     judged: Sequence[Judged],
 ) -> dict[str, Any]:
-    """Return the mean of each category, 0 to 1, and their weighted sum where every category has pictures.
+    """Return the mean of each category, 0 to 1, and their weighted sum if every category has pictures.
 
     Args:
-        score: of one picture, from its grades.
-        weights: by category, together 1.
-        prompts: by their ids.
-        judged: the pictures.
+        score: returns the score of one picture from its grades.
+        weights: weights of the categories, which sum to 1.
+        prompts: the prompts by their ids.
+        judged: the judged pictures.
     """
     found: dict[str, list[float]] = defaultdict(list)
     for item in judged:
@@ -137,8 +137,8 @@ def total(
 
 
 def legacy_total(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:
-    """Return WiScore of all pictures, and what the judge gave on average in each respect, 0 to 2."""
-    grades = {name: fmean(item.scores[place] for item in judged) for place, name in enumerate(_ASPECTS)}
+    """Return WiScore of all pictures, and the mean grade of each aspect, 0 to 2."""
+    grades = {name: fmean(item.scores[index] for item in judged) for index, name in enumerate(_ASPECTS)}
     return total(wiscore, _LEGACY_WEIGHTS, prompts, judged) | {"by_aspect": grades}
 
 
@@ -155,32 +155,32 @@ def _category_of(prompt: Prompt) -> str:
 
 
 def _legacy_ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
-    return (WordQuestion(_words(_LEGACY_PROMPT, prompt), _LEGACY_SCHEMA, parse_grades, temperature=0.0),)
+    return (WordQuestion(_fill(_LEGACY_PROMPT, prompt), _LEGACY_SCHEMA, parse_grades, temperature=0.0),)
 
 
 def _verified_ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
-    return (WordQuestion(_words(_VERIFIED_PROMPT, prompt), _VERIFIED_SCHEMA, parse_verdict),)
+    return (WordQuestion(_fill(_VERIFIED_PROMPT, prompt), _VERIFIED_SCHEMA, parse_verdict),)
 
 
-def _words(template: str, prompt: Prompt) -> str:
-    _category_of(prompt)  # so that a file which cannot be scored is refused before anything is drawn
+def _fill(template: str, prompt: Prompt) -> str:
+    _category_of(prompt)  # a file that cannot be scored is refused before anything is drawn
     return render(template, prompt=prompt.text, explanation=read_record(prompt, _Record).explanation)
 
 
-def _tell(title: str, scores: Mapping[str, Any]) -> Iterator[str]:
+def _lines(title: str, scores: Mapping[str, Any]) -> Iterator[str]:
     if "overall" in scores:
         yield f"{title:<19}{scores['overall']:.3f}"
     else:
-        yield f"{title:<19}none without all of {', '.join(_CATEGORIES.values())}"
-    yield from table(scores["by_category"], 3)
-    yield from table(scores.get("by_aspect", {}), 2)
+        yield f"{title:<19}needs pictures in all of {', '.join(_CATEGORIES.values())}"
+    yield from indented_lines(scores["by_category"], 3)
+    yield from indented_lines(scores.get("by_aspect", {}), 2)
 
 
 def _compare(title: str, scores: Mapping[str, Any]) -> dict[str, float]:
     return {f"{title} x 100": 100 * scores["overall"]} if "overall" in scores else {}
 
 
-WISE_LEGACY: Final = Scorer(_legacy_ask, legacy_total, partial(_tell, "WiScore"), partial(_compare, "WiScore"))
+WISE_LEGACY: Final = Scorer(_legacy_ask, legacy_total, partial(_lines, "WiScore"), partial(_compare, "WiScore"))
 WISE_VERIFIED: Final = Scorer(
-    _verified_ask, verified_total, partial(_tell, "WISE Verified"), partial(_compare, "WISE Verified")
+    _verified_ask, verified_total, partial(_lines, "WISE Verified"), partial(_compare, "WISE Verified")
 )

@@ -1,6 +1,6 @@
-"""Each benchmark's file is read, and its pictures are found the way its official scorer looks for them.
+"""The prompt file of each benchmark is read, and its pictures are found as its official scorer finds them.
 
-The lines are written for these tests, in the format of the real ones.
+The records are made up in the format of the real files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def write(path: Path, *records: Any) -> Path:
 
 
 def draw(folder: Path, prompts: Sequence[Prompt], samples: int) -> dict[str, list[Path]]:
-    """Return pictures that tell prompt and sample by their colour."""
+    """Return pictures whose colour identifies prompt and sample."""
     pictures: dict[str, list[Path]] = {}
     for place, prompt in enumerate(prompts):
         for sample in range(samples):
@@ -38,7 +38,7 @@ def lay_out(name: str, tmp_path: Path, data: Path, samples: int | None = None) -
     benchmark = BENCHMARKS[name]
     prompts = read_benchmark(name, data)
     pictures = draw(tmp_path / "drawn", prompts, samples or benchmark.samples)
-    for _ in range(2):  # laid out again, it is the same
+    for _ in range(2):  # the second layout replaces the first
         benchmark.lay_out(tmp_path / "out", prompts, pictures)
     return tmp_path / "out", prompts
 
@@ -53,7 +53,7 @@ def colour(path: Path | str, x: int = 0, y: int = 0) -> tuple[int, int]:
     return red, green
 
 
-def test_geneval_s_scorer_finds_a_folder_a_prompt_with_its_record_and_four_samples(tmp_path: Path) -> None:
+def test_geneval_s_scorer_finds_a_folder_per_prompt_with_its_record_and_four_samples(tmp_path: Path) -> None:
     records = [
         {"tag": "counting", "include": [{"class": "orange", "count": 3}], "prompt": "a photo of three oranges"},
         {"tag": "single_object", "include": [{"class": "cow", "count": 1}], "prompt": "a photo of a cow"},
@@ -68,7 +68,7 @@ def test_geneval_s_scorer_finds_a_folder_a_prompt_with_its_record_and_four_sampl
         assert [colour(out / name / "samples" / sample) for sample in samples] == [(place, n) for n in range(4)]
 
 
-def test_geneval2_s_scorer_finds_every_prompt_by_its_words(tmp_path: Path) -> None:
+def test_geneval2_s_scorer_finds_every_picture_by_its_prompt(tmp_path: Path) -> None:
     records = [
         {"prompt": words, "atom_count": 3, "vqa_list": [["How many pigs?", "one"]], "skills": ["count"]}
         for words in ("a green backpack and a pig", "two metal toys")
@@ -78,7 +78,7 @@ def test_geneval2_s_scorer_finds_every_prompt_by_its_words(tmp_path: Path) -> No
     assert [colour(paths[record["prompt"]]) for record in records] == [(0, 0), (1, 0)]
 
 
-def test_dpg_bench_s_scorer_finds_a_grid_of_four_by_the_item_s_id(tmp_path: Path) -> None:
+def test_dpg_bench_s_scorer_finds_a_grid_of_four_by_item_id(tmp_path: Path) -> None:
     data = tmp_path / "dpg_bench.csv"
     data.write_text(
         "item_id,text,proposition_id,question_natural_language\n"
@@ -119,7 +119,7 @@ def test_wise_s_scorer_finds_a_picture_by_the_prompt_s_number(tmp_path: Path) ->
     assert [colour(out / f"{number}.png")[0] for number in (1, 2, 701, 702)] == [0, 1, 2, 3]
 
 
-def test_longtext_bench_s_scorer_finds_the_record_by_the_number_before_the_underscore(tmp_path: Path) -> None:
+def test_longtext_bench_s_scorer_finds_the_record_by_the_file_name(tmp_path: Path) -> None:
     records = [{"prompt": f"sign {n}", "prompt_id": n, "text": ["OPEN"], "category": "sign"} for n in (79, 100, 199)]
     out, _ = lay_out("longtext", tmp_path, write(tmp_path / "text_prompts.jsonl", *records))
     by_id = {record["prompt_id"]: record for record in records}
@@ -131,7 +131,7 @@ def test_longtext_bench_s_scorer_finds_the_record_by_the_number_before_the_under
         assert colour(path) == (place, int(sample) - 1)
 
 
-def test_spatialgeneval_s_scorer_finds_the_pictures_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_spatialgeneval_s_scorer_finds_the_pictures_sorted_by_name(tmp_path: Path) -> None:
     records = [
         {"id": f"{n:06d}", "scene": "Forest", "prompt": f"scene {n}", "questions": ["?"], "answers": ["A"]}
         for n in (1, 2, 3)
@@ -172,7 +172,7 @@ def test_artimuse_finds_a_flat_folder(tmp_path: Path) -> None:
         ("longtext", "data.jsonl", b'{"prompt": "x", "prompt_id": 1, "text": []}\n' * 2, ": expected each prompt once"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_the_benchmark_s_is_refused_with_the_line(
+def test_a_file_of_another_benchmark_is_refused_with_the_line(
     tmp_path: Path, name: str, file: str, content: bytes, words: str
 ) -> None:
     path = tmp_path / file
@@ -183,7 +183,7 @@ def test_a_file_that_is_not_the_benchmark_s_is_refused_with_the_line(
 
 
 @pytest.mark.slow
-def test_a_benchmark_is_drawn_laid_out_once_it_is_whole_and_its_questions_go_nowhere(tmp_path: Path) -> None:
+def test_a_benchmark_is_laid_out_once_it_is_complete_and_its_questions_stay_private(tmp_path: Path) -> None:
     records = [
         {"tag": "counting", "include": [{"class": "pig", "count": n}], "prompt": f"a photo of {n} pigs"} for n in (2, 3)
     ]

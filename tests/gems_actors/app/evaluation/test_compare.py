@@ -1,4 +1,4 @@
-"""Strategies compared over repeats."""
+"""Strategies are compared over repeated runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gems_actors.app.evaluation.compare import compare, estimate, plot_of, table_of
+from gems_actors.app.evaluation.compare import compare, comparison_rows, estimate, plot_of
 from tests.gems_actors.cli.commands import run_gems
 
 
-def test_a_mean_has_student_s_interval_and_of_one_repeat_none() -> None:
+def test_an_estimate_has_student_s_interval_from_two_repeats_on() -> None:
     found = estimate([1.0, 2.0, 3.0])
     assert (found.mean, found.repeats) == (2.0, 3)
     assert found.half_width == pytest.approx(4.303 * 1.0 / 3**0.5)
@@ -28,16 +28,15 @@ RUNS = [
 ]
 
 
-def test_folders_of_one_strategy_are_its_repeats() -> None:
-    lines = [line.split("  ") for line in table_of(compare(RUNS))]
-    assert [[cell.strip() for cell in line if cell.strip()] for line in lines] == [
-        ["repeats", "GM", "images each"],
-        ["gems rounds 5", "2", "62.0 ± 25.4", "3.1 ± 1.3"],
-        ["single", "1", "31.0", "1.0"],
+def test_runs_of_one_strategy_are_its_repeats() -> None:
+    assert comparison_rows(compare(RUNS)) == [
+        ("", "repeats", "GM", "images each"),
+        ("gems rounds 5", "2", "62.0 ± 25.4", "3.1 ± 1.3"),
+        ("single", "1", "31.0", "1.0"),
     ]
 
 
-def test_a_plot_has_a_bar_for_each_strategy_and_an_interval_where_there_is_one() -> None:
+def test_a_plot_has_a_bar_per_strategy_and_an_interval_for_repeats() -> None:
     tree = ElementTree.fromstring(plot_of(compare([*RUNS, ("a <b> & c", {"GM": 0.0})]), "GM"))
     names = [element.tag.rpartition("}")[2] for element in tree]
     assert (names.count("rect"), names.count("path")) == (4, 1)
@@ -45,7 +44,7 @@ def test_a_plot_has_a_bar_for_each_strategy_and_an_interval_where_there_is_one()
 
 
 @pytest.mark.slow
-def test_strategies_spend_their_images_as_they_say_and_are_compared(tmp_path: Path) -> None:
+def test_strategies_draw_the_images_of_their_budget_and_are_compared(tmp_path: Path) -> None:
     prompts = ["three glass owls under a sign", "five red cats left of two stone dogs"]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
     runs = [("single", ()), ("rewrite", ()), ("best-of-n", ("--images", "3")), ("gems", ("--images", "3"))]

@@ -1,9 +1,8 @@
-"""A judge is asked about pictures, believed where it answers, and asked again where it did not."""
+"""A judge scores pictures; usable answers are stored, and the others are asked for again."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from gems_actors.app.evaluation import judge as judging
 from gems_actors.app.evaluation.benchmarks import Prompt
-from gems_actors.app.evaluation.judge import JudgingError, judge_pictures
+from gems_actors.app.evaluation.judge import MAX_CONCURRENT, REPORT_EVERY, JudgingError, judge_pictures
 from gems_actors.app.evaluation.scoring import SCORERS
 from gems_actors.app.evaluation.scoring.scorer import Judged
 from gems_actors.cli import main
@@ -29,7 +27,7 @@ def said(words: str) -> Answer:
 
 
 def picture_of(fields: dict[str, Any]) -> bytes:
-    """Return the picture that the judge is shown first."""
+    """Return the picture in a request to the judge."""
     url: str = fields["messages"][0]["content"][0]["image_url"]["url"]
     return base64.b64decode(url.removeprefix("data:image/png;base64,"))
 
@@ -40,7 +38,7 @@ def words_of(fields: dict[str, Any]) -> str:
 
 
 def graded(fields: dict[str, Any]) -> Answer:
-    """Give every grade that a picture has for its content."""
+    """Answer with the grade that is the content of the picture."""
     grade = int(picture_of(fields).decode())
     return said(json.dumps({**dict.fromkeys(GRADES, grade), "interpretability_and_depth": grade}))
 
@@ -52,14 +50,21 @@ def server() -> Iterator[ScriptedServer]:
 
 
 class Bench:
-    """Some prompts of a benchmark, each with pictures whose content is their grade."""
+    """Judges pictures whose content is their grade."""
 
     def __init__(self, folder: Path, server: ScriptedServer) -> None:
         self.folder, self.server = folder, server
-        self.said = io.StringIO()
+        self.reports: list[str] = []
 
-    def judge(
-        self, name: str, prompts: Sequence[Prompt], grades: Sequence[Sequence[int]], *, model: str = "judge-8b"
+    async def judge(
+        self,
+        name: str,
+        prompts: Sequence[Prompt],
+        grades: Sequence[Sequence[int]],
+        *,
+        model: str = "judge-8b",
+        max_concurrent: int = MAX_CONCURRENT,
+        report_every: int = REPORT_EVERY,
     ) -> list[Judged]:
         pictures: dict[str, list[Path]] = {}
         for prompt, row in zip(prompts, grades, strict=True):
@@ -69,7 +74,15 @@ class Bench:
                 pictures.setdefault(prompt.id, []).append(path)
         judge = ChatModelConfig(backend="openai", url=self.server.url, model=model)
         questions = {prompt.id: SCORERS[name].ask(prompt) for prompt in prompts}
-        return judge_pictures(judge, questions, pictures, self.folder / "judged.jsonl", self.said)
+        return await judge_pictures(
+            judge,
+            questions,
+            pictures,
+            self.folder / "judged.jsonl",
+            self.reports.append,
+            max_concurrent=max_concurrent,
+            report_every=report_every,
+        )
 
 
 @pytest.fixture
@@ -80,37 +93,36 @@ def bench(tmp_path: Path, server: ScriptedServer) -> Bench:
 KETTLES = [Prompt(id_, f"a creative kettle {id_}", {}) for id_ in ("00000", "00001")]
 
 
-def test_what_was_judged_once_is_not_judged_again_but_another_picture_judge_or_question_is(bench: Bench) -> None:
-    first = bench.judge("crea", KETTLES, [[1, 2], [3, 5]])
+async def test_a_picture_is_judged_again_only_by_another_judge_or_with_another_question(bench: Bench) -> None:
+    first = await bench.judge("crea", KETTLES, [[1, 2], [3, 5]])
     assert [item.scores[0] for item in first] == [1, 2, 3, 5]
     assert [item.id for item in first] == ["00000", "00000", "00001", "00001"]
     assert len(bench.server.asked) == 4
-    assert bench.judge("crea", KETTLES, [[1, 2], [3, 5]]) == first
+    assert await bench.judge("crea", KETTLES, [[1, 2], [3, 5]]) == first
     assert len(bench.server.asked) == 4
-    assert [item.scores[0] for item in bench.judge("crea", KETTLES, [[1, 4], [3, 5]])] == [1, 4, 3, 5]
+    assert [item.scores[0] for item in await bench.judge("crea", KETTLES, [[1, 4], [3, 5]])] == [1, 4, 3, 5]
     assert len(bench.server.asked) == 5
-    bench.judge("crea", KETTLES, [[1, 4], [3, 5]], model="judge-72b")
+    await bench.judge("crea", KETTLES, [[1, 4], [3, 5]], model="judge-72b")
     assert len(bench.server.asked) == 9
-    bench.judge("crea", [KETTLES[0], Prompt("00001", "a creative lamp", {})], [[1, 4], [3, 5]])
+    await bench.judge("crea", [KETTLES[0], Prompt("00001", "a creative lamp", {})], [[1, 4], [3, 5]])
     assert len(bench.server.asked) == 11
 
 
-def test_whoever_waits_is_told_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "_TOLD_EVERY", 2)
-    bench.judge("crea", KETTLES, [[1, 2], [3, 5]])
-    assert bench.said.getvalue().splitlines() == [
+async def test_progress_is_reported(bench: Bench) -> None:
+    await bench.judge("crea", KETTLES, [[1, 2], [3, 5]], report_every=2)
+    assert bench.reports == [
         "judging 4 of 4 pictures by judge-8b",
         "judged 2 of 4",
         "judged 4 of 4",
     ]
 
 
-def test_a_line_that_a_kill_tore_is_judged_again_and_spoils_no_other(bench: Bench, tmp_path: Path) -> None:
-    bench.judge("crea", KETTLES, [[1], [3]])
+async def test_the_picture_of_an_incomplete_line_is_judged_again(bench: Bench, tmp_path: Path) -> None:
+    await bench.judge("crea", KETTLES, [[1], [3]])
     path = tmp_path / "judged.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
     for _ in range(2):
-        assert [item.scores[0] for item in bench.judge("crea", KETTLES, [[1], [3]])] == [1, 3]
+        assert [item.scores[0] for item in await bench.judge("crea", KETTLES, [[1], [3]])] == [1, 3]
     assert len(bench.server.asked) == 3
 
 
@@ -118,37 +130,36 @@ def babbling_about(*grades: int) -> Callable[[dict[str, Any]], Answer]:
     return lambda fields: said("What a lovely kettle!") if int(picture_of(fields)) in grades else graded(fields)
 
 
-def test_a_picture_about_which_the_judge_babbles_is_named_and_the_same_again_asks_about_it_alone(bench: Bench) -> None:
+async def test_a_picture_with_an_unusable_answer_is_named_and_alone_judged_again(bench: Bench) -> None:
     bench.server.rule = babbling_about(2)
     with pytest.raises(JudgingError) as raised:
-        bench.judge("crea", KETTLES, [[1, 2], [3, 5]])
+        await bench.judge("crea", KETTLES, [[1, 2], [3, 5]])
     words = str(raised.value)
-    assert words.startswith("expected 4 pictures judged, got 3 (the same command asks about the others again): ")
+    assert words.startswith("expected 4 pictures judged, got 3 (the same command judges the others): ")
     assert "prompt 00000, picture 2: expected JSON with a whole number from 1 to 5" in words
     assert words.endswith("got 'What a lovely kettle!'")
-    assert len(bench.server.asked) == 5, "the babble was given one chance to be put right"
+    assert len(bench.server.asked) == 5, "an unusable answer is repaired once"
     bench.server.rule = graded
-    assert [item.scores[0] for item in bench.judge("crea", KETTLES, [[1, 2], [3, 5]])] == [1, 2, 3, 5]
+    assert [item.scores[0] for item in await bench.judge("crea", KETTLES, [[1, 2], [3, 5]])] == [1, 2, 3, 5]
     assert len(bench.server.asked) == 6
 
 
-def test_a_judge_that_puts_its_answer_right_is_believed(bench: Bench) -> None:
+async def test_a_repaired_answer_counts(bench: Bench) -> None:
     bench.server.first = [said("Four stars!")]
-    (found,) = bench.judge("crea", KETTLES[:1], [[4]])
+    (found,) = await bench.judge("crea", KETTLES[:1], [[4]])
     assert found.scores == (4.0,) * 6
     assert json.loads(found.answers[0])["originality"] == 4
     assert "That answer cannot be used" in bench.server.asked[1][2]["messages"][2]["content"]
 
 
-def test_a_judge_that_always_fails_is_soon_asked_no_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "_PICTURES_AT_ONCE", 2)
+async def test_a_judge_that_always_fails_is_given_up(bench: Bench) -> None:
     bench.server.rule = lambda _: Answer(b'{"error": {"message": "no such model"}}', 404)
     with pytest.raises(JudgingError, match=r"got 0 .*no such model.*; and 1[34] more$"):
-        bench.judge("crea", KETTLES[:1], [[1] * 60])
+        await bench.judge("crea", KETTLES[:1], [[1] * 60], max_concurrent=2)
     assert len(bench.server.asked) <= 2 * 17, "each with a schema and without"
 
 
-def test_the_five_votes_about_a_picture_are_five_answers(bench: Bench) -> None:
+async def test_five_votes_are_five_answers(bench: Bench) -> None:
     record = {
         "question_type": ["Object", "Layout"],
         "questions": ["What?  Options: A: a cat, E: None", "How?  Options: A: a row, E: None"],
@@ -164,11 +175,11 @@ def test_the_five_votes_about_a_picture_are_five_answers(bench: Bench) -> None:
         return said(json.dumps({"answers": options}))
 
     bench.server.rule = voting
-    judged = bench.judge("spatialgeneval", prompts, [[1]])
+    judged = await bench.judge("spatialgeneval", prompts, [[1]])
     assert [item.scores for item in judged] == [(1, 1, 1, 0, 1, 1, 1, 0, 1, 1)]
     assert len(judged[0].answers) == 5
     scores = SCORERS["spatialgeneval"].total({"000001": prompts[0]}, judged)
-    assert list(SCORERS["spatialgeneval"].tell(scores)) == [
+    assert list(SCORERS["spatialgeneval"].lines(scores)) == [
         "SpatialGenEval     50.0",
         "  Object           100.0",
         "  Layout           0.0",
@@ -188,9 +199,7 @@ def deciding(fields: dict[str, Any]) -> Answer:
 
 
 @pytest.mark.slow
-def test_a_benchmark_with_a_babbling_judge_has_no_score_until_it_was_asked_again(
-    tmp_path: Path, server: ScriptedServer
-) -> None:
+def test_a_benchmark_has_no_score_until_every_picture_is_judged(tmp_path: Path, server: ScriptedServer) -> None:
     (tmp_path / "natural_science_verified.json").write_text(json.dumps(WISE))
     command = ("eval", "wise", "--data", "natural_science_verified.json", "--out", "out", "--rounds", "1", "--score")
     judge = ("--set", "judge.backend=openai", "--set", f"judge.url={server.url}", "--set", "judge.model=judge-8b")
@@ -198,7 +207,7 @@ def test_a_benchmark_with_a_babbling_judge_has_no_score_until_it_was_asked_again
     failed = run_gems(tmp_path, *command, *judge)
     assert failed.returncode == 1
     last = failed.stderr.splitlines()[-1]
-    assert last.startswith("gems: expected 2 pictures judged, got 1 (the same command asks about the others again): ")
+    assert last.startswith("gems: expected 2 pictures judged, got 1 (the same command judges the others): ")
     assert "prompt 1, picture 1: expected JSON" in last
     assert not (tmp_path / "out/wise/scores.json").exists()
     server.rule = deciding
@@ -207,14 +216,14 @@ def test_a_benchmark_with_a_babbling_judge_has_no_score_until_it_was_asked_again
     assert len(server.asked) == 4
     assert done.stderr.splitlines()[-4:] == [
         "judge              judge-8b, 2 prompts, 2 pictures",
-        "WISE Verified      none without all of culture, time, space, biology, physics, chemistry",
+        "WISE Verified      needs pictures in all of culture, time, space, biology, physics, chemistry",
         "  time             0.000",
         "  physics          1.000",
     ]
     scores = json.loads((tmp_path / "out/wise/scores.json").read_text())
     assert (scores["scorer"], scores["by_category"]) == ("wise-verified", {"time": 0.0, "physics": 1.0})
     for name in ("prompts.jsonl", "dataset/metadata.jsonl"):
-        assert b"apple" not in (tmp_path / "out" / name).read_bytes(), "what the judge is told is not for the agent"
+        assert b"apple" not in (tmp_path / "out" / name).read_bytes(), "the roles do not see explanations"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +242,7 @@ def test_a_benchmark_with_a_babbling_judge_has_no_score_until_it_was_asked_again
         ),
     ],
 )
-def test_what_stands_against_a_score_is_said_before_anything_is_drawn(
+def test_an_impossible_score_is_refused_before_anything_is_drawn(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -249,7 +258,7 @@ def test_what_stands_against_a_score_is_said_before_anything_is_drawn(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_judge_that_the_roles_ask_too_is_pointed_out(
+def test_a_judge_that_the_roles_also_use_is_pointed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data.jsonl").write_text('{"prompt": "x", "atom_count": 1, "vqa_list": 1, "skills": []}\n')
@@ -261,4 +270,4 @@ def test_a_judge_that_the_roles_ask_too_is_pointed_out(
         said = capsys.readouterr().err.splitlines()
         assert len(said) == lines
         if lines == 2:
-            assert said[0] == "gems: the judge is a model that the roles ask too: it may like what it helped to make"
+            assert said[0] == "gems: a role uses the same model as the judge, so the scores may be too high"

@@ -1,4 +1,4 @@
-"""What a judge found, made by hand."""
+"""Judged pictures for the tests of scorers."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from gems_actors.app.evaluation.scoring.scorer import Judged
 
 
 def judged(id_: str, *scores: float) -> Judged:
-    """Return what a judge found of one picture of a prompt."""
+    """Return one judged picture of a prompt."""
     return Judged(id=id_, digest="x", judge="j", asked="?", scores=scores)

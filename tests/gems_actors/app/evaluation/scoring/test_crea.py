@@ -1,4 +1,4 @@
-"""CREA's score against its formula on cases made by hand."""
+"""CREA's score on cases calculated by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = (
 GRADES = dict(zip(NAMES, (1, 2, 3, 4, 5, 1), strict=True))
 
 
-def test_each_grade_is_averaged_over_all_pictures_and_the_six_means_are_added_up() -> None:
+def test_the_score_is_the_sum_of_the_six_mean_grades() -> None:
     found = creativity(
         {}, [judged("a", 1, 2, 3, 4, 5, 1), judged("a", 3, 2, 3, 4, 5, 1), judged("b", 5, 5, 5, 5, 5, 5)]
     )
@@ -36,7 +36,7 @@ def test_the_score_lies_between_6_and_30(grade: int) -> None:
     assert creativity({}, [judged("a", *[grade] * 6)])["creativity"] == 6 * grade
 
 
-def test_an_answer_is_read_in_the_order_of_the_principles_whatever_order_it_has() -> None:
+def test_grades_are_returned_in_the_order_of_the_principles() -> None:
     assert parse_grades(json.dumps(dict(reversed(GRADES.items())))) == (1, 2, 3, 4, 5, 1)
     assert parse_grades(f"```json\n{json.dumps(GRADES)}\n```") == (1, 2, 3, 4, 5, 1)
 
@@ -53,14 +53,14 @@ def test_an_answer_is_read_in_the_order_of_the_principles_whatever_order_it_has(
         json.dumps(dict.fromkeys(NAMES[1:], 3)),
     ],
 )  # fmt: skip
-def test_anything_else_than_six_whole_grades_is_no_answer(answer: str) -> None:
+def test_an_answer_without_six_whole_grades_is_refused(answer: str) -> None:
     with pytest.raises(
         ModelOutputError, match="expected JSON with a whole number from 1 to 5 for each of originality, "
     ):
         parse_grades(answer)
 
 
-def test_the_judge_is_told_what_was_drawn_for() -> None:
+def test_the_question_contains_the_prompt() -> None:
     (question,) = CREA.ask(Prompt("00000", "a creative $ kettle", {}))
     assert isinstance(question, WordQuestion)
     assert '"a creative $ kettle"' in question.text

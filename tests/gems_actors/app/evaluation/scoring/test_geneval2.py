@@ -1,4 +1,4 @@
-"""Soft-TIFA against its formula on cases made by hand, and a judge that is asked for it."""
+"""Soft-TIFA on cases calculated by hand, and with a scripted judge."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.gems_actors.cli.commands import run_gems
         ("Is the pig green?", "Yes", {"yes", "Yes", " yes", " Yes"}),
     ],
 )
-def test_an_answer_counts_in_all_its_spellings(question: str, answer: str, spellings: set[str]) -> None:
+def test_all_spellings_of_an_answer_count(question: str, answer: str, spellings: set[str]) -> None:
     assert spellings_of(question, answer) == spellings
 
 
-def test_the_probabilities_of_all_spellings_are_added_up_each_once() -> None:
+def test_the_probabilities_of_all_spellings_are_summed() -> None:
     tokens = {"Two": 0.4, " two": 0.2, "2": 0.1, "three": 0.2, "t": 0.1}
     assert score_answer("How many pigs are there?", "two", tokens) == pytest.approx(0.7)
     assert score_answer("Are there pigs?", "Yes", tokens) == 0.0
@@ -49,7 +49,7 @@ def test_the_score_is_the_mean_over_prompts_of_the_geometric_mean_over_questions
     assert found["gm_by_atom_count"] == pytest.approx({"3": 50.0, "4": 0.0})
 
 
-def test_several_pictures_of_a_prompt_are_averaged_before_the_prompts_are() -> None:
+def test_the_pictures_of_a_prompt_are_averaged_before_the_prompts() -> None:
     found = soft_tifa(PROMPTS, [judged("a", 1.0, 1.0), judged("a", 0.0, 1.0), judged("b", 1.0, 1.0, 1.0)])
     assert found["soft_tifa_gm"] == pytest.approx(75.0)
     assert found["am_by_skill"]["count"] == pytest.approx(75.0)
@@ -61,7 +61,7 @@ def test_the_geometric_mean_is_the_root_of_the_product() -> None:
 
 
 def answer(fields: dict[str, Any]) -> Answer:
-    """Find one pig with 90 %, two with 5, and everything there with 80."""
+    """Answer: one pig with 90 %, two pigs with 5 %, and any object with 80 %."""
     picture, question = fields["messages"][0]["content"]
     assert picture["type"] == "image_url"
     assert question["text"].endswith("? Answer in one word.")
@@ -73,7 +73,7 @@ def answer(fields: dict[str, Any]) -> Answer:
 
 
 @pytest.mark.slow
-def test_a_judge_of_its_own_scores_what_was_drawn_and_is_asked_once(tmp_path: Path) -> None:
+def test_a_separate_judge_scores_the_pictures_once(tmp_path: Path) -> None:
     records = [
         {
             "prompt": f"{count} pigs", "atom_count": 3, "skills": ["count", "object"],

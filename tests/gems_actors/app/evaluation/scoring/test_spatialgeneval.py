@@ -1,4 +1,4 @@
-"""SpatialGenEval's score against its formula on cases made by hand."""
+"""SpatialGenEval's score on cases calculated by hand."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PROMPTS = {id_: Prompt(id_, "a scene", RECORD) for id_ in ("1", "2")}
 
 
 def votes(*right: tuple[int, int]) -> list[float]:
-    """Return the scores of five votes, of two questions each."""
+    """Return the scores of five votes on two questions."""
     return [float(score) for vote in right for score in vote]
 
 
-def test_a_question_is_right_where_four_of_five_votes_are_and_dimensions_are_averaged() -> None:
+def test_a_question_is_right_from_four_votes_and_dimensions_are_averaged() -> None:
     found = accuracy(
         PROMPTS,
         [
@@ -40,7 +40,7 @@ def test_a_question_is_right_where_four_of_five_votes_are_and_dimensions_are_ave
     assert (found["prompts"], found["pictures"]) == (2, 2)
 
 
-def test_dimensions_count_alike_however_many_questions_they_have() -> None:
+def test_every_dimension_has_the_same_weight() -> None:
     lone = Prompt("3", "y", {"question_type": ["Object"], "questions": ["?"], "answers": ["A"]})
     found = accuracy(PROMPTS | {"3": lone}, [judged("1", *votes(*[(0, 1)] * 5)), judged("3", 1, 1, 1, 1, 1)])
     assert found["by_dimension"] == {"Object": 50.0, "Layout": 100.0}
@@ -51,7 +51,7 @@ def said(*answers: tuple[int, str]) -> str:
     return json.dumps({"answers": [{"question": number, "option": option} for number, option in answers]})
 
 
-def test_a_vote_is_read_by_the_numbers_of_the_questions() -> None:
+def test_a_vote_is_parsed_by_question_numbers() -> None:
     assert parse_vote("BA", said((2, "A"), (1, "E"))) == (0.0, 1.0)
     assert parse_vote("BA", said((1, "B"), (2, "D"))) == (1.0, 0.0)
 
@@ -68,13 +68,13 @@ def test_a_vote_is_read_by_the_numbers_of_the_questions() -> None:
         ('{"answers": []}', "expected an option for each question, got none for 1, 2"),
     ],
 )
-def test_a_vote_that_leaves_something_open_is_none(answer: str, words: str) -> None:
+def test_an_incomplete_vote_is_refused(answer: str, words: str) -> None:
     with pytest.raises(ModelOutputError) as raised:
         parse_vote("BA", answer)
     assert str(raised.value).startswith(words)
 
 
-def test_all_questions_are_asked_at_once_five_times_at_temperature_1_and_the_right_options_are_kept_back() -> None:
+def test_all_questions_are_asked_five_times_without_the_right_options() -> None:
     asked = SPATIALGENEVAL.ask(PROMPTS["1"])
     assert len(asked) == 5
     assert len(set(map(id, asked))) == 1
@@ -92,7 +92,7 @@ def test_all_questions_are_asked_at_once_five_times_at_temperature_1_and_the_rig
             {"answers": ["B"]},
             "expected an answer and a type for each question, got 2 questions, 1 answers and 2 types",
         ),
-        ({"answers": ["B", "Z"]}, "expected a record that can be scored, got another: Invalid enum value 'Z'"),
+        ({"answers": ["B", "Z"]}, "expected a record that can be scored, got: Invalid enum value 'Z'"),
         (
             {"questions": [], "answers": [], "question_type": []},
             "expected an answer and a type for each question, got 0",

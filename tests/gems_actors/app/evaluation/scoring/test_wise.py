@@ -1,4 +1,4 @@
-"""WISE's scores against their formulas on cases made by hand."""
+"""WISE's scores on cases calculated by hand."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ PROMPTS = {str(number): prompt(str(number), category) for number, category in en
     ("grades", "score"),
     [((2, 2, 2), 1.0), ((0, 0, 0), 0.0), ((2, 0, 0), 0.7), ((0, 2, 0), 0.2), ((0, 0, 2), 0.1), ((1, 2, 1), 0.6)],
 )
-def test_wiscore_weighs_consistency_most(grades: tuple[int, int, int], score: float) -> None:
+def test_wiscore_weights_consistency_most(grades: tuple[int, int, int], score: float) -> None:
     assert wiscore(*grades) == pytest.approx(score)
 
 
-def test_wiscore_of_all_is_the_mean_of_each_category_weighed_by_its_share_of_the_prompts() -> None:
+def test_wiscore_weights_the_means_of_the_categories() -> None:
     found = legacy_total(
         PROMPTS,
         [
@@ -57,18 +57,18 @@ def test_wiscore_of_all_is_the_mean_of_each_category_weighed_by_its_share_of_the
     assert WISE_LEGACY.compare(found) == {"WiScore x 100": pytest.approx(54.17)}
 
 
-def test_verified_is_the_share_of_right_pictures_with_weights_of_its_own() -> None:
+def test_wise_verified_is_the_weighted_share_of_right_pictures() -> None:
     pictures = [("0", 1), ("0", 0), ("1", 1), ("2", 0), ("2", 1), ("3", 1), ("4", 1), ("4", 0), ("4", 0), ("5", 1)]
     found = verified_total(PROMPTS, [judged(id_, right) for id_, right in pictures])
     assert found["overall"] == pytest.approx(0.4 * 0.5 + 0.12 * (1 + 1 / 2 + 1 + 1 / 3 + 1))
     assert found["by_category"]["culture"] == 0.5
 
 
-def test_where_a_category_is_missing_there_is_no_overall_score() -> None:
+def test_a_missing_category_leaves_no_overall_score() -> None:
     found = legacy_total(PROMPTS, [judged("0", 2, 2, 2), judged("3", 0, 0, 0)])
     assert "overall" not in found
-    assert list(WISE_LEGACY.tell(found)) == [
-        "WiScore            none without all of culture, time, space, biology, physics, chemistry",
+    assert list(WISE_LEGACY.lines(found)) == [
+        "WiScore            needs pictures in all of culture, time, space, biology, physics, chemistry",
         "  culture          1.000",
         "  biology          0.000",
         "  consistency       1.00",
@@ -91,7 +91,7 @@ def test_the_edition_is_that_of_the_files(tmp_path: Path, suffix: str, name: str
         read_benchmark("wise", tmp_path)
 
 
-def test_grades_and_verdicts_are_read_strictly() -> None:
+def test_grades_and_verdicts_are_parsed_strictly() -> None:
     assert parse_grades('{"realism": 1, "consistency": 2, "aesthetic_quality": 0}') == (2, 1, 0)
     assert parse_verdict('{"reason": "it falls", "is_right": true}') == (1.0,)
     assert parse_verdict('{"is_right": false}') == (0.0,)
@@ -103,14 +103,14 @@ def test_grades_and_verdicts_are_read_strictly() -> None:
             parse_verdict(answer)
 
 
-def test_a_file_that_cannot_be_scored_is_refused_when_it_is_asked_about() -> None:
+def test_a_file_that_cannot_be_scored_is_refused() -> None:
     with pytest.raises(BenchmarkError, match=r"prompt 7: expected a category of .*, got 'History'"):
         WISE_VERIFIED.ask(prompt("7", "History"))
     with pytest.raises(BenchmarkError, match=r"prompt 7: expected a record that can be scored.*Explanation"):
         WISE_LEGACY.ask(Prompt("7", "x", {"Category": "time"}))
 
 
-def test_the_judge_is_told_what_a_right_picture_shows() -> None:
+def test_the_question_contains_the_explanation() -> None:
     for scorer in (WISE_LEGACY, WISE_VERIFIED):
         (question,) = scorer.ask(PROMPTS["4"])
         assert '"the fruit of Newton"' in question.text
