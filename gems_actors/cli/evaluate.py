@@ -111,9 +111,12 @@ def _draw(
     try:
         prompts = read_benchmark(name, data)
         if is_scored:
-            judging = plan_scoring(name, prompts, read_config(config_file, overrides))
-            if judging.is_judge_shared:
-                click.echo("gems: a role uses the same model as the judge, so the scores may be too high", err=True)
+            judging = plan_scoring(
+                name,
+                prompts,
+                read_config(config_file, overrides),
+                lambda line: click.echo(f"gems: {line}", err=True),
+            )
         check_writable(out)
         source = out / "prompts.jsonl"
         write_whole(source, _tasks_of(prompts))

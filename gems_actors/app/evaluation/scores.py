@@ -30,11 +30,11 @@ class ScoringPlan:
     judge: ChatModelConfig
     questions: Mapping[str, Sequence[Question]]
     """Questions by the id of the prompt."""
-    is_judge_shared: bool
-    """A role uses the same model as the judge."""
 
 
-def plan_scoring(benchmark: str, prompts: Sequence[Prompt], config: MeshConfig) -> ScoringPlan:
+def plan_scoring(
+    benchmark: str, prompts: Sequence[Prompt], config: MeshConfig, warn: Callable[[str], None]
+) -> ScoringPlan:
     """Return how to score a benchmark, so that an impossible score is refused before pictures are drawn.
 
     Raises:
@@ -48,14 +48,9 @@ def plan_scoring(benchmark: str, prompts: Sequence[Prompt], config: MeshConfig) 
     if judge is None or judge.backend != "openai":
         raise UsageError('--score: expected a table [judge] with backend = "openai" and a url, got none')
     models = [config.chat.of(role) for role in config.chat_roles]
-    return ScoringPlan(
-        scorer=scorer,
-        judge=judge,
-        questions={prompt.id: SCORERS[scorer].ask(prompt) for prompt in prompts},
-        is_judge_shared=any(
-            (model.backend, model.url, model.model) == (judge.backend, judge.url, judge.model) for model in models
-        ),
-    )
+    if any((model.backend, model.url, model.model) == (judge.backend, judge.url, judge.model) for model in models):
+        warn("a role uses the same model as the judge, so the scores may be too high")
+    return ScoringPlan(scorer, judge, {prompt.id: SCORERS[scorer].ask(prompt) for prompt in prompts})
 
 
 async def score_pictures(
