@@ -1,4 +1,4 @@
-"""The batch files of a mesh: their contents, their syntax, and that edits are kept."""
+"""The batch files of a mesh: their contents, their syntax, and the detection of edits."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 
 from gems_actors.app.slurm.batch_files import BatchPaths, batch_files, is_edited
-from gems_actors.app.slurm.jobs import JOBS_NAME, is_requeued
-from gems_actors.app.slurm.mesh import stop_mesh
 from gems_actors.config import load_config
 from gems_actors.errors import ConfigError
-from tests.gems_actors.cli.commands import run_gems
 
 PATHS = BatchPaths(mesh=Path("/shared/mesh.toml"), folder=Path("/shared/mesh"), programs=Path("/shared/venv/bin"))
 MESH = """\
@@ -145,80 +142,3 @@ def test_impossible_groups_are_refused(tmp_path: Path) -> None:
 def test_an_invalid_setting_is_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         rendered(tmp_path, text)
-
-
-def test_edited_files_are_overwritten_only_with_force(tmp_path: Path) -> None:
-    (tmp_path / "mesh.toml").write_text(MESH)
-    render = ("slurm", "render", "mesh.toml", "--out", "mesh")
-    first = run_gems(tmp_path, *render)
-    head = tmp_path / "mesh" / "head.sbatch"
-    assert (first.returncode, first.stdout.splitlines()[0]) == (0, "mesh/head.sbatch")
-    (tmp_path / "mesh.toml").write_text(MESH.replace("24:00:00", "12:00:00"))
-    assert run_gems(tmp_path, *render).returncode == 0
-    head.write_text(head.read_text().replace("--time=12:00:00", "--time=06:00:00"))
-    refused = run_gems(tmp_path, *render)
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "expected unedited batch files, got edited ones: head.sbatch; --force" in refused.stderr
-    assert "--time=06:00:00" in head.read_text()
-    assert run_gems(tmp_path, *render, "--force").returncode == 0
-    assert "--time=12:00:00" in head.read_text()
-
-
-def test_files_of_other_groups_are_kept_and_named(tmp_path: Path) -> None:
-    (tmp_path / "mesh.toml").write_text(MESH)
-    (tmp_path / "mesh").mkdir()
-    (tmp_path / "mesh" / "mine.sbatch").write_text("#!/bin/bash\n")
-    done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh")
-    assert done.stderr == "gems: mesh/mine.sbatch is not a group of mesh.toml; `gems slurm up` starts it, too\n"
-
-
-@pytest.mark.parametrize(
-    ("setting", "is_so"),
-    [("75", True), ("1-3,75", True), ("70-80", True), ("7", False), ("175", False), ("(null)", False), ("1-74", False)],
-)
-def test_the_exit_codes_that_a_cluster_requeues_are_parsed(setting: str, is_so: bool) -> None:
-    assert is_requeued(75, f"PreemptMode = OFF\nRequeueExit             = {setting}\nResumeRate = 300") is is_so
-    assert not is_requeued(75, f"RequeueExitHold = {setting}\n")
-
-
-def test_stopping_does_not_wait_forever_for_a_job_whose_node_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Slurm is played by scripts: the job stays completing, whatever it is told."""
-    programs, calls = tmp_path / "bin", tmp_path / "calls"
-    programs.mkdir()
-    for command, output in (("squeue", "7|7|0|COMPLETING|n1|"), ("scancel", "")):
-        (programs / command).write_text(f"#!/bin/sh\necho {command} >>{calls}\necho '{output}'\n")
-        (programs / command).chmod(0o755)
-    monkeypatch.setenv("PATH", str(programs))
-    (tmp_path / JOBS_NAME).write_text('{"submitted": {"head": [7]}}')
-    assert stop_mesh(tmp_path, drain_s=0.0) == 1
-    assert calls.read_text().split() == ["squeue", "squeue", "scancel", "squeue"]
-
-
-def test_a_missing_slurm_is_reported_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "head.sbatch").write_text("#!/bin/bash\n")
-    (tmp_path / "jobs.json").write_text('{"submitted":{"head":[1]}}')
-    for command in ("up", "status", "down"):
-        done = run_gems(tmp_path, "slurm", command, str(tmp_path), more={"PATH": str(tmp_path)})
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert "expected a command of Slurm on this host, got none" in done.stderr
-    empty = run_gems(tmp_path, "slurm", "up", "nowhere")
-    assert (empty.returncode, empty.stderr) == (
-        2,
-        "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, got none\n",
-    )
-
-
-@pytest.mark.parametrize("command", ["up", "status", "down"])
-def test_a_folder_without_a_mesh_is_refused(tmp_path: Path, command: str) -> None:
-    done = run_gems(tmp_path, "slurm", command, "nowhere")
-    words = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, got none\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
-
-
-def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mesh.toml").write_text(MESH)
-    done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh.toml")
-    words = "gems: --out: mesh.toml: expected a folder to write into, got: File exists\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
