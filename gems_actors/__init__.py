@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         UnansweredError as UnansweredError,
         UsageError as UsageError,
     )
+    from gems_actors.roles import RoleSpec as RoleSpec
     from gems_actors.testing import open_test_mesh as open_test_mesh
     from protocol.messages import (
         Attempt as Attempt,
@@ -103,6 +104,7 @@ _EXPORTS = {
         "ModelOutputError OverloadedError PoisonedError RefusedError RequestError SupervisorError "
         "UnansweredError UsageError"
     ),
+    "gems_actors.roles": "RoleSpec",
     "gems_actors.testing": "open_test_mesh",
     "protocol.messages": (
         "Attempt BestAttempt Budget ControlRun Controlled CountRecords DrawPicture DrawSettings Ending Event "

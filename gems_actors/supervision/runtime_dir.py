@@ -23,6 +23,7 @@ from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
+from gems_actors.security.permissions import Permissions
 from gems_actors.security.zap import read_allow_list
 from gems_actors.transport.bind import MAX_IPC_PATH_BYTES, check_exposure
 
@@ -107,7 +108,7 @@ def _check_address(address: str, config: MeshConfig) -> None:
         return
     check_exposure(address, config.security, is_insecure=config.router.insecure)
     if keys_to_listen(config.security) is not None and config.security.allowed is not None:
-        read_allow_list(Path(config.security.allowed))
+        read_allow_list(Path(config.security.allowed), Permissions(config.role_specs))
     _check_port(address)
 
 

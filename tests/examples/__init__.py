@@ -1,0 +1,1 @@
+"""Complete examples for users, and the tests that run them from outside the project."""

@@ -1,0 +1,96 @@
+"""The example of an own role works from a folder outside the project: supervised, scaled, and over tcp with keys."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from gems_actors import ForbiddenError, Mesh, ReadStatus, load_config, open_client
+from gems_actors.config import MeshConfig, SecurityConfig
+from gems_actors.supervision.supervisor import open_supervisor
+from protocol.messages import PlanPrompt
+from tests.examples.own_role.translator import TranslatePrompt, Translation
+from tests.processes import environment, started
+
+GEMS = (sys.executable, "-P", "-m", "gems_actors.cli")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="gems-") as name:  # a socket's path must be short
+        folder = Path(name)
+        for file in (Path(__file__).parent / "own_role").glob("*.*"):
+            shutil.copy(file, folder)
+        yield folder
+
+
+def config_of(folder: Path, *settings: str) -> MeshConfig:
+    own = (f"data_dir={folder}/data", f"router.runtime_dir={folder}/run")
+    return load_config(folder / "mesh.toml", {}, (*own, *settings))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def keys_of(folder: Path, name: str) -> SecurityConfig:
+    return SecurityConfig(key=f"{folder}/keys/{name}.key", router_key=f"{folder}/keys/router.pub")
+
+
+async def run(folder: Path, *arguments: str) -> str:
+    """Run a command in the folder of the example, and return what it prints."""
+    variables = environment() | {"GEMS__ROUTER__RUNTIME_DIR": f"{folder}/run"}
+    command = [*GEMS, *arguments]
+    done = await trio.run_process(command, cwd=folder, env=variables, capture_stdout=True)
+    return done.stdout.decode()
+
+
+async def actors_of(mesh: Mesh, role: str) -> int:
+    return sum(len(found.actors) for found in (await mesh.ask(ReadStatus())).roles if found.role == role)
+
+
+async def until_there(mesh: Mesh, role: str, count: int) -> None:
+    async with mesh.events("mesh") as events:
+        while await actors_of(mesh, role) != count:
+            await events.receive()
+
+
+@pytest.mark.slow
+async def test_an_own_role_is_supervised_scaled_and_shown_like_a_built_in_one(folder: Path) -> None:
+    async with open_supervisor(config_of(folder)) as supervisor:
+        await supervisor.ready()
+        async with open_client(supervisor.address) as mesh:
+            assert await mesh.ask(TranslatePrompt(text="eine rote Katze")) == Translation(text="a red cat")
+            status = await run(folder, "status", "--config", "mesh.toml")
+            assert "\ntranslator " in status
+            await run(folder, "status", "--check", "translator", "--config", "mesh.toml")
+            scaled = await run(folder, "scale", "translator=2", "--config", "mesh.toml")
+            assert scaled == "translator: 1 -> 2\n"
+            await until_there(mesh, "translator", 2)
+
+
+@pytest.mark.slow
+async def test_an_own_role_works_over_tcp_with_a_key_that_allows_nothing_else(folder: Path) -> None:
+    await run(folder, "keys", "new", "keys")
+    await run(folder, "keys", "add", "keys", "box", "--may", "translator", "--config", "mesh.toml")
+    router, keys = f"tcp://127.0.0.1:{free_port()}", f"{folder}/keys"
+    listening = (f"router.address={router}", f"security.key={keys}/router.key", f"security.allowed={keys}/allowed.toml")
+    async with open_supervisor(config_of(folder, *listening, "roles.translator.count=0")) as supervisor:
+        await supervisor.ready()
+        box = [f"--set=security.{setting}" for setting in (f"key={keys}/box.key", f"router_key={keys}/router.pub")]
+        played = (*GEMS, "role", "translator", "--router", router, "--config", "mesh.toml", *box)
+        with started(played, cwd=folder, env=environment()):
+            async with open_client(router, security=keys_of(folder, "client")) as mesh:
+                assert await mesh.ask(TranslatePrompt(text="ein roter Fuchs")) == Translation(text="a red fox")
+            async with open_client(router, security=keys_of(folder, "box")) as mesh:
+                with pytest.raises(ForbiddenError, match=r"the key of box allows \(translator\), got 'PlanPrompt'"):
+                    await mesh.ask(PlanPrompt(prompt="a fox"))
