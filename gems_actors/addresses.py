@@ -1,4 +1,4 @@
-"""Where routers are: addresses as they stand in settings and on command lines. Pure."""
+"""Addresses of routers, as in settings and on command lines. Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 from collections.abc import Iterable
 
 _BETWEEN = re.compile(r",(?=(?:ipc|tcp)://)")
-"""A comma that begins another address; the path of an ipc socket may hold one too."""
+"""A comma between two addresses; the path of an ipc socket may contain commas too."""
 
 
 def split_addresses(text: str) -> list[str]:
-    """Return each address of a text that has one, or several with commas between them."""
+    """Split a text of one or more comma-separated addresses."""
     return _BETWEEN.split(text)
 
 
 def join_addresses(addresses: Iterable[str]) -> str:
-    """Return several addresses as one text."""
+    """Join addresses with commas."""
     return ",".join(addresses)
 
 
 def next_address(address: str, further: int) -> str:
-    """Return where the router that is so many behind the first one of a host listens.
+    """Return the address of a further router on the same host.
 
-    The port is as many higher; the name of an ipc socket tells the number, from 2 on.
+    Its port is `further` higher than the first router's; the name of its ipc socket has its number, from 2 on.
     """
     if further == 0:
         return address

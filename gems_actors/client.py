@@ -338,18 +338,18 @@ async def open_client(
     linger_ms: int = 500,
     security: SecurityConfig = NO_KEYS,
 ) -> AsyncIterator[Mesh]:
-    """Connect to the router at an address, or to several at addresses with commas between them.
+    """Connect to one router, or to several with a comma-separated address.
 
     Args:
-        address: of `ipc`, or of `tcp`, for which alone there are keys.
-        name: of this process in the mesh.
-        connect_within_s: how long to wait for the first router.
-        linger_ms: what was sent has so long to leave in the end.
-        security: our keys.
+        address: `ipc` or `tcp` address; only tcp uses keys.
+        name: name of this process in the mesh.
+        connect_within_s: time to wait for the first router.
+        linger_ms: time to send queued messages at the end.
+        security: keys of this process.
 
     Raises:
-        MeshUnavailableError: nobody answers there within `connect_within_s`.
-        MeshRefusedError: a router does not take this process in; says why.
+        MeshUnavailableError: no router answers within `connect_within_s`.
+        MeshRefusedError: a router does not admit this process; the text says why.
         ConfigError: a key cannot be used.
     """
     name = name or f"client-{os.getpid()}-{os.urandom(2).hex()}"
@@ -375,14 +375,14 @@ async def open_client(
             yield mesh
     finally:
         mesh.close(linger_ms)
-        context.destroy()  # and with it what watches for refusals
+        context.destroy()  # closes the monitors that watch for refusals too
 
 
 def _no_answer(address: str, security: SecurityConfig, waited_s: float) -> str:
-    """Say that nobody answered, and what about keys may be the cause: a wrong one looks as if nobody were there."""
+    """Return the error text when no router answered; a wrong key looks the same as a missing router."""
     whose = hint = ""
     if "tcp://" in address and security.router_key is None:
-        hint = "; one with keys hears nobody without, see [security]"
+        hint = "; a router with keys ignores clients without keys, see [security]"
     elif "tcp://" in address:
         whose = f" with the key of {security.router_key}"
     return f"{address}: expected a router{whose}, but none answered within {waited_s:g} s{hint}"

@@ -1,25 +1,25 @@
-"""Every failure of the mesh, each one class here, one code on the wire, and the same class again on the other side.
+"""All failures of the mesh: each is one class here, one code on the wire, and the same class on the other side.
 
 GemsError
 ├── ConfigError               a setting is unknown or impossible
 ├── UsageError                options or arguments do not fit together
 ├── MeshUnavailableError      no router answers at an address
-├── MeshRefusedError          a router does not take a process in
-├── AddressInUseError         somebody else listens at an address
+├── MeshRefusedError          a router does not admit a process
+├── AddressInUseError         another process listens at an address
 ├── SupervisorError           the supervisor gave up
 └── RequestError              a request was not answered with a reply
-    ├── DeadlineError         its time was over
-    ├── OverloadedError       too many wait for the role; says when to ask again
-    ├── PoisonedError         it took down every actor that it was given to
-    ├── CancelledRequestError the asker withdrew it, or somebody cancelled its run or trajectory
-    ├── RefusedError          it cannot be read, or asks for what cannot be done
-    ├── ForbiddenError        the sender's key does not allow it
+    ├── DeadlineError         its deadline passed
+    ├── OverloadedError       too many requests wait for the role; has a time to retry after
+    ├── PoisonedError         it crashed every actor that it was given to
+    ├── CancelledRequestError it, its run or its trajectory was cancelled
+    ├── RefusedError          it is unreadable or impossible
+    ├── ForbiddenError        the client's key does not allow it
     ├── UnansweredError       the actor does not answer this type of request
     ├── BackendError          a model server or library failed
-    ├── ModelOutputError      a model answered something that is not an answer
+    ├── ModelOutputError      a model's output could not be used
     ├── BlobError             a picture could not be stored, found or verified
-    ├── LogError              memory could not keep or read a record
-    └── InternalError         a fault of ours
+    ├── LogError              memory could not write or read a record
+    └── InternalError         internal error
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from protocol.messages import Failure
 
 
 class GemsError(Exception):
-    """Base of all failures that a user may meet; its text is one clear line."""
+    """Base of all failures that a user may see; its text is one clear line."""
 
 
 class ConfigError(GemsError):
-    """A setting is unknown or impossible; names the source, the key, what was expected and what was found."""
+    """A setting is unknown or impossible; the text names source, key, expected and actual value."""
 
 
 class UsageError(GemsError):
@@ -46,15 +46,15 @@ class MeshUnavailableError(GemsError):
 
 
 class MeshRefusedError(GemsError):
-    """A router does not take this process in, such as one of another version; asking again would end the same way."""
+    """A router does not admit this process, for instance because of its version; retrying does not help."""
 
 
 class AddressInUseError(GemsError):
-    """Somebody else listens at the address already."""
+    """Another process already listens at the address."""
 
 
 class SupervisorError(GemsError):
-    """The supervisor gave up; says which role ended, how often and how."""
+    """The supervisor gave up; the text says which role ended, how often and how."""
 
 
 class RequestError(GemsError):
@@ -65,7 +65,7 @@ class RequestError(GemsError):
 
 
 class DeadlineError(RequestError):
-    """The request's time was over before it was answered."""
+    """The request's deadline passed before it was answered."""
 
     code = "deadline"
 
@@ -82,25 +82,25 @@ class OverloadedError(RequestError):
 
 
 class PoisonedError(RequestError):
-    """The request took down every actor that it was given to, and is given to no more."""
+    """The request crashed every actor that it was given to, and is not handed out again."""
 
     code = "poisoned"
 
 
 class CancelledRequestError(RequestError):
-    """The asker withdrew the request, or somebody cancelled its run or trajectory; says who."""
+    """The request, its run or its trajectory was cancelled; the text says by whom."""
 
     code = "cancelled"
 
 
 class RefusedError(RequestError):
-    """The request is not one that can be answered: unreadable, of another version, or for what cannot be done."""
+    """The request cannot be answered: it is unreadable, of another version, or impossible."""
 
     code = "refused"
 
 
 class ForbiddenError(RequestError):
-    """The sender's key does not allow what it sent."""
+    """The client's key does not allow the request."""
 
     code = "forbidden"
 
@@ -112,14 +112,14 @@ class UnansweredError(RequestError):
 
 
 class BackendError(RequestError):
-    """A model server or library failed; says which and how."""
+    """A model server or library failed; the text says which and how."""
 
     code = "backend"
     is_retryable = True
 
 
 class ModelOutputError(RequestError):
-    """A model's words were not an answer."""
+    """A model's output could not be used as an answer."""
 
     code = "model_output"
     is_retryable = True
@@ -132,13 +132,13 @@ class BlobError(RequestError):
 
 
 class LogError(RequestError):
-    """Memory could not keep or read a record."""
+    """Memory could not write or read a record."""
 
     code = "log"
 
 
 class InternalError(RequestError):
-    """A fault of ours, met while a request was answered."""
+    """Internal error while a request was answered."""
 
     code = "internal"
 
@@ -153,7 +153,7 @@ _BY_CODE: dict[str, type[RequestError]] = {
 
 
 def failure_of(error: RequestError) -> Failure:
-    """Return the message in which a failure crosses the wire."""
+    """Return the message that carries a failure over the wire."""
     return Failure(
         code=error.code,
         message=str(error)[:2000].encode(errors="replace").decode(),
@@ -163,7 +163,7 @@ def failure_of(error: RequestError) -> Failure:
 
 
 def error_of(failure: Failure) -> RequestError:
-    """Return the exception that a failure was before it crossed the wire; a code of a later version is its base."""
+    """Return the exception of a failure message; an unknown code becomes a plain `RequestError`."""
     kind = _BY_CODE.get(failure.code)
     if kind is None:
         return RequestError(f"{failure.code}: {failure.message}")

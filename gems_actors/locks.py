@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class LockHeldError(Exception):
-    """Another process holds the file; `holder` is its pid in words, `note` what it left for us."""
+    """Another process holds the file; `holder` is its pid as text, `note` the note it left there."""
 
     def __init__(self, holder: str, note: str = "") -> None:
         super().__init__(f"held by process {holder}")
@@ -20,13 +20,13 @@ class LockHeldError(Exception):
 
 @contextmanager
 def hold_lock(path: Path, note: str = "") -> Iterator[None]:
-    """Hold a file until the block ends; it is made, with its folder, where it is missing.
+    """Lock a file until the block ends; file and folder are created if missing.
 
-    It tells others the holder's pid and a note, such as where the holder can be asked.
+    Other processes read the holder's pid and a note in it, such as the holder's address.
 
     Raises:
         LockHeldError: another process holds it.
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

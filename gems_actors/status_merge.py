@@ -1,4 +1,4 @@
-"""What several routers of one mesh see, put together. Pure."""
+"""Merges the replies of several routers of one mesh. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from protocol.messages import ActorStatus, Controlled, MeshStatus, Reply, RoleSt
 
 
 def merge_answers(answers: Sequence[Reply]) -> Reply:
-    """Return what routers answered to one question as one answer: their tables and counts as one, else the first."""
+    """Merge the replies of routers to one request: statuses and counts are merged, otherwise the first reply stands."""
     if done := [answer for answer in answers if isinstance(answer, Controlled)]:
         return structs.replace(
             done[0], waiting=sum(answer.waiting for answer in done), in_hand=sum(answer.in_hand for answer in done)
@@ -21,7 +21,7 @@ def merge_answers(answers: Sequence[Reply]) -> Reply:
 
 
 def merge_statuses(found: Sequence[MeshStatus]) -> MeshStatus:
-    """Return one table of all: an actor that serves several routers stands in it once, with what it does for all."""
+    """Merge statuses; an actor that serves several routers is listed once, with its sums over all of them."""
     if len(found) == 1:
         return found[0]
     run_states = RunStates()

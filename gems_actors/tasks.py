@@ -1,4 +1,4 @@
-"""Tasks that run beside a block of code, and tasks that are waited for together."""
+"""Background tasks, and running several functions concurrently."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ SecondT = TypeVar("SecondT")
 async def open_background() -> AsyncIterator[trio.Nursery]:
     """Open a nursery whose tasks are cancelled when the block ends.
 
-    An exception of the block, or of a task, comes out as itself where it is the only one: a caller that waits for a
-    `RequestError` need not look for it in a group.
+    If there is exactly one exception, in the block or in a task, it is raised as itself rather than in a group.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -37,9 +36,9 @@ async def gather(
 @overload
 async def gather(*functions: Callable[[], Awaitable[FirstT]]) -> tuple[FirstT, ...]: ...
 async def gather(*functions: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
-    """Run functions at once and return their results in order; the first to fail cancels the others and is raised."""
+    """Run functions concurrently and return their results in order; the first error cancels the rest and is raised."""
     if len(functions) == 1:
-        return (await functions[0](),)  # a nursery and a task for one function cost more than most of them do
+        return (await functions[0](),)  # a nursery and a task cost more than most functions
     results: dict[int, Any] = {}
     errors: list[Exception] = []
 
@@ -48,7 +47,7 @@ async def gather(*functions: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
         async def run(index: int, function: Callable[[], Awaitable[Any]]) -> None:
             try:
                 results[index] = await function()
-            except Exception as error:  # raised again below, outside the nursery, as itself and not as a group
+            except Exception as error:  # raised below, outside the nursery, as itself and not in a group
                 errors.append(error)
                 nursery.cancel_scope.cancel()
 
@@ -60,9 +59,9 @@ async def gather(*functions: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
 
 
 def _only_error(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """Return the one exception of a group that is no cancellation, or None where there are none or several.
+    """Return the only exception of a group apart from cancellations, or None if there are several or none.
 
-    One that two tasks were told of, and both raise, is one.
+    The same exception object raised by several tasks counts once.
     """
     _, rest = group.split(trio.Cancelled)
     errors = [] if rest is None else _errors_of(rest)

@@ -1,4 +1,4 @@
-"""A whole mesh as tasks of one process, with the real sockets, router and serving loop; for tests and first tries."""
+"""A whole mesh in one process, with the real sockets, router and serving loop; for tests and experiments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from protocol.messages import ReadStatus
 
 @asynccontextmanager
 async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None = None) -> AsyncIterator[Mesh]:
-    """Start a router and one actor of each class, of memory one a shard, and give a client once they are there."""
+    """Start a router and one actor per class (for memory, per shard), and yield a client once all have joined."""
     config = config or MeshConfig()
     with tempfile.TemporaryDirectory(prefix="gems-") as folder:
         address = f"ipc://{folder}/router.ipc"
@@ -33,7 +33,7 @@ async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None 
 
 
 async def _await_actors(mesh: Mesh, count: int) -> None:
-    """Return once so many actors are there, looking whenever one joins."""
+    """Return once `count` actors have joined."""
     async with mesh.events("mesh") as events:
         while sum(len(role.actors) for role in (await mesh.ask(ReadStatus())).roles) < count:
             await events.receive()

@@ -1,7 +1,7 @@
-"""The wire on which pictures travel: a small fixed header, then the bytes, over sockets of their own.
+"""The wire of pictures: a small fixed header, then the bytes, over separate sockets.
 
-The layout is given in `README.md` beside this file. A picture on the sockets of the messages would make every small
-request behind it wait ten times as long.
+`README.md` in this folder specifies the layout. On the sockets of messages, a picture would make every small request
+behind it wait ten times as long.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ BLOB_MAGIC = b"GB"
 BLOB_VERSION = 1
 
 _PORTS_HIGHER = 100
-"""Further routers of the host take the ports between."""
+"""Distance of the port for pictures; further routers of the host use the ports between."""
 MAX_ROUTER_PORT = 65_535 - _PORTS_HIGHER
-"""Of a router beside which pictures can be served."""
+"""Highest port of a router that leaves a port for pictures."""
 
 _LAYOUT = struct.Struct(">2sBB4xQQ32s")
 BLOB_HEADER_BYTES = _LAYOUT.size
 
 
 class BlobKind(IntEnum):
-    """What a blob frame asks or answers."""
+    """The kind of a blob frame: a request or an answer."""
 
     HAS = 1
-    """Is the picture there, whole?"""
+    """Does the store have the whole picture?"""
     PUT = 2
-    """Keep these bytes."""
+    """Store these bytes."""
     GET = 3
     """Send the bytes."""
     ARE_YOU_AT_IT = 4
-    """Is the request of this id in hand? Asked while its answer does not come."""
+    """Is the request with this id in progress? Asked while its answer is missing."""
     KEPT = 5
-    """The picture is there, and stays there after a power cut."""
+    """The picture is stored durably."""
     ABSENT = 6
-    """It is not."""
+    """The store does not have it."""
     BYTES = 7
-    """Here it is."""
+    """The bytes of the picture."""
     AT_IT = 8
-    """The request is in hand."""
+    """The request is in progress."""
     SAY_AGAIN = 9
-    """The request is not in hand: it was answered, or it has never arrived."""
+    """The request is not in progress: it was answered, or never arrived."""
     FAILED = 10
-    """The request cannot be done; why stands behind the header."""
+    """The request failed; the reason follows the header."""
 
 
 class BlobHeader(NamedTuple):
-    """The part in front of a picture."""
+    """The header of a blob frame."""
 
     kind: BlobKind
     id: int
-    """Of the request, in its answer too; chosen by who asks, who never uses one twice under the same routing id."""
+    """Id of the request, repeated in its answer; the client never uses one twice under the same routing id."""
     size_bytes: int
-    """Of the picture."""
+    """Size of the picture."""
     digest: bytes
     """SHA-256 of the picture, 32 bytes."""
 
@@ -66,7 +66,7 @@ _KINDS = {int(kind): kind for kind in BlobKind}
 
 
 def blob_address(router: str) -> str:
-    """Return where pictures are served beside a router: a hundred ports higher, or at the socket `PATH.blobs`."""
+    """Return the address of pictures next to a router: a hundred ports higher, or the socket `PATH.blobs`."""
     scheme, _, rest = router.partition("://")
     if scheme == "ipc":
         return f"{router}.blobs"
@@ -75,19 +75,19 @@ def blob_address(router: str) -> str:
 
 
 def pack_blob(header: BlobHeader, data: bytes | memoryview = b"") -> bytes:
-    """Return a frame: the header, and what stands behind it."""
+    """Return a frame: the header, then the data."""
     kind, id_, size_bytes, digest = header
     return b"".join((_LAYOUT.pack(BLOB_MAGIC, BLOB_VERSION, kind, id_, size_bytes, digest), data))
 
 
 def unpack_blob(frame: bytes) -> tuple[BlobHeader, memoryview]:
-    """Return the header of a frame and what stands behind it, which is not copied.
+    """Return the header of a frame and a view of the data after it.
 
     Raises:
-        TooLargeError: it is longer than a header and `MAX_BLOB_BYTES`.
-        FrameError: it is shorter than a header, or begins otherwise.
-        VersionError: it is of another version.
-        UnknownKindError: its kind is not known.
+        TooLargeError: the data is longer than `MAX_BLOB_BYTES`.
+        FrameError: it is shorter than a header, or does not start with the magic bytes.
+        VersionError: it has another version.
+        UnknownKindError: its kind is unknown.
     """
     if len(frame) > BLOB_HEADER_BYTES + MAX_BLOB_BYTES:
         raise TooLargeError(f"expected a picture of at most {MAX_BLOB_BYTES} bytes, got {len(frame)}")
@@ -97,7 +97,7 @@ def unpack_blob(frame: bytes) -> tuple[BlobHeader, memoryview]:
         )
     _, version, kind, id_, size_bytes, digest = _LAYOUT.unpack_from(frame)
     if version != BLOB_VERSION:
-        raise VersionError(f"expected version {BLOB_VERSION} of the blobs' wire, got {version}")
+        raise VersionError(f"expected version {BLOB_VERSION} of the wire for pictures, got {version}")
     if kind not in _KINDS:
         raise UnknownKindError(f"expected a kind of blob frame from 1 to {max(_KINDS)}, got {kind}")
     return BlobHeader(_KINDS[kind], id_, size_bytes, digest), memoryview(frame)[BLOB_HEADER_BYTES:]

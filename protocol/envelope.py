@@ -1,7 +1,7 @@
-"""The fixed header in front of every body: all a router needs to know, and no msgpack in it.
+"""The fixed header in front of every body: all that a router needs, without msgpack.
 
-The layout is given in `README.md` beside this file. A header is unpacked in one `struct` call and never holds a wall
-time: clocks of two hosts differ, so what travels is the time that is left.
+`README.md` in this folder specifies the layout. A header is unpacked in one `struct` call. It holds no wall time,
+because clocks of hosts differ, but the time that is left.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from protocol.limits import MAX_FRAME_BYTES
 WIRE_VERSION = 1
 MAGIC = b"GA"
 NO_DEADLINE_MS = 0xFFFFFFFF
-"""`time_left_ms` of a request that may take as long as it takes."""
+"""`time_left_ms` of a request without a deadline."""
 
 ROLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,15}")
-"""What a role may be called: 1 to 16 characters, so that it fits the header."""
+"""Valid role names: 1 to 16 characters, which fit the header."""
 
 _LAYOUT = struct.Struct(">2sBBBxHI16s16s8s16s16s8s")
 HEADER_BYTES = _LAYOUT.size
 
 
 class Kind(IntEnum):
-    """What a message is for. The router acts on this and leaves the body closed wherever it can."""
+    """The kind of a message. The router acts on it and decodes the body only where it must."""
 
     HELLO = 1
     WELCOME = 2
@@ -46,31 +46,31 @@ class Kind(IntEnum):
 
 
 class Lane(IntEnum):
-    """Which queue a request waits in; whatever waits in the first goes before all of the second."""
+    """The priority lane of a request: interactive requests are handed out before all bulk requests."""
 
     INTERACTIVE = 0
     BULK = 1
 
 
 class Header(NamedTuple):
-    """The part of a message that every process reads."""
+    """The part of a message that every process decodes."""
 
     kind: Kind
     id: bytes = bytes(16)
-    """Of the request, in all messages about it: chosen by the client, unique, 16 bytes."""
+    """Unique id of the request in all messages about it, chosen by the client: 16 bytes."""
     role: str = ""
-    """Who shall answer a request; who is concerned by everything else; may be empty."""
+    """Role that a request is for, or that the message concerns; may be empty."""
     lane: Lane = Lane.INTERACTIVE
     attempt: int = 0
-    """How often the request has been handed out, 0 to 65,535; a reply with an older number is late and is dropped. From
-    a client 0, or 1 where it repeats a request that an actor may have in hand."""
+    """Fencing number: how often the request has been handed out, 0 to 65,535; replies with an older number are dropped.
+    A client sends 0, or 1 with a repeated request that an actor may already hold."""
     time_left_ms: int = NO_DEADLINE_MS
     trajectory: bytes = bytes(16)
     run: bytes = bytes(8)
     trace: bytes = bytes(16)
-    """W3C trace id of the request's trace; zeros where there is none."""
+    """W3C trace id; zeros without a trace."""
     span: bytes = bytes(8)
-    """W3C parent span id."""
+    """W3C parent span id; zeros without a trace."""
 
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -81,7 +81,7 @@ def pack_header(header: Header) -> bytes:
     """Return the header's 92 bytes.
 
     Raises:
-        FrameError: a field does not fit its place.
+        FrameError: a value does not fit its field.
     """
     if len(header.id) != 16 or len(header.trajectory) != 16 or len(header.run) != 8:
         raise FrameError(f"expected ids of 16 bytes and a run of 8, got {header}")
@@ -103,7 +103,7 @@ def pack_header(header: Header) -> bytes:
             header.span,
         )
     except struct.error as error:
-        raise FrameError(f"expected numbers that fit their places, got {header}") from error
+        raise FrameError(f"expected numbers that fit their fields, got {header}") from error
 
 
 def unpack_header(frame: bytes) -> Header:
@@ -111,9 +111,9 @@ def unpack_header(frame: bytes) -> Header:
 
     Raises:
         TooLargeError: the frame is longer than `MAX_FRAME_BYTES`.
-        FrameError: it is shorter than a header, begins otherwise, or holds an impossible lane or role.
-        VersionError: it is of another version of the wire.
-        UnknownKindError: its kind is not known.
+        FrameError: it is shorter than a header, lacks the magic bytes, or has an invalid lane or role.
+        VersionError: it has another version of the wire.
+        UnknownKindError: its kind is unknown.
     """
     if len(frame) > MAX_FRAME_BYTES:
         raise TooLargeError(f"expected a frame of at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")

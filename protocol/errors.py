@@ -1,13 +1,13 @@
-"""What can be wrong with bytes that came over the wire.
+"""Errors in bytes from the wire.
 
     ProtocolError
-    ├── FrameError          too short to hold a header, or no frame of ours
-    ├── VersionError        a version of the wire that this side does not speak
-    ├── UnknownKindError    a message kind or body type that this side does not know
+    ├── FrameError          too short for a header, or without the magic bytes
+    ├── VersionError        an unsupported version of the wire
+    ├── UnknownKindError    an unknown message kind or body type
     ├── TooLargeError       longer than the limit
-    └── BodyError           not msgpack, or not of the shape its type promises
+    └── BodyError           not msgpack, or not of the shape of its type
 
-A fuzzed frame raises one of these and never anything else.
+Decoding a frame, however malformed, raises nothing else.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class ProtocolError(ValueError):
 
 
 class FrameError(ProtocolError):
-    """The frame is too short for a header, or does not begin like one of ours."""
+    """The frame is too short for a header, or does not start with the magic bytes."""
 
 
 class VersionError(ProtocolError):
-    """The frame is of a version of the wire that this side does not speak."""
+    """The frame has an unsupported version of the wire."""
 
 
 class UnknownKindError(ProtocolError):
-    """The frame's kind, or the type of its body, is not known to this side."""
+    """The frame's kind, or the type of its body, is unknown."""
 
 
 class TooLargeError(ProtocolError):
@@ -34,4 +34,4 @@ class TooLargeError(ProtocolError):
 
 
 class BodyError(ProtocolError):
-    """The body is not msgpack, or not of the shape that its type promises."""
+    """The body is not msgpack, or not of the shape of its type."""

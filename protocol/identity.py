@@ -1,4 +1,4 @@
-"""Names that follow from what they name, so that doing a thing twice is doing the same thing."""
+"""Ids derived from what they identify, so that repeating an operation is idempotent."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ _AGENT = "agent_"
 
 
 def run_bytes(run: str) -> bytes:
-    """Return the 8 bytes that stand for a run in headers, where fair turns need one of a fixed size."""
+    """Return the 8 bytes that identify a run in headers, which need a fixed size."""
     return blake2b(run.encode(), digest_size=8).digest()
 
 
 def agent_role(name: str) -> str:
-    """Return the role under which the agent of a host answers, so that it can be asked apart from all others."""
+    """Return the role name of a host's agent, by which it can be addressed."""
     return f"{_AGENT}{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def is_agent_role(role: str) -> bool:
-    """Return whether a role is that of some host's agent."""
+    """Return whether a role name is that of an agent."""
     return role.startswith(_AGENT)
 
 
 def trajectory_id(run: str, line: int, sample: int, version: str = "") -> str:
     """Return the id of one prompt and sample of a run: 32 hexadecimal digits, the same on every machine.
 
-    A version tells apart what is drawn for the same place in other ways; an empty one adds nothing.
+    A version distinguishes pictures of the same line and sample that are drawn in different ways.
     """
     place = f"{run}\0{line}\0{sample}" + (f"\0{version}" if version else "")
     return blake2b(place.encode(), digest_size=16).hexdigest()
 
 
 def shard_of(trajectory: bytes, shards: int) -> int:
-    """Return which of so many shards is the home of a trajectory, 0 to `shards` - 1; of none, which is zeros, shard 0.
+    """Return the home shard of a trajectory, 0 to `shards` - 1; shard 0 for the id of zeros, which is no trajectory.
 
-    Where shards are added, a trajectory stays or goes to one of the new ones.
+    When shards are added, a trajectory either stays or moves to one of the new ones.
 
     Source: Lamping and Veach, arXiv 1406.2294, Figure 1 (jump consistent hash).
     """
@@ -50,12 +50,12 @@ def shard_of(trajectory: bytes, shards: int) -> int:
 
 
 def attempt_seed(seed: int, round_: int, candidate: int) -> int:
-    """Return the seed of one attempt, 0 to 2**32 - 1; the first attempt of a trajectory is drawn with its own seed."""
+    """Return the seed of one attempt, 0 to 2**32 - 1; the first attempt uses the trajectory's seed."""
     if (round_, candidate) == (1, 1):
         return seed
     return int.from_bytes(blake2b(f"{seed}\0{round_}\0{candidate}".encode(), digest_size=4).digest(), "big")
 
 
 def digest_of(data: bytes | memoryview) -> str:
-    """Return the content address of some bytes: `sha256:` and 64 hexadecimal digits."""
+    """Return the content address of bytes: `sha256:` and 64 hexadecimal digits."""
     return f"sha256:{sha256(data).hexdigest()}"

@@ -1,18 +1,18 @@
-"""The largest things the wire carries; a message beyond them is refused, never cut."""
+"""Limits of the wire; a message that exceeds one is refused, never truncated."""
 
 from __future__ import annotations
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
-"""One frame, header and body. Pictures travel by reference, so a trajectory of five rounds stays far below."""
+"""Size of a frame, header and body; messages refer to pictures, so a trajectory of five rounds stays far below."""
 
 MAX_BLOB_BYTES = 64 * 1024 * 1024
-"""One picture that travels by itself, beside the messages."""
+"""Size of a picture, which travels on separate sockets."""
 
 MAX_PROMPT_CHARS = 32_000
-"""One prompt; the limit of the OpenAI Images API, which the gateways before us share."""
+"""Length of a prompt, as in the OpenAI Images API."""
 
 MAX_TEXT_CHARS = 64_000
-"""One text that is no prompt: reasoning, a failure's message."""
+"""Length of any other text, such as reasoning or a failure's message."""
 
 MAX_REQUIREMENTS = 64
 """Requirements of one trajectory."""
@@ -27,13 +27,13 @@ MAX_STEPS = 1000
 """Denoising steps of a picture."""
 
 MAX_GUIDANCE = 100
-"""Strength of guidance."""
+"""Guidance scale of a picture."""
 
 MAX_SIDE_PX = 8192
 """Width or height of a picture."""
 
 MAX_SHARDS = 256
-"""Processes that memory is shared out over."""
+"""Number of processes that share memory."""
 
 MAX_REVISION = 2**53 - 1
-"""Of a mark: exact in every language, and 285 years of a change a microsecond."""
+"""Revision of a run state: exact as a double, and enough for a change each microsecond for 285 years."""

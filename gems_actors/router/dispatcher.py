@@ -1,8 +1,8 @@
-"""Who gets which request: the router's state machine, with no socket and no clock.
+"""Assigns requests to actors: the router's state machine, without sockets or clocks.
 
-Every call is given the time; what is to be sent is left in `outgoing`, in order. The dispatcher holds nothing that the
-peers could not tell it again, so a router that was killed is replaced by an empty one: actors say hello with what they
-hold, clients repeat what is unanswered, and both are matched here by the request's id.
+Every method gets the time as an argument and appends messages to send to `outbox`. The dispatcher holds nothing that
+its peers could not tell it again, so a router that was killed is replaced by an empty one: actors say hello with the
+requests they hold, clients repeat unanswered requests, and both are matched by the request's id.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ from protocol.messages import (
 )
 
 MESH_RUN = run_bytes("mesh")
-"""The run under which the mesh tells of its own actors."""
+"""The run whose events report actors that join and leave."""
 
 _MAX_ANSWERED = 4096
-"""Answers kept for a client that lost its connection just then and asks again; the oldest goes first."""
+"""Answers kept for clients that lost their connection and repeat the request; the oldest is dropped first."""
 _MAX_IDLE_DEADLINES = 1000
-"""Of requests that are answered already, beyond as many as wait."""
+"""Deadlines of answered requests kept before they are swept, in addition to twice the number of open requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """When the dispatcher loses patience; see `RouterConfig`, from which it is filled."""
+    """Limits of the dispatcher, taken from `RouterConfig`."""
 
     heartbeat_s: float = 1.0
     silence_s: float = 6.0
     max_queue: int = 10_000
     max_deliveries: int = 3
     unstoppable_roles: frozenset[str] = frozenset()
-    """Those that serve what is paused or cancelled too, because they write down what was done already."""
+    """Roles that also serve paused and cancelled runs, because they record what is already done."""
     max_answer_bytes: int = 32 * 1024 * 1024
     """Maximum bytes of answers kept for clients that repeat a request; an answer read from memory may be a megabyte."""
 
@@ -86,15 +86,15 @@ class Dispatcher:
 
     def __init__(self, limits: DispatchLimits, epoch: str, now: float) -> None:
         self.outbox: list[tuple[bytes, Header, bytes]] = []
-        """What is to be sent: to whom, header and body. Emptied by the router."""
+        """Messages to send: recipient, header and body. Emptied by the router."""
         self._limits = limits
         self._epoch = epoch
         self._began_at = self._moved_at = now
         self._suspicion_grace_until = now
-        """Before that, what an actor does not hold may have been moved while this router stood still."""
+        """Until then, a request missing in an actor's heartbeat may have been moved while this router stalled."""
         self._peers: dict[bytes, Peer] = {}
         self._earliest_timeout = now
-        """Before that nobody can have been silent for too long, so that a tick need not look at everybody."""
+        """No peer can time out before this, so a tick need not check them all."""
         self._tickets: dict[bytes, Ticket] = {}
         self._queues: dict[str, Queue] = {}
         self._turns: dict[str, deque[Peer]] = {}
@@ -103,14 +103,14 @@ class Dispatcher:
         self._deadlines: list[tuple[float, bytes]] = []
         self._subscribers: dict[bytes, set[bytes]] = {}
         self._reclaim_grace: deque[Ticket] = deque()
-        """Requests that were repeated: an actor that this router has yet to hear from may have them in hand."""
+        """Repeated requests, held back because an actor that has not yet said hello may be answering them."""
         self._requeued = 0
         self._run_states = RunStates()
 
     # ----------------------------------------------------------------------------------------- peers
 
     def hello(self, now: float, identity: bytes, role: str, hello: Hello) -> None:
-        """A process presents itself, or presents itself again."""
+        """Register a process, or update it."""
         known = self._peers.get(identity)
         if known is None:
             peer = self._peers[identity] = Peer(identity, role, hello, hello.capacity, now)
@@ -130,22 +130,22 @@ class Dispatcher:
         self._offer(now, peer)
 
     def _reattach(self, now: float, peer: Peer, id_: bytes, attempt: int) -> None:
-        """Match what an actor says it holds with what we know: take it as told, or call it back as stale."""
+        """Reconcile a request that an actor claims to hold: accept the claim, or cancel the request there as stale."""
         ticket = self._tickets.get(id_)
         if ticket is None and id_ not in self._answered:
             header = Header(Kind.REQUEST, id_, peer.role, attempt=attempt)
             ticket = self._tickets[id_] = Ticket(header, b"", None, now, attempt=attempt)
         if ticket is not None and ticket.holder is None and ticket.attempt <= attempt:
             self._queue_of(ticket).drop(ticket)
-            ticket.holder, ticket.given_at, ticket.attempt = peer, now, attempt
+            ticket.holder, ticket.assigned_at, ticket.attempt = peer, now, attempt
             peer.held[id_] = ticket
         elif ticket is not None and ticket.holder is peer:
-            ticket.attempt = attempt  # it has it by another router, and never took it up from us
+            ticket.attempt = attempt  # it got the request by another router and ignored ours
         else:
             self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), Cancel())
 
     def capacity(self, now: float, identity: bytes, capacity: int) -> None:
-        """An actor takes more or fewer requests from now on."""
+        """Change an actor's capacity."""
         if peer := self._known(now, identity):
             if capacity and not peer.capacity:
                 self._announce(ActorJoined(name=peer.hello.name, role=peer.role))
@@ -153,7 +153,7 @@ class Dispatcher:
             self._offer(now, peer)
 
     def heartbeat(self, now: float, identity: bytes, beat: Heartbeat) -> None:
-        """A sign of life; whatever one side holds and the other does not know of is set right."""
+        """Record a sign of life and reconcile both sides: requeue what was lost, and report unknown requests."""
         peer = self._known(now, identity)
         if peer is None:
             return
@@ -162,7 +162,7 @@ class Dispatcher:
             holding = {held.id for held in beat.holding}
             patience = now - 2 * self._limits.heartbeat_s
             for id_, ticket in [item for item in peer.held.items() if item[0] not in holding]:
-                if ticket.given_at < patience:  # it never arrived, or its answer never did
+                if ticket.assigned_at < patience:  # the request or its answer was lost
                     del peer.held[id_]
                     self._requeue(now, ticket)
             self._offer(now, peer)
@@ -177,21 +177,21 @@ class Dispatcher:
         self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown), run_states=run_states))
 
     def goodbye(self, now: float, identity: bytes) -> None:
-        """An actor leaves; what it holds goes to others and is not held against the requests."""
+        """Remove a process that leaves; its requests are requeued and not counted as crashes."""
         self.disconnect(now, identity, "left")
 
     def report_dead(self, now: float, name: str) -> None:
-        """Somebody saw the process of an actor end."""
+        """Remove an actor whose process was seen to end; its requests are requeued and counted as crashes."""
         for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
             self._remove(now, identity, "its process ended", is_loss=True)
 
     def disconnect(self, now: float, identity: bytes, reason: str) -> None:
-        """A process is no longer wanted; what it holds goes to others and is not held against the requests."""
+        """Remove a process, if known; its requests are requeued and not counted as crashes."""
         if identity in self._peers:
             self._remove(now, identity, reason, is_loss=False)
 
     def role_of(self, identity: bytes) -> str | None:
-        """Return what a process plays, nothing for a client; None where there is no such process."""
+        """Return a process's role, empty for a client; None for an unknown process."""
         peer = self._peers.get(identity)
         return None if peer is None else peer.role
 
@@ -210,9 +210,9 @@ class Dispatcher:
             ticket.losses += is_loss
             self._requeue(now, ticket)
         peer.held.clear()
-        for id_ in peer.asked:
-            if (question := self._tickets.get(id_)) and question.client == identity:
-                self._withdraw(question)
+        for id_ in peer.requested:
+            if (own := self._tickets.get(id_)) and own.client == identity:
+                self._withdraw(own)
         for run in peer.followed:
             self._subscribers[run].discard(identity)
             if not self._subscribers[run]:
@@ -223,7 +223,7 @@ class Dispatcher:
     # ----------------------------------------------------------------------------------------- requests
 
     def request(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
-        """A client asks; asking again with the same id is asking once."""
+        """Accept a client's request; a repeated request with the same id is accepted once (idempotent)."""
         peer = self._known(now, identity)
         if answer := self._answered.get(header.id):
             self.outbox.append((identity, *answer))
@@ -234,10 +234,12 @@ class Dispatcher:
                 self._refuse(identity, header, cancellation_of(state))
                 return
             queue = self._queues.setdefault(header.role, Queue())
-            waiting = queue.waiting if state is None else len(queue.parked)  # what is paused takes nobody's room
+            waiting = (
+                queue.waiting if state is None else len(queue.parked)
+            )  # paused requests do not count against the queue
             if waiting >= self._limits.max_queue:
-                oldest_s = now - next((waiting.asked_at for waiting in queue), now)
-                text = f"{waiting} requests wait for a {header.role} already"
+                oldest_s = now - next((waiting.requested_at for waiting in queue), now)
+                text = f"{waiting} requests already wait for a {header.role}"
                 self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
                 return
             ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
@@ -246,35 +248,35 @@ class Dispatcher:
             else:
                 self._put(ticket)
         elif ticket.header.role != header.role:
-            text = f"expected an id of its own, got that of a request to {ticket.header.role}"
+            text = f"expected an unused id, got that of a request to {ticket.header.role}"
             self._refuse(identity, header, RefusedError(text))
             return
         elif ticket.is_withdrawn and ticket.holder is not None:
             self._take_away(ticket)
         ticket.header, ticket.body, ticket.client = header, body, identity
         if peer is not None:
-            peer.asked.add(header.id)
+            peer.requested.add(header.id)
         if header.time_left_ms != NO_DEADLINE_MS:
             ticket.deadline = now + header.time_left_ms / 1000
             heapq.heappush(self._deadlines, (ticket.deadline, header.id))
             if len(self._deadlines) > 2 * len(self._tickets) + _MAX_IDLE_DEADLINES:
                 self._sweep_deadlines()
         if state is not None and state.state == "cancelled":
-            self._cancel(ticket, state)  # an actor had told of it before, which does not say of which run it is
+            self._cancel(ticket, state)  # an actor had claimed it before, without its run
         self._hand_out(now, header.role)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
-        """An actor answers with a reply or a failure; a late answer, fenced by its attempt, is dropped."""
+        """Accept an actor's reply or failure; a late answer, fenced by its attempt number, is dropped."""
         peer = self._known(now, identity)
         ticket = self._tickets.get(header.id)
         if ticket is None:
-            if header.id not in self._answered:  # its client has yet to tell this router of it
+            if header.id not in self._answered:  # its client has not repeated it yet
                 self._keep_answer(header, body)
             return
-        if ticket.header.role != header.role:  # nobody answers for another role
+        if ticket.header.role != header.role:  # an actor answers only for its own role
             return
         is_held = ticket.holder is not None and ticket.holder is peer and ticket.attempt == header.attempt
-        is_waiting = ticket.holder is None and header.attempt >= max(ticket.attempt, 1)  # and need not be done again
+        is_waiting = ticket.holder is None and header.attempt >= max(ticket.attempt, 1)  # spares doing it again
         if is_held or is_waiting:
             self._finish(ticket, header._replace(role=ticket.header.role), body)
         if is_held and peer is not None:
@@ -283,7 +285,7 @@ class Dispatcher:
             self._offer(now, peer)
 
     def cancel(self, now: float, identity: bytes, id_: bytes, cancel: Cancel) -> None:
-        """A client withdraws a request, or wants it wound down; only its own."""
+        """Cancel a client's own request or, gracefully, ask its actor to answer soon."""
         self._known(now, identity)
         ticket = self._tickets.get(id_)
         if ticket is None or ticket.client != identity:
@@ -293,22 +295,22 @@ class Dispatcher:
         elif ticket.holder is not None:
             header = Header(Kind.CANCEL, id_, ticket.header.role, attempt=ticket.attempt)
             self._send(ticket.holder.identity, header, cancel)
-        elif ticket not in self._reclaim_grace:  # else somebody may have begun; it is wanted again with every heartbeat
-            self._fail(ticket, CancelledRequestError("wound down before anybody had begun"))
+        elif ticket not in self._reclaim_grace:  # otherwise an actor may hold it; heartbeats repeat the wish
+            self._fail(ticket, CancelledRequestError("stopped gracefully before an actor had begun"))
 
     def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
-        """A client wants the events of one run."""
-        if peer := self._known(now, identity):  # else it says hello and subscribes again
+        """Subscribe a client to the events of one run."""
+        if peer := self._known(now, identity):  # otherwise it says hello and subscribes again
             peer.followed.add(run)
             self._subscribers.setdefault(run, set()).add(identity)
 
     def event(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
-        """Pass an event on to whoever wants those of its run."""
+        """Forward an event to the subscribers of its run."""
         for subscriber in self._subscribers.get(header.run, ()):
             self.outbox.append((subscriber, header, body))
 
     def undeliverable(self, now: float, identity: bytes, header: Header) -> None:
-        """A message could not be sent: its peer is gone. A request goes to another; an answer waits to be asked for."""
+        """Handle a message that could not be sent: a request is requeued, an answer waits for its client to repeat."""
         peer = self._peers.get(identity)
         if peer is not None and header.kind is Kind.PULSE:
             peer.knows_run_states = False
@@ -329,14 +331,14 @@ class Dispatcher:
             turns.rotate(-1)
             id_ = ticket.header.id
             ticket.attempt += 1
-            ticket.holder, ticket.given_at = peer, now
+            ticket.holder, ticket.assigned_at = peer, now
             peer.held[id_] = ticket
             left = NO_DEADLINE_MS if ticket.deadline == inf else max(0, int((ticket.deadline - now) * 1000))
             header = ticket.header._replace(attempt=ticket.attempt, time_left_ms=left)
             self.outbox.append((peer.identity, header, ticket.body))
 
     def _offer(self, now: float, peer: Peer) -> None:
-        """Put an actor with free capacity in turn."""
+        """Queue an actor with free capacity for its turn."""
         if peer.role and not peer.is_in_turn and len(peer.held) < peer.capacity:
             peer.is_in_turn = True
             self._turns.setdefault(peer.role, deque()).append(peer)
@@ -344,17 +346,17 @@ class Dispatcher:
 
     def _requeue(self, now: float, ticket: Ticket) -> None:
         ticket.holder = None
-        if ticket.client is None:  # nobody wants it, or its client has yet to tell this router of it
+        if ticket.client is None:  # it was cancelled, or its client has not repeated it yet
             del self._tickets[ticket.header.id]
         elif ticket.losses >= self._limits.max_deliveries:
-            self._fail(ticket, PoisonedError(f"took down {ticket.losses} actors of role {ticket.header.role}"))
+            self._fail(ticket, PoisonedError(f"crashed {ticket.losses} actors of role {ticket.header.role}"))
         else:
             self._requeued += 1
             self._put(ticket, first=True)
             self._hand_out(now, ticket.header.role)
 
     def _put(self, ticket: Ticket, *, first: bool = False) -> None:
-        """Have a ticket wait for an actor; where its run or trajectory is paused, until that goes on."""
+        """Queue a ticket, or park it while its run or trajectory is paused."""
         state = self._blocking_state(ticket.header)
         if state is None:
             self._queue_of(ticket).put(ticket, first=first)
@@ -365,9 +367,9 @@ class Dispatcher:
         return self._queues.setdefault(ticket.header.role, Queue())
 
     def _withdraw(self, ticket: Ticket, reason: str = "") -> None:
-        """Nobody wants the answer any more."""
-        if ticket.client is not None and (asker := self._peers.get(ticket.client)):
-            asker.asked.discard(ticket.header.id)
+        """Drop the client of a ticket and cancel it at its holder."""
+        if ticket.client is not None and (client := self._peers.get(ticket.client)):
+            client.requested.discard(ticket.header.id)
         ticket.client = None
         if ticket.holder is None:
             self._close(ticket)
@@ -377,11 +379,11 @@ class Dispatcher:
             self._send(ticket.holder.identity, header, Cancel(reason=reason))
 
     def _take_away(self, ticket: Ticket) -> None:
-        """Have a request done anew that is wanted again after its holder was told to stop, and answers with that."""
+        """Requeue a request that is wanted again after its holder was told to cancel it."""
         if ticket.holder is not None:
             del ticket.holder.held[ticket.header.id]
         ticket.holder, ticket.is_withdrawn = None, False
-        ticket.attempt += 1  # what the holder still answers is late
+        ticket.attempt += 1  # fences the answer of the old holder
         self._put(ticket)
 
     def _fail(self, ticket: Ticket, error: RequestError) -> None:
@@ -391,7 +393,7 @@ class Dispatcher:
     def _finish(self, ticket: Ticket, header: Header, body: bytes) -> None:
         client = ticket.client
         self._close(ticket)
-        if client is not None or not ticket.body:  # a ticket without body is one whose client has yet to ask again
+        if client is not None or not ticket.body:  # without a body, its client has not repeated it yet
             self._keep_answer(header, body)
         if client is not None:
             self.outbox.append((client, header, body))
@@ -409,11 +411,11 @@ class Dispatcher:
         id_ = ticket.header.id
         self._queue_of(ticket).drop(ticket)
         del self._tickets[id_]
-        if ticket.client is not None and (asker := self._peers.get(ticket.client)):
-            asker.asked.discard(id_)
+        if ticket.client is not None and (client := self._peers.get(ticket.client)):
+            client.requested.discard(id_)
 
     def _sweep_deadlines(self) -> None:
-        """Forget those of requests that are answered; else ten minutes of a busy mesh would fill memory."""
+        """Drop deadlines of answered requests, which would otherwise fill memory within minutes of a busy mesh."""
         waiting = self._tickets.items()
         self._deadlines = [(ticket.deadline, id_) for id_, ticket in waiting if ticket.deadline < inf]
         heapq.heapify(self._deadlines)
@@ -451,17 +453,17 @@ class Dispatcher:
         return concerns(state, ticket.header) and ticket.header.role not in self._limits.unstoppable_roles
 
     def _blocking_state(self, header: Header) -> RunState | None:
-        """Return what keeps a request from being served, if anything does."""
+        """Return the run state that pauses or cancels a request, if any."""
         if not self._run_states or header.role in self._limits.unstoppable_roles:
             return None
         return self._run_states.blocking_state(header.run, header.trajectory)
 
     def _cancel(self, ticket: Ticket, state: RunState) -> None:
         error = cancellation_of(state)
-        self._call_off(ticket, error, reason=str(error))
+        self._fail_and_cancel(ticket, error, reason=str(error))
 
-    def _call_off(self, ticket: Ticket, error: RequestError, reason: str = "") -> None:
-        """Answer a request with a failure whether somebody has it in hand or not, and have whoever has it stop."""
+    def _fail_and_cancel(self, ticket: Ticket, error: RequestError, reason: str = "") -> None:
+        """Answer a request with a failure and cancel it at its holder, if any."""
         if ticket.holder is None:
             self._fail(ticket, error)
             return
@@ -473,9 +475,9 @@ class Dispatcher:
     # ----------------------------------------------------------------------------------------- time
 
     def notice_stall(self, now: float) -> None:
-        """See whether this router stood still; called before it takes what came in meanwhile.
+        """Detect whether the router itself stalled; called before it handles what arrived meanwhile.
 
-        A dispatcher that was itself held up judges nobody by the time in which it could not hear.
+        The time of a stall does not count against any peer.
         """
         stalled_s = now - self._moved_at - self._limits.heartbeat_s
         self._moved_at = now
@@ -485,9 +487,9 @@ class Dispatcher:
                 peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
 
     def tick(self, now: float) -> None:
-        """Let deadlines pass and give up the silent. Called several times a second."""
+        """Expire deadlines and remove silent peers; called several times a second."""
         self.notice_stall(now)
-        while self._reclaim_grace and self._reclaim_grace[0].asked_at <= now - 2 * self._limits.heartbeat_s:
+        while self._reclaim_grace and self._reclaim_grace[0].requested_at <= now - 2 * self._limits.heartbeat_s:
             ticket = self._reclaim_grace.popleft()
             if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:
                 self._put(ticket)
@@ -506,10 +508,10 @@ class Dispatcher:
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
-        self._call_off(ticket, DeadlineError(f"not answered within {now - ticket.asked_at:.1f} s ({where})"))
+        self._fail_and_cancel(ticket, DeadlineError(f"not answered within {now - ticket.requested_at:.1f} s ({where})"))
 
     def status(self, now: float) -> MeshStatus:
-        """Return the whole table: who is there, who holds what since when, how much waits."""
+        """Return the status of the mesh: actors, their load, and queued requests."""
         peers: dict[str, list[Peer]] = {
             role: [] for role, queue in self._queues.items() if queue.waiting or queue.parked
         }
@@ -528,7 +530,7 @@ class Dispatcher:
     def sizes(self) -> Sizes:
         """Return how much is held in what grows with requests and clients."""
         return Sizes(
-            queue_entries=sum(queue.standing for queue in self._queues.values()),
+            queue_entries=sum(queue.entries for queue in self._queues.values()),
             deadlines=len(self._deadlines),
             reclaimable=len(self._reclaim_grace),
             followed_runs=len(self._subscribers),
@@ -547,13 +549,13 @@ class Dispatcher:
                 busy=len(peer.held),
                 handled=peer.handled,
                 silent_s=now - peer.seen_at,
-                oldest_s=max((now - ticket.given_at for ticket in peer.held.values()), default=0.0),
+                oldest_s=max((now - ticket.assigned_at for ticket in peer.held.values()), default=0.0),
                 figures=peer.figures,
                 note=peer.note,
             )
             for peer in peers
         )
-        oldest_s = max((now - ticket.asked_at for ticket in queue), default=0.0)
+        oldest_s = max((now - ticket.requested_at for ticket in queue), default=0.0)
         return RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))
 
     # ----------------------------------------------------------------------------------------- sending

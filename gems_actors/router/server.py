@@ -1,9 +1,9 @@
-"""The process that every actor and client connects to: ROUTER sockets round the dispatcher.
+"""The process that every actor and client connects to: ROUTER sockets around the dispatcher.
 
-This host's own processes come by ipc, where who may enter the folder may do everything. Where there are keys, other
-hosts come by a socket of their own, which tells of each message whose key it came with. The router reads headers and
-opens no body but the link's own and those addressed to it. It keeps nothing on disk: killed and started again, it
-learns from its peers what they hold and what they wait for.
+Processes of this host connect by ipc, where access to the folder grants every permission. With keys, other hosts
+connect to a separate socket that reports the key of each message. The router decodes headers, and only those bodies
+that belong to the link or are addressed to it; it carries any role name that fits a header, and needs no list of
+roles. It keeps nothing on disk: after a restart it learns from its peers what they hold and what they wait for.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from protocol.messages import (
 
 _TICK_S = 0.1
 _GUEST = b"\xff"
-"""In front of a guest's identity, so that none is that of a process of this host; no UTF-8 begins so."""
+"""Prefix of identities of remote peers, which separates them from local ones; no UTF-8 text starts with it."""
 
 _log = structlog.get_logger()
 
@@ -67,15 +67,15 @@ async def serve_router(
     """Route until cancelled.
 
     Args:
-        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all of them bound before the task reports started.
-        settings: patience and limits.
-        shards: of memory; each is the home of some trajectories.
-        security: the keys for tcp.
-        roles: what there is to know about the roles of the mesh, by name.
+        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all bound before the task reports started.
+        settings: timeouts and limits.
+        shards: number of memory's shards.
+        security: keys for tcp.
+        roles: declared roles by name, for permissions and pausing; requests to other role names are routed too.
 
     Raises:
-        AddressInUseError: somebody listens at an address already.
-        ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
+        AddressInUseError: another process listens at an address.
+        ConfigError: an address cannot be bound, or needs keys; or a key cannot be used.
     """
     limits = DispatchLimits(
         settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _unstoppable(roles)
@@ -104,21 +104,21 @@ def _unstoppable(roles: Mapping[str, RoleSpec]) -> frozenset[str]:
 
 
 def series_of(version: str) -> str:
-    """Return what of a version two processes have to share to understand each other: `0.1` of `0.1.3`."""
+    """Return the part of a version that compatible processes share: `0.1` of `0.1.3`."""
     return ".".join(version.split(".")[:2])
 
 
 class _Router:
-    """Messages in, the dispatcher's answers out."""
+    """Passes messages between the sockets and the dispatcher."""
 
     def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits, shards: int) -> None:
-        self.link = Link(socket, self._take, self._refused)
+        self.link = Link(socket, self._take, self._undeliverable)
         self._shards = shards
         self._guarded: Link | None = None
         self._guests = Sessions({}, 1, 0.0)
         self._complaints = RateLimitedLog(_log)
         self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
-        self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick later than a heartbeat is taken for a stall
+        self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
 
     async def run_clock(self) -> None:
         while True:
@@ -127,10 +127,10 @@ class _Router:
             self._send()
 
     async def run_guarded(self, guarded: CurveSocket, max_requests_per_s: int) -> None:
-        """Serve those who come with a key, by an allow-list that may change."""
+        """Serve peers with keys, by an allow list that may change."""
         door = guarded.door
         self._guests = Sessions(door.allowed, max_requests_per_s, time.monotonic())
-        self._guarded = Link(guarded.socket, self._take_guests, self._refused_by_guest, has_users=True)
+        self._guarded = Link(guarded.socket, self._take_guests, self._undeliverable_to_guest, has_users=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(door.run)
             nursery.start_soon(self._guarded.run)
@@ -139,12 +139,12 @@ class _Router:
                 if door.reload():
                     self._guests.replace_allow_list(door.allowed)
                     for identity in self._guests.no_longer_allowed(self._dispatcher.role_of):
-                        self._dispatcher.disconnect(time.monotonic(), identity, "its key was taken back")
+                        self._dispatcher.disconnect(time.monotonic(), identity, "its key was revoked")
                     self._send()
                 self._guests.forget_strays(self._dispatcher.role_of)
 
     def close(self, linger_ms: int) -> None:
-        """Close the sockets; what was sent has `linger_ms` to leave."""
+        """Close the sockets after at most `linger_ms` to send what is queued."""
         self.link.close(linger_ms)
         if self._guarded is not None:
             self._guarded.close(linger_ms)
@@ -184,7 +184,7 @@ class _Router:
             case Kind.REQUEST if header.role == "router":
                 self._answer(now, identity, header, body)
             case Kind.REQUEST if not header.role:
-                raise FrameError("expected a request that names a role, got one for nobody")
+                raise FrameError("expected a request that names a role, got none")
             case Kind.REQUEST:
                 dispatcher.request(now, identity, to_shard(header, self._shards), body)
             case Kind.REPLY | Kind.FAILURE:
@@ -215,10 +215,10 @@ class _Router:
             case Kind.GOODBYE, Goodbye():
                 dispatcher.goodbye(now, identity)
             case kind, other:
-                raise BodyError(f"a router expects no {type(other).__name__} in a message of kind {kind.name}")
+                raise BodyError(f"{kind.name}: expected the body of that kind, got {type(other).__name__}")
 
     def _answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
-        """Answer what is asked of the router itself."""
+        """Answer a request to the router itself."""
         match decode_body(body):
             case ReadStatus():
                 reply = self._dispatcher.status(now)
@@ -226,19 +226,23 @@ class _Router:
             case ReportLoss(name=name):
                 self._dispatcher.report_dead(now, name)
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
-            case ControlRun() as asked:
-                trajectory = None if asked.trajectory is None else bytes.fromhex(asked.trajectory)
-                done = self._dispatcher.control(now, run_bytes(asked.run), trajectory, asked.action, asked.by)
+            case ControlRun() as request:
+                trajectory = None if request.trajectory is None else bytes.fromhex(request.trajectory)
+                done = self._dispatcher.control(now, run_bytes(request.run), trajectory, request.action, request.by)
                 _log.info(
-                    "run_controlled", run=asked.run, trajectory=asked.trajectory, action=asked.action, by=asked.by
+                    "run_controlled",
+                    run=request.run,
+                    trajectory=request.trajectory,
+                    action=request.action,
+                    by=request.by,
                 )
-                self._send()  # everybody knows before whoever asked is told
+                self._send()  # all peers know before the client gets the reply
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), done))
             case other:
                 raise BodyError(f"a router does not answer {type(other).__name__}")
 
     def _answer_unreadable(self, identity: bytes, frame: bytes, error: ProtocolError) -> None:
-        id_ = frame[12:28].ljust(16, b"\0")  # where every version of the header has the id
+        id_ = frame[12:28].ljust(16, b"\0")  # every version of the header has the id here
         self._refuse(identity, id_, RefusedError(f"{type(error).__name__}: {error}"))
 
     def _refuse(self, identity: bytes, id_: bytes, error: RequestError) -> None:
@@ -247,26 +251,26 @@ class _Router:
         self._post(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(error)))
 
     def _send(self) -> None:
-        outgoing, self._dispatcher.outbox = self._dispatcher.outbox, []
+        outbox, self._dispatcher.outbox = self._dispatcher.outbox, []
         post = self.link.send if self._guarded is None else self._post
-        for identity, header, body in outgoing:
+        for identity, header, body in outbox:
             try:
                 post(identity, frame_of(header, body))
-            except ProtocolError as error:  # an answer of ours that has outgrown the wire, such as a huge table
+            except ProtocolError as error:  # a reply of the router that is too large, such as a huge status
                 _log.error("message_unsendable", peer=identity.hex(), kind=header.kind.name, reason=str(error))
 
     def _post(self, identity: bytes, frame: bytes) -> None:
         if identity not in self._guests:
             self.link.send(identity, frame)
         elif self._guarded is None or not self._guests.is_reachable(identity):
-            self._refused([identity, frame])
+            self._undeliverable([identity, frame])
         else:
             self._guarded.send(identity[len(_GUEST) :], frame)
 
-    def _refused_by_guest(self, message: Message) -> None:
-        self._refused([_GUEST + message[0], message[1]])
+    def _undeliverable_to_guest(self, message: Message) -> None:
+        self._undeliverable([_GUEST + message[0], message[1]])
 
-    def _refused(self, message: Message) -> None:
+    def _undeliverable(self, message: Message) -> None:
         identity, frame = message
         with suppress(ProtocolError):
             self._dispatcher.undeliverable(time.monotonic(), identity, unpack_header(frame))

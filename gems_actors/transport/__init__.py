@@ -1,1 +1,1 @@
-"""ZeroMQ sockets of this process: how they are opened, bound and read."""
+"""ZeroMQ sockets: opened, bound, read and written. Knows frames, not what they mean."""

@@ -1,6 +1,6 @@
-"""Where the servers of a mesh listen: by ipc for their own host, and by tcp for others, with keys where there are some.
+"""Binds the sockets of a mesh's servers: ipc for their own host, and tcp for others, with keys if configured.
 
-Who may enter the folder of an ipc socket is the user of the mesh, and needs no key.
+A process that can enter the folder of an ipc socket belongs to the mesh's user and needs no key.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ MAX_IPC_PATH_BYTES = 107
 
 
 class CurveSocket(NamedTuple):
-    """A socket for those who come with a key, and who lets them in."""
+    """A socket for peers with keys, and the authenticator that admits them."""
 
     socket: zmq.Socket[bytes]
     door: ZapAuthenticator
-    """Of the same context; to be run, else nobody comes in."""
+    """Authenticator of the same context; no peer is admitted unless it runs."""
 
 
 @contextmanager
@@ -45,18 +45,18 @@ def open_sockets(
     max_frame_bytes: int = MAX_FRAME_BYTES,
     permissions: Permissions = BUILT_IN_PERMISSIONS,
 ) -> Iterator[tuple[zmq.Socket[bytes], CurveSocket | None]]:
-    """Listen at addresses with a ROUTER and, for those of tcp where there are keys, another one that wants them.
+    """Bind a ROUTER to the addresses and, if there are keys, a second one that requires them to the tcp addresses.
 
     Args:
         addresses: `ipc://PATH` and `tcp://HOST:PORT`.
-        security: the keys.
-        is_insecure: other hosts may come without.
-        max_frame_bytes: of a message.
-        permissions: what the grants of the allow-list allow.
+        security: keys for tcp.
+        is_insecure: allow other hosts without keys.
+        max_frame_bytes: longest message.
+        permissions: what the grants of the allow list allow.
 
     Raises:
-        AddressInUseError: somebody listens at an address already.
-        ConfigError: an address cannot be listened at at all, or not without keys; or a key cannot be used.
+        AddressInUseError: another process listens at an address.
+        ConfigError: an address cannot be bound, or needs keys; or a key cannot be used.
     """
     remote = [address for address in addresses if address.startswith("tcp:")]
     for address in remote:
@@ -79,10 +79,10 @@ def open_sockets(
 
 
 def check_exposure(address: str, security: SecurityConfig, *, is_insecure: bool) -> None:
-    """See that nobody can come in from elsewhere without a key, unless that is wanted.
+    """Check that other hosts cannot connect without a key, unless that is configured.
 
     Raises:
-        ConfigError: it would listen for other hosts without keys.
+        ConfigError: other hosts could connect without keys.
     """
     has_keys = security.key is not None and security.allowed is not None
     if not has_keys and not is_insecure and _is_reachable_from_elsewhere(address):
@@ -98,20 +98,20 @@ def _is_reachable_from_elsewhere(address: str) -> bool:
     try:
         places = network.getaddrinfo(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), None)
     except (network.gaierror, UnicodeError):
-        return True  # `*`, the name of an interface, or one that cannot be resolved just now
+        return True  # `*`, the name of an interface, or a name that cannot be resolved now
     return not all(ipaddress.ip_address(str(place[0])).is_loopback for *_, place in places)
 
 
 def _listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
-    """Listen at an address; for ipc also hold a lock, because libzmq takes a socket file over without a word.
+    """Bind a socket; for ipc also hold a lock, because libzmq silently takes over a socket file that is in use.
 
     Raises:
-        AddressInUseError: somebody listens there already.
-        ConfigError: it cannot be listened at at all.
+        AddressInUseError: another process listens there.
+        ConfigError: the address cannot be bound.
     """
     if address.startswith("ipc://"):
         _hold_ipc(Path(address.removeprefix("ipc://")), stack)
-    umask = os.umask(0o177)  # whatever the folder allows, a socket file without keys is for this user alone
+    umask = os.umask(0o177)  # a socket without keys is for this user only, whatever the folder allows
     try:
         socket.bind(address)
     except zmq.ZMQError as error:

@@ -1,14 +1,13 @@
-"""ZeroMQ sockets that trio can wait for, fast: batches in, an outbox out, no await for a message.
+"""Fast ZeroMQ sockets for trio: incoming batches, an outbox, and no await per message.
 
 libzmq's file descriptor is edge-triggered in effect: it turns readable when a command lands in the socket's mailbox,
-and any call on the socket may consume that command. The rules kept here, each paid for with a lost wake-up:
+and any call on the socket may consume that command. These rules each prevent a lost wake-up:
 
-1. Park on the descriptor only straight after a receive that said EAGAIN, or a look at the socket's events that found
+1. Wait on the descriptor only directly after a receive that returned EAGAIN, or after the socket's events showed
    nothing to read, with no other call and no await in between.
-2. Readable means "look again"; it may be for nothing, and who wants to send waits for it too.
-3. A send may eat the edge that the receiver is parked for, so after sending look whether something is readable and, if
-   so, receive it on the spot. Whoever stops short of EAGAIN, which a flood may never let come, goes on after others
-   have run.
+2. Readable means "look again"; there may be nothing to read, and a blocked sender waits for it too.
+3. A send may consume the edge that the receiver waits for, so after sending check whether something is readable and,
+   if so, receive it at once. A receiver that stops before EAGAIN, as in a flood, continues after other tasks ran.
 4. One task waits on the descriptor; the function that takes a batch neither awaits nor raises.
 
 `recv` and `send` are the bare calls of pyzmq's backend, 0.2 µs each where `send_multipart` takes 1 µs a frame.
@@ -30,16 +29,15 @@ from gems_actors.security.zap import DOMAIN
 from protocol.limits import MAX_FRAME_BYTES
 
 Message = list[bytes]
-"""From a ROUTER the sender's identity and its frame, and behind them the key that it came with, if it had to have one;
-from a DEALER the frame alone."""
+"""From a ROUTER the sender's identity, its frame and, if keys are required, its key; from a DEALER only the frame."""
 
 _NOBLOCK, _SNDMORE, _RCVMORE, _EVENTS, _POLLIN = 1, 2, int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 _BATCH = 512
 _HANDSHAKE_S = 5.0
-"""What a router gives a connection to become one; half-open ones hold no place for longer."""
+"""Time limit of a connection's handshake; half-open connections are closed after it."""
 _REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _RETRY_S = 0.05
-"""At the high-water mark, or before the connection stands: how long at most until the next try to send."""
+"""Longest time to the next attempt to send at the high-water mark, or before the connection is established."""
 
 
 def open_dealer(
@@ -50,24 +48,23 @@ def open_dealer(
     *,
     max_frame_bytes: int = MAX_FRAME_BYTES,
 ) -> zmq.Socket[bytes]:
-    """Return a DEALER that connects, and connects again, to a router's address.
+    """Return a DEALER that connects, and reconnects, to a router's address.
 
     Args:
-        context: of the socket.
-        address: of the router.
-        identity: by which the router answers; nobody else's, and for nobody to guess.
-        keys: for a router that wants some.
-
-    The context is to be destroyed, which closes what watches the connection too.
+        context: context of the socket; the caller must destroy it, which also closes the connection's monitor.
+        address: address of the router.
+        identity: routing id of this process, unique and hard to guess.
+        keys: keys for a router that requires them.
+        max_frame_bytes: longest message.
 
     Raises:
-        zmq.ZMQError: it is no address.
+        zmq.ZMQError: the address is invalid.
     """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.ROUTING_ID, identity)
-    socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues up for a router that is not there
+    socket.setsockopt(zmq.IMMEDIATE, 1)  # no messages queue up for a router that is down
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
-    # On one host a mesh that starts is waited for: half a second between two looks was a quarter of a draw's time.
+    # On one host, the client waits for a mesh that starts: polling each half second took a quarter of a draw's time.
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 50 if address.startswith("ipc:") else 500)
     _set_common(socket, max_frame_bytes)
     if keys is not None:
@@ -75,38 +72,38 @@ def open_dealer(
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
     if address.startswith("tcp:"):
-        socket.get_monitor_socket(_REFUSALS)  # for `await_refusal`, and before a refusal can come
+        socket.get_monitor_socket(_REFUSALS)  # for `await_refusal`; must exist before a refusal can arrive
     try:
         socket.connect(address)
     except zmq.ZMQError:
-        socket.close()  # else the context could never be terminated
+        socket.close()  # otherwise the context could never be terminated
         raise
     return socket
 
 
 async def await_refusal(socket: zmq.Socket[bytes]) -> str:
-    """Return once the other side of a DEALER over tcp has refused to talk with it at all, with the reason in words."""
+    """Wait until the peer of a DEALER over tcp refuses the handshake, and return the reason as text."""
     monitor: zmq.Socket[bytes] = socket.get_monitor_socket()
     descriptor = cast(int, monitor.getsockopt(zmq.FD))
     while True:
         try:
-            told = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+            event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
         except zmq.Again:
             await trio.lowlevel.wait_readable(descriptor)  # rule 1
             continue
-        if told["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return "it does not let this key in"
-        if told["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return "it does not admit this key"
+        if event["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
             return "one side has keys and the other none"
 
 
 def open_router(
     context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None, *, max_frame_bytes: int = MAX_FRAME_BYTES
 ) -> zmq.Socket[bytes]:
-    """Return a ROUTER that says when a peer is not there, and lets a peer that comes back take its place.
+    """Return a ROUTER that reports unreachable peers, and lets a peer that reconnects replace its old connection.
 
-    With keys it lets in only those whom the `ZapAuthenticator` of its context does, and keeps to an I/O thread of its
-    own, so that strangers cost the other sockets nothing; the context must have two.
+    With keys it admits only peers that the `ZapAuthenticator` of its context does. It then uses a separate I/O thread,
+    so that strangers do not slow down the other sockets; the context must have two.
     """
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.HANDSHAKE_IVL, int(_HANDSHAKE_S * 1000))
@@ -115,7 +112,9 @@ def open_router(
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
-        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without a door nobody comes in; libzmq's own way is everybody
+        socket.setsockopt(
+            zmq.ZAP_ENFORCE_DOMAIN, 1
+        )  # without an authenticator admit no peer; libzmq's default is to admit all
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     socket.setsockopt(zmq.BACKLOG, 4096)  # with libzmq's 100 a burst of connections stalls a second
@@ -125,22 +124,26 @@ def open_router(
 
 def _set_common(socket: zmq.Socket[bytes], max_frame_bytes: int) -> None:
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, 4 * max_frame_bytes)  # beyond, libzmq drops the peer; up to it, we say why
+    socket.setsockopt(
+        zmq.MAXMSGSIZE, 4 * max_frame_bytes
+    )  # beyond this, libzmq drops the peer; below, we answer with the reason
     socket.setsockopt(zmq.SNDHWM, 100_000)
     socket.setsockopt(zmq.RCVHWM, 100_000)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 2_000)  # a host that is gone; our own heartbeats see a loop that hangs
-    # A large frame on a slow line holds heartbeats up: the patience is for one at 1 MB/s.
+    socket.setsockopt(
+        zmq.HEARTBEAT_IVL, 2_000
+    )  # detects hosts that are gone; our own heartbeats detect a loop that hangs
+    # A large frame on a slow line delays heartbeats: the timeout allows for one at 1 MB/s.
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(6_000, max_frame_bytes // 1_000))
 
 
 class Link:
-    """One socket in the hands of one event loop."""
+    """One socket used by one event loop."""
 
     def __init__(
         self,
         socket: zmq.Socket[bytes],
         take: Callable[[list[Message]], None],
-        refused: Callable[[Message], None] | None = None,
+        undeliverable: Callable[[Message], None] | None = None,
         *,
         has_users: bool = False,
     ) -> None:
@@ -148,9 +151,9 @@ class Link:
 
         Args:
             socket: closed by `close`.
-            take: is given each batch that arrived; neither awaits nor raises.
-            refused: for a ROUTER: is given each message whose peer is gone or has stopped reading.
-            has_users: it is a ROUTER with keys, whose messages say whose key they came with.
+            take: called with each batch that arrives; neither awaits nor raises.
+            undeliverable: for a ROUTER: called with each message whose peer is gone or has stopped reading.
+            has_users: for a ROUTER with keys, whose messages include the sender's key.
         """
         self._socket = socket
         self._descriptor = cast(int, socket.getsockopt(zmq.FD))
@@ -161,16 +164,16 @@ class Link:
         self._is_router = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
         self._fill = self._fill_with_users if has_users else self._fill_plainly
         self._take = take
-        self._refused = refused
+        self._undeliverable = undeliverable
         self._queue: deque[Message] = deque()
         self._sender: trio.lowlevel.Task | None = None
         self._woken = trio.Event()
         self._is_taking = False
         self._is_behind = False
-        """The last look found a whole batch, so that more may be there of which the descriptor tells nobody."""
+        """The last receive filled a batch, so more may be waiting that the descriptor does not signal."""
 
     def send(self, *frames: bytes) -> None:
-        """Queue a message; it leaves in this pass of the scheduler together with all others of the pass."""
+        """Queue a message; it is sent within this pass of the scheduler, together with all others of the pass."""
         self._queue.append(list(frames))
         if not self._is_taking:
             self._wake_sender()
@@ -182,21 +185,21 @@ class Link:
 
     @property
     def unsent(self) -> int:
-        """Messages that wait for a connection or for the peer to read."""
+        """Number of messages that wait for a connection or for the peer to read."""
         return len(self._queue)
 
     async def run(self) -> None:
         """Send and receive until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._run_sender)
+            nursery.start_soon(self.run_sender)
             while True:
                 self._receive()
                 if self._queue and self._sender is not None:
-                    self._flush()  # what the batch had us say leaves at once and costs no turn of the scheduler
+                    self._flush()  # answers to the batch leave at once, without a turn of the scheduler
                     if self._queue:
                         self._wake_sender()
                 if self._is_behind:
-                    await trio.lowlevel.checkpoint()  # others run, and more arrives meanwhile
+                    await trio.lowlevel.checkpoint()  # let other tasks run, and more messages arrive
                 else:
                     await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
                     self._woken.set()
@@ -210,15 +213,14 @@ class Link:
         await trio.lowlevel.checkpoint()
 
     def close(self, linger_ms: int = 0) -> None:
-        """Close the socket; what was sent has `linger_ms` to leave.
-
-        That which a cancelled task had to say last, such as that it waits no more, is among it.
-        """
+        """Close the socket after at most `linger_ms` to send queued messages, such as those of cancelled tasks."""
         self._send_queued()
         trio.lowlevel.notify_closing(self._descriptor)
         self._socket.close(linger_ms)
 
-    async def _run_sender(self) -> None:
+    async def run_sender(self) -> None:
+        """Send until cancelled; `run` includes this."""
+
         def abort(_: Any) -> trio.lowlevel.Abort:
             self._sender = None
             return trio.lowlevel.Abort.SUCCEEDED
@@ -229,14 +231,14 @@ class Link:
                 await trio.lowlevel.wait_task_rescheduled(abort)
             is_blocked = self._flush()
             if self._is_behind or (self._queue and not is_blocked):
-                await trio.lowlevel.checkpoint()  # what was received meanwhile had us say more, or there is more of it
+                await trio.lowlevel.checkpoint()  # more was queued or received meanwhile
             elif self._queue:
                 self._woken = trio.Event()
                 with trio.move_on_after(_RETRY_S):
                     await self._woken.wait()
 
     def _flush(self) -> bool:
-        """Send what is queued, and take what is there; True when the socket takes no more for now."""
+        """Send what is queued, and receive what arrived; return True if the socket is blocked for sending."""
         is_blocked = self._send_queued()
         if not self._is_taking and self._get(_EVENTS) & _POLLIN:  # rule 3
             self._receive()
@@ -258,22 +260,22 @@ class Link:
                 if not self._is_router:
                     is_blocked = True
                     break
-                self._refuse(message)
+                self._report(message)
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
-                self._refuse(message)
+                self._report(message)
             self._queue.popleft()
         return is_blocked
 
-    def _refuse(self, message: Message) -> None:
-        if self._refused is not None:
-            self._refused(message)
+    def _report(self, message: Message) -> None:
+        if self._undeliverable is not None:
+            self._undeliverable(message)
 
     def _receive(self) -> None:
-        """Hand over what is there, one batch at most."""
+        """Receive up to one batch and pass it on."""
         batch: list[Message] = []
-        try:  # noqa: SIM105  # `suppress` costs half a microsecond, each time somebody looks
+        try:  # noqa: SIM105  # `suppress` costs half a microsecond each time
             self._fill(batch)
         except zmq.Again:
             pass
@@ -292,11 +294,11 @@ class Link:
             if self._is_router:
                 message.append(recv(_NOBLOCK))
             while get(_RCVMORE):
-                recv(_NOBLOCK)  # attachments: none of our messages has one yet
+                recv(_NOBLOCK)  # a message is one frame; drop others
             batch.append(message)
 
     def _fill_with_users(self, batch: list[Message]) -> None:
-        """The same, slower: who sent a message is told by its `Frame` alone, and each of them is asked."""
+        """Receive messages with their sender's key, which only `Frame` objects have and which makes this slower."""
         recv, recv_frame, get = self._recv, self._recv_frame, self._get
         while len(batch) < _BATCH:
             identity, frame = recv(_NOBLOCK), recv_frame(_NOBLOCK, False)

@@ -23,10 +23,10 @@ class ActorStatus(Value, frozen=True, kw_only=True):
     handled: Count
     silent_s: float
     oldest_s: float
-    """For how long it has held the request that it has held longest; 0 where it holds none."""
+    """Age of the oldest request that the actor holds, since it was given; 0 without requests."""
     figures: dict[str, float] = {}
     note: str = ""
-    """What it does while it takes no requests, such as loading weights; else what is wrong, such as a server gone."""
+    """What the actor does while it takes no requests, such as loading weights, or what is wrong."""
 
 
 class RoleStatus(Value, frozen=True, kw_only=True):
@@ -35,72 +35,72 @@ class RoleStatus(Value, frozen=True, kw_only=True):
     role: str
     queued: Count
     oldest_s: float
-    """Age of the request that has waited longest."""
+    """Age of the oldest queued request."""
     actors: tuple[ActorStatus, ...]
     paused: Count = 0
-    """Requests, beside those queued, that wait until their run or trajectory goes on."""
+    """Requests, in addition to those queued, that wait until their run or trajectory is resumed."""
 
 
 class MeshStatus(Reply, frozen=True, kw_only=True):
-    """The whole mesh as the router sees it, from its own table."""
+    """The whole mesh as the router sees it."""
 
     epoch: str
     uptime_s: float
     roles: tuple[RoleStatus, ...]
     clients: Count
     requeued: Count
-    """Requests handed out again because the actor that held them was lost."""
+    """Requests handed out again because their actor was lost."""
     run_states: tuple[RunState, ...] = field(default=(), name="marks")
 
 
 class ReadStatus(Request[MeshStatus], frozen=True, kw_only=True):
-    """Asks the router for its table."""
+    """Asks the router for the status of the mesh."""
 
     role: ClassVar[str] = "router"
 
 
 class Noted(Reply, frozen=True, kw_only=True):
-    """The answer where there is nothing to say but that it was done."""
+    """The answer to a request that returns nothing."""
 
 
 class ReportLoss(Request[Noted], frozen=True, kw_only=True):
-    """The supervisor saw an actor's process end: what it held goes to others at once."""
+    """Reports that an actor's process ended, so that its requests go to other actors at once."""
 
     role: ClassVar[str] = "router"
     name: str
 
 
 class Controlled(Reply, frozen=True, kw_only=True):
-    """What a run or a trajectory has under way in the mesh, and how it stood with it before."""
+    """The phase of a run or trajectory before a change, and its requests in the mesh."""
 
     before: RunPhase
     waiting: Count
     """Requests that waited for an actor."""
     in_hand: Count
-    """Requests that actors had in hand: they end where it is paused, and are called off where it is cancelled."""
+    """Requests that actors were answering; pausing lets them finish, cancelling cancels them."""
 
 
 class ControlRun(Request[Controlled], frozen=True, kw_only=True):
-    """Asks the router to pause, resume or cancel a run or one trajectory of it; what it resumes may be cancelled."""
+    """Asks the router to pause, resume or cancel a run or one trajectory of it; cancelled ones can be resumed."""
 
     role: ClassVar[str] = "router"
     run: RunName
     trajectory: TrajectoryId | None = None
-    """None: the whole run; to resume it is to resume all of its trajectories."""
+    """Trajectory to change; by default the whole run. Resuming a run resumes all of its trajectories."""
     action: Control
     by: Annotated[str, Meta(max_length=200)] = ""
-    """Who wants it, in words."""
+    """Name of the person or program that asks."""
 
 
 class Scaled(Reply, frozen=True, kw_only=True):
-    """How many actors of the role there were, and how many there will be."""
+    """Number of actors of a role before and after."""
 
     before: Count
     after: Count
 
 
 class ScaleRole(Request[Scaled], frozen=True, kw_only=True):
-    """Asks the supervisor for another number of actors of one role."""
+    """Asks the supervisor to change the number of actors of a role."""
 
     role: ClassVar[str] = "supervisor"
     scaled_role: str
@@ -108,6 +108,6 @@ class ScaleRole(Request[Scaled], frozen=True, kw_only=True):
 
 
 class StopMesh(Request[Noted], frozen=True, kw_only=True):
-    """Asks the supervisor to drain and end the mesh."""
+    """Asks the supervisor to shut the mesh down gracefully."""
 
     role: ClassVar[str] = "supervisor"

@@ -1,4 +1,4 @@
-"""Events, which only inform: nobody waits for one, and nothing depends on its arrival."""
+"""Events that actors and the router publish."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ActorJoined(Event, frozen=True, kw_only=True):
 
 
 class ActorLeft(Event, frozen=True, kw_only=True):
-    """An actor is gone."""
+    """An actor left or was lost."""
 
     name: str
     role: str
@@ -22,13 +22,13 @@ class ActorLeft(Event, frozen=True, kw_only=True):
 
 
 class StepTaken(Event, frozen=True, kw_only=True):
-    """A trajectory took a step; carries the very record that memory keeps."""
+    """A trajectory took a step; carries the record that memory keeps."""
 
     record: AnyRecord
 
 
 class ImageDrawn(Event, frozen=True, kw_only=True):
-    """An image is there and not judged yet."""
+    """An image was drawn and is not judged yet."""
 
     round: Round
     candidate: Candidate

@@ -1,4 +1,4 @@
-"""What a process and the router say to each other about their connection, and the failure that answers a request."""
+"""Messages between a process and the router about their connection, and the failure that answers a request."""
 
 from __future__ import annotations
 
@@ -11,106 +11,106 @@ from protocol.messages.values import Body, Count, RequestId, RunPhase, Text, Val
 
 
 class Held(Value, frozen=True, kw_only=True):
-    """A request that an actor has in hand."""
+    """A request that an actor is answering."""
 
     id: RequestId
     attempt: Annotated[int, Meta(ge=0, le=0xFFFF)]
 
 
 class RunState(Value, frozen=True, kw_only=True):
-    """A run, or one trajectory of it, was paused, cancelled, or let go on; of two such the higher revision stands."""
+    """The phase of a run, or of one trajectory of it; of two states the one with the higher revision wins."""
 
     run: Annotated[bytes, Meta(min_length=8, max_length=8)]
-    """As in headers."""
+    """Id of the run, as in headers."""
     trajectory: Annotated[bytes, Meta(min_length=16, max_length=16)]
-    """As in headers; zeros for the whole run."""
+    """Id of the trajectory, as in headers; zeros for the whole run."""
     state: RunPhase
     by: Annotated[str, Meta(max_length=200)] = ""
-    """Who wanted it, in words."""
+    """Name of the person or program that set the state."""
     revision: Annotated[int, Meta(ge=0, le=MAX_REVISION)]
 
 
 class Hello(Body, frozen=True, kw_only=True):
-    """A process presents itself to the router; sent again to every new router."""
+    """A process introduces itself to the router; sent again to every new router."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
-    """Unique in the mesh, for instance `verifier-3f2a`."""
+    """Name of the process, unique in the mesh, for instance `verifier-3f2a`."""
     accepts: tuple[str, ...] = ()
-    """Types of the requests it answers; empty for a client."""
+    """Types of the requests that the process answers; empty for a client."""
     capacity: Count = 0
-    """How many requests it takes at once; 0 while it gets ready."""
+    """Requests that the process takes at once; 0 while it starts."""
     host: str = ""
     pid: Count = 0
     version: str = ""
     holding: tuple[Held, ...] = ()
     run_states: tuple[RunState, ...] = field(default=(), name="marks")
-    """All that it knows of, so that a new router does not let go on what was paused."""
+    """All run states that the process knows, so that a new router does not resume what was paused."""
 
 
 class Welcome(Body, frozen=True, kw_only=True):
-    """The router knows the process now."""
+    """The router has admitted the process."""
 
     epoch: str
-    """Of this router's life; another one means that everything it knew is forgotten."""
+    """Id of this router process; another epoch means that the router was replaced and knows nothing of before."""
     heartbeat_s: Annotated[float, Meta(gt=0.0, le=86_400.0)]
     run_states: tuple[RunState, ...] = field(default=(), name="marks")
-    """All that the router knows of: to be kept and told in every `Hello`."""
+    """All run states that the router knows: to be kept and repeated in every `Hello`."""
 
 
 class Heartbeat(Body, frozen=True, kw_only=True):
-    """A sign of life from an actor's loop, with what it holds and waits for, so that both sides can compare."""
+    """Sign of life of a process, with the requests it answers and those it waits for, to reconcile both sides."""
 
     holding: tuple[Held, ...] = ()
     awaiting: tuple[RequestId, ...] = ()
     figures: dict[str, float] = {}
-    """What the actor reports of itself, for `gems status`."""
+    """Figures that the actor reports, for `gems status`."""
     note: Annotated[str, Meta(max_length=1_000)] = ""
-    """What it does while it takes no requests, such as loading weights; else what is wrong, such as a server gone."""
+    """What the actor does while it takes no requests, such as loading weights, or what is wrong."""
 
 
 class Pulse(Body, frozen=True, kw_only=True):
-    """The router's answer to a heartbeat; also sent unasked where a mark is new."""
+    """The router's answer to a heartbeat; also sent unasked when a run state is new."""
 
     epoch: str
     unknown: tuple[RequestId, ...] = ()
-    """Requests the process waits for and the router never had or has forgotten: to be sent again."""
+    """Requests in `awaiting` that the router does not know: to be sent again."""
     run_states: tuple[RunState, ...] = field(default=(), name="marks")
-    """All that are new since the router last told the process of marks: to be kept and told in every `Hello`."""
+    """Run states that are new to the process: to be kept and repeated in every `Hello`."""
 
 
 class HelloAgain(Body, frozen=True, kw_only=True):
-    """The router does not know the process that just spoke."""
+    """The router does not know the sender of a message, which must say hello again."""
 
     epoch: str
 
 
 class Capacity(Body, frozen=True, kw_only=True):
-    """An actor changes how many requests it takes at once; 0 while it drains."""
+    """An actor changes how many requests it takes at once; 0 while it shuts down gracefully."""
 
     capacity: Count
 
 
 class Goodbye(Body, frozen=True, kw_only=True):
-    """An actor leaves; what it still holds goes to others."""
+    """An actor leaves; requests that it still holds go to other actors."""
 
 
 class Subscribe(Body, frozen=True, kw_only=True):
-    """A client wants the events of the run that the header names."""
+    """A client follows the events of the run in the header."""
 
 
 class Cancel(Body, frozen=True, kw_only=True):
-    """The asker no longer wants the answer or, gently, wants it soon: finish the step in hand and answer with that."""
+    """The client cancels a request or, gracefully, wants it answered with what is there after the current step."""
 
     graceful: bool = field(default=False, name="gently")
     reason: Annotated[str, Meta(max_length=1_000)] = ""
-    """Why, where it was not the asker who wanted it, but somebody cancelled the run or the trajectory."""
+    """Reason, if the client did not cancel the request but its run or trajectory was cancelled."""
 
 
 class Failure(Body, frozen=True, kw_only=True):
-    """What answers a request that could not be answered."""
+    """The answer to a request that failed."""
 
     code: str
-    """Of the error class; those that exist are listed in README.md."""
+    """Code of the error class; README.md lists them."""
     message: Text
     retryable: bool = False
     retry_after_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] | None = None

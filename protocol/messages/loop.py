@@ -44,12 +44,12 @@ class Plan(Reply, frozen=True, kw_only=True):
 
 
 class PlanPrompt(Request[Plan], frozen=True, kw_only=True):
-    """Asks for a skill, or none, and for the first prompt."""
+    """Asks the planner to choose a skill, if one fits, and to write the first prompt."""
 
     role: ClassVar[str] = "planner"
     prompt: Prompt
     skill: SkillId | None = None
-    """The one to write by, or `none`; none given: the planner chooses."""
+    """Skill to use, or `none` for no skill; by default the planner chooses."""
 
 
 class Requirements(Reply, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class Requirements(Reply, frozen=True, kw_only=True):
 
 
 class DecomposePrompt(Request[Requirements], frozen=True, kw_only=True):
-    """Asks for the atomic requirements of the user's own prompt."""
+    """Asks the decomposer for the atomic requirements of the user's own prompt."""
 
     role: ClassVar[str] = "decomposer"
     prompt: Prompt
@@ -74,7 +74,7 @@ class Image(Reply, frozen=True, kw_only=True):
 
 
 class GenerateImage(Request[Image], frozen=True, kw_only=True):
-    """Asks for one picture."""
+    """Asks the generator for one picture."""
 
     role: ClassVar[str] = "generator"
     prompt: Prompt
@@ -82,14 +82,14 @@ class GenerateImage(Request[Image], frozen=True, kw_only=True):
     width_px: SidePx
     height_px: SidePx
     steps: Steps | None = None
-    """None: as the image model does by itself; likewise `guidance` and `negative_prompt`."""
+    """Denoising steps; by default the image model's own. The same applies to `guidance` and `negative_prompt`."""
     guidance: Guidance | None = None
     negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
     exact: bool = False
 
 
 class Verification(Reply, frozen=True, kw_only=True):
-    """The verifier's answer: a verdict for each requirement, in their order."""
+    """The verifier's answer: one verdict per requirement, in the same order."""
 
     verdicts: tuple[Verdict, ...]
     calls_saved: Count = 0
@@ -97,7 +97,7 @@ class Verification(Reply, frozen=True, kw_only=True):
 
 
 class VerifyImage(Request[Verification], frozen=True, kw_only=True):
-    """Asks for a verdict on each requirement."""
+    """Asks the verifier for a verdict on each requirement."""
 
     role: ClassVar[str] = "verifier"
     image: ImageRef
@@ -112,7 +112,7 @@ class Lesson(Reply, frozen=True, kw_only=True):
 
 
 class CompressAttempt(Request[Lesson], frozen=True, kw_only=True):
-    """Asks for the lesson of one round; the compressor reads the round and what came before from memory."""
+    """Asks the compressor for the lesson of one round; it reads this round and earlier ones from memory."""
 
     role: ClassVar[str] = "compressor"
     trajectory: TrajectoryId
@@ -128,7 +128,7 @@ class Refined(Reply, frozen=True, kw_only=True):
 
 
 class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
-    """Asks for the prompt of the round after `round`; the refiner reads what happened from memory."""
+    """Asks the refiner for the prompt of the round after `round`; it reads the trajectory's state from memory."""
 
     role: ClassVar[str] = "refiner"
     trajectory: TrajectoryId
@@ -138,7 +138,7 @@ class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
 
 Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent"]
 """Why a trajectory ended: everything met, no round left, no requirement found (one image is drawn and no verdict is
-possible), asked to finish early, or no budget for another round."""
+possible), stopped gracefully, or no budget for another round."""
 
 
 class Ending(Value, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ class Ending(Value, frozen=True, kw_only=True):
     best_round: Round
     best_candidate: Candidate
     decided_by: str
-    """What made that attempt the best, in words; says so where attempts were tied."""
+    """Reason why that attempt is the best, which also mentions ties."""
 
 
 class Picture(Reply, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ class Picture(Reply, frozen=True, kw_only=True):
     ending: Ending
     settings: DrawSettings
     spent: dict[str, Spent] = {}
-    """By role."""
+    """Costs by role."""
 
     @property
     def best(self) -> Attempt:
@@ -177,15 +177,15 @@ class Picture(Reply, frozen=True, kw_only=True):
 
 
 class Budget(Value, frozen=True, kw_only=True):
-    """What one trajectory may spend on chat models; a round for which it would not suffice is not begun."""
+    """What one trajectory may spend on chat models; no round begins that would exceed it."""
 
     max_calls: Count | None = None
-    """None: no limit; likewise `max_tokens`."""
+    """Maximum calls; unlimited by default. The same applies to `max_tokens`."""
     max_tokens: Count | None = None
 
 
 class DrawPicture(Request[Picture], frozen=True, kw_only=True):
-    """Asks for one prompt to be taken through the whole loop."""
+    """Asks the conductor to take one prompt through the whole loop."""
 
     role: ClassVar[str] = "conductor"
     run: RunName
@@ -195,9 +195,9 @@ class DrawPicture(Request[Picture], frozen=True, kw_only=True):
     seed: Seed
     settings: DrawSettings = DrawSettings()
     version: Annotated[str, Meta(max_length=64)] = ""
-    """Tells it from others of the same line and sample, such as one that was drawn by another model."""
+    """Distinguishes trajectories of the same line and sample, for instance by different models."""
     budget: Budget = Budget()
-    """Not part of what the picture is: taken up again, a trajectory may have another."""
+    """Limit on chat models; not part of the picture's identity, so it may differ when a trajectory is resumed."""
 
     @property
     def trajectory(self) -> str:

@@ -33,30 +33,30 @@ from protocol.messages.values import (
 
 
 class Record(Body, frozen=True, kw_only=True):
-    """Base of what memory keeps, never changed and never removed."""
+    """Base of records in memory's log, which are never changed or removed."""
 
 
 class RunBegun(Record, frozen=True, kw_only=True):
-    """A job of the user's began; kept once a run, by whoever asks for its pictures."""
+    """A run began; kept once per run, by the client that asks for its pictures."""
 
     run: RunName
     what: Text = ""
-    """In words: the prompt of a draw, the file of a bulk."""
+    """Description of the run: the prompt of a draw, the file of a bulk."""
     total: Count | None = None
-    """Trajectories it will have, where that is known."""
+    """Number of trajectories in the run, if known."""
 
 
 class RecordsLost(Record, frozen=True, kw_only=True):
-    """Records that were damaged on disk and could not be kept when the log was repaired."""
+    """Records that were damaged on disk and dropped when the log was repaired."""
 
     first: Count
-    """Of their places in the log; likewise `last`, both among those lost."""
+    """Position of the first lost record in the log; `last` is that of the last one."""
     last: Count
     reason: Text
 
 
 class TrajectoryRecord(Record, frozen=True, kw_only=True):
-    """Base of what is one step of one trajectory."""
+    """Base of records of one step of one trajectory."""
 
     trajectory: TrajectoryId
 
@@ -67,13 +67,13 @@ class TrajectoryRecord(Record, frozen=True, kw_only=True):
 
 
 class TrajectoryBegun(TrajectoryRecord, frozen=True, kw_only=True):
-    """A conductor took up a prompt."""
+    """A conductor started on a prompt."""
 
     task: DrawPicture
 
 
 class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
-    """The first prompt is there."""
+    """The planner wrote the first prompt."""
 
     prompt: Prompt
     skill: str | None = None
@@ -87,7 +87,7 @@ class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
 
 
 class PromptDecomposed(TrajectoryRecord, frozen=True, kw_only=True):
-    """The requirements are there."""
+    """The decomposer found the requirements."""
 
     requirements: tuple[Requirement, ...]
     spent: Spent = Spent()
@@ -110,7 +110,7 @@ class AttemptVerified(TrajectoryRecord, frozen=True, kw_only=True):
 
 
 class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
-    """The lesson of a round."""
+    """The compressor wrote the lesson of a round."""
 
     experience: Experience
     spent: Spent = Spent()
@@ -122,7 +122,7 @@ class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
 
 
 class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
-    """The prompt of the next round."""
+    """The refiner wrote the prompt of the next round."""
 
     refinement: Refinement
     spent: Spent = Spent()
@@ -134,13 +134,13 @@ class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
 
 
 class TrajectoryEnded(TrajectoryRecord, frozen=True, kw_only=True):
-    """The picture is chosen."""
+    """The trajectory ended and its picture is chosen."""
 
     ending: Ending
 
 
 class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
-    """The trajectory could not go on; taken up again, it continues where it stopped."""
+    """The trajectory failed; when resumed, it continues where it stopped."""
 
     failure: Failure
 
@@ -160,50 +160,50 @@ AnyRecord = (
 
 
 class MemoryRequest(Request[ReplyT], frozen=True, kw_only=True):
-    """Base of what is asked of memory, which may be several processes, each with a log of its own."""
+    """Base of requests to memory, which may be several shards: processes that each have their own log."""
 
     role: ClassVar[str] = "memory"
     shard: ShardNumber | None = None
-    """The one that shall answer from its own log alone; none: memory as a whole."""
+    """Shard that must answer from its own log alone; by default memory as a whole answers."""
 
 
 class Appended(Reply, frozen=True, kw_only=True):
     """The record is on disk."""
 
     sequence: Count
-    """Its place in its shard's log; of the earlier one where the same step was there already."""
+    """Position of the record in its shard's log, or of the record that had kept the same step before."""
     is_new: bool
     is_first: bool = False
-    """Nothing else is known of its trajectory, so that there is no state to ask for."""
+    """Whether it is the first record of its trajectory, so that there is no state to read."""
 
 
 class AppendRecord(MemoryRequest[Appended], frozen=True, kw_only=True):
-    """Asks memory to keep a record; a step that is there already is kept as it was."""
+    """Asks memory to append a record; a step that is in the log already stays as it was (idempotent)."""
 
     record: AnyRecord
 
     @property
     def trajectory(self) -> str | None:
-        """The trajectory of which it is a step."""
+        """The trajectory that the record is a step of."""
         return self.record.trajectory if isinstance(self.record, TrajectoryRecord) else None
 
 
 class AppendRecords(MemoryRequest[Appended], frozen=True, kw_only=True):
-    """Asks memory to keep several records of one trajectory in one commit: all of them or none, in their order.
+    """Asks memory to append records of one trajectory in one commit, all or nothing.
 
-    Answered with the place of the last.
+    The reply has the position of the last.
     """
 
     records: Annotated[tuple[AnyRecord, ...], Meta(min_length=1, max_length=16)]
 
     @property
     def trajectory(self) -> str | None:
-        """The trajectory of which they are steps."""
+        """The trajectory that the records are steps of."""
         return next((record.trajectory for record in self.records if isinstance(record, TrajectoryRecord)), None)
 
 
 class TrajectoryState(Reply, frozen=True, kw_only=True):
-    """All that memory knows of one trajectory, in the order in which it happened."""
+    """Everything that memory knows of one trajectory, in order."""
 
     task: DrawPicture | None = None
     plan: Plan | None = None
@@ -213,21 +213,21 @@ class TrajectoryState(Reply, frozen=True, kw_only=True):
     refinements: tuple[Refinement, ...] = ()
     ending: Ending | None = None
     failure: Failure | None = None
-    """Why it stopped; none where it has gone on since."""
+    """Failure that stopped the trajectory; None once it was resumed."""
     spent: dict[str, Spent] = {}
-    """By role."""
+    """Costs by role."""
     began_at: UnixTime | None = None
     last_at: UnixTime | None = None
 
     def prompt_of(self, round_: int) -> str | None:
-        """The prompt of one round, or none while it is not written."""
+        """Return the prompt of a round, or None if it is not written yet."""
         if round_ == 1:
             return self.plan.prompt if self.plan else None
         return next((item.prompt for item in self.refinements if item.round == round_), None)
 
 
 class ReadTrajectory(MemoryRequest[TrajectoryState], frozen=True, kw_only=True):
-    """Asks memory for a trajectory; one that it has never heard of has an empty state."""
+    """Asks memory for a trajectory; the state of an unknown one is empty."""
 
     trajectory: TrajectoryId
 
@@ -236,7 +236,7 @@ class BestAttempt(Reply, frozen=True, kw_only=True):
     """The attempt that would be the picture if the trajectory ended now."""
 
     attempt: Attempt | None
-    """None while nothing has been drawn."""
+    """The best attempt; None while nothing has been drawn."""
     decided_by: str
 
 
@@ -247,7 +247,7 @@ class FindBestAttempt(MemoryRequest[BestAttempt], frozen=True, kw_only=True):
 
 
 TrajectoryStatus = Literal["running", "ended", "failed"]
-"""Running is also what was interrupted and has not been taken up again."""
+"""An interrupted trajectory that was not resumed counts as running."""
 
 
 class TrajectorySummary(Value, frozen=True, kw_only=True):
@@ -258,39 +258,39 @@ class TrajectorySummary(Value, frozen=True, kw_only=True):
     line: Count
     sample: Count
     prompt: str
-    """How the user's own prompt begins: at most 200 characters."""
+    """First 200 characters of the user's prompt."""
     status: TrajectoryStatus
     outcome: Outcome | None = None
     failure: str = ""
-    """The code of what it failed with."""
+    """Code of the failure."""
     images: Count = 0
-    """Like those below, counted once it has ended."""
+    """Images drawn; like the counts below, set once the trajectory has ended."""
     rounds: Count = 0
     met: Count = 0
-    """Requirements that the chosen picture meets, of `requirements`."""
+    """Requirements that the picture meets, out of `requirements`."""
     requirements: Count = 0
     began_at: UnixTime
     last_at: UnixTime
-    """When its status last changed."""
+    """Time of the last change of the status."""
 
 
 class Trajectories(Reply, frozen=True, kw_only=True):
-    """Some trajectories: shard by shard, in each in the order in which they began."""
+    """A page of trajectories: shard by shard, within each in the order in which they began."""
 
     trajectories: tuple[TrajectorySummary, ...]
     next: Count | None = None
-    """What `after` has to be for those that follow; none where these are the last."""
+    """Cursor for `after` to get the next page; None on the last page."""
 
 
 class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
-    """Asks memory for trajectories: all, or those of a run, of a status, or whose ids begin in some way."""
+    """Asks memory for a page of trajectories: all, or those of a run, with a status, or with an id prefix."""
 
     of_run: str | None = None
     status: TrajectoryStatus | None = None
     prefix: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,32}\Z")] = ""
     after: Count = 0
     limit: PageSize = 100
-    """At most so many; fewer may come before the last page."""
+    """Maximum length of the page; any page may be shorter."""
 
 
 class RunSummary(Value, frozen=True, kw_only=True):
@@ -303,95 +303,95 @@ class RunSummary(Value, frozen=True, kw_only=True):
     ended: Count
     failed: Count
     all_met: Count
-    """Of those that ended."""
+    """Ended trajectories whose picture meets every requirement."""
     images: Count
-    """Of those that ended."""
+    """Images of ended trajectories."""
     began_at: UnixTime
     last_at: UnixTime
 
 
 class Runs(Reply, frozen=True, kw_only=True):
-    """Some runs: shard by shard, in each the latest first; one of several is with the first of them, counted whole."""
+    """A page of runs: shard by shard, the latest first; a run in several shards is listed once, with the first."""
 
     runs: tuple[RunSummary, ...]
     next: Count | None = None
-    """What `before` has to be for those that follow; none where these are the last."""
+    """Cursor for `before` to get the next page; None on the last page."""
 
 
 class ListRuns(MemoryRequest[Runs], frozen=True, kw_only=True):
-    """Asks memory for the runs it knows."""
+    """Asks memory for a page of runs."""
 
     before: Count | None = None
     limit: PageSize = 100
-    """At most so many; fewer may come before the last page."""
+    """Maximum length of the page; any page may be shorter."""
     named: Annotated[tuple[RunName, ...], Meta(max_length=1000)] | None = None
-    """Only these; none given: all."""
+    """Names of the runs to list; all by default."""
 
 
 class RecalledExperience(Value, frozen=True, kw_only=True):
-    """A lesson of an earlier trajectory, and what came of it."""
+    """A lesson of an earlier trajectory, and its effect."""
 
     trajectory: TrajectoryId
     prompt: Prompt
-    """The user's own, there."""
+    """The user's prompt of that trajectory."""
     round: Round
     text: str
     met_before: Count
-    """Requirements met in the round of the lesson, of `requirements`; `met_after` in the round that followed it."""
+    """Requirements met in the round of the lesson, out of `requirements`; `met_after` in the next round."""
     met_after: Count
     requirements: Count
     likeness: Annotated[float, Meta(ge=0.0)] = 0.0
-    """How much the prompt there is like this one, in the unit of `Recollection.likeness`."""
+    """Similarity of that prompt to the given one, as in `Recollection.likeness`."""
 
 
 class Recollection(Reply, frozen=True, kw_only=True):
-    """Lessons for a prompt, the one of the most similar prompt first."""
+    """Lessons for a prompt, that of the most similar prompt first."""
 
     experiences: tuple[RecalledExperience, ...]
     trajectories: Count
-    """Ended well, with prompts like this one and lessons: the evidence."""
+    """Trajectories with similar prompts and lessons that ended with all requirements met: the evidence."""
     gained: Count
-    """Of those: where a round that followed a lesson met more than the round before."""
+    """How many of them met more requirements in a round after a lesson than in the round before."""
     likeness: Annotated[float, Meta(ge=0.0)] = 0.0
-    """How much the most similar prompt is like this one (BM25); 0 where there is none."""
+    """Similarity of the most similar prompt (BM25); 0 without one."""
 
 
 class RecallExperiences(MemoryRequest[Recollection], frozen=True, kw_only=True):
-    """Asks memory what was learnt where prompts like this one were drawn until all was met."""
+    """Asks memory for lessons of similar prompts whose trajectories ended with all requirements met."""
 
     prompt: Prompt
     limit: Annotated[int, Meta(ge=1, le=20)] = 3
 
 
 class LoggedRecord(Value, frozen=True, kw_only=True):
-    """A record where it stands in the log."""
+    """A record with its position in the log."""
 
     sequence: Count
     at: UnixTime
-    """When it was kept."""
+    """Time at which it was appended."""
     record: AnyRecord
     shard: ShardNumber = 0
-    """Of memory, in whose log it stands."""
+    """Shard of memory that has it in its log."""
 
 
 class LoggedRecords(Reply, frozen=True, kw_only=True):
-    """Records in the order in which they were kept."""
+    """Records in the order of the log."""
 
     records: tuple[LoggedRecord, ...]
     last: Count
-    """Place of the newest record of all; behind it there is nothing yet."""
+    """Position of the newest record in the log."""
 
 
 class ReadLog(MemoryRequest[LoggedRecords], frozen=True, kw_only=True):
-    """Asks memory for the records behind a place; asked again from the last one of the answer, it is a stream.
+    """Asks memory for the records after a position; repeated from the last record of the reply, it is a stream.
 
-    A place is one of a shard's own log; without a shard it is that of shard 0.
+    Positions belong to one shard's log, by default that of shard 0.
     """
 
     since: Count = 0
     limit: PageSize = 100
     wait_s: Annotated[float, Meta(ge=0.0, le=300.0)] = 0.0
-    """Where there are none: answer when one comes, or after so long with none."""
+    """Maximum time to wait for a record if there is none yet."""
 
 
 class MemoryCounts(Reply, frozen=True, kw_only=True):
@@ -399,10 +399,10 @@ class MemoryCounts(Reply, frozen=True, kw_only=True):
 
     records: Count
     archived: Count
-    """Of these, in archives."""
+    """Records that are in archives."""
     runs: Count
     running: Count
-    """Trajectories; likewise `ended` and `failed`."""
+    """Running trajectories; the same applies to `ended` and `failed`."""
     ended: Count
     failed: Count
     recallable: Count
@@ -410,7 +410,7 @@ class MemoryCounts(Reply, frozen=True, kw_only=True):
     log_bytes: Count
     index_bytes: Count
     shards: Annotated[int, Meta(ge=1, le=MAX_SHARDS)] = 1
-    """Processes that memory is, or was once: their numbers begin with 0."""
+    """Number of shards, including those of earlier layouts."""
 
 
 class CountRecords(MemoryRequest[MemoryCounts], frozen=True, kw_only=True):

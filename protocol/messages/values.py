@@ -47,7 +47,7 @@ refiner's raw reasoning, or the images and the compressed experiences. Source: a
 
 
 class Value(Struct, frozen=True, kw_only=True):
-    """Base of what is part of a message and is never one itself."""
+    """Base of records that stand inside messages and are never messages themselves."""
 
 
 class ImageRef(Value, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class Requirement(Value, frozen=True, kw_only=True):
     question: Annotated[str, Meta(min_length=1, max_length=2_000)]
     kind: RequirementKind
     depends_on: str | None = None
-    """The requirement without which this one cannot be met, or none."""
+    """Id of the requirement without which this one cannot be met."""
 
 
 class Verdict(Value, frozen=True, kw_only=True):
@@ -76,27 +76,27 @@ class Verdict(Value, frozen=True, kw_only=True):
     requirement: str
     answer: Answer
     score: Score | None = None
-    """The model's own probability that it is met, where it gives one."""
+    """Probability that the requirement is met, if the model gives one."""
     reason: Text = ""
 
 
 class Spent(Value, frozen=True, kw_only=True):
-    """What a step cost the role that took it."""
+    """Cost of one step."""
 
     seconds: Annotated[float, Meta(ge=0.0)] = 0.0
-    """Of the role's own time, without the wait in a queue."""
+    """Time that the role worked, without the time in its queue."""
     calls: Count = 0
-    """Of a model, those that had to be repeated among them."""
+    """Calls of a model, including repeated ones."""
     prompt_tokens: Count = 0
     cached_tokens: Count = 0
-    """Those of the prompt's tokens that the server had in its cache."""
+    """Prompt tokens that the server had in its cache."""
     completion_tokens: Count = 0
     cost: Annotated[float, Meta(ge=0.0)] = 0.0
-    """By the prices in the role's settings, in their currency."""
+    """Price, by the prices in the role's settings and in their currency."""
 
     @property
     def tokens(self) -> int:
-        """All of them, the cached too."""
+        """All tokens, including cached ones."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -110,13 +110,13 @@ class Attempt(Value, frozen=True, kw_only=True):
     seed: Seed
     verdicts: tuple[Verdict, ...]
     verify_calls_saved: Count = 0
-    """Questions that needed no call because their parent was unmet."""
+    """Questions that were not asked because the requirement they depend on was unmet."""
     drawing: Spent = Spent()
     verifying: Spent = Spent()
 
 
 class Refinement(Value, frozen=True, kw_only=True):
-    """The prompt of a round after the first, and why it reads so."""
+    """The prompt of a round after the first, and the reasoning behind it."""
 
     round: Round
     prompt: Prompt
@@ -162,18 +162,18 @@ ReplyT = TypeVar("ReplyT", bound="Reply")
 
 
 class Body(Struct, frozen=True, kw_only=True, tag_field="type", tag=True):
-    """Base of everything that may stand behind a header."""
+    """Base of everything that may follow a header."""
 
 
 class Reply(Body, frozen=True, kw_only=True):
-    """Base of what answers a request."""
+    """Base of replies."""
 
 
 class Request(Body, Generic[ReplyT], frozen=True, kw_only=True):
-    """Base of what one role asks another, answered with a `ReplyT` or a failure."""
+    """Base of requests, which are answered with a `ReplyT` or a failure."""
 
     role: ClassVar[str]
 
 
 class Event(Body, frozen=True, kw_only=True):
-    """Base of what only informs: nobody waits for it and nothing depends on its arrival."""
+    """Base of events: nobody waits for an event, and nothing depends on its arrival."""

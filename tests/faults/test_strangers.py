@@ -247,7 +247,7 @@ def test_with_a_key_that_nobody_lets_in_one_is_refused_and_told_so(router: Curve
     )
 
     async def scene() -> None:
-        with pytest.raises(MeshRefusedError, match="refused by the router: it does not let this key in"):
+        with pytest.raises(MeshRefusedError, match="refused by the router: it does not admit this key"):
             async with open_client(router.address, security=stranger):
                 pass
 
@@ -429,7 +429,7 @@ def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_
             allow_list.write_text(without)
             with pytest.raises(ForbiddenError, match="one that was removed from it"):
                 await ask_for(5.0, mesh)
-            with pytest.raises(MeshRefusedError, match="does not let this key in"):
+            with pytest.raises(MeshRefusedError, match="does not admit this key"):
                 async with open_client(router.address, security=router.security("client")):
                     pass
             allow_list.write_text("[client]\nkey =")

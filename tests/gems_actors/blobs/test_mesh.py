@@ -106,7 +106,7 @@ async def test_bytes_of_another_digest_and_malformed_frames_are_refused(tmp_path
     put_frame = pack_blob(BlobHeader(BlobKind.PUT, 5, 3, bytes(32)), b"abc")
     frames = {
         put_frame: "expected bytes with the digest of the request, got sha256:",
-        b"GB\x09" + put_frame[3:]: "expected version 1 of the blobs' wire, got 9",
+        b"GB\x09" + put_frame[3:]: "expected version 1 of the wire for pictures, got 9",
         pack_blob(BlobHeader(BlobKind.KEPT, 5, 3, bytes(32))): "expected HAS, PUT, GET or ARE_YOU_AT_IT, got KEPT",
         b"hello": "expected a header of 56 bytes",
     }

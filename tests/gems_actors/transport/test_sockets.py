@@ -105,7 +105,7 @@ async def test_what_a_sender_receives_on_its_way_is_answered_without_waiting_for
         ends.dealer.send(b"arrives before the router looks")
         while not await trio.to_thread.run_sync(ends.await_readable):
             pass
-        nursery.start_soon(ends.router._run_sender)
+        nursery.start_soon(ends.router.run_sender)
         await trio.testing.wait_all_tasks_blocked()
         ends.router.send(b"dealer", b"has it receive")
         await ends.await_returned(1)
