@@ -57,7 +57,7 @@ async def test_a_name_is_a_run_a_folder_a_trajectory_or_the_beginning_of_one(
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("draw-", "NAME: expected one of draw-1, draw-12, draw-2, got 'draw-'"),
         ("d", "NAME: expected one of draw-1, draw-12, draw-2, got 'd'"),
@@ -65,6 +65,6 @@ async def test_a_name_is_a_run_a_folder_a_trajectory_or_the_beginning_of_one(
         ("0" * 32, "NAME: expected a run, a trajectory or the DIR of a bulk"),
     ],
 )
-async def test_an_unknown_or_ambiguous_name_is_refused(tmp_path: Path, name: str, words: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(words)):
+async def test_an_unknown_or_ambiguous_name_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         await find(name, tmp_path)

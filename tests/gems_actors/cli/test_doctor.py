@@ -36,8 +36,8 @@ def test_the_picture_store_is_written_and_read(tmp_path: Path) -> None:
         return finding["state"], f"{finding['found']}: {finding['advice']}"
 
     assert found(f"file://{tmp_path}/shared") == ("ok", f"stored and read back at file://{tmp_path}/shared: ")
-    state, words = found("file:///dev/null/shared")
-    assert (state, "/dev/null/shared/sha256" in words, "mount the folder" in words) == ("fail", True, True)
+    state, message = found("file:///dev/null/shared")
+    assert (state, "/dev/null/shared/sha256" in message, "mount the folder" in message) == ("fail", True, True)
 
 
 @pytest.mark.slow

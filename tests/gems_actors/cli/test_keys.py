@@ -39,7 +39,7 @@ def test_a_key_is_added_with_its_grants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("keys", "client", "--may", "admin"), "NAME: expected an unused name, got that of keys/client.key"),
         (("keys", "../x", "--may", "admin"), "NAME: expected a name of up to 64 lower-case letters, digits, - and _"),
@@ -51,12 +51,12 @@ def test_a_key_is_added_with_its_grants(tmp_path: Path) -> None:
     ],
 )
 def test_a_key_that_cannot_be_added_is_refused_in_one_line(
-    tmp_path: Path, arguments: tuple[str, ...], words: str
+    tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     run_gems(tmp_path, "keys", "new", "keys")
     done = run_gems(tmp_path, "keys", "add", *arguments)
     assert (done.returncode, done.stdout) == (USAGE, "")
-    assert done.stderr.startswith(f"gems: {words}")
+    assert done.stderr.startswith(f"gems: {message}")
     assert done.stderr.count("\n") == 1
 
 

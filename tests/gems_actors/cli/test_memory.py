@@ -204,7 +204,7 @@ def test_pictures_in_a_shared_folder_are_deleted_only_with_alone(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         (("show", "zz"), 2, "TRAJECTORY: expected 4 to 32 hexadecimal digits, got 'zz'"),
         (("show", "ffffffffffff"), 1, "TRAJECTORY: expected one that begins with ffffffffffff, got none"),
@@ -221,11 +221,11 @@ def test_pictures_in_a_shared_folder_are_deleted_only_with_alone(
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_failure_is_one_line_with_its_exit_code(
-    data: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, words: str
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     got, out, err = gems(capsys, data, *arguments)
     assert (got, out, err.count("\n")) == (code, "", 1)
-    assert words in err
+    assert message in err
 
 
 @pytest.mark.parametrize("command", ["runs", "show abcd", "tail", "check", "rebuild", "export", "gc", "repair"])

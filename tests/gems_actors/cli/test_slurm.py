@@ -60,12 +60,12 @@ def test_a_missing_slurm_is_reported_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["up", "status", "down"])
 def test_a_folder_without_a_mesh_is_refused(tmp_path: Path, command: str) -> None:
     done = run_gems(tmp_path, "slurm", command, "nowhere")
-    words = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, got none\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
+    message = "gems: DIR: expected head.sbatch of `gems slurm render` in nowhere, got none\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
 def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mesh.toml").write_text(MESH)
     done = run_gems(tmp_path, "slurm", "render", "mesh.toml", "--out", "mesh.toml")
-    words = "gems: --out: mesh.toml: expected a folder to write into, got: File exists\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
+    message = "gems: --out: mesh.toml: expected a folder to write into, got: File exists\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)

@@ -70,8 +70,8 @@ def test_geneval_s_scorer_finds_a_folder_per_prompt_with_its_record_and_four_sam
 
 def test_geneval2_s_scorer_finds_every_picture_by_its_prompt(tmp_path: Path) -> None:
     records = [
-        {"prompt": words, "atom_count": 3, "vqa_list": [["How many pigs?", "one"]], "skills": ["count"]}
-        for words in ("a green backpack and a pig", "two metal toys")
+        {"prompt": text, "atom_count": 3, "vqa_list": [["How many pigs?", "one"]], "skills": ["count"]}
+        for text in ("a green backpack and a pig", "two metal toys")
     ]
     out, _ = lay_out("geneval2", tmp_path, write(tmp_path / "data.jsonl", *records))
     paths = json.loads((out / "image_paths.json").read_text())
@@ -159,7 +159,7 @@ def test_artimuse_finds_a_flat_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "content", "words"),
+    ("name", "file", "content", "message"),
     [
         ("geneval", "data.jsonl", b'{"prompt": "x"}\n', ":1: expected an object with prompt, tag, include"),
         ("geneval2", "data.jsonl", b"\n\n{torn", ":3: expected JSON: "),
@@ -173,13 +173,13 @@ def test_artimuse_finds_a_flat_folder(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_file_of_another_benchmark_is_refused_with_the_line(
-    tmp_path: Path, name: str, file: str, content: bytes, words: str
+    tmp_path: Path, name: str, file: str, content: bytes, message: str
 ) -> None:
     path = tmp_path / file
     path.write_bytes(content)
     with pytest.raises(BenchmarkError) as raised:
         read_benchmark(name, path)
-    assert str(raised.value).startswith(f"{path}{words}")
+    assert str(raised.value).startswith(f"{path}{message}")
 
 
 @pytest.mark.slow

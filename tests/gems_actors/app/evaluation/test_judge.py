@@ -22,8 +22,8 @@ from tests.gems_actors.cli.commands import run_gems
 GRADES = ("originality", "expressiveness", "aesthetic_appeal", "technical_execution", "unexpected_associations")
 
 
-def said(words: str) -> Answer:
-    return Answer(json.dumps({"choices": [{"message": {"content": words}}]}).encode())
+def reply(text: str) -> Answer:
+    return Answer(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
 
 
 def picture_of(fields: dict[str, Any]) -> bytes:
@@ -32,15 +32,15 @@ def picture_of(fields: dict[str, Any]) -> bytes:
     return base64.b64decode(url.removeprefix("data:image/png;base64,"))
 
 
-def words_of(fields: dict[str, Any]) -> str:
-    words: str = fields["messages"][0]["content"][1]["text"]
-    return words
+def question_of(fields: dict[str, Any]) -> str:
+    text: str = fields["messages"][0]["content"][1]["text"]
+    return text
 
 
 def graded(fields: dict[str, Any]) -> Answer:
     """Answer with the grade that is the content of the picture."""
     grade = int(picture_of(fields).decode())
-    return said(json.dumps({**dict.fromkeys(GRADES, grade), "interpretability_and_depth": grade}))
+    return reply(json.dumps({**dict.fromkeys(GRADES, grade), "interpretability_and_depth": grade}))
 
 
 @pytest.fixture
@@ -127,17 +127,17 @@ async def test_the_picture_of_an_incomplete_line_is_judged_again(bench: Bench, t
 
 
 def babbling_about(*grades: int) -> Callable[[dict[str, Any]], Answer]:
-    return lambda fields: said("What a lovely kettle!") if int(picture_of(fields)) in grades else graded(fields)
+    return lambda fields: reply("What a lovely kettle!") if int(picture_of(fields)) in grades else graded(fields)
 
 
 async def test_a_picture_with_an_unusable_answer_is_named_and_alone_judged_again(bench: Bench) -> None:
     bench.server.rule = babbling_about(2)
     with pytest.raises(JudgingError) as raised:
         await bench.judge("crea", KETTLES, [[1, 2], [3, 5]])
-    words = str(raised.value)
-    assert words.startswith("expected 4 pictures judged, got 3 (the same command judges the others): ")
-    assert "prompt 00000, picture 2: expected JSON with a whole number from 1 to 5" in words
-    assert words.endswith("got 'What a lovely kettle!'")
+    message = str(raised.value)
+    assert message.startswith("expected 4 pictures judged, got 3 (the same command judges the others): ")
+    assert "prompt 00000, picture 2: expected JSON with a whole number from 1 to 5" in message
+    assert message.endswith("got 'What a lovely kettle!'")
     assert len(bench.server.asked) == 5, "an unusable answer is repaired once"
     bench.server.rule = graded
     assert [item.scores[0] for item in await bench.judge("crea", KETTLES, [[1, 2], [3, 5]])] == [1, 2, 3, 5]
@@ -145,7 +145,7 @@ async def test_a_picture_with_an_unusable_answer_is_named_and_alone_judged_again
 
 
 async def test_a_repaired_answer_counts(bench: Bench) -> None:
-    bench.server.first = [said("Four stars!")]
+    bench.server.first = [reply("Four stars!")]
     (found,) = await bench.judge("crea", KETTLES[:1], [[4]])
     assert found.scores == (4.0,) * 6
     assert json.loads(found.answers[0])["originality"] == 4
@@ -172,7 +172,7 @@ async def test_five_votes_are_five_answers(bench: Bench) -> None:
         assert fields["response_format"]["json_schema"]["name"] == "judge"
         second = "E" if len(bench.server.asked) in (2, 4) else "A"
         options = [{"question": 1, "option": "A"}, {"question": 2, "option": second}]
-        return said(json.dumps({"answers": options}))
+        return reply(json.dumps({"answers": options}))
 
     bench.server.rule = voting
     judged = await bench.judge("spatialgeneval", prompts, [[1]])
@@ -184,7 +184,7 @@ async def test_five_votes_are_five_answers(bench: Bench) -> None:
         "  Object           100.0",
         "  Layout           0.0",
     ]
-    assert len({words_of(fields) for _, _, fields in bench.server.asked}) == 1
+    assert len({question_of(fields) for _, _, fields in bench.server.asked}) == 1
 
 
 WISE = [
@@ -194,8 +194,8 @@ WISE = [
 
 
 def deciding(fields: dict[str, Any]) -> Answer:
-    is_right = "It is an apple." in words_of(fields)
-    return said(json.dumps({"reason": "so it is", "is_right": is_right}))
+    is_right = "It is an apple." in question_of(fields)
+    return reply(json.dumps({"reason": "so it is", "is_right": is_right}))
 
 
 @pytest.mark.slow
@@ -203,7 +203,7 @@ def test_a_benchmark_has_no_score_until_every_picture_is_judged(tmp_path: Path, 
     (tmp_path / "natural_science_verified.json").write_text(json.dumps(WISE))
     command = ("eval", "wise", "--data", "natural_science_verified.json", "--out", "out", "--rounds", "1", "--score")
     judge = ("--set", "judge.backend=openai", "--set", f"judge.url={server.url}", "--set", "judge.model=judge-8b")
-    server.rule = lambda fields: said("It is pale.") if "It is pale." in words_of(fields) else deciding(fields)
+    server.rule = lambda fields: reply("It is pale.") if "It is pale." in question_of(fields) else deciding(fields)
     failed = run_gems(tmp_path, *command, *judge)
     assert failed.returncode == 1
     last = failed.stderr.splitlines()[-1]
@@ -227,7 +227,7 @@ def test_a_benchmark_has_no_score_until_every_picture_is_judged(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "words"),
+    ("name", "data", "message"),
     [
         (
             "artimuse",
@@ -248,13 +248,13 @@ def test_an_impossible_score_is_refused_before_anything_is_drawn(
     capsys: pytest.CaptureFixture[str],
     name: str,
     data: dict[str, Any],
-    words: str,
+    message: str,
 ) -> None:
     (tmp_path / "data.jsonl").write_text(json.dumps(data) + "\n")
     monkeypatch.chdir(tmp_path)
     judge = ("--set", 'judge={backend="openai", url="http://127.0.0.1:9"}') if name == "geneval2" else ()
     assert main(["eval", name, "--data", "data.jsonl", "--out", "out", "--score", *judge]) == 2
-    assert capsys.readouterr().err.startswith(f"gems: {words}")
+    assert capsys.readouterr().err.startswith(f"gems: {message}")
     assert not (tmp_path / "out").exists()
 
 
@@ -265,9 +265,9 @@ def test_a_judge_that_the_roles_also_use_is_pointed_out(
     monkeypatch.chdir(tmp_path)
     command = ["eval", "geneval2", "--data", "data.jsonl", "--out", "out", "--score"]
     model = '{backend="openai", url="http://127.0.0.1:9/v1", model="vlm"}'
-    for other, lines in ((model, 2), (model.replace("vlm", "llm"), 1)):
+    for other, count in ((model, 2), (model.replace("vlm", "llm"), 1)):
         assert main([*command, "--set", f"judge={model}", "--set", f"chat={other}"]) == 2
-        said = capsys.readouterr().err.splitlines()
-        assert len(said) == lines
-        if lines == 2:
-            assert said[0] == "gems: a role uses the same model as the judge, so the scores may be too high"
+        printed = capsys.readouterr().err.splitlines()
+        assert len(printed) == count
+        if count == 2:
+            assert printed[0] == "gems: a role uses the same model as the judge, so the scores may be too high"

@@ -124,7 +124,7 @@ def test_impossible_groups_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (
             '[[slurm.groups]]\nname = "head"\nroles = {}',
@@ -139,6 +139,6 @@ def test_impossible_groups_are_refused(tmp_path: Path) -> None:
         ('[slurm]\noptions = ["qos=high"]', r"slurm\.options\[0\]: expected an option of sbatch in one line, such as"),
     ],
 )
-def test_an_invalid_setting_is_named(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_an_invalid_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         rendered(tmp_path, text)

@@ -47,31 +47,31 @@ def test_every_dimension_has_the_same_weight() -> None:
     assert found["accuracy"] == 75.0
 
 
-def said(*answers: tuple[int, str]) -> str:
+def vote(*answers: tuple[int, str]) -> str:
     return json.dumps({"answers": [{"question": number, "option": option} for number, option in answers]})
 
 
 def test_a_vote_is_parsed_by_question_numbers() -> None:
-    assert parse_vote("BA", said((2, "A"), (1, "E"))) == (0.0, 1.0)
-    assert parse_vote("BA", said((1, "B"), (2, "D"))) == (1.0, 0.0)
+    assert parse_vote("BA", vote((2, "A"), (1, "E"))) == (0.0, 1.0)
+    assert parse_vote("BA", vote((1, "B"), (2, "D"))) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "message"),
     [
         ("B: a dog\nA: a row", 'expected JSON of the form {"answers"'),
-        (said((1, "B"), (2, "F")), 'expected JSON of the form {"answers"'),
-        (said((1, "B"), (2, "A: a row")), 'expected JSON of the form {"answers"'),
-        (said((1, "B")), "expected an option for each question, got none for 2"),
-        (said((1, "B"), (1, "B"), (2, "A")), "expected each question from 1 to 2 once, got '1'"),
-        (said((0, "B"), (1, "B"), (2, "A")), "expected each question from 1 to 2 once, got '0'"),
+        (vote((1, "B"), (2, "F")), 'expected JSON of the form {"answers"'),
+        (vote((1, "B"), (2, "A: a row")), 'expected JSON of the form {"answers"'),
+        (vote((1, "B")), "expected an option for each question, got none for 2"),
+        (vote((1, "B"), (1, "B"), (2, "A")), "expected each question from 1 to 2 once, got '1'"),
+        (vote((0, "B"), (1, "B"), (2, "A")), "expected each question from 1 to 2 once, got '0'"),
         ('{"answers": []}', "expected an option for each question, got none for 1, 2"),
     ],
 )
-def test_an_incomplete_vote_is_refused(answer: str, words: str) -> None:
+def test_an_incomplete_vote_is_refused(answer: str, message: str) -> None:
     with pytest.raises(ModelOutputError) as raised:
         parse_vote("BA", answer)
-    assert str(raised.value).startswith(words)
+    assert str(raised.value).startswith(message)
 
 
 def test_all_questions_are_asked_five_times_without_the_right_options() -> None:
@@ -86,7 +86,7 @@ def test_all_questions_are_asked_five_times_without_the_right_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (
             {"answers": ["B"]},
@@ -99,7 +99,7 @@ def test_all_questions_are_asked_five_times_without_the_right_options() -> None:
         ),
     ],
 )
-def test_a_record_that_cannot_be_scored_is_refused(change: dict[str, Any], words: str) -> None:
+def test_a_record_that_cannot_be_scored_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(BenchmarkError) as raised:
         SPATIALGENEVAL.ask(Prompt("1", "x", RECORD | change))
-    assert str(raised.value).startswith(f"prompt 1: {words}")
+    assert str(raised.value).startswith(f"prompt 1: {message}")
