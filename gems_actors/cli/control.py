@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,12 @@ from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import RunRow, control_run, list_runs
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_option, json_option, router_option, set_option
-from gems_actors.cli.terminal.memory_views import local_time, print_rows
+from gems_actors.cli.terminal.memory_views import print_rows, short_time
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.ops.log_setup import configure_logging
 from protocol.messages import Control, Controlled
+
+_MAX_WHAT_CHARS = 40
 
 
 @click.command()
@@ -80,11 +83,11 @@ cancel = _control_command(
 
 
 def _run_lines(rows: Sequence[RunRow]) -> Iterator[str]:
-    cells: list[tuple[str, ...]] = [("run", "state", "done", "failed", "began", "where", "what")]
+    cells: list[tuple[str, ...]] = [("run", "state", "done", "failed", "began", "what", "where")]
     for row in rows:
         done = f"{row.done} of {row.total}" if row.total is not None else str(row.done)
-        began = local_time(row.began_at)
-        cells.append((row.run, row.state, done, str(row.failed), began, row.where, printable(row.what)))
+        what = textwrap.shorten(printable(row.what), _MAX_WHAT_CHARS, placeholder=" ...")
+        cells.append((row.run, row.state, done, str(row.failed), short_time(row.began_at), what, row.where))
     yield from table_lines(cells, left=(0, 1, 4, 5, 6))
 
 

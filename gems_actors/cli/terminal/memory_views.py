@@ -127,7 +127,7 @@ def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [("run", "began", "ended", "all met", "failed", "running", "images", "what")]
     for run in runs:
         ended = f"{run.ended} of {run.total}" if run.total is not None else str(run.ended)
-        cells = (run.run, local_time(run.began_at), ended, run.all_met, run.failed, run.running, run.images)
+        cells = (run.run, short_time(run.began_at), ended, run.all_met, run.failed, run.running, run.images)
         rows.append((*map(str, cells), printable(run.what)))
     yield from table_lines(rows, left=(0, 1, 7))
 
@@ -177,6 +177,11 @@ def format_bytes(size: int) -> str:
 def local_time(at: float) -> str:
     """Return a time as date and time in the local time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def short_time(at: float) -> str:
+    """Return a time as `ls` shows it, such as `Nov 28 17:31`, in the local time zone."""
+    return time.strftime("%b %d %H:%M", time.localtime(at))
 
 
 def _describe(record: AnyRecord) -> str:

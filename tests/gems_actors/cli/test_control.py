@@ -31,5 +31,5 @@ def test_runs_lists_what_memory_knows(
     ]
     assert main(command) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split() == ["run", "state", "done", "failed", "began", "where", "what"]
+    assert table[0].split() == ["run", "state", "done", "failed", "began", "what", "where"]
     assert table[1].split()[:5] == ["empty", "ended", "0", "of", "0"]

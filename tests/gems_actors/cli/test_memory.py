@@ -42,7 +42,7 @@ def test_runs_are_listed_with_the_latest_first(data: Path, capsys: pytest.Captur
     assert code == 0
     assert head[:2] == ["run", "began"]
     assert [row[0] for row in rows] == ["bulk", "old"]
-    assert rows[0][3:] == ["1", "of", "2", "1", "1", "1", "2", "bulk.txt"]
+    assert rows[0][4:] == ["1", "of", "2", "1", "1", "1", "2", "bulk.txt"]
 
 
 def test_the_trajectories_of_a_run_are_listed_by_status(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
