@@ -1,1 +1,1 @@
-"""What a Python program can do with a mesh; the command line only parses flags and calls this package."""
+"""What a program may do with a mesh: draw, bulk, evaluation, memory, Slurm. No click, no printing, no terminal."""

@@ -1,6 +1,6 @@
-"""What is known of one draw so far: a pure state, advanced by the run's events, and told in plain lines.
+"""The progress of one draw: a pure state, advanced by the run's events and described in plain lines.
 
-Knows no terminal and no clock. Events may be lost; the picture that answers the request makes up for that.
+It depends on neither terminal nor clock. Events may be lost; the picture that answers the request completes the state.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from protocol.messages import (
     Answer,
     Attempt,
     AttemptVerified,
+    DrawPicture,
     Ending,
     Event,
     ExperienceKept,
@@ -33,39 +34,44 @@ _CONTEXT_WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One draw as far as its events have told."""
+    """The state of a draw according to its events."""
 
     prompt: str
-    """The user's own words."""
+    """Prompt of the user."""
     max_rounds: int
     candidates: int
     skill: str | None = None
     prompts: Mapping[int, str] = field(default_factory=dict)
-    """The prompt of each round that has one."""
+    """Prompts by round."""
     requirements: tuple[Requirement, ...] | None = None
     """None until the prompt is decomposed."""
     drawn: frozenset[tuple[int, int]] = frozenset()
-    """Round and candidate of each picture that is there, judged or not."""
+    """Round and candidate of each image, verified or not."""
     attempts: tuple[Attempt, ...] = ()
     lessons: frozenset[int] = frozenset()
-    """Rounds whose experience is kept."""
+    """Rounds whose experience is stored."""
     ending: Ending | None = None
 
     @property
     def round(self) -> int:
-        """The round in hand, 0 while the first prompt is not written."""
+        """The current round; 0 until the first prompt is written."""
         return max(self.prompts, default=0)
 
     @property
     def rounds_finished(self) -> int:
-        """How many rounds have all their verdicts."""
+        """Number of rounds with all their verdicts."""
         return sum(
             sum(attempt.round == round_ for attempt in self.attempts) >= self.candidates for round_ in self.prompts
         )
 
 
+def progress_of(request: DrawPicture) -> Progress:
+    """Return the progress of a draw before its first event."""
+    return Progress(request.prompt, request.settings.max_rounds, request.settings.candidates)
+
+
 def advance(progress: Progress, event: Event) -> Progress:
-    """Return what is known after an event; one that says nothing about this draw changes nothing."""
+    """Return the progress after an event; other events change nothing."""
     match event:
         case ImageDrawn():
             return replace(progress, drawn=progress.drawn | {(event.round, event.candidate)})
@@ -74,9 +80,9 @@ def advance(progress: Progress, event: Event) -> Progress:
         case StepTaken(record=PromptDecomposed() as record):
             return replace(progress, requirements=record.requirements)
         case StepTaken(record=AttemptVerified() as record):
-            place = (record.attempt.round, record.attempt.candidate)
-            others = tuple(known for known in progress.attempts if (known.round, known.candidate) != place)
-            return replace(progress, drawn=progress.drawn | {place}, attempts=(*others, record.attempt))
+            key = (record.attempt.round, record.attempt.candidate)
+            others = tuple(known for known in progress.attempts if (known.round, known.candidate) != key)
+            return replace(progress, drawn=progress.drawn | {key}, attempts=(*others, record.attempt))
         case StepTaken(record=ExperienceKept() as record):
             return replace(progress, lessons=progress.lessons | {record.experience.round})
         case StepTaken(record=PromptRefined() as record):
@@ -88,7 +94,7 @@ def advance(progress: Progress, event: Event) -> Progress:
 
 
 def finish(progress: Progress, picture: Picture) -> Progress:
-    """Return what is known once the picture is there, whatever events were lost."""
+    """Return the progress of a finished draw, also if events were lost."""
     prompts = {attempt.round: attempt.prompt for attempt in picture.attempts}
     return replace(
         progress,
@@ -102,7 +108,7 @@ def finish(progress: Progress, picture: Picture) -> Progress:
 
 
 def step_of(progress: Progress) -> str:
-    """Say what is being done now."""
+    """Return the name of the current step."""
     if progress.ending is not None:
         return "done"
     if not progress.prompts:
@@ -115,28 +121,28 @@ def step_of(progress: Progress) -> str:
         if round_ >= progress.max_rounds:
             return "choosing"
         return "refining" if round_ in progress.lessons else "reflecting"
-    drawn = sum(place[0] == round_ for place in progress.drawn)
+    drawn = sum(key[0] == round_ for key in progress.drawn)
     return "verifying" if drawn > judged else "drawing"
 
 
 def leading_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
-    """Return the attempt that meets most requirements, the earlier one where two meet as many."""
+    """Return the attempt that meets most requirements, the earliest of several."""
     return max(attempts, key=lambda attempt: (count_met(attempt), -attempt.round, -attempt.candidate), default=None)
 
 
 def count_met(attempt: Attempt) -> int:
-    """Return how many requirements an attempt meets."""
+    """Return the number of requirements that an attempt meets."""
     return sum(verdict.answer == "met" for verdict in attempt.verdicts)
 
 
 def answers_of_round(progress: Progress, round_: int) -> dict[str, Answer]:
-    """Return the verdicts on the best picture of a round by requirement id; empty while there are none."""
+    """Return the verdicts on the best image of a round by requirement id; empty before the first verdict."""
     leading = leading_attempt([attempt for attempt in progress.attempts if attempt.round == round_])
     return {verdict.requirement: verdict.answer for verdict in leading.verdicts} if leading else {}
 
 
 def compare_words(before: str, after: str) -> list[tuple[Change, str]]:
-    """Return how one prompt became another, in runs of words; of long runs that were kept only the ends are told."""
+    """Return the changes from one prompt to another, as runs of words; long unchanged runs are abbreviated."""
     old, new = before.split(), after.split()
     parts: list[tuple[Change, str]] = []
     for tag, old_from, old_to, new_from, new_to in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
@@ -152,7 +158,7 @@ def compare_words(before: str, after: str) -> list[tuple[Change, str]]:
 
 
 def lines_of(progress: Progress, event: Event) -> list[str]:
-    """Tell in plain lines what an event brought; `progress` is what is known after it."""
+    """Return plain lines that describe an event; `progress` is the state after it."""
     match event:
         case StepTaken(record=PromptPlanned() as record):
             return [f"skill: {record.skill or 'none'}", f"round 1 prompt: {printable(record.prompt)}"]
@@ -166,13 +172,13 @@ def lines_of(progress: Progress, event: Event) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return a text as one line that cannot steer a terminal: white space is one space, other controls U+FFFD."""
-    words = " ".join(text.split())
-    return words if words.isprintable() else "".join(c if c.isprintable() or c == "\u200d" else "\ufffd" for c in words)
+    """Return a text as one line without control characters: white space is one space, others become U+FFFD."""
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() or c == "\u200d" else "\ufffd" for c in line)
 
 
 def unmet_questions(requirements: Sequence[Requirement], attempt: Attempt) -> list[str]:
-    """Return the questions that an attempt does not answer as wanted; those the verifier is unsure of say so."""
+    """Return the questions of unmet requirements; `(unsure)` marks those that the verifier is unsure of."""
     questions = {requirement.id: requirement.question for requirement in requirements}
     return [
         printable(questions.get(verdict.requirement, verdict.requirement))
@@ -183,10 +189,10 @@ def unmet_questions(requirements: Sequence[Requirement], attempt: Attempt) -> li
 
 
 def _line_of_attempt(progress: Progress, attempt: Attempt) -> str:
-    where = f"round {attempt.round}" + (f", candidate {attempt.candidate}" if progress.candidates > 1 else "")
+    name = f"round {attempt.round}" + (f", candidate {attempt.candidate}" if progress.candidates > 1 else "")
     if not attempt.verdicts:
-        return f"{where}: drawn, nothing to check"
-    line = f"{where}: {count_met(attempt)} of {len(attempt.verdicts)} met"
+        return f"{name}: drawn, nothing to check"
+    line = f"{name}: {count_met(attempt)} of {len(attempt.verdicts)} met"
     unmet = unmet_questions(progress.requirements or (), attempt)
     return f"{line}, unmet: {'; '.join(unmet)}" if unmet else line
 

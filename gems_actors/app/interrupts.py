@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once to finish what is in hand, twice to stop at once."""
+"""Ctrl-C and SIGTERM: the first stops gracefully, the second at once."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gems_actors.tasks import open_background
 
 
 class Interrupts:
-    """What the user asked for by signals so far; made by `open_interrupts`."""
+    """The signals received so far; made by `open_interrupts`."""
 
     def __init__(self) -> None:
         self.asked = trio.Event()
-        """The user wants an end: finish what is in hand."""
+        """Set at the first signal: stop gracefully, after the requests in flight."""
         self.is_by_term = False
-        """The first signal was SIGTERM, by which a batch system takes its node back; a person sends SIGINT."""
+        """Whether the first signal was SIGTERM, which batch systems send to reclaim a node; Ctrl-C sends SIGINT."""
         self.is_hurried = False
-        """The user wants it now; everything within `open_interrupts` is cancelled."""
+        """Whether there was a second signal; it cancels everything within `open_interrupts`."""
         self._on_hurry: list[Callable[[], None]] = []
 
     def on_hurry(self, act: Callable[[], None]) -> None:
-        """Have `act` called at the second signal, before the cancellation."""
+        """Call `act` at the second signal, before the cancellation."""
         self._on_hurry.append(act)
 
     async def watch(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-        """Obey signals until cancelled."""
+        """Handle signals until cancelled."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
             async for number in signals:
@@ -44,9 +44,9 @@ class Interrupts:
 
 @asynccontextmanager
 async def open_interrupts() -> AsyncIterator[Interrupts]:
-    """Take SIGINT and SIGTERM for as long as the block runs, also while it is being left.
+    """Handle SIGINT and SIGTERM while the block runs and while it is left.
 
-    After the second signal the block is cancelled, and this context swallows the cancellation: look at `is_hurried`.
+    The second signal cancels the block, and this context swallows the cancellation: check `is_hurried` after it.
     """
     interrupts = Interrupts()
     async with open_background() as nursery:

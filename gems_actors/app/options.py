@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -20,6 +21,10 @@ MAX_SEED: Final = 0xFFFFFFFF
 MEMORY_MODES: Final[tuple[str, ...]] = get_args(MemoryMode)
 STRATEGIES: Final = ("single", "rewrite", "best-of-n", "gems")
 """One image of the user's own prompt; one of a rewritten prompt; the best of N of the user's own; the whole loop."""
+_SETTINGS: Final = {
+    name: name for name in ("candidates", "memory", "size", "steps", "guidance", "negative_prompt", "exact", "skill")
+} | {"rounds": "max_rounds"}
+"""The field of `DrawSettings` that each option sets; `size` sets `width_px` and `height_px`."""
 _MIN_SIDE_PX: Final = 16
 _ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
@@ -109,61 +114,85 @@ def budget_of(config: MeshConfig) -> Budget:
     return Budget(max_calls=budget.max_calls_per_trajectory, max_tokens=budget.max_tokens_per_run)
 
 
-def strategy_settings(
-    strategy: str | None, images: int | None, rounds: int | None, memory: MemoryMode | None
-) -> dict[str, Any]:
-    """Return the settings of a strategy as keyword arguments of `draw_settings`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawOptions:
+    """How to draw, as the options of a command say it; what is None stays as configured."""
 
-    `images` is what a strategy may spend on one picture, so that strategies can be compared at equal cost.
+    rounds: int | None = None
+    """Maximum rounds of a picture."""
+    candidates: int | None = None
+    """Images drawn in each round."""
+    memory: MemoryMode | None = None
+    """What the refiner sees of earlier rounds."""
+    size: tuple[int, int] | None = None
+    """Width and height in pixels."""
+    steps: int | None = None
+    """Denoising steps."""
+    guidance: float | None = None
+    """Guidance scale."""
+    negative_prompt: str | None = None
+    exact: bool = False
+    """Whether images are drawn one at a time instead of in batches, for bit-exact output."""
+    skill: str | None = None
+    """Skill id, or `none`; the planner chooses by default."""
+    strategy: str | None = None
+    """One of `STRATEGIES`, `gems` by default."""
+    images: int | None = None
+    """Images that the strategy may draw for one picture."""
+    seed: int | None = None
+    """Seed of the picture, or of all pictures of a run."""
+    config_file: Path | None = None
+    """TOML file with the settings of the mesh."""
+    overrides: tuple[str, ...] = ()
+    """Single settings as `KEY=VALUE`."""
+    router: str | None = None
+    """Address of a running mesh; by default a mesh is started and ends with the command."""
 
-    Raises:
-        UsageError: the options contradict one another.
-    """
-    settings = {"rounds": rounds, "memory": memory}
+    def read_config(self) -> MeshConfig:
+        """Return the settings of the mesh.
+
+        Raises:
+            ConfigError: a setting is unknown or invalid.
+        """
+        return read_config(self.config_file, self.overrides)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what differs from the configured settings, by the names that `draw_settings` knows.
+
+        Raises:
+            UsageError: the strategy, images and rounds contradict one another.
+        """
+        chosen = {name: getattr(self, name) for name in _SETTINGS}
+        chosen |= _strategy_settings(self.strategy, self.images, self.rounds)
+        return {name: value for name, value in chosen.items() if value is not None and value is not False}
+
+
+def _strategy_settings(strategy: str | None, images: int | None, rounds: int | None) -> dict[str, Any]:
+    """Return the settings by which a strategy spends its images, so that strategies compare at equal cost."""
     if images is not None and rounds is not None:
         raise UsageError("--images: expected either it or --rounds, got both")
     match strategy:
-        case None | "gems":
-            settings["rounds"] = rounds or images
         case "single" | "rewrite" if images not in (None, 1) or rounds not in (None, 1):
             raise UsageError(f"--strategy: {strategy} draws one picture, got {images or rounds}")
         case "single":
-            settings |= {"rounds": 1, "candidates": 1, "skill": "none"}
+            return {"rounds": 1, "candidates": 1, "skill": "none"}
         case "rewrite":
-            settings |= {"rounds": 1, "candidates": 1}
+            return {"rounds": 1, "candidates": 1}
         case "best-of-n":
             if images is None:
                 raise UsageError("--strategy: best-of-n needs --images")
-            settings |= {"rounds": 1, "candidates": images, "skill": "none"}
-    return {name: value for name, value in settings.items() if value is not None}
+            return {"rounds": 1, "candidates": images, "skill": "none"}
+    return {"rounds": rounds or images}
 
 
-def draw_settings(
-    config: MeshConfig,
-    *,
-    rounds: int | None = None,
-    candidates: int | None = None,
-    memory: MemoryMode | None = None,
-    size: tuple[int, int] | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    negative_prompt: str | None = None,
-    exact: bool | None = None,
-    skill: str | None = None,
-) -> DrawSettings:
-    """Return how to draw a prompt: the configured settings, with the options that are not None in place of them."""
-    width_px, height_px = size or (None, None)
-    options = {
-        "max_rounds": rounds,
-        "candidates": candidates,
-        "memory": memory,
-        "width_px": width_px,
-        "height_px": height_px,
-        "steps": steps,
-        "guidance": guidance,
-        "negative_prompt": negative_prompt,
-        "exact": exact or None,
-        "skill": skill,
-    }
-    chosen = {name: value for name, value in options.items() if value is not None}
+def draw_settings(config: MeshConfig, options: Mapping[str, Any]) -> DrawSettings:
+    """Return how to draw: the configured settings, with options in place of them.
+
+    Args:
+        config: settings of the mesh.
+        options: values by the names of `DrawOptions`, from rounds to skill.
+    """
+    chosen = {_SETTINGS[name]: value for name, value in options.items()}
+    if "size" in chosen:
+        chosen["width_px"], chosen["height_px"] = chosen.pop("size")
     return DrawSettings(**{**msgspec.structs.asdict(config.draw), **chosen})

@@ -1,4 +1,4 @@
-"""What a draw leaves behind: the picture's file with its metadata, and its story as JSON or as a few lines."""
+"""The files of pictures with their metadata, and the description of a draw as JSON or as a few lines."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ ENDINGS: Final[dict[PictureFormat, str]] = {"png": ".png", "jpeg": ".jpg", "webp
 _QUALITY: Final = 95
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _MAX_EXIF_TEXT_BYTES: Final = 60_000
-"""What JPEG can hold beside a picture is 64 KiB."""
+"""A segment of JPEG holds up to 64 KiB."""
 
 
 class OutputError(GemsError):
-    """A picture's file cannot be written; says where and why."""
+    """A file cannot be written or read."""
 
 
 class PictureError(OutputError):
-    """What an image model drew cannot be decoded, so that it has no file in the format that is wanted."""
+    """An image of a model cannot be decoded, and so not be written in another format."""
 
 
 def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
-    """Return a picture's whole story as a tree for JSON.
+    """Return everything about a picture as a tree for JSON.
 
-    It holds nothing that differs between two equal draws (no path, no time, no id): it is also written into the
-    picture, and the same seed and settings must give the same file.
+    The tree has no path, time or id: it is also written into the picture, and the same seed and settings must give the
+    same file.
     """
     best = picture.best
     answers = {verdict.requirement: verdict.answer for verdict in best.verdicts}
@@ -86,17 +86,17 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
 
 
 def rounds_of(picture: Picture) -> int:
-    """Return how many rounds were drawn."""
+    """Return the number of rounds drawn."""
     return max(attempt.round for attempt in picture.attempts)
 
 
 def parameters_of(picture: Picture, model: str) -> str:
-    """Return the text that image tools know as `parameters`: prompt and seed are those of the chosen attempt."""
+    """Return the text that image tools read as `parameters`, with prompt and seed of the chosen attempt."""
     best = picture.best
     verdicts = f"{count_met(best)}/{len(best.verdicts)} met" if best.verdicts else "nothing to check"
     settings = picture.settings
     negative = f"\nNegative prompt: {settings.negative_prompt}" if settings.negative_prompt else ""
-    named = {
+    values = {
         "Steps": settings.steps,
         "CFG scale": settings.guidance,
         "Seed": best.seed,
@@ -106,15 +106,15 @@ def parameters_of(picture: Picture, model: str) -> str:
         "GEMS": verdicts,
     }
     return f"{best.prompt}{negative}\n" + ", ".join(
-        f"{name}: {value}" for name, value in named.items() if value is not None
+        f"{name}: {value}" for name, value in values.items() if value is not None
     )
 
 
 def png_of(data: bytes, media_type: str, texts: dict[str, str]) -> bytes:
-    """Return a picture as PNG with texts in it; one that is PNG already keeps every byte of its pixels.
+    """Return a picture as PNG with text chunks; a picture that is PNG already keeps every byte of its pixels.
 
     Raises:
-        PictureError: it is none.
+        PictureError: the data cannot be decoded.
     """
     if media_type != "image/png" or not data.startswith(_PNG_SIGNATURE):
         data = _converted(data, media_type)
@@ -123,13 +123,13 @@ def png_of(data: bytes, media_type: str, texts: dict[str, str]) -> bytes:
 
 
 def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, texts: dict[str, str]) -> bytes:
-    """Return a picture in a format; one that has it already keeps every byte of its pixels.
+    """Return a picture in a format; a picture that has it already keeps every byte of its pixels.
 
-    A PNG carries all texts. The others carry `parameters` in EXIF's UserComment, where image tools look for it, if they
-    are encoded here, with quality 95.
+    PNG files contain all texts. Other files that are encoded here, with quality 95, contain `parameters` in EXIF's
+    UserComment, where image tools look for it.
 
     Raises:
-        PictureError: it is none.
+        PictureError: the data cannot be decoded.
     """
     if picture_format == "png":
         return png_of(data, media_type, texts)
@@ -139,10 +139,10 @@ def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, text
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder if needed and prove that a file can be written into it.
+    """Create a folder if needed and check that a file can be written into it.
 
     Raises:
-        OutputError: it cannot; says why.
+        OutputError: no file can be written into it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,10 +153,10 @@ def check_writable(folder: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, also after a power cut.
+    """Write a file atomically and durably: after a power cut it is complete or not there.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     part = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}")
     try:
@@ -171,50 +171,50 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def encode_json(tree: Any) -> str:
-    """Return one line of JSON; bytes of a path that are no UTF-8 stand as U+FFFD."""
+    """Return one line of JSON."""
     return msgspec.json.encode(tree).decode()
 
 
 def text_of_path(path: Path) -> str:
-    """Return a path as text that any encoder takes."""
+    """Return a path as text, with U+FFFD for bytes that are not UTF-8."""
     return os.fsencode(path).decode(errors="replace")
 
 
-def summary_lines(picture: Picture, *, seed: int, seconds: float, interrupted: bool) -> Iterator[str]:
-    """Tell how a draw ended: in a few lines, the most wanted first."""
+def summary_lines(picture: Picture, *, seed: int, seconds: float) -> Iterator[str]:
+    """Yield the outcome of a draw as a few lines, the most important first."""
     best, rounds, images = picture.best, rounds_of(picture), len(picture.attempts)
     total = len(best.verdicts)
-    counts = f"{_counted(rounds, 'round')}, {_counted(images, 'image')}, seed {seed}, {seconds:.1f} s"
+    counts = f"{_count(rounds, 'round')}, {_count(images, 'image')}, seed {seed}, {seconds:.1f} s"
     yield f"{count_met(best)} of {total} met, {counts}" if total else f"nothing to check, {counts}"
     chosen = f"round {best.round}" + (f", candidate {best.candidate}" if picture.settings.candidates > 1 else "")
     yield f"chosen: {chosen} ({printable(picture.ending.decided_by)})"
     unmet = unmet_questions(picture.requirements, best)
     if unmet:
         yield f"not met: {'; '.join(unmet)}"
+    stopped = f"stopped after round {rounds} of {picture.settings.max_rounds}"
     if picture.ending.outcome == "budget_spent":
-        yield f"stopped after round {rounds} of {picture.settings.max_rounds}: the budget does not suffice for another"
-    if tokens := cost_in_words(chat_cost(picture.spent)):
+        yield f"{stopped}: the budget does not cover another round"
+    if tokens := format_cost(chat_cost(picture.spent)):
         yield f"cost: {tokens}"
-    if interrupted:
-        left = "requirement unmet" if len(unmet) == 1 else "requirements unmet"
-        yield f"stopped after round {rounds} of {picture.settings.max_rounds}; {len(unmet)} {left}"
+    if picture.ending.outcome == "wound_down":
+        yield f"{stopped}; {_count(len(unmet), 'requirement')} unmet"
 
 
-def cost_in_words(spent: Spent) -> str:
-    """Return calls, tokens and price of chat models; empty where the model counted no tokens."""
+def format_cost(spent: Spent) -> str:
+    """Return calls, tokens and price of chat models; an empty text if the models report no tokens."""
     if not spent.tokens:
         return ""
     cached = f" ({spent.cached_tokens:,} cached)" if spent.cached_tokens else ""
-    words = f"{spent.calls:,} calls, {spent.prompt_tokens:,}{cached} + {spent.completion_tokens:,} tokens"
-    return f"{words}, {spent.cost:,.4f}" if spent.cost else words
+    text = f"{spent.calls:,} calls, {spent.prompt_tokens:,}{cached} + {spent.completion_tokens:,} tokens"
+    return f"{text}, {spent.cost:,.4f}" if spent.cost else text
 
 
-def _counted(number: int, noun: str) -> str:
+def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _text_chunk(key: str, text: str) -> bytes:
-    """Return a tEXt chunk where the text is Latin-1, which every reader knows, else an iTXt chunk in UTF-8."""
+    """Return a tEXt chunk for Latin-1 text, which every reader supports, and an iTXt chunk in UTF-8 for other text."""
     try:
         return _chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1"))
     except UnicodeEncodeError:
@@ -226,7 +226,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _converted(data: bytes, media_type: str, picture_format: PictureFormat = "png", comment: str = "") -> bytes:
-    from PIL import Image  # only where a backend draws something else than what is wanted
+    from PIL import Image  # only needed if the backend draws in another format
 
     buffer = io.BytesIO()
     try:
@@ -239,7 +239,7 @@ def _converted(data: bytes, media_type: str, picture_format: PictureFormat = "pn
                 if 0 < len(text) <= _MAX_EXIF_TEXT_BYTES:
                     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
                 image.convert("RGB").save(buffer, picture_format.upper(), quality=_QUALITY, exif=exif)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # the third of a chunk of PNG
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a bad PNG chunk
         got = " ".join(str(error).split())[:200]
-        raise PictureError(f"expected a whole picture of type {media_type}, got {len(data)} bytes: {got}") from error
+        raise PictureError(f"expected a complete picture of type {media_type}, got {len(data)} bytes: {got}") from error
     return buffer.getvalue()

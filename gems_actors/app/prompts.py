@@ -1,4 +1,4 @@
-"""A prompt as a user hands it in: an argument, or standard input. Foreign bytes, checked here once."""
+"""Read prompts from arguments and standard input. The bytes are foreign input and are checked here."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _MAX_PROMPT_BYTES = 4 * MAX_PROMPT_CHARS
 
 
 class PromptError(ValueError):
-    """A prompt cannot be drawn as it is; says what was expected and what was found."""
+    """A prompt or a record of an input file cannot be drawn."""
 
 
 def check_prompt(text: str) -> str:
-    """Return a prompt without the white space round it.
+    """Return a prompt without surrounding white space.
 
     Raises:
-        PromptError: it is empty, too long, or holds bytes that are no UTF-8.
+        PromptError: the prompt is empty, too long or not UTF-8.
     """
     prompt = text.strip()
     try:
         prompt.encode()
-    except UnicodeEncodeError as error:  # Python hands over an argument's foreign bytes as half surrogates
+    except UnicodeEncodeError as error:  # Python passes bytes of an argument that are not UTF-8 as lone surrogates
         got = ord(prompt[error.start]) - 0xDC00
         raise PromptError(f"expected UTF-8, got byte {got:#04x} at character {error.start + 1}") from error
     if not 1 <= len(prompt) <= MAX_PROMPT_CHARS:
-        came_text = f"{len(prompt):,}" if prompt else "an empty one"
-        raise PromptError(f"expected a prompt of 1 to {MAX_PROMPT_CHARS:,} characters, got {came_text}")
+        length = f"{len(prompt):,}" if prompt else "an empty one"
+        raise PromptError(f"expected a prompt of 1 to {MAX_PROMPT_CHARS:,} characters, got {length}")
     return prompt
 
 
 def read_prompt(stream: BinaryIO) -> str:
-    """Read one prompt, all that a stream holds.
+    """Read a whole stream as one prompt.
 
     Raises:
         PromptError: as `check_prompt`.
@@ -45,10 +45,10 @@ def read_prompt(stream: BinaryIO) -> str:
 
 
 def slug_of(prompt: str) -> str:
-    """Return a file name made from a prompt's first words, without an ending."""
-    words = re.sub(r"[^\w]+", "-", prompt[:200].lower()).strip("-_")
-    slug = words.encode()[:60].decode(errors="ignore")
-    if len(words) > len(slug):
+    """Return a file name without ending from the first words of a prompt."""
+    name = re.sub(r"[^\w]+", "-", prompt[:200].lower()).strip("-_")
+    slug = name.encode()[:60].decode(errors="ignore")
+    if len(name) > len(slug):
         slug = slug.rpartition("-")[0] or slug
     return slug or "picture"
 
@@ -57,7 +57,7 @@ def decode(data: bytes) -> str:
     """Return bytes as text.
 
     Raises:
-        PromptError: they are no UTF-8.
+        PromptError: the bytes are not UTF-8.
     """
     try:
         return data.decode()

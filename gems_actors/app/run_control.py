@@ -17,7 +17,7 @@ from gems_actors.app.memory.access import MemoryLocation, open_memory
 from gems_actors.app.mesh_requests import ask_within, open_mesh
 from gems_actors.app.picture_files import text_of_path
 from gems_actors.app.run_registry import RegistryEntry, live_entries
-from gems_actors.app.session import user_in_words
+from gems_actors.app.session import user_at_host
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.errors import MeshUnavailableError, RequestError, UsageError
@@ -116,7 +116,7 @@ async def control_run(
     addresses = _addresses(entries, config) if router is None else [router]
     target = await find_target(name, entries, addresses, config.security, must_answer=router is not None)
     async with open_mesh(target.address, config.security) as mesh:
-        request = ControlRun(run=target.run, trajectory=target.trajectory, action=action, by=user_in_words())
+        request = ControlRun(run=target.run, trajectory=target.trajectory, action=action, by=user_at_host())
         return target, await ask_within(mesh, request)
 
 

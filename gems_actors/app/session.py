@@ -1,17 +1,15 @@
-"""The mesh that a command asks: one of its own that ends with the command, or one that runs already."""
+"""The mesh that a command or a program uses: its own, which ends with it, or one that already runs."""
 
 from __future__ import annotations
 
 import getpass
-import io
 import os
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 import trio
@@ -20,179 +18,168 @@ from gems_actors.app.interrupts import Interrupts
 from gems_actors.blobs import BlobStore, blob_store
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import LogConfig, MeshConfig
-from gems_actors.errors import ConfigError, GemsError, RequestError, SupervisorError
+from gems_actors.errors import CancelledRequestError, ConfigError, GemsError, RequestError, SupervisorError
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.supervisor import open_supervisor
 from gems_actors.tasks import open_background
 from protocol.messages import ReadStatus, RunState
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
 LOG_NAME = "mesh.log"
 _MAX_LOG_TAIL_BYTES = 64 * 1024
-_COMPLAINTS_S = 3.0
+_NOTES_PERIOD_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A mesh that can be asked."""
+    """A mesh that takes requests."""
 
     mesh: Mesh
     blobs: BlobStore
-    """Its pictures."""
+    """Pictures of the mesh."""
 
 
 @contextmanager
-def open_place(config: MeshConfig, router: str | None) -> Iterator[MeshConfig]:
-    """Give the settings to use: for a mesh of our own those with a folder of its own, removed in the end."""
-    with nullcontext(config) if router is not None else open_private_folder(config) as placed:
-        yield placed
+def open_session(
+    config: MeshConfig, router: str | None, *, redirects_stderr: bool, log: Path | None = None
+) -> Iterator[MeshConfig]:
+    """Set up this process for work with a mesh and yield the settings for `start_or_connect`.
+
+    A mesh of its own gets a private runtime folder, which is removed at the end.
+
+    Args:
+        config: settings of the mesh.
+        router: address of a running mesh; None starts one.
+        redirects_stderr: whether this process and the roles that it starts write to `log` instead of standard error,
+            and a failure is explained by the last line there. Otherwise the roles log warnings only, unless configured.
+        log: file to write to; by default `mesh.log` in the private runtime folder, or nothing with a running mesh.
+
+    Raises:
+        ConfigError: a process cannot run with this configuration; its own message where it left one in the log.
+        GemsError: the mesh failed or did not answer.
+    """
+    with ExitStack() as stack:
+        if router is None:
+            config = stack.enter_context(open_private_folder(config))
+        if redirects_stderr:
+            log = log or (Path(os.devnull) if router else config.runtime_path / LOG_NAME)
+            stack.enter_context(_explain_failures(log))
+            stack.enter_context(_redirect_stderr(log))
+        elif config.log.level == LogConfig().level:
+            config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level="warning"))
+        configure_logging(config.log, role="client")
+        yield config
 
 
 @asynccontextmanager
-async def open_connection(config: MeshConfig, router: str | None, interrupts: Interrupts) -> AsyncIterator[Connection]:
-    """Connect to the mesh at `router`, or start one with `config` and drain it in the end.
+async def start_or_connect(config: MeshConfig, router: str | None, interrupts: Interrupts) -> AsyncIterator[Connection]:
+    """Connect to the mesh at `router`, or start one with `config` and drain it at the end.
 
     Raises:
         MeshUnavailableError: no router answers.
-        SupervisorError, ConfigError, AddressInUseError: our own mesh cannot run.
+        SupervisorError, ConfigError, AddressInUseError: the mesh cannot be started.
     """
     if router is not None:
-        async with _connected(config, router) as connection:
+        async with _connect(config, router) as connection:
             yield connection
         return
     async with open_supervisor(config) as supervisor:
         interrupts.on_hurry(supervisor.stop_now)
 
-        async def raise_the_end() -> None:
+        async def raise_when_stopped() -> None:
             await supervisor.wait()
             if not interrupts.is_hurried:
-                raise SupervisorError("the mesh was ended from outside")
+                raise SupervisorError("the mesh was stopped from outside")
 
         async with open_background() as nursery:
-            nursery.start_soon(raise_the_end)
+            nursery.start_soon(raise_when_stopped)
             await supervisor.ready()
-            async with _connected(config, supervisor.address) as connection:
+            async with _connect(config, supervisor.address) as connection:
                 yield connection
 
 
 @asynccontextmanager
-async def _connected(config: MeshConfig, router: str) -> AsyncIterator[Connection]:
+async def _connect(config: MeshConfig, router: str) -> AsyncIterator[Connection]:
     blobs = blob_store(config, router)
     async with open_client(router, security=config.security) as mesh, blobs.open():
         yield Connection(mesh, blobs)
 
 
-async def watch_complaints(mesh: Mesh, tell: Callable[[str], None]) -> None:
-    """Tell what roles say is wrong, such as a model server that cannot be reached, until cancelled.
+async def watch_role_notes(mesh: Mesh, show: Callable[[str], None]) -> None:
+    """Show the problems that roles report, such as an unreachable model server, until cancelled.
 
     Args:
-        mesh: whose roles.
-        tell: is told in one line, again when other roles say so, and an empty text when none does any more.
+        mesh: whose roles are watched.
+        show: called with one line whenever other roles have a problem, and with an empty text once no role has one.
     """
-    complaining: set[str] = set()
+    reporting: set[str] = set()
     while True:
-        await trio.sleep(_COMPLAINTS_S)
+        await trio.sleep(_NOTES_PERIOD_S)
         notes: dict[str, str] = {}
         with suppress(RequestError):
             actors = [actor for role in (await mesh.ask(ReadStatus())).roles for actor in role.actors]
             notes = {actor.role: actor.note for actor in actors if actor.note and actor.capacity}
-        if notes.keys() != complaining:
-            complaining = {*notes}
-            tell("; ".join(f"{', '.join(who)}: {note}" for note, who in _by_note(notes).items()))
+        if notes.keys() != reporting:
+            reporting = {*notes}
+            roles: dict[str, list[str]] = {}
+            for role, note in notes.items():
+                roles.setdefault(note, []).append(role)
+            show("; ".join(f"{', '.join(names)}: {note}" for note, names in roles.items()))
 
 
-async def watch_mark(mesh: Mesh, run: str, tell: Callable[[RunState | None], None]) -> None:
-    """Tell what keeps a run from going on, and None once it goes on, whenever that changes, until cancelled."""
-    told: RunState | None = None
+async def watch_run_state(mesh: Mesh, run: str, show: Callable[[RunState | None], None]) -> None:
+    """Show the state that pauses or cancels a run, and None once the run resumes, until cancelled."""
+    shown: RunState | None = None
     while True:
-        if (mark := mesh.run_state(run)) != told:
-            told = mark
-            tell(mark)
+        if (state := mesh.run_state(run)) != shown:
+            shown = state
+            show(state)
         await mesh.run_states_changed()
 
 
-def user_in_words() -> str:
-    """Return who we are for others to read, such as `alice@box`."""
+def user_at_host() -> str:
+    """Return the name of the user and the host, such as `alice@box`."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # an id that has no name here, as in a container
+    except (KeyError, OSError):  # an id without a name, as in a container
         name = str(os.getuid())
     return f"{name}@{os.uname().nodename}"[:200]
 
 
-def _by_note(notes: dict[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for role, note in notes.items():
-        found.setdefault(note, []).append(role)
-    return found
-
-
-class _Told(io.FileIO):
-    """What a command says of its work; where nobody can read it any more it is dropped, and the work goes on."""
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        with suppress(OSError):
-            return super().write(data)
-        return len(memoryview(data))
-
-
 @contextmanager
-def redirect_logs(path: Path | None) -> Iterator[TextIO]:
-    """Send what this process and its children write to standard error into a file, and give the real standard error.
-
-    Without a path everything stays as it is.
-    """
-    if path is None:
-        yield sys.stderr
-        return
+def _redirect_stderr(path: Path) -> Iterator[None]:
+    """Append what this process and its children write to standard error to a file."""
     sys.stderr.flush()
-    terminal = os.dup(2)
+    original = os.dup(2)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.dup2(log, 2)
     os.close(log)
-    told = io.BufferedWriter(_Told(terminal, "w", closefd=False))
-    stream = io.TextIOWrapper(told, sys.stderr.encoding, "backslashreplace", line_buffering=True)
     try:
-        yield stream
+        yield
     finally:
-        stream.close()
         sys.stderr.flush()
-        os.dup2(terminal, 2)
-        os.close(terminal)
-
-
-def configure_command_log(config: MeshConfig, *, is_verbose: bool) -> MeshConfig:
-    """Set up this process's own log, and return the settings for the roles': warnings only, unless configured."""
-    if is_verbose and config.log.level == LogConfig().level:
-        config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level="warning"))
-    configure_logging(config.log, role="client")
-    return config
+        os.dup2(original, 2)
+        os.close(original)
 
 
 @contextmanager
-def explain_failures(log: Path | None) -> Iterator[None]:
-    """Add to a failure of the mesh what its processes wrote last into a log meanwhile.
-
-    Raises:
-        ConfigError: a process cannot run with this configuration; in the words of that process, where there are any.
-        GemsError: the mesh failed, or did not answer.
-    """
-    start = log.stat().st_size if log is not None and log.exists() else 0
+def _explain_failures(log: Path) -> Iterator[None]:
+    """Add the last error that the mesh's processes wrote to a log since the start of the block to a failure."""
+    start = log.stat().st_size if log.exists() else 0
     try:
         yield
+    except CancelledRequestError:
+        raise
     except ConfigError as error:
         role, _, _ = str(error).partition(":")
-        is_meant = re.compile(rf"gems: {role}(_\d+)?: ").match  # a shard of memory names itself
-        if said := _last_line(log, start, lambda line: is_meant(line) is not None) if log else "":
-            raise ConfigError(said.removeprefix("gems: ")) from error
+        is_of_role = re.compile(rf"gems: {role}(_\d+)?: ").match  # the name of a memory shard ends in its number
+        if line := _last_line(log, start, lambda line: is_of_role(line) is not None):
+            raise ConfigError(line.removeprefix("gems: ")) from error
         raise
     except (RequestError, SupervisorError) as error:
-        said = _last_line(log, start, _is_error) if log else ""
-        is_news = said and str(error) not in said
-        raise GemsError(f"{error} (last error in the log: {said})" if is_news else str(error)) from error
+        line = _last_line(log, start, _is_error)
+        is_news = line and str(error) not in line
+        raise GemsError(f"{error} (last error in the log: {line})" if is_news else str(error)) from error
 
 
 def _is_error(line: str) -> bool:
@@ -200,7 +187,7 @@ def _is_error(line: str) -> bool:
 
 
 def _last_line(log: Path, start: int, is_wanted: Callable[[str], bool]) -> str:
-    """Return the last line of its kind that a process wrote behind a place of a log, empty where there is none."""
+    """Return the last matching line after an offset of a log, or an empty text without one."""
     try:
         with log.open("rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - _MAX_LOG_TAIL_BYTES))

@@ -1,4 +1,4 @@
-"""`gems bulk`: every task of a file, many at once; run again, it continues."""
+"""`gems bulk`: draw every task of a file; run again, it continues."""
 
 from __future__ import annotations
 
@@ -8,45 +8,40 @@ from pathlib import Path
 import click
 import trio
 
-from gems_actors.app.bulk.estimate import rehearse
+from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.export import Shape, export_rows
-from gems_actors.app.bulk.folder import (
-    RunFile,
-    failed_places,
-    look_at_folder,
-    read_run,
-)
+from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
+from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.rows import all_rows_of
-from gems_actors.app.bulk.run import (
-    MAX_CONCURRENCY,
-    SHOWN_ON_PAGE,
-    STANDARD_INPUT,
-    Part,
-    start_bulk,
-)
+from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
+from gems_actors.app.bulk.source import STANDARD_INPUT, Part
 from gems_actors.app.bulk.tasks import MAX_SAMPLES
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
-from gems_actors.app.options import parse_shard, strategy_settings
+from gems_actors.app.options import DrawOptions, parse_shard
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
-from gems_actors.cli.exit_codes import DONE
+from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import (
     CommandT,
     DefaultCommand,
     DefaultGroup,
-    between,
-    config_option,
+    draw_options,
     images_option,
     json_option,
-    memory_option,
+    number_option,
     one_of,
     parsed_by,
-    rounds_option,
+    path_option,
     router_option,
     seed_option,
-    set_option,
     strategy_option,
 )
-from protocol.messages import MemoryMode
+from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
+from gems_actors.cli.terminal.views import open_terminal
+
+_SHOWN_BAD = 20
+"""Bad records that a dry run prints; JSON has them all."""
+
+_folder_argument = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 
 
 def _pictures_option(help_text: str, default: PictureFormat | None = None) -> Callable[[CommandT], CommandT]:
@@ -60,48 +55,31 @@ def bulk() -> None:
 
 @click.command(
     cls=DefaultCommand,
-    epilog="`gems bulk retry DIR` tries again what failed; `gems bulk status DIR` says how far a run is; "
+    epilog="`gems bulk retry DIR` draws failed tasks again; `gems bulk status DIR` shows the progress; "
     "`gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards.",
     options_metavar="[OPTIONS] FILE --out DIR",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("file", type=click.Path(path_type=Path), metavar="")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to fill.")
-@rounds_option
-@strategy_option
-@images_option
-@memory_option
-@seed_option("Seed of the whole bulk; a task's own seed follows from it and from its place.", default=0)
-@click.option("--samples", type=between(1, MAX_SAMPLES), default=1, metavar="N", help="Pictures of each prompt (1).")
-@click.option("--limit", type=between(1, 10**9), metavar="N", help="Draw at most so many tasks now.")
+@path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
+@draw_options(
+    strategy_option,
+    images_option,
+    seed_option("Seed of the bulk; each task derives its own (default 0).", default=0),
+)
+@number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1)
+@number_option("--limit", 10**9, "N", "Maximum tasks to draw now.")
 @click.option("--shard", type=parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
-@_pictures_option("Format of the pictures (png).", default="png")
-@click.option("--attempts", is_flag=True, help="Make every attempt part of the dataset, those not chosen too.")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Count and check everything, estimate, and draw nothing.")
-@click.option(
-    "--like",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Estimate from an earlier run, in place of what DIR of --out holds.",
-)
-@click.option(
-    "--concurrency",
-    type=between(1, MAX_CONCURRENCY),
-    metavar="N",
-    help="Tasks at once; by itself four for each picture that the generators draw at once.",
-)
-@config_option
-@set_option
-@router_option
+@_pictures_option("Format of the pictures (default png).", default="png")
+@click.option("--attempts", is_flag=True, help="Add every attempt to the dataset, not only the chosen one.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Check and estimate everything, draw nothing.")
+@path_option("--like", metavar="DIR", help_text="Earlier run to estimate from (default the folder of --out).")
+@number_option("--concurrency", MAX_CONCURRENCY, "N", "Tasks in flight (default 4 x generator capacity, at least 32).")
 @json_option
 def _draw(
     file: Path,
     out: Path,
-    rounds: int | None,
-    strategy: str | None,
-    images: int | None,
-    memory: MemoryMode | None,
-    seed: int,
+    options: DrawOptions,
     samples: int,
     limit: int | None,
     shard: tuple[int, int],
@@ -110,74 +88,76 @@ def _draw(
     is_dry: bool,
     like: Path | None,
     concurrency: int | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
     as_json: bool,
 ) -> int:
-    """Draw every task of FILE: a prompt a line (.txt), an object a line (.jsonl), a row (.csv, .parquet).
+    """Draw every task of FILE: a prompt per line (.txt), an object per line (.jsonl), a row (.csv, .parquet).
 
     A record has a prompt, and may have its own seed, samples, size, rounds, candidates, memory, skill, steps, guidance
-    and negative_prompt; all else in it is kept. `-` reads lines of text from standard input. The same command run again
-    continues where it stopped. Ctrl-C once finishes what is in hand, twice stops at once.
+    and negative_prompt; other fields are kept as metadata. `-` reads lines of text from standard input. The same
+    command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
     """
-    told = RunFile(
-        source=STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
-        seed=seed,
-        samples=samples,
-        strategy=strategy or "gems",
-        settings=strategy_settings(strategy, images, rounds, memory),
-        config_file=None if config_file is None else text_of_path(config_file.absolute()),
-        overrides=overrides,
-        pictures=pictures,
-        attempts=attempts,
+    bulk_options = BulkOptions(
+        spec=spec_of(file, options, samples=samples, pictures=pictures, attempts=attempts),
+        file=file,
+        out=out,
+        part=Part(shard=shard, limit=limit),
+        router=options.router,
+        concurrency=concurrency,
+        redirects_stderr=True,
     )
-    part = Part(shard=shard, limit=limit)
     if is_dry:
-        return rehearse(told, file, part, out, like, as_json=as_json)
+        return _dry_run(bulk_options, like, as_json=as_json)
     if like is not None:
-        raise click.UsageError("--like: expected it with --dry-run, got alone")
-    return start_bulk(told, file, part, out, router, concurrency, as_json=as_json)
+        raise click.UsageError("--like: expected it with --dry-run, got it alone")
+    return _run(bulk_options, as_json=as_json)
 
 
 bulk.default = _draw
 
 
 @bulk.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--class", "class_", metavar="CLASS", help="Only what failed with this class, such as backend.")
+@_folder_argument
+@click.option("--class", "class_", metavar="CLASS", help="Only tasks that failed with this class, such as backend.")
 @router_option
 @json_option
 def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -> int:
-    """Try again what failed in DIR, with the same settings."""
-    told = _told(folder)
-    if told.source == STANDARD_INPUT:
+    """Draw the failed tasks of DIR again, with the same settings."""
+    spec = _spec_of(folder)
+    if spec.source == STANDARD_INPUT:
         raise click.UsageError(f"DIR: {folder}: expected a run of a file, got one of {STANDARD_INPUT}")
-    places = failed_places(folder, class_)
-    if not places:
+    tasks = failed_tasks(folder, class_)
+    if not tasks:
         click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
         return DONE
-    part = Part(only=frozenset(places))
-    return start_bulk(told, Path(told.source), part, folder, router, None, as_json=as_json, keeps_failures=True)
+    options = BulkOptions(
+        spec=spec,
+        file=Path(spec.source),
+        out=folder,
+        part=Part(only=frozenset(tasks)),
+        router=router,
+        keeps_failures=True,
+        redirects_stderr=True,
+    )
+    return _run(options, as_json=as_json)
 
 
 @bulk.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@_folder_argument
 @json_option
 def status(folder: Path, as_json: bool) -> int:
-    """Say how far the run in DIR is, whether it goes on, and what failed."""
-    told = _told(folder)
+    """Show the progress of the run in DIR, and what failed."""
+    spec = _spec_of(folder)
     tally = Tally()
     try:
-        state = look_at_folder(folder, tally.add)
+        state = inspect_folder(folder, tally.add)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     tally.failed, tally.spent = sum(state.failed.values()), state.spent
     if as_json:
-        found = {"source": told.source, "running": state.running, "failed": state.failed}
+        found = {"source": spec.source, "running": state.running, "failed": state.failed}
         click.echo(encode_json({**found, **summary_of(tally, 0.0)}))
     else:
-        click.echo(f"source             {told.source}")
+        click.echo(f"source             {spec.source}")
         click.echo(f"running            {state.running or 'no; the same command continues'}")
         click.echo("\n".join(summary_table(tally, None)))
         for class_, count in sorted(state.failed.items()):
@@ -186,20 +166,22 @@ def status(folder: Path, as_json: bool) -> int:
 
 
 @bulk.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--pictures", type=between(0, 10_000), default=SHOWN_ON_PAGE, metavar="N", help="Show the first N (100).")
+@_folder_argument
+@number_option(
+    "--pictures", 10_000, "N", "Number of trajectories to show (default 100).", smallest=0, default=SHOWN_IN_REPORT
+)
 @router_option
 def report(folder: Path, pictures: int, router: str | None) -> int:
-    """Write DIR/report.html: what the run came to and its first trajectories, on one page that needs nothing else.
+    """Write DIR/report.html: the results of the run and its first trajectories, as one self-contained page.
 
-    A run writes it when it ends; this is for one that goes on, or to show more. A mesh at --router is asked for what it
-    drew.
+    A run writes the page when it ends; this command writes it earlier, or with more trajectories. With --router, the
+    rounds come from a running mesh.
     """
-    from gems_actors.app.bulk.report import write_report  # Pillow, and the store of memory
+    from gems_actors.app.bulk.report import write_report  # loads Pillow and the memory store
 
-    told = _told(folder)
+    spec = _spec_of(folder)
     try:
-        path = trio.run(write_report, folder, told, pictures, router)
+        path = trio.run(write_report, folder, spec, pictures, router)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     click.echo(text_of_path(path))
@@ -207,18 +189,23 @@ def report(folder: Path, pictures: int, router: str | None) -> int:
 
 
 @bulk.command("export")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--as", "shape", type=one_of("webdataset", "parquet"), required=True, metavar="webdataset|parquet")
+@_folder_argument
 @click.option(
-    "--to", "target", type=click.Path(path_type=Path), metavar="DIR", help="Folder to fill (DIR/webdataset, ...)."
+    "--as",
+    "shape",
+    type=one_of("webdataset", "parquet"),
+    required=True,
+    metavar="webdataset|parquet",
+    help="Format of the shards.",
 )
-@_pictures_option("Format (that of the dataset).")
-@click.option("--per-shard", type=between(1, 100_000), default=1000, metavar="N", help="Pictures a shard (1000).")
+@path_option("--to", "target", metavar="DIR", help_text="Folder to fill (default DIR/webdataset or DIR/parquet).")
+@_pictures_option("Format of the pictures (default that of the dataset).")
+@number_option("--per-shard", 100_000, "N", "Pictures per shard (default 1000).", default=1000)
 def export_dataset(
     folder: Path, shape: Shape, target: Path | None, pictures: PictureFormat | None, per_shard: int
 ) -> int:
     """Write the dataset in DIR as shards: WebDataset's tar files, or Parquet with the pictures inside."""
-    picture_format = pictures or _told(folder).pictures
+    picture_format = pictures or _spec_of(folder).pictures
     rows = all_rows_of(folder)
     try:
         for path in export_rows(rows, folder / "dataset", target or folder / shape, shape, picture_format, per_shard):
@@ -228,11 +215,31 @@ def export_dataset(
     return DONE
 
 
-def _told(folder: Path) -> RunFile:
+def _run(options: BulkOptions, *, as_json: bool) -> int:
+    with open_terminal() as stream:
+        result = trio.run(run, options, bulk_view_for(stream, as_json=as_json))
+        return print_bulk_result(result, stream, as_json=as_json)
+
+
+def _dry_run(options: BulkOptions, like: Path | None, *, as_json: bool) -> int:
+    outcome = dry_run(options, like)
+    if as_json:
+        click.echo(encode_json(outcome.to_tree()))
+        return FAILED if outcome.bad else DONE
+    click.echo("\n".join(dry_run_lines(outcome)))
+    file = text_of_path(options.file)
+    for item in outcome.bad[:_SHOWN_BAD]:
+        click.echo(f"{file}: {item.where}: {item.reason}", err=True)
+    if len(outcome.bad) > _SHOWN_BAD:
+        click.echo(f"{file}: {len(outcome.bad) - _SHOWN_BAD} more bad records", err=True)
+    return FAILED if outcome.bad else DONE
+
+
+def _spec_of(folder: Path) -> RunSpec:
     try:
-        told = read_run(folder)
+        spec = read_run(folder)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
-    if told is None:
+    if spec is None:
         raise click.UsageError(f"DIR: {folder}: expected the output of `gems bulk`, got none")
-    return told
+    return spec

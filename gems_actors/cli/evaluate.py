@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 import trio
 
-from gems_actors.app.bulk.folder import RunFile
+from gems_actors.app.bulk.folder import spec_of
 from gems_actors.app.bulk.rows import file_name_of
-from gems_actors.app.bulk.run import Part, start_bulk
+from gems_actors.app.bulk.runner import BulkOptions, run
+from gems_actors.app.bulk.source import Part
 from gems_actors.app.bulk.tasks import MAX_SAMPLES
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
 from gems_actors.app.evaluation.compare import compare, comparison_rows, plot_of
@@ -27,26 +28,23 @@ from gems_actors.app.evaluation.scores import (
     score_lines,
     score_pictures,
 )
-from gems_actors.app.options import read_config, strategy_settings
+from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, encode_json, text_of_path, write_whole
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import (
     DefaultCommand,
     DefaultGroup,
     between,
-    config_option,
+    draw_options,
     images_option,
     json_option,
-    memory_option,
     one_of,
-    rounds_option,
-    router_option,
     seed_option,
-    set_option,
     strategy_option,
 )
+from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.tables import table_lines
-from protocol.messages import MemoryMode
+from gems_actors.cli.terminal.views import open_terminal
 
 
 @click.group("eval", cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -75,14 +73,11 @@ def evaluate() -> None:
     is_flag=True,
     help=f"Score the pictures too, by the model of [judge] ({', '.join(SCORED_BENCHMARKS)}).",
 )
-@rounds_option
-@strategy_option
-@images_option
-@memory_option
-@seed_option("Seed of the whole benchmark; a picture's own follows from it and from its place.", default=0)
-@config_option
-@set_option
-@router_option
+@draw_options(
+    strategy_option,
+    images_option,
+    seed_option("Seed of the benchmark; each picture derives its own (default 0).", default=0),
+)
 @json_option
 def _draw(
     name: str,
@@ -91,14 +86,7 @@ def _draw(
     samples: int | None,
     limit: int | None,
     is_scored: bool,
-    rounds: int | None,
-    strategy: str | None,
-    images: int | None,
-    memory: MemoryMode | None,
-    seed: int,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
+    options: DrawOptions,
     as_json: bool,
 ) -> int:
     """Draw every prompt of benchmark NAME, and lay the pictures out in DIR/NAME as its official scorer reads them.
@@ -114,7 +102,7 @@ def _draw(
             judging = plan_scoring(
                 name,
                 prompts,
-                read_config(config_file, overrides),
+                options.read_config(),
                 lambda line: click.echo(f"gems: {line}", err=True),
             )
         check_writable(out)
@@ -124,23 +112,20 @@ def _draw(
         raise click.UsageError(f"--data: {error}") from error
     except OutputError as error:
         raise click.UsageError(f"--out: {error}") from error
-    told = RunFile(
-        source=text_of_path(source.absolute()),
-        seed=seed,
-        samples=samples or benchmark.samples,
-        strategy=strategy or "gems",
-        settings=strategy_settings(strategy, images, rounds, memory),
-        config_file=None if config_file is None else text_of_path(config_file.absolute()),
-        overrides=overrides,
+    spec = spec_of(source, options, samples=samples or benchmark.samples)
+    bulk = BulkOptions(
+        spec=spec, file=source, out=out, part=Part(limit=limit), router=options.router, redirects_stderr=True
     )
-    code = start_bulk(told, source, Part(limit=limit), out, router, None, as_json=as_json)
+    with open_terminal() as stream:
+        result = trio.run(run, bulk, bulk_view_for(stream, as_json=as_json))
+        code = print_bulk_result(result, stream, as_json=as_json)
     pictures = {
-        prompt.id: [out / "dataset" / file_name_of(index, sample) for sample in range(told.samples)]
+        prompt.id: [out / "dataset" / file_name_of(index, sample) for sample in range(spec.samples)]
         for index, prompt in enumerate(prompts)
     }
     missing = sum(not path.is_file() for paths in pictures.values() for path in paths)
     if missing:
-        total = len(prompts) * told.samples
+        total = len(prompts) * spec.samples
         click.echo(f"gems: {missing} of {total} pictures are missing, so nothing is laid out for the scorer", err=True)
         return code or FAILED
     benchmark.lay_out(out / name, prompts, pictures)

@@ -33,7 +33,7 @@ from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.blobs import BlobFolder, backing_store, blob_folder
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.options import between, config_option, json_option, one_of, router_option, set_option
-from gems_actors.cli.terminal.draw_view import marks_for
+from gems_actors.cli.terminal.draw_view import glyphs_for
 from gems_actors.cli.terminal.memory_views import (
     format_bytes,
     local_time,
@@ -139,7 +139,7 @@ def show(location: MemoryLocation, trajectory: str, has_reasoning: bool, as_json
         state,
         state.task,
         columns=console.width,
-        marks=marks_for(sys.stdout.encoding),
+        marks=glyphs_for(sys.stdout.encoding),
         has_colours=console.is_terminal and not console.no_color,
         has_reasoning=has_reasoning,
         locate=backing_store(location.config).locate,

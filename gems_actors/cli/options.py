@@ -1,9 +1,11 @@
-"""Options that several commands share, and their values, refused in the words of all our errors."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +15,7 @@ from gems_actors.app.options import (
     MAX_SEED,
     MEMORY_MODES,
     STRATEGIES,
+    DrawOptions,
     parse_address,
     parse_guidance,
     parse_negative,
@@ -23,37 +26,38 @@ from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_STEPS
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ValueT = TypeVar("ValueT")
+Option = Callable[[CommandT], CommandT]
 
 
 class _UnnamedContext(click.Context):
     @property
     def command_path(self) -> str:
-        """How the command is called, without its own name, which is empty."""
+        """The command line up to the group: the name of this command is empty."""
         return super().command_path.rstrip()
 
 
 class DefaultCommand(click.Command):
-    """The command that a `DefaultGroup` has for what names none of the others."""
+    """The command of a `DefaultGroup` that runs when no other command is named."""
 
     context_class = _UnnamedContext
 
 
 class DefaultGroup(click.Group):
-    """A group that takes what names none of its commands for the arguments of one of them."""
+    """A group with a default command, which gets all arguments that name no other command."""
 
     default: DefaultCommand
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is named, or the default one."""
+        """Return the named command or the default one."""
         if args and args[0] in self.commands:
             return super().resolve_command(ctx, args)
         return "", self.default, args
 
 
 def one_of(*names: str) -> Callable[[str], str]:
-    """Return the reader of one of some words."""
+    """Return the type of an option with some possible values."""
 
     def parse_name(value: str) -> str:
         if value not in names:
@@ -64,7 +68,7 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 
 def between(smallest: int, largest: int) -> Callable[[str], int]:
-    """Return the reader of a whole number from `smallest` to `largest`."""
+    """Return the type of an option whose value is an integer from `smallest` to `largest`."""
 
     def parse_number(value: str) -> int:
         if not re.fullmatch(r"-?\d{1,20}", str(value)) or not smallest <= int(value) <= largest:
@@ -86,31 +90,34 @@ def parsed_by(parse: Callable[[str], ValueT]) -> Callable[[str], ValueT]:
     return parse_value
 
 
+def number_option(
+    name: str, largest: int, metavar: str, help_text: str, *, smallest: int = 1, default: int | None = None
+) -> Callable[[CommandT], CommandT]:
+    """Return an option whose value is an integer from `smallest` to `largest`."""
+    return click.option(name, type=between(smallest, largest), default=default, metavar=metavar, help=help_text)
+
+
+def path_option(*names: str, metavar: str, help_text: str, required: bool = False) -> Callable[[CommandT], CommandT]:
+    """Return an option whose value is a path."""
+    return click.option(*names, type=click.Path(path_type=Path), required=required, metavar=metavar, help=help_text)
+
+
 def seed_option(help_text: str, default: int | None = None) -> Callable[[CommandT], CommandT]:
-    """Add `--seed`."""
-    return click.option("--seed", type=between(0, MAX_SEED), default=default, metavar="S", help=help_text)
+    """Return `--seed`."""
+    return number_option("--seed", MAX_SEED, "S", help_text, smallest=0, default=default)
 
 
-rounds_option = click.option(
-    "--rounds", type=between(1, MAX_ROUNDS), metavar="N", help="At most so many rounds (5 unless configured)."
-)
+rounds_option = number_option("--rounds", MAX_ROUNDS, "N", "Maximum rounds (default 5).")
 strategy_option = click.option(
-    "--strategy", type=one_of(*STRATEGIES), metavar="|".join(STRATEGIES), help="How --images are spent (gems)."
+    "--strategy", type=one_of(*STRATEGIES), metavar="|".join(STRATEGIES), help="How to spend --images (default gems)."
 )
-images_option = click.option(
-    "--images",
-    type=between(1, MAX_CANDIDATES),
-    metavar="N",
-    help="At most so many pictures for the one that is chosen.",
-)
-candidates_option = click.option(
-    "--candidates", type=between(1, MAX_CANDIDATES), metavar="N", help="Pictures a round (1 unless configured)."
-)
+images_option = number_option("--images", MAX_CANDIDATES, "N", "Maximum images drawn for one picture.")
+candidates_option = number_option("--candidates", MAX_CANDIDATES, "N", "Images drawn per round (default 1).")
 memory_option = click.option(
-    "--memory", type=one_of(*MEMORY_MODES), metavar="|".join(MEMORY_MODES), help="What memory shows the refiner."
+    "--memory", type=one_of(*MEMORY_MODES), metavar="|".join(MEMORY_MODES), help="What the refiner sees (default full)."
 )
 size_option = click.option("--size", type=parsed_by(parse_size), metavar="WxH", help="Width and height in pixels.")
-steps_option = click.option("--steps", type=between(1, MAX_STEPS), metavar="N", help="Denoising steps of a picture.")
+steps_option = number_option("--steps", MAX_STEPS, "N", "Denoising steps.")
 guidance_option = click.option("--guidance", type=parsed_by(parse_guidance), metavar="G", help="Guidance scale.")
 negative_option = click.option(
     "--negative",
@@ -119,10 +126,9 @@ negative_option = click.option(
     metavar="PROMPT",
     help="What the picture must not show.",
 )
-exact_option = click.option("--exact", is_flag=True, help="Draw each picture alone, whatever else is drawn.")
-config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The mesh's settings, a TOML file."
-)
+exact_option = click.option("--exact", is_flag=True, help="Disable batching, for bit-exact output.")
+skill_option = click.option("--skill", metavar="ID", help="Skill to use, or none; the planner chooses by default.")
+config_option = path_option("--config", "config_file", metavar="FILE", help_text="TOML file with the mesh's settings.")
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as roles.verifier.count=4."
 )
@@ -131,6 +137,28 @@ router_option = click.option(
     type=parsed_by(parse_address),
     envvar="GEMS_ROUTER",
     metavar="ADDRESS",
-    help="Router of a running mesh, or several with commas.",
+    help="Address of a running mesh; several routers with commas.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return a decorator that adds the options of drawing, and gives the command their values as `DrawOptions`.
+
+    Args:
+        own: further options of the command whose values are fields of `DrawOptions`.
+    """
+    names = {field.name for field in fields(DrawOptions)}
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @wraps(command)
+        def with_options(**values: Any) -> int:
+            chosen = {name: values.pop(name) for name in names & values.keys()}
+            return command(options=DrawOptions(**chosen), **values)
+
+        options = (rounds_option, *own, memory_option, config_option, set_option, router_option)
+        for option in reversed(options):
+            with_options = option(with_options)
+        return with_options
+
+    return decorate

@@ -116,7 +116,7 @@ def test_a_trajectory_ends_with_what_it_has_when_its_calls_are_spent(tmp_path: P
     asked = ("draw", "it", "--seed", "1", "--rounds", "5", "-o", "it.png")
     done = run_gems(tmp_path, *asked, *chat(server, "budget.max_calls_per_trajectory=9"), more=SURROUNDINGS)
     assert done.returncode == 0
-    assert "stopped after round 3 of 5: the budget does not suffice for another" in done.stdout
+    assert "stopped after round 3 of 5: the budget does not cover another round" in done.stdout
 
 
 def test_what_was_recorded_is_replayed_without_a_server_to_the_same_picture(

@@ -1,4 +1,4 @@
-"""What a bulk would do: everything read and counted, nothing drawn, and an estimate from what an earlier run took."""
+"""A dry run of a bulk: read and check every record, draw nothing, and estimate from what an earlier run took."""
 
 from __future__ import annotations
 
@@ -6,61 +6,55 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-import click
-import msgspec
-
-from gems_actors.app.bulk.folder import RunFile, check_run, look_at_folder, read_run
-from gems_actors.app.bulk.rows import key_of, read_keys
-from gems_actors.app.bulk.run import Part, digest_of_skills, models_of, open_source
-from gems_actors.app.bulk.tasks import BadTask, count_records, open_tasks, seed_of
-from gems_actors.app.bulk.totals import Tally, duration_in_words
-from gems_actors.app.options import draw_settings, read_config
-from gems_actors.app.picture_files import OutputError, encode_json, text_of_path
+from gems_actors.app.bulk.folder import check_run, inspect_folder, read_run
+from gems_actors.app.bulk.recipe import Recipe, recipe_of
+from gems_actors.app.bulk.rows import read_keys
+from gems_actors.app.bulk.runner import BulkOptions
+from gems_actors.app.bulk.source import open_source
+from gems_actors.app.bulk.tasks import BadTask, count_records, open_tasks
+from gems_actors.app.bulk.totals import Tally, format_duration
+from gems_actors.app.picture_files import OutputError, text_of_path
 from gems_actors.app.prompts import PromptError
-from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.config import MeshConfig
 from gems_actors.errors import UsageError
 from protocol.costs import chat_cost
 
-_SHOWN_BAD: Final = 20
-"""Records that cannot be drawn, a line each; JSON has them all."""
-
 
 @dataclass(slots=True)
-class _Count:
-    """What is to be done."""
+class TaskCount:
+    """What a run has to do."""
 
     tasks: int = 0
     done: int = 0
-    """Tasks that the folder has already, from the same prompt, seed, settings, models and skills."""
+    """Tasks that the folder has already, with the same prompt, seed, settings, models and skills."""
     max_images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What an earlier run took for one task, on average."""
+    """What an earlier run took for one picture, on average."""
 
     folder: str
     pictures: int
     images: float
     calls: float
-    """Of chat models; likewise tokens."""
+    """Calls of chat models."""
     tokens: float
+    """Tokens of chat models."""
     cost: float
     pictures_per_s: float | None
-    """None where no process of that run came to its end."""
+    """Pictures per second; None if no process of that run ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take, if each of its tasks takes what those of an earlier run took."""
+    """What a run takes if each of its pictures takes what those of an earlier run took."""
 
     like: str
-    """The folder of the earlier run."""
+    """Folder of the earlier run."""
     pictures: int
-    """That it has."""
+    """Pictures of the earlier run."""
     images: int
     calls: int
     tokens: int
@@ -68,43 +62,51 @@ class Estimate:
     seconds: float | None
 
 
-def rehearse(told: RunFile, file: Path, part: Part, out: Path, like: Path | None, *, as_json: bool) -> int:
-    """Say how much there is to do, what cannot be done and what it will take, and return the exit code.
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The outcome of a dry run."""
+
+    count: TaskCount
+    bad: list[BadTask]
+    """Records that cannot be drawn."""
+    models: dict[str, str]
+    estimate: Estimate | None
+    """None without an earlier run of the same models."""
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return the outcome as a tree for JSON."""
+        bad = [{"index": item.index, "where": item.where, "reason": item.reason} for item in self.bad]
+        estimate = None if self.estimate is None else asdict(self.estimate)
+        return {**asdict(self.count), "bad": bad, "models": self.models, "estimate": estimate}
+
+
+def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
+    """Count the tasks of a run, check its records and estimate what it takes.
 
     Args:
-        told: what the run is.
-        file: its input; `-` for standard input.
-        part: which tasks.
-        out: folder that would be filled.
-        like: folder of an earlier run to estimate from; None: `out`.
-        as_json: print JSON.
+        options: the run.
+        like: folder of an earlier run to estimate from, by default the folder of this run.
+
+    Raises:
+        UsageError: the input cannot be read, the folder belongs to another run, or `like` cannot be used.
+        ConfigError: a setting is unknown or invalid.
     """
-    config = read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
-    models = models_of(config)
+    recipe = recipe_of(options.spec, options.spec.read_config())
+    models = dict(recipe.models)
     try:
-        check_run(out, told)
-        past = _read_past(like or out, models, is_named=like is not None)
-        count, bad = _count(told, file, part, out, config)
+        check_run(options.out, options.spec)
+        past = _read_past(like or options.out, models, is_named=like is not None)
+        count, bad = _count(options, recipe)
     except OutputError as error:
         raise UsageError(str(error)) from error
     except PromptError as error:
-        raise UsageError(f"FILE: {text_of_path(file)}: {error}") from error
+        raise UsageError(f"FILE: {text_of_path(options.file)}: {error}") from error
     estimate = None if past is None else estimate_of(past, count.tasks, count.max_images)
-    if as_json:
-        lines = [{"index": item.index, "where": item.where, "reason": item.reason} for item in bad]
-        told_of = None if estimate is None else asdict(estimate)
-        click.echo(encode_json({**asdict(count), "bad": lines, "models": models, "estimate": told_of}))
-    else:
-        click.echo("\n".join(_lines_of(count, models, estimate)))
-        for item in bad[:_SHOWN_BAD]:
-            click.echo(f"{text_of_path(file)}: {item.where}: {item.reason}", err=True)
-        if len(bad) > _SHOWN_BAD:
-            click.echo(f"{text_of_path(file)}: {len(bad) - _SHOWN_BAD} more like these", err=True)
-    return FAILED if bad else DONE
+    return DryRun(count, bad, models, estimate)
 
 
 def estimate_of(past: PastRun, tasks: int, max_images: int) -> Estimate:
-    """Scale what an earlier run took to so many tasks; fewer images than there mean fewer calls, too."""
+    """Scale what an earlier run took to a number of tasks; if they draw fewer images, they need fewer calls, too."""
     images = min(past.images * tasks, max_images)
     share = images / past.images if past.images else 0.0
     return Estimate(
@@ -118,39 +120,38 @@ def estimate_of(past: PastRun, tasks: int, max_images: int) -> Estimate:
     )
 
 
-def _count(told: RunFile, file: Path, part: Part, out: Path, config: MeshConfig) -> tuple[_Count, list[BadTask]]:
-    settings, models, skills = draw_settings(config, **told.settings), models_of(config), digest_of_skills(config)
-    keys, count, bad = read_keys(out), _Count(), list[BadTask]()
+def _count(options: BulkOptions, recipe: Recipe) -> tuple[TaskCount, list[BadTask]]:
+    part, samples = options.part, options.spec.samples
+    keys, count, bad = read_keys(options.out), TaskCount(), list[BadTask]()
     with ExitStack() as stack:
-        source, format_ = open_source(stack, file)
+        source, format_ = open_source(stack, options.file)
         count_records(source, format_)
-        for task in open_tasks(source, format_, told.samples):
+        for task in open_tasks(source, format_, samples):
             if isinstance(task, BadTask):
                 bad.append(task)
                 continue
-            own = msgspec.structs.replace(settings, **task.settings)
+            settings = recipe.settings_of(task)
             for sample in range(task.samples):
                 if not part.has(task.index, sample):
                     continue
-                key = key_of(task.prompt, seed_of(task, told.seed, sample), own, models, skills)
-                if keys.state_of(task.index, sample, key) == "done":
+                if keys.state_of(task.index, sample, recipe.key_of(task, sample)) == "done":
                     count.done += 1
                 elif part.limit is None or count.tasks < part.limit:
                     count.tasks += 1
-                    count.max_images += own.max_rounds * own.candidates
+                    count.max_images += settings.max_rounds * settings.candidates
     return count, bad
 
 
 def _read_past(folder: Path, models: dict[str, str], *, is_named: bool) -> PastRun | None:
-    """Return what the run of a folder took; None where it has no picture of these models, and need not have.
+    """Return what the run of a folder took, or None if it has no pictures or those of other models.
 
     Raises:
-        OutputError: it cannot be read, or was named and has none.
+        OutputError: the folder cannot be read, or the user named it and it has no pictures of these models.
     """
     tally, others = Tally(), Tally()
     state = None
     if read_run(folder) is not None:
-        state = look_at_folder(folder, lambda row: (tally if row.models == models else others).add(row))
+        state = inspect_folder(folder, lambda row: (tally if row.models == models else others).add(row))
     if state is None or not tally.pictures or others.pictures:
         if is_named:
             named = ", ".join(f"{role} {name}" for role, name in models.items())
@@ -168,12 +169,13 @@ def _read_past(folder: Path, models: dict[str, str], *, is_named: bool) -> PastR
     )
 
 
-def _lines_of(count: _Count, models: dict[str, str], estimate: Estimate | None) -> Iterator[str]:
-    done = f", and {count.done} that are done" if count.done else ""
-    yield f"tasks         {count.tasks}{done}"
+def dry_run_lines(outcome: DryRun) -> Iterator[str]:
+    """Yield the outcome of a dry run as lines."""
+    count, estimate = outcome.count, outcome.estimate
+    yield f"tasks         {count.tasks}" + (f", and {count.done} that are done" if count.done else "")
     about = "" if estimate is None else f", about {estimate.images}"
     yield f"images        at most {count.max_images}{about}"
-    yield f"models        {', '.join(f'{role} {name}' for role, name in models.items())}"
+    yield f"models        {', '.join(f'{role} {name}' for role, name in outcome.models.items())}"
     if estimate is None:
         yield "estimate      none: no earlier run of these models; --like DIR names one"
         return
@@ -183,5 +185,5 @@ def _lines_of(count: _Count, models: dict[str, str], estimate: Estimate | None) 
     if estimate.cost:
         yield f"cost          about {estimate.cost:,.2f}"
     if estimate.seconds is not None:
-        yield f"time          about {duration_in_words(estimate.seconds)}, as fast as there"
+        yield f"time          about {format_duration(estimate.seconds)}, at the speed of that run"
     yield f"estimate      from {estimate.pictures} pictures in {estimate.like}"

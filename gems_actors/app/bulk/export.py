@@ -1,7 +1,7 @@
-"""A bulk's dataset in the shapes that training reads: WebDataset's tar shards, or Parquet with the pictures inside.
+"""Export a bulk's dataset for training: as WebDataset's tar shards, or as Parquet with the pictures inside.
 
-Shards are written whole or not at all, and hold a thousand pictures unless told otherwise; one of them is read at once.
-A picture's key is its index and, behind a dash, its sample; that of another attempt also its round and candidate.
+Shards are written atomically, one at a time. A picture's key is its index, a dash and its sample; the key of another
+attempt also has its round and candidate.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ def export_rows(
     picture_format: PictureFormat,
     per_shard: int,
 ) -> Iterator[Path]:
-    """Write a dataset's pictures and rows as shards, and give the path of each once it is there.
+    """Write a dataset's pictures and rows as shards, and yield the path of each finished shard.
 
-    Shards of an earlier export that are too many are removed in the end: a reader would take their rows twice.
+    Surplus shards of an earlier export are removed at the end: a reader would take their rows twice.
 
     Args:
-        rows: of the dataset, in their order.
+        rows: rows of the dataset in their order.
         dataset: folder that the rows' file names are relative to.
         target: folder to fill.
-        shape: of the shards.
-        picture_format: files that have it are copied as they are; the others are encoded anew.
-        per_shard: pictures in each.
+        shape: format of the shards.
+        picture_format: format of the pictures; those in another format are encoded again.
+        per_shard: pictures per shard.
 
     Raises:
-        OutputError: something cannot be read or written, there are no pictures, or pyarrow is missing.
+        OutputError: a file cannot be read or written, there are no pictures, or pyarrow is missing.
     """
     write: Callable[[Path, Sequence[tuple[Row, bytes]], PictureFormat], None]
     write, ending = (_write_tar, "tar") if shape == "webdataset" else (_write_parquet, "parquet")
@@ -68,12 +68,12 @@ def export_rows(
     if not number:
         raise OutputError(f"{dataset}: expected pictures to export, got none")
     for path in target.glob(f"{'[0-9]' * 5}.{ending}"):
-        if int(path.stem) >= number:  # of an earlier export, which had more: whoever reads the folder would have both
+        if int(path.stem) >= number:
             path.unlink()
 
 
 def key_of_row(row: Row) -> str:
-    """Return what a picture is called in a shard; without a dot, where WebDataset would cut it."""
+    """Return the key of a picture in a shard; it has no dot, at which WebDataset would cut it."""
     return f"{row.index:08d}-{row.sample}" + ("" if row.is_picture else f"-r{row.round}c{row.candidate}")
 
 
@@ -104,7 +104,7 @@ def _write_parquet(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_fo
     ending = ENDINGS[picture_format]
     table = pyarrow.table(
         {
-            # As datasets has a picture within a table: its bytes, and what it was called.
+            # The Image feature of the datasets library: bytes and file name.
             "image": [{"bytes": data, "path": f"{key_of_row(row)}{ending}"} for row, data in pictures],
             "index": [row.index for row, _ in pictures],
             "sample": [row.sample for row, _ in pictures],
@@ -115,7 +115,7 @@ def _write_parquet(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_fo
             "met": [row.met for row, _ in pictures],
             "all_met": [row.all_met for row, _ in pictures],
             "chosen": [row.is_picture for row, _ in pictures],
-            # One text for all else, because what stands in it differs from row to row.
+            # The whole row as JSON text, because metadata differs from row to row.
             "row": [msgspec.json.encode(row).decode() for row, _ in pictures],
         }
     )

@@ -1,24 +1,25 @@
-"""The folder that a bulk fills, and what is there already when the same command runs again.
+"""The folder that a bulk fills, and that the same command continues.
 
-    dataset/metadata.jsonl              one row a picture, which Hugging Face's imagefolder reads as it is
-    dataset/images/00000/00000017.png   the picture of record 17, written whole or not at all; its third sample: …17-2
-    dataset/images/00000/00000017-r2c1.png   with --attempts: what else was drawn for it, by round and candidate
-    failed.jsonl                        one row a task that failed, as it stood in the input, with its class and reason
-    run.json                            what the run was told: where its input is, its seed, its settings
-    .mesh/                              log and pictures of the bulk's own mesh; spent.jsonl, what each picture cost;
-                                        sessions.jsonl, how many each process drew, and in what time
+    dataset/metadata.jsonl              one row per picture, in the format of Hugging Face's imagefolder
+    dataset/images/00000/00000017.png   the picture of record 17, written atomically; its third sample is …17-2.png
+    dataset/images/00000/00000017-r2c1.png   with --attempts: another attempt, by round and candidate
+    failed.jsonl                        one row per failed task: its record with class and reason of the failure
+    run.json                            the run's specification: input, seed, settings
+    .mesh/                              log and pictures of the mesh that the bulk starts; spent.jsonl, the cost of
+                                        each picture; sessions.jsonl, pictures and seconds of each process
 
-One process at a time. A row torn by a kill is dropped, and so is one whose picture is gone: that task is drawn again.
-Rows are added as pictures are finished; once all are, they are put in the order of the input.
+One process at a time fills a folder. A row torn by a kill is dropped, and so is a row without its picture: that task is
+drawn again. Rows are appended as pictures finish, and sorted into the order of the input at the end.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.app.bulk.rows import (
+    DrawnTask,
     Keys,
     Row,
     TaskState,
@@ -37,7 +39,9 @@ from gems_actors.app.bulk.rows import (
     rows_of,
     sort_rows,
 )
+from gems_actors.app.bulk.source import STANDARD_INPUT
 from gems_actors.app.bulk.tasks import BadTask, Task
+from gems_actors.app.options import DrawOptions, read_config
 from gems_actors.app.picture_files import (
     OutputError,
     PictureFormat,
@@ -46,34 +50,67 @@ from gems_actors.app.picture_files import (
     parameters_of,
     picture_of,
     story_of,
+    text_of_path,
     write_whole,
 )
+from gems_actors.config import MeshConfig
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.costs import add_costs
-from protocol.messages import ImageRef, Picture, Spent
+from protocol.messages import ImageRef, Spent
 
 MESH_FOLDER: Final = ".mesh"
 
 
-class RunFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was told, so that it can be taken up by its folder alone."""
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The specification of a run, stored in run.json: every process that works on the folder uses it."""
 
     source: str
-    """The input's absolute path, or `standard input`."""
+    """Absolute path of the input file, or `standard input`."""
     seed: int
     samples: int
+    """Pictures per prompt, unless a record has its own number."""
     strategy: str
     settings: dict[str, Any]
-    """What was asked of how to draw, as `draw_settings` takes it."""
+    """Options that differ from the configured settings, by the names that `draw_settings` knows."""
     config_file: str | None
     overrides: tuple[str, ...]
     pictures: PictureFormat = "png"
     attempts: bool = False
-    """Whether every attempt is part of the dataset."""
+    """Whether the dataset has a row and a picture for every attempt."""
+
+    def read_config(self) -> MeshConfig:
+        """Return the settings of the mesh that draws.
+
+        Raises:
+            ConfigError: a setting is unknown or invalid.
+        """
+        return read_config(None if self.config_file is None else Path(self.config_file), self.overrides)
+
+
+def spec_of(
+    file: Path, options: DrawOptions, *, samples: int = 1, pictures: PictureFormat = "png", attempts: bool = False
+) -> RunSpec:
+    """Return the specification of a run over a file; `-` is standard input.
+
+    Raises:
+        UsageError: the options contradict one another.
+    """
+    config_file = options.config_file
+    return RunSpec(
+        source=STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
+        seed=options.seed or 0,
+        samples=samples,
+        strategy=options.strategy or "gems",
+        settings=options.settings(),
+        config_file=None if config_file is None else text_of_path(config_file.absolute()),
+        overrides=options.overrides,
+        pictures=pictures,
+        attempts=attempts,
+    )
 
 
 class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read again of a line of failed.jsonl."""
+    """The fields of a line of failed.jsonl that are read again."""
 
     index: int
     sample: int = 0
@@ -81,30 +118,30 @@ class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Apart from the picture's own row, which is the same whenever the picture is."""
+    """The cost of a picture. Not part of its row, which is the same whenever the picture is the same."""
 
     index: int
     sample: int = 0
     key: str = "0"
-    """Of the picture's row."""
+    """Key of the picture."""
     spent: dict[str, Spent]
 
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process drew from its start to its end."""
+    """What one process drew, from its start to its end."""
 
     pictures: int
     seconds: float
 
 
 class BulkFolder:
-    """A folder in our hands; made by `open_bulk_folder`."""
+    """A folder that this process may fill; made by `open_bulk_folder`."""
 
-    def __init__(self, path: Path, run: RunFile, take_row: Callable[[Row], None], *, keeps_failures: bool) -> None:
+    def __init__(self, path: Path, run: RunSpec, take_row: Callable[[Row], None], *, keeps_failures: bool) -> None:
         self.path = path
         self._run = run
         self.spent: dict[str, Spent] = {}
-        """By role, on all pictures that are there."""
+        """Cost of all pictures in the folder, by role."""
         self._keys = mend_rows(self.metadata_path)
         for row in self.rows():
             take_row(row)
@@ -115,71 +152,57 @@ class BulkFolder:
 
     @property
     def metadata_path(self) -> Path:
-        """Of the rows."""
+        """File with the rows."""
         return self.path / "dataset" / "metadata.jsonl"
 
     def state_of(self, index: int, sample: int, key: str) -> TaskState:
-        """Return whether a task was drawn before, and from the same."""
+        """Return whether a task is new, done, or was drawn with another key."""
         return self._keys.state_of(index, sample, key)
 
-    def keep_picture(
-        self,
-        task: Task,
-        sample: int,
-        key: str,
-        picture: Picture,
-        read: Callable[[ImageRef], bytes],
-        models: Mapping[str, str],
-        seed: int,
-    ) -> Row:
-        """Write a picture with its metadata, and its row; to be called from a thread.
+    def keep_picture(self, drawn: DrawnTask, read: Callable[[ImageRef], bytes]) -> Row:
+        """Write a picture with its metadata, and its row; call it from a thread.
 
         Args:
-            task: what was drawn.
-            sample: of the task.
-            key: what the picture follows from.
-            picture: how it came to be.
+            drawn: the task and its picture.
             read: returns the bytes of an image.
-            models: what drew and judged.
-            seed: of the sample.
 
         Raises:
-            PictureError: an image is no picture.
-            OutputError: it cannot be written.
+            PictureError: an image cannot be decoded.
+            OutputError: a file cannot be written.
             BlobError: an image cannot be read.
         """
-        row = row_of(task, sample, key, picture, models, seed)
-        row = msgspec.structs.replace(row, file_name=file_name_of(task.index, sample, self._run.pictures))
-        is_anew = self._keys.get(task.index, sample) is not None
-        if is_anew:  # without its picture a row counts for nothing: no kill may leave it with that of another drawing
+        task, picture = drawn.task, drawn.picture
+        file_name = file_name_of(task.index, drawn.sample, self._run.pictures)
+        row = msgspec.structs.replace(row_of(drawn), file_name=file_name)
+        is_redrawn = self._keys.get(task.index, drawn.sample) is not None
+        if is_redrawn:  # a row without its picture is ignored: no kill may leave it with another drawing's picture
             (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
         rows = [row]
         if self._run.attempts:
-            rows = [*self._keep_others(task, sample, row, picture, read), attempt_row(row, picture.best, chosen=True)]
-        story = story_of(picture, seed=seed, model=models["image"])
-        texts = {"parameters": parameters_of(picture, models["image"]), "gems": encode_json(story)}
-        spent = _SpentRow(index=task.index, sample=sample, key=key, spent=picture.spent)
+            rows = [*self._keep_others(drawn, row, read), attempt_row(row, picture.best, chosen=True)]
+        story = story_of(picture, seed=drawn.seed, model=row.models["image"])
+        texts = {"parameters": parameters_of(picture, row.models["image"]), "gems": encode_json(story)}
+        spent = _SpentRow(index=task.index, sample=drawn.sample, key=drawn.key, spent=picture.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
         lines = b"\n".join(map(msgspec.json.encode, rows))
-        if is_anew:
+        if is_redrawn:
             _append(self._metadata, lines, self.path)
             os.fsync(self._metadata)
         self._write_picture(row.file_name, picture.best.image, read, texts)
-        if not is_anew:  # others may look meanwhile, and find no row without its picture
+        if not is_redrawn:  # readers of the folder must find no row without its picture
             _append(self._metadata, lines, self.path)
         return row
 
-    def _keep_others(
-        self, task: Task, sample: int, row: Row, picture: Picture, read: Callable[[ImageRef], bytes]
-    ) -> Iterator[Row]:
-        """Write the attempts beside a picture and give the row of each; those of an earlier drawing are removed."""
+    def _keep_others(self, drawn: DrawnTask, row: Row, read: Callable[[ImageRef], bytes]) -> Iterator[Row]:
+        """Write the attempts that were not chosen and yield their rows; remove those of an earlier drawing."""
+        picture = drawn.picture
         others = {
-            file_name_of(task.index, sample, self._run.pictures, attempt): attempt
+            file_name_of(row.index, row.sample, self._run.pictures, attempt): attempt
             for attempt in picture.attempts
             if attempt is not picture.best
         }
-        place = self.path / "dataset" / row.file_name
-        for stale in place.parent.glob(f"{place.stem}-r*"):
+        target = self.path / "dataset" / row.file_name
+        for stale in target.parent.glob(f"{target.stem}-r*"):
             if f"{Path(row.file_name).parent}/{stale.name}" not in others:
                 stale.unlink()
         for file_name, attempt in others.items():
@@ -187,8 +210,8 @@ class BulkFolder:
             as_chosen = msgspec.structs.replace(picture, ending=ending)
             texts = {"parameters": parameters_of(as_chosen, row.models["image"])}
             self._write_picture(file_name, attempt.image, read, texts)
-            its_own = row_of(task, sample, row.key, as_chosen, row.models, row.seed)
-            yield attempt_row(msgspec.structs.replace(its_own, file_name=file_name), attempt, chosen=False)
+            attempt_as_row = msgspec.structs.replace(row_of(replace(drawn, picture=as_chosen)), file_name=file_name)
+            yield attempt_row(attempt_as_row, attempt, chosen=False)
 
     def _write_picture(
         self, file_name: str, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]
@@ -201,18 +224,18 @@ class BulkFolder:
         """Write why a task has no picture.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
-        given = dict(task.given) if isinstance(task, Task) else {"line": task.text}
-        place = {"index": task.index, **({"sample": sample} if sample else {})}
-        line = msgspec.json.encode({**given, **place, "class": class_, "reason": reason}, enc_hook=str)
+        record = dict(task.record) if isinstance(task, Task) else {"line": task.text}
+        position = {"index": task.index, **({"sample": sample} if sample else {})}
+        line = msgspec.json.encode({**record, **position, "class": class_, "reason": reason}, enc_hook=str)
         _append(self._failed, line, self.path)
 
     def keep_session(self, pictures: int, seconds: float) -> None:
-        """Write how many pictures this process drew, and in what time: the next run is estimated from it.
+        """Write how many pictures this process drew in what time; `--dry-run` estimates from it.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         if pictures:
             line = msgspec.json.encode(_Session(pictures=pictures, seconds=seconds))
@@ -223,11 +246,11 @@ class BulkFolder:
                 os.close(file)
 
     def rows(self) -> Iterator[Row]:
-        """Read all rows."""
+        """Yield the rows of all pictures."""
         return rows_of(self.path)
 
     def put_in_order(self) -> None:
-        """Rewrite the rows in the order of the input, each task once: of those drawn anew the later."""
+        """Rewrite the rows in the order of the input; of a task that was drawn again the latest stays."""
         sort_rows(self.metadata_path)
 
     def close(self) -> None:
@@ -242,18 +265,18 @@ class BulkFolder:
 
 
 def run_of(path: Path) -> str:
-    """Return the name under which memory knows the run of a folder."""
+    """Return the name of a folder's run in memory."""
     return f"bulk-{blake2b(str(path.absolute()).encode(errors='replace'), digest_size=8).hexdigest()}"
 
 
-def failed_places(path: Path, class_: str | None) -> set[tuple[int, int]]:
-    """Return index and sample of the tasks in a folder's failed.jsonl, of one class where one is named."""
+def failed_tasks(path: Path, class_: str | None) -> set[tuple[int, int]]:
+    """Return index and sample of the failed tasks of a folder, optionally only those of one class."""
     rows = lines_of(path / "failed.jsonl", FailedRow)
     return {(row.index, row.sample) for row in rows if row is not None and class_ in (None, row.class_)}
 
 
 def settle_failures(path: Path, done: AbstractSet[tuple[int, int]]) -> None:
-    """Take tasks out of failed.jsonl that are done by now, and of one that failed again all rows but the last.
+    """Remove tasks that are done from failed.jsonl, and all but the latest row of tasks that failed again.
 
     Raises:
         OutputError: the file cannot be written.
@@ -270,72 +293,71 @@ def settle_failures(path: Path, done: AbstractSet[tuple[int, int]]) -> None:
     write_whole(file, b"".join(kept.values()))
 
 
-def read_run(path: Path) -> RunFile | None:
-    """Return what the run of a folder was told; None where there was none.
+def read_run(path: Path) -> RunSpec | None:
+    """Return the specification of a folder's run, or None for a folder without one.
 
     Raises:
-        OutputError: it cannot be read.
+        OutputError: run.json cannot be read.
     """
     try:
-        return msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
+        return msgspec.json.decode((path / "run.json").read_bytes(), type=RunSpec)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise OutputError(f"{path / 'run.json'}: expected what a bulk was told: {error}") from error
+        raise OutputError(f"{path / 'run.json'}: expected the specification of a run, got: {error}") from error
 
 
-def check_run(path: Path, run: RunFile) -> None:
-    """Look whether a folder, which may not be there yet, can be filled by a run.
+def check_run(path: Path, run: RunSpec) -> None:
+    """Check that a run can fill a folder, which need not exist.
 
     Raises:
-        OutputError: the folder holds the output of another input, one in another format, or what was written by an
-            earlier version.
+        OutputError: the folder holds the output of another input, of another format or of an earlier version.
     """
     earlier = read_run(path)
     if earlier is not None and earlier.source != run.source:
         raise OutputError(f"{path}: expected a new folder or the output of {run.source}, got that of {earlier.source}")
     if earlier is not None and (earlier.pictures, earlier.attempts) != (run.pictures, run.attempts):
-        shapes = (f"--pictures {told.pictures}{' --attempts' * told.attempts}" for told in (earlier, run))
+        shapes = (f"--pictures {spec.pictures}{' --attempts' * spec.attempts}" for spec in (earlier, run))
         raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *shapes))
     if earlier is None and (path / "metadata.jsonl").exists():
         raise OutputError(f"{path}: expected a new folder, got one with another metadata.jsonl in it")
 
 
-def keep_run(path: Path, run: RunFile) -> None:
-    """Write what the run of a folder is told.
+def keep_run(path: Path, run: RunSpec) -> None:
+    """Write the specification of a folder's run.
 
     Raises:
-        OutputError: as `check_run`, or it cannot be written.
+        OutputError: as `check_run`, or run.json cannot be written.
     """
     check_run(path, run)
     write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the run of a folder is."""
+    """The progress of a folder's run."""
 
     running: str | None
-    """The process that fills it, in words; None while none does but this one."""
+    """The other process that fills the folder, such as `process 17`; None without one."""
     failed: dict[str, int]
-    """By class."""
+    """Number of failed tasks by class."""
     spent: dict[str, Spent]
-    """By role."""
+    """Cost by role."""
     priced: int = 0
-    """Pictures that this was spent on."""
+    """Number of pictures in `spent`."""
     timed_pictures: int = 0
-    """Drawn by processes that came to their end, in `timed_s` seconds."""
+    """Pictures drawn by processes that ran to their end, in `timed_s` seconds."""
     timed_s: float = 0.0
 
 
-def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
-    """Look at what a run has come to, also while it goes on.
+def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
+    """Return the progress of a folder's run, which may be running.
 
     Args:
-        path: of the folder.
+        path: the folder.
         take_row: called with the row of each picture.
 
     Raises:
-        OutputError: it cannot be looked at.
+        OutputError: the folder cannot be read.
     """
     running = None
     try:
@@ -344,7 +366,7 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     except LockHeldError as error:
         running = None if error.holder == str(os.getpid()) else f"process {error.holder}"
     except OSError as error:
-        raise OutputError(f"{path}: expected a folder that can be looked at: {error.strerror}") from error
+        raise OutputError(f"{path}: expected a readable folder, got: {error.strerror}") from error
     for row in rows_of(path):
         take_row(row)
     failed = Counter(row.class_ for row in lines_of(path / "failed.jsonl", FailedRow) if row is not None)
@@ -365,7 +387,7 @@ def look_at_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
 
 
 def _costs_of(path: Path) -> Iterator[_SpentRow]:
-    """Read what each picture of a folder cost; where a kill came before its row it is written twice, and given once."""
+    """Yield the cost of each picture once; it is written twice where a kill came before the picture's row."""
     given = Keys()
     for row in lines_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
         if row is not None and given.state_of(row.index, row.sample, row.key) != "done":
@@ -375,18 +397,18 @@ def _costs_of(path: Path) -> Iterator[_SpentRow]:
 
 @contextmanager
 def open_bulk_folder(
-    path: Path, run: RunFile, take_row: Callable[[Row], None], *, keeps_failures: bool = False
+    path: Path, run: RunSpec, take_row: Callable[[Row], None], *, keeps_failures: bool = False
 ) -> Iterator[BulkFolder]:
-    """Take a folder, made where it is missing, for this process alone.
+    """Create a folder if needed and lock it for this process.
 
     Args:
-        path: of the folder.
-        run: what the run is told.
-        take_row: called with the row of each picture that is there already.
-        keeps_failures: those of the last run stay in failed.jsonl.
+        path: the folder.
+        run: specification of the run.
+        take_row: called with the row of each picture that exists already.
+        keeps_failures: whether failed.jsonl keeps the failures of the run before.
 
     Raises:
-        OutputError: it cannot be written to, another bulk writes to it, or it holds the output of another.
+        OutputError: the folder cannot be written to, another process fills it, or it belongs to another run.
     """
     for folder in (path, path / "dataset", path / "dataset/images", path / MESH_FOLDER):
         check_writable(folder)
@@ -402,7 +424,7 @@ def open_bulk_folder(
 
 
 def _open_to_append(path: Path, flags: int) -> int:
-    """Open a file whose next line begins on one of its own, also behind one that a kill cut short."""
+    """Open a file to append lines, and end the last line if a kill cut it short."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | flags, 0o644)
         if (size := os.fstat(file).st_size) and os.pread(file, 1, size - 1) != b"\n":
@@ -413,7 +435,7 @@ def _open_to_append(path: Path, flags: int) -> int:
 
 
 def _append(file: int, line: bytes, folder: Path) -> None:
-    """Append a whole line in one call, so that lines of several threads never mix."""
+    """Append a line in one call, so that lines of several threads never mix."""
     data = line + b"\n"
     try:
         written = os.write(file, data)

@@ -1,13 +1,14 @@
-"""A run on one page: HTML that needs nothing beside itself, for whoever was not there.
+"""The report of a run: one self-contained HTML page with thumbnails inside.
 
-What it shows of pictures are thumbnails within the page. The rounds of the first trajectories stand side by side where
-the run's own mesh has kept them, or the mesh that drew can be asked; else the page has what the dataset has.
+The rounds of the first trajectories are shown side by side if the run's folder or a running mesh has their memory;
+otherwise the page shows what the dataset has.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -15,12 +16,11 @@ from typing import Final
 
 import msgspec
 
-from gems_actors.app.bulk.folder import MESH_FOLDER, FolderState, RunFile, look_at_folder, run_of
+from gems_actors.app.bulk.folder import MESH_FOLDER, FolderState, RunSpec, inspect_folder, run_of
 from gems_actors.app.bulk.report_article import story_of_rounds, story_of_row
 from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.totals import Share, Tally
 from gems_actors.app.memory.access import MemoryLocation, MemoryReader, open_memory
-from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import write_whole
 from gems_actors.blobs import BlobFolder, blob_folder
 from gems_actors.config import MeshConfig
@@ -32,7 +32,7 @@ _CHART_PX: Final = (420, 200)
 _MARGIN_PX: Final = 40
 
 Stories = Mapping[tuple[int, int], TrajectoryState]
-"""Trajectories that memory has kept, by index and sample."""
+"""Trajectories in memory, by index and sample."""
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --soft: color-mix(in srgb, currentColor 14%, transparent);
@@ -61,46 +61,46 @@ ins { color: var(--good); text-decoration: none } del { color: var(--bad) }
 """
 
 
-async def write_report(folder: Path, told: RunFile, shown: int, router: str | None) -> Path:
-    """Write `report.html` into a folder that a bulk has filled, or is filling, and return its path.
+async def write_report(folder: Path, spec: RunSpec, shown: int, router: str | None) -> Path:
+    """Write `report.html` into the folder of a run, which may be running, and return its path.
 
     Args:
-        folder: of the run.
-        told: what the run was told.
-        shown: how many of the first trajectories are shown.
-        router: of the mesh that drew, asked where the folder has no memory of its own; None: the log in the run's
-            data_dir is looked at.
+        folder: folder of the run.
+        spec: specification of the run.
+        shown: number of trajectories to show.
+        router: address of the mesh that drew, asked if the folder has no memory; None reads the log in the run's
+            data_dir instead.
 
     Raises:
         OutputError: the folder cannot be read or written.
-        ConfigError: its memory's log is damaged.
-        RequestError: the mesh that has the memory does not answer.
+        ConfigError: the memory log is damaged.
+        RequestError: the mesh does not answer.
     """
-    path, config = folder / "report.html", _settings_of(told)
+    path, config = folder / "report.html", _config_of(spec)
     location = MemoryLocation(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
     if not location.folders:
         location = MemoryLocation(config, router)
-    state = look_at_folder(folder, lambda row: None)
+    state = inspect_folder(folder, lambda row: None)
     stories = await _read_stories(location, run_of(folder), islice(rows_of(folder), shown))
-    pieces = report_of(told, state, rows_of(folder), folder, blob_folder(location.config), stories, shown)
-    write_whole(path, "".join(pieces).encode())
+    page = ReportPage(spec, state, folder, blob_folder(location.config), stories, shown)
+    write_whole(path, "".join(page.pieces(rows_of(folder))).encode())
     return path
 
 
-def _settings_of(told: RunFile) -> MeshConfig:
+def _config_of(spec: RunSpec) -> MeshConfig:
     try:
-        return read_config(None if told.config_file is None else Path(told.config_file), told.overrides)
-    except ConfigError:  # the page of a run that was moved here needs no settings
+        return spec.read_config()
+    except ConfigError:  # the configuration file of a run from another host may be missing
         return MeshConfig()
 
 
 async def _read_stories(location: MemoryLocation, run: str, rows: Iterable[Row]) -> Stories:
-    """Return what memory has of some trajectories; nothing where there is no memory."""
+    """Return the trajectories of rows, as far as memory has them."""
     if location.router is None and not location.folders:
         return {}
     async with open_memory(location) as memory:
         runs = [run]
-        if location.router is None:  # a folder that was moved has a run that is named by where it began
+        if location.router is None:  # the name of a run comes from the folder's first path; the folder may have moved
             runs += [found.run for found in (await memory.ask(ListRuns())).runs if found.run != run]
         return {
             (row.index, row.sample): state
@@ -118,62 +118,59 @@ async def _read_story(memory: MemoryReader, runs: Iterable[str], row: Row) -> Tr
     return None
 
 
-def report_of(
-    told: RunFile,
-    state: FolderState,
-    rows: Iterable[Row],
-    folder: Path,
-    blobs: BlobFolder | None,
-    stories: Stories,
-    shown: int,
-) -> Iterator[str]:
-    """Give the page, piece by piece.
+@dataclass(frozen=True, slots=True)
+class ReportPage:
+    """The page of a run."""
 
-    Args:
-        told: what the run was told.
-        state: how far it is.
-        rows: of its dataset, in their order.
-        folder: that was filled.
-        blobs: where the mesh that drew keeps pictures; None: in no folder, so that only those of the dataset are shown.
-        stories: those that memory has of the trajectories that are shown.
-        shown: how many of the first trajectories are shown.
-    """
-    tally, kinds, articles = Tally(), dict[str, Counter[str]](), list[str]()
-    models: dict[str, str] = {}
-    for row in rows:
-        tally.add(row)
-        models = models or row.models
-        for requirement in row.requirements:
-            kinds.setdefault(requirement.kind, Counter())[requirement.answer or "unsure"] += 1
-        if len(articles) < shown:
-            articles.append(_story_of(row, folder / "dataset" / row.file_name, blobs, stories))
-    tally.failed, tally.spent = sum(state.failed.values()), state.spent
-    title = escape(Path(told.source).name)
-    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-    yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-    yield f"<h1>{title}</h1><p class=quiet>{escape(told.source)} · strategy {escape(told.strategy)}"
-    yield f" · {escape(', '.join(f'{role} {name}' for role, name in models.items()))}</p>"
-    yield from _figures_of(tally, state)
-    yield from _rounds_of(tally)
-    yield from _kinds_of(kinds)
-    yield from _costs_of(tally)
-    if articles:
-        first = f"the first {len(articles)} of " if len(articles) < tally.pictures else ""
-        yield f"<h2>Pictures: {first}{tally.pictures}</h2>"
-        yield from articles
-    yield "</body></html>\n"
+    spec: RunSpec
+    state: FolderState
+    folder: Path
+    blobs: BlobFolder | None
+    """Pictures of the mesh that drew; without them only those of the dataset are shown."""
+    stories: Stories
+    shown: int
+    """Maximum number of trajectories on the page."""
 
+    def pieces(self, rows: Iterable[Row]) -> Iterator[str]:
+        """Yield the page piece by piece, for the rows of the dataset in their order."""
+        tally, kinds, articles = Tally(), dict[str, Counter[str]](), list[str]()
+        models: dict[str, str] = {}
+        for row in rows:
+            tally.add(row)
+            models = models or row.models
+            for requirement in row.requirements:
+                kinds.setdefault(requirement.kind, Counter())[requirement.answer or "unsure"] += 1
+            if len(articles) < self.shown:
+                articles.append(self._story_of(row))
+        tally.failed, tally.spent = sum(self.state.failed.values()), self.state.spent
+        source = self.spec.source
+        title = escape(Path(source).name)
+        yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        yield f"<h1>{title}</h1><p class=quiet>{escape(source)} · strategy {escape(self.spec.strategy)}"
+        yield f" · {escape(', '.join(f'{role} {name}' for role, name in models.items()))}</p>"
+        yield from _figures_of(tally, self.state)
+        yield from _rounds_of(tally)
+        yield from _kinds_of(kinds)
+        yield from _costs_of(tally)
+        if articles:
+            first = f"the first {len(articles)} of " if len(articles) < tally.pictures else ""
+            yield f"<h2>Pictures: {first}{tally.pictures}</h2>"
+            yield from articles
+        yield "</body></html>\n"
 
-def _story_of(row: Row, picture: Path, blobs: BlobFolder | None, stories: Stories) -> str:
-    def place_of(digest: str) -> Path | None:
-        if digest == row.digest:
-            return picture
-        path = blobs.path_of(digest) if blobs is not None else None
-        return path if path is not None and path.exists() else None
+    def _story_of(self, row: Row) -> str:
+        picture = self.folder / "dataset" / row.file_name
 
-    if (state := stories.get((row.index, row.sample))) is not None:
-        return story_of_rounds(row, state, place_of)
-    return story_of_row(row, picture, place_of)
+        def path_of(digest: str) -> Path | None:
+            if digest == row.digest:
+                return picture
+            path = self.blobs.path_of(digest) if self.blobs is not None else None
+            return path if path is not None and path.exists() else None
+
+        if (state := self.stories.get((row.index, row.sample))) is not None:
+            return story_of_rounds(row, state, path_of)
+        return story_of_row(row, picture, path_of)
 
 
 def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
@@ -197,22 +194,22 @@ def _rounds_of(tally: Tally) -> Iterator[str]:
         yield _chart_of(tally)
         yield "<table><tr><th><th class=number>best so far"
         yield "<th class=number>pictures of that round<th class=number>drawn for"
-        for place in range(tally.last_round):
-            after, within = tally.after_round[place], tally.in_round[place]
-            yield f"<tr><th>after round {place + 1}<td class=number>{_percent(after.rate)}"
+        for index in range(tally.last_round):
+            after, within = tally.after_round[index], tally.in_round[index]
+            yield f"<tr><th>after round {index + 1}<td class=number>{_percent(after.rate)}"
             yield f"<td class=number>{_percent(within.rate)}<td class=number>{within.pictures:,}"
         yield "</table>"
 
 
 def _chart_of(tally: Tally) -> str:
-    """Return the score by round as a picture: a line for the best so far, points for the pictures of each round."""
+    """Return a chart of the score by round: a line for the best so far, points for the pictures of each round."""
     width_px, height_px = _CHART_PX
 
     def points_of(shares: Iterable[Share]) -> list[tuple[float, float]]:
         step_px = width_px / max(1, tally.last_round - 1)
         return [
-            (_MARGIN_PX + place * step_px, 10 + height_px * (1 - share.rate))
-            for place, share in enumerate(shares)
+            (_MARGIN_PX + index * step_px, 10 + height_px * (1 - share.rate))
+            for index, share in enumerate(shares)
             if share.rate is not None
         ]
 

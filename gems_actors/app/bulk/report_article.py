@@ -1,6 +1,6 @@
-"""One trajectory on a page: its rounds side by side, or its picture alone where nobody remembers them. HTML, no style.
+"""One trajectory in a report, as HTML: its rounds side by side, or its picture alone if memory does not have it.
 
-A round is a column: its picture, a tick a requirement, what changed in the prompt, the experience that was kept of it.
+A round is a column: its picture, a tick per requirement, the changes of the prompt, the experience of the round.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from protocol.messages import Attempt, Requirement, TrajectoryState
 _PICTURE_PX: Final = 224
 _ROUND_PX: Final = 160
 _CANDIDATE_PX: Final = 72
-"""Of the pictures of a round beside its best."""
+"""Width of the pictures of a round that are not its best."""
 _QUALITY: Final = 80
 _MARKS: Final = {"met": ("✓", "met"), "unmet": ("✗", "unmet"), "unsure": ("?", "unsure")}
 _CHANGES: Final = {"kept": "{}", "added": "<ins>{}</ins>", "removed": "<del>{}</del>"}
 
-PlaceOf = Callable[[str], Path | None]
-"""Where the picture of a digest is, if it is here."""
+PathOf = Callable[[str], Path | None]
+"""Returns the path of the picture with a digest, or None if it is not on this host."""
 
 
-def story_of_rounds(row: Row, state: TrajectoryState, place_of: PlaceOf) -> str:
+def story_of_rounds(row: Row, state: TrajectoryState, path_of: PathOf) -> str:
     """Return the rounds of a trajectory side by side.
 
     Args:
-        row: of the picture that was chosen.
-        state: what memory has of it.
-        place_of: finds pictures.
+        row: row of the chosen picture.
+        state: the trajectory in memory.
+        path_of: finds pictures.
     """
     by_round = {
         round_: [attempt for attempt in state.attempts if attempt.round == round_]
@@ -48,7 +48,7 @@ def story_of_rounds(row: Row, state: TrajectoryState, place_of: PlaceOf) -> str:
     heads = "".join(
         f"<th class=chosen>round {round_}, chosen" if round_ == chosen else f"<th>round {round_}" for round_ in by_round
     )
-    pictures = "".join(f"<td>{_pictures(leading[round_], by_round[round_], place_of)}" for round_ in by_round)
+    pictures = "".join(f"<td>{_pictures(leading[round_], by_round[round_], path_of)}" for round_ in by_round)
     changes = "".join(f"<td>{words}" for words in _changes(row.prompt, state, by_round))
     lines = [f"<tr><th>{heads}", f"<tr><th>{pictures}"]
     lines += [_ticks(item, list(leading.values())) for item in requirements]
@@ -63,20 +63,20 @@ def story_of_rounds(row: Row, state: TrajectoryState, place_of: PlaceOf) -> str:
     return f"<article>{_head_of(row)}<div class=rounds><table>{''.join(lines)}</table></div></article>"
 
 
-def story_of_row(row: Row, picture: Path, place_of: PlaceOf) -> str:
-    """Return what a row of the dataset tells of a trajectory: its picture and the verdicts on it.
+def story_of_row(row: Row, picture: Path, path_of: PathOf) -> str:
+    """Return the picture of a row and its verdicts.
 
     Args:
-        row: of the picture.
-        picture: its file.
-        place_of: finds the others that were drawn for it.
+        row: row of the picture.
+        picture: file of the picture.
+        path_of: finds the other images of the trajectory.
     """
     marks = []
     for requirement in row.requirements:
         score = "" if requirement.score is None else f" <span class=quiet>{requirement.score:.2f}</span>"
         marks.append(f"<li>{_mark(requirement.answer)} {escape(requirement.question)}{score}")
     final = "" if row.final_prompt == row.prompt else f"<p class=quiet>drawn from: {escape(row.final_prompt)}</p>"
-    others = "".join(_thumbnail(place_of(digest), _CANDIDATE_PX) for digest in row.digests if digest != row.digest)
+    others = "".join(_thumbnail(path_of(digest), _CANDIDATE_PX) for digest in row.digests if digest != row.digest)
     return (
         f"<article>{_head_of(row)}<div class=one><div>{_thumbnail(picture, _PICTURE_PX)}</div>"
         f"<div>{final}<ul>{''.join(marks)}</ul><div class=others>{others}</div></div></div></article>"
@@ -84,24 +84,24 @@ def story_of_row(row: Row, picture: Path, place_of: PlaceOf) -> str:
 
 
 def _head_of(row: Row) -> str:
-    place = f"record {row.index}" + (f", sample {row.sample}" if row.sample else "")
+    position = f"record {row.index}" + (f", sample {row.sample}" if row.sample else "")
     drawn = f"{row.rounds} round{'s' * (row.rounds > 1)}, {row.images} image{'s' * (row.images > 1)}"
-    words = f"{place} · {drawn} · seed {row.seed} · skill {row.skill or 'none'} · chosen: {row.decided_by}"
-    return f"<h3>{escape(row.prompt)}</h3><p class=quiet>{escape(words)}</p>"
+    line = f"{position} · {drawn} · seed {row.seed} · skill {row.skill or 'none'} · chosen: {row.decided_by}"
+    return f"<h3>{escape(row.prompt)}</h3><p class=quiet>{escape(line)}</p>"
 
 
 def _leading(row: Row, attempts: Sequence[Attempt]) -> Attempt:
-    """Return the attempt that stands for its round: the picture itself where that is among them."""
+    """Return the attempt that represents its round: the chosen picture if it is among them, otherwise the best."""
     chosen = next((attempt for attempt in attempts if attempt.image.digest == row.digest), None)
     return chosen or leading_attempt(attempts) or attempts[0]
 
 
-def _pictures(leading: Attempt, attempts: Sequence[Attempt], place_of: PlaceOf) -> str:
+def _pictures(leading: Attempt, attempts: Sequence[Attempt], path_of: PathOf) -> str:
     others = "".join(
-        _thumbnail(place_of(attempt.image.digest), _CANDIDATE_PX) for attempt in attempts if attempt is not leading
+        _thumbnail(path_of(attempt.image.digest), _CANDIDATE_PX) for attempt in attempts if attempt is not leading
     )
-    beside = f"<div class=others>{others}</div>" if others else ""
-    return _thumbnail(place_of(leading.image.digest), _ROUND_PX) + beside
+    small = f"<div class=others>{others}</div>" if others else ""
+    return _thumbnail(path_of(leading.image.digest), _ROUND_PX) + small
 
 
 def _ticks(requirement: Requirement, attempts: Sequence[Attempt]) -> str:
@@ -115,7 +115,7 @@ def _ticks(requirement: Requirement, attempts: Sequence[Attempt]) -> str:
 
 
 def _changes(prompt: str, state: TrajectoryState, rounds: Iterable[int]) -> Iterator[str]:
-    """Give how the prompt of each round differs from the one before it, the first from the user's own words."""
+    """Yield the changes of the prompt in each round; the first round is compared with the user's prompt."""
     before = prompt
     for round_ in rounds:
         after = state.prompt_of(round_) or before
@@ -129,7 +129,7 @@ def _mark(answer: str | None) -> str:
 
 
 def _thumbnail(path: Path | None, side_px: int) -> str:
-    """Return a picture as a thumbnail within the page; nothing where it is gone."""
+    """Return an inline thumbnail, or an empty text if the picture cannot be read."""
     if path is None:
         return ""
     try:

@@ -1,7 +1,8 @@
-"""The rows of a dataset: one a picture, or one an attempt, each a line of metadata.jsonl.
+"""The rows of a dataset: one per picture, or one per attempt, each a line of metadata.jsonl.
 
-Knows what a row says, where its picture is, when it is whole and in what order rows stand; not what else a bulk keeps.
-Where every attempt has a row, those of a task stand together, that of its picture last: they count all or not at all.
+Knows the content of a row, the path of its picture, when it is complete and how rows are sorted; not the other files of
+a bulk. Where every attempt has a row, the rows of a task are adjacent, that of its picture last: they count only
+together.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby, islice
 from pathlib import Path
@@ -24,17 +26,18 @@ from gems_actors.app.draw_progress import count_met, leading_attempt
 from gems_actors.app.picture_files import ENDINGS, PictureFormat, rounds_of
 from protocol.messages import Attempt, DrawSettings, Picture
 
-_IN_A_FOLDER: Final = 1000
-_SORTED_AT_ONCE: Final = 5_000
-_MERGED_AT_ONCE: Final = 256
-"""Pieces of so many rows; each is an open file, of which a process may have 1024."""
-_KEYS_A_PAGE: Final = 256
+SORTED_AT_ONCE: Final = 5_000
+"""Rows that are sorted in memory."""
+MERGED_AT_ONCE: Final = 256
+"""Sorted pieces that are merged at once; each is an open file, of which a process may have 1024."""
+_RECORDS_PER_FOLDER: Final = 1000
+_KEYS_PER_PAGE: Final = 256
 
 TaskState = Literal["new", "done", "changed"]
 
 
 class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
-    """One requirement, and the verdict on the picture that was chosen."""
+    """A requirement and its verdict on the chosen picture."""
 
     id: str
     question: str
@@ -44,20 +47,20 @@ class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of metadata.jsonl; the same whenever the picture is."""
+    """One line of metadata.jsonl; the same whenever the picture is the same."""
 
     file_name: str
     index: int
-    """Of the record in the input, from 0."""
+    """Index of the record in the input, from 0."""
     sample: int
     key: str
-    """What the picture follows from: its prompt, seed, settings, models and skills."""
+    """Digest of prompt, seed, settings, models and skills."""
     prompt: str
     final_prompt: str
     seed: int
     digest: str
     digests: tuple[str, ...]
-    """Of all pictures that were drawn for it."""
+    """Digests of all images drawn for the picture."""
     models: dict[str, str]
     skill: str | None
     rounds: int
@@ -68,32 +71,48 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     decided_by: str
     requirements: tuple[RowRequirement, ...]
     met_by_round: tuple[int, ...]
-    """Requirements that the best picture of each round meets."""
+    """Requirements met by the best image of each round."""
     metadata: dict[str, Any] | None = None
-    """What else stood in the record; left out where there was nothing."""
+    """Other fields of the record; left out when there are none."""
     round: int | None = None
-    """Of this attempt, where every attempt has a row; likewise `candidate` and `chosen`."""
+    """Round of this attempt, where every attempt has a row; the same applies to `candidate` and `chosen`."""
     candidate: int | None = None
     chosen: bool | None = None
-    """Whether it is the picture of its task. Prompt, digest and verdicts are those of this attempt, chosen or not."""
+    """Whether this attempt is the picture of its task. Prompt, digest and verdicts are those of this attempt."""
 
     @property
     def is_picture(self) -> bool:
-        """Whether it stands for its task, and is not one of the attempts beside."""
+        """Whether this is the row of a task's picture, not of another attempt."""
         return self.chosen is not False
 
 
-class _Place(msgspec.Struct, frozen=True, order=True):
+@dataclass(frozen=True, slots=True)
+class DrawnTask:
+    """A sample of a task and its picture."""
+
+    task: Task
+    sample: int
+    key: str
+    picture: Picture
+    models: Mapping[str, str]
+    """Name of the image model and of the chat models."""
+    seed: int
+
+
+class _TaskId(msgspec.Struct, frozen=True, order=True):
+    """The fields of a row by which rows are sorted."""
+
     index: int
     sample: int = 0
 
 
-_Numbered = tuple[_Place, int, bytes]
-"""A row with where it belongs, and the number of its line."""
+_NumberedRow = tuple[_TaskId, int, bytes]
+"""A line of the file with its task and its number."""
 
 
-def row_of(task: Task, sample: int, key: str, picture: Picture, models: Mapping[str, str], seed: int) -> Row:
+def row_of(drawn: DrawnTask) -> Row:
     """Return the row of a picture."""
+    task, sample, picture = drawn.task, drawn.sample, drawn.picture
     best = picture.best
     verdicts = {verdict.requirement: verdict for verdict in best.verdicts}
     rounds = rounds_of(picture)
@@ -105,13 +124,13 @@ def row_of(task: Task, sample: int, key: str, picture: Picture, models: Mapping[
         file_name=file_name_of(task.index, sample),
         index=task.index,
         sample=sample,
-        key=key,
+        key=drawn.key,
         prompt=task.prompt,
         final_prompt=best.prompt,
-        seed=seed,
+        seed=drawn.seed,
         digest=best.image.digest,
         digests=tuple(attempt.image.digest for attempt in picture.attempts),
-        models=dict(models),
+        models=dict(drawn.models),
         skill=picture.skill,
         rounds=rounds,
         images=len(picture.attempts),
@@ -135,46 +154,46 @@ def row_of(task: Task, sample: int, key: str, picture: Picture, models: Mapping[
 
 
 def attempt_row(row: Row, attempt: Attempt, *, chosen: bool) -> Row:
-    """Return a row as that of one attempt, where every attempt has one."""
+    """Return the row of an attempt from the row of a picture, where every attempt has a row."""
     return msgspec.structs.replace(row, round=attempt.round, candidate=attempt.candidate, chosen=chosen)
 
 
 def file_name_of(index: int, sample: int, picture_format: PictureFormat = "png", attempt: Attempt | None = None) -> str:
-    """Return where in the dataset a picture is, or an attempt beside it: a thousand records share a folder."""
+    """Return the path of a picture, or of another attempt, in the dataset; a folder holds a thousand records."""
     suffix = f"-{sample}" if sample else ""
     if attempt is not None:
         suffix += f"-r{attempt.round}c{attempt.candidate}"
-    return f"images/{index // _IN_A_FOLDER:05d}/{index:08d}{suffix}{ENDINGS[picture_format]}"
+    return f"images/{index // _RECORDS_PER_FOLDER:05d}/{index:08d}{suffix}{ENDINGS[picture_format]}"
 
 
 class Keys:
-    """The key of each task that is done, in some nine bytes a task where they lie close together."""
+    """The keys of the tasks that are done, in about nine bytes per task where indices are dense."""
 
     def __init__(self) -> None:
         self._pages: dict[tuple[int, int], array[int]] = {}
-        """By number of the page and sample: of so many records, 0 for what is not done."""
+        """Keys by page number and sample; a page has `_KEYS_PER_PAGE` keys, 0 for tasks that are not done."""
 
     def put(self, index: int, sample: int, key: str) -> None:
-        """Note a task."""
-        page, place = divmod(index, _KEYS_A_PAGE)
+        """Add a task."""
+        page, offset = divmod(index, _KEYS_PER_PAGE)
         if (keys := self._pages.get((page, sample))) is None:
-            keys = self._pages[page, sample] = array("Q", bytes(8 * _KEYS_A_PAGE))
-        keys[place] = _number_of(key)
+            keys = self._pages[page, sample] = array("Q", bytes(8 * _KEYS_PER_PAGE))
+        keys[offset] = _number_of(key)
 
     def get(self, index: int, sample: int) -> int | None:
         """Return the key as a number, or None for a task that is not done."""
-        page, place = divmod(index, _KEYS_A_PAGE)
+        page, offset = divmod(index, _KEYS_PER_PAGE)
         keys = self._pages.get((page, sample))
-        return keys[place] or None if keys is not None else None
+        return keys[offset] or None if keys is not None else None
 
     def state_of(self, index: int, sample: int, key: str) -> TaskState:
-        """Return whether a task was drawn before, and from the same."""
+        """Return whether a task is new, done, or was drawn with another key."""
         known = self.get(index, sample)
         return "new" if known is None else "done" if known == _number_of(key) else "changed"
 
 
 def key_of(prompt: str, seed: int, settings: DrawSettings, models: Mapping[str, str], skills: str) -> str:
-    """Return what a picture follows from, in 16 hexadecimal digits."""
+    """Return the digest of everything that a picture follows from, 16 hexadecimal digits."""
     parts = [prompt, seed, msgspec.to_builtins(settings), dict(sorted(models.items())), skills]
     return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
 
@@ -184,17 +203,17 @@ def _number_of(key: str) -> int:
 
 
 def rows_of(path: Path) -> Iterator[Row]:
-    """Read the row of each picture in a folder, torn ones and those of other attempts left out."""
+    """Yield the rows of pictures in a folder, without torn rows and those of other attempts."""
     return (row for row in all_rows_of(path) if row.is_picture)
 
 
 def all_rows_of(path: Path) -> Iterator[Row]:
-    """Read the rows of a folder, torn ones left out."""
+    """Yield the rows of a folder, without torn ones."""
     return (row for row in lines_of(path / "dataset" / "metadata.jsonl", Row) if row is not None)
 
 
 def lines_of(path: Path, kind: type[Any]) -> Iterator[Any]:
-    """Read a record from each line of a file, None from one that is torn; nothing where there is no file."""
+    """Yield a record for each line of a file, None for a torn line; nothing when there is no file."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -206,7 +225,7 @@ def lines_of(path: Path, kind: type[Any]) -> Iterator[Any]:
 
 
 def read_keys(path: Path) -> Keys:
-    """Return the keys of what a folder has, which may be none; nothing is changed in it."""
+    """Return the keys of the pictures in a folder, which need not exist, without changing it."""
     keys = Keys()
     for row in rows_of(path):
         keys.put(row.index, row.sample, row.key)
@@ -214,87 +233,87 @@ def read_keys(path: Path) -> Keys:
 
 
 def mend_rows(path: Path) -> Keys:
-    """Return the keys of what a file of rows has, once those torn, lost or drawn anew are out of it."""
+    """Return the keys in a file of rows, after removing rows that are torn, replaced or without their picture."""
     keys, is_damaged = Keys(), False
-    for place, group in groupby(lines_of(path, Row), _place_of_row):
+    for task, group in groupby(lines_of(path, Row), _task_of_row):
         rows = list(group)
-        if place is None or len(rows[_whole_in(rows, path.parent)]) != len(rows):
+        if task is None or len(rows[_complete_in(rows, path.parent)]) != len(rows):
             is_damaged = True
         else:
-            is_damaged |= keys.get(place.index, place.sample) is not None
-            keys.put(place.index, place.sample, rows[-1].key)
+            is_damaged |= keys.get(task.index, task.sample) is not None
+            keys.put(task.index, task.sample, rows[-1].key)
     if is_damaged:
         sort_rows(path)
     return keys
 
 
-def sort_rows(path: Path) -> None:
-    """Rewrite a file of rows in the order of their records, the last of each, without torn ones and lost pictures.
+def sort_rows(path: Path, *, sorted_at_once: int = SORTED_AT_ONCE, merged_at_once: int = MERGED_AT_ONCE) -> None:
+    """Rewrite a file of rows in the order of their records: the latest of each, if it is complete.
 
-    Holds some thousand rows and some hundred files at once, however many rows there are.
+    An external merge sort: however long the file, `sorted_at_once` rows and `merged_at_once` files are open.
     """
     with ExitStack() as stack:
-        chunks: list[Iterator[_Numbered]] = []
+        chunks: list[Iterator[_NumberedRow]] = []
         with path.open("rb") as lines:
             numbered = enumerate(lines)
-            while batch := list(islice(numbered, _SORTED_AT_ONCE)):
-                whole = [(place, number, line) for number, line in batch if (place := _place_of(line)) is not None]
+            while batch := list(islice(numbered, sorted_at_once)):
+                rows_of_tasks = [(task, number, line) for number, line in batch if (task := _task_of(line)) is not None]
                 file = stack.enter_context(TemporaryFile(dir=path.parent))
-                chunks.append(_put_aside(sorted(whole, key=_order_of), file))
-                if len(chunks) == _MERGED_AT_ONCE:
+                chunks.append(_write_chunk(sorted(rows_of_tasks, key=_order_of), file))
+                if len(chunks) == merged_at_once:
                     file = stack.enter_context(TemporaryFile(dir=path.parent))
-                    chunks = [_put_aside(heapq.merge(*chunks, key=_order_of), file)]
+                    chunks = [_write_chunk(heapq.merge(*chunks, key=_order_of), file)]
         target = path.with_name(f".{path.name}.sorted")
         with target.open("wb") as sink:
             merged = heapq.merge(*chunks, key=_order_of)
-            for _, task in groupby(merged, key=lambda item: item[0]):
-                written = [line for _, _, line in task]
+            for _, group in groupby(merged, key=lambda item: item[0]):
+                written = [line for _, _, line in group]
                 rows = [msgspec.json.decode(line, type=Row) for line in written]
-                sink.writelines(written[_whole_in(rows, path.parent)])
+                sink.writelines(written[_complete_in(rows, path.parent)])
             sink.flush()
             os.fsync(sink.fileno())
         target.replace(path)
 
 
-def _order_of(item: _Numbered) -> tuple[_Place, int]:
+def _order_of(item: _NumberedRow) -> tuple[_TaskId, int]:
     return item[:2]
 
 
-def _put_aside(rows: Iterable[_Numbered], file: BinaryIO) -> Iterator[_Numbered]:
-    """Write rows to an empty file, and give them again from there; it is closed after the last."""
+def _write_chunk(rows: Iterable[_NumberedRow], file: BinaryIO) -> Iterator[_NumberedRow]:
+    """Write rows to an empty file and return an iterator that reads them back, and closes the file after the last."""
     file.writelines(b"%d " % number + line for _, number, line in rows)
     file.seek(0)
-    return _chunk_of(file)
+    return _read_chunk(file)
 
 
-def _chunk_of(file: BinaryIO) -> Iterator[_Numbered]:
+def _read_chunk(file: BinaryIO) -> Iterator[_NumberedRow]:
     with file:
         for numbered in file:
             number, _, line = numbered.partition(b" ")
-            yield msgspec.json.decode(line, type=_Place), int(number), line
+            yield msgspec.json.decode(line, type=_TaskId), int(number), line
 
 
-def _place_of(line: bytes) -> _Place | None:
-    """Return where a whole row belongs; None for a torn one."""
+def _task_of(line: bytes) -> _TaskId | None:
+    """Return the task of a row, or None for a torn row."""
     if line.endswith(b"\n"):
         with suppress(msgspec.DecodeError):
-            return _place_of_row(msgspec.json.decode(line, type=Row))
+            return _task_of_row(msgspec.json.decode(line, type=Row))
     return None
 
 
-def _place_of_row(row: Row | None) -> _Place | None:
-    return None if row is None else _Place(row.index, row.sample)
+def _task_of_row(row: Row | None) -> _TaskId | None:
+    return None if row is None else _TaskId(row.index, row.sample)
 
 
-def _whole_in(rows: Sequence[Row], dataset: Path) -> slice:
-    """Return where the last rows of a task stand, that of its picture last; nowhere if one or its picture is missing.
+def _complete_in(rows: Sequence[Row], dataset: Path) -> slice:
+    """Return the slice with the latest complete rows of a task; an empty one if a row or its picture is missing.
 
     Args:
-        rows: of one task, as they were written, those of earlier drawings among them.
-        dataset: that their file names are relative to.
+        rows: rows of one task in the order of writing, including those of earlier drawings.
+        dataset: folder that their file names are relative to.
     """
     end = max((number for number, row in enumerate(rows, 1) if row.is_picture), default=0)
     count = 0 if not end else 1 if rows[end - 1].chosen is None else rows[end - 1].images
-    place = slice(max(0, end - count), end)
-    is_whole = end >= count and not any(row.is_picture for row in rows[place][:-1])
-    return place if is_whole and all((dataset / row.file_name).is_file() for row in rows[place]) else slice(0)
+    latest = slice(max(0, end - count), end)
+    is_complete = end >= count and not any(row.is_picture for row in rows[latest][:-1])
+    return latest if is_complete and all((dataset / row.file_name).is_file() for row in rows[latest]) else slice(0)

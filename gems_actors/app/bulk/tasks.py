@@ -1,7 +1,7 @@
-"""The tasks of a bulk: files of lines, records or rows, read one after another. Foreign bytes, checked here once.
+"""Read the tasks of a bulk from files of lines, objects or rows. The bytes are foreign input and are checked here.
 
-A file is read as it comes, never whole, and a record that cannot be drawn is an item like the others: one bad line of
-whatever kind stops nothing. What a record says of how it is to be drawn goes before what the whole bulk says.
+A file is streamed, never loaded whole. A record that cannot be drawn is yielded as a `BadTask`, so that a bad line does
+not stop the others. Drawing fields of a record take precedence over the options of the bulk.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ InputFormat = Literal["txt", "jsonl", "csv", "parquet"]
 
 MAX_SAMPLES: Final = 10_000
 _MAX_LINE_BYTES: Final = 1024 * 1024
-"""A record may carry more than its prompt."""
+"""Limit for one record, which may have more fields than its prompt."""
 _ROWS_AT_ONCE: Final = 256
 
 Samples = Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]
@@ -39,17 +39,17 @@ class Task:
     """One record that can be drawn."""
 
     index: int
-    """Its place among all records, from 0; blank lines of a text file counted: line 1 of an editor is 0."""
+    """Index among all records, from 0; blank lines of a text file count, so line 1 of an editor is index 0."""
     prompt: str
     seed: int | None = None
-    """None: what follows from the bulk's."""
+    """Seed of the record; by default it is derived from the bulk's seed."""
     samples: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What it says of how it is to be drawn, by the names of `DrawSettings`."""
+    """Drawing fields of the record, by the names of `DrawSettings`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """All else that stood in it."""
-    given: Mapping[str, Any] = field(default_factory=dict)
-    """The record as it was."""
+    """Other fields of the record."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """The whole record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class BadTask:
 
     index: int
     where: str
-    """Its line or row in the file, as an editor counts them."""
+    """Line or row in the file, counted from 1."""
     text: str
-    """As it stands there, with U+FFFD for bytes that are no UTF-8."""
+    """Text of the record, with U+FFFD for bytes that are not UTF-8."""
     reason: str
 
 
 class _Fields(msgspec.Struct):
-    """What we read from a record; text, as a CSV file has it, is taken for a number where one is wanted."""
+    """Drawing fields of a record; text, as in a CSV file, is converted to numbers."""
 
     seed: Seed | None = None
     samples: Samples | None = None
@@ -79,14 +79,11 @@ class _Fields(msgspec.Struct):
     negative_prompt: Prompt | None = None
 
 
-_OWN: Final = ("prompt", *_Fields.__struct_fields__)
-
-
 def format_of(path: Path) -> InputFormat:
-    """Return how a file is to be read, from its name.
+    """Return the format of a file by the ending of its name.
 
     Raises:
-        PromptError: it ends in nothing that is known.
+        PromptError: the ending is not that of a known format.
     """
     match path.suffix.lower():
         case ".txt" | ".jsonl" | ".csv" | ".parquet" as suffix:
@@ -96,15 +93,15 @@ def format_of(path: Path) -> InputFormat:
 
 
 def open_tasks(stream: BinaryIO, format_: InputFormat, samples: int = 1) -> Iterator[Task | BadTask]:
-    """Read a file of tasks, record by record.
+    """Return the tasks of a file, read one at a time.
 
     Args:
         stream: the file; a Parquet file must be seekable.
-        format_: how it is to be read.
-        samples: of a record that does not say how many.
+        format_: its format.
+        samples: number of samples of a record without its own.
 
     Raises:
-        PromptError: it is no file of its kind, or has no prompts; at once, before the first record.
+        PromptError: the file is not of this format or has no prompts; raised by this call, before the first record.
     """
     match format_:
         case "txt":
@@ -118,10 +115,10 @@ def open_tasks(stream: BinaryIO, format_: InputFormat, samples: int = 1) -> Iter
 
 
 def count_records(stream: BinaryIO, format_: InputFormat) -> int | None:
-    """Return how many records there are, and go back to the beginning; None where they can be read only once.
+    """Return the number of records and rewind the stream; None for a stream that cannot be rewound.
 
     Raises:
-        PromptError: as `open_tasks`, or there are none.
+        PromptError: as `open_tasks`, or the file has no records.
     """
     if not stream.seekable():
         return None
@@ -141,8 +138,8 @@ def count_records(stream: BinaryIO, format_: InputFormat) -> int | None:
 def seed_of(task: Task, seed: int, sample: int) -> int:
     """Return the seed of one sample of a task, 0 to 2**32 - 1.
 
-    The first has the seed that its record gives or, where it gives none, a hash of the bulk's seed and the record's
-    index; the others have a hash of that one. None depends on other records.
+    The first sample has the seed of its record, by default a hash of the bulk's seed and the record's index; further
+    samples have a hash of that seed. No seed depends on other records.
     """
     first = attempt_seed(seed, task.index + 1, 0) if task.seed is None else task.seed
     if sample == 0:
@@ -154,7 +151,7 @@ def seed_of(task: Task, seed: int, sample: int) -> int:
 
 
 def _lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    """Give the lines of a stream; one that is too long comes as that many bytes and one more, its rest left out."""
+    """Yield the lines of a stream; a line over the limit is cut one byte above it."""
     while line := stream.readline(_MAX_LINE_BYTES + 1):
         rest = line
         while len(rest) > _MAX_LINE_BYTES and not rest.endswith(b"\n"):
@@ -180,7 +177,7 @@ def _read_lines(stream: BinaryIO, read: Callable[[int, bytes], Task]) -> Iterato
 def _read_texts(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
     def read(index: int, line: bytes) -> Task:
         prompt = check_prompt(decode(line))
-        return Task(index, prompt, samples=samples, given={"prompt": prompt})
+        return Task(index, prompt, samples=samples, record={"prompt": prompt})
 
     return _read_lines(stream, read)
 
@@ -215,7 +212,7 @@ def _read_csv(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
 
 
 def _texts_of(stream: BinaryIO) -> Iterator[str]:
-    """Give lines as text; bytes that are no UTF-8 become half surrogates, which the check of each prompt finds."""
+    """Yield lines as text; bytes that are not UTF-8 become lone surrogates, which the check of each prompt rejects."""
     for number, line in enumerate(_lines_of(stream)):
         yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode(errors="surrogateescape")
 
@@ -230,7 +227,7 @@ def _read_rows(rows: Any, header: list[str], samples: int) -> Iterator[Task | Ba
                 return
             row = found
             if not any(row):
-                index -= 1  # a blank line is no record
+                index -= 1  # blank lines do not count
                 continue
             if len(row) != len(header):
                 raise PromptError(f"expected {len(header)} fields, got {len(row)}")
@@ -245,13 +242,13 @@ def _read_parquet(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
     table = _open_parquet(stream)
     import pyarrow
 
-    # Pictures and the like are not metadata of a prompt, and would be read for nothing.
+    # Binary columns such as images are not metadata of a prompt.
     names = [item.name for item in table.schema_arrow if not pyarrow.types.is_binary(item.type)]
     return _read_batches(table, names, samples)
 
 
 def _read_batches(table: Any, names: list[str], samples: int) -> Iterator[Task | BadTask]:
-    """Give the rows, group by group: of a damaged group those fail that cannot be read."""
+    """Yield the rows, one row group at a time; in a damaged group only the unreadable rows fail."""
     import pyarrow
 
     end = index = 0
@@ -263,7 +260,7 @@ def _read_batches(table: Any, names: list[str], samples: int) -> Iterator[Task |
                     yield _row_of(index, record, samples)
                     index += 1
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            reason = f"expected a row that can be read, got: {' '.join(str(error).split())[:200]}"
+            reason = f"expected a readable row, got: {' '.join(str(error).split())[:200]}"
             for lost in range(index, end):
                 yield BadTask(lost, f"row {lost + 1}", "", reason)
             index = end
@@ -295,20 +292,20 @@ def _open_parquet(stream: BinaryIO) -> Any:
 
 
 def _task_of(index: int, record: Mapping[str, Any], samples: int) -> Task:
-    """Read one record; keys without a value are taken as not given."""
-    given = {key: value for key, value in record.items() if value is not None}
-    prompt = given.get("prompt")
+    """Return the task of a record; fields that are null are ignored."""
+    record = {key: value for key, value in record.items() if value is not None}
+    prompt = record.get("prompt")
     if not isinstance(prompt, str):
         got = "none" if prompt is None else type(prompt).__name__
-        raise PromptError(f"expected a prompt, which is text, got {got}")
+        raise PromptError(f"expected a prompt as text, got {got}")
     prompt = check_prompt(prompt)
-    own = {name: given[name] for name in _OWN if name in given and name != "prompt"}
+    drawing = {name: record[name] for name in _Fields.__struct_fields__ if name in record}
     try:
-        fields = msgspec.convert(own, type=_Fields, strict=False)
+        fields = msgspec.convert(drawing, type=_Fields, strict=False)
     except msgspec.ValidationError as error:
-        words, _, place = str(error).partition(" - at `$.")
-        name = place.rstrip("`")
-        raise PromptError(f"{name}: {words[0].lower()}{words[1:]}, got {str(own.get(name))[:80]!r}") from error
+        reason, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`")
+        raise PromptError(f"{name}: {reason[0].lower()}{reason[1:]}, got {str(drawing.get(name))[:80]!r}") from error
     settings = {
         name: value
         for name in ("candidates", "memory", "skill", "steps", "guidance", "negative_prompt")
@@ -320,8 +317,8 @@ def _task_of(index: int, record: Mapping[str, Any], samples: int) -> Task:
         settings["width_px"], settings["height_px"] = _size_of(fields.size)
     if fields.guidance is not None and not math.isfinite(fields.guidance):
         raise PromptError(f"guidance: expected a number, got {fields.guidance}")
-    metadata = {key: value for key, value in given.items() if key not in _OWN}
-    return Task(index, prompt, fields.seed, fields.samples or samples, settings, metadata, given)
+    metadata = {key: value for key, value in record.items() if key != "prompt" and key not in drawing}
+    return Task(index, prompt, fields.seed, fields.samples or samples, settings, metadata, record)
 
 
 def _size_of(text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gems_actors.app.bulk.folder import look_at_folder, read_run
+from gems_actors.app.bulk.folder import inspect_folder, read_run
 from gems_actors.app.bulk.totals import Tally
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, Prompt
 from gems_actors.app.evaluation.scoring import SCORERS, scorer_name_of
@@ -92,7 +92,7 @@ def figures_of(folder: Path) -> tuple[str, dict[str, float]]:
         spec = read_run(folder)
         if spec is None:
             raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, got none")
-        state = look_at_folder(folder, tally.add)
+        state = inspect_folder(folder, tally.add)
     except OutputError as error:
         raise UsageError(f"DIR: {error}") from error
     if not tally.pictures:

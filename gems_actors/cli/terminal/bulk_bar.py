@@ -1,4 +1,4 @@
-"""A bulk on a terminal: one bar with what it has come to below it, written over as it goes on."""
+"""The live view of a bulk: a bar with its results below, painted over itself."""
 
 from __future__ import annotations
 
@@ -10,55 +10,61 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gems_actors.app.bulk.totals import Standing, outcome_of, pace_of
-from gems_actors.cli.terminal.draw_view import Glyphs, marks_for, wrap
+from gems_actors.app.bulk.runner import BulkView
+from gems_actors.app.bulk.totals import BulkProgress, rate_parts, result_parts
+from gems_actors.cli.terminal.draw_view import Glyphs, glyphs_for, wrap
 from gems_actors.cli.terminal.painter import Painter
 
 _MIN_BAR_CELLS, _MAX_BAR_CELLS = 8, 40
 _MAX_NOTE_LINES: Final = 2
 
 
-def render(standing: Standing, columns: int, marks: Glyphs) -> Group:
-    """Return lines, none wider than `columns`; the bar gives way where there is no room for it."""
-    pace, lines = pace_of(standing), _lines_of(outcome_of(standing), columns, marks)
-    if standing.note:
-        lines += wrap(Text(standing.note, "bold yellow"), columns, _MAX_NOTE_LINES, marks)
-    bar_cells = min(_MAX_BAR_CELLS, columns - len(marks.between.join(pace)) - 1)
-    if standing.total is None or bar_cells < _MIN_BAR_CELLS:
-        return Group(*_lines_of(pace, columns, marks), *lines)
+def render(progress: BulkProgress, columns: int, glyphs: Glyphs) -> Group:
+    """Return lines of at most `columns`; the bar is left out if there is no room for it."""
+    rate, lines = rate_parts(progress), _lines_of(result_parts(progress), columns, glyphs)
+    if progress.note:
+        lines += wrap(Text(progress.note, "bold yellow"), columns, _MAX_NOTE_LINES, glyphs)
+    bar_cells = min(_MAX_BAR_CELLS, columns - len(glyphs.between.join(rate)) - 1)
+    if progress.total is None or bar_cells < _MIN_BAR_CELLS:
+        return Group(*_lines_of(rate, columns, glyphs), *lines)
     first = Table.grid(padding=(0, 1))
     first.add_column(width=bar_cells)
     first.add_column(no_wrap=True)
-    bar = ProgressBar(total=max(1, standing.total), completed=standing.finished, width=bar_cells)
-    first.add_row(bar, Text(marks.between.join(pace), "bold"))
+    bar = ProgressBar(total=max(1, progress.total), completed=progress.finished, width=bar_cells)
+    first.add_row(bar, Text(glyphs.between.join(rate), "bold"))
     return Group(first, *lines)
 
 
-def _lines_of(parts: Sequence[str], columns: int, marks: Glyphs) -> list[RenderableType]:
-    """Break between parts, and within one only where it is too long for a line of its own."""
+def _lines_of(parts: Sequence[str], columns: int, glyphs: Glyphs) -> list[RenderableType]:
+    """Break lines between parts, and within a part only if it is longer than a line."""
     lines: list[str] = []
     for part in parts:
-        if lines and len(lines[-1] + marks.between + part) <= columns:
-            lines[-1] += marks.between + part
+        if lines and len(lines[-1] + glyphs.between + part) <= columns:
+            lines[-1] += glyphs.between + part
         else:
             lines.append(part)
-    return [wrapped for line in lines for wrapped in wrap(Text(line), columns, len(line), marks)]
+    return [wrapped for line in lines for wrapped in wrap(Text(line), columns, len(line), glyphs)]
 
 
-class LiveBar:
-    """Owns the last lines of a terminal until closed."""
+class BulkBar(BulkView):
+    """Owns the last lines of a terminal until finished."""
 
     is_live = True
 
     def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._painter = Painter(stream)
-        self._marks = marks_for(stream.encoding)
+        self._glyphs = glyphs_for(stream.encoding)
 
-    def show(self, standing: Standing) -> None:
-        """Show how far it is in place of what was shown before."""
-        self._painter.paint(render(standing, self._painter.size[0], self._marks))
+    def say(self, text: str) -> None:
+        """Write a line, before the first update."""
+        print(text, file=self._stream)
 
-    def finish(self, standing: Standing) -> None:
-        """Leave how far it came standing, and give the cursor back."""
-        self.show(standing)
+    def show(self, progress: BulkProgress) -> None:
+        """Paint the progress over what was shown before."""
+        self._painter.paint(render(progress, self._painter.size[0], self._glyphs))
+
+    def finish(self, progress: BulkProgress) -> None:
+        """Paint the progress for the last time, and show the cursor again."""
+        self.show(progress)
         self._painter.close()

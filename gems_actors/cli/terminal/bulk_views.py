@@ -1,63 +1,74 @@
-"""Views of how far a bulk is: a line from time to time, for people or machines, or a bar that is written over."""
+"""Views of a bulk: lines of text or JSON here, and the choice of the bar where a terminal allows it."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Protocol, TextIO
+from typing import TextIO
 
 import click
 
-from gems_actors.app.bulk.totals import Standing, progress_event, progress_line
-from gems_actors.app.picture_files import encode_json
-from gems_actors.cli.terminal.watch import can_show_live
+from gems_actors.app.bulk.runner import BulkResult, BulkView
+from gems_actors.app.bulk.totals import BulkProgress, progress_event, progress_line, summary_of, summary_table
+from gems_actors.app.picture_files import encode_json, text_of_path
+from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
+from gems_actors.cli.terminal.views import can_paint
 
 
-class View(Protocol):
-    """Somebody who is shown how far a bulk is."""
+def bulk_view_for(stream: TextIO, *, as_json: bool) -> BulkView:
+    """Return lines of JSON if requested, a bar for a terminal, and plain lines otherwise."""
+    if as_json:
+        return _JsonBulk(stream)
+    if can_paint(stream):
+        from gems_actors.cli.terminal.bulk_bar import BulkBar  # loads rich, which plain lines do not need
 
-    is_live: bool
-    """Whether what it shows is written over."""
-
-    def show(self, standing: Standing) -> None:
-        """Show it now."""
-
-    def finish(self, standing: Standing) -> None:
-        """Show it for the last time."""
+        return BulkBar(stream)
+    return _PlainBulk(stream)
 
 
-class _Lines:
-    """Writes a line each time, without control codes."""
-
-    is_live = False
+class _PlainBulk(BulkView):
+    """Writes a line for each update, without control codes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def show(self, standing: Standing) -> None:
-        print(progress_line(standing), file=self._stream)
+    def say(self, text: str) -> None:
+        print(text, file=self._stream)
 
-    finish = show
+    def show(self, progress: BulkProgress) -> None:
+        self.say(progress_line(progress))
 
-
-class _Events:
-    """Writes a line of JSON each time to standard output, where the summary follows."""
-
-    is_live = False
-
-    def show(self, standing: Standing) -> None:
-        with suppress(OSError):  # who reads it may be gone, and the work goes on
-            click.echo(encode_json(progress_event(standing)))
-
-    def finish(self, standing: Standing) -> None:
-        """Leave it to the summary."""
+    def finish(self, progress: BulkProgress) -> None:
+        self.show(progress)
 
 
-def view_for(stream: TextIO, *, as_json: bool) -> View:
-    """Return the view that suits a stream: lines of JSON, a bar that is written over, or lines of text."""
+class _JsonBulk(_PlainBulk):
+    """Writes a line of JSON for each update to standard output, where the summary follows."""
+
+    def show(self, progress: BulkProgress) -> None:
+        with suppress(OSError):  # the reader may be gone; the run continues
+            click.echo(encode_json(progress_event(progress)))
+
+    def finish(self, progress: BulkProgress) -> None:
+        """Leave the last word to the summary."""
+
+
+def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> int:
+    """Print what a run has drawn, and return the exit code."""
+    folder, tally = result.folder, result.tally
+    if result.redrawn:
+        verb = "was" if result.redrawn == 1 else "were"
+        reason = "its prompt, seed, settings, models or skills had changed"
+        print(f"{result.redrawn} of these {verb} drawn again: {reason}", file=stream)
+    print("\n".join(summary_table(tally, result.seconds)), file=stream)
+    if tally.failed:
+        print(f"failures           {text_of_path(folder / 'failed.jsonl')}", file=stream)
+    if result.report is not None:
+        print(f"report             {text_of_path(result.report)}", file=stream)
+    if result.report_error:
+        print(f"gems: no report: {result.report_error}", file=stream)
+    if result.unfinished:
+        print(f"gems: {result.unfinished}", file=stream)
     if as_json:
-        return _Events()
-    if can_show_live(stream):
-        from gems_actors.cli.terminal.bulk_bar import LiveBar  # rich, which plain lines need not load
-
-        return LiveBar(stream)
-    return _Lines(stream)
+        head = {"event": "summary", "out": text_of_path(folder), "run": result.run}
+        click.echo(encode_json({**head, **summary_of(tally, result.seconds)}))
+    return {"done": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[result.outcome]

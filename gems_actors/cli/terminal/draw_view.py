@@ -1,34 +1,52 @@
-"""The live view of one draw: what a state looks like on a terminal of some size. It neither writes nor waits."""
+"""The live view of one draw: how its state looks on a terminal, and the task that repaints it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, TextIO
 
+import trio
 from rich.cells import cell_len
 from rich.console import Group
 from rich.text import Text
 
-from gems_actors.app.draw_progress import Progress, answers_of_round, compare_words, printable, step_of
+from gems_actors.app.draw import DrawView
+from gems_actors.app.draw_progress import (
+    Progress,
+    advance,
+    answers_of_round,
+    compare_words,
+    finish,
+    printable,
+    progress_of,
+    step_of,
+)
+from gems_actors.cli.terminal.painter import Painter
+from gems_actors.client import Mesh
+from gems_actors.errors import GemsError
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
-from protocol.messages import Answer, RoleStatus
+from protocol.messages import Answer, DrawPicture, Event, Picture, ReadStatus, RoleStatus
 
 _ROLE_ORDER = tuple(BUILT_IN_ROLES)
 _COLUMN_CELLS = 3
-"""One round in the list of requirements."""
+"""Width of a round in the list of requirements."""
 _MAX_DOTS = 6
 _MIN_TABLE_LINES = 5
-"""Of the list of requirements; on a low terminal it goes before the change of the prompt."""
+"""Lines of the list of requirements below which the change of the prompt is left out instead."""
 _MAX_PROMPT_LINES = 2
 _MAX_CHANGE_LINES = 3
 _MAX_NOTE_LINES = 2
+_FRAME_S, _STATUS_S = 0.1, 0.2
+"""Time between two frames, and between two requests for the status of the roles."""
+_ALL_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """The signs of the view."""
+    """The symbols of a state."""
 
     met: str
     unmet: str
@@ -48,106 +66,106 @@ _STYLES: dict[Answer, str] = {"met": "green", "unmet": "bold red", "unsure": "ye
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """All that the view shows."""
+class DrawState:
+    """Everything that the view shows."""
 
     progress: Progress
     seed: int
     roles: tuple[RoleStatus, ...] = ()
     is_connected: bool = False
-    """There is a mesh that can be asked."""
+    """Whether the mesh takes requests."""
     elapsed_s: float = 0.0
     note: str = ""
-    """What the user should know about what comes next; empty where there is nothing."""
+    """Note for the user on what happens next; may be empty."""
 
 
-def marks_for(encoding: str | None) -> Glyphs:
-    """Return the signs that a terminal of an encoding can show."""
+def glyphs_for(encoding: str | None) -> Glyphs:
+    """Return the glyphs that a terminal with an encoding can show."""
     return UNICODE if (encoding or "").lower().replace("-", "").replace("_", "") == "utf8" else ASCII
 
 
-def render(view: View, columns: int, rows: int, marks: Glyphs) -> Group:
-    """Return the view as lines, none wider than `columns`; requirements give way where there are too few `rows`."""
-    head = [*_title(view, columns, marks), _status(view, columns, marks)]
-    change = [] if view.progress.ending else list(_change(view.progress, columns, marks))
-    tail = list(_activity(view.roles, columns, marks))
-    if view.note:
-        tail += wrap(Text(view.note, "bold yellow"), columns, _MAX_NOTE_LINES, marks)
+def render(state: DrawState, columns: int, rows: int, glyphs: Glyphs) -> Group:
+    """Return the view as lines of at most `columns`; with too few `rows`, requirements are left out."""
+    head = [*_title(state, columns, glyphs), _status(state, columns, glyphs)]
+    change = [] if state.progress.ending else list(_change(state.progress, columns, glyphs))
+    tail = list(_activity(state.roles, columns, glyphs))
+    if state.note:
+        tail += wrap(Text(state.note, "bold yellow"), columns, _MAX_NOTE_LINES, glyphs)
     room = rows - len(head) - len(tail) - 1
     if room - len(change) >= _MIN_TABLE_LINES:
         room -= len(change)
         tail = change + tail
-    table = list(requirement_lines(view.progress, columns, room, marks))
+    table = list(requirement_lines(state.progress, columns, room, glyphs))
     return Group(*head, *table, *tail)
 
 
-def _title(view: View, columns: int, marks: Glyphs) -> Iterator[Text]:
-    elapsed = f"{view.elapsed_s:.1f} s"
+def _title(state: DrawState, columns: int, glyphs: Glyphs) -> Iterator[Text]:
+    elapsed = f"{state.elapsed_s:.1f} s"
     name = Text("gems draw", "bold")
     yield Text.assemble(name, " " * max(1, columns - name.cell_len - len(elapsed)), (elapsed, "dim"))
-    yield from wrap(Text(printable(view.progress.prompt), "italic"), columns, _MAX_PROMPT_LINES, marks)
+    yield from wrap(Text(printable(state.progress.prompt), "italic"), columns, _MAX_PROMPT_LINES, glyphs)
 
 
-def _status(view: View, columns: int, marks: Glyphs) -> Text:
-    progress = view.progress
-    parts = [step_of(progress) if view.is_connected else "starting the mesh"]
+def _status(state: DrawState, columns: int, glyphs: Glyphs) -> Text:
+    progress = state.progress
+    parts = [step_of(progress) if state.is_connected else "starting the mesh"]
     if progress.prompts:
         parts = [f"round {progress.round} of {progress.max_rounds}", *parts, f"skill {progress.skill or 'none'}"]
-    text = Text(marks.between.join([*parts, f"seed {view.seed}"]), "cyan")
-    return _cut(text, columns, marks)
+    text = Text(glyphs.between.join([*parts, f"seed {state.seed}"]), "cyan")
+    return _cut(text, columns, glyphs)
 
 
-def requirement_lines(progress: Progress, columns: int, room: int, marks: Glyphs) -> Iterator[Text]:
-    """The questions with one tick a round; the last rounds where not all fit, the unmet where not all questions do."""
+def requirement_lines(progress: Progress, columns: int, room: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield the requirements with one tick per round: the last rounds if not all fit, and unmet requirements first."""
     if not progress.requirements or room < _MIN_TABLE_LINES:
         return
     shown = min(progress.max_rounds, max(1, columns // 2 // _COLUMN_CELLS))
     first = max(1, min(progress.round, progress.max_rounds) - shown + 1)
     chosen = progress.ending.best_round if progress.ending else first
-    first = min(first, chosen)  # the round that was chosen is always among those shown
+    first = min(first, chosen)  # the chosen round is always shown
     rounds = range(first, first + shown)
     answers = {round_: answers_of_round(progress, round_) for round_ in rounds}
     judged = [round_ for round_ in rounds if answers[round_]]
     latest = answers[judged[-1]] if judged else {}
-    wanted = list(progress.requirements)
+    shown_requirements = list(progress.requirements)
     left_out = 0
-    if len(wanted) > room - 3:  # blank line, rounds, sum
-        kept = sorted(wanted, key=lambda requirement: latest.get(requirement.id) == "met")[: room - 4]
-        left_out = len(wanted) - len(kept)
-        wanted = [requirement for requirement in wanted if requirement in kept]
-    questions = [printable(requirement.question) for requirement in wanted]
+    if len(shown_requirements) > room - 3:  # blank line, rounds, sum
+        kept = sorted(shown_requirements, key=lambda requirement: latest.get(requirement.id) == "met")[: room - 4]
+        left_out = len(shown_requirements) - len(kept)
+        shown_requirements = [requirement for requirement in shown_requirements if requirement in kept]
+    questions = [printable(requirement.question) for requirement in shown_requirements]
     total = f"met, of {len(progress.requirements)}"
     widest = max(map(cell_len, ["requirement", *questions, total]))
     width = max(8, min(widest, columns - shown * _COLUMN_CELLS))
     yield Text()
     is_chosen = progress.ending is not None
     heads = [(str(round_), "bold cyan" if is_chosen and round_ == chosen else "dim") for round_ in rounds]
-    yield _row(Text("requirement", "dim"), heads, width, marks)
-    for requirement, question in zip(wanted, questions, strict=True):
-        cells = [_tick(answers[round_].get(requirement.id), marks) for round_ in rounds]
-        yield _row(Text(question), cells, width, marks)
+    yield _row(Text("requirement", "dim"), heads, width, glyphs)
+    for requirement, question in zip(shown_requirements, questions, strict=True):
+        cells = [_tick(answers[round_].get(requirement.id), glyphs) for round_ in rounds]
+        yield _row(Text(question), cells, width, glyphs)
     if left_out:
-        yield _cut(Text(f"{marks.more} and {left_out} more", "dim"), columns, marks)
+        yield _cut(Text(f"{glyphs.more} and {left_out} more", "dim"), columns, glyphs)
     met = [str(sum(answer == "met" for answer in found.values())) if found else "" for found in answers.values()]
-    yield _row(Text(total, "dim"), [(count, "bold") for count in met], width, marks)
+    yield _row(Text(total, "dim"), [(count, "bold") for count in met], width, glyphs)
 
 
-def _row(label: Text, cells: Sequence[tuple[str, str]], width: int, marks: Glyphs) -> Text:
-    line = _cut(label, width, marks)
+def _row(label: Text, cells: Sequence[tuple[str, str]], width: int, glyphs: Glyphs) -> Text:
+    line = _cut(label, width, glyphs)
     line.pad_right(width - line.cell_len)
-    for mark, style in cells:
-        line.append(f"{mark:>{_COLUMN_CELLS}}", style)
+    for text, style in cells:
+        line.append(f"{text:>{_COLUMN_CELLS}}", style)
     return line
 
 
-def _tick(answer: Answer | None, marks: Glyphs) -> tuple[str, str]:
+def _tick(answer: Answer | None, glyphs: Glyphs) -> tuple[str, str]:
     if answer is None:
-        return marks.none, "dim"
-    return getattr(marks, answer), _STYLES[answer]
+        return glyphs.none, "dim"
+    return getattr(glyphs, answer), _STYLES[answer]
 
 
-def _change(progress: Progress, columns: int, marks: Glyphs) -> Iterator[Text]:
-    """How the prompt of the round in hand differs from the one before it, the first from the user's own words."""
+def _change(progress: Progress, columns: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield how the current prompt differs from the one before it, or from the user's prompt in the first round."""
     round_ = progress.round
     if not round_:
         return
@@ -155,15 +173,15 @@ def _change(progress: Progress, columns: int, marks: Glyphs) -> Iterator[Text]:
     text = Text()
     text.append(f"prompt {round_}: ", "dim")
     styles = {"kept": "dim", "added": "green", "removed": "red strike"}
-    for change, words in compare_words(printable(before), printable(progress.prompts[round_])):
-        text.append((words if marks is UNICODE else words.replace("…", marks.more)) + " ", styles[change])
+    for change, passage in compare_words(printable(before), printable(progress.prompts[round_])):
+        text.append((passage if glyphs is UNICODE else passage.replace("…", glyphs.more)) + " ", styles[change])
     text.rstrip()
     yield Text()
-    yield from wrap(text, columns, _MAX_CHANGE_LINES, marks)
+    yield from wrap(text, columns, _MAX_CHANGE_LINES, glyphs)
 
 
-def _activity(roles: Sequence[RoleStatus], columns: int, marks: Glyphs) -> Iterator[Text]:
-    """Each role with a dot an actor, filled while it works, and how many requests wait for it; memory as one role."""
+def _activity(roles: Sequence[RoleStatus], columns: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Yield each role with a dot per actor, filled while it is busy, and its queued requests; shards are one role."""
     shards = [status for status in roles if shard_of_role(status.role) is not None]
     by_name = {status.role: status for status in roles}
     if len(shards) > 1:
@@ -173,20 +191,20 @@ def _activity(roles: Sequence[RoleStatus], columns: int, marks: Glyphs) -> Itera
             oldest_s=max(status.oldest_s for status in shards),
             actors=tuple(actor for status in shards for actor in status.actors),
         )
-    items = [_role(by_name[name], marks) for name in _ROLE_ORDER if name in by_name]
+    items = [_role(by_name[name], glyphs) for name in _ROLE_ORDER if name in by_name]
     if not items:
         return
     yield Text()
     line = Text()
     for item in items:
         if line and line.cell_len + 2 + item.cell_len > columns:
-            yield _cut(line, columns, marks)
+            yield _cut(line, columns, glyphs)
             line = Text()
         line = Text.assemble(line, "  ", item) if line else item
-    yield _cut(line, columns, marks)
+    yield _cut(line, columns, glyphs)
 
 
-def _role(status: RoleStatus, marks: Glyphs) -> Text:
+def _role(status: RoleStatus, glyphs: Glyphs) -> Text:
     busy = sum(actor.busy > 0 for actor in status.actors)
     text = Text(f"{status.role} ", "" if busy else "dim")
     if not status.actors:
@@ -194,14 +212,14 @@ def _role(status: RoleStatus, marks: Glyphs) -> Text:
     elif len(status.actors) > _MAX_DOTS:
         text.append(f"{busy}/{len(status.actors)}", "green" if busy else "dim")
     else:
-        text.append(marks.busy * busy, "green").append(marks.idle * (len(status.actors) - busy), "dim")
+        text.append(glyphs.busy * busy, "green").append(glyphs.idle * (len(status.actors) - busy), "dim")
     if status.queued:
         text.append(f" +{status.queued}", "yellow")
     return text
 
 
-def wrap(text: Text, columns: int, max_lines: int, marks: Glyphs) -> list[Text]:
-    """Break a text at words into at most `max_lines` lines, none wider than `columns`."""
+def wrap(text: Text, columns: int, max_lines: int, glyphs: Glyphs) -> list[Text]:
+    """Break a text between words into at most `max_lines` lines of at most `columns`."""
     lines: list[Text] = [Text()]
     for word in text.split(" "):
         if lines[-1] and lines[-1].cell_len + 1 + word.cell_len > columns:
@@ -209,13 +227,76 @@ def wrap(text: Text, columns: int, max_lines: int, marks: Glyphs) -> list[Text]:
         lines[-1] = Text.assemble(lines[-1], " ", word) if lines[-1] else word
     shown = lines[:max_lines]
     if len(lines) > max_lines:
-        shown[-1].append(f" {marks.more}")
-    return [_cut(line, columns, marks) for line in shown]
+        shown[-1].append(f" {glyphs.more}")
+    return [_cut(line, columns, glyphs) for line in shown]
 
 
-def _cut(text: Text, columns: int, marks: Glyphs) -> Text:
+def _cut(text: Text, columns: int, glyphs: Glyphs) -> Text:
     if text.cell_len > columns:
         text = text.copy()
-        text.truncate(max(0, columns - cell_len(marks.more)))
-        text.append(marks.more, "dim")
+        text.truncate(max(0, columns - cell_len(glyphs.more)))
+        text.append(glyphs.more, "dim")
     return text
+
+
+class PaintedDraw(DrawView):
+    """Repaints the last lines of a terminal as events arrive and time passes."""
+
+    _state: DrawState
+
+    def __init__(self, stream: TextIO) -> None:
+        self._painter = Painter(stream)
+        self._glyphs = glyphs_for(stream.encoding)
+        self._began = 0.0
+        self._is_closed = False
+
+    def start(self, request: DrawPicture) -> None:
+        """Paint the request."""
+        self._began = trio.current_time()
+        self._state = DrawState(progress_of(request), request.seed)
+        self._paint()
+
+    def take(self, event: Event) -> None:
+        """Update the state; the next frame shows it."""
+        self._state = replace(self._state, progress=advance(self._state.progress, event))
+
+    def note(self, text: str) -> None:
+        """Paint a note below everything else."""
+        self._state = replace(self._state, note=text)
+        self._paint()
+
+    def finish(self, picture: Picture) -> None:
+        """Paint the outcome in full, without the roles, and leave it there."""
+        self._state = replace(self._state, progress=finish(self._state.progress, picture), roles=(), note="")
+        self._paint(is_last=True)
+        self.close()
+
+    def close(self) -> None:
+        """Show the cursor again."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._painter.close()
+
+    async def run(self, mesh: Mesh) -> None:
+        """Repaint until cancelled."""
+        self._state = replace(self._state, is_connected=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow_roles, mesh)
+            while True:
+                self._paint()
+                await trio.sleep(_FRAME_S)
+
+    async def _follow_roles(self, mesh: Mesh) -> None:
+        while True:
+            roles: tuple[RoleStatus, ...] = ()
+            with trio.move_on_after(5 * _STATUS_S), suppress(GemsError):  # no answer: the router is restarting
+                roles = (await mesh.ask(ReadStatus())).roles
+            self._state = replace(self._state, roles=roles)
+            await trio.sleep(_STATUS_S)
+
+    def _paint(self, *, is_last: bool = False) -> None:
+        if not self._is_closed:
+            self._state = replace(self._state, elapsed_s=trio.current_time() - self._began)
+            columns, rows = self._painter.size
+            frame = render(self._state, columns, _ALL_ROWS if is_last else rows, self._glyphs)
+            self._painter.paint(frame, is_last=is_last)

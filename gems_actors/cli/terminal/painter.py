@@ -1,7 +1,7 @@
-"""Paints a frame over the one before, without flicker: nothing is erased before it is written over.
+"""Paint a frame over the one before without flicker: nothing is erased before it is written over.
 
-Rich lays out and colours; this module only places. A frame is one write. Lines are never padded to the width of the
-terminal, so that few of them wrap when it is made narrower, and those that do are counted when going back up.
+Rich lays out and colours; this module places frames. A frame is one write. Lines are never padded to the width of the
+terminal, so that few of them wrap when it becomes narrower; lines that wrap are counted when the cursor moves back up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Painter:
     """Owns the last lines of a terminal until closed."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Paint on a terminal; whoever else writes there meanwhile spoils the picture."""
+        """Paint on a terminal; nothing else may write to it meanwhile."""
         self._stream = stream
         self._console = Console(file=stream, force_terminal=True, legacy_windows=False)
         self._line_widths: list[int] = []
@@ -28,7 +28,7 @@ class Painter:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines of the terminal now."""
+        """Current columns and lines of the terminal."""
         try:
             columns, lines = os.get_terminal_size(self._stream.fileno())
         except OSError:
@@ -38,7 +38,7 @@ class Painter:
     def paint(self, renderable: RenderableType, *, is_last: bool = False) -> None:
         """Show a frame in place of the one before.
 
-        What does not fit the terminal is cut, for it could never be written over; the last frame is shown whole.
+        Lines below the terminal are cut, because they could not be written over; the last frame is shown whole.
         """
         columns, rows = self.size
         lines = self._render(renderable, columns)[: None if is_last else rows - 1]
@@ -52,7 +52,7 @@ class Painter:
         self._line_widths = [Text.from_ansi(line).cell_len for line in lines]
 
     def close(self) -> None:
-        """Leave the last frame standing and give the cursor back."""
+        """Leave the last frame and show the cursor again."""
         self._write(_SHOW_CURSOR)
 
     def _render(self, renderable: RenderableType, columns: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The state of a draw, advanced by its events."""
+"""The progress of a draw, advanced by its events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.gems_actors.cli.stories import EVENTS, FIRST_PROMPT, PICTURE, PROMPT,
 START = Progress(PROMPT, max_rounds=2, candidates=1)
 
 
-def test_every_step_is_named_as_the_events_come() -> None:
+def test_every_step_has_a_name() -> None:
     progress, steps = START, [step_of(START)]
     for event in EVENTS:
         progress = advance(progress, event)
@@ -31,29 +31,29 @@ def test_every_step_is_named_as_the_events_come() -> None:
     ]  # fmt: skip
 
 
-def test_the_picture_makes_up_for_lost_events() -> None:
-    told = reduce(advance, EVENTS, START)
-    untold = finish(START, PICTURE)
-    assert (untold.attempts, untold.prompts, untold.requirements) == (told.attempts, told.prompts, told.requirements)
-    assert untold.ending == told.ending
+def test_the_picture_completes_the_state_after_lost_events() -> None:
+    seen = reduce(advance, EVENTS, START)
+    unseen = finish(START, PICTURE)
+    assert (unseen.attempts, unseen.prompts, unseen.requirements) == (seen.attempts, seen.prompts, seen.requirements)
+    assert unseen.ending == seen.ending
 
 
-def test_an_event_told_twice_is_counted_once() -> None:
+def test_a_repeated_event_counts_once() -> None:
     once = reduce(advance, EVENTS, START)
     assert reduce(advance, EVENTS, once) == once
 
 
-def test_an_event_that_says_nothing_of_the_draw_changes_nothing() -> None:
+def test_events_of_actors_change_nothing() -> None:
     assert advance(START, ActorJoined(name="verifier-1", role="verifier")) is START
 
 
-def test_a_round_of_several_pictures_shows_the_one_that_meets_most() -> None:
+def test_a_round_of_several_images_shows_the_best() -> None:
     attempts = (attempt(1, "unmet", "unmet", "met"), attempt(1, "met", "unmet", "met", candidate=2))
     progress = Progress(PROMPT, max_rounds=2, candidates=2, prompts={1: FIRST_PROMPT}, attempts=attempts)
     assert answers_of_round(progress, 1) == {"r1": "met", "r2": "unmet", "r3": "met"}
 
 
-def test_plain_lines_name_what_is_unmet_and_what_is_unsure() -> None:
+def test_plain_lines_name_unmet_and_unsure_requirements() -> None:
     progress, lines = START, []
     for event in EVENTS:
         progress = advance(progress, event)
@@ -68,7 +68,7 @@ def test_plain_lines_name_what_is_unmet_and_what_is_unsure() -> None:
     ]
 
 
-def test_a_changed_prompt_is_told_by_the_words_that_changed() -> None:
+def test_a_changed_prompt_is_described_by_its_changed_words() -> None:
     assert compare_words(
         "a red dog on a wide green lawn in the warm sun", "a red dog on a wide green lawn at night"
     ) == [
@@ -78,5 +78,5 @@ def test_a_changed_prompt_is_told_by_the_words_that_changed() -> None:
     ]
 
 
-def test_no_text_steers_the_terminal() -> None:
+def test_control_characters_are_replaced() -> None:
     assert printable("red\x1b[2J\ndog\r\u202e\x07") == "red\ufffd[2J dog \ufffd\ufffd"

@@ -1,4 +1,4 @@
-"""Pictures with their metadata, and the story of a draw."""
+"""Files of pictures with their metadata, and the description of a draw."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picture_bytes(kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def test_texts_stand_in_the_png_and_its_pixels_are_the_same_bytes() -> None:
+def test_texts_are_added_to_a_png_and_its_pixels_keep_their_bytes() -> None:
     data = picture_bytes("PNG")
     tagged = png_of(data, "image/png", {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'})
     with Image.open(io.BytesIO(tagged)) as image:
@@ -50,7 +50,7 @@ def test_a_picture_of_another_type_becomes_png() -> None:
 
 
 @pytest.mark.parametrize(("kind", "named"), [("jpeg", "JPEG"), ("webp", "WEBP")])
-def test_a_picture_is_encoded_in_the_format_that_is_wanted_with_its_parameters(kind: PictureFormat, named: str) -> None:
+def test_a_picture_is_encoded_in_a_format_with_its_parameters(kind: PictureFormat, named: str) -> None:
     texts = {"parameters": "a sign that says 開店", "gems": "{}"}
     data = picture_of(picture_bytes("PNG"), "image/png", kind, texts)
     with Image.open(io.BytesIO(data)) as image:
@@ -60,16 +60,16 @@ def test_a_picture_is_encoded_in_the_format_that_is_wanted_with_its_parameters(k
     long = picture_of(picture_bytes("PNG"), "image/png", kind, {"parameters": "x" * 32_000})
     with Image.open(io.BytesIO(long)) as image:
         assert dict(image.getexif()) == {}, "more than a JPEG can hold"
-    assert picture_of(data, f"image/{kind}", kind, texts) is data, "what has the format is not encoded again"
+    assert picture_of(data, f"image/{kind}", kind, texts) is data, "a picture in this format is not encoded again"
 
 
-def test_bytes_that_are_no_picture_are_refused() -> None:
-    with pytest.raises(PictureError, match="expected a whole picture of type image/webp, got 12 bytes: "):
+def test_bytes_that_are_not_a_picture_are_refused() -> None:
+    with pytest.raises(PictureError, match="expected a complete picture of type image/webp, got 12 bytes: "):
         png_of(b"RIFF nothing", "image/webp", {})
     whole = picture_bytes("PNG")
     head, pixels = whole.split(b"IDAT")
     for damaged in (whole[:100], head[:-1] + b"\x05IDAT" + pixels):
-        with pytest.raises(PictureError, match="expected a whole picture of type image/png, got"):
+        with pytest.raises(PictureError, match="expected a complete picture of type image/png, got"):
             picture_of(damaged, "image/png", "jpeg", {})
 
 
@@ -84,7 +84,7 @@ def test_parameters_have_the_form_that_image_tools_read() -> None:
     )
 
 
-def test_the_story_has_every_verdict_of_every_round() -> None:
+def test_the_description_has_every_verdict_of_every_round() -> None:
     story = json.loads(encode_json(story_of(PICTURE, seed=7, model="storyboard")))
     assert story["requirements"][1] == {
         "id": "r2",
@@ -102,14 +102,15 @@ def test_the_story_has_every_verdict_of_every_round() -> None:
     assert (story["verify_calls"], story["verify_calls_saved"]) == (4, 2)
 
 
-def test_the_story_says_nothing_that_two_equal_draws_differ_in() -> None:
+def test_equal_draws_have_equal_descriptions() -> None:
     slower = (attempt(1, "met", "unmet", "unsure", seconds=9.0), attempt(2, "met", "met", "unmet", seconds=9.0))
     other = msgspec.structs.replace(PICTURE, trajectory="1" * 32, attempts=slower)
     assert story_of(other, seed=7, model="m") == story_of(PICTURE, seed=7, model="m")
 
 
-def test_the_summary_says_what_is_unmet_and_where_it_was_stopped() -> None:
-    lines = list(summary_lines(PICTURE, seed=7, seconds=1.26, interrupted=True))
+def test_the_summary_has_unmet_requirements_and_the_round_of_an_early_stop() -> None:
+    stopped = structs.replace(PICTURE, ending=structs.replace(PICTURE.ending, outcome="wound_down"))
+    lines = list(summary_lines(stopped, seed=7, seconds=1.26))
     assert lines == [
         "2 of 3 met, 2 rounds, 2 images, seed 7, 1.3 s",
         "chosen: round 2 (2 of 3 requirements met)",
@@ -118,22 +119,22 @@ def test_the_summary_says_what_is_unmet_and_where_it_was_stopped() -> None:
     ]
 
 
-def test_a_draw_with_nothing_to_check_says_so() -> None:
+def test_the_summary_of_a_draw_without_requirements() -> None:
     bare = msgspec.structs.replace(PICTURE.attempts[0], verdicts=())
     ending = msgspec.structs.replace(PICTURE.ending, best_round=1)
     picture = msgspec.structs.replace(PICTURE, requirements=(), attempts=(bare,), ending=ending)
-    assert next(summary_lines(picture, seed=7, seconds=1.0, interrupted=False)).startswith("nothing to check, 1 round,")
+    assert next(summary_lines(picture, seed=7, seconds=1.0)).startswith("nothing to check, 1 round,")
     assert parameters_of(picture, "storyboard").startswith(FIRST_PROMPT)
 
 
-def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically_without_leftovers(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"old")
     write_whole(path, b"new")
     assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("picture.png", b"new")]
 
 
-def test_a_folder_is_proven_writable_by_writing(tmp_path: Path) -> None:
+def test_a_folder_is_created_and_checked_by_writing(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "deep")
     assert list((tmp_path / "new" / "deep").iterdir()) == []
     (tmp_path / "file").write_bytes(b"")

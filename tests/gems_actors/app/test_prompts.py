@@ -25,7 +25,7 @@ def test_a_prompt_that_cannot_be_drawn_is_refused(text: str, message: str) -> No
     assert str(raised.value) == message
 
 
-def test_standard_input_is_read_whole_and_no_further_than_a_prompt_can_reach() -> None:
+def test_standard_input_is_read_up_to_the_limit_of_a_prompt() -> None:
     assert read_prompt(io.BytesIO(b"  a red dog\nwith a hat\n")) == "a red dog\nwith a hat"
     with pytest.raises(PromptError, match="got byte 0xff at byte 2"):
         read_prompt(io.BytesIO(b"a\xff"))
@@ -37,12 +37,12 @@ def test_standard_input_is_read_whole_and_no_further_than_a_prompt_can_reach() -
     ("prompt", "slug"),
     [("Two  metal toys!", "two-metal-toys"), ("../../etc", "etc"), ("???", "picture"), ("開店 sign", "開店-sign")],
 )
-def test_a_file_is_named_after_the_first_words(prompt: str, slug: str) -> None:
+def test_a_file_is_named_after_the_first_words_of_its_prompt(prompt: str, slug: str) -> None:
     assert slug_of(prompt) == slug
 
 
 @given(st.text(min_size=1, max_size=300))
-def test_a_name_made_from_a_prompt_is_short_and_stays_in_its_folder(prompt: str) -> None:
+def test_a_file_name_is_short_and_stays_in_its_folder(prompt: str) -> None:
     slug = slug_of(prompt)
     assert 1 <= len(slug.encode()) <= 60
     assert "/" not in slug

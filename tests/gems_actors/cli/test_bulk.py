@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_same_pictures_in_another_folder(tmp_path: Path)
         ).read_bytes()
 
 
-def test_ctrl_c_finishes_what_is_in_hand_and_the_same_command_does_the_rest(tmp_path: Path) -> None:
+def test_ctrl_c_finishes_tasks_in_flight_and_the_same_command_continues(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(f"{HARD}\n" * 40)
     command = ["bulk", "prompts.txt", "--out", "out", "--concurrency", "2", "--rounds", "1"]
     metadata = tmp_path / "out/dataset/metadata.jsonl"
@@ -70,10 +70,10 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_same_command_does_the_rest(tmp_
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        said = process.stderr.read()
+        output = process.stderr.read()
         assert process.wait(60) == 130
     done = len(rows(metadata))
-    assert said.endswith(f"gems: interrupted: {done} of 40 done, {40 - done} left; the same command continues\n")
+    assert output.endswith(f"gems: interrupted: {done} of 40 done, {40 - done} left; the same command continues\n")
     assert processes_below(tmp_path) == []
     again = run_gems(tmp_path, *command)
     assert again.returncode == 0
@@ -81,7 +81,7 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_same_command_does_the_rest(tmp_
     assert sorted(int(str(row["index"])) for row in rows(metadata)) == list(range(40))
 
 
-def test_ctrl_c_while_pictures_are_drawn_anew_is_no_end_though_each_task_has_a_picture(tmp_path: Path) -> None:
+def test_ctrl_c_while_pictures_are_drawn_again_leaves_the_run_unfinished(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\n" * 12)
     command = ["bulk", "prompts.txt", "--out", "out", "--concurrency", "1", "--rounds", "1"]
     assert run_gems(tmp_path, *command).returncode == 0
@@ -93,14 +93,14 @@ def test_ctrl_c_while_pictures_are_drawn_anew_is_no_end_though_each_task_has_a_p
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        said = process.stderr.read()
+        output = process.stderr.read()
         assert process.wait(60) == 130
-    assert said.endswith("gems: interrupted: 12 of 12 there, not all of them looked at; the same command continues\n")
+    assert output.endswith("gems: interrupted: 12 of 12 exist, but not all were checked; the same command continues\n")
     again = run_gems(tmp_path, *command, "--json")
     assert (again.returncode, summary_in(again.stdout)["pictures"]) == (0, 12)
 
 
-def test_records_are_drawn_as_they_say_in_as_many_samples_and_only_those_that_are_wanted(tmp_path: Path) -> None:
+def test_records_have_their_own_settings_and_samples_and_parts_can_be_selected(tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text(
         "prompt,size,samples,rounds,skill,tag\n"
         "a red dog,64x96,2,1,none,x\n"
@@ -128,31 +128,31 @@ def test_records_are_drawn_as_they_say_in_as_many_samples_and_only_those_that_ar
     assert "skill: expected none or one of " in str(failed["reason"])
 
 
-def test_a_part_of_a_run_is_not_taken_for_all_of_it(tmp_path: Path) -> None:
+def test_a_shard_does_not_count_as_the_whole_run(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n")
     run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1", "--shard", "1/2")
     (run,) = json.loads(run_gems(tmp_path, "memory", "runs", "--data", "out", "--json").stdout)
     assert (run["ended"], run["total"]) == (1, None)
 
 
-def test_a_changed_task_is_drawn_anew_and_says_so(tmp_path: Path) -> None:
+def test_a_changed_task_is_drawn_again_and_reported(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n")
     command = ("bulk", "prompts.txt", "--out", "out", "--json")
     assert run_gems(tmp_path, *command).returncode == 0
     before = rows(tmp_path / "out/dataset/metadata.jsonl")
     (tmp_path / "prompts.txt").write_text("a red dog\nfour pigs\n")
     again = run_gems(tmp_path, *command)
-    words = "1 of these was drawn before from another prompt, seed, setting, model or skill, and now anew"
-    assert words in again.stderr.splitlines()
+    line = "1 of these was drawn again: its prompt, seed, settings, models or skills had changed"
+    assert line in again.stderr.splitlines()
     assert summary_in(again.stdout)["pictures"] == 2
     after = rows(tmp_path / "out/dataset/metadata.jsonl")
     assert (after[0], after[1]["prompt"]) == (before[0], "four pigs")
     settings = run_gems(tmp_path, *command, "--rounds", "1")
-    assert "2 of these were drawn before from another prompt" in settings.stderr
+    assert "2 of these were drawn again: " in settings.stderr
     assert run_gems(tmp_path, *command, "--rounds", "1").stderr.startswith("continued: 2 done before\n")
 
 
-def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> None:
+def test_failed_tasks_are_retried_by_folder_and_class(tmp_path: Path) -> None:
     lines = [{"prompt": "a red dog", "skill": "later"}, {"prompt": ""}, {"prompt": "three pigs"}]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     first = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--rounds", "1")
@@ -163,23 +163,25 @@ def test_what_failed_is_tried_again_by_its_folder_and_class(tmp_path: Path) -> N
     retried = run_gems(tmp_path, "bulk", "retry", "out", "--class", "refused", "--json")
     summary = summary_in(retried.stdout)
     assert (retried.returncode, summary["pictures"], summary["failures"]) == (0, 2, 0)
-    assert [row["rounds"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1, 1], "as it was told before"
+    assert [row["rounds"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1, 1], "with the same settings"
     assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"]
     with hold_lock(tmp_path / "out/.mesh/bulk.lock"):
         assert run_gems(tmp_path, "bulk", "retry", "out").returncode == 2
-    assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"], "another process fills it"
+    assert [row["class"] for row in rows(tmp_path / "out/failed.jsonl")] == ["input"], (
+        "another process fills the folder"
+    )
     stranger = run_gems(tmp_path, "bulk", "retry", ".")
     assert (stranger.returncode, stranger.stderr.count("\n")) == (2, 1)
     assert "expected the output of `gems bulk`, got none" in stranger.stderr
 
 
 class PrintersHandler(BaseHTTPRequestHandler):
-    """Draws in the four colours of printers, which PNG does not have, what is to be printed; else in three."""
+    """Answers in CMYK, which PNG does not support, for prompts with `printed`, and in RGB for others."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         picture = io.BytesIO()
-        Image.new("CMYK" if "printed" in asked["prompt"] else "RGB", (64, 64)).save(picture, "JPEG")
+        Image.new("CMYK" if "printed" in request["prompt"] else "RGB", (64, 64)).save(picture, "JPEG")
         body = json.dumps({"data": [{"b64_json": b64encode(picture.getvalue()).decode()}]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -190,24 +192,24 @@ class PrintersHandler(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_picture_that_cannot_be_encoded_fails_its_own_task_and_nothing_else(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_encoded_fails_only_its_task(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a printed dog\na red cat\n")
     with ThreadingHTTPServer(("127.0.0.1", 0), PrintersHandler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         url = f"image.url=http://127.0.0.1:{server.server_port}/v1"
-        told = [f"--set={each}" for each in ("image.backend=openai", url, "draw.width_px=64", "draw.height_px=64")]
-        done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--strategy", "single", *told)
+        settings = [f"--set={each}" for each in ("image.backend=openai", url, "draw.width_px=64", "draw.height_px=64")]
+        done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--strategy", "single", *settings)
         server.shutdown()
         thread.join()
     assert done.returncode == 1
     (failed,) = rows(tmp_path / "out/failed.jsonl")
     assert (failed["index"], failed["class"]) == (0, "backend")
-    assert "expected a whole picture of type image/jpeg, got" in str(failed["reason"])
+    assert "expected a complete picture of type image/jpeg, got" in str(failed["reason"])
     assert [row["index"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1]
 
 
-def test_format_and_attempts_are_kept_when_a_run_is_tried_again(tmp_path: Path) -> None:
+def test_a_retry_keeps_format_and_attempts(tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "nonsense", "skill": "later"}\n')
     shape = ("--pictures", "jpeg", "--attempts", "--strategy", "best-of-n", "--images", "2")
     assert run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", *shape).returncode == 1
@@ -225,7 +227,7 @@ def test_format_and_attempts_are_kept_when_a_run_is_tried_again(tmp_path: Path) 
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
 
 
-def test_on_a_terminal_there_is_one_bar_that_is_written_over(tmp_path: Path) -> None:
+def test_on_a_terminal_a_bar_repaints_itself(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\n" * 3)
     code, text = run_on_terminal(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1")
     assert code == 0
@@ -259,13 +261,11 @@ def test_a_dry_run_counts_and_checks_and_draws_nothing(tmp_path: Path) -> None:
     assert json.loads(sharded.stdout)["tasks"] == 1
 
 
-def test_a_dry_run_says_what_is_left_and_what_it_will_take_by_what_an_earlier_run_took(tmp_path: Path) -> None:
+def test_a_dry_run_counts_what_is_left_and_estimates_from_an_earlier_run(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(f"{HARD}\na red dog\nthree pigs\n")
     command = ("bulk", "prompts.txt", "--out", "out", "--rounds", "2")
-    rehearsed = run_gems(tmp_path, *command, "--dry-run")
-    assert (
-        rehearsed.stdout.splitlines()[-1] == "estimate      none: no earlier run of these models; --like DIR names one"
-    )
+    first = run_gems(tmp_path, *command, "--dry-run")
+    assert first.stdout.splitlines()[-1] == "estimate      none: no earlier run of these models; --like DIR names one"
     drawn = summary_in(run_gems(tmp_path, *command, "--limit", "2", "--json").stdout)
     left = json.loads(run_gems(tmp_path, *command, "--dry-run", "--json").stdout)
     assert (left["tasks"], left["done"], left["max_images"]) == (1, 2, 2)
@@ -284,7 +284,7 @@ def test_a_dry_run_says_what_is_left_and_what_it_will_take_by_what_an_earlier_ru
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "message"),
     [
         ("prompts.csv", b"text\na dog\n", "prompts.csv: expected a column named prompt, got text"),
         ("prompts.parquet", b"nonsense", "prompts.parquet: expected a Parquet file, got: "),
@@ -293,14 +293,14 @@ def test_a_dry_run_says_what_is_left_and_what_it_will_take_by_what_an_earlier_ru
         ("prompts.doc", b"a dog", "expected a name that ends in .txt, .jsonl, .csv or .parquet, got '.doc'"),
     ],
 )
-def test_a_file_that_is_none_is_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     done = run_gems(tmp_path, "bulk", name, "--out", "out")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert words in done.stderr
+    assert message in done.stderr
 
 
-def test_the_output_of_another_file_is_not_mixed_with_this_one_s(tmp_path: Path) -> None:
+def test_a_folder_with_the_output_of_another_file_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.txt").write_text("a red dog\n")
     assert run_gems(tmp_path, "bulk", "one.txt", "--out", "out", "--rounds", "1").returncode == 0

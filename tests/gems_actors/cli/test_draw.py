@@ -1,4 +1,4 @@
-"""`gems draw` from end to end: the mesh, the picture, and what is said on the way."""
+"""`gems draw` from end to end: the mesh, the picture and the output."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ HARD = (
 
 
 def processes_below(folder: Path) -> list[str]:
-    """Return the processes whose environment names a test's folder."""
+    """Return the processes whose environment contains a test's folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if f"XDG_RUNTIME_DIR={folder}\0".encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_text())
-        except OSError:  # it has just ended, or is another user's
+        except OSError:  # it has just ended or belongs to another user
             continue
     return found
 
 
-def test_a_draw_leaves_a_picture_and_its_story(tmp_path: Path) -> None:
+def test_a_draw_writes_a_picture_with_its_description(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "draw", "two metal toys", "--seed", "7", "-o", "out/toys.png", "--json")
     story = json.loads(done.stdout)
     assert done.returncode == 0
@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-def test_away_from_a_terminal_lines_are_plain_and_the_outcome_stands_apart(tmp_path: Path) -> None:
+def test_without_a_terminal_lines_are_plain_and_the_outcome_is_on_standard_output(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "draw", "-", "--rounds", "1", "--size", "320x256", stdin=b"a red dog\n")
     assert done.returncode == 0
     seed = re.search(r"^seed: (\d+)$", done.stderr, re.MULTILINE)
@@ -69,8 +69,8 @@ def test_away_from_a_terminal_lines_are_plain_and_the_outcome_stands_apart(tmp_p
         assert image.size == (320, 256)
 
 
-def test_ctrl_c_once_keeps_the_best_so_far_and_twice_stops(tmp_path: Path) -> None:
-    for presses, candidates in ((1, "2"), (2, "32")):  # a round of 32 is long enough to be stopped in
+def test_ctrl_c_once_keeps_the_best_picture_and_twice_stops_at_once(tmp_path: Path) -> None:
+    for presses, candidates in ((1, "2"), (2, "32")):  # a round of 32 images is long enough to be interrupted
         path = tmp_path / f"{presses}.png"
         command = [*COMMAND, "draw", HARD, "--rounds", "64", "--candidates", candidates, "-o", str(path)]
         with started(
@@ -83,17 +83,17 @@ def test_ctrl_c_once_keeps_the_best_so_far_and_twice_stops(tmp_path: Path) -> No
                 assert process.poll() is None
             process.send_signal(signal.SIGINT)
             if presses == 2:
-                while not process.stderr.readline().startswith("finishing the round in hand"):
+                while not process.stderr.readline().startswith("finishing this round"):
                     pass
                 process.send_signal(signal.SIGINT)
-            said = process.stdout.read()
+            output = process.stdout.read()
             assert process.wait(30) == 130
         assert path.exists() == (presses == 1)
-        assert ("stopped after round " in said) == (presses == 1)
+        assert ("stopped after round " in output) == (presses == 1)
         assert processes_below(tmp_path) == []
 
 
-def test_on_a_terminal_the_view_is_painted_over_itself(tmp_path: Path) -> None:
+def test_on_a_terminal_the_view_repaints_itself(tmp_path: Path) -> None:
     code, text = run_on_terminal(tmp_path, "draw", "two metal toys", "--seed", "7")
     assert code == 0
     assert "requirement" in text
@@ -103,7 +103,7 @@ def test_on_a_terminal_the_view_is_painted_over_itself(tmp_path: Path) -> None:
     assert text.endswith("\x1b[?25h")
 
 
-def test_no_color_makes_a_terminal_plain(tmp_path: Path) -> None:
+def test_no_color_gives_plain_lines_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, "draw", "a red dog", "--seed", "1", "--rounds", "1"], cwd=tmp_path, stdin=theirs,

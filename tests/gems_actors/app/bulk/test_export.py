@@ -1,4 +1,4 @@
-"""A dataset as shards, read as those who train read them."""
+"""Datasets exported as shards, read with the libraries that training uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_webdataset_finds_picture_prompt_and_row_side_by_side(folder: Path) -> None:
+def test_webdataset_shards_have_picture_prompt_and_row_of_each_sample(folder: Path) -> None:
     target = folder / "wds"
     paths = list(export_rows(rows_of(folder), folder / "dataset", target, "webdataset", "png", 4))
     assert [path.name for path in paths] == ["00000.tar", "00001.tar"]
@@ -46,7 +46,7 @@ def test_webdataset_finds_picture_prompt_and_row_side_by_side(folder: Path) -> N
     assert (first["txt"], json.loads(first["json"])["metadata"]) == (b"prompt 2", {"tag": 2})
 
 
-def test_parquet_has_the_pictures_within(folder: Path) -> None:
+def test_parquet_shards_contain_the_pictures(folder: Path) -> None:
     (path,) = export_rows(rows_of(folder), folder / "dataset", folder / "parquet", "parquet", "webp", 1000)
     rows = parquet.read_table(path).to_pylist()
     assert [(row["index"], row["sample"]) for row in rows] == [*((index, 0) for index in range(5)), (5, 3)]
@@ -56,7 +56,7 @@ def test_parquet_has_the_pictures_within(folder: Path) -> None:
     assert json.loads(rows[1]["row"])["prompt"] == rows[1]["prompt"] == "prompt 1"
 
 
-def test_an_attempt_has_a_name_of_its_own_and_says_that_it_was_not_chosen(tmp_path: Path) -> None:
+def test_another_attempt_has_its_own_key_and_is_marked_as_not_chosen(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, ALL, lambda row: None) as filled:
         keep(filled, Task(7, "a cat"))
     (path,) = export_rows(all_rows_of(tmp_path), tmp_path / "dataset", tmp_path / "parquet", "parquet", "webp", 1000)
@@ -66,17 +66,17 @@ def test_an_attempt_has_a_name_of_its_own_and_says_that_it_was_not_chosen(tmp_pa
         ("00000007-0.webp", True),
     ]
     copied = (tmp_path / "dataset/images/00000/00000007-r1c1.webp").read_bytes()
-    assert rows[0]["image"]["bytes"] == copied, "what has the format is not encoded again"
+    assert rows[0]["image"]["bytes"] == copied, "a picture in the wanted format is not encoded again"
 
 
-def test_a_picture_that_is_gone_is_named_and_no_half_shard_is_left(folder: Path) -> None:
+def test_a_missing_picture_is_named_and_no_partial_shard_is_left(folder: Path) -> None:
     (folder / "dataset/images/00000/00000004.png").unlink()
     with pytest.raises(OutputError, match=r"00001\.tar: .*00000004\.png"):
         list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "jpeg", 3))
     assert [path.name for path in (folder / "wds").iterdir()] == ["00000.tar"]
 
 
-def test_shards_of_an_earlier_export_are_no_part_of_the_next(folder: Path) -> None:
+def test_surplus_shards_of_an_earlier_export_are_removed(folder: Path) -> None:
     for per_shard, count in ((1, 6), (4, 2)):
         list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "png", per_shard))
         assert len(list((folder / "wds").iterdir())) == count
@@ -90,13 +90,13 @@ def test_without_pictures_nothing_is_exported_and_nothing_removed(folder: Path) 
     assert (folder / "wds/00000.tar").exists()
 
 
-def test_a_file_in_place_of_the_folder_of_shards_is_named(folder: Path) -> None:
+def test_a_file_in_place_of_the_target_folder_is_named(folder: Path) -> None:
     (folder / "wds").touch()
     with pytest.raises(OutputError, match=r"wds/00000\.tar: expected to write 3 pictures, got: .*File exists"):
         list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "png", 3))
 
 
-def test_the_command_says_what_it_has_written(folder: Path) -> None:
+def test_the_command_prints_the_paths_of_the_shards(folder: Path) -> None:
     done = run_gems(folder, "bulk", "export", ".", "--as", "webdataset", "--pictures", "jpeg")
     assert (done.returncode, done.stdout) == (0, "webdataset/00000.tar\n")
     refused = run_gems(folder, "bulk", "export", ".", "--as", "zip")

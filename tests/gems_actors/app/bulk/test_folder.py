@@ -1,9 +1,10 @@
-"""The folder of a bulk, and what is left of it after a kill."""
+"""The folder of a bulk, also after a kill."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,26 +16,25 @@ import msgspec
 import pytest
 from PIL import Image
 
-from gems_actors.app.bulk import folder as bulk_folder
 from gems_actors.app.bulk.folder import (
     BulkFolder,
-    RunFile,
-    failed_places,
-    look_at_folder,
+    RunSpec,
+    failed_tasks,
+    inspect_folder,
     open_bulk_folder,
     read_run,
     settle_failures,
 )
-from gems_actors.app.bulk.rows import Row, all_rows_of, key_of, rows_of
+from gems_actors.app.bulk.rows import DrawnTask, Row, all_rows_of, key_of, rows_of
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.picture_files import OutputError
-from protocol.messages import DrawSettings, Spent
+from protocol.messages import DrawSettings, Picture, Spent
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT
 
 TASKS = [Task(index, f"{PROMPT} {index}") for index in range(3)]
-TOLD = partial(RunFile, seed=0, samples=1, strategy="gems", settings={}, config_file=None, overrides=())
-RUN = TOLD(source="/prompts.txt")
-ALL = TOLD(source="/prompts.txt", pictures="webp", attempts=True)
+SPEC = partial(RunSpec, seed=0, samples=1, strategy="gems", settings={}, config_file=None, overrides=())
+RUN = SPEC(source="/prompts.txt")
+ALL = SPEC(source="/prompts.txt", pictures="webp", attempts=True)
 MODELS = {"image": "storyboard", "chat": "storyboard"}
 
 
@@ -49,32 +49,39 @@ def key(task: Task, seed: int = 0, max_rounds: int = 5) -> str:
     return key_of(task.prompt, seed, DrawSettings(max_rounds=max_rounds), MODELS, "skills")
 
 
-def keep(folder: BulkFolder, task: Task, sample: int = 0, seed: int = 0) -> Row:
-    return folder.keep_picture(task, sample, key(task, seed), PICTURE, lambda ref: png(), MODELS, seed)
+def keep(
+    folder: BulkFolder,
+    task: Task,
+    sample: int = 0,
+    seed: int = 0,
+    picture: Picture = PICTURE,
+    color: tuple[int, int, int] = (0, 0, 0),
+) -> Row:
+    return folder.keep_picture(DrawnTask(task, sample, key(task, seed), picture, MODELS, seed), lambda ref: png(color))
 
 
-def fill(path: Path) -> None:
+def fill(path: Path, picture: Picture = PICTURE) -> None:
     """Write the pictures of all tasks."""
     with open_bulk_folder(path, RUN, lambda row: None) as folder:
         for task in TASKS:
-            keep(folder, task)
+            keep(folder, task, picture=picture)
 
 
 def read_again(path: Path) -> tuple[list[str], list[Row]]:
-    """Return what a second run takes each task for, and the rows it found."""
+    """Return the state of each task in a second run, and the rows that it found."""
     rows: list[Row] = []
     with open_bulk_folder(path, RUN, rows.append) as folder:
         return [folder.state_of(task.index, 0, key(task)) for task in TASKS], rows
 
 
-def test_what_is_done_is_known_when_run_again(tmp_path: Path) -> None:
+def test_done_tasks_are_known_to_the_next_run(tmp_path: Path) -> None:
     fill(tmp_path)
     states, rows = read_again(tmp_path)
     assert states == ["done", "done", "done"]
     assert [row.index for row in rows] == [0, 1, 2]
 
 
-def test_a_torn_row_is_dropped_and_its_line_drawn_again(tmp_path: Path) -> None:
+def test_a_torn_row_is_dropped_and_its_task_drawn_again(tmp_path: Path) -> None:
     fill(tmp_path)
     path = tmp_path / "dataset/metadata.jsonl"
     path.write_bytes(path.read_bytes()[:-40])
@@ -83,73 +90,73 @@ def test_a_torn_row_is_dropped_and_its_line_drawn_again(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_what_a_picture_cost_is_counted_once_also_where_a_kill_came_before_its_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cost_of_a_picture_counts_once_even_after_a_kill_before_its_row(tmp_path: Path) -> None:
     costly = msgspec.structs.replace(PICTURE, spent={"verifier": Spent(calls=2)})
-    monkeypatch.setattr("tests.gems_actors.app.bulk.test_folder.PICTURE", costly)
-    fill(tmp_path)
+    fill(tmp_path, costly)
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         assert folder.spent["verifier"].calls == 6
     metadata = tmp_path / "dataset/metadata.jsonl"
     metadata.write_bytes(b"".join(metadata.read_bytes().splitlines(keepends=True)[:2]))
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
-        keep(folder, TASKS[2])
+        keep(folder, TASKS[2], picture=costly)
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         assert folder.spent["verifier"].calls == 6
-    assert look_at_folder(tmp_path, lambda row: None).priced == 3
+    assert inspect_folder(tmp_path, lambda row: None).priced == 3
 
 
-def test_the_first_line_behind_a_torn_one_is_whole(tmp_path: Path) -> None:
+def test_the_first_line_after_a_torn_one_is_complete(tmp_path: Path) -> None:
     fill(tmp_path)
     spent = tmp_path / ".mesh/spent.jsonl"
     spent.write_bytes(spent.read_bytes()[:-40])
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         keep(folder, Task(3, PROMPT))
-    assert look_at_folder(tmp_path, lambda row: None).priced == 3
+    assert inspect_folder(tmp_path, lambda row: None).priced == 3
 
 
 @pytest.mark.parametrize("run", [RUN, ALL], ids=["pictures", "attempts"])
-@pytest.mark.parametrize("killed_at", range(1, 8))
-def test_a_kill_while_a_picture_is_drawn_anew_leaves_no_row_with_the_picture_of_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: RunFile, killed_at: int
+@pytest.mark.parametrize("killed_at", range(1, 14))
+def test_a_kill_while_a_picture_is_drawn_again_leaves_no_row_with_the_picture_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: RunSpec, killed_at: int
 ) -> None:
     with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
         keep(folder, TASKS[0])
-    before = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("*.*")}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("[!.]*.*")}
     calls = count(1)
 
-    def or_die(act: Callable[..., Any]) -> Callable[..., Any]:
-        def acting(*args: Any, **named: Any) -> Any:
+    def or_die(system_call: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
             if next(calls) == killed_at:
                 raise KeyboardInterrupt
-            return act(*args, **named)
+            return system_call(*args, **named)
 
-        return acting
+        return call
 
-    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
-        for name in ("_append", "write_whole", "picture_of"):
-            patched.setattr(bulk_folder, name, or_die(getattr(bulk_folder, name)))
-        with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
-            folder.keep_picture(TASKS[0], 0, key(TASKS[0], 5), PICTURE, lambda ref: png((1, 2, 3)), MODELS, 5)
+    with (
+        open_bulk_folder(tmp_path, run, lambda row: None) as folder,
+        monkeypatch.context() as patched,
+        suppress(KeyboardInterrupt),
+    ):
+        for name in ("write", "fsync", "replace", "unlink"):
+            patched.setattr(os, name, or_die(getattr(os, name)))
+        keep(folder, TASKS[0], seed=5, color=(1, 2, 3))
     with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
-        after = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("*.*")}
+        after = {path.name: path.read_bytes() for path in (tmp_path / "dataset/images").rglob("[!.]*.*")}
         for row in all_rows_of(tmp_path):
             name = Path(row.file_name).name
             assert (row.seed == 5) == (after[name] != before[name])
 
 
-def test_a_row_whose_picture_is_gone_is_dropped(tmp_path: Path) -> None:
+def test_a_row_without_its_picture_is_dropped(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / "dataset/images/00000/00000001.png").unlink()
     states, _ = read_again(tmp_path)
     assert states == ["done", "new", "done"]
 
 
-def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run(tmp_path: Path) -> None:
+def test_failures_contain_their_record_and_are_those_of_the_last_run(tmp_path: Path) -> None:
     def fail(folder: BulkFolder) -> None:
-        given = {"prompt": "a dog", "seed": 9, "tag": "x"}
-        folder.keep_failure(Task(4, "a dog", 9, metadata={"tag": "x"}, given=given), 1, "backend", "no GPU")
+        record = {"prompt": "a dog", "seed": 9, "tag": "x"}
+        folder.keep_failure(Task(4, "a dog", 9, metadata={"tag": "x"}, record=record), 1, "backend", "no GPU")
         folder.keep_failure(BadTask(5, "line 6", "{", "expected JSON"), 0, "input", "expected JSON")
 
     for _ in range(2):
@@ -158,17 +165,15 @@ def test_failures_stand_as_they_stood_in_the_input_and_are_those_of_the_last_run
     first = {"prompt": "a dog", "seed": 9, "tag": "x", "index": 4, "sample": 1, "class": "backend", "reason": "no GPU"}
     second = {"line": "{", "index": 5, "class": "input", "reason": "expected JSON"}
     assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [first, second]
-    assert failed_places(tmp_path, None) == {(4, 1), (5, 0)}
-    assert failed_places(tmp_path, "backend") == {(4, 1)}
+    assert failed_tasks(tmp_path, None) == {(4, 1), (5, 0)}
+    assert failed_tasks(tmp_path, "backend") == {(4, 1)}
     with open_bulk_folder(tmp_path, RUN, lambda row: None, keeps_failures=True) as folder:
         fail(folder)
     settle_failures(tmp_path, {(4, 1)})
     assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [second]
 
 
-def test_every_attempt_has_a_row_of_one_shape_with_its_own_prompt_and_verdicts_and_that_of_the_picture_comes_last(
-    tmp_path: Path,
-) -> None:
+def test_every_attempt_has_a_row_with_its_prompt_and_verdicts_that_of_the_picture_last(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
         keep(folder, TASKS[1], sample=2)
     other, picture = map(json.loads, (tmp_path / "dataset/metadata.jsonl").read_text().splitlines())
@@ -186,11 +191,11 @@ def test_every_attempt_has_a_row_of_one_shape_with_its_own_prompt_and_verdicts_a
     ]
     assert [item["answer"] for item in other["requirements"]] == ["met", "unmet", "unsure"]
     assert [row["final_prompt"] for row in (other, picture)] == [FIRST_PROMPT, SECOND_PROMPT]
-    assert [row.file_name for row in rows_of(tmp_path)] == [picture["file_name"]], "one picture a task"
+    assert [row.file_name for row in rows_of(tmp_path)] == [picture["file_name"]], "one picture per task"
 
 
 @pytest.mark.parametrize("lost", ["the end of a row", "the row of the picture", "the file of an attempt"])
-def test_a_task_of_which_one_row_or_attempt_is_lost_is_drawn_again(tmp_path: Path, lost: str) -> None:
+def test_a_task_that_lost_a_row_or_an_attempt_is_drawn_again(tmp_path: Path, lost: str) -> None:
     with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
         for task in TASKS:
             keep(folder, task)
@@ -212,14 +217,14 @@ def test_a_task_of_which_one_row_or_attempt_is_lost_is_drawn_again(tmp_path: Pat
     ]
 
 
-def test_attempts_of_an_earlier_drawing_are_no_part_of_the_dataset(tmp_path: Path) -> None:
+def test_attempts_of_an_earlier_drawing_are_removed(tmp_path: Path) -> None:
     alone = msgspec.structs.replace(
         PICTURE, attempts=PICTURE.attempts[:1], ending=msgspec.structs.replace(PICTURE.ending, best_round=1)
     )
     with open_bulk_folder(tmp_path, ALL, lambda row: None) as folder:
         keep(folder, TASKS[0])
         keep(folder, TASKS[0], sample=1)
-        folder.keep_picture(TASKS[0], 0, key(TASKS[0], 5), alone, lambda ref: png(), MODELS, 5)
+        keep(folder, TASKS[0], seed=5, picture=alone)
         folder.put_in_order()
     rows = list(all_rows_of(tmp_path))
     assert [(row.sample, row.seed, row.chosen) for row in rows] == [(0, 5, True), (1, 0, False), (1, 0, True)]
@@ -227,17 +232,17 @@ def test_attempts_of_an_earlier_drawing_are_no_part_of_the_dataset(tmp_path: Pat
     assert files == {row.file_name for row in rows}
 
 
-def test_a_dataset_has_one_shape(tmp_path: Path) -> None:
+def test_a_dataset_has_one_format(tmp_path: Path) -> None:
     fill(tmp_path)
-    words = "expected a new folder or --pictures png as before, got --pictures webp --attempts"
-    with pytest.raises(OutputError, match=words), open_bulk_folder(tmp_path, ALL, lambda row: None):
+    message = "expected a new folder or --pictures png as before, got --pictures webp --attempts"
+    with pytest.raises(OutputError, match=message), open_bulk_folder(tmp_path, ALL, lambda row: None):
         pass
     assert read_run(tmp_path) == RUN
 
 
 def test_a_folder_with_the_output_of_another_input_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "a")
-    other = TOLD(source="/others.txt")
+    other = SPEC(source="/others.txt")
     with (
         pytest.raises(OutputError, match=r"the output of /others\.txt, got that of /prompts\.txt"),
         open_bulk_folder(tmp_path / "a", other, lambda row: None),

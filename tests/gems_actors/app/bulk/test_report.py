@@ -1,4 +1,4 @@
-"""A run on one page."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gems_actors.app.bulk.folder import FolderState, open_bulk_folder
-from gems_actors.app.bulk.report import report_of
+from gems_actors.app.bulk.report import ReportPage
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.blobs import BlobFolder
@@ -27,7 +27,7 @@ from tests.processes import started
 
 
 class Page(HTMLParser):
-    """What stands on a page."""
+    """The words and tags of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_a_run_is_told_on_a_page_that_needs_nothing_beside_itself(tmp_path: Path) -> None:
+def test_a_report_is_one_self_contained_page(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         for index in range(3):
             keep(folder, Task(index, f"<script>alert({index})</script> & a cat"))
@@ -51,23 +51,23 @@ def test_a_run_is_told_on_a_page_that_needs_nothing_beside_itself(tmp_path: Path
     assert (done.returncode, done.stdout) == (0, "report.html\n")
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
-    asked = [
+    links = [
         value or "" for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")
     ]
-    assert [value for value in asked if not value.startswith("data:")] == [], "it asks for nothing"
+    assert [value for value in links if not value.startswith("data:")] == [], "nothing is loaded"
     assert "url(" not in text
-    assert "script" not in [tag for tag, _ in page.tags], "a prompt is words"
+    assert "script" not in [tag for tag, _ in page.tags], "a prompt is escaped"
     assert "<script>alert(1)</script> & a cat" in page.words
     pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == 2
     with Image.open(io.BytesIO(base64.b64decode((pictures[0] or "").partition(",")[2]))) as picture:
         assert picture.size == (8, 8)
     words = "".join(page.words)
-    for told in ("1 (1 input)", "Pictures: the first 2 of 3", "after round 2", "66.7 %", "storyboard", "✓", "✗"):
-        assert told in words, told
+    for part in ("1 (1 input)", "Pictures: the first 2 of 3", "after round 2", "66.7 %", "storyboard", "✓", "✗"):
+        assert part in words, part
 
 
-def test_the_rounds_of_a_trajectory_stand_side_by_side_with_what_changed_and_what_was_learnt(tmp_path: Path) -> None:
+def test_rounds_are_side_by_side_with_changes_and_lessons(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         keep(folder, Task(0, PROMPT))
     state = TrajectoryState(
@@ -78,9 +78,10 @@ def test_the_rounds_of_a_trajectory_stand_side_by_side_with_what_changed_and_wha
         refinements=(Refinement(round=2, prompt=SECOND_PROMPT),),
         ending=ENDING,
     )
-    told = FolderState(running=None, failed={}, spent={})
+    progress = FolderState(running=None, failed={}, spent={})
     blobs = BlobFolder(tmp_path / "blobs")
-    text = "".join(report_of(RUN, told, rows_of(tmp_path), tmp_path, blobs, {(0, 0): state}, 100))
+    report = ReportPage(RUN, progress, tmp_path, blobs, {(0, 0): state}, shown=100)
+    text = "".join(report.pieces(rows_of(tmp_path)))
     page = Page(text)
     assert "svg" in [tag for tag, _ in page.tags], "the score by round"
     rounds = text.partition("<div class=rounds>")[2]
@@ -88,12 +89,12 @@ def test_the_rounds_of_a_trajectory_stand_side_by_side_with_what_changed_and_wha
     assert ["round 1", "round 2, chosen"] in [words[-2:] for words in cells]
     assert [word for word in cells[4] if word in "✓✗?"] == ["✗", "✓"], "four rabbits"
     assert "<ins>EXACTLY</ins>" in rounds
-    assert "<ins>A picture of</ins>" in rounds, "the first round differs from the user's own words"
+    assert "<ins>A picture of</ins>" in rounds, "the first round is compared with the user's prompt"
     assert "count <them>" in page.words
 
 
 @pytest.mark.slow
-def test_a_run_ends_with_a_page_that_has_what_its_memory_kept(tmp_path: Path) -> None:
+def test_a_run_ends_with_a_report_from_its_memory(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(f"{HARD}\n")
     done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "2")
     assert (done.returncode, done.stderr.splitlines()[-1].split()) == (0, ["report", "out/report.html"])
@@ -103,21 +104,20 @@ def test_a_run_ends_with_a_page_that_has_what_its_memory_kept(tmp_path: Path) ->
     assert "experience kept" in text
     (tmp_path / "out").rename(tmp_path / "moved")
     assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
-    assert (tmp_path / "moved/report.html").read_text() == text, "a run is found by its log"
+    assert (tmp_path / "moved/report.html").read_text() == text, "the run is found in its log"
     shutil.rmtree(tmp_path / "moved/.mesh")
     assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
     bare = (tmp_path / "moved/report.html").read_text()
     assert "experience kept" not in bare
-    assert bare.count("<img") == 1, "what the dataset has"
+    assert bare.count("<img") == 1, "only the dataset is left"
 
 
 @pytest.mark.slow
-def test_what_another_mesh_drew_is_asked_of_that_mesh_and_once_it_is_gone_found_in_its_log(tmp_path: Path) -> None:
+def test_a_report_reads_the_memory_of_the_mesh_that_drew_and_later_its_log(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(f"{HARD}\n")
     settings = ("--set", f"data_dir={tmp_path}/data", "--set", f"router.runtime_dir={tmp_path}/run")
     page = tmp_path / "out/report.html"
-    surroundings = environment(tmp_path)
-    with started([*COMMAND, "up", *settings], stdout=subprocess.PIPE, cwd=tmp_path, env=surroundings) as mesh:
+    with started([*COMMAND, "up", *settings], stdout=subprocess.PIPE, cwd=tmp_path, env=environment(tmp_path)) as mesh:
         assert mesh.stdout is not None
         assert "mesh ready" in mesh.stdout.readline()
         address = f"ipc://{tmp_path}/run/router.ipc"
@@ -133,7 +133,7 @@ def test_what_another_mesh_drew_is_asked_of_that_mesh_and_once_it_is_gone_found_
     assert page.read_text() == text
 
 
-def test_a_folder_that_is_none_of_a_bulk_has_no_report(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_has_no_report(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "bulk", "report", ".")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "expected the output of `gems bulk`, got none" in done.stderr

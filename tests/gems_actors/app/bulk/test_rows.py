@@ -1,4 +1,4 @@
-"""The rows of a dataset: what stands in them, what tells one from another, and in what order they stand."""
+"""The rows of a dataset: their content, their keys and their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from gems_actors.app.bulk.folder import open_bulk_folder
 from gems_actors.app.bulk.rows import Keys, Row, RowRequirement, key_of, sort_rows
@@ -20,7 +19,7 @@ from tests.gems_actors.cli.stories import PROMPT
 
 
 def row(**more: Any) -> Row:
-    """Return the row of a picture that met all three requirements at once, or of another."""
+    """Return the row of a picture that met all requirements in the first round, with some fields replaced."""
     easy = Row(
         file_name="", index=9, sample=0, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={},
         skill=None, rounds=1, images=1, met=3, all_met=True, outcome="all_met", decided_by="",
@@ -30,11 +29,11 @@ def row(**more: Any) -> Row:
 
 
 def requirement() -> RowRequirement:
-    """Return one that is met."""
+    """Return a requirement that is met."""
     return RowRequirement(id="r1", question="Is there a cat?", kind="object", answer="met")
 
 
-def test_a_row_has_what_hugging_face_needs_and_what_was_in_the_record(tmp_path: Path) -> None:
+def test_a_row_has_the_fields_of_imagefolder_and_the_metadata_of_its_record(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         keep(folder, Task(17_042, PROMPT, metadata={"tag": "x"}), seed=7)
         keep(folder, Task(17_042, PROMPT, samples=3), sample=2)
@@ -45,10 +44,10 @@ def test_a_row_has_what_hugging_face_needs_and_what_was_in_the_record(tmp_path: 
     assert (first["met_by_round"], first["models"]) == ([1, 2], MODELS)
     assert [item["answer"] for item in first["requirements"]] == ["met", "met", "unmet"]
     assert first["digest"] in first["digests"]
-    assert "seconds" not in str(first), "a row is the same whenever its picture is"
+    assert "seconds" not in str(first), "equal pictures have equal rows"
 
 
-def test_a_task_with_other_words_seed_or_settings_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+def test_a_task_with_another_prompt_seed_or_settings_counts_as_changed(tmp_path: Path) -> None:
     fill(tmp_path)
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         others = [key(Task(0, "else")), key(TASKS[0], seed=1), key(TASKS[0], max_rounds=2)]
@@ -58,7 +57,7 @@ def test_a_task_with_other_words_seed_or_settings_is_not_taken_for_the_old_one(t
         assert folder.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
 
 
-def test_what_is_done_is_remembered_in_few_bytes_of_every_sample_too() -> None:
+def test_keys_of_done_tasks_take_few_bytes_per_sample() -> None:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     keys = Keys()
@@ -73,7 +72,7 @@ def test_what_is_done_is_remembered_in_few_bytes_of_every_sample_too() -> None:
     assert keys.state_of(5_000, 3, "1") == keys.state_of(0, 4, "1") == keys.state_of(10**7, 0, "1") == "new"
 
 
-def test_rows_are_put_in_the_order_of_the_input_and_of_two_the_later_stays(tmp_path: Path) -> None:
+def test_rows_are_sorted_like_the_input_and_the_latest_of_a_task_stays(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         for index, sample, seed in ((2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 0), (1, 0, 5)):
             keep(folder, Task(index, PROMPT), sample, seed)
@@ -82,23 +81,19 @@ def test_rows_are_put_in_the_order_of_the_input_and_of_two_the_later_stays(tmp_p
     assert [(row.index, row.sample, row.seed) for row in rows] == [(0, 0, 0), (0, 1, 0), (1, 0, 5), (2, 0, 0)]
 
 
-def test_many_rows_are_sorted_in_pieces_of_which_few_are_open_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gems_actors.app.bulk.rows._SORTED_AT_ONCE", 7)
-    monkeypatch.setattr("gems_actors.app.bulk.rows._MERGED_AT_ONCE", 4)
+def test_many_rows_are_sorted_with_few_open_files(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         keep(folder, Task(0, PROMPT))
         path = folder.metadata_path
     (line,) = path.read_text().splitlines()
     shuffled = [line.replace('"index":0', f'"index":{(37 * number) % 101}') for number in range(101)]
     path.write_text("\n".join([*shuffled, line[:50]]) + "\n" + line[:40])
-    # Four pieces, that which they become, and the rows themselves.
+    # Four sorted pieces, the piece that they are merged into, and the file of rows.
     most = len(list(Path("/proc/self/fd").iterdir())) + 6
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
     try:
-        sort_rows(path)
+        sort_rows(path, sorted_at_once=7, merged_at_once=4)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert [json.loads(row)["index"] for row in path.read_text().splitlines()] == list(range(101))

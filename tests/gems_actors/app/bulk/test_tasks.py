@@ -1,4 +1,4 @@
-"""Tasks from files of every kind: what is read, what is kept, and what is wrong with a record."""
+"""Tasks from files of every format: fields, metadata and bad records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def table(**columns: object) -> bytes:
     return file.getvalue()
 
 
-def test_lines_of_text_keep_their_place_in_the_file() -> None:
+def test_lines_of_text_keep_their_line_number() -> None:
     found = read("\ufeffa dog\r\n\n  \na cat".encode(), "txt", samples=2)
     assert [(task.index, task.prompt, task.samples) for task in found if isinstance(task, Task)] == [
         (0, "a dog", 2),
@@ -49,7 +49,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def test_a_record_has_settings_of_its_own_and_all_else_in_it_is_kept() -> None:
+def test_drawing_fields_of_a_record_become_settings_and_others_metadata() -> None:
     written = {key: "" if value is None else str(value) for key, value in RECORD.items()}
     header, row = ",".join(written), ",".join(written.values())
     for data, format_ in (
@@ -63,7 +63,7 @@ def test_a_record_has_settings_of_its_own_and_all_else_in_it_is_kept() -> None:
         assert task.metadata == {"tag": "x"}, format_
 
 
-def test_rows_of_a_table_may_hold_commas_and_line_breaks_and_blank_lines_are_none() -> None:
+def test_csv_rows_may_have_commas_and_line_breaks_and_blank_lines_are_skipped() -> None:
     data = b'\xef\xbb\xbfid,prompt\n1,"a dog, and\na cat"\n\n2,a pig\n'
     assert [(task.index, task.prompt, task.metadata) for task in tasks(data, "csv")] == [
         (0, "a dog, and\na cat", {"id": "1"}),
@@ -78,8 +78,8 @@ def test_rows_of_a_table_may_hold_commas_and_line_breaks_and_blank_lines_are_non
         (b"\xff", "expected UTF-8, got byte 0xff at byte 1"),
         (b"nonsense", "expected JSON: "),
         (b'"a dog"', 'expected an object like {"prompt": "..."}, got "a dog"'),
-        (b'{"prompt": 3}', "expected a prompt, which is text, got int"),
-        (b'{"seed": 3}', "expected a prompt, which is text, got none"),
+        (b'{"prompt": 3}', "expected a prompt as text, got int"),
+        (b'{"seed": 3}', "expected a prompt as text, got none"),
         (b'{"prompt": ""}', "expected a prompt of 1 to 32,000 characters, got an empty one"),
         (b'{"prompt": "x", "seed": -1}', "seed: expected `int` >= 0, got '-1'"),
         (b'{"prompt": "x", "seed": "soon"}', "seed: expected `int | null`, got `str`, got 'soon'"),
@@ -103,7 +103,7 @@ def test_a_bad_line_fails_alone(line: bytes, reason: str) -> None:
     [
         (b"1,2,3", "expected 2 fields, got 3"),
         (b"\xff\xfe,7", "expected UTF-8, got byte 0xff at character 1"),
-        (b",7", "expected a prompt, which is text, got none"),
+        (b",7", "expected a prompt as text, got none"),
         (b"x,soon", "seed: expected `int | null`"),
         (b"x" * 1_100_000 + b",7", "field larger than field limit"),
     ],
@@ -116,7 +116,7 @@ def test_a_bad_row_fails_alone(row: bytes, reason: str) -> None:
     assert isinstance(after, Task)
 
 
-def test_of_a_damaged_group_of_rows_those_fail_that_cannot_be_read() -> None:
+def test_unreadable_rows_of_a_damaged_parquet_file_fail_alone() -> None:
     file = io.BytesIO()
     prompts = [f"a cat {number}" for number in range(3_000)]
     parquet.write_table(pyarrow.table({"prompt": prompts}), file, row_group_size=1_000, use_dictionary=False)
@@ -129,11 +129,11 @@ def test_of_a_damaged_group_of_rows_those_fail_that_cannot_be_read() -> None:
     lost = [item for item in found if isinstance(item, BadTask)]
     assert [item.index for item in lost] == list(range(1_000, 2_000))
     assert lost[0].where == "row 1001"
-    assert lost[0].reason.startswith("expected a row that can be read, got: ")
+    assert lost[0].reason.startswith("expected a readable row, got: ")
 
 
 @pytest.mark.parametrize("format_", ["txt", "jsonl"])
-def test_a_file_without_records_is_refused_when_they_are_counted(format_: InputFormat) -> None:
+def test_a_file_without_records_is_refused(format_: InputFormat) -> None:
     for data in (b"", b"\n  \n"):
         with pytest.raises(PromptError, match="expected at least one record, got none"):
             count_records(io.BytesIO(data), format_)
@@ -148,13 +148,13 @@ def test_a_file_without_records_is_refused_when_they_are_counted(format_: InputF
         (table(text=["x"]), "parquet", "expected a column named prompt, got text"),
     ],
 )
-def test_a_file_without_prompts_is_refused_at_once(data: bytes, format_: InputFormat, reason: str) -> None:
+def test_a_file_without_prompts_is_refused_when_opened(data: bytes, format_: InputFormat, reason: str) -> None:
     with pytest.raises(PromptError) as raised:
         open_tasks(io.BytesIO(data), format_)
     assert str(raised.value).startswith(reason)
 
 
-def test_the_name_of_a_file_says_how_it_is_read() -> None:
+def test_the_ending_of_a_file_name_gives_its_format() -> None:
     assert [format_of(Path(name)) for name in ("a.txt", "a.JSONL", "a.csv", "a.parquet")] == [
         "txt",
         "jsonl",
@@ -165,7 +165,7 @@ def test_the_name_of_a_file_says_how_it_is_read() -> None:
         format_of(Path("a.doc"))
 
 
-def test_records_are_counted_and_the_file_is_read_from_its_beginning_afterwards() -> None:
+def test_counting_records_rewinds_the_file() -> None:
     stream = io.BytesIO(b"a\n\nb\n")
     assert count_records(stream, "txt") == 2
     assert len(list(open_tasks(stream, "txt"))) == 2
@@ -173,7 +173,7 @@ def test_records_are_counted_and_the_file_is_read_from_its_beginning_afterwards(
 
 
 @given(st.binary(max_size=200), st.sampled_from(["txt", "jsonl", "csv"]))
-def test_no_bytes_raise_anything_but_that_a_file_has_no_prompts(data: bytes, format_: InputFormat) -> None:
+def test_arbitrary_bytes_raise_nothing_but_a_prompt_error_of_the_whole_file(data: bytes, format_: InputFormat) -> None:
     try:
         found = read(data, format_)
     except PromptError:

@@ -1,4 +1,4 @@
-"""What a bulk comes to, round by round."""
+"""The totals of a bulk by round."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.gems_actors.app.bulk.test_folder import RUN, fill
 from tests.gems_actors.app.bulk.test_rows import row
 
 
-def test_rates_by_round_count_a_prompt_that_needed_no_further_round(tmp_path: Path) -> None:
+def test_rates_after_a_round_include_prompts_that_ended_before_it(tmp_path: Path) -> None:
     tally = Tally()
     fill(tmp_path)
     with open_bulk_folder(tmp_path, RUN, lambda row: tally.add(row, is_from_before=True)):

@@ -1,4 +1,4 @@
-"""The live view at several sizes, and the painter under a terminal that is resized."""
+"""The live view of a draw on terminals of several sizes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from gems_actors.app.draw_progress import Progress, advance, finish
-from gems_actors.cli.terminal.draw_view import ASCII, UNICODE, Glyphs, View, marks_for, render
+from gems_actors.cli.terminal.draw_view import ASCII, UNICODE, DrawState, Glyphs, glyphs_for, render
 from protocol.messages import ActorStatus, Event, RoleStatus
 from tests.gems_actors.cli.stories import EVENTS, PICTURE, PROMPT
 
 
 def role_status(role: str, *busy: int, queued: int = 0) -> RoleStatus:
-    """Return a role with an actor for each number of requests in hand."""
+    """Return a role with an actor for each number of requests in flight."""
     actors = tuple(
         ActorStatus(
             name=f"{role}-{number}", role=role, host="h", pid=1, version="", capacity=1, busy=count, handled=0,
@@ -31,20 +31,22 @@ def role_status(role: str, *busy: int, queued: int = 0) -> RoleStatus:
 ROLES = (role_status("generator", 1, 0, queued=3), role_status("verifier"), role_status("memory", *[0] * 9))
 
 
-def show(columns: int, rows: int = 40, marks: Glyphs = UNICODE, events: tuple[Event, ...] = EVENTS[:-1]) -> list[str]:
+def show(columns: int, rows: int = 40, glyphs: Glyphs = UNICODE, events: tuple[Event, ...] = EVENTS[:-1]) -> list[str]:
     """Return the view's lines as a terminal of that size shows them."""
     progress = reduce(advance, events, Progress(PROMPT, max_rounds=5, candidates=1))
-    view = View(progress, seed=7, roles=ROLES, is_connected=True, elapsed_s=3.14, note="Ctrl-C again stops at once")
+    state = DrawState(
+        progress, seed=7, roles=ROLES, is_connected=True, elapsed_s=3.14, note="Ctrl-C again stops at once"
+    )
     console = Console(file=io.StringIO(), width=columns)
     with console.capture() as capture:
-        console.print(render(view, columns, rows, marks), highlight=False)
+        console.print(render(state, columns, rows, glyphs), highlight=False)
     return capture.get().splitlines()
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 120])
-@pytest.mark.parametrize("marks", [UNICODE, ASCII])
-def test_no_line_is_wider_than_the_terminal(columns: int, marks: Glyphs) -> None:
-    lines = show(columns, marks=marks)
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+def test_no_line_is_wider_than_the_terminal(columns: int, glyphs: Glyphs) -> None:
+    lines = show(columns, glyphs=glyphs)
     assert max(map(cell_len, lines)) <= columns
 
 
@@ -67,39 +69,39 @@ def test_the_view_is_never_higher_than_the_terminal(rows: int) -> None:
     assert len(show(80, rows)) < rows
 
 
-def test_a_low_terminal_shows_the_unmet_first() -> None:
+def test_a_low_terminal_shows_unmet_requirements_first() -> None:
     shown = [line for line in show(120, 12) if "?" in line]
     assert any("開店" in line for line in shown)
 
 
-def test_the_prompt_of_the_round_is_shown_by_its_changes() -> None:
+def test_the_prompt_of_a_round_is_shown_with_its_changes() -> None:
     assert "prompt 2: A picture of a green backpack and EXACTLY four rabbits beside a sign that reads 開店" in show(120)
 
 
-def test_roles_show_who_works_who_waits_and_who_is_away() -> None:
+def test_roles_show_busy_actors_queued_requests_and_missing_actors() -> None:
     assert "generator ●○ +3  verifier away  memory 0/9" in show(80)
 
 
-def test_a_terminal_that_is_not_utf8_gets_ascii_signs() -> None:
-    assert marks_for("ANSI_X3.4-1968") is ASCII
-    assert marks_for("UTF-8") is marks_for("utf8") is UNICODE
-    lines = show(80, marks=ASCII)
+def test_a_terminal_that_is_not_utf8_gets_ascii_glyphs() -> None:
+    assert glyphs_for("ANSI_X3.4-1968") is ASCII
+    assert glyphs_for("UTF-8") is glyphs_for("utf8") is UNICODE
+    lines = show(80, glyphs=ASCII)
     ours = [line.replace("開店", "") for line in lines]
     assert all(line.isascii() for line in ours)
 
 
-def test_a_mesh_that_is_not_there_yet_is_said_to_start() -> None:
+def test_before_the_mesh_is_ready_the_view_says_that_it_starts() -> None:
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as capture:
-        console.print(render(View(Progress(PROMPT, 5, 1), seed=7), 80, 24, UNICODE))
+        console.print(render(DrawState(Progress(PROMPT, 5, 1), seed=7), 80, 24, UNICODE))
     assert "starting the mesh · seed 7" in capture.get()
 
 
-def test_the_chosen_round_is_shown_however_many_came_after_it() -> None:
+def test_the_chosen_round_is_shown_even_if_many_follow() -> None:
     progress = finish(Progress(PROMPT, max_rounds=64, candidates=1), PICTURE)
     progress = replace(progress, prompts=dict.fromkeys(range(1, 65), "x"))
     console = Console(file=io.StringIO(), width=40)
     with console.capture() as capture:
-        console.print(render(View(progress, seed=7), 40, 40, UNICODE))
+        console.print(render(DrawState(progress, seed=7), 40, 40, UNICODE))
     head = next(line for line in capture.get().splitlines() if line.startswith("requirement"))
     assert head.split() == ["requirement", "2", "3", "4", "5", "6", "7"]

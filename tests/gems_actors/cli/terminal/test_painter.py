@@ -1,4 +1,4 @@
-"""Frames over frames, on a stream that is told to be a terminal."""
+"""Frames painted over frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gems_actors.cli.terminal.painter import Painter
 
 
 class SizedPainter(Painter):
-    """A painter whose terminal has the size that a test says."""
+    """A painter on a terminal whose size a test sets."""
 
     columns, rows = 80, 24
 
@@ -25,7 +25,7 @@ def stream() -> io.StringIO:
     return io.StringIO()
 
 
-def test_a_line_is_written_over_before_the_rest_of_it_is_erased(stream: io.StringIO) -> None:
+def test_a_line_is_overwritten_before_its_rest_is_erased(stream: io.StringIO) -> None:
     painter = SizedPainter(stream)
     painter.paint(Text("one\ntwo"))
     painter.paint(Text("1\ntwo"))
@@ -41,7 +41,7 @@ def test_the_same_frame_is_not_written_again(stream: io.StringIO) -> None:
     assert stream.getvalue() == before
 
 
-def test_a_frame_never_scrolls_the_terminal_but_the_last_one_is_whole(stream: io.StringIO) -> None:
+def test_a_frame_never_scrolls_the_terminal_but_the_last_one_is_complete(stream: io.StringIO) -> None:
     painter = SizedPainter(stream)
     painter.rows = 4
     painter.paint(Text("\n".join("abcdef")))
@@ -50,7 +50,7 @@ def test_a_frame_never_scrolls_the_terminal_but_the_last_one_is_whole(stream: io
     assert stream.getvalue().count("\n") == 3 + 6
 
 
-def test_lines_that_wrapped_when_the_terminal_was_narrowed_are_counted(stream: io.StringIO) -> None:
+def test_lines_that_wrap_after_a_resize_are_counted(stream: io.StringIO) -> None:
     painter = SizedPainter(stream)
     painter.paint(Text("x" * 70 + "\nshort"))
     painter.columns = 30
@@ -58,7 +58,7 @@ def test_lines_that_wrapped_when_the_terminal_was_narrowed_are_counted(stream: i
     assert "\x1b[4F" in stream.getvalue()
 
 
-def test_the_cursor_comes_back(stream: io.StringIO) -> None:
+def test_closing_shows_the_cursor_again(stream: io.StringIO) -> None:
     painter = SizedPainter(stream)
     painter.paint(Text("one"))
     painter.close()

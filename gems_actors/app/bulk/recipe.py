@@ -1,0 +1,62 @@
+"""What pictures follow from: seed, settings, models and skills, and the key that stands for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+
+from gems_actors.app.bulk.folder import RunSpec
+from gems_actors.app.bulk.rows import key_of
+from gems_actors.app.bulk.tasks import Task, seed_of
+from gems_actors.app.options import draw_settings
+from gems_actors.config import MeshConfig
+from protocol.messages import DrawSettings
+from skills import Catalogue, builtin_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What all pictures of a run follow from, besides their own records."""
+
+    seed: int
+    settings: DrawSettings
+    models: Mapping[str, str]
+    """Name of the image model and of the chat models."""
+    skills: str
+    """Digest of all skills."""
+
+    def seed_of(self, task: Task, sample: int) -> int:
+        """Return the seed of one sample of a task."""
+        return seed_of(task, self.seed, sample)
+
+    def settings_of(self, task: Task) -> DrawSettings:
+        """Return the settings of a task: those of its record in place of the run's."""
+        return msgspec.structs.replace(self.settings, **task.settings)
+
+    def key_of(self, task: Task, sample: int) -> str:
+        """Return the key of a picture; it changes with everything that the picture follows from."""
+        settings = self.settings_of(task)
+        return key_of(task.prompt, self.seed_of(task, sample), settings, self.models, self.skills)
+
+
+def recipe_of(spec: RunSpec, config: MeshConfig) -> Recipe:
+    """Return the recipe of a run in a mesh with these settings."""
+    return Recipe(spec.seed, draw_settings(config, spec.settings), models_of(config), _digest_of_skills(config))
+
+
+def models_of(config: MeshConfig) -> dict[str, str]:
+    """Return the names of the image model and of the chat models, by role where they differ."""
+    configured = {role: config.chat.of(role) for role in config.chat_roles}
+    chats = {role: model.model or model.backend for role, model in configured.items()}
+    return {"image": config.image.shown_name, **({"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats)}
+
+
+def _digest_of_skills(config: MeshConfig) -> str:
+    """Return a digest of all skills of a mesh, 16 hexadecimal digits."""
+    folders = (builtin_folder(), *(Path(folder) for folder in config.skills.folders))
+    found = sorted((skill.id, skill.description, skill.instructions) for skill in Catalogue(folders).skills())
+    return blake2b(msgspec.json.encode(found), digest_size=8).hexdigest()

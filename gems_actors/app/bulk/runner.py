@@ -1,0 +1,412 @@
+"""Draw the tasks of a file: many at once, each once, resumed where an earlier run stopped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import trio
+
+from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
+from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
+from gems_actors.app.bulk.recipe import recipe_of
+from gems_actors.app.bulk.rows import DrawnTask, Row
+from gems_actors.app.bulk.source import Part, open_source
+from gems_actors.app.bulk.tasks import BadTask, Task, count_records, open_tasks
+from gems_actors.app.bulk.totals import BulkProgress, Tally
+from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.options import budget_of
+from gems_actors.app.picture_files import OutputError, PictureError, text_of_path
+from gems_actors.app.prompts import PromptError
+from gems_actors.app.run_registry import RegistryEntry, registered
+from gems_actors.app.session import (
+    LOG_NAME,
+    Connection,
+    open_session,
+    start_or_connect,
+    user_at_host,
+    watch_role_notes,
+    watch_run_state,
+)
+from gems_actors.config import MeshConfig
+from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
+from gems_actors.tasks import open_background
+from protocol.costs import add_costs
+from protocol.envelope import Lane
+from protocol.messages import AppendRecord, ControlRun, DrawPicture, RunBegun, RunState
+
+SHOWN_IN_REPORT = 100
+"""Trajectories in report.html by default."""
+_LIVE_PERIOD_S, _PLAIN_PERIOD_S = 0.25, 5.0
+"""Time between two updates of a view: one that is painted over, and one that adds a line each time."""
+_RECORDS_READ_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkOptions:
+    """What `run` draws, and into which folder."""
+
+    spec: RunSpec
+    file: Path
+    """Input file; `-` for standard input."""
+    out: Path
+    """Folder to fill; one that an earlier run filled is continued."""
+    part: Part = field(default_factory=Part)
+    router: str | None = None
+    """Address of a running mesh; by default a mesh is started, whose data lies in the folder."""
+    concurrency: int | None = None
+    """Tasks in flight; by default four times what the generators draw at once, with a minimum of 32."""
+    keeps_failures: bool = False
+    """Whether failed.jsonl keeps the failures of the run before."""
+    redirects_stderr: bool = False
+    """Whether standard error of this process and of the mesh that it starts goes to the mesh's log in the folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkResult:
+    """What a run has drawn."""
+
+    run: str
+    folder: Path
+    tally: Tally
+    """Counts over all pictures in the folder, also of earlier runs."""
+    seconds: float
+    outcome: Literal["done", "failed", "interrupted"]
+    """`failed` when a task failed or the budget is spent; `interrupted` by a signal or `gems cancel`."""
+    unfinished: str
+    """Why the run ended early, how far it is and what continues it; empty for a run that is complete."""
+    redrawn: int
+    """Pictures drawn again because their prompt, seed, settings, models or skills had changed."""
+    report: Path | None
+    report_error: str = ""
+    """Why there is no report."""
+
+
+class BulkView:
+    """Shows a bulk while it runs; this base class shows nothing."""
+
+    is_live: bool = False
+    """Whether `show` paints over what it showed before."""
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def show(self, progress: BulkProgress) -> None:
+        """Show the progress now."""
+
+    def finish(self, progress: BulkProgress) -> None:
+        """Show the progress for the last time."""
+
+
+async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
+    """Draw the selected tasks of a file that are not done yet.
+
+    The first SIGINT or SIGTERM finishes the tasks in flight, the second one stops at once; run again, the same options
+    continue.
+
+    Args:
+        options: input, folder and selection.
+        view: shows the progress; nothing is shown by default.
+
+    Raises:
+        UsageError: the input cannot be read, or the folder belongs to another run.
+        ConfigError: the mesh cannot run with this configuration.
+        GemsError: the mesh failed. The failure of a single task goes to failed.jsonl instead.
+    """
+    config = options.spec.read_config()
+    with ExitStack() as stack:
+        bulk = BulkRun(options, config, view or BulkView(), stack)
+        if options.router is None:
+            config = msgspec.structs.replace(config, data_dir=str((options.out / MESH_FOLDER).absolute()))
+        session = open_session(
+            config,
+            options.router,
+            redirects_stderr=options.redirects_stderr,
+            log=options.out / MESH_FOLDER / LOG_NAME,
+        )
+        return await bulk.run(stack.enter_context(session))
+
+
+class BulkRun:
+    """A bulk in progress."""
+
+    def __init__(self, options: BulkOptions, config: MeshConfig, view: BulkView, stack: ExitStack) -> None:
+        """Open the input and the folder until the stack ends, and count what is done already.
+
+        Raises:
+            UsageError: one of them cannot be opened.
+        """
+        self._options, self._spec, self._part, self._view = options, options.spec, options.part, view
+        self._run = run_of(options.out)
+        self._recipe = recipe_of(self._spec, config)
+        self._trajectory_budget = budget_of(config)
+        self._token_budget = TokenBudget(config.budget.max_tokens_per_run)
+        self._task_limit = TaskLimit(options.concurrency)
+        self._tally = Tally()
+        self._elsewhere = 0
+        """Pictures of earlier runs whose tasks are not selected now."""
+        self._redrawn = 0
+        self._in_flight = 0
+        self._unfinished = 0
+        """Tasks that were started and have no outcome."""
+        self._done = set[tuple[int, int]]()
+        """Index and sample of tasks that are done, where only single tasks are selected."""
+        self._has_started_all = False
+        """Whether every selected task was either done before or started."""
+        self._is_cancelled = trio.Event()
+        self._cancelled_by = ""
+        self._state: RunState | None = None
+        """What pauses or cancels the run."""
+        self._role_notes = ""
+        self._began = trio.current_time()
+        try:
+            source, format_ = open_source(stack, options.file)
+            records = count_records(source, format_)
+            self._tasks = open_tasks(source, format_, self._spec.samples)
+            self._folder = stack.enter_context(
+                open_bulk_folder(options.out, self._spec, self._count_earlier, keeps_failures=options.keeps_failures)
+            )
+        except PromptError as error:
+            raise UsageError(f"FILE: {text_of_path(options.file)}: {error}") from error
+        except OutputError as error:
+            raise UsageError(f"--out: {error}") from error
+        self._total = self._part.total(records, self._spec.samples)
+        self._tally.spent = self._folder.spent
+
+    async def run(self, config: MeshConfig) -> BulkResult:
+        """Draw with a mesh of these settings, put the dataset in order and write the report."""
+        if self._tally.before:
+            self._view.say(f"continued: {self._tally.before} done before")
+        self._began = trio.current_time()
+        try:
+            async with (
+                open_interrupts() as interrupts,
+                start_or_connect(config, self._options.router, interrupts) as connection,
+                open_background() as nursery,
+            ):
+                with registered(self._entry(connection.mesh.address)):
+                    await self._announce(connection, interrupts, nursery)
+                    await self._draw_tasks(connection, interrupts)
+        finally:
+            self._view.finish(self._progress())
+        self._folder.put_in_order()
+        if self._part.only is not None:
+            settle_failures(self._folder.path, self._done)
+        seconds = trio.current_time() - self._began
+        self._folder.keep_session(self._tally.pictures - self._tally.before, seconds)
+        redrawn, self._redrawn = self._redrawn, 0  # those before are gone, so each picture counts once from here
+        if redrawn:
+            self._tally.recount(self._folder.rows())
+        report, report_error = (None, "") if interrupts.asked.is_set() else await self._write_report()
+        outcome, unfinished = self._outcome(is_interrupted=interrupts.asked.is_set())
+        return BulkResult(
+            run=self._run,
+            folder=self._folder.path,
+            tally=self._tally,
+            seconds=seconds,
+            outcome=outcome,
+            unfinished=unfinished,
+            redrawn=redrawn,
+            report=report,
+            report_error=report_error,
+        )
+
+    def _count_earlier(self, row: Row) -> None:
+        self._tally.add(row, is_from_before=True)
+        self._elsewhere += not self._part.has(row.index, row.sample)
+
+    @property
+    def _total_of_run(self) -> int | None:
+        """Tasks of the whole run where they are known; memory and registry count the done tasks of all its parts."""
+        return self._total if self._part.is_all else None
+
+    def _entry(self, address: str) -> RegistryEntry:
+        folder = text_of_path(self._folder.path.absolute())
+        return RegistryEntry(
+            run=self._run, what=self._spec.source, total=self._total_of_run, address=address, folder=folder
+        )
+
+    async def _announce(self, connection: Connection, interrupts: Interrupts, nursery: trio.Nursery) -> None:
+        """Resume the run if it was paused or cancelled, start what watches it, and record its start."""
+        mesh = connection.mesh
+        await mesh.ask(ControlRun(run=self._run, action="resume", by=user_at_host()))
+        nursery.start_soon(self._show_progress, interrupts)
+        nursery.start_soon(watch_role_notes, mesh, self._take_role_notes)
+        nursery.start_soon(watch_run_state, mesh, self._run, self._take_state)
+        nursery.start_soon(self._task_limit.follow_generators, mesh)
+        begun = RunBegun(run=self._run, what=self._spec.source, total=self._total_of_run)
+        await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
+
+    async def _draw_tasks(self, connection: Connection, interrupts: Interrupts) -> None:
+        """Draw all tasks; start no new ones after an interrupt, a cancellation or the end of the budget."""
+        limiter = self._task_limit.limiter
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as reading:
+
+                async def stop_reading(reason: trio.Event) -> None:
+                    await reason.wait()
+                    reading.cancel()
+
+                async with open_background() as background:
+                    for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
+                        background.start_soon(stop_reading, reason)
+                    self._token_budget.check(self._tally.chats.tokens)
+                    await trio.lowlevel.checkpoint()
+                    async for task, sample, key in self._read_tasks():
+                        borrower = object()
+                        await limiter.acquire_on_behalf_of(borrower)
+                        release = partial(limiter.release_on_behalf_of, borrower)
+                        nursery.start_soon(self._draw_task, connection, task, sample, key, release)
+                    self._has_started_all = True
+
+    async def _read_tasks(self) -> AsyncIterator[tuple[Task, int, str]]:
+        """Yield the selected tasks that are not done with sample and key; tasks that cannot be drawn fail here."""
+        given = 0
+        at_once = 1 if self._options.file == Path("-") else _RECORDS_READ_AT_ONCE
+        while batch := await trio.to_thread.run_sync(
+            lambda: list(islice(self._tasks, at_once)), abandon_on_cancel=True
+        ):
+            for task in batch:
+                if isinstance(task, BadTask):
+                    if self._part.has(task.index, 0):
+                        self._fail(task, 0, "input", f"{task.where}: {task.reason}")
+                    continue
+                if self._total is not None and self._part.only is None and self._part.has(task.index, 0):
+                    self._total += task.samples - self._spec.samples
+                for sample in range(task.samples):
+                    if not self._part.has(task.index, sample):
+                        continue
+                    if self._part.limit is not None and given >= self._part.limit:
+                        return
+                    key = self._recipe.key_of(task, sample)
+                    state = self._folder.state_of(task.index, sample, key)
+                    if state == "done":
+                        self._note_done(task.index, sample)
+                        continue
+                    self._redrawn += state == "changed"
+                    given += 1
+                    yield task, sample, key
+
+    async def _draw_task(
+        self, connection: Connection, task: Task, sample: int, key: str, release: Callable[[], None]
+    ) -> None:
+        self._in_flight += 1
+        self._unfinished += 1
+        seed = self._recipe.seed_of(task, sample)
+        request = DrawPicture(
+            run=self._run,
+            line=task.index,
+            sample=sample,
+            version=key,
+            prompt=task.prompt,
+            seed=seed,
+            settings=self._recipe.settings_of(task),
+            budget=self._trajectory_budget,
+        )
+        try:
+            picture = await connection.mesh.ask(
+                request, lane=Lane.BULK, stop_gracefully=self._token_budget.stop_gracefully
+            )
+            drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed)
+            row = await trio.to_thread.run_sync(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
+            self._unfinished -= 1
+            self._note_done(task.index, sample)
+            self._tally.add(row)
+            add_costs(self._tally.spent, picture.spent)
+            self._token_budget.check(self._tally.chats.tokens)
+        except RequestError as error:
+            self._take_state(connection.mesh.run_state(self._run))
+            is_ending = self._token_budget.is_spent.is_set() or self._is_cancelled.is_set()
+            if not (isinstance(error, CancelledRequestError) and is_ending):  # otherwise the next run draws it
+                self._unfinished -= 1
+                self._fail(task, sample, error.code, str(error))
+        except PictureError as error:
+            self._unfinished -= 1
+            self._fail(task, sample, BackendError.code, str(error))
+        finally:
+            self._in_flight -= 1
+            release()
+
+    def _note_done(self, index: int, sample: int) -> None:
+        if self._part.only is not None:
+            self._done.add((index, sample))
+
+    def _fail(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
+        self._folder.keep_failure(task, sample, class_, reason)
+        self._tally.failed += 1
+
+    def _take_role_notes(self, notes: str) -> None:
+        self._role_notes = notes
+
+    def _take_state(self, state: RunState | None) -> None:
+        """Show who paused or resumed the run, and end it once it is cancelled."""
+        if state == self._state:
+            return
+        self._state = state
+        if not self._view.is_live:  # the next line of progress may be seconds away
+            self._view.say("resumed" if state is None else f"{state.state} by {state.by}")
+        if state is not None and state.state == "cancelled":
+            self._cancelled_by = state.by
+            self._is_cancelled.set()
+
+    async def _show_progress(self, interrupts: Interrupts) -> None:
+        """Show the progress from time to time until cancelled."""
+        while True:
+            with trio.move_on_after(_LIVE_PERIOD_S if self._view.is_live else _PLAIN_PERIOD_S):
+                if interrupts.asked.is_set():
+                    await trio.sleep_forever()
+                await interrupts.asked.wait()
+            state = "" if self._state is None else f"{self._state.state} by {self._state.by}"
+            note = self._role_notes
+            if interrupts.asked.is_set():
+                note = f"finishing {self._in_flight} tasks in flight; Ctrl-C again stops at once"
+            self._view.show(self._progress("; ".join(filter(None, (state, note)))))
+
+    def _progress(self, note: str = "") -> BulkProgress:
+        total = self._total
+        if total is not None and self._part.limit is not None:
+            total = min(total, self._tally.before - self._elsewhere + self._part.limit + self._tally.failed)
+        return BulkProgress(
+            self._tally,
+            total,
+            seconds=trio.current_time() - self._began,
+            in_flight=self._in_flight,
+            busy_share=self._task_limit.busy_share,
+            note=note,
+            uncounted=self._elsewhere + self._redrawn,
+        )
+
+    async def _write_report(self) -> tuple[Path | None, str]:
+        """Write the page of the run; return its path, or None and the reason. A run needs no report to succeed."""
+        from gems_actors.app.bulk.report import write_report  # loads Pillow and the memory store
+
+        try:
+            return await write_report(self._folder.path, self._spec, SHOWN_IN_REPORT, self._options.router), ""
+        except GemsError as error:
+            return None, str(error)
+
+    def _outcome(self, *, is_interrupted: bool) -> tuple[Literal["done", "failed", "interrupted"], str]:
+        """Return the outcome, and for a run that ended early why and how to continue it."""
+        if self._has_started_all and not self._unfinished:
+            return "failed" if self._tally.failed else "done", ""
+        how = "the same command continues"
+        if self._is_cancelled.is_set():
+            return "interrupted", f"cancelled by {self._cancelled_by}: {self._how_far()}; {how}"
+        if is_interrupted:
+            return "interrupted", f"interrupted: {self._how_far()}; {how}"
+        why = f"the budget of {self._token_budget.max_tokens} tokens is spent"
+        return "failed", f"{why}: {self._how_far()}; a larger budget.max_tokens_per_run continues"
+
+    def _how_far(self) -> str:
+        finished = self._progress().finished
+        if self._total is None:
+            return f"{finished} done"
+        if finished < self._total:
+            return f"{finished} of {self._total} done, {self._total - finished} left"
+        return f"{self._total} of {self._total} exist, but not all were checked"

@@ -1,0 +1,203 @@
+"""Draw one prompt: send it to a mesh, show how the picture develops, write its file."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.options import MAX_SEED, DrawOptions, budget_of, draw_settings
+from gems_actors.app.picture_files import (
+    OutputError,
+    check_writable,
+    encode_json,
+    parameters_of,
+    png_of,
+    story_of,
+    text_of_path,
+    write_whole,
+)
+from gems_actors.app.prompts import slug_of
+from gems_actors.app.run_registry import RegistryEntry, registered
+from gems_actors.app.session import open_session, start_or_connect, watch_role_notes, watch_run_state
+from gems_actors.client import Mesh
+from gems_actors.errors import UsageError
+from gems_actors.tasks import open_background
+from protocol.envelope import Lane
+from protocol.messages import AppendRecord, DrawPicture, Event, Picture, RunBegun, RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawRequest:
+    """What `run` draws, and where the picture goes."""
+
+    prompt: str
+    output: Path | None = None
+    """PNG file, or folder for it; by default a name made from prompt and seed in the working directory."""
+    options: DrawOptions = field(default_factory=DrawOptions)
+    redirects_stderr: bool = False
+    """Whether standard error of this process and of the mesh that it starts is hidden while drawing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawResult:
+    """A picture and its file."""
+
+    run: str
+    picture: Picture
+    path: Path
+    seed: int
+    model: str
+    """Name of the image model."""
+    seconds: float
+    """Time from the start of the command to the file."""
+    is_interrupted: bool
+    """Whether a signal ended the draw early; the picture is then the best so far."""
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return the result as a tree for JSON."""
+        return {
+            "picture": text_of_path(self.path),
+            "trajectory": self.picture.trajectory,
+            "run": self.run,
+            **story_of(self.picture, seed=self.seed, model=self.model),
+            "spent": msgspec.to_builtins(self.picture.spent),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class DrawView:
+    """Shows a draw while it runs; this base class shows nothing."""
+
+    def start(self, request: DrawPicture) -> None:
+        """Show the request, before the mesh is started."""
+
+    def take(self, event: Event) -> None:
+        """Show an event of the draw."""
+
+    def note(self, text: str) -> None:
+        """Show a note on what happens next."""
+
+    def finish(self, picture: Picture) -> None:
+        """Show the outcome; nothing is shown after it."""
+
+    def close(self) -> None:
+        """Show nothing more, with or without a picture; may be called twice."""
+
+    async def run(self, mesh: Mesh) -> None:
+        """Update what is shown until cancelled."""
+
+
+async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
+    """Draw a prompt and write the picture's file.
+
+    The first SIGINT or SIGTERM ends the draw with the round in progress, the second one at once.
+
+    Args:
+        request: prompt and options.
+        view: shows the draw; nothing is shown by default.
+
+    Raises:
+        UsageError: the options contradict one another, or the file cannot be written.
+        ConfigError: the mesh cannot run with this configuration.
+        CancelledRequestError: somebody cancelled the run.
+        GemsError: the draw failed.
+        KeyboardInterrupt: a second signal ended the draw before there was a picture.
+    """
+    began = trio.current_time()
+    view = view or DrawView()
+    options = request.options
+    config = options.read_config()
+    seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+    path = picture_path(request.output, request.prompt, seed)
+    task = DrawPicture(
+        run=f"draw-{secrets.token_hex(4)}",
+        prompt=request.prompt,
+        seed=seed,
+        settings=draw_settings(config, options.settings()),
+        budget=budget_of(config),
+    )
+    model = config.image.shown_name
+    picture: Picture | None = None
+    seconds = 0.0
+    with open_session(config, options.router, redirects_stderr=request.redirects_stderr) as config:
+        view.start(task)
+        try:
+            async with (
+                open_interrupts() as interrupts,
+                start_or_connect(config, options.router, interrupts) as connection,
+            ):
+                mesh = connection.mesh
+                with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=mesh.address)):
+                    drawn = await _ask(mesh, task, view, interrupts)
+                _write_picture(path, drawn, await connection.blobs.get(drawn.best.image), seed, model)
+                view.finish(drawn)
+                picture, seconds = drawn, trio.current_time() - began
+        finally:
+            view.close()
+    if picture is None:  # the second signal cancelled the block above
+        raise KeyboardInterrupt
+    return DrawResult(
+        run=task.run,
+        picture=picture,
+        path=path,
+        seed=seed,
+        model=model,
+        seconds=seconds,
+        is_interrupted=interrupts.is_hurried or picture.ending.outcome == "wound_down",
+    )
+
+
+def picture_path(output: Path | None, prompt: str, seed: int) -> Path:
+    """Return the path of a picture after checking that a file can be written there.
+
+    Raises:
+        UsageError: the file cannot be written, or its name does not end in .png.
+    """
+    name = f"{slug_of(prompt)}-{seed}.png"
+    path = Path(name) if output is None else output / name if output.is_dir() else output
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--output: expected a name that ends in .png, got {path.name!r}")
+    try:
+        check_writable(path.parent)
+    except OutputError as error:
+        raise UsageError(f"--output: {error}") from error
+    return path
+
+
+def _write_picture(path: Path, picture: Picture, data: bytes, seed: int, model: str) -> None:
+    story = story_of(picture, seed=seed, model=model)
+    texts = {"parameters": parameters_of(picture, model), "gems": encode_json(story)}
+    write_whole(path, png_of(data, picture.best.image.media_type, texts))
+
+
+async def _ask(mesh: Mesh, request: DrawPicture, view: DrawView, interrupts: Interrupts) -> Picture:
+    """Return the picture, and let the view show events and notes meanwhile."""
+
+    async def announce_graceful_stop() -> None:
+        await interrupts.asked.wait()
+        view.note("finishing this round; Ctrl-C again stops at once")
+
+    def show_run_state(state: RunState | None) -> None:
+        if state is None or state.state == "paused":
+            view.note("resumed" if state is None else f"paused by {state.by}")
+
+    async with mesh.events(request.run) as events, open_background() as nursery:
+
+        async def show_events() -> None:
+            async for event in events:
+                view.take(event)
+
+        nursery.start_soon(announce_graceful_stop)
+        nursery.start_soon(view.run, mesh)
+        nursery.start_soon(watch_role_notes, mesh, lambda text: view.note(text or "recovered"))
+        nursery.start_soon(watch_run_state, mesh, request.run, show_run_state)
+        nursery.start_soon(show_events)
+        begun = RunBegun(run=request.run, what=request.prompt, total=1)
+        await mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
+        return await mesh.ask(request, lane=Lane.INTERACTIVE, stop_gracefully=interrupts.asked)

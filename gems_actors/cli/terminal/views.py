@@ -1,0 +1,81 @@
+"""Views of a draw: plain lines here, and the choice of the painted view where a terminal allows it."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
+
+import trio
+
+from gems_actors.app.draw import DrawView
+from gems_actors.app.draw_progress import Progress, advance, lines_of, progress_of
+from gems_actors.client import Mesh
+from protocol.messages import DrawPicture, Event
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _LossyFile(io.FileIO):
+    """A file that drops what cannot be written, so that work goes on after its reader is gone."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return len(memoryview(data))
+
+
+@contextmanager
+def open_terminal() -> Iterator[TextIO]:
+    """Yield a stream on standard error that stays there while the original is redirected to a log."""
+    sys.stderr.flush()
+    file = io.BufferedWriter(_LossyFile(os.dup(2), "w"))
+    with io.TextIOWrapper(file, sys.stderr.encoding, "backslashreplace", line_buffering=True) as stream:
+        yield stream
+
+
+def can_paint(stream: TextIO) -> bool:
+    """Return whether lines on a stream can be painted over."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def draw_view_for(stream: TextIO, *, may_paint: bool) -> DrawView:
+    """Return a painted view for a terminal, and plain lines otherwise."""
+    if may_paint and can_paint(stream):
+        from gems_actors.cli.terminal.draw_view import PaintedDraw  # loads rich, which plain lines do not need
+
+        return PaintedDraw(stream)
+    return PlainDraw(stream)
+
+
+class PlainDraw(DrawView):
+    """Writes a line for every step, without control codes."""
+
+    _request: DrawPicture
+    _progress: Progress
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def start(self, request: DrawPicture) -> None:
+        """Remember the request."""
+        self._request, self._progress = request, progress_of(request)
+
+    def take(self, event: Event) -> None:
+        """Write what an event says."""
+        self._progress = advance(self._progress, event)
+        for line in lines_of(self._progress, event):
+            self.note(line)
+
+    def note(self, text: str) -> None:
+        """Write a note."""
+        print(text, file=self._stream)
+
+    async def run(self, mesh: Mesh) -> None:
+        """Write the seed, with which the draw can be repeated."""
+        await trio.lowlevel.checkpoint()
+        self.note(f"seed: {self._request.seed}")
