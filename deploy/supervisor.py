@@ -1,7 +1,7 @@
 """Runs a mesh in the foreground: `python deploy/supervisor.py mesh.toml`.
 
-SIGTERM or SIGINT drains it, a second one kills it. Exit codes: 0 after the mesh was asked to end, 1 the supervisor gave
-up, 2 wrong usage, 78 bad configuration.
+SIGTERM or SIGINT drains it, a second one kills it. Exit codes: 0 after a requested stop, 1 if the supervisor gave up, 2
+for wrong usage, 78 for bad configuration.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kubernetes' manifests against its own schemas, the command line and the settings; no cluster is asked."""
+"""The Kubernetes manifests against the schemas of Kubernetes, our command line and our settings; needs no cluster."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def validate(document: Document) -> None:
 
 
 def merged(document: Any, patch: Any) -> Any:
-    """Return a document as kustomize patches it, as far as our patches go: tables by key, lists by names."""
+    """Return a document patched as kustomize does, as far as our patches need: tables by key, lists by name."""
     if isinstance(document, dict) and isinstance(patch, dict):
         return {key: merged(document.get(key), patch.get(key, document.get(key))) for key in document | patch}
     if isinstance(document, list) and isinstance(patch, list) and all("name" in item for item in document + patch):
@@ -64,14 +64,14 @@ def gpu_generator() -> Document:
 
 
 class Pod(NamedTuple):
-    """A pod as a controller makes it, and its settings."""
+    """A pod as its controller creates it, and its settings."""
 
     name: str
     spec: Document
     container: Document
     config: MeshConfig
     parameters: Document
-    """What the command line made of the container's arguments."""
+    """The container's arguments, parsed by the command line."""
 
 
 def pod_of(controller: Document, mesh: Path) -> Pod:
@@ -92,7 +92,7 @@ def pods() -> Iterator[Pod]:
 
 
 def parse(arguments: list[str]) -> Document:
-    """Return what the real commands read in some arguments; nothing is run."""
+    """Parse arguments with the real commands, without running them."""
     command: click.Command = gems
     context = gems.make_context("gems", [*arguments], resilient_parsing=False)
     rest = [*arguments]
@@ -106,13 +106,13 @@ def parse(arguments: list[str]) -> Document:
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-def test_a_manifest_is_what_kubernetes_takes(path: Path) -> None:
+def test_a_manifest_is_valid(path: Path) -> None:
     assert documents(path)
     for document in documents(path):
         validate(document)
 
 
-def test_what_is_patched_is_what_kubernetes_takes() -> None:
+def test_a_patched_manifest_is_valid() -> None:
     generator = gpu_generator()
     validate(generator)
     (container,) = generator["spec"]["template"]["spec"]["containers"]
@@ -123,7 +123,7 @@ def test_what_is_patched_is_what_kubernetes_takes() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"replica": 1}, {"replicas": "one"}, {"selector": "planner"}])
-def test_a_mistake_is_found(wrong: Document) -> None:
+def test_a_mistake_in_a_manifest_is_found(wrong: Document) -> None:
     (deployment,) = documents(BASE / "planner.yaml")
     validate(deployment)
     deployment["spec"] |= wrong
@@ -132,7 +132,7 @@ def test_a_mistake_is_found(wrong: Document) -> None:
 
 
 @pytest.mark.parametrize("folder", [BASE, GPU], ids=["base", "gpu"])
-def test_a_kustomization_names_every_file_beside_it(folder: Path) -> None:
+def test_a_kustomization_lists_every_file_in_its_folder(folder: Path) -> None:
     (found,) = documents(folder / "kustomization.yaml")
     named = [*found["resources"], *(patch["path"] for patch in found.get("patches", ()))]
     named += [file for generator in found["configMapGenerator"] for file in generator["files"]]
@@ -142,8 +142,8 @@ def test_a_kustomization_names_every_file_beside_it(folder: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-def test_kustomize_makes_of_it_what_kubernetes_takes() -> None:
-    built = subprocess.run(["kubectl", "kustomize", GPU], capture_output=True, text=True, timeout=60, check=True)
+def test_kustomize_renders_valid_manifests() -> None:
+    built = subprocess.run(["kubectl", "kustomize", GPU], capture_output=True, text=True, timeout=120, check=True)
     found: list[Document] = list(yaml.safe_load_all(built.stdout))
     assert len(found) == sum(len(documents(path)) for path in BASE.glob("*.yaml")) + 1
     for document in found:
@@ -157,7 +157,7 @@ def test_kustomize_makes_of_it_what_kubernetes_takes() -> None:
     assert theirs | {"image": ours["image"]} == ours
 
 
-def test_every_role_is_played_and_may_be_moved() -> None:
+def test_every_role_has_a_pod_and_a_disruption_budget() -> None:
     played = [count for pod in pods() for count in pod.parameters.get("counts", ())]
     assert {parse_role_count(MeshConfig(), count) for count in played} == {(role, 1) for role in BUILT_IN_ROLES}
     components = {name.removeprefix("gems-") for name, *_ in pods()}
@@ -166,20 +166,20 @@ def test_every_role_is_played_and_may_be_moved() -> None:
     assert budgets == components
 
 
-def test_pods_of_roles_differ_in_role_and_size_alone() -> None:
+def test_pods_of_roles_differ_only_in_role_and_size() -> None:
     def bare(deployment: Document) -> Document:
         left = copy.deepcopy(deployment)
         role = left["metadata"]["labels"][LABELS[1]]
         del left["spec"]["template"]["spec"]["containers"][0]["resources"]
-        told: Document = yaml.safe_load(yaml.safe_dump(left).replace(role, "ROLE"))
-        return told
+        generic: Document = yaml.safe_load(yaml.safe_dump(left).replace(role, "ROLE"))
+        return generic
 
     first, *others = map(bare, base("Deployment"))
     assert len(others) == 6
     assert all(other == first for other in others)
 
 
-def test_a_pod_has_all_that_its_settings_name() -> None:
+def test_a_pod_mounts_every_path_in_its_settings() -> None:
     for pod in pods():
         mounts = {mount["mountPath"]: mount["name"] for mount in pod.container["volumeMounts"]}
         assert {pod.config.data_dir, str(pod.config.runtime_path.parent)} <= mounts.keys()
@@ -190,12 +190,12 @@ def test_a_pod_has_all_that_its_settings_name() -> None:
         assert {*mounts.values()} <= {volume["name"] for volume in pod.spec["volumes"]} | {"data"}  # which is claimed
 
 
-def test_a_pod_is_watched_where_it_listens_and_has_time_to_finish() -> None:
+def test_a_pod_is_probed_where_it_listens_and_may_finish_its_work() -> None:
     for pod in pods():
         ports = {port["name"]: port["containerPort"] for port in pod.container["ports"]}
         assert pod.config.metrics.address == f"0.0.0.0:{ports['metrics']}"
-        looks = [pod.container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]
-        assert [(look["path"], look["port"]) for look in looks] == [
+        probes = [pod.container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]
+        assert [(probe["path"], probe["port"]) for probe in probes] == [
             ("/readyz", "metrics"),
             ("/readyz", "metrics"),
             ("/livez", "metrics"),
@@ -203,7 +203,7 @@ def test_a_pod_is_watched_where_it_listens_and_has_time_to_finish() -> None:
         assert pod.spec["terminationGracePeriodSeconds"] >= pod.config.supervisor.grace_s + 10
 
 
-def test_actors_and_clients_find_the_router_by_its_service() -> None:
+def test_actors_and_clients_use_the_service_of_the_router() -> None:
     router = next(pod for pod in pods() if pod.name == "gems-router")
     (service,) = (one for one in base("Service") if one["metadata"]["name"] == "gems-router")
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
@@ -217,7 +217,7 @@ def test_actors_and_clients_find_the_router_by_its_service() -> None:
     assert {*agents, bulk["router"]} == {address}
 
 
-def test_selectors_find_their_pods() -> None:
+def test_selectors_match_exactly_one_pod() -> None:
     labels = [one["spec"]["template"]["metadata"]["labels"] for one in [*base("StatefulSet"), *base("Deployment")]]
     selectors = [one["spec"]["selector"] for one in base("Service")]
     selectors += [one["spec"]["selector"]["matchLabels"] for one in [*base("StatefulSet"), *base("Deployment")]]

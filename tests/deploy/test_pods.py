@@ -1,4 +1,4 @@
-"""What the pods of Kubernetes run, run here: the command lines and settings of the manifests, a folder for each pod."""
+"""Runs what the Kubernetes pods run: the command lines and settings of the manifests, with one folder per pod."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def folder() -> Iterator[Path]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens at; at those above the first, where the pictures are, neither."""
+    """Return free ports; the port of the blob server that belongs to the first is free too."""
     while True:
         with ExitStack() as stack:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
             ports = [int(one.getsockname()[1]) for one in sockets]
-            pictures = int(blob_address(f"tcp://127.0.0.1:{ports[0]}").rpartition(":")[2])
+            blob_port = int(blob_address(f"tcp://127.0.0.1:{ports[0]}").rpartition(":")[2])
             with suppress(OSError, OverflowError):
-                stack.enter_context(socket.create_server(("127.0.0.1", pictures)))
+                stack.enter_context(socket.create_server(("127.0.0.1", blob_port)))
                 return ports
 
 
-class Stage:
-    """A folder that stands for a cluster: keys, an address for the router, and a folder a pod."""
+class FakeCluster:
+    """A folder that stands in for a cluster: keys, an address for the router, and one folder per pod."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         made = run_gems(folder, "keys", "new", "keys")
         assert made.returncode == 0, made.stderr
 
-    def here(self, text: str, pod: str, router: int, metrics: int) -> str:
-        """Return what a manifest says as it is said here."""
+    def localize(self, text: str, pod: str, router: int, metrics: int) -> str:
+        """Return text of a manifest with addresses and paths of this host."""
         for there, ours in {
             "$(POD_NAME)": f"{pod}-0",
             "gems-router:27960": f"localhost:{router}",
@@ -67,20 +67,20 @@ class Stage:
 
     @contextmanager
     def running(self, controller: dict[str, Any], router: int, metrics: int) -> Iterator[subprocess.Popen[str]]:
-        """Give the process that a pod's container runs; it has ended afterwards, and all that it started."""
+        """Run a pod's container as a process, and check at the end that none of its processes is left."""
         pod = controller["metadata"]["name"]
         (self.folder / pod).mkdir()
         mesh = (BASE / "mesh.toml").read_text()
-        (self.folder / pod / "mesh.toml").write_text(self.here(mesh, pod, router, metrics))
+        (self.folder / pod / "mesh.toml").write_text(self.localize(mesh, pod, router, metrics))
         (container,) = controller["spec"]["template"]["spec"]["containers"]
-        arguments = [self.here(one, pod, router, metrics) for one in container["args"]]
+        arguments = [self.localize(one, pod, router, metrics) for one in container["args"]]
         with started([*COMMAND, *arguments], env=environment(self.folder), stderr=subprocess.DEVNULL) as process:
             yield process
             family = descendants(process.pid)
         assert not await_gone({*family})
 
 
-def await_ready(port: int, within_s: float = 60.0) -> bool:
+def await_ready(port: int, within_s: float = 120.0) -> bool:
     """Return whether a pod's startup probe succeeds in time."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
@@ -91,23 +91,25 @@ def await_ready(port: int, within_s: float = 60.0) -> bool:
     return False
 
 
-def test_the_pods_of_the_base_draw_with_keys_and_no_disk_in_common(folder: Path) -> None:
+def test_the_pods_of_the_base_draw_with_keys_and_without_a_shared_disk(folder: Path) -> None:
     conductor, *others = base("Deployment")
     verifier = next(one for one in others if one["metadata"]["name"] == "gems-verifier")
     others.remove(verifier)
-    for one in others:  # to spare five starts of Python, for they differ in the role alone
+    for one in others:  # one process for all of these, which differ only in the role, saves five starts of Python
         counts = one["spec"]["template"]["spec"]["containers"][0]["args"][-1:]
         conductor["spec"]["template"]["spec"]["containers"][0]["args"] += counts
     controllers = [*base("StatefulSet"), conductor, verifier]
-    stage = Stage(folder)
+    cluster = FakeCluster(folder)
     router, *ports = free_ports(1 + len(controllers))
     watched = dict(zip((one["metadata"]["name"] for one in controllers), ports, strict=True))
     (job,) = documents(FOLDER / "bulk.yaml")
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    how = [stage.here(one, "client", router, 0) for one in container["args"] if one.startswith(("--router", "--set"))]
+    how = [
+        cluster.localize(one, "client", router, 0) for one in container["args"] if one.startswith(("--router", "--set"))
+    ]
     with ExitStack() as pods:
         processes = {
-            one["metadata"]["name"]: pods.enter_context(stage.running(one, router, port))
+            one["metadata"]["name"]: pods.enter_context(cluster.running(one, router, port))
             for one, port in zip(controllers, ports, strict=True)
         }
         assert all(map(await_ready, ports))
@@ -121,4 +123,4 @@ def test_the_pods_of_the_base_draw_with_keys_and_no_disk_in_common(folder: Path)
         for leaving in [[*processes.values()], [head]]:
             for process in leaving:
                 process.send_signal(signal.SIGTERM)
-            assert {process.wait(30) for process in leaving} == {0}
+            assert {process.wait(120) for process in leaving} == {0}

@@ -1,4 +1,4 @@
-"""The decisions of the supervisor, on a clock that the test turns."""
+"""The decisions of the supervisor, on a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -18,60 +18,77 @@ def _settings(
     )
 
 
-def _pauses(rule: RestartPolicy, count: int, *, lived_s: float = 0.0, start_s: float = 0.0) -> list[float]:
-    """Let one process end again and again, each after having lived so long, and return the pauses."""
-    now_s, pauses = start_s, []
+def _backoffs(policy: RestartPolicy, count: int, *, lived_s: float = 0.0, start_s: float = 0.0) -> list[float]:
+    """End one process repeatedly, each time after `lived_s`, and return the back-offs."""
+    now_s, backoffs = start_s, []
     for _ in range(count):
         now_s += lived_s
-        verdict = rule.decide("verifier", "verifier-1", 1, lived_s=lived_s, now_s=now_s)
-        assert isinstance(verdict, RestartAfter)
-        pauses.append(verdict.delay_s)
-        now_s += verdict.delay_s
-    return pauses
+        decision = policy.decide("verifier", "verifier-1", 1, lived_s=lived_s, now_s=now_s)
+        assert isinstance(decision, RestartAfter)
+        backoffs.append(decision.delay_s)
+        now_s += decision.delay_s
+    return backoffs
 
 
-def test_pauses_double_up_to_the_longest() -> None:
-    rule = RestartPolicy(_settings(max_restarts=100, period_s=1000, backoff_s=0.5, max_backoff_s=3))
-    assert _pauses(rule, 5) == [0.5, 1.0, 2.0, 3.0, 3.0]
+def test_the_back_off_doubles_up_to_its_maximum() -> None:
+    policy = RestartPolicy(_settings(max_restarts=100, period_s=1000, backoff_s=0.5, max_backoff_s=3))
+    assert _backoffs(policy, 5) == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
-def test_a_process_that_lived_for_the_period_begins_with_the_shortest_pause_again() -> None:
-    rule = RestartPolicy(_settings(backoff_s=0.5))
-    _pauses(rule, 3)
-    assert _pauses(rule, 1, lived_s=30.0, start_s=100.0) == [0.5]
+def test_a_process_that_lived_for_the_period_resets_the_back_off() -> None:
+    policy = RestartPolicy(_settings(backoff_s=0.5))
+    _backoffs(policy, 3)
+    assert _backoffs(policy, 1, lived_s=30.0, start_s=100.0) == [0.5]
 
 
-def test_each_seat_has_pauses_of_its_own() -> None:
-    rule = RestartPolicy(_settings())
-    _pauses(rule, 3)
-    assert rule.decide("verifier", "verifier-2", 1, lived_s=0.0, now_s=5.0) == RestartAfter(0.05)
+def test_each_seat_has_its_own_back_off() -> None:
+    policy = RestartPolicy(_settings())
+    _backoffs(policy, 3)
+    assert policy.decide("verifier", "verifier-2", 1, lived_s=0.0, now_s=5.0) == RestartAfter(0.05)
 
 
-def test_one_end_more_than_allowed_within_the_period_is_given_up_in_one_line() -> None:
-    rule = RestartPolicy(_settings(max_restarts=3))
-    _pauses(rule, 3)
-    verdict = rule.decide("verifier", "verifier-2", -9, lived_s=0.0, now_s=1.0)
-    assert verdict == GiveUp(
+def test_one_end_too_many_within_the_period_gives_up_with_one_line() -> None:
+    policy = RestartPolicy(_settings(max_restarts=3))
+    _backoffs(policy, 3)
+    decision = policy.decide("verifier", "verifier-2", -9, lived_s=0.0, now_s=1.0)
+    assert decision == GiveUp(
         "verifier: ended 4 times within 30 s, expected at most 3; the last time with signal SIGKILL", False
     )
 
 
-def test_ends_before_the_period_are_forgotten() -> None:
-    rule = RestartPolicy(_settings(max_restarts=3))
-    _pauses(rule, 3)
-    assert isinstance(rule.decide("verifier", "verifier-1", 1, lived_s=0.0, now_s=60.0), RestartAfter)
+def test_a_single_end_is_counted_as_once() -> None:
+    decision = RestartPolicy(_settings(max_restarts=0)).decide("planner", "planner-1", 1, lived_s=0.0, now_s=0.0)
+    assert decision == GiveUp(
+        "planner: ended once within 30 s, expected at most 0; the last time with exit code 1", False
+    )
+
+
+@pytest.mark.parametrize(("now_s", "decision"), [(29.9, GiveUp), (30.0, RestartAfter)])
+def test_ends_before_the_period_are_not_counted(now_s: float, decision: type) -> None:
+    policy = RestartPolicy(_settings(max_restarts=1))
+    policy.decide("verifier", "verifier-1", 1, lived_s=0.0, now_s=0.0)
+    assert isinstance(policy.decide("verifier", "verifier-1", 1, lived_s=0.0, now_s=now_s), decision)
+
+
+def test_a_long_back_off_is_cut_so_that_the_limit_can_be_reached() -> None:
+    policy = RestartPolicy(_settings(max_restarts=9, period_s=30.0, backoff_s=10.0))
+    assert _backoffs(policy, 1) == [3.0]
+
+
+def test_the_back_off_survives_more_doublings_than_a_float_holds() -> None:
+    assert _backoffs(RestartPolicy(_settings(max_restarts=10_000, max_backoff_s=0.001)), 1200)[-1] == 0.001
 
 
 def test_the_ends_of_one_role_are_not_counted_against_another() -> None:
-    rule = RestartPolicy(_settings(max_restarts=3))
-    _pauses(rule, 3)
-    assert isinstance(rule.decide("planner", "planner-1", 1, lived_s=0.0, now_s=1.0), RestartAfter)
+    policy = RestartPolicy(_settings(max_restarts=3))
+    _backoffs(policy, 3)
+    assert isinstance(policy.decide("planner", "planner-1", 1, lived_s=0.0, now_s=1.0), RestartAfter)
 
 
 @pytest.mark.parametrize(("code", "words"), [(64, "64 (wrong usage)"), (78, "78 (bad configuration)")])
-def test_an_exit_that_says_never_again_is_given_up_at_once(code: int, words: str) -> None:
-    verdict = RestartPolicy(_settings()).decide("memory", "memory-1", code, lived_s=1000.0, now_s=1000.0)
-    assert verdict == GiveUp(f"memory: ended with exit code {words}; a restart would end the same way", True)
+def test_a_final_exit_code_gives_up_at_once(code: int, words: str) -> None:
+    decision = RestartPolicy(_settings()).decide("memory", "memory-1", code, lived_s=1000.0, now_s=1000.0)
+    assert decision == GiveUp(f"memory: ended with exit code {words}; a restart would end the same way", True)
 
 
 @given(
@@ -80,20 +97,20 @@ def test_an_exit_that_says_never_again_is_given_up_at_once(code: int, words: str
     backoff_s=st.floats(0.001, 1000),
     max_backoff_s=st.floats(0.001, 1000),
 )
-def test_a_process_that_always_ends_at_once_is_given_up_whatever_the_settings(
+def test_a_process_that_always_ends_at_once_is_given_up_under_any_settings(
     max_restarts: int, period_s: float, backoff_s: float, max_backoff_s: float
 ) -> None:
-    rule = RestartPolicy(_settings(max_restarts, period_s, backoff_s, max_backoff_s))
+    policy = RestartPolicy(_settings(max_restarts, period_s, backoff_s, max_backoff_s))
     now_s = 0.0
     for _ in range(max_restarts):
-        verdict = rule.decide("verifier", "verifier-1", 1, lived_s=0.0, now_s=now_s)
-        assert isinstance(verdict, RestartAfter)
-        now_s += verdict.delay_s
-    assert isinstance(rule.decide("verifier", "verifier-1", 1, lived_s=0.0, now_s=now_s), GiveUp)
+        decision = policy.decide("verifier", "verifier-1", 1, lived_s=0.0, now_s=now_s)
+        assert isinstance(decision, RestartAfter)
+        now_s += decision.delay_s
+    assert isinstance(policy.decide("verifier", "verifier-1", 1, lived_s=0.0, now_s=now_s), GiveUp)
     assert now_s < period_s
 
 
 @given(lived_s=st.floats(3.01, 1000), ends=st.integers(1, 100))
-def test_a_process_that_ends_less_often_than_the_intensity_is_always_started_again(lived_s: float, ends: int) -> None:
-    pauses = _pauses(RestartPolicy(_settings(max_restarts=10, period_s=30)), ends, lived_s=lived_s)
-    assert max(pauses) <= 30 / 11
+def test_a_process_that_ends_less_often_than_the_limit_is_always_restarted(lived_s: float, ends: int) -> None:
+    backoffs = _backoffs(RestartPolicy(_settings(max_restarts=10, period_s=30)), ends, lived_s=lived_s)
+    assert max(backoffs) <= 30 / 11
