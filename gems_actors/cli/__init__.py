@@ -17,7 +17,7 @@ import click
 from gems_actors import __version__
 from gems_actors.cli.exit_codes import end_of
 
-_COMMANDS = {
+COMMANDS = {
     "draw": ("draw:draw", "Draw one prompt, and watch it improve from round to round."),
     "bulk": ("bulk:bulk", "Draw every prompt of a file."),
     "eval": ("evaluate:evaluate", "Draw the prompts of a benchmark for its official scorer."),
@@ -45,29 +45,29 @@ class _LazyGroup(click.Group):
     """A group that imports the module of a command when the command runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"gems_actors.cli.{module}"), name)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches  # only now: `gems --help` must start fast
 
-            nearest = get_close_matches(args[0], _COMMANDS, n=1)
+            nearest = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise click.UsageError(f"COMMAND: expected one of {', '.join(_COMMANDS)}, got {args[0]!r}{hint}", ctx)
+            raise click.UsageError(f"COMMAND: expected one of {', '.join(COMMANDS)}, got {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.group(cls=_LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

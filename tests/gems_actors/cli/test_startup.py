@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from gems_actors import __version__
-from gems_actors.cli import _COMMANDS, main
+from gems_actors.cli import COMMANDS, main
 from tests.gems_actors.cli.commands import run_gems
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
 def test_asking_what_gems_is_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys; from gems_actors.cli import _COMMANDS, main; main(sys.argv[1:]);"
+        "import sys; from gems_actors.cli import COMMANDS, main; main(sys.argv[1:]);"
         "print(sorted({'rich', 'zmq', 'trio', 'PIL', 'msgspec', 'structlog', 'apsw'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, check=True)
@@ -30,7 +30,7 @@ def test_gems_alone_shows_its_help(tmp_path: Path) -> None:
     assert run_gems(tmp_path, "--version").stdout == f"gems {__version__}\n"
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_of_its_own_and_a_whole_line_for_each_below_it(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
