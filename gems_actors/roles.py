@@ -7,6 +7,7 @@ operator's file, environment and flags and by installed packages, never by a mes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -17,6 +18,10 @@ ENTRY_POINT_GROUP: Final = "gems_actors.roles"
 """Entry points of installed packages whose value is a `RoleSpec`."""
 ANY: Final = "*"
 """Stands for every type of request in `RoleSpec.requests` and `RoleSpec.may_ask`."""
+
+RUNTIME_ROLES: Final = ("router", "supervisor")
+"""Roles of the runtime itself, which answer requests and are no actors."""
+_RESERVED = re.compile(r"router|supervisor|blobs|client|agent|admin|gateway|head|agent_\w*|memory_\d+")
 
 
 class RoleSpec(Struct, frozen=True, kw_only=True):
@@ -132,6 +137,11 @@ _TABLE = (
 
 BUILT_IN_ROLES: Final[Mapping[str, RoleSpec]] = MappingProxyType({spec.name: spec for spec in _TABLE})
 """The roles of this package by name, in the order in which a prompt meets them, which is also how they are shown."""
+
+
+def is_user_role(name: str) -> bool:
+    """Return whether a name is that of a role of the user: neither built in nor used by the runtime itself."""
+    return name not in BUILT_IN_ROLES and not _RESERVED.fullmatch(name)
 
 
 def start_order(roles: Mapping[str, RoleSpec]) -> tuple[str, ...]:

@@ -8,14 +8,8 @@ from collections.abc import Iterable
 from gems_actors.config.schema import MeshConfig
 from gems_actors.config.values import MESH_BLOBS
 from gems_actors.errors import ConfigError
-from gems_actors.roles import RoleSpec
-from gems_actors.shards import shard_of_role
+from gems_actors.roles import BUILT_IN_ROLES, RUNTIME_ROLES, RoleSpec, is_user_role
 from protocol.blobs import MAX_ROUTER_PORT
-from protocol.identity import is_agent_role
-
-ROUTER_ROLES = ("router", "supervisor")
-"""Roles of the runtime itself, which requests may name and no actor plays."""
-_RESERVED_NAMES = (*ROUTER_ROLES, "blobs", "client", "agent", "admin", "gateway", "head")
 
 
 def check_config(config: MeshConfig) -> None:
@@ -32,7 +26,7 @@ def check_config(config: MeshConfig) -> None:
     for spec in specs.values():
         _check_role(config, spec)
         for request in spec.may_ask:
-            _check_name(f"roles.{spec.name}.may_ask", request.partition(".")[0], (*specs, *ROUTER_ROLES))
+            _check_name(f"roles.{spec.name}.may_ask", request.partition(".")[0], (*specs, *RUNTIME_ROLES))
     for role in config.chat.roles:
         _check_name(f"chat.roles.{role}", role, config.chat_roles)
     for number, group in enumerate(config.slurm.groups):
@@ -78,7 +72,7 @@ def _check_models(config: MeshConfig) -> None:
 def _check_role(config: MeshConfig, spec: RoleSpec) -> None:
     """Check a role's name and class, and that it may scale by itself, from fewer to more."""
     name, settings = spec.name, config.role(spec.name)
-    if name in _RESERVED_NAMES or is_agent_role(name) or shard_of_role(name):
+    if name not in BUILT_IN_ROLES and not is_user_role(name):
         raise ConfigError(f"roles.{name}: expected a name that the runtime does not use itself, got {name}")
     if not spec.actor:
         raise ConfigError(f"roles.{name}.actor: expected a class as MODULE:CLASS, got none")

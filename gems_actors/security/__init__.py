@@ -1,1 +1,1 @@
-"""Who may connect over tcp, and what each key may do."""
+"""Keys, what they allow, and who is connected with them. Nothing here decides what a message means or opens a port."""

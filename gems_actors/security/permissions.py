@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 KEY_TEXT = re.compile(r"[0-9a-zA-Z.:+=^!/*?&<>()\[\]{}@%$#-]{40}")
 """A key of 32 bytes in Z85."""
 _LINK = frozenset({Kind.HEARTBEAT, Kind.CAPACITY, Kind.GOODBYE, Kind.CANCEL})
-"""Messages in which every peer speaks of itself and of its own requests."""
+"""Messages in which every peer speaks of itself and of its requests."""
 
 
 class Permissions:

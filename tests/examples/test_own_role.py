@@ -79,6 +79,17 @@ async def test_an_own_role_is_supervised_scaled_and_shown_like_a_built_in_one(fo
 
 
 @pytest.mark.slow
+async def test_an_agent_of_another_host_plays_an_own_role(folder: Path) -> None:
+    async with open_supervisor(config_of(folder, "roles.translator.count=0")) as supervisor:
+        await supervisor.ready()
+        agent = (*GEMS, "agent", "translator=2", "--name", "box", "--router", supervisor.address)
+        with started((*agent, "--config", "mesh.toml"), cwd=folder, env=environment()):
+            async with open_client(supervisor.address) as mesh:
+                await until_there(mesh, "translator", 2)
+                assert await mesh.ask(TranslatePrompt(text="Katze")) == Translation(text="cat")
+
+
+@pytest.mark.slow
 async def test_an_own_role_works_over_tcp_with_a_key_that_allows_nothing_else(folder: Path) -> None:
     await run(folder, "keys", "new", "keys")
     await run(folder, "keys", "add", "keys", "box", "--may", "translator", "--config", "mesh.toml")

@@ -26,11 +26,10 @@ from gems_actors.app.draw_progress import (
 from gems_actors.cli.terminal.painter import Painter
 from gems_actors.client import Mesh
 from gems_actors.errors import GemsError
-from gems_actors.roles import BUILT_IN_ROLES
+from gems_actors.roles import BUILT_IN_ROLES, is_user_role
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from protocol.messages import Answer, DrawPicture, Event, Picture, ReadStatus, RoleStatus
 
-_ROLE_ORDER = tuple(BUILT_IN_ROLES)
 _COLUMN_CELLS = 3
 """Width of a round in the list of requirements."""
 _MAX_DOTS = 6
@@ -191,7 +190,8 @@ def _activity(roles: Sequence[RoleStatus], columns: int, glyphs: Glyphs) -> Iter
             oldest_s=max(status.oldest_s for status in shards),
             actors=tuple(actor for status in shards for actor in status.actors),
         )
-    items = [_role(by_name[name], glyphs) for name in _ROLE_ORDER if name in by_name]
+    own = sorted(name for name in by_name if is_user_role(name))
+    items = [_role(by_name[name], glyphs) for name in (*BUILT_IN_ROLES, *own) if name in by_name]
     if not items:
         return
     yield Text()

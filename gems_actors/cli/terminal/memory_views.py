@@ -48,8 +48,6 @@ ResultT = TypeVar("ResultT")
 _ALL_ROWS = 10_000
 _PLAIN_COLUMNS = 100
 """Width of the output where standard output is not a terminal."""
-_ROLES = tuple(BUILT_IN_ROLES)
-"""Roles whose costs memory adds up, in the order of their work."""
 _LABEL_CELLS = 12
 """Width of the margin with the labels."""
 _STYLES: dict[Change, str] = {"kept": "dim", "added": "green", "removed": "red strike"}
@@ -116,9 +114,8 @@ def trajectory_view(
     if state.failure is not None:
         yield Labelled("failed", Text(f"{state.failure.code}: {printable(state.failure.message)}", "red"))
     if state.spent:
-        costs = sorted(
-            state.spent.items(), key=lambda item: _ROLES.index(item[0]) if item[0] in _ROLES else len(_ROLES)
-        )
+        order = [*BUILT_IN_ROLES]
+        costs = sorted(state.spent.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
         yield Labelled("cost", Text("; ".join(f"{role} {_cost(spent)}" for role, spent in costs)))
 
 

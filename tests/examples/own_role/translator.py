@@ -1,4 +1,4 @@
-"""A role of your own: translates prompts into English, word by word, with a request type of its own."""
+"""A role of your own: translates prompts into English, word by word, with its own request type."""
 
 from __future__ import annotations
 

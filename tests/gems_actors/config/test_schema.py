@@ -23,7 +23,7 @@ def test_the_chat_model_of_a_role_is_the_common_one_with_its_own_settings() -> N
         url="http://one/v1", model="large", api_key_env="KEY", temperature=0.0, extra={"top_p": 0.8, "seed": 2}
     )
     assert chat.of("refiner") == common(url="http://two/v1", thinking=False, extra={"top_p": 0.8, "seed": 1}), (
-        "another server has models and a key of its own"
+        "another server has its own models and key"
     )
 
 
@@ -67,3 +67,13 @@ def test_every_built_in_role_has_settings_also_where_only_others_are_given() -> 
     assert {name: settings.count for name, settings in config.roles.items()} == {
         name: 3 if name == "planner" else 1 for name in MeshConfig().role_specs
     }
+
+
+def test_a_role_of_the_user_can_grow_and_be_played_by_a_group_of_jobs() -> None:
+    flags = [
+        "roles.translator={actor='own:Translator', max=4}",
+        "slurm.groups=[{name='cpu', roles={translator=2, planner=0}}]",
+    ]
+    config = load_config(None, {}, flags)
+    assert config.role("translator").max == 4
+    assert config.slurm.groups[0].counts() == {"translator": 2}

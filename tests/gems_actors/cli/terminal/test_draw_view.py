@@ -31,11 +31,17 @@ def role_status(role: str, *busy: int, queued: int = 0) -> RoleStatus:
 ROLES = (role_status("generator", 1, 0, queued=3), role_status("verifier"), role_status("memory", *[0] * 9))
 
 
-def show(columns: int, rows: int = 40, glyphs: Glyphs = UNICODE, events: tuple[Event, ...] = EVENTS[:-1]) -> list[str]:
+def show(
+    columns: int,
+    rows: int = 40,
+    glyphs: Glyphs = UNICODE,
+    events: tuple[Event, ...] = EVENTS[:-1],
+    roles: tuple[RoleStatus, ...] = ROLES,
+) -> list[str]:
     """Return the view's lines as a terminal of that size shows them."""
     progress = reduce(advance, events, Progress(PROMPT, max_rounds=5, candidates=1))
     state = DrawState(
-        progress, seed=7, roles=ROLES, is_connected=True, elapsed_s=3.14, note="Ctrl-C again stops at once"
+        progress, seed=7, roles=roles, is_connected=True, elapsed_s=3.14, note="Ctrl-C again stops at once"
     )
     console = Console(file=io.StringIO(), width=columns)
     with console.capture() as capture:
@@ -80,6 +86,14 @@ def test_the_prompt_of_a_round_is_shown_with_its_changes() -> None:
 
 def test_roles_show_busy_actors_queued_requests_and_missing_actors() -> None:
     assert "generator ●○ +3  verifier away  memory 0/9" in show(80)
+
+
+def test_roles_of_the_user_follow_the_built_in_ones() -> None:
+    others = (role_status("translator", 0), role_status("supervisor", 0), role_status("agent_1a2b", 0))
+    text = "\n".join(show(120, roles=(*others, *ROLES)))
+    assert text.index("memory") < text.index("translator")
+    assert "supervisor" not in text
+    assert "agent_" not in text
 
 
 def test_a_terminal_that_is_not_utf8_gets_ascii_glyphs() -> None:
