@@ -68,8 +68,8 @@ async def serve_blobs(
                 for link in server.links:
                     nursery.start_soon(link.run)
                 if guarded is not None:
-                    nursery.start_soon(guarded.door.run)
-                    nursery.start_soon(_watch, guarded.door)
+                    nursery.start_soon(guarded.authenticator.run)
+                    nursery.start_soon(_watch, guarded.authenticator)
                 _log.info("blob_server_listening", addresses=addresses, with_keys=guarded is not None)
                 task_status.started()
                 await trio.sleep_forever()
@@ -78,10 +78,10 @@ async def serve_blobs(
                     link.close(linger_ms=200)
 
 
-async def _watch(door: ZapAuthenticator) -> None:
+async def _watch(authenticator: ZapAuthenticator) -> None:
     while True:
         await trio.sleep(ALLOW_LIST_POLL_S)
-        door.reload()
+        authenticator.reload()
 
 
 class _BlobServer:
@@ -96,7 +96,7 @@ class _BlobServer:
         self._plain = Link(socket, self._receive)
         self.links = [self._plain]
         if guarded is not None:
-            self._door = guarded.door
+            self._authenticator = guarded.authenticator
             self._guarded = Link(guarded.socket, self._receive_with_keys, has_users=True)
             self.links.append(self._guarded)
         self._folder = folder
@@ -110,7 +110,7 @@ class _BlobServer:
 
     def _receive_with_keys(self, batch: list[Message]) -> None:
         for identity, frame, key in batch:
-            principal = self._door.allowed.get(key.decode(), _REVOKED)
+            principal = self._authenticator.allowed.get(key.decode(), _REVOKED)
             self._handle(self._guarded, identity, frame, principal)
 
     def _handle(self, link: Link, identity: bytes, frame: bytes, principal: Principal | None) -> None:

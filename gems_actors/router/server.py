@@ -49,7 +49,7 @@ from protocol.messages import (
 )
 
 _TICK_S = 0.1
-_GUEST = b"\xff"
+_WITH_KEY = b"\xff"
 """Prefix of identities of remote peers, which separates them from local ones; no UTF-8 text starts with it."""
 
 _log = structlog.get_logger()
@@ -115,7 +115,7 @@ class _Router:
         self.link = Link(socket, self._take, self._undeliverable)
         self._shards = shards
         self._guarded: Link | None = None
-        self._guests = Sessions({}, 1, 0.0)
+        self._sessions = Sessions({}, 1, 0.0)
         self._complaints = RateLimitedLog(_log)
         self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
         self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
@@ -128,20 +128,20 @@ class _Router:
 
     async def run_guarded(self, guarded: CurveSocket, max_requests_per_s: int) -> None:
         """Serve peers with keys, by an allow list that may change."""
-        door = guarded.door
-        self._guests = Sessions(door.allowed, max_requests_per_s, time.monotonic())
-        self._guarded = Link(guarded.socket, self._take_guests, self._undeliverable_to_guest, has_users=True)
+        authenticator = guarded.authenticator
+        self._sessions = Sessions(authenticator.allowed, max_requests_per_s, time.monotonic())
+        self._guarded = Link(guarded.socket, self._take_from_keys, self._undeliverable_to_key, has_users=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(door.run)
+            nursery.start_soon(authenticator.run)
             nursery.start_soon(self._guarded.run)
             while True:
                 await trio.sleep(ALLOW_LIST_POLL_S)
-                if door.reload():
-                    self._guests.replace_allow_list(door.allowed)
-                    for identity in self._guests.no_longer_allowed(self._dispatcher.role_of):
+                if authenticator.reload():
+                    self._sessions.replace_allow_list(authenticator.allowed)
+                    for identity in self._sessions.no_longer_allowed(self._dispatcher.role_of):
                         self._dispatcher.disconnect(time.monotonic(), identity, "its key was revoked")
                     self._send()
-                self._guests.forget_strays(self._dispatcher.role_of)
+                self._sessions.forget_strays(self._dispatcher.role_of)
 
     def close(self, linger_ms: int) -> None:
         """Close the sockets after at most `linger_ms` to send what is queued."""
@@ -159,18 +159,18 @@ class _Router:
                 self._answer_unreadable(identity, frame, error)
         self._send()
 
-    def _take_guests(self, batch: list[Message]) -> None:
+    def _take_from_keys(self, batch: list[Message]) -> None:
         now = time.monotonic()
         self._dispatcher.notice_stall(now)
         for routing_id, frame, key in batch:
-            identity, user = _GUEST + routing_id, key.decode()
-            if not self._guests.claim(identity, user):
+            identity, user = _WITH_KEY + routing_id, key.decode()
+            if not self._sessions.claim(identity, user):
                 self._complaints.warning("identity_taken_already", peer=identity.hex(), key=user)
                 continue
             try:
                 header, body = unpack_header(frame), frame[HEADER_BYTES:]
                 try:
-                    self._guests.check(now, user, header, body)
+                    self._sessions.check(now, user, header, body)
                     self._dispatch(now, identity, header, body)
                 except (ForbiddenError, OverloadedError) as error:
                     self._refuse(identity, header.id, error)
@@ -198,7 +198,7 @@ class _Router:
         dispatcher = self._dispatcher
         match header.kind, decode_body(body):
             case Kind.HELLO, Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
-                if identity in self._guests and not self._guests.may_relay_run_states(identity):
+                if identity in self._sessions and not self._sessions.may_relay_run_states(identity):
                     hello = structs.replace(hello, run_states=())
                 dispatcher.hello(now, identity, header.role, hello)
             case Kind.HELLO, Hello() as hello:
@@ -260,15 +260,15 @@ class _Router:
                 _log.error("message_unsendable", peer=identity.hex(), kind=header.kind.name, reason=str(error))
 
     def _post(self, identity: bytes, frame: bytes) -> None:
-        if identity not in self._guests:
+        if identity not in self._sessions:
             self.link.send(identity, frame)
-        elif self._guarded is None or not self._guests.is_reachable(identity):
+        elif self._guarded is None or not self._sessions.is_reachable(identity):
             self._undeliverable([identity, frame])
         else:
-            self._guarded.send(identity[len(_GUEST) :], frame)
+            self._guarded.send(identity[len(_WITH_KEY) :], frame)
 
-    def _undeliverable_to_guest(self, message: Message) -> None:
-        self._undeliverable([_GUEST + message[0], message[1]])
+    def _undeliverable_to_key(self, message: Message) -> None:
+        self._undeliverable([_WITH_KEY + message[0], message[1]])
 
     def _undeliverable(self, message: Message) -> None:
         identity, frame = message

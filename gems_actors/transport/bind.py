@@ -32,7 +32,7 @@ class CurveSocket(NamedTuple):
     """A socket for peers with keys, and the authenticator that admits them."""
 
     socket: zmq.Socket[bytes]
-    door: ZapAuthenticator
+    authenticator: ZapAuthenticator
     """Authenticator of the same context; no peer is admitted unless it runs."""
 
 
@@ -69,9 +69,9 @@ def open_sockets(
         stack.callback(socket.close)  # before the context ends, which waits for it
         guarded: CurveSocket | None = None
         if keys is not None and security.allowed is not None:
-            door = ZapAuthenticator(context, Path(security.allowed), permissions)
-            stack.callback(door.close)
-            guarded = CurveSocket(open_router(context, keys, max_frame_bytes=max_frame_bytes), door)
+            authenticator = ZapAuthenticator(context, Path(security.allowed), permissions)
+            stack.callback(authenticator.close)
+            guarded = CurveSocket(open_router(context, keys, max_frame_bytes=max_frame_bytes), authenticator)
             stack.callback(guarded.socket.close)
         for address in addresses:
             _listen(guarded.socket if guarded is not None and address in remote else socket, address, stack)
