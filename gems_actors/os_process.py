@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from pathlib import Path
@@ -29,6 +28,8 @@ def describe_exit(code: int) -> str:
 
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that forked it ends; exit at once if it already has."""
+    import ctypes  # here and below: the command line imports this module for its exit codes
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the line above
         os._exit(1)
@@ -36,6 +37,8 @@ def die_with_parent(parent: int) -> None:
 
 def set_title(short: str, title: str) -> None:
     """Set what `ps` shows: `short`, cut to 15 characters, as process name and `title` as command line."""
+    import ctypes
+
     ctypes.CDLL(None).prctl(_PR_SET_NAME, short.encode()[:15])
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()  # from the third field on
     start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5); zeros where the kernel hides them

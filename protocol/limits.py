@@ -32,6 +32,9 @@ MAX_GUIDANCE = 100
 MAX_SIDE_PX = 8192
 """Width or height of a picture."""
 
+MAX_ACTORS = 4096
+"""Actors of one role on one host."""
+
 MAX_SHARDS = 256
 """Number of processes that share memory."""
 

@@ -15,11 +15,11 @@ from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.slurm.rendezvous import await_router
 from gems_actors.config import MeshConfig
 from gems_actors.errors import SupervisorError, UsageError
+from gems_actors.supervision.runtime_dir import check_platform
 from gems_actors.supervision.service import open_service
 from gems_actors.supervision.supervisor import open_agent, open_supervisor
 from gems_actors.tasks import open_background
-
-_MAX_ACTORS = 4096
+from protocol.limits import MAX_ACTORS
 
 
 def parse_role_count(config: MeshConfig, text: str) -> tuple[str, int]:
@@ -29,9 +29,9 @@ def parse_role_count(config: MeshConfig, text: str) -> tuple[str, int]:
         UsageError: the role is unknown, or the number too large.
     """
     match = re.fullmatch(r"([a-z0-9_]+)=(\d{1,5})", text)
-    if match is None or match[1] not in config.role_specs or int(match[2]) > _MAX_ACTORS:
+    if match is None or match[1] not in config.role_specs or int(match[2]) > MAX_ACTORS:
         roles = ", ".join(config.role_specs)
-        raise UsageError(f"ROLE=N: expected one of {roles} and a number up to {_MAX_ACTORS}, got {text!r}")
+        raise UsageError(f"ROLE=N: expected one of {roles} and a number up to {MAX_ACTORS}, got {text!r}")
     return match[1], int(match[2])
 
 
@@ -96,6 +96,7 @@ async def host_agent(
     Raises:
         ConfigError, SupervisorError: the roles cannot run.
     """
+    check_platform()
     async with open_background() as nursery:
         life = trio.CancelScope()
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 import click
 
 from gems_actors import __version__
-from gems_actors.cli.exit_codes import end_of
+from gems_actors.cli.exit_codes import BAD_CONFIG, end_of
 
 COMMANDS = {
     "draw": ("draw:draw", "Draw one prompt, and watch it improve from round to round."),
@@ -85,6 +85,9 @@ def gems(context: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; a failure is one line on standard error and never a traceback."""
+    if sys.platform == "win32":
+        click.echo(f"gems: expected Linux, got {sys.platform}; use WSL", err=True)
+        return BAD_CONFIG
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

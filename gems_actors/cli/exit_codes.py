@@ -9,13 +9,15 @@ from pathlib import Path
 
 import click
 
+from gems_actors.os_process import EXIT_CONFIG
+
 DONE = 0
 FAILED = 1
 """Something failed, or no mesh answered."""
 USAGE = 2
 QUEUE_AGAIN = 75
 """`EX_TEMPFAIL` of sysexits.h: a batch system reclaimed the node, and requeues the job to continue on another."""
-BAD_CONFIG = 78
+BAD_CONFIG = EXIT_CONFIG
 """`EX_CONFIG` of sysexits.h; also for an address in use, and for a router that refuses this client."""
 INTERRUPTED = 130
 """Ctrl-C, SIGTERM or `gems cancel` ended the command early, gracefully or not."""

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from protocol.envelope import ROLE_NAME
+from protocol.limits import MAX_ACTORS
 
 _PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"  # libzmq takes 99999 as 34463
 _CODE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
@@ -14,7 +15,7 @@ _CODE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Temperature = Annotated[float, Meta(ge=0.0, le=10.0)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
-ActorCount = Annotated[int, Meta(ge=0, le=4096)]
+ActorCount = Annotated[int, Meta(ge=0, le=MAX_ACTORS)]
 TokenCount = Annotated[int, Meta(ge=1, le=10**15)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Price = Annotated[float, Meta(ge=0.0, le=1e9)]

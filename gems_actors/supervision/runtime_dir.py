@@ -31,7 +31,7 @@ LOCK_NAME = "mesh.lock"
 
 
 def check_platform() -> None:
-    """Refuse to run processes of a mesh on anything but Linux.
+    """Refuse to run processes of a mesh on any system but Linux.
 
     The fork server relies on the kernel's death signal, on /proc, pidfd and memfd, which other systems lack.
 

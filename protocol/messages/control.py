@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, field
 
+from protocol.limits import MAX_ACTORS
 from protocol.messages.link import RunState
 from protocol.messages.values import Control, Count, Reply, Request, RunName, RunPhase, TrajectoryId, Value
 
@@ -104,7 +105,7 @@ class ScaleRole(Request[Scaled], frozen=True, kw_only=True):
 
     role: ClassVar[str] = "supervisor"
     scaled_role: str
-    count: Annotated[int, Meta(ge=0, le=4096)]
+    count: Annotated[int, Meta(ge=0, le=MAX_ACTORS)]
 
 
 class StopMesh(Request[Noted], frozen=True, kw_only=True):

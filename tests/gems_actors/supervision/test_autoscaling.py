@@ -104,6 +104,10 @@ def test_a_single_late_look_is_a_burst() -> None:
     assert scale(scaler, [(5.0, 1.0), (0.0, 1.0), (5.0, 1.0), (5.0, 1.0)]) == [1, 1, 1, 2]
 
 
+def test_the_first_look_counts() -> None:
+    assert scale(RoleAutoscaler(RoleConfig(max=4, target_delay_s=0.1)), [(0.5, 1.0)] * 2) == [1, 2]
+
+
 def test_a_queue_at_the_target_delay_is_not_late() -> None:
     scaler = RoleAutoscaler(RoleConfig(max=4, target_delay_s=1.0))
     assert {*scale(scaler, [(1.0, 1.0)] * 10)} == {1}
@@ -122,8 +126,9 @@ def test_a_role_stays_within_its_bounds_also_during_the_cool_down() -> None:
     assert scaler.decide(10.5, Load(0, 0.0, 1.0)) == 2
 
 
-def test_without_a_minimum_a_role_keeps_its_count() -> None:
+def test_a_role_without_a_minimum_keeps_its_count() -> None:
     assert RoleAutoscaler(RoleConfig(count=2, max=3)).decide(0.0, Load(1, 0.0, 1.0)) == 2
+    assert RoleAutoscaler(RoleConfig(count=2, min=1, max=3)).decide(0.0, Load(1, 0.0, 1.0)) == 1
     with pytest.raises(ValueError, match="a maximum number of actors"):
         RoleAutoscaler(RoleConfig())
 
