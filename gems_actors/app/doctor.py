@@ -22,8 +22,9 @@ from actors.memory_store.filesystem import is_network, kind_of_mount
 from gems_actors.addresses import split_addresses
 from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import OutputError, check_writable
-from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig
+from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig, load_code
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
+from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.transport.bind import MAX_IPC_PATH_BYTES
 from protocol.blobs import blob_address
 
@@ -78,6 +79,7 @@ def examine(config_file: Path | None, overrides: Sequence[str], router: str | No
     yield _mesh(router or config.local_address, config.security)
     if config.blobs is not None:
         yield _pictures(config, config.blobs, router or config.local_address)
+    yield from _own_code(config)
     if config.image.backend == "diffusers" and config.image.model is not None:
         yield _pipeline(config.image.model)
     if config.image.url is not None:
@@ -217,6 +219,20 @@ def _pictures(config: MeshConfig, blobs: str, router: str) -> Finding:
 
 def _may_exist(address: str) -> bool:
     return not address.startswith("ipc://") or Path(address.removeprefix("ipc://")).exists()
+
+
+def _own_code(config: MeshConfig) -> Iterator[Finding]:
+    """Import the code of the user that the settings name."""
+    built_in = {spec.actor for spec in BUILT_IN_ROLES.values()}
+    named = {f"roles.{name}.actor": spec.actor for name, spec in config.role_specs.items()}
+    named |= {f"{table}.backend": model.backend for table, model in config.chat_models().items()}
+    for setting, name in (named | {"image.backend": config.image.backend}).items():
+        if ":" in name and name not in built_in:
+            try:
+                load_code(setting, name, config.import_path)
+                yield Finding("ok", setting, f"{name} can be imported")
+            except ConfigError as error:
+                yield Finding("fail", setting, str(error), "correct it, or add its folder to import_path")
 
 
 def _server(name: str, url: str) -> Finding:

@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +52,8 @@ def load_config(
 
 
 def _sources(path: Path | None, environment: Mapping[str, str], settings: Iterable[str]) -> Iterator[_Source]:
+    from importlib.metadata import entry_points  # 10 ms, which processes that are sent their settings need not spend
+
     here = Path().absolute()
     for point in entry_points(group=ENTRY_POINT_GROUP):
         name = f"entry point {point.name} = {point.value}"

@@ -28,6 +28,15 @@ def test_a_failed_check_has_advice(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_code_of_the_user_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("class Role: ...")
+    roles = ("--set", "roles.one.actor=own:Role", "--set", "roles.two.actor=own:None_")
+    done = run_gems(tmp_path, "doctor", "--json", *roles, "--set", "import_path=['.']")
+    findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert (findings["roles.one.actor"]["state"], findings["roles.two.actor"]["state"]) == ("ok", "fail")
+    assert "AttributeError: module 'own' has no attribute 'None_'" in findings["roles.two.actor"]["found"]
+
+
 @pytest.mark.slow
 def test_the_picture_store_is_written_and_read(tmp_path: Path) -> None:
     def found(blobs: str) -> tuple[str, str]:
