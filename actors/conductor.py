@@ -1,32 +1,38 @@
-"""The conductor: takes one prompt through the loop. The whole algorithm is `Conductor.draw`, top to bottom.
+"""The conductor: takes one prompt through the loop. The whole algorithm is `_Trajectory.draw`, top to bottom.
 
-Every step is with memory before the next begins, and a trajectory begins by asking memory whether something is there
-already: a conductor that dies is replaced by one that continues at the same step. The conductor holds no state of its
-own and calls no model.
+Memory has every step before the next one begins, and a trajectory starts by reading what memory has of it. So when a
+conductor dies, another one resumes at the same step. The conductor keeps no state and calls no model.
+
+The settings `[loop]` can name roles of the user's own, called hooks, that the conductor asks in addition; their
+replies are recorded and resumed like those of every other step.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import structlog
 import trio
 from msgspec import structs
 
 from actors.ranking import choose_best
-from gems_actors.actor import Actor, Mesh, answers, current_call
+from gems_actors.actor import Actor, answers, current_call
 from gems_actors.errors import CancelledRequestError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
 from protocol.costs import add_costs, chat_cost
 from protocol.identity import attempt_seed
 from protocol.messages import (
+    AfterVerdicts,
     AnyRecord,
     AppendRecord,
     AppendRecords,
     Attempt,
     AttemptVerified,
+    BeforePlan,
+    BeforeRefinement,
     CompressAttempt,
     DecomposePrompt,
     DrawPicture,
@@ -34,20 +40,25 @@ from protocol.messages import (
     Experience,
     ExperienceKept,
     GenerateImage,
+    Hook,
     ImageDrawn,
+    Note,
     Outcome,
     Picture,
     Plan,
     PlanPrompt,
     PromptDecomposed,
     PromptPlanned,
+    PromptPrepared,
     PromptRefined,
     ReadTrajectory,
     Refinement,
+    RefinementNoted,
     RefinePrompt,
     Reply,
     Request,
     Requirement,
+    Review,
     Spent,
     StepTaken,
     TrajectoryBegun,
@@ -55,6 +66,7 @@ from protocol.messages import (
     TrajectoryFailed,
     TrajectoryRecord,
     TrajectoryState,
+    VerdictsReviewed,
     Verification,
     VerifyImage,
 )
@@ -62,34 +74,34 @@ from protocol.messages import (
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 _TRIES = 3
-"""How often a step is asked for while its failure may pass: a server that restarts, a model that babbled once."""
-_RETRY_S = 0.5
-"""Before the second try; doubled before each further one."""
-_LAST_WORD_S = 5.0
-"""How long a trajectory that was cancelled may take to write that down."""
+"""Maximum number of tries of a step that fails with a retryable error, such as that of a server that restarts."""
+_RECORD_CANCEL_S = 5.0
+"""Time limit for recording that a trajectory was cancelled."""
 
 _log = structlog.get_logger()
 
 
 class Conductor(Actor):
-    """Draws pictures, many at once."""
+    """Answers `DrawPicture`; draws many pictures concurrently."""
 
     role = "conductor"
     default_capacity = 1024
-    time_limit_s = math.inf  # a trajectory takes as long as its steps, and each of those has a limit of its own
+    time_limit_s = math.inf  # each step has its own time limit
+    retry_delay_s: ClassVar[float] = 0.5
+    """Delay before the second try of a step; doubled before each further try."""
 
     @answers
     async def draw(self, request: DrawPicture) -> Picture:
-        """Plan and decompose, then draw, verify, and learn, until all is met or the rounds are spent."""
+        """Plan and decompose, then draw, verify and learn until all requirements are met or the rounds are spent."""
         picture: Picture | None = None
         try:
-            picture = await _Trajectory(self.mesh, request).draw()
+            picture = await _Trajectory(self, request).draw()
         except RequestError as error:
             await self._keep_failure(request, error)
             raise
         finally:
             if picture is None and (reason := current_call().cancel_reason):
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_WORD_S):
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _RECORD_CANCEL_S):
                     await self._keep_failure(request, CancelledRequestError(reason))
         return picture
 
@@ -99,25 +111,35 @@ class Conductor(Actor):
 
 
 class _Trajectory:
-    """One prompt on its way; `state` is what memory has."""
+    """One prompt on its way through the loop."""
 
-    def __init__(self, mesh: Mesh, task: DrawPicture) -> None:
-        self._mesh = mesh
+    def __init__(self, conductor: Conductor, task: DrawPicture) -> None:
+        self._mesh = conductor.mesh
+        self._config = conductor.config
+        self._retry_delay_s = conductor.retry_delay_s
         self._task = task
         self._settings = task.settings
         self._id = task.trajectory
         self._spent: dict[str, Spent] = {}
-        """By role, on all that memory has."""
+        """Cost of all recorded steps by role."""
+        self._hooks: dict[str, Hook] = {}
+        """Hooks that took part, by their settings."""
+        self._reviewed: set[tuple[int, int]] = set()
+        """Rounds and candidates whose review memory had when this conductor began."""
         self._held: list[AnyRecord] = []
-        """Records that go to memory with the next."""
+        """Records that are sent to memory together with the next one."""
         self._spent_by_last_round = Spent()
-        """On chat models, when the last round but this was done."""
+        """Cost of chat models up to the end of the previous round."""
 
     async def draw(self) -> Picture:
         state = await self._begin()
-        self._spent = dict(state.spent)
-        plan, requirements = await self._plan_and_decompose(state)
+        self._spent, self._hooks = dict(state.spent), dict(state.hooks)
+        self._reviewed = {(review.round, review.candidate) for review in state.reviews}
+        request_prompt = await self._prepare(state)
+        plan, requirements = await self._plan_and_decompose(request_prompt, state)
         attempts, ending, prompt = list(state.attempts), state.ending, plan.prompt
+        if ending is None:  # a conductor that died may have left attempts without review
+            attempts = [await self._review(attempt, requirements) for attempt in attempts]
         round_ = 0
         while ending is None:
             round_ += 1
@@ -137,10 +159,11 @@ class _Trajectory:
             ending=ending,
             settings=self._settings,
             spent=self._spent,
+            hooks=self._hooks,
         )
 
     async def _begin(self) -> TrajectoryState:
-        """Return what memory has of the trajectory: as a rule nothing, which it says when the beginning is kept."""
+        """Record the beginning and return what memory has of the trajectory, which is usually nothing."""
         begun = TrajectoryBegun(trajectory=self._id, task=self._task)
         kept = await self._ask(AppendRecord(record=begun))
         if kept.is_new:
@@ -152,13 +175,25 @@ class _Trajectory:
             raise RefusedError(f"trajectory {self._id} was begun with another prompt, seed or setting")
         return state
 
-    async def _plan_and_decompose(self, state: TrajectoryState) -> tuple[Plan, tuple[Requirement, ...]]:
-        """Both read the user's own prompt and neither needs the other, so they are asked at once."""
+    async def _prepare(self, state: TrajectoryState) -> str:
+        """Return the prompt that planner, decomposer and refiner see: the user's own unless a hook replaces it."""
+        is_planned = state.plan is not None or state.requirements is not None
+        if self._config.loop.before_plan is None or state.prepared is not None or is_planned:
+            return state.prepared or self._task.prompt
+        task = self._task
+        request = BeforePlan(trajectory=self._id, prompt=task.prompt, seed=task.seed, settings=task.settings)
+        reply = await self._ask(request, role=self._config.loop.before_plan)
+        hook = self._note_hook("before_plan", reply.version)
+        await self._keep(PromptPrepared(trajectory=self._id, prompt=reply.prompt, hook=hook, spent=reply.spent))
+        return reply.prompt
+
+    async def _plan_and_decompose(self, prompt: str, state: TrajectoryState) -> tuple[Plan, tuple[Requirement, ...]]:
+        """Ask planner and decomposer concurrently, because neither needs the other's reply."""
 
         async def plan() -> Plan:
             if state.plan is not None:
                 return state.plan
-            plan = await self._ask(PlanPrompt(prompt=self._task.prompt, skill=self._settings.skill))
+            plan = await self._ask(PlanPrompt(prompt=prompt, skill=self._settings.skill))
             record = PromptPlanned(
                 trajectory=self._id, prompt=plan.prompt, skill=plan.skill, reasoning=plan.reasoning, spent=plan.spent
             )
@@ -168,7 +203,7 @@ class _Trajectory:
         async def decompose() -> tuple[Requirement, ...]:
             if state.requirements is not None:
                 return state.requirements
-            found = await self._ask(DecomposePrompt(prompt=self._task.prompt))
+            found = await self._ask(DecomposePrompt(prompt=prompt))
             record = PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
             await self._keep(record)
             return found.requirements
@@ -178,18 +213,40 @@ class _Trajectory:
     async def _draw_round(
         self, round_: int, prompt: str, requirements: tuple[Requirement, ...], done: list[Attempt]
     ) -> tuple[Attempt, ...]:
-        """Draw and verify the candidates of a round that memory does not have yet."""
-        there = {(attempt.round, attempt.candidate) for attempt in done}
-        missing = [number for number in range(1, self._settings.candidates + 1) if (round_, number) not in there]
+        """Draw, verify and review the candidates of a round that memory does not have yet."""
+        known = {(attempt.round, attempt.candidate) for attempt in done}
+        missing = [number for number in range(1, self._settings.candidates + 1) if (round_, number) not in known]
 
         async def draw(candidate: int) -> Attempt:
             attempt = await self._draw_attempt(round_, candidate, prompt, requirements)
             self._hold(AttemptVerified(trajectory=self._id, attempt=attempt))
-            if len(missing) > 1:  # others are on their way; else what the round comes to is known at once
+            if len(missing) > 1 or self._config.loop.after_verdicts:  # else the round's outcome comes next
                 await self._keep_held()
-            return attempt
+            return await self._review(attempt, requirements)
 
         return await gather(*(partial(draw, candidate) for candidate in missing))
+
+    async def _review(self, attempt: Attempt, requirements: tuple[Requirement, ...]) -> Attempt:
+        """Return an attempt with the verdicts that count: the verifier's unless a hook replaces them."""
+        role = self._config.loop.after_verdicts
+        if role is None or not requirements or (attempt.round, attempt.candidate) in self._reviewed:
+            return attempt
+        request = AfterVerdicts(
+            trajectory=self._id,
+            round=attempt.round,
+            candidate=attempt.candidate,
+            prompt=attempt.prompt,
+            image=attempt.image,
+            requirements=requirements,
+            verdicts=attempt.verdicts,
+        )
+        reply = await self._ask(request, role=role)
+        if [verdict.requirement for verdict in reply.verdicts] != [requirement.id for requirement in requirements]:
+            raise RefusedError(f"loop.after_verdicts: expected {role} to return one verdict per requirement, in order")
+        review = Review(round=attempt.round, candidate=attempt.candidate, verdicts=reply.verdicts)
+        hook = self._note_hook("after_verdicts", reply.version)
+        await self._keep(VerdictsReviewed(trajectory=self._id, review=review, hook=hook, spent=reply.spent))
+        return structs.replace(attempt, verdicts=reply.verdicts)
 
     async def _draw_attempt(
         self, round_: int, candidate: int, prompt: str, requirements: tuple[Requirement, ...]
@@ -223,8 +280,8 @@ class _Trajectory:
             verifying=verified.spent,
         )
 
-    def _outcome(self, round_: int, attempts: list[Attempt]) -> Outcome | None:
-        """Say why the trajectory ends after this round, or None if it goes on."""
+    def _outcome(self, round_: int, attempts: Sequence[Attempt]) -> Outcome | None:
+        """Return why the trajectory ends after this round, or None if it continues."""
         if not any(attempt.verdicts for attempt in attempts):
             return "nothing_to_check"
         all_met = any(all(verdict.answer == "met" for verdict in attempt.verdicts) for attempt in attempts)
@@ -237,7 +294,7 @@ class _Trajectory:
         return None if self._can_afford_a_round() else "budget_spent"
 
     def _can_afford_a_round(self) -> bool:
-        """Tell whether the budget suffices for one more round like the last; the first is taken with what led to it."""
+        """Return whether the budget covers another round like this one, which includes planning if it is the first."""
         spent = chat_cost(self._spent)
         before, self._spent_by_last_round = self._spent_by_last_round, spent
         limits = self._task.budget
@@ -245,7 +302,7 @@ class _Trajectory:
         return is_enough and (limits.max_tokens is None or 2 * spent.tokens - before.tokens <= limits.max_tokens)
 
     async def _learn(self, round_: int, state: TrajectoryState) -> str:
-        """Return the next round's prompt; compressor and refiner read from memory what happened."""
+        """Return the next round's prompt; compressor and refiner read the past from memory."""
         await self._keep_held()
         if (prompt := state.prompt_of(round_ + 1)) is not None:
             return prompt
@@ -254,17 +311,44 @@ class _Trajectory:
             lesson = await self._ask(CompressAttempt(trajectory=self._id, round=round_))
             experience = Experience(round=round_, text=lesson.text)
             await self._keep(ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
-        refined = await self._ask(RefinePrompt(trajectory=self._id, round=round_, memory=memory))
+        note = await self._note_for_refiner(round_, state)
+        refined = await self._ask(RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
         refinement = Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
         await self._keep(PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
         return refined.prompt
 
-    def _choose(self, outcome: Outcome, attempts: list[Attempt]) -> Ending:
+    async def _note_for_refiner(self, round_: int, state: TrajectoryState) -> str:
+        """Return the note that the refiner is shown: empty unless a hook writes one."""
+        known = next((note.text for note in state.notes if note.round == round_), None)
+        role = self._config.loop.before_refinement
+        if role is None or known is not None:
+            return known or ""
+        request = BeforeRefinement(trajectory=self._id, round=round_, memory=self._settings.memory)
+        reply = await self._ask(request, role=role)
+        note, hook = Note(round=round_, text=reply.note), self._note_hook("before_refinement", reply.version)
+        await self._keep(RefinementNoted(trajectory=self._id, note=note, hook=hook, spent=reply.spent))
+        return reply.note
+
+    def _note_hook(self, setting: str, version: str) -> Hook:
+        """Note that a hook took part, and return it.
+
+        Raises:
+            RefusedError: it replied with another version than its role declares, which a picture's key contains.
+        """
+        role = getattr(self._config.loop, setting)
+        declared = self._config.role_specs[role].version
+        if version != declared:
+            where = f"loop.{setting}: expected {role} to reply with the version that [roles.{role}] declares"
+            raise RefusedError(f"{where}, {declared!r}, got {version!r}")
+        hook = self._hooks[setting] = Hook(role=role, version=version)
+        return hook
+
+    def _choose(self, outcome: Outcome, attempts: Sequence[Attempt]) -> Ending:
         best, decided_by = choose_best(attempts)
         return Ending(outcome=outcome, best_round=best.round, best_candidate=best.candidate, decided_by=decided_by)
 
     def _hold(self, record: AnyRecord) -> None:
-        """Have a record kept together with the next, before which there is nothing to wait for."""
+        """Send a record to memory together with the next one, because nothing depends on it before."""
         self._held.append(record)
         if isinstance(record, TrajectoryRecord):
             add_costs(self._spent, record.costs)
@@ -282,14 +366,14 @@ class _Trajectory:
         for record in records:
             self._mesh.publish(StepTaken(record=record))
 
-    async def _ask(self, request: Request[ReplyT]) -> ReplyT:
-        """Ask a role, again where its failure may pass."""
+    async def _ask(self, request: Request[ReplyT], role: str | None = None) -> ReplyT:
+        """Return the reply of a role; a request that fails with a retryable error is retried with backoff."""
         for attempt in range(1, _TRIES):
             try:
-                return await self._mesh.ask(request)
+                return await self._mesh.ask(request, role=role)
             except RequestError as error:
                 if not error.is_retryable:
                     raise
                 _log.warning("step_retried", request=type(request).__name__, reason=str(error))
-                await trio.sleep(_RETRY_S * 2 ** (attempt - 1))
-        return await self._mesh.ask(request)
+                await trio.sleep(self._retry_delay_s * 2 ** (attempt - 1))
+        return await self._mesh.ask(request, role=role)

@@ -72,6 +72,12 @@ $met
 Not met, or impossible to tell:
 $findings"""
 
+NOTE: Final = """\
+A note on the next attempt:
+<note>
+$note
+</note>"""
+
 CLOSING: Final = "Now write the prompt of round $round."
 
 _SHOWS_IMAGES: Final[frozenset[MemoryMode]] = frozenset({"images", "thoughts", "full"})
@@ -105,11 +111,12 @@ class Refiner(ChatActor):
         if request.memory in _SHOWS_IMAGES:
             for image in (item.attempt.image for item in shown):
                 pictures.append(ImagePart(await self.blobs.get(image), image.media_type))
-        recalled = await recall(self.config, self.mesh, state.task.prompt)
-        question = refine_request(state.task.prompt, shown, pictures, request.memory, recalled)
+        prompt = state.request_prompt
+        recalled = await recall(self.config, self.mesh, prompt)
+        question = refine_request(prompt, shown, pictures, request.memory, recalled, note=request.note)
         answer = await ask_model(self.chat, question, parse_refined)
-        diagnosis, prompt = answer.value
-        return Refined(prompt=prompt, reasoning=answer.reasoning or diagnosis, spent=answer.spent)
+        diagnosis, refined = answer.value
+        return Refined(prompt=refined, reasoning=answer.reasoning or diagnosis, spent=answer.spent)
 
 
 def refine_request(
@@ -118,6 +125,8 @@ def refine_request(
     pictures: Sequence[ImagePart],
     memory: MemoryMode,
     recalled: Recollection = NOTHING,
+    *,
+    note: str = "",
 ) -> ChatRequest:
     """Return the request for the prompt of the next round.
 
@@ -127,6 +136,7 @@ def refine_request(
         pictures: one for each of them, or none.
         memory: what else the mode shows of them.
         recalled: lessons of other trajectories.
+        note: note of the `before_refinement` hook; empty if there is none.
     """
     fields: list[dict[str, Any]] = []
     parts: list[str | ImagePart] = [render(REQUEST, prompt=prompt)]
@@ -147,10 +157,12 @@ def refine_request(
         parts.append(_describe(item, experience, reasoning))
         parts.extend(pictures[index : index + 1])
     parts.extend(lesson_parts(recalled))
+    if note:
+        parts.append(render(NOTE, note=note))
     parts.append(render(CLOSING, round=str(shown[-1].attempt.round + 1)))
     messages = (say("system", lesson_rules(recalled, RULES)), say("user", *parts))
     schema = object_schema(diagnosis={"type": "string"}, prompt={"type": "string"})
-    known = {"prompt": prompt, "attempts": fields, **lesson_fields(recalled)}
+    known = {"prompt": prompt, "attempts": fields, **lesson_fields(recalled), **({"note": note} if note else {})}
     return ChatRequest("refine", known, messages, schema=schema)
 
 

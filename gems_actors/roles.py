@@ -51,6 +51,8 @@ class RoleSpec(Struct, frozen=True, kw_only=True):
     """Whether a host may run more actors of the role for little, so that the supervisor may add some under load."""
     sharded: bool = False
     """Whether the role keeps a log in shards, one process each; only memory's implementation does."""
+    version: str = ""
+    """Version of the role's behaviour, which is part of a picture's key in bulk if the role is a hook of the loop."""
     survives_pause: bool = False
     """Whether the role's requests are still handed out while their run or trajectory is paused or cancelled."""
 

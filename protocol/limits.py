@@ -11,6 +11,9 @@ MAX_BLOB_BYTES = 64 * 1024 * 1024
 MAX_PROMPT_CHARS = 32_000
 """Length of a prompt, as in the OpenAI Images API."""
 
+MAX_NOTE_CHARS = 2_000
+"""Length of the note that a hook gives the refiner."""
+
 MAX_TEXT_CHARS = 64_000
 """Length of any other text, such as reasoning or a failure's message."""
 

@@ -398,7 +398,7 @@ class Index:
         self._set_status(found, "ended", "", at)
         has_lessons = any(step.startswith("experience") for step in found.steps)
         if ending.outcome == "all_met" and found.begun is not None and has_lessons:
-            self._recallable.append((found.number, split_words(found.begun.task.prompt)))
+            self._recallable.append((found.number, split_words(found.prepared or found.begun.task.prompt)))
 
     def _set_status(self, found: IndexedTrajectory, status: TrajectoryStatus, failure: str, at: float) -> None:
         if found.run_name is not None:

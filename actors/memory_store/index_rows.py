@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from protocol.messages import AnyRecord, AttemptVerified, TrajectoryBegun, TrajectoryStatus
+from protocol.messages import (
+    AnyRecord,
+    AttemptVerified,
+    PromptPrepared,
+    TrajectoryBegun,
+    TrajectoryStatus,
+    VerdictsReviewed,
+)
 
 _LOCATION: Final = struct.Struct("<QIQI")
 
@@ -69,6 +76,8 @@ class IndexedTrajectory:
     judged: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     """Requirements met, and all requirements, of each attempt, by round and candidate."""
     begun: TrajectoryBegun | None = None
+    prepared: str | None = None
+    """Prompt of the `before_plan` hook; None if no such hook was asked."""
     run_name: str | None = None
     is_changed: bool = False
     """Whether it differs from its row in the database."""
@@ -79,6 +88,12 @@ class IndexedTrajectory:
             attempt = record.attempt
             met = sum(verdict.answer == "met" for verdict in attempt.verdicts)
             self.judged[attempt.round, attempt.candidate] = met, len(attempt.verdicts)
+        elif isinstance(record, VerdictsReviewed):
+            review = record.review
+            met = sum(verdict.answer == "met" for verdict in review.verdicts)
+            self.judged[review.round, review.candidate] = met, len(review.verdicts)
+        elif isinstance(record, PromptPrepared):
+            self.prepared = record.prompt
         elif isinstance(record, TrajectoryBegun):
             self.begun = record
 

@@ -109,7 +109,7 @@ def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> R
         if len(experiences) < limit and text not in experiences:
             experiences[text] = RecalledExperience(
                 trajectory=state.task.trajectory,
-                prompt=state.task.prompt,
+                prompt=state.request_prompt,
                 round=best.experience.round,
                 text=text,
                 met_before=best.met_before,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from msgspec import structs
+
 from actors.ranking import choose_best
 from protocol.costs import add_costs
 from protocol.messages import (
@@ -16,14 +18,19 @@ from protocol.messages import (
     Experience,
     ExperienceKept,
     Failure,
+    Hook,
     LoggedRecord,
+    Note,
     Plan,
     PromptDecomposed,
     PromptPlanned,
+    PromptPrepared,
     PromptRefined,
     RecordsLost,
     Refinement,
+    RefinementNoted,
     Requirement,
+    Review,
     RunBegun,
     Spent,
     TrajectoryBegun,
@@ -31,6 +38,7 @@ from protocol.messages import (
     TrajectoryFailed,
     TrajectoryRecord,
     TrajectoryState,
+    VerdictsReviewed,
 )
 
 
@@ -42,10 +50,13 @@ def step_of(record: AnyRecord) -> str | None:
 _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
     RunBegun: lambda record: "begun",
     TrajectoryBegun: lambda record: "begun",
+    PromptPrepared: lambda record: "prepared",
     PromptPlanned: lambda record: "planned",
     PromptDecomposed: lambda record: "decomposed",
     AttemptVerified: lambda record: f"attempt {record.attempt.round}.{record.attempt.candidate}",
+    VerdictsReviewed: lambda record: f"reviewed {record.review.round}.{record.review.candidate}",
     ExperienceKept: lambda record: f"experience {record.experience.round}",
+    RefinementNoted: lambda record: f"noted {record.note.round}",
     PromptRefined: lambda record: f"refined {record.refinement.round}",
     TrajectoryEnded: lambda record: "ended",
     TrajectoryFailed: lambda record: None,
@@ -57,14 +68,18 @@ _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
 def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
     """Return the state of a trajectory from its records; without records, an empty state."""
     task: DrawPicture | None = None
+    prepared: str | None = None
     plan: Plan | None = None
     requirements: tuple[Requirement, ...] | None = None
     attempts: list[Attempt] = []
+    reviews: list[Review] = []
     experiences: list[Experience] = []
+    notes: list[Note] = []
     refinements: list[Refinement] = []
     ending: Ending | None = None
     failure: Failure | None = None
     spent: dict[str, Spent] = {}
+    hooks: dict[str, Hook] = {}
 
     for item in logged:
         failure = None
@@ -73,14 +88,22 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
         match record := item.record:
             case TrajectoryBegun():
                 task = record.task
+            case PromptPrepared():
+                prepared, hooks["before_plan"] = record.prompt, record.hook
             case PromptPlanned():
                 plan = Plan(prompt=record.prompt, skill=record.skill, reasoning=record.reasoning)
             case PromptDecomposed():
                 requirements = record.requirements
             case AttemptVerified():
                 attempts.append(record.attempt)
+            case VerdictsReviewed():
+                reviews.append(record.review)
+                hooks["after_verdicts"] = record.hook
             case ExperienceKept():
                 experiences.append(record.experience)
+            case RefinementNoted():
+                notes.append(record.note)
+                hooks["before_refinement"] = record.hook
             case PromptRefined():
                 refinements.append(record.refinement)
             case TrajectoryEnded():
@@ -89,17 +112,30 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
                 failure = record.failure  # informative only: the trajectory continues after the step before it
     return TrajectoryState(
         task=task,
+        prepared=prepared,
         plan=plan,
         requirements=requirements,
-        attempts=tuple(sorted(attempts, key=lambda attempt: (attempt.round, attempt.candidate))),
+        attempts=_apply_reviews(attempts, reviews),
+        reviews=tuple(reviews),
+        notes=tuple(notes),
         experiences=tuple(experiences),
         refinements=tuple(refinements),
         ending=ending,
         failure=failure,
         spent=spent,
+        hooks=hooks,
         began_at=logged[0].at if logged else None,
         last_at=logged[-1].at if logged else None,
     )
+
+
+def _apply_reviews(attempts: Iterable[Attempt], reviews: Iterable[Review]) -> tuple[Attempt, ...]:
+    """Return the attempts in order, with the verdicts of a review in place of the verifier's."""
+    by_place = {(attempt.round, attempt.candidate): attempt for attempt in attempts}
+    for review in reviews:
+        if (attempt := by_place.get((review.round, review.candidate))) is not None:
+            by_place[review.round, review.candidate] = structs.replace(attempt, verdicts=review.verdicts)
+    return tuple(by_place[place] for place in sorted(by_place))
 
 
 class LessonOutcome(NamedTuple):

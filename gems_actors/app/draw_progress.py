@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from msgspec import structs
+
 from protocol.messages import (
     Answer,
     Attempt,
@@ -22,10 +24,13 @@ from protocol.messages import (
     Picture,
     PromptDecomposed,
     PromptPlanned,
+    PromptPrepared,
     PromptRefined,
+    RefinementNoted,
     Requirement,
     StepTaken,
     TrajectoryEnded,
+    VerdictsReviewed,
 )
 
 Change = Literal["kept", "added", "removed"]
@@ -83,6 +88,14 @@ def advance(progress: Progress, event: Event) -> Progress:
             key = (record.attempt.round, record.attempt.candidate)
             others = tuple(known for known in progress.attempts if (known.round, known.candidate) != key)
             return replace(progress, drawn=progress.drawn | {key}, attempts=(*others, record.attempt))
+        case StepTaken(record=VerdictsReviewed(review=review)):
+            attempts = tuple(
+                structs.replace(known, verdicts=review.verdicts)
+                if (known.round, known.candidate) == (review.round, review.candidate)
+                else known
+                for known in progress.attempts
+            )
+            return replace(progress, attempts=attempts)
         case StepTaken(record=ExperienceKept() as record):
             return replace(progress, lessons=progress.lessons | {record.experience.round})
         case StepTaken(record=PromptRefined() as record):
@@ -166,6 +179,15 @@ def lines_of(progress: Progress, event: Event) -> list[str]:
             return [f"requirements: {len(record.requirements)}"]
         case StepTaken(record=AttemptVerified() as record):
             return [_line_of_attempt(progress, record.attempt)]
+        case StepTaken(record=PromptPrepared() as record):
+            return [f"prepared prompt: {printable(record.prompt)}"]
+        case StepTaken(record=VerdictsReviewed(review=review)):
+            place = (review.round, review.candidate)
+            return [
+                _line_of_attempt(progress, item) for item in progress.attempts if (item.round, item.candidate) == place
+            ]
+        case StepTaken(record=RefinementNoted(note=note)) if note.text:
+            return [f"round {note.round} note: {printable(note.text)}"]
         case StepTaken(record=PromptRefined() as record):
             return [f"round {record.refinement.round} prompt: {printable(record.refinement.prompt)}"]
     return []

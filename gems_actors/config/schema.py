@@ -72,6 +72,8 @@ class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whether the role asks a chat model, configured by `[chat]` and `[chat.roles.NAME]`; default: false."""
     scales_freely: bool | None = None
     """Whether `max` may be set: false for a role that owns a GPU or a file; default: true."""
+    version: Annotated[str, Meta(max_length=64)] | None = None
+    """Version of the role's behaviour, for roles named in `[loop]`: part of a picture's key in bulk; default: empty."""
     survives_pause: bool | None = None
     """Whether requests of paused and cancelled runs are still handed to the role; default: false."""
 
@@ -80,7 +82,7 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Roles that the conductor asks at three places of the loop, for steps of your own."""
 
     before_plan: RoleName | None = None
-    """Role that answers `BeforePlan` with the prompt that planner and decomposer see; unset: the user's own."""
+    """Role that answers `BeforePlan` with the prompt for planner, decomposer and refiner; unset: the user's own."""
     after_verdicts: RoleName | None = None
     """Role that answers `AfterVerdicts` with the verdicts that count; unset: those of the verifier count."""
     before_refinement: RoleName | None = None

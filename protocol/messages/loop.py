@@ -7,13 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from protocol.identity import trajectory_id
-from protocol.limits import MAX_PROMPT_CHARS, MAX_REQUIREMENTS
+from protocol.limits import MAX_NOTE_CHARS, MAX_PROMPT_CHARS, MAX_REQUIREMENTS
 from protocol.messages.values import (
     Attempt,
     Candidate,
     Count,
     DrawSettings,
     Guidance,
+    Hook,
     ImageRef,
     MemoryMode,
     Prompt,
@@ -31,6 +32,7 @@ from protocol.messages.values import (
     TrajectoryId,
     Value,
     Verdict,
+    Version,
 )
 
 
@@ -134,6 +136,72 @@ class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
     trajectory: TrajectoryId
     round: Round
     memory: MemoryMode
+    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
+    """Text of the `before_refinement` hook that the refiner is shown; empty: none."""
+
+
+class PreparedPrompt(Reply, frozen=True, kw_only=True):
+    """Reply to `BeforePlan`: the prompt that planner, decomposer and refiner see in place of the user's own."""
+
+    prompt: Prompt
+    version: Version = ""
+    """Version that the role declares; like that of the two other hooks, part of a picture's key in bulk."""
+    spent: Spent = Spent()
+
+
+class BeforePlan(Request[PreparedPrompt], frozen=True, kw_only=True):
+    """Asks the role named by the setting `loop.before_plan` to prepare the prompt, before anything else is done."""
+
+    role: ClassVar[str] = "hook"
+    """Placeholder: the conductor addresses the three requests of hooks to the configured roles."""
+    trajectory: TrajectoryId
+    prompt: Prompt
+    """The user's own prompt."""
+    seed: Seed
+    settings: DrawSettings
+
+
+class ReviewedVerdicts(Reply, frozen=True, kw_only=True):
+    """Reply to `AfterVerdicts`: one verdict for each requirement, in their order."""
+
+    verdicts: tuple[Verdict, ...]
+    version: Version = ""
+    spent: Spent = Spent()
+
+
+class AfterVerdicts(Request[ReviewedVerdicts], frozen=True, kw_only=True):
+    """Asks the role named by the setting `loop.after_verdicts` for the verdicts that count for one attempt."""
+
+    role: ClassVar[str] = "hook"
+    trajectory: TrajectoryId
+    round: Round
+    candidate: Candidate
+    prompt: Prompt
+    """The prompt that was drawn."""
+    image: ImageRef
+    requirements: tuple[Requirement, ...]
+    verdicts: tuple[Verdict, ...]
+    """The verifier's verdicts, in the order of the requirements."""
+
+
+class RefinementNote(Reply, frozen=True, kw_only=True):
+    """Reply to `BeforeRefinement`: a note that the refiner is shown; empty: none."""
+
+    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
+    version: Version = ""
+    spent: Spent = Spent()
+
+
+class BeforeRefinement(Request[RefinementNote], frozen=True, kw_only=True):
+    """Asks the role named by the setting `loop.before_refinement` for a note before the next prompt is written.
+
+    It gets what the refiner gets; what happened so far can be read from memory.
+    """
+
+    role: ClassVar[str] = "hook"
+    trajectory: TrajectoryId
+    round: Round
+    memory: MemoryMode
 
 
 Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent"]
@@ -163,6 +231,8 @@ class Picture(Reply, frozen=True, kw_only=True):
     settings: DrawSettings
     spent: dict[str, Spent] = {}
     """Costs by role."""
+    hooks: dict[str, Hook] = {}
+    """Hooks that took part, by setting: `before_plan`, `after_verdicts`, `before_refinement`."""
 
     @property
     def best(self) -> Attempt:
@@ -194,7 +264,7 @@ class DrawPicture(Request[Picture], frozen=True, kw_only=True):
     prompt: Prompt
     seed: Seed
     settings: DrawSettings = DrawSettings()
-    version: Annotated[str, Meta(max_length=64)] = ""
+    version: Version = ""
     """Distinguishes trajectories of the same line and sample, for instance by different models."""
     budget: Budget = Budget()
     """Limit on chat models; not part of the picture's identity, so it may differ when a trajectory is resumed."""

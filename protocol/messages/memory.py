@@ -14,6 +14,8 @@ from protocol.messages.values import (
     Body,
     Count,
     Experience,
+    Hook,
+    Note,
     PageSize,
     Prompt,
     Refinement,
@@ -21,6 +23,7 @@ from protocol.messages.values import (
     ReplyT,
     Request,
     Requirement,
+    Review,
     Round,
     RunName,
     ShardNumber,
@@ -72,6 +75,19 @@ class TrajectoryBegun(TrajectoryRecord, frozen=True, kw_only=True):
     task: DrawPicture
 
 
+class PromptPrepared(TrajectoryRecord, frozen=True, kw_only=True):
+    """The `before_plan` hook returned the prompt that planner, decomposer and refiner see."""
+
+    prompt: Prompt
+    hook: Hook
+    spent: Spent = Spent()
+
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {self.hook.role: self.spent}
+
+
 class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
     """The planner wrote the first prompt."""
 
@@ -109,6 +125,19 @@ class AttemptVerified(TrajectoryRecord, frozen=True, kw_only=True):
         return {"generator": self.attempt.drawing, "verifier": self.attempt.verifying}
 
 
+class VerdictsReviewed(TrajectoryRecord, frozen=True, kw_only=True):
+    """The `after_verdicts` hook returned the verdicts that count for one attempt."""
+
+    review: Review
+    hook: Hook
+    spent: Spent = Spent()
+
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {self.hook.role: self.spent}
+
+
 class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
     """The compressor wrote the lesson of a round."""
 
@@ -119,6 +148,19 @@ class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
     def costs(self) -> dict[str, Spent]:
         """What the step cost, by role."""
         return {"compressor": self.spent}
+
+
+class RefinementNoted(TrajectoryRecord, frozen=True, kw_only=True):
+    """The `before_refinement` hook returned a note for the refiner."""
+
+    note: Note
+    hook: Hook
+    spent: Spent = Spent()
+
+    @property
+    def costs(self) -> dict[str, Spent]:
+        """What the step cost, by role."""
+        return {self.hook.role: self.spent}
 
 
 class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
@@ -149,10 +191,13 @@ AnyRecord = (
     RunBegun
     | RecordsLost
     | TrajectoryBegun
+    | PromptPrepared
     | PromptPlanned
     | PromptDecomposed
     | AttemptVerified
+    | VerdictsReviewed
     | ExperienceKept
+    | RefinementNoted
     | PromptRefined
     | TrajectoryEnded
     | TrajectoryFailed
@@ -206,9 +251,14 @@ class TrajectoryState(Reply, frozen=True, kw_only=True):
     """Everything that memory knows of one trajectory, in order."""
 
     task: DrawPicture | None = None
+    prepared: Prompt | None = None
+    """Prompt of the `before_plan` hook; None if there was no such hook."""
     plan: Plan | None = None
     requirements: tuple[Requirement, ...] | None = None
     attempts: tuple[Attempt, ...] = ()
+    """All attempts, with the verdicts that count: those of the `after_verdicts` hook if there was one."""
+    reviews: tuple[Review, ...] = ()
+    notes: tuple[Note, ...] = ()
     experiences: tuple[Experience, ...] = ()
     refinements: tuple[Refinement, ...] = ()
     ending: Ending | None = None
@@ -216,8 +266,15 @@ class TrajectoryState(Reply, frozen=True, kw_only=True):
     """Failure that stopped the trajectory; None once it was resumed."""
     spent: dict[str, Spent] = {}
     """Costs by role."""
+    hooks: dict[str, Hook] = {}
+    """Hooks that took part, by setting."""
     began_at: UnixTime | None = None
     last_at: UnixTime | None = None
+
+    @property
+    def request_prompt(self) -> str:
+        """The prompt that planner, decomposer and refiner see: prepared by a hook, or the user's own."""
+        return self.prepared or (self.task.prompt if self.task else "")
 
     def prompt_of(self, round_: int) -> str | None:
         """Return the prompt of a round, or None if it is not written yet."""

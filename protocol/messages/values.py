@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from protocol.limits import (
     MAX_CANDIDATES,
     MAX_GUIDANCE,
+    MAX_NOTE_CHARS,
     MAX_PROMPT_CHARS,
     MAX_ROUNDS,
     MAX_SHARDS,
@@ -31,6 +32,7 @@ SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Version = Annotated[str, Meta(max_length=64)]
 RunName = Annotated[str, Meta(min_length=1, max_length=200)]
 UnixTime = float
 """Seconds since 1970-01-01 00:00 UTC, by memory's clock."""
@@ -128,6 +130,29 @@ class Experience(Value, frozen=True, kw_only=True):
 
     round: Round
     text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+
+
+class Hook(Value, frozen=True, kw_only=True):
+    """A role that the conductor asks at one place of the loop because the settings say so."""
+
+    role: Annotated[str, Meta(min_length=1, max_length=64)]
+    version: Version = ""
+    """Version that the role declares; changed by its author when its answers change."""
+
+
+class Review(Value, frozen=True, kw_only=True):
+    """The verdicts on one attempt after the `after_verdicts` hook, which count in place of the verifier's."""
+
+    round: Round
+    candidate: Candidate
+    verdicts: tuple[Verdict, ...]
+
+
+class Note(Value, frozen=True, kw_only=True):
+    """The note of the `before_refinement` hook after one round, which is shown to the refiner."""
+
+    round: Round
+    text: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
 
 
 class DrawSettings(Value, frozen=True, kw_only=True):

@@ -1,20 +1,32 @@
-"""Roles that answer by script, for a mesh in which the conductor and memory are the real ones."""
+"""Roles that answer by script, for a mesh with the real conductor and memory."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import ClassVar
 
+from msgspec import structs
+
+from actors.conductor import Conductor
+from actors.memory import Memory
 from gems_actors.actor import Actor, answers
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
+from gems_actors.testing import open_test_mesh
 from protocol.identity import digest_of
 from protocol.messages import (
     CompressAttempt,
     DecomposePrompt,
+    DrawPicture,
     GenerateImage,
     Image,
     ImageRef,
     Lesson,
+    Picture,
     Plan,
     PlanPrompt,
     Refined,
@@ -41,22 +53,27 @@ COSTS = {
     "compressor": Spent(seconds=5.0, calls=1),
     "refiner": Spent(seconds=6.0, calls=1),
 }
-"""What each request to a role costs."""
+"""Cost of each request to a role."""
 
 
 class Script:
-    """What the roles say, and how often each was asked."""
+    """What the roles answer, and how often each was asked."""
 
     requirements: tuple[Requirement, ...] = REQUIREMENTS
     met_from_round: int = 2
-    """The round from which on every requirement is met; before, only the first is."""
+    """First round in which every requirement is met; in earlier rounds only the first requirement is."""
     failures: int = 0
-    """So many calls of the generator fail before one succeeds."""
+    """Number of calls of the generator that fail before one succeeds."""
     asked: Counter[str]
     seeds: list[int]
+    prompts: list[str]
+    """Prompts that planner and decomposer got."""
+    notes: list[str]
+    """Notes that the refiner got."""
 
-    def __init__(self) -> None:
-        self.asked, self.seeds = Counter(), []
+    def __init__(self, *, met_from_round: int = 2, failures: int = 0) -> None:
+        self.met_from_round, self.failures = met_from_round, failures
+        self.asked, self.seeds, self.prompts, self.notes = Counter(), [], [], []
 
 
 class _Scripted(Actor):
@@ -65,7 +82,7 @@ class _Scripted(Actor):
 
 
 def scripted_roles(script: Script) -> list[type[Actor]]:
-    """Return one class a role, all of them bound to the script; a prompt says in which round it is: `p1`, `p2`."""
+    """Return one class per role, all bound to the script; prompts name their round: `p1`, `p2`."""
 
     class Planner(_Scripted):
         role = "planner"
@@ -73,6 +90,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         @answers
         async def plan(self, request: PlanPrompt) -> Plan:
             script.asked["plan"] += 1
+            script.prompts.append(request.prompt)
             return Plan(prompt="p1", skill="spatial-layout", reasoning="it has a place", spent=COSTS[self.role])
 
     class Decomposer(_Scripted):
@@ -81,6 +99,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         @answers
         async def decompose(self, request: DecomposePrompt) -> Requirements:
             script.asked["decompose"] += 1
+            script.prompts.append(request.prompt)
             return Requirements(requirements=script.requirements, spent=COSTS[self.role])
 
     class Generator(_Scripted):
@@ -123,6 +142,29 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         @answers
         async def refine(self, request: RefinePrompt) -> Refined:
             script.asked["refine"] += 1
+            script.notes.append(request.note)
             return Refined(prompt=f"p{request.round + 1}", reasoning="because", spent=COSTS[self.role])
 
     return [Planner, Decomposer, Generator, Verifier, Compressor, Refiner]
+
+
+class EagerConductor(Conductor):
+    """A conductor that retries almost at once."""
+
+    retry_delay_s = 0.01
+
+
+@asynccontextmanager
+async def open_loop(
+    folder: Path, script: Script, *more: type[Actor], config: MeshConfig | None = None
+) -> AsyncIterator[Mesh]:
+    """Open a mesh with the real conductor and memory, scripted roles, and `more` roles."""
+    config = structs.replace(config or MeshConfig(), data_dir=str(folder))
+    async with open_test_mesh(Memory, EagerConductor, *scripted_roles(script), *more, config=config) as mesh:
+        yield mesh
+
+
+async def draw_one(folder: Path, script: Script, task: DrawPicture) -> Picture:
+    """Draw one picture in a mesh of its own."""
+    async with open_loop(folder, script) as mesh:
+        return await mesh.ask(task)

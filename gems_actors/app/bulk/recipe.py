@@ -13,8 +13,9 @@ from gems_actors.app.bulk.folder import RunSpec
 from gems_actors.app.bulk.rows import key_of
 from gems_actors.app.bulk.tasks import Task, seed_of
 from gems_actors.app.options import draw_settings
-from gems_actors.config import MeshConfig
-from protocol.messages import DrawSettings
+from gems_actors.config import LoopConfig, MeshConfig
+from gems_actors.errors import RefusedError
+from protocol.messages import DrawSettings, Picture
 from skills import Catalogue, builtin_folder
 
 
@@ -49,10 +50,30 @@ def recipe_of(spec: RunSpec, config: MeshConfig) -> Recipe:
 
 
 def models_of(config: MeshConfig) -> dict[str, str]:
-    """Return the names of the image model and of the chat models, by role where they differ."""
+    """Return the names of the image model, of the chat models, by role where they differ, and of the loop's hooks."""
     configured = {role: config.chat.of(role) for role in config.chat_roles}
     chats = {role: model.model or model.backend for role, model in configured.items()}
-    return {"image": config.image.shown_name, **({"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats)}
+    shown = {"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats
+    return {"image": config.image.shown_name, **shown, **hooks_of(config)}
+
+
+def hooks_of(config: MeshConfig) -> dict[str, str]:
+    """Return role and declared version of each hook in `[loop]`, by setting; empty unless hooks are configured."""
+    specs = config.role_specs if config.loop != LoopConfig() else {}
+    return {setting: f"{role} {specs[role].version}".rstrip() for setting, role, _ in config.loop.hooks()}
+
+
+def check_hooks(picture: Picture, models: Mapping[str, str]) -> None:
+    """Check that a mesh asked no other hooks than the run's settings name, because they are part of the key.
+
+    Raises:
+        RefusedError: it asked others, or others of another version.
+    """
+    for setting, hook in picture.hooks.items():
+        if (found := f"{hook.role} {hook.version}".rstrip()) != (expected := models.get(setting, "no hook")):
+            raise RefusedError(
+                f"loop.{setting}: expected {expected}, got a picture of {found}; use the settings of the mesh"
+            )
 
 
 def _digest_of_skills(config: MeshConfig) -> str:

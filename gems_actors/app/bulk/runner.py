@@ -15,7 +15,7 @@ import trio
 
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
-from gems_actors.app.bulk.recipe import recipe_of
+from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row
 from gems_actors.app.bulk.source import Part, open_source
 from gems_actors.app.bulk.tasks import BadTask, Task, count_records, open_tasks
@@ -313,6 +313,7 @@ class BulkRun:
             picture = await connection.mesh.ask(
                 request, lane=Lane.BULK, stop_gracefully=self._token_budget.stop_gracefully
             )
+            check_hooks(picture, self._recipe.models)
             drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed)
             row = await trio.to_thread.run_sync(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
             self._unfinished -= 1

@@ -20,11 +20,13 @@ from protocol.messages import (
     AttemptVerified,
     LoggedRecord,
     PromptPlanned,
+    PromptPrepared,
     PromptRefined,
     RunBegun,
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryRecord,
+    VerdictsReviewed,
 )
 
 _ROWS_AT_ONCE = 10_000
@@ -127,12 +129,18 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
                 row["run"] = run
             case PromptPlanned(prompt=prompt):
                 row |= {"round": 1, "prompt": prompt}
+            case PromptPrepared(prompt=prompt):
+                row["prompt"] = prompt
             case PromptRefined(refinement=refinement):
                 row |= {"round": refinement.round, "prompt": refinement.prompt}
             case AttemptVerified(attempt=attempt):
                 row |= {"round": attempt.round, "candidate": attempt.candidate, "prompt": attempt.prompt}
                 row |= {"image": attempt.image.digest, "seed": attempt.seed}
                 answers = [verdict.answer for verdict in attempt.verdicts]
+                row |= {answer: answers.count(answer) for answer in ("met", "unmet", "unsure")}
+            case VerdictsReviewed(review=review):
+                row |= {"round": review.round, "candidate": review.candidate}
+                answers = [verdict.answer for verdict in review.verdicts]
                 row |= {answer: answers.count(answer) for answer in ("met", "unmet", "unsure")}
             case TrajectoryEnded(ending=ending):
                 row["outcome"] = ending.outcome

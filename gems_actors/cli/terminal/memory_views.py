@@ -25,13 +25,16 @@ from protocol.messages import (
     AttemptVerified,
     DrawPicture,
     ExperienceKept,
+    Hook,
     LoggedRecord,
     PromptDecomposed,
     PromptPlanned,
+    PromptPrepared,
     PromptRefined,
     RecalledExperience,
     Recollection,
     RecordsLost,
+    RefinementNoted,
     RunBegun,
     RunSummary,
     Spent,
@@ -41,6 +44,7 @@ from protocol.messages import (
     TrajectoryRecord,
     TrajectoryState,
     TrajectorySummary,
+    VerdictsReviewed,
 )
 
 ResultT = TypeVar("ResultT")
@@ -89,7 +93,9 @@ def trajectory_view(
     yield Text(_status_line(state, task, marks), "cyan")
     rounds = sorted({attempt.round for attempt in state.attempts})
     yield from requirement_lines(_progress_of(state, task), columns, _ALL_ROWS, marks)
-    before = task.prompt
+    if state.prepared is not None:
+        yield Labelled("prepared", _changes(task.prompt, state.prepared, has_colours))
+    before = state.request_prompt
     last = max([*rounds, *(item.round for item in state.refinements), 1 if state.plan else 0])
     for round_ in range(1, last + 1):
         prompt = state.prompt_of(round_) or before
@@ -102,6 +108,9 @@ def trajectory_view(
             yield from _reasoning_lines(state, round_)
         for attempt in attempts:
             yield from _attempt_lines(state, attempt, locate, is_only=len(attempts) == 1)
+        note = next((item.text for item in state.notes if item.round == round_), "")
+        if note:
+            yield Labelled("note", Text(printable(note), "italic"))
         lesson = next((item.text for item in state.experiences if item.round == round_), None)
         if lesson is not None:
             yield Labelled("lesson", Text(printable(lesson), "italic"))
@@ -188,6 +197,8 @@ def _describe(record: AnyRecord) -> str:
             return f"run {record.run} began{total}: {printable(record.what)}"
         case TrajectoryBegun(task=task):
             return f"began (run {task.run}, line {task.line}): {printable(task.prompt)}"
+        case PromptPrepared(hook=hook):
+            return f"prompt prepared by {_name_of(hook)}: {printable(record.prompt)}"
         case PromptPlanned():
             return f"planned with {record.skill or 'no skill'}: {printable(record.prompt)}"
         case PromptDecomposed():
@@ -195,8 +206,14 @@ def _describe(record: AnyRecord) -> str:
         case AttemptVerified(attempt=attempt):
             candidate = f", candidate {attempt.candidate}" if attempt.candidate > 1 else ""
             return f"round {attempt.round}{candidate}: {count_met(attempt)} of {len(attempt.verdicts)} met"
+        case VerdictsReviewed(review=review, hook=hook):
+            candidate = f", candidate {review.candidate}" if review.candidate > 1 else ""
+            met = sum(verdict.answer == "met" for verdict in review.verdicts)
+            return f"round {review.round}{candidate}, reviewed by {_name_of(hook)}: {met} of {len(review.verdicts)} met"
         case ExperienceKept(experience=experience):
             return f"round {experience.round}, lesson: {printable(experience.text)}"
+        case RefinementNoted(note=note, hook=hook):
+            return f"round {note.round}, note by {_name_of(hook)}: {printable(note.text)}"
         case PromptRefined(refinement=refinement):
             return f"round {refinement.round}, prompt: {printable(refinement.prompt)}"
         case TrajectoryEnded(ending=ending):
@@ -205,6 +222,10 @@ def _describe(record: AnyRecord) -> str:
             return f"failed, {failure.code}: {printable(failure.message)}"
         case RecordsLost():
             return f"records {record.first} to {record.last} were lost: {printable(record.reason)}"
+
+
+def _name_of(hook: Hook) -> str:
+    return f"{hook.role} {hook.version}".rstrip()
 
 
 def _status_line(state: TrajectoryState, task: DrawPicture, marks: Glyphs) -> str:

@@ -18,15 +18,21 @@ from protocol.messages import (
     Experience,
     ExperienceKept,
     Failure,
+    Hook,
+    Note,
     Outcome,
     PromptDecomposed,
     PromptPlanned,
+    PromptPrepared,
     PromptRefined,
     Refinement,
+    RefinementNoted,
+    Review,
     RunBegun,
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
+    VerdictsReviewed,
 )
 from tests.actors.fakes import attempt, requirement
 
@@ -62,23 +68,36 @@ def story(
     answers: tuple[str, ...] = ("mu", "mm"),
     lesson: str = "say red first",
     outcome: Outcome = "all_met",
+    hook: Hook | None = None,
 ) -> list[AnyRecord]:
-    """Return the records of a whole trajectory, with a round for each of `answers`."""
+    """Return the records of a whole trajectory, with a round for each of `answers`.
+
+    With a hook, there are its records, too; then its verdicts are `answers`, and the verifier's are all met.
+    """
     first = begun(run, line, prompt)
     id_ = first.trajectory
-    records: list[AnyRecord] = [
-        first,
+    records: list[AnyRecord] = [first]
+    if hook is not None:
+        records.append(PromptPrepared(trajectory=id_, prompt=f"{prompt} prepared", hook=hook))
+    records += [
         PromptPlanned(trajectory=id_, prompt=f"{prompt}, in oils", reasoning="oils suit foxes"),
         PromptDecomposed(
             trajectory=id_, requirements=tuple(requirement(f"r{n}") for n in range(1, len(answers[0]) + 1))
         ),
     ]
     for round_, answer in enumerate(answers, 1):
-        records.append(AttemptVerified(trajectory=id_, attempt=attempt(round_, answer)))
+        verified = answer if hook is None else "m" * len(answer)
+        records.append(AttemptVerified(trajectory=id_, attempt=attempt(round_, verified)))
+        if hook is not None:
+            review = Review(round=round_, candidate=1, verdicts=attempt(round_, answer).verdicts)
+            records.append(VerdictsReviewed(trajectory=id_, review=review, hook=hook))
         if round_ < len(answers):
             experience = Experience(round=round_, text=f"{lesson} (round {round_})")
             refinement = Refinement(round=round_ + 1, prompt=f"{prompt}, again", reasoning=f"because of round {round_}")
             records.append(ExperienceKept(trajectory=id_, experience=experience))
+            if hook is not None:
+                note = Note(round=round_, text="redder")
+                records.append(RefinementNoted(trajectory=id_, note=note, hook=hook))
             records.append(PromptRefined(trajectory=id_, refinement=refinement))
     ending = Ending(outcome=outcome, best_round=len(answers), best_candidate=1, decided_by="most met")
     return [*records, TrajectoryEnded(trajectory=id_, ending=ending)]

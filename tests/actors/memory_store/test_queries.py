@@ -13,6 +13,7 @@ from protocol.messages import (
     BestAttempt,
     CountRecords,
     FindBestAttempt,
+    Hook,
     ListRuns,
     ListTrajectories,
     PlanPrompt,
@@ -132,6 +133,15 @@ def test_only_what_ended_well_with_a_lesson_is_recalled(tmp_path: Path, records:
     with open_store(tmp_path) as store:
         store.append(records)
         assert recollect(store, "a red fox") == Recollection(experiences=(), trajectories=0, gained=0)
+
+
+def test_a_trajectory_with_a_prepared_prompt_is_recalled_by_that_prompt(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story(prompt="ein Fuchs", answers=("mu", "mm"), hook=Hook(role="critic")))
+        (lesson,) = recollect(store, "prepared").experiences
+        assert (lesson.prompt, lesson.met_before, lesson.met_after) == ("ein Fuchs prepared", 1, 2)
+        (listed,) = answer(store, ListTrajectories()).trajectories
+        assert (listed.prompt, listed.met, listed.requirements) == ("ein Fuchs", 2, 2)
 
 
 def test_the_same_lesson_is_recalled_once(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ from actors.memory_store.index import StoreLimits
 from actors.memory_store.index_db import remove_index
 from actors.memory_store.maintenance import archive_runs, check_log, export_records
 from actors.memory_store.replay import step_of
-from protocol.messages import AnyRecord, LoggedRecord, TrajectoryRecord
+from protocol.messages import AnyRecord, Hook, LoggedRecord, TrajectoryRecord
 from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
 
 RUNS, LINES = ("a", "b", "c"), 2
 POOL: list[AnyRecord] = [
     *(run_begun(run) for run in RUNS),
     *(record for run in RUNS for line in range(LINES) for record in story(run, line, prompt=f"a {run} fox {line}")),
+    *story("c", 9, hook=Hook(role="critic")),
     *(failed(run, line) for run in RUNS for line in range(LINES)),
     *(begun(run, 7) for run in RUNS),
 ]

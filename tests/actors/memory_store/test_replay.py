@@ -8,7 +8,9 @@ from actors.memory_store.replay import assemble_state, lesson_outcomes, step_of
 from protocol.messages import (
     AnyRecord,
     AttemptVerified,
+    Hook,
     LoggedRecord,
+    Note,
     PromptPlanned,
     RecordsLost,
     Spent,
@@ -46,6 +48,22 @@ def test_a_state_tells_all_that_happened_and_when() -> None:
     assert (state.began_at, state.last_at) == (101.0, 108.0)
     assert state.ending is not None
     assert state.failure is None
+
+
+def test_the_replies_of_hooks_are_part_of_the_state() -> None:
+    critic = Hook(role="critic", version="2")
+    records = story(answers=("mu", "mm"), hook=critic)
+    assert len({step_of(record) for record in records}) == len(records)
+    state = assemble_state(logged(records))
+    assert (state.prepared, state.request_prompt) == ("a red fox prepared", "a red fox prepared")
+    assert [[verdict.answer for verdict in item.verdicts] for item in state.attempts] == [
+        ["met", "unmet"],
+        ["met", "met"],
+    ]
+    assert [(review.round, review.candidate) for review in state.reviews] == [(1, 1), (2, 1)]
+    assert state.notes == (Note(round=1, text="redder"),)
+    assert state.hooks == {"before_plan": critic, "after_verdicts": critic, "before_refinement": critic}
+    assert assemble_state(logged(story())).request_prompt == "a red fox"
 
 
 def test_a_failure_is_told_until_the_trajectory_goes_on() -> None:
