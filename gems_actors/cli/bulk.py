@@ -65,16 +65,16 @@ def bulk() -> None:
 @draw_options(
     strategy_option,
     images_option,
-    seed_option("Seed of the bulk; each task derives its own (default 0).", default=0),
+    seed_option("Base of the tasks' seeds (default 0).", default=0),
 )
 @number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1)
 @number_option("--limit", 10**9, "N", "Maximum tasks to draw now.")
 @click.option("--shard", type=parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
 @_pictures_option("Format of the pictures (default png).", default="png")
-@click.option("--attempts", is_flag=True, help="Add every attempt to the dataset, not only the chosen one.")
+@click.option("--attempts", is_flag=True, help="Add all attempts to the dataset.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Check and estimate everything, draw nothing.")
-@path_option("--like", metavar="DIR", help_text="Earlier run to estimate from (default the folder of --out).")
-@number_option("--concurrency", MAX_CONCURRENCY, "N", "Tasks in flight (default 4 x generator capacity, at least 32).")
+@path_option("--like", metavar="DIR", help_text="Earlier run to estimate from.")
+@number_option("--concurrency", MAX_CONCURRENCY, "N", "Maximum tasks in flight (default automatic).")
 @json_option
 def _draw(
     file: Path,
@@ -198,8 +198,8 @@ def report(folder: Path, pictures: int, router: str | None) -> int:
     metavar="webdataset|parquet",
     help="Format of the shards.",
 )
-@path_option("--to", "target", metavar="DIR", help_text="Folder to fill (default DIR/webdataset or DIR/parquet).")
-@_pictures_option("Format of the pictures (default that of the dataset).")
+@path_option("--to", "target", metavar="DIR", help_text="Folder to fill (default DIR/FORMAT).")
+@_pictures_option("Format of the pictures (default unchanged).")
 @number_option("--per-shard", 100_000, "N", "Pictures per shard (default 1000).", default=1000)
 def export_dataset(
     folder: Path, shape: Shape, target: Path | None, pictures: PictureFormat | None, per_shard: int

@@ -127,7 +127,7 @@ negative_option = click.option(
     help="What the picture must not show.",
 )
 exact_option = click.option("--exact", is_flag=True, help="Disable batching, for bit-exact output.")
-skill_option = click.option("--skill", metavar="ID", help="Skill to use, or none; the planner chooses by default.")
+skill_option = click.option("--skill", metavar="ID", help="Skill to use (default: planner's choice).")
 config_option = path_option("--config", "config_file", metavar="FILE", help_text="TOML file with the mesh's settings.")
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as roles.verifier.count=4."
@@ -137,7 +137,7 @@ router_option = click.option(
     type=parsed_by(parse_address),
     envvar="GEMS_ROUTER",
     metavar="ADDRESS",
-    help="Address of a running mesh; several routers with commas.",
+    help="Address of a running mesh, or several.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

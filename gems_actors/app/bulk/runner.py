@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -253,19 +253,19 @@ class BulkRun:
                     await reason.wait()
                     reading.cancel()
 
-                async with open_background() as background:
+                async with open_background() as background, aclosing(self._read_tasks()) as tasks:
                     for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
                         background.start_soon(stop_reading, reason)
                     self._token_budget.check(self._tally.chats.tokens)
                     await trio.lowlevel.checkpoint()
-                    async for task, sample, key in self._read_tasks():
+                    async for task, sample, key in tasks:
                         borrower = object()
                         await limiter.acquire_on_behalf_of(borrower)
                         release = partial(limiter.release_on_behalf_of, borrower)
                         nursery.start_soon(self._draw_task, connection, task, sample, key, release)
                     self._has_started_all = True
 
-    async def _read_tasks(self) -> AsyncIterator[tuple[Task, int, str]]:
+    async def _read_tasks(self) -> AsyncGenerator[tuple[Task, int, str]]:
         """Yield the selected tasks that are not done with sample and key; tasks that cannot be drawn fail here."""
         given = 0
         at_once = 1 if self._options.file == Path("-") else _RECORDS_READ_AT_ONCE

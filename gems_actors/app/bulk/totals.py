@@ -218,7 +218,7 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
             f" ({drawn / seconds:.1f} pictures/s)" if drawn and seconds else ""
         )
     if tally.images_per_picture is not None:
-        yield f"images a picture   {tally.images_per_picture:.2f}"
+        yield f"images per picture {tally.images_per_picture:.2f}"
         yield f"all met            {tally.all_met} of {tally.pictures}"
     for role, cost in sorted(tally.spent.items()):
         if text := format_cost(cost):

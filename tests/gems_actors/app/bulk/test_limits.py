@@ -1,0 +1,46 @@
+"""Limits of a bulk: its tokens, and its tasks in flight."""
+
+from __future__ import annotations
+
+import trio
+
+from gems_actors.actor import Actor
+from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
+from gems_actors.tasks import open_background
+from gems_actors.testing import open_test_mesh
+
+
+def test_a_budget_is_spent_at_its_limit() -> None:
+    budget = TokenBudget(10)
+    budget.check(9)
+    assert not budget.is_spent.is_set()
+    budget.check(10)
+    assert budget.is_spent.is_set()
+    assert budget.stop_gracefully is budget.is_spent
+
+
+def test_without_a_limit_a_budget_is_never_spent_and_nothing_waits_for_it() -> None:
+    budget = TokenBudget(None)
+    budget.check(10**12)
+    assert not budget.is_spent.is_set()
+    assert budget.stop_gracefully is None
+
+
+class Generator(Actor):
+    role = "generator"
+    default_capacity = 20
+
+    def figures(self) -> dict[str, float]:
+        return {"busy_share": 0.5}
+
+
+async def test_tasks_in_flight_follow_the_generators_unless_their_number_is_fixed() -> None:
+    async with open_test_mesh(Generator) as mesh, open_background() as nursery:
+        free, fixed = TaskLimit(None), TaskLimit(3)
+        assert (free.limiter.total_tokens, fixed.limiter.total_tokens) == (32, 3)
+        for limit in (free, fixed):
+            nursery.start_soon(limit.follow_generators, mesh)
+        while None in (free.busy_share, fixed.busy_share):
+            await trio.lowlevel.checkpoint()
+        assert (free.limiter.total_tokens, fixed.limiter.total_tokens) == (80, 3)
+        assert free.busy_share == 0.5

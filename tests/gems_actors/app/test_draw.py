@@ -1,0 +1,95 @@
+"""Drawing one prompt from Python: the result, the view and the request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gems_actors.app import draw
+from gems_actors.app.draw import DrawRequest, DrawView
+from gems_actors.app.options import DrawOptions
+from gems_actors.client import open_client
+from gems_actors.errors import CancelledRequestError, LogError, RefusedError, UsageError
+from protocol.messages import ControlRun, DrawPicture, Event, ImageDrawn, Picture, Record, RunBegun
+from tests.gems_actors.app.meshes import open_drawing_mesh, open_recording_mesh
+
+
+class RecordingView(DrawView):
+    """Records the calls of a draw."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.events: list[Event] = []
+        self.request: DrawPicture | None = None
+
+    def start(self, request: DrawPicture) -> None:
+        self.calls.append("start")
+        self.request = request
+
+    def take(self, event: Event) -> None:
+        self.events.append(event)
+
+    def finish(self, picture: Picture) -> None:
+        self.calls.append("finish")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+async def test_a_draw_returns_the_picture_and_its_file_and_shows_every_event(tmp_path: Path) -> None:
+    view = RecordingView()
+    async with open_drawing_mesh(tmp_path) as options:
+        result = await draw.run(DrawRequest(prompt="a red dog", output=tmp_path / "dog.png", options=options), view)
+    assert (result.path, result.seed, result.is_interrupted) == (tmp_path / "dog.png", 7, False)
+    assert result.to_tree()["digest"] == result.picture.best.image.digest
+    with Image.open(result.path) as image:
+        assert image.size == (64, 64)
+    assert view.calls == ["start", "finish", "close"]
+    assert view.request is not None
+    assert view.request.settings.max_rounds == 1
+    assert any(isinstance(event, ImageDrawn) for event in view.events)
+
+
+async def test_a_draw_that_somebody_cancels_raises_the_name_of_the_user(tmp_path: Path) -> None:
+    class CancellingView(RecordingView):
+        async def run(self, mesh: object) -> None:
+            assert self.request is not None
+            async with open_client(options.router or "") as other:
+                await other.ask(ControlRun(run=self.request.run, action="cancel", by="alice@box"))
+
+    async with open_drawing_mesh(tmp_path) as options:
+        endless = replace(options, rounds=64, overrides=(*options.overrides, "draw.stop_when_all_met=false"))
+        request = DrawRequest(prompt="a red dog", output=tmp_path / "dog.png", options=endless)
+        with pytest.raises(CancelledRequestError, match="cancelled by alice@box"):
+            await draw.run(request, CancellingView())
+    assert not (tmp_path / "dog.png").exists()
+
+
+async def test_memory_records_the_run_before_the_picture_is_requested(tmp_path: Path) -> None:
+    requests: list[Record | DrawPicture] = []
+    prompt = "ein Schild: \u201eOffen\u201c"
+    async with open_recording_mesh(requests) as mesh:
+        request = DrawRequest(prompt=prompt, output=tmp_path, options=DrawOptions(router=mesh.address))
+        with pytest.raises(RefusedError, match="no picture here"):
+            await draw.run(request)
+    begun, task = requests
+    assert isinstance(task, DrawPicture)
+    assert begun == RunBegun(run=task.run, what=prompt, total=1)
+
+
+async def test_without_a_record_of_the_run_no_picture_is_requested(tmp_path: Path) -> None:
+    requests: list[Record | DrawPicture] = []
+    async with open_recording_mesh(requests, can_store=False) as mesh:
+        request = DrawRequest(prompt="a cat", output=tmp_path, options=DrawOptions(router=mesh.address))
+        with pytest.raises(LogError, match="the disk is full"):
+            await draw.run(request)
+    assert [type(request) for request in requests] == [RunBegun]
+
+
+async def test_an_unusable_output_is_refused_before_a_mesh_is_started(tmp_path: Path) -> None:
+    for output in (tmp_path / "x.jpg", Path("/dev/null/x.png")):
+        with pytest.raises(UsageError, match="--output: "):
+            await draw.run(DrawRequest(prompt="a cat", output=output))
