@@ -3,7 +3,10 @@
 import ast
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
+from functools import partial
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -13,8 +16,10 @@ import actors
 import gems_actors
 import protocol
 import skills
+from tests.gems_actors.cli.commands import environment
 
 ROOT = Path(__file__).parent.parent
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 PACKAGES = {"actors", "gems_actors", "protocol", "skills"}
 
 
@@ -28,18 +33,17 @@ def test_the_packages_that_are_imported_are_ours() -> None:
         assert package.__file__ == str(ROOT / package.__name__ / "__init__.py")
 
 
-def test_the_wheel_holds_the_four_packages_and_no_tests(tmp_path: Path) -> None:
-    build = [
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--no-build-isolation",
-        f"--wheel-dir={tmp_path}",
-        str(ROOT),
-    ]
-    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *build], check=True)
-    (wheel,) = tmp_path.iterdir()
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ["wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
+    subprocess.run([*PIP, *build], check=True)
+    (built,) = folder.iterdir()
+    return built
+
+
+def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
     shipped = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in shipped} == {
         *PACKAGES,
@@ -50,6 +54,25 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(tmp_path: Path) -> None:
     assert {name for name in shipped if name.endswith(".py")} == source
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "skills").rglob("SKILL.md")} <= shipped
     assert "protocol/README.md" in shipped
+
+
+@pytest.mark.slow
+def test_a_wheel_installed_outside_the_checkout_draws(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [f"--python={python}", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([*PIP, *install], check=True)
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # after our own packages, so these win
+
+    (tmp_path / "elsewhere").mkdir()
+    clean = {key: value for key, value in environment(tmp_path).items() if key != "PYTHONPATH"}
+    where = "import gems_actors, actors; print(gems_actors.__file__, actors.__file__)"
+    run = partial(subprocess.run, cwd=tmp_path / "elsewhere", env=clean, capture_output=True, text=True, timeout=120)
+    assert run([python, "-c", where]).stdout.count(str(packages)) == 2
+    drawn = run([python.with_name("gems"), "draw", "two red cats", "--rounds", "1", "-o", "cats.png"])
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "elsewhere" / "cats.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
