@@ -124,7 +124,7 @@ def _explained(path: Path, size_bytes: int) -> Iterator[None]:
 
 
 def _holds(path: Path, digest: str, size_bytes: int) -> bool:
-    """Return whether the picture is there, whole and undamaged."""
+    """Return whether the picture is stored undamaged."""
     try:
         return path.stat().st_size == size_bytes and digest_of(path.read_bytes()) == digest
     except FileNotFoundError:

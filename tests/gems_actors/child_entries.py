@@ -1,4 +1,4 @@
-"""What processes of a test mesh run in place of `run_role`; imported by their zygote."""
+"""Entry functions for the processes of test meshes, in place of `run_role`; the zygote imports them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gems_actors.config import MeshConfig
 from gems_actors.supervision.child_main import run_role
 
 
-def repeat_its_orders(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Write to `address`, a file, what it was called with and what it inherited, and end with exit code 7."""
+def write_what_it_inherited(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Write arguments and inherited state to the file `address`, and exit with code 7."""
     seen = {
         "role": role,
         "name": name,
@@ -33,7 +33,7 @@ def repeat_its_orders(role: str, config: MeshConfig, address: str, name: str) ->
 
 
 def sleep(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Stay until killed; a role called `deaf` even by SIGTERM."""
+    """Sleep until killed; the role `deaf` ignores SIGTERM."""
     if role == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
@@ -41,44 +41,44 @@ def sleep(role: str, config: MeshConfig, address: str, name: str) -> int:
 
 
 def leave_a_grandchild(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Start a process of its own, write the pid to `address`, and end without it."""
+    """Start a grandchild, write its pid to the file `address`, and exit."""
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     Path(address).write_text(str(grandchild.pid))
     os._exit(0)
 
 
 def crash(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """End with a traceback."""
+    """Raise an exception."""
     raise RuntimeError("as the test wants it")
 
 
 def end_at_once(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """End with exit code 0."""
+    """Exit with code 0."""
     return 0
 
 
-def play_with_a_deaf_verifier(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play the role, but a verifier that no SIGTERM reaches."""
+def run_with_a_verifier_that_ignores_sigterm(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run the role; the verifier ignores SIGTERM."""
     return sleep("deaf", config, address, name) if role == "verifier" else run_role(role, config, address, name)
 
 
-def play_with_a_verifier_that_crashes(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play the role, but a verifier that ends at once with exit code 3."""
+def run_with_a_verifier_that_exits(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run the role; the verifier exits at once with code 3."""
     return 3 if role == "verifier" else run_role(role, config, address, name)
 
 
-def play_with_a_misconfigured_generator(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play the role, but a generator that says that it can never run."""
+def run_with_a_misconfigured_generator(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run the role; the generator exits with 78, the final exit code."""
     return 78 if role == "generator" else run_role(role, config, address, name)
 
 
-def play_with_room_for_one_generator(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play the role, but a second generator that says that it can never run here."""
+def run_with_room_for_one_generator(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run the role; a second generator exits with 78, the final exit code."""
     return 78 if name.startswith("generator-2") else run_role(role, config, address, name)
 
 
-def play_and_sign_off(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play the role, and add its name to the file `ended` in the data folder when it has drained."""
+def run_and_record_exit(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run the role, and append its name to the file `ended` in the data folder when it has drained."""
     code = run_role(role, config, address, name)
     with (config.data_path / "ended").open("a") as ended:
         ended.write(f"{role}\n")

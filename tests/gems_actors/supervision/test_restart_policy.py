@@ -85,10 +85,10 @@ def test_the_ends_of_one_role_are_not_counted_against_another() -> None:
     assert isinstance(policy.decide("planner", "planner-1", 1, lived_s=0.0, now_s=1.0), RestartAfter)
 
 
-@pytest.mark.parametrize(("code", "words"), [(64, "64 (wrong usage)"), (78, "78 (bad configuration)")])
-def test_a_final_exit_code_gives_up_at_once(code: int, words: str) -> None:
+@pytest.mark.parametrize(("code", "exit_code"), [(64, "64 (wrong usage)"), (78, "78 (bad configuration)")])
+def test_a_final_exit_code_gives_up_at_once(code: int, exit_code: str) -> None:
     decision = RestartPolicy(_settings()).decide("memory", "memory-1", code, lived_s=1000.0, now_s=1000.0)
-    assert decision == GiveUp(f"memory: ended with exit code {words}; a restart would end the same way", True)
+    assert decision == GiveUp(f"memory: ended with exit code {exit_code}; a restart would end the same way", True)
 
 
 @given(

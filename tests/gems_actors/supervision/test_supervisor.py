@@ -143,7 +143,7 @@ async def test_an_unknown_role_cannot_be_scaled() -> None:
 
 
 async def test_a_requested_stop_drains_in_reverse_start_order(tmp_path: Path) -> None:
-    async with open_mesh(f"data_dir={tmp_path}", entry=f"{ENTRIES}:play_and_sign_off") as supervisor:
+    async with open_mesh(f"data_dir={tmp_path}", entry=f"{ENTRIES}:run_and_record_exit") as supervisor:
         await supervisor.ready()
         async with open_client(supervisor.address) as mesh:
             await mesh.ask(StopMesh())
@@ -155,7 +155,7 @@ async def test_a_requested_stop_drains_in_reverse_start_order(tmp_path: Path) ->
 
 async def test_cancellation_drains_the_mesh_too(tmp_path: Path) -> None:
     with trio.CancelScope() as scope:
-        async with open_mesh(f"data_dir={tmp_path}", entry=f"{ENTRIES}:play_and_sign_off") as supervisor:
+        async with open_mesh(f"data_dir={tmp_path}", entry=f"{ENTRIES}:run_and_record_exit") as supervisor:
             await supervisor.ready()
             scope.cancel()
             await supervisor.wait()
@@ -164,7 +164,7 @@ async def test_cancellation_drains_the_mesh_too(tmp_path: Path) -> None:
 
 async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period() -> None:
     with capture_logs() as lines:
-        async with open_mesh("supervisor.grace_s=0.3", entry=f"{ENTRIES}:play_with_a_deaf_verifier"):
+        async with open_mesh("supervisor.grace_s=0.3", entry=f"{ENTRIES}:run_with_a_verifier_that_ignores_sigterm"):
             left_at = trio.current_time()
         assert trio.current_time() - left_at >= 0.3
     assert any(line["event"] == "actor_killed" and line["actor"].startswith("verifier-1.") for line in lines)
@@ -172,13 +172,15 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period()
 
 async def test_stopping_now_kills_without_a_grace_period() -> None:
     # With the grace period the verifier, which ignores SIGTERM, would outlast the time limit of a test.
-    async with open_mesh("supervisor.grace_s=3600", entry=f"{ENTRIES}:play_with_a_deaf_verifier") as supervisor:
+    async with open_mesh(
+        "supervisor.grace_s=3600", entry=f"{ENTRIES}:run_with_a_verifier_that_ignores_sigterm"
+    ) as supervisor:
         supervisor.stop_now()
         await supervisor.wait()
 
 
 async def test_a_role_that_ends_too_often_makes_the_supervisor_give_up() -> None:
-    entry = f"{ENTRIES}:play_with_a_verifier_that_crashes"
+    entry = f"{ENTRIES}:run_with_a_verifier_that_exits"
     reason = "^verifier: ended 4 times within 600 s, expected at most 3; the last time with exit code 3$"
     async with open_mesh("supervisor.max_restarts=3", "supervisor.period_s=600", entry=entry) as supervisor:
         with pytest.raises(SupervisorError, match=reason):
@@ -190,12 +192,12 @@ async def test_a_role_that_ends_too_often_makes_the_supervisor_give_up() -> None
 async def test_a_final_exit_code_is_not_restarted() -> None:
     reason = r"^generator: ended with exit code 78 \(bad configuration\); a restart would end the same way$"
     with pytest.raises(ConfigError, match=reason):
-        async with open_mesh(entry=f"{ENTRIES}:play_with_a_misconfigured_generator") as supervisor:
+        async with open_mesh(entry=f"{ENTRIES}:run_with_a_misconfigured_generator") as supervisor:
             await supervisor.wait()
 
 
 async def test_a_mesh_continues_without_an_added_actor_that_cannot_run() -> None:
-    async with open_mesh(entry=f"{ENTRIES}:play_with_room_for_one_generator") as supervisor:
+    async with open_mesh(entry=f"{ENTRIES}:run_with_room_for_one_generator") as supervisor:
         await supervisor.ready()
         assert await supervisor.resize("generator", 2) == (1, 2)
         while await supervisor.resize("generator", 2) == (2, 2):  # until the supervisor has noticed its end
@@ -229,7 +231,7 @@ def test_a_killed_supervisor_takes_every_process_with_it() -> None:
         "    configure_logging(config.log)\n"
         "    trio.run(main, config)\n"
     )
-    command = [sys.executable, "-c", source, f"{ENTRIES}:play_with_a_deaf_verifier"]
+    command = [sys.executable, "-c", source, f"{ENTRIES}:run_with_a_verifier_that_ignores_sigterm"]
     with started(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())

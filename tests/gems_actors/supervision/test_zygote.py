@@ -57,7 +57,7 @@ async def code_of(child: ChildProcess) -> int | None:
 
 async def test_a_child_gets_its_arguments_and_inherits_nothing_else(tmp_path: Path) -> None:
     async with open_zygote() as zygote:
-        child = await spawn(zygote, "repeat_its_orders", name="verifier-1.3f2a", address=str(tmp_path / "seen"))
+        child = await spawn(zygote, "write_what_it_inherited", name="verifier-1.3f2a", address=str(tmp_path / "seen"))
         assert await code_of(child) == 7
         seen = json.loads((tmp_path / "seen").read_text())
         descriptors = seen.pop("descriptors")
