@@ -52,14 +52,9 @@ async def open_http_probes(
     answer_timeout_s: float = ANSWER_TIMEOUT_S,
     max_connections: int = MAX_CONNECTIONS,
 ) -> AsyncIterator[int]:
-    """Serve at `HOST:PORT` while the block runs, and yield the port.
+    """Serve at `HOST:PORT` while the block runs, and yield the port; port 0 picks a free one.
 
-    Args:
-        probed: the supervisor.
-        address: `HOST:PORT`; port 0 picks a free one.
-        connection_timeout_s: time limit of a connection.
-        answer_timeout_s: time limit of an answer; after it the request gets a 503.
-        max_connections: connections at once; a further one closes the oldest.
+    An answer that is late is a 503; a connection beyond the maximum closes the oldest.
 
     Raises:
         AddressInUseError: another process listens there.

@@ -67,14 +67,8 @@ class Seats:
     ) -> None:
         """Start without seats.
 
-        Args:
-            config: settings of the mesh.
-            router: address of the router that actors connect to.
-            entry: `module:function` that each process runs.
-            zygotes: forks the processes.
-            policy: decides whether and when a process is restarted.
-            report_dead: tells the router the name of an actor whose process ended.
-            give_up: called when the mesh cannot go on.
+        `router` is the address that actors connect to, and `entry` the `module:function` that processes run.
+        `report_dead` is called with the name of an actor whose process ended, `give_up` when the mesh cannot go on.
         """
         self._config, self._router, self._entry = config, router, entry
         self._zygotes, self._policy = zygotes, policy

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
+from gems_actors.config import MeshConfig, RouterConfig, SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.security.keys import make_mesh_keys
 from gems_actors.supervision.runtime_dir import check_platform, claim_runtime_dir, open_private_folder
 from gems_actors.supervision.supervisor import open_agent, open_supervisor
-from gems_actors.transport.bind import check_exposure
 
 
 def _config_at(folder: Path) -> MeshConfig:
@@ -48,33 +47,6 @@ def test_a_directory_can_be_claimed_by_one_mesh_at_a_time(tmp_path: Path) -> Non
         claim_runtime_dir(config).__enter__()
     with claim_runtime_dir(config):
         pass
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "tcp://0.0.0.0:5555",
-        "tcp://*:5555",
-        "tcp://[::]:5555",
-        "tcp://10.0.0.1:5555",
-        "tcp://eth0:5555",
-        "tcp://lo:5555",
-    ],
-)
-def test_listening_for_other_hosts_needs_keys_or_the_insecure_setting(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"expected security\.key and security\.allowed .*, got none; gems keys new"):
-        check_exposure(address, NO_KEYS, is_insecure=False)
-    check_exposure(address, NO_KEYS, is_insecure=True)
-    check_exposure(address, SecurityConfig(key="k", allowed="a"), is_insecure=False)
-    with pytest.raises(ConfigError):
-        check_exposure(address, SecurityConfig(key="k", router_key="r"), is_insecure=False)
-
-
-@pytest.mark.parametrize(
-    "address", ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://localhost:5555", "ipc:///run/r"]
-)
-def test_listening_for_this_host_needs_no_keys(address: str) -> None:
-    check_exposure(address, NO_KEYS, is_insecure=False)
 
 
 def test_unusable_keys_are_reported_before_the_router_starts(tmp_path: Path) -> None:
