@@ -105,7 +105,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     Raises:
         UsageError: the options contradict one another, or the file cannot be written.
         ConfigError: the mesh cannot run with this configuration.
-        CancelledRequestError: somebody cancelled the run.
+        CancelledRequestError: the run was cancelled.
         GemsError: the draw failed.
         KeyboardInterrupt: a second signal ended the draw before there was a picture.
     """

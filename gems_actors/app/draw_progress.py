@@ -182,9 +182,9 @@ def lines_of(progress: Progress, event: Event) -> list[str]:
         case StepTaken(record=PromptPrepared() as record):
             return [f"prepared prompt: {printable(record.prompt)}"]
         case StepTaken(record=VerdictsReviewed(review=review)):
-            place = (review.round, review.candidate)
+            key = (review.round, review.candidate)
             return [
-                _line_of_attempt(progress, item) for item in progress.attempts if (item.round, item.candidate) == place
+                _line_of_attempt(progress, item) for item in progress.attempts if (item.round, item.candidate) == key
             ]
         case StepTaken(record=RefinementNoted(note=note)) if note.text:
             return [f"round {note.round} note: {printable(note.text)}"]

@@ -1,4 +1,4 @@
-"""Parsers of option values and the settings that options stand for, without click."""
+"""Parsers of option values, and the settings that options stand for. Parsers raise `UsageError`; no click here."""
 
 from __future__ import annotations
 
@@ -30,11 +30,7 @@ _ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
 
 def parse_size(value: str) -> tuple[int, int]:
-    """Return the width and height of a picture in pixels from a text such as `768x512`.
-
-    Raises:
-        UsageError: the text is not a size, or a side is out of range.
-    """
+    """Return the width and height of a picture in pixels from a text such as `768x512`."""
     match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", value)
     sides = (int(match[1]), int(match[2])) if match else (0, 0)
     if not all(_MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in sides):
@@ -44,11 +40,7 @@ def parse_size(value: str) -> tuple[int, int]:
 
 
 def parse_guidance(value: str) -> float:
-    """Return the guidance scale of the image model.
-
-    Raises:
-        UsageError: the text is not a number, or the number is out of range.
-    """
+    """Return the guidance scale of the image model."""
     try:
         guidance = float(value)
     except ValueError:
@@ -59,11 +51,7 @@ def parse_guidance(value: str) -> float:
 
 
 def parse_negative(value: str) -> str:
-    """Return a negative prompt, which may be empty.
-
-    Raises:
-        UsageError: the prompt is too long or not UTF-8.
-    """
+    """Return a negative prompt, which may be empty."""
     try:
         return check_prompt(value) if value.strip() else ""
     except PromptError as error:
@@ -71,22 +59,14 @@ def parse_negative(value: str) -> str:
 
 
 def parse_address(value: str) -> str:
-    """Return the address of a router, or of several separated by commas.
-
-    Raises:
-        UsageError: one of them is not a valid address.
-    """
+    """Return the address of a router, or of several separated by commas."""
     if not all(_ADDRESS.fullmatch(address) for address in split_addresses(value)):
         raise UsageError(f"expected an address such as tcp://HOST:PORT or ipc:///PATH, got {value!r}")
     return value
 
 
 def parse_shard(value: str) -> tuple[int, int]:
-    """Return shard number and count from a text such as `2/8`.
-
-    Raises:
-        UsageError: the text is not I/N with I from 1 to N.
-    """
+    """Return shard number and count from a text such as `2/8`."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", value)
     number, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= count:
@@ -116,7 +96,7 @@ def budget_of(config: MeshConfig) -> Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawOptions:
-    """How to draw, as the options of a command say it; what is None stays as configured."""
+    """How to draw; options that are None stay as configured."""
 
     rounds: int | None = None
     """Maximum rounds of a picture."""

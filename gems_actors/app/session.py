@@ -45,7 +45,7 @@ def open_session(
 ) -> Iterator[MeshConfig]:
     """Set up this process for work with a mesh and yield the settings for `start_or_connect`.
 
-    A mesh of its own gets a private runtime folder, which is removed at the end.
+    A mesh that this process starts gets a private runtime folder, which is removed at the end.
 
     Args:
         config: settings of the mesh.

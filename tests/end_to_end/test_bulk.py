@@ -1,4 +1,4 @@
-"""`gems bulk` as a lab meets it: many prompts through nine processes, into a folder that can be used as it is."""
+"""`gems bulk` with real processes: many prompts into a dataset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.processes import environment
 pytestmark = pytest.mark.slow
 
 
-def test_every_prompt_of_a_benchmark_file_becomes_a_picture_and_each_round_meets_more(tmp_path: Path) -> None:
+def test_every_prompt_becomes_a_picture_and_each_round_meets_more_requirements(tmp_path: Path) -> None:
     prompts = write_prompts(40)
     source = tmp_path / "prompts.jsonl"
     source.write_text("".join(json.dumps({"prompt": prompt, "atom_count": 8}) + "\n" for prompt in prompts))
@@ -31,7 +31,7 @@ def test_every_prompt_of_a_benchmark_file_becomes_a_picture_and_each_round_meets
     assert 1.0 < summary["images_per_picture"] < 5.0
     met = [round_["met_rate_after_round"] for round_ in summary["rounds"]]
     assert len(met) >= 3
-    assert met == sorted(set(met)), "each round meets more than the one before"
+    assert met == sorted(set(met)), "each round meets more than the round before"
     rows = [json.loads(line) for line in (tmp_path / "out/dataset/metadata.jsonl").read_text().splitlines()]
     assert [row["index"] for row in rows] == list(range(40)), "in the order of the input"
     for row in rows:

@@ -1,4 +1,4 @@
-"""`gems draw` as a user meets it: real processes, from the prompt to the picture."""
+"""`gems draw` with real processes, from the prompt to the picture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(folder: Path, prompt: str, *options: str) -> dict[str, Any]:
     return outcome
 
 
-def test_nine_processes_play_the_roles_each_of_them_small(tmp_path: Path) -> None:
+def test_each_role_is_a_small_process(tmp_path: Path) -> None:
     process = start_long_draw(tmp_path)
     await_line(process, "round 2")
     family = descendants(process.pid)
@@ -51,7 +51,7 @@ def test_the_same_seed_and_settings_give_the_same_pictures(tmp_path: Path) -> No
     assert first["final_prompt"] == second["final_prompt"]
 
 
-def test_ctrl_c_finishes_the_round_in_hand_and_writes_the_best_picture_so_far(tmp_path: Path) -> None:
+def test_ctrl_c_finishes_the_round_and_writes_the_best_picture_so_far(tmp_path: Path) -> None:
     process = start_long_draw(tmp_path)
     await_line(process, "round 2")
     family = descendants(process.pid)
@@ -65,12 +65,12 @@ def test_ctrl_c_finishes_the_round_in_hand_and_writes_the_best_picture_so_far(tm
     assert not await_gone(set(family))
 
 
-def test_a_second_ctrl_c_stops_at_once_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     process = start_long_draw(tmp_path)
     await_line(process, "round 2")
     family = descendants(process.pid)
     generator = next(pid for pid, name in family.items() if name == "gems-generator")
-    subprocess.run(("kill", "-STOP", str(generator)), check=True)  # so that the round in hand cannot end
+    subprocess.run(("kill", "-STOP", str(generator)), check=True)  # so that the round cannot end
     process.send_signal(signal.SIGINT)
     await_line(process, "Ctrl-C again")
     process.send_signal(signal.SIGINT)

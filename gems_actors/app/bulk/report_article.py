@@ -49,7 +49,7 @@ def story_of_rounds(row: Row, state: TrajectoryState, path_of: PathOf) -> str:
         f"<th class=chosen>round {round_}, chosen" if round_ == chosen else f"<th>round {round_}" for round_ in by_round
     )
     pictures = "".join(f"<td>{_pictures(leading[round_], by_round[round_], path_of)}" for round_ in by_round)
-    changes = "".join(f"<td>{words}" for words in _changes(row.prompt, state, by_round))
+    changes = "".join(f"<td>{change}" for change in _changes(row.prompt, state, by_round))
     lines = [f"<tr><th>{heads}", f"<tr><th>{pictures}"]
     lines += [_ticks(item, list(leading.values())) for item in requirements]
     if requirements:
@@ -119,7 +119,7 @@ def _changes(prompt: str, state: TrajectoryState, rounds: Iterable[int]) -> Iter
     before = prompt
     for round_ in rounds:
         after = state.prompt_of(round_) or before
-        yield " ".join(_CHANGES[change].format(escape(words)) for change, words in compare_words(before, after))
+        yield " ".join(_CHANGES[change].format(escape(passage)) for change, passage in compare_words(before, after))
         before = after
 
 

@@ -147,9 +147,6 @@ def seed_of(task: Task, seed: int, sample: int) -> int:
     return int.from_bytes(blake2b(f"sample\0{first}\0{sample}".encode(), digest_size=4).digest(), "big")
 
 
-# --------------------------------------------------------------------------------------------------- lines
-
-
 def _lines_of(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the lines of a stream; a line over the limit is cut one byte above it."""
     while line := stream.readline(_MAX_LINE_BYTES + 1):
@@ -194,9 +191,6 @@ def _read_objects(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
         return _task_of(index, record, samples)
 
     return _read_lines(stream, read)
-
-
-# --------------------------------------------------------------------------------------------------- tables
 
 
 def _read_csv(stream: BinaryIO, samples: int) -> Iterator[Task | BadTask]:
@@ -286,9 +280,6 @@ def _open_parquet(stream: BinaryIO) -> Any:
     if "prompt" not in table.schema_arrow.names:
         raise PromptError(f"expected a column named prompt, got {', '.join(table.schema_arrow.names)}")
     return table
-
-
-# --------------------------------------------------------------------------------------------------- records
 
 
 def _task_of(index: int, record: Mapping[str, Any], samples: int) -> Task:

@@ -1,4 +1,4 @@
-"""Meshes in the process of a test: one that draws, and one that only records what it is asked."""
+"""Meshes in the process of a test: one that draws, and one that only records its requests."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from protocol.messages import Appended, AppendRecord, DrawPicture, Picture, Reco
 async def open_drawing_mesh(folder: Path) -> AsyncIterator[DrawOptions]:
     """Start every role and yield options that draw small pictures in one round with it."""
     overrides = (f"data_dir={folder}/data",)
-    places = [spec.actor.partition(":") for spec in BUILT_IN_ROLES.values()]
-    roles: list[type[Actor]] = [getattr(import_module(module), name) for module, _, name in places]
+    classes = [spec.actor.partition(":") for spec in BUILT_IN_ROLES.values()]
+    roles: list[type[Actor]] = [getattr(import_module(module), name) for module, _, name in classes]
     async with open_test_mesh(*roles, config=load_config(None, settings=overrides)) as mesh:
         yield DrawOptions(router=mesh.address, overrides=overrides, rounds=1, size=(64, 64), seed=7)
 
@@ -32,7 +32,7 @@ async def open_drawing_mesh(folder: Path) -> AsyncIterator[DrawOptions]:
 def open_recording_mesh(
     requests: list[Record | DrawPicture], *, can_store: bool = True
 ) -> AbstractAsyncContextManager[Mesh]:
-    """Start a memory and a conductor that append what they are asked to `requests`; every picture is refused.
+    """Start a memory and a conductor that append their requests to `requests`; every picture is refused.
 
     Args:
         requests: records and pictures in the order of arrival.

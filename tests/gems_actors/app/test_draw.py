@@ -53,7 +53,7 @@ async def test_a_draw_returns_the_picture_and_its_file_and_shows_every_event(tmp
     assert any(isinstance(event, ImageDrawn) for event in view.events)
 
 
-async def test_a_draw_that_somebody_cancels_raises_the_name_of_the_user(tmp_path: Path) -> None:
+async def test_a_cancelled_draw_raises_an_error_with_the_name_of_the_user(tmp_path: Path) -> None:
     class CancellingView(RecordingView):
         async def run(self, mesh: object) -> None:
             assert self.request is not None

@@ -1,4 +1,4 @@
-"""Runs `gems` as a user does: as a process, with its exit code and what it writes."""
+"""Run `gems` as a process and return its exit code and output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND = (sys.executable, "-P", "-m", "gems_actors.cli")
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Return an environment in which everything that `gems` makes by itself is below a folder of the test's."""
+    """Return an environment in which `gems` puts everything below a folder of the test."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GEMS_", "XDG_", "NO_COLOR"))}
     return {**kept, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state"), **more}
 
@@ -24,7 +24,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 def run_gems(
     folder: Path, *arguments: str | bytes, stdin: bytes = b"", more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end in a folder."""
+    """Run a command in a folder until it ends."""
     command: Sequence[str | bytes] = (*COMMAND, *arguments)
     done = subprocess.run(
         command,
@@ -41,7 +41,7 @@ def run_gems(
 
 
 def run_on_terminal(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run one command with a terminal for its standard error, and return its exit code and what it painted there."""
+    """Run a command with a terminal as standard error, and return its exit code and what it wrote there."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *arguments], cwd=folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs,
@@ -52,14 +52,14 @@ def run_on_terminal(folder: Path, *arguments: str) -> tuple[int, str]:
     while select.select([ours], [], [], 30)[0]:
         try:
             seen += os.read(ours, 65_536)
-        except OSError:  # the other side is closed: the process has ended
+        except OSError:  # the process has ended and closed its side
             break
     os.close(ours)
     return process.wait(30), seen.decode()
 
 
 def summary_in(stdout: str | bytes) -> dict[str, Any]:
-    """Return the summary with which a bulk ends that tells its progress as JSON."""
+    """Return the summary from the output of a bulk with --json."""
     summary: dict[str, Any] = json.loads(stdout.splitlines()[-1])
     assert summary.pop("event") == "summary"
     return summary

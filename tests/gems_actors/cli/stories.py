@@ -1,4 +1,4 @@
-"""A draw of two rounds as its events and its outcome tell it, without a mesh."""
+"""The events and the picture of a draw with two rounds."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def test_on_a_terminal_a_bar_repaints_itself(tmp_path: Path) -> None:
     assert text.rindex("\x1b[?25h") < text.index("pictures           3"), "the cursor is back before the summary"
 
 
-def test_how_far_a_run_is_is_told_by_its_folder(tmp_path: Path) -> None:
+def test_status_shows_progress_and_failures_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "a red dog"}\n{"prompt": "three pigs", "skill": "later"}\nno\n')
     run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--rounds", "1")
     lines = run_gems(tmp_path, "bulk", "status", "out").stdout.splitlines()

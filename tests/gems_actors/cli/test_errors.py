@@ -66,11 +66,11 @@ _CASES_WITHOUT_MESH: list[tuple[list[str | bytes], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "code", "words"), _CASES)
+@pytest.mark.parametrize(("arguments", "code", "message"), _CASES)
 def test_a_failure_is_one_line(
     arguments: list[str | bytes],
     code: int,
-    words: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -79,18 +79,18 @@ def test_a_failure_is_one_line(
     monkeypatch.chdir(tmp_path)
     ended = main([os.fsdecode(argument) for argument in arguments])
     output = capsys.readouterr()
-    _check_line(output.err, words)
+    _check_line(output.err, message)
     assert (ended, output.out) == (code, "")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arguments", "code", "words"), [*_CASES, *_CASES_WITHOUT_MESH])
+@pytest.mark.parametrize(("arguments", "code", "message"), [*_CASES, *_CASES_WITHOUT_MESH])
 def test_a_failure_of_a_process_is_one_line(
-    arguments: list[str | bytes], code: int, words: str, tmp_path: Path
+    arguments: list[str | bytes], code: int, message: str, tmp_path: Path
 ) -> None:
     _write_files(tmp_path)
     done = run_gems(tmp_path, *arguments)
-    _check_line(done.stderr, words)
+    _check_line(done.stderr, message)
     assert (done.returncode, done.stdout) == (code, "")
 
 
@@ -100,13 +100,13 @@ def _write_files(folder: Path) -> None:
     (folder / "bad.doc").write_text("a red dog\n")
 
 
-def _check_line(line: str, words: str) -> None:
+def _check_line(line: str, message: str) -> None:
     assert line.startswith("gems: ")
-    assert words in line
+    assert message in line
     assert line.count("\n") == 1
 
 
-def test_an_unwritable_folder_is_found_before_anything_is_started(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_before_a_mesh_is_started(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "draw", "x", "-o", "/proc/x.png")
     assert (done.returncode, done.stderr.count("\n")) == (USAGE, 1)
     assert list(tmp_path.iterdir()) == []
@@ -119,7 +119,7 @@ def test_a_configuration_file_with_a_wrong_key_names_file_and_key(tmp_path: Path
     _check_line(done.stderr, "gems: mesh.toml: router.port: expected ")
 
 
-def test_a_configuration_file_that_is_not_utf8_is_said_to_be(tmp_path: Path) -> None:
+def test_a_configuration_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mesh.toml").write_bytes(b"data_dir = '\xff'\n")
     done = run_gems(tmp_path, "up", "mesh.toml")
     assert (done.returncode, done.stderr) == (BAD_CONFIG, "gems: mesh.toml: expected UTF-8 text, got byte 0xff\n")
@@ -159,7 +159,7 @@ def test_a_broken_skill_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def in_shell(folder: Path, script: str) -> tuple[int, str]:
-    """Return how a line for bash ends, whose `gems` is ours, and what it says on standard error."""
+    """Run a line of bash and return its exit code and standard error; `gems` is the one under test."""
     line = f'set -o pipefail; gems() {{ {" ".join(COMMAND)} "$@"; }}; {script}'
     done = subprocess.run(
         ["bash", "-c", line], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
@@ -175,24 +175,24 @@ def in_shell(folder: Path, script: str) -> tuple[int, str]:
         "gems skills list >&- 2>&- <&-",
     ],
 )
-def test_a_reader_that_is_gone_is_no_failure(tmp_path: Path, script: str) -> None:
+def test_a_closed_standard_output_is_not_a_failure(tmp_path: Path, script: str) -> None:
     assert in_shell(tmp_path, script) == (0, "")
 
 
-def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_at_standard_output_is_one_line(tmp_path: Path) -> None:
     line = "gems: standard output: expected space for the output, got: No space left on device\n"
     assert in_shell(tmp_path, "gems skills list > /dev/full") == (1, line)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["2>/dev/full", "2>&-", "2> >(true)", "2>&1 | true"])
-def test_a_draw_that_nobody_watches_leaves_its_picture(tmp_path: Path, place: str) -> None:
-    code, _ = in_shell(tmp_path, f"gems draw 'a red cat' -o cat.png --rounds 1 {place}")
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2> >(true)", "2>&1 | true"])
+def test_a_draw_without_a_usable_standard_error_writes_its_picture(tmp_path: Path, stderr: str) -> None:
+    code, _ = in_shell(tmp_path, f"gems draw 'a red cat' -o cat.png --rounds 1 {stderr}")
     assert (code, (tmp_path / "cat.png").is_file()) == (0, True)
 
 
 @pytest.mark.slow
-def test_a_bulk_that_nobody_watches_ends_with_its_report(tmp_path: Path) -> None:
+def test_a_bulk_without_a_usable_standard_error_writes_its_report(tmp_path: Path) -> None:
     (tmp_path / "cats.txt").write_text("a red cat\n")
     code, _ = in_shell(tmp_path, "gems bulk cats.txt --out out --rounds 1 2>/dev/full")
     assert (code, (tmp_path / "out/report.html").is_file()) == (0, True)
@@ -207,7 +207,7 @@ def test_an_internal_error_is_one_line_with_its_origin() -> None:
     assert code == 1
 
 
-def test_of_many_failures_at_once_the_one_that_says_something_is_told() -> None:
+def test_of_several_failures_the_one_that_concerns_the_user_is_reported() -> None:
     group = BaseExceptionGroup("several", [RuntimeError("noise"), ExceptionGroup("inner", [ConfigError("key: wrong")])])
     assert end_of(group) == ("gems: key: wrong", BAD_CONFIG)
 
@@ -216,6 +216,6 @@ def test_ctrl_c_during_the_start_is_an_interruption() -> None:
     assert end_of(BaseExceptionGroup("trio's", [KeyboardInterrupt()])) == ("gems: interrupted", 130)
 
 
-def test_ctrl_c_in_the_middle_of_an_import_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "skills", None)  # half imported, and so not to be imported again
+def test_ctrl_c_during_an_import_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skills", None)  # half imported; importing it again fails
     assert end_of(click.Abort()) == ("gems: interrupted", 130)

@@ -1,4 +1,4 @@
-"""What a command loads, and how the help looks."""
+"""Modules that a command loads, and its help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.gems_actors.cli.commands import run_gems
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_asking_what_gems_is_loads_nothing_heavy(arguments: list[str]) -> None:
+def test_version_and_help_load_no_heavy_module(arguments: list[str]) -> None:
     code = (
         "import sys; from gems_actors.cli import COMMANDS, main; main(sys.argv[1:]);"
         "print(sorted({'rich', 'zmq', 'trio', 'PIL', 'msgspec', 'structlog', 'apsw'} & sys.modules.keys()))"
@@ -23,7 +23,7 @@ def test_asking_what_gems_is_loads_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_gems_alone_shows_its_help(tmp_path: Path) -> None:
+def test_gems_without_arguments_shows_its_help(tmp_path: Path) -> None:
     done = run_gems(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == run_gems(tmp_path, "--help").stdout
@@ -31,7 +31,7 @@ def test_gems_alone_shows_its_help(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_of_its_own_and_a_whole_line_for_each_below_it(
+def test_every_command_has_help_and_an_uncut_line_for_each_subcommand(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "--help"]) == 0

@@ -62,9 +62,9 @@ def test_a_report_is_one_self_contained_page(tmp_path: Path) -> None:
     assert len(pictures) == 2
     with Image.open(io.BytesIO(base64.b64decode((pictures[0] or "").partition(",")[2]))) as picture:
         assert picture.size == (8, 8)
-    words = "".join(page.words)
+    text = "".join(page.words)
     for part in ("1 (1 input)", "Pictures: the first 2 of 3", "after round 2", "66.7 %", "storyboard", "✓", "✗"):
-        assert part in words, part
+        assert part in text, part
 
 
 def test_rounds_are_side_by_side_with_changes_and_lessons(tmp_path: Path) -> None:
