@@ -53,13 +53,7 @@ class Finding(NamedTuple):
 
 
 def examine(config_file: Path | None, overrides: Sequence[str], router: str | None) -> Iterator[Finding]:
-    """Yield the findings of all checks.
-
-    Args:
-        config_file: settings of the mesh, a TOML file.
-        overrides: settings as `KEY=VALUE`.
-        router: address of a mesh; None for the configured one.
-    """
+    """Yield the findings of all checks of the settings that these options select."""
     yield _python()
     yield from _packages()
     yield _sqlite()
@@ -148,9 +142,7 @@ def _models() -> Finding:
 def _pipeline(model: str) -> Finding:
     index = Path(model) / "model_index.json"
     if Path(model).is_dir() and not index.is_file():
-        return Finding(
-            "fail", "image model", f"{model} has no model_index.json", "expected a folder that diffusers saved"
-        )
+        return Finding("fail", "image model", f"{model} has no model_index.json", "name a folder that diffusers saved")
     if not index.is_file():
         return Finding("ok", "image model", f"{model} is not a folder on this host; it is loaded from the hub")
     try:

@@ -49,10 +49,7 @@ def config_of_agent(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig
 async def host_mesh(config: MeshConfig, interrupts: Interrupts, on_ready: Callable[[int], None]) -> None:
     """Run a mesh until it stops: the first interrupt drains it, the second kills it.
 
-    Args:
-        config: settings of the mesh.
-        interrupts: the signals of this process.
-        on_ready: called with the number of processes once every role is ready.
+    `on_ready` gets the number of processes once every role is ready.
 
     Raises:
         AddressInUseError, ConfigError, SupervisorError: the mesh cannot run.
@@ -86,11 +83,11 @@ async def host_agent(
     """Play roles for a mesh whose router runs elsewhere until interrupted, or until the mesh stops this agent.
 
     Args:
-        config: settings of the agent, whose role counts say what to play.
-        router: address of the router, or the file with its address; if the file changes, the agent follows.
+        config: settings of the agent with the counts of its roles.
+        router: address of the router, or the file with its address, which the agent follows.
         name: name of this host in the mesh.
-        interrupts: the signals of this process; the first drains the roles, the second kills them.
-        on_join: called with the address of the router before each connection.
+        interrupts: the first drains the roles, the second kills them.
+        on_join: called with the address of each router that the agent joins.
         on_ready: called with the number of processes once every role is ready.
 
     Raises:

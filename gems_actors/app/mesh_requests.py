@@ -29,13 +29,7 @@ def open_mesh(address: str, security: SecurityConfig) -> AbstractAsyncContextMan
 async def ask_within(
     mesh: Mesh, request: Request[ReplyT], *, role: str | None = None, within_s: float = _ANSWER_S
 ) -> ReplyT:
-    """Return the reply to a request.
-
-    Args:
-        mesh: the client to send it with.
-        request: the request.
-        role: role to send it to; None for the role that requests of this type go to.
-        within_s: time limit for the reply in seconds.
+    """Return the reply to a request, of a role other than that of its type if one is named.
 
     Raises:
         DeadlineError: no reply arrived in time.
@@ -47,13 +41,7 @@ async def ask_within(
 
 
 async def ask_mesh(address: str, security: SecurityConfig, request: Request[ReplyT], host: str | None = None) -> ReplyT:
-    """Connect to a mesh and return the reply to a request.
-
-    Args:
-        address: address of the router.
-        security: keys for the mesh.
-        request: the request.
-        host: name of the agent to ask; None for the role that requests of this type go to.
+    """Connect to a mesh and return the reply to a request, of the agent with the name `host` if one is given.
 
     Raises:
         MeshUnavailableError: no router answers.

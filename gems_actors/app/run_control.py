@@ -79,10 +79,8 @@ class _KnownRuns:
 async def list_runs(config: MeshConfig, router: str | None, warn: Callable[[str], None]) -> list[RunRow]:
     """Return each run once: running ones first, then those that memory knows, latest first.
 
-    Args:
-        config: settings of the mesh, whose data_dir is also read where no mesh has it open.
-        router: address of the only mesh to ask; None for all meshes of this user on this host.
-        warn: called with one line for each mesh that answers with a failure.
+    Without a router, all meshes of this user on this host are asked, and the data_dir is read if no mesh has it open;
+    `warn` gets a line for each mesh that answers with a failure.
 
     Raises:
         MeshUnavailableError: no router answers at `router`.
@@ -132,10 +130,10 @@ async def find_target(
 
     Args:
         name: a run, the folder of a bulk, a trajectory, or the beginning of a run's or trajectory's name.
-        entries: what is running.
+        entries: running runs.
         addresses: meshes whose memory is asked.
         security: keys for these meshes.
-        must_answer: fail where a mesh is not running, instead of leaving it out.
+        must_answer: raise if a mesh does not answer, instead of skipping it.
 
     Raises:
         UsageError: the name means nothing, or several things.

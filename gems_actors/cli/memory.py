@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial, wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import trio
@@ -32,7 +32,7 @@ from gems_actors.app.picture_files import encode_json
 from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.blobs import BlobFolder, backing_store, blob_folder
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
-from gems_actors.cli.options import between, config_option, json_option, one_of, router_option, set_option
+from gems_actors.cli.options import between, config_option, json_option, one_of, path_option, router_option, set_option
 from gems_actors.cli.terminal.draw_view import glyphs_for
 from gems_actors.cli.terminal.memory_views import (
     format_bytes,
@@ -68,12 +68,7 @@ def memory() -> None:
 
 def _location_options(command: Command) -> Command:
     """Add `--data`, `--config` and `--set`, and pass the command the `location` that they name."""
-    data = click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Folder with the memory: a data_dir or the output folder of a bulk.",
-    )
+    data = path_option("--data", metavar="DIR", help_text="Folder of the memory: a data_dir, or the output of a bulk.")
 
     @wraps(command)
     def with_location(
@@ -82,11 +77,11 @@ def _location_options(command: Command) -> Command:
         config_file: Path | None,
         overrides: tuple[str, ...],
         router: str | None = None,
-        **others: object,
+        **rest: Any,
     ) -> int:
         config = read_config(config_file, overrides)
         configure_logging(config.log, role="client")
-        return command(location=locate_memory(config, data, router), **others)
+        return command(location=locate_memory(config, data, router), **rest)
 
     return data(config_option(set_option(with_location)))
 
@@ -99,15 +94,9 @@ def _query_options(command: Command) -> Command:
 # ------------------------------------------------------------------------------------------------------- queries
 
 
-def _parse_status(value: str) -> str:
-    if value not in _STATUSES:
-        raise click.BadParameter(f"expected one of {', '.join(_STATUSES)}, got {value!r}")
-    return value
-
-
 @memory.command(short_help="List runs, or the trajectories of one.")
 @click.argument("run", required=False)
-@click.option("--status", type=_parse_status, metavar="|".join(_STATUSES), help="List trajectories with this status.")
+@click.option("--status", type=one_of(*_STATUSES), metavar="|".join(_STATUSES), help="List only this status.")
 @_query_options
 def runs(location: MemoryLocation, run: str | None, status: TrajectoryStatus | None, as_json: bool) -> int:
     """List all runs, latest first, or the trajectories of RUN."""
@@ -178,16 +167,11 @@ def tail(location: MemoryLocation, count: int, is_following: bool, run: str | No
         click.echo(encode_json(logged) if as_json else fit_to_terminal(record_line(logged)))
         sys.stdout.flush()
 
-    return trio.run(partial(_tail, location, count, show_record, run=run, is_following=is_following))
+    return trio.run(_tail, location, count, show_record, run, is_following)
 
 
 async def _tail(
-    location: MemoryLocation,
-    count: int,
-    show: Callable[[LoggedRecord], None],
-    *,
-    run: str | None,
-    is_following: bool,
+    location: MemoryLocation, count: int, show: Callable[[LoggedRecord], None], run: str | None, is_following: bool
 ) -> int:
     async with open_interrupts() as interrupts, open_memory(location) as memory, open_background() as nursery:
         if is_following and not memory.is_live:
@@ -254,20 +238,12 @@ def rebuild(location: MemoryLocation) -> int:
 
 
 @memory.command()
-@click.option(
-    "--format",
-    "format_",
-    type=one_of("jsonl", "parquet"),
-    default="jsonl",
-    metavar="jsonl|parquet",
-    help="Format of the records (default jsonl).",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="File to write (default standard output)."
-)
+@click.option("--format", "shape", type=one_of("jsonl", "parquet"), default="jsonl", metavar="jsonl|parquet",
+              help="Format of the records (default jsonl).")  # fmt: skip
+@path_option("-o", "--output", metavar="FILE", help_text="File to write (default standard output).")
 @click.option("--run", metavar="RUN", help="Export only the records of one run.")
 @_location_options
-def export(location: MemoryLocation, format_: str, output: Path | None, run: str | None) -> int:
+def export(location: MemoryLocation, shape: str, output: Path | None, run: str | None) -> int:
     """Export all records as JSON Lines or as a Parquet table.
 
     Archived records are included. It may run while a mesh appends to the log.
@@ -281,7 +257,7 @@ def export(location: MemoryLocation, format_: str, output: Path | None, run: str
         click.echo(f"gems: {problem}", err=True)
 
     records = read_records(location.folders, run, report)
-    if format_ == "jsonl":
+    if shape == "jsonl":
         count = write_jsonl(records, output or sys.stdout.buffer)
     elif output is None:
         raise click.UsageError("--output: expected a file for a Parquet table, got none")
@@ -300,10 +276,7 @@ def gc(location: MemoryLocation, is_deleting: bool, is_alone: bool) -> int:
     blobs = _folder_to_clear(location, is_deleting=is_deleting, is_alone=is_alone)
     found = collect_garbage(location.all_folders(), blobs, is_dry_run=not is_deleting)
     done = "deleted" if is_deleting else "would be deleted with --delete"
-    click.echo(
-        f"{_counted(found.blobs, 'file')}, {format_bytes(found.bytes)}, {done}; {found.kept} are named by records and"
-        " kept"
-    )
+    click.echo(f"{_counted(found.blobs, 'file')}, {format_bytes(found.bytes)}, {done}; {found.kept} others are kept")
     return DONE
 
 
@@ -311,9 +284,7 @@ def _folder_to_clear(location: MemoryLocation, *, is_deleting: bool, is_alone: b
     config = location.config
     blobs = blob_folder(config)
     if blobs is None:
-        raise click.UsageError(
-            f"blobs: expected pictures in a folder, got {config.blobs}; use the bucket's own expiry rules"
-        )
+        raise click.UsageError(f"blobs: expected a folder, got {config.blobs}; use the expiry rules of the bucket")
     if is_deleting and not is_alone and blobs.folder != config.data_path / "blobs":
         raise click.UsageError(
             f"--delete: expected --alone with a folder that hosts share, because another mesh's memory may"
@@ -330,13 +301,7 @@ def _parse_date(value: str) -> float:
 
 
 @memory.command()
-@click.option(
-    "--before",
-    type=_parse_date,
-    required=True,
-    metavar="DATE",
-    help="Archive runs without records since DATE.",
-)
+@click.option("--before", type=_parse_date, required=True, metavar="DATE", help="Archive runs without newer records.")
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Only print which runs would be moved.")
 @_location_options
 def archive(location: MemoryLocation, before: float, is_dry_run: bool) -> int:

@@ -70,11 +70,11 @@ async def judge_pictures(
 
     Args:
         judge: the model.
-        questions: questions about the pictures of a prompt, by the id of the prompt.
-        pictures: pictures of a prompt, by the id of the prompt.
+        questions: questions about the pictures of a prompt, by its id.
+        pictures: pictures of a prompt, by its id.
         path: file with the answers of earlier runs; new answers are appended.
-        report: called with one line about the progress.
-        max_concurrent: maximum number of pictures that are judged at once.
+        report: called with a line about the progress after every `report_every` pictures.
+        max_concurrent: maximum number of pictures in flight.
         report_every: number of pictures between two reports.
 
     Raises:

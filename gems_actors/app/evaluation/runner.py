@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gems_actors.app.bulk.folder import RunSpec, spec_of
+from gems_actors.app.bulk.folder import spec_of
 from gems_actors.app.bulk.rows import file_name_of
 from gems_actors.app.bulk.runner import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.runner import run as run_bulk
@@ -87,7 +87,15 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     prompts, plan = _prepare(options, view)
     source = options.out / "prompts.jsonl"
     spec = spec_of(source, options.options, samples=options.samples or benchmark.samples)
-    bulk = await run_bulk(_bulk_options(options, spec, source), view.bulk)
+    bulk_options = BulkOptions(
+        spec=spec,
+        file=source,
+        out=options.out,
+        part=Part(limit=options.limit),
+        router=options.options.router,
+        redirects_stderr=options.redirects_stderr,
+    )
+    bulk = await run_bulk(bulk_options, view.bulk)
     view.finish_bulk(bulk)
     pictures = {
         prompt.id: [options.out / "dataset" / file_name_of(index, sample) for sample in range(spec.samples)]
@@ -118,17 +126,6 @@ def _prepare(options: EvaluationOptions, view: EvaluationView) -> tuple[list[Pro
     except OutputError as error:
         raise UsageError(f"--out: {error}") from error
     return prompts, plan
-
-
-def _bulk_options(options: EvaluationOptions, spec: RunSpec, source: Path) -> BulkOptions:
-    return BulkOptions(
-        spec=spec,
-        file=source,
-        out=options.out,
-        part=Part(limit=options.limit),
-        router=options.options.router,
-        redirects_stderr=options.redirects_stderr,
-    )
 
 
 def _tasks_of(prompts: Sequence[Prompt]) -> bytes:

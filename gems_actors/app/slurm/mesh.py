@@ -60,12 +60,8 @@ def batch_names(folder: Path) -> list[str]:
 def start_mesh(folder: Path, on_job: Callable[[str, int], None], warn: Callable[[str], None]) -> str:
     """Submit the head and, once its router answers, the groups; return the router's address.
 
-    Batch files that have live jobs are skipped, so that a second call submits only what ended.
-
-    Args:
-        folder: folder of the batch files.
-        on_job: called with name and number of each submitted job.
-        warn: called with one line for what delays the start.
+    Batch files that have live jobs are skipped, so that a second call submits only what ended. `on_job` gets name and
+    number of each submitted job, `warn` a line about each delay.
 
     Raises:
         SlurmError: the head ended, or Slurm does not work.
@@ -103,9 +99,7 @@ def scale_group(folder: Path, name: str, count: int) -> int:
 def stop_mesh(folder: Path, drain_s: float = _DRAIN_S) -> int:
     """Drain the agents and then the head, end their jobs for good, and return the number of ended tasks.
 
-    Args:
-        folder: folder of the batch files.
-        drain_s: time limit in seconds for tasks to drain, after which they are cancelled.
+    Tasks that take longer than `drain_s` to drain are cancelled.
 
     Raises:
         SlurmError: Slurm does not work.
