@@ -51,7 +51,10 @@ if TYPE_CHECKING:
     from gems_actors.roles import RoleSpec as RoleSpec
     from gems_actors.testing import open_test_mesh as open_test_mesh
     from protocol.messages import (
+        AfterVerdicts as AfterVerdicts,
         Attempt as Attempt,
+        BeforePlan as BeforePlan,
+        BeforeRefinement as BeforeRefinement,
         BestAttempt as BestAttempt,
         Budget as Budget,
         Controlled as Controlled,
@@ -70,14 +73,17 @@ if TYPE_CHECKING:
         MemoryCounts as MemoryCounts,
         MeshStatus as MeshStatus,
         Picture as Picture,
+        PreparedPrompt as PreparedPrompt,
         ReadStatus as ReadStatus,
         ReadTrajectory as ReadTrajectory,
         RecalledExperience as RecalledExperience,
         RecallExperiences as RecallExperiences,
         Recollection as Recollection,
+        RefinementNote as RefinementNote,
         Reply as Reply,
         Request as Request,
         Requirement as Requirement,
+        ReviewedVerdicts as ReviewedVerdicts,
         Runs as Runs,
         RunSummary as RunSummary,
         Spent as Spent,
@@ -107,10 +113,11 @@ _EXPORTS = {
     "gems_actors.roles": "RoleSpec",
     "gems_actors.testing": "open_test_mesh",
     "protocol.messages": (
-        "Attempt BestAttempt Budget ControlRun Controlled CountRecords DrawPicture DrawSettings Ending Event "
-        "Experience FindBestAttempt ImageDrawn ImageRef ListRuns ListTrajectories MemoryCounts MeshStatus "
-        "Picture ReadStatus ReadTrajectory RecallExperiences RecalledExperience Recollection Reply Request "
-        "Requirement RunSummary Runs Spent StepTaken Trajectories TrajectoryState TrajectorySummary Verdict"
+        "AfterVerdicts Attempt BeforePlan BeforeRefinement BestAttempt Budget ControlRun Controlled CountRecords "
+        "DrawPicture DrawSettings Ending Event Experience FindBestAttempt ImageDrawn ImageRef ListRuns "
+        "ListTrajectories MemoryCounts MeshStatus Picture PreparedPrompt ReadStatus ReadTrajectory "
+        "RecallExperiences RecalledExperience Recollection RefinementNote Reply Request Requirement "
+        "ReviewedVerdicts RunSummary Runs Spent StepTaken Trajectories TrajectoryState TrajectorySummary Verdict"
     ),
 }
 """Public names by the module that defines them."""

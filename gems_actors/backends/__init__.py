@@ -114,7 +114,8 @@ class ChatRequest:
     Language models read `messages`; the storyboard, which follows rules, reads `task` and `fields`.
     """
 
-    task: Literal["route_skill", "write_prompt", "decompose", "verify", "verify_all", "compress", "refine", "judge"]
+    task: str
+    """Name of the task, such as `decompose`; the storyboard knows those of the built-in roles and of the judge."""
     fields: Mapping[str, Any]
     messages: tuple[ChatMessage, ...]
     choices: tuple[str, ...] = ()

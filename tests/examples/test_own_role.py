@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from gems_actors import ForbiddenError, Mesh, ReadStatus, load_config, open_client
+from gems_actors import (
+    DrawPicture,
+    DrawSettings,
+    ForbiddenError,
+    Mesh,
+    ReadStatus,
+    ReadTrajectory,
+    load_config,
+    open_client,
+)
 from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.supervision.supervisor import open_supervisor
 from protocol.messages import PlanPrompt
@@ -76,6 +85,22 @@ async def test_an_own_role_is_supervised_scaled_and_shown_like_a_built_in_one(fo
             scaled = await run(folder, "scale", "translator=2", "--config", "mesh.toml")
             assert scaled == "translator: 1 -> 2\n"
             await until_there(mesh, "translator", 2)
+
+
+@pytest.mark.slow
+async def test_every_prompt_passes_through_an_own_role_before_it_is_planned(folder: Path) -> None:
+    async with open_supervisor(config_of(folder)) as supervisor:
+        await supervisor.ready()
+        async with open_client(supervisor.address) as mesh:
+            settings = DrawSettings(max_rounds=1, width_px=64, height_px=64)
+            drawn = DrawPicture(run="night", prompt="ein roter Fuchs", seed=7, settings=settings)
+            await mesh.ask(drawn)
+            state = await mesh.ask(ReadTrajectory(trajectory=drawn.trajectory))
+    assert state.task is not None
+    assert state.plan is not None
+    assert (state.task.prompt, state.prepared) == ("ein roter Fuchs", "a red fox")
+    assert "a red fox" in state.plan.prompt
+    assert state.hooks["before_plan"].role == "translator"
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
-"""A role of your own: translates prompts into English, word by word, with its own request type."""
+"""A role of your own: translates prompts into English, before they are planned and for everyone who asks."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from gems_actors import Actor, Reply, Request, answers
+from gems_actors import Actor, BeforePlan, PreparedPrompt, Reply, Request, answers
 
 WORDS = {"ein": "a", "eine": "a", "rote": "red", "roter": "red", "und": "and", "fuchs": "fox", "katze": "cat"}
 
@@ -32,6 +32,11 @@ class Translator(Actor):
     async def translate(self, request: TranslatePrompt) -> Translation:
         """Return the text in English."""
         return Translation(text=in_english(request.text))
+
+    @answers
+    async def before_plan(self, request: BeforePlan) -> PreparedPrompt:
+        """Return the prompt that the loop works with; the record of the picture keeps the user's own."""
+        return PreparedPrompt(prompt=in_english(request.prompt), version="1")
 
 
 def in_english(text: str) -> str:
