@@ -5,20 +5,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import click
 import msgspec
 import trio
 
 from gems_actors.app.draw_progress import printable
-from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import RunRow, control_run, list_runs
 from gems_actors.cli.exit_codes import DONE
-from gems_actors.cli.options import config_option, json_option, router_option, set_option
+from gems_actors.cli.options import config_options, json_option, router_option
 from gems_actors.cli.terminal.memory_views import print_rows, short_time
 from gems_actors.cli.terminal.tables import table_lines
+from gems_actors.config import MeshConfig
 from gems_actors.ops.log_setup import configure_logging
 from protocol.messages import Control, Controlled
 
@@ -26,16 +25,14 @@ _MAX_WHAT_CHARS = 40
 
 
 @click.command()
-@config_option
-@set_option
+@config_options
 @router_option
 @json_option
-def runs(config_file: Path | None, overrides: tuple[str, ...], router: str | None, as_json: bool) -> int:
+def runs(config: MeshConfig, router: str | None, as_json: bool) -> int:
     """List this user's runs on this host, and the latest that memory knows.
 
     Without --router, read the memory of the configured data_dir and of every mesh that was started on this host.
     """
-    config = read_config(config_file, overrides)
     configure_logging(config.log, role="client")
     found = trio.run(list_runs, config, router, lambda line: click.echo(f"gems: {line}", err=True))
     print_rows(found, _run_lines, as_json=as_json)
@@ -45,14 +42,10 @@ def runs(config_file: Path | None, overrides: tuple[str, ...], router: str | Non
 def _control_command(action: Control, help_text: str) -> click.Command:
     @click.command(action, help=help_text)
     @click.argument("name", metavar="NAME")
-    @config_option
-    @set_option
+    @config_options
     @router_option
     @json_option
-    def control(
-        name: str, config_file: Path | None, overrides: tuple[str, ...], router: str | None, as_json: bool
-    ) -> int:
-        config = read_config(config_file, overrides)
+    def control(name: str, config: MeshConfig, router: str | None, as_json: bool) -> int:
         configure_logging(config.log, role="client")
         target, done = trio.run(partial(control_run, name, action, config, router))
         if as_json:

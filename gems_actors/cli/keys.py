@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from gems_actors.app.options import read_config
 from gems_actors.cli.exit_codes import DONE
-from gems_actors.cli.options import config_option, set_option
+from gems_actors.cli.options import config_options
+from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError
 from gems_actors.security.keys import ALLOW_LIST_NAME, add_key, make_mesh_keys
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, check_grants, check_principal_name
@@ -43,12 +43,11 @@ def new_keys(folder: Path) -> int:
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("name", metavar="NAME")
 @click.option("--may", required=True, metavar="GRANT[,GRANT]...", help=_MAY_HELP)
-@config_option
-@set_option
-def add_keys(folder: Path, name: str, may: str, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+@config_options
+def add_keys(folder: Path, name: str, may: str, config: MeshConfig) -> int:
     """Create another key, DIR/NAME.key, and allow it; a running router accepts it within seconds."""
     grants = [grant.strip() for grant in may.split(",")]
-    permissions = Permissions(read_config(config_file, overrides).role_specs)
+    permissions = Permissions(config.role_specs)
     try:
         check_principal_name(name)
     except ConfigError as error:

@@ -27,12 +27,11 @@ from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.memory.access import MemoryLocation, MemoryReader, locate_memory, open_memory
 from gems_actors.app.memory.listing import list_runs, list_trajectories, read_trajectory
 from gems_actors.app.memory.tail import tail_log
-from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.blobs import BlobFolder, backing_store, blob_folder
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
-from gems_actors.cli.options import between, config_option, json_option, one_of, path_option, router_option, set_option
+from gems_actors.cli.options import between, config_options, json_option, one_of, path_option, router_option
 from gems_actors.cli.terminal.draw_view import glyphs_for
 from gems_actors.cli.terminal.memory_views import (
     format_bytes,
@@ -47,6 +46,7 @@ from gems_actors.cli.terminal.memory_views import (
     trajectory_view,
 )
 from gems_actors.cli.terminal.tables import fit_to_terminal
+from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.tasks import open_background
@@ -71,19 +71,11 @@ def _location_options(command: Command) -> Command:
     data = path_option("--data", metavar="DIR", help_text="Folder of the memory: a data_dir, or the output of a bulk.")
 
     @wraps(command)
-    def with_location(
-        *,
-        data: Path | None,
-        config_file: Path | None,
-        overrides: tuple[str, ...],
-        router: str | None = None,
-        **rest: Any,
-    ) -> int:
-        config = read_config(config_file, overrides)
+    def with_location(*, data: Path | None, config: MeshConfig, router: str | None = None, **rest: Any) -> int:
         configure_logging(config.log, role="client")
         return command(location=locate_memory(config, data, router), **rest)
 
-    return data(config_option(set_option(with_location)))
+    return data(config_options(with_location))
 
 
 def _query_options(command: Command) -> Command:

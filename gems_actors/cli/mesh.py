@@ -17,7 +17,7 @@ from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.mesh_requests import ask_mesh
 from gems_actors.app.options import read_config
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
-from gems_actors.cli.options import config_option, json_option, router_option, set_option
+from gems_actors.cli.options import config_options, json_option, path_option, router_option, set_option
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
 from gems_actors.config import MeshConfig
 from gems_actors.ops.log_setup import configure_logging
@@ -50,22 +50,13 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 )
 @click.option("--prometheus", "as_metrics", is_flag=True, help="Print the Prometheus text format.")
 @json_option
-@config_option
-@set_option
+@config_options
 @router_option
-def status(
-    check: str | None,
-    as_metrics: bool,
-    as_json: bool,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
-) -> int:
+def status(check: str | None, as_metrics: bool, as_json: bool, config: MeshConfig, router: str | None) -> int:
     """Show the roles and actors of a running mesh."""
     wanted = check.split(",") if check is not None else []
     if sum([bool(wanted), as_metrics, as_json]) > 1:
         raise click.UsageError("--check: expected only one of --check, --prometheus and --json, got several")
-    config = read_config(config_file, overrides)
     for role_ in wanted:
         if role_ not in config.role_specs and not shard_of_role(role_):
             raise click.UsageError(f"--check: expected some of {', '.join(config.role_specs)}, got {role_!r}")
@@ -84,18 +75,10 @@ def status(
 @click.command()
 @click.argument("counts", nargs=-1, required=True, metavar="ROLE=N...")
 @host_option
-@config_option
-@set_option
+@config_options
 @router_option
-def scale(
-    counts: tuple[str, ...],
-    host: str | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    router: str | None,
-) -> int:
+def scale(counts: tuple[str, ...], host: str | None, config: MeshConfig, router: str | None) -> int:
     """Change the number of actors of a role, such as `verifier=4`; surplus actors are drained."""
-    config = read_config(config_file, overrides)
     address = router or config.local_address
     for role_, count in [parse_role_count(config, text) for text in counts]:
         scaled = trio.run(ask_mesh, address, config.security, ScaleRole(scaled_role=role_, count=count), host)
@@ -105,12 +88,10 @@ def scale(
 
 @click.command()
 @host_option
-@config_option
-@set_option
+@config_options
 @router_option
-def down(host: str | None, config_file: Path | None, overrides: tuple[str, ...], router: str | None) -> int:
+def down(host: str | None, config: MeshConfig, router: str | None) -> int:
     """Drain and stop a running mesh, or the roles of one agent."""
-    config = read_config(config_file, overrides)
     address = router or config.local_address
     trio.run(ask_mesh, address, config.security, StopMesh(), host)
     click.echo(f"mesh at {address} is draining" if host is None else f"agent {host} is draining")
@@ -120,14 +101,12 @@ def down(host: str | None, config_file: Path | None, overrides: tuple[str, ...],
 @click.command()
 @click.argument("name", metavar="NAME")
 @router_option
-@config_option
-@set_option
-def role(name: str, router: str | None, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+@config_options
+def role(name: str, router: str | None, config: MeshConfig) -> int:
     """Run one role in this process, for a mesh whose router runs elsewhere.
 
     NAME may also be `router`, or a shard of memory such as `memory_1`.
     """
-    config = read_config(config_file, overrides)
     if name not in (*config.role_specs, "router") and not shard_of_role(name):
         raise click.UsageError(f"NAME: expected one of {', '.join(config.role_specs)} or router, got {name!r}")
     if name == "router":
@@ -141,22 +120,11 @@ def role(name: str, router: str | None, config_file: Path | None, overrides: tup
 @click.command()
 @click.argument("counts", nargs=-1, required=True, metavar="ROLE=N...")
 @router_option
-@click.option(
-    "--router-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="File with the router's address; overrides --router.",
-)
+@path_option("--router-file", metavar="FILE", help_text="File with the router's address; overrides --router.")
 @click.option("--name", metavar="NAME", help="Name of this host in the mesh (default: its host name).")
-@config_option
-@set_option
+@config_options
 def agent(
-    counts: tuple[str, ...],
-    router: str | None,
-    router_file: Path | None,
-    name: str | None,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
+    counts: tuple[str, ...], router: str | None, router_file: Path | None, name: str | None, config: MeshConfig
 ) -> int:
     """Run roles on this host, such as `verifier=8 generator=1`, for a mesh whose router runs elsewhere.
 
@@ -166,7 +134,6 @@ def agent(
     """
     if (source := router_file or router) is None:
         raise click.UsageError("--router: expected --router or --router-file, got neither")
-    config = read_config(config_file, overrides)
     config = config_of_agent(config, dict(parse_role_count(config, text) for text in counts))
     configure_logging(config.log, role="agent")
     return trio.run(_run_agent, config, source, name or socket.gethostname())

@@ -20,6 +20,7 @@ from gems_actors.app.options import (
     parse_guidance,
     parse_negative,
     parse_size,
+    read_config,
 )
 from gems_actors.errors import UsageError
 from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_STEPS
@@ -139,6 +140,18 @@ router_option = click.option(
     metavar="ADDRESS",
     help="Address of a running mesh, or several.",
 )
+
+
+def config_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add `--config` and `--set`, and give the command the settings that they select as `config`."""
+
+    @wraps(command)
+    def with_config(*, config_file: Path | None, overrides: tuple[str, ...], **values: Any) -> int:
+        return command(config=read_config(config_file, overrides), **values)
+
+    return config_option(set_option(with_config))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

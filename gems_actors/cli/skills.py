@@ -9,7 +9,8 @@ import click
 
 from gems_actors.app.options import read_config
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import config_option, set_option
+from gems_actors.cli.options import config_option, config_options, set_option
+from gems_actors.config import MeshConfig
 from skills import Catalogue, builtin_folder, check_skill
 
 _FILE_NAME = "SKILL.md"
@@ -21,13 +22,12 @@ def skills() -> None:
 
 
 @skills.command("list")
-@config_option
-@set_option
-def list_skills(config_file: Path | None, overrides: tuple[str, ...]) -> int:
+@config_options
+def list_skills(config: MeshConfig) -> int:
     """List the skills that the planner can choose from.
 
     Skills that cannot be loaded are named on standard error."""
-    catalogue = Catalogue(_folders(config_file, overrides))
+    catalogue = Catalogue(_folders(config))
     manifest = catalogue.manifest()
     width = max((len(entry.id) for entry in manifest), default=0)
     for entry in manifest:
@@ -40,11 +40,10 @@ def list_skills(config_file: Path | None, overrides: tuple[str, ...]) -> int:
 
 @skills.command("show")
 @click.argument("skill_id", metavar="ID")
-@config_option
-@set_option
-def show_skill(skill_id: str, config_file: Path | None, overrides: tuple[str, ...]) -> int:
+@config_options
+def show_skill(skill_id: str, config: MeshConfig) -> int:
     """Show a skill as the planner reads it."""
-    catalogue = Catalogue(_folders(config_file, overrides))
+    catalogue = Catalogue(_folders(config))
     reason = next((found for found in catalogue.skipped() if found.id == skill_id), None)
     if reason is not None and skill_id not in {skill.id for skill in catalogue.skills()}:
         raise click.ClickException(f"{reason.path}/{reason.reason}")
@@ -63,7 +62,7 @@ def check_skills(paths: tuple[Path, ...], config_file: Path | None, overrides: t
     They must follow the open specification and be readable for the planner. PATH is the folder of a skill, its
     SKILL.md, or a folder of skills; by default, the built-in and the configured folders.
     """
-    found = list(dict.fromkeys(_find(paths or _folders(config_file, overrides))))
+    found = list(dict.fromkeys(_find(paths or _folders(read_config(config_file, overrides)))))
     problems = [f"{path}/{line}" for path in found for line in check_skill(path)]
     for line in problems:
         click.echo(line)
@@ -74,9 +73,8 @@ def check_skills(paths: tuple[Path, ...], config_file: Path | None, overrides: t
     return DONE
 
 
-def _folders(config_file: Path | None, overrides: Sequence[str]) -> list[Path]:
-    configured = read_config(config_file, overrides).skills.folders
-    return [builtin_folder(), *(Path(folder).expanduser() for folder in configured)]
+def _folders(config: MeshConfig) -> list[Path]:
+    return [builtin_folder(), *(Path(folder).expanduser() for folder in config.skills.folders)]
 
 
 def _find(paths: Sequence[Path]) -> Iterator[Path]:
