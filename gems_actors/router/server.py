@@ -116,7 +116,7 @@ class _Router:
         self._shards = shards
         self._guarded: Link | None = None
         self._sessions = Sessions({}, 1, 0.0)
-        self._complaints = RateLimitedLog(_log)
+        self._rejections = RateLimitedLog(_log)
         self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
         self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
 
@@ -165,7 +165,7 @@ class _Router:
         for routing_id, frame, key in batch:
             identity, user = _WITH_KEY + routing_id, key.decode()
             if not self._sessions.claim(identity, user):
-                self._complaints.warning("identity_taken_already", peer=identity.hex(), key=user)
+                self._rejections.warning("identity_taken_already", peer=identity.hex(), key=user)
                 continue
             try:
                 header, body = unpack_header(frame), frame[HEADER_BYTES:]
@@ -247,7 +247,7 @@ class _Router:
 
     def _refuse(self, identity: bytes, id_: bytes, error: RequestError) -> None:
         """Refuse a request or, with an id of zeros, a process that says hello."""
-        self._complaints.warning("message_refused", peer=identity.hex(), reason=str(error))
+        self._rejections.warning("message_refused", peer=identity.hex(), reason=str(error))
         self._post(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(error)))
 
     def _send(self) -> None:

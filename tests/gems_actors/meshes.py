@@ -1,4 +1,4 @@
-"""Routers and roles of a few lines, as tasks with real sockets, for tests of what carries the messages."""
+"""Routers and small roles as tasks with real sockets, for tests of the runtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gems_actors.tasks import open_background
 from protocol.messages import DecomposePrompt, Plan, PlanPrompt, ReadStatus, Requirements
 
 SECONDS = 20.0
-"""No test of a mesh takes longer, whatever hangs."""
+"""Time limit of a test that uses `play`."""
 
 
 def play(scene: Callable[..., Awaitable[None]], *arguments: object) -> None:
@@ -32,7 +32,7 @@ def play(scene: Callable[..., Awaitable[None]], *arguments: object) -> None:
 
 
 class Echo(Actor):
-    """A planner whose answer depends on the words of the prompt; it counts what it has begun and ended."""
+    """A planner whose answer depends on the first word of the prompt; it counts what it began, answered, cancelled."""
 
     role = "planner"
     default_capacity = 64
@@ -40,13 +40,15 @@ class Echo(Actor):
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         super().__init__(config, mesh)
         self.begun: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
         self.cancelled: Counter[str] = Counter()
         self.go = trio.Event()
         self._changed = trio.Event()
 
-    async def seen(self, *, begun: int = 0, cancelled: int = 0) -> None:
-        """Return once so many requests have been begun, and so many cancelled."""
-        while self.begun.total() < begun or self.cancelled.total() < cancelled:
+    async def seen(self, *, begun: int = 0, answered: int = 0, cancelled: int = 0) -> None:
+        """Return once at least as many requests have been begun, answered and cancelled."""
+        wanted = ((self.begun, begun), (self.answered, answered), (self.cancelled, cancelled))
+        while any(counter.total() < count for counter, count in wanted):
             await self._changed.wait()
 
     def _note(self, counter: Counter[str], prompt: str) -> None:
@@ -58,7 +60,9 @@ class Echo(Actor):
     async def plan(self, request: PlanPrompt) -> Plan:
         self._note(self.begun, request.prompt)
         try:
-            return await self._plan(request.prompt)
+            plan = await self._plan(request.prompt)
+            self._note(self.answered, request.prompt)
+            return plan
         except trio.Cancelled:
             self._note(self.cancelled, request.prompt)
             raise
@@ -68,7 +72,7 @@ class Echo(Actor):
             case "babble":
                 raise ModelOutputError("expected a plan, got soup")
             case "crash":
-                raise KeyError("a fault of ours")
+                raise KeyError("internal")
             case "hang":
                 await trio.sleep_forever()
             case "wait":
@@ -86,7 +90,7 @@ class Echo(Actor):
 
 
 class Inner(Actor):
-    """A decomposer that remembers the header of what it was asked."""
+    """A decomposer that remembers the header of its last request."""
 
     role = "decomposer"
     default_capacity = 64
@@ -97,52 +101,57 @@ class Inner(Actor):
         return Requirements(requirements=())
 
 
-class Place:
-    """A router and actors that come and go, at one address."""
+class LocalMesh:
+    """A router, and actors that join and leave, at one address."""
 
     def __init__(self, nursery: trio.Nursery, address: str, config: MeshConfig) -> None:
         self.address = address
         self.everywhere = address
-        """Where its actors look for routers: here, and wherever else the test says."""
+        """Addresses of all routers that its actors connect to."""
         self._nursery, self._config = nursery, config
-        self._router = trio.CancelScope()
+        self._router, self._ended = trio.CancelScope(), trio.Event()
 
     async def start_router(self) -> None:
         """Serve a router until it is killed; started once it listens."""
 
         async def serve(task_status: trio.TaskStatus[None]) -> None:
+            self._ended = trio.Event()
             with trio.CancelScope() as self._router:
                 await serve_router([self.address], self._config.router, task_status=task_status)
+            self._ended.set()
 
         await self._nursery.start(serve)
 
-    def kill_router(self) -> None:
-        """End the router without a word to anybody."""
+    async def kill_router(self) -> None:
+        """End the router without notice, and return once its address is free."""
         self._router.cancel()
+        await self._ended.wait()
 
-    async def add(self, kind: type[Actor], name: str, *, capacity: int | None = None, grace_s: float = 10.0) -> Player:
-        """Have an actor join, and return once it is registered."""
-        player = Player()
+    async def add(
+        self, kind: type[Actor], name: str, *, capacity: int | None = None, grace_s: float = 10.0
+    ) -> RunningActor:
+        """Start an actor, and return once it has joined."""
+        running = RunningActor()
         serve = partial(
             serve_actor,
-            partial(player.make, kind, self._config),
+            partial(running.make, kind, self._config),
             self.everywhere,
             name,
             capacity=capacity,
             grace_s=grace_s,
-            draining=player.draining,
+            draining=running.draining,
         )
-        self._nursery.start_soon(player.run, serve)
+        self._nursery.start_soon(running.run, serve)
         async with open_client(self.address) as mesh, mesh.events("mesh") as events:
             while not any(
                 a.name == name and a.capacity for role in (await mesh.ask(ReadStatus())).roles for a in role.actors
             ):
                 await events.receive()
-        return player
+        return running
 
 
-class Player:
-    """One actor on the stage."""
+class RunningActor:
+    """An actor that was started."""
 
     def __init__(self) -> None:
         self.scope, self.draining, self.ended = trio.CancelScope(), trio.Event(), trio.Event()
@@ -160,17 +169,17 @@ class Player:
         return actor
 
     async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
-        """Play until cancelled or drained."""
+        """Serve until cancelled or shut down."""
         with self.scope:
             await serve()
         self.ended.set()
 
 
 @asynccontextmanager
-async def open_place(folder: str, router: RouterConfig | None = None) -> AsyncIterator[Place]:
-    """Start a router in a folder; everything that joins ends with the block."""
+async def open_local_mesh(folder: str, router: RouterConfig | None = None) -> AsyncIterator[LocalMesh]:
+    """Start a router in a folder; it and all actors end with the block."""
     config = MeshConfig(router=router or RouterConfig(heartbeat_s=0.2, silence_s=1.0))
     async with open_background() as nursery:
-        place = Place(nursery, f"ipc://{folder}/router.ipc", config)
-        await place.start_router()
-        yield place
+        local = LocalMesh(nursery, f"ipc://{folder}/router.ipc", config)
+        await local.start_router()
+        yield local

@@ -14,10 +14,10 @@ from gems_actors.client import open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import DeadlineError
 from protocol.messages import Plan, PlanPrompt
-from tests.gems_actors.meshes import Echo, open_place
+from tests.gems_actors.meshes import Echo, open_local_mesh
 
 
-def test_handlers_are_found_by_the_request_that_they_are_annotated_with() -> None:
+def test_handlers_are_found_by_their_annotated_request_type() -> None:
     class Louder(Echo):
         @answers
         async def shout(self, request: PlanPrompt) -> Plan:
@@ -28,15 +28,15 @@ def test_handlers_are_found_by_the_request_that_they_are_annotated_with() -> Non
     assert Actor.handlers == {}
 
 
-async def test_a_draining_actor_finishes_what_it_has_in_hand_and_takes_nothing_new(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        first = await place.add(Echo, "first", capacity=1)
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+async def test_an_actor_that_shuts_down_finishes_its_requests_and_takes_no_new_ones(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        first = await local.add(Echo, "first", capacity=1)
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
             nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait one"))
             await first.echo.seen(begun=1)
             nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait two"))
             first.draining.set()
-            second = await place.add(Echo, "second")
+            second = await local.add(Echo, "second")
             second.echo.go.set()
             await second.echo.seen(begun=1)
             first.echo.go.set()
@@ -45,25 +45,25 @@ async def test_a_draining_actor_finishes_what_it_has_in_hand_and_takes_nothing_n
         assert second.echo.begun == {"wait two": 1}
 
 
-async def test_what_a_draining_actor_cannot_finish_in_time_goes_to_another(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        first = await place.add(Echo, "first", grace_s=0.1)
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+async def test_requests_unfinished_after_the_grace_go_to_another_actor(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        first = await local.add(Echo, "first", grace_s=0.1)
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
             nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait"))
             await first.echo.seen(begun=1)
             first.draining.set()
             await first.ended.wait()
             assert first.echo.cancelled == {"wait": 1}
-            second = await place.add(Echo, "second")
+            second = await local.add(Echo, "second")
             second.echo.go.set()
         assert second.echo.begun == {"wait": 1}
 
 
 async def test_actors_share_the_work_by_their_capacity(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        small = await place.add(Echo, "small", capacity=2)
-        large = await place.add(Echo, "large", capacity=6)
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+    async with open_local_mesh(str(tmp_path)) as local:
+        small = await local.add(Echo, "small", capacity=2)
+        large = await local.add(Echo, "large", capacity=6)
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
             for number in range(12):
                 nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
             await large.echo.seen(begun=6)
@@ -77,16 +77,16 @@ async def test_a_handler_that_hangs_is_cancelled_at_the_limit_of_its_role(tmp_pa
     class Impatient(Echo):
         time_limit_s = 0.1
 
-    async with open_place(str(tmp_path)) as place:
-        player = await place.add(Impatient, "a")
-        async with open_client(place.address) as mesh:
+    async with open_local_mesh(str(tmp_path)) as local:
+        running = await local.add(Impatient, "a")
+        async with open_client(local.address) as mesh:
             with pytest.raises(DeadlineError, match=r"not answered within 0\.1 s"):
                 await mesh.ask(PlanPrompt(prompt="hang"))
             assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
-        assert player.echo.cancelled == {"hang": 1}
+        assert running.echo.cancelled == {"hang": 1}
 
 
-async def test_an_actor_that_waits_for_a_router_leaves_as_soon_as_it_is_told_to(tmp_path: Path) -> None:
+async def test_an_actor_that_waits_for_a_router_can_be_stopped(tmp_path: Path) -> None:
     draining = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(

@@ -30,6 +30,7 @@ from protocol.messages import (
     Event,
     Plan,
     PlanPrompt,
+    ReadStatus,
     Reply,
     ReportLoss,
     Request,
@@ -38,20 +39,20 @@ from protocol.messages import (
     TrajectoryFailed,
 )
 from protocol.messages import Failure as WireFailure
-from tests.gems_actors.meshes import Echo, Inner, open_place
+from tests.gems_actors.meshes import Echo, Inner, open_local_mesh
 
 
-async def test_what_is_asked_is_answered_by_the_role_that_the_request_names(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        await place.add(Echo, "a")
-        async with open_client(place.address) as mesh:
+async def test_a_request_is_answered_by_the_role_of_its_class(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Echo, "a")
+        async with open_client(local.address) as mesh:
             assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
 
 
-async def test_a_failure_is_the_same_exception_on_this_side_and_the_actor_lives_on(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        await place.add(Echo, "a")
-        async with open_client(place.address) as mesh:
+async def test_a_failure_is_raised_as_the_same_exception_and_the_actor_lives_on(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Echo, "a")
+        async with open_client(local.address) as mesh:
             with pytest.raises(ModelOutputError, match="got soup"):
                 await mesh.ask(PlanPrompt(prompt="babble"))
             with pytest.raises(InternalError, match="KeyError"):
@@ -87,105 +88,104 @@ class Impostor(Actor):
 
 
 async def test_a_request_type_that_only_actor_and_client_know_is_answered(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
-        await place.add(Speller, "a")
+    async with open_local_mesh(str(tmp_path)) as local, open_client(local.address) as mesh:
+        await local.add(Speller, "a")
         assert await mesh.ask(SpellWord(text="fox")) == Spelling(text="fox: f-o-x")
 
 
 async def test_another_role_can_be_asked_and_must_give_the_declared_reply(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
-        await place.add(Impostor, "a")
+    async with open_local_mesh(str(tmp_path)) as local, open_client(local.address) as mesh:
+        await local.add(Impostor, "a")
         with pytest.raises(InternalError, match="impostor: expected Spelling in answer to SpellWord, got Plan"):
             await mesh.ask(SpellWord(text="fox"), role="impostor")
 
 
-async def test_a_request_that_the_role_does_not_answer_says_so(tmp_path: Path) -> None:
+async def test_a_request_type_without_a_handler_is_unanswered(tmp_path: Path) -> None:
     class Deaf(Echo):
         role = "decomposer"
 
-    async with open_place(str(tmp_path)) as place:
-        await place.add(Deaf, "a")
-        async with open_client(place.address) as mesh:
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Deaf, "a")
+        async with open_client(local.address) as mesh:
             with pytest.raises(UnansweredError, match="DecomposePrompt"):
                 await mesh.ask(DecomposePrompt(prompt="x"))
 
 
 async def test_the_caller_s_deadline_and_cancellation_reach_the_handler(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        player = await place.add(Echo, "a")
-        async with open_client(place.address) as mesh:
+    async with open_local_mesh(str(tmp_path)) as local:
+        running = await local.add(Echo, "a")
+        async with open_client(local.address) as mesh:
             with trio.move_on_after(0.2):
                 await mesh.ask(PlanPrompt(prompt="hang one"))
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(mesh.ask, PlanPrompt(prompt="hang two"))
-                    await player.echo.seen(begun=2)
+                    await running.echo.seen(begun=2)
                     scope.cancel()
-            await player.echo.seen(cancelled=2)
+            await running.echo.seen(cancelled=2)
             assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
 
 
-async def test_who_is_cancelled_with_its_connection_withdraws_what_it_asked(tmp_path: Path) -> None:
-    patient = RouterConfig(heartbeat_s=1.0, silence_s=60.0)  # which finds out by itself only after the test
-    async with open_place(str(tmp_path), patient) as place:
-        player = await place.add(Echo, "a")
+async def test_closing_a_client_cancels_its_requests(tmp_path: Path) -> None:
+    patient = RouterConfig(heartbeat_s=1.0, silence_s=60.0)  # the router notices by itself only after the test
+    async with open_local_mesh(str(tmp_path), patient) as local:
+        running = await local.add(Echo, "a")
 
         async def ask() -> None:
-            async with open_client(place.address) as mesh:
+            async with open_client(local.address) as mesh:
                 await mesh.ask(PlanPrompt(prompt="hang"))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
-            await player.echo.seen(begun=1)
+            await running.echo.seen(begun=1)
             nursery.cancel_scope.cancel()
-        await player.echo.seen(cancelled=1)
+        await running.echo.seen(cancelled=1)
 
 
-async def test_who_asks_when_cancelled_already_is_cancelled(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place, open_client(place.address) as mesh:
+async def test_asking_in_a_cancelled_scope_is_cancelled(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local, open_client(local.address) as mesh:
         with trio.CancelScope() as scope:
             scope.cancel()
             await mesh.ask(PlanPrompt(prompt="hello"))
         assert scope.cancelled_caught
 
 
-async def test_winding_down_reaches_the_handler_whatever_becomes_of_the_router_meanwhile(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        player = await place.add(Echo, "a")
+async def test_a_graceful_stop_reaches_the_handler_although_the_router_is_replaced(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        running = await local.add(Echo, "a")
         stop = trio.Event()
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
 
             async def ask() -> None:
                 assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
 
             nursery.start_soon(ask)
-            await player.echo.seen(begun=1)
-            place.kill_router()
+            await running.echo.seen(begun=1)
+            await local.kill_router()
             stop.set()
-            await trio.testing.wait_all_tasks_blocked()  # it has let go of its address
-            await place.start_router()
-        assert player.echo.begun == {"wind": 1}
+            await local.start_router()
+        assert running.echo.begun == {"wind": 1}
 
 
-async def test_winding_down_reaches_the_handler_and_its_answer_comes_back(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        player = await place.add(Echo, "a")
+async def test_a_graceful_stop_reaches_the_handler_and_its_answer_returns(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        running = await local.add(Echo, "a")
         stop = trio.Event()
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
 
             async def ask() -> None:
                 assert await mesh.ask(PlanPrompt(prompt="wind"), stop_gracefully=stop) == Plan(prompt="wind!")
 
             nursery.start_soon(ask)
-            await player.echo.seen(begun=1)
+            await running.echo.seen(begun=1)
             stop.set()
 
 
-async def test_what_a_handler_asks_inherits_the_lane_the_run_and_the_time_left(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        await place.add(Echo, "a")
-        inner = await place.add(Inner, "b")
-        async with open_client(place.address) as mesh:
+async def test_nested_requests_inherit_lane_run_and_time_left(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Echo, "a")
+        inner = await local.add(Inner, "b")
+        async with open_client(local.address) as mesh:
             with trio.move_on_after(10):
                 await mesh.ask(PlanPrompt(prompt="nested"), lane=Lane.BULK)
         header = inner.actors[0].header  # type: ignore[attr-defined]
@@ -193,19 +193,19 @@ async def test_what_a_handler_asks_inherits_the_lane_the_run_and_the_time_left(t
         assert 5_000 < header.time_left_ms <= 10_000
 
 
-async def test_events_reach_those_who_follow_the_run_and_nobody_else(tmp_path: Path) -> None:
+async def test_events_reach_only_followers_of_the_run(tmp_path: Path) -> None:
     class Teller(Echo):
         async def _plan(self, prompt: str) -> Plan:
             failure = WireFailure(code="backend", message=prompt)
             self.mesh.publish(StepTaken(record=TrajectoryFailed(trajectory="0" * 32, failure=failure)))
             return Plan(prompt=prompt)
 
-    async with open_place(str(tmp_path)) as place:
-        await place.add(Teller, "a")
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Teller, "a")
         heard: list[Event] = []
         async with (
-            open_client(place.address) as mesh,
-            open_client(place.address) as other,
+            open_client(local.address) as mesh,
+            open_client(local.address) as other,
             mesh.events("mine") as mine,
             other.events("yours") as yours,
         ):
@@ -219,52 +219,51 @@ async def test_events_reach_those_who_follow_the_run_and_nobody_else(tmp_path: P
         assert [event.record.failure.message for event in heard] == ["mine", "yours"]  # type: ignore[attr-defined]
 
 
-async def test_whoever_was_given_up_as_silent_and_comes_back_follows_the_run_again(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        await place.add(Echo, "a")
+async def test_a_client_that_was_removed_as_silent_follows_its_runs_again(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Echo, "a")
         async with (
-            open_client(place.address, name="stalled") as mesh,
+            open_client(local.address, name="stalled") as mesh,
             mesh.events("mesh") as events,
-            open_client(place.address) as other,
+            open_client(local.address) as other,
         ):
             await mesh.ask(PlanPrompt(prompt="subscribed once this is answered"))
             await other.ask(ReportLoss(name="stalled"))
             await mesh.ask(PlanPrompt(prompt="which makes it say hello again"))
             await mesh.ask(PlanPrompt(prompt="and subscribed once this is answered"))
-            await place.add(Echo, "b")
+            await local.add(Echo, "b")
             assert await events.receive() == ActorJoined(name="b", role="planner")
 
 
 async def _ask_in_run(mesh: Mesh, run: str) -> None:
-    """Ask as a handler that answers a request of this run would."""
+    """Send a request as a handler that answers a request of this run."""
     with answering(Call(Header(Kind.REQUEST, run=run_bytes(run)))):
         await mesh.ask(PlanPrompt(prompt=run))
 
 
-async def test_a_paused_run_stays_so_through_a_new_router_until_it_goes_on(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        player = await place.add(Echo, "a")
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+async def test_a_paused_run_stays_paused_when_the_router_is_replaced(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        running = await local.add(Echo, "a")
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
             await mesh.ask(ControlRun(run="mine", action="pause", by="alice"))
             nursery.start_soon(_ask_in_run, mesh, "mine")
             await _ask_in_run(mesh, "yours")
-            place.kill_router()
-            await trio.sleep(0.1)
-            await place.start_router()
+            await local.kill_router()
+            await local.start_router()
             await _ask_in_run(mesh, "others")
             state = mesh.run_state("mine")
             assert state is not None
             assert (state.state, state.by) == ("paused", "alice")
-            with trio.move_on_after(0.6):  # of the new router's life, in which it settles what was repeated
-                await player.echo.seen(begun=3)
-            assert set(player.echo.begun) == {"yours", "others"}
-            async with open_client(place.address) as late:
+            while not any(role.paused for role in (await mesh.ask(ReadStatus())).roles):  # noqa: ASYNC110
+                await trio.sleep(0.02)  # the new router first waits for an actor that may hold the repeated request
+            assert set(running.echo.begun) == {"yours", "others"}
+            async with open_client(local.address) as late:
                 assert late.run_state("mine") is not None
                 assert (await late.ask(ControlRun(run="mine", action="resume"))).before == "paused"
-        assert player.echo.begun == {"yours": 1, "others": 1, "mine": 1}
+        assert running.echo.begun == {"yours": 1, "others": 1, "mine": 1}
 
 
-async def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tmp_path: Path) -> None:
+async def test_cancelling_a_run_cancels_its_requests_and_their_nested_requests(tmp_path: Path) -> None:
     begun, stopped = trio.Event(), trio.Event()
     reasons: list[str] = []
 
@@ -279,10 +278,10 @@ async def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tm
                 stopped.set()
             raise AssertionError
 
-    async with open_place(str(tmp_path)) as place:
-        outer = await place.add(Echo, "a")
-        await place.add(Stuck, "b")
-        async with open_client(place.address) as mesh, open_client(place.address) as other:
+    async with open_local_mesh(str(tmp_path)) as local:
+        outer = await local.add(Echo, "a")
+        await local.add(Stuck, "b")
+        async with open_client(local.address) as mesh, open_client(local.address) as other:
 
             async def cancel() -> None:
                 await begun.wait()
@@ -303,31 +302,31 @@ async def test_cancelling_a_run_ends_what_was_asked_in_it_and_what_that_asked(tm
             assert state.state == "cancelled"
 
 
-async def test_an_overloaded_role_is_waited_for(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path), RouterConfig(max_queue=1)) as place:
-        player = await place.add(Echo, "a", capacity=1)
-        player.echo.go.set()
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+async def test_requests_to_an_overloaded_role_are_retried(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path), RouterConfig(max_queue=1)) as local:
+        running = await local.add(Echo, "a", capacity=1)
+        running.echo.go.set()
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
             for number in range(4):
                 nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
-        assert sorted(player.echo.begun) == [f"wait {number}" for number in range(4)]
+        assert sorted(running.echo.begun) == [f"wait {number}" for number in range(4)]
 
 
 @pytest.mark.parametrize("address", ["ipc:///nowhere/at/all.ipc", "tcp://127.0.0.1:1"])
-async def test_without_a_router_the_client_says_where_it_looked(address: str) -> None:
+async def test_without_a_router_the_error_names_the_address(address: str) -> None:
     with pytest.raises(MeshUnavailableError, match=f"{address}: expected a router"):
         async with open_client(address, connect_within_s=0.2):
             pass
 
 
-async def test_an_address_that_is_none_is_refused_in_one_line() -> None:
+async def test_an_invalid_address_is_refused_in_one_line() -> None:
     with pytest.raises(MeshUnavailableError, match="expected an address"):
         async with open_client("carrier-pigeon"):
             pass
 
 
-async def test_an_exception_of_the_block_comes_out_as_itself(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
+async def test_an_exception_of_the_block_is_raised_as_itself(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
         with pytest.raises(RequestError, match="mine"):
-            async with open_client(place.address):
+            async with open_client(local.address):
                 raise RequestError("mine")

@@ -1,4 +1,4 @@
-"""Several routers of one mesh: work is spread over them, and moves to the others when one is gone."""
+"""Several routers of one mesh share the work and fail over to each other."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gems_actors import __version__, client
 from gems_actors.actor import Actor, answers, current_call, serve_actor
@@ -31,14 +32,14 @@ from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes, trajectory_id
 from protocol.messages import ControlRun, MeshStatus, Plan, PlanPrompt, ReadStatus, ReadTrajectory, TrajectoryState
 from tests.gems_actors.cli.commands import COMMAND, environment
-from tests.gems_actors.meshes import Echo, Place, open_place
+from tests.gems_actors.meshes import Echo, LocalMesh, open_local_mesh
 from tests.processes import descendants, started
 
 QUICK = RouterConfig(heartbeat_s=0.1, silence_s=0.6)
 
 
 class Remembering(Actor):
-    """A memory that knows nothing, and notes for each trajectory which router it was asked through."""
+    """An empty memory that notes through which router each trajectory's requests arrive."""
 
     role = "memory"
     default_capacity = 64
@@ -55,33 +56,33 @@ class Remembering(Actor):
         return TrajectoryState(task=None)
 
 
-async def open_places(stack: AsyncExitStack, folder: Path, names: Sequence[str]) -> list[Place]:
-    """Start several routers, with an actor's place at all of them."""
-    places = []
+async def open_local_meshes(stack: AsyncExitStack, folder: Path, names: Sequence[str]) -> list[LocalMesh]:
+    """Start several routers; an actor added at one connects to all."""
+    meshes = []
     for name in names:
         (folder / name).mkdir()
-        places.append(await stack.enter_async_context(open_place(str(folder / name), QUICK)))
-    for place in places:
-        place.everywhere = join_addresses(place.address for place in places)
-    return places
+        meshes.append(await stack.enter_async_context(open_local_mesh(str(folder / name), QUICK)))
+    for local in meshes:
+        local.everywhere = join_addresses(mesh.address for mesh in meshes)
+    return meshes
 
 
-async def two_places(stack: AsyncExitStack, folder: Path) -> tuple[Place, Place]:
-    one, two = await open_places(stack, folder, ("one", "two"))
+async def two_meshes(stack: AsyncExitStack, folder: Path) -> tuple[LocalMesh, LocalMesh]:
+    one, two = await open_local_meshes(stack, folder, ("one", "two"))
     return one, two
 
 
-async def test_a_trajectory_is_asked_through_one_router_and_all_of_them_through_both(tmp_path: Path) -> None:
+async def test_each_trajectory_uses_one_router_and_all_together_use_both(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, two = await two_places(stack, tmp_path)
-        player = await one.add(Remembering, "memory-1")
+        one, two = await two_meshes(stack, tmp_path)
+        running = await one.add(Remembering, "memory-1")
         async with open_client(one.everywhere) as mesh:
-            await both_are_up(mesh)
+            await see(mesh, 2)
             ids = [trajectory_id("run", line, 0) for line in range(64)]
             for _ in range(2):
                 for id_ in ids:
                     await mesh.ask(ReadTrajectory(trajectory=id_))
-        (memory,) = player.actors
+        (memory,) = running.actors
         assert isinstance(memory, Remembering)
         assert {len(routers) for routers in memory.used.values()} == {1}
         used = Counter(address for (address,) in memory.used.values())
@@ -90,12 +91,12 @@ async def test_a_trajectory_is_asked_through_one_router_and_all_of_them_through_
 
 
 @pytest.mark.parametrize("names", [("one", "two"), ("one", "two", "three")])
-async def test_what_a_dead_router_had_is_answered_through_the_others_and_done_once(
+async def test_requests_at_a_dead_router_are_answered_through_the_others_and_run_once(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     async with AsyncExitStack() as stack:
-        _, two, *_ = await open_places(stack, tmp_path, names)
-        player = await two.add(Echo, "planner-1", capacity=64)
+        _, two, *_ = await open_local_meshes(stack, tmp_path, names)
+        running = await two.add(Echo, "planner-1", capacity=64)
         async with open_client(two.everywhere) as mesh, trio.open_nursery() as nursery:
             await see(mesh, len(names))
             answered: list[str] = []
@@ -105,44 +106,44 @@ async def test_what_a_dead_router_had_is_answered_through_the_others_and_done_on
 
             for number in range(40):
                 nursery.start_soon(ask, number)
-            await player.echo.seen(begun=40)
-            two.kill_router()
+            await running.echo.seen(begun=40)
+            await two.kill_router()
             assert isinstance(await mesh.ask(PlanPrompt(prompt="meanwhile")), Plan)
-            await trio.sleep(1.0)  # longer than it takes to give the router up, and to hand out anew what it had
-            player.echo.go.set()
+            await see(mesh, len(names) - 1, busy=range(40, 1000))  # they know what it holds
+            running.echo.go.set()
         assert sorted(answered) == sorted(f"wait {number}!" for number in range(40))
-        assert player.echo.begun == Counter({f"wait {number}": 1 for number in range(40)} | {"meanwhile": 1})
+        assert running.echo.begun == Counter({f"wait {number}": 1 for number in range(40)} | {"meanwhile": 1})
 
 
-async def test_what_is_answered_before_a_dead_router_is_missed_is_not_done_again(tmp_path: Path) -> None:
+async def test_answers_given_before_a_failover_are_not_lost(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, _ = await two_places(stack, tmp_path)
-        player = await one.add(Echo, "planner-1", capacity=64)
+        one, _ = await two_meshes(stack, tmp_path)
+        running = await one.add(Echo, "planner-1", capacity=64)
         async with open_client(one.everywhere) as mesh:
-            await both_are_up(mesh)
+            await see(mesh, 2)
             async with trio.open_nursery() as nursery:
                 for number in range(40):
                     nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
-                await player.echo.seen(begun=40)
-                one.kill_router()
-                player.echo.go.set()
-        assert player.echo.begun == Counter(f"wait {number}" for number in range(40))
+                await running.echo.seen(begun=40)
+                await one.kill_router()
+                running.echo.go.set()
+        assert running.echo.begun == Counter(f"wait {number}" for number in range(40))
 
 
-async def test_a_router_that_was_away_learns_what_was_paused_and_what_went_on_meanwhile(tmp_path: Path) -> None:
+async def test_a_router_that_was_down_learns_what_was_paused_and_resumed_meanwhile(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, two = await two_places(stack, tmp_path)
-        player = await one.add(Echo, "planner-1", capacity=64)
+        one, two = await two_meshes(stack, tmp_path)
+        running = await one.add(Echo, "planner-1", capacity=64)
         async with open_client(one.everywhere) as mesh:
-            await both_are_up(mesh)
+            await see(mesh, 2)
             for run in ("mine", "yours"):
                 assert (await mesh.ask(ControlRun(run=run, action="pause"))).before == "running"
-            one.kill_router()
+            await one.kill_router()
             async with open_client(two.address) as other:
                 await other.ask(ControlRun(run="yours", action="resume"))
-            await trio.sleep(1.0)  # longer than it takes to give the router up
+            await see(mesh, 1)
             await one.start_router()
-            await both_are_up(mesh)
+            await see(mesh, 2)
             async with open_client(one.address) as other, trio.open_nursery() as nursery:
 
                 async def ask(run: str) -> None:
@@ -152,18 +153,18 @@ async def test_a_router_that_was_away_learns_what_was_paused_and_what_went_on_me
                 await ask("yours")
                 nursery.start_soon(ask, "mine")
                 while not any(role.paused for role in (await other.ask(ReadStatus())).roles):
-                    assert "mine" not in player.echo.begun
+                    assert "mine" not in running.echo.begun
                 assert (await mesh.ask(ControlRun(run="mine", action="resume"))).before == "paused"
-        assert player.echo.begun == Counter(["yours", "mine"])
+        assert running.echo.begun == Counter(["yours", "mine"])
 
 
 async def test_a_router_that_comes_back_is_used_again(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, two = await two_places(stack, tmp_path)
+        one, two = await two_meshes(stack, tmp_path)
         await one.add(Remembering, "memory-1")
         async with open_client(one.everywhere) as mesh:
-            await both_are_up(mesh)
-            two.kill_router()
+            await see(mesh, 2)
+            await two.kill_router()
             await see(mesh, 1)
             await two.start_router()
             await see(mesh, 2)
@@ -180,16 +181,16 @@ trio.run(serve_router, [sys.argv[1]], RouterConfig(heartbeat_s=0.1, silence_s=60
 """
 
 
-async def test_a_router_that_stood_still_has_nothing_done_again_and_learns_what_was_paused(tmp_path: Path) -> None:
+async def test_a_stalled_router_repeats_no_work_and_learns_what_was_paused(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, two = await two_places(stack, tmp_path)
-        one.kill_router()
-        still = stack.enter_context(started([sys.executable, "-c", STALLING, one.address]))
-        players = [await two.add(Echo, f"planner-{number}", capacity=64) for number in (1, 2)]
-        begun = [player.echo.begun for player in players]
+        one, two = await two_meshes(stack, tmp_path)
+        await one.kill_router()
+        stalled = stack.enter_context(started([sys.executable, "-c", STALLING, one.address]))
+        actors = [await two.add(Echo, f"planner-{number}", capacity=64) for number in (1, 2)]
+        begun = [running.echo.begun for running in actors]
         mesh = await stack.enter_async_context(open_client(one.everywhere))
         nursery = await stack.enter_async_context(open_background())
-        await both_are_up(mesh)
+        await see(mesh, 2)
         answered: list[str] = []
 
         async def ask(prompt: str) -> None:
@@ -199,55 +200,51 @@ async def test_a_router_that_stood_still_has_nothing_done_again_and_learns_what_
         for prompt in prompts:
             nursery.start_soon(ask, prompt)
         await until(lambda: sum(map(Counter.total, begun)) == 40)
-        still.send_signal(signal.SIGSTOP)
+        stalled.send_signal(signal.SIGSTOP)
         await see(mesh, 1)
-        for player in players:
-            player.echo.go.set()
+        for running in actors:
+            running.echo.go.set()
         await until(lambda: len(answered) == 20)
         await mesh.ask(ControlRun(run="mine", action="pause"))
-        still.send_signal(signal.SIGCONT)
+        stalled.send_signal(signal.SIGCONT)
         await see(mesh, 2)
-        await trio.sleep(0.5)  # longer than it takes to find that somebody does not hold what he was given
         async with open_client(one.address) as other:
+            await see(other, 1, busy={0})  # it has dropped every request that moved to the other router
             assert (await other.ask(ControlRun(run="mine", action="pause"))).before == "paused"
         assert sum(begun, Counter()) == Counter(prompts)
 
 
-async def test_an_actor_keeps_to_its_capacity_whatever_the_routers_give(tmp_path: Path) -> None:
+async def test_an_actor_with_several_routers_keeps_to_its_capacity(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, _ = await two_places(stack, tmp_path)
-        player = await one.add(Echo, "planner-1", capacity=1)
+        one, _ = await two_meshes(stack, tmp_path)
+        running = await one.add(Echo, "planner-1", capacity=1)
         async with open_client(one.everywhere) as mesh, trio.open_nursery() as nursery:
-            await both_are_up(mesh)
+            await see(mesh, 2)
             for number in range(8):
                 nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
-            await player.echo.seen(begun=1)
-            await trio.sleep(0.3)
-            assert player.echo.begun.total() == 1
-            player.echo.go.set()
+            await see(mesh, 2, busy={2})  # each router has given it a request
+            await trio.testing.wait_all_tasks_blocked(0.005)
+            assert running.echo.begun.total() == 1
+            running.echo.go.set()
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Return once something is so that nobody tells of."""
-    while not is_so():  # noqa: ASYNC110
+async def until(is_true: Callable[[], bool]) -> None:
+    """Poll a condition that sends no event until it is true."""
+    while not is_true():  # noqa: ASYNC110
         await trio.sleep(0.02)
 
 
-async def both_are_up(mesh: Mesh) -> None:
-    """Return once both routers know of every actor."""
-    await see(mesh, 2)
-
-
-async def see(mesh: Mesh, routers: int) -> None:
-    """Return once so many routers answer, with all of the capacity between them."""
+async def see(mesh: Mesh, routers: int, *, busy: Container[int] = range(1000)) -> None:
+    """Return once that number of routers answers and knows actors, with `busy` requests at actors in all."""
     while True:
         status: MeshStatus = await mesh.ask(ReadStatus())
-        if status.epoch.count("+") == routers - 1 and any(role.actors for role in status.roles):
+        actors = [actor for role in status.roles for actor in role.actors]
+        if status.epoch.count("+") == routers - 1 and actors and sum(actor.busy for actor in actors) in busy:
             return
         await trio.sleep(0.02)
 
 
-def test_a_text_of_addresses_is_taken_apart_where_another_address_begins() -> None:
+def test_addresses_are_split_at_commas_before_an_address() -> None:
     assert split_addresses("tcp://a:1,tcp://[::1]:2,ipc:///x,y/z.ipc") == [
         "tcp://a:1",
         "tcp://[::1]:2",
@@ -257,7 +254,7 @@ def test_a_text_of_addresses_is_taken_apart_where_another_address_begins() -> No
     assert next_address("ipc:///run/router.ipc", 1) == "ipc:///run/router-2.ipc"
 
 
-def test_the_routers_of_a_host_listen_side_by_side_and_its_actors_serve_those_of_others() -> None:
+def test_routers_of_a_host_have_consecutive_addresses_and_actors_serve_other_hosts_too() -> None:
     settings = [
         "router.runtime_dir=/run/gems",
         "router.address=tcp://*:7100",
@@ -275,28 +272,28 @@ def test_the_routers_of_a_host_listen_side_by_side_and_its_actors_serve_those_of
 async def test_a_process_of_another_version_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def visit(place: Place) -> None:
-        async with open_client(place.address):
+    async def visit(local: LocalMesh) -> None:
+        async with open_client(local.address):
             pass
 
     refusal = rf"expected gems-actors {__version__}, got 9\.8\.7"
-    async with open_place(str(tmp_path), QUICK) as place:
+    async with open_local_mesh(str(tmp_path), QUICK) as local:
         with monkeypatch.context() as other:
             other.setattr(client, "__version__", "9.8.7")
             with pytest.raises(MeshRefusedError, match=refusal):
-                await visit(place)
+                await visit(local)
             with pytest.raises(MeshRefusedError, match=refusal):
-                await serve_actor(partial(Echo, MeshConfig()), place.address, "planner-1")
+                await serve_actor(partial(Echo, MeshConfig()), local.address, "planner-1")
             with pytest.raises(MeshRefusedError, match=refusal):
-                async with open_agent(MeshConfig(), place.address, "far"):
+                async with open_agent(MeshConfig(), local.address, "far"):
                     pass
             other.setattr(client, "__version__", f"{__version__}.post1")  # of the same series
-            await visit(place)
+            await visit(local)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_bulk_ends_whole_while_one_of_two_routers_is_killed(tmp_path: Path, victim: int) -> None:
+def test_a_bulk_completes_although_one_of_two_routers_is_killed(tmp_path: Path, victim: int) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"{number} red cats left of a stone dog\n" for number in range(2, 62)))
     up = [*COMMAND, "up", "--set", "router.count=2"]

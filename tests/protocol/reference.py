@@ -69,35 +69,35 @@ _GIVEN = _ASKED._replace(attempt=1, time_left_ms=29_995)
 
 VECTORS: tuple[tuple[str, Header, Body], ...] = (
     (
-        "A worker presents itself",
+        "A worker introduces itself",
         Header(Kind.HELLO, role="planner"),
         Hello(name="planner-1", accepts=("PlanPrompt",), capacity=4, host="box", pid=41, version="0.1.0"),
     ),
-    ("The router knows it now", Header(Kind.WELCOME), Welcome(epoch=_EPOCH, heartbeat_s=1.0)),
+    ("The router admits it", Header(Kind.WELCOME), Welcome(epoch=_EPOCH, heartbeat_s=1.0)),
     (
-        "A worker lives, holds one request and waits for another",
+        "A worker's heartbeat: it holds one request and waits for another",
         Header(Kind.HEARTBEAT, role="planner"),
         Heartbeat(holding=(Held(id=_ID, attempt=1),), awaiting=(_OTHER_ID,), figures={"queue": 0.5}),
     ),
-    ("The router has never heard of that other one", Header(Kind.PULSE), Pulse(epoch=_EPOCH, unknown=(_OTHER_ID,))),
-    ("A worker begins to drain", Header(Kind.CAPACITY, role="planner"), Capacity(capacity=0)),
+    ("The router does not know the other request", Header(Kind.PULSE), Pulse(epoch=_EPOCH, unknown=(_OTHER_ID,))),
+    ("A worker begins a graceful shutdown", Header(Kind.CAPACITY, role="planner"), Capacity(capacity=0)),
     ("It leaves", Header(Kind.GOODBYE, role="planner"), Goodbye()),
-    ("A client asks", _ASKED, PlanPrompt(prompt="a red fox, ein Fuchs, キツネ")),
+    ("A client sends a request", _ASKED, PlanPrompt(prompt="a red fox, ein Fuchs, キツネ")),
     ("The router hands the request out", _GIVEN, PlanPrompt(prompt="a red fox, ein Fuchs, キツネ")),
     ("The worker answers", _GIVEN._replace(kind=Kind.REPLY), Plan(prompt="a red fox in the snow", skill=None)),
     (
-        "Or it cannot",
+        "Or the worker fails",
         _GIVEN._replace(kind=Kind.FAILURE),
         Failure(code="backend", message="chat server: no answer", retryable=True),
     ),
-    ("The client wants the answer soon", Header(Kind.CANCEL, id=_ID, role="planner"), Cancel(graceful=True)),
+    ("A client asks for a graceful stop", Header(Kind.CANCEL, id=_ID, role="planner"), Cancel(graceful=True)),
     (
-        "A picture is there, says whoever has it, in the bulk lane",
+        "A worker publishes that a picture was drawn, in the bulk lane",
         _GIVEN._replace(kind=Kind.EVENT, role="conductor", lane=Lane.BULK),
         ImageDrawn(round=1, candidate=1, image=_IMAGE),
     ),
-    ("A client wants the events of a run", Header(Kind.SUBSCRIBE, run=_RUN), Subscribe()),
-    ("The router does not know who spoke", Header(Kind.HELLO_AGAIN), HelloAgain(epoch=_EPOCH)),
+    ("A client follows the events of a run", Header(Kind.SUBSCRIBE, run=_RUN), Subscribe()),
+    ("The router does not know the sender", Header(Kind.HELLO_AGAIN), HelloAgain(epoch=_EPOCH)),
 )
 
 _BYTES = b"picture"

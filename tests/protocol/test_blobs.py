@@ -18,7 +18,7 @@ FRAME = pack_blob(BlobHeader(BlobKind.PUT, 1, 3, bytes(32)), b"abc")
 
 
 @pytest.mark.parametrize("vector", BLOB_VECTORS)
-def test_a_vector_is_written_and_read_to_the_byte(vector: tuple[str, BlobHeader, bytes]) -> None:
+def test_vectors_are_encoded_and_decoded_exactly(vector: tuple[str, BlobHeader, bytes]) -> None:
     words, header, data = vector
     found = re.search(rf"\*\*{re.escape(words)}\*\* \(`{header.kind.name}`\)\n\n```text\n([0-9a-f\n]+)```", TEXT)
     assert found is not None
@@ -28,7 +28,7 @@ def test_a_vector_is_written_and_read_to_the_byte(vector: tuple[str, BlobHeader,
     assert (read, bytes(behind)) == (header, data)
 
 
-def test_every_kind_is_explained_with_its_number() -> None:
+def test_the_specification_explains_every_kind() -> None:
     for kind in BlobKind:
         assert f"| {int(kind)} | `{kind.name}` |" in TEXT
 
@@ -41,7 +41,7 @@ def test_every_kind_is_explained_with_its_number() -> None:
         ("tcp://[::1]:5000", "tcp://[::1]:5100"),
     ],
 )
-def test_pictures_are_served_beside_the_router(router: str, blobs: str) -> None:
+def test_the_address_for_pictures_follows_from_the_router(router: str, blobs: str) -> None:
     assert blob_address(router) == blobs
 
 
@@ -58,13 +58,13 @@ def test_pictures_are_served_beside_the_router(router: str, blobs: str) -> None:
     ],
     ids=["empty", "short", "magic", "version", "kind 0", "kind 11", "long"],
 )
-def test_a_frame_that_is_none_is_refused(frame: bytes, error: type[ProtocolError]) -> None:
+def test_an_invalid_frame_is_refused(frame: bytes, error: type[ProtocolError]) -> None:
     with pytest.raises(error):
         unpack_blob(frame)
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: FRAME[:3] + tail))
-def test_any_bytes_are_read_or_refused(frame: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(frame: bytes) -> None:
     try:
         header, data = unpack_blob(frame)
     except ProtocolError:

@@ -55,17 +55,17 @@ def refused(message: dict[str, Any] | bytes) -> str:
 
 
 @given(headers(), bodies())
-def test_every_message_is_read_back_as_it_was(header: Header, body: Body) -> None:
+def test_every_message_round_trips(header: Header, body: Body) -> None:
     assert decode_message(encode_message(header, body)) == (header, body)
 
 
 @given(bodies())
-def test_the_type_of_every_body_of_ours_can_be_told_without_opening_it(body: Body) -> None:
+def test_the_type_of_every_encoded_body_can_be_peeked(body: Body) -> None:
     assert peek_type(encode_body(body)) == type(body).__name__
 
 
 @pytest.mark.parametrize("pairs", [1, 15, 16, 65_536])
-def test_a_type_can_be_told_however_large_its_map_is(pairs: int) -> None:
+def test_a_type_can_be_peeked_in_maps_of_all_sizes(pairs: int) -> None:
     body = {"type": "Plan", **{str(number): number for number in range(pairs - 1)}}
     assert peek_type(msgpack.packb(body)) == "Plan"
 
@@ -79,7 +79,7 @@ def test_a_type_can_be_told_however_large_its_map_is(pairs: int) -> None:
 @example(b"\xde\x00")
 @example(msgpack.packb({"prompt": "a dog", "type": "PlanPrompt"}))
 @example(msgpack.packb(["type", "Plan"]))
-def test_a_body_whose_type_cannot_be_told_at_once_is_refused_and_never_guessed(data: bytes) -> None:
+def test_peeking_refuses_a_body_that_does_not_start_with_its_type(data: bytes) -> None:
     try:
         told = peek_type(data)
     except BodyError:
@@ -90,14 +90,14 @@ def test_a_body_whose_type_cannot_be_told_at_once_is_refused_and_never_guessed(d
 
 
 @given(bodies())
-def test_the_msgpack_package_reads_what_we_write(body: Body) -> None:
+def test_the_msgpack_package_decodes_what_we_encode(body: Body) -> None:
     read = msgpack.unpackb(encode_body(body))
     assert read == msgpack.unpackb(msgpack.packb(as_map(body)))
     assert read["type"] == type(body).__name__
 
 
 @given(bodies())
-def test_we_read_what_the_msgpack_package_writes(body: Body) -> None:
+def test_we_decode_what_the_msgpack_package_encodes(body: Body) -> None:
     assert decode_body(msgpack.packb(as_map(body))) == body
 
 
@@ -106,7 +106,7 @@ def test_unknown_fields_are_skipped(body: Body, unknown: dict[str, Any]) -> None
     assert decode_body(msgpack.packb({**unknown, **as_map(body)}, default=str)) == body
 
 
-def test_unknown_fields_within_a_field_are_skipped() -> None:
+def test_unknown_fields_of_nested_values_are_skipped() -> None:
     holding = [{"id": bytes(16), "attempt": 2, "since": 1.5}]
     beat = decode_body(msgpack.packb({"type": "Heartbeat", "holding": holding}))
     assert beat == Heartbeat(holding=(Held(id=bytes(16), attempt=2),))
@@ -116,7 +116,7 @@ def test_fields_with_a_default_may_be_left_out() -> None:
     assert decode_body(msgpack.packb({"type": "Heartbeat"})) == Heartbeat()
 
 
-def test_the_type_may_stand_anywhere_in_the_map() -> None:
+def test_the_decoder_accepts_the_type_at_any_position() -> None:
     assert decode_body(msgpack.packb({"capacity": 3, "type": "Capacity"})) == Capacity(capacity=3)
 
 
@@ -164,7 +164,7 @@ def test_no_value_in_place_of_another_raises_anything_but_a_protocol_error(
 @pytest.mark.parametrize(
     "nested", [b"\x91" * 100_000, b"\x81\xa1x" * 100_000, b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"]
 )
-def test_nesting_and_sizes_that_cannot_be_are_refused(kind: str, nested: bytes) -> None:
+def test_impossible_nesting_and_sizes_are_refused(kind: str, nested: bytes) -> None:
     message = b"\x82\xa4type" + msgpack.packb(kind) + b"\xa1x" + nested
     with pytest.raises(ProtocolError):
         decode_body(message)
@@ -180,7 +180,7 @@ def test_an_unknown_type_is_refused(name: str) -> None:
             decode_body(msgpack.packb({"type": name, "x": {(1, 2): b""}}))
 
 
-def test_an_unknown_kind_and_version_are_refused_whatever_follows() -> None:
+def test_an_unknown_kind_or_version_is_refused_whatever_follows() -> None:
     frame = bytearray(encode_message(GOODBYE, Goodbye()))
     frame[3] = 99
     with pytest.raises(UnknownKindError, match="kind from 1 to 13, got 99"):
@@ -204,11 +204,11 @@ def test_an_unknown_kind_and_version_are_refused_whatever_follows() -> None:
         encode_body(Goodbye())[:-1],
     ],
 )
-def test_what_is_no_map_with_a_type_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_a_map_with_a_type_is_refused(body: bytes) -> None:
     assert refused(body).startswith("expected a msgpack map with a `type`, got")
 
 
-def test_a_body_of_the_wrong_shape_is_refused_with_its_place() -> None:
+def test_a_body_of_the_wrong_shape_is_refused_with_the_path_of_the_field() -> None:
     assert refused({"type": "Capacity"}) == "Capacity: Object missing required field `capacity`"
     assert refused({"type": "Capacity", "capacity": -1}) == "Capacity: Expected `int` >= 0 - at `$.capacity`"
     assert refused({"type": "Capacity", "capacity": 1.0}).startswith("Capacity: Expected `int`, got `float`")
@@ -221,31 +221,31 @@ def test_a_score_is_a_number_from_0_to_1(score: float) -> None:
 
 
 @pytest.mark.parametrize("digest", ["sha256:" + "0" * 64 + "\n", "sha256:../" + "0" * 61, "md5:0"])
-def test_a_digest_is_safe_to_make_a_path_of(digest: str) -> None:
+def test_a_digest_is_safe_to_use_in_a_path(digest: str) -> None:
     image = {"digest": digest, "media_type": "image/png", "bytes": 1, "width_px": 16, "height_px": 16}
     assert "digest" in refused({"type": Image.__name__, "image": image, "seconds": 1.0})
 
 
 @pytest.mark.parametrize("id_", [b"", bytes(15), bytes(17)])
-def test_an_id_that_no_header_could_hold_is_refused(id_: bytes) -> None:
+def test_an_id_that_does_not_fit_a_header_is_refused(id_: bytes) -> None:
     assert "16" in refused({"type": "Heartbeat", "awaiting": [id_]})
     assert "16" in refused({"type": "Heartbeat", "holding": [{"id": id_, "attempt": 0}]})
 
 
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0])
-def test_a_time_that_nobody_can_wait_is_refused(seconds: float) -> None:
+def test_an_impossible_time_is_refused(seconds: float) -> None:
     assert "heartbeat_s" in refused({"type": "Welcome", "epoch": "1", "heartbeat_s": seconds})
     failure = {"type": "Failure", "code": "overloaded", "message": "", "retry_after_s": seconds}
     assert "retry_after_s" in refused(failure)
 
 
-def test_a_prompt_has_a_character_and_not_too_many() -> None:
+def test_a_prompt_is_not_empty_and_not_too_long() -> None:
     assert decode_body(msgpack.packb({"type": "PlanPrompt", "prompt": "ü" * MAX_PROMPT_CHARS}))
     assert "length <= 32000" in refused({"type": "PlanPrompt", "prompt": "ü" * (MAX_PROMPT_CHARS + 1)})
     assert "length >= 1" in refused({"type": "PlanPrompt", "prompt": ""})
 
 
-def test_half_a_character_is_not_written() -> None:
+def test_a_lone_surrogate_cannot_be_encoded() -> None:
     with pytest.raises(BodyError, match="expected text in whole characters"):
         encode_message(GOODBYE, Lesson(text="\udc80"))
 
@@ -253,7 +253,7 @@ def test_half_a_character_is_not_written() -> None:
 # ------------------------------------------------------------------------------------------------------ size
 
 
-def test_a_message_over_the_limit_is_neither_written_nor_read() -> None:
+def test_a_message_over_the_limit_is_neither_encoded_nor_decoded() -> None:
     room = MAX_FRAME_BYTES - HEADER_BYTES
     frame = frame_of(GOODBYE, bytes(room))
     with pytest.raises(TooLargeError, match=f"at most {MAX_FRAME_BYTES} bytes, got {MAX_FRAME_BYTES + 1}"):
@@ -316,7 +316,7 @@ def test_a_type_with_a_taken_or_impossible_name_is_refused_and_nothing_is_regist
 
 
 @given(bodies())
-def test_a_record_and_nothing_else_is_read_as_a_record(body: Body) -> None:
+def test_only_records_are_decoded_as_records(body: Body) -> None:
     if isinstance(body, Record):
         assert decode_record(encode_body(body)) == body
     else:

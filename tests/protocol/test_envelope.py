@@ -18,14 +18,14 @@ def patched(offset: int, data: bytes) -> bytes:
 
 
 @given(headers())
-def test_a_header_is_read_back_as_it_was(header: Header) -> None:
+def test_a_header_round_trips(header: Header) -> None:
     packed = pack_header(header)
     assert len(packed) == HEADER_BYTES == 92
     assert unpack_header(packed) == header
     assert unpack_header(packed + b"body") == header
 
 
-def test_each_field_stands_where_the_specification_says() -> None:
+def test_each_field_has_its_specified_offset() -> None:
     header = Header(
         Kind.REQUEST,
         id=b"i" * 16,
@@ -46,17 +46,17 @@ def test_each_field_stands_where_the_specification_says() -> None:
     assert (packed[68:84], packed[84:92]) == (b"w" * 16, b"s" * 8)
 
 
-def test_the_reserved_byte_is_not_looked_at() -> None:
+def test_the_reserved_byte_is_ignored() -> None:
     assert unpack_header(patched(5, b"\xff")) == unpack_header(HEARTBEAT)
 
 
-def test_a_request_may_take_as_long_as_it_takes_unless_it_says_otherwise() -> None:
+def test_a_request_has_no_deadline_by_default() -> None:
     (left,) = struct.unpack_from(">I", HEARTBEAT, 8)
     assert left == NO_DEADLINE_MS == 0xFFFFFFFF
 
 
 @pytest.mark.parametrize("role", ["Verifier", "1st", "a role", "verifier\n", "prüfer", "_", "-"])
-def test_a_role_that_is_no_name_is_neither_written_nor_read(role: str) -> None:
+def test_an_invalid_role_name_is_neither_packed_nor_unpacked(role: str) -> None:
     with pytest.raises(FrameError, match="expected a role like 'verifier'"):
         pack_header(Header(Kind.REQUEST, role=role))
     with pytest.raises(FrameError, match="expected a role like 'verifier'"):
@@ -69,7 +69,7 @@ def test_a_role_has_at_most_16_characters() -> None:
         pack_header(Header(Kind.REQUEST, role="a" * 17))
 
 
-def test_nothing_but_zeros_follows_the_first_zero_of_a_role() -> None:
+def test_a_role_is_padded_with_zeros_only() -> None:
     with pytest.raises(FrameError):
         unpack_header(patched(52, b"a\0b"))
 
@@ -93,7 +93,7 @@ def test_a_field_that_does_not_fit_is_refused(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("frame", [b"", b"GA", HEARTBEAT[:-1], b"AG" + HEARTBEAT[2:], bytes(92), patched(4, b"\x02")])
-def test_a_frame_that_cannot_be_one_of_ours_is_refused(frame: bytes) -> None:
+def test_a_frame_without_a_valid_header_is_refused(frame: bytes) -> None:
     with pytest.raises(FrameError):
         unpack_header(frame)
 

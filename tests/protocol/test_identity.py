@@ -10,7 +10,7 @@ from protocol.identity import attempt_seed, digest_of, run_bytes, shard_of, traj
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def test_names_do_not_change_between_versions() -> None:
+def test_ids_do_not_change_between_versions() -> None:
     assert run_bytes("mesh").hex() == "0cc7459d1269047f"
     assert trajectory_id("night", 3, 1) == "7011d00592a778933efe5312f304bba9"
     assert attempt_seed(7, 2, 1) == 4_277_664_804
@@ -18,7 +18,7 @@ def test_names_do_not_change_between_versions() -> None:
 
 
 @given(st.text(), st.text())
-def test_a_run_is_8_bytes_that_follow_from_its_name(one: str, other: str) -> None:
+def test_a_run_id_is_8_bytes_derived_from_the_name(one: str, other: str) -> None:
     assert len(run_bytes(one)) == 8
     assert (run_bytes(one) == run_bytes(other)) == (one == other)
 
@@ -27,7 +27,9 @@ TASKS = st.tuples(st.text(st.characters(codec="utf-8") | st.just("\0")), st.inte
 
 
 @given(TASKS, TASKS)
-def test_a_trajectory_is_named_by_run_line_and_sample(one: tuple[str, int, int], other: tuple[str, int, int]) -> None:
+def test_a_trajectory_id_is_derived_from_run_line_and_sample(
+    one: tuple[str, int, int], other: tuple[str, int, int]
+) -> None:
     assert len(bytes.fromhex(trajectory_id(*one))) == 16
     assert (trajectory_id(*one) == trajectory_id(*other)) == (one == other)
 
@@ -47,7 +49,7 @@ def test_attempts_of_one_trajectory_are_drawn_with_different_seeds() -> None:
     assert len(seeds) == 64 * 64
 
 
-def test_trajectories_spread_evenly_over_shards_whatever_their_ids_look_like() -> None:
+def test_trajectories_spread_evenly_over_shards() -> None:
     derived = [bytes.fromhex(trajectory_id("run", line, 0)) for line in range(5_000)]
     counted = [line.to_bytes(16, "big") for line in range(1, 5_001)]
     for ids in (derived, counted):
@@ -65,7 +67,7 @@ def test_a_trajectory_stays_where_it_is_or_goes_to_a_new_shard_when_shards_are_a
     assert 0.35 < len(moved) / len(ids) < 0.45
 
 
-def test_the_home_of_a_trajectory_is_the_same_in_every_process_and_version() -> None:
+def test_the_home_shard_does_not_change_between_versions() -> None:
     ids = [bytes.fromhex(trajectory_id("run", line, 0)) for line in range(12)]
     assert [shard_of(id_, 7) for id_ in ids] == [4, 2, 0, 5, 5, 6, 4, 1, 2, 3, 5, 5]
     assert shard_of(bytes(16), 7) == 0

@@ -37,7 +37,7 @@ def test_every_reply_answers_a_request(reply_type: type[Reply]) -> None:
     assert reply_type in answered
 
 
-def test_every_type_of_the_module_is_listed_once_in_its_group() -> None:
+def test_every_type_is_listed_once_in_its_group() -> None:
     groups = {Request: REQUESTS, Reply: REPLIES, Event: EVENTS, Record: RECORDS, Body: LINK_BODIES}
     listed = [kind for group in groups.values() for kind in group]
     defined = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, Body)]
@@ -48,5 +48,5 @@ def test_every_type_of_the_module_is_listed_once_in_its_group() -> None:
     assert sorted(BODIES) == sorted(kind.__name__ for kind in listed)
 
 
-def test_every_type_says_what_it_is_for() -> None:
+def test_every_type_has_a_docstring() -> None:
     assert all(kind.__doc__ for kind in BODIES.values())

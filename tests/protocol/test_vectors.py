@@ -14,7 +14,7 @@ TEXT = README.read_text(encoding="utf-8")
 FRAMES = [bytes.fromhex(hexes) for hexes in re.findall(r"```text\n\{.*\}\n([0-9a-f\n]+)```", TEXT)]
 
 
-def test_the_specification_lists_every_type_limit_and_vector_as_they_are() -> None:
+def test_the_generated_parts_of_the_specification_are_up_to_date() -> None:
     assert with_parts(TEXT) == TEXT, "write it again with: python -m tests.protocol.reference"
 
 
@@ -24,18 +24,18 @@ def test_every_kind_of_message_has_a_vector() -> None:
 
 
 @pytest.mark.parametrize(("frame", "vector"), list(zip(FRAMES, VECTORS, strict=True)))
-def test_a_vector_is_written_and_read_to_the_byte(frame: bytes, vector: tuple[str, Header, Body]) -> None:
+def test_vectors_are_encoded_and_decoded_exactly(frame: bytes, vector: tuple[str, Header, Body]) -> None:
     _, header, body = vector
     assert encode_message(header, body) == frame
     assert decode_message(frame) == (header, body)
 
 
-def test_every_kind_is_explained_with_its_number() -> None:
+def test_the_specification_explains_every_kind() -> None:
     for kind in Kind:
         assert f"| {kind} | `{kind.name}` |" in TEXT
 
 
-def test_every_failure_code_is_explained() -> None:
+def test_the_specification_explains_every_failure_code() -> None:
     explained = dict(re.findall(r"^\| `([a-z_]+)` \| (yes|no) \|", TEXT, re.MULTILINE))
     codes = {error.code: "yes" if error.is_retryable else "no" for error in RequestError.__subclasses__()}
     assert explained == codes

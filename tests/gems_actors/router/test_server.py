@@ -1,4 +1,4 @@
-"""The router among real peers: replaced, fed with rubbish, and deprived of its actors."""
+"""The router with real peers: replaced, given malformed frames, and losing actors."""
 
 from __future__ import annotations
 
@@ -20,84 +20,81 @@ from gems_actors.router.server import serve_router
 from protocol.codec import decode_message, encode_message
 from protocol.envelope import Header, Kind
 from protocol.messages import Failure, Plan, PlanPrompt, ReadStatus, ReportLoss
-from tests.gems_actors.meshes import Echo, open_place
+from tests.gems_actors.meshes import Echo, open_local_mesh
 
 
-async def test_a_new_router_at_the_same_address_loses_nothing_and_does_nothing_twice(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        player = await place.add(Echo, "a", capacity=2)
+async def test_a_replaced_router_loses_no_request_and_runs_none_twice(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        running = await local.add(Echo, "a", capacity=2)
         answers: dict[str, Plan] = {}
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
 
             async def ask(prompt: str) -> None:
                 answers[prompt] = await mesh.ask(PlanPrompt(prompt=prompt))
 
-            for number in range(6):  # two in hand, four in the queue
+            for number in range(6):  # the actor holds two, four are queued
                 nursery.start_soon(ask, f"wait {number}")
-            await player.echo.seen(begun=2)
-            place.kill_router()
-            await trio.sleep(0.1)  # a while without any router
-            await place.start_router()
-            nursery.start_soon(ask, "wait and asked of the new one")
-            player.echo.go.set()
+            await running.echo.seen(begun=2)
+            await local.kill_router()
+            await local.start_router()
+            nursery.start_soon(ask, "wait at the new router")
+            running.echo.go.set()
         assert len(answers) == 7
-        assert set(player.echo.begun.values()) == {1}
+        assert set(running.echo.begun.values()) == {1}
 
 
-async def test_an_answer_given_while_there_is_no_router_arrives_once_there_is_one(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
-        player = await place.add(Echo, "a")
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+async def test_an_answer_given_without_a_router_arrives_once_there_is_one(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        running = await local.add(Echo, "a")
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
             nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait"))
-            await player.echo.seen(begun=1)
-            place.kill_router()
-            await trio.sleep(0.1)
-            player.echo.go.set()
-            await trio.sleep(0.1)
-            await place.start_router()
-        assert player.echo.begun == {"wait": 1}
+            await running.echo.seen(begun=1)
+            await local.kill_router()
+            running.echo.go.set()
+            await running.echo.seen(answered=1)
+            await local.start_router()
+        assert running.echo.begun == {"wait": 1}
 
 
 @pytest.mark.parametrize("is_reported", [True, False], ids=["reported", "silent"])
-async def test_what_an_actor_held_that_is_gone_is_answered_by_another(tmp_path: Path, is_reported: bool) -> None:
-    async with open_place(str(tmp_path)) as place:
-        first = await place.add(Echo, "first")
-        async with open_client(place.address) as mesh, trio.open_nursery() as nursery:
+async def test_requests_of_a_lost_actor_are_answered_by_another(tmp_path: Path, is_reported: bool) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        first = await local.add(Echo, "first")
+        async with open_client(local.address) as mesh, trio.open_nursery() as nursery:
             nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait"))
             await first.echo.seen(begun=1)
             first.scope.cancel()
             await first.ended.wait()
-            second = await place.add(Echo, "second")
+            second = await local.add(Echo, "second")
             second.echo.go.set()
             if is_reported:
                 await mesh.ask(ReportLoss(name="first"))
         assert second.echo.begun == {"wait": 1}
 
 
-async def test_nobody_is_silent_for_longer_than_the_router_allows(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path), RouterConfig(heartbeat_s=0.1, silence_s=0.4)) as place:
-        await place.add(Echo, "a")
-        async with open_client(place.address) as mesh:
-            for _ in range(10):
-                await trio.sleep(0.1)
-                status = await mesh.ask(ReadStatus())
+async def test_processes_send_heartbeats_within_the_allowed_silence(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path), RouterConfig(heartbeat_s=0.1, silence_s=0.4)) as local:
+        await local.add(Echo, "a")
+        async with open_client(local.address) as mesh:
+            while (status := await mesh.ask(ReadStatus())).uptime_s < 1.2:
+                await trio.sleep(0.05)
                 assert "a" in {actor.name for role in status.roles for actor in role.actors}
 
 
 async def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
-    async with open_place(str(tmp_path)) as place:
+    async with open_local_mesh(str(tmp_path)) as local:
         with pytest.raises(AddressInUseError, match="got one that is taken"):
-            await serve_router([place.address], RouterConfig())
+            await serve_router([local.address], RouterConfig())
     with network.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(AddressInUseError, match=f"tcp://127.0.0.1:{port}"):
             await serve_router([f"tcp://127.0.0.1:{port}"], RouterConfig())
 
 
-async def test_a_socket_of_ipc_is_for_its_user_alone_whatever_the_folder_allows(tmp_path: Path) -> None:
+async def test_an_ipc_socket_is_accessible_to_its_user_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        async with open_place(str(tmp_path)):
+        async with open_local_mesh(str(tmp_path)):
             mode = (tmp_path / "router.ipc").stat().st_mode
     finally:
         os.umask(before)
@@ -116,16 +113,16 @@ REQUEST = encode_message(Header(Kind.REQUEST, id=b"i" * 16, role="planner"), Pla
     lambda at, byte: REQUEST[:at] + bytes([byte]) + REQUEST[at + 1 :], st.integers(0, len(REQUEST)), st.integers(0, 255)
 )), min_size=1, max_size=3))  # fmt: skip
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_bytes_of_a_stranger_end_the_router(tmp_path: Path, frames: list[bytes]) -> None:
-    async with open_place(str(tmp_path)) as place:
-        await place.add(Echo, "a")
+async def test_malformed_frames_do_not_stop_the_router(tmp_path: Path, frames: list[bytes]) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Echo, "a")
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             with context.socket(zmq.DEALER) as dealer, context.socket(zmq.REQ) as req:
                 for stranger in (dealer, req):
-                    stranger.connect(place.address)
+                    stranger.connect(local.address)
                     stranger.send_multipart(frames)
-                async with open_client(place.address) as mesh:
+                async with open_client(local.address) as mesh:
                     assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
         finally:
             context.destroy(linger=0)
@@ -140,12 +137,12 @@ async def test_no_bytes_of_a_stranger_end_the_router(tmp_path: Path, frames: lis
     ],
     ids=["version", "kind", "role"],
 )
-async def test_what_cannot_be_read_is_answered_with_the_reason(tmp_path: Path, frame: bytes, words: str) -> None:
-    async with open_place(str(tmp_path)) as place:
+async def test_an_unreadable_frame_is_answered_with_the_reason(tmp_path: Path, frame: bytes, words: str) -> None:
+    async with open_local_mesh(str(tmp_path)) as local:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             with context.socket(zmq.DEALER) as stranger:
-                stranger.connect(place.address)
+                stranger.connect(local.address)
                 stranger.send(frame)
                 frame_back = await trio.to_thread.run_sync(stranger.recv)
                 header, body = decode_message(frame_back)

@@ -69,7 +69,7 @@ async def open_ends(folder: Path, *, is_bound: bool = True) -> AsyncIterator[End
         ends.close()
 
 
-async def test_twenty_thousand_messages_come_back_in_order(tmp_path: Path) -> None:
+async def test_twenty_thousand_messages_return_in_order(tmp_path: Path) -> None:
     async with open_ends(tmp_path) as ends:
         wanted = [b"%d" % number for number in range(20_000)]
         for start in range(0, len(wanted), 256):
@@ -97,7 +97,7 @@ async def test_bursts_and_pauses_of_many_tasks_lose_nothing(tmp_path: Path) -> N
         assert len(set(ends.returned)) == 1000
 
 
-async def test_what_a_sender_receives_on_its_way_is_answered_without_waiting_for_more(tmp_path: Path) -> None:
+async def test_a_message_received_while_sending_is_answered_at_once(tmp_path: Path) -> None:
     ends = Ends(f"ipc://{tmp_path}/echo.ipc")
     ends.bind()
     async with open_background() as nursery:
@@ -115,7 +115,7 @@ async def test_what_a_sender_receives_on_its_way_is_answered_without_waiting_for
 
 
 @pytest.mark.parametrize("crowd", [1, 1024])  # 512 are a batch
-async def test_a_flood_keeps_nobody_from_sending_nor_the_loop_from_turning(crowd: int) -> None:
+async def test_a_flood_blocks_neither_sending_nor_other_tasks(crowd: int) -> None:
     """Each message that is taken is followed by another at once: there never is nothing to receive."""
 
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -148,7 +148,7 @@ async def test_a_flood_keeps_nobody_from_sending_nor_the_loop_from_turning(crowd
     assert max(unsent) <= 2 * (crowd + 512)
 
 
-async def test_what_is_sent_before_there_is_a_router_arrives_once_there_is_one(tmp_path: Path) -> None:
+async def test_a_message_sent_before_the_router_exists_arrives_later(tmp_path: Path) -> None:
     async with open_ends(tmp_path, is_bound=False) as ends:
         ends.dealer.send(b"early")
         await trio.testing.wait_all_tasks_blocked()
@@ -158,7 +158,7 @@ async def test_what_is_sent_before_there_is_a_router_arrives_once_there_is_one(t
         assert (ends.returned, ends.dealer.unsent) == ([b"early"], 0)
 
 
-async def test_a_message_for_a_peer_that_is_not_there_comes_back_as_refused(tmp_path: Path) -> None:
+async def test_a_message_to_an_unknown_peer_is_undeliverable(tmp_path: Path) -> None:
     async with open_ends(tmp_path) as ends:
         ends.router.send(b"nobody", b"frame")
         ends.dealer.send(b"after it")
@@ -166,7 +166,7 @@ async def test_a_message_for_a_peer_that_is_not_there_comes_back_as_refused(tmp_
         assert ends.refused == [[b"nobody", b"frame"]]
 
 
-def test_an_address_that_is_none_leaves_no_socket_behind() -> None:
+def test_an_invalid_address_leaves_no_socket_behind() -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with pytest.raises(zmq.ZMQError):
         open_dealer(context, "carrier-pigeon", b"x")
