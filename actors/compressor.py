@@ -1,29 +1,26 @@
 """The compressor: turns one round into a lesson of at most 100 words.
 
-It asks memory itself for the round and for what came before, and must not know who will read the lesson.
+It reads the round and earlier rounds from memory and must not know which role reads the lesson.
 
-Source: arXiv 2603.28088, Agent Memory: facts are kept as they are, thoughts are compressed into experience.
+Source: arXiv 2603.28088, Agent Memory: facts are kept unchanged, thoughts are compressed into experience.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Final
 
+from actors.blob_actor import BlobActor
 from actors.prompting import ChatActor, ask_model, list_lines, render, say, unexpected
 from actors.rounds import PastRound, look_back
 from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest, ImagePart
-from gems_actors.blobs import blob_store
-from gems_actors.client import Mesh
-from gems_actors.config import MeshConfig
 from protocol.messages import CompressAttempt, Lesson, ReadTrajectory
 
 MAX_WORDS: Final = 100
 MAX_CHARS: Final = 2_000
-"""What the message holds; also bounds those scripts whose words neither spaces nor characters tell apart."""
+"""Limit of the message; it also bounds scripts in which neither spaces nor characters separate words."""
 
 RULES: Final = f"""\
 You keep the notebook of a studio that draws with a text-to-image model and tries again until the picture is right. \
@@ -66,31 +63,20 @@ $experiences"""
 _CJK = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
-"""Ideographs, hiragana and katakana, also those of half width."""
-# A character of those is a word, together with the punctuation behind it; of anything else, what no space divides.
+"""Ideographs, hiragana and katakana, half-width forms included."""
+# Each of these characters, with the punctuation after it, is a word; in other scripts spaces separate words.
 _WORD = re.compile(rf"[{_CJK}][^\w\s]*|[^\s{_CJK}]+")
 _SENTENCE_END = re.compile(r"""[.!?]["'”’)]*(?=\s|\Z)|[。！？]""")
 
 
-class Compressor(ChatActor):
+class Compressor(BlobActor, ChatActor):
     """Answers `CompressAttempt`."""
 
     role = "compressor"
 
-    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
-        """Read pictures from the mesh's store."""
-        super().__init__(config, mesh)
-        self.blobs = blob_store(config, mesh.address)
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Keep the store and the chat model open."""
-        async with self.blobs.open(), super().open():
-            yield
-
     @answers
     async def compress(self, request: CompressAttempt) -> Lesson:
-        """Return the lesson of a round's best attempt."""
+        """Return the lesson of the best attempt of a round."""
         state = await self.mesh.ask(ReadTrajectory(trajectory=request.trajectory))
         *earlier, past = look_back(state, request.round)
         image = past.attempt.image
@@ -100,7 +86,7 @@ class Compressor(ChatActor):
 
 
 def compress_request(past: PastRound, earlier: Sequence[PastRound], picture: ImagePart) -> ChatRequest:
-    """Return the request for the lesson of one round."""
+    """Return the chat request for the lesson of one round."""
     experiences = tuple(item.experience for item in earlier if item.experience is not None)
     fields = {
         "prompt": past.attempt.prompt,
@@ -124,7 +110,7 @@ def parse_lesson(text: str) -> str:
     """Return a lesson as the model wrote it.
 
     Raises:
-        ModelOutputError: it is empty or too long.
+        ModelOutputError: the lesson is empty or too long.
     """
     lesson = _parse_words(text)
     if (words := len(_WORD.findall(lesson))) > MAX_WORDS:
@@ -135,10 +121,10 @@ def parse_lesson(text: str) -> str:
 
 
 def cut_lesson(text: str) -> str:
-    """Return a lesson, cut after its last whole sentence within the limit, or at the limit where there is none.
+    """Return a lesson, cut after the last whole sentence within the limit, or at the limit if no sentence ends there.
 
     Raises:
-        ModelOutputError: it is empty.
+        ModelOutputError: the lesson is empty.
     """
     lesson = _parse_words(text)
     words = list(_WORD.finditer(lesson))

@@ -1,6 +1,6 @@
 """The decomposer: turns the user's own prompt into atomic yes/no requirements.
 
-It must not know the plan: what was asked is checked, not what was written to get it.
+It must not know the plan: the requirements follow from the user's prompt, not from the prompt that is drawn.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ class Decomposer(ChatActor):
 
     @answers
     async def decompose(self, request: DecomposePrompt) -> Requirements:
-        """Return the requirements of a prompt; none where there is nothing to check."""
+        """Return the requirements of a prompt; empty if there is nothing to check."""
         answer = await ask_model(self.chat, decompose_request(request.prompt), parse_requirements)
         return Requirements(requirements=answer.value, spent=answer.spent)
 
 
 def decompose_request(prompt: str) -> ChatRequest:
-    """Return the request to take a prompt apart."""
+    """Return the chat request to decompose a prompt."""
     messages = (say("system", RULES), say("user", render(USER, prompt=prompt)))
     return ChatRequest("decompose", {"prompt": prompt}, messages, schema=_SCHEMA)
 
@@ -101,8 +101,8 @@ def parse_requirements(text: str) -> tuple[Requirement, ...]:
     """Return the requirements that the model found, in its order.
 
     Raises:
-        ModelOutputError: they are not of the form that was asked for, too many, share an id, or depend on what is not
-            there or on each other in a circle.
+        ModelOutputError: the answer has another form, too many requirements, duplicate ids, or dependencies that are
+            unknown or circular.
     """
     found = parse_json(text, _Found, _EXPECTED).requirements
     if len(found) > MAX_REQUIREMENTS:
@@ -124,7 +124,7 @@ def parse_requirements(text: str) -> tuple[Requirement, ...]:
 
 
 def _refuse_circle(id_: str, parents: dict[str, str | None]) -> None:
-    """Walk from a requirement to what it depends on; a walk longer than there are requirements never ends."""
+    """Raise if following dependencies from a requirement never ends: after as many steps as there are requirements."""
     ancestor = parents[id_]
     for _ in parents:
         if ancestor is None:

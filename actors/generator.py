@@ -1,6 +1,6 @@
-"""The generator: draws a picture and puts it where everybody finds it by its digest.
+"""The generator: draws a picture and stores it under its digest.
 
-It must not know why the picture is wanted; what comes from a model is looked at before anybody relies on it.
+It must not know the purpose of the picture; it checks what the model returns before storing it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 import structlog
 import trio
 
-from gems_actors.actor import Actor, answers, is_interactive
+from actors.blob_actor import BlobActor
+from gems_actors.actor import answers, is_interactive
 from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
 from gems_actors.backends.factory import open_image_model
-from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
@@ -28,23 +28,21 @@ _MIN_SIDE_PX: Final = 16
 _log = structlog.get_logger()
 
 
-class Generator(Actor):
+class Generator(BlobActor):
     """Answers `GenerateImage`."""
 
     role = "generator"
-    time_limit_s = math.inf  # image models have limits of their own, and a full engine is slow and does not hang
+    time_limit_s = math.inf  # image models have their own limits, and a full engine is slow rather than stuck
     model: ImageModel
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
-        """Put pictures in the mesh's store."""
         super().__init__(config, mesh)
-        self.blobs = blob_store(config, mesh.address)
         self._note = ""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Keep the store and the image model open."""
-        async with self.blobs.open(), open_image_model(self.config, self._take_note) as self.model:
+        async with super().open(), open_image_model(self.config, self._take_note) as self.model:
             self.default_capacity = self.model.capacity
             yield
 
@@ -54,16 +52,16 @@ class Generator(Actor):
             _log.info("model_prepared", doing=note)
 
     def note(self) -> str:
-        """Return how far the image model is with getting ready."""
+        """Return the progress of the image model while it is not ready."""
         return self._note
 
     def figures(self) -> dict[str, float]:
-        """Return what the image model reports of itself."""
+        """Return the figures of the image model."""
         return self.model.figures()
 
     @answers
     async def generate(self, request: GenerateImage) -> Image:
-        """Return the reference of a picture that is drawn, checked and stored."""
+        """Draw, check and store a picture, and return its reference."""
         begun = trio.current_time()
         drawn = await self.model.generate(
             ImageRequest(

@@ -1,10 +1,10 @@
-"""Memory: owns the log, and answers what was done and found in a trajectory, in a run, or for a prompt like this one.
+"""Memory: owns the log; appends records durably and answers queries about trajectories, runs and similar prompts.
 
-Everything that arrives while a commit is under way shares the next one, so a hundred conductors wait for a handful of
-syncs. Nobody else writes the log and nobody else reads it: others ask.
+Group commit: all records that arrive during a commit share the next one, so a hundred conductors wait for a handful of
+syncs. No other process writes or reads the log while this one runs.
 
-Where memory is several shards, each is such a process. A trajectory's records are all with one of them, its keeper, to
-which the others pass on what they are asked; what is asked of memory as a whole any of them puts together.
+With several shards, each shard is one such process. All records of a trajectory are in one shard, its owner, to which
+the other shards forward requests; requests to memory as a whole are answered by any shard with scatter-gather.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
-from typing import Final, TypeVar, cast
+from typing import ClassVar, Final, TypeVar, cast
 
 import apsw
 import structlog
@@ -56,17 +56,17 @@ from protocol.messages import (
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
-_INDEX_WRITTEN_EACH_S: Final = 1.0
-"""What the index has not written when its process is killed, it reads from the log again."""
-_KEEPERS_KNOWN: Final = 65_536
-"""Trajectories of which a shard remembers who keeps them; of others it asks again."""
-_BUSY_S: Final = 0.2
-"""After so long a request that this shard could not pass on may come again."""
+_INDEX_COMMIT_PERIOD_S: Final = 1.0
+"""Period between commits of the index; after a kill, uncommitted changes are read from the log again."""
+_MAX_CACHED_OWNERS: Final = 65_536
+"""Maximum number of trajectories whose owner a shard remembers; for others it asks again."""
+_RETRY_AFTER_S: Final = 0.2
+"""Delay after which a client may repeat a request that this shard could not forward."""
 
 _log = structlog.get_logger()
 
 
-class _Batch:
+class _PendingCommit:
     """Records that wait for the same commit."""
 
     def __init__(self) -> None:
@@ -77,18 +77,20 @@ class _Batch:
 
 
 class Memory(Actor):
-    """Keeps records and answers questions about them."""
+    """Answers all requests to memory, or to one of its shards."""
 
     role = "memory"
     default_capacity = 1024
+    max_commit: ClassVar[int] = MAX_COMMIT
+    """Maximum number of records in one commit."""
     _store: MemoryStore
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Hold the log for as long as requests arrive."""
-        self._next = _Batch()
-        self._arrived = trio.Event()
-        self._grown = trio.Event()
+        """Keep the log open, locked for this process."""
+        self._pending = _PendingCommit()
+        self._has_records = trio.Event()
+        self._has_grown = trio.Event()
         self._recalling = trio.Lock()
         self._failed = trio.Event()
         self._failure: IndexFailedError | None = None
@@ -96,29 +98,27 @@ class Memory(Actor):
         self._shard = shard_of_role(self.mesh.role) or 0
         self._layouts = note_layout(self.config.data_path, self.config.memory.shards)
         self._shards = max(*self._layouts, self._shard + 1)
-        self._keepers: OrderedDict[str, int] = OrderedDict()
-        self._passed_on = 0
+        self._owners: OrderedDict[str, int] = OrderedDict()
+        self._forwarded = 0
         capacity, least = self.config.role(self.role).capacity or self.default_capacity, 2 * self.mesh.routers
-        self._max_passed_on = capacity // least
+        self._max_forwarded = capacity // least
         if self._shards > 1 and capacity < least:
-            raise ConfigError(
-                f"roles.memory.capacity: expected at least {least} where memory is several shards, got {capacity}"
-            )
+            raise ConfigError(f"roles.memory.capacity: expected at least {least} with several shards, got {capacity}")
         folder = shard_folder(self.config.data_path, self._shard)
         with (
             open_memory_store(folder, note=self.mesh.address) as self._store,
             closing(open_reader(self._store.index.path)) as reader,
         ):
-            self._words = WordIndex(reader)
+            self._word_index = WordIndex(reader)
             _log.info("log_opened", path=str(folder), records=self._store.last, size=self._store.live.end)
             async with open_background() as nursery:
                 nursery.start_soon(self._run_commits)
-                nursery.start_soon(self._run_index)
-                nursery.start_soon(self._verify_the_rest)
+                nursery.start_soon(self._run_index_commits)
+                nursery.start_soon(self._verify_in_background)
                 yield
 
     def figures(self) -> dict[str, float]:
-        """Return how many records the log holds, how large it is, and how much of it is damaged."""
+        """Return the number of records, the size of the log, and how much of it is damaged."""
         return {
             "records": self._store.last,
             "log_bytes": self._store.live.end,
@@ -128,25 +128,25 @@ class Memory(Actor):
     @answers
     async def append(self, request: AppendRecord) -> Appended:
         """Answer once the record is on disk."""
-        if (keeper := await self._other_keeper(request, request.trajectory)) is not None:
-            return await self._pass_on(replace(request, shard=keeper))
+        if (owner := await self._other_owner(request, request.trajectory)) is not None:
+            return await self._forward(replace(request, shard=owner))
         return await self._keep(request.record)
 
     @answers
     async def append_all(self, request: AppendRecords) -> Appended:
         """Answer once all of the records are on disk."""
-        if (keeper := await self._other_keeper(request, request.trajectory)) is not None:
-            return await self._pass_on(replace(request, shard=keeper))
+        if (owner := await self._other_owner(request, request.trajectory)) is not None:
+            return await self._forward(replace(request, shard=owner))
         return await self._keep(*request.records)
 
     async def _keep(self, *records: AnyRecord) -> Appended:
-        """Have records kept by the same commit, and return the place of the last."""
-        while len(self._next.records) + len(records) > MAX_COMMIT:
-            await self._next.done.wait()
-        batch = self._next
+        """Append records in one commit, and return the outcome of the last one."""
+        while len(self._pending.records) + len(records) > self.max_commit:
+            await self._pending.done.wait()
+        batch = self._pending
         batch.records += records
         position = len(batch.records) - 1
-        self._arrived.set()
+        self._has_records.set()
         await batch.done.wait()
         if batch.error is not None:
             raise LogError(str(batch.error)) from batch.error
@@ -155,122 +155,122 @@ class Memory(Actor):
 
     @answers
     async def read(self, request: ReadTrajectory) -> TrajectoryState:
-        """Answer with all that is kept of a trajectory."""
-        if (keeper := await self._other_keeper(request, request.trajectory)) is not None:
-            return await self._pass_on(replace(request, shard=keeper))
-        async with self._outliving_the_index():
+        """Answer with the state of a trajectory."""
+        if (owner := await self._other_owner(request, request.trajectory)) is not None:
+            return await self._forward(replace(request, shard=owner))
+        async with self._ending_on_index_failure():
             return queries.read_trajectory(self._store, request)
 
     @answers
     async def find_best(self, request: FindBestAttempt) -> BestAttempt:
-        """Answer with the attempt that is the picture so far."""
-        if (keeper := await self._other_keeper(request, request.trajectory)) is not None:
-            return await self._pass_on(replace(request, shard=keeper))
-        async with self._outliving_the_index():
+        """Answer with the best attempt of a trajectory so far."""
+        if (owner := await self._other_owner(request, request.trajectory)) is not None:
+            return await self._forward(replace(request, shard=owner))
+        async with self._ending_on_index_failure():
             return queries.find_best(self._store, request)
 
     @answers
     async def list_trajectories(self, request: ListTrajectories) -> Trajectories:
-        """Answer with a page of trajectories."""
-        if self._is_for_others(request):
+        """Answer with one page of trajectories."""
+        if self._needs_other_shards(request):
             return await self._ask_others(request)
-        async with self._outliving_the_index():
+        async with self._ending_on_index_failure():
             return queries.list_trajectories(self._store, request)
 
     @answers
     async def list_runs(self, request: ListRuns) -> Runs:
-        """Answer with a page of runs."""
-        if self._is_for_others(request):
+        """Answer with one page of runs."""
+        if self._needs_other_shards(request):
             return await self._ask_others(request)
-        async with self._outliving_the_index():
+        async with self._ending_on_index_failure():
             return queries.list_runs(self._store, request)
 
     @answers
     async def count(self, request: CountRecords) -> MemoryCounts:
-        """Answer how much there is."""
-        if self._is_for_others(request):
+        """Answer with the number of records, runs and trajectories, and the sizes on disk."""
+        if self._needs_other_shards(request):
             return await self._ask_others(request)
-        async with self._outliving_the_index():
+        async with self._ending_on_index_failure():
             return queries.count_records(self._store, request)
 
     @answers
     async def read_log(self, request: ReadLog) -> LoggedRecords:
-        """Answer with what stands behind a place; where that is nothing, once something does or the wait is over."""
-        if self._is_for_others(request):
+        """Answer with the records after a sequence; if there are none, wait for the next one up to `wait_s`."""
+        if self._needs_other_shards(request):
             return await self._ask_others(request)
         with trio.move_on_after(request.wait_s):
             while self._store.last <= request.since:
-                await self._grown.wait()
-        async with self._outliving_the_index():
+                await self._has_grown.wait()
+        async with self._ending_on_index_failure():
             return queries.read_log(self._store, request)
 
     @answers
     async def recall(self, request: RecallExperiences) -> Recollection:
-        """Answer with lessons for a prompt; the search runs beside the loop, through a connection of its own."""
-        if self._is_for_others(request):
+        """Answer with lessons for a prompt; the search runs in a thread with its own connection."""
+        if self._needs_other_shards(request):
             return await self._ask_others(request)
-        async with self._outliving_the_index():
+        async with self._ending_on_index_failure():
             async with self._recalling:
-                self._store.index.commit()  # another connection sees nothing before
-                alike = await trio.to_thread.run_sync(self._alike, request.prompt)
-            return queries.recollect(self._store, alike, request.limit)
+                self._store.index.commit()  # so that the other connection sees everything
+                similar = await trio.to_thread.run_sync(self._find_similar, request.prompt)
+            return queries.recollect(self._store, similar, request.limit)
 
     # ----------------------------------------------------------------------------------------- shards
 
-    def _is_for_others(self, request: MemoryRequest[ReplyT]) -> bool:
-        """Whether this log alone is not what a request is about."""
+    def _needs_other_shards(self, request: MemoryRequest[ReplyT]) -> bool:
+        """Return whether a request needs other logs than that of this shard."""
         return request.shard != self._shard and (request.shard is not None or self._shards > 1)
 
     async def _ask_others(self, request: MemoryRequest[ReplyT]) -> ReplyT:
         if request.shard is not None:
-            return await self._pass_on(request)
-        with self._waiting_for_others():
+            return await self._forward(request)
+        with self._counted_as_forwarded():
             return await answer_from_all_shards(request, self._shards, self._ask)
 
-    async def _other_keeper(self, request: MemoryRequest[ReplyT], trajectory: str | None) -> int | None:
-        """Return the shard that a request about a trajectory is to be passed on to, or None where it is for this one.
+    async def _other_owner(self, request: MemoryRequest[ReplyT], trajectory: str | None) -> int | None:
+        """Return the shard to which a request about a trajectory is forwarded, or None if this shard answers it.
 
-        What is of no trajectory is kept by shard 0.
+        Records without a trajectory are in shard 0.
         """
         if self._shards == 1 and not request.shard:
             return None
-        keeper = request.shard
-        if keeper is None:
-            keeper = 0 if trajectory is None else await self._keeper_of(trajectory)
-        return None if keeper == self._shard else keeper
+        owner = request.shard
+        if owner is None:
+            owner = 0 if trajectory is None else await self._owner_of(trajectory)
+        return None if owner == self._shard else owner
 
-    async def _keeper_of(self, trajectory: str) -> int:
-        """Return the shard that has the records of a trajectory or, where none has any, is its home.
+    async def _owner_of(self, trajectory: str) -> int:
+        """Return the shard that has the records of a trajectory, or its home if no shard has any.
 
-        It was decided when its first record was kept; in an earlier layout, its home of that time has it.
+        The first record decides the owner; with an earlier layout, that was its home in that layout.
         """
-        keeper = self._keepers.get(trajectory)
-        if keeper is not None:
-            return keeper
-        async with self._outliving_the_index():
+        owner = self._owners.get(trajectory)
+        if owner is not None:
+            return owner
+        async with self._ending_on_index_failure():
             is_here = bool(self._store.index.locations(trajectory))
         homes = homes_of(trajectory, self._layouts)
-        keeper = self._shard if is_here else homes[0]
+        owner = self._shard if is_here else homes[0]
         for shard in homes if not is_here and len(homes) > 1 else ():
             if shard != self._shard:
-                state = await self._pass_on(ReadTrajectory(trajectory=trajectory, shard=shard))
+                state = await self._forward(ReadTrajectory(trajectory=trajectory, shard=shard))
                 if state.began_at is not None:
-                    keeper = shard
+                    owner = shard
                     break
-        self._keepers[trajectory] = keeper
-        if len(self._keepers) > _KEEPERS_KNOWN:
-            self._keepers.popitem(last=False)
-        return keeper
+        self._owners[trajectory] = owner
+        if len(self._owners) > _MAX_CACHED_OWNERS:
+            self._owners.popitem(last=False)
+        return owner
 
-    async def _pass_on(self, request: MemoryRequest[ReplyT]) -> ReplyT:
-        """Return the reply of another shard, which a request names.
+    async def _forward(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+        """Return the reply of the other shard that a request names.
 
         Raises:
-            RequestError: it cannot answer.
+            RequestError: there is no such shard, or it cannot answer.
         """
         if request.shard is None or request.shard >= self._shards:
             raise RefusedError(f"shard: expected a number below {self._shards}, got {request.shard}")
-        with self._waiting_for_others():
+        with self._counted_as_forwarded():
             return await self._ask(request)
 
     async def _ask(self, request: MemoryRequest[ReplyT]) -> ReplyT:
@@ -279,53 +279,52 @@ class Memory(Actor):
         return await self.mesh.ask(request, role=address_of_shard(request.shard or 0))
 
     @contextmanager
-    def _waiting_for_others(self) -> Iterator[None]:
-        """Take a place among the requests that wait for other shards.
+    def _counted_as_forwarded(self) -> Iterator[None]:
+        """Count a request as waiting for other shards.
 
-        They may take half of what one router gives this shard at once; if they took all of it, two shards could wait
-        for each other for ever.
+        Such requests may use half of the capacity that one router uses; with all of it, two shards could deadlock.
 
         Raises:
-            OverloadedError: there is none; whoever asks comes again.
+            OverloadedError: too many requests wait; the client retries.
         """
-        if self._passed_on >= self._max_passed_on:
-            raise OverloadedError(f"{self._passed_on} requests wait for other shards of memory already", _BUSY_S)
-        self._passed_on += 1
+        if self._forwarded >= self._max_forwarded:
+            raise OverloadedError(f"{self._forwarded} requests already wait for other shards of memory", _RETRY_AFTER_S)
+        self._forwarded += 1
         try:
             yield
         finally:
-            self._passed_on -= 1
+            self._forwarded -= 1
 
-    # ----------------------------------------------------------------------------------------- inside
+    # ----------------------------------------------------------------------------------------- internals
 
-    def _alike(self, prompt: str) -> dict[int, float]:
+    def _find_similar(self, prompt: str) -> dict[int, float]:
         try:
-            return self._words.find_similar(prompt, queries.MAX_SIMILAR)
+            return self._word_index.find_similar(prompt, queries.MAX_SIMILAR)
         except apsw.Error as error:
             raise self._store.index.fail(error) from error
 
     async def _run_commits(self) -> None:
         while True:
-            await self._arrived.wait()
-            self._arrived = trio.Event()
-            batch, self._next = self._next, _Batch()
+            await self._has_records.wait()
+            self._has_records = trio.Event()
+            batch, self._pending = self._pending, _PendingCommit()
             try:
                 written = self._store.write(batch.records)
                 self._store.live.sync()
                 self._store.add_to_index(written)
             except IndexFailedError:
-                raise  # and end: what is in hand goes to the next process, which derives the index anew
+                raise  # ends the process: requests in flight go to the next one, which rebuilds the index
             except LogError as error:
                 batch.error = error
             else:
                 batch.outcomes = written.outcomes
-                self._grown.set()
-                self._grown = trio.Event()
+                self._has_grown.set()
+                self._has_grown = trio.Event()
             batch.done.set()
 
     @asynccontextmanager
-    async def _outliving_the_index(self) -> AsyncIterator[None]:
-        """Where the index fails, let this process end with the question unanswered: it goes to the next one."""
+    async def _ending_on_index_failure(self) -> AsyncIterator[None]:
+        """If the index fails, end this process without an answer, so that the next process gets the request."""
         try:
             yield
         except IndexFailedError as error:
@@ -333,16 +332,16 @@ class Memory(Actor):
             self._failed.set()
             await trio.sleep_forever()
 
-    async def _run_index(self) -> None:
+    async def _run_index_commits(self) -> None:
         while True:
-            with trio.move_on_after(_INDEX_WRITTEN_EACH_S):
+            with trio.move_on_after(_INDEX_COMMIT_PERIOD_S):
                 await self._failed.wait()
             if self._failure is not None:
                 raise self._failure
             self._store.index.commit()
 
-    async def _verify_the_rest(self) -> None:
-        """Look, beside the work, at the part of the log that was too large to be looked at while it was opened."""
+    async def _verify_in_background(self) -> None:
+        """Verify the part of the log that was too large to be verified while it was opened."""
         live = self._store.live
         for extent in self._store.unverified:
             if await trio.to_thread.run_sync(live.checksum, extent.offset, extent.end) != extent.checksum:

@@ -1,7 +1,7 @@
 """The planner: chooses a skill, or none, and writes the first prompt.
 
-It must not know requirements or pictures; all it has is what the user wrote, the catalogue of skills and, where the
-settings want it, what memory recalls of other prompts like this one.
+It must not know requirements or pictures; it has only the prompt, the catalogue of skills and, if recall is on, lessons
+from similar prompts.
 """
 
 from __future__ import annotations
@@ -95,19 +95,19 @@ _log = structlog.get_logger()
 
 
 class Planner(ChatActor):
-    """Answers `PlanPrompt`; skills that are added to a folder are seen with the next request."""
+    """Answers `PlanPrompt`; a skill added to a folder is offered from the next request on."""
 
     role = "planner"
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
-        """Look for skills in the built-in folder and in those of the settings."""
+        """Read skills from the built-in folder and the configured ones."""
         super().__init__(config, mesh)
         own = (Path(folder).expanduser() for folder in config.skills.folders)
         self.catalogue = Catalogue([builtin_folder(), *own])
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep the chat model open, and say which skills the planner will not see."""
+        """Keep the chat model open; log which skills cannot be loaded."""
         for skipped in self.catalogue.skipped():
             _log.warning("skill_skipped", skill=skipped.id, path=str(skipped.path), reason=skipped.reason)
         async with super().open():
@@ -115,8 +115,8 @@ class Planner(ChatActor):
 
     @answers
     async def plan(self, request: PlanPrompt) -> Plan:
-        """Return the skill and the first prompt; with neither skill nor lesson that is the user's own."""
-        skills = await trio.to_thread.run_sync(self.catalogue.skills)  # one look, so that a choice cannot vanish
+        """Return the skill and the first prompt, which is the request's own if there is neither skill nor lesson."""
+        skills = await trio.to_thread.run_sync(self.catalogue.skills)  # once, so that a choice cannot vanish
         recalled = await recall(self.config, self.mesh, request.prompt)
         return await plan_prompt(self.chat, request.prompt, skills, recalled, wanted=request.skill)
 
@@ -129,17 +129,17 @@ async def plan_prompt(
     *,
     wanted: str | None = None,
 ) -> Plan:
-    """Choose among some skills, and write the prompt by the chosen one and by the lessons recalled.
+    """Choose a skill, and write the prompt with the chosen skill and the recalled lessons.
 
     Args:
-        chat: the model.
-        prompt: the user's own.
-        skills: to choose from.
-        recalled: lessons of other trajectories.
-        wanted: the skill that is to be taken, or `none`; None: the model chooses.
+        chat: the chat model.
+        prompt: the prompt of the request.
+        skills: the skills to choose from.
+        recalled: lessons from other trajectories.
+        wanted: id of the skill to use, or `none` for no skill; None lets the model choose.
 
     Raises:
-        RefusedError: there is no skill like the one that is wanted.
+        RefusedError: the wanted skill does not exist.
     """
     by_id = {skill.id: skill for skill in skills}
     plan = Plan(prompt=prompt)
@@ -160,7 +160,7 @@ async def plan_prompt(
 
 
 def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:
-    """Return the question which skill fits a prompt."""
+    """Return the chat request to choose a skill for a prompt."""
     manifest = [{"id": skill.id, "description": skill.description} for skill in skills]
     lines = tuple(f"{skill.id}: {' '.join(skill.description.split())}" for skill in skills)
     user = render(ROUTE, manifest=list_lines(lines), prompt=prompt)
@@ -173,7 +173,7 @@ def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:
 
 
 def write_request(prompt: str, skill: Skill | None, recalled: Recollection = NOTHING) -> ChatRequest:
-    """Return the request to rewrite a prompt by a skill, by lessons of other trajectories, or by both."""
+    """Return the chat request to rewrite a prompt with a skill, with lessons from other trajectories, or both."""
     instructions = skill.instructions if skill else ""
     fields = {"prompt": prompt, "skill": skill.id if skill else None, "instructions": instructions}
     guide = render(GUIDE, instructions=instructions if skill else NO_GUIDE)
@@ -192,10 +192,10 @@ class _Written(msgspec.Struct):
 
 
 def parse_route(text: str, ids: Collection[str]) -> str | None:
-    """Return the id of the chosen skill, or None where the model chose none.
+    """Return the id of the chosen skill, or None if the model chose none.
 
     Raises:
-        ModelOutputError: the answer is not of the form that was asked for, or names a skill that does not exist.
+        ModelOutputError: the answer has another form, or names a skill that does not exist.
     """
     skill = parse_json(text, _Route, 'JSON of the form {"skill": "ID"} or {"skill": null}').skill
     if skill is not None and skill not in ids:
@@ -207,6 +207,6 @@ def parse_written(text: str) -> str:
     """Return the prompt that the model wrote.
 
     Raises:
-        ModelOutputError: the answer is not of the form that was asked for, or is no prompt.
+        ModelOutputError: the answer has another form, or the prompt is empty or too long.
     """
     return parse_prompt(parse_json(text, _Written, 'JSON of the form {"prompt": "..."}').prompt)

@@ -1,6 +1,6 @@
-"""How a role talks with a chat model: fill in a prompt, ask, read the answer strictly, and let it repair itself once.
+"""How a role uses a chat model: render a prompt, ask, parse the answer strictly, and let the model repair it once.
 
-It does not know what any role asks.
+Nothing here knows what any role asks.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ Give the answer once more, the whole of it, in exactly the form you were asked f
 and no apology."""
 
 MAX_REASONING_CHARS: Final = 16_000
-"""What is kept of a model's thinking: all rounds of a trajectory travel in one message."""
+"""Maximum length of the reasoning that is kept, because all rounds of a trajectory travel in one message."""
 
 _MAX_QUOTED_CHARS = 200
 _log = structlog.get_logger()
 
 
 class ModelAnswer(NamedTuple, Generic[T]):
-    """What a chat model answered, read."""
+    """The parsed answer of a chat model."""
 
     value: T
     reasoning: str
-    """The end of its thinking, where its conclusion is; empty where the model does not show any."""
+    """The end of the model's reasoning, which has the conclusion; empty if the model returns none."""
     spent: Spent
-    """Of one call, or of two where the answer had to be repaired."""
+    """Cost of one call, or of two if the answer had to be repaired."""
     probabilities: Mapping[str, float] = {}
-    """Of the request's choices, where the model tells them."""
+    """Probability of each of the request's choices; empty if the model returns none."""
 
 
 class ChatActor(Actor):
-    """An actor that asks a chat model, which is open while the actor is."""
+    """An actor with an open chat model."""
 
-    default_capacity = 64  # more than a server may take at once: the backend knows how many that is
+    default_capacity = 64  # more than most servers take at once: the backend applies their limit
     chat: ChatModel
     _is_open = False
 
@@ -65,11 +65,11 @@ class ChatActor(Actor):
             yield
 
     def figures(self) -> dict[str, float]:
-        """Return what the chat model reports."""
+        """Return the figures of the chat model."""
         return self.chat.figures()
 
     def note(self) -> str:
-        """Return what is wrong with the chat model just now."""
+        """Return what is currently wrong with the chat model."""
         return self.chat.note() if self._is_open else ""
 
 
@@ -79,17 +79,17 @@ async def ask_model(
     parse: Callable[[str], T],
     parse_repaired: Callable[[str], T] | None = None,
 ) -> ModelAnswer[T]:
-    """Ask a chat model and read its answer; shown what was wrong with an unreadable one, it may answer once more.
+    """Ask a chat model and parse its answer; if parsing fails, the model is shown the problem and may answer once more.
 
     Args:
-        chat: the model.
-        request: what it is asked.
-        parse: reads the answer; its `ModelOutputError` says what was expected and what was found.
-        parse_repaired: reads the second answer, where a role is content with less by then.
+        chat: the chat model.
+        request: the request.
+        parse: parses the answer; its `ModelOutputError` names what was expected and what the model answered.
+        parse_repaired: parses the second answer, if a role accepts less then; by default `parse`.
 
     Raises:
         BackendError: the model could not be asked.
-        ModelOutputError: the second answer cannot be read either.
+        ModelOutputError: the second answer cannot be parsed either.
     """
     request = replace(request, interactive=is_interactive())
     reply, spent = await _call(chat, request)
@@ -97,9 +97,9 @@ async def ask_model(
         return _read(reply, parse, spent)
     except ModelOutputError as error:
         problem = str(error)
-    said = _replace_half_characters(reply.text)
+    said = _replace_surrogates(reply.text)
     repair = (
-        say("assistant", said if said.strip() else "(no words)"),  # servers refuse a turn without any
+        say("assistant", said if said.strip() else "(no words)"),  # servers refuse an empty turn
         say("user", render(REPAIR, problem=problem)),
     )
     reply, spent_again = await _call(chat, replace(request, messages=(*request.messages, *repair)))
@@ -109,7 +109,7 @@ async def ask_model(
 
 
 def render(template: str, **values: str) -> str:
-    """Fill in the `$names` of a prompt; a `$` or a brace within a value is only itself."""
+    """Fill in the `$names` of a template; `$` and braces within values have no meaning."""
     return string.Template(template).substitute(values)
 
 
@@ -119,37 +119,37 @@ def say(speaker: Literal["system", "user", "assistant"], *parts: str | ImagePart
 
 
 def list_lines(lines: tuple[str, ...]) -> str:
-    """Return texts as a list for a prompt, one on a line; an empty one says so."""
+    """Return texts as a list for a prompt, one per line; `(none)` if it is empty."""
     return "\n".join(f"- {line}" for line in lines) or "(none)"
 
 
 def object_schema(**properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON schema of an object with these keys and no others."""
+    """Return the JSON schema of an object with exactly these keys, all required."""
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
 def parse_json(text: str, kind: type[T], expected: str) -> T:
-    """Read an answer that is JSON, bare or within one pair of ``` fences, with nothing before or after.
+    """Parse an answer that is JSON, bare or within one pair of ``` fences, with nothing before or after.
 
     Args:
         text: the answer.
-        kind: what it must be; keys beyond those are skipped.
-        expected: the same in words, for the model that has to repair it.
+        kind: expected type; unknown keys are ignored.
+        expected: description of that type, for the model that has to repair the answer.
 
     Raises:
-        ModelOutputError: it is anything else.
+        ModelOutputError: the answer is anything else.
     """
     try:
         return msgspec.json.decode(_strip_fence(text), type=kind)
-    except (ValueError, RecursionError) as error:  # what msgspec raises, and half a character in the text
+    except (ValueError, RecursionError) as error:  # errors of msgspec, and lone surrogates in the text
         raise unexpected(f"{expected} ({error})", text) from error
 
 
 def parse_prompt(prompt: str) -> str:
-    """Return a prompt that a model wrote, without the space around it.
+    """Return a prompt that a model wrote, without surrounding white space.
 
     Raises:
-        ModelOutputError: it is empty, or longer than a prompt may be.
+        ModelOutputError: the prompt is empty or too long.
     """
     if not (prompt := prompt.strip()):
         raise unexpected("a prompt of at least one character", prompt)
@@ -159,13 +159,13 @@ def parse_prompt(prompt: str) -> str:
 
 
 def unexpected(expected: str, text: str) -> ModelOutputError:
-    """Return the error that says what was expected, and quotes how the answer began."""
+    """Return an error that says what was expected and quotes the beginning of the answer."""
     quoted = repr(text[:_MAX_QUOTED_CHARS]) + (" and more" if len(text) > _MAX_QUOTED_CHARS else "")
     return ModelOutputError(f"expected {expected}, got {quoted}")
 
 
 async def _call(chat: ChatModel, request: ChatRequest) -> tuple[ChatReply, Spent]:
-    """Return the model's reply and what it cost; what the server does not count stays 0."""
+    """Return the model's reply and its cost; tokens that the server does not count are 0."""
     begun = trio.current_time()
     reply = await chat.chat(request)
     return reply, Spent(
@@ -179,14 +179,14 @@ async def _call(chat: ChatModel, request: ChatRequest) -> tuple[ChatReply, Spent
 
 
 def _read(reply: ChatReply, parse: Callable[[str], T], spent: Spent) -> ModelAnswer[T]:
-    """Read a reply; half a character, which JSON can hold and no message can carry, makes it unreadable."""
-    if _replace_half_characters(reply.text) != reply.text:
+    """Parse a reply; lone surrogates, which JSON can contain and messages cannot carry, are an error."""
+    if _replace_surrogates(reply.text) != reply.text:
         raise unexpected("text in whole characters", reply.text)
-    reasoning = _replace_half_characters(reply.reasoning[-MAX_REASONING_CHARS:])
+    reasoning = _replace_surrogates(reply.reasoning[-MAX_REASONING_CHARS:])
     return ModelAnswer(parse(reply.text), reasoning, spent, reply.probabilities)
 
 
-def _replace_half_characters(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Which attempt is the best, and why: a pure rule, shared by all who have to choose one."""
+"""The rule that chooses the best attempt and explains the choice. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MAX_NAMED: Final = 4
 
 
 def choose_best(attempts: Sequence[Attempt]) -> tuple[Attempt, str]:
-    """Return the best of at least one attempt and, in words, what decided and with which others it was tied.
+    """Return the best of one or more attempts, and what decided: ties are named.
 
-    Most requirements met; then fewest unmet, since unsure is better than unmet; then the highest mean score, where all
-    verdicts of those still tied have one; then the earlier round, then the lower candidate.
+    Most requirements met; then fewest unmet, because unsure is better than unmet; then the highest mean score, if all
+    verdicts of the attempts that are still tied have scores; then the earlier round, then the lower candidate.
     """
     most_met = max(map(_met, attempts))
     by_met = [attempt for attempt in attempts if _met(attempt) == most_met]
@@ -69,7 +69,7 @@ def _as_in(best: Attempt, equals: Sequence[Attempt]) -> str:
 
 
 def _name_others(best: Attempt, equals: Sequence[Attempt]) -> str:
-    """Name the attempts beside the best, by round, and by candidate where their rounds had several."""
+    """Return the names of all attempts but the best, by round, and by candidate if any round had several."""
     others = sorted(_place(attempt) for attempt in equals if attempt is not best)
     if len(others) > _MAX_NAMED:
         return f"{len(others)} others"

@@ -1,6 +1,6 @@
-"""What memory recalls of other trajectories, asked for where the settings want it and shown to a model.
+"""Recall: lessons from other trajectories, shown to a model if the settings enable it.
 
-It does not know who asks. Only those who write prompts do: what checks a picture must not know what to expect of it.
+Only roles that write prompts use it: a role that checks pictures must not know what to expect of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gems_actors.config import MeshConfig
 from protocol.messages import RecalledExperience, RecallExperiences, Recollection
 
 NOTHING: Final = Recollection(experiences=(), trajectories=0, gained=0)
-"""What is recalled where nothing is."""
+"""A recollection without lessons."""
 
 LESSON_RULES: Final = """\
 You are also given lessons that the studio noted while it drew other requests, ones much like this, until they were \
@@ -40,7 +40,7 @@ _MAX_QUOTED_CHARS: Final = 160
 
 
 async def recall(config: MeshConfig, mesh: Mesh, prompt: str) -> Recollection:
-    """Return what memory has learnt from prompts like the user's; nothing, unasked, where the settings are against it.
+    """Return lessons from similar prompts; without asking memory, no lessons if recall is off.
 
     Raises:
         RequestError: memory failed.
@@ -51,12 +51,12 @@ async def recall(config: MeshConfig, mesh: Mesh, prompt: str) -> Recollection:
 
 
 def lesson_rules(recalled: Recollection, rules: str) -> str:
-    """Return a role's rules, with those for lessons behind them where there are any."""
+    """Return a role's rules, followed by the rules for lessons if there are lessons."""
     return f"{rules}\n\n{LESSON_RULES}" if recalled.experiences else rules
 
 
 def lesson_parts(recalled: Recollection) -> list[str]:
-    """Return the lessons as the part of a prompt that shows them; no part where there are none."""
+    """Return the lessons as a part of a prompt; no part if there are no lessons."""
     if not recalled.experiences:
         return []
     lines = tuple(_line_of(experience) for experience in recalled.experiences)
@@ -65,7 +65,7 @@ def lesson_parts(recalled: Recollection) -> list[str]:
 
 
 def lesson_fields(recalled: Recollection) -> Mapping[str, Any]:
-    """Return the lessons as a field of a chat request; no field where there are none."""
+    """Return the lessons as a field of a chat request; no field if there are no lessons."""
     texts = [experience.text for experience in recalled.experiences]
     return {"lessons": texts} if texts else {}
 

@@ -1,28 +1,25 @@
-"""The refiner: reads what happened so far and writes the prompt of the next round.
+"""The refiner: reads the trajectory so far and writes the prompt of the next round.
 
-It asks memory itself, and is shown as much of the past as the request's memory mode says. It must not know how many
-rounds are left.
+It reads from memory, and shows the model as much of the past as the request's memory mode says. It must not know how
+many rounds are left.
 
-Source: arXiv 2603.28088, Figure 4 right, for the memory modes. Unlike there, the model is told what has passed, and may
-be told what was learnt from other pictures.
+Source: arXiv 2603.28088, Figure 4 right, for the memory modes. Unlike there, the model is told which requirements are
+met, and may see lessons from other pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from actors.blob_actor import BlobActor
 from actors.prompting import ChatActor, ask_model, list_lines, object_schema, parse_json, parse_prompt, render, say
 from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
 from actors.rounds import PastRound, look_back
 from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest, ImagePart
-from gems_actors.blobs import blob_store
-from gems_actors.client import Mesh
-from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
 from protocol.messages import MemoryMode, ReadTrajectory, Recollection, Refined, RefinePrompt
 
@@ -83,25 +80,14 @@ CLOSING: Final = "Now write the prompt of round $round."
 _SHOWS_IMAGES: Final[frozenset[MemoryMode]] = frozenset({"images", "thoughts", "full"})
 
 
-class Refiner(ChatActor):
+class Refiner(BlobActor, ChatActor):
     """Answers `RefinePrompt`."""
 
     role = "refiner"
 
-    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
-        """Read pictures from the mesh's store."""
-        super().__init__(config, mesh)
-        self.blobs = blob_store(config, mesh.address)
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Keep the store and the chat model open."""
-        async with self.blobs.open(), super().open():
-            yield
-
     @answers
     async def refine(self, request: RefinePrompt) -> Refined:
-        """Return the prompt of the next round and why it reads so."""
+        """Return the prompt of the next round and the reasoning behind it."""
         state = await self.mesh.ask(ReadTrajectory(trajectory=request.trajectory))
         if state.task is None:
             raise LogError(f"expected trajectory {request.trajectory} in memory, got none")
@@ -128,14 +114,14 @@ def refine_request(
     *,
     note: str = "",
 ) -> ChatRequest:
-    """Return the request for the prompt of the next round.
+    """Return the chat request for the prompt of the next round.
 
     Args:
-        prompt: the user's own.
-        shown: the rounds that the mode shows, at least the latest.
-        pictures: one for each of them, or none.
-        memory: what else the mode shows of them.
-        recalled: lessons of other trajectories.
+        prompt: the prompt that the picture must meet.
+        shown: the rounds that the memory mode shows, at least the latest.
+        pictures: one picture for each of these rounds, or none.
+        memory: the memory mode.
+        recalled: lessons from other trajectories.
         note: note of the `before_refinement` hook; empty if there is none.
     """
     fields: list[dict[str, Any]] = []
@@ -190,7 +176,7 @@ def parse_refined(text: str) -> tuple[str, str]:
     """Return the model's diagnosis and the prompt that it wrote.
 
     Raises:
-        ModelOutputError: the answer is not of the form that was asked for, or is no prompt.
+        ModelOutputError: the answer has another form, or the prompt is empty or too long.
     """
     answer = parse_json(text, _Refined, 'JSON of the form {"diagnosis": "...", "prompt": "..."}')
     return answer.diagnosis.strip(), parse_prompt(answer.prompt)

@@ -1,4 +1,4 @@
-"""What memory knows of the rounds of a trajectory, picked out for those who look back on them. Pure."""
+"""The past rounds of a trajectory, as compressor and refiner see them. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from protocol.messages import Answer, Attempt, TrajectoryState
 
 @dataclass(frozen=True, slots=True)
 class PastRound:
-    """One round: its best attempt, what its verdicts were, what was thought before and learnt after it."""
+    """One round: its best attempt with its verdicts, the reasoning before it and the lesson after it."""
 
     attempt: Attempt
     met: tuple[str, ...]
-    """Questions that were answered so; likewise `unmet` and `unsure`."""
+    """Questions of the requirements that are met."""
     unmet: tuple[str, ...]
+    """Questions of the requirements that are unmet."""
     unsure: tuple[str, ...]
+    """Questions of the requirements that the verifier is unsure of."""
     findings: tuple[str, ...]
-    """The questions that are not met, each with the verdict and what the verifier said of it."""
+    """Questions that are not met, each with its verdict and the verifier's reason."""
     reasoning: str
-    """Of whoever wrote the round's prompt, the planner in the first round; empty where none was given."""
+    """Reasoning behind the round's prompt, of the planner in the first round, else of the refiner; may be empty."""
     experience: str | None
-    """The lesson of the round; None while there is none."""
+    """Lesson of the round; None if there is none yet."""
 
 
 def look_back(state: TrajectoryState, last: int) -> tuple[PastRound, ...]:
-    """Return the rounds up to `last`, in their order.
+    """Return the rounds up to `last`, in order.
 
     Raises:
-        LogError: memory knows no attempt of that round.
+        LogError: memory has no attempt of that round.
     """
     rounds = sorted({attempt.round for attempt in state.attempts if attempt.round <= last})
     if last not in rounds:

@@ -1,6 +1,6 @@
-"""The verifier: answers each requirement on one picture, and asks nothing that another answer has settled.
+"""The verifier: answers each requirement for one picture, and skips questions that another answer settles.
 
-It must not know the prompt: it judges what is there, not what was meant. A failed call is never a verdict.
+It must not know the prompt: it judges what is drawn, not what was meant. A failed call is never a verdict.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import trio
 from msgspec import structs
 from PIL import Image as Pillow
 
+from actors.blob_actor import BlobActor
 from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, say, unexpected
 from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest, ImagePart
 from gems_actors.backends.factory import open_second_opinion
-from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import ModelOutputError, RequestError
@@ -70,67 +70,64 @@ $questions
 </questions>"""
 
 MAX_CONCURRENT_CALLS: Final = 8
-"""Questions about one picture that are asked at once."""
+"""Maximum number of concurrent questions about one picture."""
 
 MAX_REASON_CHARS: Final = 500
 
 CANARY_QUESTION: Final = "Is the whole picture red?"
 CANARY_EVERY: Final = 1000
-"""Pictures between two looks at whether the model sees at all; the first is with the first picture."""
+"""Number of pictures between two checks that the model sees pictures at all; the first picture is checked."""
 
 _ANSWERS: Final[Mapping[str, Answer]] = {"yes": "met", "no": "unmet", "unsure": "unsure"}
 _log = structlog.get_logger()
-# A word ends where no letter or digit follows, and no hyphen, apostrophe or underscore that goes on with one:
-# 'yesterday' and 'no-one' are other words, '_yes_' is not. 'yes/no' and 'yes or no' decide nothing.
+# A word must not continue with a letter or digit, nor with a hyphen, apostrophe or underscore before one:
+# 'yesterday' and 'no-one' are other words, '_yes_' is not. 'yes/no' and 'yes or no' are not decisions.
 _FIRST_WORD = re.compile(
     r"""[\s*_"'“”‘’`]*(yes|no|unsure)(?![^\W_]|[-'’_/]\w|\s*/|\s+(?:and|or)\s+(?:yes|no|unsure)\b)""", re.IGNORECASE
 )
 
 
-class Verifier(ChatActor):
+class Verifier(BlobActor, ChatActor):
     """Answers `VerifyImage`."""
 
     role = "verifier"
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
-        """Read pictures from the mesh's store."""
         super().__init__(config, mesh)
-        self.blobs = blob_store(config, mesh.address)
         self._verified = 0
         self._is_blind = False
         self._second: ChatModel | None = None
-        self._beside: trio.Nursery | None = None
+        self._background: trio.Nursery | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Keep the store and the chat models open."""
         async with (
-            self.blobs.open(),
             super().open(),
             open_second_opinion(self.config) as self._second,
-            open_background() as self._beside,
+            open_background() as self._background,
         ):
             yield
 
     def note(self) -> str:
-        """Return what is wrong with the chat model just now."""
-        blind = "the model answers the same of a red and of a blue picture" if self._is_blind else ""
+        """Return what is currently wrong with the chat model."""
+        blind = "the model gives the same answer about a red and a blue picture" if self._is_blind else ""
         return "; ".join(filter(None, (blind, super().note())))
 
     @answers
     async def verify(self, request: VerifyImage) -> Verification:
-        """Return a verdict for each requirement, in their order."""
-        if self._beside is not None and self._verified % CANARY_EVERY == 0:
-            self._beside.start_soon(self._check_sight)
+        """Return a verdict for each requirement, in order."""
+        if self._background is not None and self._verified % CANARY_EVERY == 0:
+            self._background.start_soon(self._check_sight)
         self._verified += 1
         data = await self.blobs.get(request.image)
         picture = ImagePart(data, request.image.media_type)
         return await verify_picture(self.chat, picture, request.requirements, self.config.verify, self._second)
 
     async def _check_sight(self) -> None:
-        """Warn where the same question has the same answer of two pictures of which only one can be so.
+        """Log an error if the model gives the same answer about two pictures that cannot both have it.
 
-        Servers with caches that knew the words of a prompt and not its pictures have answered like that.
+        Servers have done so whose cache keyed on the text of a prompt and not on its pictures.
         """
         try:
             self._is_blind = await is_blind(self.chat, self.config.verify)
@@ -142,10 +139,10 @@ class Verifier(ChatActor):
 
 
 async def is_blind(chat: ChatModel, settings: VerifyConfig) -> bool:
-    """Return whether a model says the same, and not that it is unsure, of a red and of a blue picture.
+    """Return whether a model gives the same answer, other than unsure, about a red and a blue picture.
 
     Raises:
-        RequestError: it could not be asked.
+        RequestError: the model could not be asked.
     """
     inspection = _Inspection(chat, settings, None)
     said = []
@@ -164,18 +161,18 @@ async def verify_picture(
     settings: VerifyConfig,
     second: ChatModel | None = None,
 ) -> Verification:
-    """Answer all requirements on one picture, parents before children.
+    """Answer all requirements for one picture, parents before children.
 
     Args:
-        chat: the model.
-        picture: what it looks at.
-        requirements: what it is asked.
-        settings: how, and from which probability on something is met.
-        second: another model, asked where the first is unsure.
+        chat: the chat model.
+        picture: the picture.
+        requirements: the requirements.
+        settings: the mode, and the probabilities from which a requirement is met or unmet.
+        second: another model, which is asked if the first is unsure.
 
     Raises:
-        BackendError: a model could not be asked; there is no partial answer.
-        ModelOutputError: one of the answers is none.
+        BackendError: a model could not be asked; there are no partial results.
+        ModelOutputError: an answer cannot be parsed.
     """
     inspection = _Inspection(chat, settings, second)
     verdicts: dict[str, Verdict] = {}
@@ -199,7 +196,7 @@ async def verify_picture(
 
 
 class _Inspection:
-    """The questions about one picture, and what they cost."""
+    """The questions about one picture and their cost."""
 
     def __init__(self, chat: ChatModel, settings: VerifyConfig, second: ChatModel | None) -> None:
         self.spent = Spent()
@@ -207,13 +204,13 @@ class _Inspection:
         self._limiter = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
 
     async def ask(self, picture: ImagePart, requirement: Requirement) -> Verdict:
-        """Return the verdict on one requirement."""
+        """Return the verdict for one requirement."""
         async with self._limiter:
             verdict = await self._ask(self._chat, picture, requirement)
             return await self._ask_again(picture, requirement, verdict)
 
     async def ask_all(self, picture: ImagePart, requirements: Sequence[Requirement]) -> dict[str, Verdict]:
-        """Return the verdicts on all requirements, by their ids, from one call."""
+        """Return the verdicts for all requirements by id, from one call."""
         ids = [requirement.id for requirement in requirements]
         answer = await ask_model(self._chat, batch_request(picture, requirements), lambda text: parse_batch(text, ids))
         self.spent = sum_spent(self.spent, answer.spent)
@@ -242,7 +239,7 @@ class _Inspection:
         return "unmet" if score < self._settings.unmet_below else "unsure"
 
     async def _ask_again(self, picture: ImagePart, requirement: Requirement, verdict: Verdict) -> Verdict:
-        """Ask the second model where the first is unsure; where that one is too, the first one's words stand."""
+        """Ask the second model if the first is unsure; if the second is unsure too, the first verdict counts."""
         if verdict.answer != "unsure" or self._second is None:
             return verdict
         other = await self._ask(self._second, picture, requirement)
@@ -252,15 +249,14 @@ class _Inspection:
 
 
 def score_of(probabilities: Mapping[str, float]) -> float:
-    """Return how probable it is that a requirement is met, 0 to 1; what is unsure counts half."""
+    """Return the probability, 0 to 1, that a requirement is met; unsure counts half."""
     return min(1.0, probabilities["yes"] + probabilities["unsure"] / 2)
 
 
 def layers_of(requirements: Iterable[Requirement]) -> list[list[Requirement]]:
-    """Sort requirements so that each stands in a later layer than what it depends on.
+    """Sort requirements into layers, each requirement in a later layer than the one it depends on.
 
-    What depends on nothing that is there stands in the first; a circle, which no decomposer of ours lets pass, stands
-    in the last as if its members depended on nothing.
+    A dependency that is not in the list is ignored. A circle, which the decomposer rejects, forms the last layer.
     """
     layers: list[list[Requirement]] = []
     waiting = list(requirements)
@@ -275,13 +271,13 @@ def layers_of(requirements: Iterable[Requirement]) -> list[list[Requirement]]:
 
 
 def verify_request(picture: ImagePart, question: str, *, is_scored: bool = False) -> ChatRequest:
-    """Return one question about a picture; the picture comes first, so that servers can share its work among them."""
+    """Return one question about a picture; the picture comes first, so that servers can cache it as a prefix."""
     messages = (say("system", RULES), say("user", picture, question))
     return ChatRequest("verify", {"question": question}, messages, choices=tuple(_ANSWERS) if is_scored else ())
 
 
 def batch_request(picture: ImagePart, requirements: Sequence[Requirement]) -> ChatRequest:
-    """Return all questions about a picture at once."""
+    """Return all questions about a picture in one request."""
     questions = [{"id": requirement.id, "question": requirement.question} for requirement in requirements]
     lines = "\n".join(f"{item['id']}: {item['question']}" for item in questions)
     text = {"type": "string"}
@@ -322,12 +318,12 @@ def parse_batch(text: str, ids: Sequence[str]) -> tuple[Verdict, ...]:
 
 
 def parse_verdict(text: str) -> tuple[Answer, str]:
-    """Read the first word of an answer as a verdict, and the rest as its reason.
+    """Return the first word of an answer as a verdict, and the rest as its reason.
 
     Raises:
         ModelOutputError: the first word is not yes, no or unsure.
     """
-    # IGNORECASE alone would take the long s and other letters that fold to ASCII.
+    # IGNORECASE alone would accept the long s and other letters that fold to ASCII.
     if (match := _FIRST_WORD.match(text)) is None or not match[1].isascii():
         raise unexpected("yes, no or unsure as the first word", text)
     reason = text[match.end() :].strip(" \t\r\n*_\"'“”‘’`.,:;!-–—")

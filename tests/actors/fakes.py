@@ -1,4 +1,4 @@
-"""A chat model and a mesh that answer as they are told, and makers of what memory holds."""
+"""A chat model and a mesh with fixed answers, and makers of trajectory states."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PICTURE = b"picture"
 
 
 class FakeChat:
-    """Answers each request by a rule, or with the next of some texts, and remembers what it was asked."""
+    """Answers each request by a rule, or with the next of several texts, and remembers the requests."""
 
     def __init__(self, *replies: str | ChatReply, rule: Callable[[ChatRequest], str] | None = None) -> None:
         self._replies = list(replies)
@@ -62,7 +62,7 @@ class FakeChat:
 
 
 class FakeMesh:
-    """Answers as a memory that holds one trajectory and recalls the same for every prompt; notes what is asked."""
+    """Answers as a memory with one trajectory that recalls the same lessons for every prompt; records requests."""
 
     address = "ipc:///nowhere"
 
@@ -88,14 +88,14 @@ def mesh_with(
     recalled: Recollection | None = None,
     asked: list[Request[Any]] | None = None,
 ) -> Mesh:
-    """Return a mesh with such a memory, of which all is empty that is not given; requests are added to `asked`."""
+    """Return a mesh with such a memory, by default an empty one; its requests are added to `asked`."""
     nothing = Recollection(experiences=(), trajectories=0, gained=0)
     fake = FakeMesh(state or TrajectoryState(), recalled or nothing, [] if asked is None else asked)
     return cast(Mesh, fake)
 
 
 def recollection(*texts: str) -> Recollection:
-    """Return lessons from a prompt of its own each, after each of which three requirements more were met."""
+    """Return one lesson per text, each from another prompt, after which three more requirements were met."""
     experiences = tuple(
         RecalledExperience(
             trajectory=f"{number:032x}",
@@ -112,12 +112,12 @@ def recollection(*texts: str) -> Recollection:
 
 
 def text_of(request: ChatRequest) -> str:
-    """Return all words of a request's messages."""
+    """Return the text of all messages of a request."""
     return "\n".join(getattr(part, "text", "") for message in request.messages for part in message.parts)
 
 
 def pictures_of(request: ChatRequest) -> list[bytes]:
-    """Return all pictures of a request's messages, in their order."""
+    """Return the pictures of all messages of a request, in order."""
     return [part.data for message in request.messages for part in message.parts if hasattr(part, "data")]
 
 
@@ -169,7 +169,7 @@ def state_of(
     refinements: Sequence[Any] = (),
     experiences: Sequence[Experience] = (),
 ) -> TrajectoryState:
-    """Return what memory knows of a trajectory with these attempts, each on the same requirements."""
+    """Return the state of a trajectory with these attempts, which have the same requirements."""
     return TrajectoryState(
         task=DrawPicture(run="run", prompt="the user's own prompt", seed=1),
         plan=plan,

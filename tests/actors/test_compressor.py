@@ -1,4 +1,4 @@
-"""The compressor reads one round and what came before from memory, and keeps the lesson short."""
+"""The compressor reads a round and earlier rounds from memory, and keeps the lesson short."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from actors.compressor import Compressor
 from gems_actors.config import MemoryConfig, MeshConfig
@@ -24,7 +23,7 @@ from protocol.messages import (
 from tests.actors.fakes import PICTURE, TRAJECTORY, FakeChat, attempt, mesh_with, pictures_of, state_of, text_of
 
 
-def compress(
+async def compress(
     tmp_path: Path,
     chat: FakeChat,
     state: TrajectoryState,
@@ -35,25 +34,21 @@ def compress(
 ) -> Lesson:
     compressor = Compressor(config or MeshConfig(data_dir=str(tmp_path)), mesh_with(state, asked=asked))
     compressor.chat = chat
-
-    async def store_and_compress() -> Lesson:
-        await compressor.blobs.put(PICTURE, media_type="image/png", width_px=32, height_px=16)
-        return await compressor.compress(CompressAttempt(trajectory=TRAJECTORY, round=round_))
-
-    return trio.run(store_and_compress)
+    await compressor.blobs.put(PICTURE, media_type="image/png", width_px=32, height_px=16)
+    return await compressor.compress(CompressAttempt(trajectory=TRAJECTORY, round=round_))
 
 
-def test_the_first_round_is_told_the_thinking_behind_the_plan(tmp_path: Path) -> None:
+async def test_the_first_round_shows_the_reasoning_of_the_plan(tmp_path: Path) -> None:
     chat = FakeChat("Fine.")
     state = state_of(attempt(1, "u"), plan=Plan(prompt="p", reasoning="the lamp comes first"))
-    compress(tmp_path, chat, state, 1)
+    await compress(tmp_path, chat, state, 1)
     assert chat.requests[0].fields["reasoning"] == "the lamp comes first"
     assert "<thinking>\nthe lamp comes first\n</thinking>" in text_of(chat.requests[0])
 
 
-def test_a_first_round_may_have_neither_reasoning_nor_experience(tmp_path: Path) -> None:
+async def test_a_first_round_may_have_neither_reasoning_nor_experience(tmp_path: Path) -> None:
     chat = FakeChat(" Say it first. ")
-    assert compress(tmp_path, chat, state_of(attempt(1, "mus")), 1).text == "Say it first."
+    assert (await compress(tmp_path, chat, state_of(attempt(1, "mus")), 1)).text == "Say it first."
     (request,) = chat.requests
     assert request.task == "compress"
     assert request.fields == {
@@ -67,7 +62,7 @@ def test_a_first_round_may_have_neither_reasoning_nor_experience(tmp_path: Path)
     assert pictures_of(request) == [PICTURE]
 
 
-def test_a_later_round_is_told_the_thinking_before_it_and_the_lessons_until_then(tmp_path: Path) -> None:
+async def test_a_later_round_shows_the_reasoning_before_it_and_earlier_lessons(tmp_path: Path) -> None:
     state = state_of(
         attempt(1, "mu"),
         attempt(2, "uu", candidate=1),
@@ -77,40 +72,40 @@ def test_a_later_round_is_told_the_thinking_before_it_and_the_lessons_until_then
         experiences=[Experience(round=round_, text=f"lesson {round_}") for round_ in (1, 2)],
     )
     chat = FakeChat("Fine.")
-    compress(tmp_path, chat, state, 2)
+    await compress(tmp_path, chat, state, 2)
     fields = chat.requests[0].fields
     assert (fields["reasoning"], fields["experiences"]) == ("thought 2", ["lesson 1"])
     assert fields["met"] == ["r1?"], "of the better candidate"
 
 
-def test_a_long_lesson_is_repaired_once_and_then_cut(tmp_path: Path) -> None:
+async def test_a_long_lesson_is_repaired_once_and_then_cut(tmp_path: Path) -> None:
     state = state_of(attempt(1, "u"))
-    assert compress(tmp_path, FakeChat("word " * 101, "Short."), state, 1).text == "Short."
+    assert (await compress(tmp_path, FakeChat("word " * 101, "Short."), state, 1)).text == "Short."
     chat = FakeChat("word " * 101, "Say it first. " + "word " * 101)
-    assert compress(tmp_path, chat, state, 1).text == "Say it first."
+    assert (await compress(tmp_path, chat, state, 1)).text == "Say it first."
     assert "at most 100 words, got 101" in text_of(chat.requests[1])
 
 
-def test_a_repaired_lesson_costs_two_calls(tmp_path: Path) -> None:
+async def test_a_repaired_lesson_costs_two_calls(tmp_path: Path) -> None:
     state = state_of(attempt(1, "u"))
-    assert compress(tmp_path, FakeChat("Short."), state, 1).spent.calls == 1
-    assert compress(tmp_path, FakeChat("word " * 101, "Short."), state, 1).spent.calls == 2
+    assert (await compress(tmp_path, FakeChat("Short."), state, 1)).spent.calls == 1
+    assert (await compress(tmp_path, FakeChat("word " * 101, "Short."), state, 1)).spent.calls == 2
 
 
-def test_lessons_of_other_trajectories_are_not_asked_for(tmp_path: Path) -> None:
+async def test_lessons_from_other_trajectories_are_not_requested(tmp_path: Path) -> None:
     asked: list[Request[Any]] = []
     config = MeshConfig(data_dir=str(tmp_path), memory=MemoryConfig(recall=True))
-    compress(tmp_path, FakeChat("Fine."), state_of(attempt(1, "u")), 1, config=config, asked=asked)
+    await compress(tmp_path, FakeChat("Fine."), state_of(attempt(1, "u")), 1, config=config, asked=asked)
     assert [type(request) for request in asked] == [ReadTrajectory]
 
 
-def test_no_lesson_is_no_answer(tmp_path: Path) -> None:
+async def test_an_empty_lesson_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelOutputError, match="expected a lesson"):
-        compress(tmp_path, FakeChat("", " "), state_of(attempt(1, "u")), 1)
+        await compress(tmp_path, FakeChat("", " "), state_of(attempt(1, "u")), 1)
 
 
-def test_a_round_that_memory_does_not_know_is_a_failure(tmp_path: Path) -> None:
+async def test_a_round_that_memory_does_not_have_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"an attempt of round 1 in memory, got those of rounds \[\]"):
-        compress(tmp_path, FakeChat(), TrajectoryState(), 1)
+        await compress(tmp_path, FakeChat(), TrajectoryState(), 1)
     with pytest.raises(LogError, match=r"an attempt of round 3 in memory, got those of rounds \[1\]"):
-        compress(tmp_path, FakeChat(), state_of(attempt(1, "u")), 3)
+        await compress(tmp_path, FakeChat(), state_of(attempt(1, "u")), 3)

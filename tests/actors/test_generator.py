@@ -1,4 +1,4 @@
-"""What an image model returns is looked at before anybody relies on it."""
+"""The generator checks what an image model returns before storing it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gems_actors.call_context import Call, answering
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError
 from protocol.envelope import Header, Kind, Lane
-from protocol.messages import GenerateImage, Image
+from protocol.messages import GenerateImage
 from tests.actors.fakes import mesh_with, png
 
 
 class FakePainter:
-    """Returns one picture whatever it is asked, and remembers what that was."""
+    """Returns the same picture for every request, and remembers the requests."""
 
     def __init__(self, picture: GeneratedImage) -> None:
         self._picture = picture
@@ -35,18 +35,15 @@ class FakePainter:
 
 
 @pytest.mark.parametrize("lane", Lane)
-def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_path: Path) -> None:
+async def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_path: Path) -> None:
     generator = Generator(MeshConfig(data_dir=str(tmp_path)), mesh_with())
     data = png()
     generator.model = painter = FakePainter(GeneratedImage(data, "image/png", 32, 16))
 
-    async def draw() -> tuple[Image, bytes]:
-        request = GenerateImage(prompt="a cat", seed=7, width_px=32, height_px=16, steps=8, guidance=0.0, exact=True)
-        with answering(Call(Header(Kind.REQUEST, lane=lane))):
-            reply = await generator.generate(request)
-        return reply, await generator.blobs.get(reply.image)
-
-    reply, stored = trio.run(draw)
+    request = GenerateImage(prompt="a cat", seed=7, width_px=32, height_px=16, steps=8, guidance=0.0, exact=True)
+    with answering(Call(Header(Kind.REQUEST, lane=lane))):
+        reply = await generator.generate(request)
+    stored = await generator.blobs.get(reply.image)
     interactive = lane is Lane.INTERACTIVE
     asked = ImageRequest("a cat", 7, 32, 16, steps=8, guidance=0.0, exact=True, interactive=interactive)
     assert painter.requests == [asked]
@@ -67,6 +64,6 @@ def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_path: 
         (GeneratedImage(png(8, 8), "image/png", 8, 8), "sides of 16 to 8192 px, got image/png of 8x8 px"),
     ],
 )
-def test_a_picture_that_is_not_what_it_says_is_refused(picture: GeneratedImage, got: str) -> None:
+def test_a_picture_that_is_not_what_it_claims_is_an_error(picture: GeneratedImage, got: str) -> None:
     with pytest.raises(BackendError, match=got):
         check_picture(picture)

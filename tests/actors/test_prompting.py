@@ -1,11 +1,10 @@
-"""Answers are read strictly, and a model may repair an unreadable one exactly once."""
+"""Answers are parsed strictly, and a model may repair an unreadable one exactly once."""
 
 from __future__ import annotations
 
 import pytest
 import trio
 from msgspec.structs import replace
-from trio.testing import MockClock
 
 from actors.prompting import MAX_REASONING_CHARS, ask_model, list_lines, parse_json, parse_prompt, render, say
 from gems_actors.backends import ChatReply, ChatRequest, TextPart
@@ -31,27 +30,27 @@ def test_json_is_read_bare_or_in_one_fence(text: str) -> None:
     ["", "```", "``````", "Here you are: 7", "```json\n7\n``` I hope it helps", "```7```", "```python\n7\n```", "7 8",
      "NaN", '"7"', "```\n7\n```\n```\n8\n```", "[" * 100_000, "\ud800"],
 )  # fmt: skip
-def test_anything_around_or_instead_of_json_is_refused(text: str) -> None:
+def test_anything_around_or_instead_of_json_is_an_error(text: str) -> None:
     with pytest.raises(ModelOutputError, match="expected a number"):
         parse_number(text)
 
 
-def test_a_refusal_quotes_the_beginning_of_a_long_answer() -> None:
-    with pytest.raises(ModelOutputError, match=r"got 'x+' and more") as refusal:
+def test_an_error_quotes_the_beginning_of_a_long_answer() -> None:
+    with pytest.raises(ModelOutputError, match=r"got 'x+' and more") as caught:
         parse_number("x" * 10_000)
-    assert len(str(refusal.value)) < 400
+    assert len(str(caught.value)) < 400
 
 
-def test_a_readable_answer_needs_one_call() -> None:
+async def test_a_readable_answer_needs_one_call() -> None:
     chat = FakeChat(ChatReply("7", reasoning="two and five"))
-    answer = trio.run(ask_model, chat, REQUEST, parse_number)
+    answer = await ask_model(chat, REQUEST, parse_number)
     assert (answer.value, answer.reasoning, answer.spent.calls) == (7, "two and five", 1)
     assert chat.requests == [REQUEST]
 
 
-def test_an_unreadable_answer_is_shown_to_the_model_with_what_is_wrong() -> None:
+async def test_an_unreadable_answer_is_shown_to_the_model_with_what_is_wrong() -> None:
     chat = FakeChat("seven", "7")
-    answer = trio.run(ask_model, chat, REQUEST, parse_number)
+    answer = await ask_model(chat, REQUEST, parse_number)
     assert (answer.value, answer.reasoning, answer.spent.calls) == (7, "", 2)
     repair = chat.requests[1]
     assert (repair.task, repair.fields, repair.messages[:1]) == (REQUEST.task, REQUEST.fields, REQUEST.messages)
@@ -62,7 +61,8 @@ def test_an_unreadable_answer_is_shown_to_the_model_with_what_is_wrong() -> None
     assert "got 'seven'" in part.text
 
 
-def test_an_answer_costs_the_time_and_the_tokens_of_all_its_calls() -> None:
+@pytest.mark.virtual_time
+async def test_an_answer_costs_the_time_and_the_tokens_of_all_its_calls() -> None:
     class SlowChat(FakeChat):
         async def chat(self, request: ChatRequest) -> ChatReply:
             await trio.sleep(2.0)
@@ -70,50 +70,49 @@ def test_an_answer_costs_the_time_and_the_tokens_of_all_its_calls() -> None:
 
     first = ChatReply("seven", usage={"prompt_tokens": 100, "completion_tokens": 5, "cached_tokens": 0})
     second = ChatReply("7", usage={"prompt_tokens": 120, "completion_tokens": 1, "cached_tokens": 64})
-    chat, clock = SlowChat(first, second), MockClock(autojump_threshold=0)
-    spent = trio.run(ask_model, chat, REQUEST, parse_number, clock=clock).spent
+    spent = (await ask_model(SlowChat(first, second), REQUEST, parse_number)).spent
     assert spent.seconds == pytest.approx(4.0)
     assert spent == replace(
         Spent(calls=2, prompt_tokens=220, cached_tokens=64, completion_tokens=6), seconds=spent.seconds
     )
 
 
-def test_tokens_that_a_server_does_not_count_are_none() -> None:
-    spent = trio.run(ask_model, FakeChat("7"), REQUEST, parse_number).spent
+async def test_tokens_that_a_server_does_not_count_are_0() -> None:
+    spent = (await ask_model(FakeChat("7"), REQUEST, parse_number)).spent
     assert replace(spent, seconds=0.0) == Spent(calls=1)
 
 
-def test_a_second_unreadable_answer_is_the_last() -> None:
+async def test_a_second_unreadable_answer_is_the_last() -> None:
     chat = FakeChat("seven", "eight", "9")
     with pytest.raises(ModelOutputError, match="got 'eight'"):
-        trio.run(ask_model, chat, REQUEST, parse_number)
+        await ask_model(chat, REQUEST, parse_number)
     assert len(chat.requests) == 2
 
 
-def test_an_answer_without_words_is_repaired_without_an_empty_turn() -> None:
+async def test_an_answer_without_words_is_repaired_without_an_empty_turn() -> None:
     chat = FakeChat(" ", "7")
-    trio.run(ask_model, chat, REQUEST, parse_number)
+    await ask_model(chat, REQUEST, parse_number)
     assert chat.requests[1].messages[1] == say("assistant", "(no words)")
 
 
-def test_half_a_character_in_an_answer_is_an_unreadable_answer() -> None:
+async def test_a_lone_surrogate_makes_an_answer_unreadable() -> None:
     chat = FakeChat("x\ud800", "whole")
-    assert trio.run(ask_model, chat, REQUEST, str).value == "whole"
+    assert (await ask_model(chat, REQUEST, str)).value == "whole"
     assert chat.requests[1].messages[1] == say("assistant", "x?")
 
 
-def test_the_end_of_long_reasoning_is_kept_and_can_travel() -> None:
+async def test_the_end_of_long_reasoning_is_kept_without_lone_surrogates() -> None:
     chat = FakeChat(ChatReply("7", reasoning="x" * MAX_REASONING_CHARS + "so \udc00 seven"))
-    reasoning = trio.run(ask_model, chat, REQUEST, parse_number).reasoning
+    reasoning = (await ask_model(chat, REQUEST, parse_number)).reasoning
     assert len(reasoning) == MAX_REASONING_CHARS
     assert reasoning.endswith("xso ? seven")
 
 
-def test_signs_of_a_template_within_a_value_are_only_themselves() -> None:
+def test_template_syntax_within_a_value_has_no_meaning() -> None:
     assert render('{"a": $b}', b="$b ${c} {d}") == '{"a": $b ${c} {d}}'
 
 
-def test_an_empty_list_says_so() -> None:
+def test_an_empty_list_is_shown_as_none() -> None:
     assert list_lines(("a", "b")) == "- a\n- b"
     assert list_lines(()) == "(none)"
 

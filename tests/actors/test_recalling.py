@@ -1,11 +1,10 @@
-"""What is recalled is asked for only where it is wanted, and shown as what it is: lessons of other pictures."""
+"""Lessons are recalled only if enabled, and shown as lessons from other pictures."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-import trio
 from msgspec.structs import replace
 
 from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
@@ -19,16 +18,16 @@ RECALLED = recollection("Count them in the first sentence.")
 @pytest.mark.parametrize(
     ("is_wanted", "requests", "recalled"), [(False, [], NOTHING), (True, [RecallExperiences(prompt="a cat")], RECALLED)]
 )
-def test_memory_is_asked_where_the_settings_want_it(
+async def test_memory_is_asked_if_recall_is_on(
     is_wanted: bool, requests: list[Request[Any]], recalled: Recollection
 ) -> None:
     asked: list[Request[Any]] = []
     config = MeshConfig(memory=MemoryConfig(recall=is_wanted))
-    assert trio.run(recall, config, mesh_with(recalled=RECALLED, asked=asked), "a cat") == recalled
+    assert await recall(config, mesh_with(recalled=RECALLED, asked=asked), "a cat") == recalled
     assert asked == requests
 
 
-def test_a_lesson_is_shown_with_its_request_and_with_what_came_of_it() -> None:
+def test_a_lesson_is_shown_with_its_request_and_its_effect() -> None:
     (shown,) = lesson_parts(RECALLED)
     line = '- for "five owls on lamp 1": Count them in the first sentence. (met 1 of 5 before it, 4 of 5 after)'
     assert line in shown.splitlines()

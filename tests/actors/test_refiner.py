@@ -1,4 +1,4 @@
-"""The refiner is shown exactly what its memory mode says, and always what has passed."""
+"""The refiner shows the model exactly what its memory mode says, and always what is met."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import trio
+from msgspec.structs import replace
 
 from actors.prompting import say
 from actors.recalling import LESSON_RULES
@@ -17,7 +17,6 @@ from gems_actors.config import MemoryConfig, MeshConfig
 from gems_actors.errors import LogError
 from protocol.messages import (
     Experience,
-    ImageRef,
     MemoryMode,
     Plan,
     ReadTrajectory,
@@ -45,37 +44,33 @@ PICTURES = {name: png(colour=name) for name in ("red", "lime", "blue", "gray")}
 ANSWER = '{"diagnosis": "said too late", "prompt": "three owls"}'
 
 
-def refine(
+async def refine(
     tmp_path: Path, state: TrajectoryState, round_: int, memory: MemoryMode, reply: str | ChatReply = ANSWER
 ) -> tuple[Refined, ChatRequest]:
     refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(state))
     refiner.chat = chat = FakeChat(reply)
     request = RefinePrompt(trajectory=TRAJECTORY, round=round_, memory=memory)
-    return trio.run(refiner.refine, request), chat.requests[0]
+    return await refiner.refine(request), chat.requests[0]
 
 
-def refine_with_lessons(
+async def refine_with_lessons(
     tmp_path: Path, state: TrajectoryState, lessons: Recollection, asked: list[Request[Any]]
 ) -> ChatRequest:
-    """Return what the model is asked after round 3 of a mesh that recalls."""
+    """Return the chat request after round 3 with recall on."""
     config = MeshConfig(data_dir=str(tmp_path), memory=MemoryConfig(recall=True))
     refiner = Refiner(config, mesh_with(state, recalled=lessons, asked=asked))
     refiner.chat = chat = FakeChat(ANSWER)
-    trio.run(refiner.refine, RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full"))
+    await refiner.refine(RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full"))
     return chat.requests[0]
 
 
-def three_rounds(tmp_path: Path) -> TrajectoryState:
-    """Return a past of three rounds, of which the second had two candidates."""
-
-    async def store() -> dict[str, ImageRef]:
-        blobs = BlobFolder(tmp_path / "blobs")
-        return {
-            name: await blobs.put(data, media_type="image/png", width_px=32, height_px=16)
-            for name, data in PICTURES.items()
-        }
-
-    refs = trio.run(store)
+async def three_rounds(tmp_path: Path) -> TrajectoryState:
+    """Return a trajectory of three rounds, the second with two candidates."""
+    blobs = BlobFolder(tmp_path / "blobs")
+    refs = {
+        name: await blobs.put(data, media_type="image/png", width_px=32, height_px=16)
+        for name, data in PICTURES.items()
+    }
     return state_of(
         attempt(1, "muu", image=refs["red"]),
         attempt(2, "uuu", candidate=1, image=refs["gray"]),
@@ -97,9 +92,9 @@ SHOWN: dict[MemoryMode, tuple[list[int], list[str], list[str | None], list[str |
 
 
 @pytest.mark.parametrize("memory", get_args(MemoryMode))
-def test_each_mode_shows_what_it_says_and_no_more(tmp_path: Path, memory: MemoryMode) -> None:
+async def test_each_mode_shows_exactly_what_it_promises(tmp_path: Path, memory: MemoryMode) -> None:
     rounds, pictures, lessons, thoughts = SHOWN[memory]
-    _, request = refine(tmp_path, three_rounds(tmp_path), 3, memory)
+    _, request = await refine(tmp_path, await three_rounds(tmp_path), 3, memory)
     attempts = request.fields["attempts"]
     assert request.fields["prompt"] == "the user's own prompt"
     assert [item["round"] for item in attempts] == rounds
@@ -113,31 +108,31 @@ def test_each_mode_shows_what_it_says_and_no_more(tmp_path: Path, memory: Memory
         assert (f"thought {round_}" in words) == (memory == "thoughts")
 
 
-def test_the_best_attempt_of_a_round_is_shown_with_all_its_verdicts(tmp_path: Path) -> None:
-    _, request = refine(tmp_path, three_rounds(tmp_path), 3, "prompts")
+async def test_the_best_attempt_of_a_round_is_shown_with_all_its_verdicts(tmp_path: Path) -> None:
+    _, request = await refine(tmp_path, await three_rounds(tmp_path), 3, "prompts")
     second = request.fields["attempts"][1]
     assert (second["met"], second["unmet"], second["unsure"]) == (["r1?"], ["r2?"], ["r3?"])
     assert "- unmet: r2? (seen in round 2)\n- unsure: r3? (seen in round 2)" in text_of(request)
 
 
-def test_what_came_after_the_round_is_not_shown(tmp_path: Path) -> None:
-    _, request = refine(tmp_path, three_rounds(tmp_path), 2, "full")
+async def test_later_rounds_are_not_shown(tmp_path: Path) -> None:
+    _, request = await refine(tmp_path, await three_rounds(tmp_path), 2, "full")
     assert [item["round"] for item in request.fields["attempts"]] == [1, 2]
     assert "Now write the prompt of round 3." in text_of(request)
 
 
-def test_the_models_own_thinking_is_the_reasoning_else_its_diagnosis(tmp_path: Path) -> None:
-    state = three_rounds(tmp_path)
-    refined, _ = refine(tmp_path, state, 3, "none")
+async def test_the_reasoning_is_that_of_the_model_or_else_its_diagnosis(tmp_path: Path) -> None:
+    state = await three_rounds(tmp_path)
+    refined, _ = await refine(tmp_path, state, 3, "none")
     assert (refined.prompt, refined.reasoning, refined.spent.calls) == ("three owls", "said too late", 1)
-    refined, _ = refine(tmp_path, state, 3, "none", ChatReply(ANSWER, reasoning="I see two owls, so"))
+    refined, _ = await refine(tmp_path, state, 3, "none", ChatReply(ANSWER, reasoning="I see two owls, so"))
     assert refined.reasoning == "I see two owls, so"
 
 
-def test_lessons_of_other_trajectories_are_shown_where_the_settings_want_it(tmp_path: Path) -> None:
+async def test_lessons_from_other_trajectories_are_shown_if_recall_is_on(tmp_path: Path) -> None:
     asked: list[Request[Any]] = []
-    state, lessons = three_rounds(tmp_path), recollection("Count them in the first sentence.", "Say left twice.")
-    request = refine_with_lessons(tmp_path, state, lessons, asked)
+    state, lessons = await three_rounds(tmp_path), recollection("Count them in the first sentence.", "Say left twice.")
+    request = await refine_with_lessons(tmp_path, state, lessons, asked)
     assert asked[1:] == [RecallExperiences(prompt="the user's own prompt")]
     assert request.fields["lessons"] == ["Count them in the first sentence.", "Say left twice."]
     *_, shown, closing = (getattr(part, "text", "") for part in request.messages[-1].parts)
@@ -146,24 +141,42 @@ def test_lessons_of_other_trajectories_are_shown_where_the_settings_want_it(tmp_
     assert request.messages[0] == say("system", f"{RULES}\n\n{LESSON_RULES}")
 
 
-def test_without_lessons_the_request_is_the_same_whether_memory_was_asked_or_not(tmp_path: Path) -> None:
-    state = three_rounds(tmp_path)
-    _, unasked = refine(tmp_path, state, 3, "full")
-    assert refine_with_lessons(tmp_path, state, recollection(), []) == unasked
+async def test_without_lessons_the_request_is_the_same_whether_memory_was_asked_or_not(tmp_path: Path) -> None:
+    state = await three_rounds(tmp_path)
+    _, unasked = await refine(tmp_path, state, 3, "full")
+    assert await refine_with_lessons(tmp_path, state, recollection(), []) == unasked
     assert "lessons" not in unasked.fields
     assert unasked.messages[0] == say("system", RULES)
 
 
-def test_without_recall_memory_is_asked_for_the_trajectory_and_nothing_else(tmp_path: Path) -> None:
+async def test_without_recall_memory_is_asked_only_for_the_trajectory(tmp_path: Path) -> None:
     asked: list[Request[Any]] = []
-    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(three_rounds(tmp_path), asked=asked))
+    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(await three_rounds(tmp_path), asked=asked))
     refiner.chat = FakeChat(ANSWER)
-    trio.run(refiner.refine, RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full"))
+    await refiner.refine(RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full"))
     assert [type(request) for request in asked] == [ReadTrajectory]
 
 
-def test_a_trajectory_that_memory_does_not_know_is_a_failure(tmp_path: Path) -> None:
+async def test_a_trajectory_that_memory_does_not_have_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=f"expected trajectory {TRAJECTORY} in memory, got none"):
-        refine(tmp_path, TrajectoryState(), 1, "full")
+        await refine(tmp_path, TrajectoryState(), 1, "full")
     with pytest.raises(LogError, match="an attempt of round 4"):
-        refine(tmp_path, three_rounds(tmp_path), 4, "full")
+        await refine(tmp_path, await three_rounds(tmp_path), 4, "full")
+
+
+async def test_a_note_of_a_hook_is_shown_before_the_closing_words(tmp_path: Path) -> None:
+    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(await three_rounds(tmp_path)))
+    refiner.chat = chat = FakeChat(ANSWER)
+    await refiner.refine(RefinePrompt(trajectory=TRAJECTORY, round=3, memory="none", note="make it $redder"))
+    (noted,) = chat.requests
+    _, plain = await refine(tmp_path, await three_rounds(tmp_path), 3, "none")
+    assert noted.fields == {**plain.fields, "note": "make it $redder"}
+    note = "\nA note on the next attempt:\n<note>\nmake it $redder\n</note>"
+    assert text_of(noted).replace(note, "") == text_of(plain)
+
+
+async def test_the_prepared_prompt_of_a_hook_is_shown_in_place_of_the_users_own(tmp_path: Path) -> None:
+    state = replace(await three_rounds(tmp_path), prepared="three owls")
+    _, request = await refine(tmp_path, state, 3, "none")
+    assert request.fields["prompt"] == "three owls"
+    assert "the user's own prompt" not in text_of(request)

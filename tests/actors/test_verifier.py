@@ -1,4 +1,4 @@
-"""The verifier asks only what no other answer has settled, and a failed call is never a verdict."""
+"""The verifier skips questions that another answer settles, and a failed call is never a verdict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,20 +29,20 @@ PICTURE = ImagePart(b"picture", "image/png")
 
 
 def answering(**answers: str) -> FakeChat:
-    """Return a model that answers the question of each requirement so, and yes to all others."""
+    """Return a model that gives these answers by requirement, and yes to all other questions."""
     return FakeChat(rule=lambda request: answers.get(request.fields["question"].rstrip("?"), "yes"))
 
 
-def verify(chat: FakeChat, *requirements: Requirement) -> Verification:
-    return trio.run(verify_picture, chat, PICTURE, requirements, VerifyConfig(mode="words"))
+async def verify(chat: FakeChat, *requirements: Requirement) -> Verification:
+    return await verify_picture(chat, PICTURE, requirements, VerifyConfig(mode="words"))
 
 
 def summary(verification: Verification) -> str:
     return " ".join(f"{verdict.requirement}:{verdict.answer}" for verdict in verification.verdicts)
 
 
-def test_verdicts_stand_in_the_order_of_the_requirements() -> None:
-    found = verify(
+async def test_verdicts_are_in_the_order_of_the_requirements() -> None:
+    found = await verify(
         answering(a="No. There are two.", c="unsure"), requirement("c"), requirement("b", "c"), requirement("a")
     )
     assert summary(found) == "c:unsure b:met a:unmet"
@@ -51,93 +50,90 @@ def test_verdicts_stand_in_the_order_of_the_requirements() -> None:
     assert (found.spent.calls, found.calls_saved) == (3, 0)
 
 
-def test_what_depends_on_something_unmet_is_unmet_without_a_call() -> None:
+async def test_a_requirement_that_depends_on_an_unmet_one_is_unmet_without_a_call() -> None:
     chat = answering(a="no")
-    found = verify(chat, requirement("c", "b"), requirement("b", "a"), requirement("a"), requirement("d"))
+    found = await verify(chat, requirement("c", "b"), requirement("b", "a"), requirement("a"), requirement("d"))
     assert summary(found) == "c:unmet b:unmet a:unmet d:met"
     assert [verdict.reason for verdict in found.verdicts[:2]] == ["needs b, which is unmet", "needs a, which is unmet"]
     assert (found.spent.calls, found.calls_saved) == (2, 2)
     assert {request.fields["question"] for request in chat.requests} == {"a?", "d?"}
 
 
-def test_what_depends_on_something_unsure_is_asked() -> None:
-    found = verify(answering(a="unsure", b="no"), requirement("a"), requirement("b", "a"))
+async def test_a_requirement_that_depends_on_an_unsure_one_is_asked() -> None:
+    found = await verify(answering(a="unsure", b="no"), requirement("a"), requirement("b", "a"))
     assert summary(found) == "a:unsure b:unmet"
     assert (found.spent.calls, found.calls_saved) == (2, 0)
 
 
-def test_a_parent_is_asked_before_its_children_wherever_it_stands() -> None:
+async def test_a_parent_is_asked_before_its_children_wherever_it_stands() -> None:
     chat = answering()
-    verify(chat, requirement("c", "b"), requirement("b", "a"), requirement("a"))
+    await verify(chat, requirement("c", "b"), requirement("b", "a"), requirement("a"))
     assert [request.fields["question"] for request in chat.requests] == ["a?", "b?", "c?"]
 
 
-def test_a_repaired_answer_counts_as_two_calls() -> None:
-    assert verify(FakeChat("It is there", "yes"), requirement("a")).spent.calls == 2
+async def test_a_repaired_answer_counts_as_two_calls() -> None:
+    assert (await verify(FakeChat("It is there", "yes"), requirement("a"))).spent.calls == 2
 
 
-def test_the_tokens_of_all_calls_are_added_up() -> None:
+async def test_the_tokens_of_all_calls_are_added_up() -> None:
     usage = {"prompt_tokens": 100, "cached_tokens": 90, "completion_tokens": 7}
     chat = FakeChat(*[ChatReply("yes", usage=usage)] * 3)
-    spent = verify(chat, *(requirement(id_) for id_ in "abc")).spent
+    spent = (await verify(chat, *(requirement(id_) for id_ in "abc"))).spent
     assert (spent.calls, spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens) == (3, 300, 270, 21)
 
 
-def test_the_picture_stands_before_the_question() -> None:
+async def test_the_picture_comes_before_the_question() -> None:
     chat = answering()
-    verify(chat, requirement("a"))
+    await verify(chat, requirement("a"))
     (request,) = chat.requests
     assert (request.task, request.fields) == ("verify", {"question": "a?"})
     assert request.messages[-1].parts == (PICTURE, TextPart("a?"))
 
 
-def test_questions_of_a_layer_are_asked_at_once_but_not_all() -> None:
+async def test_questions_of_a_layer_are_asked_concurrently_up_to_a_limit() -> None:
     chat = answering()
-    verify(chat, *(requirement(f"r{number}") for number in range(3 * MAX_CONCURRENT_CALLS)))
+    await verify(chat, *(requirement(f"r{number}") for number in range(3 * MAX_CONCURRENT_CALLS)))
     assert chat.peak_busy == MAX_CONCURRENT_CALLS
 
 
-def test_a_failed_call_fails_the_request_and_is_no_verdict() -> None:
+async def test_a_failed_call_fails_the_request_and_is_no_verdict() -> None:
     def fail(request: ChatRequest) -> str:
         if request.fields["question"] == "b?":
             raise BackendError("chat server: expected an answer, got status 500")
         return "yes"
 
     with pytest.raises(BackendError, match="status 500"):
-        verify(FakeChat(rule=fail), requirement("a"), requirement("b"), requirement("c", "b"))
+        await verify(FakeChat(rule=fail), requirement("a"), requirement("b"), requirement("c", "b"))
 
 
-def test_an_answer_that_is_none_fails_the_request() -> None:
+async def test_an_unreadable_answer_fails_the_request() -> None:
     with pytest.raises(ModelOutputError, match="got 'maybe'"):
-        verify(answering(b="maybe"), requirement("a"), requirement("b"))
+        await verify(answering(b="maybe"), requirement("a"), requirement("b"))
 
 
-def test_nothing_to_ask_is_nothing_asked() -> None:
-    assert verify(answering()) == Verification(verdicts=())
+async def test_without_requirements_nothing_is_asked() -> None:
+    assert await verify(answering()) == Verification(verdicts=())
 
 
-def test_a_circle_of_foreign_requirements_is_asked_as_it_stands() -> None:
+async def test_requirements_in_a_circle_are_all_asked() -> None:
     circle = [requirement("a", "b"), requirement("b", "a"), requirement("c", "a"), requirement("d", "elsewhere")]
     assert [[item.id for item in layer] for layer in layers_of(circle)] == [["d"], ["a", "b", "c"]]
-    assert summary(verify(answering(), *circle)) == "a:met b:met c:met d:met"
+    assert summary(await verify(answering(), *circle)) == "a:met b:met c:met d:met"
 
 
-def test_the_picture_is_read_from_the_store_and_verified(tmp_path: Path) -> None:
+async def test_the_picture_is_read_from_the_store_and_verified(tmp_path: Path) -> None:
     asked: list[Request[Any]] = []
     config = MeshConfig(data_dir=str(tmp_path), memory=MemoryConfig(recall=True))
     verifier = Verifier(config, mesh_with(asked=asked))
     verifier.chat = chat = answering()
     data = png()
 
-    async def store_and_verify() -> None:
-        ref = await verifier.blobs.put(data, media_type="image/png", width_px=32, height_px=16)
-        await verifier.verify(VerifyImage(image=ref, requirements=(requirement("a"),)))
-
-    trio.run(store_and_verify)
+    ref = await verifier.blobs.put(data, media_type="image/png", width_px=32, height_px=16)
+    await verifier.verify(VerifyImage(image=ref, requirements=(requirement("a"),)))
     assert chat.requests[0].messages[-1].parts[0] == ImagePart(data, "image/png")
-    assert asked == [], "it judges what is there, whatever was learnt"
+    assert asked == [], "the verifier never recalls lessons"
     with pytest.raises(BlobError, match="No such file"):
-        trio.run(verifier.verify, VerifyImage(image=image_ref(b"lost"), requirements=(requirement("a"),)))
+        await verifier.verify(VerifyImage(image=image_ref(b"lost"), requirements=(requirement("a"),)))
 
 
 # ------------------------------------------------------------------------------------------------ scores
@@ -161,21 +157,21 @@ def likely(**probabilities: float) -> ChatReply:
         (ChatReply("no, it is blue"), "unmet", None),
     ],
 )
-def test_a_probability_is_a_score_and_unsure_between_two_thresholds(
+async def test_a_probability_is_a_score_and_between_two_thresholds_unsure(
     reply: ChatReply, answer: str, score: float | None
 ) -> None:
     chat = FakeChat(reply)
-    found = trio.run(verify_picture, chat, PICTURE, [requirement("a")], VerifyConfig())
+    found = await verify_picture(chat, PICTURE, [requirement("a")], VerifyConfig())
     (verdict,) = found.verdicts
     assert (verdict.answer, verdict.score) == (answer, score)
     assert chat.requests[0].choices == ("yes", "no", "unsure")
 
 
-def test_a_model_that_is_unsure_is_asked_once_more_in_another() -> None:
+async def test_if_the_model_is_unsure_a_second_model_is_asked() -> None:
     first = answering(a="unsure: hidden", b="no", c="unsure: small")
     second = FakeChat(rule=lambda request: {"a?": "yes: behind the tree", "c?": "unsure"}[request.fields["question"]])
     requirements = [requirement("a"), requirement("b"), requirement("c"), requirement("d", "a")]
-    found = trio.run(verify_picture, first, PICTURE, requirements, VerifyConfig(mode="words"), second)
+    found = await verify_picture(first, PICTURE, requirements, VerifyConfig(mode="words"), second)
     assert summary(found) == "a:met b:unmet c:unsure d:met"
     assert found.verdicts[0].reason == "second opinion: behind the tree"
     assert found.verdicts[2].reason == "small"
@@ -189,12 +185,12 @@ def batch(*answers: tuple[str, str], **more: Any) -> str:
     return json.dumps({"answers": [{"id": id_, "answer": said, "reason": "seen", **more} for id_, said in answers]})
 
 
-def test_one_call_answers_all_questions_about_a_picture() -> None:
+async def test_one_call_answers_all_questions_about_a_picture() -> None:
     chat = FakeChat(batch(("b", "No"), ("a", "yes"), ("c", "yes"), ("d", "unsure")))
     requirements = [requirement("a"), requirement("b"), requirement("c", "b"), requirement("d")]
-    found = trio.run(verify_picture, chat, PICTURE, requirements, VerifyConfig(mode="batch"))
+    found = await verify_picture(chat, PICTURE, requirements, VerifyConfig(mode="batch"))
     assert summary(found) == "a:met b:unmet c:unmet d:unsure", (
-        "what depends on something unmet is unmet, whatever is said"
+        "what depends on an unmet requirement is unmet, whatever the model answers"
     )
     assert [verdict.reason for verdict in found.verdicts] == ["seen", "seen", "needs b, which is unmet", "seen"]
     assert (found.spent.calls, found.calls_saved) == (1, 0)
@@ -214,29 +210,25 @@ def test_one_call_answers_all_questions_about_a_picture() -> None:
         ("yes, no", "expected JSON of the form"),
     ],
 )
-def test_answers_that_are_not_one_for_each_question_are_none(text: str, expected: str) -> None:
+def test_answers_that_are_not_one_per_question_are_an_error(text: str, expected: str) -> None:
     with pytest.raises(ModelOutputError, match=expected):
         parse_batch(text, ["a", "b"])
 
 
 @given(st.text(max_size=300) | st.recursive(st.text(), st.lists).map(json.dumps))
-def test_no_text_is_more_than_answers_or_none(text: str) -> None:
+def test_any_text_is_one_answer_per_question_or_an_error(text: str) -> None:
     with suppress(ModelOutputError):
         assert len(parse_batch(text, ["a", "b"])) == 2
 
 
-def test_storyboards_are_verified_alike_in_one_call_and_in_many() -> None:
+async def test_storyboards_get_the_same_verdicts_in_one_call_and_in_many() -> None:
     chat, prompt = StoryboardChatModel(), "two red cats to the left of a stone dog"
     picture = ImagePart(draw_request(ImageRequest(prompt, 3, 320, 256)), "image/png")
     modes: tuple[Literal["words", "batch"], ...] = ("words", "batch")
     found = {}
-
-    async def main() -> None:
-        requirements = (await ask_model(chat, decompose_request(prompt), parse_requirements)).value
-        for mode in modes:
-            found[mode] = await verify_picture(chat, picture, requirements, VerifyConfig(mode=mode))
-
-    trio.run(main)
+    requirements = (await ask_model(chat, decompose_request(prompt), parse_requirements)).value
+    for mode in modes:
+        found[mode] = await verify_picture(chat, picture, requirements, VerifyConfig(mode=mode))
     assert summary(found["batch"]) == summary(found["words"])
     assert len(found["batch"].verdicts) >= 4
     assert found["batch"].spent.calls == 1
@@ -262,23 +254,19 @@ def sees(request: ChatRequest) -> str:
     ],
     ids=["sees", "always yes", "always no", "says that it cannot tell"],
 )
-def test_a_model_that_says_the_same_of_two_pictures_is_blind(
+async def test_a_model_that_answers_the_same_about_two_pictures_is_blind(
     rule: Callable[[ChatRequest], str], expected: bool
 ) -> None:
-    assert trio.run(is_blind, FakeChat(rule=rule), VerifyConfig()) is expected
+    assert await is_blind(FakeChat(rule=rule), VerifyConfig()) is expected
 
 
-def test_a_blind_model_is_found_out_with_the_first_picture_and_shown(tmp_path: Path) -> None:
+async def test_a_blind_model_is_detected_with_the_first_picture_and_reported(tmp_path: Path) -> None:
     verifier = Verifier(MeshConfig(data_dir=str(tmp_path)), mesh_with())
-
-    async def scene() -> None:
-        async with verifier.open():
-            verifier.chat = FakeChat(rule=lambda request: "yes")
-            ref = await verifier.blobs.put(png(), media_type="image/png", width_px=32, height_px=16)
-            assert verifier.note() == ""
-            reply = await verifier.verify(VerifyImage(image=ref, requirements=(requirement("a"),)))
-            assert reply.spent.calls == 1, "nobody pays for what is asked beside"
-            await wait_all_tasks_blocked()
-            assert verifier.note() == "the model answers the same of a red and of a blue picture"
-
-    trio.run(scene)
+    async with verifier.open():
+        verifier.chat = FakeChat(rule=lambda request: "yes")
+        ref = await verifier.blobs.put(png(), media_type="image/png", width_px=32, height_px=16)
+        assert verifier.note() == ""
+        reply = await verifier.verify(VerifyImage(image=ref, requirements=(requirement("a"),)))
+        assert reply.spent.calls == 1, "the check is not part of the cost"
+        await wait_all_tasks_blocked()
+        assert verifier.note() == "the model gives the same answer about a red and a blue picture"
