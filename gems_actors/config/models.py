@@ -64,7 +64,7 @@ class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw
     `[draw]`."""
 
     extra: dict[str, Any] = {}
-    """Fields added to each request of `openai`, or arguments of the pipeline, such as `num_inference_steps`."""
+    """Fields added to each request of `openai`, such as `num_inference_steps`."""
     omit: tuple[str, ...] = ()
     """Fields left out of each request because the server rejects them, such as `seed`."""
 
@@ -101,7 +101,8 @@ class ChatModelConfig(ChatServerConfig, frozen=True, forbid_unknown_fields=True,
     """Kind of chat model: `storyboard` (embedded rules), `openai` (a server), `replay` (recorded answers), or your own
     as `module:function`."""
     fallbacks: tuple[ChatServerConfig, ...] = ()
-    """Servers for failover, asked in this order while the ones before them cannot be reached."""
+    """Servers for failover, tables with settings such as `url` and `model`, asked in this order while the ones
+    before them cannot be reached."""
     temperature: Temperature | None = None
     """Sampling temperature; unset: the server's default."""
     thinking: bool | None = None
@@ -122,7 +123,7 @@ def _all_optional(record: type[Struct]) -> list[tuple[str, Any, Any]]:
 
 
 class _ChatOverrides(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Any of the settings of a chat model; what is unset is as in `[chat]`."""
+    """Settings of one role that differ from `[chat]`, with the same names; what is unset is as there."""
 
     def over(self, common: ChatModelConfig) -> ChatModelConfig:
         """Return the model with these settings in place of common ones.

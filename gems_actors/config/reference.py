@@ -14,6 +14,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct, structs
 
 from gems_actors.config.explain import describe, is_table, options_of
+from gems_actors.config.models import ChatRoleConfig, ChatServerConfig
 from gems_actors.config.schema import MeshConfig
 
 _WIDTH = 116
@@ -70,7 +71,7 @@ def _tables(record: type[Struct], key: str) -> Iterator[tuple[str, tuple[str, tu
     hints, docs = get_type_hints(record, include_extras=True), _field_docs(record)
     header = f"[{key}]" if key and not key.startswith("[") else key
     nested, settings = [], []
-    for field in structs.fields(record):
+    for field in structs.fields(record) if record is not ChatRoleConfig else ():  # which repeats `[chat]`
         kind = hints[field.name]
         path = f"{key}.{field.name}" if key else field.name
         table, inner = _nested(kind, path)
@@ -95,9 +96,9 @@ def _nested(kind: Any, path: str) -> tuple[str, type[Struct] | None]:
     if is_table(kind):
         return path, kind
     arguments = get_args(kind)
-    if get_origin(kind) is dict and is_table(arguments[1]) and not arguments[1].__name__.startswith("Chat"):
+    if get_origin(kind) is dict and is_table(arguments[1]):
         return f"{path}.NAME", arguments[1]
-    if get_origin(kind) is tuple and is_table(arguments[0]) and not arguments[0].__name__.startswith("Chat"):
+    if get_origin(kind) is tuple and is_table(arguments[0]) and arguments[0] is not ChatServerConfig:
         return f"[[{path}]]", arguments[0]
     return path, None
 
@@ -117,9 +118,9 @@ def _bounded(kind: Any) -> str:
     if rest == [...] and not is_table(item):
         return f"a list, each item {_type(item)}"
     meta = get_args(kind)[1] if get_origin(kind) is Annotated else Meta()
-    lower = f"at least {meta.ge:g}" if meta.ge is not None else f"above {meta.gt:g}" if meta.gt is not None else ""
-    upper = f"at most {meta.le:.15g}" if meta.le is not None else ""
-    return describe(kind) + (f", {' and '.join(filter(None, (lower, upper)))}" if lower or upper else "")
+    lower = f" from {meta.ge:g}" if meta.ge is not None else f" above {meta.gt:g}" if meta.gt is not None else ""
+    upper = "" if meta.le is None else f" to {meta.le:.16g}" if meta.ge is not None else f", at most {meta.le:.15g}"
+    return f"{describe(kind)}{lower}{upper}"
 
 
 @cache

@@ -33,7 +33,9 @@ def test_every_setting_has_one_sentence_of_its_own() -> None:
 
 def test_tables_of_roles_and_groups_are_part_of_the_reference() -> None:
     tables = list_settings()
-    assert {"[roles.NAME]", "[loop]", "[chat.prices]", "[slurm.head]", "[[slurm.groups]]"} <= set(tables)
+    assert {"[roles.NAME]", "[loop]", "[chat.roles.NAME]", "[chat.prices]", "[slurm.head]", "[[slurm.groups]]"} <= set(
+        tables
+    )
     assert [setting.name for setting in tables["[roles.NAME]"][1]][:2] == ["count", "capacity"]
 
 
