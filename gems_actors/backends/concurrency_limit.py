@@ -20,6 +20,8 @@ _EASING: Final = 0.1
 _SMOOTHING: Final = 0.1
 _FORGETTING_S: Final = 600.0
 """Seconds in which the remembered lowest latency doubles, because a server may become slower for good."""
+_MAX_DOUBLINGS: Final = 64.0
+"""Enough to forget any latency; a float cannot hold the doublings of a week without answers."""
 _SHRINK: Final = 0.7
 """Factor on the window after a timeout."""
 _GROWTH: Final = 1 / 16
@@ -101,8 +103,7 @@ class AdaptiveLimit:
         self.in_flight -= 1
         self._close()
         self.latency_s += (latency_s - self.latency_s) * (_SMOOTHING if self.latency_s else 1.0)
-        if self._lowest_s < inf:
-            self._lowest_s *= 2 ** ((now - self._answered_at) / _FORGETTING_S)
+        self._lowest_s *= 2 ** min((now - self._answered_at) / _FORGETTING_S, _MAX_DOUBLINGS)
         self._lowest_s, self._answered_at = min(self._lowest_s, self.latency_s), now
         self.has_answered = True
         if self.latency_s > _SLOWDOWN * self._lowest_s:

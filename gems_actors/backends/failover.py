@@ -259,8 +259,9 @@ class FailoverPool(Generic[ServerT]):
             return
         resumes_at = min(server.limit.resumes_at() for server in self.servers)
         if self._is_first_contact_over(called_at) or resumes_at >= trio.current_effective_deadline():
-            first = self.servers[0].limit
-            raise (BusyError if first.is_closed else BackendError)(first.last_failure)
+            first = self.servers[0]
+            reason = first.limit.last_failure or f"{first.name}: expected requests left in its rate limit, got none"
+            raise (BusyError if first.limit.is_closed else BackendError)(reason)
 
     def _is_first_contact_over(self, called_at: float) -> bool:
         return not self._has_any_answered() and trio.current_time() >= called_at + self._retry.first_contact_s

@@ -113,7 +113,7 @@ def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_pat
             "image.model=/nowhere/z-image",
             "image.model: expected a folder or a hub id such as owner/name, got /nowhere/z-image",
         ),
-        ("image.devices=next", "image.devices: expected a GPU that CUDA can use, got a host where there are none"),
+        ("image.devices=next", "image.devices: expected a GPU that CUDA can use, got a host with 0 GPUs"),
     ],
 )
 def test_what_cannot_be_is_one_line_at_the_start(tmp_path: Path, settings: Path, change: str, got: str) -> None:

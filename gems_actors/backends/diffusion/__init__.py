@@ -1,10 +1,8 @@
-"""Pictures from diffusers pipelines: an engine child with torch, and on the actor's side only words and pixels.
+"""Pictures from diffusers pipelines, drawn by engine processes with torch; the actor's process imports no torch.
 
-models      what the generator sees; PNG files are made here      ┐ the actor's process:
-hosting     keeps an engine child alive and hands it requests     ┘ no torch
-messages    what the two say to each other
-engine_process, loading                                           ┐
-engine      text, denoising, decoding, step by step               │ the engine's process
-turns       who takes the next step together: pure                │
-z_image, qwen_image, whole    a pipeline's own arithmetic         ┘
+The actor's process:   models (the image model; writes PNG files), engine_host (keeps one engine process running)
+Between the two:       engine_messages
+The engine's process:  engine_process, loading, engine (text, denoising and decoding, step by step), devices,
+                       batch_scheduler (which requests share the next step: pure), and the arithmetic of the pipelines:
+                       z_image, qwen_image, flow_matching, generic_pipeline
 """

@@ -1,10 +1,9 @@
-"""Who is in the next forward: the batching policy of the generator, with no tensor and no clock.
+"""Continuous batching: which requests share the next forward pass. Pure: no tensor and no clock.
 
-At each step boundary one group of requests is chosen and takes one denoising step together. Nothing ever waits for
-company: whoever is there takes part as far as the budget goes. Requests that can share a forward stand in one bucket
-(by size, and whatever else the pipeline asks for), and those of a bucket in bands of about equal length, because in a
-forward every row is as long as the longest. Bands take turns, and within one the oldest go first, so that what was
-begun is finished before what came later begins.
+At each step boundary one batch of requests is chosen and takes one denoising step together. No request waits for a
+fuller batch: all that are ready join, up to the token budget. Requests that can share a forward have one bucket (by
+size, and whatever else the pipeline needs), and a bucket is split into bands of similar length, because every row of a
+forward is padded to the longest. Bands take turns, and within a band the oldest requests go first and so finish first.
 """
 
 from __future__ import annotations
@@ -14,50 +13,49 @@ from math import inf, log
 from typing import Final, Protocol, TypeVar
 
 MAX_STEP_TOKENS: Final = 65_536
-"""What a forward may hold at most, unless set otherwise: 15 pictures of 1024x1024, 59 of 512x512 of Z-Image. With a
-floor of 25 ms a launch and 600 TFLOP/s, more would gain less than 2 %; see `tests/benchmarks/bench_generator.py`."""
+"""Default maximum tokens of a forward: 15 pictures of 1024x1024 or 59 of 512x512 with Z-Image. At 25 ms per launch and
+600 TFLOP/s, more would gain less than 2 %; see `tests/benchmarks/bench_generator.py`."""
 LAUNCH_TOKENS: Final = 1_024
-"""What a forward costs beside its tokens, in tokens: 25 ms at 600 TFLOP/s are 15 TFLOP, and a picture of 512x512 with
-its 1,024 tokens takes 14. So much padding is cheaper than a forward more."""
-
+"""Fixed cost of a forward, in tokens: 25 ms at 600 TFLOP/s are 15 TFLOP, and a picture of 512x512 with its 1,024 tokens
+takes 14. Padding up to this is cheaper than another forward."""
 
 _BAND: Final = 1.125
-"""Longest to shortest row of a band: padding costs 6 % of a forward at most, on average, and captions of 32 to 512
-tokens make two bands at 1024x1024, five at 512x512."""
+"""Ratio of the longest to the shortest row of a band: padding costs at most 6 % of a forward on average, and captions
+of 32 to 512 tokens make two bands at 1024x1024 and five at 512x512."""
 
 
 class Step(Protocol):
-    """A request that waits for its next denoising step."""
+    """A request that is ready for its next denoising step."""
 
     @property
     def bucket(self) -> Hashable:
-        """Equal for requests that can share a forward."""
+        """Key that is equal for requests that can share a forward."""
 
     @property
     def rows(self) -> int:
-        """Its rows in a forward: 1, or 2 with guidance."""
+        """Rows in a forward: 1, or 2 with guidance."""
 
     @property
     def tokens(self) -> int:
-        """Length of each of its rows."""
+        """Length of each row."""
 
     @property
     def is_alone(self) -> bool:
-        """Whether it shares a forward with nobody."""
+        """Whether it must not share a forward."""
 
 
 StepT = TypeVar("StepT", bound=Step)
 
 
 class BatchScheduler:
-    """Chooses the group of each forward."""
+    """Chooses the batch of each forward."""
 
     def __init__(self, *, max_step_tokens: int = MAX_STEP_TOKENS, mixes_buckets: bool) -> None:
-        """Begin with no turn taken.
+        """Create a scheduler.
 
         Args:
-            max_step_tokens: of one forward, padding counted; a request that is larger goes alone.
-            mixes_buckets: whether the pipeline can put different buckets into one forward, padded.
+            max_step_tokens: maximum tokens of one forward, padding included; a larger request goes alone.
+            mixes_buckets: whether the pipeline can put different buckets into one forward, with padding.
         """
         self.max_step_tokens = max_step_tokens
         self._mixes_buckets = mixes_buckets
@@ -65,41 +63,39 @@ class BatchScheduler:
         self._turn = 0
 
     def choose(self, steps: Sequence[StepT]) -> list[StepT]:
-        """Return who takes the next step together: at least one, in the order given, which is oldest first."""
+        """Return the requests for the next step, at least one, in the given order, which is oldest first."""
         bands: dict[Hashable, list[StepT]] = {}
         for step in steps:
             bands.setdefault(_key(step), []).append(step)
         self._last_turn = {key: turn for key, turn in self._last_turn.items() if key in bands}
         first = min(bands, key=lambda key: self._last_turn.get(key, -1))  # among equals the one with the oldest request
-        group = _as_many_as_fit([], bands[first], self.max_step_tokens)
+        group = _fill([], bands[first], self.max_step_tokens)
         leader = group[0]
         if not leader.is_alone:
             others = (step for step in steps if _key(step) != first and self._can_share(leader, step))
-            group = _as_many_as_fit(group, others, self.max_step_tokens, LAUNCH_TOKENS)
+            group = _fill(group, others, self.max_step_tokens, LAUNCH_TOKENS)
         self._turn += 1
         for step in group:
             self._last_turn[_key(step)] = self._turn
         chosen = {id(step) for step in group}
         return [step for step in steps if id(step) in chosen]
 
+    def shrink(self, group: Sequence[Step]) -> None:
+        """Lower the limit to half of a batch that did not fit into memory."""
+        self.max_step_tokens = max(1, min(self.max_step_tokens, cost_of(group) // 2))
+
     def _can_share(self, leader: Step, step: Step) -> bool:
         return not step.is_alone and (self._mixes_buckets or step.bucket == leader.bucket)
 
-    def shrink(self, group: Sequence[Step]) -> None:
-        """Remember that a group did not fit into memory: from now on half of it is the limit."""
-        self.max_step_tokens = max(1, min(self.max_step_tokens, cost_of(group) // 2))
-
 
 def cost_of(group: Iterable[Step]) -> int:
-    """Return the tokens of one forward of a group: every row as long as the longest."""
+    """Return the tokens of one forward, every row padded to the longest."""
     steps = list(group)
     return sum(step.rows for step in steps) * max(step.tokens for step in steps)
 
 
-def _as_many_as_fit(
-    group: list[StepT], steps: Iterable[StepT], max_tokens: int, max_padding: float = inf
-) -> list[StepT]:
-    """Add steps as long as the forward stays within the budget and, where that is limited, its padding too."""
+def _fill(group: list[StepT], steps: Iterable[StepT], max_tokens: int, max_padding: float = inf) -> list[StepT]:
+    """Return the group with further steps, as far as tokens and padding of the forward stay within their limits."""
     rows = sum(step.rows for step in group)
     longest = max((step.tokens for step in group), default=0)
     own = sum(step.rows * step.tokens for step in group)
@@ -114,5 +110,5 @@ def _as_many_as_fit(
 
 
 def _key(step: Step) -> Hashable:
-    """Return a request's band, or what nobody shares with it."""
+    """Return the key of a request's band, or a unique key if it must not share a forward."""
     return ("alone", id(step)) if step.is_alone else (step.bucket, int(log(step.tokens, _BAND)))

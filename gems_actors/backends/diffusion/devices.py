@@ -1,7 +1,7 @@
-"""One device, and the queues of work on it: what is launched beside the denoising runs beside it.
+"""A CPU or GPU, and its streams of work: text and decoding run concurrently with denoising.
 
-On a GPU launching returns at once, and a `Span` tells when the device has done what was launched in it. A CPU does
-everything while it is launched, so there a span is over when its block ends.
+On a GPU, launching work returns at once, and a `Span` reports when the device has finished it. On a CPU, work finishes
+while it is launched, so a span is done when its block ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class Memory(NamedTuple):
-    """Of a device, in bytes."""
+    """Memory of a device, in bytes."""
 
     free: int
     total: int
@@ -32,21 +32,21 @@ class Span:
 
     @property
     def is_done(self) -> bool:
-        """Whether the device has done it."""
+        """Whether the device has finished the work."""
         return self._events is None or bool(self._events[1].query())
 
     @property
     def seconds(self) -> float:
-        """What the device took for it; only once it is done."""
+        """Seconds that the device took; valid once the work is done."""
         return self._seconds if self._events is None else float(self._events[0].elapsed_time(self._events[1])) / 1000
 
     def wait(self) -> None:
-        """Return when it is done."""
+        """Block until the work is done."""
         if self._events is not None:
             self._events[1].synchronize()
 
     def before_next(self) -> None:
-        """Have the device begin what is launched from now on only after it, without waiting here."""
+        """Order work launched from now on after this span, without blocking the host."""
         if self._events is not None:
             torch.cuda.current_stream().wait_event(self._events[1])
 
@@ -64,7 +64,7 @@ class Device:
 
     @contextmanager
     def span(self, *, is_concurrent: bool = False) -> Iterator[Span]:
-        """Launch what is in the block; beside what is launched outside, which it may use, where that is asked for."""
+        """Time the work launched in the block; with `is_concurrent`, on a second stream that sees all earlier work."""
         span = Span()
         if not self.is_gpu:
             began = time.perf_counter()
@@ -83,27 +83,27 @@ class Device:
         span._events = start, end
 
     def to_host(self, pixels: Tensor) -> Tensor:
-        """Launch the copy of a tensor to the host's memory; whole once the span it is launched in is done."""
+        """Launch the copy of a tensor to host memory; the copy is complete once the enclosing span is done."""
         if not self.is_gpu:
             return pixels.contiguous()
         host = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
         return host.copy_(pixels, non_blocking=True)
 
     def settle(self) -> None:
-        """Wait for everything and give back what is kept for reuse: before trying again what did not fit."""
+        """Wait for all work and release cached memory, before retrying what did not fit."""
         if self.is_gpu:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
 
     def memory(self) -> Memory:
-        """Return what of the device's memory is free, and how much there is."""
+        """Return the free and the total memory of the device."""
         if self.is_gpu:
             return Memory(*torch.cuda.mem_get_info(self.torch_device))
         page = os.sysconf("SC_PAGE_SIZE")
         return Memory(os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page)
 
     def peak_bytes(self) -> int:
-        """Return the most memory that has been in use; on a CPU that of the process."""
+        """Return the peak memory in use, in bytes; on a CPU that of the process."""
         if self.is_gpu:
             return int(torch.cuda.max_memory_allocated(self.torch_device))
         import resource

@@ -1,8 +1,8 @@
-"""The engine: takes requests through text, denoising and decoding, together wherever that is possible.
+"""The engine: takes requests through text encoding, denoising and decoding, in batches where possible.
 
-One thread launches everything, because a second Python thread beside it would slow the launching down. Requests come in
-and go out at step boundaries, which is where `run_once` begins and ends. A step changes nothing before it is done, so
-one that does not fit into memory is taken again by half the group, and no denoising is ever lost.
+One thread launches all work, because a second Python thread would slow it down. Requests join and leave at step
+boundaries, which is where `run_once` begins and ends. A step changes nothing until it is done, so a batch that does not
+fit into memory is retried at half its size without losing any denoising.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from gems_actors.backends.diffusion.jobs import Drawn, Failed, Job, Pipeline
 Ended = list[Drawn | Failed]
 
 _MAX_TEXTS: Final = 32
-"""Requests whose prompts are encoded together; of 512 tokens each they take as long as a picture or two."""
+"""Maximum prompts encoded together; with 512 tokens each they take as long as one or two pictures."""
 _DECODE_PX: Final = 1024 * 1024
-"""Decoded together: a decoder is all convolutions, gains nothing from more, and takes gibibytes for it."""
+"""Maximum pixels decoded together: a decoder consists of convolutions and gains only memory use from more."""
 
 
 class _Text(NamedTuple):
-    """The encoding of some prompts."""
+    """One launched encoding of prompts."""
 
     span: Span
     requests: int
 
 
 class _Decoding(NamedTuple):
-    """Pictures on their way to the host."""
+    """Pictures being decoded and copied to the host."""
 
     span: Span
     jobs: list[Job]
@@ -44,7 +44,7 @@ class _Decoding(NamedTuple):
 
 
 class Engine:
-    """The requests of one device. Not safe to use from two threads."""
+    """Runs the requests of one device. Not thread-safe."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class Engine:
         on_begin: Callable[[tuple[int, ...]], None] = lambda ids: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Begin with nothing to do.
+        """Create an idle engine.
 
         Args:
-            pipeline: on the device.
-            device: where work is launched.
-            scheduler: who takes the next step.
-            on_begin: is told who is in a forward before it is launched, so that it is known whom a fault concerns.
-            clock: of the wall, in seconds.
+            pipeline: pipeline whose components are on the device.
+            device: device that does the work.
+            scheduler: chooses the batch of each step.
+            on_begin: called with the ids of the requests in a forward before it is launched, to attribute a crash.
+            clock: wall clock, in seconds.
         """
         self._pipeline, self._device, self._scheduler = pipeline, device, scheduler
         self._on_begin, self._clock = on_begin, clock
@@ -78,14 +78,14 @@ class Engine:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether there are no requests."""
         return not self._all
 
     def add(self, draw: Draw) -> None:
-        """Take up a request; it takes part from the next step boundary on.
+        """Add a request, which joins at the next step boundary.
 
         Raises:
-            UnfitError: the pipeline cannot draw what is asked.
+            UnfitError: the pipeline cannot draw this request.
         """
         job = self._pipeline.prepare(draw)
         job.interactive, job.arrived_s = draw.interactive, self._clock()
@@ -93,7 +93,7 @@ class Engine:
         self._fresh.append(job)
 
     def withdraw(self, job_id: int) -> None:
-        """Drop a request, at whatever stage it is; nothing comes of it, and of one that is unknown neither."""
+        """Drop a request at any stage; an unknown id is ignored."""
         if job := self._all.pop(job_id, None):
             self._texts.pop(job_id, None)
             for jobs in (self._fresh, self._encoded):
@@ -101,7 +101,7 @@ class Engine:
                     jobs.remove(job)
 
     def run_once(self) -> Ended:
-        """Go from one step boundary to the next, and return what has ended since."""
+        """Advance to the next step boundary, and return the requests that have ended."""
         with torch.no_grad():
             return self._run_once()
 
@@ -120,7 +120,7 @@ class Engine:
         return [item for item in ended if self._all.pop(item.job.id, None)]
 
     def totals(self) -> Totals:
-        """Return what has been done so far."""
+        """Return the totals since the engine was created."""
         return Totals(
             wall_s=self._clock() - self._began_s,
             busy_s=self._busy_s,
@@ -141,7 +141,7 @@ class Engine:
     # ----------------------------------------------------------------------------------------- stages
 
     def _take_texts(self) -> list[Job]:
-        """Return the oldest requests whose prompts can be encoded together."""
+        """Remove and return the oldest requests whose prompts can be encoded together."""
         count = 1
         if not self._fresh[0].is_alone:
             while count < min(len(self._fresh), _MAX_TEXTS) and not self._fresh[count].is_alone:
@@ -150,21 +150,20 @@ class Engine:
         return taken
 
     def _encode(self, jobs: list[Job]) -> Ended:
-        """Launch the encoding of prompts beside the denoising; on the device the first step waits for it."""
+        """Launch the encoding of prompts concurrently; on the device, the first step waits for it."""
         self._on_begin(tuple(job.id for job in jobs))
         try:
             with self._device.span(is_concurrent=True) as span:
                 self._pipeline.encode(jobs)
         except Exception as error:
-            return self._try_apart(jobs, error, self._encode)
+            return self._split(jobs, error, self._encode)
         self._texts |= {job.id: _Text(span, len(jobs)) for job in jobs}
-        self._encoded = sorted(
-            [*self._encoded, *jobs], key=lambda job: not job.interactive
-        )  # a stable sort: oldest first
+        # A stable sort: oldest first.
+        self._encoded = sorted([*self._encoded, *jobs], key=lambda job: not job.interactive)
         return []
 
     def _step(self, group: list[Job]) -> Ended:
-        """Let a group take a step together, and wait for it, so that others may join at the next."""
+        """Run one step of a batch and wait for it, so that other requests can join the next."""
         self._on_begin(tuple(job.id for job in group))
         starting = [job for job in group if not job.step]
         for job in starting:
@@ -176,15 +175,15 @@ class Engine:
             step.wait()
         except torch.OutOfMemoryError as error:
             if len(group) == 1:
-                return self._lose(group[0], error)
+                return self._fail(group[0], error)
             self._recover(error)
             self._scheduler.shrink(group)
             return []
         except Exception as error:
             if len(group) == 1:
-                return self._lose(group[0], error)
-            self._raise_if_device_is_lost(error)
-            for job in group:  # one of them is at fault; alone it fails alone
+                return self._fail(group[0], error)
+            self._raise_if_device_failed(error)
+            for job in group:  # one of them is the cause; run alone, only that one fails
                 job.is_alone = True
             return []
         seconds = self._clock() - began
@@ -206,20 +205,17 @@ class Engine:
         return []
 
     def _take_pictures(self) -> list[Job]:
-        """Return the oldest finished latents that can be decoded together."""
+        """Remove and return the oldest denoised requests that can be decoded together."""
         first = self._denoised[0]
         count = 1 if first.is_alone else max(1, _DECODE_PX // (first.width_px * first.height_px))
         size = first.width_px, first.height_px
-        alike = [
-            first,
-            *(job for job in self._denoised[1:] if (job.width_px, job.height_px) == size and not job.is_alone),
-        ]
-        taken = alike[:count]
+        rest = (job for job in self._denoised[1:] if (job.width_px, job.height_px) == size and not job.is_alone)
+        taken = [first, *rest][:count]
         self._denoised = [job for job in self._denoised if job not in taken]
         return taken
 
     def _decode(self, jobs: list[Job], *, tiled: bool = False) -> Ended:
-        """Launch decoding and the way to the host beside the denoising."""
+        """Launch decoding and the copy to the host concurrently with denoising."""
         self._on_begin(tuple(job.id for job in jobs))
         try:
             with self._device.span(is_concurrent=True) as span:
@@ -228,14 +224,14 @@ class Engine:
             if len(jobs) == 1 and not tiled:
                 self._recover(error)
                 return self._decode(jobs, tiled=True)
-            return self._try_apart(jobs, error, self._decode)
+            return self._split(jobs, error, self._decode)
         except Exception as error:
-            return self._try_apart(jobs, error, self._decode)
+            return self._split(jobs, error, self._decode)
         self._decoding.append(_Decoding(span, jobs, pixels))
         return []
 
     def _collect(self) -> Ended:
-        """Return the pictures that have arrived."""
+        """Return the pictures that have reached the host."""
         drawn = Ended()
         while self._decoding and self._decoding[0].span.is_done:
             span, jobs, pixels = self._decoding.pop(0)
@@ -246,25 +242,25 @@ class Engine:
                 drawn.append(Drawn(job, picture))
         return drawn
 
-    # ----------------------------------------------------------------------------------------- what fails
+    # ----------------------------------------------------------------------------------------- failures
 
-    def _try_apart(self, jobs: list[Job], error: Exception, work: Callable[[list[Job]], Ended]) -> Ended:
-        """Try again in two halves what failed together; what fails alone is lost."""
+    def _split(self, jobs: list[Job], error: Exception, work: Callable[[list[Job]], Ended]) -> Ended:
+        """Retry a failed batch in two halves; a request that fails alone has failed."""
         if len(jobs) == 1:
-            return self._lose(jobs[0], error)
+            return self._fail(jobs[0], error)
         self._recover(error)
         half = len(jobs) // 2
         return [*work(jobs[:half]), *work(jobs[half:])]
 
     def _recover(self, error: Exception) -> None:
-        """Make room again after what did not fit."""
-        self._raise_if_device_is_lost(error)
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors that were there already
+        """Release memory after a failure."""
+        self._raise_if_device_failed(error)
+        traceback.clear_frames(error.__traceback__)  # the frames hold tensors
         self._splits += isinstance(error, torch.OutOfMemoryError)
         self._device.settle()
 
-    def _lose(self, job: Job, error: Exception) -> Ended:
-        memory = self._device.memory()  # as it is while the request is still in it
+    def _fail(self, job: Job, error: Exception) -> Ended:
+        memory = self._device.memory()  # read while the request still occupies it
         self._recover(error)
         if job in self._encoded:
             self._encoded.remove(job)
@@ -272,12 +268,12 @@ class Engine:
             text = " ".join(str(error).split())[:500]
             return [Failed(job, f"{self._pipeline.name}: {type(error).__name__}: {text}", is_final=True)]
         reason = (
-            f"{job.width_px}x{job.height_px} px, {job.rows * job.tokens} tokens a step, do not fit even alone: "
-            f"{self._device.torch_device} has {memory.total / 2**30:.1f} GiB, {memory.free / 2**30:.1f} of them free"
+            f"{job.width_px}x{job.height_px} px, {job.rows * job.tokens} tokens per step, do not fit even alone: "
+            f"{self._device.torch_device} has {memory.total / 2**30:.1f} GiB, {memory.free / 2**30:.1f} GiB free"
         )
         return [Failed(job, reason, is_final=True)]
 
-    def _raise_if_device_is_lost(self, error: Exception) -> None:
-        """After a fault on the device nothing on it can be relied upon: the process has to end."""
+    def _raise_if_device_failed(self, error: Exception) -> None:
+        """Raise errors after which the state of the device is undefined, so that the process ends."""
         if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
             raise error

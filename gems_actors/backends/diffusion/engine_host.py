@@ -1,7 +1,7 @@
-"""Keeps an engine child alive, and hands it requests; knows no torch.
+"""Keeps one engine process running and sends it requests; imports no torch.
 
-What the engine held when it died is given to its successor, in the same order. Whoever was in the forward in which it
-died goes alone from then on, so that a request that kills engines is found out, and fails at its second.
+When an engine dies, it is restarted and its requests are replayed in order. Requests in the failing batch then run
+alone; one that crashes a second engine is rejected as poisoned.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from gems_actors.errors import BackendError, ConfigError, PoisonedError, Refused
 from gems_actors.os_process import describe_exit
 from gems_actors.tasks import open_background
 
-MODULE: Final = "gems_actors.backends.diffusion.engine_process"
-_MAX_DEATHS: Final = 2
+ENGINE_MODULE: Final = "gems_actors.backends.diffusion.engine_process"
+_MAX_CRASHES: Final = 2
 _KILL_WAIT_S: Final = 10.0
 
 _log = structlog.get_logger()
@@ -55,25 +55,25 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class DrawnPixels:
-    """A picture as the engine drew it."""
+    """A picture drawn by the engine."""
 
     finished: Finished
     memory: mmap.mmap
-    """Of (height, width, 3) bytes; closed by whoever asked."""
+    """Pixels as (height, width, 3) bytes; the caller closes it."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A request that is not answered."""
+    """A request in flight."""
 
     draw: Draw
     answered: trio.Event = field(default_factory=trio.Event)
     answer: DrawnPixels | RequestError | None = None
-    deaths: int = 0
+    crashes: int = 0
 
 
 class EngineHost:
-    """One engine, whichever process it is just now."""
+    """One engine, across restarts of its process."""
 
     def __init__(
         self,
@@ -82,71 +82,74 @@ class EngineHost:
         *,
         on_note: Callable[[str], None] = lambda _: None,
         on_found: Callable[[int], None] = lambda _: None,
+        module: str = ENGINE_MODULE,
     ) -> None:
         """Prepare an engine; `run` starts it.
 
         Args:
-            load: what it is to draw with.
-            timeout_s: an engine that has work and says nothing for so long hangs, and is replaced.
-            on_note: is told what the engine does while it gets ready, and an empty text once it is.
-            on_found: is told how many GPUs this host has.
+            load: pipeline, device and options of the engine.
+            timeout_s: seconds after which an engine that has work and sends no report is replaced.
+            on_note: called with progress notes while the engine starts, and with an empty text once it is ready.
+            on_found: called with the number of GPUs of this host.
+            module: Python module that runs as the engine's process.
         """
         self.totals = Totals()
         self.restarts = 0
         self.capacity = 0
-        """How many requests it should be given at once; known once it is ready."""
+        """Requests that the engine handles at once; 0 before it is first ready."""
         self.pid = 0
-        self._load, self._timeout_s = load, timeout_s
+        self.in_forward: tuple[int, ...] = ()
+        """Ids of the requests in the engine's current forward."""
+        self._load, self._timeout_s, self._module = load, timeout_s, module
         self._on_note, self._on_found = on_note, on_found
         self._pending: dict[int, _Pending] = {}
-        self._begun: tuple[int, ...] = ()
-        self._patience = trio.CancelScope()
+        self._watchdog = trio.CancelScope()
         self._outbox: trio.MemorySendChannel[Command] | None = None
         self._was_ready = False
         self._fault = ""
-        self._numbers = 0
+        self._last_id = 0
 
     @property
     def pixels_in_flight(self) -> int:
-        """Of all requests that are not answered: the measure of how busy it is."""
+        """Pixels of all requests in flight, as a measure of load."""
         return sum(pending.draw.width_px * pending.draw.height_px for pending in self._pending.values())
 
     async def run(self, *, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
-        """Have an engine until cancelled; started once the first one is ready.
+        """Keep an engine running until cancelled; `started` reports the first one that is ready.
 
         Raises:
-            ConfigError: it cannot run with these settings.
-            BackendError: it ended before it was ready, or could not be started again.
+            ConfigError: the engine cannot run with these settings.
+            BackendError: the engine ended before it was ready, or could not be restarted.
         """
         while True:
-            code = await self._live(task_status)
+            code = await self._run_engine(task_status)
             task_status = trio.TASK_STATUS_IGNORED
             if not self._was_ready:
                 raise BackendError(f"the engine ended before it was ready, {self._fault or describe_exit(code)}")
             self._outbox = None
             self.restarts += 1
-            how = self._fault or describe_exit(code)
-            _log.warning("engine_ended", how=how, in_hand=len(self._pending), in_forward=len(self._begun))
-            self._blame(how)
+            reason = self._fault or describe_exit(code)
+            _log.warning("engine_ended", how=reason, in_flight=len(self._pending), in_forward=len(self.in_forward))
+            self._blame(reason)
 
     async def draw(self, draw: Draw) -> DrawnPixels:
-        """Return the pixels of a picture; whatever number the request has, it gets one of its own.
+        """Return the pixels of a picture; the id of the request is replaced by the next free one.
 
         Raises:
-            RefusedError: it can never be drawn; says why.
-            PoisonedError: engines die of it.
-            BackendError: it could not be drawn.
+            RefusedError: the pipeline can never draw this request.
+            PoisonedError: the request crashed two engines.
+            BackendError: the request failed.
         """
-        self._numbers += 1
-        id_ = self._numbers
+        self._last_id += 1
+        id_ = self._last_id
         pending = self._pending[id_] = _Pending(structs.replace(draw, id=id_))
-        self._tell(pending.draw)
-        if self._patience.deadline == math.inf:  # it was idle
-            self._patience.deadline = self._give_up_at()
+        self._send(pending.draw)
+        if self._watchdog.deadline == math.inf:  # the engine was idle
+            self._watchdog.deadline = self._watchdog_deadline()
         try:
             await pending.answered.wait()
         except trio.Cancelled:
-            self._tell(Withdraw(id_))
+            self._send(Withdraw(id_))
             raise
         finally:
             del self._pending[id_]
@@ -155,31 +158,31 @@ class EngineHost:
         assert pending.answer is not None
         raise pending.answer
 
-    def _tell(self, command: Command) -> None:
+    def _send(self, command: Command) -> None:
         if self._outbox is not None:
             self._outbox.send_nowait(command)
 
-    def _blame(self, how: str) -> None:
-        """Let those in whose forward the engine died go alone, and fail those that were in two of them."""
-        for id_ in self._begun:
+    def _blame(self, reason: str) -> None:
+        """Isolate the requests of the crashed forward, and reject those that were in two of them."""
+        for id_ in self.in_forward:
             if (pending := self._pending.get(id_)) and not pending.answered.is_set():
-                pending.deaths += 1
+                pending.crashes += 1
                 pending.draw = structs.replace(pending.draw, is_alone=True)
-                if pending.deaths >= _MAX_DEATHS:
-                    self._answer(id_, PoisonedError(f"took down {pending.deaths} engines, the last one {how}"))
-        self._begun = ()
+                if pending.crashes >= _MAX_CRASHES:
+                    self._answer(id_, PoisonedError(f"crashed {pending.crashes} engines, the last with {reason}"))
+        self.in_forward = ()
 
-    # ----------------------------------------------------------------------------------------- one engine's life
+    # ----------------------------------------------------------------------------------------- one engine process
 
-    async def _live(self, task_status: trio.TaskStatus[Ready]) -> int:
-        """Start an engine, serve it until it ends, and return its exit code."""
+    async def _run_engine(self, task_status: trio.TaskStatus[Ready]) -> int:
+        """Start an engine process, serve it until it ends, and return its exit code."""
         self._was_ready, self._fault = False, ""
         self._on_note("starting an engine")
         ours, theirs = socket.socketpair()
         with ours, theirs:
             # Popen in this very thread: the kernel kills the child when the thread that started it ends.
             process = subprocess.Popen(  # noqa: ASYNC220
-                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-P", "-m", self._module, str(theirs.fileno()), str(os.getpid())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -190,7 +193,7 @@ class EngineHost:
                 with trio.socket.fromfd(ours.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as end:
                     await self._serve(end, task_status)
                     if self._was_ready:
-                        with trio.move_on_after(1.0):  # it has closed its end; let it say how it ended
+                        with trio.move_on_after(1.0):  # it has closed its end and is about to exit
                             await _wait_for(process)
             finally:
                 process.kill()
@@ -204,25 +207,21 @@ class EngineHost:
         inbox = Inbox()
         async with open_background() as nursery:
             nursery.start_soon(_send_all, end, receiver)
-            with trio.CancelScope() as self._patience, suppress(ConnectionResetError):
-                while True:
-                    data, ancillary, _, _ = await end.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-                    if not data:
-                        break
-                    inbox.put(data, ancillary)
+            with trio.CancelScope() as self._watchdog, suppress(ConnectionResetError):
+                while await _receive(end, inbox):
                     for body in inbox.bodies():
-                        self._take(decode_report(body), inbox, sender, task_status)
-                    self._patience.deadline = self._give_up_at()
-        for descriptor in inbox.descriptors:  # of a message that was cut off
+                        self._handle(decode_report(body), inbox, sender, task_status)
+                    self._watchdog.deadline = self._watchdog_deadline()
+        for descriptor in inbox.descriptors:  # of an incomplete message
             os.close(descriptor)
-        if self._patience.cancelled_caught:
-            _log.error("engine_hangs", silent_s=self._timeout_s, in_hand=len(self._pending))
+        if self._watchdog.cancelled_caught:
+            _log.error("engine_hung", silent_s=self._timeout_s, in_flight=len(self._pending))
 
-    def _give_up_at(self) -> float:
+    def _watchdog_deadline(self) -> float:
         is_working = self._outbox is not None and bool(self._pending)
         return trio.current_time() + self._timeout_s if is_working else math.inf
 
-    def _take(
+    def _handle(
         self,
         report: Report,
         inbox: Inbox,
@@ -237,15 +236,15 @@ class EngineHost:
             case Ready():
                 self._outbox, self._was_ready, self.capacity = sender, True, report.capacity
                 self._on_note("")
-                for pending in list(self._pending.values()):  # in the order in which they came
+                for pending in list(self._pending.values()):  # in order of arrival
                     sender.send_nowait(pending.draw)
                 task_status.started(report)
-            case Broken(reason=reason):  # once it could be done with these settings, so they are not at fault
+            case Broken(reason=reason):  # after a restart, the settings are known to work
                 raise BackendError(reason) if self.restarts else ConfigError(reason)
             case Fault(reason=reason):
                 self._fault = reason
             case Begun(ids=ids):
-                self._begun = ids
+                self.in_forward = ids
             case Totals():
                 self.totals = report
             case Finished(id=id_):
@@ -258,12 +257,19 @@ class EngineHost:
         if pending is not None and not pending.answered.is_set():
             pending.answer = answer
             pending.answered.set()
-        elif isinstance(answer, DrawnPixels):  # withdrawn a moment ago
+        elif isinstance(answer, DrawnPixels):  # cancelled a moment ago
             answer.memory.close()
 
 
+async def _receive(end: trio.socket.SocketType, inbox: Inbox) -> bool:
+    """Put the next piece from the socket into the inbox; return false at its end."""
+    data, ancillary, _, _ = await end.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+    inbox.put(data, ancillary)
+    return bool(data)
+
+
 async def _send_all(end: trio.socket.SocketType, commands: trio.MemoryReceiveChannel[Command]) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError):  # the reader sees the end too
+    with suppress(BrokenPipeError, ConnectionResetError):  # the receiving side handles the end
         async for command in commands:
             data = memoryview(frame(command))
             while data:
@@ -271,7 +277,7 @@ async def _send_all(end: trio.socket.SocketType, commands: trio.MemoryReceiveCha
 
 
 async def _wait_for(process: subprocess.Popen[bytes]) -> None:
-    """Return when a child has ended; its code is in `returncode`."""
+    """Wait until a child has ended; its exit code is in `returncode`."""
     if process.poll() is not None:
         return
     descriptor = os.pidfd_open(process.pid)

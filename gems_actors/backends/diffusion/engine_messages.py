@@ -1,7 +1,7 @@
-"""What the actor and its engine child say to each other, over a Unix socket.
+"""Messages between the actor and its engine process, over a Unix socket.
 
-A message is four bytes of length, little-endian, and msgpack. Pixels do not travel in it: with a `Finished` goes a file
-descriptor of anonymous memory that holds them, so that neither side copies three megabytes through a socket.
+A message is four bytes of length, little-endian, and msgpack. Pixels are not in it: a `Finished` carries a file
+descriptor of anonymous memory that holds them, so that megabytes are not copied through a socket.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").i
 
 
 class Load(Struct, frozen=True, tag=True):
-    """To the engine, first of all: what to draw with."""
+    """To the engine, as its first message: which pipeline to load, and how."""
 
     model: str
-    """A folder or a hub id."""
+    """Folder or hub id of the pipeline."""
     device: str
-    """As torch names it, or `next`: the first GPU that no other engine of this host holds."""
+    """Torch device name, or `next` for the first GPU that no other engine of this host holds."""
     locks: str
     """Folder in which engines lock their GPUs."""
     dtype: str = "auto"
     compile: bool = False
     max_step_tokens: int | None = None
     warm_up: tuple[tuple[int, int], ...] = ()
-    """Sizes to draw before the engine is ready, width and height."""
+    """Sizes, as width and height, to draw before the engine is ready."""
 
 
 class Draw(Struct, frozen=True, tag=True):
@@ -46,75 +46,75 @@ class Draw(Struct, frozen=True, tag=True):
     width_px: int
     height_px: int
     steps: int | None = None
-    """None: as the settings or the pipeline have it; likewise `guidance` and `negative_prompt`."""
+    """Denoising steps; None for the pipeline's default, as in `guidance` and `negative_prompt`."""
     guidance: float | None = None
     negative_prompt: str | None = None
     is_alone: bool = False
-    """It shares a forward with nobody."""
+    """Whether it shares no forward with other requests."""
     interactive: bool = False
-    """It goes before those that are not."""
+    """Whether it goes ahead of requests that are not interactive."""
 
 
 class Withdraw(Struct, frozen=True, tag=True):
-    """To the engine: nobody wants the picture any more; dropped at the next step boundary."""
+    """To the engine: cancel a request at the next step boundary."""
 
     id: int
 
 
 class Progress(Struct, frozen=True, tag=True):
-    """To the actor, while the engine gets ready: what it is doing."""
+    """To the actor: what the engine is doing while it starts."""
 
     note: str
 
 
 class Found(Struct, frozen=True, tag=True):
-    """To the actor, once torch is there: how many GPUs this host has."""
+    """To the actor, once torch is imported: how many GPUs this host has."""
 
     gpus: int
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """To the actor: pictures can be asked for."""
+    """To the actor: the engine accepts requests."""
 
     pipeline: str
     device: str
     capacity: int
-    """How many requests it should be given at once."""
+    """Requests that the engine handles at once."""
     load_s: float
 
 
 class Broken(Struct, frozen=True, tag=True):
-    """To the actor: the settings cannot be met here, and the engine ends; says what was expected and what was found."""
+    """To the actor: the engine ends because it cannot run with these settings."""
 
     reason: str
 
 
 class Fault(Struct, frozen=True, tag=True):
-    """To the actor: the engine ends because of an error that no request can be blamed for; the last it says."""
+    """To the actor, as the last message: the engine ends because of an error that no request caused."""
 
     reason: str
 
 
 class Begun(Struct, frozen=True, tag=True):
-    """To the actor, before each forward: who is in it, so that it is known who was if the engine dies in it."""
+    """To the actor, before each forward: the requests in it, which are suspects if the engine dies."""
 
     ids: tuple[int, ...]
 
 
 class Finished(Struct, frozen=True, tag=True):
-    """To the actor, with a descriptor of the pixels (height, width, 3), uint8: a picture is drawn."""
+    """To the actor: a picture is drawn; comes with a descriptor of its pixels, (height, width, 3), uint8."""
 
     id: int
     width_px: int
     height_px: int
     seconds: dict[str, float]
-    """`wait`, `text`, `denoise` and `decode`."""
+    """Seconds of the stages `wait`, `text`, `denoise` and `decode`."""
     batch: float
-    """Requests in its forwards, itself counted, on average."""
+    """Mean number of requests in its forwards, itself included."""
 
 
 class Unfinished(Struct, frozen=True, tag=True):
-    """To the actor: a picture cannot be drawn."""
+    """To the actor: a picture could not be drawn."""
 
     id: int
     reason: str
@@ -122,27 +122,28 @@ class Unfinished(Struct, frozen=True, tag=True):
 
 
 class Totals(Struct, frozen=True, tag=True):
-    """To the actor, now and then: what the engine has done since it was ready."""
+    """To the actor, every half second and when idle: what the engine has done since it was ready."""
 
     wall_s: float = 0.0
     busy_s: float = 0.0
-    """In which the device had work."""
+    """Seconds in which the device had work."""
     forwards: int = 0
     forward_s: float = 0.0
     rows: int = 0
     tokens: int = 0
-    """In all forwards, padding counted."""
+    """Tokens in all forwards, padding included."""
     images: int = 0
     text_s: float = 0.0
     decode_s: float = 0.0
     splits: int = 0
-    """Groups that did not fit into memory."""
+    """Batches that did not fit into memory and were split."""
     waiting: int = 0
-    """Requests that have not taken a step yet, now; likewise `running`."""
+    """Requests now in the engine that have not taken a step yet."""
     running: int = 0
+    """Requests now in the engine that have taken a step."""
     max_step_tokens: int = 0
     memory_bytes: int = 0
-    """Of the device, at most so far."""
+    """Peak memory of the device so far."""
 
 
 Command = Load | Draw | Withdraw
@@ -154,18 +155,18 @@ decode_report = msgspec.msgpack.Decoder(Report).decode
 
 
 def frame(message: Command | Report) -> bytes:
-    """Return a message as it goes over the socket."""
+    """Return a message as bytes for the socket."""
     body = encode(message)
     return len(body).to_bytes(_LENGTH_BYTES, "little") + body
 
 
 class Inbox:
-    """Puts together what the socket hands over in pieces."""
+    """Reassembles messages from the pieces that the socket delivers."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self.descriptors: deque[int] = deque()
-        """That came with the messages, in their order; to be closed by whoever takes them."""
+        """Descriptors received with the messages, in order; the caller that removes one closes it."""
 
     def put(self, data: bytes, ancillary: list[tuple[int, int, bytes]] | None = None) -> None:
         """Add what one `recvmsg` returned."""
@@ -177,7 +178,7 @@ class Inbox:
                 self.descriptors.extend(numbers)
 
     def bodies(self) -> Iterator[bytes]:
-        """Return the messages that are whole."""
+        """Yield the complete messages."""
         while len(self._data) >= _LENGTH_BYTES:
             end = _LENGTH_BYTES + int.from_bytes(self._data[:_LENGTH_BYTES], "little")
             if len(self._data) < end:

@@ -1,7 +1,7 @@
 """The engine's process: `python -P -m gems_actors.backends.diffusion.engine_process DESCRIPTOR PARENT`.
 
-Started by `hosting`, with which it talks over the socket that DESCRIPTOR is. It ends when the socket does, and with its
-parent, and when the device is lost.
+`engine_host` starts it and exchanges messages over the socket DESCRIPTOR. It ends when that socket closes, when its
+parent ends, and when the device fails.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -37,7 +38,7 @@ from gems_actors.backends.diffusion.engine_messages import (
 )
 from gems_actors.os_process import die_with_parent, set_title
 
-if TYPE_CHECKING:  # torch takes seconds to import, and the actor is told before
+if TYPE_CHECKING:  # torch takes seconds to import, and progress is reported before
     from gems_actors.backends.diffusion.engine import Engine
     from gems_actors.backends.diffusion.jobs import Drawn, Failed
 
@@ -53,10 +54,10 @@ class Link:
         self._inbox = Inbox()
 
     def commands(self, *, blocking: bool) -> list[Command]:
-        """Return what has come; where there is nothing, wait for it if that is wanted.
+        """Return the commands received; if there are none, wait for some when `blocking`.
 
         Raises:
-            EOFError: the actor is gone.
+            EOFError: the actor has closed the socket.
         """
         commands: list[Command] = []
         while not commands:
@@ -88,23 +89,28 @@ class Link:
             os.close(memory)
 
 
-def main(descriptor: int, parent: int) -> int:
-    """Serve until the actor is gone; return the exit code."""
+def main(descriptor: int, parent: int, serve: Callable[[Link], None]) -> int:
+    """Call `serve` until it returns or the actor closes the socket; return the exit code."""
     die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the actor decides what becomes of us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the actor ends us
     set_title("gems engine", "gems engine")
     link = Link(socket.socket(fileno=descriptor))
     try:
-        _serve(link)
+        serve(link)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 0
-    except Exception as error:  # a fault of the device, after which nothing in this process can be relied upon
+    except Exception as error:  # the device failed, and its state is undefined
         with suppress(OSError):
             link.send(Fault(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
     return 1
 
 
-def _serve(link: Link) -> None:
+def serve(link: Link) -> None:
+    """Load a pipeline as the first command says, and draw until the socket closes.
+
+    Raises:
+        EOFError: the actor has closed the socket.
+    """
     load, *early = link.commands(blocking=True)
     assert isinstance(load, Load), "the first command says what to load"
     link.send(Progress("importing torch"))
@@ -125,20 +131,20 @@ def _serve(link: Link) -> None:
 
 
 def _run(engine: Engine, link: Link, commands: list[Command]) -> None:
-    """Go from step to step, and listen in between."""
-    told_s = 0.0
+    """Run step by step, and handle commands at each boundary."""
+    reported_s = 0.0
     while True:
         for command in (*commands, *link.commands(blocking=engine.is_idle and not commands)):
-            _obey(engine, link, command)
+            _handle(engine, link, command)
         commands = []
         for ended in engine.run_once():
             _report(link, ended)
-        if engine.is_idle or time.perf_counter() - told_s >= _TOTALS_EVERY_S:
-            told_s = time.perf_counter()
+        if engine.is_idle or time.perf_counter() - reported_s >= _TOTALS_EVERY_S:
+            reported_s = time.perf_counter()
             link.send(engine.totals())
 
 
-def _obey(engine: Engine, link: Link, command: Command) -> None:
+def _handle(engine: Engine, link: Link, command: Command) -> None:
     from gems_actors.backends.diffusion.jobs import UnfitError
 
     match command:
@@ -170,4 +176,4 @@ def _report(link: Link, ended: Drawn | Failed) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), serve))

@@ -1,4 +1,4 @@
-"""What Z-Image and Qwen-Image have in common: the schedule and the step of flow matching, noise and pixels.
+"""Parts shared by Z-Image and Qwen-Image: schedule and step of flow matching, noise and pixels.
 
 Source: diffusers 0.42, FlowMatchEulerDiscreteScheduler and the two pipelines' `__call__`; tests compare with both.
 """
@@ -19,26 +19,26 @@ from gems_actors.backends.diffusion.jobs import Job, UnfitError
 
 
 class Schedule(NamedTuple):
-    """How the noise of one picture is taken away."""
+    """Denoising schedule of one picture."""
 
     timesteps: tuple[float, ...]
     deltas: tuple[float, ...]
-    """Change of sigma in each step, below zero."""
+    """Change of sigma in each step, negative."""
 
 
 class Schedules:
-    """Schedules of a pipeline; its scheduler keeps the place in one trajectory and is therefore never used itself."""
+    """Cached schedules of a pipeline; its scheduler is copied, because it holds the state of one picture."""
 
     def __init__(self, scheduler: Any, sigmas_of: Callable[[int], Any]) -> None:
-        """Take a stock pipeline's scheduler, and how the pipeline spaces the sigmas of so many steps."""
+        """Use a stock pipeline's scheduler, and a function from a number of steps to the pipeline's sigmas."""
         self._scheduler, self._sigmas_of = scheduler, sigmas_of
         self._known: dict[tuple[int, int], Schedule] = {}
 
     def get(self, steps: int, image_tokens: int) -> Schedule:
-        """Return the schedule for a number of steps and of tokens of the picture, on which some schedules depend.
+        """Return the schedule for a number of steps; some schedules also depend on the picture's tokens.
 
         Raises:
-            UnfitError: there is no schedule of so few steps.
+            UnfitError: the schedule is not defined for so few steps.
         """
         key = (steps, image_tokens)
         if key not in self._known:
@@ -47,14 +47,14 @@ class Schedules:
             with np.errstate(invalid="ignore", divide="ignore"):
                 scheduler.set_timesteps(sigmas=self._sigmas_of(steps), device="cpu", mu=mu)
             deltas = scheduler.sigmas[1:] - scheduler.sigmas[:-1]
-            if not bool(deltas.isfinite().all()):  # one that is stretched to a last sigma needs two points for it
+            if not bool(deltas.isfinite().all()):  # stretching to a terminal sigma needs two points
                 raise UnfitError(f"steps: expected more, because this pipeline's schedule is not defined for {steps}")
             self._known[key] = Schedule(tuple(scheduler.timesteps.tolist()), tuple(deltas.tolist()))
         return self._known[key]
 
 
 def is_plain_euler(scheduler: Any) -> bool:
-    """Return whether a scheduler's step is the one below, which depends on nothing but the sample in hand."""
+    """Return whether a scheduler's step is `take_step`, which depends on the current sample only."""
     if type(scheduler).__name__ != "FlowMatchEulerDiscreteScheduler":
         return False
     return not (scheduler.config.get("stochastic_sampling") or scheduler.config.get("invert_sigmas"))
@@ -75,25 +75,25 @@ def take_step(latents: Tensor, velocity: Tensor, delta: float) -> Tensor:
 
 
 class Prediction(NamedTuple):
-    """What the transformer says of one picture in one step."""
+    """Output of the transformer for one picture in one step."""
 
     velocity: Tensor
     unguided: Tensor | None
-    """For the negative prompt; None where there is no guidance."""
+    """Velocity for the negative prompt; None without guidance."""
 
 
 def predict(
     jobs: Sequence[Job], forward: Callable[[Sequence[Job], Sequence[Tensor]], Sequence[Tensor]], *, stock_is_apart: bool
 ) -> list[Prediction]:
-    """Return the predictions for requests, those for prompts and negative prompts in one forward or in two.
+    """Return the predictions for jobs, with prompts and negative prompts in one forward or in two.
 
-    A negative prompt is short as a rule. Beside a long prompt its row would be as long, and where that costs more than
-    another launch there are two forwards.
+    Negative prompts are usually short, and in one forward they are padded to the longest prompt. If that padding costs
+    more than another launch, two forwards are used.
 
     Args:
-        jobs: encoded requests.
-        forward: the transformer, for requests and one text of each.
-        stock_is_apart: whether the stock pipeline makes two forwards of it, as is then done for a request alone.
+        jobs: encoded jobs.
+        forward: runs the transformer on jobs, with one text for each.
+        stock_is_apart: whether the stock pipeline uses two forwards; a job that runs alone does the same.
     """
     guided = [job for job in jobs if job.negative is not None]
     positives = [job.positive for job in jobs if job.positive is not None]
@@ -108,13 +108,13 @@ def predict(
 
 
 def _padding(texts: Sequence[Tensor]) -> int:
-    """Return the tokens that fill texts up to the longest."""
+    """Return the tokens needed to pad texts to the longest."""
     lengths = [len(text) for text in texts]
     return len(lengths) * max(lengths, default=0) - sum(lengths)
 
 
 def noise(shape: tuple[int, ...], seed: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the noise of one picture: drawn on the CPU, so that a seed means the same on every device."""
+    """Return the noise of one picture, generated on the CPU, so that a seed gives the same on every device."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=dtype).to(device)
 
@@ -126,7 +126,7 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def check_size(width_px: int, height_px: int, multiple_px: int) -> None:
-    """See that a picture's sides are multiples of what the pipeline can draw.
+    """Check that both sides are multiples of `multiple_px`.
 
     Raises:
         UnfitError: they are not.
@@ -136,13 +136,13 @@ def check_size(width_px: int, height_px: int, multiple_px: int) -> None:
 
 
 def count_patches(width_px: int, height_px: int, patch_px: int) -> int:
-    """Return how many tokens a picture is to its transformer."""
+    """Return the number of tokens of a picture."""
     return (height_px // patch_px) * (width_px // patch_px)
 
 
 @contextmanager
 def tiling(vae: Any, is_wanted: bool) -> Iterator[None]:
-    """Decode tile by tile within the block, where that is wanted: less memory, and seams that are blended."""
+    """Decode tile by tile in the block if wanted, which needs less memory and blends the seams."""
     if is_wanted:
         vae.enable_tiling()
     try:
@@ -152,6 +152,6 @@ def tiling(vae: Any, is_wanted: bool) -> Iterator[None]:
             vae.disable_tiling()
 
 
-def by_text(texts: Sequence[str]) -> list[str]:
-    """Return the different texts, in order: one that several requests share is encoded once."""
+def distinct(texts: Sequence[str]) -> list[str]:
+    """Return the distinct texts in order, so that a shared one is encoded once."""
     return list(dict.fromkeys(texts))

@@ -1,6 +1,6 @@
-"""Any other text-to-image pipeline of diffusers, which gives no access to its steps: batched whole.
+"""Any other text-to-image pipeline of diffusers, without access to its steps: one call per batch.
 
-Requests that want the same size, steps and guidance are drawn in one call; each has its own seed.
+Requests with the same size, steps and guidance share a call; each has its own seed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from gems_actors.backends.diffusion.flow_matching import check_size, count_patch
 from gems_actors.backends.diffusion.jobs import Defaults, Job, UnfitError
 
 _TOKEN_PX: Final = 16
-"""Side of what one token covers, about, in today's models; only for the cost of a request."""
+"""Approximate side of the area that one token covers, only to estimate the cost of a request."""
 _STEPS_IN_ONE: Final = 8
-"""A call is one step to the engine and many in truth; with this a batch takes as long as 8 steps of Z-Image."""
+"""Steps counted as one, because a whole call is one step to the engine; a batch takes as long as 8 of Z-Image's."""
 
 
 class GenericPipeline:
-    """Calls a stock pipeline; to the engine, a picture that takes one step."""
+    """Calls a stock pipeline as one step of the engine."""
 
     mixes_sizes = False
 
     def __init__(self, pipe: Any) -> None:
-        """Use a stock pipeline, all on one device.
+        """Wrap a stock pipeline with all components on one device.
 
         Raises:
-            UnfitError: it is none that draws a picture from a prompt and a seed.
+            UnfitError: it does not draw from a prompt and a generator.
         """
         self._pipe = pipe
         self.name = type(pipe).__name__
@@ -46,15 +46,17 @@ class GenericPipeline:
         self._guidance = "true_cfg_scale" if "true_cfg_scale" in parameters else "guidance_scale"
 
     def prepare(self, draw: Draw) -> Job:
-        """Return a request whose bucket is all that a call has only once.
+        """Return the job of a request; its bucket holds the arguments that are shared by a call.
 
         Raises:
-            UnfitError: the pipeline cannot draw what is asked.
+            UnfitError: the pipeline cannot draw this request.
         """
         check_size(draw.width_px, draw.height_px, self.multiple_px)
         for name, parameter in ("guidance", self._guidance), ("negative_prompt", "negative_prompt"):
             if getattr(draw, name) and parameter not in self._takes:
-                raise UnfitError(f"{name}: expected none, because {self.name} takes none, got {getattr(draw, name)!r}")
+                raise UnfitError(
+                    f"{name}: expected none, because {self.name} does not support it, got {getattr(draw, name)!r}"
+                )
         steps = draw.steps or self.defaults.steps
         is_negative = bool(draw.negative_prompt)
         return Job(
@@ -73,12 +75,12 @@ class GenericPipeline:
         )
 
     def encode(self, jobs: Sequence[Job]) -> None:
-        """Do nothing: the call does it."""
+        """Do nothing: the call encodes the text."""
 
     def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
-        """Return the pictures, each (3, height, width) in [0, 1]: from words to pixels in one step."""
+        """Return the pictures of one call, each (3, height, width) in [0, 1]."""
         first = jobs[0]
-        wanted: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "prompt": [job.prompt for job in jobs],
             "height": first.height_px,
             "width": first.width_px,
@@ -87,10 +89,10 @@ class GenericPipeline:
             "output_type": "pt",
         }
         if first.guidance is not None:
-            wanted[self._guidance] = first.guidance
+            arguments[self._guidance] = first.guidance
         if first.negative_prompt:
-            wanted["negative_prompt"] = [job.negative_prompt for job in jobs]
-        images = self._pipe(**{name: value for name, value in wanted.items() if name in self._takes}).images
+            arguments["negative_prompt"] = [job.negative_prompt for job in jobs]
+        images = self._pipe(**{name: value for name, value in arguments.items() if name in self._takes}).images
         return list(images)
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""A request on its way through the engine, and what a pipeline must be able to do with it."""
+"""A request inside the engine, and the interface of a pipeline that draws it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gems_actors.backends.diffusion.engine_messages import Draw
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One picture in the making."""
+    """One picture being drawn."""
 
     id: int
     prompt: str
@@ -23,44 +23,46 @@ class Job:
     height_px: int
     steps: int
     guidance: float | None
-    """None: what the pipeline takes by itself."""
+    """Guidance scale; None for the pipeline's default."""
     is_alone: bool
-    """It shares a forward with nobody, so that it is drawn as the stock pipeline would."""
+    """Whether it shares no forward, so that it is drawn exactly as by the stock pipeline."""
     interactive: bool = False
 
     bucket: Hashable = ()
     rows: int = 1
     tokens: int = 0
-    """Of one row, picture and text, as far as the text's length is known."""
+    """Length of one row: picture, plus text once that is encoded."""
     positive: Tensor | None = None
-    """Of the prompt, (tokens, width of the text encoder); likewise `negative`, where there is guidance."""
+    """Text embeddings of the prompt, (tokens, width of the text encoder)."""
     negative: Tensor | None = None
+    """Text embeddings of the negative prompt; None without guidance."""
     latents: Tensor | None = None
     timesteps: tuple[float, ...] = ()
-    """As the transformer is told them, one a step."""
+    """Timesteps that the transformer receives, one per step."""
     deltas: tuple[float, ...] = ()
     """Change of sigma in each step."""
     step: int = 0
     """Steps taken."""
 
     arrived_s: float = 0.0
-    """By the engine's clock, like `begun_s`, when it took its first step."""
+    """Time at which the engine took it up, by the engine's clock."""
     begun_s: float = 0.0
+    """Time of its first step, by the same clock."""
     text_s: float = 0.0
     denoise_s: float = 0.0
     decode_s: float = 0.0
     batch_requests: int = 0
-    """Requests in its forwards, itself among them, summed over the steps."""
+    """Requests in its forwards, itself included, summed over its steps."""
 
     @property
     def is_denoised(self) -> bool:
-        """Whether its last step is taken."""
+        """Whether all steps are taken."""
         return self.step >= self.steps
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a pipeline draws with where neither request nor settings say."""
+    """Values for what neither the request nor the settings specify."""
 
     steps: int
     guidance: float | None = None
@@ -68,39 +70,39 @@ class Defaults:
 
 
 class Pipeline(Protocol):
-    """Takes the place of a stock pipeline's `__call__`, step by step, with its very components."""
+    """Replaces the `__call__` of a stock pipeline by separate steps on the same components."""
 
     name: str
-    """Of the stock pipeline's class."""
+    """Name of the stock pipeline's class."""
     multiple_px: int
-    """Of which sides have to be multiples."""
+    """Number of which both sides must be multiples."""
     mixes_sizes: bool
     """Whether pictures of different sizes can share a forward."""
     defaults: Defaults
 
     def prepare(self, draw: Draw) -> Job:
-        """Return a request with its bucket, rows and tokens; nothing is put on the device.
+        """Return the job of a request, with its bucket, rows and tokens; the device is not used yet.
 
         Raises:
-            UnfitError: the pipeline cannot draw what is asked; says what was expected and what was found.
+            UnfitError: the pipeline cannot draw this request.
         """
         ...
 
     def encode(self, jobs: Sequence[Job]) -> None:
-        """Give each its text embeddings and its noise."""
+        """Set the text embeddings and the noise of each job."""
         ...
 
     def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
-        """Return the latents of each after its next step, and change nothing: a step that fails was not taken."""
+        """Return the latents of each after its next step; the jobs do not change, so a failed step can be retried."""
         ...
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
-        """Return the pictures of requests of one size: (count, height, width, 3), uint8, on the device."""
+        """Return the pictures of jobs of one size: (count, height, width, 3), uint8, on the device."""
         ...
 
 
 class UnfitError(ValueError):
-    """A pipeline cannot draw what it is asked for."""
+    """The pipeline cannot draw this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,14 @@ class Drawn:
 
     job: Job
     pixels: Tensor
-    """(height, width, 3), uint8, in the host's memory."""
+    """Pixels as (height, width, 3), uint8, in host memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request that cannot be drawn."""
+    """A request that could not be drawn."""
 
     job: Job
     reason: str
     is_final: bool
-    """Whether asking again would end the same way."""
+    """Whether a retry would fail the same way."""

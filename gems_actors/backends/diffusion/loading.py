@@ -1,4 +1,4 @@
-"""From a folder or a hub id to a pipeline on a device, with a word on what is being done meanwhile."""
+"""Claims a device, loads a pipeline onto it from a folder or a hub id, and warms it up, with progress notes."""
 
 from __future__ import annotations
 
@@ -23,50 +23,49 @@ from gems_actors.backends.diffusion.jobs import Failed, Pipeline, UnfitError
 from gems_actors.locks import LockHeldError, hold_lock
 
 _MIN_DIFFUSERS: Final = (0, 39)
-"""Before it Z-Image's schedule had another number of steps; see `z_image`."""
+"""Minimum version; in earlier ones Z-Image's schedule has another number of steps, see `z_image`."""
 MAX_CAPACITY: Final = 64
 _LIBRARIES: Final = ("diffusers", "transformers")
-_FREE_WITHIN_S: Final = 15.0
-"""So long a device may still be held by the engine of an actor that was killed just now."""
-_LOOK_AGAIN_S: Final = 0.2
+DEVICE_WAIT_S: Final = 15.0
+"""Seconds to wait for a device, which the engine of an actor killed just now may still hold."""
+_POLL_S: Final = 0.2
 
 
 class LoadingError(Exception):
-    """The settings cannot be met here; the text says which, what was expected and what was found."""
+    """The engine cannot run with these settings; the message names the setting."""
 
 
 @contextmanager
-def claim_device(wanted: str, locks: Path) -> Iterator[str]:
-    """Return the name of the device to use; `next` is the first GPU that no other engine of this host holds.
+def claim_device(wanted: str, locks: Path, *, wait_s: float = DEVICE_WAIT_S) -> Iterator[str]:
+    """Hold a device and yield its name; `next` is the first GPU that no other engine of this host holds.
+
+    Args:
+        wanted: torch device name, or `next`.
+        locks: folder in which engines lock their GPUs.
+        wait_s: seconds to wait for a free GPU.
 
     Raises:
-        LoadingError: there is no such device, or none is free.
+        LoadingError: the device does not exist, or no GPU became free.
     """
     gpus = count_gpus()
     if wanted != "next":
         device = torch.device(wanted)
         if device.type == "cuda" and (device.index or 0) >= gpus:
             raise LoadingError(
-                f"image.devices: expected a GPU that CUDA can use, got {wanted!r} where there {_are(gpus)}"
+                f"image.devices: expected a GPU that CUDA can use, got {wanted!r} on a host with {gpus} GPUs"
             )
         yield f"cuda:{device.index or 0}" if device.type == "cuda" else wanted
         return
     if not gpus:
-        advice = 'devices = ["cpu"] draws without one, slowly'
-        raise LoadingError(
-            f"image.devices: expected a GPU that CUDA can use, got a host where there are none; {advice}"
-        )
+        hint = 'devices = ["cpu"] draws without one, slowly'
+        raise LoadingError(f"image.devices: expected a GPU that CUDA can use, got a host with 0 GPUs; {hint}")
     with ExitStack() as stack:
-        yield f"cuda:{_first_free(gpus, locks, stack)}"
+        yield f"cuda:{_lock_free_gpu(gpus, locks, wait_s, stack)}"
 
 
-def _are(gpus: int) -> str:
-    return {0: "are none", 1: "is one"}.get(gpus, f"are {gpus}")
-
-
-def _first_free(gpus: int, locks: Path, stack: ExitStack) -> int:
-    """Lock a GPU by its serial number: two processes may number them differently."""
-    give_up = time.monotonic() + _FREE_WITHIN_S
+def _lock_free_gpu(gpus: int, locks: Path, wait_s: float, stack: ExitStack) -> int:
+    """Lock a GPU by its UUID, because two processes may number GPUs differently, and return its index."""
+    deadline = time.monotonic() + wait_s
     while True:
         for index in range(gpus):
             name = str(getattr(torch.cuda.get_device_properties(index), "uuid", index))
@@ -75,38 +74,38 @@ def _first_free(gpus: int, locks: Path, stack: ExitStack) -> int:
                 return index
             except LockHeldError:
                 continue
-        if time.monotonic() > give_up:
+        if time.monotonic() > deadline:
             raise LoadingError(
                 f"image.devices: expected a GPU that no other generator holds, got {gpus}, all of them held"
             )
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_POLL_S)
 
 
 class Prepared(NamedTuple):
-    """A pipeline that has drawn already."""
+    """A pipeline that is loaded and warmed up."""
 
     pipeline: Pipeline
     device: Device
     scheduler: BatchScheduler
     capacity: int
-    """How many requests it should be given at once."""
+    """Requests that the engine handles at once."""
 
 
 def count_gpus() -> int:
-    """Return how many GPUs torch can use here."""
+    """Return the number of GPUs that torch can use."""
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepared:
-    """Load a pipeline and draw each size once.
+    """Load a pipeline and draw each warm-up size.
 
     Args:
-        load: what to load.
-        device_name: where to.
-        tell: is told what is being done.
+        load: pipeline and options.
+        device_name: torch name of the device.
+        tell: called with progress notes.
 
     Raises:
-        LoadingError: the settings are at fault.
+        LoadingError: the pipeline cannot be loaded or cannot draw with these settings.
     """
     device = Device(device_name)
     pipeline = load_pipeline(load, device, tell)
@@ -116,11 +115,11 @@ def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepar
     for width_px, height_px in load.warm_up:
         tell(f"warming up at {width_px}x{height_px} px")
         _warm_up(Engine(pipeline, device, scheduler), width_px, height_px)
-    return Prepared(pipeline, device, scheduler, _capacity_of(pipeline, scheduler, load.warm_up))
+    return Prepared(pipeline, device, scheduler, capacity_of(pipeline, scheduler, load.warm_up))
 
 
-def _capacity_of(pipeline: Pipeline, scheduler: BatchScheduler, sizes: Sequence[tuple[int, int]]) -> int:
-    """Return two forwards full of the first size: one in hand, one that waits; the rest waits better at the router."""
+def capacity_of(pipeline: Pipeline, scheduler: BatchScheduler, sizes: Sequence[tuple[int, int]]) -> int:
+    """Return the requests of two full forwards of the first size, one running and one queued here."""
     if not sizes:
         return MAX_CAPACITY
     job = pipeline.prepare(Draw(0, "", 0, *sizes[0]))
@@ -128,7 +127,7 @@ def _capacity_of(pipeline: Pipeline, scheduler: BatchScheduler, sizes: Sequence[
 
 
 def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:
-    """Draw two prompts of different lengths together, and one alone: what compiled blocks have to have seen."""
+    """Draw two prompts of different lengths in a batch and one alone, the cases that compiled blocks specialise on."""
     try:
         for id_, prompt in enumerate(["a warm-up", "a warm-up of many words " * 8, "a warm-up"]):
             engine.add(Draw(id_, prompt, id_, width_px, height_px, steps=2, is_alone=id_ == 2))
@@ -144,12 +143,12 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
     """Return a pipeline on a device.
 
     Args:
-        load: what to load.
-        device: where to.
-        tell: is told what is being done.
+        load: pipeline and options.
+        device: device that gets the weights.
+        tell: called with progress notes.
 
     Raises:
-        LoadingError: the settings are at fault.
+        LoadingError: the pipeline cannot be loaded with these settings.
     """
     _check_version()
     _keep_quiet()
@@ -173,7 +172,7 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
         raise LoadingError(f"image.model: {load.model} does not fit into {device.torch_device} with {gib}") from error
     except UnfitError as error:
         raise LoadingError(f"image.model: {load.model}: {error}") from error
-    except Exception as error:  # whatever a library says of weights it cannot read, it is the model that is at fault
+    except Exception as error:  # libraries raise anything for weights they cannot read
         reason = " ".join(str(error).split())[:300]
         raise LoadingError(
             f"image.model: expected a diffusers pipeline, got {load.model}: {type(error).__name__}: {reason}"
@@ -181,10 +180,10 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
 
 
 def wrap_pipeline(pipe: Any, *, is_compiled: bool = False, splits_attention: bool = False) -> Pipeline:
-    """Return how a stock pipeline is to be driven: step by step where we know its steps, else whole.
+    """Return a stock pipeline wrapped for the engine: step by step if its steps are known, else one call per batch.
 
     Raises:
-        UnfitError: it is no text-to-image pipeline.
+        UnfitError: it is not a text-to-image pipeline.
     """
     if is_compiled and hasattr(getattr(pipe, "transformer", None), "compile_repeated_blocks"):
         pipe.transformer.compile_repeated_blocks(dynamic=True)
@@ -193,7 +192,7 @@ def wrap_pipeline(pipe: Any, *, is_compiled: bool = False, splits_attention: boo
         if kind == "ZImagePipeline":
             from gems_actors.backends.diffusion.z_image import ZImageSteps
 
-            # A loop over rows whose number changes is compiled again and again; one masked call is compiled once.
+            # A loop over a varying number of rows is recompiled each time; one masked call is compiled once.
             return ZImageSteps(pipe, splits_attention=splits_attention and not is_compiled)
         if kind == "QwenImagePipeline" and not pipe.transformer.config.guidance_embeds:
             from gems_actors.backends.diffusion.qwen_image import QwenImageSteps
@@ -213,7 +212,7 @@ def _check_version() -> None:
 
 
 def _keep_quiet() -> None:
-    """Let warnings of the libraries be errors of ours or nothing: progress is told in our own words."""
+    """Silence the libraries' warnings and progress bars; errors are raised and progress is reported by `tell`."""
     warnings.simplefilter("ignore")
     for library in _LIBRARIES:
         importlib.import_module(library)
@@ -231,7 +230,7 @@ def _dtype_of(name: str, device: Device) -> torch.dtype:
 
 
 def _source_of(model: str) -> str:
-    """Return a folder that is there, or what can only be a hub id.
+    """Return the path of an existing folder, or a hub id.
 
     Raises:
         LoadingError: it is neither.
@@ -242,13 +241,13 @@ def _source_of(model: str) -> str:
             raise LoadingError(f"image.model: expected a diffusers pipeline, got {path}, which has no model_index.json")
         return str(path)
     if path.exists() or model.startswith((".", "/", "~")) or model.count("/") != 1:
-        got = "a file" if path.exists() else "which is not there"
+        got = "which is a file" if path.exists() else "which does not exist"
         raise LoadingError(f"image.model: expected a folder or a hub id such as owner/name, got {model}, {got}")
     return model
 
 
 def _heavy_parts(index: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Name what has weights; each goes to the device once it is read, so that the host never holds all."""
+    """Yield the components with weights; each moves to the device once loaded, so host memory never holds all."""
     for name, kind in index.items():
         if isinstance(kind, list | tuple) and len(kind) == 2 and kind[0] in _LIBRARIES and kind[1]:
             found = _class_of(*kind)

@@ -1,6 +1,6 @@
-"""Pictures from a diffusers pipeline on devices of this host: one engine child a device, and PNG files made here.
+"""Pictures from a diffusers pipeline on devices of this host: one engine process per device, PNG files made here.
 
-This side knows no torch, so the loop of the actor never waits for it.
+This module imports no torch, which would block the actor's event loop.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import mmap
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from typing import Final
 import trio
 
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.backends.diffusion.engine_host import EngineHost
+from gems_actors.backends.diffusion.engine_host import ENGINE_MODULE, EngineHost
 from gems_actors.backends.diffusion.engine_messages import Draw, Load, Totals
 from gems_actors.backends.diffusion.png import png_of
 from gems_actors.config import ImageConfig
@@ -38,48 +38,55 @@ def gpu_lock_dir() -> Path:
 
 @asynccontextmanager
 async def open_diffusion(
-    config: ImageConfig, *, size: tuple[int, int], locks: Path, tell: Callable[[str], None]
+    config: ImageConfig,
+    *,
+    size: tuple[int, int],
+    locks: Path,
+    tell: Callable[[str], None],
+    engine_module: str = ENGINE_MODULE,
 ) -> AsyncIterator[DiffusionImageModel]:
-    """Start an engine on each device, and give the model once all of them have drawn.
+    """Start an engine on each device, and yield the model once all of them have warmed up.
 
     Args:
-        config: what to draw with.
-        size: width and height that is drawn unless a request says otherwise.
+        config: pipeline and devices.
+        size: default width and height, drawn once to warm up.
         locks: folder in which engines lock their devices.
-        tell: is told what is being done meanwhile.
+        tell: called with progress notes.
+        engine_module: Python module that runs as an engine's process.
 
     Raises:
-        ConfigError: they cannot run with these settings.
-        BackendError: one ended before it was ready.
+        ConfigError: an engine cannot run with these settings.
+        BackendError: an engine ended before it was ready.
     """
     _check_installed()
-    model = DiffusionImageModel(config)
+    model = DiffusionImageModel()
     async with open_background() as nursery:
-        await _Starting(model, config, size, locks, tell, nursery).start()
+
+        async def start_engine(device: str, on_note: Callable[[str], None], on_found: Callable[[int], None]) -> None:
+            load = _load_of(config, device, size, locks)
+            host = EngineHost(load, config.timeout_s, on_note=on_note, on_found=on_found, module=engine_module)
+            model.hosts.append(host)
+            await nursery.start(host.run)
+
+        await _Startup(start_engine, tell).start(config.devices)
         yield model
 
 
-class _Starting:
-    """The engines of a model on their way to be ready."""
+class _Startup:
+    """Starts the engines of a model, and joins their progress notes."""
 
     def __init__(
         self,
-        model: DiffusionImageModel,
-        config: ImageConfig,
-        size: tuple[int, int],
-        locks: Path,
+        start_engine: Callable[[str, Callable[[str], None], Callable[[int], None]], Awaitable[None]],
         tell: Callable[[str], None],
-        nursery: trio.Nursery,
     ) -> None:
-        self._model, self._config, self._size, self._locks = model, config, size, locks
-        self._tell, self._nursery = tell, nursery
+        self._start_engine, self._tell = start_engine, tell
         self._notes: dict[str, str] = {}
         self._gpus = 0
         self._is_counted = trio.Event()
 
-    async def start(self) -> None:
-        """Return when all are ready."""
-        devices = self._config.devices
+    async def start(self, devices: str | Sequence[str]) -> None:
+        """Start an engine per device, and return when all are ready."""
         if devices == "all":
             await gather(partial(self._start, "cuda:0"), self._start_others)
         else:
@@ -95,10 +102,7 @@ class _Starting:
             self._notes[f"{device} {number}"] = text
             self._tell("; ".join(text for text in self._notes.values() if text))
 
-        load = _load_of(self._config, device, self._size, self._locks)
-        host = EngineHost(load, self._config.timeout_s, on_note=note, on_found=self._count)
-        self._model.hosts.append(host)
-        await self._nursery.start(host.run)
+        await self._start_engine(device, note, self._count)
 
     def _count(self, gpus: int) -> None:
         self._gpus = gpus
@@ -106,29 +110,28 @@ class _Starting:
 
 
 class DiffusionImageModel:
-    """Draws with one engine or several; safe to call from many tasks at once."""
+    """Draws with one or several engines; safe to call from many tasks at once."""
 
-    def __init__(self, config: ImageConfig) -> None:
-        """Draw with the engines in `hosts`."""
+    def __init__(self) -> None:
+        """Create a model without engines; add them to `hosts`."""
         self.hosts: list[EngineHost] = []
-        self._config = config
         self._packing = trio.CapacityLimiter(len(os.sched_getaffinity(0)))
-        self._seen = deque([(-math.inf, Totals())])  # what is done before anybody asks counts too
+        self._seen = deque([(-math.inf, Totals())])  # work done before the first call counts
         self._png_s = 0.0
         self._images = 0
 
     @property
     def capacity(self) -> int:
-        """How many requests it should be given at once."""
+        """Requests that all engines together handle at once."""
         return sum(host.capacity for host in self.hosts)
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request as a PNG file.
 
         Raises:
-            RefusedError: it can never be drawn here; says why.
-            PoisonedError: engines die of it.
-            BackendError: it could not be drawn.
+            RefusedError: the pipeline can never draw this request.
+            PoisonedError: the request crashed two engines.
+            BackendError: the request failed.
         """
         host = min(self.hosts, key=lambda host: host.pixels_in_flight)
         drawn = await host.draw(self._draw_of(request))
@@ -146,7 +149,7 @@ class DiffusionImageModel:
         )
 
     def figures(self) -> dict[str, float]:
-        """Return what the engines did in the last seconds, all together; a stage's seconds are those of an image."""
+        """Return what all engines did in the last seconds; seconds of a stage are per image."""
         now = trio.current_time()
         totals = _sum([host.totals for host in self.hosts])
         self._seen.append((now, totals))
@@ -221,6 +224,6 @@ def _pack(memory: mmap.mmap, width_px: int, height_px: int) -> bytes:
 
 
 def _sum(totals: Sequence[Totals]) -> Totals:
-    """Return the sums of several engines; of the wall's seconds too, so that a share of them is a mean."""
+    """Return the sums over several engines; `wall_s` is summed too, so that a share of it is a mean."""
     names = Totals.__struct_fields__
     return Totals(**{name: sum(getattr(one, name) for one in totals) for name in names})

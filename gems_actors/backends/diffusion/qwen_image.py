@@ -1,6 +1,6 @@
 """Qwen-Image, step by step: requests of one size, of any prompt length, step count and guidance, in one forward.
 
-Source: QwenImagePipeline of diffusers 0.39 to 0.42, whose components are used and with which tests compare.
+Source: QwenImagePipeline of diffusers 0.39 to 0.42, whose components are used and which tests compare with.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.flow_matching import (
     Schedules,
-    by_text,
     check_size,
     count_patches,
+    distinct,
     noise,
     predict,
     take_step,
@@ -36,9 +36,9 @@ class QwenImageSteps:
     name = "QwenImagePipeline"
     mixes_sizes = False
     """The positions of a forward are those of its first row, so a bucket holds one width and one height: of a landscape
-    beside a portrait with as many tokens the second would come out wrong, and without an error."""
+    and a portrait with equal tokens, the second would come out wrong without an error."""
     defaults = Defaults(steps=50, guidance=4.0, negative_prompt=" ")
-    """Of Qwen-Image-2512, true guidance, which needs a negative prompt, if only a blank."""
+    """Defaults of Qwen-Image-2512; true guidance needs a negative prompt, if only a blank."""
 
     def __init__(self, pipe: Any) -> None:
         """Use the components of a stock pipeline, all on one device."""
@@ -49,10 +49,10 @@ class QwenImageSteps:
         self.multiple_px = pipe.vae_scale_factor * 2
 
     def prepare(self, draw: Draw) -> Job:
-        """Return a request whose bucket is its size.
+        """Return the job of a request; its bucket is its size.
 
         Raises:
-            UnfitError: the size or the number of steps is none of this pipeline.
+            UnfitError: the pipeline does not support this size or number of steps.
         """
         check_size(draw.width_px, draw.height_px, self.multiple_px)
         guidance = self.defaults.guidance if draw.guidance is None else draw.guidance
@@ -77,9 +77,9 @@ class QwenImageSteps:
         )
 
     def encode(self, jobs: Sequence[Job]) -> None:
-        """Give each its text embeddings and its noise."""
+        """Set the text embeddings and the noise of each job."""
         guided = [job for job in jobs if _is_guided(job.guidance)]
-        texts = by_text([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
+        texts = distinct([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
         embeddings = dict(zip(texts, self._embed(texts), strict=True))
         channels = self._transformer.config.in_channels // 4
         for job in jobs:
@@ -105,7 +105,7 @@ class QwenImageSteps:
         return stepped
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
-        """Return the pictures of requests of one size."""
+        """Return the pictures of jobs of one size."""
         vae, pipe = self._pipe.vae, self._pipe
         packed = torch.stack([job.latents for job in jobs if job.latents is not None])
         latents = pipe._unpack_latents(packed, jobs[0].height_px, jobs[0].width_px, pipe.vae_scale_factor)
@@ -139,7 +139,7 @@ class QwenImageSteps:
         return velocity
 
     def _embed(self, texts: Sequence[str]) -> list[Tensor]:
-        """Return the embeddings of each text without what it was filled up with: (tokens, 3584 for Qwen2.5-VL-7B)."""
+        """Return the embeddings of each text without padding: (tokens, 3584 for Qwen2.5-VL-7B)."""
         hidden, mask = self._pipe._get_qwen_prompt_embeds(list(texts), self._device)
         lengths = mask.sum(dim=1).tolist()
         return [row[: min(length, _MAX_TEXT_TOKENS)].clone() for row, length in zip(hidden, lengths, strict=True)]

@@ -1,6 +1,6 @@
 """Z-Image, step by step: requests of any size, prompt length, step count and guidance in one forward.
 
-Source: ZImagePipeline of diffusers 0.39 to 0.42, whose components are used and with which tests compare.
+Source: ZImagePipeline of diffusers 0.39 to 0.42, whose components are used and which tests compare with.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.flow_matching import (
     Schedules,
-    by_text,
     check_size,
     count_patches,
+    distinct,
     noise,
     predict,
     take_step,
@@ -28,7 +28,7 @@ from gems_actors.backends.diffusion.jobs import Defaults, Job
 
 _MAX_TEXT_TOKENS: Final = 512
 _TOKEN_MULTIPLE: Final = 32
-"""Caption and picture are each filled up to a multiple of this with learned tokens that are attended to."""
+"""Multiple to which caption and picture are each padded, with learned tokens that take part in attention."""
 
 
 class ZImageSteps:
@@ -37,15 +37,15 @@ class ZImageSteps:
     name = "ZImagePipeline"
     mixes_sizes = True
     defaults = Defaults(steps=8, guidance=0.0)
-    """Of Z-Image-Turbo. With diffusers 0.38 and before the same schedule had a ninth, wasted step."""
+    """Defaults of Z-Image-Turbo. With diffusers 0.38 and before, the same schedule had a ninth, wasted step."""
 
     def __init__(self, pipe: Any, *, splits_attention: bool = False) -> None:
         """Use the components of a stock pipeline.
 
         Args:
-            pipe: with all its components on one device.
-            splits_attention: where captions or sizes differ, attend row by row without a mask, which flash attention
-                refuses, in place of all rows at once with one.
+            pipe: stock pipeline with all components on one device.
+            splits_attention: whether rows of different lengths attend one by one, without a mask, which flash attention
+                does not support.
         """
         self._pipe = pipe
         self._transformer = pipe.transformer
@@ -57,10 +57,10 @@ class ZImageSteps:
             self._lengths.install(self._transformer)
 
     def prepare(self, draw: Draw) -> Job:
-        """Return a request whose bucket is its size.
+        """Return the job of a request; its bucket is its size.
 
         Raises:
-            UnfitError: the size or the number of steps is none of this pipeline.
+            UnfitError: the pipeline does not support this size or number of steps.
         """
         check_size(draw.width_px, draw.height_px, self.multiple_px)
         guidance = self.defaults.guidance if draw.guidance is None else draw.guidance
@@ -80,20 +80,20 @@ class ZImageSteps:
             is_alone=draw.is_alone,
             bucket=(draw.width_px, draw.height_px),
             rows=2 if guidance else 1,
-            tokens=_filled_up(self._image_tokens(draw)) + _TOKEN_MULTIPLE,
+            tokens=_padded(self._image_tokens(draw)) + _TOKEN_MULTIPLE,
         )
 
     def encode(self, jobs: Sequence[Job]) -> None:
-        """Give each its text embeddings and its noise."""
+        """Set the text embeddings and the noise of each job."""
         guided = [job for job in jobs if job.guidance]
-        texts = by_text([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
-        # The stock pipeline fills up to 512 tokens. Nobody attends to those, but kernels sum otherwise.
-        embeddings = dict(zip(texts, self._embed(texts, is_filled_up=any(job.is_alone for job in jobs)), strict=True))
+        texts = distinct([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
+        # The stock pipeline pads to 512 tokens. They are masked, but their number changes the rounding.
+        embeddings = dict(zip(texts, self._embed(texts, is_padded=any(job.is_alone for job in jobs)), strict=True))
         for job in jobs:
             job.positive = embeddings[job.prompt]
             job.negative = embeddings[job.negative_prompt] if job.guidance else None
             texts_tokens = (len(text) for text in (job.positive, job.negative) if text is not None)
-            job.tokens = _filled_up(self._image_tokens(job)) + _filled_up(max(texts_tokens))
+            job.tokens = _padded(self._image_tokens(job)) + _padded(max(texts_tokens))
             height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
             shape = (self._transformer.in_channels, 1, height, width)
             job.latents = noise(shape, job.seed, torch.float32, self._device)
@@ -105,20 +105,20 @@ class ZImageSteps:
             velocity = output.float()
             if unguided is not None and job.guidance is not None:
                 velocity = velocity + job.guidance * (velocity - unguided.float())
-            stepped.append(take_step(_there(job.latents), -velocity, job.deltas[job.step]))
+            stepped.append(take_step(_not_none(job.latents), -velocity, job.deltas[job.step]))
         return stepped
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
-        """Return the pictures of requests of one size."""
+        """Return the pictures of jobs of one size."""
         vae = self._pipe.vae
-        latents = torch.stack([_there(job.latents)[:, 0] for job in jobs]).to(vae.dtype)
+        latents = torch.stack([_not_none(job.latents)[:, 0] for job in jobs]).to(vae.dtype)
         latents = latents / vae.config.scaling_factor + vae.config.shift_factor
         with tiling(vae, tiled):
             return to_pixels(vae.decode(latents, return_dict=False)[0])
 
     def _forward(self, jobs: Sequence[Job], captions: Sequence[Tensor]) -> list[Tensor]:
         timesteps = torch.tensor([job.timesteps[job.step] for job in jobs], dtype=torch.float32)
-        latents = [_there(job.latents) for job in jobs]
+        latents = [_not_none(job.latents) for job in jobs]
         if self._lengths is not None:
             self._lengths.set(latents, captions)
         outputs: list[Tensor] = self._transformer(
@@ -132,8 +132,8 @@ class ZImageSteps:
     def _image_tokens(self, sized: Draw | Job) -> int:
         return count_patches(sized.width_px, sized.height_px, self.multiple_px)
 
-    def _embed(self, texts: Sequence[str], *, is_filled_up: bool) -> list[Tensor]:
-        """Return the embeddings of each text without what it was filled up with: (tokens, 2560 for Qwen3-4B)."""
+    def _embed(self, texts: Sequence[str], *, is_padded: bool) -> list[Tensor]:
+        """Return the embeddings of each text without padding: (tokens, 2560 for Qwen3-4B)."""
         pipe = self._pipe
         chats = [
             pipe.tokenizer.apply_chat_template(
@@ -143,7 +143,7 @@ class ZImageSteps:
         ]
         tokens = pipe.tokenizer(
             chats,
-            padding="max_length" if is_filled_up else "longest",
+            padding="max_length" if is_padded else "longest",
             max_length=_MAX_TEXT_TOKENS,
             truncation=True,
             return_tensors="pt",
@@ -158,7 +158,7 @@ class ZImageSteps:
 
 
 class _Lengths:
-    """How long the rows of the forward in hand are, known on the host: a mask's would have to be waited for."""
+    """Row lengths of the current forward, on the host; reading them from a mask would synchronise with the device."""
 
     def __init__(self) -> None:
         self.picture: list[int] = []
@@ -166,12 +166,12 @@ class _Lengths:
         self.both: list[int] = []
 
     def set(self, latents: Sequence[Tensor], captions: Sequence[Tensor]) -> None:
-        self.picture = [_filled_up(latent.shape[-2] * latent.shape[-1] // 4) for latent in latents]
-        self.caption = [_filled_up(len(caption)) for caption in captions]
+        self.picture = [_padded(latent.shape[-2] * latent.shape[-1] // 4) for latent in latents]
+        self.caption = [_padded(len(caption)) for caption in captions]
         self.both = [sum(pair) for pair in zip(self.picture, self.caption, strict=True)]
 
     def install(self, transformer: Any) -> None:
-        """Have every block of a transformer attend row by row."""
+        """Make every block of a transformer attend row by row."""
         for blocks, field in (
             (transformer.noise_refiner, "picture"),
             (transformer.context_refiner, "caption"),
@@ -182,7 +182,7 @@ class _Lengths:
 
 
 class _RowByRow:
-    """Attention of Z-Image's blocks in which each row sees its own tokens alone, and no mask is needed."""
+    """Attention for Z-Image's blocks that handles each row separately and needs no mask."""
 
     def __init__(self, lengths: _Lengths, field: str) -> None:
         self._lengths, self._field = lengths, field
@@ -220,10 +220,10 @@ def _rotate(states: Tensor, frequencies: Tensor) -> Tensor:
     return torch.view_as_real(pairs * frequencies.unsqueeze(2)).flatten(3).type_as(states)
 
 
-def _filled_up(tokens: int) -> int:
+def _padded(tokens: int) -> int:
     return -(-tokens // _TOKEN_MULTIPLE) * _TOKEN_MULTIPLE
 
 
-def _there(tensor: Tensor | None) -> Tensor:
+def _not_none(tensor: Tensor | None) -> Tensor:
     assert tensor is not None, "a request is encoded before it takes a step"
     return tensor

@@ -1,7 +1,7 @@
-"""The backend that needs no GPU, no weights and no key: a planner's storyboard, and rules that read it.
+"""The built-in image and chat models, without GPU, weights or key: drawn storyboards, and rules that read them.
 
-It is for trying the mesh, for tests and for rehearsing a job. It says what it is on every picture. Drawer and judge
-share no state: the picture is all that passes from one to the other.
+For trying out the mesh, for tests and for dry runs; every picture is labelled as a storyboard. The drawing side and the
+judging side share no state: only the picture passes between them. Calls of real models must not live here.
 """
 
 from gems_actors.backends.storyboard.models import StoryboardChatModel, StoryboardImageModel

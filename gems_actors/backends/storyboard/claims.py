@@ -1,6 +1,6 @@
-"""A claim as a question, as a sentence, and back again.
+"""Conversion of claims to questions and clauses, and back.
 
-One reader serves both, so what is asked of a picture and what a stressed clause insists on can never drift apart:
+One parser reads both forms, so that the questions about a picture and the stressed clauses of a prompt cannot diverge:
 `Are there exactly three pigs in the image?` and `there are exactly three pigs` are the same claim.
 """
 
@@ -21,12 +21,12 @@ from gems_actors.backends.storyboard.words import (
     surface_of,
 )
 
-_SPOKEN_PLACES: Final = {"left of": "to the left of", "right of": "to the right of"}
+_POSITION_PHRASES: Final = {"left of": "to the left of", "right of": "to the right of"}
 _ARTICLES: Final = frozenset({"a", "an", "any", "some", "the"})
 
 
 def ask(claim: Claim, scene: Scene) -> str:
-    """Return a claim as a yes/no question; the scene tells which things are plural."""
+    """Return a claim as a yes/no question, with plurals as in the scene."""
     name = _named(claim.subject, scene)
     verb = "Are" if scene.is_plural(claim.subject) else "Is"
     match claim.kind:
@@ -47,7 +47,7 @@ def ask(claim: Claim, scene: Scene) -> str:
 
 
 def state(claim: Claim, scene: Scene) -> str:
-    """Return a claim as the clause that insists on it."""
+    """Return a claim as a clause that states it."""
     name = _named(claim.subject, scene)
     verb = "are" if scene.is_plural(claim.subject) else "is"
     match claim.kind:
@@ -67,7 +67,7 @@ def state(claim: Claim, scene: Scene) -> str:
 
 
 def parse_claim(sentence: str) -> Claim | None:
-    """Read a question or a clause as a claim; None where it is neither in a form known here."""
+    """Return the claim of a question or a clause; None if its form is not known."""
     if quoted := re.search(r'\btext\b[^"]*"(.*)"', sentence, re.DOTALL):
         return Claim("text", value=quoted[1])
     text = re.sub(r"\s+", " ", sentence.strip().rstrip("?.! ")).lower()
@@ -96,9 +96,9 @@ def _parse_predicate(text: str) -> Claim | None:
     """Read `cats to the left of the dog`, `cats chasing the dog` or `cats red`."""
     if between := re.fullmatch(r"(.+?) (?:in )?between the (.+) and the (.+)", text):
         return Claim("position", singular(between[1]), "between", (singular(between[2]), singular(between[3])))
-    deed = re.fullmatch(r"(.+?) (\S+ing(?: \S+)?) the (.+)", text)
-    if deed and is_participle(deed[2].split()[0]) and deed[2] not in PLACES:
-        return Claim("action", singular(deed[1]), deed[2], (singular(deed[3]),))
+    action = re.fullmatch(r"(.+?) (\S+ing(?: \S+)?) the (.+)", text)
+    if action and is_participle(action[2].split()[0]) and action[2] not in PLACES:
+        return Claim("action", singular(action[1]), action[2], (singular(action[3]),))
     for phrase in sorted(PLACES, key=len, reverse=True):
         if place := re.fullmatch(rf"(.+?) {phrase} the (.+)", text):
             return Claim("position", singular(place[1]), PLACES[phrase], (singular(place[2]),))
@@ -114,7 +114,7 @@ def _predicate(claim: Claim, scene: Scene) -> str:
     if not claim.objects:
         return claim.value
     objects = " and ".join(f"the {_named(name, scene)}" for name in claim.objects)
-    return f"{_SPOKEN_PLACES.get(claim.value, claim.value)} {objects}"
+    return f"{_POSITION_PHRASES.get(claim.value, claim.value)} {objects}"
 
 
 def _named(name: str, scene: Scene) -> str:

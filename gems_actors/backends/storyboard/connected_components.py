@@ -1,4 +1,4 @@
-"""Finds things of one colour in a picture, with nothing but Pillow and regular expressions over rows of pixels."""
+"""Connected components of one colour in a picture, with Pillow and regular expressions over rows of pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RUN = re.compile(rb"\xff+")
 
 @dataclass(slots=True)
 class Region:
-    """Pixels of a mask that hang together."""
+    """Connected pixels of a mask."""
 
     left: int
     top: int
@@ -26,12 +26,12 @@ class Region:
 
     @property
     def box(self) -> Box:
-        """The smallest box around it."""
+        """Bounding box."""
         return self.left, self.top, self.right, self.bottom
 
 
 def mask_near(image: Image.Image, colour: Colour, tolerance: int) -> Image.Image:
-    """Return an `L` mask, 255 where no channel is further from the colour than the tolerance."""
+    """Return an `L` mask, 255 where every channel is within the tolerance of the colour."""
     bands = [
         band.point([255 if abs(value - middle) <= tolerance else 0 for value in range(256)])
         for band, middle in zip(image.split(), colour, strict=True)
@@ -40,19 +40,19 @@ def mask_near(image: Image.Image, colour: Colour, tolerance: int) -> Image.Image
 
 
 def mask_beyond(image: Image.Image, colour: Colour, tolerance: int) -> Image.Image:
-    """Return an `L` mask, 255 where some channel is further from the colour than the tolerance."""
+    """Return an `L` mask, 255 where some channel is outside the tolerance of the colour."""
     return ImageChops.invert(mask_near(image, colour, tolerance))
 
 
 def find_regions(mask: Image.Image, min_area_px: int) -> list[Region]:
-    """Return the islands of a mask of 0 and 255 from top to bottom, each run of pixels joined to those it touches."""
+    """Return the connected regions of a mask of 0 and 255, from top to bottom."""
     bounds = mask.getbbox()
     if bounds is None:
         return []
     cut = mask.crop(bounds)
     data, width = cut.tobytes(), cut.width
     parents: list[int] = []
-    islands: list[Region] = []
+    regions: list[Region] = []
     above: list[tuple[int, int, int]] = []
     for y in range(cut.height):
         here = []
@@ -65,24 +65,24 @@ def find_regions(mask: Image.Image, min_area_px: int) -> list[Region]:
             look = at
             while look < len(above) and above[look][0] <= end:
                 other = _root(parents, above[look][2])
-                index = other if index < 0 else _merge(parents, islands, index, other)
+                index = other if index < 0 else _merge(parents, regions, index, other)
                 look += 1
             if index < 0:
                 index = len(parents)
                 parents.append(index)
-                islands.append(Region(start, y, end, y + 1, 0))
-            island = islands[index]
-            island.left, island.right = min(island.left, start), max(island.right, end)
-            island.bottom, island.area_px = y + 1, island.area_px + end - start
+                regions.append(Region(start, y, end, y + 1, 0))
+            region = regions[index]
+            region.left, region.right = min(region.left, start), max(region.right, end)
+            region.bottom, region.area_px = y + 1, region.area_px + end - start
             here.append((start, end, index))
         above = here
-    found = (island for index, island in enumerate(islands) if parents[index] == index)
-    return [_moved(island, bounds) for island in found if island.area_px >= min_area_px]
+    found = (region for index, region in enumerate(regions) if parents[index] == index)
+    return [_moved(region, bounds) for region in found if region.area_px >= min_area_px]
 
 
-def _moved(island: Region, bounds: Box) -> Region:
+def _moved(region: Region, bounds: Box) -> Region:
     left, top = bounds[:2]
-    return Region(island.left + left, island.top + top, island.right + left, island.bottom + top, island.area_px)
+    return Region(region.left + left, region.top + top, region.right + left, region.bottom + top, region.area_px)
 
 
 def _root(parents: list[int], index: int) -> int:
@@ -92,20 +92,20 @@ def _root(parents: list[int], index: int) -> int:
     return index
 
 
-def _merge(parents: list[int], islands: list[Region], first: int, second: int) -> int:
+def _merge(parents: list[int], regions: list[Region], first: int, second: int) -> int:
     if first == second:
         return first
     kept, gone = min(first, second), max(first, second)
     parents[gone] = kept
-    island, other = islands[kept], islands[gone]
-    island.left, island.top = min(island.left, other.left), min(island.top, other.top)
-    island.right, island.bottom = max(island.right, other.right), max(island.bottom, other.bottom)
-    island.area_px += other.area_px
+    region, other = regions[kept], regions[gone]
+    region.left, region.top = min(region.left, other.left), min(region.top, other.top)
+    region.right, region.bottom = max(region.right, other.right), max(region.bottom, other.bottom)
+    region.area_px += other.area_px
     return kept
 
 
 def ink_runs(mask: Image.Image, *, is_across: bool) -> Iterator[tuple[int, int]]:
-    """Yield the (first, one past the last) columns of a mask that hold anything, or the rows where not `is_across`."""
+    """Yield the runs of columns with ink, or of rows if not `is_across`, as (first, one past the last)."""
     if mask.width < 1 or mask.height < 1:
         return
     size = (mask.width, 1) if is_across else (1, mask.height)

@@ -48,11 +48,11 @@ def draw(scene: Scene, *, seed: int, width_px: int, height_px: int, caption: str
     """Return the storyboard of a scene as a PNG file.
 
     Args:
-        scene: what to draw, nothing left out and nothing wrong.
-        seed: named in the title, and nowhere else of consequence.
-        width_px: the width of the picture.
-        height_px: its height.
-        caption: what the title quotes of the prompt.
+        scene: scene to draw, without further errors.
+        seed: seed shown in the title; it changes nothing else.
+        width_px: width of the picture.
+        height_px: height of the picture.
+        caption: prompt quoted in the title.
     """
     image = Image.new("RGB", (width_px, height_px), PAPER)
     board = lay_out(scene, width_px, height_px)
@@ -82,10 +82,10 @@ def _draw_title(image: Image.Image, board: Board, name: str, caption: str) -> No
     left = margin + width_of(name, size) + measures.gap_px
     room = image.width - margin - left
     if room > 60 and caption:
-        words = " ".join(character if character.isascii() else "?" for character in caption.split())
-        text = shorten(words, small, room)
-        place = image.width - margin - width_of(text, small)
-        write(image, (place, (height - line_height(small)) // 2), text, small, _QUIET)
+        quoted = " ".join(character if character.isascii() else "?" for character in caption.split())
+        text = shorten(quoted, small, room)
+        x = image.width - margin - width_of(text, small)
+        write(image, (x, (height - line_height(small)) // 2), text, small, _QUIET)
 
 
 def _draw_panel(image: Image.Image, panel: Panel, ground: Colour, ink: Colour, *, pad_px: int = PAD_PX) -> None:

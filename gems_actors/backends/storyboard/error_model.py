@@ -1,7 +1,7 @@
-"""Decides what a drawing gets wrong, as a real image model would: by the seed, and by how the prompt puts it.
+"""Simulated errors of an image model, which depend on the seed and on how the prompt stresses a claim.
 
-Every claim is lost or kept by itself, by a hash of the seed and the claim, so one seed always fails the same way and
-no other request can change it.
+Each claim fails independently, by a hash of seed and claim, so a seed always fails the same way and no other request
+changes that.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ _WEIGHTS: Final[dict[Kind, float]] = {
     "style": 0.6,
     "other": 1.0,
 }
-"""How hard a kind of claim is for image models, existence being easy and relations hard.
+"""Difficulty of each kind of claim for image models: existence is easy, relations are hard.
 
-Guesses, tuned together with the numbers below until a loop of five rounds over GenEval 2 took 2.7 pictures a prompt.
+Estimates, tuned with the numbers below until a loop of five rounds over GenEval 2 took 2.7 pictures per prompt.
 """
 _PLAIN_COLOURS: Final = tuple(COLOURS)[:10]
 _EASIEST: Final = 0.12
 _PER_CLAIM: Final = 0.012
 _HARDEST: Final = 0.34
 _RELIEF: Final = 0.3
-"""Each level of stress leaves this share of the probability."""
+"""Factor on the probability for each level of stress."""
 
 
 def error_probability(claim: Claim, scene: Scene, claim_count: int) -> float:
-    """Return the probability that a drawing of the scene, which asks for so many claims, gets this one wrong."""
+    """Return the probability that a drawing of a scene with `claim_count` claims gets this one wrong."""
     stress = max((level for stressed, level in scene.stress if stressed == claim), default=0)
     crowding = min(_HARDEST, _EASIEST + _PER_CLAIM * claim_count)
     return min(0.9, _WEIGHTS[claim.kind] * crowding) * _RELIEF**stress
 
 
 def choose_errors(scene: Scene, seed: int) -> frozenset[Claim]:
-    """Return the claims that a drawing with this seed gets wrong; at least one thing is always drawn."""
+    """Return the claims that a drawing with this seed gets wrong; at least one thing is kept."""
     claims = claims_of(scene)
     lost = {claim for claim in claims if _uniform(seed, claim) < error_probability(claim, scene, len(claims))}
     things = [claim for claim in claims if claim.kind == "object"]
@@ -55,7 +55,7 @@ def choose_errors(scene: Scene, seed: int) -> frozenset[Claim]:
 
 
 def apply_errors(scene: Scene, lost: frozenset[Claim], seed: int) -> Scene:
-    """Return the scene as it is drawn: without the lost things, and with the other lost claims untrue."""
+    """Return the scene without the lost things, and with the other lost claims made false."""
     kept = (thing for thing in scene.things if Claim("object", thing.name) not in lost)
     things = tuple(_corrupt_thing(thing, lost, seed) for thing in kept)
     names = {thing.name for thing in things}
@@ -94,7 +94,7 @@ def _wrong_count(thing: Thing, seed: int) -> int:
 
 
 def _corrupt_attribute(word: str, thing: Thing, lost: frozenset[Claim], seed: int) -> str:
-    """Return a wrong colour for a colour, a wrong surface for a surface, and nothing for any other word."""
+    """Return a wrong colour or surface, or an empty string for any other attribute."""
     if Claim("attribute", thing.name, word) not in lost:
         return word
     family = _PLAIN_COLOURS if word in COLOURS else SURFACES if word in SURFACES else ()
@@ -103,7 +103,7 @@ def _corrupt_attribute(word: str, thing: Thing, lost: frozenset[Claim], seed: in
 
 
 def _corrupt_relation(relation: Relation) -> Relation | None:
-    """Return the wrong place; a deed, or a place without an opposite, is not shown at all."""
+    """Return the opposite relation; an action, or a position without an opposite, is dropped."""
     if relation.word == "between":
         return replace(relation, word="left of")
     opposite = OPPOSITES.get(relation.word)
@@ -119,7 +119,7 @@ def _wrong_number(number: str) -> str:
 
 
 def _garble(text: str, seed: int) -> str:
-    """Return a text with one word lost or two letters swapped, which is how image models misspell."""
+    """Return a text with one word missing or two letters swapped, as image models misspell."""
     words = text.split()
     if len(words) > 2 and _choose((True, False), f"word {text}", seed):
         del words[_choose(tuple(range(len(words))), f"which {text}", seed)]
@@ -132,7 +132,7 @@ def _garble(text: str, seed: int) -> str:
 
 
 def _uniform(seed: int, claim: Claim) -> float:
-    """Return a number in [0, 1) that only the seed and the claim decide."""
+    """Return a number in [0, 1) that depends on the seed and the claim only."""
     return _hash("\0".join((claim.kind, claim.subject, claim.value, *claim.objects)), seed) / 2**64
 
 

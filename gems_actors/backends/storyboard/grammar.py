@@ -1,6 +1,6 @@
-"""Reads a prompt into a scene with a small grammar of noun phrases, places and deeds.
+"""Parses a prompt into a scene with a small grammar of noun phrases, positions and actions.
 
-It takes any text: what it does not understand it leaves out, and it reads a bounded number of words.
+It accepts any text: what it does not understand is left out, and the number of words is bounded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gems_actors.backends.storyboard.words import (
 
 STRESS_OPENING: Final = "Make sure:"
 DIRECTION_OPENING: Final = "Direction:"
-"""Opens the last line that a planner's skill adds: advice to the painter, in which nothing is named to be drawn."""
+"""Opening of the line that a skill appends: advice on style, in which no noun is a thing to draw."""
 MAX_TEXT_CHARACTERS: Final = 600
 MAX_TEXTS: Final = 6
 MAX_THINGS: Final = 14
@@ -55,17 +55,17 @@ _STYLE = re.compile(
 
 
 def parse_scene(prompt: str) -> Scene:
-    """Read any prompt as a scene; stressed clauses strengthen what the rest of the prompt already asks for."""
-    asked, _, insisted = prompt.partition(STRESS_OPENING)
-    scene = _SceneBuilder().build(asked.partition(DIRECTION_OPENING)[0])
-    for clause in _STRESSED_CLAUSE.finditer(insisted):
+    """Return the scene of any prompt; stressed clauses add emphasis to what the prompt already asks for."""
+    description, _, stressed = prompt.partition(STRESS_OPENING)
+    scene = _SceneBuilder().build(description.partition(DIRECTION_OPENING)[0])
+    for clause in _STRESSED_CLAUSE.finditer(stressed):
         if (claim := parse_claim(clause[1])) is not None and len(scene.stress) < _MAX_CLAUSES:
-            scene = _insist(scene, claim, min(1 + len(clause[2]), _MAX_STRESS))
+            scene = _stress(scene, claim, min(1 + len(clause[2]), _MAX_STRESS))
     return scene
 
 
-def _insist(scene: Scene, claim: Claim, level: int) -> Scene:
-    """Return the scene with a claim stressed, and added only where nothing like it was asked for yet."""
+def _stress(scene: Scene, claim: Claim, level: int) -> Scene:
+    """Return the scene with a claim stressed; it is added if the scene does not contain it."""
     if len(scene.things) < MAX_THINGS and claim.subject and scene.find_thing(claim.subject) is None:
         scene = scene.with_thing(Thing(claim.subject))
     thing = scene.find_thing(claim.subject)
@@ -90,14 +90,14 @@ def _insist(scene: Scene, claim: Claim, level: int) -> Scene:
 
 
 class _SceneBuilder:
-    """Grows a scene while the words of one prompt go by."""
+    """Builds a scene while reading the tokens of one prompt."""
 
     def __init__(self) -> None:
         self.scene = Scene()
         self.last: str | None = None
-        """The thing a place or a deed would be said of."""
+        """Subject of the next position or action."""
         self.pending: tuple[str, str, _RelationKind] | None = None
-        """Subject, word and kind of a relation that still waits for its object."""
+        """Subject, word and kind of a relation whose object is still to come."""
         self.max_things = MAX_THINGS
         self.renamed: dict[str, str] = {}
 
@@ -110,11 +110,11 @@ class _SceneBuilder:
         while at < len(tokens):
             at = self._take(tokens, reader, at)
         if not self.scene.things and not self.scene.texts:
-            self._take_whole(text, tokens)
+            self._take_fallback(text, tokens)
         return self.scene
 
-    def _take_whole(self, text: str, tokens: list[str]) -> None:
-        """Make one thing of a prompt that names none; of one without words, a text to be set."""
+    def _take_fallback(self, text: str, tokens: list[str]) -> None:
+        """Turn a prompt that names nothing into one thing, or into a sign if it has no words."""
         words = [
             token for token in tokens if token[0].isalpha() and token not in DETERMINERS | BREAKERS | PLACES.keys()
         ]
@@ -124,7 +124,7 @@ class _SceneBuilder:
             self.scene = replace(self.scene, texts=(" ".join(text.split())[:40].replace('"', "'"),))
 
     def _take(self, tokens: list[str], reader: PhraseReader, at: int) -> int:
-        """Take up what begins at one token; return where the next begins."""
+        """Consume what begins at one token, and return the index after it."""
         token = tokens[at]
         if token in ".;\n":
             self.last = self.pending = None
@@ -143,14 +143,14 @@ class _SceneBuilder:
                 self._await_object(place, "position")
                 return at + length
         if is_participle(token) and self.last is not None and self.pending is None:
-            return self._take_deed(tokens, reader, at)
+            return self._take_action(tokens, reader, at)
         phrase, after = reader.read(at)
         if phrase is not None:
             self._add(phrase.thing, is_definite=phrase.is_definite, is_sure=phrase.is_sure)
         return max(after, at + 1)
 
     def _take_copula(self, reader: PhraseReader, at: int) -> int | None:
-        """Take `red and shiny` after `the car is`."""
+        """Consume attributes after a copula, such as `red and shiny` after `the car is`."""
         words, after = reader.read_attributes(at)
         thing = self.scene.find_thing(self.last) if self.last else None
         if not words or thing is None:
@@ -159,7 +159,7 @@ class _SceneBuilder:
         self.scene = self.scene.with_thing(replace(thing, attributes=thing.attributes + added))
         return after
 
-    def _take_deed(self, tokens: list[str], reader: PhraseReader, at: int) -> int:
+    def _take_action(self, tokens: list[str], reader: PhraseReader, at: int) -> int:
         verb, after = tokens[at], at + 1
         if after < len(tokens) and tokens[after] in PLACES | {"to": "", "for": "", "off": "", "up": "", "from": ""}:
             verb, after = f"{verb} {tokens[after]}", after + 1
@@ -175,7 +175,7 @@ class _SceneBuilder:
         self.pending = (self.last, word, kind) if self.last is not None else None
 
     def _add(self, thing: Thing, *, is_definite: bool, is_sure: bool) -> None:
-        """Add a thing or say more of one that is there, then close the relation that waited for it."""
+        """Add a thing or extend a known one, then complete the pending relation."""
         if not is_sure and self.pending is None:
             return
         thing = self._merge(thing, is_definite=is_definite)
@@ -212,7 +212,7 @@ class _SceneBuilder:
             self.scene = replace(self.scene, relations=(*self.scene.relations, relation))
 
     def _take_texts(self, text: str) -> str:
-        """Take quoted texts out, to be set in type."""
+        """Remove quoted texts, which become signs."""
         for match in _QUOTED.finditer(text):
             words = re.sub(r"\s+", " ", next(group for group in match.groups() if group)).strip()[:MAX_TEXT_CHARACTERS]
             if words and words not in self.scene.texts and len(self.scene.texts) < MAX_TEXTS:

@@ -1,6 +1,6 @@
-"""Finds each thing a place among the others: columns and rows in which the relations of a scene hold.
+"""Places things on a grid of columns and rows so that the relations of a scene hold.
 
-Things that are related share a component. A relation that finds no room becomes a note, so nothing asked is dropped.
+Related things share a component. A relation that cannot be placed becomes a note, so that none is dropped.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _LOOSE: Final[dict[str, Cell]] = {
     "below": (0, 1),
     "under": (0, 1),
 }
-"""Directions in which any distance will do."""
+"""Relations that hold at any distance, with their direction."""
 _TIGHT: Final[dict[str, Cell]] = {"on top of": (0, -1), "in front of": (0, 1), "behind": (0, -1)}
-"""Directions in which the two must touch or overlap."""
+"""Relations whose things must touch or overlap, with their direction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A labelled arrow between two neighbours in a row."""
+    """A labelled arrow between neighbours in a row."""
 
     subject: str
     word: str
@@ -38,34 +38,34 @@ class Link:
 
 @dataclass(slots=True)
 class Component:
-    """Things that are placed with respect to one another."""
+    """Things that are placed relative to one another."""
 
     cells: dict[str, Cell] = field(default_factory=dict)
     touching: set[tuple[str, str]] = field(default_factory=set)
-    """Pairs (upper, lower), the upper standing on the lower."""
+    """Pairs (upper, lower), where the upper stands on the lower."""
     overlapping: set[tuple[str, str]] = field(default_factory=set)
     """Pairs (back, front)."""
     links: list[Link] = field(default_factory=list)
 
     @property
     def size(self) -> Cell:
-        """Columns and rows, once the cells start at (0, 0)."""
+        """Number of columns and rows, once the cells start at (0, 0)."""
         return max(c for c, _ in self.cells.values()) + 1, max(r for _, r in self.cells.values()) + 1
 
 
 @dataclass(slots=True)
 class Grid:
-    """Where everything goes."""
+    """Placement of all things."""
 
     components: list[Component] = field(default_factory=list)
     nested: dict[str, str] = field(default_factory=dict)
-    """Each thing drawn inside another, and that other."""
+    """Container of each thing that is drawn inside another."""
     notes: list[str] = field(default_factory=list)
-    """Relations said in words."""
+    """Relations that are written as notes."""
 
 
 def place_on_grid(scene: Scene) -> Grid:
-    """Return a place for every thing of the scene."""
+    """Return the placement of every thing of a scene."""
     grid = Grid()
     singles = [
         (relation, name)
@@ -96,7 +96,7 @@ def place_on_grid(scene: Scene) -> Grid:
 
 
 def _pairs_of(relation: Relation, name: str) -> Iterator[tuple[str, str, str]]:
-    """Yield a relation as (subject, word, object); `between` is right of the first and left of the last."""
+    """Yield a relation as (subject, word, object); `between` becomes right of the first and left of the last."""
     word = relation.word
     if word == "between" and len(relation.objects) == 2:
         word = "right of" if name == relation.objects[0] else "left of"
@@ -126,7 +126,7 @@ def _relate(pair: tuple[str, str, str], component_of: dict[str, Component], grid
 
 
 def _join(pair: tuple[str, str, str], here: Component, there: Component) -> bool:
-    """Move the cells of `there` into `here` so that the pair holds; tell whether there was room."""
+    """Move the cells of `there` into `here` so that the pair holds; return whether there was room."""
     subject, word, target = pair
     column, row = here.cells[subject]
     for step_column, step_row in _steps(word):
@@ -140,13 +140,13 @@ def _join(pair: tuple[str, str, str], here: Component, there: Component) -> bool
 
 
 def _fits(cells: list[Cell]) -> bool:
-    """Tell whether every cell is free for its thing, and the whole not so wide or high that it cannot be read."""
+    """Return whether no cell is used twice and the grid is small enough to be readable."""
     columns, rows = {column for column, _ in cells}, {row for _, row in cells}
     return len(set(cells)) == len(cells) and len(columns) <= _MAX_SPAN and len(rows) <= _MAX_SPAN
 
 
 def _steps(word: str) -> list[Cell]:
-    """Return where the subject may stand as seen from the object, the best first."""
+    """Return the possible offsets of the subject from the object, best first."""
     if word in _TIGHT:
         return [_TIGHT[word]]
     if word not in _LOOSE:
@@ -170,7 +170,7 @@ def _holds(word: str, subject: Cell, target: Cell) -> bool:
 
 
 def _normalise(component: Component) -> None:
-    """Move the cells so that columns and rows count from 0, and drop empty ones."""
+    """Renumber columns and rows from 0 without gaps."""
     columns = sorted({c for c, _ in component.cells.values()})
     rows = sorted({r for _, r in component.cells.values()})
     component.cells = {name: (columns.index(c), rows.index(r)) for name, (c, r) in component.cells.items()}

@@ -1,4 +1,4 @@
-"""Holds a claim against what was seen in a picture."""
+"""Verdicts on claims, from what was read from a picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOKALIKES: Final = str.maketrans({"I": "l", "|": "l", "“": '"', "”": '"', 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a picture shows what was claimed."""
+    """Whether a claim is true of a picture, and why."""
 
     answer: Literal["yes", "no", "unsure"]
     reason: str
@@ -87,16 +87,16 @@ def _judge_relation(claim: Claim, seen: Seen) -> Verdict:
     holds = all(
         _relates(subject, word, target, seen) for word, target in zip(words, targets, strict=True) if target is not None
     )
-    told = f"the {claim.subject} {claim.value} the {' and the '.join(claim.objects)}"
-    return _verdict(holds, f"the picture {'shows' if holds else 'does not show'} {told}")
+    relation = f"the {claim.subject} {claim.value} the {' and the '.join(claim.objects)}"
+    return _verdict(holds, f"the picture {'shows' if holds else 'does not show'} {relation}")
 
 
 def _relates(subject: SeenCard, word: str, target: SeenCard, seen: Seen) -> bool:
     if any(_is_same(note, f"{subject.name} {word} {target.name}") for note in seen.notes):
         return True
-    place = _PLACES.get(word)
-    if place is not None:
-        return place(subject.box, target.box)
+    holds = _PLACES.get(word)
+    if holds is not None:
+        return holds(subject.box, target.box)
     return any(
         link.subject == subject.name and link.target == target.name and _is_same(link.word, word) for link in seen.links
     )
@@ -115,7 +115,7 @@ def _is_on(first: Box, second: Box) -> bool:
 
 
 def _is_in_front(first: Box, second: Box) -> bool:
-    """A card that begins on another and reaches beyond it hides its foot, so it stands in front."""
+    """Return whether the first card begins on the second and reaches below it, and so hides its bottom."""
     begins = second[1] + _TOUCH_PX < first[1] < second[3] - _TOUCH_PX
     return begins and first[3] > second[3] + _TOUCH_PX and _shares_columns(first, second)
 
@@ -146,7 +146,7 @@ def _find(name: str, seen: Seen) -> SeenCard | None:
 
 
 def _is_named(label: str, name: str) -> bool:
-    """Compare a label with a name; a label cut short ends in three dots."""
+    """Return whether a label is this name; a shortened label ends in three dots."""
     label = label.replace("…", "...")
     if label.endswith("..."):
         return _folded(name).startswith(_folded(label[:-3]))
@@ -161,7 +161,7 @@ def _is_same(read: str, wanted: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    """Return a text without spaces, which lines end anywhere, and without letters that look alike in this type."""
+    """Return a text without white space, which depends on line breaks, and with lookalike characters unified."""
     return re.sub(r"\s", "", unicodedata.normalize("NFKC", text)).translate(_LOOKALIKES)
 
 

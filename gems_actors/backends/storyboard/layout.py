@@ -1,7 +1,7 @@
-"""Decides where on the picture everything goes: cards with their tiles, signs, arrows, notes.
+"""Layout of a storyboard: boxes of cards with their tiles, signs, arrows and notes.
 
-The drawer and the reader of pictures share the measures here, as a reader of maps shares the legend; which of them a
-picture uses, and for what, the reader must see.
+Drawing and reading share the measures defined here, like the legend of a map; everything else the reader must find in
+the picture.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from gems_actors.backends.storyboard.lettering import SIZES_PX, fit_size, line_h
 from gems_actors.backends.storyboard.scene import Scene, Thing
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom; the last two lie just outside."""
+"""Left, top, right and bottom; right and bottom are exclusive."""
 
 PAD_PX: Final = 8
-"""Between the edge of a panel and its type."""
+"""Space between the edge of a panel and its text."""
 SIGN_PAD_PX: Final = 14
 BORDER_PX: Final = 2
 SEPARATOR: Final = " · "
 _MAX_WRITTEN_LINES: Final = 4
 _OVERLAP: Final = 1.25
-"""How much of a card the card in front hides, in heights of its bar."""
+"""Height of a card that the card in front hides, as a multiple of the bar's height."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What follows from the size of the picture alone."""
+    """Measures derived from the size of the picture."""
 
     width_px: int
     height_px: int
 
     @property
     def scale(self) -> float:
-        """1 for a picture 768 pixels across."""
+        """Scale, 1 for a picture whose shorter side is 768 pixels."""
         return min(self.width_px, self.height_px) / 768
 
     @property
     def margin_px(self) -> int:
-        """The blank edge of the picture."""
+        """Width of the blank edge."""
         return max(6, round(26 * self.scale))
 
     @property
     def gap_px(self) -> int:
-        """Between two cards that do not touch."""
+        """Space between two cards that do not touch."""
         return max(8, round(22 * self.scale))
 
     @property
     def title_size_px(self) -> int:
-        """The type of the strip across the top."""
+        """Size of the title's text."""
         return self.size_px(20)
 
     @property
@@ -62,13 +62,13 @@ class Measures:
         return line_height(self.title_size_px) + 2 * max(PAD_PX, round(10 * self.scale))
 
     def size_px(self, points: float) -> int:
-        """Return the size of type nearest to so many points on a picture 768 pixels across."""
+        """Return the text size for `points` on a picture of 768 pixels, scaled to this one."""
         return max((size for size in SIZES_PX if size <= points * self.scale), default=SIZES_PX[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Lines of type on a ground, from its top left corner."""
+    """Lines of text on a background, from its top left corner."""
 
     box: Box
     lines: tuple[str, ...]
@@ -77,7 +77,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One thing: a bar with its name, a strip with what can only be written, tiles below."""
+    """Card of one thing: a bar with its name, a strip for what must be written, and tiles."""
 
     thing: Thing
     box: Box
@@ -89,7 +89,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A label in the space between two cards, and an arrow under it."""
+    """A label between two cards, and an arrow below it."""
 
     label: Panel
     left_px: int
@@ -100,7 +100,7 @@ class Arrow:
 
 @dataclass(slots=True)
 class Board:
-    """The whole picture; cards in the order of drawing, back to front."""
+    """Layout of the whole picture; cards are in drawing order, back to front."""
 
     measures: Measures
     cards: list[Card] = field(default_factory=list)
@@ -128,7 +128,7 @@ def lay_out(scene: Scene, width_px: int, height_px: int) -> Board:
 
 
 def _lay_notes(board: Board, notes: list[str], area: Box) -> Box:
-    """Lay notes along the foot; return the area that is left."""
+    """Place notes along the bottom, and return the remaining area."""
     size = board.measures.size_px(15)
     gap = board.measures.gap_px // 2
     height = line_height(size) + 2 * PAD_PX
@@ -152,7 +152,7 @@ def _lay_notes(board: Board, notes: list[str], area: Box) -> Box:
 
 
 def _lay_signs(board: Board, texts: tuple[str, ...], area: Box) -> None:
-    """Give every text a part of the area, the long ones more of it, in the largest type that fits."""
+    """Divide the area among texts, more for longer ones, each in the largest size that fits."""
     columns = 1 if max(map(len, texts)) > 60 else min(3, len(texts))
     rows = [texts[start : start + columns] for start in range(0, len(texts), columns)]
     weights = [30 + max(map(len, row)) for row in rows]
@@ -185,7 +185,7 @@ def _fit_sign(text: str, area: Box, measures: Measures) -> Panel:
 
 
 class _CardLayout:
-    """Lays the cards of one board."""
+    """Places the cards of one board."""
 
     def __init__(self, board: Board, scene: Scene, grid: Grid) -> None:
         self._board = board
@@ -195,7 +195,7 @@ class _CardLayout:
         self._name_size = SIZES_PX[0]
 
     def lay(self, area: Box) -> None:
-        """Lay every component's cards in its share of the area, on shelves."""
+        """Place the cards of each component in its share of the area."""
         regions = list(self._shelve(area))
         boxes = [self._boxes_of(component, region) for component, region in regions]
         widths = [
@@ -211,7 +211,7 @@ class _CardLayout:
             self._lay_component(component, region, found)
 
     def _shelve(self, area: Box) -> Iterator[tuple[Component, Box]]:
-        """Share the area among the components so that the smallest cell is as large as can be."""
+        """Divide the area into rows of components so that the smallest cell is as large as possible."""
         components = self._grid.components
         best: list[list[Component]] = []
         best_cell = -math.inf
@@ -265,7 +265,7 @@ class _CardLayout:
             boxes[upper] = (left, top, right, boxes[lower][1])
 
     def _cascade(self, component: Component, boxes: dict[str, Box]) -> None:
-        """Shift the cards of every stack, so that each covers the foot of the one behind but not its left edge."""
+        """Shift overlapping cards so that each covers the bottom of the one behind it, but not its left edge."""
         front_of = dict(component.overlapping)
         fronts = set(front_of.values())
         step = max(6, self._gap)
@@ -350,7 +350,7 @@ class _CardLayout:
 
 
 def _grid(count: int, area: Box, measures: Measures) -> Iterator[Box]:
-    """Yield so many equal squares, as large as fit, in rows centred in the area."""
+    """Yield `count` equal squares, as large as fit, in rows centred in the area."""
     width, height = area[2] - area[0], area[3] - area[1]
     best, columns = 0.0, 1
     for tried in range(1, count + 1):

@@ -1,8 +1,8 @@
-"""Sets type so that it can be read back, and reads it back.
+"""Draws text so that it can be read back exactly, and reads it back.
 
-Every character is drawn alone, at a whole pixel, with at least one blank column to its neighbour. Pillow's embedded
-face covers little more than ASCII; any other code point is drawn as a small box of its hexadecimal digits,
-so no text is beyond drawing or reading.
+Each character is drawn at a whole pixel, with at least one blank column before the next. Pillow's embedded font covers
+little more than ASCII; any other code point is drawn as a small box of its hexadecimal digits, so that every text can
+be drawn and read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 SIZES_PX: Final = (9, 11, 14, 18, 23, 30, 40, 54)
-"""The only sizes of type in a storyboard, so that a reader has few to try."""
+"""All text sizes used in a storyboard, few so that a reader can try each."""
 _CHARACTERS: Final = [chr(code) for code in range(33, 127)] + list("©«°±´·»‘’“”…‹›™")
 _PARTS: Final = frozenset("'.‹›")
-"""Characters that are also a part of a wider one: two of `'` make a `"`."""
+"""Characters that are also part of a wider one: two `'` look like a `"`."""
 _INK: Final = 110
-"""A pixel at least this dark, of 255, counts as ink: the middle, a little low for thin strokes and JPEG."""
+"""Minimum value, of 255, of a pixel that counts as ink; below the middle because of thin strokes and JPEG."""
 _DIGIT_ROWS: Final = (
     (7, 5, 5, 5, 7),
     (2, 6, 2, 2, 7),
@@ -38,16 +38,16 @@ _DIGIT_ROWS: Final = (
     (7, 4, 6, 4, 7),
     (7, 4, 6, 4, 4),
 )
-"""Sixteen digits, each five rows of three dots."""
+"""Bitmaps of the sixteen digits, five rows of three dots each."""
 _BOX_HEIGHT: Final = 15
 _IS_INK: Final = [255 if value >= _INK else 0 for value in range(256)]
 _MATCHES: Final = 0.16
-"""Mean difference of a segment and a glyph, of 1, above which they are not taken for the same."""
+"""Maximum mean difference, 0 to 1, of a segment and the glyph that it is recognised as."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """One character as ink: its mask cut to the ink, and how far below the top of the line it begins."""
+    """Mask of one character, cropped to its ink, and its offset from the top of the line."""
 
     mask: Image.Image
     top_px: int
@@ -59,17 +59,17 @@ def _face(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def line_height(size_px: int) -> int:
-    """Return the distance between two lines; never so small that the box of a rare character would not fit."""
+    """Return the line height, at least that of the box of a character outside the font."""
     return max(round(size_px * 1.3), _BOX_HEIGHT * _box_scale(size_px) + 3)
 
 
 def tracking(size_px: int) -> int:
-    """Return the blank columns between two characters."""
+    """Return the number of blank columns between two characters."""
     return max(1, round(size_px * 0.09))
 
 
 def space(size_px: int) -> int:
-    """Return the blank columns that a space adds."""
+    """Return the number of blank columns that a space adds."""
     return max(4, round(size_px * 0.3))
 
 
@@ -79,7 +79,7 @@ def _box_scale(size_px: int) -> int:
 
 @lru_cache(maxsize=4096)
 def glyph(character: str, size_px: int) -> Glyph:
-    """Return the ink of one character; of one that the face lacks, its box."""
+    """Return the glyph of one character, or the box of one that the font lacks."""
     if character not in _CHARACTERS:
         return _box(character, size_px)
     height = line_height(size_px)
@@ -107,7 +107,7 @@ def _box(character: str, size_px: int) -> Glyph:
 
 
 def width_of(text: str, size_px: int) -> int:
-    """Return the width of one line of type."""
+    """Return the width of one line of text."""
     gap = tracking(size_px)
     return sum(
         space(size_px) if character.isspace() else glyph(character, size_px).mask.width + gap for character in text
@@ -115,7 +115,7 @@ def width_of(text: str, size_px: int) -> int:
 
 
 def write(image: Image.Image, at: tuple[int, int], text: str, size_px: int, colour: tuple[int, int, int]) -> None:
-    """Set one line of type with the top left corner of the line at `at`."""
+    """Draw one line of text with its top left corner at `at`."""
     x, y = at
     for character in text:
         if character.isspace():
@@ -127,7 +127,7 @@ def write(image: Image.Image, at: tuple[int, int], text: str, size_px: int, colo
 
 
 def wrap(text: str, size_px: int, width_px: int) -> list[str]:
-    """Break text into lines that fit; a word that does not fit by itself is broken anywhere."""
+    """Return the lines of wrapped text; a word wider than a line is broken anywhere."""
     lines: list[str] = []
     line, used = "", 0
     for word in text.split():
@@ -155,7 +155,7 @@ def _break_word(word: str, size_px: int, width_px: int) -> list[str]:
 
 
 def shorten(text: str, size_px: int, width_px: int) -> str:
-    """Return as much of a line as fits, with three dots where it had to be cut."""
+    """Return a line cut to the width, with three dots if anything is missing."""
     if width_of(text, size_px) <= width_px:
         return text
     room = width_px - width_of("...", size_px)
@@ -166,25 +166,25 @@ def shorten(text: str, size_px: int, width_px: int) -> str:
 
 
 def fit_size(text: str, width_px: int, max_size_px: int) -> int:
-    """Return the largest size at which one line fits, or the smallest there is."""
+    """Return the largest size in which one line fits, or the smallest size."""
     return next((size for size in reversed(SIZES_PX) if size <= max_size_px and width_of(text, size) <= width_px), 9)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLine:
-    """One line of type as it was read."""
+    """Result of reading one line of text."""
 
     text: str
     doubt: float
-    """Mean difference to the characters it was read as: 0 for type just drawn, about 0.05 after JPEG, 1 for no type."""
+    """Mean difference to the recognised characters: 0 for text as drawn, about 0.05 after JPEG, 1 without text."""
 
 
 def read_line(ink: Image.Image, size_px: int) -> ReadLine:
-    """Read one line of type.
+    """Read one line of text.
 
     Args:
         ink: an `L` image exactly one line high, 255 where there is ink.
-        size_px: the size the line is set in.
+        size_px: text size of the line.
     """
     segments, solid, known = _segments_of(ink), _solid(ink), _strips(size_px)
     letters: list[str] = []
@@ -218,7 +218,7 @@ def read_line(ink: Image.Image, size_px: int) -> ReadLine:
 
 
 def _segments_of(ink: Image.Image) -> list[tuple[int, int]]:
-    """Return the runs of columns that hold ink, as (first, one past the last)."""
+    """Return the runs of columns with ink, as (first, one past the last)."""
     if ink.width < 1 or ink.height < 1:
         return []
     columns = _solid(ink).resize((ink.width, 1), Image.Resampling.BOX).tobytes()
@@ -244,7 +244,7 @@ def _solid(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=8192)
 def _recognise(size: tuple[int, int], data: bytes, size_px: int) -> tuple[str, float]:
-    """Return the character whose ink lies nearest, and how far off it is."""
+    """Return the most similar character, and its difference."""
     strip = Image.frombytes("L", size, data)
     best, doubt = "", 1.0
     for character in _CHARACTERS:
@@ -259,7 +259,7 @@ def _recognise(size: tuple[int, int], data: bytes, size_px: int) -> tuple[str, f
 
 @lru_cache(maxsize=16)
 def _strips(size_px: int) -> dict[tuple[tuple[int, int], bytes], str]:
-    """Return the characters of the face by the solid pixels of a line that holds each alone, if these tell it apart."""
+    """Return the characters of the font by their pixels; an empty string for pixels that several characters share."""
     strips: dict[tuple[tuple[int, int], bytes], str] = {}
     for character in _CHARACTERS:
         shape = glyph(character, size_px)
@@ -271,7 +271,7 @@ def _strips(size_px: int) -> dict[tuple[tuple[int, int], bytes], str]:
 
 
 def _difference(strip: Image.Image, shape: Glyph) -> float:
-    """Compare a strip with a glyph, both as the share of the glyph's own box that differs."""
+    """Return the difference of a strip and a glyph, as a share of the glyph's bounding box."""
     if abs(strip.width - shape.mask.width) > 1:
         return 1.0
     drawn = Image.new("L", strip.size)
@@ -281,7 +281,7 @@ def _difference(strip: Image.Image, shape: Glyph) -> float:
 
 
 def _read_box(strip: Image.Image, size_px: int) -> str:
-    """Read a box of hexadecimal digits; the empty string where there is none."""
+    """Return the character of a box of hexadecimal digits, or an empty string if it is not one."""
     scale = _box_scale(size_px)
     columns = round((strip.width / scale - 3) / 4)
     if columns not in (2, 3):

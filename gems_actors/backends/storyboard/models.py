@@ -1,4 +1,4 @@
-"""The storyboard as an image model and a chat model: pure functions below, run in worker threads here."""
+"""The storyboard as an image model and a chat model, which run its pure functions in worker threads."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from gems_actors.backends.storyboard.rules import answer
 from gems_actors.errors import BackendError
 
 _MAX_SEEN: Final = 16
-"""Pictures remembered; an episode asks all questions on one before it draws the next."""
+"""Maximum readings cached; a trajectory asks all questions on one picture before it draws the next."""
 
 
 class StoryboardImageModel:
-    """Draws a planner's storyboard of the prompt and, like a real model, gets some of it wrong."""
+    """Draws a storyboard of the prompt and, like a real model, gets some of it wrong."""
 
     capacity = 4
 
     def __init__(self) -> None:
-        self._drawing = trio.CapacityLimiter(2)  # one draws while the other compresses; more would only cost memory
+        self._drawing = trio.CapacityLimiter(2)  # one draws while the other compresses
 
     def figures(self) -> dict[str, float]:
-        """Return nothing: there is nothing to watch."""
+        """Return no measurements."""
         return {}
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
-        """Return the storyboard of one request as a PNG file, for one request always the same bytes."""
+        """Return the storyboard of one request as a PNG file; equal requests give equal bytes."""
         data = await trio.to_thread.run_sync(draw_request, request, limiter=self._drawing)
         return GeneratedImage(data, "image/png", request.width_px, request.height_px)
 
@@ -55,25 +55,25 @@ def draw_request(request: ImageRequest) -> bytes:
 
 
 class StoryboardChatModel:
-    """Answers by rules, and looks at pictures: what it says of one it has read from the pixels."""
+    """Answers by rules; questions about a picture are answered from its pixels alone."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
         self._looking = trio.Lock()
 
     def figures(self) -> dict[str, float]:
-        """Return nothing: there is nothing to press."""
+        """Return no measurements."""
         return {}
 
     def note(self) -> str:
-        """Return nothing: it is always there."""
+        """Return an empty note: nothing can go wrong."""
         return ""
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """Return the answer to one task.
 
         Raises:
-            BackendError: a picture cannot be decoded, or the request lacks what its task needs.
+            BackendError: a picture cannot be decoded, or a field of the task is missing.
         """
         match request.task, request.fields:
             case "verify", {"question": str(question)}:
@@ -81,8 +81,8 @@ class StoryboardChatModel:
                 return ChatReply(verdict, reasoning)
             case "verify_all", {"questions": list(questions)}:
                 seen = await self._look_at(request)
-                said = {item["id"]: judge_question(item["question"], seen)[0].partition(": ") for item in questions}
-                answers = [{"id": id_, "answer": word, "reason": why} for id_, (word, _, why) in said.items()]
+                verdicts = {item["id"]: judge_question(item["question"], seen)[0].partition(": ") for item in questions}
+                answers = [{"id": id_, "answer": word, "reason": why} for id_, (word, _, why) in verdicts.items()]
                 return ChatReply(json.dumps({"answers": answers}))
             case "verify" | "verify_all", _:
                 raise BackendError("storyboard chat: expected questions, got none")
@@ -95,9 +95,9 @@ class StoryboardChatModel:
         return await self._look(pictures[0].data)
 
     async def _look(self, data: bytes) -> Seen | None:
-        """Return what a picture shows, from memory where it was looked at before.
+        """Return what a picture shows, cached by its digest.
 
-        One thread looks at a time: the work holds the interpreter, so more of them would only cost memory.
+        One thread reads at a time: the work holds the interpreter lock, so more threads would only cost memory.
         """
         digest = hashlib.blake2b(data, digest_size=16).digest()
         async with self._looking:
@@ -110,7 +110,7 @@ class StoryboardChatModel:
 
 
 def judge_question(question: str, seen: Seen | None) -> tuple[str, str]:
-    """Return the answer to one question about a picture, and how it was found."""
+    """Return the answer to one question about a picture, and the reasoning."""
     if seen is None:
         return "unsure: this picture is no storyboard, and a storyboard is all I can read.", ""
     if (claim := parse_claim(question)) is None:

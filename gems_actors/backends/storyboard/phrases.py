@@ -1,4 +1,4 @@
-"""Splits a prompt into tokens, and reads the noun phrase that begins at one of them."""
+"""Tokenizer of prompts, and parser of the noun phrase that begins at a token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gems_actors.backends.storyboard.words import (
 
 MAX_COUNT: Final = 60
 _PROSE_TOKENS: Final = 60
-"""In a text longer than this a noun without article, number or colour is more likely a turn of speech than a thing."""
+"""Tokens above which a noun without article, number or colour is taken as a figure of speech, not a thing."""
 _MAX_NAME_WORDS: Final = 3
 _MAX_WORD_CHARACTERS: Final = 24
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W_]+)*|\d+|[,.;:!?()\n、，。；：！？（）]|[^\s\w\x00-\x7f]", re.UNICODE)
@@ -38,17 +38,17 @@ _ENDS = frozenset(",.;\n")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A thing as one noun phrase names it."""
+    """A thing named by one noun phrase."""
 
     thing: Thing
     is_definite: bool
-    """Said with `the`, so it may be a thing named before."""
+    """Whether it has a definite article, and so may refer to an earlier thing."""
     is_sure: bool
-    """Looks like a thing to draw even where no relation calls for one."""
+    """Whether it is to be drawn even if no relation refers to it."""
 
 
 def tokens_of(text: str) -> list[str]:
-    """Split a prompt into lower-case words and marks; every mark that ends a phrase becomes a comma or a full stop."""
+    """Return the lower-case words of a prompt, and its punctuation as commas, semicolons and full stops."""
     tokens: list[str] = []
     for token in _TOKEN.findall(text):
         if _WIDE.match(token):
@@ -66,29 +66,28 @@ def tokens_of(text: str) -> list[str]:
 
 
 class PhraseReader:
-    """Reads noun phrases out of one list of tokens."""
+    """Parses noun phrases in one list of tokens."""
 
     def __init__(self, tokens: list[str]) -> None:
-        """Make ready to read from anywhere in these tokens."""
+        """Create a reader that can start at any of these tokens."""
         self._tokens = tokens
         self.is_prose = len(tokens) > _PROSE_TOKENS
 
     def read(self, at: int) -> tuple[Phrase | None, int]:
-        """Return the phrase that begins here, or None where no thing is named, and where the next token begins."""
+        """Return the phrase that begins at a token, or None, and the index after it."""
         at, count, is_definite = self._read_count(at)
         words, after = self._read_words(at)
-        if after < len(self._tokens) and self._tokens[after] == "of" and words:
-            if words[-1] in MEASURES or singular(words[-1]) in MEASURES:
-                phrase, end = self.read(after + 1)
-                return self._measured(phrase, words[-1]), end
-            if words[-1] not in NON_THINGS and self._is_bare_noun(after + 1):
-                words = [*words, "of", self._tokens[after + 1]]
-                after += 2
-        phrase = self._phrase_of(words, count, is_definite=is_definite)
-        return phrase, after
+        has_of = after < len(self._tokens) and self._tokens[after] == "of" and bool(words)
+        if has_of and (words[-1] in MEASURES or singular(words[-1]) in MEASURES):
+            phrase, end = self.read(after + 1)
+            return self._measured(phrase, words[-1]), end
+        if has_of and words[-1] not in NON_THINGS and self._is_bare_noun(after + 1):
+            words = [*words, "of", self._tokens[after + 1]]
+            after += 2
+        return self._phrase_of(words, count, is_definite=is_definite), after
 
     def read_attributes(self, at: int) -> tuple[tuple[str, ...], int]:
-        """Return the attributes that stand here with no noun after them, as in `the car is red and shiny`."""
+        """Return attributes without a noun after them, as in `the car is red and shiny`, and the index after them."""
         words: list[str] = []
         while at < len(self._tokens):
             token = self._tokens[at]
@@ -104,7 +103,7 @@ class PhraseReader:
         return (tuple(words), at) if ends_here else ((), at)
 
     def _read_count(self, at: int) -> tuple[int, int | None, bool]:
-        """Read `the three`, `a`, `exactly two`, `several`; a loose count is negative."""
+        """Read `the three`, `a`, `exactly two` or `several`; a vague count is returned as negative."""
         count: int | None = None
         is_definite = False
         while at < len(self._tokens):
@@ -123,30 +122,32 @@ class PhraseReader:
         return at, count, is_definite
 
     def _read_words(self, at: int) -> tuple[list[str], int]:
-        """Read on to the word that cannot belong to this phrase."""
+        """Return the words up to the first that cannot belong to this phrase."""
         words: list[str] = []
         while at < len(self._tokens):
             token = self._tokens[at]
             if token in {"and", "or", ","} and words and self._joins_attributes(at):
                 at += 1
                 continue
-            has_noun = any(_attribute_of(word) is None for word in words)
-            stops = token in _ENDS or token in DETERMINERS or token in BREAKERS or token in LOOSE_COUNTS
-            if stops or token in {"and", "or"} or number_of(token) is not None:
-                break
-            if self._place_begins(at):
-                break
-            if has_noun and surface_of(token) is None and (is_participle(token) or _is_past(token)):
+            if self._phrase_ends(words, at):
                 break
             words.append(token)
             at += 1
         return words, at
 
+    def _phrase_ends(self, words: list[str], at: int) -> bool:
+        token = self._tokens[at]
+        stops = token in _ENDS or token in DETERMINERS or token in BREAKERS or token in LOOSE_COUNTS
+        if stops or token in {"and", "or"} or number_of(token) is not None or self._place_begins(at):
+            return True
+        has_noun = any(_attribute_of(word) is None for word in words)
+        return has_noun and surface_of(token) is None and (is_participle(token) or _is_past(token))
+
     def _place_begins(self, at: int) -> bool:
         return any(" ".join(self._tokens[at : at + length]) in PLACES for length in range(1, LONGEST_PLACE + 1))
 
     def _joins_attributes(self, at: int) -> bool:
-        """Tell `brown and white dog` from `an orange and a pear`."""
+        """Return whether attributes are joined, as in `brown and white dog`, and not things."""
         if at + 2 >= len(self._tokens):
             return False
         before, here, noun = self._tokens[at - 1], self._tokens[at + 1], self._tokens[at + 2]
@@ -164,7 +165,7 @@ class PhraseReader:
         return ends and is_noun and token not in NON_THINGS and token not in BREAKERS
 
     def _measured(self, phrase: Phrase | None, measure: str) -> Phrase | None:
-        """Return the phrase after `a pair of`."""
+        """Return the phrase after a measure such as `a pair of`, with its count."""
         if phrase is None or phrase.thing.is_counted:
             return phrase
         count = MEASURES.get(measure, 4)
@@ -212,7 +213,7 @@ def _attribute_of(word: str) -> str | None:
 
 
 def _is_past(word: str) -> bool:
-    """Tell `painted` from `bed` and `seed`."""
+    """Return whether a word is a past participle such as `painted`, and not `bed` or `seed`."""
     return word.endswith("ed") and len(word) > 4 and not word.endswith("eed")
 
 
@@ -221,7 +222,7 @@ def _is_adverb(word: str) -> bool:
 
 
 def _is_no_noun(word: str) -> bool:
-    """Tell words that name nothing by themselves: `bold`, `inviting`, `visually`."""
+    """Return whether a word cannot name a thing by itself, such as `bold`, `inviting` or `visually`."""
     return _is_adverb(word) or (
         (word in ADJECTIVES or is_participle(word) or _is_past(word)) and surface_of(word) is None and word != "light"
     )

@@ -1,4 +1,4 @@
-"""Small signs in the middle of a tile, so that a person sees at a glance which thing it stands for."""
+"""Small signs in the middle of a tile that show which thing it stands for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INK = (52, 68, 98)
 
 
 def draw_pictogram(image: Image.Image, name: str, tile: Box) -> None:
-    """Draw the sign of a thing on the white disc of its tile; nothing where the tile is too small for one."""
+    """Draw the sign of a thing on the white disc of its tile, unless the tile is too small."""
     side = tile[2] - tile[0]
     size = max((size for size in SIZES_PX if size <= side * 0.4), default=0)
     if not size or side < 24:

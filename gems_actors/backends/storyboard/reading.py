@@ -1,7 +1,6 @@
-"""Looks at a picture and says what a storyboard shows: names, tiles, colours, places, labels, set texts.
+"""Reads a storyboard from its pixels: names, tiles, colours, positions, labels and texts.
 
-All it has is the pixels. It knows the house style of a storyboard (which colour a bar has, which type there is) and
-nothing of the prompt, the scene or the seed.
+It knows the style of storyboards (the colour of a bar, the text sizes), but not the prompt, the scene or the seed.
 """
 
 from __future__ import annotations
@@ -21,32 +20,32 @@ from gems_actors.errors import BackendError
 
 _TOLERANCE: Final = 24
 _LINE_TOLERANCE: Final = 48
-"""Thin lines lose more of their colour to JPEG."""
+"""Tolerance for thin lines, whose colour JPEG changes more."""
 _SIGN_EDGE_PX: Final = 6
 _MIN_TILE_PX: Final = 6
 _MAX_DOUBT: Final = 0.35
 _GOOD_DOUBT: Final = 0.06
 _SAME_TILE: Final = 9.0
-"""Mean difference of two tiles, of 255, below which they show the same."""
+"""Mean difference of two tiles, of 255, below which they count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenCard:
-    """One thing as it is seen."""
+    """One card as read from the picture."""
 
     name: str
     box: Box
     count: int
     colours: frozenset[str]
-    """The colours that every one of its tiles has."""
+    """Colours that all of its tiles have."""
     surfaces: frozenset[str]
-    """The surfaces of its tiles: one, where they are alike."""
+    """Surfaces of its tiles; one if all are alike."""
     written: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SeenLink:
-    """A labelled arrow as it is seen, from the name at its tail to the name at its tip."""
+    """A labelled arrow as read from the picture, from subject to target."""
 
     subject: str
     word: str
@@ -55,7 +54,7 @@ class SeenLink:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Everything seen in one storyboard."""
+    """Everything read from one storyboard."""
 
     cards: tuple[SeenCard, ...]
     links: tuple[SeenLink, ...]
@@ -64,7 +63,7 @@ class Seen:
 
 
 def look(data: bytes) -> Seen | None:
-    """Return what an encoded picture shows; None where it is no storyboard.
+    """Return what an encoded picture shows; None if it is not a storyboard.
 
     Raises:
         BackendError: the bytes are not a picture that can be decoded.
@@ -106,7 +105,7 @@ def _ink_of(crop: Image.Image, ground: Colour, ink: Colour) -> Image.Image:
 
 
 def _read_panel(image: Image.Image, box: Box, ground: Colour, ink: Colour, pad_px: int = PAD_PX) -> str:
-    """Read the type of a panel; its size is the one in which the first line reads best."""
+    """Return the text of a panel, in the size in which its first line reads best."""
     left, top, right, bottom = box
     inside = _ink_of(image.crop((left + 2, top, right - 2, bottom)), ground, ink)
     height = bottom - top - 2 * pad_px
@@ -130,7 +129,7 @@ def _read_panel(image: Image.Image, box: Box, ground: Colour, ink: Colour, pad_p
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A card as found by its bar."""
+    """A card located by its bar."""
 
     name: str
     box: Box
@@ -164,7 +163,7 @@ def _frame_under(image: Image.Image, bar: Region, name: str) -> _Frame:
 
 
 def _run_down(image: Image.Image, x: int, top: int, colour: Colour, tolerance: int, width_px: int = 1) -> int:
-    """Follow a colour down one column; return where it ends."""
+    """Return the row at which a colour ends, going down one column."""
     column = image.crop((x, top, x + width_px, image.height)).resize((1, image.height - top), Image.Resampling.BOX)
     mask = mask_near(column, colour, tolerance).tobytes()
     return top + (len(mask) if (end := mask.find(b"\0\0")) < 0 else end)
@@ -195,13 +194,13 @@ def _read_card(image: Image.Image, frame: _Frame, frames: list[_Frame]) -> SeenC
 
 
 def _covers(other: _Frame, frame: _Frame) -> bool:
-    """Tell whether another card begins on this one, in front of it or inside it."""
+    """Return whether another card begins on this one, in front of it or inside it."""
     left, top, right, bottom = frame.box
     return top < other.box[1] < bottom and other.box[0] < right and other.box[2] > left
 
 
 def _find_tiles(body: Image.Image) -> list[Image.Image]:
-    """Cut the tiles out of a card: rows of ink, and within each row columns of ink."""
+    """Return the tiles of a card, found as rows of ink and, within each, columns of ink."""
     mask = mask_beyond(body, drawing.CARD, 60)
     tiles = []
     for top, bottom in ink_runs(mask, is_across=False):
@@ -248,7 +247,7 @@ def _read_links(image: Image.Image, cards: tuple[SeenCard, ...]) -> tuple[SeenLi
 
 
 def _points_right(arrow: Image.Image) -> bool:
-    """Tell from its two halves which end of an arrow has the head."""
+    """Return whether the right half of an arrow has more ink, and so the head."""
     box = arrow.getbbox() or (0, 0, arrow.width, arrow.height)
     middle = (box[0] + box[2]) // 2
     first, second = arrow.crop((0, 0, middle, arrow.height)), arrow.crop((middle, 0, arrow.width, arrow.height))

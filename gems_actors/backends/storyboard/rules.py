@@ -1,6 +1,6 @@
-"""Answers the questions that an episode asks a chat model, by rules, in the format asked of a language model.
+"""Answers the tasks of a trajectory by rules, in the formats that language models are asked for.
 
-Everything here is a pure function of a request's fields; the one task that looks at a picture is in `models`.
+All pure functions of a request's fields; the tasks that look at a picture are in `models`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MAX_WORDS: Final = 95
 _MIN_SKILL_SCORE: Final = 2.0
 _MAX_HARD_KINDS: Final = 2
 _MAX_FORESEEN: Final = 6
-"""Claims that lessons have stressed before anything failed; a prompt that stresses everything stresses nothing."""
+"""Maximum claims stressed because of lessons before any failed; stressing everything stresses nothing."""
 _HARDEST: Final = re.compile(r"\bHardest: ([a-z]+(?:, [a-z]+)*)\.")
-"""How a lesson of ours names the kinds of claims that failed most."""
+"""Phrase by which `_compress` names the kinds of claims that failed most."""
 _HINTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (r"\b(chart|diagram|graph|infographic|plot|flowchart|table of)\b", ("chart", "diagram", "infographic")),
     (r"[\"“「«]|\b(text|sign|says|reads|poster|title|letters|slogan|logo)\b", ("text", "typography", "lettering")),
@@ -38,7 +38,7 @@ _HINTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (r"\b(watercolou?r|painting|sketch|style|anime|cartoon|aesthetic)\b", ("style", "aesthetic", "artistic", "art")),
     (r"\b(creative|imaginative|surreal|unusual)\b", ("creative", "imaginative")),
 )
-"""What in a prompt speaks for a skill with one of these words in its name."""
+"""Patterns in a prompt, each with the words in a skill's name that it speaks for."""
 _COMMON: Final = frozenset(
     ("the", "and", "for", "with", "that", "this", "from", "into", "when", "use", "used", "image", "images", "prompt")
 )
@@ -48,7 +48,7 @@ def answer(task: str, fields: Mapping[str, Any]) -> ChatReply:
     """Return the reply to one task that needs no picture.
 
     Raises:
-        BackendError: no such task, or a field is missing.
+        BackendError: the task is unknown, or a field is missing.
     """
     rule = _RULES.get(task)
     if rule is None:
@@ -69,7 +69,7 @@ def _route_skill(fields: Mapping[str, Any]) -> ChatReply:
 
 
 def _score(prompt: str, skill: Mapping[str, str]) -> float:
-    """Count the words that prompt and description share; a hint at the skill's own name counts most."""
+    """Return a score from the words that prompt and skill share; hints at the skill's name count most."""
     name = skill["id"].lower()
     shared = _words(prompt) & _words(f"{name} {skill.get('description', '')}")
     score = 0.5 * len(shared)
@@ -148,7 +148,7 @@ def _hard_kinds(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _foresee(scene: Scene, hard: list[str]) -> list[Claim]:
-    """Return the claims of the hard kinds to stress before any has failed, those of the hardest first."""
+    """Return the claims to stress before any has failed, those of the hardest kind first."""
     return [claim for kind in hard for claim in claims_of(scene) if claim.kind == kind][:_MAX_FORESEEN]
 
 
@@ -162,9 +162,9 @@ def _refine(fields: Mapping[str, Any]) -> ChatReply:
             if claim is not None:
                 failures[claim] += 1
     levels = Counter(dict(scene.stress)) + failures
-    hard = _hard_kinds(fields)  # what lessons stressed in the first prompt stays stressed, and what failed yet, more so
-    warned = dict.fromkeys([*_foresee(scene, hard), *(claim for claim in failures if claim.kind in hard)])
-    refined = _stress(prompt, scene, levels + Counter(warned.keys()))
+    hard = _hard_kinds(fields)  # stress from lessons stays, and grows for claims that failed all the same
+    foreseen = dict.fromkeys([*_foresee(scene, hard), *(claim for claim in failures if claim.kind in hard)])
+    refined = _stress(prompt, scene, levels + Counter(foreseen.keys()))
     latest = [str(question) for question in (attempts[-1].get("unmet", ()) if attempts else ())]
     diagnosis = f"The last picture misses: {_listed(latest)}." if latest else "The last picture misses nothing known."
     kept = len(levels) - len({claim for claim in map(parse_claim, latest) if claim is not None})
@@ -173,9 +173,9 @@ def _refine(fields: Mapping[str, Any]) -> ChatReply:
 
 
 def _stress(prompt: str, scene: Scene, levels: Mapping[Claim, int], advice: str = "") -> str:
-    """Return a prompt, with advice behind it, that insists on claims as strongly as their levels say.
+    """Return the prompt with advice appended, and with clauses that stress claims according to their levels.
 
-    Claims that it insisted on before are left out unless they have a level; without any level it stays as it was.
+    Earlier stress is replaced; without any level the prompt is not changed.
     """
     if not levels:
         return prompt + advice

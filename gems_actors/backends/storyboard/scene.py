@@ -1,4 +1,4 @@
-"""What a prompt asks for, as plain records, and the single yes/no claims it comes apart into."""
+"""What a prompt asks for, as plain records, and its decomposition into yes/no claims."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ MAX_CLAIMS = 40
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One thing that a picture does or does not show."""
+    """One statement that is true or false of a picture."""
 
     kind: Kind
     subject: str = ""
-    """The thing it is about, in the singular; empty for a text or a style."""
+    """Name of the thing it is about, in the singular; empty for a text or a style."""
     value: str = ""
-    """A count in digits, a colour or other word, a place, a verb, the text itself, or `apples=30` of a chart."""
+    """Count in digits, colour or other attribute, position, verb, text, or a chart's value such as `apples=30`."""
     objects: tuple[str, ...] = ()
-    """What the subject stands beside or acts on, in the singular."""
+    """Names of the things that the position or action relates to, in the singular."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A group of like things, or one thing."""
+    """One thing, or a group of equal things."""
 
     name: str
-    """In the singular."""
+    """Name in the singular."""
     count: int = 1
-    """How many are drawn."""
+    """Number drawn."""
     is_counted: bool = False
-    """The prompt states the count, so it is a requirement."""
+    """Whether the prompt states the count, which makes it a requirement."""
     attributes: tuple[str, ...] = ()
-    """Colours, surfaces and any other words, in the order given."""
+    """Colours, surfaces and other adjectives, in the order given."""
     actions: tuple[str, ...] = ()
-    """What it does to nothing in particular: `running`."""
+    """Actions without an object, such as `running`."""
     values: tuple[tuple[str, str], ...] = ()
-    """Of a chart: each name and its number."""
+    """Labels and numbers of a chart."""
 
     @property
     def colours(self) -> tuple[str, ...]:
-        """The colours shown as fill; a tile has two halves, so at most two."""
+        """Colours that are shown as fill, at most two because a tile has two halves."""
         return tuple(word for word in self.attributes if word in COLOURS)[:2]
 
     @property
     def surface(self) -> str:
-        """The material or pattern shown as texture; a tile has one."""
+        """Material or pattern that is shown as texture, at most one; empty without any."""
         return next((word for word in self.attributes if word in SURFACES), "")
 
     @property
     def written(self) -> tuple[str, ...]:
-        """What no tile can show, to be written under the name."""
+        """Attributes, actions and values that a tile cannot show and that are written below the name."""
         shown = {*self.colours, self.surface}
         values = tuple(f"{name} {number}" for name, number in self.values)
         return tuple(word for word in self.attributes if word not in shown) + self.actions + values
@@ -62,7 +62,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One thing's place or deed with respect to others."""
+    """Position or action of one thing with respect to others."""
 
     subject: str
     word: str
@@ -84,26 +84,26 @@ class Scene:
     texts: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
     stress: tuple[tuple[Claim, int], ...] = ()
-    """How strongly the prompt insists on a claim: 1 for a clause of its own, one more for each exclamation mark."""
+    """Emphasis on claims: 1 for a clause that states it, one more for each exclamation mark."""
 
     def find_thing(self, name: str) -> Thing | None:
-        """Return the thing of this name, if the scene has it."""
+        """Return the thing with this name, or None."""
         return next((thing for thing in self.things if thing.name == name), None)
 
     def is_plural(self, name: str) -> bool:
-        """Tell whether the thing of this name is more than one."""
+        """Return whether the thing with this name is a group."""
         thing = self.find_thing(name)
         return thing is not None and thing.count > 1
 
     def with_thing(self, thing: Thing) -> Scene:
-        """Return the scene with the thing of that name replaced, or added at the end."""
+        """Return the scene with the thing added, or replacing one with the same name."""
         if self.find_thing(thing.name) is None:
             return replace(self, things=(*self.things, thing))
         return replace(self, things=tuple(thing if old.name == thing.name else old for old in self.things))
 
 
 def claims_of(scene: Scene) -> list[Claim]:
-    """Take a scene apart into at most `MAX_CLAIMS` claims, a thing's existence before what depends on it."""
+    """Return up to `MAX_CLAIMS` claims of a scene, the existence of a thing before what depends on it."""
     claims: list[Claim] = []
     for thing in scene.things:
         claims.extend(_claims_of_thing(thing))

@@ -1,4 +1,4 @@
-"""Paints one tile as a swatch of a colour and a surface, and tells from a tile which they were."""
+"""Paints tiles as swatches of colours and a surface, and reads them back from a tile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 
 OUTLINE: Final[Colour] = (78, 88, 108)
 PLAIN: Final[Colour] = (221, 228, 238)
-"""The fill of a thing that was given no colour."""
+"""Fill of a thing without a colour."""
 _NATURAL: Final[dict[str, Colour]] = {
     "wooden": (204, 158, 104),
     "stone": (172, 168, 158),
@@ -24,11 +24,11 @@ _NATURAL: Final[dict[str, Colour]] = {
     "furry": (206, 176, 136),
     "paper": (250, 246, 230),
 }
-"""The fill of a surface that was given no colour."""
+"""Fill of a surface without a colour."""
 _OVERSAMPLING: Final = 2
 _SIDE: Final = 96
 _READ_SIDE: Final = 32
-"""Tiles are compared at this size."""
+"""Side, in pixels, at which tiles are compared."""
 _CANDIDATES: Final = 32
 
 
@@ -39,7 +39,7 @@ def _mix(first: Colour, second: Colour, share: float) -> Colour:
 
 @lru_cache(maxsize=512)
 def paint_tile(side_px: int, colours: tuple[str, ...], surface: str) -> Image.Image:
-    """Return a square tile on white: outline, fill of one colour or two halves, the surface's marks, a white disc."""
+    """Return a square tile: an outline, one fill or two halves, the pattern of the surface, and a white disc."""
     side = side_px * _OVERSAMPLING
     fills = [COLOURS[name] for name in colours] or [_NATURAL.get(surface, PLAIN)]
     face = _paint_surface(side, fills[0], surface)
@@ -191,7 +191,7 @@ def _draw_tufts(draw: ImageDraw.ImageDraw, side: int, mark: Colour) -> None:
 
 
 def read_tile(tile: Image.Image) -> tuple[tuple[str, ...], str]:
-    """Return the colours and the surface of a tile, those of the sample swatches that lie nearest to each half."""
+    """Return the colours and the surface of the sample swatches nearest to each half of a tile."""
     small = _for_reading(tile)
     halves = [_nearest(small.crop(box), box[0]) for box in _HALVES]
     colours = tuple(dict.fromkeys(colour for colour, _ in halves if colour))
@@ -202,7 +202,7 @@ _HALVES: Final = ((0, 0, _READ_SIDE // 2, _READ_SIDE), (_READ_SIDE // 2, 0, _REA
 
 
 def _for_reading(tile: Image.Image) -> Image.Image:
-    """Return a tile at the size of comparison, without its outline and the middle, where any sign may be drawn."""
+    """Return a tile at the size of comparison, without its outline and its middle, which holds the pictogram."""
     edge = max(1, round(tile.width * 0.04))
     inner = tile.crop((edge, edge, tile.width - edge, tile.height - edge))
     small = inner.resize((_READ_SIDE, _READ_SIDE), Image.Resampling.BOX)
@@ -214,7 +214,7 @@ def _for_reading(tile: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=2)
 def _samples(left: int) -> list[tuple[str, str, Image.Image, Colour]]:
-    """Return the half that begins at column `left` of a tile in every colour and surface, and its mean colour."""
+    """Return every colour and surface with its half tile at column `left` and the mean colour of that half."""
     box = _HALVES[0] if left == 0 else _HALVES[1]
     samples = []
     for colour in ("", *COLOURS):

@@ -1,6 +1,6 @@
-"""The words the storyboard knows: colours, surfaces, numbers, places, and how a noun becomes singular or plural.
+"""Vocabulary of the storyboard: colours, surfaces, numbers, positions, and singular and plural forms of nouns.
 
-Only tables and spelling rules; it knows nothing of scenes or pictures.
+Only tables and spelling rules, independent of scenes and pictures.
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ _INVARIANT: Final = _words(
 
 @lru_cache(maxsize=4096)
 def singular(noun: str) -> str:
-    """Return the singular of a noun, or of a name's last word: `mice` -> `mouse`, `dining tables` -> `dining table`."""
+    """Return the singular of a noun or a name's last word: `mice` -> `mouse`, `dining tables` -> `dining table`."""
     head, space, last = noun.rpartition(" ")
     return head + space + _singular_word(last)
 
@@ -320,7 +320,7 @@ def _singular_word(word: str) -> str:
 
 @lru_cache(maxsize=4096)
 def plural(noun: str) -> str:
-    """Return the plural of a singular noun or of a name's last word: `box` -> `boxes`, `sheep` -> `sheep`."""
+    """Return the plural of a singular noun or of the last word of a name: `box` -> `boxes`, `sheep` -> `sheep`."""
     head, space, last = noun.rpartition(" ")
     return head + space + _plural_word(last)
 
@@ -338,19 +338,19 @@ def _plural_word(word: str) -> str:
 
 
 def colour_of(word: str) -> str | None:
-    """Return the colour a word names, under its one name here."""
+    """Return the canonical name of the colour that a word names, or None."""
     word = COLOUR_ALIASES.get(word, word)
     return word if word in COLOURS else None
 
 
 def surface_of(word: str) -> str | None:
-    """Return the material or pattern a word names, under its one name here."""
+    """Return the canonical name of the material or pattern that a word names, or None."""
     word = SURFACE_ALIASES.get(word, word)
     return word if word in SURFACES else None
 
 
 def number_of(word: str) -> int | None:
-    """Return the number a word or a run of ASCII digits stands for."""
+    """Return the number that a word or ASCII digits stand for, or None."""
     if word.isascii() and word.isdigit():
         return int(word[:6])
     return NUMBERS.get(word)
@@ -362,5 +362,5 @@ def spell(number: int) -> str:
 
 
 def is_participle(word: str) -> bool:
-    """Tell `chasing` from `ring`."""
+    """Return whether a word is a participle such as `chasing`, and not a noun such as `ring`."""
     return word.endswith("ing") and len(word) > 5 and word not in NOUNS_IN_ING

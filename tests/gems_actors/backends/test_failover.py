@@ -187,6 +187,15 @@ async def test_the_last_failure_is_raised_before_the_deadline(fate: str, kind: t
         await call(pool, 1)
 
 
+async def test_a_pause_beyond_the_deadline_is_an_overload_with_a_reason() -> None:
+    server = FakeServer("a")
+    pool = FailoverPool([server])
+    await call(pool)
+    server.limit.pause(trio.current_time(), 60.0)
+    with trio.fail_after(7.0), pytest.raises(OverloadedError, match="a: expected requests left in its rate limit"):
+        await call(pool)
+
+
 async def test_cancelled_requests_free_their_places() -> None:
     server = FakeServer("a")
     pool = FailoverPool([server])

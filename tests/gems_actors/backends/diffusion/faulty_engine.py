@@ -1,11 +1,10 @@
-"""An engine's process whose device fails at once: what no CPU does by itself."""
+"""An engine process whose device fails at once, which no CPU does by itself."""
 
 from __future__ import annotations
 
 import sys
 
-from gems_actors.backends.diffusion import engine_process
-from gems_actors.backends.diffusion.engine_process import Link
+from gems_actors.backends.diffusion.engine_process import Link, main
 
 
 def _fail(link: Link) -> None:
@@ -13,5 +12,4 @@ def _fail(link: Link) -> None:
 
 
 if __name__ == "__main__":
-    engine_process._serve = _fail
-    sys.exit(engine_process.main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), _fail))

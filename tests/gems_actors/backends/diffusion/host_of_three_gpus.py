@@ -1,4 +1,4 @@
-"""An engine's process on a host with three GPUs, as far as it tells; it draws nothing."""
+"""An engine process that claims to run on a host with three GPUs, and draws nothing."""
 
 from __future__ import annotations
 

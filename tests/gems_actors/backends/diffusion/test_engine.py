@@ -83,7 +83,7 @@ def test_a_request_that_does_not_fit_even_alone_fails_with_the_numbers_and_the_o
     lost = ended[1]
     assert isinstance(lost, Failed)
     assert lost.is_final
-    assert lost.reason.startswith("128x64 px, 64 tokens a step, do not fit even alone: cpu has ")
+    assert lost.reason.startswith("128x64 px, 64 tokens per step, do not fit even alone: cpu has ")
     assert " GiB, " in lost.reason
 
 

@@ -1,11 +1,11 @@
-"""A real engine process: started, killed, stopped, told what cannot be; what it held is drawn all the same."""
+"""A real engine process that is killed, stopped and misconfigured; its requests are drawn all the same."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import torch
 import trio
 from msgspec.structs import replace as replaced
 
-from gems_actors.backends.diffusion import engine_host as hosting
 from gems_actors.backends.diffusion.engine_host import DrawnPixels, EngineHost
 from gems_actors.backends.diffusion.engine_messages import Draw, Load
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError
@@ -24,9 +23,8 @@ from tests.gems_actors.backends.diffusion.tiny import save_tiny
 from tests.processes import await_gone, descendants
 
 pytestmark = pytest.mark.slow
-SECONDS = 120.0
 LONG = 1000
-"""Steps; some seconds."""
+"""Steps of a request that takes some seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +51,9 @@ async def open_host(load: Load, timeout_s: float = 60.0) -> AsyncIterator[Engine
         yield host
 
 
-def play(scene: Callable[..., Awaitable[None]], *arguments: object) -> None:
-    async def main() -> None:
-        with trio.fail_after(SECONDS):
-            await scene(*arguments)
-
-    trio.run(main)
-
-
 async def until(is_true: Callable[[], bool]) -> None:
     while not is_true():  # noqa: ASYNC110 -- what is waited for happens in another process
         await trio.sleep(0.01)
-
-
-def in_forward(host: EngineHost) -> int:
-    """Return how many requests are in the forward in hand."""
-    return len(host._begun)
 
 
 def pixels_of(drawn: DrawnPixels) -> bytes:
@@ -76,109 +61,90 @@ def pixels_of(drawn: DrawnPixels) -> bytes:
         return memory[:]
 
 
-def test_pixels_come_and_the_engine_ends_with_its_host(load: Load) -> None:
-    async def scene() -> None:
-        async with open_host(load) as host:
-            first, again = pixels_of(await host.draw(draw())), pixels_of(await host.draw(draw()))
-            assert len(first) == 64 * 64 * 3
-            assert first == again
-            assert host.capacity == 64
-            with pytest.raises(RefusedError, match="multiples of 16 px, got 72x64"):
-                await host.draw(Draw(0, "a red fox", 7, 72, 64))
-            pid = host.pid
-        assert await_gone({pid}) == set()
-
-    play(scene)
+async def test_pictures_are_drawn_and_the_engine_ends_with_its_host(load: Load) -> None:
+    async with open_host(load) as host:
+        first, again = pixels_of(await host.draw(draw())), pixels_of(await host.draw(draw()))
+        assert len(first) == 64 * 64 * 3
+        assert first == again
+        assert host.capacity == 64
+        with pytest.raises(RefusedError, match="multiples of 16 px, got 72x64"):
+            await host.draw(Draw(0, "a red fox", 7, 72, 64))
+        pid = host.pid
+    assert await_gone({pid}) == set()
 
 
-def test_what_an_engine_held_when_it_was_killed_is_drawn_by_the_next(load: Load) -> None:
-    async def scene() -> None:
-        async with open_host(load) as host, trio.open_nursery() as nursery:
-            expected = pixels_of(await host.draw(draw(steps=300)))
-            drawn: list[bytes] = []
+async def test_requests_of_a_killed_engine_are_drawn_by_its_successor(load: Load) -> None:
+    async with open_host(load) as host, trio.open_nursery() as nursery:
+        expected = pixels_of(await host.draw(draw(steps=300)))
+        drawn: list[bytes] = []
 
-            async def ask() -> None:
-                drawn.append(pixels_of(await host.draw(draw(steps=300))))
+        async def ask() -> None:
+            drawn.append(pixels_of(await host.draw(draw(steps=300))))
 
-            for _ in range(3):
-                nursery.start_soon(ask)
-            await until(lambda: in_forward(host) == 3)
-            killed = host.pid
-            os.kill(killed, signal.SIGKILL)
-            await until(lambda: len(drawn) == 3)
-            assert drawn == [expected] * 3, "alone, as whoever was in the forward goes from then on"
-            assert host.restarts == 1
-            assert host.pid != killed
-
-    play(scene)
-
-
-def test_a_request_in_whose_forward_two_engines_died_is_poisoned_and_the_others_go_on(load: Load) -> None:
-    async def scene() -> None:
-        async with open_host(load) as host, trio.open_nursery() as nursery:
-            poisoned: list[str] = []
-
-            async def ask() -> None:
-                with pytest.raises(PoisonedError) as caught:
-                    await host.draw(draw(steps=LONG))
-                poisoned.append(str(caught.value))
-
+        for _ in range(3):
             nursery.start_soon(ask)
-            for restarts in range(2):
-                await until(lambda wanted=restarts: host.restarts == wanted and in_forward(host) == 1)  # type: ignore[misc]
-                os.kill(host.pid, signal.SIGKILL)
-            await until(lambda: bool(poisoned))
-            assert poisoned == ["took down 2 engines, the last one signal SIGKILL"]
-            assert pixels_of(await host.draw(draw()))
-
-    play(scene)
-
-
-def test_an_engine_that_hangs_is_replaced(load: Load) -> None:
-    async def scene() -> None:
-        async with open_host(load, timeout_s=2.0) as host:
-            os.kill(host.pid, signal.SIGSTOP)
-            assert pixels_of(await host.draw(draw()))
-            assert host.restarts == 1
-
-    play(scene)
+        await until(lambda: len(host.in_forward) == 3)
+        killed = host.pid
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: len(drawn) == 3)
+        assert drawn == [expected] * 3, "each runs alone after the crash"
+        assert host.restarts == 1
+        assert host.pid != killed
 
 
-def test_withdrawn_requests_leave_the_engine_free_for_others(load: Load) -> None:
-    async def scene() -> None:
-        async with open_host(load) as host:
-            async with open_background() as nursery:
-                for _ in range(3):
-                    nursery.start_soon(host.draw, draw(steps=LONG))
-                await until(lambda: in_forward(host) == 3)
-            assert host.pixels_in_flight == 0
-            assert pixels_of(await host.draw(draw()))
-            await until(lambda: host.totals.images == 1 and host.totals.running == 0)
+async def test_a_request_that_crashes_two_engines_is_poisoned_and_others_go_on(load: Load) -> None:
+    async with open_host(load) as host, trio.open_nursery() as nursery:
+        poisoned: list[str] = []
 
-    play(scene)
+        async def ask() -> None:
+            with pytest.raises(PoisonedError) as caught:
+                await host.draw(draw(steps=LONG))
+            poisoned.append(str(caught.value))
+
+        nursery.start_soon(ask)
+        for restarts in range(2):
+            await until(lambda wanted=restarts: host.restarts == wanted and len(host.in_forward) == 1)  # type: ignore[misc]
+            os.kill(host.pid, signal.SIGKILL)
+        await until(lambda: bool(poisoned))
+        assert poisoned == ["crashed 2 engines, the last with signal SIGKILL"]
+        assert pixels_of(await host.draw(draw()))
+
+
+async def test_an_engine_that_hangs_is_replaced(load: Load) -> None:
+    async with open_host(load, timeout_s=2.0) as host:
+        os.kill(host.pid, signal.SIGSTOP)
+        assert pixels_of(await host.draw(draw()))
+        assert host.restarts == 1
+
+
+async def test_cancelled_requests_make_room_for_others(load: Load) -> None:
+    async with open_host(load) as host:
+        async with open_background() as nursery:
+            for _ in range(3):
+                nursery.start_soon(host.draw, draw(steps=LONG))
+            await until(lambda: len(host.in_forward) == 3)
+        assert host.pixels_in_flight == 0
+        assert pixels_of(await host.draw(draw()))
+        await until(lambda: host.totals.images == 1 and host.totals.running == 0)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
-def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_engine(load: Load) -> None:
+async def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_engine(load: Load) -> None:
     wanted = [replaced(draw("a red fox " * (1 + 4 * number)), guidance=0.0) for number in range(3)]
+    drawn: dict[str, bytes] = {}
+    async with open_host(replaced(load, compile=True)) as host:
 
-    async def scene() -> None:
-        drawn: dict[str, bytes] = {}
-        async with open_host(replaced(load, compile=True)) as host:
+        async def ask(one: Draw) -> None:
+            drawn[one.prompt] = pixels_of(await host.draw(one))
 
-            async def ask(one: Draw) -> None:
-                drawn[one.prompt] = pixels_of(await host.draw(one))
-
-            async with trio.open_nursery() as nursery:
-                for one in wanted:
-                    nursery.start_soon(ask, one)
-            below = {host.pid, *descendants(host.pid)}
-        assert await_gone(below) == set()
-        for one in wanted:
-            pixels = torch.frombuffer(bytearray(drawn[one.prompt]), dtype=torch.uint8).reshape(64, 64, 3)
-            assert (pixels.to(torch.int32) - draw_alone("z-image", one).pixels).abs().max() <= 1
-
-    play(scene)
+        async with trio.open_nursery() as nursery:
+            for one in wanted:
+                nursery.start_soon(ask, one)
+        below = {host.pid, *descendants(host.pid)}
+    assert await_gone(below) == set()
+    for one in wanted:
+        pixels = torch.frombuffer(bytearray(drawn[one.prompt]), dtype=torch.uint8).reshape(64, 64, 3)
+        assert (pixels.to(torch.int32) - draw_alone("z-image", one).pixels).abs().max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -186,98 +152,79 @@ def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_engine(l
     [
         (
             "{folder}/nothing",
-            "expected a folder or a hub id such as owner/name, got {folder}/nothing, which is not there",
+            "expected a folder or a hub id such as owner/name, got {folder}/nothing, which does not exist",
         ),
         ("{folder}/empty", "expected a diffusers pipeline, got {folder}/empty, which has no model_index.json"),
         ("{folder}/torn", "expected a diffusers pipeline, got {folder}/torn: "),
     ],
 )
-def test_a_model_that_cannot_be_loaded_is_one_line(load: Load, tmp_path: Path, model: str, got: str) -> None:
+async def test_a_model_that_cannot_be_loaded_is_a_one_line_error(
+    load: Load, tmp_path: Path, model: str, got: str
+) -> None:
     (tmp_path / "empty").mkdir()
     torn = save_tiny("z-image", tmp_path).rename(tmp_path / "torn")
     weights = torn / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     bad = Load(model.format(folder=tmp_path), "cpu", load.locks)
-
-    async def scene() -> None:
-        with pytest.raises(ConfigError) as caught:
-            async with open_host(bad):
-                pass
-        text = str(caught.value)
-        assert text.startswith(f"image.model: {got.format(folder=tmp_path)}"), text
-        assert "\n" not in text
-
-    play(scene)
+    with pytest.raises(ConfigError) as caught:
+        async with open_host(bad):
+            pass
+    text = str(caught.value)
+    assert text.startswith(f"image.model: {got.format(folder=tmp_path)}"), text
+    assert "\n" not in text
 
 
 @pytest.mark.parametrize(
     ("changes", "got"),
     [
-        ({"device": "next"}, "image.devices: expected a GPU that CUDA can use, got a host where there are none"),
-        ({"device": "cuda:3"}, "image.devices: expected a GPU that CUDA can use, got 'cuda:3' where there are none"),
+        ({"device": "next"}, "image.devices: expected a GPU that CUDA can use, got a host with 0 GPUs"),
+        ({"device": "cuda:3"}, "image.devices: expected a GPU that CUDA can use, got 'cuda:3' on a host with 0 GPUs"),
         ({"warm_up": ((72, 64),)}, "expected sides that are multiples of 16 px, got 72x64"),
     ],
 )
-def test_settings_that_cannot_be_met_here_are_one_line(load: Load, changes: dict[str, object], got: str) -> None:
+async def test_unusable_settings_are_a_one_line_error(load: Load, changes: dict[str, object], got: str) -> None:
     bad = replaced(load, **changes)
-
-    async def scene() -> None:
-        with pytest.raises(ConfigError) as caught:
-            async with open_host(bad):
-                pass
-        assert got in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-    play(scene)
+    with pytest.raises(ConfigError) as caught:
+        async with open_host(bad):
+            pass
+    assert got in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_an_engine_whose_model_is_gone_when_it_is_started_again_is_no_fault_of_the_settings(
-    load: Load, tmp_path: Path
-) -> None:
+async def test_a_model_that_disappears_before_a_restart_is_a_backend_error(load: Load, tmp_path: Path) -> None:
     folder = save_tiny("z-image", tmp_path)
 
-    async def scene() -> None:
-        async def lose_the_model() -> None:
-            async with open_host(replaced(load, model=str(folder))) as host:
-                folder.rename(tmp_path / "away")
-                os.kill(host.pid, signal.SIGKILL)
-                await trio.sleep_forever()
+    async def lose_the_model() -> None:
+        async with open_host(replaced(load, model=str(folder))) as host:
+            folder.rename(tmp_path / "away")
+            os.kill(host.pid, signal.SIGKILL)
+            await trio.sleep_forever()
 
-        with pytest.raises(BackendError, match=r"image\.model: expected a folder or a hub id .* which is not there"):
-            await lose_the_model()
-
-    play(scene)
+    with pytest.raises(BackendError, match=r"image\.model: expected a folder or a hub id .* which does not exist"):
+        await lose_the_model()
 
 
-def test_a_fault_of_the_device_is_told_in_one_line_and_without_a_traceback(
+async def test_a_failed_device_is_a_one_line_error_without_a_traceback(
     load: Load, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hosting, "MODULE", "tests.gems_actors.backends.diffusion.faulty_engine")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
-
-    async def scene() -> None:
-        with pytest.raises(BackendError) as caught:
-            await EngineHost(load).run()
-        assert str(caught.value) == (
-            "the engine ended before it was ready, "
-            "RuntimeError: CUDA error: device-side assert triggered Compile with TORCH_USE_CUDA_DSA"
-        )
-
-    play(scene)
+    with pytest.raises(BackendError) as caught:
+        await EngineHost(load, module="tests.gems_actors.backends.diffusion.faulty_engine").run()
+    assert str(caught.value) == (
+        "the engine ended before it was ready, "
+        "RuntimeError: CUDA error: device-side assert triggered Compile with TORCH_USE_CUDA_DSA"
+    )
     assert capfd.readouterr().err == ""
 
 
-def test_an_engine_that_dies_before_it_is_ready_is_no_engine(load: Load) -> None:
-    async def scene() -> None:
-        async with open_background() as nursery:
-            host = EngineHost(load)
+async def test_an_engine_that_dies_before_it_is_ready_is_an_error(load: Load) -> None:
+    async with open_background() as nursery:
+        host = EngineHost(load)
 
-            async def kill() -> None:
-                await until(lambda: host.pid != 0)
-                os.kill(host.pid, signal.SIGKILL)
+        async def kill() -> None:
+            await until(lambda: host.pid != 0)
+            os.kill(host.pid, signal.SIGKILL)
 
-            nursery.start_soon(kill)
-            with pytest.raises(BackendError, match="the engine ended before it was ready, signal SIGKILL"):
-                await host.run()
-
-    play(scene)
+        nursery.start_soon(kill)
+        with pytest.raises(BackendError, match="the engine ended before it was ready, signal SIGKILL"):
+            await host.run()

@@ -1,4 +1,4 @@
-"""Which GPU an engine takes, and how a pipeline is driven."""
+"""Which GPU an engine claims, and how a pipeline is wrapped."""
 
 from __future__ import annotations
 
@@ -9,41 +9,39 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gems_actors.backends.diffusion import loading
 from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler
 from gems_actors.backends.diffusion.generic_pipeline import GenericPipeline
 from gems_actors.backends.diffusion.jobs import UnfitError
-from gems_actors.backends.diffusion.loading import LoadingError, claim_device, wrap_pipeline
+from gems_actors.backends.diffusion.loading import LoadingError, capacity_of, claim_device, wrap_pipeline
 from tests.gems_actors.backends.diffusion.engines import stock
 
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host with two GPUs, as far as torch tells."""
+    """A host that has two GPUs according to torch."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"GPU-{index}"))
-    monkeypatch.setattr(loading, "_FREE_WITHIN_S", 0.0)
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_each_engine_takes_a_gpu_that_no_other_holds_and_the_last_is_told_that_there_is_none(tmp_path: Path) -> None:
+def test_each_engine_claims_a_free_gpu_and_fails_if_there_is_none(tmp_path: Path) -> None:
     with ExitStack() as first, ExitStack() as second:
         assert first.enter_context(claim_device("next", tmp_path)) == "cuda:0"
         assert second.enter_context(claim_device("next", tmp_path)) == "cuda:1"
         with pytest.raises(LoadingError, match="no other generator holds, got 2, all of them held"):
-            second.enter_context(claim_device("next", tmp_path))
+            second.enter_context(claim_device("next", tmp_path, wait_s=0.0))
         first.close()
         assert first.enter_context(claim_device("next", tmp_path)) == "cuda:0"
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_gpu_that_is_named_is_taken_whoever_else_uses_it(tmp_path: Path) -> None:
+def test_a_named_gpu_is_shared(tmp_path: Path) -> None:
     with claim_device("cuda:1", tmp_path) as first, claim_device("cuda:1", tmp_path) as second:
         assert (first, second) == ("cuda:1", "cuda:1")
     with claim_device("cuda", tmp_path) as named:
         assert named == "cuda:0"
-    with pytest.raises(LoadingError, match="got 'cuda:2' where there are 2"), claim_device("cuda:2", tmp_path):
+    with pytest.raises(LoadingError, match="got 'cuda:2' on a host with 2 GPUs"), claim_device("cuda:2", tmp_path):
         pass
 
 
@@ -56,12 +54,12 @@ def test_a_gpu_that_is_named_is_taken_whoever_else_uses_it(tmp_path: Path) -> No
         ("z-image", (8192, 8192), 2),
     ],
 )
-def test_an_engine_wants_two_forwards_full_of_requests(kind: str, size: tuple[int, int], capacity: int) -> None:
+def test_the_capacity_is_two_full_forwards(kind: str, size: tuple[int, int], capacity: int) -> None:
     scheduler = BatchScheduler(mixes_buckets=True)
-    assert loading._capacity_of(wrap_pipeline(stock(kind)), scheduler, [size]) == capacity
+    assert capacity_of(wrap_pipeline(stock(kind)), scheduler, [size]) == capacity
 
 
-def test_a_pipeline_that_draws_from_no_prompt_is_none_of_ours() -> None:
+def test_a_pipeline_without_a_prompt_is_refused() -> None:
     class Upscaler:
         def __call__(self, image: object) -> None:
             pass
@@ -70,7 +68,7 @@ def test_a_pipeline_that_draws_from_no_prompt_is_none_of_ours() -> None:
         GenericPipeline(Upscaler())
 
 
-def test_a_schedule_that_is_not_plain_has_the_pipeline_drawn_whole() -> None:
+def test_a_stochastic_scheduler_uses_the_generic_pipeline() -> None:
     import diffusers
 
     pipe = stock("z-image")
