@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     )
     from gems_actors.blobs import BlobStore as BlobStore
     from gems_actors.client import Mesh as Mesh, open_client as open_client
-    from gems_actors.config import MeshConfig as MeshConfig, load_config as load_config
+    from gems_actors.config import (
+        ChatModelConfig as ChatModelConfig,
+        ImageConfig as ImageConfig,
+        MeshConfig as MeshConfig,
+        load_config as load_config,
+    )
     from gems_actors.errors import (
         AddressInUseError as AddressInUseError,
         BackendError as BackendError,
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
         UsageError as UsageError,
     )
     from gems_actors.roles import RoleSpec as RoleSpec
+    from gems_actors.supervision.service import run_mesh as run_mesh
     from gems_actors.testing import open_test_mesh as open_test_mesh
     from protocol.messages import (
         AfterVerdicts as AfterVerdicts,
@@ -103,7 +109,7 @@ _EXPORTS = {
     ),
     "gems_actors.blobs": "BlobStore",
     "gems_actors.client": "Mesh open_client",
-    "gems_actors.config": "MeshConfig load_config",
+    "gems_actors.config": "ChatModelConfig ImageConfig MeshConfig load_config",
     "gems_actors.errors": (
         "AddressInUseError BackendError BlobError CancelledRequestError ConfigError DeadlineError "
         "ForbiddenError GemsError InternalError LogError MeshRefusedError MeshUnavailableError "
@@ -111,6 +117,7 @@ _EXPORTS = {
         "UnansweredError UsageError"
     ),
     "gems_actors.roles": "RoleSpec",
+    "gems_actors.supervision.service": "run_mesh",
     "gems_actors.testing": "open_test_mesh",
     "protocol.messages": (
         "AfterVerdicts Attempt BeforePlan BeforeRefinement BestAttempt Budget ControlRun Controlled CountRecords "

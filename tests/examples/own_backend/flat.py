@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from gems_actors import GeneratedImage, ImageRequest
+from gems_actors import GeneratedImage, ImageConfig, ImageRequest
 
 
 class FlatColour:
@@ -24,5 +24,5 @@ class FlatColour:
 
 
 @asynccontextmanager
-async def open_flat(config: object) -> AsyncIterator[FlatColour]:
+async def open_flat(config: ImageConfig) -> AsyncIterator[FlatColour]:
     yield FlatColour()
