@@ -23,7 +23,8 @@ async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None 
     with tempfile.TemporaryDirectory(prefix="gems-") as folder:
         address = f"ipc://{folder}/router.ipc"
         async with open_background() as nursery:
-            await nursery.start(serve_router, [address], config.router, config.memory.shards)
+            serve = partial(serve_router, shards=config.memory.shards, roles=config.role_specs)
+            await nursery.start(serve, [address], config.router)
             parts = [(kind, part) for kind in actor_classes for part in parts_of(kind.role, config)]
             for kind, part in parts:
                 nursery.start_soon(partial(serve_actor, partial(kind, config), address, f"{part}-1", role=part))

@@ -5,13 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
+import trio
 
-from gems_actors.actor import Actor
-from gems_actors.config import MeshConfig
+from gems_actors.actor import Actor, Call, Mesh
+from gems_actors.call_context import answering
+from gems_actors.config import MeshConfig, RoleConfig
 from gems_actors.roles import BUILT_IN_ROLES, RoleSpec, start_order
 from gems_actors.supervision.child_main import load_actor
+from gems_actors.testing import open_test_mesh
 from protocol.codec import BODIES
-from protocol.messages import Event, Request
+from protocol.envelope import Header, Kind
+from protocol.identity import run_bytes
+from protocol.messages import ControlRun, Event, PlanPrompt, ReadStatus, Request
+from tests.gems_actors.meshes import Echo
 
 
 @pytest.mark.parametrize("spec", BUILT_IN_ROLES.values(), ids=BUILT_IN_ROLES)
@@ -47,3 +53,29 @@ def test_roles_that_ask_each_other_start_in_the_order_of_the_table() -> None:
     ann = RoleSpec(name="ann", actor="a:A", may_ask=("bob.Ask", "router.ReadStatus"))
     bob = RoleSpec(name="bob", actor="b:B", may_ask=("ann.Ask",))
     assert start_order({"ann": ann, "bob": bob}) == ("bob", "ann")
+
+
+@pytest.mark.parametrize("survives", [True, False])
+async def test_a_role_that_survives_a_pause_still_answers_requests_of_a_paused_run(survives: bool) -> None:
+    config = MeshConfig(roles={"planner": RoleConfig(survives_pause=survives)})
+    async with open_test_mesh(Echo, config=config) as mesh, trio.open_nursery() as nursery:
+        await mesh.ask(ControlRun(run="mine", action="pause"))
+        answered = trio.Event()
+
+        async def ask() -> None:
+            with answering(Call(Header(Kind.REQUEST, run=run_bytes("mine")))):
+                await mesh.ask(PlanPrompt(prompt="a fox"))
+            answered.set()
+
+        nursery.start_soon(ask)
+        if not survives:
+            await until_paused(mesh)
+            assert not answered.is_set()
+            await mesh.ask(ControlRun(run="mine", action="resume"))
+        await answered.wait()
+
+
+async def until_paused(mesh: Mesh) -> None:
+    """Return once a request waits because its run is paused."""
+    while not any(role.paused for role in (await mesh.ask(ReadStatus())).roles):
+        await trio.lowlevel.checkpoint()

@@ -119,6 +119,7 @@ def test_a_request_is_allowed_only_to_the_role_that_answers_it() -> None:
 def test_the_only_record_that_a_client_may_append_is_that_its_run_began(grant: str, is_allowed: bool) -> None:
     lost = encode_body(AppendRecord(record=RecordsLost(first=0, last=9, reason="none")))
     assert may(principal(grant), Header(Kind.REQUEST, role="memory"), lost) is is_allowed
+    assert may(principal("client", "conductor"), Header(Kind.REQUEST, role="memory"), lost), "its other grant allows it"
 
 
 def test_a_body_with_two_types_is_refused() -> None:
