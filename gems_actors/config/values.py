@@ -12,6 +12,11 @@ from protocol.limits import MAX_ACTORS
 _PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"  # libzmq takes 99999 as 34463
 _CODE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
+
+def _text(pattern: str, description: str) -> Meta:
+    return Meta(pattern=pattern, description=description)
+
+
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Temperature = Annotated[float, Meta(ge=0.0, le=10.0)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -27,47 +32,38 @@ FilePath = Annotated[str, Meta(min_length=1, description="the path of a file", e
 
 Address = Annotated[
     str,
-    Meta(
-        pattern=rf"^(ipc:///.+|tcp://([^/:]+|\[[0-9a-fA-F:]+\]):{_PORT})\Z",
-        description="tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH",
+    _text(
+        rf"^(ipc:///.+|tcp://([^/:]+|\[[0-9a-fA-F:]+\]):{_PORT})\Z",
+        "tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH",
     ),
 ]
-ListenAddress = Annotated[
-    str,
-    Meta(pattern=rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{_PORT}\Z", description="HOST:PORT such as 127.0.0.1:9464"),
-]
-Url = Annotated[
-    str, Meta(pattern=r"^https?://[^/\s]+(/\S*)?\Z", description="the address of a server, such as http://HOST:8000/v1")
-]
+ListenAddress = Annotated[str, _text(rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{_PORT}\Z", "HOST:PORT such as 127.0.0.1:9464")]
+Url = Annotated[str, _text(r"^https?://[^/\s]+(/\S*)?\Z", "the address of a server, such as http://HOST:8000/v1")]
 
 MESH_BLOBS = "mesh:"
 BlobAddress = Annotated[
     str,
-    Meta(
-        pattern=r"^(file:///.+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|mesh:)\Z",
-        description="file:///FOLDER, s3://BUCKET/PREFIX or mesh:",
+    _text(
+        r"^(file:///.+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|mesh:)\Z",
+        "file:///FOLDER, s3://BUCKET/PREFIX or mesh:",
     ),
 ]
-Region = Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="a region such as eu-west-1")]
+Region = Annotated[str, _text(r"^[a-z0-9-]+\Z", "a region such as eu-west-1")]
 
 RoleName = Annotated[
     str,
-    Meta(
-        pattern=rf"^{ROLE_NAME.pattern}\Z",
-        description="a role name such as translator: up to 16 lower-case letters, digits and _, a letter first",
+    _text(
+        rf"^{ROLE_NAME.pattern}\Z",
+        "a role name such as translator: up to 16 lower-case letters, digits and _, a letter first",
     ),
 ]
-ActorClass = Annotated[str, Meta(pattern=rf"^{_CODE}\Z", description="a class as MODULE:CLASS")]
+ActorClass = Annotated[str, _text(rf"^{_CODE}\Z", "a class as MODULE:CLASS")]
 TypeName = Annotated[
-    str,
-    Meta(pattern=r"^([A-Za-z]\w{0,30}|\*)\Z", description="a message type such as PlanPrompt, of up to 31 characters"),
+    str, _text(r"^([A-Za-z]\w{0,30}|\*)\Z", "a message type such as PlanPrompt, of up to 31 characters")
 ]
 RoleRequest = Annotated[
     str,
-    Meta(
-        pattern=rf"^{ROLE_NAME.pattern}\.([A-Za-z]\w{{0,30}}|\*)\Z",
-        description="ROLE.TYPE such as memory.ReadTrajectory, or ROLE.*",
-    ),
+    _text(rf"^{ROLE_NAME.pattern}\.([A-Za-z]\w{{0,30}}|\*)\Z", "ROLE.TYPE such as memory.ReadTrajectory, or ROLE.*"),
 ]
 
 
@@ -81,19 +77,12 @@ def _backend(*built_in: str) -> Meta:
 ImageBackend = Annotated[str, _backend("storyboard", "diffusers", "openai")]
 ChatBackend = Annotated[str, _backend("storyboard", "openai", "replay")]
 
-DeviceName = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d{1,3})?)\Z", description="cpu, cuda or cuda:N")]
+DeviceName = Annotated[str, _text(r"^(cpu|cuda(:\d{1,3})?)\Z", "cpu, cuda or cuda:N")]
 DeviceNames = Annotated[tuple[DeviceName, ...], Meta(min_length=1, description="a list such as ['cuda:0', 'cuda:1']")]
 
-SlurmWord = Annotated[
-    str, Meta(pattern=r"^[^\s\"'`\\#]+\Z", description="a word that Slurm takes, without spaces or quotes")
-]
-SlurmOption = Annotated[
-    str, Meta(pattern=r"^--?[a-zA-Z][^\n\r]*\Z", description="an option of sbatch in one line, such as --qos=high")
-]
+SlurmWord = Annotated[str, _text(r"^[^\s\"'`\\#]+\Z", "a word that Slurm takes, without spaces or quotes")]
+SlurmOption = Annotated[str, _text(r"^--?[a-zA-Z][^\n\r]*\Z", "an option of sbatch in one line, such as --qos=high")]
 GroupName = Annotated[
     str,
-    Meta(
-        pattern=r"^(?!head\Z)[a-z][a-z0-9]{0,30}\Z",
-        description="a name of lower-case letters and digits, a letter first, and not head",
-    ),
+    _text(r"^(?!head\Z)[a-z][a-z0-9]{0,30}\Z", "a name of lower-case letters and digits, a letter first, and not head"),
 ]
