@@ -2,15 +2,23 @@
 
 The same object serves clients and actors; an actor also passes a `RequestHandler` that answers incoming requests.
 
-Failover. A client connects to every router. Requests of one trajectory always go by the same connection, chosen by the
-trajectory's id; an actor offers each router an equal share of its capacity. No request is lost with a connection or a
-router: heartbeats list unanswered requests, and they are sent again under their old ids to a router that does not know
-them. So one router may die and be replaced by an empty one. Where there are several, a router that leaves three
-heartbeats unanswered is failed over: its connection is marked down, requests in flight there are repeated by the
-next connection in turn, actors answer by all other connections what had come from it, say there what they hold and
-offer their whole capacity. The first message from it marks it up again: it gets a new hello, takes its share of new
-requests, and is told to drop the requests that were moved. Requests to the router itself, such as the status, go to
-all routers, and their answers are merged. With a single router nothing is ever marked down; requests wait for it.
+How failover works
+------------------
+A client connects to every router. Requests of one trajectory always use the same connection, chosen by the
+trajectory's id, and an actor offers each router an equal share of its capacity.
+
+No request is lost with a connection or a router. Heartbeats list unanswered requests, and the client repeats under
+their old ids those that a router does not know. So a router may die and be replaced by an empty one, for which the
+requests simply wait; with a single router that is all there is.
+
+With several routers, one that leaves three heartbeats unanswered is failed over:
+
+1. Its connection is marked down, and the client repeats the requests in flight there by the next connection in turn.
+2. Actors report what they hold from it to all other routers, answer there, and offer them their whole capacity.
+3. The first message that arrives from it marks it up again: it gets a new hello and its share of new requests, and is
+   told to cancel the requests that were moved.
+
+Requests to the router itself, such as for the status, go to all routers that are up, and their replies are merged.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def trajectory_id(run: str, line: int, sample: int, version: str = "") -> str:
 
     A version distinguishes pictures of the same line and sample that are drawn in different ways.
     """
-    place = f"{run}\0{line}\0{sample}" + (f"\0{version}" if version else "")
-    return blake2b(place.encode(), digest_size=16).hexdigest()
+    source = f"{run}\0{line}\0{sample}" + (f"\0{version}" if version else "")
+    return blake2b(source.encode(), digest_size=16).hexdigest()
 
 
 def shard_of(trajectory: bytes, shards: int) -> int:

@@ -229,13 +229,8 @@ class _Router:
             case ControlRun() as request:
                 trajectory = None if request.trajectory is None else bytes.fromhex(request.trajectory)
                 done = self._dispatcher.control(now, run_bytes(request.run), trajectory, request.action, request.by)
-                _log.info(
-                    "run_controlled",
-                    run=request.run,
-                    trajectory=request.trajectory,
-                    action=request.action,
-                    by=request.by,
-                )
+                what = {"run": request.run, "trajectory": request.trajectory}
+                _log.info("run_controlled", **what, action=request.action, by=request.by)
                 self._send()  # all peers know before the client gets the reply
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), done))
             case other:

@@ -96,10 +96,10 @@ def _is_reachable_from_elsewhere(address: str) -> bool:
     if not address.startswith("tcp:"):
         return False
     try:
-        places = network.getaddrinfo(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), None)
+        found = network.getaddrinfo(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"), None)
     except (network.gaierror, UnicodeError):
         return True  # `*`, the name of an interface, or a name that cannot be resolved now
-    return not all(ipaddress.ip_address(str(place[0])).is_loopback for *_, place in places)
+    return not all(ipaddress.ip_address(str(socket_address[0])).is_loopback for *_, socket_address in found)
 
 
 def _listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:

@@ -321,7 +321,7 @@ def test_a_bulk_completes_although_one_of_two_routers_is_killed(tmp_path: Path, 
             rows = tmp_path / "out/dataset/metadata.jsonl"
             while not rows.exists() or rows.read_bytes().count(b"\n") < 5:
                 assert drawing.poll() is None
-                time.sleep(0.02)  # another process's file tells nobody when it grows
+                time.sleep(0.02)  # there is no event for another process's file
             routers = sorted(pid for pid, name in descendants(mesh.pid).items() if name == "gems-router")
             os.kill(routers[victim], signal.SIGKILL)
             assert drawing.wait(60) == 0

@@ -1,6 +1,6 @@
-"""The parts of `protocol/README.md` that follow from the code: types, fields, limits and test vectors.
+"""The generated parts of `protocol/README.md`: types, fields, limits and test vectors.
 
-`python -m tests.protocol.reference` writes them into the file again; a test says when that is due.
+`python -m tests.protocol.reference` updates the file; a test fails when that is necessary.
 """
 
 import ast
@@ -110,7 +110,7 @@ BLOB_VECTORS: tuple[tuple[str, BlobHeader, bytes], ...] = (
 
 
 def generated_parts() -> dict[str, str]:
-    """Return each generated part of the README by the name it has in its markers."""
+    """Return the generated parts of the README by the names in their markers."""
     values = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, Value)]
     return {
         "limits": "\n".join(_limits()),
@@ -125,7 +125,7 @@ def generated_parts() -> dict[str, str]:
 
 
 def with_parts(text: str) -> str:
-    """Return a README with its generated parts as they should be."""
+    """Return a README with its generated parts updated."""
     for name, part in generated_parts().items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text, count = between.subn(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
@@ -134,8 +134,8 @@ def with_parts(text: str) -> str:
 
 
 def _blob_vectors() -> Iterator[str]:
-    for words, header, data in BLOB_VECTORS:
-        yield f"**{words}** (`{header.kind.name}`)\n"
+    for title, header, data in BLOB_VECTORS:
+        yield f"**{title}** (`{header.kind.name}`)\n"
         yield "```text"
         yield from _wrapped(pack_blob(header, data))
         yield "```\n"
@@ -170,12 +170,12 @@ def _types(kinds: tuple[type[Any], ...]) -> Iterator[str]:
         for field in described.fields:
             optional = "" if field.required else f", else {_default(field)}"
             text = documented.get(field.name, "")
-            yield f"- `{field.encode_name}`: {_in_words(field.type)}{optional}{'. ' if text else ''}{text}"
+            yield f"- `{field.encode_name}`: {_describe(field.type)}{optional}{'. ' if text else ''}{text}"
         yield ""
 
 
 def _field_docs(node: ast.ClassDef | ast.Module) -> dict[str, str]:
-    """Return the text beneath each field."""
+    """Return the docstring of each field."""
     found = {}
     for field, text in zip(node.body, node.body[1:], strict=False):
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
@@ -194,7 +194,7 @@ def _default(field: inspect.Field) -> str:
     return "nil" if value is None else f"`{json.dumps(value)}`"
 
 
-def _in_words(kind: inspect.Type) -> str:
+def _describe(kind: inspect.Type) -> str:
     match kind:
         case inspect.NoneType():
             return "nil"
@@ -213,12 +213,12 @@ def _in_words(kind: inspect.Type) -> str:
         case inspect.LiteralType(values=values):
             return " or ".join(f"`{value}`" for value in values)
         case inspect.VarTupleType(item_type=item):
-            return f"array{_length(None, kind.max_length, 'of')} [{_in_words(item)}]".replace(" of [", " [")
+            return f"array{_length(None, kind.max_length, 'of')} [{_describe(item)}]".replace(" of [", " [")
         case inspect.DictType(key_type=key, value_type=value):
-            return f"map from {_in_words(key)} to {_in_words(value)}"
+            return f"map from {_describe(key)} to {_describe(value)}"
         case inspect.UnionType(types=options):
             structs = [option.cls.__name__ for option in options if isinstance(option, inspect.StructType)]
-            return "any record" if len(structs) == len(RECORDS) else " or ".join(map(_in_words, options))
+            return "any record" if len(structs) == len(RECORDS) else " or ".join(map(_describe, options))
         case inspect.StructType(cls=cls):
             return f"`{cls.__name__}`"
         case _:

@@ -1,4 +1,4 @@
-"""Any header, any body: strategies built from the message types themselves, so that a new type is tested at once."""
+"""Strategies for headers and bodies, derived from the message types, so that new types are tested at once."""
 
 from functools import cache
 from typing import Any

@@ -1,4 +1,4 @@
-"""The frames on which pictures travel are what the specification says, and anything else is refused."""
+"""Frames of pictures match the specification, and all others are refused."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FRAME = pack_blob(BlobHeader(BlobKind.PUT, 1, 3, bytes(32)), b"abc")
 
 @pytest.mark.parametrize("vector", BLOB_VECTORS)
 def test_vectors_are_encoded_and_decoded_exactly(vector: tuple[str, BlobHeader, bytes]) -> None:
-    words, header, data = vector
-    found = re.search(rf"\*\*{re.escape(words)}\*\* \(`{header.kind.name}`\)\n\n```text\n([0-9a-f\n]+)```", TEXT)
+    title, header, data = vector
+    found = re.search(rf"\*\*{re.escape(title)}\*\* \(`{header.kind.name}`\)\n\n```text\n([0-9a-f\n]+)```", TEXT)
     assert found is not None
     frame = bytes.fromhex(found[1])
     assert pack_blob(header, data) == frame
-    read, behind = unpack_blob(frame)
-    assert (read, bytes(behind)) == (header, data)
+    read, rest = unpack_blob(frame)
+    assert (read, bytes(rest)) == (header, data)
 
 
 def test_the_specification_explains_every_kind() -> None:

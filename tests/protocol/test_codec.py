@@ -1,4 +1,4 @@
-"""What is encoded is read back; what is no message is refused with a protocol error and nothing else."""
+"""Messages round-trip; anything else is refused with a protocol error and never with another one."""
 
 import contextlib
 import math
@@ -81,12 +81,12 @@ def test_a_type_can_be_peeked_in_maps_of_all_sizes(pairs: int) -> None:
 @example(msgpack.packb(["type", "Plan"]))
 def test_peeking_refuses_a_body_that_does_not_start_with_its_type(data: bytes) -> None:
     try:
-        told = peek_type(data)
+        name = peek_type(data)
     except BodyError:
         return
     with contextlib.suppress(ValueError, TypeError, RecursionError):
         read = msgpack.unpackb(data, object_pairs_hook=lambda pairs: pairs)
-        assert read[0] == ("type", told) or not told.isascii()
+        assert read[0] == ("type", name) or not name.isascii()
 
 
 @given(bodies())
@@ -129,7 +129,7 @@ def reads_or_refuses(frame: bytes) -> None:
         decode_message(frame)
     except ProtocolError as error:
         reason = str(error)
-    assert len(reason) < 2000, "a refusal quotes little of what came"
+    assert len(reason) < 2000, "a refusal quotes little of the input"
 
 
 @given(st.binary())

@@ -1,4 +1,4 @@
-"""The header is 92 bytes that every process reads alike."""
+"""The header has 92 bytes, laid out as specified."""
 
 import struct
 from typing import Any

@@ -1,4 +1,4 @@
-"""The same thing has the same name on every machine and in every version."""
+"""Ids are the same on every machine and in every version."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The types agree with one another."""
+"""Requests, replies and groups of types are consistent."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""The specification is what the code does."""
+"""The specification matches the code."""
 
 import re
 
@@ -15,7 +15,7 @@ FRAMES = [bytes.fromhex(hexes) for hexes in re.findall(r"```text\n\{.*\}\n([0-9a
 
 
 def test_the_generated_parts_of_the_specification_are_up_to_date() -> None:
-    assert with_parts(TEXT) == TEXT, "write it again with: python -m tests.protocol.reference"
+    assert with_parts(TEXT) == TEXT, "update it with: python -m tests.protocol.reference"
 
 
 def test_every_kind_of_message_has_a_vector() -> None:

@@ -129,7 +129,7 @@ async def test_malformed_frames_do_not_stop_the_router(tmp_path: Path, frames: l
 
 
 @pytest.mark.parametrize(
-    ("frame", "words"),
+    ("frame", "reason"),
     [
         (REQUEST[:2] + b"\x63" + REQUEST[3:], "version 1 of the wire, got 99"),
         (REQUEST[:3] + b"\x63" + REQUEST[4:], "got 99"),
@@ -137,7 +137,7 @@ async def test_malformed_frames_do_not_stop_the_router(tmp_path: Path, frames: l
     ],
     ids=["version", "kind", "role"],
 )
-async def test_an_unreadable_frame_is_answered_with_the_reason(tmp_path: Path, frame: bytes, words: str) -> None:
+async def test_an_unreadable_frame_is_answered_with_the_reason(tmp_path: Path, frame: bytes, reason: str) -> None:
     async with open_local_mesh(str(tmp_path)) as local:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -150,4 +150,4 @@ async def test_an_unreadable_frame_is_answered_with_the_reason(tmp_path: Path, f
             context.destroy(linger=0)
         assert isinstance(body, Failure)
         assert (header.kind, header.id, body.code) == (Kind.FAILURE, b"i" * 16, "refused")
-        assert words in body.message
+        assert reason in body.message

@@ -1,4 +1,4 @@
-"""ZeroMQ under trio: nothing sleeps through a message, whatever races with what."""
+"""ZeroMQ under trio: no message is missed, whatever races with what."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from gems_actors.transport.sockets import Link, Message, open_dealer, open_route
 
 
 class Ends:
-    """A ROUTER that sends everything back, and a DEALER that counts what returns."""
+    """A ROUTER that echoes messages, and a DEALER that collects them."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.returned: list[bytes] = []
-        self.refused: list[Message] = []
+        self.undeliverable: list[Message] = []
         self.arrival = trio.Event()
         self.dealer = Link(open_dealer(self.context, address, b"dealer"), self._take)
         self._socket = open_router(self.context)
-        self.router = Link(self._socket, self._echo, self.refused.append)
+        self.router = Link(self._socket, self._echo, self.undeliverable.append)
 
     def bind(self) -> None:
         self._socket.bind(self.address)
 
     def await_readable(self) -> bool:
-        """Return whether the router has something to receive, after a while if it has not."""
+        """Wait up to 0.1 s for a message to the router, and return whether there is one."""
         return bool(self._socket.poll(100))
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ async def test_bursts_and_pauses_of_many_tasks_lose_nothing(tmp_path: Path) -> N
             for number in range(40):
                 ends.dealer.send(b"%d.%d" % (task, number))
                 if dice.random() < 0.3:
-                    await trio.sleep(dice.random() * 0.004)  # long enough for the other side to park
+                    await trio.sleep(dice.random() * 0.004)  # long enough for the other side to wait on its descriptor
 
         for task in range(25):
             nursery.start_soon(send, task)
@@ -107,7 +107,7 @@ async def test_a_message_received_while_sending_is_answered_at_once(tmp_path: Pa
             pass
         nursery.start_soon(ends.router.run_sender)
         await trio.testing.wait_all_tasks_blocked()
-        ends.router.send(b"dealer", b"has it receive")
+        ends.router.send(b"dealer", b"makes it receive")
         await ends.await_returned(1)
         await trio.testing.wait_all_tasks_blocked()
         assert ends.router.unsent == 0
@@ -116,15 +116,13 @@ async def test_a_message_received_while_sending_is_answered_at_once(tmp_path: Pa
 
 @pytest.mark.parametrize("crowd", [1, 1024])  # 512 are a batch
 async def test_a_flood_blocks_neither_sending_nor_other_tasks(crowd: int) -> None:
-    """Each message that is taken is followed by another at once: there never is nothing to receive."""
-
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = open_router(context)
     socket.bind("inproc://flooded")
     rude = open_dealer(context, "inproc://flooded", b"rude")
     taken = 0
 
-    def take(batch: list[Message]) -> None:
+    def take(batch: list[Message]) -> None:  # each message causes another one, so there is always more to receive
         nonlocal taken
         taken += len(batch)
         for identity, frame in batch if taken < 100_000 else ():
@@ -163,7 +161,7 @@ async def test_a_message_to_an_unknown_peer_is_undeliverable(tmp_path: Path) -> 
         ends.router.send(b"nobody", b"frame")
         ends.dealer.send(b"after it")
         await ends.await_returned(1)
-        assert ends.refused == [[b"nobody", b"frame"]]
+        assert ends.undeliverable == [[b"nobody", b"frame"]]
 
 
 def test_an_invalid_address_leaves_no_socket_behind() -> None:
