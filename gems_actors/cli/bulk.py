@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ from gems_actors.cli.options import (
     DefaultCommand,
     DefaultGroup,
     draw_options,
+    gathered,
     images_option,
     json_option,
     number_option,
@@ -48,6 +50,31 @@ def _pictures_option(help_text: str, default: PictureFormat | None = None) -> Ca
     return click.option("--pictures", type=one_of(*ENDINGS), default=default, metavar="|".join(ENDINGS), help=help_text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Arguments:
+    """Arguments of `gems bulk FILE` about the file and the folder."""
+
+    file: Path
+    out: Path
+    samples: int
+    limit: int | None
+    shard: tuple[int, int]
+    pictures: PictureFormat
+    attempts: bool
+    concurrency: int | None
+
+    def bulk_options(self, options: DrawOptions) -> BulkOptions:
+        return BulkOptions(
+            spec=spec_of(self.file, options, samples=self.samples, pictures=self.pictures, attempts=self.attempts),
+            file=self.file,
+            out=self.out,
+            part=Part(shard=self.shard, limit=self.limit),
+            router=options.router,
+            concurrency=self.concurrency,
+            redirects_stderr=True,
+        )
+
+
 @click.group(cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
 def bulk() -> None:
     """Draw every task of a file."""
@@ -60,51 +87,30 @@ def bulk() -> None:
     options_metavar="[OPTIONS] FILE --out DIR",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.argument("file", type=click.Path(path_type=Path), metavar="")
-@path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
-@draw_options(
-    strategy_option,
-    images_option,
-    seed_option("Base of the tasks' seeds (default 0).", default=0),
+@gathered(
+    _Arguments,
+    "arguments",
+    click.argument("file", type=click.Path(path_type=Path), metavar=""),
+    path_option("--out", required=True, metavar="DIR", help_text="Folder to fill."),
+    number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1),
+    number_option("--limit", 10**9, "N", "Maximum tasks to draw now."),
+    click.option("--shard", type=parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N."),
+    _pictures_option("Format of the pictures (default png).", default="png"),
+    click.option("--attempts", is_flag=True, help="Add all attempts to the dataset."),
+    number_option("--concurrency", MAX_CONCURRENCY, "N", "Maximum tasks in flight (default automatic)."),
 )
-@number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1)
-@number_option("--limit", 10**9, "N", "Maximum tasks to draw now.")
-@click.option("--shard", type=parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
-@_pictures_option("Format of the pictures (default png).", default="png")
-@click.option("--attempts", is_flag=True, help="Add all attempts to the dataset.")
+@draw_options(strategy_option, images_option, seed_option("Base of the tasks' seeds (default 0).", default=0))
 @click.option("--dry-run", "is_dry", is_flag=True, help="Check and estimate everything, draw nothing.")
 @path_option("--like", metavar="DIR", help_text="Earlier run to estimate from.")
-@number_option("--concurrency", MAX_CONCURRENCY, "N", "Maximum tasks in flight (default automatic).")
 @json_option
-def _draw(
-    file: Path,
-    out: Path,
-    options: DrawOptions,
-    samples: int,
-    limit: int | None,
-    shard: tuple[int, int],
-    pictures: PictureFormat,
-    attempts: bool,
-    is_dry: bool,
-    like: Path | None,
-    concurrency: int | None,
-    as_json: bool,
-) -> int:
+def _draw(arguments: _Arguments, options: DrawOptions, is_dry: bool, like: Path | None, as_json: bool) -> int:
     """Draw every task of FILE: a prompt per line (.txt), an object per line (.jsonl), a row (.csv, .parquet).
 
     A record has a prompt, and may have its own seed, samples, size, rounds, candidates, memory, skill, steps, guidance
     and negative_prompt; other fields are kept as metadata. `-` reads lines of text from standard input. The same
     command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
     """
-    bulk_options = BulkOptions(
-        spec=spec_of(file, options, samples=samples, pictures=pictures, attempts=attempts),
-        file=file,
-        out=out,
-        part=Part(shard=shard, limit=limit),
-        router=options.router,
-        concurrency=concurrency,
-        redirects_stderr=True,
-    )
+    bulk_options = arguments.bulk_options(options)
     if is_dry:
         return _dry_run(bulk_options, like, as_json=as_json)
     if like is not None:

@@ -155,23 +155,36 @@ def config_options(command: Callable[..., int]) -> Callable[..., int]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def gathered(
+    record: type[Any], name: str, *parameters: Callable[..., Any]
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return a decorator that adds options and arguments, and gives the command their values as one record.
+
+    Args:
+        record: dataclass with a field for each of them.
+        name: parameter of the command for the record.
+        parameters: decorators of click.
+    """
+    names = {field.name for field in fields(record)}
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @wraps(command)
+        def with_record(**values: Any) -> int:
+            chosen = {key: values.pop(key) for key in names & values.keys()}
+            return command(**{name: record(**chosen)}, **values)
+
+        for parameter in reversed(parameters):
+            with_record = parameter(with_record)
+        return with_record
+
+    return decorate
+
+
 def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Return a decorator that adds the options of drawing, and gives the command their values as `DrawOptions`.
 
     Args:
         own: further options of the command whose values are fields of `DrawOptions`.
     """
-    names = {field.name for field in fields(DrawOptions)}
-
-    def decorate(command: Callable[..., int]) -> Callable[..., int]:
-        @wraps(command)
-        def with_options(**values: Any) -> int:
-            chosen = {name: values.pop(name) for name in names & values.keys()}
-            return command(options=DrawOptions(**chosen), **values)
-
-        options = (rounds_option, *own, memory_option, config_option, set_option, router_option)
-        for option in reversed(options):
-            with_options = option(with_options)
-        return with_options
-
-    return decorate
+    shared = (memory_option, config_option, set_option, router_option)
+    return gathered(DrawOptions, "options", rounds_option, *own, *shared)
