@@ -73,7 +73,8 @@ class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scales_freely: bool | None = None
     """Whether `max` may be set: false for a role that owns a GPU or a file; default: true."""
     version: Annotated[str, Meta(max_length=64)] | None = None
-    """Version of the role's behaviour, for roles named in `[loop]`: part of a picture's key in bulk; default: empty."""
+    """Version of your own class, part of a picture's key in bulk if `[loop]` names the role or it is a built-in one;
+    default: empty."""
     survives_pause: bool | None = None
     """Whether requests of paused and cancelled runs are still handed to the role; default: false."""
 

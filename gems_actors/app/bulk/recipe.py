@@ -15,6 +15,7 @@ from gems_actors.app.bulk.tasks import Task, seed_of
 from gems_actors.app.options import draw_settings
 from gems_actors.config import LoopConfig, MeshConfig
 from gems_actors.errors import RefusedError
+from gems_actors.roles import BUILT_IN_ROLES
 from protocol.messages import DrawSettings, Picture
 from skills import Catalogue, builtin_folder
 
@@ -50,17 +51,25 @@ def recipe_of(spec: RunSpec, config: MeshConfig) -> Recipe:
 
 
 def models_of(config: MeshConfig) -> dict[str, str]:
-    """Return the names of the image model, of the chat models, by role where they differ, and of the loop's hooks."""
-    configured = {role: config.chat.of(role) for role in config.chat_roles}
+    """Return what draws: image model, chat models, by role where they differ, the loop's hooks, and replaced roles."""
+    hooks = hooks_of(config)
+    asked = {*BUILT_IN_ROLES, *(role for _, role, _ in config.loop.hooks())}
+    configured = {role: config.chat.of(role) for role in config.chat_roles if role in asked}
     chats = {role: model.model or model.backend for role, model in configured.items()}
     shown = {"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats
-    return {"image": config.image.shown_name, **shown, **hooks_of(config)}
+    return {"image": config.image.shown_name, **shown, **hooks, **_replaced_roles(config)}
 
 
 def hooks_of(config: MeshConfig) -> dict[str, str]:
     """Return role and declared version of each hook in `[loop]`, by setting; empty unless hooks are configured."""
     specs = config.role_specs if config.loop != LoopConfig() else {}
     return {setting: f"{role} {specs[role].version}".rstrip() for setting, role, _ in config.loop.hooks()}
+
+
+def _replaced_roles(config: MeshConfig) -> dict[str, str]:
+    """Return class and declared version of each built-in role whose class is the user's own."""
+    own = {name: spec for name, spec in config.role_specs.items() if spec.actor != BUILT_IN_ROLES.get(name, spec).actor}
+    return {f"roles.{name}": f"{spec.actor} {spec.version}".rstrip() for name, spec in own.items()}
 
 
 def check_hooks(picture: Picture, models: Mapping[str, str]) -> None:

@@ -1,12 +1,13 @@
-"""What pictures follow from: the hooks of the loop are part of a picture's key."""
+"""What pictures follow from: the hooks of the loop and replaced roles are part of a picture's key."""
 
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from gems_actors.app.bulk.recipe import check_hooks, hooks_of, models_of
 from gems_actors.app.bulk.rows import key_of
-from gems_actors.config import LoopConfig, MeshConfig, RoleConfig
+from gems_actors.config import ChatConfig, ChatRoleConfig, LoopConfig, MeshConfig, RoleConfig
 from gems_actors.errors import RefusedError
 from protocol.messages import DrawSettings, Ending, Hook, Picture
 from tests.actors.fakes import attempt
@@ -49,3 +50,16 @@ def test_a_picture_of_another_hook_than_the_settings_name_is_refused() -> None:
     for mesh in (MeshConfig(), config("2")):
         with pytest.raises(RefusedError, match=r"loop\.before_plan: expected .*, got a picture of translator 1"):
             check_hooks(picture(before_plan=translator), models_of(mesh))
+
+
+def test_the_class_of_the_user_for_a_built_in_role_is_part_of_the_key() -> None:
+    own = MeshConfig(roles={"planner": RoleConfig(actor="own:Planner", version="2")})
+    assert models_of(own) == models_of(MeshConfig()) | {"roles.planner": "own:Planner 2"}
+
+
+def test_a_role_that_the_loop_does_not_ask_is_not_part_of_the_key() -> None:
+    chat = ChatConfig(roles={"critic": ChatRoleConfig(model="large")})
+    own = MeshConfig(roles={"critic": RoleConfig(actor="own:Critic", uses_chat=True)}, chat=chat)
+    assert models_of(own) == models_of(MeshConfig())
+    asked = structs.replace(own, loop=LoopConfig(before_refinement="critic"))
+    assert models_of(asked)["critic"] == "large"
