@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 import trio
@@ -45,7 +45,7 @@ def evaluate() -> None:
     epilog=f"NAME is one of {', '.join(BENCHMARKS)}. `gems eval compare DIR...` compares runs of the same prompts.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.argument("name", type=one_of(*BENCHMARKS), metavar="NAME")
+@click.argument("benchmark", type=one_of(*BENCHMARKS), metavar="NAME")
 @path_option("--data", required=True, metavar="FILE", help_text="Official prompt file of the benchmark.")
 @path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
 @number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default: as many as the scorer expects).")
@@ -59,31 +59,13 @@ def evaluate() -> None:
     seed_option("Seed of the benchmark; each picture derives its own (default 0).", default=0),
 )
 @json_option
-def _draw(
-    name: str,
-    data: Path,
-    out: Path,
-    samples: int | None,
-    limit: int | None,
-    is_scored: bool,
-    options: DrawOptions,
-    as_json: bool,
-) -> int:
+def _draw(options: DrawOptions, as_json: bool, **chosen: Any) -> int:
     """Draw every prompt of benchmark NAME, and lay the pictures out in DIR/NAME for its official scorer.
 
     The prompt files are not part of this package. The same command continues an earlier run. Nothing is laid out before
     every picture exists.
     """
-    evaluation = EvaluationOptions(
-        benchmark=name,
-        data=data,
-        out=out,
-        options=options,
-        samples=samples,
-        limit=limit,
-        is_scored=is_scored,
-        redirects_stderr=True,
-    )
+    evaluation = EvaluationOptions(options=options, redirects_stderr=True, **chosen)
     with open_terminal() as stream:
         view = _View(stream, as_json=as_json)
         result = trio.run(run, evaluation, view)
