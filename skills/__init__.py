@@ -1,7 +1,7 @@
 """Skills: instructions for writing image prompts of one kind, each in a folder with a SKILL.md.
 
-A planner is shown the catalogue's manifest and may choose one skill, whose instructions then guide the first prompt.
-The folders beside this file are the built-in skills. This package knows neither the mesh nor its messages.
+The planner is shown the catalogue's manifest and may choose one skill, whose instructions then guide the first prompt.
+The folders next to this file are the built-in skills. This package must not know the mesh or its messages.
 """
 
 from skills.catalogue import Catalogue, ManifestEntry, Skill, SkippedSkill, builtin_folder, load_skill

@@ -1,6 +1,6 @@
-"""The skills that a planner can choose from, read from folders and kept in step with them.
+"""The skills that a planner can choose from, read from folders and refreshed when they change.
 
-Looks at the disk and nothing else: no clock, no watcher, no model. It never executes what a skill brings along.
+Reads only the disk: no clock, no watcher, no model. It never executes files of a skill.
 """
 
 import re
@@ -19,21 +19,21 @@ class Skill:
     """One way of writing image prompts that a planner can follow."""
 
     id: str
-    """The folder's name as it is; what the planner answers with."""
+    """Name of the folder, unchanged; the planner answers with it."""
     name: str
-    """The name in the open format: lowercase and hyphens. GEMS's format has none, there it is made from the id."""
+    """Name in the open format, lowercase with hyphens; derived from the id for the GEMS format, which has no name."""
     description: str
-    """When to use the skill; all that a planner sees of it before it chooses."""
+    """When to use the skill; the only text of it that a planner sees before choosing."""
     instructions: str
     """How to write the prompt, in Markdown."""
     path: Path
-    """The skill's folder."""
+    """Folder of the skill."""
     problems: tuple[str, ...]
-    """What was overlooked to load it, one line each."""
+    """Problems that were ignored to load it, one line each."""
 
 
 class SkippedSkill(NamedTuple):
-    """A folder from which nothing could be loaded."""
+    """A folder that could not be loaded."""
 
     id: str
     path: Path
@@ -47,20 +47,20 @@ class ManifestEntry(NamedTuple):
     description: str
 
 
-# Modified in ns, changed in ns, bytes. Changed too, because `chmod` and `mv` may mend a skill but keep the first.
+# mtime in ns, ctime in ns, size in bytes. ctime too, because `chmod` and `mv` can fix a skill and keep its mtime.
 _Stamp = tuple[int, int, int]
 
 
 def builtin_folder() -> Path:
-    """Return the folder of the skills that come with this package."""
+    """Return the folder of the built-in skills."""
     return Path(__file__).resolve().parent
 
 
 def load_skill(path: Path) -> Skill:
-    """Load the skill in the folder `path`, overlooking whatever can be overlooked.
+    """Load the skill in the folder `path`, ignoring problems where possible.
 
     Raises:
-        SkillFormatError: if there is no readable SKILL.md or no description in it.
+        SkillFormatError: the folder has no readable SKILL.md, or that has no description.
     """
     document = read_document(path)
     if not (description := document.description):
@@ -74,15 +74,15 @@ def load_skill(path: Path) -> Skill:
 
 
 class Catalogue:
-    """All skills below some folders, as they are on the disk at each call.
+    """All skills in several folders, as they are on disk at the time of each call.
 
-    A call lists the folders and asks for the status of every SKILL.md; only those that changed are read again.
+    Each call lists the folders and checks the status of every SKILL.md; only files that changed are read again.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Look into `folders`, of which a later one overrides the earlier by id: `[builtin_folder(), *own]`.
+        """Read `folders`; skills in later ones override earlier ones with the same id: `[builtin_folder(), *own]`.
 
-        A skill that had to be skipped overrides nothing.
+        A skill that cannot be loaded overrides nothing.
         """
         self._folders = tuple(folders)
         self._read: dict[Path, tuple[_Stamp, Skill | SkippedSkill]] = {}
@@ -93,10 +93,10 @@ class Catalogue:
         return tuple(loaded[skill_id] for skill_id in sorted(loaded))
 
     def get(self, skill_id: str) -> Skill:
-        """Return the skill of that id.
+        """Return the skill with an id.
 
         Raises:
-            UnknownSkillError: if there is none, or none any more.
+            UnknownSkillError: there is no such skill, or it was removed.
         """
         skills = {skill.id: skill for skill in self.skills()}
         if skill_id not in skills:
@@ -104,11 +104,11 @@ class Catalogue:
         return skills[skill_id]
 
     def manifest(self) -> tuple[ManifestEntry, ...]:
-        """Return what a planner is shown, sorted by id."""
+        """Return the entries that a planner is shown, sorted by id."""
         return tuple(ManifestEntry(skill.id, skill.description) for skill in self.skills())
 
     def skipped(self) -> tuple[SkippedSkill, ...]:
-        """Return the folders that could not be loaded, and why, in the order of the folders."""
+        """Return the folders that could not be loaded, with the reasons, in folder order."""
         return tuple(found for found in self._look() if isinstance(found, SkippedSkill))
 
     def _look(self) -> list[Skill | SkippedSkill]:
@@ -124,21 +124,21 @@ class Catalogue:
             for path in paths:
                 try:
                     status = (path / FILE_NAME).stat()
-                except (FileNotFoundError, NotADirectoryError):  # something else beside the skills, or just removed
+                except (FileNotFoundError, NotADirectoryError):  # not a skill, or just removed
                     continue
-                except OSError:  # no right to look, or links in a circle: reading it says which
+                except OSError:  # no permission, or circular links: reading it tells which
                     found.append(_load_or_skip(path))
                     continue
                 stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size)
                 known = self._read.get(path)
                 read[path] = known if known and known[0] == stamp else (stamp, _load_or_skip(path))
                 found.append(read[path][1])
-        self._read = read  # what was removed is forgotten
+        self._read = read  # drops skills that were removed
         return found
 
 
 def _load_or_skip(path: Path) -> Skill | SkippedSkill:
-    if not path.name.isprintable():  # a line break would forge lines of the planner's manifest
+    if not path.name.isprintable():  # a line break would add lines to the planner's manifest
         return SkippedSkill(path.name, path, f"expected a folder name in printable UTF-8, got {path.name!a}")
     try:
         return load_skill(path)

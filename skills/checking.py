@@ -1,6 +1,6 @@
-"""Holds a skill against the open specification, and against the two regular expressions by which GEMS reads it.
+"""Checks a skill against the open specification, and against the two regular expressions with which GEMS reads it.
 
-Reads SKILL.md only: what lies in scripts/ is never looked at, let alone executed.
+Reads SKILL.md only; files in scripts/ are never read or executed.
 
 Source: https://agentskills.io/specification; GEMS, arXiv 2603.28088, its skill manager.
 """
@@ -23,9 +23,9 @@ _GEMS_INSTRUCTIONS = re.compile(r"## Instructions\n(.*)", re.DOTALL)
 
 
 def check_skill(path: Path) -> tuple[str, ...]:
-    """Find every fault of the skill in the folder `path`, each as `SKILL.md:LINE: what was expected, what came`.
+    """Return every problem of the skill in the folder `path`, each as `SKILL.md:LINE: expected X, got Y`.
 
-    Stricter than loading: a skill without a fault works in any client of the open format and in unmodified GEMS.
+    Stricter than loading: a skill without problems works in any client of the open format and in unmodified GEMS.
     """
     try:
         document = read_document(path)
@@ -42,7 +42,7 @@ def check_skill(path: Path) -> tuple[str, ...]:
 
 
 def find_field_problems(document: Document, folder_name: str) -> Iterator[str]:
-    """Find the faults of the front matter; none where there is no front matter."""
+    """Yield the problems of the front matter; nothing if there is none."""
     if (fields := document.fields) is None:
         return
     for key in ("name", "description"):
@@ -65,7 +65,7 @@ def find_field_problems(document: Document, folder_name: str) -> Iterator[str]:
                 if not all(_is_text(tool) for tool in tools):
                     yield problem(field.line, "allowed-tools as text or a list of texts", kind(field.node))
             case _:
-                yield problem(field.line, f"no key but {', '.join(_KEYS)}", repr(key[:80]))
+                yield problem(field.line, f"one of the keys {', '.join(_KEYS)}", repr(key[:80]))
 
 
 def _find_text_problems(key: str, field: Field) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _find_metadata_problems(field: Field) -> Iterator[str]:
     for key, value in field.node.value:
         for node in (key, value):
             if not _is_text(node):
-                line = key.start_mark.line + 2  # as in parsing: from 0, without the opening '---'
+                line = key.start_mark.line + 2  # as in parsing: marks count from 0, after the opening '---'
                 yield problem(line, "metadata from text to text, in quotes where YAML reads another type", kind(node))
 
 

@@ -1,7 +1,7 @@
-"""What can go wrong with skills.
+"""Errors of this package.
 
 SkillError
-├── UnknownSkillError   no skill of that id
+├── UnknownSkillError   no skill with that id
 └── SkillFormatError    a SKILL.md that cannot be read as a skill
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 
 class SkillError(Exception):
-    """Anything this package raises."""
+    """Base of all errors of this package."""
 
 
 class UnknownSkillError(SkillError):
-    """The catalogue holds no skill of that id."""
+    """The catalogue has no skill with that id."""
 
     def __init__(self, skill_id: str, known_ids: Iterable[str]) -> None:
         super().__init__(f"expected one of the skills {', '.join(known_ids) or '(none)'}, got {skill_id!r}")
@@ -21,12 +21,12 @@ class UnknownSkillError(SkillError):
 
 
 class SkillFormatError(SkillError):
-    """A SKILL.md is so broken that nothing can be loaded from it."""
+    """A SKILL.md from which no skill can be loaded."""
 
     def __init__(self, line: int, expected: str, got: str) -> None:
         super().__init__(problem(line, expected, got))
 
 
 def problem(line: int, expected: str, got: str) -> str:
-    """Say in one line what is wrong with a SKILL.md; `line` counts from 1."""
+    """Return a problem of a SKILL.md as one line; `line` counts from 1."""
     return " ".join(f"SKILL.md:{line}: expected {expected}, got {got}".split())

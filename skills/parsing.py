@@ -1,8 +1,8 @@
-"""Reads a SKILL.md in the open Agent Skills format, in GEMS's, or in one file that is both.
+"""Reads a SKILL.md in the open Agent Skills format, in the format of GEMS, or in both.
 
-The open format is YAML front matter and a free body. GEMS has no front matter but `## Description` and
-`## Instructions`, found anywhere in the file; so a file with all three is read by both. This module is lenient: it
-takes what it can and notes the rest. It must not know the folders (`catalogue`) or the specification (`checking`).
+The open format is YAML front matter and a free body. GEMS reads the sections `## Description` and `## Instructions`,
+which may be anywhere in the file; so a file with all three has both formats. This module is lenient: it reads what it
+can and notes the rest. It must not know the folders (`catalogue`) or the specification (`checking`).
 
 Source: https://agentskills.io/specification; GEMS, arXiv 2603.28088, its skill manager.
 """
@@ -18,12 +18,12 @@ import yaml
 from skills.errors import SkillFormatError, problem
 
 FILE_NAME = "SKILL.md"
-MAX_FILE_BYTES = 256 * 1024  # ten times what the specification advises; the worst YAML of this size takes 3 s
+MAX_FILE_BYTES = 256 * 1024  # ten times the size that the specification advises; the worst YAML of this size takes 3 s
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _DESCRIPTION = re.compile(r"^## Description[ \t]*\n(.*?)(?=^##|\Z)", re.DOTALL | re.MULTILINE)
 _INSTRUCTIONS = re.compile(r"^## Instructions[ \t]*\n(.*)", re.DOTALL | re.MULTILINE)
-_CLOSING_RULE = re.compile(r"(?:\A|\n)-{3,}\s*\Z")  # GEMS's files draw one between the two sections
+_CLOSING_RULE = re.compile(r"(?:\A|\n)-{3,}\s*\Z")  # files of GEMS have one between the two sections
 _PLAIN_VALUE = re.compile(r"^([\w-]+:[ \t]+)(?=[^\s|>\"'\[{&*!#])(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
 
 
@@ -32,13 +32,13 @@ class Field:
     """One key of the front matter."""
 
     line: int
-    """Where the key stands in the file, from 1."""
+    """Line of the key in the file, from 1."""
     node: yaml.Node
-    """Its value as YAML composed it, not constructed: so no date, number or alias can fail or explode."""
+    """Its value as a composed YAML node; it is not constructed, so that no date, number or alias can fail or expand."""
 
     @property
     def text(self) -> str:
-        """The value, whatever YAML takes it for; empty where it is null, a list or a map."""
+        """The value as text, whatever its YAML type; empty if it is null, a list or a map."""
         if not isinstance(self.node, yaml.ScalarNode) or self.node.tag.endswith(":null"):
             return ""
         return str(self.node.value).strip()
@@ -46,21 +46,21 @@ class Field:
 
 @dataclass(frozen=True)
 class Document:
-    """A SKILL.md taken apart."""
+    """The parts of a SKILL.md."""
 
     text: str
     """The whole file, newlines as `\\n`, without a byte order mark."""
     fields: Mapping[str, Field] | None
-    """The front matter; None where the file has none, as GEMS's own."""
+    """The front matter; None if the file has none, like the files of GEMS."""
     body: str
     body_line: int
-    """Line of the file on which the body begins, from 1."""
+    """First line of the body in the file, from 1."""
     problems: tuple[str, ...]
-    """What had to be overlooked to read the file."""
+    """Problems that were ignored to read the file."""
 
     @property
     def description(self) -> str:
-        """The front matter's description, else GEMS's section; empty where there is neither."""
+        """Description in the front matter, else the section of GEMS; empty if there is neither."""
         if text := self.field_text("description"):
             return text
         section = _DESCRIPTION.search(self.body)
@@ -68,27 +68,27 @@ class Document:
 
     @property
     def instructions(self) -> str:
-        """GEMS's section, which runs to the end of the file, else the whole body."""
+        """The section of GEMS, which extends to the end of the file, else the whole body."""
         section = _INSTRUCTIONS.search(self.body)
         return (section[1] if section else self.body).strip()
 
     def field_text(self, key: str) -> str:
-        """The text of a key of the front matter; empty where it is not there."""
+        """Return the text of a key of the front matter; empty if the key is missing."""
         field = (self.fields or {}).get(key)
         return field.text if field else ""
 
 
 def read_document(folder: Path) -> Document:
-    """Read the SKILL.md of a skill's folder.
+    """Read the SKILL.md in the folder of a skill.
 
     Raises:
-        SkillFormatError: if it is missing, unreadable, too large, not UTF-8, or its front matter is not YAML.
+        SkillFormatError: the file is missing, unreadable, too large or not UTF-8, or its front matter is not YAML.
     """
     path = folder / FILE_NAME
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a named pipe would wait for ever
-            raise SkillFormatError(1, "a file", "something else of that name")
+        if not stat.S_ISREG(status.st_mode):  # reading a named pipe would block forever
+            raise SkillFormatError(1, "a regular file", "another kind of file")
         if status.st_size > MAX_FILE_BYTES:
             raise SkillFormatError(1, f"at most {MAX_FILE_BYTES} bytes", f"{status.st_size}")
         content = path.read_bytes()
@@ -103,10 +103,10 @@ def read_document(folder: Path) -> Document:
 
 
 def parse_document(text: str) -> Document:
-    """Take the text of a SKILL.md apart.
+    """Parse the text of a SKILL.md.
 
     Raises:
-        SkillFormatError: if it begins with front matter that is not closed or is no YAML map.
+        SkillFormatError: the front matter is not closed, or is not a YAML map.
     """
     problems: list[str] = []
     if text.startswith("\ufeff"):
@@ -124,7 +124,7 @@ def parse_document(text: str) -> Document:
         try:
             fields = _parse_front_matter(quoted)
         except SkillFormatError:
-            raise error from error.__cause__  # of the file as it is, not as we changed it
+            raise error from error.__cause__  # the error of the original text
         problems.append(f"{error}; read as if the value were in quotes")
     body_line = text.count("\n", 0, front_matter.end()) + 1
     return Document(text, fields, text[front_matter.end() :], body_line, tuple(problems))
@@ -139,20 +139,20 @@ def _parse_front_matter(front_matter: str) -> Mapping[str, Field]:
         if not isinstance(root, yaml.MappingNode):
             raise SkillFormatError(2, "front matter of 'key: value' lines", kind(root))
         for key, node in root.value:
-            line = key.start_mark.line + 2  # marks count from 0, and the opening '---' is not in the text
+            line = key.start_mark.line + 2  # marks count from 0, after the opening '---'
             if not isinstance(key, yaml.ScalarNode):
                 raise SkillFormatError(line, "a plain key", kind(key))
             if key.value in fields:
-                raise SkillFormatError(line, "each key once", f"{key.value!r} again")
+                raise SkillFormatError(line, "unique keys", f"{key.value!r} twice")
             fields[key.value] = Field(line, node)
-            # YAML's "\uD800" makes half a character, which no message can carry: UnicodeEncodeError is a ValueError.
+            # YAML's "\uD800" is a lone surrogate, which messages cannot carry: encoding it raises a ValueError.
             (key.value + fields[key.value].text).encode()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 2 if error.problem_mark else 2
-        raise SkillFormatError(line, "YAML", f"text that is none ({error.problem})") from error
+        raise SkillFormatError(line, "YAML", f"invalid text ({error.problem})") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        # Beside its own errors PyYAML lets through those of chr() and int(), and nesting deeper than the stack.
-        raise SkillFormatError(2, "YAML", f"text that is none ({type(error).__name__})") from error
+        # PyYAML also raises errors of chr() and int(), and RecursionError for deep nesting.
+        raise SkillFormatError(2, "YAML", f"invalid text ({type(error).__name__})") from error
     return fields
 
 
@@ -162,5 +162,5 @@ def _quote_value_with_colon(match: re.Match[str]) -> str:
 
 
 def kind(node: yaml.Node) -> str:
-    """Name what YAML takes a value for: `str`, `int`, `map`, `seq`, `null`."""
+    """Return the YAML type of a value: `str`, `int`, `map`, `seq`, `null`."""
     return node.tag.rpartition(":")[2]

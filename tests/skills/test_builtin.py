@@ -25,7 +25,7 @@ def read_as_gems_does(path: Path) -> tuple[str, str]:
     return description[1].strip(), instructions[1].strip()
 
 
-def test_there_are_six_and_nothing_is_skipped() -> None:
+def test_there_are_six_built_in_skills() -> None:
     assert [skill.id for skill in BUILTIN] == [
         "aesthetic-drawing",
         "creative-drawing",
@@ -38,13 +38,13 @@ def test_there_are_six_and_nothing_is_skipped() -> None:
 
 
 @pytest.mark.parametrize("skill", BUILTIN, ids=named)
-def test_the_strict_check_finds_no_fault(skill: Skill) -> None:
+def test_the_strict_check_finds_no_problem(skill: Skill) -> None:
     assert check_skill(skill.path) == ()
     assert skill.problems == ()
 
 
 @pytest.mark.parametrize("skill", BUILTIN, ids=named)
-def test_gems_reads_the_same_words(skill: Skill) -> None:
+def test_gems_reads_the_same_text(skill: Skill) -> None:
     description, instructions = read_as_gems_does(skill.path)
     assert " ".join(description.split()) == skill.description
     assert instructions == skill.instructions
@@ -59,6 +59,6 @@ def test_a_skill_says_when_not_to_use_it_and_shows_an_example(skill: Skill) -> N
     assert 50 <= len((skill.path / "SKILL.md").read_text(encoding="utf-8").splitlines()) <= 110
 
 
-def test_the_package_is_pure() -> None:
+def test_the_package_imports_nothing_of_the_mesh() -> None:
     program = "import sys, skills; print({'gems_actors', 'protocol', 'actors', 'trio', 'zmq'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"

@@ -1,4 +1,4 @@
-"""The catalogue follows the disk and survives whatever lies there."""
+"""The catalogue follows the disk and survives any files on it."""
 
 import os
 import tempfile
@@ -26,7 +26,7 @@ def test_skills_of_both_formats_are_sorted_by_id(tmp_path: Path) -> None:
     assert catalogue.manifest()[0] == ("caps_and_more", "Use for hats.")
 
 
-def test_a_skill_is_had_by_its_id(tmp_path: Path) -> None:
+def test_a_skill_is_found_by_its_id(tmp_path: Path) -> None:
     write_skill(tmp_path, "hats")
     catalogue = Catalogue([tmp_path])
     assert catalogue.get("hats").path == tmp_path / "hats"
@@ -48,7 +48,7 @@ def test_a_skill_that_cannot_be_loaded_overrides_nothing(tmp_path: Path) -> None
     assert [skipped.path for skipped in catalogue.skipped()] == [tmp_path / "text-rendering"]
 
 
-def test_an_added_edited_and_removed_skill_is_seen_at_the_next_call(tmp_path: Path) -> None:
+def test_added_edited_and_removed_skills_are_seen_at_the_next_call(tmp_path: Path) -> None:
     catalogue = Catalogue([tmp_path])
     assert ids(catalogue) == []
     path = write_skill(tmp_path, "hats")
@@ -61,7 +61,7 @@ def test_an_added_edited_and_removed_skill_is_seen_at_the_next_call(tmp_path: Pa
     assert ids(catalogue) == []
 
 
-def test_a_broken_skill_comes_back_once_it_is_mended(tmp_path: Path) -> None:
+def test_a_broken_skill_is_loaded_once_it_is_fixed(tmp_path: Path) -> None:
     write_skill(tmp_path, "hats", b"\xff")
     catalogue = Catalogue([tmp_path])
     assert (ids(catalogue), len(catalogue.skipped())) == ([], 1)
@@ -89,7 +89,7 @@ def test_only_what_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert read == ["broken", "hats", "wigs", "wigs"]
 
 
-def test_a_replacement_of_equal_size_and_age_is_seen(tmp_path: Path) -> None:
+def test_a_replacement_of_the_same_size_and_mtime_is_seen(tmp_path: Path) -> None:
     file = write_skill(tmp_path, "hats") / "SKILL.md"
     catalogue = Catalogue([tmp_path])
     before = file.stat()
@@ -100,7 +100,7 @@ def test_a_replacement_of_equal_size_and_age_is_seen(tmp_path: Path) -> None:
     assert catalogue.get("hats").instructions == "Draw a cap."
 
 
-def test_files_hidden_folders_other_folders_and_circles_are_no_skills(tmp_path: Path) -> None:
+def test_files_hidden_folders_other_folders_and_circular_links_are_not_skills(tmp_path: Path) -> None:
     write_skill(tmp_path, "hats")
     write_skill(tmp_path, ".hidden")
     (tmp_path / "README.md").write_text("not a folder")
@@ -114,11 +114,11 @@ def test_files_hidden_folders_other_folders_and_circles_are_no_skills(tmp_path: 
     assert [skipped.id for skipped in catalogue.skipped()] == ["circle"]
 
 
-def test_a_pipe_or_folder_in_place_of_the_file_is_skipped_at_once(tmp_path: Path) -> None:
+def test_a_pipe_or_folder_instead_of_the_file_is_skipped_at_once(tmp_path: Path) -> None:
     (tmp_path / "folder" / "SKILL.md").mkdir(parents=True)
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / "SKILL.md")
-    reason = "SKILL.md:1: expected a file, got something else of that name"
+    reason = "SKILL.md:1: expected a regular file, got another kind of file"
     assert [(skipped.id, skipped.reason) for skipped in Catalogue([tmp_path]).skipped()] == [
         ("folder", reason),
         ("pipe", reason),
@@ -126,7 +126,7 @@ def test_a_pipe_or_folder_in_place_of_the_file_is_skipped_at_once(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", [b"line\nbreak", b"not-utf8-\xff"])
-def test_a_folder_name_that_no_manifest_can_carry_is_skipped(tmp_path: Path, name: bytes) -> None:
+def test_a_folder_name_that_does_not_fit_a_manifest_is_skipped(tmp_path: Path, name: bytes) -> None:
     write_skill(tmp_path, os.fsdecode(name), OPEN_FORMAT.replace("{id}", "hats"))
     catalogue = Catalogue([tmp_path])
     assert ids(catalogue) == []
@@ -165,6 +165,6 @@ def test_no_bytes_in_a_file_make_the_catalogue_or_the_check_raise(content: bytes
             assert entry.description.encode()
 
 
-def test_a_missing_file_is_a_format_error_and_not_an_os_error(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_format_error_rather_than_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(SkillFormatError, match="expected a readable file, got No such file"):
         load_skill(tmp_path)

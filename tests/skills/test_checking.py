@@ -1,4 +1,4 @@
-"""The strict check passes a faultless skill and names every kind of fault with its line."""
+"""The strict check accepts a valid skill and reports every kind of problem with its line."""
 
 import stat
 from pathlib import Path
@@ -9,13 +9,13 @@ from skills import check_skill
 from tests.skills.files import DUAL_FORMAT, write_skill
 
 
-def test_a_skill_in_both_formats_with_every_key_has_no_fault(tmp_path: Path) -> None:
+def test_a_skill_in_both_formats_with_every_key_has_no_problem(tmp_path: Path) -> None:
     keys = 'license: MIT\ncompatibility: any\nmetadata:\n  version: "1.0"\nallowed-tools: [Read, "Bash(jq:*)"]\n---\n\n'
     assert check_skill(write_skill(tmp_path, "hats", DUAL_FORMAT.replace("---\n\n", keys))) == ()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "fault"),
+    ("old", "new", "problem"),
     [
         ("name: {id}\n", "", "SKILL.md:1: expected a name in the front matter, got none"),
         ("description: Use for hats.\n", "", "SKILL.md:1: expected a description in the front matter, got none"),
@@ -37,14 +37,14 @@ def test_a_skill_in_both_formats_with_every_key_has_no_fault(tmp_path: Path) -> 
             "u" * 1025 + "\n",
             "SKILL.md:3: expected description of at most 1024 characters, got 1025",
         ),
-        ("Use for hats.\n", "Use: hats\n", "SKILL.md:3: expected YAML, got text that is none"),
+        ("Use for hats.\n", "Use: hats\n", "SKILL.md:3: expected YAML, got invalid text"),
         ("name:", f"compatibility: {'c' * 501}\nname:", "SKILL.md:2: expected compatibility of at most 500 characters"),
         ("name:", "license: [MIT]\nname:", "SKILL.md:2: expected license as text"),
         ("name:", "metadata: none\nname:", "SKILL.md:2: expected metadata as a map of texts, got str"),
         ("name:", "metadata:\n  v: 1.0\nname:", "SKILL.md:3: expected metadata from text to text"),
         ("name:", "metadata:\n  1: v\nname:", "SKILL.md:3: expected metadata from text to text"),
         ("name:", "allowed-tools: [Read, 1]\nname:", "SKILL.md:2: expected allowed-tools as text or a list of texts"),
-        ("name:", "colour: red\nname:", "SKILL.md:2: expected no key but name, description, license"),
+        ("name:", "colour: red\nname:", "SKILL.md:2: expected one of the keys name, description, license"),
         ("---\n", "\ufeff---\n", "SKILL.md:1: expected UTF-8 without a byte order mark, got one"),
         ("Draw a hat.", "Draw.\n" * 500, "SKILL.md:5: expected a body of fewer than 500 lines, got 508"),
         ("## Description", "## When", "SKILL.md:5: expected for GEMS a '## Description' with text"),
@@ -54,13 +54,13 @@ def test_a_skill_in_both_formats_with_every_key_has_no_fault(tmp_path: Path) -> 
         ("## Instructions", "### Instructions\nNo.\n\n## Instructions", "SKILL.md:11: expected for GEMS the first"),
     ],
 )
-def test_a_fault_is_named_with_its_line(tmp_path: Path, old: str, new: str, fault: str) -> None:
-    faults = check_skill(write_skill(tmp_path, "hats", DUAL_FORMAT.replace(old, new, 1)))
-    assert any(found.startswith(fault) for found in faults), faults
+def test_a_problem_is_reported_with_its_line(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    problems = check_skill(write_skill(tmp_path, "hats", DUAL_FORMAT.replace(old, new, 1)))
+    assert any(found.startswith(problem) for found in problems), problems
 
 
 @pytest.mark.parametrize(
-    ("content", "fault"),
+    ("content", "problem"),
     [
         (b"", "SKILL.md:1: expected instructions in the body, got none"),
         (b"---\nname: hats\ndescription: h\n---\n \n", "SKILL.md:5: expected instructions in the body, got none"),
@@ -68,11 +68,11 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, old: str, new: str, faul
         (b"name\n\xff", "SKILL.md:2: expected UTF-8, got byte 0xff"),
     ],
 )
-def test_a_file_that_lacks_a_part_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
-    assert fault in check_skill(write_skill(tmp_path, "hats", content))
+def test_a_missing_part_is_reported(tmp_path: Path, content: bytes, problem: str) -> None:
+    assert problem in check_skill(write_skill(tmp_path, "hats", content))
 
 
-def test_a_folder_without_the_file_is_a_fault(tmp_path: Path) -> None:
+def test_a_folder_without_the_file_is_a_problem(tmp_path: Path) -> None:
     assert check_skill(tmp_path) == ("SKILL.md:1: expected a readable file, got No such file or directory",)
 
 
