@@ -1,4 +1,4 @@
-"""No text whatever makes a parser raise anything but the error that asks a model to repair its answer."""
+"""Whatever the text, a parser raises only the error that asks a model to repair its answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_any_text_is_an_answer_or_a_model_output_error(name: str, text: str) -> 
     except ModelOutputError as error:
         said = str(error)
     assert "expected" in said
-    assert len(said) < 1000, "it goes into the next turn of the chat"
+    assert len(said) < 1000, "it becomes part of the next turn"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_first_word_is_the_verdict_and_the_rest_its_reason(text: str, answer
      "Yes or no? Hard to tell.", "yes and no", "noyes", "yes2", "no_1", "The answer is yes", "Unsurely", "sure",
      "ye\u017f", "not yes", "1. yes", "met"],
 )  # fmt: skip
-def test_other_words_are_no_verdict(text: str) -> None:
+def test_other_words_are_not_a_verdict(text: str) -> None:
     with pytest.raises(ModelOutputError, match="expected yes, no or unsure"):
         parse_verdict(text)
 
@@ -94,7 +94,7 @@ def test_a_skill_is_chosen_by_its_exact_id_or_not_at_all() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", " \n", "x" * (MAX_PROMPT_CHARS + 1)])
-def test_no_role_takes_an_empty_or_endless_prompt(prompt: str) -> None:
+def test_empty_and_too_long_prompts_are_errors(prompt: str) -> None:
     text = json.dumps({"prompt": prompt, "diagnosis": "too few owls"})
     for parse in (parse_written, parse_refined):
         with pytest.raises(ModelOutputError, match="expected a prompt"):
@@ -147,12 +147,12 @@ def test_a_question_is_one_line() -> None:
         ("Is there a cat?\nIs it red?", "expected JSON of the form"),
     ],
 )
-def test_requirements_that_cannot_be_worked_through_are_refused(text: str, expected: str) -> None:
+def test_invalid_requirements_are_errors(text: str, expected: str) -> None:
     with pytest.raises(ModelOutputError, match=expected):
         parse_requirements(text)
 
 
-def test_a_chain_as_long_as_the_limit_is_no_circle() -> None:
+def test_a_chain_as_long_as_the_limit_is_not_a_circle() -> None:
     rows = [("r0", None), *((f"r{n}", f"r{n - 1}") for n in range(1, MAX_REQUIREMENTS))]
     assert len(parse_requirements(requirements_json(*rows))) == MAX_REQUIREMENTS
 
@@ -168,9 +168,9 @@ def test_a_lesson_has_at_most_100_words() -> None:
 
 
 @pytest.mark.parametrize("character", ["字", "か", "カ", "ー", "々", "ｶ", "\U00020bb7"])
-def test_where_no_space_divides_words_each_character_is_one(character: str) -> None:
+def test_in_scripts_without_spaces_each_character_is_a_word(character: str) -> None:
     assert parse_lesson(character * 100)
-    assert parse_lesson(f"{character}。" * 100), "punctuation is no word"
+    assert parse_lesson(f"{character}。" * 100), "punctuation is not a word"
     with pytest.raises(ModelOutputError, match="at most 100 words, got 101"):
         parse_lesson(character * 101)
 

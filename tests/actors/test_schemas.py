@@ -1,4 +1,4 @@
-"""The schemas that answers are asked for by, as strict servers want them."""
+"""The JSON schemas of answers are accepted by strict servers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def nodes_of(schema: Any) -> Iterator[dict[str, Any]]:
     ],
     ids=lambda request: request.task,
 )
-def test_a_schema_is_one_that_strict_servers_take(request_: ChatRequest) -> None:
+def test_strict_servers_accept_the_schema(request_: ChatRequest) -> None:
     """Source: platform.openai.com, Structured Outputs, Supported schemas."""
     assert request_.schema is not None
     assert request_.schema["type"] == "object", "the root must be one"

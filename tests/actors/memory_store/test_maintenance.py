@@ -1,4 +1,4 @@
-"""Looking after a log: whole or not, moved, repaired, cleared; never a record less."""
+"""Maintenance of a log: check, archive, repair, garbage; never a record less."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-import trio
 
 from actors.memory_store.index import StoreLimits
 from actors.memory_store.index_db import remove_index
@@ -36,7 +35,7 @@ def records(folder: Path, run: str | None = None) -> list[AnyRecord]:
 
 
 def fill(folder: Path) -> list[AnyRecord]:
-    """Write three runs, interleaved: `old` and `new` are finished, `open` is not."""
+    """Write three interleaved runs: `old` and `new` are finished, `open` is not."""
     written: list[AnyRecord] = []
     with open_store(folder) as store:
         runs = (story("old", 0), story("new", 0), story("open", 0)[:-1])
@@ -58,10 +57,10 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
-# ------------------------------------------------------------------------------------------------------- looking
+# ------------------------------------------------------------------------------------------------------- check
 
 
-def test_a_whole_log_is_said_to_be_whole(tmp_path: Path) -> None:
+def test_an_intact_log_has_no_problems(tmp_path: Path) -> None:
     written = fill(tmp_path)
     told: list[tuple[int, int]] = []
     found = check_log(tmp_path, report_progress=lambda done, total: told.append((done, total)))
@@ -70,7 +69,7 @@ def test_a_whole_log_is_said_to_be_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_flipped_byte_is_found_by_a_check_and_all_before_it_is_exported(tmp_path: Path) -> None:
+def test_a_check_finds_every_flipped_byte_and_records_before_it_are_exported(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for record in story()[:4]:
             store.append([record])
@@ -88,7 +87,7 @@ def test_every_flipped_byte_is_found_by_a_check_and_all_before_it_is_exported(tm
     assert check_log(tmp_path).problems == []
 
 
-def test_a_log_that_is_shorter_than_its_index_knows_is_a_problem(tmp_path: Path) -> None:
+def test_a_log_that_is_shorter_than_its_index_says_is_a_problem(tmp_path: Path) -> None:
     written = fill(tmp_path)
     with open_store(tmp_path) as store:
         place = store.index.locations(trajectory_id("new", 1, 0))[-1]
@@ -97,7 +96,7 @@ def test_a_log_that_is_shorter_than_its_index_knows_is_a_problem(tmp_path: Path)
     assert f"expected records {len(written)} to {len(written)}, which are in no file" in problem
 
 
-def test_a_commit_that_is_being_written_is_a_note_and_no_problem(tmp_path: Path) -> None:
+def test_a_commit_that_is_being_written_is_only_a_note(tmp_path: Path) -> None:
     written = fill(tmp_path)
     with (tmp_path / "log").open("ab") as file:
         file.write(b"\xf1GEM half")
@@ -107,7 +106,7 @@ def test_a_commit_that_is_being_written_is_a_note_and_no_problem(tmp_path: Path)
     assert records(tmp_path) == written
 
 
-def test_a_log_can_be_looked_at_while_another_process_writes_it(tmp_path: Path) -> None:
+def test_a_log_can_be_checked_while_it_is_written(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story())
         assert check_log(tmp_path).records == 8
@@ -120,7 +119,7 @@ def test_one_run_alone_can_be_exported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("look", [check_log, lambda folder: list(export_records(folder)), rebuild_index])
-def test_a_folder_without_a_log_is_said_to_be_one_and_stays_as_it_is(tmp_path: Path, look) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_without_a_log_is_refused_and_left_unchanged(tmp_path: Path, look) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match=f"{tmp_path / 'nothing'}: expected a memory log, got none"):
         look(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
@@ -129,15 +128,12 @@ def test_a_folder_without_a_log_is_said_to_be_one_and_stays_as_it_is(tmp_path: P
 # ------------------------------------------------------------------------------------------------------- pictures
 
 
-def put(blobs: BlobFolder, data: bytes) -> ImageRef:
-    async def store() -> ImageRef:
-        return await blobs.put(data, media_type="image/png", width_px=32, height_px=16)
-
-    return trio.run(store)
+async def put(blobs: BlobFolder, data: bytes) -> ImageRef:
+    return await blobs.put(data, media_type="image/png", width_px=32, height_px=16)
 
 
-def fill_with_images(folder: Path, blobs: BlobFolder) -> list[ImageRef]:
-    refs = [put(blobs, f"picture {number}".encode()) for number in range(3)]
+async def fill_with_images(folder: Path, blobs: BlobFolder) -> list[ImageRef]:
+    refs = [await put(blobs, f"picture {number}".encode()) for number in range(3)]
     first = begun()
     with open_store(folder) as store:
         store.append([first])
@@ -150,13 +146,13 @@ def fill_with_images(folder: Path, blobs: BlobFolder) -> list[ImageRef]:
     return refs
 
 
-def test_pictures_that_are_named_and_gone_or_damaged_are_listed(tmp_path: Path) -> None:
+async def test_missing_and_damaged_pictures_are_listed(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
-    refs = fill_with_images(tmp_path / "memory", blobs)
-    assert trio.run(check_images, tmp_path / "memory", blobs) == []
+    refs = await fill_with_images(tmp_path / "memory", blobs)
+    assert await check_images(tmp_path / "memory", blobs) == []
     blobs.path_of(refs[0].digest).unlink()
     flip(blobs.path_of(refs[1].digest), 3)
-    problems = trio.run(check_images, tmp_path / "memory", blobs)
+    problems = await check_images(tmp_path / "memory", blobs)
     assert ["No such file" in problems[0], "digest of the picture's name" in problems[1], len(problems)] == [
         True,
         True,
@@ -164,32 +160,32 @@ def test_pictures_that_are_named_and_gone_or_damaged_are_listed(tmp_path: Path) 
     ]
 
 
-def test_garbage_is_what_no_record_names_and_is_only_counted_unless_told(tmp_path: Path) -> None:
+async def test_garbage_is_counted_in_a_dry_run_and_removed_otherwise(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
-    refs = fill_with_images(tmp_path / "memory", blobs)
-    stray = put(blobs, b"nobody's picture")
+    refs = await fill_with_images(tmp_path / "memory", blobs)
+    stray = await put(blobs, b"nobody's picture")
     (tmp_path / "blobs" / "partial" / "left").write_bytes(b"half")
     for is_dry_run in (True, False):
         found = collect_garbage([tmp_path / "memory"], blobs, is_dry_run=is_dry_run)
         assert (found.blobs, found.bytes, found.kept) == (2, len(b"nobody's picture") + 4, 3)
     assert not blobs.path_of(stray.digest).exists()
-    assert trio.run(check_images, tmp_path / "memory", blobs) == []
+    assert await check_images(tmp_path / "memory", blobs) == []
     assert all(blobs.path_of(ref.digest).exists() for ref in refs)
 
 
-def test_a_picture_that_any_of_several_logs_names_is_no_garbage(tmp_path: Path) -> None:
+async def test_a_picture_that_one_of_several_logs_names_is_kept(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
-    fill_with_images(tmp_path / "memory", blobs)
+    await fill_with_images(tmp_path / "memory", blobs)
     with open_store(tmp_path / "memory-1") as store:
-        picture = attempt(1, "m", image=put(blobs, b"named in another log"))
+        picture = attempt(1, "m", image=await put(blobs, b"named in another log"))
         store.append([begun("other"), AttemptVerified(trajectory=begun("other").trajectory, attempt=picture)])
     folders = [tmp_path / "memory", tmp_path / "memory-1"]
     assert collect_garbage(folders, blobs, is_dry_run=False) == Garbage(blobs=0, bytes=0, kept=4)
 
 
-def test_pictures_of_archived_runs_are_no_garbage(tmp_path: Path) -> None:
+async def test_pictures_of_archived_runs_are_kept(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
-    fill_with_images(tmp_path / "memory", blobs)
+    await fill_with_images(tmp_path / "memory", blobs)
     with open_store(tmp_path / "memory") as store:
         store.append([story()[-1]])
     assert archive_runs(tmp_path / "memory", 1e12, is_dry_run=False).records == 5
@@ -199,9 +195,9 @@ def test_pictures_of_archived_runs_are_no_garbage(tmp_path: Path) -> None:
         collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False)
 
 
-def test_no_picture_is_removed_while_a_record_cannot_be_read_or_a_mesh_runs(tmp_path: Path) -> None:
+async def test_no_picture_is_removed_while_a_record_is_unreadable_or_a_mesh_runs(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
-    fill_with_images(tmp_path / "memory", blobs)
+    await fill_with_images(tmp_path / "memory", blobs)
     with (
         open_store(tmp_path / "memory"),
         pytest.raises(ConfigError, match="held by process"),
@@ -215,7 +211,7 @@ def test_no_picture_is_removed_while_a_record_cannot_be_read_or_a_mesh_runs(tmp_
 # ------------------------------------------------------------------------------------------------------- archives
 
 
-def test_finished_runs_move_to_an_archive_and_everything_can_still_be_read(tmp_path: Path) -> None:
+def test_finished_runs_move_to_an_archive_and_can_still_be_read(tmp_path: Path) -> None:
     written = fill(tmp_path)
     with open_store(tmp_path) as store:
         before = {id_: store.read(id_) for id_ in {getattr(record, "trajectory", "") for record in written} if id_}
@@ -239,7 +235,7 @@ def test_finished_runs_move_to_an_archive_and_everything_can_still_be_read(tmp_p
         assert store.index.contents() == expected
 
 
-def test_runs_can_be_moved_again_and_again(tmp_path: Path) -> None:
+def test_runs_can_be_archived_repeatedly(tmp_path: Path) -> None:
     written = fill(tmp_path)
     archive_runs(tmp_path, 1010.0, is_dry_run=False)
     assert archive_runs(tmp_path, 1010.0, is_dry_run=False).path is None
@@ -255,7 +251,7 @@ def test_runs_can_be_moved_again_and_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("crash_at", range(1, 7))
-def test_a_move_that_is_interrupted_anywhere_loses_and_doubles_nothing(
+def test_a_move_that_is_interrupted_anywhere_loses_and_duplicates_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
 ) -> None:
     written = fill(tmp_path)
@@ -283,7 +279,7 @@ def test_a_move_that_is_interrupted_anywhere_loses_and_doubles_nothing(
     assert (found.problems, found.notes, found.archived) == ([], [], 11)
 
 
-def test_damage_in_an_archive_costs_what_is_damaged_and_nothing_else(tmp_path: Path) -> None:
+def test_damage_in_an_archive_loses_only_the_damaged_records(tmp_path: Path) -> None:
     fill(tmp_path)
     archive_runs(tmp_path, 1010.0, is_dry_run=False)
     flip(tmp_path / "archive" / "0001.log", 80)
@@ -306,7 +302,7 @@ def test_an_archive_of_another_log_is_refused(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- repair
 
 
-def test_a_log_without_damage_is_left_alone(tmp_path: Path) -> None:
+def test_a_log_without_damage_is_left_unchanged(tmp_path: Path) -> None:
     written = fill(tmp_path)
     before = (tmp_path / "log").read_bytes()
     assert repair_log(tmp_path, is_dry_run=False) == (None, len(written), [])
@@ -314,7 +310,7 @@ def test_a_log_without_damage_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("has_index", [True, False])
-def test_a_repaired_log_has_all_that_is_whole_and_says_what_is_lost(tmp_path: Path, has_index: bool) -> None:
+def test_a_repaired_log_has_all_intact_records_and_records_what_is_lost(tmp_path: Path, has_index: bool) -> None:
     written = fill(tmp_path)
     with open_store(tmp_path) as store:
         place = store.index.locations(trajectory_id("new", 0, 0))[3]
@@ -343,7 +339,7 @@ def test_a_repaired_log_has_all_that_is_whole_and_says_what_is_lost(tmp_path: Pa
         assert store.append([written[place.sequence - 1]]) == [(len(written) + 2, True)]
 
 
-def test_a_log_that_was_cut_short_is_repaired_and_no_place_is_given_twice(tmp_path: Path) -> None:
+def test_a_truncated_log_is_repaired_without_reusing_a_sequence(tmp_path: Path) -> None:
     written = fill(tmp_path)
     with open_store(tmp_path) as store:
         place = store.index.locations(trajectory_id("new", 1, 0))[0]
@@ -356,7 +352,7 @@ def test_a_log_that_was_cut_short_is_repaired_and_no_place_is_given_twice(tmp_pa
 
 
 @pytest.mark.parametrize("has_index", [True, False])
-def test_a_log_whose_head_is_damaged_is_repaired(tmp_path: Path, has_index: bool) -> None:
+def test_a_log_with_a_damaged_header_is_repaired(tmp_path: Path, has_index: bool) -> None:
     written = fill(tmp_path)
     flip(tmp_path / "log", 12)
     if not has_index:
@@ -367,7 +363,7 @@ def test_a_log_whose_head_is_damaged_is_repaired(tmp_path: Path, has_index: bool
     assert check_log(tmp_path).problems == []
 
 
-def test_upkeep_refuses_a_folder_that_a_mesh_has(tmp_path: Path) -> None:
+def test_maintenance_refuses_a_folder_that_a_mesh_holds(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story())
         for work in (
@@ -380,7 +376,7 @@ def test_upkeep_refuses_a_folder_that_a_mesh_has(tmp_path: Path) -> None:
         assert len(store.read(trajectory_id("run", 0, 0))) == 8
 
 
-def test_a_rewritten_log_is_followed_extent_by_extent(tmp_path: Path) -> None:
+def test_records_of_a_rewritten_log_are_read_extent_by_extent(tmp_path: Path) -> None:
     written = fill(tmp_path)
     archive_runs(tmp_path, 1010.0, is_dry_run=False)
     remove_index(tmp_path / "index.db")

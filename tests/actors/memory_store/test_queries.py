@@ -80,7 +80,7 @@ def test_pages_follow_one_another_without_gap_or_overlap(tmp_path: Path) -> None
         assert names == [f"run {line}" for line in reversed(range(10))]
 
 
-def test_a_run_says_what_it_is_and_how_it_stands(tmp_path: Path) -> None:
+def test_a_run_is_listed_with_its_counts(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(
             [run_begun("bulk"), *story("bulk", 0), *story("bulk", 1, outcome="rounds_spent"), begun("bulk", 2)]
@@ -92,7 +92,7 @@ def test_a_run_says_what_it_is_and_how_it_stands(tmp_path: Path) -> None:
         assert (run.began_at, run.last_at) == (1000.0, 1001.0)
 
 
-def test_the_best_attempt_is_told_while_the_trajectory_is_under_way(tmp_path: Path) -> None:
+def test_the_best_attempt_of_a_running_trajectory_is_found(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story(answers=("mmu", "muu", "mmm"))[:-3])
         id_ = begun().trajectory
@@ -129,7 +129,7 @@ def test_the_lesson_that_gained_most_is_recalled_with_the_evidence(tmp_path: Pat
     ],
     ids=["spent", "running", "failed", "no lesson"],
 )
-def test_only_what_ended_well_with_a_lesson_is_recalled(tmp_path: Path, records: list[AnyRecord]) -> None:
+def test_only_successful_trajectories_with_a_lesson_are_recalled(tmp_path: Path, records: list[AnyRecord]) -> None:
     with open_store(tmp_path) as store:
         store.append(records)
         assert recollect(store, "a red fox") == Recollection(experiences=(), trajectories=0, gained=0)
@@ -153,7 +153,7 @@ def test_the_same_lesson_is_recalled_once(tmp_path: Path) -> None:
         assert (found.trajectories, found.gained) == (4, 4)
 
 
-def test_the_log_is_read_from_a_place_on(tmp_path: Path) -> None:
+def test_the_log_is_read_after_a_sequence(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story())
         found = answer(store, ReadLog(since=5, limit=2))
@@ -170,6 +170,6 @@ def test_counts_add_up(tmp_path: Path) -> None:
         assert found.log_bytes == (tmp_path / "log").stat().st_size
 
 
-def test_what_memory_is_not_asked_is_refused(tmp_path: Path) -> None:
+def test_other_requests_are_refused(tmp_path: Path) -> None:
     with open_store(tmp_path) as store, pytest.raises(TypeError, match="PlanPrompt"):
         answer(store, PlanPrompt(prompt="a fox"))

@@ -1,4 +1,4 @@
-"""What records say of a trajectory."""
+"""Replay: the state of a trajectory from its records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def logged(records: list[AnyRecord]) -> list[LoggedRecord]:
     return [LoggedRecord(sequence=n, at=100.0 + n, record=record) for n, record in enumerate(records, 1)]
 
 
-def test_every_step_has_a_name_of_its_own_and_what_may_happen_again_has_none() -> None:
+def test_every_step_has_a_unique_name_and_repeatable_records_have_none() -> None:
     names = [step_of(record) for record in story(answers=("uu", "mu", "mm"))]
     assert len(set(names)) == len(names)
     assert step_of(run_begun()) == step_of(begun()) == "begun"
@@ -32,11 +32,11 @@ def test_every_step_has_a_name_of_its_own_and_what_may_happen_again_has_none() -
     assert step_of(RecordsLost(first=1, last=2, reason="a flip")) is None
 
 
-def test_no_records_are_an_empty_state() -> None:
+def test_without_records_the_state_is_empty() -> None:
     assert assemble_state([]) == TrajectoryState()
 
 
-def test_a_state_tells_all_that_happened_and_when() -> None:
+def test_a_state_has_everything_that_happened_and_when() -> None:
     state = assemble_state(logged(story()))
     assert state.task is not None
     assert state.task.prompt == "a red fox"
@@ -66,7 +66,7 @@ def test_the_replies_of_hooks_are_part_of_the_state() -> None:
     assert assemble_state(logged(story())).request_prompt == "a red fox"
 
 
-def test_a_failure_is_told_until_the_trajectory_goes_on() -> None:
+def test_a_failure_is_in_the_state_until_the_trajectory_continues() -> None:
     first, *rest = story()
     assert assemble_state(logged([first, failed()])).failure == failed().failure
     assert assemble_state(logged([first, failed(), *rest])).failure is None
@@ -93,7 +93,7 @@ def test_what_was_spent_is_added_up_by_role() -> None:
     }
 
 
-def test_a_lesson_counts_what_was_met_before_and_after_it() -> None:
+def test_the_effect_of_a_lesson_is_measured_by_the_rounds_before_and_after() -> None:
     lessons = lesson_outcomes(assemble_state(logged(story(answers=("uuu", "mmu", "umu", "mmm")))))
     assert [(lesson.experience.round, lesson.met_before, lesson.met_after) for lesson in lessons] == [
         (1, 0, 2),
@@ -104,5 +104,5 @@ def test_a_lesson_counts_what_was_met_before_and_after_it() -> None:
     assert {lesson.requirements for lesson in lessons} == {3}
 
 
-def test_a_lesson_that_no_round_followed_is_none() -> None:
+def test_a_lesson_without_a_following_round_has_no_effect() -> None:
     assert lesson_outcomes(assemble_state(logged(story(answers=("uu", "mm"))[:5]))) == []

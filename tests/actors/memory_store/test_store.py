@@ -1,4 +1,4 @@
-"""Log and index together, on a real disk: kept once, found again, and never silently less than was acknowledged."""
+"""Log and index together, on a real disk: acknowledged records are kept once, and never lost silently."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def records_of(folder: Path, trajectory: str = ID) -> list[AnyRecord]:
         return [logged.record for logged in store.read(trajectory)]
 
 
-def test_records_come_back_in_order_after_closing_and_opening(tmp_path: Path) -> None:
+def test_records_come_back_in_order_after_reopening(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         assert store.append(story()[:2]) == [(1, True), (2, True)]
         assert store.append(story()[2:3]) == [(3, True)]
@@ -56,7 +56,7 @@ def test_a_step_is_kept_once_even_within_one_batch_and_after_reopening(tmp_path:
         assert store.last == 2
 
 
-def test_a_step_is_known_again_when_its_trajectory_was_forgotten_meanwhile(
+def test_a_step_is_recognised_after_its_trajectory_left_the_cache(
     tmp_path: Path,
 ) -> None:
     with open_store(tmp_path, limits=StoreLimits(max_cached=4)) as store:
@@ -73,7 +73,7 @@ def test_a_step_is_known_again_when_its_trajectory_was_forgotten_meanwhile(
         assert store.index.contents() == expected
 
 
-def test_failures_and_lessons_of_other_rounds_are_steps_of_their_own(tmp_path: Path) -> None:
+def test_failures_and_lessons_of_different_rounds_are_different_steps(tmp_path: Path) -> None:
     lessons = [ExperienceKept(trajectory=ID, experience=Experience(round=n, text="be bold")) for n in (1, 2)]
     with open_store(tmp_path) as store:
         store.append([failed(), *lessons, failed()])
@@ -87,7 +87,7 @@ def test_there_is_no_call_that_changes_or_removes_a_record(tmp_path: Path, call:
         assert not hasattr(store.live, call)
 
 
-def test_what_was_once_written_is_at_the_same_bytes_for_ever(tmp_path: Path) -> None:
+def test_written_bytes_never_change(tmp_path: Path) -> None:
     before = b""
     for line in range(3):
         with open_store(tmp_path) as store:
@@ -99,7 +99,7 @@ def test_what_was_once_written_is_at_the_same_bytes_for_ever(tmp_path: Path) -> 
         before = data
 
 
-def test_a_second_writer_is_refused_in_one_line_and_told_who_has_it(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_and_told_which_process_holds_the_log(tmp_path: Path) -> None:
     with (
         open_memory_store(tmp_path, note="ipc:///somewhere"),
         pytest.raises(ConfigError, match=r"expected a log that no process writes, got one held by process \d+"),
@@ -108,7 +108,7 @@ def test_a_second_writer_is_refused_in_one_line_and_told_who_has_it(tmp_path: Pa
         pass
 
 
-def test_an_index_that_is_deleted_is_derived_anew_and_is_equal(tmp_path: Path) -> None:
+def test_a_deleted_index_is_rebuilt_and_equal(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append([run_begun(), run_begun("other"), *story("run", 0)])
         for line in range(1, 40):
@@ -135,7 +135,7 @@ def test_an_index_from_before_the_last_records_catches_up(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("at", [0, 20, 30, 100, 5000, -5000, -1])
-def test_an_index_with_a_flipped_byte_is_never_believed(tmp_path: Path, at: int) -> None:
+def test_an_index_with_a_flipped_byte_is_never_used(tmp_path: Path, at: int) -> None:
     with open_store(tmp_path) as store:
         for line in range(60):
             store.append(story("run", line, prompt=f"fox number {line}"))
@@ -144,14 +144,14 @@ def test_an_index_with_a_flipped_byte_is_never_believed(tmp_path: Path, at: int)
     data = bytearray(path.read_bytes())
     data[at] ^= 4
     path.write_bytes(data)
-    for _ in range(2):  # where the bad page is met only while working, the next opening derives the index anew
+    for _ in range(2):  # if the damaged page is read only later, the next opening rebuilds the index
         with suppress(IndexFailedError), open_store(tmp_path) as store:
             assert store.index.contents() == expected
             return
     raise AssertionError("the index was not rebuilt")
 
 
-def test_an_index_of_another_log_is_not_believed(tmp_path: Path) -> None:
+def test_an_index_of_another_log_is_not_used(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with open_store(tmp_path / name) as store:
             store.append(story(name))
@@ -161,7 +161,7 @@ def test_an_index_of_another_log_is_not_believed(tmp_path: Path) -> None:
         assert store.read(trajectory_id("one", 0, 0)) == []
 
 
-def test_a_torn_last_commit_is_cut_off_put_aside_and_said(tmp_path: Path) -> None:
+def test_a_torn_last_commit_is_cut_off_saved_and_logged(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story()[:3])
         end = store.live.end
@@ -181,7 +181,7 @@ def test_a_torn_last_commit_is_cut_off_put_aside_and_said(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_file_cut_short_of_what_was_acknowledged_is_refused_with_the_place(tmp_path: Path) -> None:
+def test_a_file_without_acknowledged_records_is_refused_with_the_offset(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for record in story():
             store.append([record])
@@ -193,7 +193,7 @@ def test_a_file_cut_short_of_what_was_acknowledged_is_refused_with_the_place(tmp
 
 
 @pytest.mark.slow
-def test_any_flipped_byte_is_said_with_its_place_when_the_log_is_opened(tmp_path: Path) -> None:
+def test_any_flipped_byte_is_reported_with_its_offset_when_the_log_is_opened(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for record in story()[:4]:
             store.append([record])
@@ -213,7 +213,7 @@ def test_any_flipped_byte_is_said_with_its_place_when_the_log_is_opened(tmp_path
     assert len(records_of(tmp_path)) == 4
 
 
-def test_damage_without_an_index_is_refused_where_a_later_commit_shows_that_it_was_kept(tmp_path: Path) -> None:
+def test_damage_before_a_later_commit_is_refused_even_without_an_index(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         for record in story()[:4]:
             store.append([record])
@@ -227,7 +227,7 @@ def test_damage_without_an_index_is_refused_where_a_later_commit_shows_that_it_w
         open_store(tmp_path).__enter__()
 
 
-def test_a_record_that_goes_bad_while_the_log_is_open_is_an_error_and_no_data(tmp_path: Path) -> None:
+def test_a_record_that_is_damaged_while_the_log_is_open_is_an_error(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story())
         place = store.index.locations(ID)[3]
@@ -239,7 +239,7 @@ def test_a_record_that_goes_bad_while_the_log_is_open_is_an_error_and_no_data(tm
         store.index.close()
 
 
-def test_a_record_that_went_bad_does_not_keep_its_trajectory_from_going_on(tmp_path: Path) -> None:
+def test_a_trajectory_continues_despite_a_damaged_record(tmp_path: Path) -> None:
     with open_store(tmp_path, limits=StoreLimits(max_cached=2)) as store:
         store.append(story()[:4])
         place = store.index.locations(ID)[1]
@@ -251,7 +251,7 @@ def test_a_record_that_went_bad_does_not_keep_its_trajectory_from_going_on(tmp_p
         store.index.close()
 
 
-def test_a_record_of_a_later_version_is_refused_with_its_place_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_record_of_a_later_version_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story()[:2])
         end = store.live.end
@@ -263,7 +263,7 @@ def test_a_record_of_a_later_version_is_refused_with_its_place_and_left_as_it_is
     assert (tmp_path / "log").read_bytes() == before
 
 
-def test_large_logs_are_verified_newest_first_and_the_rest_is_left_for_later(
+def test_large_logs_are_verified_newest_first_and_the_rest_later(
     tmp_path: Path,
 ) -> None:
     limits = StoreLimits(extent_bytes=2000, verified_at_open_bytes=4000)
@@ -283,7 +283,7 @@ def test_large_logs_are_verified_newest_first_and_the_rest_is_left_for_later(
         assert 4000 <= verified < 10_000
 
 
-def test_records_since_a_place_come_in_order_and_within_limits(tmp_path: Path) -> None:
+def test_records_after_a_sequence_come_in_order_and_within_limits(tmp_path: Path) -> None:
     with open_store(tmp_path, limits=StoreLimits(extent_bytes=1500)) as store:
         for line in range(6):
             store.append(story("run", line))
@@ -294,20 +294,20 @@ def test_records_since_a_place_come_in_order_and_within_limits(tmp_path: Path) -
         assert [logged.sequence for logged in store.read_since(7, 100, 1)] == [8]
 
 
-def test_a_library_that_can_lose_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sqlite_library_that_can_lose_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("3.51.2", "3.40.1"):
         monkeypatch.setattr(apsw, "sqlite_lib_version", lambda version=version: version)
         with pytest.raises(ConfigError, match=rf"SQLite: expected 3\.51\.3 or later, .*, got {version}"):
             open_store(tmp_path).__enter__()
 
 
-def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="expected a writable folder for memory: Not a directory"):
         open_store(tmp_path / "file" / "memory").__enter__()
 
 
-def test_a_log_of_sqlite_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_an_sqlite_file_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "log") as connection:
         connection.execute("CREATE TABLE other (a)")
     connection.close()
@@ -317,7 +317,7 @@ def test_a_log_of_sqlite_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == before
 
 
-def test_an_index_that_somebody_holds_just_then_is_opened_once_it_is_free(tmp_path: Path) -> None:
+def test_an_index_that_another_process_locks_is_opened_once_it_is_free(tmp_path: Path) -> None:
     with open_memory_store(tmp_path):
         pass
     holder = apsw.Connection(str(tmp_path / INDEX_NAME))
