@@ -126,7 +126,7 @@ async def find_target(
     *,
     must_answer: bool = False,
 ) -> ControlTarget:
-    """Return what a name means: running runs before those of memory, and a whole name before the beginning of one.
+    """Return what a name means: running runs before those of memory, and exact names before prefixes.
 
     Args:
         name: a run, the folder of a bulk, a trajectory, or the beginning of a run's or trajectory's name.
@@ -188,16 +188,16 @@ async def _runs_of_mesh_if_up(address: str, security: SecurityConfig, warn: Call
 
 
 def _rows(entries: Sequence[RegistryEntry], known: Sequence[_KnownRuns]) -> Iterator[RunRow]:
-    summaries = {(place.where, run.run): (place, run) for place in known for run in place.runs}
+    summaries = {(source.where, run.run): (source, run) for source in known for run in source.runs}
     shown = set()
     for entry in entries:
         if entry.run is not None:
-            place, summary = summaries.get((entry.address, entry.run), (None, None))
+            source, summary = summaries.get((entry.address, entry.run), (None, None))
             shown.add(entry.run)
             yield RunRow(
                 run=entry.run,
                 what=entry.what,
-                state="running" if place is None else place.states.phase_of(run_bytes(entry.run)),
+                state="running" if source is None else source.states.phase_of(run_bytes(entry.run)),
                 done=summary.ended if summary else 0,
                 total=entry.total,
                 failed=summary.failed if summary else 0,
@@ -205,25 +205,25 @@ def _rows(entries: Sequence[RegistryEntry], known: Sequence[_KnownRuns]) -> Iter
                 where=entry.folder or entry.address,
                 address=entry.address,
             )
-    for place, run in sorted(summaries.values(), key=lambda item: -item[1].began_at):
+    for source, run in sorted(summaries.values(), key=lambda item: -item[1].began_at):
         if run.run not in shown:
             shown.add(run.run)
             yield RunRow(
                 run=run.run,
                 what=run.what,
-                state=_status_of(place, run),
+                state=_status_of(source, run),
                 done=run.ended,
                 total=run.total,
                 failed=run.failed,
                 began_at=run.began_at,
-                where=place.where,
-                address=place.address,
+                where=source.where,
+                address=source.address,
             )
 
 
-def _status_of(place: _KnownRuns, run: RunSummary) -> RunStatus:
+def _status_of(source: _KnownRuns, run: RunSummary) -> RunStatus:
     """Return the state of a run that no command on this host continues."""
-    if (state := place.states.phase_of(run_bytes(run.run))) != "running":
+    if (state := source.states.phase_of(run_bytes(run.run))) != "running":
         return state
     is_complete = run.running == 0 and (run.total is None or run.ended + run.failed >= run.total)
     return "ended" if is_complete else "unfinished"

@@ -120,7 +120,7 @@ def show(location: MemoryLocation, trajectory: str, has_reasoning: bool, as_json
         state,
         state.task,
         columns=console.width,
-        marks=glyphs_for(sys.stdout.encoding),
+        glyphs=glyphs_for(sys.stdout.encoding),
         has_colours=console.is_terminal and not console.no_color,
         has_reasoning=has_reasoning,
         locate=backing_store(location.config).locate,
@@ -348,11 +348,11 @@ def _progress(what: str) -> Callable[[int, int], None] | None:
     if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return None
 
-    def tell(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         end = "\r" if done < total else "\r\x1b[K"
         click.echo(f"\r{what}: {100 * done / max(total, 1):.0f} %{end}", err=True, nl=False)
 
-    return tell
+    return show
 
 
 def _counted(number: int, noun: str) -> str:

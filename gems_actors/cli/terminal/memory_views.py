@@ -73,7 +73,7 @@ def trajectory_view(
     task: DrawPicture,
     *,
     columns: int,
-    marks: Glyphs,
+    glyphs: Glyphs,
     has_colours: bool,
     has_reasoning: bool,
     locate: Callable[[str], str],
@@ -84,15 +84,15 @@ def trajectory_view(
         state: the trajectory.
         task: the task of the trajectory.
         columns: maximum width of the list of requirements.
-        marks: glyphs that the terminal can show.
+        glyphs: glyphs that the terminal can show.
         has_colours: show changes of a prompt by colours; otherwise by brackets.
         has_reasoning: include the raw reasoning of the models.
         locate: returns the location of the picture with a digest, as text.
     """
     yield Text(printable(task.prompt), "bold")
-    yield Text(_status_line(state, task, marks), "cyan")
+    yield Text(_status_line(state, task, glyphs), "cyan")
     rounds = sorted({attempt.round for attempt in state.attempts})
-    yield from requirement_lines(_progress_of(state, task), columns, _ALL_ROWS, marks)
+    yield from requirement_lines(_progress_of(state, task), columns, _ALL_ROWS, glyphs)
     if state.prepared is not None:
         yield Labelled("prepared", _changes(task.prompt, state.prepared, has_colours))
     before = state.request_prompt
@@ -101,7 +101,7 @@ def trajectory_view(
         prompt = state.prompt_of(round_) or before
         attempts = [attempt for attempt in state.attempts if attempt.round == round_]
         yield Text()
-        yield _title_of(round_, attempts, marks)
+        yield _title_of(round_, attempts, glyphs)
         yield Labelled("prompt", _changes(before, prompt, has_colours))
         before = prompt
         if has_reasoning:
@@ -228,7 +228,7 @@ def _name_of(hook: Hook) -> str:
     return f"{hook.role} {hook.version}".rstrip()
 
 
-def _status_line(state: TrajectoryState, task: DrawPicture, marks: Glyphs) -> str:
+def _status_line(state: TrajectoryState, task: DrawPicture, glyphs: Glyphs) -> str:
     if state.ending is not None:
         status = state.ending.outcome.replace("_", " ")
     else:
@@ -239,7 +239,7 @@ def _status_line(state: TrajectoryState, task: DrawPicture, marks: Glyphs) -> st
         parts.append(f"skill {state.plan.skill or 'none'}")
     if state.began_at is not None and state.last_at is not None:
         parts.append(f"{local_time(state.began_at)}, {state.last_at - state.began_at:.1f} s")
-    return marks.between.join(parts)
+    return glyphs.between.join(parts)
 
 
 def _progress_of(state: TrajectoryState, task: DrawPicture) -> Progress:
@@ -255,11 +255,11 @@ def _progress_of(state: TrajectoryState, task: DrawPicture) -> Progress:
     )
 
 
-def _title_of(round_: int, attempts: Sequence[Attempt], marks: Glyphs) -> Text:
+def _title_of(round_: int, attempts: Sequence[Attempt], glyphs: Glyphs) -> Text:
     title = f"round {round_}"
     if attempts:
         met = max(count_met(attempt) for attempt in attempts)
-        title += f"{marks.between}{met} of {len(attempts[0].verdicts)} met"
+        title += f"{glyphs.between}{met} of {len(attempts[0].verdicts)} met"
     return Text(title, "bold")
 
 
