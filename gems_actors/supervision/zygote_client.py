@@ -110,7 +110,7 @@ class Zygote:
             for child in self._children.values():
                 child.end(None)
             with trio.CancelScope(shield=True):
-                async with self._sending:  # a task that is sending finds the socket closed afterwards
+                async with self._sending:  # waits for a send in progress, which is about to fail
                     self._socket.close()
             trio.lowlevel.notify_closing(self._life)
             os.close(self._life)
@@ -128,7 +128,9 @@ class Zygote:
 
     async def _send(self, command: Spawn | Kill) -> None:
         """Send a command; they arrive in the order in which this is called."""
-        with trio.CancelScope(shield=True):  # the zygote always reads, and half a command would break the protocol
+        with trio.CancelScope(
+            shield=True
+        ):  # cancelled midway, a spawn could leave a child without an owner
             async with self._sending:
                 if not self.is_lost:
                     with suppress(BrokenPipeError, ConnectionResetError):  # it ended, as `serve` is about to notice

@@ -84,10 +84,12 @@ def test_a_load_that_alternates_faster_than_the_idle_time_does_not_shrink_a_role
     assert {*scale(RoleAutoscaler(RoleConfig(max=4)), ([IDLE] * looks + [BUSY]) * 5, actors=4)} == {4}
 
 
-@pytest.mark.parametrize(("busy_share", "count"), [(0.25, 1), (0.26, 2)])
-def test_a_role_shrinks_only_if_half_of_the_remaining_capacity_suffices(busy_share: float, count: int) -> None:
+@pytest.mark.parametrize(("actors", "busy_share", "count"), [(2, 0.25, 1), (2, 0.26, 2), (5, 0.4, 4), (5, 0.41, 5)])
+def test_a_role_shrinks_only_if_half_of_the_remaining_capacity_suffices(
+    actors: int, busy_share: float, count: int
+) -> None:
     looks = int(20 / AUTOSCALE_PERIOD_S) + 1
-    assert scale(RoleAutoscaler(RoleConfig(max=4)), [(0.0, busy_share)] * looks, actors=2)[-1] == count
+    assert scale(RoleAutoscaler(RoleConfig(max=8)), [(0.0, busy_share)] * looks, actors)[-1] == count
 
 
 def test_a_role_with_a_late_queue_does_not_shrink() -> None:
@@ -117,6 +119,12 @@ def test_a_queue_that_gets_younger_waits_for_the_actors_it_has() -> None:
     younger = [(9.0 - look / 2, 1.0) for look in range(16)]
     assert {*scale(RoleAutoscaler(RoleConfig(max=4)), younger)} == {1}
     assert {*scale(RoleAutoscaler(RoleConfig(max=4)), [LATE, LATE, *younger[1:]])} == {1, 2}
+
+
+@pytest.mark.parametrize(("late_looks", "count"), [(1, 2), (2, 3)])
+def test_growth_after_a_cool_down_needs_two_late_looks_in_it(late_looks: int, count: int) -> None:
+    younger = [(8.0 - look, 1.0) for look in range(4 - late_looks)]
+    assert scale(RoleAutoscaler(RoleConfig(max=4)), [LATE, LATE, *[LATE] * late_looks, *younger])[-1] == count
 
 
 def test_a_role_stays_within_its_bounds_also_during_the_cool_down() -> None:
