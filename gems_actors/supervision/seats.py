@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import NamedTuple
 
 import structlog
@@ -49,6 +49,11 @@ class Seat:
         self.is_dismissed = trio.Event()
         """Its process must end and is not replaced."""
         self.is_gone = trio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Pid of its process; None while no process is running."""
+        return None if self.process is None or self.process.ended.is_set() else self.process.pid
 
 
 class Seats:
@@ -122,16 +127,15 @@ class Seats:
         """Return the seats of a role or shard that are not dismissed."""
         return [seat for seat in self._seats if seat.part == part and not seat.is_dismissed.is_set()]
 
-    def actor_names(self) -> set[str]:
-        """Return the names of the actors that are expected in the router's table."""
-        return {seat.name for seat in self._seats if seat.role not in SERVERS and not seat.is_dismissed.is_set()}
+    def are_all_in(self, registered: Set[str]) -> bool:
+        """Return whether every expected actor is running and registered; the router may still list a dead one."""
+        actors = [seat for seat in self._seats if seat.role not in SERVERS and not seat.is_dismissed.is_set()]
+        return all(seat.pid is not None and seat.name in registered for seat in actors)
 
     def children(self) -> tuple[Child, ...]:
         """Return the running role processes in start order."""
         return tuple(
-            Child(seat.name, seat.role, seat.process.pid, seat.restarts)
-            for seat in self._seats
-            if seat.process is not None and seat.process.pid is not None and not seat.process.ended.is_set()
+            Child(seat.name, seat.role, pid, seat.restarts) for seat in self._seats if (pid := seat.pid) is not None
         )
 
     async def _keep(self, seat: Seat) -> None:

@@ -208,7 +208,7 @@ class Supervisor:
     async def _are_all_registered(self) -> bool:
         status = await self._membership.mesh.ask(ReadStatus())
         registered = {actor.name for role in status.roles for actor in role.actors if actor.capacity}
-        return self._seats.actor_names() | {self._membership.name} <= registered
+        return self._membership.name in registered and self._seats.are_all_in(registered)
 
     def _give_up(self, decision: GiveUp) -> None:
         self._fail((ConfigError if decision.is_final_exit else SupervisorError)(decision.reason))

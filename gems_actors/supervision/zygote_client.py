@@ -128,9 +128,7 @@ class Zygote:
 
     async def _send(self, command: Spawn | Kill) -> None:
         """Send a command; they arrive in the order in which this is called."""
-        with trio.CancelScope(
-            shield=True
-        ):  # cancelled midway, a spawn could leave a child without an owner
+        with trio.CancelScope(shield=True):  # cancelled midway, a spawn could leave a child without an owner
             async with self._sending:
                 if not self.is_lost:
                     with suppress(BrokenPipeError, ConnectionResetError):  # it ended, as `serve` is about to notice
