@@ -56,7 +56,7 @@ class Codec:
 
     def __init__(self, types: Iterable[type[Body]] = BODIES.values()) -> None:
         self._types = {kind.__name__: kind for kind in types}
-        self._replies: dict[type[Request[Any]], type[Reply]] = {}
+        self._replies: dict[type[Request[Any]], type[Any]] = {}
         self._decode = self._make_decoder()
 
     @property
@@ -91,12 +91,12 @@ class Codec:
         Raises:
             TypeError: the request declares none, or the reply cannot be registered.
         """
-        reply = self._replies.get(request)
+        reply: type[ReplyT] | None = self._replies.get(request)
         if reply is None:
             reply = _reply_type_of(request)
             self.register(reply)
             self._replies[request] = reply
-        return cast(type[ReplyT], reply)
+        return reply
 
     def decode(self, data: bytes) -> Body:
         """Decode a body as the class that its `type` names; unknown fields are skipped.
@@ -206,12 +206,12 @@ def decode_message(frame: bytes) -> tuple[Header, Body]:
     return unpack_header(frame), decode_body(frame[HEADER_BYTES:])
 
 
-def _reply_type_of(request: type[Request[Any]]) -> type[Reply]:
+def _reply_type_of(request: type[Request[ReplyT]]) -> type[ReplyT]:
     for kind in request.__mro__:
         for base in getattr(kind, "__orig_bases__", ()):
             origin, arguments = get_origin(base), get_args(base)
             if isinstance(origin, type) and issubclass(origin, Request) and isinstance(arguments[0], type):
-                return cast(type[Reply], arguments[0])
+                return cast(type[ReplyT], arguments[0])
     raise TypeError(f"{_path(request)}: expected a base like Request[Plan], which names the type of the reply")
 
 
