@@ -1,4 +1,4 @@
-"""A mesh whose generator draws with a true pipeline of diffusers, tiny and with random weights, on the CPU."""
+"""A mesh whose generator draws with a real diffusers pipeline, tiny and with random weights, on the CPU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,19 @@ def settings(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_picture_of_a_true_pipeline_goes_through_the_loop(tmp_path: Path, settings: Path) -> None:
+def test_a_picture_of_a_diffusers_pipeline_goes_through_the_loop(tmp_path: Path, settings: Path) -> None:
     asked = ["--seed", "7", "--steps", "3", "-o", "fox.png", "--json", "--config", str(settings)]
     drawn = run_gems(tmp_path, "draw", "a red fox", *asked, more=ONE_THREAD)
     assert drawn.returncode == 0, drawn.stderr
     story = json.loads(drawn.stdout)
-    assert story["rounds"] == 2, "nobody here can read such a picture"
+    assert story["rounds"] == 2, "the storyboard's verifier cannot read such a picture"
     with Image.open(tmp_path / "fox.png") as picture:
         assert picture.size == (64, 64)
         assert ", Model: z-image, " in picture.info["parameters"]
         assert picture.info["parameters"].splitlines()[-1].startswith("Steps: 3, Seed: ")
 
 
-def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_path: Path, settings: Path) -> None:
+def test_status_shows_loading_and_figures_and_images_are_logged(tmp_path: Path, settings: Path) -> None:
     log = tmp_path / "log"
     with (
         log.open("wb") as sink,
@@ -68,7 +69,7 @@ def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_pat
         ) as mesh,
     ):
         engine = _await_engine(mesh)
-        os.kill(engine, signal.SIGSTOP)  # so that what it does is seen, however fast it is
+        os.kill(engine, signal.SIGSTOP)  # so that its note is seen, however fast it is
         while not (shown := _status(tmp_path).get("generator", {})).get("note"):
             assert mesh.poll() is None, log.read_text()
             assert not shown.get("capacity")
@@ -85,7 +86,7 @@ def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_pat
         assert bulk.returncode == 0, bulk.stderr
         assert len(list((tmp_path / "out").rglob("*.png"))) == 3
         figures: Any = {}
-        for _ in range(100):  # they come with the next heartbeat, and asking takes half a second
+        for _ in range(100):  # they arrive with the next heartbeat, and each look takes half a second
             figures = _status(tmp_path)["generator"]["figures"]
             if figures["busy_share"]:
                 break
@@ -102,7 +103,9 @@ def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_pat
     images = [line for line in lines if line["event"] == "image_generated"]
     assert len(images) == 6
     assert images[0].keys() >= {"digest", "seconds", "wait_s", "text_s", "denoise_s", "decode_s", "png_s", "batch"}
-    assert not [line for line in log.read_text().splitlines() if not line.startswith("{")], "nothing but our own log"
+    assert not [line for line in log.read_text().splitlines() if not line.startswith("{")], (
+        "the log holds only JSON lines"
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,23 +119,26 @@ def test_loading_and_figures_are_seen_from_outside_and_images_are_logged(tmp_pat
         ("image.devices=next", "image.devices: expected a GPU that CUDA can use, got a host with 0 GPUs"),
     ],
 )
-def test_what_cannot_be_is_one_line_at_the_start(tmp_path: Path, settings: Path, change: str, got: str) -> None:
+def test_an_impossible_setting_fails_in_one_line_at_the_start(
+    tmp_path: Path, settings: Path, change: str, got: str
+) -> None:
     refused = run_gems(tmp_path, "draw", "a red fox", "--config", str(settings), "--set", change, more=ONE_THREAD)
     assert (refused.returncode, refused.stderr.count("\n")) == (EXIT_CONFIG, 1), refused.stderr
     assert got in refused.stderr
 
 
 def _await_engine(mesh: subprocess.Popen[str]) -> int:
-    """Return the process that will draw, as soon as there is one."""
+    """Return the pid of the engine as soon as it exists."""
     while True:
         assert mesh.poll() is None
         for pid, name in descendants(mesh.pid).items():
             if name == "gems engine":
                 return pid
+        time.sleep(0.01)  # a pause between looks, so that the mesh gets the processor
 
 
 def _status(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the first actor of each role, as `gems status` tells; nothing while there is no router."""
+    """Return the first actor of each role from `gems status`; empty while no router runs."""
     done = run_gems(folder, "status", "--json")
     if done.returncode:
         return {}

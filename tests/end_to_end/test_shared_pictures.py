@@ -1,4 +1,4 @@
-"""A draw whose roles share no disk: what one host stores, another verifies, and a third brings home."""
+"""A draw whose roles share no disk: one host stores a picture, another verifies it, and a third fetches it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def open_two_hosts(tmp_path: Path, router: str, *settings: str) -> Iterator[None]:
-    """Run a mesh in `one` without a verifier, and a verifier in `two`, each with a data folder of its own."""
+    """Run a mesh in `one` without a verifier, and a verifier in `two`, each with its own data folder."""
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         folder.mkdir()

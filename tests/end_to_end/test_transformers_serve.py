@@ -1,4 +1,4 @@
-"""The whole loop on a server that nobody here wrote: `transformers serve`, with a tiny model that is built here."""
+"""The whole loop on a third-party server: `transformers serve`, with a tiny model built by the test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANSWERS: Final = {
 
 @dataclass
 class Served:
-    """A server that runs."""
+    """A running server."""
 
     url: str
     model: str
@@ -45,9 +45,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("vlm")
     model, log = folder / "tiny-vlm", folder / "log"
     (folder / "home/hub").mkdir(parents=True)
-    surroundings = environment(folder, HF_HOME=str(folder / "home"), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
+    env = environment(folder, HF_HOME=str(folder / "home"), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
     build = [sys.executable, "-m", "tests.end_to_end.tiny_vlm", str(model), json.dumps(ANSWERS)]
-    subprocess.run(build, check=True, env=surroundings, cwd=Path(__file__).parents[2])
+    subprocess.run(build, check=True, env=env, cwd=Path(__file__).parents[2])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -55,7 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         *(str(Path(sys.executable).with_name("transformers")), "serve", str(model)),
         *("--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)),
     ]
-    with log.open("wb") as sink, started(command, env=surroundings, stdout=sink, stderr=sink) as server:
+    with log.open("wb") as sink, started(command, env=env, stdout=sink, stderr=sink) as server:
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(transport=httpx.HTTPTransport(), timeout=5.0, trust_env=False) as client:
             while True:
@@ -75,7 +75,7 @@ def draw(folder: Path, served: Served, *flags: str) -> subprocess.CompletedProce
     return run_gems(folder, *asked, more={"NO_PROXY": "127.0.0.1"})
 
 
-def test_every_role_of_the_loop_is_played_by_a_model_that_is_served(tmp_path: Path, served: Served) -> None:
+def test_every_role_of_the_loop_works_with_a_served_model(tmp_path: Path, served: Served) -> None:
     done = draw(tmp_path, served)
     assert done.returncode == 0, done.stderr
     story = json.loads(done.stdout)
@@ -85,17 +85,17 @@ def test_every_role_of_the_loop_is_played_by_a_model_that_is_served(tmp_path: Pa
     spent = story["spent"]
     for role in ("planner", "decomposer", "verifier", "compressor", "refiner"):
         assert spent[role]["calls"] >= 1, role
-        assert spent[role]["prompt_tokens"] > 1000, f"{role}: its rules alone are as long"
+        assert spent[role]["prompt_tokens"] > 1000, f"{role}: its rules alone are longer"
         assert spent[role]["completion_tokens"] >= 1, role
     assert 4 <= spent["verifier"]["calls"] <= 6, (
-        "two a round, and at first some for probabilities that it does not tell"
+        "two a round, plus a few that first ask for probabilities the server does not return"
     )
     assert (tmp_path / "fox.png").exists()
 
 
-def test_a_model_that_is_not_served_is_one_line_in_the_server_s_words(tmp_path: Path, served: Served) -> None:
+def test_a_model_that_is_not_served_fails_with_the_server_s_message_in_one_line(tmp_path: Path, served: Served) -> None:
     done = draw(tmp_path, Served(served.url, "another/model"))
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()[1:]  # the first says the seed
+    (line,) = done.stderr.splitlines()[1:]  # the first line names the seed
     assert line.startswith(f"gems: chat server at {served.url}: answered 400: ")
     assert "another/model" in line

@@ -1,9 +1,9 @@
-"""A tiny vision-language model of a true class, built here: no hub and no download.
+"""A tiny vision-language model of a real model class, built here without a hub or a download.
 
-Its body has random weights and stays as it is. Its output head is fitted, by least squares on the last hidden states
-of a few chats of each role, so that it says that role's one answer, a single token, and then ends. Pictures go through
-the vision tower like all else. It is run as a program, with a folder and the answers as JSON by `route`, `decompose`,
-`verify`, `compress` and `refine`, because torch has no place in the process of the tests.
+Its body keeps random weights. Its output head is fitted, by least squares on the last hidden states of a few chats of
+each role, to produce that role's answer, a single token, and then the end token. Pictures go through the vision tower.
+Run it as a program with a folder and the answers as JSON, keyed by `route`, `decompose`, `verify`, `compress` and
+`refine`, so that the test process does not import torch.
 """
 
 from __future__ import annotations
@@ -93,27 +93,27 @@ def build(folder: Path, answers: Mapping[str, str]) -> None:
 
 
 def _fit_head(model: Any, processor: Any, answers: Mapping[str, str], end: int) -> None:
-    """Set the head's rows of the answers and of the end, and let all other tokens have the logit 0."""
+    """Fit the head's rows of the answers and of the end token; all other tokens get the logit 0."""
     ids = [processor.tokenizer.convert_tokens_to_ids(answer) for answer in answers.values()]
     rows = [*ids, end]
     features, targets = [], []
     chats = _chats()
-    for place, role in enumerate(answers):
+    for row, role in enumerate(answers):
         for request in chats[role]:
-            said = _inputs_of(request, processor)
+            inputs = _inputs_of(request, processor)
             with torch.inference_mode():
-                asked = model.model(**said).last_hidden_state[0, -1]
-                answered = model.model(
+                question = model.model(**inputs).last_hidden_state[0, -1]
+                reply = model.model(
                     **{
-                        **said,
-                        "input_ids": torch.cat([said["input_ids"], torch.tensor([[ids[place]]])], dim=1),
+                        **inputs,
+                        "input_ids": torch.cat([inputs["input_ids"], torch.tensor([[ids[row]]])], dim=1),
                         "attention_mask": torch.cat(
-                            [said["attention_mask"], torch.ones(1, 1, dtype=torch.long)], dim=1
+                            [inputs["attention_mask"], torch.ones(1, 1, dtype=torch.long)], dim=1
                         ),
                     }
                 ).last_hidden_state[0, -1]
-            features += [asked, answered]
-            targets += [_target(place, len(rows)), _target(len(rows) - 1, len(rows))]
+            features += [question, reply]
+            targets += [_target(row, len(rows)), _target(len(rows) - 1, len(rows))]
     matrix = torch.stack(features).double()
     ridge = 1e-4 * matrix.square().sum(dim=1).mean() * torch.eye(matrix.shape[1], dtype=torch.double)
     fitted = torch.linalg.solve(matrix.T @ matrix + ridge, matrix.T @ torch.stack(targets).double())
@@ -122,9 +122,9 @@ def _fit_head(model: Any, processor: Any, answers: Mapping[str, str], end: int) 
         model.lm_head.weight[rows] = fitted.T.float()
 
 
-def _target(place: int, count: int) -> torch.Tensor:
+def _target(row: int, count: int) -> torch.Tensor:
     target = torch.full((count,), -10.0)
-    target[place] = 10.0
+    target[row] = 10.0
     return target
 
 
@@ -152,7 +152,7 @@ def _picture(seed: int) -> ImagePart:
 
 
 def _chats() -> dict[str, Sequence[ChatRequest]]:
-    """Return some chats of each role, as the roles themselves write them."""
+    """Return a few chats of each role, as the roles write them."""
     skills = Catalogue([builtin_folder()]).skills()
     pictures = [_picture(seed) for seed in range(len(_PROMPTS))]
     past = [_past_round(prompt, number) for number, prompt in enumerate(_PROMPTS)]

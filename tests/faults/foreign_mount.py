@@ -1,6 +1,6 @@
-"""Mounts what the kernel takes for a file system of a network, and plays its server: a folder with nothing in it.
+"""Mount a file system that the kernel reports as a network one, and serve it as an empty folder.
 
-Run in a mount namespace of its own: `python -m tests.faults.foreign_mount FOLDER TYPE COMMAND...`.
+Run it in its own mount namespace: `python -m tests.faults.foreign_mount FOLDER TYPE COMMAND...`.
 Source: the kernel's FUSE protocol 7.31, include/uapi/linux/fuse.h.
 """
 
@@ -21,7 +21,7 @@ _ATTRIBUTES = struct.Struct("<6Q10I")
 
 
 def serve(device: int) -> None:
-    """Answer that the folder is there and empty, until it is unmounted."""
+    """Answer that the folder exists and is empty, until it is unmounted."""
     while True:
         try:
             request = os.read(device, 1 << 20)

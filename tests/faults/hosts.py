@@ -1,7 +1,7 @@
-"""Hosts of a network that the tests make themselves: network namespaces with one switch between them.
+"""Hosts of a network that the tests create: network namespaces behind one switch.
 
-Each has an address of its own, a host name of its own, and a cable that can be pulled out or can lose packets. Needs
-root and Debian's iproute2 and iptables.
+Each host has its own address, host name and cable, which can be unplugged or lose packets. Needs root and Debian's
+iproute2 and iptables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.processes import started
 
 
 def why_not() -> str | None:
-    """Return why no network can be made here, or None."""
+    """Return why no network can be created here, or None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     missing = [tool for tool in ("ip", "iptables", "unshare") if shutil.which(tool) is None]
@@ -27,7 +27,7 @@ def why_not() -> str | None:
 
 
 class Network:
-    """Some hosts, at 10.77.0.1 and up in the order of their names; made by `open_network`."""
+    """Hosts at 10.77.0.1 and up, in the order of their names; created by `open_network`."""
 
     def __init__(self, folder: Path, stack: ExitStack, names: tuple[str, ...]) -> None:
         self.folder = folder
@@ -42,7 +42,7 @@ class Network:
             self._add_host(name)
 
     def start(self, host: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start `gems` on a host; its standard output is a pipe, and it has ended when the network is closed."""
+        """Start `gems` on a host with its standard output in a pipe; closing the network ends it."""
         return self._start(host, *COMMAND, *arguments)
 
     def gems(self, host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,21 +58,21 @@ class Network:
         )
 
     def delay(self, host: str, port: int, target: str, seconds: float) -> None:
-        """Have a host reach a target by a port of its own, each way so much later."""
+        """Let a host reach a target through one of its own ports, with a delay in each direction."""
         line = self._start(host, sys.executable, "-m", "tests.faults.slow_line", str(port), target, str(seconds))
         assert line.stdout is not None
         line.stdout.readline()
 
     def cut(self, host: str) -> None:
-        """Pull the cable out."""
+        """Unplug the cable of a host."""
         self._ip("-n", self._switch, "link", "set", f"to-{host}", "down")
 
     def mend(self, host: str) -> None:
-        """Plug the cable in again."""
+        """Plug the cable of a host in again."""
         self._ip("-n", self._switch, "link", "set", f"to-{host}", "up")
 
     def lose(self, host: str, share: float) -> None:
-        """Have the cable of a host lose a share of the packets, each way."""
+        """Drop a share of a host's packets in each direction."""
         for chain in ("INPUT", "OUTPUT"):
             rule = ["-A", chain, "-m", "statistic", "--mode", "random", "--probability", str(share), "-j", "DROP"]
             subprocess.run([*self._in(host), "iptables", *rule], check=True)
@@ -108,7 +108,7 @@ class Network:
         return environment(self.folder, PYTHONPATH=os.environ.get("PYTHONPATH", str(Path(__file__).parents[2])))
 
     def _on(self, host: str, *command: str) -> list[str]:
-        """Return what runs a command on a host, under the host's name, as the very process that is started."""
+        """Return a command line that runs a command on a host, under its host name and with the same pid."""
         named = 'hostname "$0" && exec "$@"'
         return [*self._in(host), "unshare", "--uts", "sh", "-c", named, host, *command]
 
@@ -125,6 +125,6 @@ class Network:
 
 @contextmanager
 def open_network(folder: Path, *names: str) -> Iterator[Network]:
-    """Make hosts, and in the end end all that was started on them."""
+    """Create hosts; closing ends everything that was started on them."""
     with ExitStack() as stack:
         yield Network(folder, stack, names)

@@ -1,7 +1,7 @@
-"""A line on which everything takes longer: `python -m tests.faults.slow_line PORT HOST:PORT SECONDS`.
+"""A slow network link: `python -m tests.faults.slow_line PORT HOST:PORT SECONDS`.
 
-For kernels without netem: a process that listens at a port and forwards each connection, what comes in at one end going
-out at the other so many seconds later, in order.
+For kernels without netem: a process that listens on a port and forwards each connection, in order, delaying all data
+by the given seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def _serve(host: str, port: int, seconds: float, near: trio.SocketStream) 
             nursery.start_soon(_forward, near, far, seconds)
             nursery.start_soon(_forward, far, near, seconds)
     except* (OSError, trio.BrokenResourceError):
-        pass  # one end is gone; whoever is at the other learns it by its own connection's end
+        pass  # one end is gone; the other end sees its own connection close
 
 
 async def _main(port: int, target: str, seconds: float) -> None:

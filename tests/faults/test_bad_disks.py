@@ -1,6 +1,6 @@
-"""Disks on which memory cannot do its work: full, read-only, another's, of another host. Real ones, in a namespace.
+"""Disks on which memory cannot work: full, read-only, in use by another mesh, or a network file system.
 
-Each is said in one line by whoever wanted to draw, and what was kept before is kept.
+The disks are real, in a mount namespace. A draw reports each in one line, and what was stored before is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CAN_MOUNT = subprocess.run(("unshare", "-rm", "true"), check=False, capture_outp
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CAN_MOUNT, reason="this host does not let us mount in a namespace of our own"),
+    pytest.mark.skipif(not CAN_MOUNT, reason="this host does not allow mounts in a user namespace"),
 ]
 
 FILL = """
@@ -56,7 +56,7 @@ print(found.records == number + 1, found.problems, found.notes)
 
 
 def on_disk(options: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that sees a file system in memory at a folder."""
+    """Run a command with a tmpfs mounted at a folder."""
     mount = 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"'
     return subprocess.run(
         ("unshare", "-rm", "sh", "-c", mount, "sh", options, str(folder), *command),
@@ -87,7 +87,7 @@ def disk(tmp_path: Path) -> Path:
     ],
     ids=["nearly full", "full in the middle of a commit"],
 )
-def test_a_full_disk_refuses_the_commit_and_keeps_the_log_whole(disk: Path, reserve: int, words: str) -> None:
+def test_a_full_disk_fails_the_commit_and_keeps_the_log_intact(disk: Path, reserve: int, words: str) -> None:
     size = "size=56m" if reserve else "size=24m"
     done = on_disk(size, disk, sys.executable, "-P", "-c", FILL, str(disk), str(reserve))
     assert done.returncode == 0, done.stderr
@@ -96,22 +96,22 @@ def test_a_full_disk_refuses_the_commit_and_keeps_the_log_whole(disk: Path, rese
     assert checked == "True [] []"
 
 
-def test_a_draw_on_a_full_disk_says_so(tmp_path: Path, disk: Path) -> None:
+def test_a_draw_on_a_full_disk_reports_it(tmp_path: Path, disk: Path) -> None:
     done = on_disk("size=20m", disk, *draw(tmp_path, disk / "data"))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"gems: {disk}/data/memory/log: expected at least 32 MiB free on its disk, got ")
 
 
-def test_a_draw_on_a_read_only_disk_says_so(tmp_path: Path, disk: Path) -> None:
+def test_a_draw_on_a_read_only_disk_reports_it(tmp_path: Path, disk: Path) -> None:
     done = on_disk("ro", disk, *draw(tmp_path, disk / "data"))
     assert done.returncode == 78
     assert "Read-only file system" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="this kernel has no FUSE to play another host with")
-def test_a_draw_on_a_network_file_system_says_so(tmp_path: Path, disk: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="this kernel has no FUSE to serve a file system with")
+def test_a_draw_on_a_network_file_system_reports_it(tmp_path: Path, disk: Path) -> None:
     foreign = (sys.executable, "-m", "tests.faults.foreign_mount", str(disk), "fuse.sshfs")
     done = subprocess.run(
         ("unshare", "-rm", *foreign, *draw(tmp_path, disk / "data")),
@@ -128,7 +128,7 @@ def test_a_draw_on_a_network_file_system_says_so(tmp_path: Path, disk: Path) -> 
     )
 
 
-def test_a_second_mesh_on_the_same_memory_says_who_has_it(tmp_path: Path) -> None:
+def test_a_second_mesh_on_the_same_memory_names_the_process_that_holds_it(tmp_path: Path) -> None:
     first = subprocess.Popen(
         (*GEMS, "up", "--set", f"data_dir={tmp_path}/data", "--set", f"router.runtime_dir={tmp_path}/run"),
         stdout=subprocess.PIPE,

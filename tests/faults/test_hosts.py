@@ -1,4 +1,4 @@
-"""A mesh over several hosts of which one is cut off, one loses packets, one is far, one vanishes and one joins."""
+"""A mesh over several hosts: one is cut off, one loses packets, one has high latency, one vanishes and one joins."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 TASKS = 300
 CUT_S = 20.0
 LONGEST_GAP_S = 15.0
-"""Between two finished tasks: six after which a silent actor is given up, the rest of its task, and a slow machine."""
+"""Maximum seconds between two finished tasks: the heartbeat timeout of six, the rest of a task, and a slow machine."""
 PORT = 7100
 
 
 class Progress:
-    """Looks at the rows of a bulk as they come, and knows how long none got."""
+    """Counts the rows of a bulk and keeps the longest time without a new one."""
 
     def __init__(self, rows: Path) -> None:
         self.rows = rows
@@ -35,7 +35,7 @@ class Progress:
         self._grew_at = time.monotonic()
 
     def look(self) -> int:
-        """Return how many there are."""
+        """Return the number of rows."""
         count = self.rows.read_bytes().count(b"\n") if self.rows.exists() else 0
         now = time.monotonic()
         if self.count:
@@ -45,16 +45,16 @@ class Progress:
         return count
 
 
-def until(is_so: Callable[[], bool], within_s: float = 120.0) -> None:
-    """Return once something is so that no process tells us of."""
+def until(holds: Callable[[], bool], within_s: float = 120.0) -> None:
+    """Poll until a condition holds that no process announces."""
     end = time.monotonic() + within_s
-    while not is_so():
+    while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
 @pytest.mark.skipif(why_not() is not None and not os.environ.get("CI"), reason=str(why_not()))
-def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: Path) -> None:
+def test_a_bulk_completes_through_every_failure_of_its_hosts(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"{2 + line % 7} red cats left of stone dog number {line}\n" for line in range(TASKS)))
     progress = Progress(tmp_path / "out/dataset/metadata.jsonl")
@@ -72,12 +72,12 @@ def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: P
             assert shown.returncode == 0, shown.stderr
             return msgspec.json.decode(shown.stdout, type=MeshStatus)
 
-        def is_there(host: str) -> bool:
+        def has_joined(host: str) -> bool:
             return any(actor.host == host and actor.capacity for role in status().roles for actor in role.actors)
 
         def agent(host: str, *roles: str, router: str = router) -> subprocess.Popen[str]:
-            place = ("--router", router, "--set", f"data_dir={data}", *key("agent"))
-            return network.start(host, "agent", "--name", host, *place, *roles)
+            where = ("--router", router, "--set", f"data_dir={data}", *key("agent"))
+            return network.start(host, "agent", "--name", host, *where, *roles)
 
         data = tmp_path / "data"
         bound = f"router.address={router}"
@@ -89,7 +89,7 @@ def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: P
         agent("gpu", "generator=1", router=f"tcp://127.0.0.1:{PORT}")
         lost = agent("cpu1", "verifier=2")
         agent("cpu2", "verifier=1")
-        until(lambda: all(map(is_there, ("gpu", "cpu1", "cpu2"))))
+        until(lambda: all(map(has_joined, ("gpu", "cpu1", "cpu2"))))
         network.lose("cpu2", 0.02)
 
         out = ["--out", "out", "--rounds", "2", "--router", router, "--set", f"data_dir={data}", *key("client")]
@@ -100,18 +100,18 @@ def test_a_bulk_ends_whole_whatever_happens_to_the_hosts_of_its_mesh(tmp_path: P
         until(lambda: progress.look() > 0 and time.monotonic() > cut_at + CUT_S)
         assert progress.count > before + 20
         network.mend("cpu1")
-        until(lambda: progress.look() > 0 and is_there("cpu1"))
+        until(lambda: progress.look() > 0 and has_joined("cpu1"))
         assert status().requeued > 0
         lost.kill()
         network.cut("cpu1")
         agent("cpu3", "verifier=2")
-        until(lambda: progress.look() > 0 and is_there("cpu3"))
+        until(lambda: progress.look() > 0 and has_joined("cpu3"))
         until(lambda: progress.look() >= TASKS)
-        assert bulk.wait(30) == 0
+        assert bulk.wait(120) == 0
         found = [json.loads(line)["index"] for line in progress.rows.read_text().splitlines()]
         assert found == list(range(TASKS))
-        # Shown by `pytest --log-cli-level=INFO`, for the README says it.
+        # Shown by `pytest --log-cli-level=INFO`; the README states it.
         logging.getLogger(__name__).info("longest time without a finished task: %.1f s", progress.longest_gap_s)
         assert progress.longest_gap_s < LONGEST_GAP_S
         assert (tmp_path / "out/failed.jsonl").read_bytes() == b""
-        assert not is_there("cpu1")
+        assert not has_joined("cpu1")

@@ -1,4 +1,4 @@
-"""kill -9 of any process of a mesh, in the middle of a draw: the draw still ends well and leaves nothing behind."""
+"""kill -9 of any process of a mesh in the middle of a draw: the draw still succeeds and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 ROLES = ("conductor", "planner", "decomposer", "generator", "verifier", "compressor", "refiner", "memory")
 ROUNDS = 12
-"""Enough rounds that the process is killed in the middle of them."""
+"""Enough rounds that the kill comes in the middle of them."""
 
 
 def start_long_draw(folder: Path) -> subprocess.Popen[str]:
@@ -37,7 +37,7 @@ def start_long_draw(folder: Path) -> subprocess.Popen[str]:
 
 
 def await_line(process: subprocess.Popen[str], words: str) -> list[str]:
-    """Read standard error up to the first line with these words."""
+    """Read standard error up to the first line that contains `words`."""
     assert process.stderr is not None
     lines: list[str] = []
     for line in process.stderr:
@@ -56,7 +56,7 @@ def draw_and_kill(folder: Path, name: str) -> float:
     assert len(victims) == 1, family
     os.kill(victims[0], signal.SIGKILL)
     killed_at = time.monotonic()
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     seconds = time.monotonic() - killed_at
     assert process.returncode == 0, stderr
     outcome = json.loads(stdout)
@@ -67,7 +67,7 @@ def draw_and_kill(folder: Path, name: str) -> float:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_killed_in_the_middle_of_a_draw_is_replaced_and_the_draw_ends_well(tmp_path: Path, role: str) -> None:
+def test_a_role_killed_in_the_middle_of_a_draw_is_replaced_and_the_draw_succeeds(tmp_path: Path, role: str) -> None:
     draw_and_kill(tmp_path, f"gems-{role}"[:15])
 
 

@@ -1,4 +1,4 @@
-"""kill -9 of the process that writes the log, at any moment: what was acknowledged is there, once, and all is whole."""
+"""kill -9 of the log's writer at any moment: each acknowledged record is stored once, and the log is intact."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 LIVES = 200
 MAX_LIFE_S = 0.03
-"""Of a writer after it was started; some are killed before they have opened the log, some after many commits."""
+"""Maximum lifetime of a writer: some are killed before they have opened the log, some after many commits."""
 
 
 def write_for_ever(folder: Path, life: int, acknowledged: Connection) -> None:
-    """Append commits of 1 to 60 records of up to 20 kB, and tell of each once it is durable."""
+    """Append commits of 1 to 60 records of up to 20 kB, and acknowledge each once it is durable."""
     chance = random.Random(life)
     number = 0
     with open_memory_store(folder) as store:
@@ -46,13 +46,13 @@ def planned(life: int, number: int, size: int) -> PromptPlanned:
 
 def test_every_acknowledged_record_outlives_two_hundred_kills(tmp_path: Path) -> None:
     command = (sys.executable, "-P", "-c", f"from {__name__} import *; kill_writers(Path({str(tmp_path)!r}))")
-    surroundings = {**environment(), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=surroundings)
+    env = {**environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
 
 
 def kill_writers(folder: Path) -> None:
-    """Start and kill writers, and look at what they leave behind."""
+    """Start and kill writers, and check what they leave behind."""
     context = multiprocessing.get_context("forkserver")  # which imports once and forks in a millisecond
     context.set_forkserver_preload(["actors.memory_store.store", "tests.faults.test_killed_writers"])
     chance = random.Random(1)
@@ -64,8 +64,8 @@ def kill_writers(folder: Path) -> None:
         writer.start()
         theirs.close()
         if life % 4:
-            ours.poll(10)  # else the moment of the kill may be one while the log is opened
-        time.sleep(chance.uniform(0, MAX_LIFE_S))  # the moment is what is random here, nothing is waited for
+            ours.poll(10)  # otherwise the kill may come while the log is being opened
+        time.sleep(chance.uniform(0, MAX_LIFE_S))  # a random moment, not a wait
         writer.kill()
         writer.join()
         before = len(expected)
@@ -79,11 +79,11 @@ def kill_writers(folder: Path) -> None:
     assert_whole(folder, expected)
     moments["with a torn commit"] = len(list((folder / "torn").glob("*")))
     assert len(expected) > LIVES
-    assert all(moments.values()), moments  # else the kills did not come at moments that are any test
+    assert all(moments.values()), moments  # otherwise the kills came at the wrong moments to test anything
 
 
 def acknowledged_by(connection: Connection) -> list[tuple[int, PromptPlanned]]:
-    """Return what the writer was told is durable, each with its place; what it did not live to say in full is none."""
+    """Return the acknowledged records by sequence number; an acknowledgement cut short by the kill does not count."""
     found: list[tuple[int, PromptPlanned]] = []
     try:
         while True:

@@ -1,7 +1,7 @@
-"""Whoever comes to a router over tcp without a key, or with more in mind than its key allows.
+"""Clients that connect to a router over tcp without a key, or that ask for more than their key allows.
 
-One router process throughout, with a working mesh before and after each of them: what a stranger does costs nobody else
-anything, and what a stranger receives is the handshake and nothing beyond.
+One router process serves all tests, and a mesh works on it before and after each: a stranger costs nobody else
+anything, and receives the handshake and nothing more.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ from tests.processes import environment, started
 pytestmark = pytest.mark.slow
 
 SIGNATURE = b"\xff" + bytes(7) + b"\x01\x7f\x03\x01"
-"""How ZMTP 3.1 begins."""
+"""The first bytes of ZMTP 3.1."""
 GREETING = SIGNATURE + b"CURVE".ljust(20, b"\0") + bytes(32)
-"""What both sides say first where there are keys."""
+"""The greeting of both sides when the router has keys."""
 WELCOME_BYTES = 2 + 168
-"""CURVE's answer to a HELLO, in a frame of a command; the same size for everybody, and random to who has no key."""
+"""Size of CURVE's answer to a HELLO, in a command frame: equal for every client, and random without the key."""
 HALF_OPEN = 10_000
 _QUIET_S = 0.3
-"""Who says nothing for so long has nothing to say."""
+"""Silence after which the router is taken to have nothing more to send, in seconds."""
 
 _ROUTER = """
 import sys
@@ -76,14 +76,14 @@ class CurveSocket:
 
     address: str
     folder: Path
-    """Of the keys."""
+    """Folder of the keys."""
 
     @property
     def log(self) -> Path:
         return self.folder.parent / "log"
 
     @property
-    def place(self) -> tuple[str, int]:
+    def endpoint(self) -> tuple[str, int]:
         host, _, port = self.address.removeprefix("tcp://").partition(":")
         return host, int(port)
 
@@ -120,19 +120,19 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CurveSocket]:
         yield guarded
         assert process.poll() is None, guarded.log.read_text()
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert "Traceback" not in guarded.log.read_text()
 
 
 async def await_work(router: CurveSocket) -> None:
-    """See that an actor and who asks it, each with its key, do what they are there for."""
+    """Check that an actor and a client, each with its key, can work."""
     async with open_working_mesh(router) as mesh:
         assert await mesh.ask(PlanPrompt(prompt="hello")) == Plan(prompt="hello!")
 
 
 @asynccontextmanager
 async def open_working_mesh(router: CurveSocket) -> AsyncIterator[Mesh]:
-    """Have a planner join, and give a client that may ask it."""
+    """Start a planner, and yield a client that may ask it."""
     async with open_background() as nursery:
         serve = partial(serve_actor, security=router.security("planner"))
         nursery.start_soon(serve, partial(Echo, MeshConfig()), router.address, "planner-1")
@@ -148,7 +148,7 @@ def mesh_goes_on(router: CurveSocket) -> Iterator[None]:
 
 @contextmanager
 def dealer(router: CurveSocket, key: str, identity: bytes) -> Iterator[zmq.Socket[bytes]]:
-    """Give a socket that connects with a key."""
+    """Yield a socket that connects with a key."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     keys = keys_to_connect(router.security(key), router.address)
     try:
@@ -163,7 +163,7 @@ def say(socket: zmq.Socket[bytes], header: Header, body: Body) -> None:
 
 
 def hear(socket: zmq.Socket[bytes], kind: type[Body]) -> Body:
-    """Return the next message of its kind."""
+    """Return the next message of this kind."""
     while socket.poll(5_000):
         _, body = decode_message(socket.recv())
         if isinstance(body, kind):
@@ -179,9 +179,9 @@ async def ask_for(seconds: float, mesh: Mesh) -> None:
 
 
 def talk(router: CurveSocket, *turns: tuple[bytes, int]) -> bytes:
-    """Return all that comes to who says something on a bare connection and, before it goes on, hears so many bytes."""
+    """Send each text on a bare connection, read the given number of bytes after each, and return all that was read."""
     heard = b""
-    with network.create_connection(router.place, timeout=10) as stranger, suppress(OSError):
+    with network.create_connection(router.endpoint, timeout=10) as stranger, suppress(OSError):
         for said, count in turns:
             stranger.sendall(said)
             wanted = len(heard) + count
@@ -194,7 +194,7 @@ def talk(router: CurveSocket, *turns: tuple[bytes, int]) -> bytes:
 
 
 class Recorder:
-    """A relay in front of a router, which keeps what it heard of one who connects through it."""
+    """A relay in front of a router that keeps what the one client behind it sent."""
 
     def __init__(self, router: CurveSocket) -> None:
         self.heard = b""
@@ -212,11 +212,11 @@ class Recorder:
         self._server.close()
 
     def _relay(self) -> None:
-        guest, _ = self._server.accept()
-        with guest, network.create_connection(self._router.place) as router:
-            back = threading.Thread(target=self._copy, args=(router, guest, lambda _: None))
+        client, _ = self._server.accept()
+        with client, network.create_connection(self._router.endpoint) as router:
+            back = threading.Thread(target=self._copy, args=(router, client, lambda _: None))
             back.start()
-            self._copy(guest, router, self._keep)
+            self._copy(client, router, self._keep)
             router.shutdown(network.SHUT_RDWR)
             back.join()
 
@@ -231,39 +231,30 @@ class Recorder:
                 target.sendall(data)
 
 
-def test_without_a_key_one_is_refused_and_told_why(router: CurveSocket) -> None:
-    async def scene() -> None:
-        with pytest.raises(MeshRefusedError, match="refused by the router: one side has keys and the other none"):
-            async with open_client(router.address):
-                pass
-
-    play(scene)
+async def test_a_client_without_a_key_is_refused_with_the_reason(router: CurveSocket) -> None:
+    with pytest.raises(MeshRefusedError, match="refused by the router: one side has keys and the other none"):
+        async with open_client(router.address):
+            pass
 
 
-def test_with_a_key_that_nobody_lets_in_one_is_refused_and_told_so(router: CurveSocket, tmp_path: Path) -> None:
+async def test_a_client_with_an_unknown_key_is_refused_with_the_reason(router: CurveSocket, tmp_path: Path) -> None:
     make_mesh_keys(tmp_path / "other")
     stranger = SecurityConfig(
         key=str(tmp_path / "other" / "client.key"), router_key=router.security("client").router_key
     )
 
-    async def scene() -> None:
-        with pytest.raises(MeshRefusedError, match="refused by the router: it does not admit this key"):
-            async with open_client(router.address, security=stranger):
-                pass
-
-    play(scene)
+    with pytest.raises(MeshRefusedError, match="refused by the router: it does not admit this key"):
+        async with open_client(router.address, security=stranger):
+            pass
 
 
-def test_a_router_with_another_key_than_expected_is_not_believed(router: CurveSocket, tmp_path: Path) -> None:
+async def test_a_router_with_an_unexpected_key_is_not_trusted(router: CurveSocket, tmp_path: Path) -> None:
     make_mesh_keys(tmp_path / "other")
     deceived = SecurityConfig(key=router.security("client").key, router_key=str(tmp_path / "other" / "router.pub"))
 
-    async def scene() -> None:
-        with pytest.raises(MeshUnavailableError, match=r"expected a router with the key of .*router\.pub, but none"):
-            async with open_client(router.address, connect_within_s=0.5, security=deceived):
-                pass
-
-    play(scene)
+    with pytest.raises(MeshUnavailableError, match=r"expected a router with the key of .*router\.pub, but none"):
+        async with open_client(router.address, connect_within_s=0.5, security=deceived):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -289,68 +280,59 @@ def test_a_router_with_another_key_than_expected_is_not_believed(router: CurveSo
         "null",
     ],
 )
-def test_who_says_rubbish_hears_the_greeting_and_nothing_more(router: CurveSocket, said: bytes) -> None:
+def test_a_peer_that_sends_garbage_receives_the_greeting_and_nothing_more(router: CurveSocket, said: bytes) -> None:
     heard = talk(router, (b"", 10), (said, 0))
     assert heard.startswith(SIGNATURE[:10])
     assert GREETING.startswith(heard)
 
 
-def test_who_repeats_what_another_said_hears_no_more_than_the_handshake(router: CurveSocket) -> None:
+async def test_a_replayed_conversation_receives_nothing_beyond_the_handshake(router: CurveSocket) -> None:
     security = router.security("client")
 
-    async def scene() -> None:
-        with Recorder(router) as recorder:
-            async with open_client(recorder.address, security=security) as mesh:
-                assert await mesh.ask(ReadStatus())
-        conversation = recorder.heard
-        assert b"HELLO" in conversation
-        assert b"INITIATE" in conversation
-        assert b"ReadStatus" not in conversation, "what was asked is secret"
-        hello, rest = conversation[: 64 + 202], conversation[64 + 202 :]
-        assert hello[66:72] == b"\x05HELLO"
-        for turns in (((hello, 64 + WELCOME_BYTES),), ((hello, 64 + WELCOME_BYTES), (rest, 0))):
-            heard = talk(router, *turns)
-            assert heard[:64] == GREETING
-            assert heard[64:74] == b"\x04\xa8\x07WELCOME"
-            assert len(heard) == 64 + WELCOME_BYTES
-
-    play(scene)
+    with Recorder(router) as recorder:
+        async with open_client(recorder.address, security=security) as mesh:
+            assert await mesh.ask(ReadStatus())
+    conversation = recorder.heard
+    assert b"HELLO" in conversation
+    assert b"INITIATE" in conversation
+    assert b"ReadStatus" not in conversation, "what was asked is secret"
+    hello, rest = conversation[: 64 + 202], conversation[64 + 202 :]
+    assert hello[66:72] == b"\x05HELLO"
+    for turns in (((hello, 64 + WELCOME_BYTES),), ((hello, 64 + WELCOME_BYTES), (rest, 0))):
+        heard = talk(router, *turns)
+        assert heard[:64] == GREETING
+        assert heard[64:74] == b"\x04\xa8\x07WELCOME"
+        assert len(heard) == 64 + WELCOME_BYTES
 
 
-def test_ten_thousand_half_open_connections_keep_nobody_from_their_work(router: CurveSocket) -> None:
+async def test_ten_thousand_half_open_connections_do_not_stop_the_mesh(router: CurveSocket) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    count = min(HALF_OPEN, hard - 1_000)  # whose files this process must have, and the router as many
+    count = min(HALF_OPEN, hard - 1_000)  # each takes a file here and one in the router
 
-    async def scene() -> None:
+    try:
         async with open_working_mesh(router) as mesh:
             assert await mesh.ask(PlanPrompt(prompt="before")) == Plan(prompt="before!")
             with ExitStack() as crowd:
                 for number in range(count):
-                    crowd.enter_context(network.create_connection(router.place, timeout=10)).setblocking(False)
+                    crowd.enter_context(network.create_connection(router.endpoint, timeout=10)).setblocking(False)
                     if number % 500 == 0:
                         assert await mesh.ask(PlanPrompt(prompt=f"{number}")) == Plan(prompt=f"{number}!")
-                assert await mesh.ask(PlanPrompt(prompt="beside them")) == Plan(prompt="beside them!")
+                assert await mesh.ask(PlanPrompt(prompt="among them")) == Plan(prompt="among them!")
                 async with open_client(router.address, security=router.security("client")) as newcomer:
                     assert await newcomer.ask(ReadStatus())
-
-    try:
-        play(scene)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_client_that_would_be_a_verifier_is_refused(router: CurveSocket) -> None:
+async def test_a_client_that_claims_to_be_a_verifier_is_refused(router: CurveSocket) -> None:
     class Impostor(Echo):
         role = "verifier"
 
-    async def scene() -> None:
-        with pytest.raises(MeshRefusedError, match=r"key of client allows \(client\), got HELLO as verifier"):
-            await serve_actor(partial(Impostor, MeshConfig()), router.address, "v", security=router.security("client"))
-        async with open_client(router.address, security=router.security("client")) as mesh:
-            assert "verifier" not in {role.role for role in (await mesh.ask(ReadStatus())).roles}
-
-    play(scene)
+    with pytest.raises(MeshRefusedError, match=r"key of client allows \(client\), got HELLO as verifier"):
+        await serve_actor(partial(Impostor, MeshConfig()), router.address, "v", security=router.security("client"))
+    async with open_client(router.address, security=router.security("client")) as mesh:
+        assert "verifier" not in {role.role for role in (await mesh.ask(ReadStatus())).roles}
 
 
 @pytest.mark.parametrize(
@@ -366,39 +348,33 @@ def test_a_client_that_would_be_a_verifier_is_refused(router: CurveSocket) -> No
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_a_key_does_not_allow_is_answered_with_a_refusal(
+async def test_a_request_that_a_key_does_not_allow_is_refused(
     router: CurveSocket, key: str, request_: Request[Reply]
 ) -> None:
-    async def scene() -> None:
-        async with open_client(router.address, security=router.security(key)) as mesh:
-            with pytest.raises(ForbiddenError, match=f"what the key of {key} allows"):
-                await mesh.ask(request_)
-
-    play(scene)
+    async with open_client(router.address, security=router.security(key)) as mesh:
+        with pytest.raises(ForbiddenError, match=f"what the key of {key} allows"):
+            await mesh.ask(request_)
 
 
-def test_an_answer_of_who_does_not_play_the_role_is_not_taken(router: CurveSocket) -> None:
-    async def scene() -> None:
-        async with (
-            open_client(router.address, security=router.security("conductor")) as mesh,
-            open_background() as nursery,
-        ):
-            nursery.start_soon(mesh.ask, PlanPrompt(prompt="hello"))
-            await trio.testing.wait_all_tasks_blocked()
-            (id_,) = mesh.requests_in_flight
-            with dealer(router, "verifier", b"forger") as forger:
-                for role in ("planner", "verifier"):
-                    header = Header(Kind.REPLY, id_, role, attempt=1)
-                    await trio.to_thread.run_sync(say, forger, header, Plan(prompt="forged"))
-                failure = await trio.to_thread.run_sync(hear, forger, Failure)
-            assert isinstance(failure, Failure)
-            assert failure.code == "forbidden"
-            assert mesh.requests_in_flight == (id_,)
-
-    play(scene)
+async def test_an_answer_from_another_role_is_not_accepted(router: CurveSocket) -> None:
+    async with (
+        open_client(router.address, security=router.security("conductor")) as mesh,
+        open_background() as nursery,
+    ):
+        nursery.start_soon(mesh.ask, PlanPrompt(prompt="hello"))
+        await trio.testing.wait_all_tasks_blocked()
+        (id_,) = mesh.requests_in_flight
+        with dealer(router, "verifier", b"forger") as forger:
+            for role in ("planner", "verifier"):
+                header = Header(Kind.REPLY, id_, role, attempt=1)
+                await trio.to_thread.run_sync(say, forger, header, Plan(prompt="forged"))
+            failure = await trio.to_thread.run_sync(hear, forger, Failure)
+        assert isinstance(failure, Failure)
+        assert failure.code == "forbidden"
+        assert mesh.requests_in_flight == (id_,)
 
 
-def test_nobody_hears_or_speaks_for_another_under_its_identity(router: CurveSocket) -> None:
+def test_a_stolen_identity_neither_receives_nor_sends_for_its_owner(router: CurveSocket) -> None:
     identity = b"conductor-1.12345678"
     question = Header(Kind.REQUEST, b"a" * 16, "router")
     with dealer(router, "conductor", identity) as owner:
@@ -417,13 +393,13 @@ def test_nobody_hears_or_speaks_for_another_under_its_identity(router: CurveSock
         assert isinstance(status, MeshStatus)
 
 
-def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_back(router: CurveSocket) -> None:
+async def test_a_removed_key_is_cut_off_and_admitted_again_once_it_is_back(router: CurveSocket) -> None:
     allow_list = router.folder / "allowed.toml"
     whole = allow_list.read_text()
     head, _, tail = whole.partition("[client]\n")
     without = head + tail[tail.index("[admin]") :]
 
-    async def scene() -> None:
+    try:
         async with open_client(router.address, security=router.security("client")) as mesh:
             assert await mesh.ask(ReadStatus())
             allow_list.write_text(without)
@@ -437,7 +413,7 @@ def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_
                 while "allow_list_unusable" not in router.log.read_text():  # noqa: ASYNC110 - another process says it
                     await trio.sleep(0.1)
             async with open_client(router.address, security=router.security("admin")) as other:
-                assert await other.ask(ReadStatus()), "half of a list changes nothing"
+                assert await other.ask(ReadStatus()), "a list that cannot be read changes nothing"
             allow_list.write_text(whole)
             with trio.fail_after(5):
                 while True:
@@ -445,8 +421,5 @@ def test_a_key_that_is_taken_back_is_cut_off_and_lets_in_again_once_it_is_given_
                         assert await mesh.ask(ReadStatus())
                         break
                     await trio.sleep(0.1)
-
-    try:
-        play(scene)
     finally:
         allow_list.write_text(whole)
