@@ -107,9 +107,7 @@ class DrawOptions:
     size: tuple[int, int] | None = None
     """Width and height in pixels."""
     steps: int | None = None
-    """Denoising steps."""
     guidance: float | None = None
-    """Guidance scale."""
     negative_prompt: str | None = None
     exact: bool = False
     """Whether images are drawn one at a time instead of in batches, for bit-exact output."""

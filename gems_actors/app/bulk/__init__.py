@@ -3,28 +3,23 @@
 Names are loaded when they are first used: most modules that look into a bulk's folder need no mesh.
 """
 
+# ruff: noqa: I001 -- one import statement per module, with `as` for type checkers
+
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from gems_actors.app.bulk.folder import RunSpec as RunSpec
-    from gems_actors.app.bulk.folder import spec_of as spec_of
-    from gems_actors.app.bulk.runner import BulkOptions as BulkOptions
-    from gems_actors.app.bulk.runner import BulkResult as BulkResult
-    from gems_actors.app.bulk.runner import BulkView as BulkView
-    from gems_actors.app.bulk.runner import run as run
+    from gems_actors.app.bulk.folder import RunSpec as RunSpec, spec_of as spec_of
+    from gems_actors.app.bulk.runner import BulkOptions as BulkOptions, BulkResult as BulkResult
+    from gems_actors.app.bulk.runner import BulkView as BulkView, run as run
     from gems_actors.app.bulk.source import Part as Part
 
-_HOMES: Final = {
-    **dict.fromkeys(("RunSpec", "spec_of"), "folder"),
-    **dict.fromkeys(("BulkOptions", "BulkResult", "BulkView", "run"), "runner"),
-    "Part": "source",
-}
+_HOMES: Final = {"RunSpec": "folder", "spec_of": "folder", "Part": "source"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in ("BulkOptions", "BulkResult", "BulkView", "run", *_HOMES):
+        return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'runner')}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
