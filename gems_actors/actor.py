@@ -71,7 +71,7 @@ class Actor:
         for method in vars(cls).values():
             if getattr(method, "__answers__", False):
                 hints = typing.get_type_hints(method)
-                request = next(kind for name, kind in hints.items() if name != "return")
+                *_, request = (kind for name, kind in hints.items() if name != "return")
                 CODEC.register(request)
                 CODEC.register_reply(request)
                 cls.handlers[request] = method

@@ -110,7 +110,7 @@ class Mesh:
             request: its class names the role and the type of the reply.
             role: the role to ask instead, such as a configured one, one host's agent or one of memory's shards.
             lane: interactive unless given or inherited.
-            stop_gracefully: once set, the actor is asked to finish its current step and answer with what it has.
+            stop_gracefully: once set, the actor finishes its current step and answers with what it has.
 
         Raises:
             RequestError: one of its subclasses, which names the failure.

@@ -1,9 +1,10 @@
-"""The loop that every role runs in: capacity, draining, limits."""
+"""The loop that every role runs in: handlers, capacity, graceful shutdown, limits."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import trio
@@ -13,7 +14,7 @@ from gems_actors.actor import Actor, answers, serve_actor
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import DeadlineError
-from protocol.messages import Plan, PlanPrompt
+from protocol.messages import Plan, PlanPrompt, Request
 from tests.gems_actors.meshes import Echo, open_local_mesh
 
 
@@ -26,6 +27,24 @@ def test_handlers_are_found_by_their_annotated_request_type() -> None:
     assert Echo.handlers == {PlanPrompt: Echo.plan}
     assert Louder.handlers == {PlanPrompt: Louder.shout}
     assert Actor.handlers == {}
+
+
+def other_plan_prompt() -> type[Request[Plan]]:
+    class PlanPrompt(Request[Plan], frozen=True, kw_only=True):
+        role: ClassVar[str] = "planner"
+
+    return PlanPrompt
+
+
+def test_an_actor_whose_request_type_has_the_name_of_another_is_refused_when_defined() -> None:
+    async def plan(self: Actor, request: Request[Plan]) -> Plan:
+        raise NotImplementedError
+
+    plan.__annotations__["request"] = other_plan_prompt()
+    with pytest.raises(
+        TypeError, match="PlanPrompt: expected a message type with a new name, got the name of protocol"
+    ):
+        type("Other", (Actor,), {"plan": answers(plan)})
 
 
 async def test_an_actor_that_shuts_down_finishes_its_requests_and_takes_no_new_ones(tmp_path: Path) -> None:
