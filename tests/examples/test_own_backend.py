@@ -11,10 +11,12 @@ import pytest
 import trio
 from PIL import Image
 
-from gems_actors import ConfigError, ImageRequest, load_config
+from gems_actors import ConfigError, DrawPicture, DrawSettings, ImageRequest, load_config, open_client
 from gems_actors.backends.factory import open_chat_model, open_image_model
 from gems_actors.config import ImageConfig, MeshConfig
-from tests.processes import environment
+from gems_actors.supervision.supervisor import open_supervisor
+from tests.examples.outside import GEMS, config_of, free_port, keys_of, outside, run
+from tests.processes import environment, started
 
 EXAMPLE = Path(__file__).parent / "own_backend"
 
@@ -48,6 +50,26 @@ async def test_a_supervised_mesh_draws_with_an_own_backend(folder: Path) -> None
     with Image.open(folder / "fox.png") as picture:
         assert len(picture.getcolors() or ()) == 1
         assert "flat:open_flat" in str(picture.info)
+
+
+@pytest.mark.slow
+async def test_a_generator_with_an_own_backend_draws_over_tcp_with_its_key() -> None:
+    with outside("own_backend") as folder:
+        await run(folder, "keys", "new", "keys")
+        await run(folder, "keys", "add", "keys", "gpu", "--may", "generator")
+        router, keys = f"tcp://127.0.0.1:{free_port()}", f"{folder}/keys"
+        listening = [f"router.address={router}", f"security={{key='{keys}/router.key', allowed='{keys}/allowed.toml'}}"]
+        async with open_supervisor(config_of(folder, *listening, "roles.generator.count=0")) as supervisor:
+            await supervisor.ready()
+            own_key = f"security={{key='{keys}/gpu.key', router_key='{keys}/router.pub'}}"
+            command = (*GEMS, "role", "generator", "--router", router, "--config", "mesh.toml", "--set", own_key)
+            with started((*command, "--set", f"data_dir={folder}/data"), cwd=folder, env=environment()):
+                async with open_client(router, security=keys_of(folder, "client")) as mesh:
+                    settings = DrawSettings(max_rounds=1, width_px=64, height_px=32)
+                    picture = await mesh.ask(DrawPicture(run="night", prompt="a fox", seed=7, settings=settings))
+        stored = list((folder / "data" / "blobs").rglob(f"{picture.best.image.digest.removeprefix('sha256:')}*"))
+        with Image.open(stored[0]) as image:
+            assert (image.size, len(image.getcolors() or ())) == ((64, 32), 1)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trio
 
 from gems_actors import (
     DrawPicture,
@@ -19,48 +14,19 @@ from gems_actors import (
     Mesh,
     ReadStatus,
     ReadTrajectory,
-    load_config,
     open_client,
 )
-from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.supervision.supervisor import open_supervisor
 from protocol.messages import PlanPrompt
+from tests.examples.outside import GEMS, config_of, free_port, keys_of, outside, run
 from tests.examples.own_role.translator import TranslatePrompt, Translation
 from tests.processes import environment, started
-
-GEMS = (sys.executable, "-P", "-m", "gems_actors.cli")
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="gems-") as name:  # a socket's path must be short
-        folder = Path(name)
-        for file in (Path(__file__).parent / "own_role").glob("*.*"):
-            shutil.copy(file, folder)
+    with outside("own_role") as folder:
         yield folder
-
-
-def config_of(folder: Path, *settings: str) -> MeshConfig:
-    own = (f"data_dir={folder}/data", f"router.runtime_dir={folder}/run")
-    return load_config(folder / "mesh.toml", {}, (*own, *settings))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def keys_of(folder: Path, name: str) -> SecurityConfig:
-    return SecurityConfig(key=f"{folder}/keys/{name}.key", router_key=f"{folder}/keys/router.pub")
-
-
-async def run(folder: Path, *arguments: str) -> str:
-    """Run a command in the folder of the example, and return what it prints."""
-    variables = environment() | {"GEMS__ROUTER__RUNTIME_DIR": f"{folder}/run"}
-    command = [*GEMS, *arguments]
-    done = await trio.run_process(command, cwd=folder, env=variables, capture_stdout=True)
-    return done.stdout.decode()
 
 
 async def actors_of(mesh: Mesh, role: str) -> int:
