@@ -45,7 +45,7 @@ _ALL_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """The symbols of a state."""
+    """The symbols of a view."""
 
     met: str
     unmet: str
