@@ -16,22 +16,26 @@ settings.register_profile("mesh", deadline=None, derandomize=True, suppress_heal
 settings.load_profile("mesh")
 
 TIME_LIMIT_S = 120.0
-"""Time limit of an async test in real time, long enough for a machine that is four times busier."""
+"""Default time limit of an async test in real time, long enough for a machine that is four times busier."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Run an `async def` test under trio; with the marker `virtual_time`, under a clock that jumps over every wait."""
     is_virtual = pyfuncitem.get_closest_marker("virtual_time") is not None
+    marker = pyfuncitem.get_closest_marker("time_limit")
+    limit_s = TIME_LIMIT_S if marker is None else float(marker.args[0])
     if inspect.iscoroutinefunction(pyfuncitem.obj):
-        pyfuncitem.obj = _under_trio(pyfuncitem.obj, is_virtual)
+        pyfuncitem.obj = _under_trio(pyfuncitem.obj, is_virtual, limit_s)
     elif inspect.iscoroutinefunction(inner := getattr(getattr(pyfuncitem.obj, "hypothesis", None), "inner_test", None)):
-        pyfuncitem.obj.hypothesis.inner_test = _under_trio(inner, is_virtual)
+        pyfuncitem.obj.hypothesis.inner_test = _under_trio(inner, is_virtual, limit_s)
 
 
-def _under_trio(test: Callable[..., Coroutine[Any, Any, None]], is_virtual: bool) -> Callable[..., None]:
+def _under_trio(
+    test: Callable[..., Coroutine[Any, Any, None]], is_virtual: bool, limit_s: float
+) -> Callable[..., None]:
     async def within_limit(*args: object, **kwargs: object) -> None:
-        with trio.fail_after(TIME_LIMIT_S):
+        with trio.fail_after(limit_s):
             await test(*args, **kwargs)
 
     @wraps(test)

@@ -81,7 +81,7 @@ class AdaptiveLimit:
 
     def resumes_at(self) -> float:
         """Return the time before which no request may start: the end of a pause, or when the breaker half-opens."""
-        return max(self._paused_until, self._half_open_at if self._open_s else -inf)
+        return max(self._paused_until, self._half_open_at)
 
     def is_unavailable(self, now: float) -> bool:
         """Return whether requests should fail over: the breaker is not closed, or a longer pause is left."""

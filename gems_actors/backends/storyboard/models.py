@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -57,7 +58,9 @@ def draw_request(request: ImageRequest) -> bytes:
 class StoryboardChatModel:
     """Answers by rules; questions about a picture are answered from its pixels alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[bytes], Seen | None] = look) -> None:
+        """Answer from what `read` finds in a picture."""
+        self._read = read
         self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
         self._looking = trio.Lock()
 
@@ -102,7 +105,7 @@ class StoryboardChatModel:
         digest = hashlib.blake2b(data, digest_size=16).digest()
         async with self._looking:
             if digest not in self._seen:
-                self._seen[digest] = await trio.to_thread.run_sync(look, data)
+                self._seen[digest] = await trio.to_thread.run_sync(self._read, data)
             self._seen.move_to_end(digest)
             if len(self._seen) > _MAX_SEEN:
                 self._seen.popitem(last=False)

@@ -151,6 +151,13 @@ def test_the_hold_doubles_each_time_the_same_limit_is_found_and_starts_over_at_a
     assert hold_after_rejection(limit, 110.0, in_flight=6) == pytest.approx(0.5, abs=0.011)
 
 
+def test_a_rejection_at_the_end_of_the_hold_finds_the_limit_again() -> None:
+    limit = AdaptiveLimit()
+    rejected(limit, 0.0, in_flight=5)
+    assert hold_after_rejection(limit, 1.0, in_flight=5) == pytest.approx(2.0, abs=0.011)
+    assert hold_after_rejection(AdaptiveLimit(), 0.0, in_flight=1) == pytest.approx(1.0, abs=0.011)
+
+
 def test_rejections_during_the_hold_count_as_one() -> None:
     limit = AdaptiveLimit()
     rejected(limit, 0.0, in_flight=5)
@@ -206,7 +213,7 @@ def test_failures_that_are_no_timeouts_leave_the_window_alone() -> None:
 
 def test_latency_is_the_first_answer_and_then_a_moving_average() -> None:
     limit = AdaptiveLimit()
-    assert (limit.latency_s, limit.has_answered) == (0.0, False)
+    assert (limit.latency_s, limit.has_answered, limit.last_failure) == (0.0, False, "")
     answered(limit, 0.0, 2.0)
     assert (limit.latency_s, limit.has_answered) == (2.0, True)
     answered(limit, 0.0, 4.0)

@@ -1,4 +1,4 @@
-"""Requests, a stock pipeline that draws them alone, and an engine that draws them together and fails when told to."""
+"""Stock pipelines that draw requests one by one, and engines that batch them and fail on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.gems_actors.backends.diffusion.tiny import BUILDERS
 
 
 class Alone(NamedTuple):
-    """What the stock pipeline draws when it draws nothing else."""
+    """A picture drawn by the stock pipeline alone."""
 
     latents: Tensor
     pixels: Tensor
@@ -60,7 +60,7 @@ def draw_alone(kind: str, draw: Draw) -> Alone:
 
 
 class Watched:
-    """A pipeline that keeps the latents it decodes, and fails where it is told to."""
+    """A pipeline that records its batches and latents, and fails where a test wants it to."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.name, self.multiple_px = pipeline.name, pipeline.multiple_px
@@ -69,7 +69,7 @@ class Watched:
         self.groups: list[tuple[int, ...]] = []
         self.decoded: list[tuple[tuple[int, ...], bool]] = []
         self.before: Callable[[str, Sequence[Job]], None] = lambda stage, jobs: None
-        """Called with `encode`, `denoise`, `decode` or `decode tiled` and its requests; may raise."""
+        """Called before `encode`, `denoise`, `decode` or `decode tiled` with the jobs; may raise."""
         self._pipeline = pipeline
 
     def prepare(self, draw: Draw) -> Job:
@@ -92,10 +92,8 @@ class Watched:
 
 
 def watched(kind: str, *, splits_attention: bool = False) -> Watched:
-    """Return the steps of a tiny pipeline."""
-    pipe = (
-        BUILDERS[kind]() if splits_attention else stock(kind)
-    )  # which it changes, and the stock one is to stay as it is
+    """Return a tiny pipeline, wrapped."""
+    pipe = BUILDERS[kind]() if splits_attention else stock(kind)  # split attention changes the pipeline
     return Watched(wrap_pipeline(pipe, splits_attention=splits_attention))
 
 
@@ -106,7 +104,7 @@ def engine_of(pipeline: Pipeline, *, max_step_tokens: int = MAX_STEP_TOKENS) -> 
 
 
 def run_all(engine: Engine, draws: Iterable[Draw] = ()) -> dict[int, Drawn | Failed]:
-    """Draw until there is nothing left, and return what came of each request."""
+    """Run until the engine is idle, and return the result of each request."""
     for draw in draws:
         engine.add(draw)
     ended: dict[int, Drawn | Failed] = {}
@@ -118,5 +116,5 @@ def run_all(engine: Engine, draws: Iterable[Draw] = ()) -> dict[int, Drawn | Fai
 
 
 def out_of_memory() -> torch.OutOfMemoryError:
-    """Return what torch raises where a device's memory does not suffice."""
+    """Return the error that torch raises when a device is out of memory."""
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")

@@ -1,4 +1,4 @@
-"""Drawn in company, with joins, withdrawals and too little memory, a picture is what the stock pipeline draws."""
+"""Batched pictures equal those of the stock pipeline, whatever joins, leaves or runs out of memory."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def draws(draw: st.DrawFn) -> Draw:
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[tuple[str, Any]]:
-    """Return what happens at successive step boundaries."""
+    """Return events at successive step boundaries."""
     script: list[tuple[str, Any]] = []
     for number in range(REQUESTS):
         request = draw(draws())
@@ -111,7 +111,7 @@ def _compare(kind: str, pipeline: Watched, draw: Draw, ended: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_500_requests_of_random_lives_are_drawn_as_by_the_stock_pipeline_alone(kind: str) -> None:
+def test_500_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str) -> None:
     @settings(
         max_examples=20,
         deadline=None,
@@ -128,7 +128,7 @@ def test_500_requests_of_random_lives_are_drawn_as_by_the_stock_pipeline_alone(k
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "splits_attention"), [("z-image", False), ("z-image", True), ("qwen-image", False)])
-def test_a_landscape_beside_a_portrait_of_as_many_tokens_comes_out_right(kind: str, splits_attention: bool) -> None:
+def test_a_landscape_and_a_portrait_of_equal_tokens_are_both_right(kind: str, splits_attention: bool) -> None:
     pipeline = watched(kind, splits_attention=splits_attention)
     wanted = [
         Draw(0, "a red fox", 7, 96, 64, steps=4, guidance=0.0),
@@ -141,7 +141,7 @@ def test_a_landscape_beside_a_portrait_of_as_many_tokens_comes_out_right(kind: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_exact_request_is_drawn_bit_by_bit_as_by_the_stock_pipeline(kind: str) -> None:
+def test_an_exact_request_equals_the_stock_pipeline_bit_by_bit(kind: str) -> None:
     pipeline = watched(kind)
     exact = Draw(3, "a red fox", 7, 64, 64, steps=4, guidance=2.5, is_alone=True)
     others = [Draw(id_, "two green bicycles", id_, 64, 64, steps=4, guidance=0.0) for id_ in range(3)]
@@ -153,7 +153,7 @@ def test_an_exact_request_is_drawn_bit_by_bit_as_by_the_stock_pipeline(kind: str
     assert all(group == (3,) or 3 not in group for group in pipeline.groups)
 
 
-def test_a_pipeline_without_steps_is_batched_whole_and_draws_what_it_draws_alone() -> None:
+def test_a_generic_pipeline_is_batched_by_call_and_draws_what_it_draws_alone() -> None:
     pipeline = watched("stable-diffusion")
     wanted = [
         Draw(0, "a red fox", 7, 64, 64, steps=3, guidance=5.0),
@@ -169,7 +169,7 @@ def test_a_pipeline_without_steps_is_batched_whole_and_draws_what_it_draws_alone
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_prompts_handed_in_are_not_changed(kind: str) -> None:
+def test_encoding_twice_gives_the_same_embeddings(kind: str) -> None:
     pipeline = watched(kind)
     draw = Draw(0, "a red fox", 7, 64, 64, steps=2, guidance=2.5, negative_prompt="blurry")
     job = pipeline.prepare(draw)
@@ -180,10 +180,10 @@ def test_the_prompts_handed_in_are_not_changed(kind: str) -> None:
     assert (job.prompt, job.negative_prompt) == ("a red fox", "blurry")
     assert first is not None
     assert job.positive is not None
-    assert torch.equal(first, job.positive), "a second time the template is not wrapped round it again"
+    assert torch.equal(first, job.positive), "the chat template is not applied twice"
 
 
-def test_a_tiny_prompt_moves_the_picture_so_that_these_tests_can_fail() -> None:
+def test_the_prompt_changes_the_picture_so_that_these_tests_can_fail() -> None:
     for kind in KINDS:
         first, second = (
             draw_alone(kind, Draw(0, text, 7, 64, 64, steps=4, guidance=2.5)) for text in ("a fox", "moons")

@@ -1,4 +1,4 @@
-"""Who takes the next step together."""
+"""Which requests share the next step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gems_actors.backends.diffusion.batch_scheduler import LAUNCH_TOKENS, BatchS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A request for a step."""
+    """A request that is ready for a step."""
 
     name: str
     bucket: Hashable = "512"
@@ -27,24 +27,24 @@ def names(group: list[Waiting]) -> str:
     return "".join(step.name for step in group)
 
 
-def test_all_that_fit_go_together() -> None:
+def test_all_requests_that_fit_share_a_step() -> None:
     scheduler = BatchScheduler(max_step_tokens=4000, mixes_buckets=False)
     assert names(scheduler.choose([Waiting(name) for name in "abcd"])) == "abcd"
 
 
-def test_of_more_than_fit_the_oldest_go_and_stay_until_they_are_done() -> None:
+def test_the_oldest_requests_go_first_until_they_are_done() -> None:
     scheduler = BatchScheduler(max_step_tokens=2999, mixes_buckets=False)
     steps = [Waiting(name) for name in "abcd"]
     assert [names(scheduler.choose(steps)) for _ in range(3)] == ["ab", "ab", "ab"]
     assert names(scheduler.choose(steps[1:])) == "bc"
 
 
-def test_a_row_of_guidance_counts() -> None:
+def test_rows_for_guidance_count() -> None:
     scheduler = BatchScheduler(max_step_tokens=4000, mixes_buckets=False)
     assert names(scheduler.choose([Waiting(name, rows=2) for name in "abc"])) == "ab"
 
 
-def test_one_that_is_larger_than_the_budget_goes_alone() -> None:
+def test_a_request_larger_than_the_budget_goes_alone() -> None:
     scheduler = BatchScheduler(max_step_tokens=500, mixes_buckets=False)
     assert names(scheduler.choose([Waiting("a"), Waiting("b")])) == "a"
 
@@ -55,14 +55,14 @@ def test_buckets_take_turns() -> None:
     assert [names(scheduler.choose(steps)) for _ in range(4)] == ["ac", "b", "d", "ac"]
 
 
-def test_a_request_that_comes_later_joins_at_the_very_next_step() -> None:
+def test_a_new_request_joins_at_the_next_step() -> None:
     scheduler = BatchScheduler(mixes_buckets=False)
     first, second = Waiting("a"), Waiting("b")
     assert names(scheduler.choose([first])) == "a"
     assert names(scheduler.choose([first, second])) == "ab"
 
 
-def test_sizes_share_a_forward_where_the_padding_costs_less_than_a_forward() -> None:
+def test_sizes_share_a_forward_if_padding_costs_less_than_another() -> None:
     scheduler = BatchScheduler(mixes_buckets=True)
     near = [Waiting("a", tokens=1000), Waiting("b", bucket="528", tokens=1000 + LAUNCH_TOKENS)]
     assert names(scheduler.choose(near)) == "ab"
@@ -71,30 +71,30 @@ def test_sizes_share_a_forward_where_the_padding_costs_less_than_a_forward() -> 
     assert [names(scheduler.choose(far)) for _ in range(2)] == ["a", "b"]
 
 
-def test_lengths_that_differ_much_take_turns_and_few_of_them_go_together() -> None:
+def test_very_different_lengths_take_turns_unless_they_are_few() -> None:
     scheduler = BatchScheduler(mixes_buckets=False)
     few = [Waiting("a", tokens=1056), Waiting("b", tokens=1536)]
     assert names(scheduler.choose(few)) == "ab", "480 tokens of padding are cheaper than a forward"
     scheduler = BatchScheduler(mixes_buckets=False)
-    many = [Waiting("abcd"[place % 4], tokens=1056 + 480 * (place % 2)) for place in range(20)]
+    many = [Waiting("abcd"[index % 4], tokens=1056 + 480 * (index % 2)) for index in range(20)]
     groups = [scheduler.choose(many) for _ in range(2)]
-    assert [{step.tokens for step in group} for group in groups] == [{1056}, {1056, 1536}], "the rest is left over"
+    assert [{step.tokens for step in group} for group in groups] == [{1056}, {1056, 1536}], "the budget is filled up"
     assert [len(group) for group in groups] == [10, 12]
 
 
-def test_whoever_is_to_be_alone_is_alone_and_has_turns_like_a_bucket() -> None:
+def test_requests_that_run_alone_take_turns_like_buckets() -> None:
     scheduler = BatchScheduler(mixes_buckets=True)
     steps = [Waiting("a"), Waiting("b", is_alone=True), Waiting("c", is_alone=True), Waiting("d")]
     assert [names(scheduler.choose(steps)) for _ in range(4)] == ["ad", "b", "c", "ad"]
 
 
-def test_half_of_what_did_not_fit_is_the_limit_from_then_on() -> None:
+def test_half_of_a_batch_that_did_not_fit_is_the_new_limit() -> None:
     scheduler = BatchScheduler(mixes_buckets=False)
     steps = [Waiting(name) for name in "abcdefgh"]
     scheduler.shrink(scheduler.choose(steps))
     assert names(scheduler.choose(steps)) == "abcd"
     scheduler.shrink(steps[:1])
-    scheduler.shrink(steps)  # a larger group that fails later widens nothing
+    scheduler.shrink(steps)  # a larger batch that fails later does not raise the limit
     assert names(scheduler.choose(steps)) == "a"
 
 
@@ -109,14 +109,14 @@ _steps = st.builds(
 
 
 @given(st.lists(_steps, min_size=1, max_size=30), st.integers(1, 20_000), st.booleans())
-def test_whatever_waits_nobody_is_passed_over_for_ever(steps: list[Waiting], budget: int, mixes: bool) -> None:
+def test_every_request_gets_its_turn(steps: list[Waiting], budget: int, mixes: bool) -> None:
     scheduler = BatchScheduler(max_step_tokens=budget, mixes_buckets=mixes)
     left = list(steps)
-    for _ in range(2 * len(steps)):  # whoever has had a step is done
+    for _ in range(2 * len(steps)):  # a request is done after one step
         if not left:
             break
         group = scheduler.choose(left)
-        assert group, "a turn is never empty"
+        assert group, "a batch is never empty"
         assert len(group) == 1 or cost_of(group) <= budget
         assert len(group) == 1 or not any(step.is_alone for step in group)
         assert mixes or len({step.bucket for step in group}) == 1

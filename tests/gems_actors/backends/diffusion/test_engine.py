@@ -1,4 +1,4 @@
-"""What the engine does when memory does not suffice, a library fails, or somebody changes their mind."""
+"""The engine when memory runs out, a library fails, or a request is cancelled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fox(id_: int, *, steps: int = 2, is_alone: bool = False, interactive: bool =
 
 
 def fail_above(limit: int, *stages: str) -> tuple[Watched, list[str]]:
-    """Return a pipeline that has memory for so many at once, and the list of its failures."""
+    """Return a pipeline with memory for `limit` jobs at once, and the list of its failures."""
     pipeline = watched("z-image")
     failures: list[str] = []
 
@@ -36,7 +36,7 @@ def fail_above(limit: int, *stages: str) -> tuple[Watched, list[str]]:
     return pipeline, failures
 
 
-def test_a_group_that_does_not_fit_is_halved_until_it_does_and_the_limit_is_remembered() -> None:
+def test_a_batch_that_does_not_fit_is_halved_and_the_limit_is_kept() -> None:
     pipeline, failures = fail_above(2, "denoise")
     engine = engine_of(pipeline)
     assert all(isinstance(item, Drawn) for item in run_all(engine, map(fox, range(8))).values())
@@ -49,7 +49,7 @@ def test_a_group_that_does_not_fit_is_halved_until_it_does_and_the_limit_is_reme
 
 
 @pytest.mark.parametrize("stage", ["encode", "decode"])
-def test_prompts_and_pictures_that_do_not_fit_together_are_taken_apart(stage: str) -> None:
+def test_prompts_and_pictures_that_do_not_fit_together_are_split(stage: str) -> None:
     pipeline, failures = fail_above(1, stage)
     ended = run_all(engine_of(pipeline), map(fox, range(5)))
     assert len(ended) == 5
@@ -57,7 +57,7 @@ def test_prompts_and_pictures_that_do_not_fit_together_are_taken_apart(stage: st
     assert failures == [stage] * 4
 
 
-def test_a_picture_that_cannot_be_decoded_whole_is_decoded_in_tiles() -> None:
+def test_a_picture_too_large_to_decode_at_once_is_decoded_in_tiles() -> None:
     pipeline, failures = fail_above(0, "decode")
     ended = run_all(engine_of(pipeline), [fox(0)])
     assert isinstance(ended[0], Drawn)
@@ -67,7 +67,7 @@ def test_a_picture_that_cannot_be_decoded_whole_is_decoded_in_tiles() -> None:
 
 
 @pytest.mark.parametrize("stages", [("encode",), ("denoise",), ("decode", "decode tiled")])
-def test_a_request_that_does_not_fit_even_alone_fails_with_the_numbers_and_the_others_go_on(
+def test_a_request_that_does_not_fit_alone_fails_with_numbers_and_others_go_on(
     stages: tuple[str, ...],
 ) -> None:
     pipeline = watched("z-image")
@@ -88,7 +88,7 @@ def test_a_request_that_does_not_fit_even_alone_fails_with_the_numbers_and_the_o
 
 
 @pytest.mark.parametrize("stage", ["encode", "denoise", "decode"])
-def test_a_request_that_a_library_cannot_bear_fails_alone(stage: str) -> None:
+def test_a_request_that_makes_a_library_raise_fails_alone(stage: str) -> None:
     pipeline = watched("z-image")
 
     def fail(at: str, jobs: Sequence[Job]) -> None:
@@ -103,7 +103,7 @@ def test_a_request_that_a_library_cannot_bear_fails_alone(stage: str) -> None:
     assert lost.reason == "ZImagePipeline: ValueError: expected a fox, got two"
 
 
-def test_a_fault_of_the_device_ends_the_engine() -> None:
+def test_a_failed_device_ends_the_engine() -> None:
     pipeline = watched("z-image")
 
     def fail(stage: str, jobs: Sequence[Job]) -> None:
@@ -116,7 +116,7 @@ def test_a_fault_of_the_device_ends_the_engine() -> None:
         engine.run_once()
 
 
-def test_whoever_is_withdrawn_leaves_at_the_next_boundary_and_nothing_comes_of_it() -> None:
+def test_a_cancelled_request_leaves_at_the_next_step_boundary() -> None:
     pipeline = watched("z-image")
     engine = engine_of(pipeline)
     for id_ in range(3):
@@ -130,7 +130,7 @@ def test_whoever_is_withdrawn_leaves_at_the_next_boundary_and_nothing_comes_of_i
 
 
 class LateSpan(Span):
-    """Work of which the host is not told that it is done until it waits for it, as on a GPU."""
+    """Work that is not reported as done until the host waits for it, as on a GPU."""
 
     is_waited_for = False
 
@@ -143,26 +143,26 @@ class LateSpan(Span):
 
 
 class LateDevice(Device):
-    """A CPU on which nothing is done at once."""
+    """A CPU on which no work is done at once."""
 
     @contextmanager
     def span(self, *, is_concurrent: bool = False) -> Iterator[Span]:
         yield LateSpan()
 
 
-def test_one_may_be_withdrawn_before_its_first_step_and_while_its_picture_is_on_the_way() -> None:
+def test_requests_may_be_cancelled_before_their_first_step_and_during_decoding() -> None:
     pipeline = watched("z-image")
     engine = Engine(pipeline, LateDevice("cpu"), BatchScheduler(mixes_buckets=True))
     for id_, steps in enumerate([1, 1, 2, 2]):
         engine.add(fox(id_, steps=steps))
     engine.withdraw(3)
-    assert engine.run_once() == [], "the first two are being decoded, beside the next step"
+    assert engine.run_once() == [], "the first two are being decoded"
     engine.withdraw(1)
     assert set(run_all(engine)) == {0, 2}
     assert pipeline.groups == [(0, 1, 2), (2,)]
 
 
-def test_whoever_is_waited_for_goes_first() -> None:
+def test_interactive_requests_go_first() -> None:
     pipeline = watched("z-image")
     engine = engine_of(pipeline, max_step_tokens=2 * 64)
     for id_ in range(4):
@@ -173,7 +173,7 @@ def test_whoever_is_waited_for_goes_first() -> None:
     assert pipeline.groups[:3] == [(0, 1), (9, 0), (9, 1)]
 
 
-def test_a_request_that_the_pipeline_cannot_draw_is_refused_with_what_it_can() -> None:
+def test_a_request_that_the_pipeline_cannot_draw_is_refused() -> None:
     engine = engine_of(watched("z-image"))
     with pytest.raises(UnfitError, match="expected sides that are multiples of 16 px, got 72x64"):
         engine.add(fox(0, width_px=72))
@@ -184,7 +184,7 @@ def test_a_request_that_the_pipeline_cannot_draw_is_refused_with_what_it_can() -
     assert engine.is_idle
 
 
-def test_what_was_done_is_counted() -> None:
+def test_totals_count_all_work() -> None:
     pipeline = watched("z-image")
     engine = engine_of(pipeline)
     ended = run_all(engine, map(fox, range(3)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -129,10 +130,18 @@ async def test_cancelled_requests_make_room_for_others(load: Load) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
-async def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_engine(load: Load) -> None:
+@pytest.mark.time_limit(280)  # compiling takes minutes of a busy machine
+async def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_engine(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\nexec g++ "$@" -O0\n')  # a fraction of the time of -O3
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     wanted = [replaced(draw("a red fox " * (1 + 4 * number)), guidance=0.0) for number in range(3)]
     drawn: dict[str, bytes] = {}
-    async with open_host(replaced(load, compile=True)) as host:
+    async with open_host(replaced(load, compile=True, warm_up=()), timeout_s=math.inf) as host:
 
         async def ask(one: Draw) -> None:
             drawn[one.prompt] = pixels_of(await host.draw(one))

@@ -1,4 +1,4 @@
-"""What actor and engine say survives being cut anywhere."""
+"""Messages between actor and engine survive being cut anywhere."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ COMMANDS: list[Command] = [
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=50))
-def test_messages_are_put_together_from_any_pieces(sizes: list[int]) -> None:
+def test_messages_are_reassembled_from_any_pieces(sizes: list[int]) -> None:
     data = b"".join(map(frame, COMMANDS))
-    inbox, place = Inbox(), 0
+    inbox, start = Inbox(), 0
     found: list[Command] = []
     for size in [*sizes, len(data)]:
-        inbox.put(data[place : place + size])
+        inbox.put(data[start : start + size])
         found += map(decode_command, inbox.bodies())
-        place += size
+        start += size
     assert found == COMMANDS
 
 
-def test_descriptors_arrive_with_their_messages_and_in_their_order() -> None:
+def test_descriptors_arrive_in_order_with_their_messages() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for number in range(3):

@@ -1,6 +1,6 @@
-"""Tiny pipelines of the true classes with random weights, built from their configs: no hub and no download.
+"""Tiny pipelines of the real classes with random weights, built from their configs without any download.
 
-They draw noise, and they draw it by the very code that draws pictures with the real weights.
+They draw noise, by the same code that draws pictures with the real weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHAT_TEMPLATE: Final = (
 
 
 def tiny_tokenizer() -> Any:
-    """Return a Qwen2 tokenizer of single bytes: 256 tokens and the special ones, any text, one token a byte."""
+    """Return a Qwen2 tokenizer of single bytes: 256 tokens and the special ones, one token per byte of any text."""
     from transformers import Qwen2Tokenizer
 
     tokenizer = Qwen2Tokenizer(

@@ -1,4 +1,4 @@
-"""What the storyboard's tests share: a picture of a prompt without losses, and the answer to one question on it."""
+"""Pictures of prompts without simulated errors, and answers to questions about them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import trio
 from PIL import Image
 
-from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart
+from gems_actors.backends import ChatMessage, ChatRequest, ImagePart
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.backends.storyboard.drawing import draw
 from gems_actors.backends.storyboard.error_model import apply_errors
@@ -38,9 +38,9 @@ PROMPTS = (
 )
 
 
-def draw_without_errors(prompt: str, *lost: Claim, width_px: int = 768, height_px: int = 768) -> bytes:
-    """Return the picture of a prompt with nothing lost but what is named."""
-    scene = apply_errors(parse_scene(prompt), frozenset(lost), seed=3)
+def draw_without_errors(prompt: str, *errors: Claim, width_px: int = 768, height_px: int = 768) -> bytes:
+    """Return the picture of a prompt without errors other than the named ones."""
+    scene = apply_errors(parse_scene(prompt), frozenset(errors), seed=3)
     return draw(scene, seed=3, width_px=width_px, height_px=height_px, caption=prompt)
 
 
@@ -59,8 +59,4 @@ def request_verdict(question: str, picture: bytes) -> ChatRequest:
 
 def verify(question: str, picture: bytes, model: StoryboardChatModel | None = None) -> str:
     """Return the first word of the verdict."""
-
-    async def ask() -> ChatReply:
-        return await (model or StoryboardChatModel()).chat(request_verdict(question, picture))
-
-    return trio.run(ask).text.split(":")[0]
+    return trio.run((model or StoryboardChatModel()).chat, request_verdict(question, picture)).text.split(":")[0]

@@ -1,4 +1,4 @@
-"""Prompts are read as the scenes they describe, and claims survive being asked and stated."""
+"""Prompts are parsed into scenes, and claims survive conversion to questions and clauses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def things_of(prompt: str) -> list[tuple[str, int, tuple[str, ...]]]:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_claim_is_the_same_asked_and_stated(prompt: str) -> None:
+def test_a_claim_survives_as_question_and_as_clause(prompt: str) -> None:
     scene = parse_scene(prompt)
     for claim in claims_of(scene):
         assert parse_claim(ask(claim, scene)) == claim
@@ -58,7 +58,7 @@ def test_noun_phrases_become_things(prompt: str, expected: list[tuple[str, int, 
     assert things_of(prompt) == expected
 
 
-def test_a_chain_of_places_relates_neighbours() -> None:
+def test_a_chain_of_positions_relates_neighbours() -> None:
     relations = parse_scene("a red cat behind two chairs to the left of three turtles chasing a mouse").relations
     assert [(relation.subject, relation.word, *relation.objects) for relation in relations] == [
         ("cat", "behind", "chair"),
@@ -67,10 +67,10 @@ def test_a_chain_of_places_relates_neighbours() -> None:
     ]
 
 
-def test_the_direction_of_a_skill_names_nothing_to_draw() -> None:
+def test_a_direction_adds_nothing_to_draw() -> None:
     assert parse_scene("a cat\n\nDirection: a golden frame with two spotlights") == parse_scene("a cat")
 
 
 @pytest.mark.parametrize("noun", ["bus", "sheep", "mouse", "box", "knife", "berry", "glass", "person", "violin", "tv"])
-def test_a_noun_comes_back_from_its_plural(noun: str) -> None:
+def test_singular_inverts_plural(noun: str) -> None:
     assert singular(plural(noun)) == noun

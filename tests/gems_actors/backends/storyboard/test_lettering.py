@@ -1,4 +1,4 @@
-"""Type that is set can be read, in every size, with any characters."""
+"""Drawn text can be read back, in every size and with any characters."""
 
 from __future__ import annotations
 

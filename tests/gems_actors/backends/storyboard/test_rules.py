@@ -1,4 +1,4 @@
-"""The chat model answers every task in the format that is asked of a language model."""
+"""The rules answer every task in the format that language models are asked for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chat(task: Any, fields: dict[str, Any]) -> ChatReply:
 
 
 def lessons_naming(*kinds: str) -> dict[str, list[str]]:
-    """Return the field of a request with lessons of which each names these kinds as the hardest."""
+    """Return a field with lessons that each name these kinds as the hardest."""
     return {
         "lessons": [f"1 of 3 requirements met. Failed: the dog is red. Hardest: {names}. Next: x." for names in kinds]
     }
@@ -91,7 +91,7 @@ def test_a_written_prompt_keeps_the_scene(prompt: str) -> None:
     assert parse_scene(written) == parse_scene(prompt)
 
 
-def test_what_failed_more_often_is_stressed_more() -> None:
+def test_repeated_failures_are_stressed_more() -> None:
     count, colour = "Are there exactly three pigs in the image?", "Are the pigs red?"
     once = refine("three red pigs", ([colour], [count]))
     twice = refine("three red pigs", ([colour], [count]), ([], [count, colour]))
@@ -100,12 +100,12 @@ def test_what_failed_more_often_is_stressed_more() -> None:
     assert once["diagnosis"]
 
 
-def test_what_failed_once_and_is_met_now_keeps_its_stress() -> None:
+def test_a_requirement_that_failed_once_keeps_its_stress() -> None:
     count, colour = "Are there exactly three pigs in the image?", "Are the pigs red?"
     assert "the pigs are red" in refine("three red pigs", ([count], [colour]), ([colour], [count]))["prompt"]
 
 
-def test_refining_for_ever_does_not_grow_the_prompt() -> None:
+def test_the_prompt_does_not_grow_with_the_rounds() -> None:
     failed = ["Are there exactly three pigs in the image?", "Are the pigs red?", "Are there any pigs in the image?"]
     lengths = [len(refine("three red pigs", *[([], failed)] * rounds)["prompt"]) for rounds in (5, 50)]
     assert lengths[0] == lengths[1]
@@ -126,7 +126,7 @@ def test_an_experience_is_short_and_names_what_failed() -> None:
     assert len(text.split()) < 100
 
 
-def test_told_that_position_is_hardest_the_first_prompt_stresses_positions() -> None:
+def test_lessons_about_positions_stress_positions_in_the_first_prompt() -> None:
     prompt = "three red pigs to the left of two dogs under a tree"
     written = write_prompt(prompt, lessons=lessons_naming("position"))
     assert written == f"{prompt}\n\nMake sure: the pigs are to the left of the dogs; the dogs are under the tree"
@@ -134,9 +134,7 @@ def test_told_that_position_is_hardest_the_first_prompt_stresses_positions() -> 
 
 @pytest.mark.parametrize("skill", [None, "spatial-layout"])
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_prompt_written_by_lessons_asks_for_the_same_and_loses_less_of_what_is_hardest(
-    prompt: str, skill: str | None
-) -> None:
+def test_lessons_keep_the_scene_and_lower_the_error_rate_of_the_hardest_kinds(prompt: str, skill: str | None) -> None:
     plain = parse_scene(prompt)
     warned = parse_scene(write_prompt(prompt, skill, lessons_naming("count, position", "count")))
     assert replace(warned, stress=()) == plain
@@ -167,7 +165,7 @@ def test_a_skill_and_lessons_both_shape_the_prompt() -> None:
     assert written.endswith("\n\nMake sure: there are exactly two cats")
 
 
-def test_what_a_prompt_insists_on_by_itself_is_kept_beside_the_lessons() -> None:
+def test_stress_in_the_prompt_adds_to_that_of_lessons() -> None:
     prompt = "two red cats\n\nMake sure: there are exactly two cats!"
     written = write_prompt(prompt, lessons=lessons_naming("count, attribute"))
     assert written == "two red cats\n\nMake sure: there are exactly two cats!!; the cats are red"
@@ -176,27 +174,27 @@ def test_what_a_prompt_insists_on_by_itself_is_kept_beside_the_lessons() -> None
 @pytest.mark.parametrize(
     "lessons", [{}, {"lessons": ["Say it first."]}, lessons_naming("text"), lessons_naming("hats")]
 )
-def test_lessons_that_do_not_concern_a_prompt_leave_it_alone(lessons: dict[str, list[str]]) -> None:
+def test_lessons_about_other_kinds_change_nothing(lessons: dict[str, list[str]]) -> None:
     assert write_prompt("two red cats", lessons=lessons) == "two red cats"
     assert write_prompt("two red cats", "x", lessons) == write_prompt("two red cats", "x")
     count = "Are there exactly two cats in the image?"
     assert refine("two red cats", ([], [count]), lessons=lessons) == refine("two red cats", ([], [count]))
 
 
-def test_what_failed_although_lessons_warned_of_it_is_stressed_once_more() -> None:
+def test_a_failure_despite_lessons_is_stressed_once_more() -> None:
     count, colour = "Are there exactly three pigs in the image?", "Are the pigs red?"
     refined = refine("three red pigs", ([], [count, colour]), lessons=lessons_naming("count"))
     assert refined["prompt"].endswith("Make sure: there are exactly three pigs!; the pigs are red")
 
 
-def test_what_lessons_have_stressed_in_the_first_prompt_stays_stressed_in_the_next() -> None:
+def test_stress_from_lessons_stays_in_the_next_prompt() -> None:
     lessons = lessons_naming("count")
     first = parse_scene(write_prompt("three red pigs", lessons=lessons)).stress
     refined = refine("three red pigs", ([], ["Are the pigs red?"]), lessons=lessons)
     assert set(first) < set(parse_scene(refined["prompt"]).stress)
 
 
-def test_the_lessons_that_it_writes_are_those_that_it_heeds() -> None:
+def test_its_own_lessons_are_understood() -> None:
     fields = {
         "prompt": "three red pigs left of a dog",
         "met": ["Are the pigs red?"],
@@ -208,7 +206,7 @@ def test_the_lessons_that_it_writes_are_those_that_it_heeds() -> None:
     assert write_prompt("two owls", lessons={"lessons": [lesson]}).endswith("Make sure: there are exactly two owls")
 
 
-def test_a_task_nobody_knows_and_a_missing_field_are_errors() -> None:
+def test_an_unknown_task_and_a_missing_field_are_errors() -> None:
     with pytest.raises(BackendError, match="expected a task"):
         chat("sing", {})
     with pytest.raises(BackendError, match="needs the field 'prompt'"):
