@@ -68,18 +68,14 @@ _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
 def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
     """Return the state of a trajectory from its records; without records, an empty state."""
     task: DrawPicture | None = None
-    prepared: str | None = None
     plan: Plan | None = None
     requirements: tuple[Requirement, ...] | None = None
     attempts: list[Attempt] = []
-    reviews: list[Review] = []
     experiences: list[Experience] = []
-    notes: list[Note] = []
     refinements: list[Refinement] = []
     ending: Ending | None = None
     failure: Failure | None = None
     spent: dict[str, Spent] = {}
-    hooks: dict[str, Hook] = {}
 
     for item in logged:
         failure = None
@@ -88,54 +84,62 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
         match record := item.record:
             case TrajectoryBegun():
                 task = record.task
-            case PromptPrepared():
-                prepared, hooks["before_plan"] = record.prompt, record.hook
             case PromptPlanned():
                 plan = Plan(prompt=record.prompt, skill=record.skill, reasoning=record.reasoning)
             case PromptDecomposed():
                 requirements = record.requirements
             case AttemptVerified():
                 attempts.append(record.attempt)
-            case VerdictsReviewed():
-                reviews.append(record.review)
-                hooks["after_verdicts"] = record.hook
             case ExperienceKept():
                 experiences.append(record.experience)
-            case RefinementNoted():
-                notes.append(record.note)
-                hooks["before_refinement"] = record.hook
             case PromptRefined():
                 refinements.append(record.refinement)
             case TrajectoryEnded():
                 ending = record.ending
             case TrajectoryFailed():
                 failure = record.failure  # informative only: the trajectory continues after the step before it
-    return TrajectoryState(
+    state = TrajectoryState(
         task=task,
-        prepared=prepared,
         plan=plan,
         requirements=requirements,
-        attempts=_apply_reviews(attempts, reviews),
-        reviews=tuple(reviews),
-        notes=tuple(notes),
+        attempts=tuple(sorted(attempts, key=lambda attempt: (attempt.round, attempt.candidate))),
         experiences=tuple(experiences),
         refinements=tuple(refinements),
         ending=ending,
         failure=failure,
         spent=spent,
-        hooks=hooks,
         began_at=logged[0].at if logged else None,
         last_at=logged[-1].at if logged else None,
     )
+    return _with_hooks(state, (item.record for item in logged))
 
 
-def _apply_reviews(attempts: Iterable[Attempt], reviews: Iterable[Review]) -> tuple[Attempt, ...]:
-    """Return the attempts in order, with the verdicts of a review in place of the verifier's."""
-    by_place = {(attempt.round, attempt.candidate): attempt for attempt in attempts}
-    for review in reviews:
-        if (attempt := by_place.get((review.round, review.candidate))) is not None:
-            by_place[review.round, review.candidate] = structs.replace(attempt, verdicts=review.verdicts)
-    return tuple(by_place[place] for place in sorted(by_place))
+def _with_hooks(state: TrajectoryState, records: Iterable[AnyRecord]) -> TrajectoryState:
+    """Return a state with the replies of hooks; the verdicts of a review replace those of the verifier."""
+    prepared: str | None = None
+    reviews: dict[tuple[int, int], Review] = {}
+    notes: list[Note] = []
+    hooks: dict[str, Hook] = {}
+    for record in records:
+        match record:
+            case PromptPrepared():
+                prepared, hooks["before_plan"] = record.prompt, record.hook
+            case VerdictsReviewed(review=review):
+                reviews[review.round, review.candidate], hooks["after_verdicts"] = review, record.hook
+            case RefinementNoted():
+                notes.append(record.note)
+                hooks["before_refinement"] = record.hook
+    if not hooks:
+        return state
+    attempts = tuple(
+        structs.replace(attempt, verdicts=reviews[place].verdicts)
+        if (place := (attempt.round, attempt.candidate)) in reviews
+        else attempt
+        for attempt in state.attempts
+    )
+    return structs.replace(
+        state, prepared=prepared, attempts=attempts, reviews=tuple(reviews.values()), notes=tuple(notes), hooks=hooks
+    )
 
 
 class LessonOutcome(NamedTuple):
