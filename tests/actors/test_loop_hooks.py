@@ -14,6 +14,7 @@ from gems_actors.errors import BackendError, RefusedError, RequestError
 from protocol.codec import encode_body
 from protocol.messages import (
     AfterVerdicts,
+    AppendRecord,
     BeforePlan,
     BeforeRefinement,
     DrawPicture,
@@ -34,6 +35,7 @@ from tests.actors.scripted import Script, open_loop
 
 TASK = DrawPicture(run="test", prompt="eine rote Katze", seed=7)
 HOOK = Hook(role="critic", version="2")
+HOOK_RECORDS = (PromptPrepared, VerdictsReviewed, RefinementNoted)
 CONFIG = MeshConfig(
     roles={"critic": RoleConfig(actor="tests.actors.test_loop_hooks:Critic", version="2")},
     loop=LoopConfig(before_plan="critic", after_verdicts="critic", before_refinement="critic"),
@@ -127,7 +129,7 @@ async def test_replies_of_hooks_are_records_that_keep_the_verifiers_own_verdicts
         "RefinementNoted",
         "PromptRefined",
     ]
-    by_hook = [record for record in records if isinstance(record, PromptPrepared | VerdictsReviewed | RefinementNoted)]
+    by_hook = [record for record in records if isinstance(record, HOOK_RECORDS)]
     assert {record.hook for record in by_hook} == {HOOK}
     assert [verdict.answer for verdict in records[4].attempt.verdicts] == ["met", "met"]  # type: ignore[union-attr]
 
@@ -136,7 +138,7 @@ async def test_without_hooks_records_and_picture_are_the_same_as_ever(tmp_path: 
     async with open_loop(tmp_path, Script(), critic_role(Hooks())) as mesh:
         picture = await mesh.ask(TASK)
         records = [item.record for item in (await mesh.ask(ReadLog())).records]
-    assert not [record for record in records if isinstance(record, PromptPrepared | VerdictsReviewed | RefinementNoted)]
+    assert not [record for record in records if isinstance(record, HOOK_RECORDS)]
     assert not [record for record in records if b"hook" in encode_body(record) or b"note" in encode_body(record)]
     assert picture.hooks == {}
 
@@ -162,6 +164,22 @@ async def test_a_conductor_that_replaces_a_killed_one_asks_no_hook_again(tmp_pat
     assert second.asked["plan"] == 0
     assert first.asked["generate"] + second.asked["generate"] == 2, "nothing is drawn twice"
     assert (picture.ending.outcome, picture.best.round, first.prompts) == ("all_met", 2, ["a red cat"] * 2)
+
+
+async def test_from_any_step_a_trajectory_resumes_to_the_same_picture_and_asks_no_hook_again(
+    tmp_path: Path,
+) -> None:
+    async with open_loop(tmp_path / "whole", Script(met_from_round=1), critic_role(Hooks()), config=CONFIG) as mesh:
+        whole = await mesh.ask(TASK)
+        records = [item.record for item in (await mesh.ask(ReadLog())).records]
+    for count in range(1, len(records)):
+        hooks, folder = Hooks(), tmp_path / f"{count}"
+        async with open_loop(folder, Script(met_from_round=1), critic_role(hooks), config=CONFIG) as mesh:
+            for record in records[:count]:
+                await mesh.ask(AppendRecord(record=record))
+            assert await mesh.ask(TASK) == whole
+        by_hooks = [record for record in records[count:] if isinstance(record, HOOK_RECORDS)]
+        assert len(hooks.asked) == len(by_hooks), f"resumed after {type(records[count - 1]).__name__}"
 
 
 async def test_every_candidate_of_a_round_is_reviewed(tmp_path: Path) -> None:
