@@ -94,13 +94,9 @@ class DrawView:
 
 
 async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
-    """Draw a prompt and write the picture's file.
+    """Draw a prompt and write the picture's file; without a view, nothing is shown.
 
     The first SIGINT or SIGTERM ends the draw with the round in progress, the second one at once.
-
-    Args:
-        request: prompt and options.
-        view: shows the draw; nothing is shown by default.
 
     Raises:
         UsageError: the options contradict one another, or the file cannot be written.

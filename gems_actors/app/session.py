@@ -108,9 +108,7 @@ async def _connect(config: MeshConfig, router: str) -> AsyncIterator[Connection]
 async def watch_role_notes(mesh: Mesh, show: Callable[[str], None]) -> None:
     """Show the problems that roles report, such as an unreachable model server, until cancelled.
 
-    Args:
-        mesh: whose roles are watched.
-        show: called with one line whenever other roles have a problem, and with an empty text once no role has one.
+    `show` gets one line whenever other roles have a problem, and an empty text once no role has one.
     """
     reporting: set[str] = set()
     while True:

@@ -158,12 +158,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def gathered(
     record: type[Any], name: str, *parameters: Callable[..., Any]
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Return a decorator that adds options and arguments, and gives the command their values as one record.
+    """Return a decorator that adds click's parameters to a command, which gets their values as one record.
 
-    Args:
-        record: dataclass with a field for each of them.
-        name: parameter of the command for the record.
-        parameters: decorators of click.
+    `record` is a dataclass with a field for each of the parameters; `name` is the command's parameter for it.
     """
     names = {field.name for field in fields(record)}
 
@@ -181,10 +178,6 @@ def gathered(
 
 
 def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Return a decorator that adds the options of drawing, and gives the command their values as `DrawOptions`.
-
-    Args:
-        own: further options of the command whose values are fields of `DrawOptions`.
-    """
+    """Return `gathered` for the options that all drawing commands share and for `own` ones, as `DrawOptions`."""
     shared = (memory_option, config_option, set_option, router_option)
     return gathered(DrawOptions, "options", rounds_option, *own, *shared)

@@ -105,14 +105,10 @@ class BulkView:
 
 
 async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
-    """Draw the selected tasks of a file that are not done yet.
+    """Draw the selected tasks of a file that are not done yet; without a view, nothing is shown.
 
     The first SIGINT or SIGTERM finishes the tasks in flight, the second one stops at once; run again, the same options
     continue.
-
-    Args:
-        options: input, folder and selection.
-        view: shows the progress; nothing is shown by default.
 
     Raises:
         UsageError: the input cannot be read, or the folder belongs to another run.

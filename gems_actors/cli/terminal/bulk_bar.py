@@ -61,10 +61,8 @@ class BulkBar(BulkView):
         print(text, file=self._stream)
 
     def show(self, progress: BulkProgress) -> None:
-        """Paint the progress over what was shown before."""
         self._painter.paint(render(progress, self._painter.size[0], self._glyphs))
 
     def finish(self, progress: BulkProgress) -> None:
-        """Paint the progress for the last time, and show the cursor again."""
         self.show(progress)
         self._painter.close()

@@ -251,17 +251,14 @@ class PaintedDraw(DrawView):
         self._is_closed = False
 
     def start(self, request: DrawPicture) -> None:
-        """Paint the request."""
         self._began = trio.current_time()
         self._state = DrawState(progress_of(request), request.seed)
         self._paint()
 
     def take(self, event: Event) -> None:
-        """Update the state; the next frame shows it."""
         self._state = replace(self._state, progress=advance(self._state.progress, event))
 
     def note(self, text: str) -> None:
-        """Paint a note below everything else."""
         self._state = replace(self._state, note=text)
         self._paint()
 
@@ -272,13 +269,11 @@ class PaintedDraw(DrawView):
         self.close()
 
     def close(self) -> None:
-        """Show the cursor again."""
         if not self._is_closed:
             self._is_closed = True
             self._painter.close()
 
     async def run(self, mesh: Mesh) -> None:
-        """Repaint until cancelled."""
         self._state = replace(self._state, is_connected=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_roles, mesh)

@@ -62,17 +62,14 @@ class PlainDraw(DrawView):
         self._stream = stream
 
     def start(self, request: DrawPicture) -> None:
-        """Remember the request."""
         self._request, self._progress = request, progress_of(request)
 
     def take(self, event: Event) -> None:
-        """Write what an event says."""
         self._progress = advance(self._progress, event)
         for line in lines_of(self._progress, event):
             self.note(line)
 
     def note(self, text: str) -> None:
-        """Write a note."""
         print(text, file=self._stream)
 
     async def run(self, mesh: Mesh) -> None:
