@@ -79,6 +79,12 @@ class Sizes:
     """Repeated requests that wait for the actor that may hold them to say hello."""
     followed_runs: int
     """Runs whose events at least one client follows."""
+    requested: int
+    """Requests in flight of all clients."""
+    answers: int
+    """Answers kept for clients that repeat a request."""
+    answer_bytes: int
+    """Bytes of these answers."""
 
 
 class Dispatcher:
@@ -133,8 +139,7 @@ class Dispatcher:
         """Reconcile a request that an actor claims to hold: accept the claim, or cancel the request there as stale."""
         ticket = self._tickets.get(id_)
         if ticket is None and id_ not in self._answered:
-            header = Header(Kind.REQUEST, id_, peer.role, attempt=attempt)
-            ticket = self._tickets[id_] = Ticket(header, b"", None, now, attempt=attempt)
+            ticket = self._tickets[id_] = Ticket(Header(Kind.REQUEST, id_, peer.role), b"", None, now)
         if ticket is not None and ticket.holder is None and ticket.attempt <= attempt:
             self._queue_of(ticket).drop(ticket)
             ticket.holder, ticket.assigned_at, ticket.attempt = peer, now, attempt
@@ -399,8 +404,6 @@ class Dispatcher:
             self.outbox.append((client, header, body))
 
     def _keep_answer(self, header: Header, body: bytes) -> None:
-        if header.id in self._answered:
-            self._answered_bytes -= len(self._answered[header.id][1])
         self._answered[header.id] = (header, body)
         self._answered_bytes += len(body)
         while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > self._limits.max_answer_bytes:
@@ -534,6 +537,9 @@ class Dispatcher:
             deadlines=len(self._deadlines),
             reclaimable=len(self._reclaim_grace),
             followed_runs=len(self._subscribers),
+            requested=sum(len(peer.requested) for peer in self._peers.values()),
+            answers=len(self._answered),
+            answer_bytes=self._answered_bytes,
         )
 
     def _role_status(self, now: float, role: str, peers: list[Peer]) -> RoleStatus:

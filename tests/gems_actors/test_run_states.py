@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gems_actors.run_states import MAX_RUN_STATES, WHOLE_RUN, RunStates
+from gems_actors.run_states import MAX_RUN_STATES, WHOLE_RUN, RunStates, cancellation_of
 from protocol.codec import decode_body, encode_body
 from protocol.limits import MAX_REVISION
 from protocol.messages import Control, Hello, RunPhase, RunState
@@ -100,3 +101,29 @@ def test_a_change_fits_the_wire_whatever_a_peer_told_of_revisions() -> None:
     run_states.merge([RunState(run=RUN, trajectory=WHOLE_RUN, state="running", revision=MAX_REVISION)])
     (state,) = run_states.change(RUN, WHOLE_RUN, "pause", "alice")
     assert decode_body(encode_body(Hello(name="x", run_states=(state,)))) == Hello(name="x", run_states=(state,))
+
+
+def test_every_change_has_the_next_revision() -> None:
+    states = RunStates()
+    for revision, action in ((1, "pause"), (2, "cancel"), (3, "resume")):
+        (state,) = states.change(RUN, WHOLE_RUN, action, "alice")  # type: ignore[arg-type]
+        assert state.revision == revision
+
+
+def test_a_cancelled_trajectory_cannot_be_paused_alone() -> None:
+    states = RunStates()
+    states.change(RUN, TRAJECTORY, "cancel", "alice")
+    assert states.change(RUN, TRAJECTORY, "pause", "bob") == []
+    assert states.phase_of(RUN, TRAJECTORY) == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "by", "text"),
+    [
+        (WHOLE_RUN, "alice", "the run was cancelled by alice"),
+        (TRAJECTORY, "", f"the trajectory {TRAJECTORY.hex()} was cancelled by somebody"),
+    ],
+)
+def test_a_cancellation_names_what_was_cancelled_and_by_whom(trajectory: bytes, by: str, text: str) -> None:
+    state = RunState(run=RUN, trajectory=trajectory, state="cancelled", by=by, revision=1)
+    assert str(cancellation_of(state)) == text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
 from gems_actors.run_states import RunStates
-from protocol.codec import decode_body, encode_body
+from protocol.codec import decode_body, decode_message, encode_body, encode_message
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
 from protocol.identity import run_bytes
 from protocol.messages import Body, Cancel, Control, Controlled, Failure, Heartbeat, Held, Hello, Plan, Pulse, Welcome
@@ -102,8 +102,18 @@ class Stage:
         return next((actor.capacity for actor in actors if actor.name == name), 0)
 
     def sent(self) -> list[tuple[str, Kind, int, Body]]:
-        """Return and forget what was sent: to whom, the kind, the request's number, the body."""
+        """Return and forget what was sent: to whom, the kind, the request's number, the body.
+
+        Every message, and the status, must fit the wire, and what concerns a request must name its role and attempt.
+        """
         outgoing, self.dispatcher.outbox = self.dispatcher.outbox, []
+        for _, header, body in outgoing:
+            assert decode_message(encode_message(header, decode_body(body)))[0] == header
+            if header.kind in (Kind.REQUEST, Kind.CANCEL):
+                assert header.role
+                assert header.attempt
+        status = self.dispatcher.status(self.now)
+        assert decode_body(encode_body(status)) == status
         return [
             (identity.decode(), header.kind, int.from_bytes(header.id, "big"), decode_body(body))
             for identity, header, body in outgoing

@@ -705,6 +705,7 @@ def test_the_status_says_who_holds_what_since_when_and_what_waits() -> None:
 # ------------------------------------------------------------------------------------------------ a whole day
 
 
+@pytest.mark.slow
 def test_a_simulated_day_of_kills_answers_every_request_once() -> None:
     dice = random.Random(1)
     stage = Stage(silence_s=6.0, max_deliveries=1000)
@@ -898,4 +899,4 @@ class AnythingMayHappen(RuleBasedStateMachine):
 
 
 AnythingMayHappen.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestWhateverHappens = AnythingMayHappen.TestCase
+TestWhateverHappens = pytest.mark.slow(AnythingMayHappen.TestCase)
