@@ -156,53 +156,36 @@ class Memory(Actor):
     @answers
     async def read(self, request: ReadTrajectory) -> TrajectoryState:
         """Answer with the state of a trajectory."""
-        if (owner := await self._other_owner(request, request.trajectory)) is not None:
-            return await self._forward(replace(request, shard=owner))
-        async with self._ending_on_index_failure():
-            return queries.read_trajectory(self._store, request)
+        return await self._query_owner(request, request.trajectory)
 
     @answers
     async def find_best(self, request: FindBestAttempt) -> BestAttempt:
         """Answer with the best attempt of a trajectory so far."""
-        if (owner := await self._other_owner(request, request.trajectory)) is not None:
-            return await self._forward(replace(request, shard=owner))
-        async with self._ending_on_index_failure():
-            return queries.find_best(self._store, request)
+        return await self._query_owner(request, request.trajectory)
 
     @answers
     async def list_trajectories(self, request: ListTrajectories) -> Trajectories:
         """Answer with one page of trajectories."""
-        if self._needs_other_shards(request):
-            return await self._ask_others(request)
-        async with self._ending_on_index_failure():
-            return queries.list_trajectories(self._store, request)
+        return await self._query(request)
 
     @answers
     async def list_runs(self, request: ListRuns) -> Runs:
         """Answer with one page of runs."""
-        if self._needs_other_shards(request):
-            return await self._ask_others(request)
-        async with self._ending_on_index_failure():
-            return queries.list_runs(self._store, request)
+        return await self._query(request)
 
     @answers
     async def count(self, request: CountRecords) -> MemoryCounts:
         """Answer with the number of records, runs and trajectories, and the sizes on disk."""
-        if self._needs_other_shards(request):
-            return await self._ask_others(request)
-        async with self._ending_on_index_failure():
-            return queries.count_records(self._store, request)
+        return await self._query(request)
 
     @answers
     async def read_log(self, request: ReadLog) -> LoggedRecords:
         """Answer with the records after a sequence; if there are none, wait for the next one up to `wait_s`."""
-        if self._needs_other_shards(request):
-            return await self._ask_others(request)
-        with trio.move_on_after(request.wait_s):
-            while self._store.last <= request.since:
-                await self._has_grown.wait()
-        async with self._ending_on_index_failure():
-            return queries.read_log(self._store, request)
+        if not self._needs_other_shards(request):
+            with trio.move_on_after(request.wait_s):
+                while self._store.last <= request.since:
+                    await self._has_grown.wait()
+        return await self._query(request)
 
     @answers
     async def recall(self, request: RecallExperiences) -> Recollection:
@@ -215,7 +198,21 @@ class Memory(Actor):
                 similar = await trio.to_thread.run_sync(self._find_similar, request.prompt)
             return queries.recollect(self._store, similar, request.limit)
 
+    async def _query(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+        """Answer from the log of this shard, or from those of other shards if the request needs them."""
+        if self._needs_other_shards(request):
+            return await self._ask_others(request)
+        async with self._ending_on_index_failure():
+            return queries.answer(self._store, request)
+
     # ----------------------------------------------------------------------------------------- shards
+
+    async def _query_owner(self, request: MemoryRequest[ReplyT], trajectory: str) -> ReplyT:
+        """Answer from the log of the shard that has a trajectory."""
+        if (owner := await self._other_owner(request, trajectory)) is not None:
+            return await self._forward(replace(request, shard=owner))
+        async with self._ending_on_index_failure():
+            return queries.answer(self._store, request)
 
     def _needs_other_shards(self, request: MemoryRequest[ReplyT]) -> bool:
         """Return whether a request needs other logs than that of this shard."""

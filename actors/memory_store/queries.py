@@ -26,8 +26,6 @@ from protocol.messages import (
     Recollection,
     Reply,
     Request,
-    Runs,
-    Trajectories,
     TrajectoryState,
 )
 
@@ -38,12 +36,12 @@ MAX_SIMILAR: Final = 16
 """Maximum number of similar trajectories that one recollection considers."""
 
 
-def read_trajectory(store: MemoryStore, request: ReadTrajectory) -> TrajectoryState:
+def _read_trajectory(store: MemoryStore, request: ReadTrajectory) -> TrajectoryState:
     """Return the state of a trajectory."""
     return assemble_state(store.read(request.trajectory))
 
 
-def find_best(store: MemoryStore, request: FindBestAttempt) -> BestAttempt:
+def _find_best(store: MemoryStore, request: FindBestAttempt) -> BestAttempt:
     """Return the best attempt of a trajectory so far."""
     state = assemble_state(store.read(request.trajectory))
     if not state.attempts:
@@ -52,17 +50,7 @@ def find_best(store: MemoryStore, request: FindBestAttempt) -> BestAttempt:
     return BestAttempt(attempt=attempt, decided_by=decided_by)
 
 
-def list_trajectories(store: MemoryStore, request: ListTrajectories) -> Trajectories:
-    """Return one page of trajectories."""
-    return store.index.list_trajectories(request)
-
-
-def list_runs(store: MemoryStore, request: ListRuns) -> Runs:
-    """Return one page of runs."""
-    return store.index.list_runs(request)
-
-
-def read_log(store: MemoryStore, request: ReadLog) -> LoggedRecords:
+def _read_log(store: MemoryStore, request: ReadLog) -> LoggedRecords:
     """Return the records after a sequence, without waiting."""
     records = store.read_since(request.since, request.limit, _MAX_REPLY_BYTES)
     if request.shard:
@@ -70,7 +58,7 @@ def read_log(store: MemoryStore, request: ReadLog) -> LoggedRecords:
     return LoggedRecords(records=tuple(records), last=store.last)
 
 
-def count_records(store: MemoryStore, request: CountRecords) -> MemoryCounts:
+def _count_records(store: MemoryStore, request: CountRecords) -> MemoryCounts:
     """Return the number of records, runs and trajectories, and the sizes on disk."""
     return MemoryCounts(
         records=store.last,
@@ -80,7 +68,7 @@ def count_records(store: MemoryStore, request: CountRecords) -> MemoryCounts:
     )
 
 
-def recall(store: MemoryStore, request: RecallExperiences, words: WordIndex) -> Recollection:
+def _recall(store: MemoryStore, request: RecallExperiences, words: WordIndex) -> Recollection:
     """Return lessons from trajectories with similar prompts."""
     store.index.flush()
     return recollect(store, words.find_similar(request.prompt, MAX_SIMILAR), request.limit)
@@ -137,17 +125,17 @@ def answer(store: MemoryStore, request: Request[ReplyT]) -> ReplyT:
 def _answer(store: MemoryStore, request: Request[Any]) -> Reply:
     match request:
         case ReadTrajectory():
-            return read_trajectory(store, request)
+            return _read_trajectory(store, request)
         case FindBestAttempt():
-            return find_best(store, request)
+            return _find_best(store, request)
         case ListTrajectories():
-            return list_trajectories(store, request)
+            return store.index.list_trajectories(request)
         case ListRuns():
-            return list_runs(store, request)
+            return store.index.list_runs(request)
         case ReadLog():
-            return read_log(store, request)
+            return _read_log(store, request)
         case CountRecords():
-            return count_records(store, request)
+            return _count_records(store, request)
         case RecallExperiences():
-            return recall(store, request, WordIndex(store.index.connection))
+            return _recall(store, request, WordIndex(store.index.connection))
     raise TypeError(f"memory does not answer {type(request).__name__}")
