@@ -96,7 +96,7 @@ async def test_requests_at_a_dead_router_are_answered_through_the_others_and_run
 ) -> None:
     async with AsyncExitStack() as stack:
         _, two, *_ = await open_local_meshes(stack, tmp_path, names)
-        running = await two.add(Echo, "planner-1", capacity=64)
+        running = await two.add(Echo, "planner-1", capacity=200)  # one router's share holds all requests
         async with open_client(two.everywhere) as mesh, trio.open_nursery() as nursery:
             await see(mesh, len(names))
             answered: list[str] = []
