@@ -9,12 +9,13 @@ export MAKE_DRAW_PROMPT := $(value PROMPT)
 unexport PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help draw test check bench clean
+.PHONY: help draw test check mutate bench clean
 
 help:
 	@echo 'make draw PROMPT="a red fox"  draw a prompt and say where the picture is'
 	@echo 'make test                     run the whole test suite'
 	@echo 'make check                    lint, format, types and import contracts'
+	@echo 'make mutate                   change the pure modules and see that their tests notice'
 	@echo 'make bench                    measure'
 	@echo 'make clean                    remove the environment and all caches'
 	@echo 'PYTHON=python3.12             with each of them: the Python to make the environment with (3.11 or later)'
@@ -31,11 +32,14 @@ check: .venv/made-for-tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+mutate: .venv/made-for-tests
+	$(BIN)/python -m tests.mutation
+
 bench: .venv/made-for-tests
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/made-for-drawing: pyproject.toml

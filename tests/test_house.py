@@ -1,11 +1,17 @@
 """What is shipped is what is meant to be, and nothing else lies about."""
 
 import ast
+import io
+import re
 import subprocess
 import sys
 import sysconfig
+import token
+import tokenize
 import venv
 import zipfile
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -108,3 +114,67 @@ def test_nothing_that_is_read_can_become_code() -> None:
                         continue
                 found += [f"{path.relative_to(ROOT)}: {name}" for name in used]
     assert not found
+
+
+OLD_WORDING = re.compile(r", came\b|\bthat is none\b|\bso many at most\b|\banew\b|\bshall\b|\bwhoever\b", re.IGNORECASE)
+"""Wording that STYLE replaces: `got`, "not a valid ...", "up to N", "again", "must", and a subject with a name."""
+SPOKEN = {token.COMMENT, token.STRING, getattr(token, "FSTRING_MIDDLE", token.STRING)}
+PROMPTS_AND_WORD_LISTS = {
+    "actors/compressor.py: whoever",
+    "actors/planner.py: shall",
+    "gems_actors/backends/storyboard/words.py: shall",
+}
+PROMPTS_AND_DATA = ("skills/*/SKILL.md", "tests/fixtures/**", "tests/test_house.py", "LICENSE")
+CHANGELOG_ENTRY = "\n## "
+MAX_FUNCTION_LINES, MAX_MODULE_LINES, MAX_MODULES = 59, 500, 20
+
+
+def text_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the text that a person reads, with its line: comments and strings of Python, and all of Markdown."""
+    content = path.read_text()
+    if path.suffix == ".py":
+        for found in tokenize.generate_tokens(io.StringIO(content).readline):
+            if found.type in SPOKEN:
+                yield found.start[0], " ".join(found.string.split())
+    elif path.name == "CHANGELOG.md":  # what was released is left as it was written
+        _, entries = content.split(CHANGELOG_ENTRY, 1)
+        yield 1, " ".join(entries.split(CHANGELOG_ENTRY, 1)[0].split())
+    else:
+        yield 1, " ".join(content.split())
+
+
+def test_nothing_is_written_in_the_old_wording() -> None:
+    folders = (ROOT / name for name in (*sorted(PACKAGES), "deploy", "tests"))
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".md")]
+    left = {path for pattern in PROMPTS_AND_DATA for path in ROOT.glob(pattern)}
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {match[0]}"
+        for path in [*ROOT.glob("*.md"), *files]
+        if path not in left
+        for line, text in text_of(path)
+        for match in OLD_WORDING.finditer(text)
+        if f"{path.relative_to(ROOT)}: {match[0]}" not in PROMPTS_AND_WORD_LISTS
+    ]
+    assert not found, "\n".join(found)
+
+
+def modules() -> Iterator[Path]:
+    for package in sorted(PACKAGES):
+        yield from (ROOT / package).rglob("*.py")
+
+
+def test_functions_modules_and_folders_stay_small() -> None:
+    found = []
+    for path in modules():
+        source, name = path.read_text(), path.relative_to(ROOT)
+        if len(source.splitlines()) > MAX_MODULE_LINES and name.name != "dispatcher.py":
+            found.append(f"{name}: {len(source.splitlines())} lines")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > MAX_FUNCTION_LINES:
+                    found.append(f"{name}:{node.lineno}: {node.name} of {lines} lines")
+    for folder, count in Counter(path.parent for path in modules() if path.name != "__init__.py").items():
+        if count > MAX_MODULES:
+            found.append(f"{folder.relative_to(ROOT)}: {count} modules")
+    assert not found, "\n".join(found)

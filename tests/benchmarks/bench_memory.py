@@ -378,7 +378,7 @@ def show_million(root: Path) -> None:
     began = time.perf_counter()
     with open_memory_store(folder) as store:
         seconds = time.perf_counter() - began
-        print(f"index derived anew: {seconds:.1f} s, {store.last / seconds:,.0f} records/s")
+        print(f"index rebuilt: {seconds:.1f} s, {store.last / seconds:,.0f} records/s")
 
 
 def main() -> None:

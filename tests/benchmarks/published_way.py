@@ -1,11 +1,10 @@
-"""The loop as it was published, re-created with the standard library: what the mesh is measured against.
+"""The loop as it was published, rebuilt with the standard library: what the mesh is measured against.
 
-A process for each trajectory in hand, spawned, with a blocking loop over its prompts and rounds; questions are asked in
-threads of their own, at most ten; a server draws one picture at a time, takes a job by POST and is asked every 0.1 s
-whether it is done. Written anew from a description of the published code; none of it is here. A chat call is a wait of
-1 ms within the worker, with no server and no HTTP; a picture is a wait of 10 ms. It runs as
-`python -m tests.benchmarks.published_way`, so that its processes import no more than this, unless told to import torch,
-as each of the published workers does.
+Each trajectory in flight has its own spawned process with a blocking loop over its prompts and rounds, and asks up to
+ten questions at once in threads. A server draws one picture at a time, takes a job by POST and is polled every 0.1 s.
+Written from a description of the published code; none of it is here. A chat call is a wait of 1 ms in the worker, with
+no server and no HTTP; a picture is a wait of 10 ms. It runs as `python -m tests.benchmarks.published_way`, so that its
+processes import no more than this, unless told to import torch, as each of the published workers does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whoever keeps run_states comes to the same, however they reach him."""
+"""Every copy of the run states converges, in whatever order changes arrive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from protocol.messages import Control, Hello, RunPhase, RunState
 
 RUN, TRAJECTORY = b"r" * 8, b"t" * 16
 STATES: st.SearchStrategy[RunPhase] = st.sampled_from(("running", "paused", "cancelled"))
-MARKS = st.builds(
+CHANGES = st.builds(
     RunState,
     run=st.sampled_from((RUN, b"s" * 8)),
     trajectory=st.sampled_from((WHOLE_RUN, TRAJECTORY)),
@@ -24,22 +24,22 @@ MARKS = st.builds(
 
 
 def kept(*run_states: RunState) -> RunStates:
-    """Return somebody who was told of run_states, one after another."""
+    """Return a copy that received run states one after another."""
     found = RunStates()
     for state in run_states:
         found.merge([state])
     return found
 
 
-@given(told=st.lists(MARKS, max_size=8), data=st.data())
-def test_the_order_in_which_marks_come_and_how_often_makes_no_difference(
-    told: list[RunState], data: st.DataObject
+@given(received=st.lists(CHANGES, max_size=8), data=st.data())
+def test_the_order_of_changes_and_repeated_changes_make_no_difference(
+    received: list[RunState], data: st.DataObject
 ) -> None:
-    again = data.draw(st.permutations([*told, *told[:3]]))
-    assert set(kept(*told).all()) == set(kept(*again).all())
+    again = data.draw(st.permutations([*received, *received[:3]]))
+    assert set(kept(*received).all()) == set(kept(*again).all())
 
 
-def test_a_change_outdoes_all_that_its_maker_knew_of() -> None:
+def test_a_change_supersedes_all_that_its_maker_knew() -> None:
     first, second = RunStates(), RunStates()
     first.change(RUN, WHOLE_RUN, "pause", "alice")
     second.merge(first.all())
@@ -49,7 +49,7 @@ def test_a_change_outdoes_all_that_its_maker_knew_of() -> None:
     assert (first.phase_of(RUN), second.phase_of(RUN)) == ("running", "running")
 
 
-def test_what_a_run_is_all_of_its_trajectories_are_and_resuming_it_resumes_them() -> None:
+def test_a_run_s_phase_holds_for_its_trajectories_and_resuming_it_resumes_them() -> None:
     run_states = RunStates()
     steps: tuple[tuple[bytes, Control, RunPhase, RunPhase], ...] = (
         (TRAJECTORY, "pause", "running", "paused"),
@@ -62,14 +62,14 @@ def test_what_a_run_is_all_of_its_trajectories_are_and_resuming_it_resumes_them(
         assert (run_states.phase_of(RUN), run_states.phase_of(RUN, TRAJECTORY)) == (of_run, of_trajectory)
 
 
-def test_to_ask_for_what_is_so_already_changes_nothing() -> None:
+def test_setting_the_present_phase_changes_nothing() -> None:
     run_states = RunStates()
     assert run_states.change(RUN, WHOLE_RUN, "resume", "alice") == []
     assert len(run_states.change(RUN, WHOLE_RUN, "pause", "alice")) == 1
     assert run_states.change(RUN, WHOLE_RUN, "pause", "bob") == []
 
 
-def test_of_too_many_marks_those_are_forgotten_that_pause_nothing() -> None:
+def test_beyond_the_limit_states_that_pause_nothing_are_forgotten() -> None:
     run_states = RunStates()
     run_states.change(RUN, WHOLE_RUN, "pause", "alice")
     for number in range(MAX_RUN_STATES + 10):
@@ -79,7 +79,7 @@ def test_of_too_many_marks_those_are_forgotten_that_pause_nothing() -> None:
     assert run_states.phase_of((MAX_RUN_STATES + 9).to_bytes(8, "big")) == "cancelled"
 
 
-def test_a_mark_that_is_forgotten_at_once_is_no_news() -> None:
+def test_a_state_that_is_forgotten_at_once_is_not_reported_as_new() -> None:
     run_states = RunStates()
     old = RunState(run=RUN, trajectory=WHOLE_RUN, state="cancelled", revision=1)
     run_states.merge([old])
@@ -96,7 +96,7 @@ def test_a_run_can_be_cancelled_however_many_are_paused() -> None:
     assert [state.state for state in run_states.change(RUN, WHOLE_RUN, "cancel", "alice")] == ["cancelled"]
 
 
-def test_a_change_fits_the_wire_whatever_a_peer_told_of_revisions() -> None:
+def test_a_change_fits_the_wire_at_the_highest_revision() -> None:
     run_states = RunStates()
     run_states.merge([RunState(run=RUN, trajectory=WHOLE_RUN, state="running", revision=MAX_REVISION)])
     (state,) = run_states.change(RUN, WHOLE_RUN, "pause", "alice")

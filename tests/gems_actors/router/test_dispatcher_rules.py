@@ -60,11 +60,30 @@ def test_an_actor_that_is_gone_gets_nothing(others: tuple[tuple[str, int], ...])
     assert stage.given() == [(name, 1) for name, _ in others]
 
 
-def test_requests_of_a_lost_actor_go_at_once_to_one_that_is_free() -> None:
+@pytest.mark.parametrize("way", ["report_dead", "goodbye", "disconnect", "undeliverable", "silence"])
+def test_requests_of_an_actor_that_is_gone_go_at_once_to_one_that_is_free(way: str) -> None:
     stage = stage_with(("a", 1), ("b", 1))
     stage.ask("client", 1)
-    stage.dispatcher.report_dead(stage.now, "a")
+    match way:
+        case "report_dead":
+            stage.dispatcher.report_dead(stage.now, "a")
+        case "goodbye":
+            stage.dispatcher.goodbye(stage.now, b"a")
+        case "disconnect":
+            stage.dispatcher.disconnect(stage.now, b"a", "its key was removed")
+        case "undeliverable":
+            stage.dispatcher.undeliverable(stage.now, b"a", Header(Kind.REQUEST, id_of(1), "worker", attempt=1))
+        case _:
+            stage.pass_time(6.5, "client", "b")
     assert stage.given() == [("a", 1), ("b", 1)]
+
+
+def test_an_actor_that_takes_more_gets_what_waits_at_once() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.dispatcher.capacity(stage.now, b"a", 2)
+    assert stage.given() == [("a", 1), ("a", 2)]
 
 
 def test_a_request_given_out_after_its_deadline_has_no_time_left() -> None:
@@ -307,9 +326,9 @@ def test_events_of_the_mesh_name_each_actor_once_and_why_it_left() -> None:
     stage.dispatcher.hello(stage.now, b"later", "worker", Hello(name="later", capacity=0))
     assert {header.role for _, header, _ in stage.dispatcher.outbox if header.kind is Kind.EVENT} == {"worker"}
     assert mesh_events(stage) == [ActorJoined(name=name, role="worker") for name in "abcde"]
-    for capacity in (1, 2, 0, 0):
+    for capacity, joined in ((1, [ActorJoined(name="later", role="worker")]), (2, []), (0, []), (0, [])):
         stage.dispatcher.capacity(stage.now, b"later", capacity)
-    assert mesh_events(stage) == [ActorJoined(name="later", role="worker")]
+        assert mesh_events(stage) == joined
     stage.dispatcher.hello(stage.now, b"client-2", "", Hello(name="client-2"))
     stage.dispatcher.hello(stage.now, b"client-2", "worker", Hello(name="client-2", capacity=1))
     assert mesh_events(stage) == [ActorJoined(name="client-2", role="worker")], "now it plays a role"
