@@ -34,7 +34,7 @@ _FRAME: Final = struct.Struct("<4sIIHHQd")
 _FRAME_TAIL: Final = struct.Struct("<IHHQd")
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
-_MIN_FREE_BYTES: Final = 32 * 1024 * 1024
+MIN_FREE_BYTES: Final = 32 * 1024 * 1024
 """Minimum free disk space for an append; the index on the same disk must have room to follow the log."""
 
 
@@ -110,6 +110,7 @@ class LogFile:
         self.identity = identity
         self.end = size_bytes
         """Offset of the next record."""
+        self.min_free_bytes = MIN_FREE_BYTES
         self._descriptor = descriptor
         self._broken = ""
 
@@ -252,9 +253,9 @@ class LogFile:
     def _check_room(self) -> None:
         disk = os.fstatvfs(self._descriptor)
         free_bytes = disk.f_bavail * disk.f_frsize
-        if free_bytes < _MIN_FREE_BYTES:
+        if free_bytes < self.min_free_bytes:
             raise LogError(
-                f"{self.path}: expected at least {_MIN_FREE_BYTES >> 20} MiB free on its disk, "
+                f"{self.path}: expected at least {self.min_free_bytes >> 20} MiB free on its disk, "
                 f"got {free_bytes / 2**20:.1f}; nothing was written"
             )
 

@@ -25,7 +25,6 @@ pytestmark = [
 FILL = """
 import sys
 from pathlib import Path
-from actors.memory_store import log
 from actors.memory_store.store import open_memory_store
 from actors.memory_store.maintenance import check_log
 from gems_actors.errors import LogError
@@ -33,13 +32,13 @@ from protocol.identity import trajectory_id
 from protocol.messages import PromptPlanned
 
 folder, reserve = Path(sys.argv[1]), int(sys.argv[2])
-log._MIN_FREE_BYTES = reserve
 
 def planned(number):
     return PromptPlanned(trajectory=trajectory_id("run", number, 0), prompt="x" * 30_000)
 
 (folder / "ballast").write_bytes(bytes(8 << 20))
 with open_memory_store(folder / "memory") as store:
+    store.live.min_free_bytes = reserve
     number = 0
     try:
         while True:
