@@ -25,7 +25,7 @@ def choose_best(attempts: Sequence[Attempt]) -> tuple[Attempt, str]:
     if all(map(_is_scored, by_unmet)):
         highest = max(map(_mean_score, by_unmet))
         by_score = [attempt for attempt in by_unmet if _mean_score(attempt) == highest]
-    best = min(by_score, key=_place)
+    best = min(by_score, key=_position)
 
     total = len(best.verdicts)
     text = f"{most_met} of {total} requirements met" if total else "no requirements to check"
@@ -60,7 +60,7 @@ def _mean_score(attempt: Attempt) -> float:
     return fmean(verdict.score for verdict in attempt.verdicts if verdict.score is not None)
 
 
-def _place(attempt: Attempt) -> tuple[int, int]:
+def _position(attempt: Attempt) -> tuple[int, int]:
     return attempt.round, attempt.candidate
 
 
@@ -70,10 +70,10 @@ def _as_in(best: Attempt, equals: Sequence[Attempt]) -> str:
 
 def _name_others(best: Attempt, equals: Sequence[Attempt]) -> str:
     """Return the names of all attempts but the best, by round, and by candidate if any round had several."""
-    others = sorted(_place(attempt) for attempt in equals if attempt is not best)
+    others = sorted(_position(attempt) for attempt in equals if attempt is not best)
     if len(others) > _MAX_NAMED:
         return f"{len(others)} others"
-    if any(candidate > 1 for _, candidate in (*others, _place(best))):
+    if any(candidate > 1 for _, candidate in (*others, _position(best))):
         names = [f"round {round_} candidate {candidate}" for round_, candidate in others]
     else:
         names = [str(round_) for round_, _ in others]

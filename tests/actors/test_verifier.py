@@ -96,7 +96,7 @@ async def test_questions_of_a_layer_are_asked_concurrently_up_to_a_limit() -> No
     assert chat.peak_busy == MAX_CONCURRENT_CALLS
 
 
-async def test_a_failed_call_fails_the_request_and_is_no_verdict() -> None:
+async def test_a_failed_call_fails_the_request_and_is_not_a_verdict() -> None:
     def fail(request: ChatRequest) -> str:
         if request.fields["question"] == "b?":
             raise BackendError("chat server: expected an answer, got status 500")

@@ -50,7 +50,7 @@ def test_a_local_folder_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs"])
-def test_a_folder_on_a_network_file_system_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+def test_a_folder_on_a_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ConfigError, match=rf"{tmp_path}: expected a folder on a local disk for memory, got .* {kind}"):
         check_local(tmp_path, mount_table(tmp_path, kind))
 

@@ -174,12 +174,12 @@ def test_a_reader_cannot_write(path: Path) -> None:
         (b"GEMSLOG1" + b"\0" * 24, "bytes 0 to 31, got one that is damaged"),
     ],
 )
-def test_what_is_no_log_of_ours_is_refused_in_one_line(path: Path, head: bytes, words: str) -> None:
+def test_a_file_that_is_not_a_memory_log_is_refused(path: Path, head: bytes, words: str) -> None:
     path.write_bytes(head)
     with pytest.raises(ConfigError, match=words):
         open_log_file(path)
 
 
-def test_a_file_that_cannot_be_opened_is_refused_in_one_line(path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_refused(path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{path}: expected a memory log that can be opened: No such file"):
         open_log_file(path)

@@ -51,7 +51,7 @@ def test_trajectories_are_listed_by_run_status_and_beginning_of_their_id(tmp_pat
         assert answer(store, ListTrajectories(of_run="none")).trajectories == ()
 
 
-def test_a_failed_trajectory_that_goes_on_is_running_again(tmp_path: Path) -> None:
+def test_a_failed_trajectory_that_continues_is_running_again(tmp_path: Path) -> None:
     steps = story()
     with open_store(tmp_path) as store:
         store.append([steps[0], failed()])
