@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import trio
 
+from gems_actors.app import picture_files
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.options import MAX_SEED, DrawOptions, budget_of, draw_settings
-from gems_actors.app.picture_files import (
-    OutputError,
-    check_writable,
-    encode_json,
-    parameters_of,
-    png_of,
-    story_of,
-    text_of_path,
-    write_whole,
-)
 from gems_actors.app.prompts import slug_of
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.session import open_session, start_or_connect, watch_role_notes, watch_run_state
@@ -62,10 +53,10 @@ class DrawResult:
     def to_tree(self) -> dict[str, Any]:
         """Return the result as a tree for JSON."""
         return {
-            "picture": text_of_path(self.path),
+            "picture": picture_files.text_of_path(self.path),
             "trajectory": self.picture.trajectory,
             "run": self.run,
-            **story_of(self.picture, seed=self.seed, model=self.model),
+            **picture_files.story_of(self.picture, seed=self.seed, model=self.model),
             "spent": msgspec.to_builtins(self.picture.spent),
             "seconds": round(self.seconds, 3),
         }
@@ -83,8 +74,8 @@ class DrawView:
     def note(self, text: str) -> None:
         """Show a note on what happens next."""
 
-    def finish(self, picture: Picture) -> None:
-        """Show the outcome; nothing is shown after it."""
+    def finish(self, result: DrawResult) -> None:
+        """Show the outcome once the file is written, before the mesh drains; nothing is shown after it."""
 
     def close(self) -> None:
         """Show nothing more, with or without a picture; may be called twice."""
@@ -105,9 +96,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
         GemsError: the draw failed.
         KeyboardInterrupt: a second signal ended the draw before there was a picture.
     """
-    began = trio.current_time()
-    view = view or DrawView()
-    options = request.options
+    began, view, options = trio.current_time(), view or DrawView(), request.options
     config = options.read_config()
     seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
     path = picture_path(request.output, request.prompt, seed)
@@ -119,8 +108,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
         budget=budget_of(config),
     )
     model = config.image.shown_name
-    picture: Picture | None = None
-    seconds = 0.0
+    result: DrawResult | None = None
     with open_session(config, options.router, redirects_stderr=request.redirects_stderr) as config:
         view.start(task)
         try:
@@ -130,23 +118,23 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
             ):
                 mesh = connection.mesh
                 with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=mesh.address)):
-                    drawn = await _ask(mesh, task, view, interrupts)
-                _write_picture(path, drawn, await connection.blobs.get(drawn.best.image), seed, model)
-                view.finish(drawn)
-                picture, seconds = drawn, trio.current_time() - began
+                    picture = await _ask(mesh, task, view, interrupts)
+                _write_picture(path, picture, await connection.blobs.get(picture.best.image), seed, model)
+                result = DrawResult(
+                    run=task.run,
+                    picture=picture,
+                    path=path,
+                    seed=seed,
+                    model=model,
+                    seconds=trio.current_time() - began,
+                    is_interrupted=picture.ending.outcome == "wound_down",
+                )
+                view.finish(result)
         finally:
             view.close()
-    if picture is None:  # the second signal cancelled the block above
+    if result is None:  # the second signal cancelled the block above
         raise KeyboardInterrupt
-    return DrawResult(
-        run=task.run,
-        picture=picture,
-        path=path,
-        seed=seed,
-        model=model,
-        seconds=seconds,
-        is_interrupted=interrupts.is_hurried or picture.ending.outcome == "wound_down",
-    )
+    return replace(result, is_interrupted=result.is_interrupted or interrupts.is_hurried)
 
 
 def picture_path(output: Path | None, prompt: str, seed: int) -> Path:
@@ -160,16 +148,16 @@ def picture_path(output: Path | None, prompt: str, seed: int) -> Path:
     if path.suffix.lower() != ".png":
         raise UsageError(f"--output: expected a name that ends in .png, got {path.name!r}")
     try:
-        check_writable(path.parent)
-    except OutputError as error:
+        picture_files.check_writable(path.parent)
+    except picture_files.OutputError as error:
         raise UsageError(f"--output: {error}") from error
     return path
 
 
 def _write_picture(path: Path, picture: Picture, data: bytes, seed: int, model: str) -> None:
-    story = story_of(picture, seed=seed, model=model)
-    texts = {"parameters": parameters_of(picture, model), "gems": encode_json(story)}
-    write_whole(path, png_of(data, picture.best.image.media_type, texts))
+    story = picture_files.story_of(picture, seed=seed, model=model)
+    texts = {"parameters": picture_files.parameters_of(picture, model), "gems": picture_files.encode_json(story)}
+    picture_files.write_whole(path, picture_files.picture_of(data, picture.best.image.media_type, "png", texts))
 
 
 async def _ask(mesh: Mesh, request: DrawPicture, view: DrawView, interrupts: Interrupts) -> Picture:

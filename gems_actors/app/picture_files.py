@@ -110,18 +110,6 @@ def parameters_of(picture: Picture, model: str) -> str:
     )
 
 
-def png_of(data: bytes, media_type: str, texts: dict[str, str]) -> bytes:
-    """Return a picture as PNG with text chunks; a picture that is PNG already keeps every byte of its pixels.
-
-    Raises:
-        PictureError: the data cannot be decoded.
-    """
-    if media_type != "image/png" or not data.startswith(_PNG_SIGNATURE):
-        data = _converted(data, media_type)
-    chunks = b"".join(_text_chunk(key, text) for key, text in texts.items())
-    return data[:_IHDR_END] + chunks + data[_IHDR_END:]
-
-
 def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, texts: dict[str, str]) -> bytes:
     """Return a picture in a format; a picture that has it already keeps every byte of its pixels.
 
@@ -132,7 +120,10 @@ def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, text
         PictureError: the data cannot be decoded.
     """
     if picture_format == "png":
-        return png_of(data, media_type, texts)
+        if media_type != "image/png" or not data.startswith(_PNG_SIGNATURE):
+            data = _converted(data, media_type)
+        chunks = b"".join(_text_chunk(key, text) for key, text in texts.items())
+        return data[:_IHDR_END] + chunks + data[_IHDR_END:]
     if media_type == f"image/{picture_format}":
         return data
     return _converted(data, media_type, picture_format, texts.get("parameters", ""))

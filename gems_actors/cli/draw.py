@@ -10,40 +10,27 @@ import trio
 
 from gems_actors.app import draw as drawing
 from gems_actors.app.options import DrawOptions
-from gems_actors.app.picture_files import encode_json, summary_lines, text_of_path
 from gems_actors.app.prompts import PromptError, check_prompt, read_prompt
+from gems_actors.cli import options as shared
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED
-from gems_actors.cli.options import (
-    candidates_option,
-    draw_options,
-    exact_option,
-    guidance_option,
-    json_option,
-    negative_option,
-    path_option,
-    seed_option,
-    size_option,
-    skill_option,
-    steps_option,
-)
 from gems_actors.cli.terminal.views import draw_view_for, open_terminal
 from gems_actors.errors import CancelledRequestError
 
 
 @click.command()
 @click.argument("prompt")
-@path_option("-o", "--output", metavar="PNG", help_text="File or folder for the picture.")
-@draw_options(
-    candidates_option,
-    size_option,
-    steps_option,
-    guidance_option,
-    negative_option,
-    exact_option,
-    skill_option,
-    seed_option("Seed of the picture (default random)."),
+@shared.path_option("-o", "--output", metavar="PNG", help_text="File or folder for the picture.")
+@shared.draw_options(
+    shared.candidates_option,
+    shared.size_option,
+    shared.steps_option,
+    shared.guidance_option,
+    shared.negative_option,
+    shared.exact_option,
+    shared.skill_option,
+    shared.seed_option("Seed of the picture (default random)."),
 )
-@json_option
+@shared.json_option
 @click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Show the logs of the roles.")
 def draw(prompt: str, output: Path | None, options: DrawOptions, as_json: bool, is_verbose: bool) -> int:
     """Draw PROMPT in rounds until every requirement is met; `-` reads it from standard input.
@@ -54,17 +41,12 @@ def draw(prompt: str, output: Path | None, options: DrawOptions, as_json: bool, 
         prompt=_read_prompt(prompt), output=output, options=options, redirects_stderr=not is_verbose
     )
     with open_terminal() as stream:
-        view = draw_view_for(stream, may_paint=not as_json and not is_verbose)
+        view = draw_view_for(stream, may_paint=not is_verbose, as_json=as_json)
         try:
             result = trio.run(drawing.run, request, view)
         except CancelledRequestError as error:
             print(f"gems: {error}", file=stream)
             return INTERRUPTED
-    if as_json:
-        click.echo(encode_json(result.to_tree()))
-    else:
-        click.echo(text_of_path(result.path))
-        click.echo("\n".join(summary_lines(result.picture, seed=result.seed, seconds=result.seconds)))
     return INTERRUPTED if result.is_interrupted else DONE
 
 

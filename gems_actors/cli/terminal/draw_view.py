@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Group
 from rich.text import Text
 
-from gems_actors.app.draw import DrawView
+from gems_actors.app.draw import DrawResult, DrawView
 from gems_actors.app.draw_progress import (
     Progress,
     advance,
@@ -24,11 +24,12 @@ from gems_actors.app.draw_progress import (
     step_of,
 )
 from gems_actors.cli.terminal.painter import Painter
+from gems_actors.cli.terminal.views import print_draw_result
 from gems_actors.client import Mesh
 from gems_actors.errors import GemsError
 from gems_actors.roles import BUILT_IN_ROLES, is_user_role
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
-from protocol.messages import Answer, DrawPicture, Event, Picture, ReadStatus, RoleStatus
+from protocol.messages import Answer, DrawPicture, Event, ReadStatus, RoleStatus
 
 _COLUMN_CELLS = 3
 """Width of a round in the list of requirements."""
@@ -262,11 +263,13 @@ class PaintedDraw(DrawView):
         self._state = replace(self._state, note=text)
         self._paint()
 
-    def finish(self, picture: Picture) -> None:
+    def finish(self, result: DrawResult) -> None:
         """Paint the outcome in full, without the roles, and leave it there."""
-        self._state = replace(self._state, progress=finish(self._state.progress, picture), roles=(), note="")
+        progress = finish(self._state.progress, result.picture)
+        self._state = replace(self._state, progress=progress, roles=(), note="")
         self._paint(is_last=True)
         self.close()
+        print_draw_result(result, as_json=False)
 
     def close(self) -> None:
         if not self._is_closed:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
+import click
 import trio
 
-from gems_actors.app.draw import DrawView
+from gems_actors.app.draw import DrawResult, DrawView
 from gems_actors.app.draw_progress import Progress, advance, lines_of, progress_of
+from gems_actors.app.picture_files import encode_json, summary_lines, text_of_path
 from gems_actors.client import Mesh
 from protocol.messages import DrawPicture, Event
 
@@ -43,13 +45,22 @@ def can_paint(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def draw_view_for(stream: TextIO, *, may_paint: bool) -> DrawView:
-    """Return a painted view for a terminal, and plain lines otherwise."""
-    if may_paint and can_paint(stream):
+def draw_view_for(stream: TextIO, *, may_paint: bool, as_json: bool) -> DrawView:
+    """Return a painted view for a terminal, and plain lines otherwise; both print the result when it exists."""
+    if may_paint and can_paint(stream) and not as_json:
         from gems_actors.cli.terminal.draw_view import PaintedDraw  # loads rich, which plain lines do not need
 
         return PaintedDraw(stream)
-    return PlainDraw(stream)
+    return PlainDraw(stream, as_json=as_json)
+
+
+def print_draw_result(result: DrawResult, *, as_json: bool) -> None:
+    """Print the path of a picture and its summary, or everything about it as JSON, to standard output."""
+    if as_json:
+        click.echo(encode_json(result.to_tree()))
+    else:
+        summary = summary_lines(result.picture, seed=result.seed, seconds=result.seconds)
+        click.echo("\n".join([text_of_path(result.path), *summary]))
 
 
 class PlainDraw(DrawView):
@@ -58,8 +69,8 @@ class PlainDraw(DrawView):
     _request: DrawPicture
     _progress: Progress
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, *, as_json: bool) -> None:
+        self._stream, self._as_json = stream, as_json
 
     def start(self, request: DrawPicture) -> None:
         self._request, self._progress = request, progress_of(request)
@@ -71,6 +82,9 @@ class PlainDraw(DrawView):
 
     def note(self, text: str) -> None:
         print(text, file=self._stream)
+
+    def finish(self, result: DrawResult) -> None:
+        print_draw_result(result, as_json=self._as_json)
 
     async def run(self, mesh: Mesh) -> None:
         """Write the seed, with which the draw can be repeated."""

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from gems_actors.app import draw
-from gems_actors.app.draw import DrawRequest, DrawView
+from gems_actors.app.draw import DrawRequest, DrawResult, DrawView
 from gems_actors.app.options import DrawOptions
 from gems_actors.client import open_client
 from gems_actors.errors import CancelledRequestError, LogError, RefusedError, UsageError
-from protocol.messages import ControlRun, DrawPicture, Event, ImageDrawn, Picture, Record, RunBegun
+from protocol.messages import ControlRun, DrawPicture, Event, ImageDrawn, Record, RunBegun
 from tests.gems_actors.app.meshes import open_drawing_mesh, open_recording_mesh
 
 
@@ -32,7 +32,8 @@ class RecordingView(DrawView):
     def take(self, event: Event) -> None:
         self.events.append(event)
 
-    def finish(self, picture: Picture) -> None:
+    def finish(self, result: DrawResult) -> None:
+        assert result.path.exists()
         self.calls.append("finish")
 
     def close(self) -> None:
@@ -66,6 +67,19 @@ async def test_a_cancelled_draw_raises_an_error_with_the_name_of_the_user(tmp_pa
         with pytest.raises(CancelledRequestError, match="cancelled by alice@box"):
             await draw.run(request, CancellingView())
     assert not (tmp_path / "dog.png").exists()
+
+
+@pytest.mark.slow
+async def test_the_view_gets_the_result_before_the_mesh_of_the_draw_drains(tmp_path: Path) -> None:
+    class CountingView(RecordingView):
+        def finish(self, result: DrawResult) -> None:
+            self.children = Path("/proc/thread-self/children").read_text().split()
+
+    view = CountingView()
+    overrides = (f"data_dir={tmp_path}/data",)
+    options = DrawOptions(overrides=overrides, rounds=1, size=(64, 64), seed=7)
+    await draw.run(DrawRequest(prompt="a red dog", output=tmp_path / "dog.png", options=options), view)
+    assert view.children != []
 
 
 async def test_memory_records_the_run_before_the_picture_is_requested(tmp_path: Path) -> None:

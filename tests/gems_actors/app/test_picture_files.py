@@ -19,7 +19,6 @@ from gems_actors.app.picture_files import (
     encode_json,
     parameters_of,
     picture_of,
-    png_of,
     story_of,
     summary_lines,
     write_whole,
@@ -37,7 +36,7 @@ def picture_bytes(kind: str) -> bytes:
 
 def test_texts_are_added_to_a_png_and_its_pixels_keep_their_bytes() -> None:
     data = picture_bytes("PNG")
-    tagged = png_of(data, "image/png", {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'})
+    tagged = picture_of(data, "image/png", "png", {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'})
     with Image.open(io.BytesIO(tagged)) as image:
         image.load()
         assert image.text == {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'}  # type: ignore[attr-defined]
@@ -45,7 +44,8 @@ def test_texts_are_added_to_a_png_and_its_pixels_keep_their_bytes() -> None:
 
 
 def test_a_picture_of_another_type_becomes_png() -> None:
-    with Image.open(io.BytesIO(png_of(picture_bytes("JPEG"), "image/jpeg", {"parameters": "x"}))) as image:
+    data = picture_of(picture_bytes("JPEG"), "image/jpeg", "png", {"parameters": "x"})
+    with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.size) == ("PNG", (64, 48))
 
 
@@ -65,7 +65,7 @@ def test_a_picture_is_encoded_in_a_format_with_its_parameters(kind: PictureForma
 
 def test_bytes_that_are_not_a_picture_are_refused() -> None:
     with pytest.raises(PictureError, match="expected a complete picture of type image/webp, got 12 bytes: "):
-        png_of(b"RIFF nothing", "image/webp", {})
+        picture_of(b"RIFF nothing", "image/webp", "png", {})
     whole = picture_bytes("PNG")
     head, pixels = whole.split(b"IDAT")
     for damaged in (whole[:100], head[:-1] + b"\x05IDAT" + pixels):

@@ -11,12 +11,17 @@ import pytest
 
 from gems_actors.app.bulk.runner import BulkResult
 from gems_actors.app.bulk.totals import BulkProgress, Tally
+from gems_actors.app.draw import DrawResult
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.views import draw_view_for
 from protocol.messages import DrawPicture
 from tests.gems_actors.app.bulk.test_rows import row
 from tests.gems_actors.cli.stories import EVENTS, PICTURE, PROMPT
+
+DRAWN = DrawResult(
+    run="draw-1", picture=PICTURE, path=Path("dog.png"), seed=7, model="m", seconds=1.26, is_interrupted=False
+)
 
 
 def result(**more: Any) -> BulkResult:
@@ -30,14 +35,23 @@ def result(**more: Any) -> BulkResult:
     return BulkResult(**{**fields, **more})
 
 
-def test_a_draw_without_a_terminal_writes_a_line_for_every_step() -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_draw_without_a_terminal_writes_a_line_for_every_step_and_then_its_result(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     stream = io.StringIO()
-    view = draw_view_for(stream, may_paint=True)
+    view = draw_view_for(stream, may_paint=True, as_json=as_json)
     view.start(DrawPicture(run="draw-1", prompt=PROMPT, seed=7))
     for event in EVENTS:
         view.take(event)
     view.note("paused by alice@box")
-    view.finish(PICTURE)
+    assert capsys.readouterr().out == ""
+    view.finish(DRAWN)
+    first, *rest = capsys.readouterr().out.splitlines()
+    if as_json:
+        assert (json.loads(first)["picture"], rest) == ("dog.png", [])
+    else:
+        assert (first, rest[0]) == ("dog.png", "2 of 3 met, 2 rounds, 2 images, seed 7, 1.3 s")
     view.close()
     lines = stream.getvalue().splitlines()
     assert (lines[0], lines[-1]) == ("skill: spatial-layout", "paused by alice@box")
