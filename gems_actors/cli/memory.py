@@ -14,37 +14,18 @@ from typing import Any, TypeVar
 import click
 import trio
 
-from actors.memory_store.maintenance import (
-    archive_runs,
-    check_images,
-    check_logs,
-    collect_garbage,
-    rebuild_index,
-    repair_log,
-    unfinished_runs,
-)
+from actors.memory_store import maintenance
 from gems_actors.app.interrupts import open_interrupts
-from gems_actors.app.memory.access import MemoryLocation, MemoryReader, locate_memory, open_memory
-from gems_actors.app.memory.listing import list_runs, list_trajectories, read_trajectory
+from gems_actors.app.memory import access
+from gems_actors.app.memory.access import MemoryLocation, MemoryReader, open_memory
 from gems_actors.app.memory.tail import tail_log
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.prompts import PromptError, check_prompt
-from gems_actors.blobs import BlobFolder, backing_store, blob_folder
+from gems_actors.blobs import backing_store, blob_folder
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.options import between, config_options, json_option, one_of, path_option, router_option
+from gems_actors.cli.terminal import memory_views as views
 from gems_actors.cli.terminal.draw_view import glyphs_for
-from gems_actors.cli.terminal.memory_views import (
-    format_bytes,
-    local_time,
-    open_console,
-    print_rows,
-    print_texts,
-    recollection_lines,
-    record_line,
-    run_lines,
-    trajectory_lines,
-    trajectory_view,
-)
 from gems_actors.cli.terminal.tables import fit_to_terminal
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
@@ -52,7 +33,6 @@ from gems_actors.ops.log_setup import configure_logging
 from gems_actors.tasks import open_background
 from protocol.messages import LoggedRecord, RecallExperiences, TrajectoryStatus
 
-Command = Callable[..., int]
 ResultT = TypeVar("ResultT")
 
 _STATUSES: tuple[TrajectoryStatus, ...] = ("running", "ended", "failed")
@@ -66,24 +46,21 @@ def memory() -> None:
     """
 
 
-def _location_options(command: Command) -> Command:
+def _location_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add `--data`, `--config` and `--set`, and pass the command the `location` that they name."""
     data = path_option("--data", metavar="DIR", help_text="Folder of the memory: a data_dir, or the output of a bulk.")
 
     @wraps(command)
     def with_location(*, data: Path | None, config: MeshConfig, router: str | None = None, **rest: Any) -> int:
         configure_logging(config.log, role="client")
-        return command(location=locate_memory(config, data, router), **rest)
+        return command(location=access.locate_memory(config, data, router), **rest)
 
     return data(config_options(with_location))
 
 
-def _query_options(command: Command) -> Command:
+def _query_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add `--json`, `--router` and the options of the location, for what a running mesh can answer."""
     return router_option(_location_options(json_option(command)))
-
-
-# ------------------------------------------------------------------------------------------------------- queries
 
 
 @memory.command(short_help="List runs, or the trajectories of one.")
@@ -93,10 +70,10 @@ def _query_options(command: Command) -> Command:
 def runs(location: MemoryLocation, run: str | None, status: TrajectoryStatus | None, as_json: bool) -> int:
     """List all runs, latest first, or the trajectories of RUN."""
     if run is None and status is None:
-        print_rows(_query(location, list_runs), run_lines, as_json=as_json)
+        views.print_rows(_query(location, access.list_runs), views.run_lines, as_json=as_json)
     else:
-        found = _query(location, lambda memory: list_trajectories(memory, run, status))
-        print_rows(found, trajectory_lines, as_json=as_json)
+        found = _query(location, lambda memory: access.list_trajectories(memory, run, status))
+        views.print_rows(found, views.trajectory_lines, as_json=as_json)
     return DONE
 
 
@@ -111,21 +88,14 @@ def show(location: MemoryLocation, trajectory: str, has_reasoning: bool, as_json
     """
     if not re.fullmatch(r"[0-9a-f]{4,32}", trajectory):
         raise click.UsageError(f"TRAJECTORY: expected 4 to 32 hexadecimal digits, got {trajectory!r}")
-    state = _query(location, lambda memory: read_trajectory(memory, trajectory))
+    state = _query(location, lambda memory: access.read_trajectory(memory, trajectory))
     if as_json or state.task is None:
         click.echo(encode_json(state))
         return DONE
-    console = open_console()
-    lines = trajectory_view(
-        state,
-        state.task,
-        columns=console.width,
-        glyphs=glyphs_for(sys.stdout.encoding),
-        has_colours=console.is_terminal and not console.no_color,
-        has_reasoning=has_reasoning,
-        locate=backing_store(location.config).locate,
-    )
-    print_texts(console, lines)
+    console = views.open_console()
+    glyphs, locate = glyphs_for(sys.stdout.encoding), backing_store(location.config).locate
+    lines = views.trajectory_view(state, state.task, console, glyphs=glyphs, has_reasoning=has_reasoning, locate=locate)
+    views.print_texts(console, lines)
     return DONE
 
 
@@ -143,7 +113,7 @@ def recall(location: MemoryLocation, prompt: str, limit: int, as_json: bool) -> 
     if as_json:
         click.echo(encode_json(recalled))
     else:
-        print_texts(open_console(), recollection_lines(recalled))
+        views.print_texts(views.open_console(), views.recollection_lines(recalled))
     return DONE
 
 
@@ -156,7 +126,7 @@ def tail(location: MemoryLocation, count: int, is_following: bool, run: str | No
     """Show the newest records of the log, one per line."""
 
     def show_record(logged: LoggedRecord) -> None:
-        click.echo(encode_json(logged) if as_json else fit_to_terminal(record_line(logged)))
+        click.echo(encode_json(logged) if as_json else fit_to_terminal(views.record_line(logged)))
         sys.stdout.flush()
 
     return trio.run(_tail, location, count, show_record, run, is_following)
@@ -189,9 +159,6 @@ def _query(location: MemoryLocation, query: Callable[[MemoryReader], Awaitable[R
     return trio.run(run_query)
 
 
-# ------------------------------------------------------------------------------------------------------- maintenance
-
-
 @memory.command()
 @click.option("--images", "has_images", is_flag=True, help="Check every picture that a record names, too.")
 @_location_options
@@ -201,13 +168,14 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
 
     It may run while a mesh appends to the log.
     """
-    found = check_logs(location.folders, report_progress=_progress("log"))
+    found = maintenance.check_logs(location.folders, report_progress=_progress("log"))
     if len(location.folders) < location.shards:
         found.notes.append(f"{len(location.folders)} of the {location.shards} shards' logs are here")
     if has_images:
         store, report_progress = backing_store(location.config), _progress("pictures")
         for folder in location.folders:
-            found.problems.extend(trio.run(partial(check_images, folder, store, report_progress=report_progress)))
+            check_folder = partial(maintenance.check_images, folder, store, report_progress=report_progress)
+            found.problems.extend(trio.run(check_folder))
     if as_json:
         click.echo(encode_json({**found._asdict(), "is_whole": not found.problems}))
         return FAILED if found.problems else DONE
@@ -217,7 +185,7 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
         click.echo(f"note: {line}")
     archived = f", {found.archived} of them in {_counted(found.archives, 'archive')}" if found.archives else ""
     result = _counted(len(found.problems), "problem") if found.problems else "whole"
-    click.echo(f"{found.records} records, {format_bytes(found.log_bytes)}{archived}: {result}")
+    click.echo(f"{found.records} records, {views.format_bytes(found.log_bytes)}{archived}: {result}")
     return FAILED if found.problems else DONE
 
 
@@ -225,7 +193,7 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
 @_location_options
 def rebuild(location: MemoryLocation) -> int:
     """Rebuild the index from the log; query results do not change."""
-    click.echo(f"{sum(rebuild_index(folder) for folder in location.folders)} records")
+    click.echo(f"{sum(maintenance.rebuild_index(folder) for folder in location.folders)} records")
     return DONE
 
 
@@ -265,24 +233,19 @@ def export(location: MemoryLocation, shape: str, output: Path | None, run: str |
 @_location_options
 def gc(location: MemoryLocation, is_deleting: bool, is_alone: bool) -> int:
     """Count or delete the pictures that no record names."""
-    blobs = _folder_to_clear(location, is_deleting=is_deleting, is_alone=is_alone)
-    found = collect_garbage(location.all_folders(), blobs, is_dry_run=not is_deleting)
-    done = "deleted" if is_deleting else "would be deleted with --delete"
-    click.echo(f"{_counted(found.blobs, 'file')}, {format_bytes(found.bytes)}, {done}; {found.kept} others are kept")
-    return DONE
-
-
-def _folder_to_clear(location: MemoryLocation, *, is_deleting: bool, is_alone: bool) -> BlobFolder:
     config = location.config
-    blobs = blob_folder(config)
-    if blobs is None:
+    if (blobs := blob_folder(config)) is None:
         raise click.UsageError(f"blobs: expected a folder, got {config.blobs}; use the expiry rules of the bucket")
     if is_deleting and not is_alone and blobs.folder != config.data_path / "blobs":
         raise click.UsageError(
             f"--delete: expected --alone with a folder that hosts share, because another mesh's memory may"
             f" name pictures in {blobs.folder}"
         )
-    return blobs
+    found = maintenance.collect_garbage(location.all_folders(), blobs, is_dry_run=not is_deleting)
+    done = "deleted" if is_deleting else "would be deleted with --delete"
+    counts = f"{_counted(found.blobs, 'file')}, {views.format_bytes(found.bytes)}"
+    click.echo(f"{counts}, {done}; {found.kept} others are kept")
+    return DONE
 
 
 def _parse_date(value: str) -> float:
@@ -304,8 +267,8 @@ def archive(location: MemoryLocation, before: float, is_dry_run: bool) -> int:
     folders = location.all_folders()
     unfinished: set[str] = set()
     if len(folders) > 1:  # a run that one shard cannot archive stays in all shards
-        unfinished = set().union(*(unfinished_runs(folder, before) for folder in folders))
-    moved = [archive_runs(folder, before, is_dry_run=is_dry_run, excluded=unfinished) for folder in folders]
+        unfinished = set().union(*(maintenance.unfinished_runs(folder, before) for folder in folders))
+    moved = [maintenance.archive_runs(folder, before, is_dry_run=is_dry_run, excluded=unfinished) for folder in folders]
     for run in sorted(set().union(*(found.runs for found in moved))):
         click.echo(run)
     for found in moved:
@@ -315,10 +278,10 @@ def archive(location: MemoryLocation, before: float, is_dry_run: bool) -> int:
         if found.records and is_dry_run:
             click.echo(f"{what} would be moved", err=True)
         elif found.records:
-            sizes = f"{format_bytes(found.live_bytes_before)} -> {format_bytes(found.live_bytes_after)}"
+            sizes = f"{views.format_bytes(found.live_bytes_before)} -> {views.format_bytes(found.live_bytes_after)}"
             click.echo(f"{what} moved to {found.path}; the live log {sizes}", err=True)
     if not any(found.records for found in moved):
-        click.echo(f"nothing to move from before {local_time(before)}", err=True)
+        click.echo(f"nothing to move from before {views.local_time(before)}", err=True)
     return DONE
 
 
@@ -332,7 +295,7 @@ def repair(location: MemoryLocation, is_dry_run: bool) -> int:
     """
     for folder in location.folders:
         where = f"{folder.name}: " if location.shards > 1 else ""
-        found = repair_log(folder, is_dry_run=is_dry_run)
+        found = maintenance.repair_log(folder, is_dry_run=is_dry_run)
         if found.set_aside is None:
             click.echo(f"{where}{found.records} records, no damage")
             continue

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,6 @@ class Benchmark:
     lay_out: Callable[[Path, Sequence[Prompt], Pictures], None]
     """Writes the layout of the scorer into a folder."""
     source: str
-    """Origin of prompts and scorer."""
 
 
 def read_benchmark(name: str, path: Path) -> list[Prompt]:
@@ -75,31 +75,27 @@ def read_benchmark(name: str, path: Path) -> list[Prompt]:
     return prompts
 
 
-# --------------------------------------------------------------------------------------------------- reading
-
-
 def _objects(path: Path, *keys: str) -> list[tuple[int, dict[str, Any]]]:
     """Return the objects of a .jsonl file with their line numbers, or those of a .json file with their positions."""
     text = path.read_text(encoding="utf-8")
-    found: list[tuple[int, Any]] = []
     if path.suffix == ".json":
-        try:
-            listed = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BenchmarkError(f"{path}: expected JSON: {error}") from error
+        listed = _parse(text, str(path))
         found = list(enumerate(listed if isinstance(listed, list) else [listed], 1))
     else:
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    found.append((number, json.loads(line)))
-                except (ValueError, RecursionError) as error:
-                    raise BenchmarkError(f"{path}:{number}: expected JSON: {error}") from error
+        lines = enumerate(text.splitlines(), 1)
+        found = [(number, _parse(line, f"{path}:{number}")) for number, line in lines if line.strip()]
     for number, item in found:
         if not isinstance(item, dict) or not all(key in item for key in keys):
             got = ", ".join(item) if isinstance(item, dict) else type(item).__name__
             raise BenchmarkError(f"{path}:{number}: expected an object with {', '.join(keys)}, got {got}")
     return found
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BenchmarkError(f"{where}: expected JSON: {error}") from error
 
 
 def _rows(path: Path, *keys: str) -> list[dict[str, str]]:
@@ -112,31 +108,10 @@ def _rows(path: Path, *keys: str) -> list[dict[str, str]]:
     return list(reader)
 
 
-def _files(path: Path, pattern: str) -> list[Path]:
-    """Return a file, or the matching files of a folder, sorted by name."""
-    files = sorted(path.glob(pattern)) if path.is_dir() else [path]
-    if not files:
-        raise BenchmarkError(f"{path}: expected a file, or a folder with {pattern}, got neither")
-    return files
-
-
-def _numbered(path: Path, *keys: str) -> list[Prompt]:
-    return [
-        Prompt(f"{index:05d}", str(item["prompt"]), item)
-        for index, (_, item) in enumerate(_objects(path, "prompt", *keys))
-    ]
-
-
-def _read_geneval(path: Path) -> list[Prompt]:
-    return _numbered(path, "tag", "include")
-
-
-def _read_geneval2(path: Path) -> list[Prompt]:
-    return _numbered(path, "atom_count", "vqa_list", "skills")
-
-
-def _read_creative(path: Path) -> list[Prompt]:
-    return _numbered(path)
+def _read_numbered(keys: Sequence[str], path: Path) -> list[Prompt]:
+    """Return the prompts of objects with some keys; their ids are their positions."""
+    found = enumerate(_objects(path, "prompt", *keys))
+    return [Prompt(f"{index:05d}", str(item["prompt"]), item) for index, (_, item) in found]
 
 
 def _read_longtext(path: Path) -> list[Prompt]:
@@ -151,8 +126,11 @@ def _read_spatial(path: Path) -> list[Prompt]:
 
 def _read_wise(path: Path) -> list[Prompt]:
     """Return the prompts sorted by number; `edition` in each record is `legacy` or `verified`."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise BenchmarkError(f"{path}: expected a file, or a folder with *.json, got neither")
     prompts = []
-    for file in _files(path, "*.json"):
+    for file in files:
         edition = "verified" if file.stem.endswith("_verified") else "legacy"  # the contents do not say
         prompts += [
             Prompt(str(item["prompt_id"]), str(item["Prompt"]), {**item, "edition": edition})
@@ -171,13 +149,9 @@ def _read_dpg(path: Path) -> list[Prompt]:
 
 
 _ONEIG: Final = {
-    "Anime_Stylization": "anime",
-    "Portrait": "human",
-    "General_Object": "object",
-    "Text_Rendering": "text",
-    "Knowledge_Reasoning": "reasoning",
-    "Multilingualism": "multilingualism",
-}
+    "Anime_Stylization": "anime", "Portrait": "human", "General_Object": "object", "Text_Rendering": "text",
+    "Knowledge_Reasoning": "reasoning", "Multilingualism": "multilingualism",
+}  # fmt: skip
 
 
 def _read_oneig(path: Path) -> list[Prompt]:
@@ -190,9 +164,6 @@ def _read_oneig(path: Path) -> list[Prompt]:
             raise BenchmarkError(f"{path}:{number}: expected one of the categories {expected}, got {row['category']!r}")
         prompts.append(Prompt(f"{_ONEIG[row['category']]}/{row['id']}", row[key], row))
     return prompts
-
-
-# --------------------------------------------------------------------------------------------------- layouts
 
 
 def _link(source: Path, target: Path) -> None:
@@ -227,11 +198,8 @@ def _lay_out_geneval(folder: Path, prompts: Sequence[Prompt], pictures: Pictures
 
 
 def _lay_out_geneval2(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -> None:
-    paths = {}
-    for prompt in prompts:
-        target = folder / "images" / f"{prompt.id}.png"
-        _link(pictures[prompt.id][0], target)
-        paths[prompt.text] = str(target.absolute())
+    _lay_out_flat(folder / "images", prompts, pictures)
+    paths = {prompt.text: str((folder / "images" / f"{prompt.id}.png").absolute()) for prompt in prompts}
     (folder / "image_paths.json").write_text(json.dumps(paths, ensure_ascii=False, indent=2))
 
 
@@ -270,10 +238,12 @@ def _lay_out_crea(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "geneval": Benchmark(
-        "GenEval", 4, _read_geneval, _lay_out_geneval, "github.com/djghosh13/geneval, prompts/evaluation_metadata.jsonl"
+        "GenEval", 4, partial(_read_numbered, ("tag", "include")), _lay_out_geneval,
+        "github.com/djghosh13/geneval, prompts/evaluation_metadata.jsonl",
     ),
     "geneval2": Benchmark(
-        "GenEval2", 1, _read_geneval2, _lay_out_geneval2, "github.com/facebookresearch/GenEval2, geneval2_data.jsonl"
+        "GenEval2", 1, partial(_read_numbered, ("atom_count", "vqa_list", "skills")), _lay_out_geneval2,
+        "github.com/facebookresearch/GenEval2, geneval2_data.jsonl",
     ),
     "dpg": Benchmark(
         "DPG-Bench", 4, _read_dpg, _lay_out_dpg, "github.com/TencentQQGYLab/ELLA, dpg_bench/dpg_bench.csv"
@@ -291,9 +261,12 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "SpatialGenEval", 1, _read_spatial, _lay_out_flat,
         "github.com/AMAP-ML/SpatialGenEval, eval/SpatialGenEval_T2I_Prompts.jsonl",
     ),
-    "crea": Benchmark("CREA", 25, _read_creative, _lay_out_crea, "github.com/lcqysl/GEMS, eval/CREA/data.jsonl"),
+    "crea": Benchmark(
+        "CREA", 25, partial(_read_numbered, ()), _lay_out_crea, "github.com/lcqysl/GEMS, eval/CREA/data.jsonl"
+    ),
     "artimuse": Benchmark(
-        "ArtiMuse", 1, _read_creative, _lay_out_flat, "github.com/lcqysl/GEMS, eval/ArtiMuse/evaluation_metadata.jsonl"
+        "ArtiMuse", 1, partial(_read_numbered, ()), _lay_out_flat,
+        "github.com/lcqysl/GEMS, eval/ArtiMuse/evaluation_metadata.jsonl",
     ),
 }  # fmt: skip
 """Benchmarks by their names on the command line."""

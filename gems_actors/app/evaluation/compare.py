@@ -25,7 +25,7 @@ _ROW_PX, _LABEL_PX, _BAR_PX = 26, 260, 460
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over repeats with its confidence interval."""
+    """A mean over repeats."""
 
     mean: float
     half_width: float | None
@@ -47,11 +47,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def compare(runs: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, dict[str, Estimate]]:
-    """Return the figures of each strategy, by strategy and figure.
-
-    Args:
-        runs: name of the strategy and figures of each run.
-    """
+    """Return the figures by strategy, from the strategy and the figures of each run."""
     found: dict[str, dict[str, list[float]]] = {}
     for name, figures in runs:
         for figure, value in figures.items():
@@ -74,24 +70,18 @@ def plot_of(compared: Mapping[str, Mapping[str, Estimate]], figure: str) -> str:
     shown = {name: row[figure] for name, row in compared.items() if figure in row}
     largest = max((item.mean + (item.half_width or 0.0) for item in shown.values()), default=1.0) or 1.0
     scale = _BAR_PX / largest
-    height_px = _ROW_PX * (len(shown) + 1) + 10
-    width_px = _LABEL_PX + _BAR_PX + 120
+    size = f'width="{_LABEL_PX + _BAR_PX + 120}" height="{_ROW_PX * (len(shown) + 1) + 10}"'
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" font-family="sans-serif" '
-        'font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="10" y="18" font-weight="bold">{escape(figure)}</text>',
     ]
     for index, (name, item) in enumerate(shown.items(), 1):
-        top = index * _ROW_PX
-        end = _LABEL_PX + item.mean * scale
+        top, length = index * _ROW_PX, item.mean * scale
+        end, reach = _LABEL_PX + length, (item.half_width or 0.0) * scale
         lines.append(f'<text x="10" y="{top + 17}">{escape(name)}</text>')
-        lines.append(
-            f'<rect x="{_LABEL_PX}" y="{top + 5}" width="{item.mean * scale:.1f}" height="16" fill="#4477aa"/>'
-        )
-        reach = 0.0
+        lines.append(f'<rect x="{_LABEL_PX}" y="{top + 5}" width="{length:.1f}" height="16" fill="#4477aa"/>')
         if item.half_width is not None:
-            reach = item.half_width * scale
             lines.append(
                 f'<path d="M{end - reach:.1f} {top + 13}H{end + reach:.1f}M{end - reach:.1f} {top + 8}v10'
                 f'M{end + reach:.1f} {top + 8}v10" stroke="black"/>'

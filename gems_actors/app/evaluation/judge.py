@@ -7,12 +7,13 @@ unusable answer counts as not judged, never as a bad picture.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from os import SEEK_END
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 import msgspec
 import trio
@@ -36,20 +37,12 @@ class JudgingError(GemsError):
     """Some pictures could not be judged; the message names them, and the stored answers are kept."""
 
 
-class _Key(NamedTuple):
-    """Identifies a judged picture; the fields of `Judged` with the same names."""
-
-    id: str
-    digest: str
-    judge: str
-    asked: str
-
-
 @dataclass(frozen=True, slots=True)
 class _Case:
     """A picture and the questions about it."""
 
-    key: _Key
+    unjudged: Judged
+    """What becomes a line of judged.jsonl, without scores."""
     sample: int
     """Number of the picture among those of its prompt, from 1."""
     picture: Path
@@ -83,19 +76,19 @@ async def judge_pictures(
     """
     name = judge.model or judge.url or judge.backend
     cases = [
-        _Case(_Key(id_, _digest_of(picture.read_bytes()), name, _digest_of(_text_of(asked))), sample, picture, asked)
+        _Case(_unjudged(id_, picture, name, asked), sample, picture, asked)
         for id_, asked in questions.items()
         for sample, picture in enumerate(pictures[id_], 1)
     ]
-    known = {_key_of(item): item for item in _read(path)}
-    missing = [case for case in cases if case.key not in known]
+    known = {item.key: item for item in _read(path)}
+    missing = [case for case in cases if case.unjudged.key not in known]
     if missing:
         report(f"judging {len(missing)} of {len(cases)} pictures by {name}")
         with path.open("ab+") as sink:
             _end_line(sink)
             run = _Judging(missing, sink, report, report_every)
             await run.judge_all(judge, max_concurrent)
-        known |= {_key_of(item): item for item in run.found}
+        known |= {item.key: item for item in run.found}
         if run.failures:
             named = "; ".join(run.failures[:_MAX_NAMED])
             more = f"; and {len(run.failures) - _MAX_NAMED} more" if len(run.failures) > _MAX_NAMED else ""
@@ -103,45 +96,43 @@ async def judge_pictures(
                 f"expected {len(cases)} pictures judged, got {len(cases) - len(missing) + len(run.found)} "
                 f"(the same command judges the others): {named}{more}"
             )
-    return [known[case.key] for case in cases]
+    return [known[case.unjudged.key] for case in cases]
 
 
+@dataclass(slots=True)
 class _Judging:
     """Judges pictures concurrently and appends each result to a file at once."""
 
-    def __init__(
-        self, cases: Sequence[_Case], sink: BinaryIO, report: Callable[[str], None], report_every: int
-    ) -> None:
-        self.found: list[Judged] = []
-        self.failures: list[str] = []
-        self._cases = cases
-        self._sink = sink
-        self._report = report
-        self._report_every = report_every
-        self._failures_in_a_row = 0
+    cases: Sequence[_Case]
+    sink: BinaryIO
+    report: Callable[[str], None]
+    report_every: int
+    found: list[Judged] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    failures_in_a_row: int = 0
 
     async def judge_all(self, judge: ChatModelConfig, max_concurrent: int) -> None:
         limiter = trio.CapacityLimiter(max_concurrent)
         async with open_openai_chat(judge, "judge") as model:
-            await gather(*(partial(self._judge_one, model, case, limiter) for case in self._cases))
+            await gather(*(partial(self._judge_one, model, case, limiter) for case in self.cases))
 
     async def _judge_one(self, model: OpenAIChatModel, case: _Case, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
-            if self._failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
+            if self.failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 return
             try:
                 scores, answers = await _judge(model, case)
             except RequestError as error:
-                self.failures.append(f"prompt {case.key.id}, picture {case.sample}: {error}")
-                self._failures_in_a_row += 1
+                self.failures.append(f"prompt {case.unjudged.id}, picture {case.sample}: {error}")
+                self.failures_in_a_row += 1
                 return
-        self._failures_in_a_row = 0
-        item = Judged(**case.key._asdict(), scores=scores, answers=answers)
+        self.failures_in_a_row = 0
+        item = msgspec.structs.replace(case.unjudged, scores=scores, answers=answers)
         self.found.append(item)
-        self._sink.write(msgspec.json.encode(item) + b"\n")
-        self._sink.flush()
-        if len(self.found) % self._report_every == 0:
-            self._report(f"judged {len(self.found)} of {len(self._cases)}")
+        self.sink.write(msgspec.json.encode(item) + b"\n")
+        self.sink.flush()
+        if len(self.found) % self.report_every == 0:
+            self.report(f"judged {len(self.found)} of {len(self.cases)}")
 
 
 async def _judge(model: OpenAIChatModel, case: _Case) -> tuple[tuple[float, ...], tuple[str, ...]]:
@@ -154,7 +145,7 @@ async def _judge(model: OpenAIChatModel, case: _Case) -> tuple[tuple[float, ...]
         match question:
             case TokenQuestion():
                 reply = await model.first_tokens(ChatRequest("judge", {}, messages))
-                scores += question.read(reply.probabilities)
+                scores.append(question.read(reply.probabilities))
             case WordQuestion():
                 request = ChatRequest("judge", {}, messages, schema=question.schema, temperature=question.temperature)
                 text, read = (await ask_model(model, request, partial(_read_answer, question))).value
@@ -167,12 +158,9 @@ def _read_answer(question: WordQuestion, text: str) -> tuple[str, tuple[float, .
     return text, question.read(text)
 
 
-def _key_of(item: Judged) -> _Key:
-    return _Key(item.id, item.digest, item.judge, item.asked)
-
-
-def _text_of(questions: Sequence[Question]) -> bytes:
-    return "\0".join(question.text for question in questions).encode()
+def _unjudged(id_: str, picture: Path, judge: str, questions: Sequence[Question]) -> Judged:
+    asked = "\0".join(question.text for question in questions).encode()
+    return Judged(id=id_, digest=_digest_of(picture.read_bytes()), judge=judge, asked=_digest_of(asked), scores=())
 
 
 def _digest_of(data: bytes) -> str:
@@ -187,14 +175,7 @@ def _end_line(sink: BinaryIO) -> None:
             sink.write(b"\n")
 
 
-def _read(path: Path) -> list[Judged]:
-    if not path.exists():
-        return []
-    found = []
-    with path.open("rb") as lines:
-        for line in lines:
-            try:
-                found.append(msgspec.json.decode(line, type=Judged))
-            except msgspec.DecodeError:  # an incomplete line or one of an older version: its picture is judged again
-                continue
-    return found
+def _read(path: Path) -> Iterator[Judged]:
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(msgspec.DecodeError):  # incomplete, or of an older version: the picture is judged again
+            yield msgspec.json.decode(line, type=Judged)

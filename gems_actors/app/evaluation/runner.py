@@ -73,10 +73,6 @@ class EvaluationView:
 async def run(options: EvaluationOptions, view: EvaluationView | None = None) -> EvaluationResult:
     """Draw the pictures of a benchmark that do not exist yet, and lay out and score all of them once they exist.
 
-    Args:
-        options: benchmark, folder and settings.
-        view: shows the progress; nothing is shown by default.
-
     Raises:
         UsageError: the prompt file or the folder cannot be used, or there is no score for the benchmark.
         JudgingError: some pictures could not be judged; the same options continue.
@@ -87,13 +83,9 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     prompts, plan = _prepare(options, view)
     source = options.out / "prompts.jsonl"
     spec = spec_of(source, options.options, samples=options.samples or benchmark.samples)
+    part, router = Part(limit=options.limit), options.options.router
     bulk_options = BulkOptions(
-        spec=spec,
-        file=source,
-        out=options.out,
-        part=Part(limit=options.limit),
-        router=options.options.router,
-        redirects_stderr=options.redirects_stderr,
+        spec=spec, file=source, out=options.out, part=part, router=router, redirects_stderr=options.redirects_stderr
     )
     bulk = await run_bulk(bulk_options, view.bulk)
     view.finish_bulk(bulk)

@@ -11,13 +11,24 @@ from typing import Any, Final
 from gems_actors.app.bulk.folder import inspect_folder, read_run
 from gems_actors.app.bulk.totals import Tally
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, Prompt
-from gems_actors.app.evaluation.scoring import SCORERS, scorer_name_of
-from gems_actors.app.evaluation.scoring.scorer import Question
+from gems_actors.app.evaluation.scoring.crea import CREA
+from gems_actors.app.evaluation.scoring.geneval2 import GENEVAL2
+from gems_actors.app.evaluation.scoring.scorer import Question, Scorer
+from gems_actors.app.evaluation.scoring.spatialgeneval import SPATIALGENEVAL
+from gems_actors.app.evaluation.scoring.wise import WISE_LEGACY, WISE_VERIFIED
 from gems_actors.app.picture_files import OutputError, encode_json, write_whole
 from gems_actors.config import ChatModelConfig, MeshConfig
 from gems_actors.errors import UsageError
 from protocol.costs import chat_cost
 
+SCORERS: Final[Mapping[str, Scorer]] = {
+    "geneval2": GENEVAL2,
+    "crea": CREA,
+    "wise": WISE_LEGACY,
+    "wise-verified": WISE_VERIFIED,
+    "spatialgeneval": SPATIALGENEVAL,
+}
+"""Scorers by the name in scores.json: that of the benchmark, with its edition where it has several."""
 SCORED_BENCHMARKS: Final = tuple(name for name in BENCHMARKS if name in SCORERS)
 """Benchmarks whose scores need only a chat model."""
 
@@ -30,6 +41,13 @@ class ScoringPlan:
     judge: ChatModelConfig
     questions: Mapping[str, Sequence[Question]]
     """Questions by the id of the prompt."""
+
+
+def scorer_name_of(benchmark: str, prompt: Prompt) -> str | None:
+    """Return the name of a benchmark's scorer, chosen by one of its prompts; None if there is no scorer for it here."""
+    edition = prompt.record.get("edition") if benchmark == "wise" else None
+    name = f"{benchmark}-verified" if edition == "verified" else benchmark
+    return name if name in SCORERS else None
 
 
 def plan_scoring(
@@ -70,7 +88,8 @@ async def score_pictures(
     judge = plan.judge
     judged = await judge_pictures(judge, plan.questions, pictures, folder / "judged.jsonl", report)
     total = SCORERS[plan.scorer].total({prompt.id: prompt for prompt in prompts}, judged)
-    scores = {"scorer": plan.scorer, "judge": judge.model or judge.url, **total}
+    counts = {"prompts": len({item.id for item in judged}), "pictures": len(judged)}
+    scores = {"scorer": plan.scorer, "judge": judge.model or judge.url, **counts, **total}
     write_whole(folder / "scores.json", encode_json(scores).encode() + b"\n")
     return scores
 

@@ -1,13 +1,11 @@
-"""Opens the memory that a command reads: log folders on this host, or the memory role of a running mesh."""
+"""Opens the memory that a command reads: log folders on this host, or the memory role of a running mesh. Lists it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -20,12 +18,14 @@ from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.mesh_requests import ask_within
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
-from gems_actors.errors import ConfigError
+from gems_actors.errors import ConfigError, RefusedError
 from gems_actors.locks import LockHeldError
 from gems_actors.shards import address_of_shard
+from protocol import messages as m
 from protocol.messages import MemoryRequest, ReplyT
 
 _ANSWER_S = 30.0
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,7 @@ class MemoryLocation:
     @property
     def folders(self) -> list[Path]:
         """Folder of each shard that is on this host: its log with archives and index."""
-        folders = [shard_folder(self.config.data_path, shard) for shard in range(self.shards)]
-        return [folder for folder in folders if (folder / LOG_NAME).exists()]
+        return [folder for folder in self._shard_folders() if (folder / LOG_NAME).exists()]
 
     def all_folders(self) -> list[Path]:
         """Return the folders of all shards.
@@ -54,20 +53,18 @@ class MemoryLocation:
         Raises:
             ConfigError: one of them is not on this host.
         """
-        folders = [shard_folder(self.config.data_path, shard) for shard in range(self.shards)]
-        for folder in folders:
-            if not (folder / LOG_NAME).exists():
+        here = self.folders
+        for folder in self._shard_folders():
+            if folder not in here:
                 raise ConfigError(f"{folder}: expected a memory log, got none; --data names another folder")
-        return folders
+        return here
+
+    def _shard_folders(self) -> list[Path]:
+        return [shard_folder(self.config.data_path, shard) for shard in range(self.shards)]
 
 
 def locate_memory(config: MeshConfig, data: Path | None, router: str | None) -> MemoryLocation:
-    """Return the location of a memory.
-
-    Args:
-        config: settings of the mesh.
-        data: a data_dir or the output folder of a bulk, instead of the configured data_dir.
-        router: address of a running mesh to ask.
+    """Return the location of a memory; `data` is a data_dir or the output folder of a bulk, if one was named.
 
     Raises:
         ConfigError: there is no log, and no mesh to ask.
@@ -81,11 +78,14 @@ def locate_memory(config: MeshConfig, data: Path | None, router: str | None) -> 
     return location
 
 
-class MemoryReader(Protocol):
-    """Answers requests to memory."""
+class MeshMemory:
+    """The memory role of a running mesh."""
 
-    is_live: bool
+    is_live = True
     """A running mesh appends to the log."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
 
     async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
         """Return the reply of memory.
@@ -93,23 +93,11 @@ class MemoryReader(Protocol):
         Raises:
             RequestError: the request failed; the class names the failure.
         """
-        ...
-
-
-class _MeshMemory:
-    """The memory role of a running mesh."""
-
-    is_live = True
-
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-
-    async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
         role = None if request.shard is None else address_of_shard(request.shard)
         return await ask_within(self._mesh, request, role=role, within_s=within_s)
 
 
-class _FolderMemory:
+class FolderMemory:
     """Logs that no mesh has open."""
 
     is_live = False
@@ -117,13 +105,17 @@ class _FolderMemory:
     def __init__(self, stores: Sequence[MemoryStore]) -> None:
         self._stores = stores
 
-    async def ask(self, request: MemoryRequest[ReplyT], within_s: float = math.inf) -> ReplyT:
+    async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
+        """Return the reply of memory; there is no time limit, because nothing is waited for."""
         if request.shard is None and len(self._stores) > 1:
             return await answer_from_all_shards(request, len(self._stores), self._ask_shard)
         return await self._ask_shard(request)
 
     async def _ask_shard(self, request: MemoryRequest[ReplyT]) -> ReplyT:
         return answer(self._stores[request.shard or 0], request)
+
+
+MemoryReader = MeshMemory | FolderMemory
 
 
 @asynccontextmanager
@@ -139,17 +131,53 @@ async def open_memory(location: MemoryLocation) -> AsyncIterator[MemoryReader]:
         try:
             with ExitStack() as stack:
                 stores = [stack.enter_context(open_memory_store(folder)) for folder in location.all_folders()]
-                yield _FolderMemory(stores)
+                yield FolderMemory(stores)
                 return
         except ConfigError as error:
-            router = _router_of(error)
+            holder = error.__cause__
+            if not isinstance(holder, LockHeldError) or not holder.note:
+                raise
+            router = holder.note  # the process that has the folder open left the address of its router in the lock
     async with open_client(router, security=location.config.security) as mesh:
-        yield _MeshMemory(mesh)
+        yield MeshMemory(mesh)
 
 
-def _router_of(error: ConfigError) -> str:
-    """Return the router's address that the process which holds the lock of a folder left in it."""
-    holder = error.__cause__
-    if isinstance(holder, LockHeldError) and holder.note:
-        return holder.note
-    raise error
+async def list_runs(memory: MemoryReader) -> list[m.RunSummary]:
+    """Return all runs, latest first."""
+    page = await memory.ask(m.ListRuns(limit=_PAGE))
+    found = list(page.runs)
+    while page.next is not None:
+        page = await memory.ask(m.ListRuns(limit=_PAGE, before=page.next))
+        found += page.runs
+    return sorted(found, key=lambda run: run.began_at, reverse=True)  # pages come shard by shard
+
+
+async def list_trajectories(
+    memory: MemoryReader, run: str | None, status: m.TrajectoryStatus | None
+) -> list[m.TrajectorySummary]:
+    """Return the trajectories of one run or of all, with one status or any, oldest first.
+
+    Raises:
+        RefusedError: memory does not know the run.
+    """
+    page = await memory.ask(m.ListTrajectories(of_run=run, status=status, limit=_PAGE))
+    found = list(page.trajectories)
+    while page.next is not None:
+        page = await memory.ask(m.ListTrajectories(of_run=run, status=status, limit=_PAGE, after=page.next))
+        found += page.trajectories
+    if not found and run is not None and not (await memory.ask(m.ListRuns(named=(run,)))).runs:
+        raise RefusedError(f"RUN: expected one that memory knows (`gems memory runs` lists them), got {run!r}")
+    return sorted(found, key=lambda trajectory: trajectory.began_at)  # pages come shard by shard
+
+
+async def read_trajectory(memory: MemoryReader, prefix: str) -> m.TrajectoryState:
+    """Return the state of the only trajectory whose id begins with `prefix`.
+
+    Raises:
+        RefusedError: no trajectory, or more than one, begins with it.
+    """
+    found = (await memory.ask(m.ListTrajectories(prefix=prefix, limit=2))).trajectories
+    if len(found) != 1:
+        got = "none" if not found else f"several, such as {found[0].trajectory} and {found[1].trajectory}"
+        raise RefusedError(f"TRAJECTORY: expected one that begins with {prefix}, got {got}")
+    return await memory.ask(m.ReadTrajectory(trajectory=found[0].trajectory))

@@ -16,29 +16,16 @@ from actors.memory_store.maintenance import export_records
 from actors.memory_store.sharding import shard_of_folder
 from gems_actors.app.picture_files import OutputError
 from gems_actors.errors import ConfigError
-from protocol.messages import (
-    AttemptVerified,
-    LoggedRecord,
-    PromptPlanned,
-    PromptPrepared,
-    PromptRefined,
-    RunBegun,
-    TrajectoryBegun,
-    TrajectoryEnded,
-    TrajectoryRecord,
-    VerdictsReviewed,
-)
+from protocol import messages as m
+from protocol.messages import LoggedRecord
 
 _ROWS_AT_ONCE = 10_000
 
 
 def read_records(folders: Sequence[Path], run: str | None, report: Callable[[str], None]) -> Iterator[LoggedRecord]:
-    """Yield all records of all shards, including archived ones.
+    """Yield all records of the shards in `folders`, or only those of one run, including archived ones.
 
-    Args:
-        folders: folder of each shard.
-        run: yield only the records of this run.
-        report: called with one line for each damaged part of a log.
+    `report` gets one line for each damaged part of a log.
     """
     for folder in folders:
         for found in export_records(folder, run=run):
@@ -71,31 +58,15 @@ def write_parquet(records: Iterable[LoggedRecord], path: Path) -> int:
         import pyarrow  # an optional extra that takes a second to import
         from pyarrow import parquet
     except ImportError as error:
-        raise ConfigError(
-            "--format: expected pyarrow for parquet, got none: pip install 'gems-actors[parquet]'"
-        ) from error
-    long, short = pyarrow.int64(), pyarrow.int32()
-    text = pyarrow.string()
+        hint = "pip install 'gems-actors[parquet]'"
+        raise ConfigError(f"--format: expected pyarrow for parquet, got none: {hint}") from error
+    long, short, text = pyarrow.int64(), pyarrow.int32(), pyarrow.string()
     fields = {
-        "shard": short,
-        "sequence": long,
-        "at": pyarrow.timestamp("us", tz="UTC"),
-        "type": text,
-        "run": text,
-        "line": long,
-        "sample": long,
-        "trajectory": text,
-        "round": short,
-        "candidate": short,
-        "prompt": text,
-        "image": text,
-        "seed": long,
-        "met": short,
-        "unmet": short,
-        "unsure": short,
-        "outcome": text,
-        "body": text,
-    }
+        "shard": short, "sequence": long, "at": pyarrow.timestamp("us", tz="UTC"), "type": text,
+        "run": text, "line": long, "sample": long, "trajectory": text, "round": short, "candidate": short,
+        "prompt": text, "image": text, "seed": long, "met": short, "unmet": short, "unsure": short,
+        "outcome": text, "body": text,
+    }  # fmt: skip
     schema = pyarrow.schema(fields.items())
     count = 0
     with _written_whole(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
@@ -118,34 +89,36 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
             "type": type(record).__name__,
             "body": msgspec.json.encode(record).decode(),
         }
-        if isinstance(record, TrajectoryBegun):
+        if isinstance(record, m.TrajectoryBegun):
             task = record.task
             tasks[record.trajectory] = {"run": task.run, "line": task.line, "sample": task.sample}
             row |= {"prompt": task.prompt, "seed": task.seed}
-        if isinstance(record, TrajectoryRecord):
+        if isinstance(record, m.TrajectoryRecord):
             row |= {"trajectory": record.trajectory, **tasks.get(record.trajectory, {})}
         match record:
-            case RunBegun(run=run):
+            case m.RunBegun(run=run):
                 row["run"] = run
-            case PromptPlanned(prompt=prompt):
+            case m.PromptPlanned(prompt=prompt):
                 row |= {"round": 1, "prompt": prompt}
-            case PromptPrepared(prompt=prompt):
+            case m.PromptPrepared(prompt=prompt):
                 row["prompt"] = prompt
-            case PromptRefined(refinement=refinement):
+            case m.PromptRefined(refinement=refinement):
                 row |= {"round": refinement.round, "prompt": refinement.prompt}
-            case AttemptVerified(attempt=attempt):
-                row |= {"round": attempt.round, "candidate": attempt.candidate, "prompt": attempt.prompt}
-                row |= {"image": attempt.image.digest, "seed": attempt.seed}
-                answers = [verdict.answer for verdict in attempt.verdicts]
-                row |= {answer: answers.count(answer) for answer in ("met", "unmet", "unsure")}
-            case VerdictsReviewed(review=review):
-                row |= {"round": review.round, "candidate": review.candidate}
-                answers = [verdict.answer for verdict in review.verdicts]
-                row |= {answer: answers.count(answer) for answer in ("met", "unmet", "unsure")}
-            case TrajectoryEnded(ending=ending):
+            case m.AttemptVerified(attempt=attempt):
+                row |= {"prompt": attempt.prompt, "image": attempt.image.digest, "seed": attempt.seed}
+                row |= _verdict_cells(attempt)
+            case m.VerdictsReviewed(review=review):
+                row |= _verdict_cells(review)
+            case m.TrajectoryEnded(ending=ending):
                 row["outcome"] = ending.outcome
                 tasks.pop(record.trajectory, None)  # few records follow, and there may be millions of them
         yield row
+
+
+def _verdict_cells(judged: m.Attempt | m.Review) -> dict[str, Any]:
+    answers = [verdict.answer for verdict in judged.verdicts]
+    counts = {answer: answers.count(answer) for answer in ("met", "unmet", "unsure")}
+    return {"round": judged.round, "candidate": judged.candidate, **counts}
 
 
 @contextmanager

@@ -8,15 +8,8 @@ from functools import partial
 
 from gems_actors.app.memory.access import MemoryReader
 from gems_actors.tasks import gather
-from protocol.messages import (
-    CountRecords,
-    ListTrajectories,
-    LoggedRecord,
-    ReadLog,
-    RunBegun,
-    TrajectoryBegun,
-    TrajectoryRecord,
-)
+from protocol import messages as m
+from protocol.messages import LoggedRecord
 
 _PAGE = 500
 _FOLLOW_S = 30.0
@@ -31,14 +24,9 @@ async def tail_log(
     run: str | None = None,
     is_following: bool = False,
 ) -> None:
-    """Show the newest records.
+    """Call `show` with those of the `count` newest records that belong to a run, or with all of them, oldest first.
 
-    Args:
-        memory: where the records are.
-        count: number of newest records to look at.
-        show: called with each of them, oldest first.
-        run: show only the records of this run.
-        is_following: also show the records that are appended later, until cancelled.
+    With `is_following`, continue with the records that are appended later, until cancelled.
     """
     filter_ = _RunFilter(memory, run)
     streams = await _open_streams(memory, count)
@@ -64,12 +52,12 @@ class _RunFilter:
 
     async def _run_of(self, logged: LoggedRecord) -> str:
         record = logged.record
-        if isinstance(record, TrajectoryBegun):
+        if isinstance(record, m.TrajectoryBegun):
             self._runs[record.trajectory] = record.task.run
-        if not isinstance(record, TrajectoryRecord):
-            return record.run if isinstance(record, RunBegun) else ""
+        if not isinstance(record, m.TrajectoryRecord):
+            return record.run if isinstance(record, m.RunBegun) else ""
         if record.trajectory not in self._runs:
-            found = (await self._memory.ask(ListTrajectories(prefix=record.trajectory))).trajectories
+            found = (await self._memory.ask(m.ListTrajectories(prefix=record.trajectory))).trajectories
             self._runs[record.trajectory] = found[0].run if found else ""
         return self._runs[record.trajectory]
 
@@ -106,15 +94,15 @@ class _Stream:
             await self._read(wait_s=_FOLLOW_S)
 
     async def _read(self, wait_s: float) -> None:
-        request = ReadLog(shard=self._shard, since=self._since, limit=_PAGE, wait_s=wait_s)
+        request = m.ReadLog(shard=self._shard, since=self._since, limit=_PAGE, wait_s=wait_s)
         self._page.extend((await self._memory.ask(request, within_s=3 * _FOLLOW_S)).records)
 
 
 async def _open_streams(memory: MemoryReader, count: int) -> list[_Stream]:
     """Return a stream of each shard that starts `count` records before its end."""
     streams: list[_Stream] = []
-    for shard in range((await memory.ask(CountRecords())).shards):
-        newest = (await memory.ask(CountRecords(shard=shard))).records
+    for shard in range((await memory.ask(m.CountRecords())).shards):
+        newest = (await memory.ask(m.CountRecords(shard=shard))).records
         streams.append(_Stream(memory, shard, max(0, newest - count), newest))
     return streams
 

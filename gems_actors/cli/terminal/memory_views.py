@@ -19,33 +19,7 @@ from gems_actors.app.run_control import SHORT_ID_DIGITS
 from gems_actors.cli.terminal.draw_view import Glyphs, requirement_lines
 from gems_actors.cli.terminal.tables import fit_to_terminal, table_lines
 from gems_actors.roles import BUILT_IN_ROLES
-from protocol.messages import (
-    AnyRecord,
-    Attempt,
-    AttemptVerified,
-    DrawPicture,
-    ExperienceKept,
-    Hook,
-    LoggedRecord,
-    PromptDecomposed,
-    PromptPlanned,
-    PromptPrepared,
-    PromptRefined,
-    RecalledExperience,
-    Recollection,
-    RecordsLost,
-    RefinementNoted,
-    RunBegun,
-    RunSummary,
-    Spent,
-    TrajectoryBegun,
-    TrajectoryEnded,
-    TrajectoryFailed,
-    TrajectoryRecord,
-    TrajectoryState,
-    TrajectorySummary,
-    VerdictsReviewed,
-)
+from protocol import messages as m
 
 ResultT = TypeVar("ResultT")
 
@@ -69,30 +43,23 @@ class Labelled(NamedTuple):
 
 
 def trajectory_view(
-    state: TrajectoryState,
-    task: DrawPicture,
+    state: m.TrajectoryState,
+    task: m.DrawPicture,
+    console: Console,
     *,
-    columns: int,
     glyphs: Glyphs,
-    has_colours: bool,
     has_reasoning: bool,
     locate: Callable[[str], str],
 ) -> Iterator[Text | Labelled]:
     """Yield a trajectory from its prompt to its costs.
 
-    Args:
-        state: the trajectory.
-        task: the task of the trajectory.
-        columns: maximum width of the list of requirements.
-        glyphs: glyphs that the terminal can show.
-        has_colours: show changes of a prompt by colours; otherwise by brackets.
-        has_reasoning: include the raw reasoning of the models.
-        locate: returns the location of the picture with a digest, as text.
+    `locate` returns the location of the picture with a digest, as text.
     """
+    has_colours = console.is_terminal and not console.no_color
     yield Text(printable(task.prompt), "bold")
     yield Text(_status_line(state, task, glyphs), "cyan")
     rounds = sorted({attempt.round for attempt in state.attempts})
-    yield from requirement_lines(_progress_of(state, task), columns, _ALL_ROWS, glyphs)
+    yield from requirement_lines(_progress_of(state, task), console.width, _ALL_ROWS, glyphs)
     if state.prepared is not None:
         yield Labelled("prepared", _changes(task.prompt, state.prepared, has_colours))
     before = state.request_prompt
@@ -101,18 +68,17 @@ def trajectory_view(
         prompt = state.prompt_of(round_) or before
         attempts = [attempt for attempt in state.attempts if attempt.round == round_]
         yield Text()
-        yield _title_of(round_, attempts, glyphs)
+        met = f"{glyphs.between}{max(map(count_met, attempts))} of {len(attempts[0].verdicts)} met" if attempts else ""
+        yield Text(f"round {round_}{met}", "bold")
         yield Labelled("prompt", _changes(before, prompt, has_colours))
         before = prompt
         if has_reasoning:
             yield from _reasoning_lines(state, round_)
         for attempt in attempts:
             yield from _attempt_lines(state, attempt, locate, is_only=len(attempts) == 1)
-        note = next((item.text for item in state.notes if item.round == round_), "")
-        if note:
+        if note := next((item.text for item in state.notes if item.round == round_), ""):
             yield Labelled("note", Text(printable(note), "italic"))
-        lesson = next((item.text for item in state.experiences if item.round == round_), None)
-        if lesson is not None:
+        if (lesson := next((item.text for item in state.experiences if item.round == round_), None)) is not None:
             yield Labelled("lesson", Text(printable(lesson), "italic"))
     yield Text()
     if state.ending is not None:
@@ -128,7 +94,7 @@ def trajectory_view(
         yield Labelled("cost", Text("; ".join(f"{role} {_cost(spent)}" for role, spent in costs)))
 
 
-def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
+def run_lines(runs: Sequence[m.RunSummary]) -> Iterator[str]:
     """Yield a table of runs."""
     rows: list[tuple[str, ...]] = [("run", "began", "ended", "all met", "failed", "running", "images", "what")]
     for run in runs:
@@ -138,7 +104,7 @@ def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
     yield from table_lines(rows, left=(0, 1, 7))
 
 
-def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]:
+def trajectory_lines(trajectories: Sequence[m.TrajectorySummary]) -> Iterator[str]:
     """Yield a table of trajectories."""
     rows: list[tuple[str, ...]] = [("trajectory", "line", "status", "rounds", "images", "met", "prompt")]
     for found in trajectories:
@@ -152,12 +118,14 @@ def trajectory_lines(trajectories: Sequence[TrajectorySummary]) -> Iterator[str]
     yield from table_lines(rows, left=(0, 2, 6))
 
 
-def recollection_lines(recalled: Recollection) -> Iterator[Text | Labelled]:
+def recollection_lines(recalled: m.Recollection) -> Iterator[Text | Labelled]:
     """Yield recalled lessons with their evidence."""
     for found in recalled.experiences:
         yield Text(printable(found.prompt), "bold")
         yield Labelled("lesson", Text(printable(found.text), "italic"))
-        yield Labelled("evidence", Text(_evidence(found)))
+        met = f"{found.met_before} of {found.requirements} met in the round of the lesson"
+        where = f"trajectory {found.trajectory[:SHORT_ID_DIGITS]}, round {found.round}"
+        yield Labelled("evidence", Text(f"{met}, {found.met_after} in the next; {where}"))
         yield Text()
     yield Text(
         f"trajectories with similar prompts that met every requirement after a lesson: {recalled.trajectories}; "
@@ -165,9 +133,9 @@ def recollection_lines(recalled: Recollection) -> Iterator[Text | Labelled]:
     )
 
 
-def record_line(logged: LoggedRecord) -> str:
+def record_line(logged: m.LoggedRecord) -> str:
     """Return one record in one line."""
-    id_ = logged.record.trajectory if isinstance(logged.record, TrajectoryRecord) else "-" * SHORT_ID_DIGITS
+    id_ = logged.record.trajectory if isinstance(logged.record, m.TrajectoryRecord) else "-" * SHORT_ID_DIGITS
     number = f"{logged.shard}:{logged.sequence}" if logged.shard else str(logged.sequence)
     return f"{number:>6}  {local_time(logged.at)}  {id_[:SHORT_ID_DIGITS]}  {_describe(logged.record)}"
 
@@ -190,45 +158,48 @@ def short_time(at: float) -> str:
     return time.strftime("%b %d %H:%M", time.localtime(at))
 
 
-def _describe(record: AnyRecord) -> str:
+def _describe(record: m.AnyRecord) -> str:
     match record:
-        case RunBegun():
+        case m.RunBegun():
             total = "" if record.total is None else f", {record.total} trajectories"
             return f"run {record.run} began{total}: {printable(record.what)}"
-        case TrajectoryBegun(task=task):
+        case m.TrajectoryBegun(task=task):
             return f"began (run {task.run}, line {task.line}): {printable(task.prompt)}"
-        case PromptPrepared(hook=hook):
+        case m.PromptPrepared(hook=hook):
             return f"prompt prepared by {_name_of(hook)}: {printable(record.prompt)}"
-        case PromptPlanned():
+        case m.PromptPlanned():
             return f"planned with {record.skill or 'no skill'}: {printable(record.prompt)}"
-        case PromptDecomposed():
+        case m.PromptDecomposed():
             return f"decomposed into {len(record.requirements)} requirements"
-        case AttemptVerified(attempt=attempt):
-            candidate = f", candidate {attempt.candidate}" if attempt.candidate > 1 else ""
-            return f"round {attempt.round}{candidate}: {count_met(attempt)} of {len(attempt.verdicts)} met"
-        case VerdictsReviewed(review=review, hook=hook):
-            candidate = f", candidate {review.candidate}" if review.candidate > 1 else ""
-            met = sum(verdict.answer == "met" for verdict in review.verdicts)
-            return f"round {review.round}{candidate}, reviewed by {_name_of(hook)}: {met} of {len(review.verdicts)} met"
-        case ExperienceKept(experience=experience):
+        case m.AttemptVerified(attempt=attempt):
+            return _describe_verdicts(attempt, "")
+        case m.VerdictsReviewed(review=review, hook=hook):
+            return _describe_verdicts(review, f", reviewed by {_name_of(hook)}")
+        case m.ExperienceKept(experience=experience):
             return f"round {experience.round}, lesson: {printable(experience.text)}"
-        case RefinementNoted(note=note, hook=hook):
+        case m.RefinementNoted(note=note, hook=hook):
             return f"round {note.round}, note by {_name_of(hook)}: {printable(note.text)}"
-        case PromptRefined(refinement=refinement):
+        case m.PromptRefined(refinement=refinement):
             return f"round {refinement.round}, prompt: {printable(refinement.prompt)}"
-        case TrajectoryEnded(ending=ending):
+        case m.TrajectoryEnded(ending=ending):
             return f"ended, {ending.outcome.replace('_', ' ')}: {printable(ending.decided_by)}"
-        case TrajectoryFailed(failure=failure):
+        case m.TrajectoryFailed(failure=failure):
             return f"failed, {failure.code}: {printable(failure.message)}"
-        case RecordsLost():
+        case m.RecordsLost():
             return f"records {record.first} to {record.last} were lost: {printable(record.reason)}"
 
 
-def _name_of(hook: Hook) -> str:
+def _describe_verdicts(judged: m.Attempt | m.Review, by: str) -> str:
+    candidate = f", candidate {judged.candidate}" if judged.candidate > 1 else ""
+    met = sum(verdict.answer == "met" for verdict in judged.verdicts)
+    return f"round {judged.round}{candidate}{by}: {met} of {len(judged.verdicts)} met"
+
+
+def _name_of(hook: m.Hook) -> str:
     return f"{hook.role} {hook.version}".rstrip()
 
 
-def _status_line(state: TrajectoryState, task: DrawPicture, glyphs: Glyphs) -> str:
+def _status_line(state: m.TrajectoryState, task: m.DrawPicture, glyphs: Glyphs) -> str:
     if state.ending is not None:
         status = state.ending.outcome.replace("_", " ")
     else:
@@ -242,7 +213,7 @@ def _status_line(state: TrajectoryState, task: DrawPicture, glyphs: Glyphs) -> s
     return glyphs.between.join(parts)
 
 
-def _progress_of(state: TrajectoryState, task: DrawPicture) -> Progress:
+def _progress_of(state: m.TrajectoryState, task: m.DrawPicture) -> Progress:
     rounds = max((attempt.round for attempt in state.attempts), default=0)
     return Progress(
         prompt=task.prompt,
@@ -255,24 +226,14 @@ def _progress_of(state: TrajectoryState, task: DrawPicture) -> Progress:
     )
 
 
-def _title_of(round_: int, attempts: Sequence[Attempt], glyphs: Glyphs) -> Text:
-    title = f"round {round_}"
-    if attempts:
-        met = max(count_met(attempt) for attempt in attempts)
-        title += f"{glyphs.between}{met} of {len(attempts[0].verdicts)} met"
-    return Text(title, "bold")
-
-
 def _changes(before: str, after: str, has_colours: bool) -> Text:
-    text = Text()
-    for change, passage in compare_words(printable(before), printable(after)):
-        if text:
-            text.append(" ")
-        text.append(passage if has_colours else _PLAIN[change].format(passage), _STYLES[change] if has_colours else "")
-    return text
+    changes = compare_words(printable(before), printable(after))
+    if has_colours:
+        return Text(" ").join(Text(passage, _STYLES[change]) for change, passage in changes)
+    return Text(" ".join(_PLAIN[change].format(passage) for change, passage in changes))
 
 
-def _reasoning_lines(state: TrajectoryState, round_: int) -> Iterator[Labelled]:
+def _reasoning_lines(state: m.TrajectoryState, round_: int) -> Iterator[Labelled]:
     refinement = next((item for item in state.refinements if item.round == round_), None)
     reasoning = state.plan.reasoning if round_ == 1 and state.plan else refinement.reasoning if refinement else ""
     if reasoning:
@@ -280,7 +241,7 @@ def _reasoning_lines(state: TrajectoryState, round_: int) -> Iterator[Labelled]:
 
 
 def _attempt_lines(
-    state: TrajectoryState, attempt: Attempt, locate: Callable[[str], str], *, is_only: bool
+    state: m.TrajectoryState, attempt: m.Attempt, locate: Callable[[str], str], *, is_only: bool
 ) -> Iterator[Labelled]:
     questions = {requirement.id: requirement.question for requirement in state.requirements or ()}
     name = "image" if is_only else f"image {attempt.candidate}"
@@ -294,14 +255,7 @@ def _attempt_lines(
             yield Labelled(verdict.answer, Text.assemble((question, style), (reason, "dim")))
 
 
-def _evidence(found: RecalledExperience) -> str:
-    return (
-        f"{found.met_before} of {found.requirements} met in the round of the lesson, {found.met_after} in the next; "
-        f"trajectory {found.trajectory[:SHORT_ID_DIGITS]}, round {found.round}"
-    )
-
-
-def _cost(spent: Spent) -> str:
+def _cost(spent: m.Spent) -> str:
     parts = [f"{spent.calls} call{'' if spent.calls == 1 else 's'}"] if spent.calls else []
     if spent.prompt_tokens or spent.completion_tokens:
         cached = f" ({spent.cached_tokens} cached)" if spent.cached_tokens else ""

@@ -64,12 +64,7 @@ def parse_grades(text: str) -> tuple[float, ...]:
 def creativity(_: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:
     """Return the benchmark's score of all pictures, 6 to 30, and the mean grade of each principle, 1 to 5."""
     means = {name: fmean(item.scores[index] for item in judged) for index, name in enumerate(_PRINCIPLES)}
-    return {
-        "prompts": len({item.id for item in judged}),
-        "pictures": len(judged),
-        "creativity": sum(means.values()),
-        "by_principle": means,
-    }
+    return {"creativity": sum(means.values()), "by_principle": means}
 
 
 def _ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
@@ -81,8 +76,4 @@ def _lines(scores: Mapping[str, Any]) -> Iterator[str]:
     yield from indented_lines(scores["by_principle"], 2)
 
 
-def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
-    return {"creativity (of 30)": scores["creativity"]}
-
-
-CREA: Final = Scorer(_ask, creativity, _lines, _compare)
+CREA: Final = Scorer(_ask, creativity, _lines, lambda scores: {"creativity (of 30)": scores["creativity"]})

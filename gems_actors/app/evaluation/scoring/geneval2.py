@@ -7,7 +7,7 @@ it: one new token per question, and the sum of the probabilities of all spelling
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
 from statistics import fmean
@@ -19,12 +19,9 @@ from gems_actors.app.evaluation.benchmarks import Prompt
 from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, TokenQuestion, indented_lines, read_record
 
 QUESTION_END: Final = " Answer in one word."
-_DIGITS: Final = {
-    word: str(number)
-    for number, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-    )
-}
+_NUMBERS: Final = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -38,12 +35,9 @@ class _Record(msgspec.Struct, frozen=True):
 def spellings_of(question: str, answer: str) -> frozenset[str]:
     """Return the tokens that count as the right answer: the word, capitalised, after a space, and as a digit."""
     word = answer.strip()
-    if question.startswith("How many"):
-        forms = {word.lower(), word.capitalize()}
-        if (digit := _DIGITS.get(word.lower())) is not None:
-            forms.add(digit)
-    else:
-        forms = {word.lower(), word.capitalize()}
+    forms = {word.lower(), word.capitalize()}
+    if question.startswith("How many") and word.lower() in _NUMBERS:
+        forms.add(str(_NUMBERS.index(word.lower())))
     return frozenset(forms | {f" {form}" for form in forms})
 
 
@@ -53,24 +47,13 @@ def score_answer(question: str, answer: str, first_tokens: Mapping[str, float]) 
     return min(1.0, sum(chance for token, chance in first_tokens.items() if token in accepted))
 
 
-def arithmetic_mean(scores: Iterable[float]) -> float:
-    """Return Soft-TIFA AM of one picture."""
-    return fmean(scores)
-
-
-def geometric_mean(scores: Iterable[float]) -> float:
+def geometric_mean(scores: Sequence[float]) -> float:
     """Return Soft-TIFA GM of one picture; 0 if the score of any question is 0."""
-    found = list(scores)
-    return prod(found) ** (1 / len(found))
+    return prod(scores) ** (1 / len(scores))
 
 
-def soft_tifa(prompts: Mapping[str, Prompt], judged: Iterable[Judged]) -> dict[str, Any]:
-    """Return the benchmark's score of all pictures, 0 to 100.
-
-    Args:
-        prompts: the prompts by their ids.
-        judged: one or more pictures per prompt; those of one prompt are averaged first.
-    """
+def soft_tifa(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:
+    """Return the benchmark's score of all pictures, 0 to 100; the pictures of one prompt are averaged first."""
     by_prompt: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for item in judged:
         by_prompt[item.id].append(item.scores)
@@ -79,14 +62,12 @@ def soft_tifa(prompts: Mapping[str, Prompt], judged: Iterable[Judged]) -> dict[s
     by_atoms: dict[int, list[float]] = defaultdict(list)
     for id_, pictures in by_prompt.items():
         record = read_record(prompts[id_], _Record)
-        am, gm = fmean(map(arithmetic_mean, pictures)), fmean(map(geometric_mean, pictures))
+        am, gm = fmean(map(fmean, pictures)), fmean(map(geometric_mean, pictures))
         means.append((am, gm))
         by_atoms[record.atom_count].append(gm)
         for index, skill in enumerate(record.skills):
             by_skill[skill].append(fmean(scores[index] for scores in pictures))
     return {
-        "prompts": len(means),
-        "pictures": sum(map(len, by_prompt.values())),
         "soft_tifa_am": 100 * fmean(am for am, _ in means),
         "soft_tifa_gm": 100 * fmean(gm for _, gm in means),
         "am_by_skill": {skill: 100 * fmean(found) for skill, found in sorted(by_skill.items())},
@@ -96,13 +77,9 @@ def soft_tifa(prompts: Mapping[str, Prompt], judged: Iterable[Judged]) -> dict[s
 
 def _ask(prompt: Prompt) -> tuple[TokenQuestion, ...]:
     return tuple(
-        TokenQuestion(question + QUESTION_END, partial(_score, question, answer))
+        TokenQuestion(question + QUESTION_END, partial(score_answer, question, answer))
         for question, answer in read_record(prompt, _Record).vqa_list
     )
-
-
-def _score(question: str, answer: str, first_tokens: Mapping[str, float]) -> tuple[float]:
-    return (score_answer(question, answer, first_tokens),)
 
 
 def _lines(scores: Mapping[str, Any]) -> Iterator[str]:

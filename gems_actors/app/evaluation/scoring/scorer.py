@@ -32,8 +32,8 @@ class TokenQuestion:
     """A question about a picture that the judge answers with the probabilities of the first token."""
 
     text: str
-    read: Callable[[Mapping[str, float]], tuple[float, ...]]
-    """Turns the probabilities of the tokens into scores."""
+    read: Callable[[Mapping[str, float]], float]
+    """Turns the probabilities of the tokens into a score."""
 
 
 Question = WordQuestion | TokenQuestion
@@ -54,6 +54,11 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[str, ...] = ()
     """Answers of the judge, to inspect a score; empty for token questions."""
 
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells whether a picture must be judged again."""
+        return self.id, self.digest, self.judge, self.asked
+
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
@@ -62,10 +67,7 @@ class Scorer:
     ask: Callable[[Prompt], Sequence[Question]]
     """Returns the questions about a prompt's picture; raises `BenchmarkError` for an incomplete record."""
     total: Callable[[Mapping[str, Prompt], Sequence[Judged]], dict[str, Any]]
-    """Returns the scores of all pictures as a tree for JSON, with the numbers of `prompts` and `pictures`.
-
-    The arguments are the prompts by their ids and at least one judged picture.
-    """
+    """Returns the scores as a tree for JSON, from the prompts by their ids and at least one judged picture."""
     lines: Callable[[Mapping[str, Any]], Iterator[str]]
     """Yields such a tree as lines of text."""
     compare: Callable[[Mapping[str, Any]], dict[str, float]]

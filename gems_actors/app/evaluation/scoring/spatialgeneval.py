@@ -61,11 +61,7 @@ _SCHEMA: Final = object_schema(answers={"type": "array", "items": _ANSWER_SCHEMA
 
 
 def parse_vote(right: Sequence[str], text: str) -> tuple[float, ...]:
-    """Return for each question 1 if the answer chooses the right option, else 0.
-
-    Args:
-        right: right option of each question.
-        text: answer of the judge, one vote per question.
+    """Return for each question 1 if the judge's answer chooses the right option, else 0.
 
     Raises:
         ModelOutputError: a question has no option from A to E, or more than one.
@@ -90,12 +86,7 @@ def accuracy(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[st
             votes = item.scores[index :: len(dimensions)]
             found[dimension].append(sum(votes) >= RIGHT_FROM)
     means = {dimension: 100 * fmean(right) for dimension, right in found.items()}
-    return {
-        "prompts": len({item.id for item in judged}),
-        "pictures": len(judged),
-        "accuracy": fmean(means.values()),
-        "by_dimension": means,
-    }
+    return {"accuracy": fmean(means.values()), "by_dimension": means}
 
 
 def _ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
@@ -114,8 +105,4 @@ def _lines(scores: Mapping[str, Any]) -> Iterator[str]:
     yield from indented_lines(scores["by_dimension"], 1)
 
 
-def _compare(scores: Mapping[str, Any]) -> dict[str, float]:
-    return {"SpatialGenEval": scores["accuracy"]}
-
-
-SPATIALGENEVAL: Final = Scorer(_ask, accuracy, _lines, _compare)
+SPATIALGENEVAL: Final = Scorer(_ask, accuracy, _lines, lambda scores: {"SpatialGenEval": scores["accuracy"]})

@@ -47,13 +47,9 @@ Style and beauty do not count, and what can only be guessed is not seen.
 Answer with JSON and nothing else, of the form {"reason": "one sentence", "is_right": false}"""
 
 _CATEGORIES: Final = {
-    "cultural knowledge": "culture",
-    "time": "time",
-    "space": "space",
-    "biology": "biology",
-    "physical knowledge": "physics",
-    "chemistry": "chemistry",
-}
+    "cultural knowledge": "culture", "time": "time", "space": "space", "biology": "biology",
+    "physical knowledge": "physics", "chemistry": "chemistry",
+}  # fmt: skip
 """Categories in the files, in lower case, and their names in the scores."""
 _LEGACY_WEIGHTS: Final = {
     "culture": 0.4, "time": 0.167, "space": 0.133, "biology": 0.1, "physics": 0.1, "chemistry": 0.1,
@@ -110,30 +106,15 @@ def wiscore(consistency: float, realism: float, aesthetic_quality: float) -> flo
 
 
 def total(
-    score: Callable[..., float],
-    weights: Mapping[str, float],
-    prompts: Mapping[str, Prompt],
-    judged: Sequence[Judged],
+    score: Callable[..., float], weights: Mapping[str, float], prompts: Mapping[str, Prompt], judged: Sequence[Judged]
 ) -> dict[str, Any]:
-    """Return the mean of each category, 0 to 1, and their weighted sum if every category has pictures.
-
-    Args:
-        score: returns the score of one picture from its grades.
-        weights: weights of the categories, which sum to 1.
-        prompts: the prompts by their ids.
-        judged: the judged pictures.
-    """
+    """Return the mean of each category, 0 to 1, and their sum by weights of sum 1 if every category has pictures."""
     found: dict[str, list[float]] = defaultdict(list)
     for item in judged:
         found[_category_of(prompts[item.id])].append(score(*item.scores))
     means = {category: fmean(found[category]) for category in weights if category in found}
-    overall = sum(weights[category] * mean for category, mean in means.items())
-    return {
-        "prompts": len({item.id for item in judged}),
-        "pictures": len(judged),
-        **({"overall": overall} if means.keys() == weights.keys() else {}),
-        "by_category": means,
-    }
+    overall = {"overall": sum(weights[category] * mean for category, mean in means.items())}
+    return (overall if means.keys() == weights.keys() else {}) | {"by_category": means}
 
 
 def legacy_total(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:

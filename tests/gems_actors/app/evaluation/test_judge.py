@@ -12,7 +12,7 @@ import pytest
 
 from gems_actors.app.evaluation.benchmarks import Prompt
 from gems_actors.app.evaluation.judge import MAX_CONCURRENT, REPORT_EVERY, JudgingError, judge_pictures
-from gems_actors.app.evaluation.scoring import SCORERS
+from gems_actors.app.evaluation.scores import SCORERS
 from gems_actors.app.evaluation.scoring.scorer import Judged
 from gems_actors.cli import main
 from gems_actors.config import ChatModelConfig

@@ -42,7 +42,6 @@ PROMPTS = {
 
 def test_the_score_is_the_mean_over_prompts_of_the_geometric_mean_over_questions() -> None:
     found = soft_tifa(PROMPTS, [judged("a", 0.25, 1.0), judged("b", 0.9, 0.6, 0.0)])
-    assert found["prompts"] == 2
     assert found["soft_tifa_gm"] == pytest.approx(100 * (math.sqrt(0.25 * 1.0) + 0.0) / 2)
     assert found["soft_tifa_am"] == pytest.approx(100 * (0.625 + 0.5) / 2)
     assert found["am_by_skill"] == pytest.approx({"count": 57.5, "object": 50.0, "verb": 60.0})
