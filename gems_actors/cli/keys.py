@@ -8,7 +8,7 @@ import click
 
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_options
-from gems_actors.config import MeshConfig
+from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.errors import ConfigError
 from gems_actors.security.keys import ALLOW_LIST_NAME, add_key, make_mesh_keys
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, check_grants, check_principal_name
@@ -47,7 +47,7 @@ def new_keys(folder: Path) -> int:
 def add_keys(folder: Path, name: str, may: str, config: MeshConfig) -> int:
     """Create another key, DIR/NAME.key, and allow it; a running router accepts it within seconds."""
     grants = [grant.strip() for grant in may.split(",")]
-    permissions = Permissions(config.role_specs)
+    permissions = Permissions(with_installed_roles(config, grants).role_specs)
     try:
         check_principal_name(name)
     except ConfigError as error:

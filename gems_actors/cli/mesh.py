@@ -19,7 +19,7 @@ from gems_actors.app.options import read_config
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.options import config_options, json_option, path_option, router_option, set_option
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
-from gems_actors.config import MeshConfig
+from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.ops.prometheus import metrics_text
 from gems_actors.shards import shard_of_role
@@ -57,6 +57,7 @@ def status(check: str | None, as_metrics: bool, as_json: bool, config: MeshConfi
     wanted = check.split(",") if check is not None else []
     if sum([bool(wanted), as_metrics, as_json]) > 1:
         raise click.UsageError("--check: expected only one of --check, --prometheus and --json, got several")
+    config = with_installed_roles(config, wanted)
     for role_ in wanted:
         if role_ not in config.role_specs and not shard_of_role(role_):
             raise click.UsageError(f"--check: expected some of {', '.join(config.role_specs)}, got {role_!r}")
@@ -80,6 +81,7 @@ def status(check: str | None, as_metrics: bool, as_json: bool, config: MeshConfi
 def scale(counts: tuple[str, ...], host: str | None, config: MeshConfig, router: str | None) -> int:
     """Change the number of actors of a role, such as `verifier=4`; surplus actors are drained."""
     address = router or config.local_address
+    config = with_installed_roles(config, (text.partition("=")[0] for text in counts))
     for role_, count in [parse_role_count(config, text) for text in counts]:
         scaled = trio.run(ask_mesh, address, config.security, ScaleRole(scaled_role=role_, count=count), host)
         click.echo(f"{role_}: {scaled.before} -> {scaled.after}")
@@ -107,6 +109,7 @@ def role(name: str, router: str | None, config: MeshConfig) -> int:
 
     NAME may also be `router`, or a shard of memory such as `memory_1`.
     """
+    config = with_installed_roles(config, [name])
     if name not in (*config.role_specs, "router") and not shard_of_role(name):
         raise click.UsageError(f"NAME: expected one of {', '.join(config.role_specs)} or router, got {name!r}")
     if name == "router":
@@ -134,6 +137,7 @@ def agent(
     """
     if (source := router_file or router) is None:
         raise click.UsageError("--router: expected --router or --router-file, got neither")
+    config = with_installed_roles(config, (text.partition("=")[0] for text in counts))
     config = config_of_agent(config, dict(parse_role_count(config, text) for text in counts))
     configure_logging(config.log, role="agent")
     return trio.run(_run_agent, config, source, name or socket.gethostname())

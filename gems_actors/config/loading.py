@@ -1,23 +1,26 @@
-"""Reads the settings of a mesh from their sources: installed packages, a file, the environment, flags."""
+"""Reads the settings of a mesh: from a file, the environment and flags, and of the roles of installed packages; and
+imports the code that settings name, which is the only place where the operator's text becomes code.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
+import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from gems_actors.config.checks import check_config
-from gems_actors.config.explain import check_settings, shown
-from gems_actors.config.schema import MeshConfig
+from gems_actors.config.checks import UnknownRoleError, check_config, check_settings, shown
+from gems_actors.config.schema import MeshConfig, RoleConfig
 from gems_actors.errors import ConfigError
-from gems_actors.roles import BUILT_IN_ROLES, ENTRY_POINT_GROUP, RoleSpec
+from gems_actors.roles import BUILT_IN_ROLES, ENTRY_POINT_GROUP, RoleSpec, is_user_role
 
-ENVIRONMENT_PREFIX = "GEMS__"
+_PREFIX = "GEMS__"
 _KEY = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 
 
@@ -33,62 +36,83 @@ def load_config(
 ) -> MeshConfig:
     """Read the settings of a mesh from its file, the environment and `KEY=VALUE` flags; later sources win.
 
-    A relative path in the file refers to the file's folder, elsewhere to the working directory.
+    A relative path in the file refers to the file's folder, elsewhere to the working directory. A role that they name
+    without its class is looked up in installed packages.
 
     Raises:
         ConfigError: in one line, with the source, the key, what was expected and what was found.
     """
     sources = [*_sources(path, os.environ if environment is None else environment, settings)]
-    roles = dict.fromkeys((*BUILT_IN_ROLES, *(name for source in sources for name in _declared_roles(source.tree))))
-    tree: dict[str, Any] = {}
-    for source in sources:
+    installed: dict[str, _Source] = {}
+    while True:
         try:
-            _merge(tree, _with_model_folder(check_settings(source.tree, source.folder, roles), source.folder))
-        except ConfigError as error:  # each source is checked alone, so that the error can name it
-            raise ConfigError(f"{source.name}: {error}") from error
-    config = msgspec.convert(tree, MeshConfig)
-    check_config(config)
+            return _config_of([*installed.values(), *sources])
+        except UnknownRoleError as error:
+            if error.role in installed or (source := _installed_role(error.role)) is None:
+                raise
+            installed[error.role] = source
+
+
+def with_installed_roles(config: MeshConfig, names: Iterable[str]) -> MeshConfig:
+    """Return the settings with those roles that they lack and that installed packages declare.
+
+    Raises:
+        ConfigError: a package does not declare such a role correctly.
+    """
+    for name in names:
+        if name not in config.roles and (source := _installed_role(name)) is not None:
+            roles = msgspec.convert(_checked(source, [name])["roles"], dict[str, RoleConfig])
+            config = msgspec.structs.replace(config, roles=config.roles | roles)
     return config
 
 
-def _sources(path: Path | None, environment: Mapping[str, str], settings: Iterable[str]) -> Iterator[_Source]:
-    from importlib.metadata import entry_points  # 10 ms, which processes that are sent their settings need not spend
+def load_code(setting: str, name: str, import_path: Iterable[str]) -> Any:
+    """Return what `module:name` names, with the folders of `import_path` in front of Python's own.
 
+    Raises:
+        ConfigError: the module cannot be imported, or has no such name.
+    """
+    sys.path[:0] = [folder for folder in import_path if folder not in sys.path]
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # code of the user runs here, and may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{setting}: expected {name} to be importable, got {reason}") from error
+
+
+def _sources(path: Path | None, environment: Mapping[str, str], settings: Iterable[str]) -> Iterator[_Source]:
     here = Path().absolute()
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        name = f"entry point {point.name} = {point.value}"
-        try:
-            spec = point.load()
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{name}: expected a RoleSpec, got {type(error).__name__}: {error}") from error
-        yield _Source(name, here, _tree_of_spec(name, spec))
     if path is not None:
         yield _Source(str(path), path.parent.absolute(), _read_file(path))
     for name, text in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(_PREFIX):
             yield _Source(f"environment {name}", here, _read_variable(name, text))
     for flag in settings:
         yield _Source("--set", here, _read_flag(flag))
 
 
-def _tree_of_spec(source: str, spec: object) -> dict[str, Any]:
-    """Return the settings table of a role that an installed package declares."""
-    if not isinstance(spec, RoleSpec):
-        raise ConfigError(f"{source}: expected a RoleSpec, got {type(spec).__name__}")
-    if spec.name in BUILT_IN_ROLES:
-        raise ConfigError(f"{source}: expected a name that no built-in role has, got {spec.name}")
-    if spec.sharded:
-        raise ConfigError(f"{source}: expected sharded = False, which only memory is not, got True")
-    table: dict[str, Any] = msgspec.to_builtins(spec)
-    return {
-        "roles": {
-            spec.name: {
-                field: list(value) if isinstance(value, tuple) else value
-                for field, value in table.items()
-                if field not in ("name", "sharded") and value is not None
-            }
-        }
-    }
+def _config_of(sources: list[_Source]) -> MeshConfig:
+    roles = dict.fromkeys((*BUILT_IN_ROLES, *(name for source in sources for name in _declared_roles(source.tree))))
+    tree: dict[str, Any] = {}
+    for source in sources:
+        _merge(tree, _checked(source, roles))
+    config = msgspec.convert(tree, MeshConfig)
+    check_config(config)
+    return config
+
+
+def _checked(source: _Source, roles: Collection[str]) -> dict[str, Any]:
+    """Return the settings of one source, checked alone, so that an error can name it."""
+    try:
+        tree = check_settings(source.tree, source.folder, roles)
+    except ConfigError as error:
+        error.args = (f"{source.name}: {error}",)
+        raise
+    model = tree.get("image", {}).get("model")
+    if model is not None and (source.folder / model).is_dir():  # a folder and not a hub id
+        tree["image"]["model"] = str(source.folder / model)
+    return tree
 
 
 def _declared_roles(tree: Mapping[str, Any]) -> Iterator[str]:
@@ -99,12 +123,31 @@ def _declared_roles(tree: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-def _with_model_folder(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the image model's path absolute where it names a folder and not a hub id."""
-    model = tree.get("image", {}).get("model")
-    if model is not None and (folder / model).is_dir():
-        tree["image"]["model"] = str(folder / model)
-    return tree
+def _installed_role(name: str) -> _Source | None:
+    """Return the settings of a role that an installed package declares by an entry point of that name."""
+    if not is_user_role(name):
+        return None
+    from importlib.metadata import entry_points  # importing and scanning costs 30 ms, which few meshes need
+
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        source = f"entry point {point.name} = {point.value}"
+        try:
+            spec = point.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{source}: expected a RoleSpec, got {type(error).__name__}: {error}") from error
+        if not isinstance(spec, RoleSpec):
+            raise ConfigError(f"{source}: expected a RoleSpec, got {type(spec).__name__}")
+        if spec.name != name:
+            raise ConfigError(f"{source}: expected a role that is named {name}, too, got {spec.name}")
+        if spec.sharded:
+            raise ConfigError(f"{source}: expected sharded = False, which only memory is not, got True")
+        table = {
+            field: list(value) if isinstance(value, tuple) else value
+            for field, value in msgspec.to_builtins(spec).items()
+            if field not in ("name", "sharded") and value is not None
+        }
+        return _Source(source, Path().absolute(), {"roles": {name: table}})
+    return None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -119,32 +162,29 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_variable(name: str, text: str) -> dict[str, Any]:
-    keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    keys = name.removeprefix(_PREFIX).lower().split("__")
     if not all(re.fullmatch(_KEY, key) for key in keys):
         raise ConfigError(f"environment {name}: expected a name such as GEMS__ROLES__VERIFIER__COUNT, got {name}")
-    return _nested(keys, _value(text))
+    return _nested(keys, text)
 
 
 def _read_flag(flag: str) -> dict[str, Any]:
     key, equals, text = flag.partition("=")
     if not equals or not re.fullmatch(rf"{_KEY}(\.{_KEY})*", key):
         raise ConfigError(f"--set: expected KEY=VALUE such as roles.verifier.count=4, got {shown(flag)}")
-    return _nested(key.split("."), _value(text))
+    return _nested(key.split("."), text)
 
 
-def _value(text: str) -> Any:
-    """Read a value as TOML does, and anything else as text."""
+def _nested(keys: list[str], text: str) -> dict[str, Any]:
+    """Return the tables that set one key to a value, read as TOML does, and anything else as text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
-
-
-def _nested(keys: list[str], value: Any) -> dict[str, Any]:
-    for key in reversed(keys):
-        value = {key: value}
-    nested: dict[str, Any] = value
-    return nested
+        value = text
+    tree: dict[str, Any] = {keys[-1]: value}
+    for key in keys[-2::-1]:
+        tree = {key: tree}
+    return tree
 
 
 def _merge(tree: dict[str, Any], update: dict[str, Any]) -> None:

@@ -8,56 +8,44 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Struct, structs
 
-from gems_actors.config.values import (
-    ChatBackend,
-    DeviceNames,
-    FilePath,
-    ImageBackend,
-    Positive,
-    Price,
-    RoleName,
-    Seconds,
-    Share,
-    Temperature,
-    Url,
-)
+from gems_actors.config import values as v
 from protocol.messages import SidePx
 
 
 class ModelServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model server with an OpenAI-compatible API."""
 
-    url: Url | None = None
+    url: v.Url | None = None
     """Base address of the API, such as `http://HOST:8000/v1`; required with the backend `openai`."""
     model: str | None = None
     """Name of the model on the server; unset: the only one that it has."""
     api_key_env: str | None = None
     """Name of the environment variable with the API key; with neither this nor `api_key_file`, no key is sent."""
-    api_key_file: FilePath | None = None
+    api_key_file: v.FilePath | None = None
     """File that contains the API key and nothing else."""
-    timeout_s: Seconds = 120.0
+    timeout_s: v.Seconds = 120.0
     """Timeout in seconds for one answer."""
 
 
 class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The image model."""
 
-    backend: ImageBackend = "storyboard"
+    backend: v.ImageBackend = "storyboard"
     """Kind of image model: `storyboard` (embedded), `diffusers` (local GPU or CPU), `openai` (a server), or your own as
     `module:function`."""
     model: str | None = None
     """Folder or hub id of the model for `diffusers`; for `openai` its name on the server, unset: the only one there."""
-    timeout_s: Seconds = 300.0
+    timeout_s: v.Seconds = 300.0
     """Timeout in seconds for one picture of a server, and for a local engine that has work and reports no progress."""
 
-    devices: Literal["next", "all"] | DeviceNames = "next"
+    devices: Literal["next", "all"] | v.DeviceNames = "next"
     """Devices for `diffusers`: the next GPU that no other generator on this host uses, all of them, or a list such as
     `["cuda:0"]`."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Data type of the weights for `diffusers`; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     compile: bool = False
     """Whether the transformer's blocks are compiled during loading, which takes minutes and speeds up drawing."""
-    max_step_tokens: Positive | None = None
+    max_step_tokens: v.Positive | None = None
     """Maximum image tokens in one denoising step of a batch; unset: as many as a batch still gains from."""
     warm_up: tuple[tuple[SidePx, SidePx], ...] = ()
     """Sizes `[width, height]` in pixels that are drawn once before the generator is ready, in addition to that of
@@ -79,11 +67,11 @@ class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw
 class Prices(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prices of a chat server for a million tokens, all in one currency."""
 
-    prompt: Price = 0.0
+    prompt: v.Price = 0.0
     """Price of a million prompt tokens."""
-    cached: Price | None = None
+    cached: v.Price | None = None
     """Price of a million prompt tokens that the server had in its cache; unset: `prompt`."""
-    completion: Price = 0.0
+    completion: v.Price = 0.0
     """Price of a million tokens of answers and their reasoning."""
 
 
@@ -97,17 +85,17 @@ class ChatServerConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=Tru
 class ChatModelConfig(ChatServerConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A chat model."""
 
-    backend: ChatBackend = "storyboard"
+    backend: v.ChatBackend = "storyboard"
     """Kind of chat model: `storyboard` (embedded rules), `openai` (a server), `replay` (recorded answers), or your own
     as `module:function`."""
     fallbacks: tuple[ChatServerConfig, ...] = ()
     """Servers for failover, tables with settings such as `url` and `model`, asked in this order while the ones
     before them cannot be reached."""
-    temperature: Temperature | None = None
+    temperature: v.Temperature | None = None
     """Sampling temperature; unset: the server's default."""
     thinking: bool | None = None
     """Whether the model reasons before it answers, sent as `chat_template_kwargs`; unset: the server's default."""
-    max_tokens: Positive | None = None
+    max_tokens: v.Positive | None = None
     """Maximum tokens of an answer and its reasoning, beyond which the answer is cut off and fails; unset: the server's
     default."""
     structured: bool = True
@@ -153,11 +141,11 @@ else:
 class ChatConfig(ChatModelConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The chat model of all roles, and what differs for some of them."""
 
-    roles: dict[RoleName, ChatRoleConfig] = {}
+    roles: dict[v.RoleName, ChatRoleConfig] = {}
     """Settings that differ for one role, in a table `[chat.roles.NAME]`; what is unset there is as in `[chat]`."""
-    record: FilePath | None = None
+    record: v.FilePath | None = None
     """File to which every chat request and its answer are appended; unset: nothing is recorded."""
-    replay: FilePath | None = None
+    replay: v.FilePath | None = None
     """Recorded file from which the backend `replay` answers."""
 
     def of(self, role: str) -> ChatModelConfig:
@@ -171,9 +159,9 @@ class VerifyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     mode: Literal["score", "words", "batch"] = "score"
     """How requirements are judged: `score` (one call each, answered by one token and its probability), `words` (one
     call each, answered with a reason), or `batch` (one call for all of them)."""
-    met_from: Share = 0.6
+    met_from: v.Share = 0.6
     """Probability from which a requirement counts as met."""
-    unmet_below: Share = 0.4
+    unmet_below: v.Share = 0.4
     """Probability below which a requirement counts as unmet; between the two it is unsure."""
     second_opinion: ChatRoleConfig | None = None
     """Another chat model that is asked where the verifier is unsure, with settings as in `[chat.roles.NAME]`; unset:

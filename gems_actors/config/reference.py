@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
+import json
 import textwrap
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from itertools import pairwise
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import NODEFAULT, Meta, Struct, structs
+from msgspec import NODEFAULT, Struct, structs
 
-from gems_actors.config.explain import describe, is_table, options_of
+from gems_actors.config.checks import describe, is_table, options_of, unwrap
 from gems_actors.config.models import ChatRoleConfig, ChatServerConfig
 from gems_actors.config.schema import MeshConfig
 
 _WIDTH = 116
 
 
-class Setting(Struct, frozen=True, kw_only=True):
-    """One setting."""
+class Setting(Struct, frozen=True):
+    """One setting, as `gems config --json` prints it."""
 
     table: str
     """Table of the setting as a TOML header, such as `[roles.NAME]`; empty at the top level."""
     name: str
-    """Name of the setting within its table."""
     type: str
     """Description of the values that it accepts."""
     default: Any
     """Default value; None where it is unset by default."""
     meaning: str
-    """One sentence, with units and what happens by default."""
 
 
 def list_settings() -> dict[str, tuple[str, tuple[Setting, ...]]]:
@@ -61,8 +60,7 @@ def settings_as_markdown() -> str:
         lines += ["| setting | type | default | meaning |", "|---|---|---|---|"] if settings else []
         for setting in settings:
             default = "" if setting.default is None else f"`{_toml(setting.default)}`"
-            cells = (f"`{setting.name}`", setting.type, default, setting.meaning)
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| `{setting.name}` | {setting.type} | {default} | {setting.meaning} |")
         lines += [""] if settings else []
     return "\n".join(lines).strip()
 
@@ -72,40 +70,32 @@ def _tables(record: type[Struct], key: str) -> Iterator[tuple[str, tuple[str, tu
     header = f"[{key}]" if key and not key.startswith("[") else key
     nested, settings = [], []
     for field in structs.fields(record) if record is not ChatRoleConfig else ():  # which repeats `[chat]`
-        kind = hints[field.name]
-        path = f"{key}.{field.name}" if key else field.name
-        table, inner = _nested(kind, path)
-        if inner is not None:
-            nested.append((inner, table))
+        name, kind = field.name, hints[field.name]
+        if inner := _nested(kind, f"{key}.{name}" if key else name):
+            nested.append(inner)
         else:
-            setting = Setting(
-                table=header,
-                name=field.name,
-                type=_type(kind),
-                default=None if field.default is NODEFAULT and field.default_factory is NODEFAULT else _default(field),
-                meaning=docs[field.name],
-            )
-            settings.append(setting)
-    yield header, (" ".join(inspect.getdoc(record).split()), tuple(settings))  # type: ignore[union-attr]
-    for inner, table in nested:
-        yield from _tables(inner, table)
+            settings.append(Setting(header, name, _type(kind), _default(field), docs[name]))
+    yield header, (" ".join((inspect.getdoc(record) or "").split()), tuple(settings))
+    for inner in nested:
+        yield from _tables(*inner)
 
 
-def _nested(kind: Any, path: str) -> tuple[str, type[Struct] | None]:
-    """Return the key and the record of a table inside a table; no record for a plain setting."""
+def _nested(kind: Any, path: str) -> tuple[type[Struct], str] | None:
+    """Return the record and the key of a table inside a table; None for a plain setting."""
+    origin, arguments = get_origin(kind), get_args(kind)
     if is_table(kind):
-        return path, kind
-    arguments = get_args(kind)
-    if get_origin(kind) is dict and is_table(arguments[1]):
-        return f"{path}.NAME", arguments[1]
-    if get_origin(kind) is tuple and is_table(arguments[0]) and arguments[0] is not ChatServerConfig:
-        return f"[[{path}]]", arguments[0]
-    return path, None
+        return kind, path
+    if origin is dict and is_table(arguments[1]):
+        return arguments[1], f"{path}.NAME"
+    if origin is tuple and is_table(arguments[0]) and arguments[0] is not ChatServerConfig:
+        return arguments[0], f"[[{path}]]"
+    return None
 
 
 def _default(field: structs.FieldInfo) -> Any:
-    value = field.default if field.default is not NODEFAULT else field.default_factory()
-    return msgspec.to_builtins(value)
+    if field.required:
+        return None
+    return msgspec.to_builtins(field.default if field.default is not NODEFAULT else field.default_factory())
 
 
 def _type(kind: Any) -> str:
@@ -117,7 +107,7 @@ def _bounded(kind: Any) -> str:
     item, *rest = get_args(kind) if get_origin(kind) is tuple else (None,)
     if rest == [...] and not is_table(item):
         return f"a list, each item {_type(item)}"
-    meta = get_args(kind)[1] if get_origin(kind) is Annotated else Meta()
+    _, meta = unwrap(kind)
     lower = f" from {meta.ge:g}" if meta.ge is not None else f" above {meta.gt:g}" if meta.gt is not None else ""
     upper = "" if meta.le is None else f" to {meta.le:.16g}" if meta.ge is not None else f", at most {meta.le:.15g}"
     return f"{describe(kind)}{lower}{upper}"
@@ -127,16 +117,13 @@ def _bounded(kind: Any) -> str:
 def _field_docs(record: type[Struct]) -> dict[str, str]:
     """Return the documentation of every field of a record, its own before that of its bases."""
     docs: dict[str, str] = {}
-    for base in reversed(record.__mro__):
-        module = sys.modules[base.__module__]
-        if not is_table(base) or base is Struct:
-            continue
-        for node in ast.parse(inspect.getsource(module)).body:
-            if isinstance(node, ast.ClassDef) and node.name == base.__name__:
-                for field, following in zip(node.body, node.body[1:], strict=False):
-                    match field, following:
-                        case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(value=str(text))):
-                            docs[name] = " ".join(text.split())
+    for base in record.__mro__[::-1] if record is not ChatRoleConfig else ():
+        if is_table(base) and base is not Struct:
+            (class_,) = ast.parse(inspect.getsource(base)).body
+            for field, following in pairwise(class_.body):  # type: ignore[attr-defined]
+                match field, following:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(value=str(text))):
+                        docs[name] = " ".join(text.split())
     return docs
 
 
@@ -145,17 +132,5 @@ def _comment(text: str) -> list[str]:
 
 
 def _toml(value: Any) -> str:
-    """Return a default as TOML; empty for none."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case str():
-            return msgspec.json.encode(value).decode()
-        case list() | tuple():
-            return f"[{', '.join(map(_toml, value))}]"
-        case dict():
-            return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}" if value else "{}"
-        case _:
-            return str(value)
+    """Return a default as TOML, which for these values is the same as JSON; empty for none."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False)

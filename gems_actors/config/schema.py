@@ -10,27 +10,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, structs
 
 from gems_actors.addresses import join_addresses, next_address, split_addresses
+from gems_actors.config import values as v
 from gems_actors.config.models import ChatConfig, ChatModelConfig, ImageConfig, VerifyConfig
-from gems_actors.config.values import (
-    ActorClass,
-    ActorCount,
-    Address,
-    BlobAddress,
-    FilePath,
-    Folder,
-    GroupName,
-    ListenAddress,
-    Positive,
-    Region,
-    RoleName,
-    RoleRequest,
-    Seconds,
-    SlurmOption,
-    SlurmWord,
-    TokenCount,
-    TypeName,
-    Url,
-)
 from gems_actors.roles import BUILT_IN_ROLES, RoleSpec, start_order
 from protocol.blobs import blob_address
 from protocol.limits import MAX_SHARDS
@@ -43,26 +24,26 @@ class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     A setting from `actor` on that is unset has the value of the built-in role, or the default of `RoleSpec`.
     """
 
-    count: ActorCount = 1
+    count: v.ActorCount = 1
     """Number of actors that the supervisor starts on this host."""
-    capacity: Positive | None = None
+    capacity: v.Positive | None = None
     """Requests that each actor takes at once; unset: the role's own default."""
-    max: ActorCount | None = None
+    max: v.ActorCount | None = None
     """Largest number of actors that autoscaling may start while requests wait for longer than `target_delay_s`;
     unset: no autoscaling."""
-    min: ActorCount | None = None
+    min: v.ActorCount | None = None
     """Smallest number of actors that autoscaling may leave while there is little to do; unset: `count`."""
-    target_delay_s: Seconds = 1.0
+    target_delay_s: v.Seconds = 1.0
     """Queue delay in seconds above which autoscaling adds actors."""
-    actor: ActorClass | None = None
+    actor: v.ActorClass | None = None
     """Class that plays the role, as `module:Class`; required for a role of your own; unset: the built-in one."""
-    requests: tuple[TypeName, ...] | None = None
+    requests: tuple[v.TypeName, ...] | None = None
     """Types of the requests that the role answers; default: any."""
-    clients_may_ask: tuple[TypeName, ...] | None = None
+    clients_may_ask: tuple[v.TypeName, ...] | None = None
     """Types of requests that a client's key may send to the role; default: all of `requests`."""
-    may_ask: tuple[RoleRequest, ...] | None = None
+    may_ask: tuple[v.RoleRequest, ...] | None = None
     """Requests to other roles that the role's key may send, such as `memory.ReadTrajectory`; default: none."""
-    may_publish: tuple[TypeName, ...] | None = None
+    may_publish: tuple[v.TypeName, ...] | None = None
     """Types of the events that the role's key may publish; default: none."""
     reads_blobs: bool | None = None
     """Whether the role's key may read pictures from the blob store; default: false."""
@@ -82,11 +63,11 @@ class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Roles that the conductor asks at three places of the loop, for steps of your own."""
 
-    before_plan: RoleName | None = None
+    before_plan: v.RoleName | None = None
     """Role that answers `BeforePlan` with the prompt for planner, decomposer and refiner; unset: the user's own."""
-    after_verdicts: RoleName | None = None
+    after_verdicts: v.RoleName | None = None
     """Role that answers `AfterVerdicts` with the verdicts that count; unset: those of the verifier count."""
-    before_refinement: RoleName | None = None
+    before_refinement: v.RoleName | None = None
     """Role that answers `BeforeRefinement` with a note that is shown to the refiner; unset: no note."""
 
     def hooks(self) -> Iterator[tuple[str, str, str]]:
@@ -99,23 +80,23 @@ class LoopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the router listens, its limits, and its timeouts."""
 
-    address: Address | None = None
+    address: v.Address | None = None
     """Address `tcp://HOST:PORT` at which other hosts reach the router; unset: only this host does, by a Unix socket."""
     count: Annotated[int, Meta(ge=1, le=16)] = 1
     """Number of routers on this host, among which trajectories are spread; each listens one port above the last."""
-    others: tuple[Address, ...] = ()
+    others: tuple[v.Address, ...] = ()
     """Addresses of routers on other hosts that this host's actors serve too; `gems role router` runs one."""
-    runtime_dir: Folder | None = None
+    runtime_dir: v.Folder | None = None
     """Folder of the Unix socket; default: `$XDG_RUNTIME_DIR/gems-actors`, or a private folder for a single draw."""
-    heartbeat_s: Seconds = 1.0
+    heartbeat_s: v.Seconds = 1.0
     """Seconds between two heartbeats of a peer."""
-    silence_s: Seconds = 6.0
+    silence_s: v.Seconds = 6.0
     """Heartbeat timeout in seconds, after which an actor is considered dead and its requests are handed to others."""
-    max_queue: Positive = 10_000
+    max_queue: v.Positive = 10_000
     """Maximum requests queued per role; further requests fail with `overloaded`."""
     max_deliveries: Annotated[int, Meta(ge=1, le=100)] = 3
     """Number of actors that a request may crash before it fails with `poisoned`."""
-    max_requests_per_s: Positive = 20_000
+    max_requests_per_s: v.Positive = 20_000
     """Maximum requests per second of one key over tcp; further requests fail with `overloaded`."""
     insecure: bool = False
     """Whether other hosts may connect without keys, so that everyone who reaches the port may do everything."""
@@ -124,12 +105,12 @@ class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class SecurityConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Keys for tcp, as `gems keys new` makes them; the Unix socket needs none, because only its user can reach it."""
 
-    key: FilePath | None = None
+    key: v.FilePath | None = None
     """File with this host's secret key; unset: tcp without keys."""
-    router_key: FilePath | None = None
+    router_key: v.FilePath | None = None
     """File with the router's public key, by which clients and agents recognise the router; required where they use a
     key."""
-    allowed: FilePath | None = None
+    allowed: v.FilePath | None = None
     """File with the router's allow-list of public keys and their grants, read again when it changes; required where
     the router has a key."""
 
@@ -143,13 +124,13 @@ class SupervisorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     max_restarts: Annotated[int, Meta(ge=0, le=10_000)] = 10
     """Maximum restarts of one role within `period_s`; with one more the supervisor gives up."""
-    period_s: Seconds = 30.0
+    period_s: v.Seconds = 30.0
     """Length in seconds of the period in which restarts are counted."""
-    backoff_s: Seconds = 0.05
+    backoff_s: v.Seconds = 0.05
     """Delay in seconds before the first restart, doubled with each further one."""
-    max_backoff_s: Seconds = 10.0
+    max_backoff_s: v.Seconds = 10.0
     """Longest delay in seconds before a restart."""
-    grace_s: Seconds = 10.0
+    grace_s: v.Seconds = 10.0
     """Seconds that an actor has for a graceful shutdown before it is killed."""
 
 
@@ -169,49 +150,49 @@ class MemoryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class BudgetConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How much may be spent on chat models before a run or a trajectory ends with the best attempt so far."""
 
-    max_tokens_per_run: TokenCount | None = None
+    max_tokens_per_run: v.TokenCount | None = None
     """Maximum chat tokens of one run; unset: no limit."""
-    max_calls_per_trajectory: Positive | None = None
+    max_calls_per_trajectory: v.Positive | None = None
     """Maximum chat calls of one trajectory; unset: no limit."""
 
 
 class SkillsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where skills are found."""
 
-    folders: tuple[Folder, ...] = ()
+    folders: tuple[v.Folder, ...] = ()
     """Folders with skills of your own, in addition to the built-in ones."""
 
 
 class S3Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The service of an `s3:` blob store; credentials come from the environment's `AWS_*`, as for every S3 client."""
 
-    endpoint: Url | None = None
+    endpoint: v.Url | None = None
     """Address of the service; unset: `AWS_ENDPOINT_URL`, or Amazon's."""
-    region: Region | None = None
+    region: v.Region | None = None
     """Region of the bucket; unset: `AWS_REGION`, or us-east-1."""
 
 
 class SlurmHeadConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The job of the router and of every role that no group plays."""
 
-    cpus: Positive | None = None
+    cpus: v.Positive | None = None
     """CPU cores of the job; unset: the cluster's default."""
-    mem: SlurmWord | None = None
+    mem: v.SlurmWord | None = None
     """Memory of the job, such as `16G`; unset: the cluster's default."""
-    options: tuple[SlurmOption, ...] = ()
+    options: tuple[v.SlurmOption, ...] = ()
     """Further options of sbatch for this job, such as `--nodelist=node01`."""
 
 
 class SlurmGroupConfig(SlurmHeadConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One array of jobs, each of them an agent that plays the same roles."""
 
-    name: GroupName
+    name: v.GroupName
     """Name of the group, in the names of its job and files."""
-    roles: dict[RoleName, ActorCount]
+    roles: dict[v.RoleName, v.ActorCount]
     """Number of actors of each role that one agent starts; memory stays with the router."""
     array: Annotated[int, Meta(ge=1, le=10_000)] = 1
     """Number of agents in the array."""
-    gres: SlurmWord | None = None
+    gres: v.SlurmWord | None = None
     """Generic resources of each agent, such as `gpu:1`; unset: none."""
 
     def counts(self) -> dict[str, int]:
@@ -222,13 +203,13 @@ class SlurmGroupConfig(SlurmHeadConfig, frozen=True, forbid_unknown_fields=True,
 class SlurmConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How `gems slurm render` spreads a mesh over the nodes of a cluster."""
 
-    partition: SlurmWord | None = None
+    partition: v.SlurmWord | None = None
     """Partition of every job; unset: the cluster's default."""
-    account: SlurmWord | None = None
+    account: v.SlurmWord | None = None
     """Account that every job is charged to; unset: the cluster's default."""
-    time: SlurmWord | None = None
+    time: v.SlurmWord | None = None
     """Time limit of every job, such as `24:00:00`, after which it is queued again; unset: the cluster's default."""
-    options: tuple[SlurmOption, ...] = ()
+    options: tuple[v.SlurmOption, ...] = ()
     """Further options of sbatch for every job, such as `--qos=high`."""
     head: SlurmHeadConfig = SlurmHeadConfig()
     """Resources of the job that runs the router."""
@@ -239,7 +220,7 @@ class SlurmConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class MetricsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where a supervisor or an agent answers health checks and Prometheus."""
 
-    address: ListenAddress | None = None
+    address: v.ListenAddress | None = None
     """Address `HOST:PORT` of the HTTP server, which asks for no keys; unset: no server."""
 
 
@@ -260,20 +241,20 @@ def user_runtime_path() -> Path:
 class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of a mesh; the defaults are an embedded mesh that needs no GPU, no weights and no key."""
 
-    data_dir: Folder | None = None
+    data_dir: v.Folder | None = None
     """Folder of memory's log and the pictures; default: `$XDG_STATE_HOME/gems-actors`, or a private folder for a single
     draw."""
-    blobs: BlobAddress | None = None
+    blobs: v.BlobAddress | None = None
     """Where pictures are stored: `file:///FOLDER`, `s3://BUCKET/PREFIX`, or `mesh:` for the router's host; unset: the
     folder `blobs` in `data_dir`."""
-    blob_cache_mib: Positive = 4096
+    blob_cache_mib: v.Positive = 4096
     """Maximum MiB of pictures of other hosts cached in `data_dir` with `mesh:`; the least recently used are evicted
     first."""
-    import_path: tuple[Folder, ...] = ()
+    import_path: tuple[v.Folder, ...] = ()
     """Folders with code of your own, relative to the file that names them, that the processes of roles import from."""
     router: RouterConfig = RouterConfig()
     security: SecurityConfig = SecurityConfig()
-    roles: dict[RoleName, RoleConfig] = {}
+    roles: dict[v.RoleName, RoleConfig] = {}
     """One table per role, `[roles.NAME]`: the built-in roles, and your own."""
     loop: LoopConfig = LoopConfig()
     supervisor: SupervisorConfig = SupervisorConfig()

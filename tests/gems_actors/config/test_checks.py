@@ -1,4 +1,4 @@
-"""Settings that contradict each other, or lack one that they require, are refused."""
+"""Impossible settings, alone or together, are refused in one line: the key, what was expected, and what was found."""
 
 from __future__ import annotations
 
@@ -7,11 +7,89 @@ import pytest
 from gems_actors.config import load_config
 from gems_actors.errors import ConfigError
 
+ADDRESS = "tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH"
 
-def refusal(*flags: str) -> str:
+
+def refusal(*flags: str, environment: dict[str, str] | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_config(None, {}, flags)
+        load_config(None, environment or {}, flags)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("draw.memory=all", 'draw.memory: expected one of none, prompts, images, thoughts, full, got "all"'),
+        ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, got "INFO"'),
+        (
+            "image.backend=paint",
+            'image.backend: expected one of storyboard, diffusers, openai, or your own as MODULE:FUNCTION, got "paint"',
+        ),
+        (
+            "image.url=gpu:8000",
+            'image.url: expected the address of a server, such as http://HOST:8000/v1, got "gpu:8000"',
+        ),
+        ("image.extra=8", "image.extra: expected a table, got 8"),
+        (
+            "image.devices=first",
+            "image.devices: expected one of next, all, or a list such as ['cuda:0', 'cuda:1'], got \"first\"",
+        ),
+        (
+            "image.devices=[]",
+            "image.devices: expected one of next, all, or a list such as ['cuda:0', 'cuda:1'], got []",
+        ),
+        ("image.devices=['cpu', 'gpu0']", 'image.devices[1]: expected cpu, cuda or cuda:N, got "gpu0"'),
+        ("image.warm_up=[[1024]]", "image.warm_up[0]: expected a list of 2, got [1024]"),
+        ("image.warm_up=[[64, 8]]", "image.warm_up[0][1]: expected a whole number of at least 16, got 8"),
+        ("image.dtype=int8", 'image.dtype: expected one of auto, bfloat16, float16, float32, got "int8"'),
+        ("draw.steps=0", "draw.steps: expected a whole number of at least 1, got 0"),
+        ("draw.guidance=-1", "draw.guidance: expected a number of at least 0, got -1"),
+        (
+            "chat.backend=paint",
+            'chat.backend: expected one of storyboard, openai, replay, or your own as MODULE:FUNCTION, got "paint"',
+        ),
+        ("router.address=10.0.0.1", f'router.address: expected {ADDRESS}, got "10.0.0.1"'),
+        ("router.address='ipc://run'", f'router.address: expected {ADDRESS}, got "ipc://run"'),
+        ("router.address=5555", f"router.address: expected {ADDRESS}, got 5555"),
+        ("metrics.address=9464", "metrics.address: expected HOST:PORT such as 127.0.0.1:9464, got 9464"),
+        ("metrics.address=here:0", 'metrics.address: expected HOST:PORT such as 127.0.0.1:9464, got "here:0"'),
+        ("roles.verifier.count=four", 'roles.verifier.count: expected a whole number, got "four"'),
+        ("roles.verifier.count=4.5", "roles.verifier.count: expected a whole number, got 4.5"),
+        ("roles.verifier.count=true", "roles.verifier.count: expected a whole number, got true"),
+        ("roles.verifier.count=-1", "roles.verifier.count: expected a whole number of at least 0, got -1"),
+        ("roles.verifier.count=4097", "roles.verifier.count: expected a whole number of at most 4096, got 4097"),
+        ("roles.verifier.capacity=0", "roles.verifier.capacity: expected a whole number of at least 1, got 0"),
+        ("router.heartbeat_s=soon", 'router.heartbeat_s: expected a number, got "soon"'),
+        ("router.heartbeat_s=0", "router.heartbeat_s: expected a number above 0, got 0"),
+        ("router.heartbeat_s=nan", "router.heartbeat_s: expected a number above 0, got NaN"),
+        ("router.heartbeat_s=1e9", "router.heartbeat_s: expected a number of at most 86400, got 1000000000.0"),
+        ("draw.stop_when_all_met=yes", 'draw.stop_when_all_met: expected true or false, got "yes"'),
+        ("data_dir=3", "data_dir: expected the path of a folder, got 3"),
+        ("data_dir=''", 'data_dir: expected the path of a folder, got ""'),
+        ("data_dir=2026-01-01", 'data_dir: expected the path of a folder, got "2026-01-01"'),
+        ("skills.folders=mine", 'skills.folders: expected a list, got "mine"'),
+        ("skills.folders=['a', 1]", "skills.folders[1]: expected the path of a folder, got 1"),
+        ("roles.verifier=4", "roles.verifier: expected a table, got 4"),
+        ("roles=[]", "roles: expected a table, got []"),
+        ("roles.verifer.count=4", 'roles.verifer: expected a known key, got "verifer"; did you mean verifier?'),
+        ("rooter.address=5", 'rooter: expected a known key, got "rooter"; did you mean router?'),
+        ("log.colour=true", 'log.colour: expected one of level, format, got "colour"'),
+    ],
+)
+def test_an_impossible_setting_is_explained(flag: str, message: str) -> None:
+    assert refusal(flag) == f"--set: {message}"
+
+
+def test_an_error_stays_one_short_line_whatever_the_value() -> None:
+    message = refusal(environment={"GEMS__LOG__LEVEL": "x\ny" * 1000})
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_an_impossible_port_is_refused(port: str) -> None:
+    with pytest.raises(ConfigError, match="with a port from 1 to 65535"):
+        load_config(environment={}, settings=[f"router.address=tcp://127.0.0.1:{port}"])
 
 
 @pytest.mark.parametrize(

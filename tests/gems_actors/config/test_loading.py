@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gems_actors.config import MeshConfig, load_config
+from gems_actors.config import MeshConfig, load_config, with_installed_roles
 from gems_actors.errors import ConfigError
 
 
@@ -154,46 +156,91 @@ def test_a_role_needs_a_name_that_fits_the_wire(tmp_path: Path, name: str) -> No
     assert refusal(path=path).startswith(f"{path}: roles.{name}: expected a role name such as translator: up to 16")
 
 
-def install(folder: Path, value: str, module: str) -> None:
-    """Install a package in a folder that declares one role."""
-    (folder / "own_package.py").write_text(module)
-    about = folder / "own_package-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-package\nVersion: 1\n")
-    (about / "entry_points.txt").write_text(f"[gems_actors.roles]\nown = {value}\n")
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that installs a package with some code, which declares a role `poet`."""
+
+    def install_package(code: str) -> None:
+        (tmp_path / "own_package.py").write_text(code)
+        about = tmp_path / "own_package-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-package\nVersion: 1\n")
+        (about / "entry_points.txt").write_text("[gems_actors.roles]\npoet = own_package:ROLE\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "own_package", raising=False)
+
+    return install_package
 
 
-SPEC = (
-    "from gems_actors import RoleSpec\nROLE = RoleSpec(name={!r}, actor='own:Role', may_ask=('planner.PlanPrompt',))\n"
-)
-
-
-def test_an_installed_package_can_declare_a_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, "own_package:ROLE", SPEC.format("poet"))
-    monkeypatch.syspath_prepend(tmp_path)
-    config = load_config(None, {}, ["roles.poet.count=3"])
-    assert config.role("poet").count == 3
-    assert config.role_specs["poet"].may_ask == ("planner.PlanPrompt",)
-    assert "poet" not in MeshConfig().role_specs, "only loading reads installed packages"
+def spec(name: str) -> str:
+    return f"from gems_actors import RoleSpec\nROLE = RoleSpec(name={name!r}, actor='own:Poet', requests=('Rhyme',))\n"
 
 
 @pytest.mark.parametrize(
-    ("value", "module", "message"),
+    "flag",
     [
-        ("own_package:ROLE", SPEC.format("planner"), "expected a name that no built-in role has, got planner"),
-        ("own_package:ROLE", "ROLE = 'poet'", "expected a RoleSpec, got str"),
-        ("own_package:NONE", "", "expected a RoleSpec, got AttributeError: module 'own_package' has no attribute"),
-        (
-            "own_package:ROLE",
-            "import no_such",
-            "expected a RoleSpec, got ModuleNotFoundError: No module named 'no_such'",
-        ),
+        "roles.poet.capacity=8",
+        "loop.before_plan=poet",
+        "roles.verifier.may_ask=['poet.Rhyme']",
+        "slurm.groups=[{name='gpu', roles={poet=2}}]",
     ],
 )
-def test_a_package_with_an_impossible_role_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, module: str, message: str
+def test_a_role_of_an_installed_package_plays_where_a_setting_names_it(
+    install: Callable[[str], None], flag: str
 ) -> None:
-    install(tmp_path, value, module)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "own_package", raising=False)
-    assert refusal().startswith(f"entry point own = {value}: {message}")
+    install(spec("poet"))
+    config = load_config(None, {}, [flag])
+    assert config.role("poet").count == 1
+    assert config.role_specs["poet"].requests == ("Rhyme",)
+
+
+def test_a_role_of_an_installed_package_plays_where_a_command_names_it(install: Callable[[str], None]) -> None:
+    install(spec("poet"))
+    config = load_config(None, {}, ["roles.translator.actor=own:Translator"])
+    assert with_installed_roles(config, ["planner", "translator", "client", "stranger"]) == config
+    config = with_installed_roles(config, ["poet"])
+    assert {"translator", "poet"} <= config.role_specs.keys()
+    assert config.role_specs["poet"].requests == ("Rhyme",)
+
+
+def test_settings_and_commands_without_its_name_do_not_look_at_an_installed_package(
+    install: Callable[[str], None],
+) -> None:
+    install("raise SystemError('imported')")
+    config = load_config(None, {}, ["roles.translator.actor=own:Translator", "roles.verifier.count=2"])
+    assert "poet" not in with_installed_roles(config, ["translator", "verifier", "agent"]).role_specs
+    assert load_config(None, {}, ["roles.poet.actor=own:Poet"]).role_specs["poet"].actor == "own:Poet"
+    with pytest.raises(SystemError):
+        load_config(None, {}, ["roles.poet.count=2"])
+
+
+def test_loading_settings_of_known_roles_does_not_import_the_metadata_of_packages() -> None:
+    code = (
+        "import sys; from gems_actors.config import load_config, with_installed_roles\n"
+        "with_installed_roles(load_config(None, {}, ['roles.verifier.count=2']), ['planner', 'admin'])\n"
+        "print('importlib.metadata' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_role_that_does_not_chat_cannot_be_given_a_chat_model(install: Callable[[str], None]) -> None:
+    install(spec("poet"))
+    assert refusal("chat.roles.poet.model=x").startswith("chat.roles.poet: expected one of planner, decomposer, ")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (spec("planner"), "expected a role that is named poet, too, got planner"),
+        ("ROLE = 'poet'", "expected a RoleSpec, got str"),
+        ("", "expected a RoleSpec, got AttributeError: module 'own_package' has no attribute"),
+        ("import no_such", "expected a RoleSpec, got ModuleNotFoundError: No module named 'no_such'"),
+        (spec("poet").replace("own:Poet", "own"), 'roles.poet.actor: expected a class as MODULE:CLASS, got "own"'),
+    ],
+)
+def test_a_package_with_an_impossible_role_is_named(install: Callable[[str], None], code: str, message: str) -> None:
+    install(code)
+    assert refusal("roles.poet.count=2").startswith(f"entry point poet = own_package:ROLE: {message}")
+    with pytest.raises(ConfigError, match=r"^entry point poet = own_package:ROLE: "):
+        with_installed_roles(MeshConfig(), ["poet"])
