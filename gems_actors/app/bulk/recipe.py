@@ -73,15 +73,23 @@ def _replaced_roles(config: MeshConfig) -> dict[str, str]:
 
 
 def check_hooks(picture: Picture, models: Mapping[str, str]) -> None:
-    """Check that a mesh asked no other hooks than the run's settings name, because they are part of the key.
+    """Check that a mesh asked exactly the hooks that the run's settings name, because they are part of the key.
 
     Raises:
-        RefusedError: it asked others, or others of another version.
+        RefusedError: it asked other hooks, hooks of another version, or none.
     """
-    for setting, hook in picture.hooks.items():
-        if (found := f"{hook.role} {hook.version}".rstrip()) != (expected := models.get(setting, "no hook")):
+    is_due_by_setting = {
+        "before_plan": True,
+        "after_verdicts": bool(picture.requirements),
+        "before_refinement": any(attempt.round > 1 for attempt in picture.attempts),
+    }
+    for setting, is_due in is_due_by_setting.items():
+        hook = picture.hooks.get(setting)
+        found = f"{hook.role} {hook.version}".rstrip() if hook else "no hook"
+        expected = models.get(setting, "no hook")
+        if found != expected and (hook or is_due):
             raise RefusedError(
-                f"loop.{setting}: expected {expected}, got a picture of {found}; use the settings of the mesh"
+                f"loop.{setting}: expected a picture of {expected}, got one of {found}; use the settings of the mesh"
             )
 
 

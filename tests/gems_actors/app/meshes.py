@@ -20,12 +20,14 @@ from protocol.messages import Appended, AppendRecord, DrawPicture, Picture, Reco
 
 
 @asynccontextmanager
-async def open_drawing_mesh(folder: Path) -> AsyncIterator[DrawOptions]:
-    """Start every role and yield options that draw small pictures in one round with it."""
-    overrides = (f"data_dir={folder}/data",)
+async def open_drawing_mesh(
+    folder: Path, *more: type[Actor], settings: tuple[str, ...] = ()
+) -> AsyncIterator[DrawOptions]:
+    """Start every built-in role and `more`, and yield options that draw small pictures in one round with it."""
+    overrides = (f"data_dir={folder}/data", *settings)
     classes = [spec.actor.partition(":") for spec in BUILT_IN_ROLES.values()]
     roles: list[type[Actor]] = [getattr(import_module(module), name) for module, _, name in classes]
-    async with open_test_mesh(*roles, config=load_config(None, settings=overrides)) as mesh:
+    async with open_test_mesh(*roles, *more, config=load_config(None, settings=overrides)) as mesh:
         yield DrawOptions(router=mesh.address, overrides=overrides, rounds=1, size=(64, 64), seed=7)
 
 

@@ -7,10 +7,12 @@ from msgspec import structs
 
 from gems_actors.app.bulk.recipe import check_hooks, hooks_of, models_of
 from gems_actors.app.bulk.rows import key_of
-from gems_actors.config import ChatConfig, ChatRoleConfig, LoopConfig, MeshConfig, RoleConfig
+from gems_actors.config import LoopConfig, MeshConfig, RoleConfig
 from gems_actors.errors import RefusedError
 from protocol.messages import DrawSettings, Ending, Hook, Picture
-from tests.actors.fakes import attempt
+from tests.actors.fakes import attempt, requirement
+
+TRANSLATOR = Hook(role="translator", version="1")
 
 
 def config(version: str | None = None, hook: str | None = "translator") -> MeshConfig:
@@ -43,23 +45,28 @@ def test_without_hooks_keys_are_the_same_as_ever() -> None:
     assert key_of("a cat", 7, DrawSettings(), models_of(MeshConfig()), "skills") == "e469be365e2349b6"
 
 
-def test_a_picture_of_another_hook_than_the_settings_name_is_refused() -> None:
-    translator = Hook(role="translator", version="1")
-    check_hooks(picture(before_plan=translator), models_of(config("1")))
-    check_hooks(picture(), models_of(config("1")))
-    for mesh in (MeshConfig(), config("2")):
-        with pytest.raises(RefusedError, match=r"loop\.before_plan: expected .*, got a picture of translator 1"):
-            check_hooks(picture(before_plan=translator), models_of(mesh))
+@pytest.mark.parametrize(
+    ("mesh", "hooks", "got"),
+    [
+        (MeshConfig(), {"before_plan": TRANSLATOR}, "expected a picture of no hook, got one of translator 1"),
+        (config("2"), {"before_plan": TRANSLATOR}, "expected a picture of translator 2, got one of translator 1"),
+        (config("1"), {}, "expected a picture of translator 1, got one of no hook"),
+    ],
+)
+def test_a_picture_of_other_hooks_than_the_settings_name_is_refused(
+    mesh: MeshConfig, hooks: dict[str, Hook], got: str
+) -> None:
+    with pytest.raises(RefusedError, match=rf"loop\.before_plan: {got}"):
+        check_hooks(picture(**hooks), models_of(mesh))
 
 
-def test_the_class_of_the_user_for_a_built_in_role_is_part_of_the_key() -> None:
-    own = MeshConfig(roles={"planner": RoleConfig(actor="own:Planner", version="2")})
-    assert models_of(own) == models_of(MeshConfig()) | {"roles.planner": "own:Planner 2"}
-
-
-def test_a_role_that_the_loop_does_not_ask_is_not_part_of_the_key() -> None:
-    chat = ChatConfig(roles={"critic": ChatRoleConfig(model="large")})
-    own = MeshConfig(roles={"critic": RoleConfig(actor="own:Critic", uses_chat=True)}, chat=chat)
-    assert models_of(own) == models_of(MeshConfig())
-    asked = structs.replace(own, loop=LoopConfig(before_refinement="critic"))
-    assert models_of(asked)["critic"] == "large"
+def test_hooks_of_steps_that_were_not_taken_are_not_expected() -> None:
+    loop = LoopConfig(before_plan="translator", after_verdicts="translator", before_refinement="translator")
+    mesh = structs.replace(config("1"), loop=loop)
+    check_hooks(picture(before_plan=TRANSLATOR), models_of(mesh))  # without requirements, in one round
+    checked = structs.replace(picture(before_plan=TRANSLATOR), requirements=(requirement("r1"),))
+    with pytest.raises(RefusedError, match=r"loop\.after_verdicts: expected a picture of translator 1, got one of no"):
+        check_hooks(checked, models_of(mesh))
+    refined = structs.replace(picture(before_plan=TRANSLATOR), attempts=(attempt(2, ""),))
+    with pytest.raises(RefusedError, match=r"loop\.before_refinement: expected a picture of translator 1"):
+        check_hooks(refined, models_of(mesh))

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
+from gems_actors.actor import Actor, answers
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions, BulkView, Part, spec_of
 from gems_actors.app.bulk.folder import run_of
@@ -19,7 +21,7 @@ from gems_actors.app.options import DrawOptions
 from gems_actors.client import open_client
 from gems_actors.errors import LogError, UsageError
 from gems_actors.tasks import open_background
-from protocol.messages import ControlRun, DrawPicture, Record, RunBegun
+from protocol.messages import BeforePlan, ControlRun, DrawPicture, PreparedPrompt, Record, RunBegun
 from tests.gems_actors.app.meshes import open_drawing_mesh, open_recording_mesh
 
 
@@ -57,6 +59,44 @@ async def test_a_bulk_returns_its_totals_and_the_next_run_continues(tmp_path: Pa
     assert second_view.last is not None
     assert (second_view.last.finished, second_view.last.total, second_view.last.in_flight) == (3, 3, 0)
     assert [row.index for row in rows_of(tmp_path / "out")] == [0, 1, 3]
+
+
+def translator(version: str) -> type[Actor]:
+    """Return a role that answers `BeforePlan` with this version."""
+
+    class Translator(Actor):
+        role = "translator"
+
+        @answers
+        async def prepare(self, request: BeforePlan) -> PreparedPrompt:
+            await trio.lowlevel.checkpoint()
+            return PreparedPrompt(prompt=request.prompt.replace("red", "blue"), version=version)
+
+    return Translator
+
+
+def hook_settings(version: str) -> tuple[str, ...]:
+    role = "roles.translator"
+    return (f"{role}.actor=studio:Translator", f'{role}.version="{version}"', "loop.before_plan=translator")
+
+
+async def test_a_new_version_of_a_hook_draws_the_pictures_again(tmp_path: Path) -> None:
+    file, out = tmp_path / "prompts.txt", tmp_path / "out"
+    file.write_text("a red dog\n")
+    async with open_drawing_mesh(tmp_path, translator("1"), settings=hook_settings("1")) as options:
+        first = await bulk.run(options_for(file, out, options))
+        again = await bulk.run(options_for(file, out, options))
+    async with open_drawing_mesh(tmp_path, translator("2"), settings=hook_settings("2")) as options:
+        second = await bulk.run(options_for(file, out, options))
+        (row,) = rows_of(out)
+        stale = replace(options, overrides=(options.overrides[0], *hook_settings("1")))
+        refused = await bulk.run(options_for(file, tmp_path / "other", stale))
+    assert (first.tally.pictures, first.tally.before) == (1, 0)
+    assert (again.tally.pictures, again.tally.before) == (1, 1)
+    assert (second.outcome, second.tally.pictures) == ("done", 1)
+    assert (row.prompt, row.models["before_plan"]) == ("a red dog", "translator 2")
+    assert (refused.outcome, refused.tally.failed) == ("failed", 1)
+    assert "expected a picture of translator 1" in (tmp_path / "other" / "failed.jsonl").read_text()
 
 
 async def test_a_cancelled_bulk_names_who_cancelled_it_and_how_to_continue(tmp_path: Path) -> None:
