@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any
@@ -17,6 +18,13 @@ settings.load_profile("mesh")
 
 TIME_LIMIT_S = 120.0
 """Default time limit of an async test in real time, long enough for a machine that is four times busier."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first, so that no worker is left alone with one: those of slow tests, and few of them."""
+    counts = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, counts[item.path]))
 
 
 @pytest.hookimpl(tryfirst=True)
