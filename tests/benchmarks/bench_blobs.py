@@ -1,7 +1,7 @@
 """Pictures of 1.5 MB put and got, eight at once: the mesh and a bucket against the plain folder, in the same rounds.
 
-The servers are processes of their own. The bucket is moto's, a Flask application, so its row says what the calls cost
-and nothing about S3. What every store has to do beside moving bytes is digest them, twice or more, and sync them.
+The servers are separate processes. The bucket is moto's, a Flask application, so its row says what the calls cost
+and nothing about S3. Besides moving bytes, every store digests them, twice or more, and syncs them.
 """
 
 from __future__ import annotations

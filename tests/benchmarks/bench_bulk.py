@@ -1,10 +1,10 @@
-"""What the mesh itself costs in bulk: thousands of tasks through `gems bulk`, with models that are nothing but a wait.
+"""Cost of the mesh itself in bulk: thousands of tasks through `gems bulk`, with models that only wait.
 
-The image model takes 64 pictures at once and 10 ms for each, one after another, as a device does; the chat model takes
-1 ms; every picture is the same file. Counted
-are the CPU seconds of all processes together, the command's too, and how much each holds after 1,000 tasks and in the
-end. Each task is planned, taken apart, drawn once and judged by two questions. What the models cost by themselves is
-measured after it, asked as often by processes that do nothing else, as many as there were.
+The image model accepts 64 pictures at once and takes 10 ms for each in turn, as a device does; the chat model takes
+1 ms; every picture is the same file. Each task is planned, decomposed, drawn once and verified with two questions. The
+figures are the CPU seconds of all processes, including the command, and the memory of each after 1,000 tasks and at
+the end.
+The models' own cost is measured afterwards, by as many processes that do nothing but call them at the same rate.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _ANSWERS = {
 
 
 class NullChat:
-    """Takes a millisecond and says what has to be said."""
+    """Chat model that takes a millisecond and returns a fixed answer for each task."""
 
     def figures(self) -> dict[str, float]:
         """Return nothing."""
@@ -72,44 +72,44 @@ class NullChat:
 
 
 class NullImages:
-    """Takes ten milliseconds for each picture, always the same, and knows how long it had any to draw."""
+    """Image model that takes ten milliseconds for each picture, always the same, and measures its busy time."""
 
     capacity = 64
 
     def __init__(self) -> None:
         self._picture = png()
-        self._in_hand, self._busy_s, self._since = 0, 0.0, 0.0
+        self._in_flight, self._busy_s, self._since = 0, 0.0, 0.0
         self._began = 0.0
         self._device = trio.Lock()
 
     def figures(self) -> dict[str, float]:
-        """Return the share of the time since the first picture in which it had one in hand."""
+        """Return the busy seconds and the seconds since the first picture."""
         now = trio.current_time()
-        busy_s = self._busy_s + (now - self._since if self._in_hand else 0.0)
+        busy_s = self._busy_s + (now - self._since if self._in_flight else 0.0)
         return {"busy_s": busy_s, "wall_s": now - self._began if self._began else 0.0}
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture."""
         now = trio.current_time()
         self._began = self._began or now
-        if not self._in_hand:
+        if not self._in_flight:
             self._since = now
-        self._in_hand += 1
+        self._in_flight += 1
         async with self._device:
             await trio.sleep(0.01)
-        self._in_hand -= 1
-        if not self._in_hand:
+        self._in_flight -= 1
+        if not self._in_flight:
             self._busy_s += trio.current_time() - self._since
         return GeneratedImage(self._picture, "image/png", 32, 16)
 
 
-def play(role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play a role with models that only wait."""
-    return play_with(NullImages, role, config, address, name)
+def run_null_role(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run a role with models that only wait."""
+    return run_role_with(NullImages, role, config, address, name)
 
 
-def play_with(make_images: Callable[[], ImageModel], role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Play a role with a chat model that only waits, and an image model that does too."""
+def run_role_with(make_images: Callable[[], ImageModel], role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run a role with a chat model that only waits and the given image model."""
     import actors.generator
     import actors.prompting
 
@@ -135,7 +135,7 @@ def cpu_of(pid: int) -> float:
 
 
 def cost_alone(kind: str, calls_a_task: int, tasks_a_s: float) -> float:
-    """Return the CPU seconds a task of a model asked at that rate, less those of the same timers without it."""
+    """Return the CPU seconds per task of a model called at that rate, less those of the timers alone."""
     return trio.run(_pace, kind, calls_a_task, tasks_a_s) - trio.run(_pace, kind, 0, tasks_a_s)
 
 
@@ -164,7 +164,7 @@ async def measure(folder: Path, tasks: int) -> None:
     source.write_text("".join(f"picture {number}\n" for number in range(tasks)))
     flags = [f"data_dir={folder}/data", f"router.runtime_dir={folder}/run", "log.level=error"]
     config = load_config(environment={}, settings=flags)
-    async with open_supervisor(config, entry=f"{__name__}:play") as supervisor:
+    async with open_supervisor(config, entry=f"{__name__}:run_null_role") as supervisor:
         await supervisor.ready()
         before = {child.role: cpu_of(child.pid) for child in supervisor.children()}
         options = [word for flag in flags for word in ("--set", flag)]
@@ -181,9 +181,9 @@ async def measure(folder: Path, tasks: int) -> None:
         )
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.monotonic()
-        told = folder / "told.jsonl"  # more than a pipe would hold
-        with told.open("wb") as stdout:
-            process = subprocess.Popen(  # noqa: ASYNC220 -- it is only looked at
+        output = folder / "output.jsonl"  # larger than a pipe buffer
+        with output.open("wb") as stdout:
+            process = subprocess.Popen(  # noqa: ASYNC220 -- it is only polled
                 (*command, "--router", supervisor.address, *options),
                 stdout=stdout, stderr=subprocess.DEVNULL, env=environment(),
             )  # fmt: skip
@@ -204,7 +204,7 @@ async def measure(folder: Path, tasks: int) -> None:
                 weigh()
             elif process.poll() is None:
                 last = {"bulk": [memory_kib(process.pid)[0] / 1024]}
-        summary = summary_in(told.read_bytes())
+        summary = summary_in(output.read_bytes())
         seconds = time.monotonic() - began
         children = supervisor.children()
         spent = {child.role: cpu_of(child.pid) - before[child.role] for child in children}

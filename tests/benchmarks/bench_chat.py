@@ -1,8 +1,8 @@
 """A thousand trajectories in one conductor, against one chat server that holds 64 requests and takes 200 ms for each.
 
-A whole mesh, each role a process; the server is another process and turns away with 429 what is too much. The baseline
-of the same run is the server's best: 64 connections that ask without a break. The image model is none: all pictures
-are the same, so that what is measured is the asking.
+A whole mesh, each role a process; the server is another process and answers 429 above its limit. The baseline of the
+same run is the server's best: 64 connections that send requests without a pause. All pictures are the same file, so
+that only the chat requests are measured.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Generator(Actor):
         return Image(image=await self.blobs.put(png(), media_type="image/png", width_px=32, height_px=16))
 
 
-def play(role: str, config: MeshConfig, address: str, name: str) -> int:
+def run_null_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role, but for the generator, which draws nothing."""
     roles = {**config.roles, "generator": structs.replace(config.role("generator"), actor=f"{__name__}:Generator")}
     return run_role(role, structs.replace(config, roles=roles), address, name)
@@ -167,9 +167,9 @@ async def measure_mesh(url: str, folder: str) -> dict[str, Any]:
         except RequestError as error:
             failures.append(str(error))
 
-    async with open_supervisor(config, entry=f"{__name__}:play") as supervisor:
+    async with open_supervisor(config, entry=f"{__name__}:run_null_role") as supervisor:
         await supervisor.ready()
-        async with open_client(supervisor.address) as mesh, trio.open_nursery() as beside:
+        async with open_client(supervisor.address) as mesh, trio.open_nursery() as background:
 
             async def watch() -> None:
                 while True:
@@ -179,11 +179,11 @@ async def measure_mesh(url: str, folder: str) -> dict[str, Any]:
                         figures[role.role] = role.actors[0].figures
                     await trio.sleep(1.0)
 
-            beside.start_soon(watch)
+            background.start_soon(watch)
             async with trio.open_nursery() as nursery:
                 for line in range(TRAJECTORIES):
                     nursery.start_soon(draw, mesh, line)
-            beside.cancel_scope.cancel()
+            background.cancel_scope.cancel()
     late = sum(asked.get("late", 0) for asked in figures.values())
     return {"failures": failures, "calls": chat_cost(spent).calls, "peaks": peaks, "late": int(late)}
 

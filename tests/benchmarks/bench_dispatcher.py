@@ -1,4 +1,4 @@
-"""What one request costs the dispatcher, by how many actors there are; and how much one router carries on one core.
+"""Cost of a request in the dispatcher by the number of actors, and the throughput of one router on one core.
 
 The first table is a simulation without sockets: actors of seven roles, four requests each at once, half a second to
 one and a half for each; a heartbeat a second of every process and a tick each tenth, as the router gives them; a
@@ -40,8 +40,8 @@ ACTORS: Final = (10, 100, 1_000, 10_000)
 REQUESTS: Final = 1_000_000
 ROLES: Final = ("planner", "decomposer", "generator", "verifier", "verifier", "memory", "compressor", "refiner")
 CAPACITY: Final = 4
-_IN_HAND: Final = 0.9
-"""Requests under way for each place that the actors have: none of them waits for long, and most of them work."""
+_IN_FLIGHT: Final = 0.9
+"""Requests in flight per unit of capacity, so that none waits for long and most actors work."""
 _SLOT_S: Final = 0.01
 _SLOTS_A_TICK, _SLOTS_A_BEAT = 10, 100
 _DEADLINE_S: Final = 60.0
@@ -60,7 +60,7 @@ MEAN_ROUNDS: Final = 2.8
 
 
 class Simulation:
-    """A mesh of so many actors, of which only the dispatcher is real."""
+    """A mesh of simulated actors around a real dispatcher."""
 
     def __init__(self, actors: int, seed: int = 0) -> None:
         self.requests = 0
@@ -78,11 +78,11 @@ class Simulation:
         for number in range(actors):
             self._join(b"actor-%d" % number, ROLES[number % len(ROLES)], CAPACITY)
         clients = list(self._awaited)
-        for number in range(int(_IN_HAND * CAPACITY * actors)):
+        for number in range(int(_IN_FLIGHT * CAPACITY * actors)):
             self._ask(clients[number % len(clients)])
 
     def run(self, requests: int) -> None:
-        """Go on until so many are answered."""
+        """Run until `requests` requests are answered."""
         while self.requests < requests:
             self._slot += 1
             now = self._slot * _SLOT_S

@@ -1,6 +1,6 @@
-"""What keys cost: round trips a second over tcp with CURVE, against tcp without in the same run.
+"""Cost of keys: round trips a second over tcp with CURVE, against tcp without in the same run.
 
-One client with 256 requests under way, a router, two workers of a trivial role; and the time of a request alone.
+One client with 256 requests in flight, a router, two workers of a trivial role; and the time of a request alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def measure(folder: Path, *, has_keys: bool) -> tuple[float, list[float]]:
     keys = folder / "keys"
     here = (f"security.key={keys}/router.key", f"security.allowed={keys}/allowed.toml") if has_keys else ()
     there = (f"security.key={keys}/agent.key", f"security.router_key={keys}/router.pub") if has_keys else ()
-    admin = tuple(setting.replace("agent.key", "admin.key") for setting in there)  # who may ask a planner
+    admin = tuple(
+        setting.replace("agent.key", "admin.key") for setting in there
+    )  # the key that may send requests to a planner
     with ExitStack() as stack:
         places = (f"router.runtime_dir={folder}/run", f"router.address={router}")
         stack.enter_context(started((sys.executable, "-P", "-c", _ROUTER, "router", *places, *here)))

@@ -163,7 +163,7 @@ class _Address:
 
 
 async def rate_of_actor(folder: Path, writers: int, lines: int) -> float:
-    """Return records a second that an actor acknowledges to so many tasks that wait for each."""
+    """Return the records a second that an actor acknowledges to `writers` tasks that wait for each."""
     work = [
         [AppendRecord(record=record) for line in range(writer, lines, writers) for record in records_of(line)]
         for writer in range(writers)
@@ -185,7 +185,7 @@ async def rate_of_actor(folder: Path, writers: int, lines: int) -> float:
 
 
 def show_appends(root: Path) -> None:
-    """Print what is kept in a second, in turns, and the ratios."""
+    """Print the records stored per second, interleaved, and the ratios."""
     lines = _RECORDS // _STEPS
     records = [record for line in range(lines) for record in records_of(line)]
     rates: dict[str, list[float]] = {}
@@ -290,7 +290,7 @@ async def rate_of_mesh(address: str, shards: int) -> float:
 def show_mesh(root: Path) -> None:
     """Print appends through the mesh, with one and two shards, and what the same actor answers that keeps nothing.
 
-    Client, router and shards are a process each: with fewer cores than those a second shard has no core of its own.
+    Client, router and shards are one process each: with fewer cores than processes a second shard gains nothing.
     """
     kinds = {"memory": (_ROLE, 1), "two shards": (_ROLE, 2), "a handler that keeps nothing": (_EMPTY, 1)}
     rates: dict[str, list[float]] = {name: [] for name in kinds}

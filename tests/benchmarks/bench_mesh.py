@@ -1,8 +1,8 @@
 """Round trips a second through the mesh, against the same hops over raw blocking sockets in the same run.
 
-One client with 256 requests under way, a router, two workers of a trivial role, four processes, ipc; and the time of a
-request alone. The baseline is what one would write first: a ROUTER-ROUTER broker and workers that block, multipart
-calls, no types, no credits, no deadlines, nobody watched.
+One client with 256 requests in flight, a router, two workers of a trivial role, four processes, ipc; and the time of a
+request alone. The baseline is the obvious first version: a ROUTER-ROUTER broker and blocking workers, multipart
+messages, no types, no credits, no deadlines, no supervision.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ address = where if "://" in where else f"ipc://{where}/router.ipc"
 security = load_config(environment={}, settings=settings).security
 trio.run(partial(serve_actor, partial(Echo, MeshConfig()), address, name, security=security))
 """
-"""A planner that answers with the prompt. Told: the address of a router, or the folder of one; a name; its keys."""
+"""A planner that echoes the prompt. Arguments: a router's address or its folder, a name, and settings of keys."""
 _RAW_BROKER = """
 import sys, zmq
 context = zmq.Context()
@@ -125,12 +125,12 @@ async def await_workers(mesh: Mesh) -> None:
 
 
 def _time_raw(address: str) -> tuple[float, list[float]]:
-    """Return the same of the raw sockets."""
+    """Return the same figures for the raw sockets."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.connect(address)
         body = b"x" * 250
         pings = []
-        time.sleep(1)  # until both workers have said hello: this broker cannot be asked
+        time.sleep(1)  # until both workers have registered: this broker cannot be queried
         for _ in range(_PINGS):
             began = time.perf_counter()
             socket.send_multipart([b"id", body])

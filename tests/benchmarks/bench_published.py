@@ -1,6 +1,6 @@
 """Pictures a second and memory of `gems bulk`, against the same work done the published way, in the same run.
 
-Both have 64 trajectories in hand, of one round and two requirements, and the same models: chat takes 1 ms, a picture
+Both have 64 trajectories in flight, of one round and two requirements, and the same models: chat takes 1 ms, a picture
 10 ms on a device that draws up to 64 at once, which the published server gives one at a time. Pictures are counted over
 a steady phase; memory is the proportional set size of all processes together, the command's and the generator's among
 them. `published_way.py` says what the re-creation is. Its workers import no torch, as those of the published code do: a
@@ -34,7 +34,7 @@ from gems_actors.supervision.supervisor import open_supervisor
 from protocol.messages import ReadStatus
 from tests.actors.fakes import png
 from tests.benchmarks import published_way
-from tests.benchmarks.bench_bulk import cpu_of, play_with
+from tests.benchmarks.bench_bulk import cpu_of, run_role_with
 from tests.benchmarks.published_way import PICTURE_S
 from tests.processes import descendants, environment, memory_kib, started
 
@@ -77,9 +77,9 @@ class BatchImages:
                 self._arrived = trio.Event()
 
 
-def play(role: str, config: MeshConfig, address: str, name: str) -> int:
+def run_null_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role with models that only wait."""
-    return play_with(BatchImages, role, config, address, name)
+    return run_role_with(BatchImages, role, config, address, name)
 
 
 class Figures(NamedTuple):
@@ -111,7 +111,7 @@ def watch(pids: Iterable[int], drawn: Callable[[], int]) -> Figures:
 
 @contextmanager
 def open_published(folder: Path, *options: str) -> Iterator[tuple[int, str]]:
-    """Start the published way in a process group of its own, and give its pid and the address of its server."""
+    """Start the published program in its own process group, and yield its pid and the address of its server."""
     picture, out = folder / "picture.png", folder / "published"
     picture.write_bytes(png())
     out.mkdir(exist_ok=True)
@@ -147,12 +147,12 @@ def weigh_torch(folder: Path) -> float:
 
 
 async def measure_mesh(folder: Path) -> Figures:
-    """Return what `gems bulk` comes to with 64 in hand."""
+    """Return the figures of `gems bulk` with 64 trajectories in flight."""
     source = folder / "prompts.txt"
     source.write_text("".join(f"picture {number}\n" for number in range(1_000_000)))
     flags = [f"data_dir={folder}/data", f"router.runtime_dir={folder}/run", "log.level=error"]
     config = load_config(environment={}, settings=flags)
-    async with open_supervisor(config, entry=f"{__name__}:play") as supervisor:
+    async with open_supervisor(config, entry=f"{__name__}:run_null_role") as supervisor:
         await supervisor.ready()
         options = [word for flag in flags for word in ("--set", flag)]
         command = (sys.executable, "-P", "-m", "gems_actors.cli", "bulk", str(source), "--out", str(folder / "out"))

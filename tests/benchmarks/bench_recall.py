@@ -29,7 +29,7 @@ _BUDGETS = (1, 2, 3)
 
 
 async def draw_all(data: Path, run: str, prompts: list[str], *, rounds: int, recall: bool) -> list[Picture]:
-    """Return the pictures of prompts, each drawn in exactly so many rounds unless all was met before."""
+    """Return the pictures of prompts, each drawn in `rounds` rounds unless every requirement was met before."""
     config = MeshConfig(data_dir=str(data), memory=MemoryConfig(recall=recall))
     settings = DrawSettings(max_rounds=rounds)
     pictures: dict[int, Picture] = {}

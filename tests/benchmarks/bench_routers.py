@@ -1,7 +1,7 @@
 """What a second router gains where routers are what limits a mesh: requests a second with two against one.
 
-Clients and workers of a trivial role load the routers over ipc. Each router may use a twentieth of a core, by a
-control group of its own, so that it is the bottleneck on a machine of two cores too; that needs root. Elsewhere the CPU
+Clients and workers of a trivial role load the routers over ipc. Each router may use a twentieth of a core, through
+its own control group, so that it is the bottleneck on a machine of two cores too; that needs root. Elsewhere the CPU
 seconds of the busiest router tell the same less well: a router with half the load finds smaller batches.
 """
 

@@ -136,7 +136,7 @@ def matmul_tflops(device: Device) -> float:
 
 
 def prompt_of(length: int, seed: int) -> str:
-    """Return a prompt of about so many tokens, of one byte each."""
+    """Return a prompt of about `length` tokens of one byte each."""
     chance = random.Random(seed)
     text = ""
     while len(text) < length:

@@ -1,4 +1,4 @@
-"""The script for a GPU runs here too, of a tiny model, so that it is known to run before a GPU is at hand."""
+"""The GPU script runs with a tiny model on the CPU, so that it is known to work before a GPU is available."""
 
 from __future__ import annotations
 
