@@ -22,7 +22,7 @@ from actors.ranking import choose_best
 from gems_actors.actor import Actor, answers, current_call
 from gems_actors.errors import CancelledRequestError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
-from protocol.costs import add_costs, chat_cost
+from protocol.costs import add_costs, chat_cost, costs_of
 from protocol.identity import attempt_seed
 from protocol.messages import (
     AfterVerdicts,
@@ -64,7 +64,6 @@ from protocol.messages import (
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
-    TrajectoryRecord,
     TrajectoryState,
     VerdictsReviewed,
     Verification,
@@ -350,8 +349,7 @@ class _Trajectory:
     def _hold(self, record: AnyRecord) -> None:
         """Send a record to memory together with the next one, because nothing depends on it before."""
         self._held.append(record)
-        if isinstance(record, TrajectoryRecord):
-            add_costs(self._spent, record.costs)
+        add_costs(self._spent, costs_of(record))
 
     async def _keep(self, record: AnyRecord) -> None:
         self._hold(record)

@@ -16,18 +16,10 @@ from typing import Any, ClassVar, TypeVar
 import structlog
 import trio
 
+from gems_actors import errors
 from gems_actors.call_context import Call, answering, current_call, is_interactive
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import NO_KEYS, MeshConfig, SecurityConfig
-from gems_actors.errors import (
-    CancelledRequestError,
-    DeadlineError,
-    InternalError,
-    RefusedError,
-    RequestError,
-    UnansweredError,
-    failure_of,
-)
 from gems_actors.router_connection import RouterConnection
 from gems_actors.tasks import open_background
 from protocol.codec import CODEC, decode_body
@@ -231,9 +223,10 @@ class _Loop:
                 async with self._limiter or nullcontext():
                     answer = await self._handle(body)
             if answer is None:
-                is_late = trio.current_time() >= call.scope.deadline
-                late = DeadlineError(f"not answered within {limit_s:g} s")
-                answer = failure_of(late if is_late else CancelledRequestError(call.cancel_reason or "withdrawn"))
+                error: errors.RequestError = errors.CancelledRequestError(call.cancel_reason or "withdrawn")
+                if trio.current_time() >= call.scope.deadline:
+                    error = errors.DeadlineError(f"not answered within {limit_s:g} s")
+                answer = errors.failure_of(error)
         finally:
             del self._calls[header.id]
             if not self._calls:
@@ -245,7 +238,7 @@ class _Loop:
         try:
             self._mesh.reply(call, Kind.REPLY if isinstance(answer, Reply) else Kind.FAILURE, answer)
         except ProtocolError as error:
-            failure = failure_of(InternalError(f"the answer does not fit the wire: {error}"))
+            failure = errors.failure_of(errors.InternalError(f"the answer does not fit the wire: {error}"))
             self._mesh.reply(call, Kind.FAILURE, failure)
 
     async def _handle(self, body: bytes) -> Body:
@@ -253,13 +246,13 @@ class _Loop:
             request = decode_body(body)
             handler = self._actor.handlers.get(type(request))  # type: ignore[arg-type]
             if handler is None:
-                raise UnansweredError(f"{self._actor.role} does not answer {type(request).__name__}")
+                raise errors.UnansweredError(f"{self._actor.role} does not answer {type(request).__name__}")
             return await handler(self._actor, request)
-        except RequestError as error:
+        except errors.RequestError as error:
             _log.info("request_failed", code=error.code, reason=str(error))
-            return failure_of(error)
+            return errors.failure_of(error)
         except ProtocolError as error:
-            return failure_of(RefusedError(f"{type(error).__name__}: {error}"))
+            return errors.failure_of(errors.RefusedError(f"{type(error).__name__}: {error}"))
         except Exception as error:  # the one place where an internal error becomes a failure message and is logged
             _log.exception("handler_crashed")
-            return failure_of(InternalError(f"{self._actor.role}: {type(error).__name__}: {error}"))
+            return errors.failure_of(errors.InternalError(f"{self._actor.role}: {type(error).__name__}: {error}"))

@@ -36,18 +36,10 @@ import trio
 import zmq
 from msgspec import structs
 
-from gems_actors import __version__
+from gems_actors import __version__, errors
 from gems_actors.addresses import split_addresses
 from gems_actors.call_context import Call, call_or_none
 from gems_actors.config import NO_KEYS, SecurityConfig
-from gems_actors.errors import (
-    DeadlineError,
-    InternalError,
-    MeshRefusedError,
-    MeshUnavailableError,
-    OverloadedError,
-    error_of,
-)
 from gems_actors.router_connection import ClientState, PendingRequest, RequestHandler, RouterConnection
 from gems_actors.security.keys import keys_to_connect
 from gems_actors.status_merge import merge_answers
@@ -135,7 +127,7 @@ class Mesh:
             reply = await self._retry(None, header, body, stop_gracefully)
         if not isinstance(reply, expected):
             got = type(reply).__name__
-            raise InternalError(
+            raise errors.InternalError(
                 f"{header.role}: expected {expected.__name__} in answer to {type(request).__name__}, got {got}"
             )
         return reply
@@ -250,7 +242,7 @@ class Mesh:
                 return await self._exchange(
                     PendingRequest(header, body, trio.current_effective_deadline(), at), stop_gracefully
                 )
-            except OverloadedError as error:
+            except errors.OverloadedError as error:
                 await trio.sleep(error.retry_after_s * random.uniform(0.5, 1.5))
 
     async def _exchange(self, request: PendingRequest, stop_gracefully: trio.Event | None) -> Reply:
@@ -272,14 +264,16 @@ class Mesh:
         try:
             answer = decode_body(request.answer)
         except ProtocolError as error:
-            raise InternalError(f"{request.header.role}: expected a reply, got unreadable bytes: {error}") from error
+            raise errors.InternalError(
+                f"{request.header.role}: expected a reply, got unreadable bytes: {error}"
+            ) from error
         if request.kind is Kind.FAILURE and isinstance(answer, Failure):
-            failure = error_of(answer)
-            if isinstance(failure, DeadlineError) and request.deadline - trio.current_time() < _SAME_DEADLINE_S:
+            failure = errors.error_of(answer)
+            if isinstance(failure, errors.DeadlineError) and request.deadline - trio.current_time() < _SAME_DEADLINE_S:
                 await trio.sleep_until(request.deadline)  # always let the caller's own scope end this, not either one
             raise failure
         if not isinstance(answer, Reply):
-            raise InternalError(f"{request.header.role}: expected a reply, got {type(answer).__name__}")
+            raise errors.InternalError(f"{request.header.role}: expected a reply, got {type(answer).__name__}")
         return answer
 
     # ----------------------------------------------------------------------------------------- choice and failover
@@ -328,7 +322,7 @@ class Mesh:
 
     async def _raise_refusal(self) -> None:
         await self._refused.wait()
-        raise MeshRefusedError(self._refusal)
+        raise errors.MeshRefusedError(self._refusal)
 
 
 async def _stop_gracefully(request: PendingRequest, stop_gracefully: trio.Event) -> None:
@@ -369,7 +363,9 @@ async def open_client(
             sockets[one] = open_dealer(context, one, name.encode()[:200] + os.urandom(8), keys[one])
     except zmq.ZMQError as error:
         context.destroy()
-        raise MeshUnavailableError(f"{address}: expected an address like tcp://HOST:PORT: {error.strerror}") from error
+        raise errors.MeshUnavailableError(
+            f"{address}: expected an address like tcp://HOST:PORT: {error.strerror}"
+        ) from error
     mesh = Mesh(sockets, name)
     try:
         async with open_background() as nursery:
@@ -379,7 +375,7 @@ async def open_client(
             with trio.move_on_after(connect_within_s) as patience:
                 await nursery.start(mesh.run)
             if patience.cancelled_caught:
-                raise MeshUnavailableError(_no_answer(address, security, connect_within_s))
+                raise errors.MeshUnavailableError(_no_answer(address, security, connect_within_s))
             yield mesh
     finally:
         mesh.close(linger_ms)
@@ -397,4 +393,4 @@ def _no_answer(address: str, security: SecurityConfig, waited_s: float) -> str:
 
 
 async def _raise_refusal(socket: zmq.Socket[bytes], address: str) -> None:
-    raise MeshRefusedError(f"{address}: refused by the router: {await await_refusal(socket)}")
+    raise errors.MeshRefusedError(f"{address}: refused by the router: {await await_refusal(socket)}")

@@ -17,23 +17,10 @@ from msgspec import structs
 
 from gems_actors.run_states import RunStates
 from gems_actors.transport.sockets import Link, Message
+from protocol import messages as m
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, unpack_header
 from protocol.errors import ProtocolError
-from protocol.messages import (
-    Body,
-    Cancel,
-    Event,
-    Failure,
-    Heartbeat,
-    Held,
-    Hello,
-    HelloAgain,
-    Pulse,
-    RunState,
-    Subscribe,
-    Welcome,
-)
 
 _MISSED_HEARTBEATS = 3
 """Unanswered heartbeats after which a router counts as silent and, if there are other routers, is failed over."""
@@ -49,10 +36,10 @@ class RequestHandler(Protocol):
     def take(self, connection: RouterConnection, header: Header, body: bytes) -> None:
         """Start to answer a request; neither awaits nor raises."""
 
-    def cancel(self, connection: RouterConnection, header: Header, cancel: Cancel) -> None:
+    def cancel(self, connection: RouterConnection, header: Header, cancel: m.Cancel) -> None:
         """Cancel, or gracefully stop, a request that is answered by this connection."""
 
-    def holding(self, connection: RouterConnection) -> tuple[Held, ...]:
+    def holding(self, connection: RouterConnection) -> tuple[m.Held, ...]:
         """Requests in flight that are answered by this connection."""
 
     def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
@@ -94,7 +81,7 @@ class PendingRequest:
 class ClientState:
     """What all connections of one client share; the functions at the end are the client's reactions."""
 
-    hello: Hello
+    hello: m.Hello
     """With the whole capacity, of which each router is offered a share."""
     on_silent: Callable[[RouterConnection], None]
     on_back: Callable[[RouterConnection], None]
@@ -104,7 +91,7 @@ class ClientState:
     """None in a client that answers no requests."""
     connections: tuple[RouterConnection, ...] = ()
     pending: dict[bytes, PendingRequest] = field(default_factory=dict)
-    readers: dict[bytes, list[trio.MemorySendChannel[Event]]] = field(default_factory=dict)
+    readers: dict[bytes, list[trio.MemorySendChannel[m.Event]]] = field(default_factory=dict)
     run_states: RunStates = field(default_factory=RunStates)
     run_states_changed: trio.Event = field(default_factory=trio.Event)
     welcomed: trio.Event = field(default_factory=trio.Event)
@@ -149,17 +136,17 @@ class RouterConnection:
         )
         self.send(Kind.HELLO, hello)
 
-    def send(self, kind: Kind, body: Body) -> None:
+    def send(self, kind: Kind, body: m.Body) -> None:
         """Send a message of the link."""
         self.link.send(encode_message(Header(kind, role=self._state.role), body))
 
     def subscribe(self, run: bytes) -> None:
         """Ask for the events of a run."""
-        self.link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), Subscribe()))
+        self.link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), m.Subscribe()))
 
     def withdraw(self, header: Header, *, graceful: bool = False) -> None:
         """Cancel a request or, if graceful, ask for an answer with what is there after the current step."""
-        self.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), Cancel(graceful=graceful)))
+        self.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), m.Cancel(graceful=graceful)))
 
     def answer(self, frame: bytes) -> None:
         """Send an answer, and keep it until the router has confirmed a later heartbeat."""
@@ -192,10 +179,10 @@ class RouterConnection:
         pending, handler = self.pending(), self._state.handler
         awaiting = tuple(request.header.id for request in pending)
         if handler is None:
-            beat = Heartbeat(awaiting=awaiting)
+            beat = m.Heartbeat(awaiting=awaiting)
         else:
             holding, figures, note = handler.holding(self), handler.figures(), handler.note()
-            beat = Heartbeat(holding=holding, awaiting=awaiting, figures=figures, note=note)
+            beat = m.Heartbeat(holding=holding, awaiting=awaiting, figures=figures, note=note)
         self.send(Kind.HEARTBEAT, beat)
         self._answers_before_beat = len(self._answers)
         for request in pending:
@@ -231,37 +218,37 @@ class RouterConnection:
                 self._take_event(header, body)
             case Kind.CANCEL:
                 cancel = decode_body(body)
-                if handler is not None and isinstance(cancel, Cancel):
+                if handler is not None and isinstance(cancel, m.Cancel):
                     handler.cancel(self, header, cancel)
             case _:
                 self._take_link(decode_body(body))
 
-    def _take_refusal(self, body: Body) -> None:
+    def _take_refusal(self, body: m.Body) -> None:
         """Handle a router that does not admit this process, or no longer does."""
-        if isinstance(body, Failure) and self._awaits_welcome:
+        if isinstance(body, m.Failure) and self._awaits_welcome:
             self._state.on_refused(f"{self.address}: {body.message}")
-        elif isinstance(body, Failure) and body.message != self._refusal:
+        elif isinstance(body, m.Failure) and body.message != self._refusal:
             self._refusal = body.message
             _log.warning("refused_by_router", address=self.address, reason=body.message)
 
     def _take_event(self, header: Header, body: bytes) -> None:
         readers = self._state.readers.get(header.run)
-        if readers and isinstance(event := decode_body(body), Event):
+        if readers and isinstance(event := decode_body(body), m.Event):
             for reader in readers:
                 try:
                     reader.send_nowait(event)
                 except trio.WouldBlock:
                     _log.warning("event_dropped", event_type=type(event).__name__)
 
-    def _take_link(self, body: Body) -> None:
+    def _take_link(self, body: m.Body) -> None:
         match body:
-            case Welcome():
+            case m.Welcome():
                 self._heartbeat_s, self._awaits_welcome = body.heartbeat_s, False
                 self._merge_run_states(body.run_states)
                 self._meet(body.epoch)
                 self._welcomed.set()
                 self._state.welcomed.set()
-            case Pulse():
+            case m.Pulse():
                 del self._answers[: self._answers_before_beat]  # the router has seen the heartbeat sent after these
                 self._answers_before_beat = 0
                 self._merge_run_states(body.run_states)
@@ -270,12 +257,12 @@ class RouterConnection:
                         request.send_again()
                 if body.epoch != self._epoch:
                     self.say_hello()
-            case HelloAgain():
+            case m.HelloAgain():
                 self.say_hello()
                 for run in self._state.readers:  # the router forgot them together with this process
                     self.subscribe(run)
 
-    def _merge_run_states(self, run_states: tuple[RunState, ...]) -> None:
+    def _merge_run_states(self, run_states: tuple[m.RunState, ...]) -> None:
         state = self._state
         if state.run_states.merge(run_states):
             state.run_states_changed.set()

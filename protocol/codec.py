@@ -9,26 +9,15 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
+from protocol import messages as m
 from protocol.envelope import HEADER_BYTES, Header, pack_header, unpack_header
 from protocol.errors import BodyError, TooLargeError, UnknownKindError
 from protocol.limits import MAX_FRAME_BYTES
-from protocol.messages import (
-    EVENTS,
-    LINK_BODIES,
-    RECORDS,
-    REPLIES,
-    REQUESTS,
-    AnyRecord,
-    Body,
-    Event,
-    Reply,
-    Request,
-)
 
-ReplyT = TypeVar("ReplyT", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
-BODIES: Mapping[str, type[Body]] = {
-    body.__name__: body for body in (*LINK_BODIES, *REQUESTS, *REPLIES, *EVENTS, *RECORDS)
+BODIES: Mapping[str, type[m.Body]] = {
+    body.__name__: body for body in (*m.LINK_BODIES, *m.REQUESTS, *m.REPLIES, *m.EVENTS, *m.RECORDS)
 }
 """Built-in message types by their names on the wire."""
 
@@ -36,7 +25,7 @@ _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 """31 characters fit the shortest form of a msgpack text, the only one that `peek_type` reads."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_record: Callable[[bytes], AnyRecord] = msgspec.msgpack.Decoder(AnyRecord).decode
+_decode_record: Callable[[bytes], m.AnyRecord] = msgspec.msgpack.Decoder(m.AnyRecord).decode
 
 
 class _Tagged(msgspec.Struct):
@@ -54,17 +43,17 @@ class Codec:
     A process needs only the types it sends and handles itself: routers pass bodies on without decoding them.
     """
 
-    def __init__(self, types: Iterable[type[Body]] = BODIES.values()) -> None:
+    def __init__(self, types: Iterable[type[m.Body]] = BODIES.values()) -> None:
         self._types = {kind.__name__: kind for kind in types}
-        self._replies: dict[type[Request[Any]], type[Any]] = {}
+        self._replies: dict[type[m.Request[Any]], type[Any]] = {}
         self._decode = self._make_decoder()
 
     @property
-    def types(self) -> Mapping[str, type[Body]]:
+    def types(self) -> Mapping[str, type[m.Body]]:
         """All registered types by their names on the wire."""
         return MappingProxyType(self._types)
 
-    def register(self, *types: type[Body]) -> None:
+    def register(self, *types: type[m.Body]) -> None:
         """Add requests, replies or events; types that are registered already are skipped.
 
         Raises:
@@ -77,7 +66,7 @@ class Codec:
                 raise TypeError(
                     f"{_path(kind)}: expected a message type with a new name, got the name of {_path(other)}"
                 )
-            if kind.__name__ not in self._types and not issubclass(kind, Request | Reply | Event):
+            if kind.__name__ not in self._types and not issubclass(kind, m.Request | m.Reply | m.Event):
                 raise TypeError(f"{_path(kind)}: expected a subclass of Request, Reply or Event")
             if not _TYPE_NAME.fullmatch(kind.__name__):
                 raise TypeError(f"{_path(kind)}: expected a name of at most 31 ASCII letters, digits and underscores")
@@ -85,7 +74,7 @@ class Codec:
             self._types = known
             self._decode = self._make_decoder()
 
-    def register_reply(self, request: type[Request[ReplyT]]) -> type[ReplyT]:
+    def register_reply(self, request: type[m.Request[ReplyT]]) -> type[ReplyT]:
         """Register the reply type that a request type declares, and return it.
 
         Raises:
@@ -98,7 +87,7 @@ class Codec:
             self._replies[request] = reply
         return reply
 
-    def decode(self, data: bytes) -> Body:
+    def decode(self, data: bytes) -> m.Body:
         """Decode a body as the class that its `type` names; unknown fields are skipped.
 
         Raises:
@@ -110,8 +99,8 @@ class Codec:
         except (ValueError, RecursionError) as error:  # every error of msgspec on foreign bytes is a ValueError
             raise self._explain(data, error) from error
 
-    def _make_decoder(self) -> Callable[[bytes], Body]:
-        decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Union[tuple(self._types.values())])  # noqa: UP007
+    def _make_decoder(self) -> Callable[[bytes], m.Body]:
+        decoder: msgspec.msgpack.Decoder[m.Body] = msgspec.msgpack.Decoder(Union[tuple(self._types.values())])  # noqa: UP007
         return decoder.decode
 
     def _explain(self, data: bytes, error: Exception) -> BodyError | UnknownKindError:
@@ -132,7 +121,7 @@ CODEC = Codec()
 decode_body = CODEC.decode
 
 
-def encode_body(body: Body) -> bytes:
+def encode_body(body: m.Body) -> bytes:
     """Return a body as msgpack, its `type` first.
 
     Raises:
@@ -167,7 +156,7 @@ def peek_type(data: bytes) -> str:
     return data[start : start + size].decode("ascii", "replace")
 
 
-def decode_record(data: bytes) -> AnyRecord:
+def decode_record(data: bytes) -> m.AnyRecord:
     """Decode one record of memory's log; its types are fixed and cannot be extended by `Codec.register`.
 
     Raises:
@@ -179,7 +168,7 @@ def decode_record(data: bytes) -> AnyRecord:
         raise BodyError(f"expected a record, got {data[:64]!r}: {str(error)[:500]}") from error
 
 
-def encode_message(header: Header, body: Body) -> bytes:
+def encode_message(header: Header, body: m.Body) -> bytes:
     """Return the frame of a message.
 
     Raises:
@@ -197,7 +186,7 @@ def frame_of(header: Header, body: bytes) -> bytes:
     return frame
 
 
-def decode_message(frame: bytes) -> tuple[Header, Body]:
+def decode_message(frame: bytes) -> tuple[Header, m.Body]:
     """Decode a whole frame.
 
     Raises:
@@ -206,11 +195,11 @@ def decode_message(frame: bytes) -> tuple[Header, Body]:
     return unpack_header(frame), decode_body(frame[HEADER_BYTES:])
 
 
-def _reply_type_of(request: type[Request[ReplyT]]) -> type[ReplyT]:
+def _reply_type_of(request: type[m.Request[ReplyT]]) -> type[ReplyT]:
     for kind in request.__mro__:
         for base in getattr(kind, "__orig_bases__", ()):
             origin, arguments = get_origin(base), get_args(base)
-            if isinstance(origin, type) and issubclass(origin, Request) and isinstance(arguments[0], type):
+            if isinstance(origin, type) and issubclass(origin, m.Request) and isinstance(arguments[0], type):
                 return cast(type[ReplyT], arguments[0])
     raise TypeError(f"{_path(request)}: expected a base like Request[Plan], which names the type of the reply")
 

@@ -1,15 +1,15 @@
-"""Sums of what steps cost."""
+"""What steps cost, and sums of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocol.messages import Spent
+from protocol import messages as m
 
 
-def sum_spent(*parts: Spent) -> Spent:
+def sum_spent(*parts: m.Spent) -> m.Spent:
     """Return the total of several costs."""
-    return Spent(
+    return m.Spent(
         seconds=sum((part.seconds for part in parts), 0.0),
         calls=sum(part.calls for part in parts),
         prompt_tokens=sum(part.prompt_tokens for part in parts),
@@ -19,13 +19,32 @@ def sum_spent(*parts: Spent) -> Spent:
     )
 
 
-def add_costs(spent: dict[str, Spent], more: Mapping[str, Spent]) -> None:
+def costs_of(record: m.AnyRecord) -> dict[str, m.Spent]:
+    """Return what the step of a record cost, by role."""
+    match record:
+        case m.PromptPrepared() | m.VerdictsReviewed() | m.RefinementNoted():
+            return {record.hook.role: record.spent}
+        case m.AttemptVerified(attempt=attempt):
+            return {"generator": attempt.drawing, "verifier": attempt.verifying}
+        case m.PromptPlanned():
+            return {"planner": record.spent}
+        case m.PromptDecomposed():
+            return {"decomposer": record.spent}
+        case m.ExperienceKept():
+            return {"compressor": record.spent}
+        case m.PromptRefined():
+            return {"refiner": record.spent}
+        case _:
+            return {}
+
+
+def add_costs(spent: dict[str, m.Spent], more: Mapping[str, m.Spent]) -> None:
     """Add costs by role to `spent`, in place; roles that cost nothing get no entry."""
     for role, cost in more.items():
-        if cost != Spent():
+        if cost != m.Spent():
             spent[role] = sum_spent(spent[role], cost) if role in spent else cost
 
 
-def chat_cost(spent: Mapping[str, Spent]) -> Spent:
+def chat_cost(spent: Mapping[str, m.Spent]) -> m.Spent:
     """Return the cost of all roles except the generator, which is what chat models cost."""
     return sum_spent(*(cost for role, cost in spent.items() if role != "generator"))

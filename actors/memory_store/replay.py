@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import structs
 
 from actors.ranking import choose_best
-from protocol.costs import add_costs
+from protocol.costs import add_costs, costs_of
 from protocol.messages import (
     AnyRecord,
     Attempt,
@@ -36,7 +36,6 @@ from protocol.messages import (
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
-    TrajectoryRecord,
     TrajectoryState,
     VerdictsReviewed,
 )
@@ -79,8 +78,7 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
 
     for item in logged:
         failure = None
-        if isinstance(item.record, TrajectoryRecord):
-            add_costs(spent, item.record.costs)
+        add_costs(spent, costs_of(item.record))
         match record := item.record:
             case TrajectoryBegun():
                 task = record.task

@@ -12,37 +12,13 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from math import inf
 
-from gems_actors.errors import (
-    CancelledRequestError,
-    DeadlineError,
-    OverloadedError,
-    PoisonedError,
-    RefusedError,
-    RequestError,
-    failure_of,
-)
+from gems_actors import errors
 from gems_actors.router.queues import Peer, Queue, Ticket
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
+from protocol import messages as m
 from protocol.codec import encode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.identity import run_bytes
-from protocol.messages import (
-    ActorJoined,
-    ActorLeft,
-    ActorStatus,
-    Body,
-    Cancel,
-    Control,
-    Controlled,
-    Heartbeat,
-    Hello,
-    HelloAgain,
-    MeshStatus,
-    Pulse,
-    RoleStatus,
-    RunState,
-    Welcome,
-)
 
 MESH_RUN = run_bytes("mesh")
 """The run whose events report actors that join and leave."""
@@ -115,7 +91,7 @@ class Dispatcher:
 
     # ----------------------------------------------------------------------------------------- peers
 
-    def hello(self, now: float, identity: bytes, role: str, hello: Hello) -> None:
+    def hello(self, now: float, identity: bytes, role: str, hello: m.Hello) -> None:
         """Register a process, or update it."""
         known = self._peers.get(identity)
         if known is None:
@@ -128,11 +104,11 @@ class Dispatcher:
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
         news = self._run_states.merge(hello.run_states)
-        welcome = Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, run_states=self._run_states.all())
+        welcome = m.Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, run_states=self._run_states.all())
         self._post(identity, Kind.WELCOME, welcome)
         self._apply_run_states(now, news)
         if role and known is None and hello.capacity:
-            self._announce(ActorJoined(name=hello.name, role=role))
+            self._announce(m.ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
 
     def _reattach(self, now: float, peer: Peer, id_: bytes, attempt: int) -> None:
@@ -147,17 +123,17 @@ class Dispatcher:
         elif ticket is not None and ticket.holder is peer:
             ticket.attempt = attempt  # it got the request by another router and ignored ours
         else:
-            self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), Cancel())
+            self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), m.Cancel())
 
     def capacity(self, now: float, identity: bytes, capacity: int) -> None:
         """Change an actor's capacity."""
         if peer := self._known(now, identity):
             if capacity and not peer.capacity:
-                self._announce(ActorJoined(name=peer.hello.name, role=peer.role))
+                self._announce(m.ActorJoined(name=peer.hello.name, role=peer.role))
             peer.capacity = capacity
             self._offer(now, peer)
 
-    def heartbeat(self, now: float, identity: bytes, beat: Heartbeat) -> None:
+    def heartbeat(self, now: float, identity: bytes, beat: m.Heartbeat) -> None:
         """Record a sign of life and reconcile both sides: requeue what was lost, and report unknown requests."""
         peer = self._known(now, identity)
         if peer is None:
@@ -179,7 +155,7 @@ class Dispatcher:
                 unknown.append(id_)
         run_states = () if peer.knows_run_states else self._run_states.all()
         peer.knows_run_states = True
-        self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, unknown=tuple(unknown), run_states=run_states))
+        self._post(identity, Kind.PULSE, m.Pulse(epoch=self._epoch, unknown=tuple(unknown), run_states=run_states))
 
     def goodbye(self, now: float, identity: bytes) -> None:
         """Remove a process that leaves; its requests are requeued and not counted as crashes."""
@@ -203,7 +179,7 @@ class Dispatcher:
     def _known(self, now: float, identity: bytes) -> Peer | None:
         peer = self._peers.get(identity)
         if peer is None:
-            self._post(identity, Kind.HELLO_AGAIN, HelloAgain(epoch=self._epoch))
+            self._post(identity, Kind.HELLO_AGAIN, m.HelloAgain(epoch=self._epoch))
         else:
             peer.seen_at = now
         return peer
@@ -223,7 +199,7 @@ class Dispatcher:
             if not self._subscribers[run]:
                 del self._subscribers[run]
         if peer.role:
-            self._announce(ActorLeft(name=peer.hello.name, role=peer.role, reason=reason))
+            self._announce(m.ActorLeft(name=peer.hello.name, role=peer.role, reason=reason))
 
     # ----------------------------------------------------------------------------------------- requests
 
@@ -245,7 +221,7 @@ class Dispatcher:
             if waiting >= self._limits.max_queue:
                 oldest_s = now - next((waiting.requested_at for waiting in queue), now)
                 text = f"{waiting} requests already wait for a {header.role}"
-                self._refuse(identity, header, OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
+                self._refuse(identity, header, errors.OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
                 return
             ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
             if header.attempt:
@@ -254,7 +230,7 @@ class Dispatcher:
                 self._put(ticket)
         elif ticket.header.role != header.role:
             text = f"expected an unused id, got that of a request to {ticket.header.role}"
-            self._refuse(identity, header, RefusedError(text))
+            self._refuse(identity, header, errors.RefusedError(text))
             return
         elif ticket.is_withdrawn and ticket.holder is not None:
             self._take_away(ticket)
@@ -289,7 +265,7 @@ class Dispatcher:
             peer.handled += 1
             self._offer(now, peer)
 
-    def cancel(self, now: float, identity: bytes, id_: bytes, cancel: Cancel) -> None:
+    def cancel(self, now: float, identity: bytes, id_: bytes, cancel: m.Cancel) -> None:
         """Cancel a client's own request or, gracefully, ask its actor to answer soon."""
         self._known(now, identity)
         ticket = self._tickets.get(id_)
@@ -301,7 +277,7 @@ class Dispatcher:
             header = Header(Kind.CANCEL, id_, ticket.header.role, attempt=ticket.attempt)
             self._send(ticket.holder.identity, header, cancel)
         elif ticket not in self._reclaim_grace:  # otherwise an actor may hold it; heartbeats repeat the wish
-            self._fail(ticket, CancelledRequestError("stopped gracefully before an actor had begun"))
+            self._fail(ticket, errors.CancelledRequestError("stopped gracefully before an actor had begun"))
 
     def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
         """Subscribe a client to the events of one run."""
@@ -354,7 +330,7 @@ class Dispatcher:
         if ticket.client is None:  # it was cancelled, or its client has not repeated it yet
             del self._tickets[ticket.header.id]
         elif ticket.losses >= self._limits.max_deliveries:
-            self._fail(ticket, PoisonedError(f"crashed {ticket.losses} actors of role {ticket.header.role}"))
+            self._fail(ticket, errors.PoisonedError(f"crashed {ticket.losses} actors of role {ticket.header.role}"))
         else:
             self._requeued += 1
             self._put(ticket, first=True)
@@ -381,7 +357,7 @@ class Dispatcher:
         else:
             ticket.is_withdrawn = True
             header = Header(Kind.CANCEL, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
-            self._send(ticket.holder.identity, header, Cancel(reason=reason))
+            self._send(ticket.holder.identity, header, m.Cancel(reason=reason))
 
     def _take_away(self, ticket: Ticket) -> None:
         """Requeue a request that is wanted again after its holder was told to cancel it."""
@@ -391,9 +367,9 @@ class Dispatcher:
         ticket.attempt += 1  # fences the answer of the old holder
         self._put(ticket)
 
-    def _fail(self, ticket: Ticket, error: RequestError) -> None:
+    def _fail(self, ticket: Ticket, error: errors.RequestError) -> None:
         header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
-        self._finish(ticket, header, encode_body(failure_of(error)))
+        self._finish(ticket, header, encode_body(errors.failure_of(error)))
 
     def _finish(self, ticket: Ticket, header: Header, body: bytes) -> None:
         client = ticket.client
@@ -425,20 +401,20 @@ class Dispatcher:
 
     # ----------------------------------------------------------------------------------------- pausing, cancelling
 
-    def control(self, now: float, run: bytes, trajectory: bytes | None, action: Control, by: str) -> Controlled:
+    def control(self, now: float, run: bytes, trajectory: bytes | None, action: m.Control, by: str) -> m.Controlled:
         """Pause, resume or cancel a run or one of its trajectories."""
         trajectory = WHOLE_RUN if trajectory is None else trajectory
         before = self._run_states.phase_of(run, trajectory)
-        wanted = RunState(run=run, trajectory=trajectory, state=before, revision=0)
+        wanted = m.RunState(run=run, trajectory=trajectory, state=before, revision=0)
         concerned = [ticket for ticket in self._tickets.values() if self._matches(wanted, ticket)]
         in_hand = sum(ticket.holder is not None for ticket in concerned)
         self._apply_run_states(now, self._run_states.change(run, trajectory, action, by))
-        return Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
+        return m.Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
 
-    def _apply_run_states(self, now: float, news: list[RunState]) -> None:
+    def _apply_run_states(self, now: float, news: list[m.RunState]) -> None:
         """Tell all peers the new run states, so that they outlive this router, then apply them to requests."""
         for identity in self._peers if news else ():
-            self._post(identity, Kind.PULSE, Pulse(epoch=self._epoch, run_states=tuple(news)))
+            self._post(identity, Kind.PULSE, m.Pulse(epoch=self._epoch, run_states=tuple(news)))
         for state in news:
             match state.state:
                 case "paused":
@@ -452,27 +428,27 @@ class Dispatcher:
                         queue.release_those(lambda ticket: self._blocking_state(ticket.header) is None)
                         self._hand_out(now, role)
 
-    def _matches(self, state: RunState, ticket: Ticket) -> bool:
+    def _matches(self, state: m.RunState, ticket: Ticket) -> bool:
         return concerns(state, ticket.header) and ticket.header.role not in self._limits.unstoppable_roles
 
-    def _blocking_state(self, header: Header) -> RunState | None:
+    def _blocking_state(self, header: Header) -> m.RunState | None:
         """Return the run state that pauses or cancels a request, if any."""
         if not self._run_states or header.role in self._limits.unstoppable_roles:
             return None
         return self._run_states.blocking_state(header.run, header.trajectory)
 
-    def _cancel(self, ticket: Ticket, state: RunState) -> None:
+    def _cancel(self, ticket: Ticket, state: m.RunState) -> None:
         error = cancellation_of(state)
         self._fail_and_cancel(ticket, error, reason=str(error))
 
-    def _fail_and_cancel(self, ticket: Ticket, error: RequestError, reason: str = "") -> None:
+    def _fail_and_cancel(self, ticket: Ticket, error: errors.RequestError, reason: str = "") -> None:
         """Answer a request with a failure and cancel it at its holder, if any."""
         if ticket.holder is None:
             self._fail(ticket, error)
             return
         if ticket.client is not None:
             header = Header(Kind.FAILURE, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
-            self._send(ticket.client, header, failure_of(error))
+            self._send(ticket.client, header, errors.failure_of(error))
         self._withdraw(ticket, reason)
 
     # ----------------------------------------------------------------------------------------- time
@@ -511,9 +487,11 @@ class Dispatcher:
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"
-        self._fail_and_cancel(ticket, DeadlineError(f"not answered within {now - ticket.requested_at:.1f} s ({where})"))
+        self._fail_and_cancel(
+            ticket, errors.DeadlineError(f"not answered within {now - ticket.requested_at:.1f} s ({where})")
+        )
 
-    def status(self, now: float) -> MeshStatus:
+    def status(self, now: float) -> m.MeshStatus:
         """Return the status of the mesh: actors, their load, and queued requests."""
         peers: dict[str, list[Peer]] = {
             role: [] for role, queue in self._queues.items() if queue.waiting or queue.parked
@@ -521,7 +499,7 @@ class Dispatcher:
         for peer in sorted(self._peers.values(), key=lambda peer: peer.hello.name):
             peers.setdefault(peer.role, []).append(peer)
         clients = peers.pop("", [])
-        return MeshStatus(
+        return m.MeshStatus(
             epoch=self._epoch,
             uptime_s=now - self._began_at,
             roles=tuple(self._role_status(now, role, peers[role]) for role in sorted(peers)),
@@ -542,10 +520,10 @@ class Dispatcher:
             answer_bytes=self._answered_bytes,
         )
 
-    def _role_status(self, now: float, role: str, peers: list[Peer]) -> RoleStatus:
+    def _role_status(self, now: float, role: str, peers: list[Peer]) -> m.RoleStatus:
         queue = self._queues.get(role, Queue())
         actors = tuple(
-            ActorStatus(
+            m.ActorStatus(
                 name=peer.hello.name,
                 role=role,
                 host=peer.hello.host,
@@ -562,18 +540,20 @@ class Dispatcher:
             for peer in peers
         )
         oldest_s = max((now - ticket.requested_at for ticket in queue), default=0.0)
-        return RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))
+        return m.RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))
 
     # ----------------------------------------------------------------------------------------- sending
 
-    def _send(self, identity: bytes, header: Header, body: Body) -> None:
+    def _send(self, identity: bytes, header: Header, body: m.Body) -> None:
         self.outbox.append((identity, header, encode_body(body)))
 
-    def _post(self, identity: bytes, kind: Kind, body: Body) -> None:
+    def _post(self, identity: bytes, kind: Kind, body: m.Body) -> None:
         self._send(identity, Header(kind), body)
 
-    def _refuse(self, identity: bytes, header: Header, error: RequestError) -> None:
-        self._send(identity, Header(Kind.FAILURE, header.id, header.role, attempt=header.attempt), failure_of(error))
+    def _refuse(self, identity: bytes, header: Header, error: errors.RequestError) -> None:
+        self._send(
+            identity, Header(Kind.FAILURE, header.id, header.role, attempt=header.attempt), errors.failure_of(error)
+        )
 
-    def _announce(self, event: ActorJoined | ActorLeft) -> None:
+    def _announce(self, event: m.ActorJoined | m.ActorLeft) -> None:
         self.event(0.0, b"", Header(Kind.EVENT, role=event.role, run=MESH_RUN), encode_body(event))

@@ -30,23 +30,12 @@ from gems_actors.security.zap import ALLOW_LIST_POLL_S
 from gems_actors.shards import role_of_shard, to_shard
 from gems_actors.transport.bind import CurveSocket, open_sockets
 from gems_actors.transport.sockets import Link, Message
+from protocol import messages as m
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
 from protocol.errors import BodyError, FrameError, ProtocolError
 from protocol.identity import run_bytes
 from protocol.limits import MAX_SHARDS
-from protocol.messages import (
-    Cancel,
-    Capacity,
-    ControlRun,
-    Goodbye,
-    Heartbeat,
-    Hello,
-    Noted,
-    ReadStatus,
-    ReportLoss,
-    Subscribe,
-)
 
 _TICK_S = 0.1
 _WITH_KEY = b"\xff"
@@ -197,22 +186,22 @@ class _Router:
     def _take_link(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         dispatcher = self._dispatcher
         match header.kind, decode_body(body):
-            case Kind.HELLO, Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
+            case Kind.HELLO, m.Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
                 if identity in self._sessions and not self._sessions.may_relay_run_states(identity):
                     hello = structs.replace(hello, run_states=())
                 dispatcher.hello(now, identity, header.role, hello)
-            case Kind.HELLO, Hello() as hello:
+            case Kind.HELLO, m.Hello() as hello:
                 reason = f"expected gems-actors {__version__}, got {hello.version}"
                 self._refuse(identity, bytes(16), RefusedError(reason))
-            case Kind.HEARTBEAT, Heartbeat() as beat:
+            case Kind.HEARTBEAT, m.Heartbeat() as beat:
                 dispatcher.heartbeat(now, identity, beat)
-            case Kind.CAPACITY, Capacity(capacity=capacity):
+            case Kind.CAPACITY, m.Capacity(capacity=capacity):
                 dispatcher.capacity(now, identity, capacity)
-            case Kind.CANCEL, Cancel() as cancel:
+            case Kind.CANCEL, m.Cancel() as cancel:
                 dispatcher.cancel(now, identity, header.id, cancel)
-            case Kind.SUBSCRIBE, Subscribe():
+            case Kind.SUBSCRIBE, m.Subscribe():
                 dispatcher.subscribe(now, identity, header.run)
-            case Kind.GOODBYE, Goodbye():
+            case Kind.GOODBYE, m.Goodbye():
                 dispatcher.goodbye(now, identity)
             case kind, other:
                 raise BodyError(f"{kind.name}: expected the body of that kind, got {type(other).__name__}")
@@ -220,13 +209,13 @@ class _Router:
     def _answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         """Answer a request to the router itself."""
         match decode_body(body):
-            case ReadStatus():
+            case m.ReadStatus():
                 reply = self._dispatcher.status(now)
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
-            case ReportLoss(name=name):
+            case m.ReportLoss(name=name):
                 self._dispatcher.report_dead(now, name)
-                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), Noted()))
-            case ControlRun() as request:
+                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), m.Noted()))
+            case m.ControlRun() as request:
                 trajectory = None if request.trajectory is None else bytes.fromhex(request.trajectory)
                 done = self._dispatcher.control(now, run_bytes(request.run), trajectory, request.action, request.by)
                 what = {"run": request.run, "trajectory": request.trajectory}

@@ -8,200 +8,175 @@ from msgspec import Meta
 
 from protocol.identity import trajectory_id
 from protocol.limits import MAX_NOTE_CHARS, MAX_PROMPT_CHARS, MAX_REQUIREMENTS
-from protocol.messages.values import (
-    Attempt,
-    Candidate,
-    Count,
-    DrawSettings,
-    Guidance,
-    Hook,
-    ImageRef,
-    MemoryMode,
-    Prompt,
-    Reply,
-    Request,
-    Requirement,
-    Round,
-    RunName,
-    Seed,
-    SidePx,
-    SkillId,
-    Spent,
-    Steps,
-    Text,
-    TrajectoryId,
-    Value,
-    Verdict,
-    Version,
-)
+from protocol.messages import values as v
 
 
-class Plan(Reply, frozen=True, kw_only=True):
+class Plan(v.Reply, frozen=True, kw_only=True):
     """The planner's answer."""
 
-    prompt: Prompt
+    prompt: v.Prompt
     skill: str | None = None
-    reasoning: Text = ""
-    spent: Spent = Spent()
+    reasoning: v.Text = ""
+    spent: v.Spent = v.Spent()
 
 
-class PlanPrompt(Request[Plan], frozen=True, kw_only=True):
+class PlanPrompt(v.Request[Plan], frozen=True, kw_only=True):
     """Asks the planner to choose a skill, if one fits, and to write the first prompt."""
 
     role: ClassVar[str] = "planner"
-    prompt: Prompt
-    skill: SkillId | None = None
+    prompt: v.Prompt
+    skill: v.SkillId | None = None
     """Skill to use, or `none` for no skill; by default the planner chooses."""
 
 
-class Requirements(Reply, frozen=True, kw_only=True):
+class Requirements(v.Reply, frozen=True, kw_only=True):
     """The decomposer's answer; may be empty."""
 
-    requirements: Annotated[tuple[Requirement, ...], Meta(max_length=MAX_REQUIREMENTS)]
-    spent: Spent = Spent()
+    requirements: Annotated[tuple[v.Requirement, ...], Meta(max_length=MAX_REQUIREMENTS)]
+    spent: v.Spent = v.Spent()
 
 
-class DecomposePrompt(Request[Requirements], frozen=True, kw_only=True):
+class DecomposePrompt(v.Request[Requirements], frozen=True, kw_only=True):
     """Asks the decomposer for the atomic requirements of the user's own prompt."""
 
     role: ClassVar[str] = "decomposer"
-    prompt: Prompt
+    prompt: v.Prompt
 
 
-class Image(Reply, frozen=True, kw_only=True):
+class Image(v.Reply, frozen=True, kw_only=True):
     """The generator's answer: the picture is in the blob store."""
 
-    image: ImageRef
-    spent: Spent = Spent()
+    image: v.ImageRef
+    spent: v.Spent = v.Spent()
 
 
-class GenerateImage(Request[Image], frozen=True, kw_only=True):
+class GenerateImage(v.Request[Image], frozen=True, kw_only=True):
     """Asks the generator for one picture."""
 
     role: ClassVar[str] = "generator"
-    prompt: Prompt
-    seed: Seed
-    width_px: SidePx
-    height_px: SidePx
-    steps: Steps | None = None
+    prompt: v.Prompt
+    seed: v.Seed
+    width_px: v.SidePx
+    height_px: v.SidePx
+    steps: v.Steps | None = None
     """Denoising steps; by default the image model's own. The same applies to `guidance` and `negative_prompt`."""
-    guidance: Guidance | None = None
+    guidance: v.Guidance | None = None
     negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
     exact: bool = False
 
 
-class Verification(Reply, frozen=True, kw_only=True):
+class Verification(v.Reply, frozen=True, kw_only=True):
     """The verifier's answer: one verdict per requirement, in the same order."""
 
-    verdicts: tuple[Verdict, ...]
-    calls_saved: Count = 0
-    spent: Spent = Spent()
+    verdicts: tuple[v.Verdict, ...]
+    calls_saved: v.Count = 0
+    spent: v.Spent = v.Spent()
 
 
-class VerifyImage(Request[Verification], frozen=True, kw_only=True):
+class VerifyImage(v.Request[Verification], frozen=True, kw_only=True):
     """Asks the verifier for a verdict on each requirement."""
 
     role: ClassVar[str] = "verifier"
-    image: ImageRef
-    requirements: tuple[Requirement, ...]
+    image: v.ImageRef
+    requirements: tuple[v.Requirement, ...]
 
 
-class Lesson(Reply, frozen=True, kw_only=True):
+class Lesson(v.Reply, frozen=True, kw_only=True):
     """The compressor's answer."""
 
     text: Annotated[str, Meta(min_length=1, max_length=2_000)]
-    spent: Spent = Spent()
+    spent: v.Spent = v.Spent()
 
 
-class CompressAttempt(Request[Lesson], frozen=True, kw_only=True):
+class CompressAttempt(v.Request[Lesson], frozen=True, kw_only=True):
     """Asks the compressor for the lesson of one round; it reads this round and earlier ones from memory."""
 
     role: ClassVar[str] = "compressor"
-    trajectory: TrajectoryId
-    round: Round
+    trajectory: v.TrajectoryId
+    round: v.Round
 
 
-class Refined(Reply, frozen=True, kw_only=True):
+class Refined(v.Reply, frozen=True, kw_only=True):
     """The refiner's answer."""
 
-    prompt: Prompt
-    reasoning: Text = ""
-    spent: Spent = Spent()
+    prompt: v.Prompt
+    reasoning: v.Text = ""
+    spent: v.Spent = v.Spent()
 
 
-class RefinePrompt(Request[Refined], frozen=True, kw_only=True):
+class RefinePrompt(v.Request[Refined], frozen=True, kw_only=True):
     """Asks the refiner for the prompt of the round after `round`; it reads the trajectory's state from memory."""
 
     role: ClassVar[str] = "refiner"
-    trajectory: TrajectoryId
-    round: Round
-    memory: MemoryMode
+    trajectory: v.TrajectoryId
+    round: v.Round
+    memory: v.MemoryMode
     note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
     """Text of the `before_refinement` hook that the refiner is shown; empty: none."""
 
 
-class PreparedPrompt(Reply, frozen=True, kw_only=True):
+class PreparedPrompt(v.Reply, frozen=True, kw_only=True):
     """Reply to `BeforePlan`: the prompt that planner, decomposer and refiner see in place of the user's own."""
 
-    prompt: Prompt
-    version: Version = ""
+    prompt: v.Prompt
+    version: v.Version = ""
     """Version that the role declares; like that of the two other hooks, part of a picture's key in bulk."""
-    spent: Spent = Spent()
+    spent: v.Spent = v.Spent()
 
 
-class BeforePlan(Request[PreparedPrompt], frozen=True, kw_only=True):
+class BeforePlan(v.Request[PreparedPrompt], frozen=True, kw_only=True):
     """Asks the role named by the setting `loop.before_plan` to prepare the prompt, before anything else is done."""
 
     role: ClassVar[str] = "hook"
     """Placeholder: the conductor addresses the three requests of hooks to the configured roles."""
-    trajectory: TrajectoryId
-    prompt: Prompt
+    trajectory: v.TrajectoryId
+    prompt: v.Prompt
     """The user's own prompt."""
-    seed: Seed
-    settings: DrawSettings
+    seed: v.Seed
+    settings: v.DrawSettings
 
 
-class ReviewedVerdicts(Reply, frozen=True, kw_only=True):
+class ReviewedVerdicts(v.Reply, frozen=True, kw_only=True):
     """Reply to `AfterVerdicts`: one verdict for each requirement, in their order."""
 
-    verdicts: tuple[Verdict, ...]
-    version: Version = ""
-    spent: Spent = Spent()
+    verdicts: tuple[v.Verdict, ...]
+    version: v.Version = ""
+    spent: v.Spent = v.Spent()
 
 
-class AfterVerdicts(Request[ReviewedVerdicts], frozen=True, kw_only=True):
+class AfterVerdicts(v.Request[ReviewedVerdicts], frozen=True, kw_only=True):
     """Asks the role named by the setting `loop.after_verdicts` for the verdicts that count for one attempt."""
 
     role: ClassVar[str] = "hook"
-    trajectory: TrajectoryId
-    round: Round
-    candidate: Candidate
-    prompt: Prompt
+    trajectory: v.TrajectoryId
+    round: v.Round
+    candidate: v.Candidate
+    prompt: v.Prompt
     """The prompt that was drawn."""
-    image: ImageRef
-    requirements: tuple[Requirement, ...]
-    verdicts: tuple[Verdict, ...]
+    image: v.ImageRef
+    requirements: tuple[v.Requirement, ...]
+    verdicts: tuple[v.Verdict, ...]
     """The verifier's verdicts, in the order of the requirements."""
 
 
-class RefinementNote(Reply, frozen=True, kw_only=True):
+class RefinementNote(v.Reply, frozen=True, kw_only=True):
     """Reply to `BeforeRefinement`: a note that the refiner is shown; empty: none."""
 
     note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
-    version: Version = ""
-    spent: Spent = Spent()
+    version: v.Version = ""
+    spent: v.Spent = v.Spent()
 
 
-class BeforeRefinement(Request[RefinementNote], frozen=True, kw_only=True):
+class BeforeRefinement(v.Request[RefinementNote], frozen=True, kw_only=True):
     """Asks the role named by the setting `loop.before_refinement` for a note before the next prompt is written.
 
     It gets what the refiner gets; what happened so far can be read from memory.
     """
 
     role: ClassVar[str] = "hook"
-    trajectory: TrajectoryId
-    round: Round
-    memory: MemoryMode
+    trajectory: v.TrajectoryId
+    round: v.Round
+    memory: v.MemoryMode
 
 
 Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent"]
@@ -209,33 +184,33 @@ Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down", "
 possible), stopped gracefully, or no budget for another round."""
 
 
-class Ending(Value, frozen=True, kw_only=True):
+class Ending(v.Value, frozen=True, kw_only=True):
     """How a trajectory ended, and which attempt is its picture."""
 
     outcome: Outcome
-    best_round: Round
-    best_candidate: Candidate
+    best_round: v.Round
+    best_candidate: v.Candidate
     decided_by: str
     """Reason why that attempt is the best, which also mentions ties."""
 
 
-class Picture(Reply, frozen=True, kw_only=True):
+class Picture(v.Reply, frozen=True, kw_only=True):
     """The outcome of one trajectory."""
 
-    trajectory: TrajectoryId
-    prompt: Prompt
+    trajectory: v.TrajectoryId
+    prompt: v.Prompt
     skill: str | None
-    requirements: tuple[Requirement, ...]
-    attempts: tuple[Attempt, ...]
+    requirements: tuple[v.Requirement, ...]
+    attempts: tuple[v.Attempt, ...]
     ending: Ending
-    settings: DrawSettings
-    spent: dict[str, Spent] = {}
+    settings: v.DrawSettings
+    spent: dict[str, v.Spent] = {}
     """Costs by role."""
-    hooks: dict[str, Hook] = {}
+    hooks: dict[str, v.Hook] = {}
     """Hooks that took part, by setting: `before_plan`, `after_verdicts`, `before_refinement`."""
 
     @property
-    def best(self) -> Attempt:
+    def best(self) -> v.Attempt:
         """The attempt that is the picture."""
         chosen = (self.ending.best_round, self.ending.best_candidate)
         return next(attempt for attempt in self.attempts if (attempt.round, attempt.candidate) == chosen)
@@ -246,25 +221,25 @@ class Picture(Reply, frozen=True, kw_only=True):
         return bool(self.best.verdicts) and all(verdict.answer == "met" for verdict in self.best.verdicts)
 
 
-class Budget(Value, frozen=True, kw_only=True):
+class Budget(v.Value, frozen=True, kw_only=True):
     """What one trajectory may spend on chat models; no round begins that would exceed it."""
 
-    max_calls: Count | None = None
+    max_calls: v.Count | None = None
     """Maximum calls; unlimited by default. The same applies to `max_tokens`."""
-    max_tokens: Count | None = None
+    max_tokens: v.Count | None = None
 
 
-class DrawPicture(Request[Picture], frozen=True, kw_only=True):
+class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
     """Asks the conductor to take one prompt through the whole loop."""
 
     role: ClassVar[str] = "conductor"
-    run: RunName
-    line: Count = 0
-    sample: Count = 0
-    prompt: Prompt
-    seed: Seed
-    settings: DrawSettings = DrawSettings()
-    version: Version = ""
+    run: v.RunName
+    line: v.Count = 0
+    sample: v.Count = 0
+    prompt: v.Prompt
+    seed: v.Seed
+    settings: v.DrawSettings = v.DrawSettings()
+    version: v.Version = ""
     """Distinguishes trajectories of the same line and sample, for instance by different models."""
     budget: Budget = Budget()
     """Limit on chat models; not part of the picture's identity, so it may differ when a trajectory is resumed."""

@@ -7,66 +7,38 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from protocol.limits import MAX_SHARDS
+from protocol.messages import values as v
 from protocol.messages.link import Failure
 from protocol.messages.loop import DrawPicture, Ending, Outcome, Plan
-from protocol.messages.values import (
-    Attempt,
-    Body,
-    Count,
-    Experience,
-    Hook,
-    Note,
-    PageSize,
-    Prompt,
-    Refinement,
-    Reply,
-    ReplyT,
-    Request,
-    Requirement,
-    Review,
-    Round,
-    RunName,
-    ShardNumber,
-    Spent,
-    Text,
-    TrajectoryId,
-    UnixTime,
-    Value,
-)
 
 
-class Record(Body, frozen=True, kw_only=True):
+class Record(v.Body, frozen=True, kw_only=True):
     """Base of records in memory's log, which are never changed or removed."""
 
 
 class RunBegun(Record, frozen=True, kw_only=True):
     """A run began; kept once per run, by the client that asks for its pictures."""
 
-    run: RunName
-    what: Text = ""
+    run: v.RunName
+    what: v.Text = ""
     """Description of the run: the prompt of a draw, the file of a bulk."""
-    total: Count | None = None
+    total: v.Count | None = None
     """Number of trajectories in the run, if known."""
 
 
 class RecordsLost(Record, frozen=True, kw_only=True):
     """Records that were damaged on disk and dropped when the log was repaired."""
 
-    first: Count
+    first: v.Count
     """Position of the first lost record in the log; `last` is that of the last one."""
-    last: Count
-    reason: Text
+    last: v.Count
+    reason: v.Text
 
 
 class TrajectoryRecord(Record, frozen=True, kw_only=True):
     """Base of records of one step of one trajectory."""
 
-    trajectory: TrajectoryId
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {}
+    trajectory: v.TrajectoryId
 
 
 class TrajectoryBegun(TrajectoryRecord, frozen=True, kw_only=True):
@@ -78,101 +50,61 @@ class TrajectoryBegun(TrajectoryRecord, frozen=True, kw_only=True):
 class PromptPrepared(TrajectoryRecord, frozen=True, kw_only=True):
     """The `before_plan` hook returned the prompt that planner, decomposer and refiner see."""
 
-    prompt: Prompt
-    hook: Hook
-    spent: Spent = Spent()
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {self.hook.role: self.spent}
+    prompt: v.Prompt
+    hook: v.Hook
+    spent: v.Spent = v.Spent()
 
 
 class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
     """The planner wrote the first prompt."""
 
-    prompt: Prompt
+    prompt: v.Prompt
     skill: str | None = None
-    reasoning: Text = ""
-    spent: Spent = Spent()
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {"planner": self.spent}
+    reasoning: v.Text = ""
+    spent: v.Spent = v.Spent()
 
 
 class PromptDecomposed(TrajectoryRecord, frozen=True, kw_only=True):
     """The decomposer found the requirements."""
 
-    requirements: tuple[Requirement, ...]
-    spent: Spent = Spent()
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {"decomposer": self.spent}
+    requirements: tuple[v.Requirement, ...]
+    spent: v.Spent = v.Spent()
 
 
 class AttemptVerified(TrajectoryRecord, frozen=True, kw_only=True):
     """An image was drawn and judged."""
 
-    attempt: Attempt
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {"generator": self.attempt.drawing, "verifier": self.attempt.verifying}
+    attempt: v.Attempt
 
 
 class VerdictsReviewed(TrajectoryRecord, frozen=True, kw_only=True):
     """The `after_verdicts` hook returned the verdicts that count for one attempt."""
 
-    review: Review
-    hook: Hook
-    spent: Spent = Spent()
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {self.hook.role: self.spent}
+    review: v.Review
+    hook: v.Hook
+    spent: v.Spent = v.Spent()
 
 
 class ExperienceKept(TrajectoryRecord, frozen=True, kw_only=True):
     """The compressor wrote the lesson of a round."""
 
-    experience: Experience
-    spent: Spent = Spent()
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {"compressor": self.spent}
+    experience: v.Experience
+    spent: v.Spent = v.Spent()
 
 
 class RefinementNoted(TrajectoryRecord, frozen=True, kw_only=True):
     """The `before_refinement` hook returned a note for the refiner."""
 
-    note: Note
-    hook: Hook
-    spent: Spent = Spent()
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {self.hook.role: self.spent}
+    note: v.Note
+    hook: v.Hook
+    spent: v.Spent = v.Spent()
 
 
 class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
     """The refiner wrote the prompt of the next round."""
 
-    refinement: Refinement
-    spent: Spent = Spent()
-
-    @property
-    def costs(self) -> dict[str, Spent]:
-        """What the step cost, by role."""
-        return {"refiner": self.spent}
+    refinement: v.Refinement
+    spent: v.Spent = v.Spent()
 
 
 class TrajectoryEnded(TrajectoryRecord, frozen=True, kw_only=True):
@@ -204,18 +136,18 @@ AnyRecord = (
 )
 
 
-class MemoryRequest(Request[ReplyT], frozen=True, kw_only=True):
+class MemoryRequest(v.Request[v.ReplyT], frozen=True, kw_only=True):
     """Base of requests to memory, which may be several shards: processes that each have their own log."""
 
     role: ClassVar[str] = "memory"
-    shard: ShardNumber | None = None
+    shard: v.ShardNumber | None = None
     """Shard that must answer from its own log alone; by default memory as a whole answers."""
 
 
-class Appended(Reply, frozen=True, kw_only=True):
+class Appended(v.Reply, frozen=True, kw_only=True):
     """The record is on disk."""
 
-    sequence: Count
+    sequence: v.Count
     """Position of the record in its shard's log, or of the record that had kept the same step before."""
     is_new: bool
     is_first: bool = False
@@ -247,29 +179,29 @@ class AppendRecords(MemoryRequest[Appended], frozen=True, kw_only=True):
         return next((record.trajectory for record in self.records if isinstance(record, TrajectoryRecord)), None)
 
 
-class TrajectoryState(Reply, frozen=True, kw_only=True):
+class TrajectoryState(v.Reply, frozen=True, kw_only=True):
     """Everything that memory knows of one trajectory, in order."""
 
     task: DrawPicture | None = None
-    prepared: Prompt | None = None
+    prepared: v.Prompt | None = None
     """Prompt of the `before_plan` hook; None if there was no such hook."""
     plan: Plan | None = None
-    requirements: tuple[Requirement, ...] | None = None
-    attempts: tuple[Attempt, ...] = ()
+    requirements: tuple[v.Requirement, ...] | None = None
+    attempts: tuple[v.Attempt, ...] = ()
     """All attempts, with the verdicts that count: those of the `after_verdicts` hook if there was one."""
-    reviews: tuple[Review, ...] = ()
-    notes: tuple[Note, ...] = ()
-    experiences: tuple[Experience, ...] = ()
-    refinements: tuple[Refinement, ...] = ()
+    reviews: tuple[v.Review, ...] = ()
+    notes: tuple[v.Note, ...] = ()
+    experiences: tuple[v.Experience, ...] = ()
+    refinements: tuple[v.Refinement, ...] = ()
     ending: Ending | None = None
     failure: Failure | None = None
     """Failure that stopped the trajectory; None once it was resumed."""
-    spent: dict[str, Spent] = {}
+    spent: dict[str, v.Spent] = {}
     """Costs by role."""
-    hooks: dict[str, Hook] = {}
+    hooks: dict[str, v.Hook] = {}
     """Hooks that took part, by setting."""
-    began_at: UnixTime | None = None
-    last_at: UnixTime | None = None
+    began_at: v.UnixTime | None = None
+    last_at: v.UnixTime | None = None
 
     @property
     def request_prompt(self) -> str:
@@ -286,13 +218,13 @@ class TrajectoryState(Reply, frozen=True, kw_only=True):
 class ReadTrajectory(MemoryRequest[TrajectoryState], frozen=True, kw_only=True):
     """Asks memory for a trajectory; the state of an unknown one is empty."""
 
-    trajectory: TrajectoryId
+    trajectory: v.TrajectoryId
 
 
-class BestAttempt(Reply, frozen=True, kw_only=True):
+class BestAttempt(v.Reply, frozen=True, kw_only=True):
     """The attempt that would be the picture if the trajectory ended now."""
 
-    attempt: Attempt | None
+    attempt: v.Attempt | None
     """The best attempt; None while nothing has been drawn."""
     decided_by: str
 
@@ -300,42 +232,42 @@ class BestAttempt(Reply, frozen=True, kw_only=True):
 class FindBestAttempt(MemoryRequest[BestAttempt], frozen=True, kw_only=True):
     """Asks memory for the best attempt of a trajectory so far."""
 
-    trajectory: TrajectoryId
+    trajectory: v.TrajectoryId
 
 
 TrajectoryStatus = Literal["running", "ended", "failed"]
 """An interrupted trajectory that was not resumed counts as running."""
 
 
-class TrajectorySummary(Value, frozen=True, kw_only=True):
+class TrajectorySummary(v.Value, frozen=True, kw_only=True):
     """One trajectory in a list."""
 
-    trajectory: TrajectoryId
+    trajectory: v.TrajectoryId
     run: str
-    line: Count
-    sample: Count
+    line: v.Count
+    sample: v.Count
     prompt: str
     """First 200 characters of the user's prompt."""
     status: TrajectoryStatus
     outcome: Outcome | None = None
     failure: str = ""
     """Code of the failure."""
-    images: Count = 0
+    images: v.Count = 0
     """Images drawn; like the counts below, set once the trajectory has ended."""
-    rounds: Count = 0
-    met: Count = 0
+    rounds: v.Count = 0
+    met: v.Count = 0
     """Requirements that the picture meets, out of `requirements`."""
-    requirements: Count = 0
-    began_at: UnixTime
-    last_at: UnixTime
+    requirements: v.Count = 0
+    began_at: v.UnixTime
+    last_at: v.UnixTime
     """Time of the last change of the status."""
 
 
-class Trajectories(Reply, frozen=True, kw_only=True):
+class Trajectories(v.Reply, frozen=True, kw_only=True):
     """A page of trajectories: shard by shard, within each in the order in which they began."""
 
     trajectories: tuple[TrajectorySummary, ...]
-    next: Count | None = None
+    next: v.Count | None = None
     """Cursor for `after` to get the next page; None on the last page."""
 
 
@@ -345,69 +277,69 @@ class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
     of_run: str | None = None
     status: TrajectoryStatus | None = None
     prefix: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,32}\Z")] = ""
-    after: Count = 0
-    limit: PageSize = 100
+    after: v.Count = 0
+    limit: v.PageSize = 100
     """Maximum length of the page; any page may be shorter."""
 
 
-class RunSummary(Value, frozen=True, kw_only=True):
+class RunSummary(v.Value, frozen=True, kw_only=True):
     """One run in a list."""
 
     run: str
     what: str
-    total: Count | None
-    running: Count
-    ended: Count
-    failed: Count
-    all_met: Count
+    total: v.Count | None
+    running: v.Count
+    ended: v.Count
+    failed: v.Count
+    all_met: v.Count
     """Ended trajectories whose picture meets every requirement."""
-    images: Count
+    images: v.Count
     """Images of ended trajectories."""
-    began_at: UnixTime
-    last_at: UnixTime
+    began_at: v.UnixTime
+    last_at: v.UnixTime
 
 
-class Runs(Reply, frozen=True, kw_only=True):
+class Runs(v.Reply, frozen=True, kw_only=True):
     """A page of runs: shard by shard, the latest first; a run in several shards is listed once, with the first."""
 
     runs: tuple[RunSummary, ...]
-    next: Count | None = None
+    next: v.Count | None = None
     """Cursor for `before` to get the next page; None on the last page."""
 
 
 class ListRuns(MemoryRequest[Runs], frozen=True, kw_only=True):
     """Asks memory for a page of runs."""
 
-    before: Count | None = None
-    limit: PageSize = 100
+    before: v.Count | None = None
+    limit: v.PageSize = 100
     """Maximum length of the page; any page may be shorter."""
-    named: Annotated[tuple[RunName, ...], Meta(max_length=1000)] | None = None
+    named: Annotated[tuple[v.RunName, ...], Meta(max_length=1000)] | None = None
     """Names of the runs to list; all by default."""
 
 
-class RecalledExperience(Value, frozen=True, kw_only=True):
+class RecalledExperience(v.Value, frozen=True, kw_only=True):
     """A lesson of an earlier trajectory, and its effect."""
 
-    trajectory: TrajectoryId
-    prompt: Prompt
+    trajectory: v.TrajectoryId
+    prompt: v.Prompt
     """The user's prompt of that trajectory."""
-    round: Round
+    round: v.Round
     text: str
-    met_before: Count
+    met_before: v.Count
     """Requirements met in the round of the lesson, out of `requirements`; `met_after` in the next round."""
-    met_after: Count
-    requirements: Count
+    met_after: v.Count
+    requirements: v.Count
     likeness: Annotated[float, Meta(ge=0.0)] = 0.0
     """Similarity of that prompt to the given one, as in `Recollection.likeness`."""
 
 
-class Recollection(Reply, frozen=True, kw_only=True):
+class Recollection(v.Reply, frozen=True, kw_only=True):
     """Lessons for a prompt, that of the most similar prompt first."""
 
     experiences: tuple[RecalledExperience, ...]
-    trajectories: Count
+    trajectories: v.Count
     """Trajectories with similar prompts and lessons that ended with all requirements met: the evidence."""
-    gained: Count
+    gained: v.Count
     """How many of them met more requirements in a round after a lesson than in the round before."""
     likeness: Annotated[float, Meta(ge=0.0)] = 0.0
     """Similarity of the most similar prompt (BM25); 0 without one."""
@@ -416,26 +348,26 @@ class Recollection(Reply, frozen=True, kw_only=True):
 class RecallExperiences(MemoryRequest[Recollection], frozen=True, kw_only=True):
     """Asks memory for lessons of similar prompts whose trajectories ended with all requirements met."""
 
-    prompt: Prompt
+    prompt: v.Prompt
     limit: Annotated[int, Meta(ge=1, le=20)] = 3
 
 
-class LoggedRecord(Value, frozen=True, kw_only=True):
+class LoggedRecord(v.Value, frozen=True, kw_only=True):
     """A record with its position in the log."""
 
-    sequence: Count
-    at: UnixTime
+    sequence: v.Count
+    at: v.UnixTime
     """Time at which it was appended."""
     record: AnyRecord
-    shard: ShardNumber = 0
+    shard: v.ShardNumber = 0
     """Shard of memory that has it in its log."""
 
 
-class LoggedRecords(Reply, frozen=True, kw_only=True):
+class LoggedRecords(v.Reply, frozen=True, kw_only=True):
     """Records in the order of the log."""
 
     records: tuple[LoggedRecord, ...]
-    last: Count
+    last: v.Count
     """Position of the newest record in the log."""
 
 
@@ -445,27 +377,27 @@ class ReadLog(MemoryRequest[LoggedRecords], frozen=True, kw_only=True):
     Positions belong to one shard's log, by default that of shard 0.
     """
 
-    since: Count = 0
-    limit: PageSize = 100
+    since: v.Count = 0
+    limit: v.PageSize = 100
     wait_s: Annotated[float, Meta(ge=0.0, le=300.0)] = 0.0
     """Maximum time to wait for a record if there is none yet."""
 
 
-class MemoryCounts(Reply, frozen=True, kw_only=True):
+class MemoryCounts(v.Reply, frozen=True, kw_only=True):
     """How much memory holds."""
 
-    records: Count
-    archived: Count
+    records: v.Count
+    archived: v.Count
     """Records that are in archives."""
-    runs: Count
-    running: Count
+    runs: v.Count
+    running: v.Count
     """Running trajectories; the same applies to `ended` and `failed`."""
-    ended: Count
-    failed: Count
-    recallable: Count
+    ended: v.Count
+    failed: v.Count
+    recallable: v.Count
     """Trajectories whose experiences can be recalled."""
-    log_bytes: Count
-    index_bytes: Count
+    log_bytes: v.Count
+    index_bytes: v.Count
     shards: Annotated[int, Meta(ge=1, le=MAX_SHARDS)] = 1
     """Number of shards, including those of earlier layouts."""
 

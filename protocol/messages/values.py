@@ -6,28 +6,18 @@ from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
-from protocol.limits import (
-    MAX_CANDIDATES,
-    MAX_GUIDANCE,
-    MAX_NOTE_CHARS,
-    MAX_PROMPT_CHARS,
-    MAX_ROUNDS,
-    MAX_SHARDS,
-    MAX_SIDE_PX,
-    MAX_STEPS,
-    MAX_TEXT_CHARS,
-)
+from protocol import limits
 
-Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_CHARS)]
-Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+Prompt = Annotated[str, Meta(min_length=1, max_length=limits.MAX_PROMPT_CHARS)]
+Text = Annotated[str, Meta(max_length=limits.MAX_TEXT_CHARS)]
 TrajectoryId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 Seed = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
-Round = Annotated[int, Meta(ge=1, le=MAX_ROUNDS)]
-Candidate = Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)]
-SidePx = Annotated[int, Meta(ge=16, le=MAX_SIDE_PX)]
-Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS)]
-Guidance = Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)]
+Round = Annotated[int, Meta(ge=1, le=limits.MAX_ROUNDS)]
+Candidate = Annotated[int, Meta(ge=1, le=limits.MAX_CANDIDATES)]
+SidePx = Annotated[int, Meta(ge=16, le=limits.MAX_SIDE_PX)]
+Steps = Annotated[int, Meta(ge=1, le=limits.MAX_STEPS)]
+Guidance = Annotated[float, Meta(ge=0.0, le=limits.MAX_GUIDANCE)]
 SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0)]
@@ -37,7 +27,7 @@ RunName = Annotated[str, Meta(min_length=1, max_length=200)]
 UnixTime = float
 """Seconds since 1970-01-01 00:00 UTC, by memory's clock."""
 PageSize = Annotated[int, Meta(ge=1, le=1000)]
-ShardNumber = Annotated[int, Meta(ge=0, le=MAX_SHARDS - 1)]
+ShardNumber = Annotated[int, Meta(ge=0, le=limits.MAX_SHARDS - 1)]
 
 RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
 Answer = Literal["met", "unmet", "unsure"]
@@ -152,7 +142,7 @@ class Note(Value, frozen=True, kw_only=True):
     """The note of the `before_refinement` hook after one round, which is shown to the refiner."""
 
     round: Round
-    text: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
+    text: Annotated[str, Meta(max_length=limits.MAX_NOTE_CHARS)] = ""
 
 
 class DrawSettings(Value, frozen=True, kw_only=True):
@@ -175,7 +165,7 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     """Denoising steps of an image; unset: the image model's default."""
     guidance: Guidance | None = None
     """Guidance scale of the image model; unset: the image model's default."""
-    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    negative_prompt: Annotated[str, Meta(max_length=limits.MAX_PROMPT_CHARS)] | None = None
     """Description of what the images must not show; unset: none."""
     exact: bool = False
     """Whether each image is drawn alone, so that not even rounding depends on other images of a batch."""
