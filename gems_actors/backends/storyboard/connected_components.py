@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-from gems_actors.backends.storyboard.layout import Box
-from gems_actors.backends.storyboard.tiles import Colour
+from gems_actors.backends.storyboard.tiles import Box, Colour
 
 _RUN = re.compile(rb"\xff+")
 

@@ -9,21 +9,10 @@ from typing import Final
 
 from PIL import Image, ImageDraw
 
-from gems_actors.backends.storyboard.layout import (
-    BORDER_PX,
-    PAD_PX,
-    SIGN_PAD_PX,
-    Arrow,
-    Board,
-    Box,
-    Card,
-    Panel,
-    lay_out,
-)
-from gems_actors.backends.storyboard.lettering import line_height, shorten, width_of, write
-from gems_actors.backends.storyboard.pictograms import draw_pictogram
+from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SIGN_PAD_PX, Arrow, Board, Card, Panel, lay_out
+from gems_actors.backends.storyboard.lettering import SIZES_PX, glyph, line_height, shorten, width_of, write
 from gems_actors.backends.storyboard.scene import Scene, Thing
-from gems_actors.backends.storyboard.tiles import Colour, paint_tile
+from gems_actors.backends.storyboard.tiles import Box, Colour, paint_tile
 from gems_actors.backends.storyboard.words import COLOURS
 
 INK: Final[Colour] = (38, 46, 66)
@@ -45,15 +34,7 @@ _CHART_COLOURS: Final = tuple(
 
 
 def draw(scene: Scene, *, seed: int, width_px: int, height_px: int, caption: str = "") -> bytes:
-    """Return the storyboard of a scene as a PNG file.
-
-    Args:
-        scene: scene to draw, without further errors.
-        seed: seed shown in the title; it changes nothing else.
-        width_px: width of the picture.
-        height_px: height of the picture.
-        caption: prompt quoted in the title.
-    """
+    """Return the storyboard of a scene as a PNG file; seed and caption only appear in its title."""
     image = Image.new("RGB", (width_px, height_px), PAPER)
     board = lay_out(scene, width_px, height_px)
     _draw_title(image, board, f"storyboard · seed {seed}", caption)
@@ -105,9 +86,22 @@ def _draw_card(image: Image.Image, card: Card) -> None:
     for box in card.tiles:
         tile = paint_tile(box[2] - box[0], card.thing.colours, card.thing.surface)
         image.paste(tile, box[:2])
-        draw_pictogram(image, card.thing.name, box)
+        _draw_pictogram(image, card.thing.name, box)
     if card.thing.values:
         _draw_chart(image, card.thing, card.body)
+
+
+def _draw_pictogram(image: Image.Image, name: str, tile: Box) -> None:
+    """Draw the initial of a thing on the white disc of its tile, unless the tile is too small."""
+    side = tile[2] - tile[0]
+    size = max((size for size in SIZES_PX if size <= side * 0.4), default=0)
+    if not size or side < 24:
+        return
+    letter = name[0].upper()
+    shape = glyph(letter, size)
+    x = (tile[0] + tile[2] - shape.mask.width) // 2
+    y = (tile[1] + tile[3] - shape.mask.height) // 2 - shape.top_px
+    write(image, (x, y), letter, size, BAR)
 
 
 def _draw_sign(image: Image.Image, sign: Panel) -> None:

@@ -29,7 +29,7 @@ _TIGHT: Final[dict[str, Cell]] = {"on top of": (0, -1), "in front of": (0, 1), "
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A labelled arrow between neighbours in a row."""
+    """A labelled arrow between neighbours in a row, from subject to target."""
 
     subject: str
     word: str

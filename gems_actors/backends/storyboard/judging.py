@@ -7,9 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gems_actors.backends.storyboard.layout import Box
 from gems_actors.backends.storyboard.reading import Seen, SeenCard
 from gems_actors.backends.storyboard.scene import Claim
+from gems_actors.backends.storyboard.tiles import Box
 from gems_actors.backends.storyboard.words import COLOURS, SURFACES, plural, spell
 
 _TOUCH_PX: Final = 4

@@ -15,9 +15,7 @@ from typing import Final
 from gems_actors.backends.storyboard.grid_layout import Component, Grid, Link, place_on_grid
 from gems_actors.backends.storyboard.lettering import SIZES_PX, fit_size, line_height, shorten, width_of, wrap
 from gems_actors.backends.storyboard.scene import Scene, Thing
-
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom; right and bottom are exclusive."""
+from gems_actors.backends.storyboard.tiles import Box
 
 PAD_PX: Final = 8
 """Space between the edge of a panel and its text."""

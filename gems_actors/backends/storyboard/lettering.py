@@ -13,6 +13,8 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from gems_actors.backends.storyboard.connected_components import ink_runs
+
 SIZES_PX: Final = (9, 11, 14, 18, 23, 30, 40, 54)
 """All text sizes used in a storyboard, few so that a reader can try each."""
 _CHARACTERS: Final = [chr(code) for code in range(33, 127)] + list("©«°±´·»‘’“”…‹›™")
@@ -20,25 +22,9 @@ _PARTS: Final = frozenset("'.‹›")
 """Characters that are also part of a wider one: two `'` look like a `"`."""
 _INK: Final = 110
 """Minimum value, of 255, of a pixel that counts as ink; below the middle because of thin strokes and JPEG."""
-_DIGIT_ROWS: Final = (
-    (7, 5, 5, 5, 7),
-    (2, 6, 2, 2, 7),
-    (7, 1, 7, 4, 7),
-    (7, 1, 3, 1, 7),
-    (5, 5, 7, 1, 1),
-    (7, 4, 7, 1, 7),
-    (4, 4, 7, 5, 7),
-    (7, 1, 1, 2, 2),
-    (7, 5, 7, 5, 7),
-    (7, 5, 7, 1, 1),
-    (2, 5, 7, 5, 5),
-    (6, 5, 6, 5, 6),
-    (3, 4, 4, 4, 3),
-    (6, 5, 5, 5, 6),
-    (7, 4, 6, 4, 7),
-    (7, 4, 6, 4, 4),
-)
-"""Bitmaps of the sixteen digits, five rows of three dots each."""
+_DIGITS: Final = "75557 26227 71747 71317 55711 74717 44757 71122 75757 75711 25755 65656 34443 65556 74647 74644"
+"""Bitmaps of the sixteen digits, five rows each; a row is a number of three bits."""
+_DIGIT_ROWS: Final = [[int(row) for row in digit] for digit in _DIGITS.split()]
 _BOX_HEIGHT: Final = 15
 _IS_INK: Final = [255 if value >= _INK else 0 for value in range(256)]
 _MATCHES: Final = 0.16
@@ -180,13 +166,9 @@ class ReadLine:
 
 
 def read_line(ink: Image.Image, size_px: int) -> ReadLine:
-    """Read one line of text.
-
-    Args:
-        ink: an `L` image exactly one line high, 255 where there is ink.
-        size_px: text size of the line.
-    """
-    segments, solid, known = _segments_of(ink), _solid(ink), _strips(size_px)
+    """Read the line of text in `ink`, an `L` image exactly one line high, 255 where there is ink."""
+    solid, known = _solid(ink), _strips(size_px)
+    segments = list(ink_runs(solid, is_across=True))
     letters: list[str] = []
     doubts: list[float] = []
     previous_end = None
@@ -215,22 +197,6 @@ def read_line(ink: Image.Image, size_px: int) -> ReadLine:
         previous_end = segments[index + taken - 1][1]
         index += taken
     return ReadLine("".join(letters), sum(doubts) / len(doubts) if doubts else 1.0)
-
-
-def _segments_of(ink: Image.Image) -> list[tuple[int, int]]:
-    """Return the runs of columns with ink, as (first, one past the last)."""
-    if ink.width < 1 or ink.height < 1:
-        return []
-    columns = _solid(ink).resize((ink.width, 1), Image.Resampling.BOX).tobytes()
-    runs: list[tuple[int, int]] = []
-    start = None
-    for x, value in enumerate((*columns, 0)):
-        if value and start is None:
-            start = x
-        elif not value and start is not None:
-            runs.append((start, x))
-            start = None
-    return runs
 
 
 def _strip_of(ink: Image.Image, start: int, end: int) -> tuple[tuple[int, int], bytes]:

@@ -46,13 +46,8 @@ def draw_request(request: ImageRequest) -> bytes:
     """Return the PNG file of one request."""
     scene = parse_scene(request.prompt)
     drawn = apply_errors(scene, choose_errors(scene, request.seed), request.seed)
-    return draw(
-        drawn,
-        seed=request.seed,
-        width_px=request.width_px,
-        height_px=request.height_px,
-        caption=request.prompt,
-    )
+    width_px, height_px = request.width_px, request.height_px
+    return draw(drawn, seed=request.seed, width_px=width_px, height_px=height_px, caption=request.prompt)
 
 
 class StoryboardChatModel:

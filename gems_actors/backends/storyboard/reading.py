@@ -13,9 +13,10 @@ from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from gems_actors.backends.storyboard import drawing
 from gems_actors.backends.storyboard.connected_components import Region, find_regions, ink_runs, mask_beyond, mask_near
-from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SEPARATOR, SIGN_PAD_PX, Box, Measures
+from gems_actors.backends.storyboard.grid_layout import Link
+from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SEPARATOR, SIGN_PAD_PX, Measures
 from gems_actors.backends.storyboard.lettering import SIZES_PX, line_height, read_line, width_of
-from gems_actors.backends.storyboard.tiles import Colour, read_tile
+from gems_actors.backends.storyboard.tiles import Box, Colour, read_tile
 from gems_actors.errors import BackendError
 
 _TOLERANCE: Final = 24
@@ -44,20 +45,11 @@ class SeenCard:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenLink:
-    """A labelled arrow as read from the picture, from subject to target."""
-
-    subject: str
-    word: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
 class Seen:
     """Everything read from one storyboard."""
 
     cards: tuple[SeenCard, ...]
-    links: tuple[SeenLink, ...]
+    links: tuple[Link, ...]
     texts: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -229,7 +221,7 @@ def _is_same(tile: Image.Image, known: Image.Image) -> bool:
     return max(ImageStat.Stat(difference).mean) < _SAME_TILE
 
 
-def _read_links(image: Image.Image, cards: tuple[SeenCard, ...]) -> tuple[SeenLink, ...]:
+def _read_links(image: Image.Image, cards: tuple[SeenCard, ...]) -> tuple[Link, ...]:
     links = []
     for label in find_regions(mask_near(image, drawing.LABEL, _TOLERANCE), min_area_px=120):
         word = _read_panel(image, label.box, drawing.LABEL, drawing.INK)
@@ -242,7 +234,7 @@ def _read_links(image: Image.Image, cards: tuple[SeenCard, ...]) -> tuple[SeenLi
         below = (before.box[2], label.bottom, after.box[0], label.bottom + (after.box[0] - before.box[2]) // 3 + 24)
         points_right = _points_right(mask_near(image.crop(below), drawing.ARROW, _LINE_TOLERANCE))
         subject, target = (before, after) if points_right else (after, before)
-        links.append(SeenLink(subject.name, word, target.name))
+        links.append(Link(subject.name, word, target.name))
     return tuple(links)
 
 

@@ -11,6 +11,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageStat
 from gems_actors.backends.storyboard.words import COLOURS, SURFACES
 
 Colour = tuple[int, int, int]
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom; right and bottom are exclusive."""
 
 OUTLINE: Final[Colour] = (78, 88, 108)
 PLAIN: Final[Colour] = (221, 228, 238)

@@ -14,6 +14,15 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Return the mapping written as `key:value`, separated by spaces."""
+    return {key: value for key, _, value in (pair.partition(":") for pair in text.split())}
+
+
 COLOURS: Final[dict[str, tuple[int, int, int]]] = {
     "red": (214, 52, 52),
     "orange": (242, 140, 38),
@@ -38,139 +47,51 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
     "lime": (166, 226, 60),
     "magenta": (216, 44, 168),
 }
-COLOUR_ALIASES: Final = {
-    "grey": "gray",
-    "violet": "purple",
-    "lavender": "purple",
-    "crimson": "red",
-    "scarlet": "red",
-    "golden": "gold",
-    "azure": "blue",
-    "aqua": "cyan",
-    "cream": "beige",
-    "ivory": "beige",
-    "tan": "beige",
-    "emerald": "green",
-}
-SURFACES: Final = (
-    "plastic",
-    "stone",
-    "glass",
-    "metal",
-    "wooden",
-    "sparkling",
-    "striped",
-    "spotted",
-    "checkered",
-    "brick",
-    "furry",
-    "paper",
+COLOUR_ALIASES: Final = _pairs(
+    "grey:gray violet:purple lavender:purple crimson:red scarlet:red golden:gold azure:blue aqua:cyan cream:beige "
+    "ivory:beige tan:beige emerald:green"
 )
-SURFACE_ALIASES: Final = {
-    "metallic": "metal",
-    "steel": "metal",
-    "wood": "wooden",
-    "sparkly": "sparkling",
-    "glittering": "sparkling",
-    "glittery": "sparkling",
-    "stripy": "striped",
-    "dotted": "spotted",
-    "polka-dot": "spotted",
-    "checked": "checkered",
-    "checkerboard": "checkered",
-    "marble": "stone",
-    "fluffy": "furry",
-    "fuzzy": "furry",
-}
-NUMBER_WORDS: Final = dict(
-    enumerate(
-        [
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ],
-        start=1,
-    )
-) | {30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 100: "hundred"}
+SURFACES: Final = _listed("plastic stone glass metal wooden sparkling striped spotted checkered brick furry paper")
+SURFACE_ALIASES: Final = _pairs(
+    "metallic:metal steel:metal wood:wooden sparkly:sparkling glittering:sparkling glittery:sparkling stripy:striped "
+    "dotted:spotted polka-dot:spotted checked:checkered checkerboard:checkered marble:stone fluffy:furry fuzzy:furry"
+)
+_UP_TO_TWENTY: Final = _listed(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+NUMBER_WORDS: Final = dict(enumerate(_UP_TO_TWENTY, start=1)) | (
+    {30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 100: "hundred"}
+)
 NUMBERS: Final = {word: number for number, word in NUMBER_WORDS.items()} | {"dozen": 12}
-LOOSE_COUNTS: Final = dict.fromkeys(("several", "multiple", "various"), 4) | {
-    "some": 3,
-    "few": 3,
-    "many": 6,
-    "numerous": 6,
-    "both": 2,
-}
+LOOSE_COUNTS: Final = dict.fromkeys(("several", "multiple", "various"), 4) | (
+    {"some": 3, "few": 3, "many": 6, "numerous": 6, "both": 2}
+)
 DETERMINERS: Final = _words("a an the this that these those his her its their my our your another each every")
 MEASURES: Final = dict.fromkeys(
     _words("group bunch set row herd flock pack collection pile stack crowd line team number series"), 4
 ) | {"pair": 2, "couple": 2, "trio": 3}
 
-PLACES: Final = {
-    "to the left of": "left of",
-    "on the left of": "left of",
-    "on the left side of": "left of",
-    "left of": "left of",
-    "to the right of": "right of",
-    "on the right of": "right of",
-    "on the right side of": "right of",
-    "right of": "right of",
-    "on top of": "on top of",
-    "atop": "on top of",
-    "resting on": "on top of",
-    "on": "on top of",
-    "onto": "on top of",
-    "upon": "on top of",
-    "above": "above",
-    "over": "above",
-    "below": "below",
-    "under": "under",
-    "underneath": "under",
-    "beneath": "under",
-    "in front of": "in front of",
-    "behind": "behind",
-    "at the back of": "behind",
-    "inside of": "inside",
-    "inside": "inside",
-    "within": "inside",
-    "into": "inside",
-    "in": "inside",
-    "between": "between",
-    "in between": "between",
-    "next to": "next to",
-    "beside": "next to",
-    "adjacent to": "next to",
-    "alongside": "next to",
-    "close to": "near",
-    "near": "near",
-    "by": "by",
-    "with": "with",
-    "at": "at",
-    "along": "along",
-    "around": "around",
-    "against": "against",
-    "across": "across",
-    "through": "through",
-    "toward": "toward",
-    "towards": "toward",
-    "facing": "facing",
+_PLACE_SPELLINGS: Final = {
+    "left of": ("to the left of", "on the left of", "on the left side of", "left of"),
+    "right of": ("to the right of", "on the right of", "on the right side of", "right of"),
+    "on top of": ("on top of", "atop", "resting on", "on", "onto", "upon"),
+    "above": ("above", "over"),
+    "below": ("below",),
+    "under": ("under", "underneath", "beneath"),
+    "in front of": ("in front of",),
+    "behind": ("behind", "at the back of"),
+    "inside": ("inside of", "inside", "within", "into", "in"),
+    "between": ("between", "in between"),
+    "next to": ("next to", "beside", "adjacent to", "alongside"),
+    "near": ("close to", "near"),
 }
+_OTHER_PLACES: Final = _listed("by with at along around against across through toward facing")
+PLACES: Final = (
+    {spelling: name for name, spellings in _PLACE_SPELLINGS.items() for spelling in spellings}
+    | {name: name for name in _OTHER_PLACES}
+    | {"towards": "toward"}
+)
 """Every spelling of a place, and the one name it goes by here."""
 OPPOSITES: Final = {
     "left of": "right of",
@@ -239,56 +160,14 @@ NOUNS_IN_ING: Final = _words(
     "string-wing parking sewing"
 )
 
-_IRREGULAR: Final = {
-    "mice": "mouse",
-    "geese": "goose",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "people": "person",
-    "feet": "foot",
-    "teeth": "tooth",
-    "oxen": "ox",
-    "knives": "knife",
-    "wolves": "wolf",
-    "leaves": "leaf",
-    "shelves": "shelf",
-    "loaves": "loaf",
-    "halves": "half",
-    "scarves": "scarf",
-    "calves": "calf",
-    "elves": "elf",
-    "thieves": "thief",
-    "cacti": "cactus",
-    "potatoes": "potato",
-    "tomatoes": "tomato",
-    "heroes": "hero",
-    "mangoes": "mango",
-    "buses": "bus",
-    "gases": "gas",
-    "lenses": "lens",
-    "movies": "movie",
-    "cookies": "cookie",
-    "pies": "pie",
-    "ties": "tie",
-    "zombies": "zombie",
-    "selfies": "selfie",
-    "axes": "axe",
-    "vases": "vase",
-    "houses": "house",
-    "horses": "horse",
-    "roses": "rose",
-    "noses": "nose",
-    "purses": "purse",
-    "nurses": "nurse",
-    "mooses": "moose",
-    "cheeses": "cheese",
-    "blouses": "blouse",
-    "suitcases": "suitcase",
-    "bookcases": "bookcase",
-    "caches": "cache",
-    "headaches": "headache",
-}
+_IRREGULAR: Final = _pairs(
+    "mice:mouse geese:goose men:man women:woman children:child people:person feet:foot teeth:tooth oxen:ox "
+    "knives:knife wolves:wolf leaves:leaf shelves:shelf loaves:loaf halves:half scarves:scarf calves:calf elves:elf "
+    "thieves:thief cacti:cactus potatoes:potato tomatoes:tomato heroes:hero mangoes:mango buses:bus gases:gas "
+    "lenses:lens movies:movie cookies:cookie pies:pie ties:tie zombies:zombie selfies:selfie axes:axe vases:vase "
+    "houses:house horses:horse roses:rose noses:nose purses:purse nurses:nurse mooses:moose cheeses:cheese "
+    "blouses:blouse suitcases:suitcase bookcases:bookcase caches:cache headaches:headache"
+)
 _PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()}
 _INVARIANT: Final = _words(
     "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
