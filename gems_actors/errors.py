@@ -28,6 +28,8 @@ from typing import ClassVar
 
 from protocol.messages import Failure
 
+_BY_CODE: dict[str, type[RequestError]] = {}
+
 
 class GemsError(Exception):
     """Base of all failures that a user may see; its text is one clear line."""
@@ -63,93 +65,63 @@ class RequestError(GemsError):
     code: ClassVar[str] = "request"
     is_retryable: ClassVar[bool] = False
 
+    def __init_subclass__(cls, code: str | None = None, is_retryable: bool = False) -> None:
+        """Give a subclass a code on the wire; one without a code is a case of its base, and travels as that."""
+        if code is not None:
+            cls.code, cls.is_retryable = code, is_retryable
+            _BY_CODE[code] = cls
 
-class DeadlineError(RequestError):
+
+class DeadlineError(RequestError, code="deadline"):
     """The request's deadline passed before it was answered."""
 
-    code = "deadline"
 
-
-class OverloadedError(RequestError):
+class OverloadedError(RequestError, code="overloaded", is_retryable=True):
     """Too many requests wait for the role."""
-
-    code = "overloaded"
-    is_retryable = True
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
-class PoisonedError(RequestError):
+class PoisonedError(RequestError, code="poisoned"):
     """The request crashed every actor that it was given to, and is not handed out again."""
 
-    code = "poisoned"
 
-
-class CancelledRequestError(RequestError):
+class CancelledRequestError(RequestError, code="cancelled"):
     """The request, its run or its trajectory was cancelled; the text says by whom."""
 
-    code = "cancelled"
 
-
-class RefusedError(RequestError):
+class RefusedError(RequestError, code="refused"):
     """The request cannot be answered: it is unreadable, of another version, or impossible."""
 
-    code = "refused"
 
-
-class ForbiddenError(RequestError):
+class ForbiddenError(RequestError, code="forbidden"):
     """The client's key does not allow the request."""
 
-    code = "forbidden"
 
-
-class UnansweredError(RequestError):
+class UnansweredError(RequestError, code="unanswered"):
     """The role does not answer requests of this type."""
 
-    code = "unanswered"
 
-
-class BackendError(RequestError):
+class BackendError(RequestError, code="backend", is_retryable=True):
     """A model server or library failed; the text says which and how."""
 
-    code = "backend"
-    is_retryable = True
 
-
-class ModelOutputError(RequestError):
+class ModelOutputError(RequestError, code="model_output", is_retryable=True):
     """A model's output could not be used as an answer."""
 
-    code = "model_output"
-    is_retryable = True
 
-
-class BlobError(RequestError):
+class BlobError(RequestError, code="blob"):
     """A picture could not be stored, found or verified."""
 
-    code = "blob"
 
-
-class LogError(RequestError):
+class LogError(RequestError, code="log"):
     """Memory could not write or read a record."""
 
-    code = "log"
 
-
-class InternalError(RequestError):
+class InternalError(RequestError, code="internal"):
     """Internal error while a request was answered."""
-
-    code = "internal"
-
-
-_BY_CODE: dict[str, type[RequestError]] = {
-    error.code: error
-    for error in (
-        DeadlineError, OverloadedError, PoisonedError, CancelledRequestError, RefusedError, ForbiddenError,
-        UnansweredError, BackendError, ModelOutputError, BlobError, LogError, InternalError,
-    )
-}  # fmt: skip
 
 
 def failure_of(error: RequestError) -> Failure:

@@ -25,8 +25,9 @@ _RESERVED = re.compile(r"router|supervisor|blobs|client|agent|admin|gateway|head
 
 
 class RoleSpec(Struct, frozen=True, kw_only=True):
-    """What the runtime has to know about a role. Requests to a role are written `role.Type`, such as
-    `memory.ReadTrajectory`, or `role.*` for all of them.
+    """What the runtime has to know about a role; most fields mean the same as the settings of `[roles.NAME]`.
+
+    Requests to a role are written `role.Type`, such as `memory.ReadTrajectory`, or `role.*` for all of them.
     """
 
     name: str
@@ -34,27 +35,21 @@ class RoleSpec(Struct, frozen=True, kw_only=True):
     actor: str
     """Class that plays the role, as `module:Class`."""
     requests: tuple[str, ...] = (ANY,)
-    """Types of the requests that the role answers."""
     clients_may_ask: tuple[str, ...] | None = None
     """Types of requests that a client's key may send to the role; None: all of `requests`."""
     may_ask: tuple[str, ...] = ()
     """Requests to other roles that the role's key may send; these roles are started before it."""
     may_publish: tuple[str, ...] = ()
-    """Types of the events that the role's key may publish."""
     reads_blobs: bool = False
-    """Whether the role's key may read pictures from the blob store."""
     writes_blobs: bool = False
     """Whether the role's key may add pictures to the blob store, and read them."""
     uses_chat: bool = False
-    """Whether the role asks a chat model, which `[chat.roles.NAME]` then configures."""
     scales_freely: bool = True
     """Whether a host may run more actors of the role for little, so that the supervisor may add some under load."""
     sharded: bool = False
     """Whether the role keeps a log in shards, one process each; only memory's implementation does."""
     version: str = ""
-    """Version of the role's behaviour, which is part of a picture's key in bulk if the role is a hook of the loop."""
     survives_pause: bool = False
-    """Whether the role's requests are still handed out while their run or trajectory is paused or cancelled."""
 
 
 _READS = (

@@ -29,12 +29,7 @@ async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None 
             for kind, part in parts:
                 nursery.start_soon(partial(serve_actor, partial(kind, config), address, f"{part}-1", role=part))
             async with open_client(address) as mesh:
-                await _await_actors(mesh, len(parts))
+                async with mesh.events("mesh") as events:
+                    while sum(len(role.actors) for role in (await mesh.ask(ReadStatus())).roles) < len(parts):
+                        await events.receive()
                 yield mesh
-
-
-async def _await_actors(mesh: Mesh, count: int) -> None:
-    """Return once `count` actors have joined."""
-    async with mesh.events("mesh") as events:
-        while sum(len(role.actors) for role in (await mesh.ask(ReadStatus())).roles) < count:
-            await events.receive()

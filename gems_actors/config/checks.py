@@ -31,10 +31,7 @@ class UnknownRoleError(ConfigError):
 def check_settings(tree: Mapping[str, Any], folder: Path, roles: Collection[str]) -> dict[str, Any]:
     """Return the settings of one source, all of them possible, with absolute paths.
 
-    Args:
-        tree: the nested tables of the source.
-        folder: an absolute path, to which relative paths in the source refer.
-        roles: the names that a table of roles may have.
+    Relative paths in the source refer to `folder`; its tables of roles may have the names in `roles`.
 
     Raises:
         ConfigError: a key is unknown, or a value impossible.
@@ -68,8 +65,7 @@ def check_config(config: MeshConfig) -> None:
 
 class _Checker:
     def __init__(self, folder: Path, roles: Collection[str]) -> None:
-        self._folder = folder
-        self._roles = roles
+        self._folder, self._roles = folder, roles
 
     def check(self, value: Any, kind: Any, key: str) -> Any:
         """Return a value that fits its type, with absolute paths."""
@@ -111,12 +107,11 @@ class _Checker:
 
     def _items(self, items: list[Any], kind: Any, key: str) -> list[Any]:
         kinds = get_args(kind)
-        if kinds[1:] != (...,) and len(items) != len(kinds):
+        if kinds[1:] == (...,):
+            kinds = kinds[:1] * len(items)
+        if len(items) != len(kinds):
             raise _unexpected(key, kind, items)
-        return [
-            self.check(item, kinds[0] if kinds[1:] == (...,) else kinds[number], f"{key}[{number}]")
-            for number, item in enumerate(items)
-        ]
+        return [self.check(item, kinds[number], f"{key}[{number}]") for number, item in enumerate(items)]
 
 
 def is_table(kind: Any) -> bool:

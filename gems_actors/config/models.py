@@ -104,12 +104,6 @@ class ChatModelConfig(ChatServerConfig, frozen=True, forbid_unknown_fields=True,
     """Fields added to each request, such as `top_p`."""
 
 
-def _all_optional(record: type[Struct]) -> list[tuple[str, Any, Any]]:
-    """Return the fields of a record, each of them optional and unset by default."""
-    hints = get_type_hints(record, include_extras=True)
-    return [(name, hints[name] | None, None) for name in record.__struct_fields__]
-
-
 class _ChatOverrides(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings of one role that differ from `[chat]`, with the same names; what is unset is as there."""
 
@@ -119,12 +113,10 @@ class _ChatOverrides(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Where `url` names another server, key, model, prices and fallbacks of the common one do not apply to it.
         """
         own = {name: value for name, value in structs.asdict(self).items() if value is not None}
-        merged = {name: getattr(common, name) for name in ChatModelConfig.__struct_fields__}
-        if own.get("url", common.url) != common.url:
-            other_server = ChatModelConfig()
-            names = ("model", "api_key_env", "api_key_file", "prices", "fallbacks")
-            merged |= {name: getattr(other_server, name) for name in names}
-        return ChatModelConfig(**{**merged, **own, "extra": common.extra | own.get("extra", {})})
+        of_server = ("model", "api_key_env", "api_key_file", "prices", "fallbacks")
+        dropped = of_server if own.get("url", common.url) != common.url else ()
+        kept = {name: getattr(common, name) for name in ChatModelConfig.__struct_fields__ if name not in dropped}
+        return ChatModelConfig(**{**kept, **own, "extra": common.extra | own.get("extra", {})})
 
 
 if TYPE_CHECKING:
@@ -132,8 +124,10 @@ if TYPE_CHECKING:
     class ChatRoleConfig(_ChatOverrides, frozen=True):
         """What differs for one role from the common chat model."""
 else:
+    _hints = get_type_hints(ChatModelConfig, include_extras=True)
+    _optional = [(name, _hints[name] | None, None) for name in ChatModelConfig.__struct_fields__]
     ChatRoleConfig = msgspec.defstruct(
-        "ChatRoleConfig", _all_optional(ChatModelConfig), bases=(_ChatOverrides,), module=__name__,
+        "ChatRoleConfig", _optional, bases=(_ChatOverrides,), module=__name__,
         namespace={"__doc__": _ChatOverrides.__doc__}, frozen=True, forbid_unknown_fields=True, kw_only=True,
     )  # fmt: skip
 

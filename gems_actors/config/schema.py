@@ -280,17 +280,13 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def runtime_path(self) -> Path:
         """Folder of the Unix socket."""
-        if self.router.runtime_dir is not None:
-            return Path(self.router.runtime_dir)
-        return user_runtime_path()
+        return Path(self.router.runtime_dir or user_runtime_path())
 
     @property
     def data_path(self) -> Path:
         """Folder of memory's log and the pictures."""
-        if self.data_dir is not None:
-            return Path(self.data_dir)
-        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return Path(base) / "gems-actors"
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        return Path(self.data_dir or base / "gems-actors")
 
     @property
     def router_addresses(self) -> tuple[str, ...]:
@@ -316,10 +312,9 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Records of all roles of the mesh by name: the built-in ones, then those of `[roles]`."""
         specs = dict(BUILT_IN_ROLES)
         for name, settings in self.roles.items():
-            known = specs.get(name) or RoleSpec(name=name, actor="")
-            own = {field: getattr(settings, field, None) for field in known.__struct_fields__}
+            own = {field: getattr(settings, field, None) for field in RoleSpec.__struct_fields__}
             changed = {field: value for field, value in own.items() if value is not None}
-            specs[name] = structs.replace(known, **changed) if changed else known
+            specs[name] = structs.replace(specs.get(name) or RoleSpec(name=name, actor=""), **changed)
         hooks = tuple(f"{role}.{request}" for _, role, request in self.loop.hooks())
         conductor = specs["conductor"]
         specs["conductor"] = structs.replace(conductor, may_ask=(*conductor.may_ask, *hooks))
@@ -347,5 +342,5 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return models
 
     def role(self, name: str) -> RoleConfig:
-        """Return the settings of one role, or of the role that one of memory's shards is part of."""
+        """Return the settings of one role."""
         return self.roles[name]

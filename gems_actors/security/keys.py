@@ -11,6 +11,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import zmq
 
@@ -83,7 +84,7 @@ def read_key_pair(path: Path) -> KeyPair:
     Raises:
         ConfigError: the file cannot be read, is not a key, or is readable by others than its owner.
     """
-    secret = _read_key(path, "secret", is_secret=True)
+    secret = _read_key(path, "secret")
     return KeyPair(zmq.curve_public(secret), secret)
 
 
@@ -93,7 +94,7 @@ def read_public_key(path: Path) -> bytes:
     Raises:
         ConfigError: the file cannot be read or is not a key.
     """
-    return _read_key(path, "public", is_secret=False)
+    return _read_key(path, "public")
 
 
 def is_key(text: bytes) -> bool:
@@ -162,7 +163,7 @@ def _write_new(path: Path, text: str, mode: int) -> None:
         file.write(text)
 
 
-def _read_key(path: Path, kind: str, *, is_secret: bool) -> bytes:
+def _read_key(path: Path, kind: Literal["secret", "public"]) -> bytes:
     if not zmq.has("curve"):
         raise ConfigError(f"security: expected a libzmq with CURVE for {path}, got one without; reinstall pyzmq")
     try:
@@ -172,7 +173,7 @@ def _read_key(path: Path, kind: str, *, is_secret: bool) -> bytes:
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable {kind} key, got: {error.strerror}") from error
     mode = stat.S_IMODE(found.st_mode)
-    if is_secret and found.st_uid == os.getuid() and mode & 0o077:  # root's file is root's concern
+    if kind == "secret" and found.st_uid == os.getuid() and mode & 0o077:  # root's file is root's concern
         raise ConfigError(f"{path}: expected a secret key that nobody else can read, got mode {mode:04o}; chmod 600")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]  # as no key does
     if len(lines) != 1 or not is_key(lines[0]):  # never show the content, which may be a secret

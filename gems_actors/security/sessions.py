@@ -59,7 +59,7 @@ class Sessions:
         if principal is None:
             raise ForbiddenError("expected a key on the router's allow-list, got one that was removed from it")
         if header.kind is Kind.REQUEST:
-            self._count(now, user)
+            self._count(now, user, principal)
         principal.check(header, body)
 
     def may_relay_run_states(self, identity: bytes) -> bool:
@@ -88,15 +88,11 @@ class Sessions:
             self._stolen.discard(identity)
         self._strays = unknown
 
-    def _count(self, now: float, user: str) -> None:
+    def _count(self, now: float, user: str, principal: Principal) -> None:
         if now >= self._window_ends_at:
             self._requests.clear()
             self._window_ends_at = now + _WINDOW_S
         self._requests[user] += 1
         if self._requests[user] > self._max_requests:
-            text = f"{self._name_of(user)} sends more than {self._max_requests} requests a second"
+            text = f"{principal.name} sends more than {self._max_requests} requests a second"
             raise OverloadedError(text, max(self._window_ends_at - now, 0.05))
-
-    def _name_of(self, user: str) -> str:
-        principal = self._allowed.get(user)
-        return principal.name if principal else "an unknown key"

@@ -56,10 +56,7 @@ class ZapAuthenticator:
     """Answers libzmq about keys from an allow-list that may change at any time."""
 
     def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        path: Path,
-        permissions: Permissions = BUILT_IN_PERMISSIONS,
+        self, context: zmq.Context[zmq.Socket[bytes]], path: Path, permissions: Permissions = BUILT_IN_PERMISSIONS
     ) -> None:
         """Open the ZAP socket, which must happen before a socket with keys is bound, or libzmq refuses every key.
 
@@ -88,7 +85,7 @@ class ZapAuthenticator:
             except zmq.Again:
                 await trio.lowlevel.wait_readable(descriptor)  # straight after EAGAIN: see `sockets`, rule 1
                 continue
-            self._socket.send_multipart(self._answer(*request))
+            self._socket.send_multipart(self._answer(request))
             await trio.lowlevel.checkpoint()  # many connections must not starve the router
 
     def reload(self) -> bool:
@@ -113,16 +110,8 @@ class ZapAuthenticator:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
 
-    def _answer(
-        self,
-        version: bytes,
-        request_id: bytes,
-        domain: bytes,
-        address: bytes,
-        identity: bytes,
-        mechanism: bytes,
-        *credentials: bytes,
-    ) -> list[bytes]:
+    def _answer(self, request: list[bytes]) -> list[bytes]:
+        version, request_id, domain, address, _, mechanism, *credentials = request
         is_readable = version == b"1.0" and domain == DOMAIN and mechanism == b"CURVE" and len(credentials) == 1
         user = z85.encode(credentials[0]) if is_readable else b""
         if user and user.decode() in self.allowed:

@@ -24,9 +24,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
     tree = ast.parse(Path(gems_actors.__file__).read_text())
     (typed,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {
-        alias.asname: node.module for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    seen = {alias.name: node.module for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert set(seen) == set(NAMES)
     for name, module in seen.items():
         assert getattr(importlib.import_module(str(module)), str(name)) is getattr(gems_actors, str(name))
