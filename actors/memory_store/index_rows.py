@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -98,10 +98,7 @@ class IndexedTrajectory:
             self.begun = record
 
 
-RUN_FIELDS: Final = (
-    "number", "name", "begun", "what", "total", "running", "ended", "failed", "all_met", "images", "began_at",
-    "last_at",
-)  # fmt: skip
+RUN_FIELDS: Final = tuple(item.name for item in fields(IndexedRun) if item.name != "is_changed")
 TRAJECTORY_FIELDS: Final = (
     "number", "id", "run", "line", "sample", "prompt", "status", "outcome", "failure", "images", "rounds", "met",
     "requirements", "began_at", "last_at",
