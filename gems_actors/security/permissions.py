@@ -101,7 +101,7 @@ class Principal:
             case Kind.EVENT if "agent" not in self.may:
                 type_ = peek_type(body)
                 is_allowed = any(self.permissions.may_publish(grant, type_) for grant in self.may)
-                what = f"the event {type_[:64]!r}"
+                what = f"the event {type_!r}"
             case Kind.SUBSCRIBE:
                 is_allowed, what = not self.may.isdisjoint(("client", "agent")), "a subscription"
             case kind:
@@ -126,7 +126,7 @@ class Principal:
         grants = {grant for grant in self.may if self.permissions.may_ask(grant, role, type_)}
         if grants == {"client"} and type_ == AppendRecord.__name__ and not _begins_run(body):
             return False, "'AppendRecord' of a record other than RunBegun"
-        return bool(grants), f"{type_[:64]!r} to {role}"
+        return bool(grants), f"{type_!r} to {role}"
 
     def _forbidden(self, what: str) -> ForbiddenError:
         allowed = ", ".join(sorted(self.may))

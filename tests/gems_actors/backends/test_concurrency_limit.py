@@ -188,6 +188,14 @@ def test_timeouts_shrink_the_window_once_for_all_that_were_in_flight() -> None:
     assert answered(limit, 10.5, 0.1, in_flight=8) == pytest.approx(1 / 5.6), "the fast start is over"
 
 
+def test_a_timeout_shrinks_the_window_again_when_the_hold_is_over() -> None:
+    limit = AdaptiveLimit()
+    for now, window in ((10.0, 0.7 * 8), (10.49, 0.7 * 8), (10.5, 0.49 * 8)):
+        limit.start()
+        limit.fail(now, "late", is_timeout=True)
+        assert limit.window == pytest.approx(window)
+
+
 def test_timeouts_and_slow_answers_leave_a_window_of_one() -> None:
     limit = AdaptiveLimit()
     for turn in range(20):
