@@ -26,15 +26,23 @@ _FUNCTION = re.compile(r"(?ms)^( *)(?:async )?def (\w+__mutmut_\w+)\(.*?(?=^\1\S
 def survivors(meta: Path) -> Iterator[str]:
     """Yield each surviving mutant of a module as `Class.function: the lines that the mutant has instead`."""
     source = meta.with_suffix("").read_text()
-    functions = {found[2]: found[0].splitlines()[1:] for found in _FUNCTION.finditer(source)}
+    functions = {
+        found[2]: found[0].replace(found[2], _name_of(found[2])).splitlines() for found in _FUNCTION.finditer(source)
+    }
     for key, code in json.loads(meta.read_text())["exit_code_by_key"].items():
         if code not in (SURVIVED, NO_TEST):
             continue
         mutant = key.rpartition(".")[2]
-        name = mutant.partition("__mutmut_")[0]
-        changed = difflib.ndiff(functions[f"{name}__mutmut_orig"], functions[mutant])
+        original = f"{mutant.rpartition('__mutmut_')[0]}__mutmut_orig"
+        changed = difflib.ndiff(functions[original], functions[mutant])
         added = " ".join(line[2:].strip() for line in changed if line.startswith("+ "))
-        yield f"{name.removeprefix('x').replace('ǁ', '.').strip('._')}: {added}"
+        yield f"{_name_of(mutant)}: {added}"
+
+
+def _name_of(mutant: str) -> str:
+    """Return `Class.method` or `function`, which mutmut calls `xǁClassǁmethod__mutmut_1` or `x_function__mutmut_1`."""
+    name = mutant.rpartition("__mutmut_")[0]
+    return name[2:].replace("ǁ", ".")
 
 
 def main() -> int:

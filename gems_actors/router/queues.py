@@ -84,7 +84,7 @@ class Queue:
         if self.entries > 2 * self.waiting + _MAX_IDLE_ENTRIES:
             self._sweep()
 
-    def park(self, ticket: Ticket, *, first: bool = False) -> None:
+    def park(self, ticket: Ticket, *, first: bool) -> None:
         """Queue a ticket that is skipped until it is released."""
         self._set_position(ticket, first=first)
         self.parked[ticket] = None

@@ -7,7 +7,7 @@ import pytest
 from gems_actors.run_states import RunStates
 from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes
-from protocol.messages import ActorJoined, ActorLeft, Control, Failure, Heartbeat, Hello, Pulse, Welcome
+from protocol.messages import ActorJoined, ActorLeft, Cancel, Control, Failure, Heartbeat, Hello, Pulse, Welcome
 from tests.gems_actors.router.dispatching import PAYLOAD, Stage, id_of
 from tests.gems_actors.router.test_dispatcher import stage_with
 
@@ -305,6 +305,14 @@ def test_failures_say_what_happened() -> None:
     stage.ask("client", 4, "nobody")
     stage.cancel("client", 4, graceful=True)
     assert failures(stage) == ["stopped gracefully before an actor had begun"]
+
+
+def test_an_actor_whose_request_expires_is_told_to_stop_without_a_reason() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1, within_s=1)
+    stage.pass_time(1, "client", "a")
+    (cancel,) = [body for to, kind, _, body in stage.sent() if (to, kind) == ("a", Kind.CANCEL)]
+    assert cancel == Cancel()
 
 
 def test_a_request_of_an_earlier_router_has_its_deadline_from_when_this_one_heard_of_it() -> None:

@@ -137,7 +137,7 @@ def test_a_role_stays_within_its_bounds_also_during_the_cool_down() -> None:
 def test_a_role_without_a_minimum_keeps_its_count() -> None:
     assert RoleAutoscaler(RoleConfig(count=2, max=3)).decide(0.0, Load(1, 0.0, 1.0)) == 2
     assert RoleAutoscaler(RoleConfig(count=2, min=1, max=3)).decide(0.0, Load(1, 0.0, 1.0)) == 1
-    with pytest.raises(ValueError, match="^expected a role with a maximum number of actors$"):
+    with pytest.raises(ValueError, match=r"^expected a role with a maximum number of actors$"):
         RoleAutoscaler(RoleConfig())
 
 
