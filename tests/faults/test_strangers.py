@@ -158,13 +158,13 @@ def dealer(router: CurveSocket, key: str, identity: bytes) -> Iterator[zmq.Socke
 
 
 def say(socket: zmq.Socket[bytes], header: Header, body: Body) -> None:
-    assert socket.poll(5_000, zmq.POLLOUT), "no connection"
+    assert socket.poll(60_000, zmq.POLLOUT), "no connection"
     socket.send(encode_message(header, body))
 
 
 def hear(socket: zmq.Socket[bytes], kind: type[Body]) -> Body:
     """Return the next message of this kind."""
-    while socket.poll(5_000):
+    while socket.poll(60_000):
         _, body = decode_message(socket.recv())
         if isinstance(body, kind):
             return body
@@ -253,7 +253,7 @@ async def test_a_router_with_an_unexpected_key_is_not_trusted(router: CurveSocke
     deceived = SecurityConfig(key=router.security("client").key, router_key=str(tmp_path / "other" / "router.pub"))
 
     with pytest.raises(MeshUnavailableError, match=r"expected a router with the key of .*router\.pub, but none"):
-        async with open_client(router.address, connect_within_s=0.5, security=deceived):
+        async with open_client(router.address, connect_within_s=2, security=deceived):
             pass
 
 
@@ -404,18 +404,18 @@ async def test_a_removed_key_is_cut_off_and_admitted_again_once_it_is_back(route
             assert await mesh.ask(ReadStatus())
             allow_list.write_text(without)
             with pytest.raises(ForbiddenError, match="one that was removed from it"):
-                await ask_for(5.0, mesh)
+                await ask_for(60.0, mesh)
             with pytest.raises(MeshRefusedError, match="does not admit this key"):
                 async with open_client(router.address, security=router.security("client")):
                     pass
             allow_list.write_text("[client]\nkey =")
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 while "allow_list_unusable" not in router.log.read_text():  # noqa: ASYNC110 - another process says it
                     await trio.sleep(0.1)
             async with open_client(router.address, security=router.security("admin")) as other:
                 assert await other.ask(ReadStatus()), "a list that cannot be read changes nothing"
             allow_list.write_text(whole)
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 while True:
                     with suppress(ForbiddenError):
                         assert await mesh.ask(ReadStatus())
