@@ -11,6 +11,7 @@ import pytest
 
 from gems_actors.config import MeshConfig, load_config, with_installed_roles
 from gems_actors.errors import ConfigError
+from tests.gems_actors.conftest import spec_of
 
 
 def refusal(*flags: str, path: Path | None = None, environment: dict[str, str] | None = None) -> str:
@@ -156,26 +157,6 @@ def test_a_role_needs_a_name_that_fits_the_wire(tmp_path: Path, name: str) -> No
     assert refusal(path=path).startswith(f"{path}: roles.{name}: expected a role name such as translator: up to 16")
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that installs a package with some code, which declares a role `poet`."""
-
-    def install_package(code: str) -> None:
-        (tmp_path / "own_package.py").write_text(code)
-        about = tmp_path / "own_package-1.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-package\nVersion: 1\n")
-        (about / "entry_points.txt").write_text("[gems_actors.roles]\npoet = own_package:ROLE\n")
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "own_package", raising=False)
-
-    return install_package
-
-
-def spec(name: str) -> str:
-    return f"from gems_actors import RoleSpec\nROLE = RoleSpec(name={name!r}, actor='own:Poet', requests=('Rhyme',))\n"
-
-
 @pytest.mark.parametrize(
     "flag",
     [
@@ -188,14 +169,14 @@ def spec(name: str) -> str:
 def test_a_role_of_an_installed_package_plays_where_a_setting_names_it(
     install: Callable[[str], None], flag: str
 ) -> None:
-    install(spec("poet"))
+    install(spec_of("poet"))
     config = load_config(None, {}, [flag])
     assert config.role("poet").count == 1
     assert config.role_specs["poet"].requests == ("Rhyme",)
 
 
 def test_a_role_of_an_installed_package_plays_where_a_command_names_it(install: Callable[[str], None]) -> None:
-    install(spec("poet"))
+    install(spec_of("poet"))
     config = load_config(None, {}, ["roles.translator.actor=own:Translator"])
     assert with_installed_roles(config, ["planner", "translator", "client", "stranger"]) == config
     config = with_installed_roles(config, ["poet"])
@@ -225,18 +206,18 @@ def test_loading_settings_of_known_roles_does_not_import_the_metadata_of_package
 
 
 def test_a_role_that_does_not_chat_cannot_be_given_a_chat_model(install: Callable[[str], None]) -> None:
-    install(spec("poet"))
+    install(spec_of("poet"))
     assert refusal("chat.roles.poet.model=x").startswith("chat.roles.poet: expected one of planner, decomposer, ")
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (spec("planner"), "expected a role that is named poet, too, got planner"),
+        (spec_of("planner"), "expected a role that is named poet, too, got planner"),
         ("ROLE = 'poet'", "expected a RoleSpec, got str"),
         ("", "expected a RoleSpec, got AttributeError: module 'own_package' has no attribute"),
         ("import no_such", "expected a RoleSpec, got ModuleNotFoundError: No module named 'no_such'"),
-        (spec("poet").replace("own:Poet", "own"), 'roles.poet.actor: expected a class as MODULE:CLASS, got "own"'),
+        (spec_of("poet").replace("own:Poet", "own"), 'roles.poet.actor: expected a class as MODULE:CLASS, got "own"'),
     ],
 )
 def test_a_package_with_an_impossible_role_is_named(install: Callable[[str], None], code: str, message: str) -> None:
