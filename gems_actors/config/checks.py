@@ -28,47 +28,18 @@ class UnknownRoleError(ConfigError):
         self.role = role
 
 
-def check_settings(tree: Mapping[str, Any], folder: Path, roles: Collection[str]) -> dict[str, Any]:
-    """Return the settings of one source, all of them possible, with absolute paths.
+class Checker:
+    """Checks one source, in which paths are relative to `folder` and tables of roles may have the names in `roles`."""
 
-    Relative paths in the source refer to `folder`; its tables of roles may have the names in `roles`.
-
-    Raises:
-        ConfigError: a key is unknown, or a value impossible.
-    """
-    checked: dict[str, Any] = _Checker(folder, roles).check(tree, MeshConfig, "")
-    return checked
-
-
-def check_config(config: MeshConfig) -> None:
-    """Check what no single setting shows.
-
-    Raises:
-        ConfigError: settings contradict each other, or one that another requires is missing.
-    """
-    _check_router(config)
-    _check_models(config)
-    specs = config.role_specs
-    for setting, role, _ in config.loop.hooks():  # before `may_ask` of the conductor, which these are added to
-        _check_name(f"loop.{setting}", role, specs)
-    for spec in specs.values():
-        _check_role(config, spec)
-        for request in spec.may_ask:
-            _check_name(f"roles.{spec.name}.may_ask", request.partition(".")[0], (*specs, *RUNTIME_ROLES))
-    for role in config.chat.roles:
-        _check_name(f"chat.roles.{role}", role, config.chat_roles)
-    unsharded = [name for name, spec in specs.items() if not spec.sharded]
-    for number, group in enumerate(config.slurm.groups):
-        for role in group.roles:
-            _check_name(f"slurm.groups[{number}].roles.{role}", role, unsharded)
-
-
-class _Checker:
     def __init__(self, folder: Path, roles: Collection[str]) -> None:
         self._folder, self._roles = folder, roles
 
-    def check(self, value: Any, kind: Any, key: str) -> Any:
-        """Return a value that fits its type, with absolute paths."""
+    def check(self, value: Any, kind: Any, key: str = "") -> Any:
+        """Return a value that fits its type, with absolute paths.
+
+        Raises:
+            ConfigError: a key is unknown, or a value impossible.
+        """
         kind = _option_of(kind, value)
         bare, meta = unwrap(kind)
         if isinstance(value, Mapping) and is_table(bare):
@@ -112,6 +83,29 @@ class _Checker:
         if len(items) != len(kinds):
             raise _unexpected(key, kind, items)
         return [self.check(item, kinds[number], f"{key}[{number}]") for number, item in enumerate(items)]
+
+
+def check_config(config: MeshConfig) -> None:
+    """Check what no single setting shows.
+
+    Raises:
+        ConfigError: settings contradict each other, or one that another requires is missing.
+    """
+    _check_router(config)
+    _check_models(config)
+    specs = config.role_specs
+    for setting, role, _ in config.loop.hooks():  # before `may_ask` of the conductor, which these are added to
+        _check_name(f"loop.{setting}", role, specs)
+    for spec in specs.values():
+        _check_role(config, spec)
+        for request in spec.may_ask:
+            _check_name(f"roles.{spec.name}.may_ask", request.partition(".")[0], (*specs, *RUNTIME_ROLES))
+    for role in config.chat.roles:
+        _check_name(f"chat.roles.{role}", role, config.chat_roles)
+    unsharded = [name for name, spec in specs.items() if not spec.sharded]
+    for number, group in enumerate(config.slurm.groups):
+        for role in group.roles:
+            _check_name(f"slurm.groups[{number}].roles.{role}", role, unsharded)
 
 
 def is_table(kind: Any) -> bool:

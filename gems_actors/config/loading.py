@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gems_actors.config.checks import UnknownRoleError, check_config, check_settings, shown
+from gems_actors.config.checks import Checker, UnknownRoleError, check_config, shown
 from gems_actors.config.schema import MeshConfig, RoleConfig
 from gems_actors.errors import ConfigError
 from gems_actors.roles import BUILT_IN_ROLES, ENTRY_POINT_GROUP, RoleSpec, is_user_role
@@ -42,7 +42,11 @@ def load_config(
     Raises:
         ConfigError: in one line, with the source, the key, what was expected and what was found.
     """
-    sources = [*_sources(path, os.environ if environment is None else environment, settings)]
+    here, variables = Path().absolute(), os.environ if environment is None else environment
+    sources = [] if path is None else [_Source(str(path), path.parent.absolute(), _read_file(path))]
+    for name in sorted(name for name in variables if name.startswith(_PREFIX)):
+        sources.append(_Source(f"environment {name}", here, _read_variable(name, variables[name])))
+    sources += [_Source("--set", here, _read_flag(flag)) for flag in settings]
     installed: dict[str, _Source] = {}
     while True:
         try:
@@ -81,17 +85,6 @@ def load_code(setting: str, name: str, import_path: Iterable[str]) -> Any:
         raise ConfigError(f"{setting}: expected {name} to be importable, got {reason}") from error
 
 
-def _sources(path: Path | None, environment: Mapping[str, str], settings: Iterable[str]) -> Iterator[_Source]:
-    here = Path().absolute()
-    if path is not None:
-        yield _Source(str(path), path.parent.absolute(), _read_file(path))
-    for name, text in sorted(environment.items()):
-        if name.startswith(_PREFIX):
-            yield _Source(f"environment {name}", here, _read_variable(name, text))
-    for flag in settings:
-        yield _Source("--set", here, _read_flag(flag))
-
-
 def _config_of(sources: list[_Source]) -> MeshConfig:
     roles = dict.fromkeys((*BUILT_IN_ROLES, *(name for source in sources for name in _declared_roles(source.tree))))
     tree: dict[str, Any] = {}
@@ -105,7 +98,7 @@ def _config_of(sources: list[_Source]) -> MeshConfig:
 def _checked(source: _Source, roles: Collection[str]) -> dict[str, Any]:
     """Return the settings of one source, checked alone, so that an error can name it."""
     try:
-        tree = check_settings(source.tree, source.folder, roles)
+        tree: dict[str, Any] = Checker(source.folder, roles).check(source.tree, MeshConfig)
     except ConfigError as error:
         error.args = (f"{source.name}: {error}",)
         raise
