@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 
 def examine(config_file: Path | None, overrides: Sequence[str], router: str | None) -> Iterator[Finding]:
     """Yield the findings of all checks of the settings that these options select."""
-    yield _python()
+    yield Finding("ok", "Python", f"{sys.version.split()[0]} at {sys.executable}")
     yield from _packages()
     yield _sqlite()
     yield _zeromq()
@@ -81,20 +81,15 @@ def examine(config_file: Path | None, overrides: Sequence[str], router: str | No
     yield from _chats(config)
 
 
-def _python() -> Finding:
-    return Finding("ok", "Python", f"{sys.version.split()[0]} at {sys.executable}")
-
-
 def _packages() -> Iterator[Finding]:
     """Check the requirements in the metadata of the installed package."""
     for requirement in requires("gems-actors") or ():
-        if "extra ==" in requirement:
-            continue
-        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
-        try:
-            yield Finding("ok", name, version(name))
-        except PackageNotFoundError:
-            yield Finding("fail", name, "not installed", f"pip install '{requirement}'")
+        if "extra ==" not in requirement:
+            name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+            try:
+                yield Finding("ok", name, version(name))
+            except PackageNotFoundError:
+                yield Finding("fail", name, "not installed", f"pip install '{requirement}'")
 
 
 def _sqlite() -> Finding:
@@ -123,9 +118,8 @@ def _zeromq() -> Finding:
 
 def _models() -> Finding:
     """Check torch and diffusers; torch takes seconds to import, so it is loaded only if both are installed."""
-    missing = [name for name in ("torch", "diffusers") if find_spec(name) is None]
     what = "torch, diffusers"
-    if missing:
+    if missing := [name for name in ("torch", "diffusers") if find_spec(name) is None]:
         install = "needed only to draw on a GPU of this host: pip install 'gems-actors[diffusers]'"
         return Finding("ok", what, f"{' and '.join(missing)} not installed", install)
     try:
@@ -163,11 +157,10 @@ def _folder(what: str, path: Path, key: str) -> Finding:
 
 def _socket_path(config: MeshConfig) -> Finding:
     size = len(os.fsencode(config.router_addresses[-1].partition(",")[0].removeprefix("ipc://")))
-    found = f"{size} bytes"
-    if size > MAX_IPC_PATH_BYTES:
-        advice = f"expected at most {MAX_IPC_PATH_BYTES}; choose a shorter router.runtime_dir"
-        return Finding("fail", "socket path", found, advice)
-    return Finding("ok", "socket path", found)
+    if size <= MAX_IPC_PATH_BYTES:
+        return Finding("ok", "socket path", f"{size} bytes")
+    advice = f"expected at most {MAX_IPC_PATH_BYTES}; choose a shorter router.runtime_dir"
+    return Finding("fail", "socket path", f"{size} bytes", advice)
 
 
 def _file_system(path: Path) -> Finding:

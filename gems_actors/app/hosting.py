@@ -37,13 +37,10 @@ def parse_role_count(config: MeshConfig, text: str) -> tuple[str, int]:
 
 def config_of_agent(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:
     """Return the settings of an agent that plays only the given roles; other roles are not autoscaled either."""
-    roles = {}
-    for role, settings in config.roles.items():
-        if count := counts.get(role, 0):
-            roles[role] = msgspec.structs.replace(settings, count=count)
-        else:
-            roles[role] = msgspec.structs.replace(settings, count=0, min=None, max=None)
-    return msgspec.structs.replace(config, roles=roles)
+    replace = msgspec.structs.replace
+    roles = {role: replace(settings, count=0, min=None, max=None) for role, settings in config.roles.items()}
+    roles |= {role: replace(config.roles[role], count=count) for role, count in counts.items() if count}
+    return replace(config, roles=roles)
 
 
 async def host_mesh(config: MeshConfig, interrupts: Interrupts, on_ready: Callable[[int], None]) -> None:
@@ -58,15 +55,11 @@ async def host_mesh(config: MeshConfig, interrupts: Interrupts, on_ready: Callab
         interrupts.on_hurry(supervisor.stop_now)
         async with open_service(supervisor, config.metrics), open_background() as nursery:
 
-            async def stop_on_interrupt() -> None:
-                await interrupts.asked.wait()
-                supervisor.stop()
-
             async def announce() -> None:
                 await supervisor.ready()
                 on_ready(len(supervisor.children()))
 
-            nursery.start_soon(stop_on_interrupt)
+            nursery.start_soon(interrupts.call_at_first, supervisor.stop)
             nursery.start_soon(announce)
             with registered(RegistryEntry(address=supervisor.address)):
                 await supervisor.wait()
@@ -82,13 +75,9 @@ async def host_agent(
 ) -> None:
     """Play roles for a mesh whose router runs elsewhere until interrupted, or until the mesh stops this agent.
 
-    Args:
-        config: settings of the agent with the counts of its roles.
-        router: address of the router, or the file with its address, which the agent follows.
-        name: name of this host in the mesh.
-        interrupts: the first drains the roles, the second kills them.
-        on_join: called with the address of each router that the agent joins.
-        on_ready: called with the number of processes once every role is ready.
+    The agent follows the address in a file if `router` is a path. The first interrupt drains the roles, the second
+    kills them. `on_join` gets the address of each router that the agent joins, `on_ready` the number of processes once
+    every role is ready.
 
     Raises:
         ConfigError, SupervisorError: the roles cannot run.
@@ -96,10 +85,6 @@ async def host_agent(
     check_platform()
     async with open_background() as nursery:
         life = trio.CancelScope()
-
-        async def stop_on_interrupt() -> None:
-            await interrupts.asked.wait()
-            life.cancel()
 
         async def serve(address: str) -> None:
             on_join(address)
@@ -110,7 +95,7 @@ async def host_agent(
                     on_ready(len(agent.children()))
                 await agent.wait()
 
-        nursery.start_soon(stop_on_interrupt)
+        nursery.start_soon(interrupts.call_at_first, life.cancel)
         with life:
             if isinstance(router, Path):
                 await _follow_router(router, serve)

@@ -27,6 +27,11 @@ class Interrupts:
         """Call `act` at the second signal, before the cancellation."""
         self._on_hurry.append(act)
 
+    async def call_at_first(self, act: Callable[[], None]) -> None:
+        """Call `act` after the first signal."""
+        await self.asked.wait()
+        act()
+
     async def watch(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
         """Handle signals until cancelled."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -18,7 +18,6 @@ from gems_actors.app.mesh_requests import ask_within, open_mesh
 from gems_actors.app.picture_files import text_of_path
 from gems_actors.app.run_registry import RegistryEntry, live_entries
 from gems_actors.app.session import user_at_host
-from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, SecurityConfig
 from gems_actors.errors import MeshUnavailableError, RequestError, UsageError
 from gems_actors.run_states import RunStates
@@ -89,10 +88,9 @@ async def list_runs(config: MeshConfig, router: str | None, warn: Callable[[str]
     if router is not None:
         known = [await _runs_of_mesh(router, config.security)]
     else:
-        asked = [
-            partial(_runs_of_mesh_if_up, address, config.security, warn) for address in _addresses(entries, config)
-        ]
-        known = [found for found in await gather(*asked) if found is not None]
+        ask = partial(_runs_of_mesh_if_up, config.security, warn)
+        asked = await gather(*(partial(ask, address) for address in _addresses(entries, config)))
+        known = [found for found in asked if found is not None]
         location = MemoryLocation(config, None)
         if len(location.folders) == location.shards:
             async with open_memory(location) as memory:
@@ -128,12 +126,8 @@ async def find_target(
 ) -> ControlTarget:
     """Return what a name means: running runs before those of memory, and exact names before prefixes.
 
-    Args:
-        name: a run, the folder of a bulk, a trajectory, or the beginning of a run's or trajectory's name.
-        entries: running runs.
-        addresses: meshes whose memory is asked.
-        security: keys for these meshes.
-        must_answer: raise if a mesh does not answer, instead of skipping it.
+    A name is a run, the folder of a bulk, a trajectory, or the beginning of a run's or trajectory's name. The memories
+    of the meshes at `addresses` are asked; one that does not answer is skipped unless it must.
 
     Raises:
         UsageError: the name means nothing, or several things.
@@ -143,9 +137,8 @@ async def find_target(
     listed = [ControlTarget(entry.address, entry.run) for entry in entries if entry.run is not None]
     if exact := {target for target in listed if target.run in names}:
         return _only(name, exact)
-    asked = await gather(
-        *(partial(_targets_of_mesh, name, names, address, security, must_answer) for address in addresses)
-    )
+    ask = partial(_targets_of_mesh, name, names, security, must_answer)
+    asked = await gather(*(partial(ask, address) for address in addresses))
     meant = {*listed, *(target for targets in asked for target in targets)}
     if exact := {target for target in meant if target.trajectory == name or target.run in names}:
         whole_runs = {target for target in exact if target.trajectory is None}
@@ -177,7 +170,7 @@ async def _runs_of_mesh(address: str, security: SecurityConfig) -> _KnownRuns:
     return _KnownRuns(address, address, page.runs, states)
 
 
-async def _runs_of_mesh_if_up(address: str, security: SecurityConfig, warn: Callable[[str], None]) -> _KnownRuns | None:
+async def _runs_of_mesh_if_up(security: SecurityConfig, warn: Callable[[str], None], address: str) -> _KnownRuns | None:
     try:
         return await _runs_of_mesh(address, security)
     except MeshUnavailableError:
@@ -188,85 +181,76 @@ async def _runs_of_mesh_if_up(address: str, security: SecurityConfig, warn: Call
 
 
 def _rows(entries: Sequence[RegistryEntry], known: Sequence[_KnownRuns]) -> Iterator[RunRow]:
-    summaries = {(source.where, run.run): (source, run) for source in known for run in source.runs}
+    found = {(source.where, run.run): _row_of(source, run) for source in known for run in source.runs}
     shown = set()
     for entry in entries:
         if entry.run is not None:
-            source, summary = summaries.get((entry.address, entry.run), (None, None))
             shown.add(entry.run)
+            row = found.get((entry.address, entry.run))
             yield RunRow(
                 run=entry.run,
                 what=entry.what,
-                state="running" if source is None else source.states.phase_of(run_bytes(entry.run)),
-                done=summary.ended if summary else 0,
+                state=row.state if row and row.state in ("paused", "cancelled") else "running",
+                done=row.done if row else 0,
                 total=entry.total,
-                failed=summary.failed if summary else 0,
+                failed=row.failed if row else 0,
                 began_at=entry.began_at,
                 where=entry.folder or entry.address,
                 address=entry.address,
             )
-    for source, run in sorted(summaries.values(), key=lambda item: -item[1].began_at):
-        if run.run not in shown:
-            shown.add(run.run)
-            yield RunRow(
-                run=run.run,
-                what=run.what,
-                state=_status_of(source, run),
-                done=run.ended,
-                total=run.total,
-                failed=run.failed,
-                began_at=run.began_at,
-                where=source.where,
-                address=source.address,
-            )
+    for row in sorted(found.values(), key=lambda row: -row.began_at):
+        if row.run not in shown:
+            shown.add(row.run)
+            yield row
 
 
-def _status_of(source: _KnownRuns, run: RunSummary) -> RunStatus:
-    """Return the state of a run that no command on this host continues."""
-    if (state := source.states.phase_of(run_bytes(run.run))) != "running":
-        return state
-    is_complete = run.running == 0 and (run.total is None or run.ended + run.failed >= run.total)
-    return "ended" if is_complete else "unfinished"
+def _row_of(source: _KnownRuns, run: RunSummary) -> RunRow:
+    """Return the row of a run that no command on this host continues."""
+    state: RunStatus = source.states.phase_of(run_bytes(run.run))
+    if state == "running":
+        is_complete = run.running == 0 and (run.total is None or run.ended + run.failed >= run.total)
+        state = "ended" if is_complete else "unfinished"
+    return RunRow(
+        run=run.run,
+        what=run.what,
+        state=state,
+        done=run.ended,
+        total=run.total,
+        failed=run.failed,
+        began_at=run.began_at,
+        where=source.where,
+        address=source.address,
+    )
 
 
 def _only(name: str, targets: set[ControlTarget]) -> ControlTarget:
     if len(targets) == 1:
-        (target,) = targets
-        return target
+        return targets.pop()
     if not targets:
-        raise UsageError(
-            f"NAME: expected a run, a trajectory or the DIR of a bulk that a running mesh knows (`gems runs` lists "
-            f"them), got {name!r}"
-        )
+        expected = "a run, a trajectory or the DIR of a bulk that a running mesh knows (`gems runs` lists them)"
+        raise UsageError(f"NAME: expected {expected}, got {name!r}")
     some = sorted(map(str, targets))
     more = f" and {len(some) - _MAX_NAMED} more" if len(some) > _MAX_NAMED else ""
     raise UsageError(f"NAME: expected one of {', '.join(some[:_MAX_NAMED])}{more}, got {name!r}")
 
 
 async def _targets_of_mesh(
-    name: str, names: set[str], address: str, security: SecurityConfig, must_answer: bool
+    name: str, names: set[str], security: SecurityConfig, must_answer: bool, address: str
 ) -> list[ControlTarget]:
     """Return what the memory of a mesh knows by one of some names, or by a name that begins with `name`."""
     try:
         async with open_mesh(address, security) as mesh:
-            return [*await _matching_runs(mesh, name, names), *await _matching_trajectories(mesh, name)]
+            page = await ask_within(mesh, ListRuns())
+            runs = [*page.runs]
+            while page.next is not None:
+                page = await ask_within(mesh, ListRuns(before=page.next))
+                runs += page.runs
+            found = [ControlTarget(address, run.run) for run in runs if run.run in names or run.run.startswith(name)]
+            if _TRAJECTORY_ID.fullmatch(name):
+                listed = await ask_within(mesh, ListTrajectories(prefix=name, limit=_MAX_NAMED + 1))
+                found += [ControlTarget(address, item.run, item.trajectory) for item in listed.trajectories]
+            return found
     except MeshUnavailableError:
         if must_answer:
             raise
         return []
-
-
-async def _matching_runs(mesh: Mesh, name: str, names: set[str]) -> list[ControlTarget]:
-    found, page = [], await ask_within(mesh, ListRuns())
-    while True:
-        found += [run.run for run in page.runs if run.run in names or run.run.startswith(name)]
-        if page.next is None:
-            return [ControlTarget(mesh.address, run) for run in found]
-        page = await ask_within(mesh, ListRuns(before=page.next))
-
-
-async def _matching_trajectories(mesh: Mesh, name: str) -> list[ControlTarget]:
-    if not _TRAJECTORY_ID.fullmatch(name):
-        return []
-    page = await ask_within(mesh, ListTrajectories(prefix=name, limit=_MAX_NAMED + 1))
-    return [ControlTarget(mesh.address, found.run, found.trajectory) for found in page.trajectories]

@@ -27,17 +27,14 @@ class RegistryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A mesh that was started on this host, or a run that is in progress in one."""
 
     address: str
-    """Address of the router."""
     run: str | None = None
     """Name of the run; None for a mesh that waits for work."""
     what: str = ""
     """Prompt or input file of the run, cut to 200 characters."""
     total: int | None = None
-    """Number of tasks, where it is known."""
     folder: str | None = None
     """Output folder of a bulk."""
     began_at: float = msgspec.field(default_factory=time)
-    """Seconds since 1970."""
 
 
 @contextmanager

@@ -99,7 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line, code = end_of(error)
         if line and sys.flags.dev_mode:
             raise
-        _drop_unwritten_output()
+        try:
+            sys.stdout.flush()
+        except OSError:  # keep the interpreter from writing at exit what standard output did not accept
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         with suppress(OSError):  # standard error is closed
             click.echo(line, err=True, nl=line != "")
     return code or 0
@@ -112,11 +115,3 @@ def _open_closed_streams() -> None:
             number = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is that of the stream
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, mode))
-
-
-def _drop_unwritten_output() -> None:
-    """Keep the interpreter from writing at exit what standard output did not accept."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

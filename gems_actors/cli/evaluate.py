@@ -17,46 +17,36 @@ from gems_actors.app.evaluation.runner import EvaluationOptions, EvaluationView,
 from gems_actors.app.evaluation.scores import SCORED_BENCHMARKS, figures_of, score_lines
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, encode_json, write_whole
+from gems_actors.cli import options as flags
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import (
-    DefaultCommand,
-    DefaultGroup,
-    draw_options,
-    images_option,
-    json_option,
-    number_option,
-    one_of,
-    path_option,
-    seed_option,
-    strategy_option,
-)
+from gems_actors.cli.options import json_option, path_option
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.cli.terminal.views import open_terminal
 
 
-@click.group("eval", cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.group("eval", cls=flags.DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
 def evaluate() -> None:
     """Draw a benchmark."""
 
 
 @click.command(
-    cls=DefaultCommand,
+    cls=flags.DefaultCommand,
     epilog=f"NAME is one of {', '.join(BENCHMARKS)}. `gems eval compare DIR...` compares runs of the same prompts.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.argument("benchmark", type=one_of(*BENCHMARKS), metavar="NAME")
+@click.argument("benchmark", type=flags.one_of(*BENCHMARKS), metavar="NAME")
 @path_option("--data", required=True, metavar="FILE", help_text="Official prompt file of the benchmark.")
 @path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
-@number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default: as many as the scorer expects).")
-@number_option("--limit", 10**9, "N", "Maximum number of pictures to draw now.")
+@flags.number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default: as many as the scorer expects).")
+@flags.number_option("--limit", 10**9, "N", "Maximum number of pictures to draw now.")
 @click.option(
     "--score", "is_scored", is_flag=True, help=f"Score with the model of [judge] ({', '.join(SCORED_BENCHMARKS)})."
 )
-@draw_options(
-    strategy_option,
-    images_option,
-    seed_option("Seed of the benchmark; each picture derives its own (default 0).", default=0),
+@flags.draw_options(
+    flags.strategy_option,
+    flags.images_option,
+    flags.seed_option("Seed of the benchmark; each picture derives its own (default 0).", default=0),
 )
 @json_option
 def _draw(options: DrawOptions, as_json: bool, **chosen: Any) -> int:
@@ -65,10 +55,9 @@ def _draw(options: DrawOptions, as_json: bool, **chosen: Any) -> int:
     The prompt files are not part of this package. The same command continues an earlier run. Nothing is laid out before
     every picture exists.
     """
-    evaluation = EvaluationOptions(options=options, redirects_stderr=True, **chosen)
     with open_terminal() as stream:
         view = _View(stream, as_json=as_json)
-        result = trio.run(run, evaluation, view)
+        result = trio.run(run, EvaluationOptions(options=options, redirects_stderr=True, **chosen), view)
     if result.missing:
         counts = f"{result.missing} of {result.total} pictures are missing"
         click.echo(f"gems: {counts}, so nothing is laid out for the scorer", err=True)
@@ -87,12 +76,11 @@ class _View(EvaluationView):
     def __init__(self, stream: TextIO, *, as_json: bool) -> None:
         self.bulk = bulk_view_for(stream, as_json=as_json)
         self.code = DONE
-        """Exit code of the bulk."""
         self._stream = stream
         self._as_json = as_json
 
     def finish_bulk(self, result: BulkResult) -> None:
-        """Print what was drawn."""
+        """Print what was drawn, and keep the exit code."""
         self.code = print_bulk_result(result, self._stream, as_json=self._as_json)
 
     def note(self, text: str) -> None:
@@ -121,9 +109,8 @@ def compare_runs(folders: tuple[Path, ...], plot: Path | None, as_json: bool) ->
         except OutputError as error:
             raise click.UsageError(f"--plot: {error}") from error
     if as_json:
-        click.echo(
-            encode_json({name: {key: asdict(item) for key, item in row.items()} for name, row in compared.items()})
-        )
+        rows = {name: {key: asdict(item) for key, item in row.items()} for name, row in compared.items()}
+        click.echo(encode_json(rows))
     else:
         click.echo("\n".join(table_lines(comparison_rows(compared))))
     return DONE

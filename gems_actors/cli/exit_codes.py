@@ -47,7 +47,9 @@ def end_of(error: BaseException) -> tuple[str, int]:
         case OSError(errno=errno.ENOSPC | errno.EDQUOT, filename=None):
             return _one_line(f"standard output: expected space for the output, got: {cause.strerror}"), FAILED
         case _:
-            return _one_line(f"internal error: {type(cause).__name__}: {cause} (at {_origin_of(cause)})"), FAILED
+            frames = traceback.extract_tb(cause.__traceback__)
+            where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"
+            return _one_line(f"internal error: {type(cause).__name__}: {cause} (at {where})"), FAILED
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -61,20 +63,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _message_of(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     if isinstance(error, click.BadParameter) and error.param is not None and error.message:
-        return f"{_name_of(error.param)}: {error.message}"
+        param = error.param
+        is_option = isinstance(param, click.Option)
+        name = max(param.opts, key=len) if is_option else param.make_metavar(click.Context(click.Command("gems")))
+        return f"{name}: {error.message}"
     text = error.format_message().removesuffix(".")
     return text if ", got" in text or context is None else f"{text} (see {context.command_path} --help)"
-
-
-def _name_of(parameter: click.Parameter) -> str:
-    if isinstance(parameter, click.Option):
-        return max(parameter.opts, key=len)
-    return parameter.make_metavar(click.Context(click.Command("gems")))
-
-
-def _origin_of(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"
 
 
 def _one_line(text: str) -> str:

@@ -136,16 +136,11 @@ async def _tail(
     location: MemoryLocation, count: int, show: Callable[[LoggedRecord], None], run: str | None, is_following: bool
 ) -> int:
     async with open_interrupts() as interrupts, open_memory(location) as memory, open_background() as nursery:
-        if is_following and not memory.is_live:
+        if is_following and isinstance(memory, access.FolderMemory):
             where = location.config.data_path
             raise LogError(f"{where}: expected a running mesh that appends to this log, got none; nothing to follow")
         stopped = trio.CancelScope()
-
-        async def stop() -> None:
-            await interrupts.asked.wait()
-            stopped.cancel()
-
-        nursery.start_soon(stop)
+        nursery.start_soon(interrupts.call_at_first, stopped.cancel)
         with stopped:
             await tail_log(memory, count, show, run=run, is_following=is_following)
     return INTERRUPTED if stopped.cancelled_caught else DONE

@@ -146,23 +146,18 @@ def agent(
 async def _run_agent(config: MeshConfig, router: str | Path, name: str) -> int:
     async with open_interrupts() as interrupts:
         await host_agent(
-            config,
-            router,
-            name,
-            interrupts,
+            config, router, name, interrupts,
             on_join=lambda address: click.echo(f"agent {name} joins {address}", err=True),
             on_ready=lambda count: click.echo(f"agent {name} ready: {count} processes; stop with Ctrl-C"),
-        )
+        )  # fmt: skip
     return _exit_code_of(interrupts)
 
 
 async def _up(config: MeshConfig) -> int:
-    def announce(count: int) -> None:
-        where = " and ".join(split_addresses(join_addresses(config.router_addresses)))
-        click.echo(f"mesh ready at {where}: {count} processes; stop with Ctrl-C or `gems down`")
-
+    ready = f"mesh ready at {' and '.join(split_addresses(join_addresses(config.router_addresses)))}"
+    how = "stop with Ctrl-C or `gems down`"
     async with open_interrupts() as interrupts:
-        await host_mesh(config, interrupts, announce)
+        await host_mesh(config, interrupts, lambda count: click.echo(f"{ready}: {count} processes; {how}"))
     return _exit_code_of(interrupts)
 
 

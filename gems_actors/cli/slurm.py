@@ -12,10 +12,11 @@ import trio
 
 from gems_actors.app.picture_files import OutputError, check_writable, write_whole
 from gems_actors.app.slurm.batch_files import ADDRESS_NAME, HEAD, SUFFIX, BatchPaths, batch_files, is_edited
-from gems_actors.app.slurm.jobs import is_requeued, live_tasks, read_settings
+from gems_actors.app.slurm.jobs import is_requeued, live_tasks, run_slurm
 from gems_actors.app.slurm.mesh import batch_names, check_is_mesh, read_status, scale_group, start_mesh, stop_mesh
 from gems_actors.app.slurm.rendezvous import address_of, read_rendezvous
 from gems_actors.cli.exit_codes import DONE, FAILED, QUEUE_AGAIN
+from gems_actors.cli.options import path_option
 from gems_actors.cli.terminal.mesh_status import status_lines
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.config import load_config
@@ -30,9 +31,7 @@ def slurm() -> None:
 
 @slurm.command(short_help="Write the batch files of a mesh.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="mesh.toml")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder that all nodes share."
-)
+@path_option("--out", required=True, metavar="DIR", help_text="Folder that all nodes share.")
 @click.option("--force", is_flag=True, help="Overwrite edited files.")
 def render(file: Path, out: Path, force: bool) -> int:
     """Write the batch files of a mesh: one for its head, and one for each group of its [slurm] table."""
@@ -40,9 +39,8 @@ def render(file: Path, out: Path, force: bool) -> int:
     files = batch_files(load_config(file), paths)
     edited = [name for name in files if (out / name).exists() and is_edited((out / name).read_text())]
     if edited and not force:
-        raise click.UsageError(
-            f"--out: expected unedited batch files, got edited ones: {', '.join(edited)}; --force overwrites them"
-        )
+        got = f"edited ones: {', '.join(edited)}; --force overwrites them"
+        raise click.UsageError(f"--out: expected unedited batch files, got {got}")
     try:
         check_writable(out)
     except OutputError as error:
@@ -52,7 +50,7 @@ def render(file: Path, out: Path, force: bool) -> int:
         click.echo(out / name)
     for name in batch_names(out):
         if name + SUFFIX not in files:
-            click.echo(f"gems: {out / name}{SUFFIX} is not a group of {file}; `gems slurm up` starts it, too", err=True)
+            _warn(f"{out / name}{SUFFIX} is not a group of {file}; `gems slurm up` starts it, too")
     return DONE
 
 
@@ -64,16 +62,9 @@ def up(folder: Path) -> int:
     Batch files that have live jobs are skipped, so that a second `up` submits only what ended.
     """
     batch_names(folder)
-    if not is_requeued(QUEUE_AGAIN, read_settings()):
-        click.echo(
-            f"gems: this cluster has no RequeueExit={QUEUE_AGAIN}: jobs that reach their time limit do not come back",
-            err=True,
-        )
-    address = start_mesh(
-        folder,
-        lambda name, job: click.echo(f"{name}: job {job}"),
-        lambda line: click.echo(f"gems: {line}", err=True),
-    )
+    if not is_requeued(QUEUE_AGAIN, run_slurm("scontrol", "show", "config")):
+        _warn(f"this cluster has no RequeueExit={QUEUE_AGAIN}: jobs that reach their time limit do not come back")
+    address = start_mesh(folder, lambda name, job: click.echo(f"{name}: job {job}"), _warn)
     click.echo(f"mesh at {address}")
     return DONE
 
@@ -111,6 +102,10 @@ def down(folder: Path) -> int:
     check_is_mesh(folder)
     click.echo(f"{stop_mesh(folder)} jobs ended")
     return DONE
+
+
+def _warn(line: str) -> None:
+    click.echo(f"gems: {line}", err=True)
 
 
 def _parse_count(text: str, names: Sequence[str]) -> tuple[str, int]:

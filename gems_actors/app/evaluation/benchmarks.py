@@ -34,7 +34,6 @@ class Prompt:
     """Id by which the scorer finds the pictures."""
     text: str
     record: Record
-    """The complete record, for the scorer."""
 
 
 Pictures = Mapping[str, Sequence[Path]]
@@ -51,7 +50,6 @@ class Benchmark:
     read: Callable[[Path], list[Prompt]]
     lay_out: Callable[[Path, Sequence[Prompt], Pictures], None]
     """Writes the layout of the scorer into a folder."""
-    source: str
 
 
 def read_benchmark(name: str, path: Path) -> list[Prompt]:
@@ -236,37 +234,27 @@ def _lay_out_crea(folder: Path, prompts: Sequence[Prompt], pictures: Pictures) -
     (folder / "image_paths.json").write_text(json.dumps(paths, ensure_ascii=False, indent=2))
 
 
+_read_creative = partial(_read_numbered, ())
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {
-    "geneval": Benchmark(
-        "GenEval", 4, partial(_read_numbered, ("tag", "include")), _lay_out_geneval,
-        "github.com/djghosh13/geneval, prompts/evaluation_metadata.jsonl",
-    ),
+    # github.com/djghosh13/geneval, prompts/evaluation_metadata.jsonl
+    "geneval": Benchmark("GenEval", 4, partial(_read_numbered, ("tag", "include")), _lay_out_geneval),
+    # github.com/facebookresearch/GenEval2, geneval2_data.jsonl
     "geneval2": Benchmark(
-        "GenEval2", 1, partial(_read_numbered, ("atom_count", "vqa_list", "skills")), _lay_out_geneval2,
-        "github.com/facebookresearch/GenEval2, geneval2_data.jsonl",
+        "GenEval2", 1, partial(_read_numbered, ("atom_count", "vqa_list", "skills")), _lay_out_geneval2
     ),
-    "dpg": Benchmark(
-        "DPG-Bench", 4, _read_dpg, _lay_out_dpg, "github.com/TencentQQGYLab/ELLA, dpg_bench/dpg_bench.csv"
-    ),
-    "oneig": Benchmark(
-        "OneIG-Bench", 4, _read_oneig, _lay_out_oneig,
-        "github.com/OneIG-Bench/OneIG-Benchmark, OneIG-Bench.csv or OneIG-Bench-ZH.csv",
-    ),
-    "wise": Benchmark("WISE", 1, _read_wise, _lay_out_flat, "github.com/PKU-YuanGroup/WISE, the folder data"),
-    "longtext": Benchmark(
-        "LongText-Bench", 4, _read_longtext, _lay_out_longtext,
-        "github.com/X-Omni-Team/X-Omni, textbench/text_prompts.jsonl or text_prompts_zh.jsonl",
-    ),
-    "spatialgeneval": Benchmark(
-        "SpatialGenEval", 1, _read_spatial, _lay_out_flat,
-        "github.com/AMAP-ML/SpatialGenEval, eval/SpatialGenEval_T2I_Prompts.jsonl",
-    ),
-    "crea": Benchmark(
-        "CREA", 25, partial(_read_numbered, ()), _lay_out_crea, "github.com/lcqysl/GEMS, eval/CREA/data.jsonl"
-    ),
-    "artimuse": Benchmark(
-        "ArtiMuse", 1, partial(_read_numbered, ()), _lay_out_flat,
-        "github.com/lcqysl/GEMS, eval/ArtiMuse/evaluation_metadata.jsonl",
-    ),
-}  # fmt: skip
-"""Benchmarks by their names on the command line."""
+    # github.com/TencentQQGYLab/ELLA, dpg_bench/dpg_bench.csv
+    "dpg": Benchmark("DPG-Bench", 4, _read_dpg, _lay_out_dpg),
+    # github.com/OneIG-Bench/OneIG-Benchmark, OneIG-Bench.csv or OneIG-Bench-ZH.csv
+    "oneig": Benchmark("OneIG-Bench", 4, _read_oneig, _lay_out_oneig),
+    # github.com/PKU-YuanGroup/WISE, the folder data
+    "wise": Benchmark("WISE", 1, _read_wise, _lay_out_flat),
+    # github.com/X-Omni-Team/X-Omni, textbench/text_prompts.jsonl or text_prompts_zh.jsonl
+    "longtext": Benchmark("LongText-Bench", 4, _read_longtext, _lay_out_longtext),
+    # github.com/AMAP-ML/SpatialGenEval, eval/SpatialGenEval_T2I_Prompts.jsonl
+    "spatialgeneval": Benchmark("SpatialGenEval", 1, _read_spatial, _lay_out_flat),
+    # github.com/lcqysl/GEMS, eval/CREA/data.jsonl
+    "crea": Benchmark("CREA", 25, _read_creative, _lay_out_crea),
+    # github.com/lcqysl/GEMS, eval/ArtiMuse/evaluation_metadata.jsonl
+    "artimuse": Benchmark("ArtiMuse", 1, _read_creative, _lay_out_flat),
+}
+"""Benchmarks by their names on the command line, below the origin of prompts and scorer."""

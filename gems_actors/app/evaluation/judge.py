@@ -61,14 +61,8 @@ async def judge_pictures(
 ) -> list[Judged]:
     """Return the judge's scores for each picture, in the order of the prompts.
 
-    Args:
-        judge: the model.
-        questions: questions about the pictures of a prompt, by its id.
-        pictures: pictures of a prompt, by its id.
-        path: file with the answers of earlier runs; new answers are appended.
-        report: called with a line about the progress after every `report_every` pictures.
-        max_concurrent: maximum number of pictures in flight.
-        report_every: number of pictures between two reports.
+    Questions and pictures are by the id of their prompt. The file at `path` has the answers of earlier runs, and new
+    ones are appended. `report` gets a line after every `report_every` pictures.
 
     Raises:
         JudgingError: some pictures could not be judged; the others are not judged again.
@@ -87,7 +81,9 @@ async def judge_pictures(
         with path.open("ab+") as sink:
             _end_line(sink)
             run = _Judging(missing, sink, report, report_every)
-            await run.judge_all(judge, max_concurrent)
+            limiter = trio.CapacityLimiter(max_concurrent)
+            async with open_openai_chat(judge, "judge") as model:
+                await gather(*(partial(run.judge_one, model, case, limiter) for case in missing))
         known |= {item.key: item for item in run.found}
         if run.failures:
             named = "; ".join(run.failures[:_MAX_NAMED])
@@ -111,12 +107,7 @@ class _Judging:
     failures: list[str] = field(default_factory=list)
     failures_in_a_row: int = 0
 
-    async def judge_all(self, judge: ChatModelConfig, max_concurrent: int) -> None:
-        limiter = trio.CapacityLimiter(max_concurrent)
-        async with open_openai_chat(judge, "judge") as model:
-            await gather(*(partial(self._judge_one, model, case, limiter) for case in self.cases))
-
-    async def _judge_one(self, model: OpenAIChatModel, case: _Case, limiter: trio.CapacityLimiter) -> None:
+    async def judge_one(self, model: OpenAIChatModel, case: _Case, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
             if self.failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 return

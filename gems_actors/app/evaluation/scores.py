@@ -40,7 +40,6 @@ class ScoringPlan:
     scorer: str
     judge: ChatModelConfig
     questions: Mapping[str, Sequence[Question]]
-    """Questions by the id of the prompt."""
 
 
 def scorer_name_of(benchmark: str, prompt: Prompt) -> str | None:

@@ -78,14 +78,11 @@ def locate_memory(config: MeshConfig, data: Path | None, router: str | None) -> 
     return location
 
 
+@dataclass(frozen=True, slots=True)
 class MeshMemory:
-    """The memory role of a running mesh."""
+    """The memory role of a running mesh, which appends to the log."""
 
-    is_live = True
-    """A running mesh appends to the log."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
+    mesh: Mesh
 
     async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
         """Return the reply of memory.
@@ -94,25 +91,23 @@ class MeshMemory:
             RequestError: the request failed; the class names the failure.
         """
         role = None if request.shard is None else address_of_shard(request.shard)
-        return await ask_within(self._mesh, request, role=role, within_s=within_s)
+        return await ask_within(self.mesh, request, role=role, within_s=within_s)
 
 
+@dataclass(frozen=True, slots=True)
 class FolderMemory:
     """Logs that no mesh has open."""
 
-    is_live = False
-
-    def __init__(self, stores: Sequence[MemoryStore]) -> None:
-        self._stores = stores
+    stores: Sequence[MemoryStore]
 
     async def ask(self, request: MemoryRequest[ReplyT], within_s: float = _ANSWER_S) -> ReplyT:
         """Return the reply of memory; there is no time limit, because nothing is waited for."""
-        if request.shard is None and len(self._stores) > 1:
-            return await answer_from_all_shards(request, len(self._stores), self._ask_shard)
+        if request.shard is None and len(self.stores) > 1:
+            return await answer_from_all_shards(request, len(self.stores), self._ask_shard)
         return await self._ask_shard(request)
 
     async def _ask_shard(self, request: MemoryRequest[ReplyT]) -> ReplyT:
-        return answer(self._stores[request.shard or 0], request)
+        return answer(self.stores[request.shard or 0], request)
 
 
 MemoryReader = MeshMemory | FolderMemory

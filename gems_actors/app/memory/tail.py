@@ -29,7 +29,10 @@ async def tail_log(
     With `is_following`, continue with the records that are appended later, until cancelled.
     """
     filter_ = _RunFilter(memory, run)
-    streams = await _open_streams(memory, count)
+    streams: list[_Stream] = []
+    for shard in range((await memory.ask(m.CountRecords())).shards):
+        newest = (await memory.ask(m.CountRecords(shard=shard))).records
+        streams.append(_Stream(memory, shard, max(0, newest - count), newest))
     skipped = sum(stream.slots for stream in streams) - count
     async for logged in _in_order_of_time(streams):
         skipped -= 1
@@ -96,15 +99,6 @@ class _Stream:
     async def _read(self, wait_s: float) -> None:
         request = m.ReadLog(shard=self._shard, since=self._since, limit=_PAGE, wait_s=wait_s)
         self._page.extend((await self._memory.ask(request, within_s=3 * _FOLLOW_S)).records)
-
-
-async def _open_streams(memory: MemoryReader, count: int) -> list[_Stream]:
-    """Return a stream of each shard that starts `count` records before its end."""
-    streams: list[_Stream] = []
-    for shard in range((await memory.ask(m.CountRecords())).shards):
-        newest = (await memory.ask(m.CountRecords(shard=shard))).records
-        streams.append(_Stream(memory, shard, max(0, newest - count), newest))
-    return streams
 
 
 async def _in_order_of_time(streams: Sequence[_Stream]) -> AsyncIterator[LoggedRecord]:

@@ -62,7 +62,6 @@ class BatchPaths:
     folder: Path
     """Folder of the batch files, where jobs run and log."""
     programs: Path
-    """Folder with the command `gems`."""
 
 
 def batch_files(config: MeshConfig, paths: BatchPaths) -> dict[str, str]:
@@ -83,11 +82,10 @@ def batch_files(config: MeshConfig, paths: BatchPaths) -> dict[str, str]:
             raise ConfigError(f"slurm.groups: expected unique names, got {group.name} twice")
         if not group.counts():
             raise ConfigError(f"slurm.groups: expected a role with a count in {group.name}, got none")
-    files = {HEAD: (_head_header(config, paths), _head_script(config, paths))}
-    files |= {
-        name: (_group_header(config, group, paths), _group_script(group, paths)) for name, group in groups.items()
-    }
-    return {name + SUFFIX: _marked("\n".join([*header, ""]), script) for name, (header, script) in files.items()}
+    files = {HEAD + SUFFIX: _marked(_head_header(config, paths), _head_script(config, paths))}
+    for name, group in groups.items():
+        files[name + SUFFIX] = _marked(_group_header(config, group, paths), _group_script(group, paths))
+    return files
 
 
 def is_edited(text: str) -> bool:
@@ -98,7 +96,8 @@ def is_edited(text: str) -> bool:
 
 def _head_header(config: MeshConfig, paths: BatchPaths) -> Iterator[str]:
     yield "#!/bin/bash"
-    yield f"# The head of a mesh: {_list_roles({'router': 1} | _head_counts(config))}."
+    here = {role: config.role(role).count for role in config.start_order if role not in _elsewhere(config)}
+    yield f"# The head of a mesh: {_list_roles({'router': 1} | here)}."
     yield "# `gems slurm up` submits it first; it logs to head.log."
     yield from _ABOUT
     yield from _options(config, HEAD, config.slurm.head, paths)
@@ -125,21 +124,20 @@ def _options(config: MeshConfig, name: str, job: SlurmHeadConfig, paths: BatchPa
     yield "#SBATCH --ntasks=1"
     yield "#SBATCH --requeue"
     yield f"#SBATCH --signal=B:TERM@{max(_MIN_WARNING_S, math.ceil(_DRAINING_ROLES * config.supervisor.grace_s))}"
-    named = {
-        "partition": slurm.partition,
-        "account": slurm.account,
-        "time": slurm.time,
-        "cpus-per-task": job.cpus,
-        "mem": job.mem,
-    }
-    yield from (f"#SBATCH --{option}={value}" for option, value in named.items() if value is not None)
+    of_mesh = {"partition": slurm.partition, "account": slurm.account, "time": slurm.time}
+    for option, value in {**of_mesh, "cpus-per-task": job.cpus, "mem": job.mem}.items():
+        if value is not None:
+            yield f"#SBATCH --{option}={value}"
     yield from (f"#SBATCH {option}" for option in (*slurm.options, *job.options))
 
 
 def _head_script(config: MeshConfig, paths: BatchPaths) -> str:
     ports = ["$port", *(f"$((port + {offset}))" for offset in range(1, config.router.count))]
     routers = join_addresses([*(f"tcp://$host:{port}" for port in ports), *config.router.others])
-    without = "".join(f" \\\n    --set roles.{setting}=0" for setting in _settings_elsewhere(config))
+    elsewhere = [role for role in config.start_order if role in _elsewhere(config)]
+    limits = {role: () if config.role(role).max is None else ("min", "max") for role in elsewhere}
+    settings = [f"{role}.{key}" for role in elsewhere for key in ("count", *limits[role])]
+    without = "".join(f" \\\n    --set roles.{setting}=0" for setting in settings)
     return _start(paths) + _HEAD.format(address=ADDRESS_NAME, routers=routers, mesh=paths.mesh, without=without)
 
 
@@ -152,27 +150,16 @@ def _start(paths: BatchPaths) -> str:
     return f"\nset -euo pipefail\nexport PATH={paths.programs}:$PATH\n\n"
 
 
-def _head_counts(config: MeshConfig) -> dict[str, int]:
-    return {role: config.role(role).count for role in config.start_order if role not in _elsewhere(config)}
-
-
 def _elsewhere(config: MeshConfig) -> set[str]:
     return {role for group in config.slurm.groups for role in group.counts()}
-
-
-def _settings_elsewhere(config: MeshConfig) -> Iterator[str]:
-    """Yield the settings that are 0 at the head: counts and autoscaling limits of the roles that groups play."""
-    for role in config.start_order:
-        if role in _elsewhere(config):
-            limits = () if config.role(role).max is None else ("min", "max")
-            yield from (f"{role}.{setting}" for setting in ("count", *limits))
 
 
 def _list_roles(counts: dict[str, int]) -> str:
     return ", ".join(role if count == 1 else f"{count} of {role}" for role, count in counts.items() if count)
 
 
-def _marked(header: str, script: str) -> str:
+def _marked(header_lines: Iterator[str], script: str) -> str:
+    header = "\n".join([*header_lines, ""])
     return header + _mark_of(header + script) + script
 
 

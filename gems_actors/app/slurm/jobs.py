@@ -31,10 +31,6 @@ class SubmittedJobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     submitted: dict[str, tuple[int, ...]] = {}
 
-    def with_job(self, name: str, job: int) -> SubmittedJobs:
-        """Return a copy with one more job of a batch file."""
-        return SubmittedJobs(submitted={**self.submitted, name: (*self.submitted.get(name, ()), job)})
-
 
 @dataclass(frozen=True, slots=True)
 class SlurmTask:
@@ -43,16 +39,13 @@ class SlurmTask:
     name: str
     """Name of its batch file."""
     job: int
-    """Number of the job."""
     array: int
     """Number of the job array, or of the job itself."""
     index: int | None
-    """Index in its array; None for a job without one."""
     state: str
     """State as Slurm names it, such as `RUNNING`."""
     nodes: str
     reason: str
-    """Reason for which it is pending."""
 
     @property
     def id(self) -> str:
@@ -98,7 +91,9 @@ def submit(folder: Path, name: str, *options: str) -> int:
     """
     output = run_slurm("sbatch", "--parsable", *options, name + SUFFIX, folder=folder)
     job = int(output.partition(";")[0])  # in a federation, the name of the cluster follows
-    write_whole(folder / JOBS_NAME, msgspec.json.encode(read_jobs(folder).with_job(name, job)))
+    submitted = read_jobs(folder).submitted
+    submitted[name] = (*submitted.get(name, ()), job)
+    write_whole(folder / JOBS_NAME, msgspec.json.encode(SubmittedJobs(submitted=submitted)))
     return job
 
 
@@ -112,31 +107,26 @@ def live_tasks(folder: Path) -> list[SlurmTask]:
     if not names:
         return []
     output = run_slurm("squeue", "--noheader", "--array", "--me", f"--format={_FORMAT}")
-    tasks = [_parse_task(line, names) for line in output.splitlines() if int(line.split("|")[1]) in names]
+    tasks = []
+    for line in output.splitlines():
+        job, array, index, state, nodes, reason = line.split("|", 5)
+        if name := names.get(int(array)):
+            number = int(index) if index.isdigit() else None
+            tasks.append(SlurmTask(name, int(job), int(array), number, state, nodes, reason))
     return sorted(tasks, key=lambda task: (task.name != HEAD, task.name, task.index or 0, task.job))
 
 
-def drain_task(task: SlurmTask) -> None:
-    """Stop a task gracefully and for good; a pending one is cancelled.
+def end_task(task: SlurmTask, *, gracefully: bool) -> None:
+    """Stop a task for good; a pending or hurried one is cancelled, and has only the cluster's KillWait.
 
     A task that gets SIGINT is not requeued. After the SIGTERM that Slurm sends, it would be.
     """
-    options = () if task.is_pending else ("--batch", "--signal=INT")
+    options = ("--batch", "--signal=INT") if gracefully and not task.is_pending else ()
     run_slurm("scancel", "--quiet", *options, task.id)
 
 
-def cancel_task(task: SlurmTask) -> None:
-    """Cancel a task; it has only the cluster's KillWait to stop gracefully."""
-    run_slurm("scancel", "--quiet", task.id)
-
-
-def read_settings() -> str:
-    """Return the settings of the cluster, one per line."""
-    return run_slurm("scontrol", "show", "config")
-
-
 def is_requeued(code: int, settings: str) -> bool:
-    """Return whether a cluster with these settings requeues a job that ends with an exit code."""
+    """Return whether a cluster with the settings of `scontrol show config` requeues a job with an exit code."""
     setting = re.search(r"^RequeueExit\s*=\s*(.*)$", settings, re.MULTILINE)
     ranges = re.findall(r"(\d+)(?:-(\d+))?", setting[1]) if setting else []
     return any(int(low) <= code <= int(high or low) for low, high in ranges)
@@ -158,16 +148,3 @@ def run_slurm(*command: str, folder: Path | None = None) -> str:
     if done.returncode != 0 and complaint:  # scancel exits silently with 229 after it signalled one task of an array
         raise SlurmError(f"{command[0]}: expected Slurm to obey, got: {complaint}")
     return done.stdout.strip()
-
-
-def _parse_task(line: str, names: dict[int, str]) -> SlurmTask:
-    job, array, index, state, nodes, reason = line.split("|", 5)
-    return SlurmTask(
-        name=names[int(array)],
-        job=int(job),
-        array=int(array),
-        index=int(index) if index.isdigit() else None,
-        state=state,
-        nodes=nodes,
-        reason=reason,
-    )

@@ -10,17 +10,9 @@ from pathlib import Path
 import trio
 
 from gems_actors.app.mesh_requests import ask_within, open_mesh
+from gems_actors.app.slurm import jobs
 from gems_actors.app.slurm.batch_files import ADDRESS_NAME, HEAD, SUFFIX
-from gems_actors.app.slurm.jobs import (
-    JOBS_NAME,
-    SlurmError,
-    SlurmTask,
-    cancel_task,
-    drain_task,
-    forget_jobs,
-    live_tasks,
-    submit,
-)
+from gems_actors.app.slurm.jobs import SlurmTask, live_tasks, submit
 from gems_actors.app.slurm.rendezvous import address_of, read_rendezvous
 from gems_actors.config import load_config
 from gems_actors.errors import DeadlineError, MeshUnavailableError, UsageError
@@ -41,7 +33,7 @@ def check_is_mesh(folder: Path) -> None:
     Raises:
         UsageError: the folder has neither batch files nor jobs.
     """
-    if not any((folder / name).exists() for name in (f"{HEAD}{SUFFIX}", JOBS_NAME)):
+    if not any((folder / name).exists() for name in (f"{HEAD}{SUFFIX}", jobs.JOBS_NAME)):
         raise UsageError(f"DIR: expected {HEAD}{SUFFIX} of `gems slurm render` in {folder}, got none")
 
 
@@ -69,7 +61,7 @@ def start_mesh(folder: Path, on_job: Callable[[str, int], None], warn: Callable[
     names = batch_names(folder)
     live = {task.name for task in live_tasks(folder)}
     if not live:
-        forget_jobs(folder)
+        jobs.forget_jobs(folder)
     if HEAD not in live:
         (folder / ADDRESS_NAME).unlink(missing_ok=True)
         on_job(HEAD, submit(folder, HEAD))
@@ -128,7 +120,10 @@ def _await_head(folder: Path, warn: Callable[[str], None]) -> str:
     while True:
         head = next((task for task in live_tasks(folder) if task.name == HEAD), None)
         if head is None:
-            raise SlurmError(f"{HEAD}: expected a job that runs, got one that ended; {_last_log_line(folder)}")
+            log = folder / f"{HEAD}.log"
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            last = f"{log} ends with: {lines[-1]}" if lines else f"{log} is empty"
+            raise jobs.SlurmError(f"{HEAD}: expected a job that runs, got one that ended; {last}")
         if head.is_pending and head.reason not in (warned, "None"):
             warned = head.reason
             warn(f"{HEAD}: waits for a node ({warned})")
@@ -146,19 +141,13 @@ def _await_head(folder: Path, warn: Callable[[str], None]) -> str:
         poll_s = min(1.2 * poll_s, _MAX_POLL_S)
 
 
-def _last_log_line(folder: Path) -> str:
-    log = folder / f"{HEAD}.log"
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return f"{log} ends with: {lines[-1]}" if lines else f"{log} is empty"
-
-
 def _drain(folder: Path, tasks: Sequence[SlurmTask], drain_s: float = _DRAIN_S) -> None:
     """Stop tasks for good and return when Slurm lists none of them any more.
 
     After the time limit, completing tasks count as ended: if their node is gone, they stay completing.
     """
     for task in sorted(tasks, key=lambda task: not task.is_pending):  # pending ones must not take the freed nodes
-        drain_task(task)
+        jobs.end_task(task, gracefully=True)
     ids = {task.id for task in tasks}
     deadline = time.monotonic() + drain_s
     while left := [task for task in live_tasks(folder) if task.id in ids]:
@@ -167,5 +156,5 @@ def _drain(folder: Path, tasks: Sequence[SlurmTask], drain_s: float = _DRAIN_S) 
             return
         for task in left:
             if is_overdue or task.is_pending:  # pending again: it was requeued just before it was told to drain
-                cancel_task(task)
+                jobs.end_task(task, gracefully=False)
         time.sleep(_MIN_POLL_S)

@@ -25,9 +25,7 @@ ResultT = TypeVar("ResultT")
 
 _ALL_ROWS = 10_000
 _PLAIN_COLUMNS = 100
-"""Width of the output where standard output is not a terminal."""
 _LABEL_CELLS = 12
-"""Width of the margin with the labels."""
 _STYLES: dict[Change, str] = {"kept": "dim", "added": "green", "removed": "red strike"}
 _PLAIN: dict[Change, str] = {"kept": "{}", "added": "{{+{}+}}", "removed": "[-{}-]"}
 """Marks of changes where the output has no colours."""

@@ -29,7 +29,6 @@ class _Record(msgspec.Struct, frozen=True):
     vqa_list: tuple[tuple[str, str], ...]
     """Questions and their right answers."""
     skills: tuple[str, ...]
-    """Skill of each question."""
 
 
 def spellings_of(question: str, answer: str) -> frozenset[str]:

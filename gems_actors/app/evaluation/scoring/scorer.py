@@ -33,24 +33,21 @@ class TokenQuestion:
 
     text: str
     read: Callable[[Mapping[str, float]], float]
-    """Turns the probabilities of the tokens into a score."""
 
 
 Question = WordQuestion | TokenQuestion
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """The judge's answers about one picture; a line of judged.jsonl."""
+    """The judge's answers about one picture of a prompt; a line of judged.jsonl."""
 
     id: str
-    """Id of the prompt."""
     digest: str
     """Digest of the picture's file; another picture is judged again."""
     judge: str
     asked: str
     """Digest of the questions; other questions are asked again."""
     scores: tuple[float, ...]
-    """Scores of all questions in order."""
     answers: tuple[str, ...] = ()
     """Answers of the judge, to inspect a score; empty for token questions."""
 

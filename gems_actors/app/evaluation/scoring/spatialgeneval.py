@@ -40,7 +40,6 @@ _Option = Literal["A", "B", "C", "D", "E"]
 
 class _Record(msgspec.Struct, frozen=True):
     questions: tuple[str, ...]
-    """Questions with their options."""
     answers: tuple[_Option, ...]
     question_type: tuple[str, ...]
 

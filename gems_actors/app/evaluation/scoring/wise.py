@@ -123,9 +123,8 @@ def legacy_total(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dic
     return total(wiscore, _LEGACY_WEIGHTS, prompts, judged) | {"by_aspect": grades}
 
 
-def verified_total(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[str, Any]:
-    """Return the share of right pictures."""
-    return total(float, _VERIFIED_WEIGHTS, prompts, judged)
+verified_total = partial(total, float, _VERIFIED_WEIGHTS)
+"""Returns the share of right pictures."""
 
 
 def _category_of(prompt: Prompt) -> str:
@@ -133,14 +132,6 @@ def _category_of(prompt: Prompt) -> str:
     if (known := _CATEGORIES.get(category.casefold())) is None:
         raise BenchmarkError(f"prompt {prompt.id}: expected a category of {', '.join(_CATEGORIES)}, got {category!r}")
     return known
-
-
-def _legacy_ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
-    return (WordQuestion(_fill(_LEGACY_PROMPT, prompt), _LEGACY_SCHEMA, parse_grades, temperature=0.0),)
-
-
-def _verified_ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
-    return (WordQuestion(_fill(_VERIFIED_PROMPT, prompt), _VERIFIED_SCHEMA, parse_verdict),)
 
 
 def _fill(template: str, prompt: Prompt) -> str:
@@ -161,7 +152,11 @@ def _compare(title: str, scores: Mapping[str, Any]) -> dict[str, float]:
     return {f"{title} x 100": 100 * scores["overall"]} if "overall" in scores else {}
 
 
-WISE_LEGACY: Final = Scorer(_legacy_ask, legacy_total, partial(_lines, "WiScore"), partial(_compare, "WiScore"))
+WISE_LEGACY: Final = Scorer(
+    lambda prompt: (WordQuestion(_fill(_LEGACY_PROMPT, prompt), _LEGACY_SCHEMA, parse_grades, temperature=0.0),),
+    legacy_total, partial(_lines, "WiScore"), partial(_compare, "WiScore"),
+)  # fmt: skip
 WISE_VERIFIED: Final = Scorer(
-    _verified_ask, verified_total, partial(_lines, "WISE Verified"), partial(_compare, "WISE Verified")
-)
+    lambda prompt: (WordQuestion(_fill(_VERIFIED_PROMPT, prompt), _VERIFIED_SCHEMA, parse_verdict),),
+    verified_total, partial(_lines, "WISE Verified"), partial(_compare, "WISE Verified"),
+)  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from actors.memory import Memory
-from gems_actors.app.memory.access import MemoryLocation, open_memory
+from gems_actors.app.memory.access import MemoryLocation, MeshMemory, open_memory
 from gems_actors.app.memory.tail import tail_log
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
@@ -31,7 +31,7 @@ async def test_records_are_followed_as_they_are_appended(tmp_path: Path) -> None
         open_memory(MemoryLocation(config, mesh.address)) as memory,
         trio.open_nursery() as nursery,
     ):
-        assert memory.is_live
+        assert isinstance(memory, MeshMemory)
         await append(mesh, [run_begun("a"), run_begun("b"), begun("a")])
         nursery.start_soon(partial(tail_log, memory, 2, send.send_nowait, is_following=True))
         assert [(await receive.receive()).sequence for _ in range(2)] == [2, 3]
