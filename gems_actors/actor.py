@@ -96,18 +96,8 @@ async def serve_actor(
 ) -> None:
     """Play a role until `draining` is set, then finish the requests in flight or hand them back after `grace_s`.
 
-    Returns at once if `draining` is set before a router has answered.
-
-    Args:
-        make_actor: returns the actor for a client of the mesh.
-        address: addresses of the routers.
-        name: name of this process, unique in the mesh.
-        role: role name to join under, such as that of one of memory's shards; the class's `role` by default.
-        capacity: requests taken at once; the class's `default_capacity` by default.
-        grace_s: time to finish requests in flight.
-        draining: starts a graceful shutdown.
-        connect_within_s: time to wait for the first router.
-        security: keys of this process.
+    Returns at once if `draining` is set before a router has answered. `role` is the name to join under, such as that of
+    one of memory's shards; it and the capacity are those of the class by default. `name` is unique in the mesh.
 
     Raises:
         MeshUnavailableError: no router answers at the address, or it does not admit this process.

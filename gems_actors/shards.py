@@ -42,9 +42,7 @@ def to_shard(header: Header, shards: int) -> Header:
 def homes_of(trajectory: str, layouts: Sequence[int]) -> list[int]:
     """Return the shards that are or were a trajectory's home, each once, that of the current layout first.
 
-    Args:
-        trajectory: the id of the trajectory.
-        layouts: the numbers of shards that memory has had, the current one last.
+    Layouts are the numbers of shards that memory has had, the current one last.
     """
     id_ = bytes.fromhex(trajectory)
     return list(dict.fromkeys(shard_of(id_, shards) for shards in reversed(layouts)))

@@ -11,7 +11,7 @@ from gems_actors.actor import Actor, serve_actor
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.router.server import serve_router
-from gems_actors.supervision.parts import parts_of
+from gems_actors.supervision.seats import parts_of
 from gems_actors.tasks import open_background
 from protocol.messages import ReadStatus
 

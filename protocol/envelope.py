@@ -83,25 +83,14 @@ def pack_header(header: Header) -> bytes:
     Raises:
         FrameError: a value does not fit its field.
     """
-    if len(header.id) != 16 or len(header.trajectory) != 16 or len(header.run) != 8:
+    kind, id_, role, lane, attempt, time_left_ms, trajectory, run, trace, span = header
+    if len(id_) != 16 or len(trajectory) != 16 or len(run) != 8:
         raise FrameError(f"expected ids of 16 bytes and a run of 8, got {header}")
-    if len(header.trace) != 16 or len(header.span) != 8:
+    if len(trace) != 16 or len(span) != 8:
         raise FrameError(f"expected a trace of 16 bytes and a span of 8, got {header}")
+    numbers = (kind, lane, attempt & 0xFFFF, time_left_ms)
     try:
-        return _LAYOUT.pack(
-            MAGIC,
-            WIRE_VERSION,
-            header.kind,
-            header.lane,
-            header.attempt & 0xFFFF,
-            header.time_left_ms,
-            header.id,
-            header.trajectory,
-            header.run,
-            _bytes_of_role(header.role),
-            header.trace,
-            header.span,
-        )
+        return _LAYOUT.pack(MAGIC, WIRE_VERSION, *numbers, id_, trajectory, run, _bytes_of_role(role), trace, span)
     except struct.error as error:
         raise FrameError(f"expected numbers that fit their fields, got {header}") from error
 

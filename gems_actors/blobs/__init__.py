@@ -18,11 +18,7 @@ __all__ = ["BlobFolder", "BlobStore", "backing_store", "blob_folder", "blob_stor
 
 
 def blob_store(config: MeshConfig, router: str) -> BlobStore:
-    """Return the store that all roles of a mesh share, for use in a process of that mesh.
-
-    Args:
-        config: settings of the mesh.
-        router: addresses of the mesh's routers; with `mesh:` the first one's host serves the pictures.
+    """Return the store that all roles of a mesh share; with `mesh:` the host of the first router serves the pictures.
 
     Raises:
         ConfigError: the store cannot be used with these settings, or needs a package that is not installed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,6 @@ import structlog
 import trio
 import zmq
 
-from gems_actors.blobs.cache import BlobCache
 from gems_actors.blobs.store import BlobStore, hex_of, verify
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError
@@ -38,8 +37,64 @@ _MIN_BYTES_PER_S: Final = 1_000_000
 """The slowest supported connection: while one picture is sent, no other frame arrives."""
 _MAX_IN_FLIGHT: Final = 16
 """Pictures in flight per process, which bounds memory here and at the server."""
+_CHECKS_PER_SIZE: Final = 32
+"""A process checks the size of the cache whenever it has written 1/32 of the maximum."""
 
 _log = structlog.get_logger()
+
+
+class BlobCache:
+    """An LRU cache in a folder that all processes of this host share; its methods block on the disk.
+
+    It is never the only copy: pictures that are lost, damaged or evicted are fetched again.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        """Use `folder`, which is created with the first picture."""
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._unchecked_bytes = max_bytes
+
+    def read(self, digest: str, size_bytes: int) -> bytes | None:
+        """Return a picture's bytes, verified; None if it is not cached, or damaged."""
+        path = self._folder / hex_of(digest)
+        try:
+            data = path.read_bytes()
+            verify(data, digest, size_bytes, str(path))
+            os.utime(path)
+        except OSError:
+            return None
+        except BlobError:
+            with suppress(OSError):
+                path.unlink()
+            return None
+        return data
+
+    def write(self, digest: str, data: bytes | memoryview) -> None:
+        """Cache a picture; disk errors are ignored."""
+        part = self._folder / f"{hex_of(digest)}.{os.urandom(8).hex()}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
+            part.replace(self._folder / hex_of(digest))
+        except OSError:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            return
+        self._unchecked_bytes += len(data)
+        if self._unchecked_bytes >= self._max_bytes / _CHECKS_PER_SIZE:
+            self._unchecked_bytes = 0
+            self._evict()
+
+    def _evict(self) -> None:
+        with suppress(OSError):  # another process evicts too, or the folder is not ours
+            found = [(entry.stat(), entry.path) for entry in os.scandir(self._folder)]
+            free_bytes = self._max_bytes - sum(stat.st_size for stat, _ in found)
+            for stat, path in sorted(found, key=lambda item: item[0].st_mtime_ns):
+                if free_bytes >= 0:
+                    return
+                Path(path).unlink()
+                free_bytes += stat.st_size
 
 
 class _PendingRequest:
@@ -69,16 +124,7 @@ class MeshBlobs(BlobStore):
         timeout_s: float = _TIMEOUT_S,
         check_interval_s: float = _CHECK_INTERVAL_S,
     ) -> None:
-        """Connect once opened.
-
-        Args:
-            router: address of the router.
-            cache: folder in which pictures from another host are cached; unused on the router's host.
-            cache_bytes: approximate maximum size of that folder.
-            security: keys of this process.
-            timeout_s: how long the server may be silent; large pictures get more time.
-            check_interval_s: how long to wait for an answer before asking the server whether it has the request.
-        """
+        """Connect once opened; `cache` is a folder for pictures from another host, unused on the router's host."""
         self.address = blob_address(router)
         self._security = security
         self._timeout_s, self._check_interval_s = timeout_s, check_interval_s

@@ -42,23 +42,15 @@ async def serve_blobs(
 ) -> None:
     """Serve the pictures of a folder until cancelled; writes in progress are completed.
 
-    Args:
-        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all bound before the task reports started.
-        folder: the folder of the pictures.
-        security: keys of the router.
-        is_insecure: whether other hosts may connect without keys.
-        roles: records of the roles of the mesh, by name.
+    The addresses, `ipc://PATH` and `tcp://HOST:PORT`, are bound before the task reports started. `security` has the
+    keys of the router; with `is_insecure` other hosts may connect without keys.
 
     Raises:
         AddressInUseError: another process listens at an address.
         ConfigError: an address cannot be bound, or not without keys; or a key cannot be used.
     """
     opened = open_sockets(
-        addresses,
-        security,
-        is_insecure=is_insecure,
-        max_frame_bytes=MAX_BLOB_BYTES,
-        permissions=Permissions(roles),
+        addresses, security, is_insecure=is_insecure, max_frame_bytes=MAX_BLOB_BYTES, permissions=Permissions(roles)
     )
     with opened as sockets:
         async with trio.open_nursery() as nursery:

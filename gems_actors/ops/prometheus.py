@@ -35,21 +35,16 @@ def metrics_text(found: MeshStatus) -> str:
     agents = sum(len(role.actors) for role in found.roles if is_agent_role(role.role))
     reported = {actor.version for role in found.roles for actor in role.actors if actor.version}
     versions = [(version, 1) for version in sorted(reported or {__version__})]
-    lines = [
-        *_metric("build_info", "gauge", "Versions of the actors in the mesh.", "version", versions),
-        *_metric("router_uptime_seconds", "gauge", "Time since the router started.", "", [("", found.uptime_s)]),
-        *_metric("clients", "gauge", "Connected clients.", "", [("", found.clients)]),
-        *_metric("agents", "gauge", "Agents that run roles on further hosts.", "", [("", agents)]),
-        *_metric(
-            "requeued_requests_total",
-            "counter",
-            "Requests requeued because their actor was lost.",
-            "",
-            [("", found.requeued)],
-        ),
-    ]
-    for name, help_text, figure in _ROLE_METRICS:
-        lines += _metric(f"role_{name}", "gauge", help_text, "role", ((role.role, figure(role)) for role in roles))
+    lines = [*_metric("build_info", "gauge", "Versions of the actors in the mesh.", "version", versions)]
+    for name, kind, help_text, figure in (
+        ("router_uptime_seconds", "gauge", "Time since the router started.", found.uptime_s),
+        ("clients", "gauge", "Connected clients.", found.clients),
+        ("agents", "gauge", "Agents that run roles on further hosts.", agents),
+        ("requeued_requests_total", "counter", "Requests requeued because their actor was lost.", found.requeued),
+    ):
+        lines += _metric(name, kind, help_text, "", [("", figure)])
+    for name, help_text, measure in _ROLE_METRICS:
+        lines += _metric(f"role_{name}", "gauge", help_text, "role", ((role.role, measure(role)) for role in roles))
     return "\n".join(lines) + "\n"
 
 

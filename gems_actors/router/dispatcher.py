@@ -54,13 +54,10 @@ class Sizes:
     reclaimable: int
     """Repeated requests that wait for the actor that may hold them to say hello."""
     followed_runs: int
-    """Runs whose events at least one client follows."""
     requested: int
     """Requests in flight of all clients."""
     answers: int
-    """Answers kept for clients that repeat a request."""
     answer_bytes: int
-    """Bytes of these answers."""
 
 
 class Dispatcher:
@@ -93,21 +90,18 @@ class Dispatcher:
 
     def hello(self, now: float, identity: bytes, role: str, hello: m.Hello) -> None:
         """Register a process, or update it."""
-        known = self._peers.get(identity)
-        if known is None:
+        peer = self._peers.get(identity)
+        has_new_role = peer is None or peer.role != role
+        if peer is None:
             peer = self._peers[identity] = Peer(identity, role, hello, hello.capacity, now)
-        else:
-            peer, was = known, known.role
-            peer.role, peer.hello, peer.capacity, peer.seen_at = role, hello, hello.capacity, now
-            if was != role:
-                known = None
+        peer.role, peer.hello, peer.capacity, peer.seen_at = role, hello, hello.capacity, now
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
         news = self._run_states.merge(hello.run_states)
         welcome = m.Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, run_states=self._run_states.all())
         self._post(identity, Kind.WELCOME, welcome)
         self._apply_run_states(now, news)
-        if role and known is None and hello.capacity:
+        if role and has_new_role and hello.capacity:
             self._announce(m.ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
 
@@ -157,16 +151,12 @@ class Dispatcher:
         peer.knows_run_states = True
         self._post(identity, Kind.PULSE, m.Pulse(epoch=self._epoch, unknown=tuple(unknown), run_states=run_states))
 
-    def goodbye(self, now: float, identity: bytes) -> None:
-        """Remove a process that leaves; its requests are requeued and not counted as crashes."""
-        self.disconnect(now, identity, "left")
-
     def report_dead(self, now: float, name: str) -> None:
         """Remove an actor whose process was seen to end; its requests are requeued and counted as crashes."""
         for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
             self._remove(now, identity, "its process ended", is_loss=True)
 
-    def disconnect(self, now: float, identity: bytes, reason: str) -> None:
+    def disconnect(self, now: float, identity: bytes, reason: str = "left") -> None:
         """Remove a process, if known; its requests are requeued and not counted as crashes."""
         if identity in self._peers:
             self._remove(now, identity, reason, is_loss=False)
@@ -215,9 +205,8 @@ class Dispatcher:
                 self._refuse(identity, header, cancellation_of(state))
                 return
             queue = self._queues.setdefault(header.role, Queue())
-            waiting = (
-                queue.waiting if state is None else len(queue.parked)
-            )  # paused requests do not count against the queue
+            # Paused requests do not count against the queue.
+            waiting = queue.waiting if state is None else len(queue.parked)
             if waiting >= self._limits.max_queue:
                 oldest_s = now - next((waiting.requested_at for waiting in queue), now)
                 text = f"{waiting} requests already wait for a {header.role}"

@@ -55,12 +55,8 @@ async def serve_router(
 ) -> None:
     """Route until cancelled.
 
-    Args:
-        addresses: `ipc://PATH` and `tcp://HOST:PORT`, all bound before the task reports started.
-        settings: timeouts and limits.
-        shards: number of memory's shards.
-        security: keys for tcp.
-        roles: declared roles by name, for permissions and pausing; requests to other role names are routed too.
+    The addresses, `ipc://PATH` and `tcp://HOST:PORT`, are bound before the task reports started. The declared roles
+    matter for permissions and pausing; requests to other role names are routed too.
 
     Raises:
         AddressInUseError: another process listens at an address.
@@ -202,7 +198,7 @@ class _Router:
             case Kind.SUBSCRIBE, m.Subscribe():
                 dispatcher.subscribe(now, identity, header.run)
             case Kind.GOODBYE, m.Goodbye():
-                dispatcher.goodbye(now, identity)
+                dispatcher.disconnect(now, identity)
             case kind, other:
                 raise BodyError(f"{kind.name}: expected the body of that kind, got {type(other).__name__}")
 

@@ -40,12 +40,7 @@ class Load:
 
 
 def load_of(status: RoleStatus | None, actors: int) -> Load:
-    """Return the load of a role.
-
-    Args:
-        status: the role's row in the router's table, None if it has none yet.
-        actors: number of actors on this host, including those that are still starting.
-    """
+    """Return the load of a role, from its row in the router's table (if any) and its actors on this host."""
     if status is None:
         return Load(actors, 0.0, 0.0)
     capacity = sum(actor.capacity for actor in status.actors)

@@ -48,41 +48,40 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role until stopped, and return the exit code.
 
     SIGTERM drains (exit code 0), a second one stops at once. 78 means that a restart would end the same way; one line
-    on standard error says why.
-
-    Args:
-        role: of the actor, a shard of memory, or one of the servers `router` and `blobs`.
-        config: settings of the mesh.
-        address: of the router; for the router itself, the addresses to listen at.
-        name: of the actor.
+    on standard error says why. The role is that of an actor, a shard of memory, or one of the servers `router` and
+    `blobs`. The address is that of the router; for the router itself, those to listen at.
     """
-    log = structlog.get_logger()
     try:
         check_platform()
         configure_logging(config.log, role=role, actor=name)
-        if role == "router":
-            trio.run(_run_until_stopped, partial(_run_router, config, address))
-        elif role == "blobs":
-            trio.run(_run_until_stopped, partial(_run_blobs, config))
-        else:
-            trio.run(_run_until_stopped, partial(_run_actor, load_actor(role, config), role, config, address, name))
-    except (ConfigError, AddressInUseError, MeshRefusedError) as error:
-        print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
-        return EXIT_CONFIG
+        trio.run(_run_until_stopped, _main_of(role, config, address, name))
     except GemsError as error:
         print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
-        return 1
+        return EXIT_CONFIG if isinstance(error, ConfigError | AddressInUseError | MeshRefusedError) else 1
     except Exception:
-        log.exception("process_crashed")
+        structlog.get_logger().exception("process_crashed")
         return 1
     return 0
 
 
-async def _run_until_stopped(run: Callable[[trio.Event], Awaitable[None]]) -> None:
+def _main_of(role: str, config: MeshConfig, address: str, name: str) -> Callable[..., Awaitable[None]]:
+    """Return the function that plays a role until its keyword argument `draining` is set."""
+    if role == "router":
+        serve = partial(serve_router, split_addresses(address), config.router, shards=config.memory.shards)
+        return partial(_run_server, partial(serve, security=config.security, roles=config.role_specs))
+    if role == "blobs":
+        serve = partial(serve_blobs, config.blob_addresses, config.data_path / "blobs", config.security)
+        return partial(_run_server, partial(serve, is_insecure=config.router.insecure, roles=config.role_specs))
+    play = partial(serve_actor, partial(load_actor(role, config), config), address, name, role=role)
+    capacity, grace_s = config.role(_without_shard(role)).capacity, config.supervisor.grace_s
+    return partial(play, capacity=capacity, grace_s=grace_s, security=config.security)
+
+
+async def _run_until_stopped(run: Callable[..., Awaitable[None]]) -> None:
     draining = trio.Event()
     async with open_background() as nursery:
         await nursery.start(_watch_signals, draining, nursery.cancel_scope)
-        await run(draining)
+        await run(draining=draining)
 
 
 async def _watch_signals(
@@ -96,38 +95,10 @@ async def _watch_signals(
             draining.set()
 
 
-async def _run_router(config: MeshConfig, address: str, draining: trio.Event) -> None:
-    _raise_file_limit()
+async def _run_server(serve: Callable[..., Awaitable[None]], *, draining: trio.Event) -> None:
+    # Every peer needs an open file, and so does every stranger.
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     async with open_background() as nursery:
-        serve = partial(serve_router, shards=config.memory.shards, security=config.security, roles=config.role_specs)
-        await nursery.start(serve, split_addresses(address), config.router)
+        await nursery.start(serve)
         await draining.wait()
-
-
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to the hard limit: every peer needs one, and so does every stranger."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _run_blobs(config: MeshConfig, draining: trio.Event) -> None:
-    _raise_file_limit()
-    serve = partial(serve_blobs, is_insecure=config.router.insecure, roles=config.role_specs)
-    async with open_background() as nursery:
-        await nursery.start(serve, config.blob_addresses, config.data_path / "blobs", config.security)
-        await draining.wait()
-
-
-async def _run_actor(
-    actor_class: type[Actor], role: str, config: MeshConfig, address: str, name: str, draining: trio.Event
-) -> None:
-    await serve_actor(
-        partial(actor_class, config),
-        address,
-        name,
-        role=role,
-        capacity=config.role(_without_shard(role)).capacity,
-        grace_s=config.supervisor.grace_s,
-        draining=draining,
-        security=config.security,
-    )

@@ -43,12 +43,8 @@ class RestartPolicy:
     def decide(self, role: str, seat: str, code: int, *, lived_s: float, now_s: float) -> RestartAfter | GiveUp:
         """Decide what follows the unexpected end of one process.
 
-        Args:
-            role: the role whose ends are counted together.
-            seat: the seat that the process held; its back-off doubles until a process holds it for `period_s`.
-            code: exit code, or minus the number of the signal that killed it.
-            lived_s: lifetime of the process.
-            now_s: time of any monotonic clock.
+        The ends of a role are counted together; the back-off of a seat doubles until a process holds it for `period_s`.
+        `code` is an exit code, or minus the number of the signal that killed the process.
         """
         settings = self._settings
         if code in FINAL_EXITS:

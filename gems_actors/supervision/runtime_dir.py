@@ -93,12 +93,9 @@ def claim_runtime_dir(config: MeshConfig) -> Iterator[None]:
             raise ConfigError(
                 f"router.runtime_dir: expected a folder to write to, got {folder}: {error.strerror}"
             ) from error
-        for _, *addresses in routers:
-            for address in addresses:
-                _check_address(address, config)
-        if config.blobs == MESH_BLOBS:
-            for address in config.blob_addresses:
-                _check_address(address, config)
+        addresses = [address for router in routers for address in router[1:]]
+        for address in (*addresses, *(config.blob_addresses if config.blobs == MESH_BLOBS else ())):
+            _check_address(address, config)
         yield
 
 
@@ -113,10 +110,7 @@ def _check_address(address: str, config: MeshConfig) -> None:
 
 
 def _check_port(address: str) -> None:
-    """Check that the port is free.
-
-    The router binds it a moment later, in its own process, which exits with code 78 if the port was taken meanwhile.
-    """
+    """Check that the port is free; the router binds it later, and exits with code 78 if it was taken meanwhile."""
     found = re.fullmatch(r"tcp://\[?([^/\]]+)\]?:(\d+)", address)
     if found is None or found[2] == "0":
         return

@@ -1,7 +1,11 @@
-"""The seats of a supervisor: each is held by one process after another until it is dismissed."""
+"""The seats of a supervisor: each is held by one process after another until it is dismissed.
+
+Memory is played by one actor per shard, every other role by interchangeable actors.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Set
@@ -12,6 +16,7 @@ import trio
 
 from gems_actors.config import MeshConfig
 from gems_actors.os_process import describe_exit
+from gems_actors.shards import MEMORY_ROLE
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
 from gems_actors.supervision.zygote import Spawn
 from gems_actors.supervision.zygote_client import KILL_WAIT_S, ChildProcess, ZygoteKeeper
@@ -20,6 +25,18 @@ SERVERS = ("router", "blobs")
 """Processes that are not actors, so that the router's table does not list them."""
 
 _log = structlog.get_logger()
+
+
+def parts_of(role: str, config: MeshConfig) -> list[str]:
+    """Return the role names of the parts that each need an actor: memory's shards, else the role itself.
+
+    Raises:
+        ConfigError: the shards of the data folder cannot be read or written.
+    """
+    if role != MEMORY_ROLE:
+        return [role]
+    roles: list[str] = importlib.import_module("actors.memory_store.sharding").shard_roles(config)
+    return roles
 
 
 class Child(NamedTuple):

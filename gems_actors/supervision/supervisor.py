@@ -18,10 +18,9 @@ from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, GemsError, MeshRefusedError, RequestError, SupervisorError
 from gems_actors.supervision.autoscaling import AUTOSCALE_PERIOD_S, RoleAutoscaler, load_of
 from gems_actors.supervision.control_actor import ROUTER_TIMEOUT_S, Membership
-from gems_actors.supervision.parts import parts_of
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
 from gems_actors.supervision.runtime_dir import check_platform, claim_runtime_dir
-from gems_actors.supervision.seats import SERVERS, Child, Seats
+from gems_actors.supervision.seats import SERVERS, Child, Seats, parts_of
 from gems_actors.supervision.zygote_client import KILL_WAIT_S, ZygoteKeeper
 from gems_actors.tasks import open_background
 from protocol.messages import MeshStatus, ReadStatus, ReportLoss
@@ -231,19 +230,15 @@ class Supervisor:
 async def open_supervisor(config: MeshConfig, *, entry: str = RUN_ROLE) -> AsyncIterator[Supervisor]:
     """Start a mesh, and yield its supervisor once every process has started; `ready` waits until they accept requests.
 
-    Leaving drains the mesh in reverse start order, also on cancellation, and leaves no process behind.
-
-    Args:
-        config: settings of the mesh.
-        entry: `module:function` that each process runs, with the parameters of `child_main.run_role`.
+    Leaving drains the mesh in reverse start order, also on cancellation, and leaves no process behind. `entry` is the
+    `module:function` that each process runs, with the parameters of `child_main.run_role`.
 
     Raises:
         AddressInUseError: another mesh of this host holds the runtime directory or the port.
         ConfigError: the mesh cannot run with this configuration, or not on this operating system.
         SupervisorError: the processes do not stay alive.
     """
-    check_platform()
-    _check_counts(config)
+    _check(config)
     with claim_runtime_dir(config):
         async with _keeping(Supervisor(config, entry)) as supervisor:
             yield supervisor
@@ -253,18 +248,14 @@ async def open_supervisor(config: MeshConfig, *, entry: str = RUN_ROLE) -> Async
 async def open_agent(config: MeshConfig, router: str, name: str, *, entry: str = RUN_ROLE) -> AsyncIterator[Supervisor]:
     """Start the roles of a configuration on this host for a router elsewhere, as soon as the router answers.
 
-    Args:
-        config: its `roles` give the number of actors of each role; its `router` table is ignored.
-        router: address of the router.
-        name: name of this host in the mesh.
-        entry: as in `open_supervisor`.
+    `roles` of the configuration give the number of actors of each role; its `router` table is ignored. `name` is that
+    of this host in the mesh.
 
     Raises:
         ConfigError: the roles cannot run with this configuration, or not on this operating system.
         SupervisorError: the processes do not stay alive.
     """
-    check_platform()
-    _check_counts(config)
+    _check(config)
     async with _keeping(Supervisor(config, entry, router=router, name=name)) as supervisor:
         yield supervisor
 
@@ -280,7 +271,8 @@ async def _keeping(supervisor: Supervisor) -> AsyncIterator[Supervisor]:
             await supervisor.close()
 
 
-def _check_counts(config: MeshConfig) -> None:
+def _check(config: MeshConfig) -> None:
+    check_platform()
     for role, settings in config.roles.items():
         _check_count(config, role, settings.count)
 

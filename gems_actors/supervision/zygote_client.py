@@ -48,18 +48,10 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Every process of the mesh holds the writing end and never writes: when it reads as closed, all have ended.
         self._life, life = os.pipe()
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "gems_actors.supervision.zygote",
-            str(theirs.fileno()),
-            str(life),
-            str(os.getpid()),
-        ]
+        arguments = (str(number) for number in (theirs.fileno(), life, os.getpid()))
         # Not trio's open_process, which forks from a thread: the kernel's death signal follows the thread that forked.
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-P", "-m", "gems_actors.supervision.zygote", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=2,  # what a role prints is not output of the command
             pass_fds=(theirs.fileno(), life),
@@ -148,12 +140,7 @@ class ZygoteKeeper:
     """Keeps a zygote running, one after another."""
 
     def __init__(self, policy: RestartPolicy, give_up: Callable[[GiveUp], None]) -> None:
-        """Start without a zygote; `run` starts the first.
-
-        Args:
-            policy: decides whether a zygote that ended is replaced.
-            give_up: called once, if it is not.
-        """
+        """Start without a zygote; `run` starts the first. `give_up` is called if one that ended is not replaced."""
         self.current: Zygote | None = None
         self._policy = policy
         self._give_up = give_up
@@ -209,10 +196,8 @@ class ZygoteKeeper:
         """Have the zygote end, and return when it and all its children have ended, or once the kernel had time to."""
         self._is_closing.set()
         if self.current is not None:
-            self.current.release()
-            with trio.move_on_after(KILL_WAIT_S):
-                await self.current.gone.wait()
-                return
-            self.kill_all()
-            with trio.move_on_after(KILL_WAIT_S):
-                await self.current.gone.wait()
+            for end in (self.current.release, self.current.kill):
+                end()
+                with trio.move_on_after(KILL_WAIT_S):
+                    await self.current.gone.wait()
+                    return

@@ -47,12 +47,7 @@ def open_sockets(
 ) -> Iterator[tuple[zmq.Socket[bytes], CurveSocket | None]]:
     """Bind a ROUTER to the addresses and, if there are keys, a second one that requires them to the tcp addresses.
 
-    Args:
-        addresses: `ipc://PATH` and `tcp://HOST:PORT`.
-        security: keys for tcp.
-        is_insecure: allow other hosts without keys.
-        max_frame_bytes: longest message.
-        permissions: what the grants of the allow list allow.
+    `is_insecure` allows other hosts without keys; `permissions` are what the grants of the allow list allow.
 
     Raises:
         AddressInUseError: another process listens at an address.
@@ -103,12 +98,7 @@ def _is_reachable_from_elsewhere(address: str) -> bool:
 
 
 def _listen(socket: zmq.Socket[bytes], address: str, stack: ExitStack) -> None:
-    """Bind a socket; for ipc also hold a lock, because libzmq silently takes over a socket file that is in use.
-
-    Raises:
-        AddressInUseError: another process listens there.
-        ConfigError: the address cannot be bound.
-    """
+    """Bind a socket; for ipc also hold a lock, because libzmq silently takes over a socket file that is in use."""
     if address.startswith("ipc://"):
         _hold_ipc(Path(address.removeprefix("ipc://")), stack)
     umask = os.umask(0o177)  # a socket without keys is for this user only, whatever the folder allows

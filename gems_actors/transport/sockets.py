@@ -48,14 +48,10 @@ def open_dealer(
     *,
     max_frame_bytes: int = MAX_FRAME_BYTES,
 ) -> zmq.Socket[bytes]:
-    """Return a DEALER that connects, and reconnects, to a router's address.
+    """Return a DEALER that connects, and reconnects, to a router's address; with keys if the router requires them.
 
-    Args:
-        context: context of the socket; the caller must destroy it, which also closes the connection's monitor.
-        address: address of the router.
-        identity: routing id of this process, unique and hard to guess.
-        keys: keys for a router that requires them.
-        max_frame_bytes: longest message.
+    The identity must be unique and hard to guess. The caller must destroy the context, which also closes the
+    connection's monitor.
 
     Raises:
         zmq.ZMQError: the address is invalid.
@@ -112,9 +108,7 @@ def open_router(
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
-        socket.setsockopt(
-            zmq.ZAP_ENFORCE_DOMAIN, 1
-        )  # without an authenticator admit no peer; libzmq's default is to admit all
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # admit no peer without an authenticator; libzmq would admit all
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     socket.setsockopt(zmq.BACKLOG, 4096)  # with libzmq's 100 a burst of connections stalls a second
@@ -124,14 +118,10 @@ def open_router(
 
 def _set_common(socket: zmq.Socket[bytes], max_frame_bytes: int) -> None:
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(
-        zmq.MAXMSGSIZE, 4 * max_frame_bytes
-    )  # beyond this, libzmq drops the peer; below, we answer with the reason
+    socket.setsockopt(zmq.MAXMSGSIZE, 4 * max_frame_bytes)  # beyond, libzmq drops the peer; below, we say why
     socket.setsockopt(zmq.SNDHWM, 100_000)
     socket.setsockopt(zmq.RCVHWM, 100_000)
-    socket.setsockopt(
-        zmq.HEARTBEAT_IVL, 2_000
-    )  # detects hosts that are gone; our own heartbeats detect a loop that hangs
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 2_000)  # detects a host that is gone; our own heartbeats, a loop that hangs
     # A large frame on a slow line delays heartbeats: the timeout allows for one at 1 MB/s.
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(6_000, max_frame_bytes // 1_000))
 
@@ -147,13 +137,10 @@ class Link:
         *,
         has_users: bool = False,
     ) -> None:
-        """Wrap a socket.
+        """Wrap a socket; `take`, called with each batch that arrives, neither awaits nor raises.
 
-        Args:
-            socket: closed by `close`.
-            take: called with each batch that arrives; neither awaits nor raises.
-            undeliverable: for a ROUTER: called with each message whose peer is gone or has stopped reading.
-            has_users: for a ROUTER with keys, whose messages include the sender's key.
+        For a ROUTER, `undeliverable` is called with each message whose peer is gone or has stopped reading, and
+        `has_users` means that it has keys: its messages include the sender's.
         """
         self._socket = socket
         self._descriptor = cast(int, socket.getsockopt(zmq.FD))

@@ -120,20 +120,9 @@ class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
 
 
 AnyRecord = (
-    RunBegun
-    | RecordsLost
-    | TrajectoryBegun
-    | PromptPrepared
-    | PromptPlanned
-    | PromptDecomposed
-    | AttemptVerified
-    | VerdictsReviewed
-    | ExperienceKept
-    | RefinementNoted
-    | PromptRefined
-    | TrajectoryEnded
-    | TrajectoryFailed
-)
+    RunBegun | RecordsLost | TrajectoryBegun | PromptPrepared | PromptPlanned | PromptDecomposed | AttemptVerified
+    | VerdictsReviewed | ExperienceKept | RefinementNoted | PromptRefined | TrajectoryEnded | TrajectoryFailed
+)  # fmt: skip
 
 
 class MemoryRequest(v.Request[v.ReplyT], frozen=True, kw_only=True):

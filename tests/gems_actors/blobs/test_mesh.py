@@ -13,8 +13,7 @@ import trio.testing
 import zmq
 
 from gems_actors.blobs import BlobFolder, blob_store
-from gems_actors.blobs.cache import BlobCache
-from gems_actors.blobs.mesh import MeshBlobs
+from gems_actors.blobs.mesh import BlobCache, MeshBlobs
 from gems_actors.config import MeshConfig, SupervisorConfig, load_config
 from gems_actors.errors import AddressInUseError, BlobError, ConfigError
 from gems_actors.supervision.runtime_dir import claim_runtime_dir, open_private_folder

@@ -209,7 +209,7 @@ def test_a_request_that_takes_down_every_actor_is_poisoned_and_goodbyes_do_not_c
     stage = stage_with(max_deliveries=2)
     stage.ask("client", 1)
     stage.join("polite", "worker", 1)
-    stage.dispatcher.goodbye(stage.now, b"polite")
+    stage.dispatcher.disconnect(stage.now, b"polite")
     stage.join("a", "worker", 1)
     stage.dispatcher.report_dead(stage.now, "a")
     assert stage.told("client") == []
@@ -675,7 +675,7 @@ def test_nothing_is_kept_of_runs_whose_followers_are_gone() -> None:
     for number in range(100):
         stage.dispatcher.subscribe(stage.now, b"client", run_bytes(f"run {number}"))
     assert stage.dispatcher.sizes().followed_runs == 100
-    stage.dispatcher.goodbye(stage.now, b"client")
+    stage.dispatcher.disconnect(stage.now, b"client")
     assert stage.dispatcher.sizes().followed_runs == 0
 
 
@@ -827,7 +827,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.held)))
         del self.held[name], self.capacities[name]
         if politely:
-            self.stage.dispatcher.goodbye(self.stage.now, name.encode())
+            self.stage.dispatcher.disconnect(self.stage.now, name.encode())
         else:
             self.stage.dispatcher.report_dead(self.stage.now, name)
         self.look()

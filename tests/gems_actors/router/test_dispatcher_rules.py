@@ -68,7 +68,7 @@ def test_requests_of_an_actor_that_is_gone_go_at_once_to_one_that_is_free(way: s
         case "report_dead":
             stage.dispatcher.report_dead(stage.now, "a")
         case "goodbye":
-            stage.dispatcher.goodbye(stage.now, b"a")
+            stage.dispatcher.disconnect(stage.now, b"a")
         case "disconnect":
             stage.dispatcher.disconnect(stage.now, b"a", "its key was removed")
         case "undeliverable":
@@ -154,7 +154,7 @@ def test_a_client_that_leaves_withdraws_no_request_that_another_repeated() -> No
         stage.ask(client, 1)
         stage.ask(client, 2)
     stage.answer("a", 2)
-    stage.dispatcher.goodbye(stage.now, b"client")
+    stage.dispatcher.disconnect(stage.now, b"client")
     stage.sent()
     stage.answer("a", 1)
     assert stage.told("second") == [(1, "reply")]
@@ -340,7 +340,7 @@ def test_events_of_the_mesh_name_each_actor_once_and_why_it_left() -> None:
     stage.dispatcher.hello(stage.now, b"client-2", "", Hello(name="client-2"))
     stage.dispatcher.hello(stage.now, b"client-2", "worker", Hello(name="client-2", capacity=1))
     assert mesh_events(stage) == [ActorJoined(name="client-2", role="worker")], "now it plays a role"
-    stage.dispatcher.goodbye(stage.now, b"a")
+    stage.dispatcher.disconnect(stage.now, b"a")
     stage.dispatcher.report_dead(stage.now, "b")
     stage.dispatcher.disconnect(stage.now, b"c", "its key was removed")
     stage.ask("client", 1)
