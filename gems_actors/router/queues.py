@@ -70,7 +70,7 @@ class Queue:
         self.entries = 0
         """Number of entries in the lanes, including those of tickets that no longer wait."""
 
-    def put(self, ticket: Ticket, *, first: bool = False) -> None:
+    def put(self, ticket: Ticket, *, first: bool) -> None:
         """Queue a ticket behind those of its lane and run or, if it was handed out before, in front of them."""
         tickets = self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque())
         self._set_position(ticket, first=first)

@@ -1,6 +1,6 @@
 """Compare this checkout with another one: run each benchmark in both by turns, and print the ratios of the medians.
 
-Each checkout runs its own benchmark code, in a process of its own that imports from that checkout alone. A figure is
+Each checkout runs its own benchmark code, in its own process that imports from that checkout alone. A figure is
 compared when both print it in the same line: a line is recognised by its text without the numbers.
 """
 

@@ -1,4 +1,4 @@
-"""A dispatcher played by hand: peers that speak in one line, and a reading of what was sent to them."""
+"""A dispatcher driven by hand: peers that act in one line, and a view of what was sent to them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def id_of(number: int) -> bytes:
 
 
 class Stage:
-    """One dispatcher, its clock, and everything it has sent."""
+    """One dispatcher, its clock and its outbox."""
 
     def __init__(self, **limits: float) -> None:
         self.now = 100.0
         self.limits = DispatchLimits(**limits, unstoppable_roles=frozenset({"memory"}))  # type: ignore[arg-type]
         self.epochs = 0
         self.run_states = RunStates()
-        """All that peers were told, and tell a new router."""
+        """Run states that peers have received and pass on to a new router."""
         self.restart()
 
     def restart(self) -> None:
-        """Replace the dispatcher by an empty one, as when the router was killed."""
+        """Replace the dispatcher with an empty one, as after a kill of the router."""
         self.epochs += 1
         self.dispatcher = Dispatcher(self.limits, f"epoch-{self.epochs}", self.now)
 
@@ -76,7 +76,7 @@ class Stage:
         return done
 
     def hear(self) -> None:
-        """Keep the run_states that peers are told."""
+        """Merge the run states in the outbox into those that peers know."""
         for _, header, body in self.dispatcher.outbox:
             if header.kind in (Kind.PULSE, Kind.WELCOME) and isinstance(told := decode_body(body), Pulse | Welcome):
                 self.run_states.merge(told.run_states)
@@ -89,7 +89,7 @@ class Stage:
         self.dispatcher.heartbeat(self.now, name.encode(), beat)
 
     def pass_time(self, seconds: float, *living: str, step_s: float = 0.5) -> None:
-        """Let the clock tick; the living go on showing signs of life and nothing else."""
+        """Let the clock tick; the peers in `living` send signs of life and nothing else."""
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + step_s)
@@ -102,7 +102,7 @@ class Stage:
         return next((actor.capacity for actor in actors if actor.name == name), 0)
 
     def sent(self) -> list[tuple[str, Kind, int, Body]]:
-        """Return and forget what was sent: to whom, the kind, the request's number, the body.
+        """Return and forget what was sent: receiver, kind, number of the request, body.
 
         Every message, and the status, must fit the wire, and what concerns a request must name its role and attempt.
         """
@@ -120,11 +120,11 @@ class Stage:
         ]
 
     def given(self) -> list[tuple[str, int]]:
-        """Return who was given which request since the last look, and forget everything else."""
+        """Return the requests given out since the last look, with their actors, and forget everything else."""
         return [(to, number) for to, kind, number, _ in self.sent() if kind is Kind.REQUEST]
 
     def told(self, client: str) -> list[tuple[int, str]]:
-        """Return what a client was answered since the last look: request and reply, or the failure's code."""
+        """Return the answers to a client since the last look: request number, and `reply` or the failure's code."""
         return [
             (number, body.code if isinstance(body, Failure) else "reply")
             for to, kind, number, body in self.sent()

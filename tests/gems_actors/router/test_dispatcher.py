@@ -1,4 +1,4 @@
-"""Who gets which request: decided without a socket and without a clock."""
+"""How the dispatcher assigns requests, without a socket or a clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stage_with(*actors: tuple[str, int], **limits: float) -> Stage:
 # ------------------------------------------------------------------------------------------------ order
 
 
-def test_an_actor_is_never_given_more_than_its_capacity_and_gets_the_next_with_each_answer() -> None:
+def test_an_actor_is_never_given_more_than_its_capacity_and_each_answer_brings_the_next_request() -> None:
     stage = stage_with(("a", 2))
     for number in range(1, 5):
         stage.ask("client", number)
@@ -66,7 +66,7 @@ def test_runs_take_turns_however_many_requests_each_has() -> None:
     assert stage.given() == [("a", 1), ("a", 10), ("a", 20)]
 
 
-def test_requests_for_a_role_that_nobody_plays_wait_until_somebody_does() -> None:
+def test_requests_for_a_role_without_actors_wait_until_one_joins() -> None:
     stage = stage_with()
     stage.ask("client", 1)
     assert stage.given() == []
@@ -125,7 +125,7 @@ def test_kept_answers_are_bounded_in_bytes_and_the_oldest_goes_first() -> None:
     assert stage.given() == [("a", 1)], "the oldest is done again"
 
 
-def test_an_answer_is_taken_only_for_the_role_that_was_asked() -> None:
+def test_an_answer_is_accepted_only_for_the_requested_role() -> None:
     stage = stage_with()
     stage.join("a", "another")
     stage.ask("client", 1)
@@ -135,7 +135,7 @@ def test_an_answer_is_taken_only_for_the_role_that_was_asked() -> None:
     assert stage.told("client") == [(1, "reply")]
 
 
-def test_a_process_that_is_not_wanted_any_more_leaves_what_it_held_to_others() -> None:
+def test_requests_of_a_disconnected_process_go_to_others() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     assert stage.given() == [("a", 1)]
@@ -145,7 +145,7 @@ def test_a_process_that_is_not_wanted_any_more_leaves_what_it_held_to_others() -
     assert stage.given() == [("b", 1)]
 
 
-def test_a_late_answer_of_an_actor_that_was_given_up_is_dropped() -> None:
+def test_a_late_answer_of_a_lost_actor_is_dropped() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.dispatcher.report_dead(stage.now, "a")
@@ -180,7 +180,7 @@ def test_a_waiting_request_takes_no_answer_without_an_attempt() -> None:
     assert stage.told("client") == []
 
 
-def test_the_same_actor_given_the_same_request_again_answers_for_the_last_time_it_was_given() -> None:
+def test_an_actor_given_a_request_twice_must_answer_the_latest_attempt() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.now += 5
@@ -195,7 +195,7 @@ def test_the_same_actor_given_the_same_request_again_answers_for_the_last_time_i
 # ------------------------------------------------------------------------------------------------ loss
 
 
-def test_what_a_lost_actor_held_goes_to_another_first() -> None:
+def test_requests_of_a_lost_actor_go_to_another_first() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.ask("client", 2)
@@ -218,7 +218,7 @@ def test_a_request_that_takes_down_every_actor_is_poisoned_and_goodbyes_do_not_c
     assert stage.told("client") == [(1, "poisoned")]
 
 
-def test_a_silent_actor_is_given_up_and_a_stalled_dispatcher_judges_nobody() -> None:
+def test_a_silent_actor_is_lost_but_a_stall_of_the_router_does_not_count() -> None:
     stage = stage_with(("a", 1), silence_s=6.0)
     stage.ask("client", 1)
     stage.now += 60
@@ -229,7 +229,7 @@ def test_a_silent_actor_is_given_up_and_a_stalled_dispatcher_judges_nobody() -> 
     assert stage.given()[-1] == ("b", 1)
 
 
-def test_of_many_actors_each_is_given_up_once_it_has_been_silent_for_too_long_and_no_later() -> None:
+def test_each_of_many_actors_is_lost_exactly_at_its_heartbeat_timeout() -> None:
     stage = stage_with(*((name, 1) for name in "abc"), silence_s=6.0)
     for living in (("client", "a", "b"), ("client", "a")):
         stage.pass_time(4, "client", "a", "b", "c")
@@ -263,7 +263,7 @@ def test_a_message_that_could_not_be_sent_takes_its_request_to_another_actor() -
     assert stage.given() == [("a", 1), ("b", 1)]
 
 
-def test_a_client_that_is_gone_withdraws_what_it_asked() -> None:
+def test_requests_of_a_lost_client_are_withdrawn() -> None:
     stage = stage_with(("a", 1), silence_s=6.0)
     stage.ask("client", 1)
     stage.ask("client", 2)
@@ -278,7 +278,7 @@ def test_a_client_that_is_gone_withdraws_what_it_asked() -> None:
 # ------------------------------------------------------------------------------------------------ deadlines, cancels
 
 
-def test_a_deadline_passes_in_the_queue_and_in_the_hands_of_an_actor() -> None:
+def test_a_deadline_expires_both_in_the_queue_and_at_an_actor() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1, within_s=2)
     stage.ask("client", 2, within_s=1)
@@ -303,7 +303,7 @@ def test_an_actor_is_told_how_much_time_is_left_and_not_how_much_there_was() -> 
     assert left_ms == 6000
 
 
-def test_cancelling_reaches_the_actor_and_its_capacity_is_free_once_it_says_so() -> None:
+def test_cancelling_reaches_the_actor_and_frees_its_capacity_once_it_confirms() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.ask("client", 2)
@@ -314,7 +314,7 @@ def test_cancelling_reaches_the_actor_and_its_capacity_is_free_once_it_says_so()
     assert stage.given() == [("a", 2)]
 
 
-def test_what_is_wanted_again_while_its_actor_stops_is_done_anew() -> None:
+def test_a_request_repeated_while_its_actor_stops_is_done_again() -> None:
     stage = stage_with(("a", 1), ("b", 1))
     stage.ask("client", 1)
     assert stage.given() == [("a", 1)]
@@ -337,7 +337,7 @@ def test_a_cancelled_request_in_the_queue_is_passed_over() -> None:
     assert stage.given() == [("a", 1), ("a", 3)]
 
 
-def test_asking_and_cancelling_for_ever_fills_no_queue() -> None:
+def test_requesting_and_cancelling_forever_fills_no_queue() -> None:
     stage = stage_with()
     stage.ask("client", 1)
     for number in range(2, 10_000):
@@ -348,7 +348,7 @@ def test_asking_and_cancelling_for_ever_fills_no_queue() -> None:
     assert stage.given() == [("a", 1)]
 
 
-def test_asking_with_a_deadline_for_ever_fills_no_memory() -> None:
+def test_requesting_with_a_deadline_forever_fills_no_memory() -> None:
     stage = stage_with(("a", 1))
     for number in range(1, 10_000):
         stage.ask("client", number, within_s=600)
@@ -360,7 +360,7 @@ def test_asking_with_a_deadline_for_ever_fills_no_memory() -> None:
     assert (10_000, "deadline") in stage.told("client")
 
 
-def test_nobody_cancels_what_another_asked() -> None:
+def test_a_client_cannot_cancel_another_s_request() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.join("stranger")
@@ -369,7 +369,7 @@ def test_nobody_cancels_what_another_asked() -> None:
     assert stage.sent() == []
 
 
-def test_winding_down_reaches_the_actor_and_ends_what_nobody_has_begun() -> None:
+def test_a_graceful_cancel_reaches_the_actor_and_ends_a_queued_request() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.ask("client", 2)
@@ -394,7 +394,7 @@ def test_a_request_to_another_role_under_the_same_id_is_refused_and_changes_noth
     assert stage.given() == [("a", 2)]
 
 
-def test_who_may_have_a_repeated_request_in_hand_is_waited_for_before_it_is_wound_down() -> None:
+def test_a_graceful_cancel_of_a_repeated_request_waits_for_the_actor_that_may_hold_it() -> None:
     stage = stage_with()
     stage.ask("client", 1, again=True)
     stage.sent()
@@ -406,7 +406,7 @@ def test_who_may_have_a_repeated_request_in_hand_is_waited_for_before_it_is_woun
     assert [message[:3] for message in stage.sent()] == [("a", Kind.CANCEL, 1)]
 
 
-def test_what_an_actor_has_by_another_router_it_may_answer_by_this_one() -> None:
+def test_a_request_received_through_another_router_may_be_answered_through_this_one() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     assert stage.given() == [("a", 1)]
@@ -415,7 +415,7 @@ def test_what_an_actor_has_by_another_router_it_may_answer_by_this_one() -> None
     assert stage.told("client") == [(1, "reply")]
 
 
-def test_after_a_stall_of_the_router_nothing_is_taken_for_lost_at_once() -> None:
+def test_after_a_stall_of_the_router_no_request_is_taken_for_lost_at_once() -> None:
     stage = stage_with(("a", 1), ("b", 1))
     stage.ask("client", 1)
     assert stage.given() == [("a", 1)]
@@ -431,7 +431,7 @@ def test_after_a_stall_of_the_router_nothing_is_taken_for_lost_at_once() -> None
 # ------------------------------------------------------------------------------------------------ pause, cancel
 
 
-def test_a_paused_run_gets_no_actor_until_it_goes_on_in_its_old_order_and_others_are_served() -> None:
+def test_a_paused_run_waits_and_resumes_in_its_old_order_while_others_are_served() -> None:
     stage = stage_with(("a", 1))
     for number in (1, 2, 3):
         stage.ask("client", number)
@@ -442,7 +442,7 @@ def test_a_paused_run_gets_no_actor_until_it_goes_on_in_its_old_order_and_others
     stage.ask("client", 9, run="other")
     stage.sent()
     stage.answer("a", 1)
-    assert stage.given() == [("a", 9)], "what was in hand ended, and was answered"
+    assert stage.given() == [("a", 9)], "the request in flight was answered"
     stage.answer("a", 9)
     (role,) = stage.dispatcher.status(stage.now).roles
     assert (role.queued, role.paused) == (0, 3)
@@ -469,7 +469,7 @@ def test_a_paused_trajectory_leaves_the_rest_of_its_run_and_comes_back_to_its_pl
     assert given == [("a", 1), ("a", 3), ("a", 4)]
 
 
-def test_what_a_lost_actor_held_of_a_paused_run_waits_and_comes_first_when_it_goes_on() -> None:
+def test_a_lost_actor_s_request_of_a_paused_run_waits_and_comes_first_on_resume() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.ask("client", 2)
@@ -490,7 +490,7 @@ def test_a_paused_run_does_not_fill_the_queue_of_others_and_is_bounded_too() -> 
     assert stage.told("client") == [(3, "overloaded")]
 
 
-def test_cancelling_answers_what_waits_and_what_is_in_hand_stops_who_has_it_and_refuses_what_comes() -> None:
+def test_cancelling_a_run_answers_all_its_requests_stops_its_actors_and_refuses_new_requests() -> None:
     stage = stage_with(("a", 1))
     for number in (1, 2):
         stage.ask("client", number)
@@ -530,7 +530,7 @@ def test_cancelling_a_trajectory_leaves_the_others_and_resuming_the_run_lifts_it
     assert stage.given() == [("a", 2), ("a", 3)]
 
 
-def test_memory_serves_what_is_paused_or_cancelled() -> None:
+def test_memory_serves_paused_and_cancelled_runs() -> None:
     stage = stage_with()
     stage.join("m", "memory", 2)
     stage.control("pause")
@@ -540,7 +540,7 @@ def test_memory_serves_what_is_paused_or_cancelled() -> None:
     assert stage.given() == [("m", 1), ("m", 2)]
 
 
-def test_everybody_is_told_of_a_mark_at_once_and_again_where_that_was_lost() -> None:
+def test_every_peer_receives_a_run_state_at_once_and_again_where_it_was_lost() -> None:
     stage = stage_with(("a", 1))
     stage.control("pause")
     told = [(to, body.run_states[0].state) for to, _, _, body in stage.sent() if isinstance(body, Pulse)]
@@ -552,7 +552,7 @@ def test_everybody_is_told_of_a_mark_at_once_and_again_where_that_was_lost() -> 
         assert len(pulse.run_states) == count
 
 
-def test_a_new_dispatcher_learns_from_anybody_what_is_paused_and_what_went_on_since() -> None:
+def test_a_new_dispatcher_learns_run_states_from_any_peer() -> None:
     stage = stage_with(("a", 1))
     stage.control("pause")
     stage.control("pause", "other")
@@ -569,7 +569,7 @@ def test_a_new_dispatcher_learns_from_anybody_what_is_paused_and_what_went_on_si
     assert stage.given() == [("a", 2)]
 
 
-def test_what_was_repeated_before_anybody_told_of_the_cancel_is_called_off_then() -> None:
+def test_a_repeated_request_is_cancelled_once_a_peer_reports_the_cancelled_run() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.control("cancel")
@@ -592,7 +592,7 @@ def test_an_unknown_peer_is_asked_to_say_hello_again() -> None:
     assert [message[1] for message in stage.sent()] == [Kind.HELLO_AGAIN]
 
 
-def test_a_new_dispatcher_learns_who_holds_what_and_gives_nothing_out_twice() -> None:
+def test_a_new_dispatcher_learns_assignments_and_gives_no_request_out_twice() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.ask("client", 2)
@@ -635,7 +635,7 @@ def test_an_answer_that_comes_before_the_client_has_repeated_its_request_is_kept
     assert stage.told("client") == [(1, "reply")]
 
 
-def test_an_actor_that_comes_back_with_work_that_is_another_s_now_is_called_back() -> None:
+def test_an_actor_that_returns_with_a_reassigned_request_is_told_to_stop() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.dispatcher.report_dead(stage.now, "a")
@@ -645,7 +645,7 @@ def test_an_actor_that_comes_back_with_work_that_is_another_s_now_is_called_back
     assert ("a", Kind.CANCEL, 1) in [message[:3] for message in stage.sent()]
 
 
-def test_an_actor_that_comes_back_before_its_work_was_given_away_keeps_it() -> None:
+def test_an_actor_that_returns_before_its_request_was_reassigned_keeps_it() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.dispatcher.report_dead(stage.now, "a")
@@ -660,7 +660,7 @@ def test_an_actor_that_comes_back_before_its_work_was_given_away_keeps_it() -> N
 # ------------------------------------------------------------------------------------------------ events, status
 
 
-def test_events_reach_those_who_follow_the_run_and_nobody_else() -> None:
+def test_events_reach_only_the_subscribers_of_their_run() -> None:
     stage = stage_with()
     stage.join("other")
     stage.dispatcher.subscribe(stage.now, b"client", run_bytes("mine"))
@@ -670,7 +670,7 @@ def test_events_reach_those_who_follow_the_run_and_nobody_else() -> None:
     assert [to for to, *_ in stage.sent()] == ["client"]
 
 
-def test_nothing_is_kept_of_runs_whose_followers_are_gone() -> None:
+def test_runs_without_subscribers_are_forgotten() -> None:
     stage = stage_with()
     for number in range(100):
         stage.dispatcher.subscribe(stage.now, b"client", run_bytes(f"run {number}"))
@@ -679,7 +679,7 @@ def test_nothing_is_kept_of_runs_whose_followers_are_gone() -> None:
     assert stage.dispatcher.sizes().followed_runs == 0
 
 
-def test_whoever_follows_the_mesh_hears_of_actors_that_join_and_leave() -> None:
+def test_subscribers_of_the_mesh_hear_of_actors_that_join_and_leave() -> None:
     stage = stage_with()
     stage.dispatcher.subscribe(stage.now, b"client", run_bytes("mesh"))
     stage.join("a", "worker", 1)
@@ -692,7 +692,7 @@ def test_whoever_follows_the_mesh_hears_of_actors_that_join_and_leave() -> None:
     ]
 
 
-def test_the_status_says_who_holds_what_since_when_and_what_waits() -> None:
+def test_the_status_shows_assignments_and_queues_with_their_ages() -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1)
     stage.ask("client", 2)
@@ -763,7 +763,7 @@ ACTIONS: st.SearchStrategy[Control] = st.sampled_from(("pause", "resume", "cance
 
 
 class AnythingMayHappen(RuleBasedStateMachine):
-    """Clients and actors that do anything in any order; what must hold is checked after every step."""
+    """Clients and actors that act in any order; the invariants are checked after every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -844,7 +844,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
     def restart_router(self, client_is_first: bool, data: st.DataObject) -> None:
         self.stage.restart()
         early = data.draw(st.sets(st.sampled_from(sorted(self.held)))) if self.held else set()
-        for name in sorted(early):  # an answer that was on its way when the old router died
+        for name in sorted(early):  # an answer that was in transit when the old router died
             if not self.held[name]:
                 continue
             number, attempt = self.held[name].popitem()
@@ -863,7 +863,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
             for _, header, _ in self.stage.dispatcher.outbox
             if header.kind is Kind.REQUEST
         }
-        assert not given & told, "what an actor holds is given to nobody else"
+        assert not given & told, "a request that an actor holds is given to no other"
         self.look()
 
     @rule(seconds=st.floats(0.1, 4))
@@ -879,7 +879,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
         assert all(count == 1 for count in self.answers.values()), self.answers
 
     @invariant()
-    def every_pending_request_waits_or_is_held_and_the_table_tells_the_truth(self) -> None:
+    def every_pending_request_waits_or_is_held_as_the_status_shows(self) -> None:
         status = self.stage.dispatcher.status(self.stage.now)
         known = sum(role.queued + role.paused + sum(actor.busy for actor in role.actors) for role in status.roles)
         reclaimable = self.stage.dispatcher.sizes().reclaimable

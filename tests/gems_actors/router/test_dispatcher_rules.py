@@ -253,6 +253,7 @@ def test_a_dispatcher_without_peers_lets_time_pass() -> None:
 def test_a_repeated_request_is_given_out_after_two_heartbeats_and_no_sooner() -> None:
     stage = stage_with(("idle", 1), heartbeat_s=2.0)
     stage.ask("client", 1, again=True)
+    assert stage.dispatcher.sizes().reclaimable == 1
     for step_s, given in ((2.0, []), (1.9, []), (0.1, [("idle", 1)])):
         stage.now = round(stage.now + step_s, 1)
         stage.dispatcher.tick(stage.now)
@@ -307,10 +308,14 @@ def test_failures_say_what_happened() -> None:
     assert failures(stage) == ["stopped gracefully before an actor had begun"]
 
 
-def test_an_actor_whose_request_expires_is_told_to_stop_without_a_reason() -> None:
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_an_actor_whose_request_expires_or_is_cancelled_is_told_to_stop_without_a_reason(is_cancelled: bool) -> None:
     stage = stage_with(("a", 1))
     stage.ask("client", 1, within_s=1)
-    stage.pass_time(1, "client", "a")
+    if is_cancelled:
+        stage.cancel("client", 1)
+    else:
+        stage.pass_time(1, "client", "a")
     (cancel,) = [body for to, kind, _, body in stage.sent() if (to, kind) == ("a", Kind.CANCEL)]
     assert cancel == Cancel()
 
