@@ -67,11 +67,9 @@ class ImageModel(Protocol):
     @property
     def capacity(self) -> int:
         """Requests that the model handles at once."""
-        ...
 
     def figures(self) -> dict[str, float]:
         """Return the model's measurements, for `gems status`."""
-        ...
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request.
@@ -81,7 +79,6 @@ class ImageModel(Protocol):
             OverloadedError: the model was busy until the deadline.
             BackendError: the model failed.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +147,9 @@ class ChatModel(Protocol):
 
     def figures(self) -> dict[str, float]:
         """Return the model's measurements, for `gems status`."""
-        ...
 
     def note(self) -> str:
         """Return what is wrong with the model now, for `gems status`; empty if nothing is."""
-        ...
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """Return the model's answer to one request.
@@ -164,4 +159,3 @@ class ChatModel(Protocol):
             OverloadedError: the servers were busy until the deadline.
             BackendError: the model failed or gave no usable answer.
         """
-        ...

@@ -68,12 +68,10 @@ class Server(Protocol):
     @property
     def name(self) -> str:
         """Name and address, for people."""
-        ...
 
     @property
     def limit(self) -> AdaptiveLimit:
         """Its concurrency limit and circuit breaker."""
-        ...
 
 
 ServerT = TypeVar("ServerT", bound=Server)
@@ -127,11 +125,7 @@ class FailoverPool(Generic[ServerT]):
         return "; ".join(f"breaker {limit.breaker_state(now)}: {limit.last_failure}" for limit in limits)
 
     async def call(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], *, interactive: bool = False) -> AnswerT:
-        """Return the first answer of any server, retrying within the caller's deadline.
-
-        Args:
-            exchange: sends the request to one server, once.
-            interactive: whether the request goes ahead of those that are not interactive.
+        """Return the first answer of any server, retrying within the caller's deadline; `exchange` sends once.
 
         Raises:
             RefusedError: a server refused the request, which is not retried.

@@ -146,10 +146,7 @@ class ModelServer:
 async def open_model_server(kind: str, table: str, config: ModelServerConfig) -> AsyncIterator[ModelServer]:
     """Open the connections to a server, with HTTP/2 if the server offers it.
 
-    Args:
-        kind: what the server provides, such as `image`, for error messages.
-        table: name of the settings table, such as `chat.roles.verifier`.
-        config: address, key and timeout.
+    Error messages name the kind of server, such as `image`, and the settings table, such as `chat.roles.verifier`.
 
     Raises:
         ConfigError: there is no address, or the key cannot be read.

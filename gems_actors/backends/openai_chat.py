@@ -20,7 +20,6 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
-from gems_actors.backends.concurrency_limit import AdaptiveLimit
 from gems_actors.backends.failover import DEFAULT_RETRY, FailoverPool, RetryPolicy
 from gems_actors.backends.model_server import ModelServer, open_model_server
 from gems_actors.config import ChatModelConfig, ChatServerConfig
@@ -60,14 +59,8 @@ class Endpoint:
     """Chat completions of one server, without retries, and the optional features that it supports."""
 
     def __init__(self, server: ModelServer, config: ChatServerConfig, model: ChatModelConfig) -> None:
-        """Use an open server, which the caller closes.
-
-        Args:
-            server: connection to the server.
-            config: settings of this server.
-            model: settings shared with its fallbacks.
-        """
-        self.server = server
+        """Use an open server, which the caller closes, with its settings and those shared with its fallbacks."""
+        self.server, self.name, self.limit = server, server.name, server.limit
         self.takes_schema = model.structured
         """Whether to send JSON schemas; false once the server has refused one."""
         self.gives_probabilities = not model.thinking
@@ -75,16 +68,6 @@ class Endpoint:
         self.prices = config.prices
         self._fields = _set_fields(config, model)
         self._hits = self._misses = 0
-
-    @property
-    def name(self) -> str:
-        """Kind and address of the server."""
-        return self.server.name
-
-    @property
-    def limit(self) -> AdaptiveLimit:
-        """Concurrency limit of the server."""
-        return self.server.limit
 
     async def answer(self, request: ChatRequest) -> Completion:
         """Return the server's answer; a request with choices is first tried with probabilities of the first token.
@@ -166,7 +149,11 @@ class Completion:
         """
         server, choice = self.endpoint.server, self.choice
         message = choice.message
-        text = message.content if isinstance(message.content, str) else _joined(message.content)
+        text = (
+            message.content
+            if isinstance(message.content, str)
+            else "".join(part.text for part in message.content or ())
+        )
         reasoning = message.reasoning_content or message.reasoning or ""
         opening, closing = _THINKING
         if text.lstrip().startswith(opening) or (closing in text and opening not in text):  # some templates open it
@@ -239,11 +226,8 @@ class OpenAIChatModel:
 
 def _set_fields(config: ChatServerConfig, model: ChatModelConfig) -> dict[str, Any]:
     """Return the fields of every request; unset ones are left out, because some servers refuse them."""
-    fields: dict[str, Any] = {
-        "model": config.model,
-        "temperature": model.temperature,
-        "max_tokens": model.max_tokens,
-    }
+    fields: dict[str, Any]
+    fields = {"model": config.model, "temperature": model.temperature, "max_tokens": model.max_tokens}
     if model.thinking is not None:  # Qwen3 reads the first name, Kimi and DeepSeek the second
         fields["chat_template_kwargs"] = {"enable_thinking": model.thinking, "thinking": model.thinking}
     return {name: value for name, value in fields.items() if value is not None} | model.extra
@@ -326,13 +310,10 @@ class _Reply(msgspec.Struct):
 
 def message_fields(message: ChatMessage) -> dict[str, Any]:
     """Return one turn in the API's format: plain text if it has no picture, else its parts in order."""
-    parts = message.parts
-    if all(isinstance(part, TextPart) for part in parts):
-        return {
-            "role": message.speaker,
-            "content": "\n\n".join(part.text for part in parts if isinstance(part, TextPart)),
-        }
-    return {"role": message.speaker, "content": [_part_fields(part) for part in parts]}
+    texts = [part.text for part in message.parts if isinstance(part, TextPart)]
+    if len(texts) == len(message.parts):
+        return {"role": message.speaker, "content": "\n\n".join(texts)}
+    return {"role": message.speaker, "content": [_part_fields(part) for part in message.parts]}
 
 
 def _part_fields(part: TextPart | ImagePart) -> dict[str, Any]:
@@ -340,10 +321,6 @@ def _part_fields(part: TextPart | ImagePart) -> dict[str, Any]:
         return {"type": "text", "text": part.text}
     data = base64.b64encode(part.data).decode()
     return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{data}"}}
-
-
-def _joined(parts: list[_Part] | None) -> str:
-    return "".join(part.text for part in parts or ())
 
 
 def _usage_of(usage: _Usage | None) -> Counter[str]:

@@ -42,9 +42,7 @@ class OpenAIImageModel:
 
     def __init__(self, config: ImageConfig, server: ModelServer, retry: RetryPolicy, max_reply_bytes: int) -> None:
         """Use an open server, which the caller closes."""
-        self._config = config
-        self._server = server
-        self._max_reply_bytes = max_reply_bytes
+        self._config, self._server, self._max_reply_bytes = config, server, max_reply_bytes
         self._servers = FailoverPool((server,), retry)
 
     def figures(self) -> dict[str, float]:

@@ -53,11 +53,6 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 async def probe_chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Probe:
     """Find out a server's models and optional features.
 
-    Args:
-        table: name of its settings table.
-        server: address and key.
-        model: settings shared with its fallbacks.
-
     Raises:
         ConfigError: its key cannot be read.
         RequestError: the server does not answer a question about a picture.

@@ -31,7 +31,7 @@ from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Drawn, Job
 from gems_actors.backends.diffusion.loading import wrap_pipeline
-from gems_actors.backends.diffusion.png import png_of
+from gems_actors.backends.diffusion.models import png_of
 from gems_actors.backends.diffusion.z_image import ZImageSteps
 from tests.gems_actors.backends.diffusion.tiny import tiny_tokenizer, tiny_z_image
 

@@ -51,11 +51,9 @@ class BatchScheduler:
     """Chooses the batch of each forward."""
 
     def __init__(self, *, max_step_tokens: int = MAX_STEP_TOKENS, mixes_buckets: bool) -> None:
-        """Create a scheduler.
+        """Create a scheduler; a request larger than `max_step_tokens`, padding included, goes alone.
 
-        Args:
-            max_step_tokens: maximum tokens of one forward, padding included; a larger request goes alone.
-            mixes_buckets: whether the pipeline can put different buckets into one forward, with padding.
+        With `mixes_buckets`, the pipeline can put different buckets into one forward, with padding.
         """
         self.max_step_tokens = max_step_tokens
         self._mixes_buckets = mixes_buckets

@@ -55,14 +55,9 @@ class Engine:
         on_begin: Callable[[tuple[int, ...]], None] = lambda ids: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Create an idle engine.
+        """Create an idle engine for a pipeline whose components are on the device.
 
-        Args:
-            pipeline: pipeline whose components are on the device.
-            device: device that does the work.
-            scheduler: chooses the batch of each step.
-            on_begin: called with the ids of the requests in a forward before it is launched, to attribute a crash.
-            clock: wall clock, in seconds.
+        `on_begin` is called with the ids of the requests in a forward before it is launched, to attribute a crash.
         """
         self._pipeline, self._device, self._scheduler = pipeline, device, scheduler
         self._on_begin, self._clock = on_begin, clock

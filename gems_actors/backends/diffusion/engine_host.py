@@ -21,27 +21,7 @@ import structlog
 import trio
 from msgspec import structs
 
-from gems_actors.backends.diffusion.engine_messages import (
-    ANCILLARY_BYTES,
-    READ_BYTES,
-    Begun,
-    Broken,
-    Command,
-    Draw,
-    Fault,
-    Finished,
-    Found,
-    Inbox,
-    Load,
-    Progress,
-    Ready,
-    Report,
-    Totals,
-    Unfinished,
-    Withdraw,
-    decode_report,
-    frame,
-)
+from gems_actors.backends.diffusion import engine_messages as m
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError, RequestError
 from gems_actors.os_process import describe_exit
 from gems_actors.tasks import open_background
@@ -57,7 +37,7 @@ _log = structlog.get_logger()
 class DrawnPixels:
     """A picture drawn by the engine."""
 
-    finished: Finished
+    finished: m.Finished
     memory: mmap.mmap
     """Pixels as (height, width, 3) bytes; the caller closes it."""
 
@@ -66,7 +46,7 @@ class DrawnPixels:
 class _Pending:
     """A request in flight."""
 
-    draw: Draw
+    draw: m.Draw
     answered: trio.Event = field(default_factory=trio.Event)
     answer: DrawnPixels | RequestError | None = None
     crashes: int = 0
@@ -77,7 +57,7 @@ class EngineHost:
 
     def __init__(
         self,
-        load: Load,
+        load: m.Load,
         timeout_s: float = math.inf,
         *,
         on_note: Callable[[str], None] = lambda _: None,
@@ -93,7 +73,7 @@ class EngineHost:
             on_found: called with the number of GPUs of this host.
             module: Python module that runs as the engine's process.
         """
-        self.totals = Totals()
+        self.totals = m.Totals()
         self.restarts = 0
         self.capacity = 0
         """Requests that the engine handles at once; 0 before it is first ready."""
@@ -104,7 +84,7 @@ class EngineHost:
         self._on_note, self._on_found = on_note, on_found
         self._pending: dict[int, _Pending] = {}
         self._watchdog = trio.CancelScope()
-        self._outbox: trio.MemorySendChannel[Command] | None = None
+        self._outbox: trio.MemorySendChannel[m.Command] | None = None
         self._was_ready = False
         self._fault = ""
         self._last_id = 0
@@ -114,7 +94,7 @@ class EngineHost:
         """Pixels of all requests in flight, as a measure of load."""
         return sum(pending.draw.width_px * pending.draw.height_px for pending in self._pending.values())
 
-    async def run(self, *, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[m.Ready] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep an engine running until cancelled; `started` reports the first one that is ready.
 
         Raises:
@@ -132,7 +112,7 @@ class EngineHost:
             _log.warning("engine_ended", how=reason, in_flight=len(self._pending), in_forward=len(self.in_forward))
             self._blame(reason)
 
-    async def draw(self, draw: Draw) -> DrawnPixels:
+    async def draw(self, draw: m.Draw) -> DrawnPixels:
         """Return the pixels of a picture; the id of the request is replaced by the next free one.
 
         Raises:
@@ -149,7 +129,7 @@ class EngineHost:
         try:
             await pending.answered.wait()
         except trio.Cancelled:
-            self._send(Withdraw(id_))
+            self._send(m.Withdraw(id_))
             raise
         finally:
             del self._pending[id_]
@@ -158,7 +138,7 @@ class EngineHost:
         assert pending.answer is not None
         raise pending.answer
 
-    def _send(self, command: Command) -> None:
+    def _send(self, command: m.Command) -> None:
         if self._outbox is not None:
             self._outbox.send_nowait(command)
 
@@ -174,7 +154,7 @@ class EngineHost:
 
     # ----------------------------------------------------------------------------------------- one engine process
 
-    async def _run_engine(self, task_status: trio.TaskStatus[Ready]) -> int:
+    async def _run_engine(self, task_status: trio.TaskStatus[m.Ready]) -> int:
         """Start an engine process, serve it until it ends, and return its exit code."""
         self._was_ready, self._fault = False, ""
         self._on_note("starting an engine")
@@ -201,16 +181,16 @@ class EngineHost:
                     await _wait_for(process)
         return process.returncode if process.returncode is not None else -9
 
-    async def _serve(self, end: trio.socket.SocketType, task_status: trio.TaskStatus[Ready]) -> None:
-        sender, receiver = trio.open_memory_channel[Command](math.inf)
+    async def _serve(self, end: trio.socket.SocketType, task_status: trio.TaskStatus[m.Ready]) -> None:
+        sender, receiver = trio.open_memory_channel[m.Command](math.inf)
         sender.send_nowait(self._load)
-        inbox = Inbox()
+        inbox = m.Inbox()
         async with open_background() as nursery:
             nursery.start_soon(_send_all, end, receiver)
             with trio.CancelScope() as self._watchdog, suppress(ConnectionResetError):
                 while await _receive(end, inbox):
                     for body in inbox.bodies():
-                        self._handle(decode_report(body), inbox, sender, task_status)
+                        self._handle(m.decode_report(body), inbox, sender, task_status)
                     self._watchdog.deadline = self._watchdog_deadline()
         for descriptor in inbox.descriptors:  # of an incomplete message
             os.close(descriptor)
@@ -223,33 +203,33 @@ class EngineHost:
 
     def _handle(
         self,
-        report: Report,
-        inbox: Inbox,
-        sender: trio.MemorySendChannel[Command],
-        task_status: trio.TaskStatus[Ready],
+        report: m.Report,
+        inbox: m.Inbox,
+        sender: trio.MemorySendChannel[m.Command],
+        task_status: trio.TaskStatus[m.Ready],
     ) -> None:
         match report:
-            case Progress(note=note):
+            case m.Progress(note=note):
                 self._on_note(note)
-            case Found(gpus=gpus):
+            case m.Found(gpus=gpus):
                 self._on_found(gpus)
-            case Ready():
+            case m.Ready():
                 self._outbox, self._was_ready, self.capacity = sender, True, report.capacity
                 self._on_note("")
                 for pending in list(self._pending.values()):  # in order of arrival
                     sender.send_nowait(pending.draw)
                 task_status.started(report)
-            case Broken(reason=reason):  # after a restart, the settings are known to work
+            case m.Broken(reason=reason):  # after a restart, the settings are known to work
                 raise BackendError(reason) if self.restarts else ConfigError(reason)
-            case Fault(reason=reason):
+            case m.Fault(reason=reason):
                 self._fault = reason
-            case Begun(ids=ids):
+            case m.Begun(ids=ids):
                 self.in_forward = ids
-            case Totals():
+            case m.Totals():
                 self.totals = report
-            case Finished(id=id_):
+            case m.Finished(id=id_):
                 self._answer(id_, _map(report, inbox.descriptors.popleft()))
-            case Unfinished(id=id_, reason=reason, is_final=is_final):
+            case m.Unfinished(id=id_, reason=reason, is_final=is_final):
                 self._answer(id_, RefusedError(reason) if is_final else BackendError(reason))
 
     def _answer(self, id_: int, answer: DrawnPixels | RequestError) -> None:
@@ -261,17 +241,17 @@ class EngineHost:
             answer.memory.close()
 
 
-async def _receive(end: trio.socket.SocketType, inbox: Inbox) -> bool:
+async def _receive(end: trio.socket.SocketType, inbox: m.Inbox) -> bool:
     """Put the next piece from the socket into the inbox; return false at its end."""
-    data, ancillary, _, _ = await end.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+    data, ancillary, _, _ = await end.recvmsg(m.READ_BYTES, m.ANCILLARY_BYTES)
     inbox.put(data, ancillary)
     return bool(data)
 
 
-async def _send_all(end: trio.socket.SocketType, commands: trio.MemoryReceiveChannel[Command]) -> None:
+async def _send_all(end: trio.socket.SocketType, commands: trio.MemoryReceiveChannel[m.Command]) -> None:
     with suppress(BrokenPipeError, ConnectionResetError):  # the receiving side handles the end
         async for command in commands:
-            data = memoryview(frame(command))
+            data = memoryview(m.frame(command))
             while data:
                 data = data[await end.send(data) :]
 
@@ -288,7 +268,7 @@ async def _wait_for(process: subprocess.Popen[bytes]) -> None:
         os.close(descriptor)
 
 
-def _map(finished: Finished, descriptor: int) -> DrawnPixels:
+def _map(finished: m.Finished, descriptor: int) -> DrawnPixels:
     try:
         size = finished.width_px * finished.height_px * 3
         return DrawnPixels(finished, mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))

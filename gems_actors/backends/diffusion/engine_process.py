@@ -17,25 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gems_actors.backends.diffusion.engine_messages import (
-    READ_BYTES,
-    Begun,
-    Broken,
-    Command,
-    Draw,
-    Fault,
-    Finished,
-    Found,
-    Inbox,
-    Load,
-    Progress,
-    Ready,
-    Report,
-    Unfinished,
-    Withdraw,
-    decode_command,
-    frame,
-)
+from gems_actors.backends.diffusion import engine_messages as m
 from gems_actors.os_process import die_with_parent, set_title
 
 if TYPE_CHECKING:  # torch takes seconds to import, and progress is reported before
@@ -51,38 +33,38 @@ class Link:
     def __init__(self, end: socket.socket) -> None:
         """Use a connected socket."""
         self._socket = end
-        self._inbox = Inbox()
+        self._inbox = m.Inbox()
 
-    def commands(self, *, blocking: bool) -> list[Command]:
+    def commands(self, *, blocking: bool) -> list[m.Command]:
         """Return the commands received; if there are none, wait for some when `blocking`.
 
         Raises:
             EOFError: the actor has closed the socket.
         """
-        commands: list[Command] = []
+        commands: list[m.Command] = []
         while not commands:
             ready, _, _ = select.select([self._socket], [], [], None if blocking else 0)
             if not ready:
                 break
-            data = self._socket.recv(READ_BYTES)
+            data = self._socket.recv(m.READ_BYTES)
             if not data:
                 raise EOFError
             self._inbox.put(data)
-            commands += map(decode_command, self._inbox.bodies())
+            commands += map(m.decode_command, self._inbox.bodies())
         return commands
 
-    def send(self, report: Report) -> None:
+    def send(self, report: m.Report) -> None:
         """Send a report."""
-        self._socket.sendall(frame(report))
+        self._socket.sendall(m.frame(report))
 
-    def send_picture(self, finished: Finished, pixels: memoryview) -> None:
+    def send_picture(self, finished: m.Finished, pixels: memoryview) -> None:
         """Send a report with a descriptor of memory that holds the pixels."""
         memory = os.memfd_create("gems-picture", os.MFD_CLOEXEC)
         try:
             written = 0
             while written < len(pixels):
                 written += os.write(memory, pixels[written:])
-            data = frame(finished)
+            data = m.frame(finished)
             sent = socket.send_fds(self._socket, [data], [memory])
             self._socket.sendall(data[sent:])
         finally:
@@ -101,7 +83,7 @@ def main(descriptor: int, parent: int, serve: Callable[[Link], None]) -> int:
         return 0
     except Exception as error:  # the device failed, and its state is undefined
         with suppress(OSError):
-            link.send(Fault(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
+            link.send(m.Fault(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
     return 1
 
 
@@ -112,25 +94,25 @@ def serve(link: Link) -> None:
         EOFError: the actor has closed the socket.
     """
     load, *early = link.commands(blocking=True)
-    assert isinstance(load, Load), "the first command says what to load"
-    link.send(Progress("importing torch"))
+    assert isinstance(load, m.Load), "the first command says what to load"
+    link.send(m.Progress("importing torch"))
     began = time.perf_counter()
     from gems_actors.backends.diffusion.engine import Engine
     from gems_actors.backends.diffusion.loading import LoadingError, claim_device, count_gpus, prepare
 
-    link.send(Found(count_gpus()))
+    link.send(m.Found(count_gpus()))
     with ExitStack() as stack:
         try:
             name = stack.enter_context(claim_device(load.device, Path(load.locks)))
-            pipeline, device, scheduler, capacity = prepare(load, name, lambda note: link.send(Progress(note)))
+            pipeline, device, scheduler, capacity = prepare(load, name, lambda note: link.send(m.Progress(note)))
         except LoadingError as error:
-            link.send(Broken(str(error)))
+            link.send(m.Broken(str(error)))
             return
-        link.send(Ready(pipeline.name, name, capacity, time.perf_counter() - began))
-        _run(Engine(pipeline, device, scheduler, on_begin=lambda ids: link.send(Begun(ids))), link, early)
+        link.send(m.Ready(pipeline.name, name, capacity, time.perf_counter() - began))
+        _run(Engine(pipeline, device, scheduler, on_begin=lambda ids: link.send(m.Begun(ids))), link, early)
 
 
-def _run(engine: Engine, link: Link, commands: list[Command]) -> None:
+def _run(engine: Engine, link: Link, commands: list[m.Command]) -> None:
     """Run step by step, and handle commands at each boundary."""
     reported_s = 0.0
     while True:
@@ -144,16 +126,16 @@ def _run(engine: Engine, link: Link, commands: list[Command]) -> None:
             link.send(engine.totals())
 
 
-def _handle(engine: Engine, link: Link, command: Command) -> None:
+def _handle(engine: Engine, link: Link, command: m.Command) -> None:
     from gems_actors.backends.diffusion.jobs import UnfitError
 
     match command:
-        case Draw():
+        case m.Draw():
             try:
                 engine.add(command)
             except UnfitError as error:
-                link.send(Unfinished(command.id, str(error), is_final=True))
-        case Withdraw(id=id_):
+                link.send(m.Unfinished(command.id, str(error), is_final=True))
+        case m.Withdraw(id=id_):
             engine.withdraw(id_)
 
 
@@ -162,7 +144,7 @@ def _report(link: Link, ended: Drawn | Failed) -> None:
 
     job = ended.job
     if isinstance(ended, Failed):
-        link.send(Unfinished(job.id, ended.reason, ended.is_final))
+        link.send(m.Unfinished(job.id, ended.reason, ended.is_final))
         return
     height_px, width_px, _ = ended.pixels.shape
     seconds = {
@@ -171,7 +153,7 @@ def _report(link: Link, ended: Drawn | Failed) -> None:
         "denoise": job.denoise_s,
         "decode": job.decode_s,
     }
-    finished = Finished(job.id, width_px, height_px, seconds, batch=job.batch_requests / max(1, job.step))
+    finished = m.Finished(job.id, width_px, height_px, seconds, batch=job.batch_requests / max(1, job.step))
     link.send_picture(finished, memoryview(ended.pixels.numpy()).cast("B"))
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from gems_actors.backends.diffusion.batch_scheduler import LAUNCH_TOKENS
-from gems_actors.backends.diffusion.jobs import Job, UnfitError
+from gems_actors.backends.diffusion.engine_messages import Draw
+from gems_actors.backends.diffusion.jobs import Defaults, Job, UnfitError
 
 
 class Schedule(NamedTuple):
@@ -152,6 +153,37 @@ def tiling(vae: Any, is_wanted: bool) -> Iterator[None]:
             vae.disable_tiling()
 
 
-def distinct(texts: Sequence[str]) -> list[str]:
-    """Return the distinct texts in order, so that a shared one is encoded once."""
-    return list(dict.fromkeys(texts))
+def new_job(draw: Draw, defaults: Defaults, schedules: Schedules, multiple_px: int) -> Job:
+    """Return the job of a request, with its size as its bucket, one row and the tokens of the picture alone.
+
+    Raises:
+        UnfitError: the pipeline does not support this size or number of steps.
+    """
+    check_size(draw.width_px, draw.height_px, multiple_px)
+    steps, tokens = draw.steps or defaults.steps, count_patches(draw.width_px, draw.height_px, multiple_px)
+    schedule = schedules.get(steps, tokens)
+    return Job(
+        id=draw.id,
+        prompt=draw.prompt,
+        negative_prompt=draw.negative_prompt or defaults.negative_prompt,
+        seed=draw.seed,
+        width_px=draw.width_px,
+        height_px=draw.height_px,
+        steps=steps,
+        timesteps=schedule.timesteps,
+        deltas=schedule.deltas,
+        guidance=defaults.guidance if draw.guidance is None else draw.guidance,
+        is_alone=draw.is_alone,
+        bucket=(draw.width_px, draw.height_px),
+        tokens=tokens,
+    )
+
+
+def set_embeddings(jobs: Sequence[Job], embed: Callable[[Sequence[str]], list[Tensor]]) -> None:
+    """Embed the prompts, and the negative prompts of jobs with two rows; a text that jobs share is embedded once."""
+    guided = [job for job in jobs if job.rows == 2]
+    texts = list(dict.fromkeys([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)]))
+    embeddings = dict(zip(texts, embed(texts), strict=True))
+    for job in jobs:
+        job.positive = embeddings[job.prompt]
+        job.negative = embeddings[job.negative_prompt] if job.rows == 2 else None

@@ -55,6 +55,11 @@ class Job:
     """Requests in its forwards, itself included, summed over its steps."""
 
     @property
+    def text_tokens(self) -> int:
+        """Length of the longer of its encoded texts."""
+        return max(len(text) for text in (self.positive, self.negative) if text is not None)
+
+    @property
     def is_denoised(self) -> bool:
         """Whether all steps are taken."""
         return self.step >= self.steps
@@ -86,19 +91,15 @@ class Pipeline(Protocol):
         Raises:
             UnfitError: the pipeline cannot draw this request.
         """
-        ...
 
     def encode(self, jobs: Sequence[Job]) -> None:
         """Set the text embeddings and the noise of each job."""
-        ...
 
     def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
         """Return the latents of each after its next step; the jobs do not change, so a failed step can be retried."""
-        ...
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
         """Return the pictures of jobs of one size: (count, height, width, 3), uint8, on the device."""
-        ...
 
 
 class UnfitError(ValueError):

@@ -39,11 +39,6 @@ class LoadingError(Exception):
 def claim_device(wanted: str, locks: Path, *, wait_s: float = DEVICE_WAIT_S) -> Iterator[str]:
     """Hold a device and yield its name; `next` is the first GPU that no other engine of this host holds.
 
-    Args:
-        wanted: torch device name, or `next`.
-        locks: folder in which engines lock their GPUs.
-        wait_s: seconds to wait for a free GPU.
-
     Raises:
         LoadingError: the device does not exist, or no GPU became free.
     """
@@ -97,12 +92,7 @@ def count_gpus() -> int:
 
 
 def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepared:
-    """Load a pipeline and draw each warm-up size.
-
-    Args:
-        load: pipeline and options.
-        device_name: torch name of the device.
-        tell: called with progress notes.
+    """Load a pipeline and draw each warm-up size; `tell` is called with progress notes.
 
     Raises:
         LoadingError: the pipeline cannot be loaded or cannot draw with these settings.
@@ -140,12 +130,7 @@ def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:
 
 
 def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pipeline:
-    """Return a pipeline on a device.
-
-    Args:
-        load: pipeline and options.
-        device: device that gets the weights.
-        tell: called with progress notes.
+    """Return a pipeline on a device; `tell` is called with progress notes.
 
     Raises:
         LoadingError: the pipeline cannot be loaded with these settings.

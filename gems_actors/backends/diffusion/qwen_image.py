@@ -13,18 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from gems_actors.backends.diffusion import flow_matching
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.flow_matching import (
-    Schedules,
-    check_size,
-    count_patches,
-    distinct,
-    noise,
-    predict,
-    take_step,
-    tiling,
-    to_pixels,
-)
 from gems_actors.backends.diffusion.jobs import Defaults, Job
 
 _MAX_TEXT_TOKENS: Final = 512
@@ -45,7 +35,7 @@ class QwenImageSteps:
         self._pipe = pipe
         self._transformer = pipe.transformer
         self._device = pipe.transformer.device
-        self._schedules = Schedules(pipe.scheduler, lambda n: np.linspace(1.0, 1 / n, n))
+        self._schedules = flow_matching.Schedules(pipe.scheduler, lambda n: np.linspace(1.0, 1 / n, n))
         self.multiple_px = pipe.vae_scale_factor * 2
 
     def prepare(self, draw: Draw) -> Job:
@@ -54,54 +44,34 @@ class QwenImageSteps:
         Raises:
             UnfitError: the pipeline does not support this size or number of steps.
         """
-        check_size(draw.width_px, draw.height_px, self.multiple_px)
-        guidance = self.defaults.guidance if draw.guidance is None else draw.guidance
-        negative = self.defaults.negative_prompt if draw.negative_prompt is None else draw.negative_prompt
-        steps = draw.steps or self.defaults.steps
-        schedule = self._schedules.get(steps, self._image_tokens(draw))
-        return Job(
-            id=draw.id,
-            prompt=draw.prompt,
-            negative_prompt=negative or self.defaults.negative_prompt,
-            seed=draw.seed,
-            width_px=draw.width_px,
-            height_px=draw.height_px,
-            steps=steps,
-            timesteps=schedule.timesteps,
-            deltas=schedule.deltas,
-            guidance=guidance,
-            is_alone=draw.is_alone,
-            bucket=(draw.width_px, draw.height_px),
-            rows=2 if _is_guided(guidance) else 1,
-            tokens=self._image_tokens(draw),
-        )
+        job = flow_matching.new_job(draw, self.defaults, self._schedules, self.multiple_px)
+        job.rows = 2 if job.guidance is not None and job.guidance > 1 else 1
+        return job
 
     def encode(self, jobs: Sequence[Job]) -> None:
         """Set the text embeddings and the noise of each job."""
-        guided = [job for job in jobs if _is_guided(job.guidance)]
-        texts = distinct([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
-        embeddings = dict(zip(texts, self._embed(texts), strict=True))
+        flow_matching.set_embeddings(jobs, self._embed)
         channels = self._transformer.config.in_channels // 4
         for job in jobs:
-            job.positive = embeddings[job.prompt]
-            job.negative = embeddings[job.negative_prompt] if _is_guided(job.guidance) else None
-            texts_tokens = (len(text) for text in (job.positive, job.negative) if text is not None)
-            job.tokens = self._image_tokens(job) + max(texts_tokens)
+            assert job.positive is not None
+            patches = flow_matching.count_patches(job.width_px, job.height_px, self.multiple_px)
+            job.tokens = patches + job.text_tokens
             height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
-            fresh = noise((1, 1, channels, height, width), job.seed, job.positive.dtype, self._device)
+            fresh = flow_matching.noise((1, 1, channels, height, width), job.seed, job.positive.dtype, self._device)
             job.latents = self._pipe._pack_latents(fresh, 1, channels, height, width)[0]
 
     def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
         """Return the latents of each after its next step, (tokens, 64), in the dtype of the text encoder."""
         stepped = []
-        for job, (output, unguided) in zip(jobs, predict(jobs, self._forward, stock_is_apart=True), strict=True):
+        predictions = flow_matching.predict(jobs, self._forward, stock_is_apart=True)
+        for job, (output, unguided) in zip(jobs, predictions, strict=True):
             velocity = output
             if unguided is not None and job.guidance is not None:
                 combined = unguided + job.guidance * (output - unguided)
                 length, wanted = (torch.norm(part, dim=-1, keepdim=True) for part in (combined, output))
                 velocity = combined * (wanted / length)
             assert job.latents is not None
-            stepped.append(take_step(job.latents, velocity, job.deltas[job.step]))
+            stepped.append(flow_matching.take_step(job.latents, velocity, job.deltas[job.step]))
         return stepped
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
@@ -115,8 +85,8 @@ class QwenImageSteps:
             for values in (vae.config.latents_mean, vae.config.latents_std)
         )
         latents = latents / (1.0 / deviation) + mean
-        with tiling(vae, tiled):
-            return to_pixels(vae.decode(latents, return_dict=False)[0][:, :, 0])
+        with flow_matching.tiling(vae, tiled):
+            return flow_matching.to_pixels(vae.decode(latents, return_dict=False)[0][:, :, 0])
 
     def _forward(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Tensor:
         lengths = [len(text) for text in texts]
@@ -143,10 +113,3 @@ class QwenImageSteps:
         hidden, mask = self._pipe._get_qwen_prompt_embeds(list(texts), self._device)
         lengths = mask.sum(dim=1).tolist()
         return [row[: min(length, _MAX_TEXT_TOKENS)].clone() for row, length in zip(hidden, lengths, strict=True)]
-
-    def _image_tokens(self, sized: Draw | Job) -> int:
-        return count_patches(sized.width_px, sized.height_px, self.multiple_px)
-
-
-def _is_guided(guidance: float | None) -> bool:
-    return guidance is not None and guidance > 1

@@ -6,24 +6,15 @@ Source: ZImagePipeline of diffusers 0.39 to 0.42, whose components are used and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from gems_actors.backends.diffusion import flow_matching
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.flow_matching import (
-    Schedules,
-    check_size,
-    count_patches,
-    distinct,
-    noise,
-    predict,
-    take_step,
-    tiling,
-    to_pixels,
-)
 from gems_actors.backends.diffusion.jobs import Defaults, Job
 
 _MAX_TEXT_TOKENS: Final = 512
@@ -50,7 +41,7 @@ class ZImageSteps:
         self._pipe = pipe
         self._transformer = pipe.transformer
         self._device = pipe.transformer.device
-        self._schedules = Schedules(pipe.scheduler, lambda n: torch.linspace(1.0, 1.0 / n, n).tolist())
+        self._schedules = flow_matching.Schedules(pipe.scheduler, lambda n: torch.linspace(1.0, 1.0 / n, n).tolist())
         self.multiple_px = pipe.vae_scale_factor * 2
         self._lengths = _Lengths() if splits_attention else None
         if self._lengths is not None:
@@ -62,50 +53,33 @@ class ZImageSteps:
         Raises:
             UnfitError: the pipeline does not support this size or number of steps.
         """
-        check_size(draw.width_px, draw.height_px, self.multiple_px)
-        guidance = self.defaults.guidance if draw.guidance is None else draw.guidance
-        steps = draw.steps or self.defaults.steps
-        schedule = self._schedules.get(steps, self._image_tokens(draw))
-        return Job(
-            id=draw.id,
-            prompt=draw.prompt,
-            negative_prompt=draw.negative_prompt or "",
-            seed=draw.seed,
-            width_px=draw.width_px,
-            height_px=draw.height_px,
-            steps=steps,
-            timesteps=tuple((1000 - timestep) / 1000 for timestep in schedule.timesteps),
-            deltas=schedule.deltas,
-            guidance=guidance,
-            is_alone=draw.is_alone,
-            bucket=(draw.width_px, draw.height_px),
-            rows=2 if guidance else 1,
-            tokens=_padded(self._image_tokens(draw)) + _TOKEN_MULTIPLE,
-        )
+        job = flow_matching.new_job(draw, self.defaults, self._schedules, self.multiple_px)
+        job.timesteps = tuple((1000 - timestep) / 1000 for timestep in job.timesteps)
+        job.rows = 2 if job.guidance else 1
+        job.tokens = _padded(job.tokens) + _TOKEN_MULTIPLE
+        return job
 
     def encode(self, jobs: Sequence[Job]) -> None:
         """Set the text embeddings and the noise of each job."""
-        guided = [job for job in jobs if job.guidance]
-        texts = distinct([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
         # The stock pipeline pads to 512 tokens. They are masked, but their number changes the rounding.
-        embeddings = dict(zip(texts, self._embed(texts, is_padded=any(job.is_alone for job in jobs)), strict=True))
+        is_padded = any(job.is_alone for job in jobs)
+        flow_matching.set_embeddings(jobs, partial(self._embed, is_padded=is_padded))
         for job in jobs:
-            job.positive = embeddings[job.prompt]
-            job.negative = embeddings[job.negative_prompt] if job.guidance else None
-            texts_tokens = (len(text) for text in (job.positive, job.negative) if text is not None)
-            job.tokens = _padded(self._image_tokens(job)) + _padded(max(texts_tokens))
+            patches = flow_matching.count_patches(job.width_px, job.height_px, self.multiple_px)
+            job.tokens = _padded(patches) + _padded(job.text_tokens)
             height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
             shape = (self._transformer.in_channels, 1, height, width)
-            job.latents = noise(shape, job.seed, torch.float32, self._device)
+            job.latents = flow_matching.noise(shape, job.seed, torch.float32, self._device)
 
     def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
         """Return the latents of each after its next step, (16, 1, height / 8, width / 8), float32."""
         stepped = []
-        for job, (output, unguided) in zip(jobs, predict(jobs, self._forward, stock_is_apart=False), strict=True):
+        predictions = flow_matching.predict(jobs, self._forward, stock_is_apart=False)
+        for job, (output, unguided) in zip(jobs, predictions, strict=True):
             velocity = output.float()
             if unguided is not None and job.guidance is not None:
                 velocity = velocity + job.guidance * (velocity - unguided.float())
-            stepped.append(take_step(_not_none(job.latents), -velocity, job.deltas[job.step]))
+            stepped.append(flow_matching.take_step(_not_none(job.latents), -velocity, job.deltas[job.step]))
         return stepped
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
@@ -113,8 +87,8 @@ class ZImageSteps:
         vae = self._pipe.vae
         latents = torch.stack([_not_none(job.latents)[:, 0] for job in jobs]).to(vae.dtype)
         latents = latents / vae.config.scaling_factor + vae.config.shift_factor
-        with tiling(vae, tiled):
-            return to_pixels(vae.decode(latents, return_dict=False)[0])
+        with flow_matching.tiling(vae, tiled):
+            return flow_matching.to_pixels(vae.decode(latents, return_dict=False)[0])
 
     def _forward(self, jobs: Sequence[Job], captions: Sequence[Tensor]) -> list[Tensor]:
         timesteps = torch.tensor([job.timesteps[job.step] for job in jobs], dtype=torch.float32)
@@ -128,9 +102,6 @@ class ZImageSteps:
             return_dict=False,
         )[0]
         return outputs
-
-    def _image_tokens(self, sized: Draw | Job) -> int:
-        return count_patches(sized.width_px, sized.height_px, self.multiple_px)
 
     def _embed(self, texts: Sequence[str], *, is_padded: bool) -> list[Tensor]:
         """Return the embeddings of each text without padding: (tokens, 2560 for Qwen3-4B)."""

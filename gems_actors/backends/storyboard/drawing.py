@@ -97,7 +97,7 @@ def _draw_pictogram(image: Image.Image, name: str, tile: Box) -> None:
     size = max((size for size in SIZES_PX if size <= side * 0.4), default=0)
     if not size or side < 24:
         return
-    letter = name[0].upper()
+    letter = name[0].upper()[0]  # a capital ß is two letters
     shape = glyph(letter, size)
     x = (tile[0] + tile[2] - shape.mask.width) // 2
     y = (tile[1] + tile[3] - shape.mask.height) // 2 - shape.top_px

@@ -15,8 +15,7 @@ from PIL import Image
 
 from gems_actors.backends import ImageRequest
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.models import open_diffusion
-from gems_actors.backends.diffusion.png import png_of
+from gems_actors.backends.diffusion.models import open_diffusion, png_of
 from gems_actors.config import ImageConfig
 from gems_actors.errors import ConfigError
 from tests.gems_actors.backends.diffusion.engines import draw_alone
