@@ -22,55 +22,11 @@ from actors.ranking import choose_best
 from gems_actors.actor import Actor, answers, current_call
 from gems_actors.errors import CancelledRequestError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
+from protocol import messages as m
 from protocol.costs import add_costs, chat_cost, costs_of
 from protocol.identity import attempt_seed
-from protocol.messages import (
-    AfterVerdicts,
-    AnyRecord,
-    AppendRecord,
-    AppendRecords,
-    Attempt,
-    AttemptVerified,
-    BeforePlan,
-    BeforeRefinement,
-    CompressAttempt,
-    DecomposePrompt,
-    DrawPicture,
-    Ending,
-    Experience,
-    ExperienceKept,
-    GenerateImage,
-    Hook,
-    ImageDrawn,
-    Note,
-    Outcome,
-    Picture,
-    Plan,
-    PlanPrompt,
-    PromptDecomposed,
-    PromptPlanned,
-    PromptPrepared,
-    PromptRefined,
-    ReadTrajectory,
-    Refinement,
-    RefinementNoted,
-    RefinePrompt,
-    Reply,
-    Request,
-    Requirement,
-    Review,
-    Spent,
-    StepTaken,
-    TrajectoryBegun,
-    TrajectoryEnded,
-    TrajectoryFailed,
-    TrajectoryState,
-    VerdictsReviewed,
-    Verification,
-    VerifyImage,
-)
 
-ReplyT = TypeVar("ReplyT", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
 _TRIES = 3
 """Maximum number of tries of a step that fails with a retryable error, such as that of a server that restarts."""
@@ -90,9 +46,9 @@ class Conductor(Actor):
     """Delay before the second try of a step; doubled before each further try."""
 
     @answers
-    async def draw(self, request: DrawPicture) -> Picture:
+    async def draw(self, request: m.DrawPicture) -> m.Picture:
         """Plan and decompose, then draw, verify and learn until all requirements are met or the rounds are spent."""
-        picture: Picture | None = None
+        picture: m.Picture | None = None
         try:
             picture = await _Trajectory(self, request).draw()
         except RequestError as error:
@@ -104,33 +60,33 @@ class Conductor(Actor):
                     await self._keep_failure(request, CancelledRequestError(reason))
         return picture
 
-    async def _keep_failure(self, request: DrawPicture, error: RequestError) -> None:
-        record = TrajectoryFailed(trajectory=request.trajectory, failure=failure_of(error))
-        await self.mesh.ask(AppendRecord(record=record))
+    async def _keep_failure(self, request: m.DrawPicture, error: RequestError) -> None:
+        record = m.TrajectoryFailed(trajectory=request.trajectory, failure=failure_of(error))
+        await self.mesh.ask(m.AppendRecord(record=record))
 
 
 class _Trajectory:
     """One prompt on its way through the loop."""
 
-    def __init__(self, conductor: Conductor, task: DrawPicture) -> None:
+    def __init__(self, conductor: Conductor, task: m.DrawPicture) -> None:
         self._mesh = conductor.mesh
         self._config = conductor.config
         self._retry_delay_s = conductor.retry_delay_s
         self._task = task
         self._settings = task.settings
         self._id = task.trajectory
-        self._spent: dict[str, Spent] = {}
+        self._spent: dict[str, m.Spent] = {}
         """Cost of all recorded steps by role."""
-        self._hooks: dict[str, Hook] = {}
+        self._hooks: dict[str, m.Hook] = {}
         """Hooks that took part, by their settings."""
         self._reviewed: set[tuple[int, int]] = set()
         """Rounds and candidates whose review memory had when this conductor began."""
-        self._held: list[AnyRecord] = []
+        self._held: list[m.AnyRecord] = []
         """Records that are sent to memory together with the next one."""
-        self._spent_by_last_round = Spent()
+        self._spent_by_last_round = m.Spent()
         """Cost of chat models up to the end of the previous round."""
 
-    async def draw(self) -> Picture:
+    async def draw(self) -> m.Picture:
         state = await self._begin()
         self._spent, self._hooks = dict(state.spent), dict(state.hooks)
         self._reviewed = {(review.round, review.candidate) for review in state.reviews}
@@ -148,8 +104,8 @@ class _Trajectory:
                 prompt = await self._learn(round_, state)
             else:
                 ending = self._choose(outcome, attempts)
-                await self._keep(TrajectoryEnded(trajectory=self._id, ending=ending))
-        return Picture(
+                await self._keep(m.TrajectoryEnded(trajectory=self._id, ending=ending))
+        return m.Picture(
             trajectory=self._id,
             prompt=self._task.prompt,
             skill=plan.skill,
@@ -161,76 +117,78 @@ class _Trajectory:
             hooks=self._hooks,
         )
 
-    async def _begin(self) -> TrajectoryState:
+    async def _begin(self) -> m.TrajectoryState:
         """Record the beginning and return what memory has of the trajectory, which is usually nothing."""
-        begun = TrajectoryBegun(trajectory=self._id, task=self._task)
-        kept = await self._ask(AppendRecord(record=begun))
+        begun = m.TrajectoryBegun(trajectory=self._id, task=self._task)
+        kept = await self._ask(m.AppendRecord(record=begun))
         if kept.is_new:
-            self._mesh.publish(StepTaken(record=begun))
+            self._mesh.publish(m.StepTaken(record=begun))
         if kept.is_first:
-            return TrajectoryState(task=self._task)
-        state = await self._ask(ReadTrajectory(trajectory=self._id))
+            return m.TrajectoryState(task=self._task)
+        state = await self._ask(m.ReadTrajectory(trajectory=self._id))
         if state.task is not None and structs.replace(state.task, budget=self._task.budget) != self._task:
             raise RefusedError(f"trajectory {self._id} was begun with another prompt, seed or setting")
         return state
 
-    async def _prepare(self, state: TrajectoryState) -> str:
+    async def _prepare(self, state: m.TrajectoryState) -> str:
         """Return the prompt that planner, decomposer and refiner see: the user's own unless a hook replaces it."""
         is_planned = state.plan is not None or state.requirements is not None
         if self._config.loop.before_plan is None or state.prepared is not None or is_planned:
             return state.prepared or self._task.prompt
         task = self._task
-        request = BeforePlan(trajectory=self._id, prompt=task.prompt, seed=task.seed, settings=task.settings)
+        request = m.BeforePlan(trajectory=self._id, prompt=task.prompt, seed=task.seed, settings=task.settings)
         reply = await self._ask(request, role=self._config.loop.before_plan)
         hook = self._note_hook("before_plan", reply.version)
-        await self._keep(PromptPrepared(trajectory=self._id, prompt=reply.prompt, hook=hook, spent=reply.spent))
+        await self._keep(m.PromptPrepared(trajectory=self._id, prompt=reply.prompt, hook=hook, spent=reply.spent))
         return reply.prompt
 
-    async def _plan_and_decompose(self, prompt: str, state: TrajectoryState) -> tuple[Plan, tuple[Requirement, ...]]:
+    async def _plan_and_decompose(
+        self, prompt: str, state: m.TrajectoryState
+    ) -> tuple[m.Plan, tuple[m.Requirement, ...]]:
         """Ask planner and decomposer concurrently, because neither needs the other's reply."""
 
-        async def plan() -> Plan:
+        async def plan() -> m.Plan:
             if state.plan is not None:
                 return state.plan
-            plan = await self._ask(PlanPrompt(prompt=prompt, skill=self._settings.skill))
-            record = PromptPlanned(
+            plan = await self._ask(m.PlanPrompt(prompt=prompt, skill=self._settings.skill))
+            record = m.PromptPlanned(
                 trajectory=self._id, prompt=plan.prompt, skill=plan.skill, reasoning=plan.reasoning, spent=plan.spent
             )
             await self._keep(record)
             return plan
 
-        async def decompose() -> tuple[Requirement, ...]:
+        async def decompose() -> tuple[m.Requirement, ...]:
             if state.requirements is not None:
                 return state.requirements
-            found = await self._ask(DecomposePrompt(prompt=prompt))
-            record = PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
+            found = await self._ask(m.DecomposePrompt(prompt=prompt))
+            record = m.PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
             await self._keep(record)
             return found.requirements
 
         return await gather(plan, decompose)
 
     async def _draw_round(
-        self, round_: int, prompt: str, requirements: tuple[Requirement, ...], done: list[Attempt]
-    ) -> tuple[Attempt, ...]:
+        self, round_: int, prompt: str, requirements: tuple[m.Requirement, ...], done: list[m.Attempt]
+    ) -> tuple[m.Attempt, ...]:
         """Draw, verify and review the candidates of a round that memory does not have yet."""
         known = {(attempt.round, attempt.candidate) for attempt in done}
         missing = [number for number in range(1, self._settings.candidates + 1) if (round_, number) not in known]
 
-        async def draw(candidate: int) -> Attempt:
+        async def draw(candidate: int) -> m.Attempt:
             attempt = await self._draw_attempt(round_, candidate, prompt, requirements)
-            self._hold(AttemptVerified(trajectory=self._id, attempt=attempt))
+            self._hold(m.AttemptVerified(trajectory=self._id, attempt=attempt))
             if len(missing) > 1 or self._config.loop.after_verdicts:  # else the round's outcome comes next
                 await self._keep_held()
             return await self._review(attempt, requirements)
 
         return await gather(*(partial(draw, candidate) for candidate in missing))
 
-    async def _review(self, attempt: Attempt, requirements: tuple[Requirement, ...]) -> Attempt:
+    async def _review(self, attempt: m.Attempt, requirements: tuple[m.Requirement, ...]) -> m.Attempt:
         """Return an attempt with the verdicts that count: the verifier's unless a hook replaces them."""
         role = self._config.loop.after_verdicts
         if role is None or not requirements or (attempt.round, attempt.candidate) in self._reviewed:
             return attempt
-        request = AfterVerdicts(
+        request = m.AfterVerdicts(
             trajectory=self._id,
             round=attempt.round,
             candidate=attempt.candidate,
@@ -242,17 +200,17 @@ class _Trajectory:
         reply = await self._ask(request, role=role)
         if [verdict.requirement for verdict in reply.verdicts] != [requirement.id for requirement in requirements]:
             raise RefusedError(f"loop.after_verdicts: expected {role} to return one verdict per requirement, in order")
-        review = Review(round=attempt.round, candidate=attempt.candidate, verdicts=reply.verdicts)
+        review = m.Review(round=attempt.round, candidate=attempt.candidate, verdicts=reply.verdicts)
         hook = self._note_hook("after_verdicts", reply.version)
-        await self._keep(VerdictsReviewed(trajectory=self._id, review=review, hook=hook, spent=reply.spent))
+        await self._keep(m.VerdictsReviewed(trajectory=self._id, review=review, hook=hook, spent=reply.spent))
         return structs.replace(attempt, verdicts=reply.verdicts)
 
     async def _draw_attempt(
-        self, round_: int, candidate: int, prompt: str, requirements: tuple[Requirement, ...]
-    ) -> Attempt:
+        self, round_: int, candidate: int, prompt: str, requirements: tuple[m.Requirement, ...]
+    ) -> m.Attempt:
         settings, seed = self._settings, attempt_seed(self._task.seed, round_, candidate)
         drawn = await self._ask(
-            GenerateImage(
+            m.GenerateImage(
                 prompt=prompt,
                 seed=seed,
                 width_px=settings.width_px,
@@ -263,11 +221,11 @@ class _Trajectory:
                 exact=settings.exact,
             )
         )
-        self._mesh.publish(ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
-        verified = Verification(verdicts=())
+        self._mesh.publish(m.ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
+        verified = m.Verification(verdicts=())
         if requirements:
-            verified = await self._ask(VerifyImage(image=drawn.image, requirements=requirements))
-        return Attempt(
+            verified = await self._ask(m.VerifyImage(image=drawn.image, requirements=requirements))
+        return m.Attempt(
             round=round_,
             candidate=candidate,
             prompt=prompt,
@@ -279,7 +237,7 @@ class _Trajectory:
             verifying=verified.spent,
         )
 
-    def _outcome(self, round_: int, attempts: Sequence[Attempt]) -> Outcome | None:
+    def _outcome(self, round_: int, attempts: Sequence[m.Attempt]) -> m.Outcome | None:
         """Return why the trajectory ends after this round, or None if it continues."""
         if not any(attempt.verdicts for attempt in attempts):
             return "nothing_to_check"
@@ -300,35 +258,35 @@ class _Trajectory:
         is_enough = limits.max_calls is None or 2 * spent.calls - before.calls <= limits.max_calls
         return is_enough and (limits.max_tokens is None or 2 * spent.tokens - before.tokens <= limits.max_tokens)
 
-    async def _learn(self, round_: int, state: TrajectoryState) -> str:
+    async def _learn(self, round_: int, state: m.TrajectoryState) -> str:
         """Return the next round's prompt; compressor and refiner read the past from memory."""
         await self._keep_held()
         if (prompt := state.prompt_of(round_ + 1)) is not None:
             return prompt
         memory = self._settings.memory
         if memory == "full" and not any(experience.round == round_ for experience in state.experiences):
-            lesson = await self._ask(CompressAttempt(trajectory=self._id, round=round_))
-            experience = Experience(round=round_, text=lesson.text)
-            await self._keep(ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
+            lesson = await self._ask(m.CompressAttempt(trajectory=self._id, round=round_))
+            experience = m.Experience(round=round_, text=lesson.text)
+            await self._keep(m.ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
         note = await self._note_for_refiner(round_, state)
-        refined = await self._ask(RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
-        refinement = Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
-        await self._keep(PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
+        refined = await self._ask(m.RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
+        refinement = m.Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
+        await self._keep(m.PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
         return refined.prompt
 
-    async def _note_for_refiner(self, round_: int, state: TrajectoryState) -> str:
+    async def _note_for_refiner(self, round_: int, state: m.TrajectoryState) -> str:
         """Return the note that the refiner is shown: empty unless a hook writes one."""
         known = next((note.text for note in state.notes if note.round == round_), None)
         role = self._config.loop.before_refinement
         if role is None or known is not None:
             return known or ""
-        request = BeforeRefinement(trajectory=self._id, round=round_, memory=self._settings.memory)
+        request = m.BeforeRefinement(trajectory=self._id, round=round_, memory=self._settings.memory)
         reply = await self._ask(request, role=role)
-        note, hook = Note(round=round_, text=reply.note), self._note_hook("before_refinement", reply.version)
-        await self._keep(RefinementNoted(trajectory=self._id, note=note, hook=hook, spent=reply.spent))
+        note, hook = m.Note(round=round_, text=reply.note), self._note_hook("before_refinement", reply.version)
+        await self._keep(m.RefinementNoted(trajectory=self._id, note=note, hook=hook, spent=reply.spent))
         return reply.note
 
-    def _note_hook(self, setting: str, version: str) -> Hook:
+    def _note_hook(self, setting: str, version: str) -> m.Hook:
         """Note that a hook took part, and return it.
 
         Raises:
@@ -339,32 +297,32 @@ class _Trajectory:
         if version != declared:
             where = f"loop.{setting}: expected {role} to reply with the version that [roles.{role}] declares"
             raise RefusedError(f"{where}, {declared!r}, got {version!r}")
-        hook = self._hooks[setting] = Hook(role=role, version=version)
+        hook = self._hooks[setting] = m.Hook(role=role, version=version)
         return hook
 
-    def _choose(self, outcome: Outcome, attempts: Sequence[Attempt]) -> Ending:
+    def _choose(self, outcome: m.Outcome, attempts: Sequence[m.Attempt]) -> m.Ending:
         best, decided_by = choose_best(attempts)
-        return Ending(outcome=outcome, best_round=best.round, best_candidate=best.candidate, decided_by=decided_by)
+        return m.Ending(outcome=outcome, best_round=best.round, best_candidate=best.candidate, decided_by=decided_by)
 
-    def _hold(self, record: AnyRecord) -> None:
+    def _hold(self, record: m.AnyRecord) -> None:
         """Send a record to memory together with the next one, because nothing depends on it before."""
         self._held.append(record)
         add_costs(self._spent, costs_of(record))
 
-    async def _keep(self, record: AnyRecord) -> None:
+    async def _keep(self, record: m.AnyRecord) -> None:
         self._hold(record)
         await self._keep_held()
 
     async def _keep_held(self) -> None:
         records, self._held = tuple(self._held), []
         if len(records) > 1:
-            await self._ask(AppendRecords(records=records))
+            await self._ask(m.AppendRecords(records=records))
         elif records:
-            await self._ask(AppendRecord(record=records[0]))
+            await self._ask(m.AppendRecord(record=records[0]))
         for record in records:
-            self._mesh.publish(StepTaken(record=record))
+            self._mesh.publish(m.StepTaken(record=record))
 
-    async def _ask(self, request: Request[ReplyT], role: str | None = None) -> ReplyT:
+    async def _ask(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
         """Return the reply of a role; a request that fails with a retryable error is retried with backoff."""
         for attempt in range(1, _TRIES):
             try:

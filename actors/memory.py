@@ -31,30 +31,9 @@ from gems_actors.actor import Actor, answers
 from gems_actors.errors import ConfigError, LogError, OverloadedError, RefusedError
 from gems_actors.shards import address_of_shard, homes_of, shard_of_role
 from gems_actors.tasks import open_background
-from protocol.messages import (
-    AnyRecord,
-    Appended,
-    AppendRecord,
-    AppendRecords,
-    BestAttempt,
-    CountRecords,
-    FindBestAttempt,
-    ListRuns,
-    ListTrajectories,
-    LoggedRecords,
-    MemoryCounts,
-    MemoryRequest,
-    ReadLog,
-    ReadTrajectory,
-    RecallExperiences,
-    Recollection,
-    Reply,
-    Runs,
-    Trajectories,
-    TrajectoryState,
-)
+from protocol import messages as m
 
-ReplyT = TypeVar("ReplyT", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
 _INDEX_COMMIT_PERIOD_S: Final = 1.0
 """Period between commits of the index; after a kill, uncommitted changes are read from the log again."""
@@ -70,7 +49,7 @@ class _PendingCommit:
     """Records that wait for the same commit."""
 
     def __init__(self) -> None:
-        self.records: list[AnyRecord] = []
+        self.records: list[m.AnyRecord] = []
         self.done = trio.Event()
         self.outcomes: list[tuple[int, bool]] = []
         self.error: LogError | None = None
@@ -126,20 +105,20 @@ class Memory(Actor):
         }
 
     @answers
-    async def append(self, request: AppendRecord) -> Appended:
+    async def append(self, request: m.AppendRecord) -> m.Appended:
         """Answer once the record is on disk."""
         if (owner := await self._other_owner(request, request.trajectory)) is not None:
             return await self._forward(replace(request, shard=owner))
         return await self._keep(request.record)
 
     @answers
-    async def append_all(self, request: AppendRecords) -> Appended:
+    async def append_all(self, request: m.AppendRecords) -> m.Appended:
         """Answer once all of the records are on disk."""
         if (owner := await self._other_owner(request, request.trajectory)) is not None:
             return await self._forward(replace(request, shard=owner))
         return await self._keep(*request.records)
 
-    async def _keep(self, *records: AnyRecord) -> Appended:
+    async def _keep(self, *records: m.AnyRecord) -> m.Appended:
         """Append records in one commit, and return the outcome of the last one."""
         while len(self._pending.records) + len(records) > self.max_commit:
             await self._pending.done.wait()
@@ -151,35 +130,35 @@ class Memory(Actor):
         if batch.error is not None:
             raise LogError(str(batch.error)) from batch.error
         sequence, is_new = batch.outcomes[position]
-        return Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_only_record(records[-1]))
+        return m.Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_only_record(records[-1]))
 
     @answers
-    async def read(self, request: ReadTrajectory) -> TrajectoryState:
+    async def read(self, request: m.ReadTrajectory) -> m.TrajectoryState:
         """Answer with the state of a trajectory."""
         return await self._query_owner(request, request.trajectory)
 
     @answers
-    async def find_best(self, request: FindBestAttempt) -> BestAttempt:
+    async def find_best(self, request: m.FindBestAttempt) -> m.BestAttempt:
         """Answer with the best attempt of a trajectory so far."""
         return await self._query_owner(request, request.trajectory)
 
     @answers
-    async def list_trajectories(self, request: ListTrajectories) -> Trajectories:
+    async def list_trajectories(self, request: m.ListTrajectories) -> m.Trajectories:
         """Answer with one page of trajectories."""
         return await self._query(request)
 
     @answers
-    async def list_runs(self, request: ListRuns) -> Runs:
+    async def list_runs(self, request: m.ListRuns) -> m.Runs:
         """Answer with one page of runs."""
         return await self._query(request)
 
     @answers
-    async def count(self, request: CountRecords) -> MemoryCounts:
+    async def count(self, request: m.CountRecords) -> m.MemoryCounts:
         """Answer with the number of records, runs and trajectories, and the sizes on disk."""
         return await self._query(request)
 
     @answers
-    async def read_log(self, request: ReadLog) -> LoggedRecords:
+    async def read_log(self, request: m.ReadLog) -> m.LoggedRecords:
         """Answer with the records after a sequence; if there are none, wait for the next one up to `wait_s`."""
         if not self._needs_other_shards(request):
             with trio.move_on_after(request.wait_s):
@@ -188,7 +167,7 @@ class Memory(Actor):
         return await self._query(request)
 
     @answers
-    async def recall(self, request: RecallExperiences) -> Recollection:
+    async def recall(self, request: m.RecallExperiences) -> m.Recollection:
         """Answer with lessons for a prompt; the search runs in a thread with its own connection."""
         if self._needs_other_shards(request):
             return await self._ask_others(request)
@@ -198,7 +177,7 @@ class Memory(Actor):
                 similar = await trio.to_thread.run_sync(self._find_similar, request.prompt)
             return queries.recollect(self._store, similar, request.limit)
 
-    async def _query(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+    async def _query(self, request: m.MemoryRequest[ReplyT]) -> ReplyT:
         """Answer from the log of this shard, or from those of other shards if the request needs them."""
         if self._needs_other_shards(request):
             return await self._ask_others(request)
@@ -207,24 +186,24 @@ class Memory(Actor):
 
     # ----------------------------------------------------------------------------------------- shards
 
-    async def _query_owner(self, request: MemoryRequest[ReplyT], trajectory: str) -> ReplyT:
+    async def _query_owner(self, request: m.MemoryRequest[ReplyT], trajectory: str) -> ReplyT:
         """Answer from the log of the shard that has a trajectory."""
         if (owner := await self._other_owner(request, trajectory)) is not None:
             return await self._forward(replace(request, shard=owner))
         async with self._ending_on_index_failure():
             return queries.answer(self._store, request)
 
-    def _needs_other_shards(self, request: MemoryRequest[ReplyT]) -> bool:
+    def _needs_other_shards(self, request: m.MemoryRequest[ReplyT]) -> bool:
         """Return whether a request needs other logs than that of this shard."""
         return request.shard != self._shard and (request.shard is not None or self._shards > 1)
 
-    async def _ask_others(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+    async def _ask_others(self, request: m.MemoryRequest[ReplyT]) -> ReplyT:
         if request.shard is not None:
             return await self._forward(request)
         with self._counted_as_forwarded():
             return await answer_from_all_shards(request, self._shards, self._ask)
 
-    async def _other_owner(self, request: MemoryRequest[ReplyT], trajectory: str | None) -> int | None:
+    async def _other_owner(self, request: m.MemoryRequest[ReplyT], trajectory: str | None) -> int | None:
         """Return the shard to which a request about a trajectory is forwarded, or None if this shard answers it.
 
         Records without a trajectory are in shard 0.
@@ -250,7 +229,7 @@ class Memory(Actor):
         owner = self._shard if is_here else homes[0]
         for shard in homes if not is_here and len(homes) > 1 else ():
             if shard != self._shard:
-                state = await self._forward(ReadTrajectory(trajectory=trajectory, shard=shard))
+                state = await self._forward(m.ReadTrajectory(trajectory=trajectory, shard=shard))
                 if state.began_at is not None:
                     owner = shard
                     break
@@ -259,7 +238,7 @@ class Memory(Actor):
             self._owners.popitem(last=False)
         return owner
 
-    async def _forward(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+    async def _forward(self, request: m.MemoryRequest[ReplyT]) -> ReplyT:
         """Return the reply of the other shard that a request names.
 
         Raises:
@@ -270,7 +249,7 @@ class Memory(Actor):
         with self._counted_as_forwarded():
             return await self._ask(request)
 
-    async def _ask(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+    async def _ask(self, request: m.MemoryRequest[ReplyT]) -> ReplyT:
         if request.shard == self._shard:
             return cast(ReplyT, await self.handlers[type(request)](self, request))
         return await self.mesh.ask(request, role=address_of_shard(request.shard or 0))

@@ -35,21 +35,7 @@ from actors.memory_store.log import HEADER_BYTES, Identity
 from actors.memory_store.log_folder import Extent
 from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
-from protocol.messages import (
-    AnyRecord,
-    ListRuns,
-    ListTrajectories,
-    RunBegun,
-    Runs,
-    RunSummary,
-    Trajectories,
-    TrajectoryBegun,
-    TrajectoryEnded,
-    TrajectoryFailed,
-    TrajectoryRecord,
-    TrajectoryStatus,
-    TrajectorySummary,
-)
+from protocol import messages as m
 
 _MAX_STORED_CHARS: Final = 200
 
@@ -78,7 +64,11 @@ class Index:
     """The open index of a log; create with `open_index`."""
 
     def __init__(
-        self, connection: apsw.Connection, path: Path, read: Callable[[RecordLocation], AnyRecord], limits: StoreLimits
+        self,
+        connection: apsw.Connection,
+        path: Path,
+        read: Callable[[RecordLocation], m.AnyRecord],
+        limits: StoreLimits,
     ) -> None:
         self.path = path
         self.connection = connection
@@ -124,7 +114,7 @@ class Index:
             self._runs[name] = IndexedRun(**dict(zip(RUN_FIELDS, rows[0], strict=True)))
         return self._runs[name]
 
-    def add(self, record: AnyRecord, step: str | None, at: float, location: RecordLocation) -> None:
+    def add(self, record: m.AnyRecord, step: str | None, at: float, location: RecordLocation) -> None:
         """Index the next record of the log.
 
         Raises:
@@ -132,8 +122,8 @@ class Index:
         """
         self.last = location.sequence
         self._is_changed = True
-        if not isinstance(record, TrajectoryRecord):
-            if isinstance(record, RunBegun):
+        if not isinstance(record, m.TrajectoryRecord):
+            if isinstance(record, m.RunBegun):
                 self._begin_run(record, at, location.sequence)
             return
         found = self.trajectory(record.trajectory)
@@ -148,11 +138,11 @@ class Index:
             self._changed.append(found)
         found.note(record)
         match record:
-            case TrajectoryBegun():
+            case m.TrajectoryBegun():
                 self._note_begin(found, record, at)
-            case TrajectoryEnded():
+            case m.TrajectoryEnded():
                 self._note_end(found, record, at)
-            case TrajectoryFailed():
+            case m.TrajectoryFailed():
                 self._set_status(found, "failed", record.failure.code, at)
             case _ if found.status == "failed":
                 self._set_status(found, "running", "", at)
@@ -242,7 +232,7 @@ class Index:
         """Return the ids of trajectories by row number."""
         return [self._select("SELECT id FROM trajectories WHERE number = ?", number)[0][0] for number in numbers]
 
-    def list_trajectories(self, request: ListTrajectories) -> Trajectories:
+    def list_trajectories(self, request: m.ListTrajectories) -> m.Trajectories:
         """Return one page of the trajectories that a request selects."""
         self.flush()
         conditions: list[str] = ["t.number > ?"]
@@ -263,12 +253,12 @@ class Index:
             *values,
             request.limit + 1,
         )
-        names = TrajectorySummary.__struct_fields__
-        found = [TrajectorySummary(**dict(zip(names, row[1:], strict=True))) for row in rows[: request.limit]]
+        names = m.TrajectorySummary.__struct_fields__
+        found = [m.TrajectorySummary(**dict(zip(names, row[1:], strict=True))) for row in rows[: request.limit]]
         following = rows[request.limit - 1][0] if len(rows) > request.limit else None
-        return Trajectories(trajectories=tuple(found), next=following)
+        return m.Trajectories(trajectories=tuple(found), next=following)
 
-    def list_runs(self, request: ListRuns) -> Runs:
+    def list_runs(self, request: m.ListRuns) -> m.Runs:
         """Return one page of the runs, latest first."""
         self.flush()
         condition = "number < ?"
@@ -282,10 +272,10 @@ class Index:
             *values,
             request.limit + 1,
         )
-        names = RunSummary.__struct_fields__
-        found = [RunSummary(**dict(zip(names, row[1:], strict=True))) for row in rows[: request.limit]]
+        names = m.RunSummary.__struct_fields__
+        found = [m.RunSummary(**dict(zip(names, row[1:], strict=True))) for row in rows[: request.limit]]
         following = rows[request.limit - 1][0] if len(rows) > request.limit else None
-        return Runs(runs=tuple(found), next=following)
+        return m.Runs(runs=tuple(found), next=following)
 
     def counts(self) -> dict[str, int]:
         """Return the number of runs, trajectories by status, recallable trajectories and archived records."""
@@ -360,7 +350,7 @@ class Index:
             found.run_name = found.begun.task.run
         return found
 
-    def _begin_run(self, record: RunBegun, at: float, sequence: int) -> None:
+    def _begin_run(self, record: m.RunBegun, at: float, sequence: int) -> None:
         run = self._run_of(record.run, at)
         run.begun, run.what, run.total = sequence, record.what[:_MAX_STORED_CHARS], record.total
         self._change(run, at)
@@ -379,7 +369,7 @@ class Index:
             run.is_changed = True
             self._changed_runs.append(run)
 
-    def _note_begin(self, found: IndexedTrajectory, record: TrajectoryBegun, at: float) -> None:
+    def _note_begin(self, found: IndexedTrajectory, record: m.TrajectoryBegun, at: float) -> None:
         task = record.task
         run = self._run_of(task.run, at)
         found.run, found.line, found.sample = run.number, task.line, task.sample
@@ -389,7 +379,7 @@ class Index:
         run.running += 1
         self._change(run, at)
 
-    def _note_end(self, found: IndexedTrajectory, record: TrajectoryEnded, at: float) -> None:
+    def _note_end(self, found: IndexedTrajectory, record: m.TrajectoryEnded, at: float) -> None:
         ending = record.ending
         found.outcome = ending.outcome
         found.images = len(found.judged)
@@ -400,7 +390,7 @@ class Index:
         if ending.outcome == "all_met" and found.begun is not None and has_lessons:
             self._recallable.append((found.number, split_words(found.prepared or found.begun.task.prompt)))
 
-    def _set_status(self, found: IndexedTrajectory, status: TrajectoryStatus, failure: str, at: float) -> None:
+    def _set_status(self, found: IndexedTrajectory, status: m.TrajectoryStatus, failure: str, at: float) -> None:
         if found.run_name is not None:
             run = self._run_of(found.run_name, at)
             setattr(run, found.status, getattr(run, found.status) - 1)
@@ -413,7 +403,7 @@ class Index:
 
 
 def open_index(
-    path: Path, identity: Identity, read: Callable[[RecordLocation], AnyRecord], limits: StoreLimits = DEFAULT_LIMITS
+    path: Path, identity: Identity, read: Callable[[RecordLocation], m.AnyRecord], limits: StoreLimits = DEFAULT_LIMITS
 ) -> Index:
     """Open the index of a log, or an empty one if it is missing, damaged, of another log, or of another format.
 
@@ -442,7 +432,7 @@ def open_index(
     return index
 
 
-def _open(path: Path, read: Callable[[RecordLocation], AnyRecord], limits: StoreLimits) -> Index | None:
+def _open(path: Path, read: Callable[[RecordLocation], m.AnyRecord], limits: StoreLimits) -> Index | None:
     connection = open_existing(path)
     if connection is None:
         return None

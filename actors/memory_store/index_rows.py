@@ -8,14 +8,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from protocol.messages import (
-    AnyRecord,
-    AttemptVerified,
-    PromptPrepared,
-    TrajectoryBegun,
-    TrajectoryStatus,
-    VerdictsReviewed,
-)
+from protocol import messages as m
 
 _LOCATION: Final = struct.Struct("<QIQI")
 
@@ -61,7 +54,7 @@ class IndexedTrajectory:
     line: int = 0
     sample: int = 0
     prompt: str = ""
-    status: TrajectoryStatus = "running"
+    status: m.TrajectoryStatus = "running"
     outcome: str | None = None
     failure: str = ""
     images: int = 0
@@ -75,26 +68,26 @@ class IndexedTrajectory:
     """Sequence of each step that can happen only once, by the name of the step."""
     judged: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     """Requirements met, and all requirements, of each attempt, by round and candidate."""
-    begun: TrajectoryBegun | None = None
+    begun: m.TrajectoryBegun | None = None
     prepared: str | None = None
     """Prompt of the `before_plan` hook; None if no such hook was asked."""
     run_name: str | None = None
     is_changed: bool = False
     """Whether it differs from its row in the database."""
 
-    def note(self, record: AnyRecord) -> None:
+    def note(self, record: m.AnyRecord) -> None:
         """Remember what is needed from a record when the trajectory ends."""
-        if isinstance(record, AttemptVerified):
+        if isinstance(record, m.AttemptVerified):
             attempt = record.attempt
             met = sum(verdict.answer == "met" for verdict in attempt.verdicts)
             self.judged[attempt.round, attempt.candidate] = met, len(attempt.verdicts)
-        elif isinstance(record, VerdictsReviewed):
+        elif isinstance(record, m.VerdictsReviewed):
             review = record.review
             met = sum(verdict.answer == "met" for verdict in review.verdicts)
             self.judged[review.round, review.candidate] = met, len(review.verdicts)
-        elif isinstance(record, PromptPrepared):
+        elif isinstance(record, m.PromptPrepared):
             self.prepared = record.prompt
-        elif isinstance(record, TrajectoryBegun):
+        elif isinstance(record, m.TrajectoryBegun):
             self.begun = record
 
 

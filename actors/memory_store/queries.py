@@ -11,56 +11,40 @@ from actors.memory_store.full_text import WordIndex
 from actors.memory_store.replay import assemble_state, lesson_outcomes
 from actors.memory_store.store import MemoryStore
 from actors.ranking import choose_best
-from protocol.messages import (
-    BestAttempt,
-    CountRecords,
-    FindBestAttempt,
-    ListRuns,
-    ListTrajectories,
-    LoggedRecords,
-    MemoryCounts,
-    ReadLog,
-    ReadTrajectory,
-    RecalledExperience,
-    RecallExperiences,
-    Recollection,
-    Reply,
-    Request,
-    TrajectoryState,
-)
+from protocol import messages as m
 
-ReplyT = TypeVar("ReplyT", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
 _MAX_REPLY_BYTES: Final = 1024 * 1024
 MAX_SIMILAR: Final = 16
 """Maximum number of similar trajectories that one recollection considers."""
 
 
-def _read_trajectory(store: MemoryStore, request: ReadTrajectory) -> TrajectoryState:
+def _read_trajectory(store: MemoryStore, request: m.ReadTrajectory) -> m.TrajectoryState:
     """Return the state of a trajectory."""
     return assemble_state(store.read(request.trajectory))
 
 
-def _find_best(store: MemoryStore, request: FindBestAttempt) -> BestAttempt:
+def _find_best(store: MemoryStore, request: m.FindBestAttempt) -> m.BestAttempt:
     """Return the best attempt of a trajectory so far."""
     state = assemble_state(store.read(request.trajectory))
     if not state.attempts:
-        return BestAttempt(attempt=None, decided_by="nothing has been drawn yet")
+        return m.BestAttempt(attempt=None, decided_by="nothing has been drawn yet")
     attempt, decided_by = choose_best(state.attempts)
-    return BestAttempt(attempt=attempt, decided_by=decided_by)
+    return m.BestAttempt(attempt=attempt, decided_by=decided_by)
 
 
-def _read_log(store: MemoryStore, request: ReadLog) -> LoggedRecords:
+def _read_log(store: MemoryStore, request: m.ReadLog) -> m.LoggedRecords:
     """Return the records after a sequence, without waiting."""
     records = store.read_since(request.since, request.limit, _MAX_REPLY_BYTES)
     if request.shard:
         records = [replace(found, shard=request.shard) for found in records]
-    return LoggedRecords(records=tuple(records), last=store.last)
+    return m.LoggedRecords(records=tuple(records), last=store.last)
 
 
-def _count_records(store: MemoryStore, request: CountRecords) -> MemoryCounts:
+def _count_records(store: MemoryStore, request: m.CountRecords) -> m.MemoryCounts:
     """Return the number of records, runs and trajectories, and the sizes on disk."""
-    return MemoryCounts(
+    return m.MemoryCounts(
         records=store.last,
         log_bytes=store.live.end,
         index_bytes=store.index.path.stat().st_size if store.index.path.exists() else 0,
@@ -68,13 +52,13 @@ def _count_records(store: MemoryStore, request: CountRecords) -> MemoryCounts:
     )
 
 
-def _recall(store: MemoryStore, request: RecallExperiences, words: WordIndex) -> Recollection:
+def _recall(store: MemoryStore, request: m.RecallExperiences, words: WordIndex) -> m.Recollection:
     """Return lessons from trajectories with similar prompts."""
     store.index.flush()
     return recollect(store, words.find_similar(request.prompt, MAX_SIMILAR), request.limit)
 
 
-def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> Recollection:
+def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> m.Recollection:
     """Return the most effective lesson of each similar trajectory, and how many of them have one.
 
     Args:
@@ -82,7 +66,7 @@ def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> R
         similar: likeness of each similar trajectory by its number in the index, best first.
         limit: maximum number of lessons.
     """
-    experiences: dict[str, RecalledExperience] = {}
+    experiences: dict[str, m.RecalledExperience] = {}
     gained = 0
     for id_, likeness in zip(store.index.ids([*similar]), similar.values(), strict=True):
         state = assemble_state(store.read(id_))
@@ -95,7 +79,7 @@ def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> R
         gained += 1
         text = best.experience.text
         if len(experiences) < limit and text not in experiences:
-            experiences[text] = RecalledExperience(
+            experiences[text] = m.RecalledExperience(
                 trajectory=state.task.trajectory,
                 prompt=state.request_prompt,
                 round=best.experience.round,
@@ -105,7 +89,7 @@ def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> R
                 requirements=best.requirements,
                 likeness=likeness,
             )
-    return Recollection(
+    return m.Recollection(
         experiences=tuple(experiences.values()),
         trajectories=len(similar),
         gained=gained,
@@ -113,7 +97,7 @@ def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> R
     )
 
 
-def answer(store: MemoryStore, request: Request[ReplyT]) -> ReplyT:
+def answer(store: MemoryStore, request: m.Request[ReplyT]) -> ReplyT:
     """Return the reply to any read request.
 
     Raises:
@@ -122,20 +106,20 @@ def answer(store: MemoryStore, request: Request[ReplyT]) -> ReplyT:
     return cast(ReplyT, _answer(store, request))
 
 
-def _answer(store: MemoryStore, request: Request[Any]) -> Reply:
+def _answer(store: MemoryStore, request: m.Request[Any]) -> m.Reply:
     match request:
-        case ReadTrajectory():
+        case m.ReadTrajectory():
             return _read_trajectory(store, request)
-        case FindBestAttempt():
+        case m.FindBestAttempt():
             return _find_best(store, request)
-        case ListTrajectories():
+        case m.ListTrajectories():
             return store.index.list_trajectories(request)
-        case ListRuns():
+        case m.ListRuns():
             return store.index.list_runs(request)
-        case ReadLog():
+        case m.ReadLog():
             return _read_log(store, request)
-        case CountRecords():
+        case m.CountRecords():
             return _count_records(store, request)
-        case RecallExperiences():
+        case m.RecallExperiences():
             return _recall(store, request, WordIndex(store.index.connection))
     raise TypeError(f"memory does not answer {type(request).__name__}")

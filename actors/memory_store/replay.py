@@ -8,95 +8,66 @@ from typing import Any, Final, NamedTuple
 from msgspec import structs
 
 from actors.ranking import choose_best
+from protocol import messages as m
 from protocol.costs import add_costs, costs_of
-from protocol.messages import (
-    AnyRecord,
-    Attempt,
-    AttemptVerified,
-    DrawPicture,
-    Ending,
-    Experience,
-    ExperienceKept,
-    Failure,
-    Hook,
-    LoggedRecord,
-    Note,
-    Plan,
-    PromptDecomposed,
-    PromptPlanned,
-    PromptPrepared,
-    PromptRefined,
-    RecordsLost,
-    Refinement,
-    RefinementNoted,
-    Requirement,
-    Review,
-    RunBegun,
-    Spent,
-    TrajectoryBegun,
-    TrajectoryEnded,
-    TrajectoryFailed,
-    TrajectoryState,
-    VerdictsReviewed,
-)
 
 
-def step_of(record: AnyRecord) -> str | None:
+def step_of(record: m.AnyRecord) -> str | None:
     """Return the name of a step that happens once in its trajectory or run, or None for a record that may repeat."""
     return _STEPS[type(record)](record)
 
 
 _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
-    RunBegun: lambda record: "begun",
-    TrajectoryBegun: lambda record: "begun",
-    PromptPrepared: lambda record: "prepared",
-    PromptPlanned: lambda record: "planned",
-    PromptDecomposed: lambda record: "decomposed",
-    AttemptVerified: lambda record: f"attempt {record.attempt.round}.{record.attempt.candidate}",
-    VerdictsReviewed: lambda record: f"reviewed {record.review.round}.{record.review.candidate}",
-    ExperienceKept: lambda record: f"experience {record.experience.round}",
-    RefinementNoted: lambda record: f"noted {record.note.round}",
-    PromptRefined: lambda record: f"refined {record.refinement.round}",
-    TrajectoryEnded: lambda record: "ended",
-    TrajectoryFailed: lambda record: None,
-    RecordsLost: lambda record: None,
+    m.RunBegun: lambda record: "begun",
+    m.TrajectoryBegun: lambda record: "begun",
+    m.PromptPrepared: lambda record: "prepared",
+    m.PromptPlanned: lambda record: "planned",
+    m.PromptDecomposed: lambda record: "decomposed",
+    m.AttemptVerified: lambda record: f"attempt {record.attempt.round}.{record.attempt.candidate}",
+    m.VerdictsReviewed: lambda record: f"reviewed {record.review.round}.{record.review.candidate}",
+    m.ExperienceKept: lambda record: f"experience {record.experience.round}",
+    m.RefinementNoted: lambda record: f"noted {record.note.round}",
+    m.PromptRefined: lambda record: f"refined {record.refinement.round}",
+    m.TrajectoryEnded: lambda record: "ended",
+    m.TrajectoryFailed: lambda record: None,
+    m.RecordsLost: lambda record: None,
 }
 """A table rather than `match`: each record is looked up twice."""
 
 
-def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
+def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
     """Return the state of a trajectory from its records; without records, an empty state."""
-    task: DrawPicture | None = None
-    plan: Plan | None = None
-    requirements: tuple[Requirement, ...] | None = None
-    attempts: list[Attempt] = []
-    experiences: list[Experience] = []
-    refinements: list[Refinement] = []
-    ending: Ending | None = None
-    failure: Failure | None = None
-    spent: dict[str, Spent] = {}
+    task: m.DrawPicture | None = None
+    plan: m.Plan | None = None
+    requirements: tuple[m.Requirement, ...] | None = None
+    attempts: list[m.Attempt] = []
+    experiences: list[m.Experience] = []
+    refinements: list[m.Refinement] = []
+    ending: m.Ending | None = None
+    failure: m.Failure | None = None
+    spent: dict[str, m.Spent] = {}
 
     for item in logged:
         failure = None
         add_costs(spent, costs_of(item.record))
         match record := item.record:
-            case TrajectoryBegun():
+            case m.TrajectoryBegun():
                 task = record.task
-            case PromptPlanned():
-                plan = Plan(prompt=record.prompt, skill=record.skill, reasoning=record.reasoning)
-            case PromptDecomposed():
+            case m.PromptPlanned():
+                plan = m.Plan(prompt=record.prompt, skill=record.skill, reasoning=record.reasoning)
+            case m.PromptDecomposed():
                 requirements = record.requirements
-            case AttemptVerified():
+            case m.AttemptVerified():
                 attempts.append(record.attempt)
-            case ExperienceKept():
+            case m.ExperienceKept():
                 experiences.append(record.experience)
-            case PromptRefined():
+            case m.PromptRefined():
                 refinements.append(record.refinement)
-            case TrajectoryEnded():
+            case m.TrajectoryEnded():
                 ending = record.ending
-            case TrajectoryFailed():
+            case m.TrajectoryFailed():
                 failure = record.failure  # informative only: the trajectory continues after the step before it
-    state = TrajectoryState(
+    state = m.TrajectoryState(
         task=task,
         plan=plan,
         requirements=requirements,
@@ -112,19 +83,19 @@ def assemble_state(logged: Sequence[LoggedRecord]) -> TrajectoryState:
     return _with_hooks(state, (item.record for item in logged))
 
 
-def _with_hooks(state: TrajectoryState, records: Iterable[AnyRecord]) -> TrajectoryState:
+def _with_hooks(state: m.TrajectoryState, records: Iterable[m.AnyRecord]) -> m.TrajectoryState:
     """Return a state with the replies of hooks; the verdicts of a review replace those of the verifier."""
     prepared: str | None = None
-    reviews: dict[tuple[int, int], Review] = {}
-    notes: list[Note] = []
-    hooks: dict[str, Hook] = {}
+    reviews: dict[tuple[int, int], m.Review] = {}
+    notes: list[m.Note] = []
+    hooks: dict[str, m.Hook] = {}
     for record in records:
         match record:
-            case PromptPrepared():
+            case m.PromptPrepared():
                 prepared, hooks["before_plan"] = record.prompt, record.hook
-            case VerdictsReviewed(review=review):
+            case m.VerdictsReviewed(review=review):
                 reviews[review.round, review.candidate], hooks["after_verdicts"] = review, record.hook
-            case RefinementNoted():
+            case m.RefinementNoted():
                 notes.append(record.note)
                 hooks["before_refinement"] = record.hook
     if not hooks:
@@ -143,7 +114,7 @@ def _with_hooks(state: TrajectoryState, records: Iterable[AnyRecord]) -> Traject
 class LessonOutcome(NamedTuple):
     """An experience with the number of requirements met in its round and in the next one."""
 
-    experience: Experience
+    experience: m.Experience
     met_before: int
     met_after: int
     requirements: int
@@ -154,7 +125,7 @@ class LessonOutcome(NamedTuple):
         return self.met_after - self.met_before
 
 
-def lesson_outcomes(state: TrajectoryState) -> list[LessonOutcome]:
+def lesson_outcomes(state: m.TrajectoryState) -> list[LessonOutcome]:
     """Return the experiences that were followed by another round."""
     met = {round_: _most_met(state.attempts, round_) for round_ in {attempt.round for attempt in state.attempts}}
     return [
@@ -164,6 +135,6 @@ def lesson_outcomes(state: TrajectoryState) -> list[LessonOutcome]:
     ]
 
 
-def _most_met(attempts: Iterable[Attempt], round_: int) -> int:
+def _most_met(attempts: Iterable[m.Attempt], round_: int) -> int:
     best, _ = choose_best([attempt for attempt in attempts if attempt.round == round_])
     return sum(verdict.answer == "met" for verdict in best.verdicts)

@@ -11,27 +11,9 @@ from msgspec.structs import replace
 from actors.memory_store.full_text import MIN_RELATIVE_LIKENESS
 from gems_actors.errors import RefusedError
 from gems_actors.tasks import gather
-from protocol.messages import (
-    BestAttempt,
-    CountRecords,
-    FindBestAttempt,
-    ListRuns,
-    ListTrajectories,
-    MemoryCounts,
-    MemoryRequest,
-    ReadLog,
-    ReadTrajectory,
-    RecalledExperience,
-    RecallExperiences,
-    Recollection,
-    Reply,
-    Runs,
-    RunSummary,
-    Trajectories,
-    TrajectoryState,
-)
+from protocol import messages as m
 
-ReplyT = TypeVar("ReplyT", bound=Reply)
+ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
 CURSORS_A_SHARD: Final = 1 << 40
 """Factor of a global cursor, which is the shard number times this, plus the shard's own cursor."""
@@ -43,12 +25,12 @@ _PAGE: Final = 1000
 class AskShard(Protocol):
     """Sends a request to the shard that it names."""
 
-    async def __call__(self, request: MemoryRequest[ReplyT]) -> ReplyT:
+    async def __call__(self, request: m.MemoryRequest[ReplyT]) -> ReplyT:
         """Return the reply of that shard."""
         ...
 
 
-async def answer_from_all_shards(request: MemoryRequest[ReplyT], shards: int, ask: AskShard) -> ReplyT:
+async def answer_from_all_shards(request: m.MemoryRequest[ReplyT], shards: int, ask: AskShard) -> ReplyT:
     """Return the combined reply of all shards to a request that names no shard.
 
     Raises:
@@ -57,40 +39,40 @@ async def answer_from_all_shards(request: MemoryRequest[ReplyT], shards: int, as
     return cast(ReplyT, await _answer(request, shards, ask))
 
 
-async def _answer(request: MemoryRequest[Any], shards: int, ask: AskShard) -> Reply:
+async def _answer(request: m.MemoryRequest[Any], shards: int, ask: AskShard) -> m.Reply:
     match request:
-        case ListTrajectories():
+        case m.ListTrajectories():
             return await _list_trajectories(request, shards, ask)
-        case ListRuns():
+        case m.ListRuns():
             return await _list_runs(request, shards, ask)
-        case CountRecords():
+        case m.CountRecords():
             return await _count_records(request, shards, ask)
-        case RecallExperiences():
+        case m.RecallExperiences():
             return merge_recollections(await _ask_all(request, shards, ask), request.limit)
-        case ReadLog():
+        case m.ReadLog():
             return await ask(replace(request, shard=0))
-        case ReadTrajectory():
+        case m.ReadTrajectory():
             return await _read_trajectory(request, shards, ask)
-        case FindBestAttempt():
+        case m.FindBestAttempt():
             return await _find_best(request, shards, ask)
     raise RefusedError(f"expected a read request to memory, got {type(request).__name__}")
 
 
-async def _ask_all(request: MemoryRequest[ReplyT], shards: int, ask: AskShard) -> tuple[ReplyT, ...]:
+async def _ask_all(request: m.MemoryRequest[ReplyT], shards: int, ask: AskShard) -> tuple[ReplyT, ...]:
     return await gather(*(partial(ask, replace(request, shard=shard)) for shard in range(shards)))
 
 
-async def _read_trajectory(request: ReadTrajectory, shards: int, ask: AskShard) -> TrajectoryState:
+async def _read_trajectory(request: m.ReadTrajectory, shards: int, ask: AskShard) -> m.TrajectoryState:
     states = await _ask_all(request, shards, ask)
     return next((state for state in states if state.began_at is not None), states[0])
 
 
-async def _find_best(request: FindBestAttempt, shards: int, ask: AskShard) -> BestAttempt:
+async def _find_best(request: m.FindBestAttempt, shards: int, ask: AskShard) -> m.BestAttempt:
     found = await _ask_all(request, shards, ask)
     return next((best for best in found if best.attempt is not None), found[0])
 
 
-async def _list_trajectories(request: ListTrajectories, shards: int, ask: AskShard) -> Trajectories:
+async def _list_trajectories(request: m.ListTrajectories, shards: int, ask: AskShard) -> m.Trajectories:
     """List the trajectories shard by shard, each in its own order."""
     shard, after = divmod(request.after, CURSORS_A_SHARD)
     found: list[Any] = []
@@ -98,33 +80,35 @@ async def _list_trajectories(request: ListTrajectories, shards: int, ask: AskSha
         page = await ask(replace(request, shard=shard, after=after, limit=request.limit - len(found)))
         found += page.trajectories
         if page.next is not None:
-            return Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD + page.next)
+            return m.Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD + page.next)
         shard, after = shard + 1, 0
-    return Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD if shard < shards else None)
+    return m.Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD if shard < shards else None)
 
 
-async def _list_runs(request: ListRuns, shards: int, ask: AskShard) -> Runs:
+async def _list_runs(request: m.ListRuns, shards: int, ask: AskShard) -> m.Runs:
     """List the runs shard by shard; a run in several shards appears once, with the first, counted over all."""
     cursor: int | None = _LAST_CURSOR if request.before is None else request.before
-    runs: tuple[RunSummary, ...] = ()
+    runs: tuple[m.RunSummary, ...] = ()
     while cursor is not None and not runs:
         shard, before = divmod(cursor, CURSORS_A_SHARD)
         if shard >= shards:
-            return Runs(runs=())
+            return m.Runs(runs=())
         page = await ask(replace(request, shard=shard, before=before))
         runs = await _count_over_all(page.runs, shard, shards, ask)
         if page.next is not None:
             cursor = shard * CURSORS_A_SHARD + page.next
         else:
             cursor = (shard + 1) * CURSORS_A_SHARD + _LAST_CURSOR if shard + 1 < shards else None
-    return Runs(runs=runs, next=cursor)
+    return m.Runs(runs=runs, next=cursor)
 
 
-async def _count_over_all(runs: Sequence[RunSummary], shard: int, shards: int, ask: AskShard) -> tuple[RunSummary, ...]:
+async def _count_over_all(
+    runs: Sequence[m.RunSummary], shard: int, shards: int, ask: AskShard
+) -> tuple[m.RunSummary, ...]:
     """Return the runs of a shard with their counts over all shards, without the runs that an earlier shard lists."""
     found = {run.run: run for run in runs}
     others = [other for other in range(shards) if other != shard] if found else []
-    named = ListRuns(named=tuple(found), limit=max(len(found), 1))
+    named = m.ListRuns(named=tuple(found), limit=max(len(found), 1))
     known = await gather(*(partial(ask, replace(named, shard=other)) for other in others))
     for other, page in zip(others, known, strict=True):
         for run in page.runs:
@@ -135,9 +119,9 @@ async def _count_over_all(runs: Sequence[RunSummary], shard: int, shards: int, a
     return tuple(found.values())
 
 
-def merge_runs(first: RunSummary, second: RunSummary) -> RunSummary:
+def merge_runs(first: m.RunSummary, second: m.RunSummary) -> m.RunSummary:
     """Return one run with the counts of two shards."""
-    return RunSummary(
+    return m.RunSummary(
         run=first.run,
         what=first.what or second.what,
         total=second.total if first.total is None else first.total,
@@ -151,14 +135,14 @@ def merge_runs(first: RunSummary, second: RunSummary) -> RunSummary:
     )
 
 
-async def _count_records(request: CountRecords, shards: int, ask: AskShard) -> MemoryCounts:
+async def _count_records(request: m.CountRecords, shards: int, ask: AskShard) -> m.MemoryCounts:
     counts = await _ask_all(request, shards, ask)
     runs = 0
-    page = Runs(runs=(), next=_LAST_CURSOR)
+    page = m.Runs(runs=(), next=_LAST_CURSOR)
     while page.next is not None:
-        page = await _list_runs(ListRuns(before=page.next, limit=_PAGE), shards, ask)
+        page = await _list_runs(m.ListRuns(before=page.next, limit=_PAGE), shards, ask)
         runs += len(page.runs)
-    return MemoryCounts(
+    return m.MemoryCounts(
         records=sum(count.records for count in counts),
         archived=sum(count.archived for count in counts),
         runs=runs,
@@ -172,7 +156,7 @@ async def _count_records(request: CountRecords, shards: int, ask: AskShard) -> M
     )
 
 
-def merge_recollections(found: tuple[Recollection, ...], limit: int) -> Recollection:
+def merge_recollections(found: tuple[m.Recollection, ...], limit: int) -> m.Recollection:
     """Return the lessons of the most similar prompts of all shards, and the evidence of shards that come close."""
     likeness = max(recalled.likeness for recalled in found)
     similar = [
@@ -180,13 +164,13 @@ def merge_recollections(found: tuple[Recollection, ...], limit: int) -> Recollec
         for recalled in found
         if recalled.trajectories and recalled.likeness >= MIN_RELATIVE_LIKENESS * likeness
     ]
-    by_text: dict[str, RecalledExperience] = {}
+    by_text: dict[str, m.RecalledExperience] = {}
     for experience in sorted(
         (item for recalled in similar for item in recalled.experiences), key=lambda e: -e.likeness
     ):
         if experience.likeness >= MIN_RELATIVE_LIKENESS * likeness:
             by_text.setdefault(experience.text, experience)
-    return Recollection(
+    return m.Recollection(
         experiences=tuple(by_text.values())[:limit],
         trajectories=sum(recalled.trajectories for recalled in similar),
         gained=sum(recalled.gained for recalled in similar),

@@ -12,26 +12,7 @@ from typing import Literal
 
 from msgspec import structs
 
-from protocol.messages import (
-    Answer,
-    Attempt,
-    AttemptVerified,
-    DrawPicture,
-    Ending,
-    Event,
-    ExperienceKept,
-    ImageDrawn,
-    Picture,
-    PromptDecomposed,
-    PromptPlanned,
-    PromptPrepared,
-    PromptRefined,
-    RefinementNoted,
-    Requirement,
-    StepTaken,
-    TrajectoryEnded,
-    VerdictsReviewed,
-)
+from protocol import messages as m
 
 Change = Literal["kept", "added", "removed"]
 _CONTEXT_WORDS = 3
@@ -48,14 +29,14 @@ class Progress:
     skill: str | None = None
     prompts: Mapping[int, str] = field(default_factory=dict)
     """Prompts by round."""
-    requirements: tuple[Requirement, ...] | None = None
+    requirements: tuple[m.Requirement, ...] | None = None
     """None until the prompt is decomposed."""
     drawn: frozenset[tuple[int, int]] = frozenset()
     """Round and candidate of each image, verified or not."""
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[m.Attempt, ...] = ()
     lessons: frozenset[int] = frozenset()
     """Rounds whose experience is stored."""
-    ending: Ending | None = None
+    ending: m.Ending | None = None
 
     @property
     def round(self) -> int:
@@ -70,25 +51,25 @@ class Progress:
         )
 
 
-def progress_of(request: DrawPicture) -> Progress:
+def progress_of(request: m.DrawPicture) -> Progress:
     """Return the progress of a draw before its first event."""
     return Progress(request.prompt, request.settings.max_rounds, request.settings.candidates)
 
 
-def advance(progress: Progress, event: Event) -> Progress:
+def advance(progress: Progress, event: m.Event) -> Progress:
     """Return the progress after an event; other events change nothing."""
     match event:
-        case ImageDrawn():
+        case m.ImageDrawn():
             return replace(progress, drawn=progress.drawn | {(event.round, event.candidate)})
-        case StepTaken(record=PromptPlanned() as record):
+        case m.StepTaken(record=m.PromptPlanned() as record):
             return replace(progress, skill=record.skill, prompts={**progress.prompts, 1: record.prompt})
-        case StepTaken(record=PromptDecomposed() as record):
+        case m.StepTaken(record=m.PromptDecomposed() as record):
             return replace(progress, requirements=record.requirements)
-        case StepTaken(record=AttemptVerified() as record):
+        case m.StepTaken(record=m.AttemptVerified() as record):
             key = (record.attempt.round, record.attempt.candidate)
             others = tuple(known for known in progress.attempts if (known.round, known.candidate) != key)
             return replace(progress, drawn=progress.drawn | {key}, attempts=(*others, record.attempt))
-        case StepTaken(record=VerdictsReviewed(review=review)):
+        case m.StepTaken(record=m.VerdictsReviewed(review=review)):
             attempts = tuple(
                 structs.replace(known, verdicts=review.verdicts)
                 if (known.round, known.candidate) == (review.round, review.candidate)
@@ -96,17 +77,17 @@ def advance(progress: Progress, event: Event) -> Progress:
                 for known in progress.attempts
             )
             return replace(progress, attempts=attempts)
-        case StepTaken(record=ExperienceKept() as record):
+        case m.StepTaken(record=m.ExperienceKept() as record):
             return replace(progress, lessons=progress.lessons | {record.experience.round})
-        case StepTaken(record=PromptRefined() as record):
+        case m.StepTaken(record=m.PromptRefined() as record):
             refinement = record.refinement
             return replace(progress, prompts={**progress.prompts, refinement.round: refinement.prompt})
-        case StepTaken(record=TrajectoryEnded() as record):
+        case m.StepTaken(record=m.TrajectoryEnded() as record):
             return replace(progress, ending=record.ending)
     return progress
 
 
-def finish(progress: Progress, picture: Picture) -> Progress:
+def finish(progress: Progress, picture: m.Picture) -> Progress:
     """Return the progress of a finished draw, also if events were lost."""
     prompts = {attempt.round: attempt.prompt for attempt in picture.attempts}
     return replace(
@@ -138,17 +119,17 @@ def step_of(progress: Progress) -> str:
     return "verifying" if drawn > judged else "drawing"
 
 
-def leading_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
+def leading_attempt(attempts: Sequence[m.Attempt]) -> m.Attempt | None:
     """Return the attempt that meets most requirements, the earliest of several."""
     return max(attempts, key=lambda attempt: (count_met(attempt), -attempt.round, -attempt.candidate), default=None)
 
 
-def count_met(attempt: Attempt) -> int:
+def count_met(attempt: m.Attempt) -> int:
     """Return the number of requirements that an attempt meets."""
     return sum(verdict.answer == "met" for verdict in attempt.verdicts)
 
 
-def answers_of_round(progress: Progress, round_: int) -> dict[str, Answer]:
+def answers_of_round(progress: Progress, round_: int) -> dict[str, m.Answer]:
     """Return the verdicts on the best image of a round by requirement id; empty before the first verdict."""
     leading = leading_attempt([attempt for attempt in progress.attempts if attempt.round == round_])
     return {verdict.requirement: verdict.answer for verdict in leading.verdicts} if leading else {}
@@ -170,25 +151,25 @@ def compare_words(before: str, after: str) -> list[tuple[Change, str]]:
     return parts
 
 
-def lines_of(progress: Progress, event: Event) -> list[str]:
+def lines_of(progress: Progress, event: m.Event) -> list[str]:
     """Return plain lines that describe an event; `progress` is the state after it."""
     match event:
-        case StepTaken(record=PromptPlanned() as record):
+        case m.StepTaken(record=m.PromptPlanned() as record):
             return [f"skill: {record.skill or 'none'}", f"round 1 prompt: {printable(record.prompt)}"]
-        case StepTaken(record=PromptDecomposed() as record):
+        case m.StepTaken(record=m.PromptDecomposed() as record):
             return [f"requirements: {len(record.requirements)}"]
-        case StepTaken(record=AttemptVerified() as record):
+        case m.StepTaken(record=m.AttemptVerified() as record):
             return [_line_of_attempt(progress, record.attempt)]
-        case StepTaken(record=PromptPrepared() as record):
+        case m.StepTaken(record=m.PromptPrepared() as record):
             return [f"prepared prompt: {printable(record.prompt)}"]
-        case StepTaken(record=VerdictsReviewed(review=review)):
+        case m.StepTaken(record=m.VerdictsReviewed(review=review)):
             key = (review.round, review.candidate)
             return [
                 _line_of_attempt(progress, item) for item in progress.attempts if (item.round, item.candidate) == key
             ]
-        case StepTaken(record=RefinementNoted(note=note)) if note.text:
+        case m.StepTaken(record=m.RefinementNoted(note=note)) if note.text:
             return [f"round {note.round} note: {printable(note.text)}"]
-        case StepTaken(record=PromptRefined() as record):
+        case m.StepTaken(record=m.PromptRefined() as record):
             return [f"round {record.refinement.round} prompt: {printable(record.refinement.prompt)}"]
     return []
 
@@ -199,7 +180,7 @@ def printable(text: str) -> str:
     return line if line.isprintable() else "".join(c if c.isprintable() or c == "\u200d" else "\ufffd" for c in line)
 
 
-def unmet_questions(requirements: Sequence[Requirement], attempt: Attempt) -> list[str]:
+def unmet_questions(requirements: Sequence[m.Requirement], attempt: m.Attempt) -> list[str]:
     """Return the questions of unmet requirements; `(unsure)` marks those that the verifier is unsure of."""
     questions = {requirement.id: requirement.question for requirement in requirements}
     return [
@@ -210,7 +191,7 @@ def unmet_questions(requirements: Sequence[Requirement], attempt: Attempt) -> li
     ]
 
 
-def _line_of_attempt(progress: Progress, attempt: Attempt) -> str:
+def _line_of_attempt(progress: Progress, attempt: m.Attempt) -> str:
     name = f"round {attempt.round}" + (f", candidate {attempt.candidate}" if progress.candidates > 1 else "")
     if not attempt.verdicts:
         return f"{name}: drawn, nothing to check"

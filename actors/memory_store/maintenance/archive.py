@@ -13,16 +13,7 @@ from actors.memory_store.maintenance.log_reader import check_has_log
 from actors.memory_store.maintenance.rebuild import rebuild_index
 from actors.memory_store.maintenance.rewriter import LogRewriter, check_room
 from actors.memory_store.store import MemoryStore, open_memory_store
-from protocol.messages import (
-    AnyRecord,
-    ListRuns,
-    RunBegun,
-    Runs,
-    RunSummary,
-    TrajectoryBegun,
-    TrajectoryEnded,
-    TrajectoryRecord,
-)
+from protocol import messages as m
 
 
 class Archived(NamedTuple):
@@ -123,17 +114,17 @@ class _Sorter:
             return found, None, False
         return (found, run, False) if run in self._finished else (found, None, True)
 
-    def _run_of(self, record: AnyRecord) -> str | None:
-        if isinstance(record, TrajectoryBegun):
+    def _run_of(self, record: m.AnyRecord) -> str | None:
+        if isinstance(record, m.TrajectoryBegun):
             self._runs[record.trajectory] = record.task.run
-        if isinstance(record, TrajectoryRecord):
+        if isinstance(record, m.TrajectoryRecord):
             run = self._runs.get(record.trajectory)
             if run is None:
                 run = self._store.index.trajectory(record.trajectory).run_name
-            if isinstance(record, TrajectoryEnded):
+            if isinstance(record, m.TrajectoryEnded):
                 self._runs.pop(record.trajectory, None)
             return run
-        return record.run if isinstance(record, RunBegun) else None
+        return record.run if isinstance(record, m.RunBegun) else None
 
 
 def _finished_runs(store: MemoryStore, before: float) -> tuple[set[str], list[str]]:
@@ -148,8 +139,8 @@ def _finished_runs(store: MemoryStore, before: float) -> tuple[set[str], list[st
     return finished, kept
 
 
-def _all_runs(store: MemoryStore) -> Iterator[RunSummary]:
-    page = Runs(runs=(), next=2**62)
+def _all_runs(store: MemoryStore) -> Iterator[m.RunSummary]:
+    page = m.Runs(runs=(), next=2**62)
     while page.next is not None:
-        page = store.index.list_runs(ListRuns(before=page.next, limit=1000))
+        page = store.index.list_runs(m.ListRuns(before=page.next, limit=1000))
         yield from page.runs

@@ -9,18 +9,10 @@ from actors.memory_store.log import LogEntry
 from actors.memory_store.log_folder import LIVE, describe_damage, logged_record, merge_files
 from actors.memory_store.maintenance.log_reader import is_unfinished, last_indexed, open_files
 from gems_actors.errors import LogError
-from protocol.messages import (
-    AnyRecord,
-    AttemptVerified,
-    ImageRef,
-    LoggedRecord,
-    RunBegun,
-    TrajectoryBegun,
-    TrajectoryRecord,
-)
+from protocol import messages as m
 
 
-def export_records(folder: Path, *, run: str | None = None) -> Iterator[LoggedRecord | str]:
+def export_records(folder: Path, *, run: str | None = None) -> Iterator[m.LoggedRecord | str]:
     """Yield all records of a log and its archives in order, or those of one run; damage is yielded as a line of text.
 
     Raises:
@@ -46,22 +38,22 @@ def export_records(folder: Path, *, run: str | None = None) -> Iterator[LoggedRe
                     yield logged
 
 
-def named_images(folder: Path, problems: list[str]) -> dict[str, ImageRef]:
+def named_images(folder: Path, problems: list[str]) -> dict[str, m.ImageRef]:
     """Return the pictures that records name, by digest, and add each unreadable record to `problems`."""
-    images: dict[str, ImageRef] = {}
+    images: dict[str, m.ImageRef] = {}
     for found in export_records(folder):
         if isinstance(found, str):
             problems.append(found)
-        elif isinstance(found.record, AttemptVerified):
+        elif isinstance(found.record, m.AttemptVerified):
             image = found.record.attempt.image
             images[image.digest] = image
     return images
 
 
-def _is_of_run(record: AnyRecord, run: str, trajectories: set[str]) -> bool:
+def _is_of_run(record: m.AnyRecord, run: str, trajectories: set[str]) -> bool:
     """Return whether a record belongs to a run, and add the run's trajectories to the set as they begin."""
-    if isinstance(record, TrajectoryBegun) and record.task.run == run:
+    if isinstance(record, m.TrajectoryBegun) and record.task.run == run:
         trajectories.add(record.trajectory)
-    if isinstance(record, TrajectoryRecord):
+    if isinstance(record, m.TrajectoryRecord):
         return record.trajectory in trajectories
-    return isinstance(record, RunBegun) and record.run == run
+    return isinstance(record, m.RunBegun) and record.run == run
