@@ -34,6 +34,8 @@ class Call:
 
 
 _call: ContextVar[Call | None] = ContextVar("_call", default=None)
+call_or_none = _call.get
+"""Returns the request that this task is answering, or None."""
 
 
 def current_call() -> Call:
@@ -45,11 +47,6 @@ def current_call() -> Call:
     if (call := _call.get()) is None:
         raise LookupError("this task is not answering a request")
     return call
-
-
-def call_or_none() -> Call | None:
-    """Return the request that this task is answering, or None."""
-    return _call.get()
 
 
 def is_interactive() -> bool:

@@ -2,23 +2,14 @@
 
 The same object serves clients and actors; an actor also passes a `RequestHandler` that answers incoming requests.
 
-How failover works
-------------------
-A client connects to every router. Requests of one trajectory always use the same connection, chosen by the
-trajectory's id, and an actor offers each router an equal share of its capacity.
+No request is lost with a connection or a router: heartbeats list unanswered requests, and the client repeats under
+their old ids those that a router does not know, such as an empty one that replaces a router that died.
 
-No request is lost with a connection or a router. Heartbeats list unanswered requests, and the client repeats under
-their old ids those that a router does not know. So a router may die and be replaced by an empty one, for which the
-requests simply wait; with a single router that is all there is.
-
-With several routers, one that leaves three heartbeats unanswered is failed over:
-
-1. Its connection is marked down, and the client repeats the requests in flight there by the next connection in turn.
-2. Actors report what they hold from it to all other routers, answer there, and offer them their whole capacity.
-3. The first message that arrives from it marks it up again: it gets a new hello and its share of new requests, and is
-   told to cancel the requests that were moved.
-
-Requests to the router itself, such as for the status, go to all routers that are up, and their replies are merged.
+With several routers, requests of one trajectory use the same one, and an actor offers each a share of its capacity.
+One that leaves three heartbeats unanswered is failed over: its connection is marked down, the client repeats by the
+next connection in turn the requests in flight there, and actors report what they hold from it to all other routers,
+answer there, and offer them their whole capacity. The first message from it marks it up again: it gets a new hello and
+its share of new requests, and is told to cancel those that were moved.
 """
 
 from __future__ import annotations

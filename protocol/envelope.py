@@ -88,9 +88,11 @@ def pack_header(header: Header) -> bytes:
         raise FrameError(f"expected ids of 16 bytes and a run of 8, got {header}")
     if len(trace) != 16 or len(span) != 8:
         raise FrameError(f"expected a trace of 16 bytes and a span of 8, got {header}")
-    numbers = (kind, lane, attempt & 0xFFFF, time_left_ms)
+    name = _bytes_of_role(role)
     try:
-        return _LAYOUT.pack(MAGIC, WIRE_VERSION, *numbers, id_, trajectory, run, _bytes_of_role(role), trace, span)
+        return _LAYOUT.pack(
+            MAGIC, WIRE_VERSION, kind, lane, attempt & 0xFFFF, time_left_ms, id_, trajectory, run, name, trace, span
+        )
     except struct.error as error:
         raise FrameError(f"expected numbers that fit their fields, got {header}") from error
 

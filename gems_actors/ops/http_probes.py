@@ -24,7 +24,6 @@ ANSWER_TIMEOUT_S: Final = 1.0
 """How long the mesh has to answer; Kubernetes probes wait no longer by default."""
 MAX_CONNECTIONS: Final = 64
 _RECEIVE_BYTES: Final = 4096
-_TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Probed(Protocol):
@@ -40,7 +39,7 @@ class Probed(Protocol):
 class _Answer(NamedTuple):
     code: int
     body: str
-    content_type: str = _TEXT
+    content_type: str = "text/plain; charset=utf-8"
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import inf
 
 from gems_actors import errors
+from gems_actors.config import RouterConfig
 from gems_actors.router.queues import Peer, Queue, Ticket
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
 from protocol import messages as m
@@ -25,22 +26,10 @@ MESH_RUN = run_bytes("mesh")
 
 _MAX_ANSWERED = 4096
 """Answers kept for clients that lost their connection and repeat the request; the oldest is dropped first."""
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""Bytes of these answers; an answer read from memory may be a megabyte."""
 _MAX_IDLE_DEADLINES = 1000
 """Deadlines of answered requests kept before they are swept, in addition to twice the number of open requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchLimits:
-    """Limits of the dispatcher, taken from `RouterConfig`."""
-
-    heartbeat_s: float = 1.0
-    silence_s: float = 6.0
-    max_queue: int = 10_000
-    max_deliveries: int = 3
-    unstoppable_roles: frozenset[str] = frozenset()
-    """Roles that also serve paused and cancelled runs, because they record what is already done."""
-    max_answer_bytes: int = 32 * 1024 * 1024
-    """Maximum bytes of answers kept for clients that repeat a request; an answer read from memory may be a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +50,24 @@ class Sizes:
 
 
 class Dispatcher:
-    """The router's whole state."""
+    """The router's whole state.
 
-    def __init__(self, limits: DispatchLimits, epoch: str, now: float) -> None:
+    Unstoppable roles also serve paused and cancelled runs, because they record what is already done.
+    """
+
+    def __init__(
+        self,
+        settings: RouterConfig,
+        epoch: str,
+        now: float,
+        *,
+        unstoppable_roles: frozenset[str] = frozenset(),
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
         self.outbox: list[tuple[bytes, Header, bytes]] = []
         """Messages to send: recipient, header and body. Emptied by the router."""
-        self._limits = limits
+        self._settings = settings
+        self._unstoppable_roles, self._max_answer_bytes = unstoppable_roles, max_answer_bytes
         self._epoch = epoch
         self._began_at = self._moved_at = now
         self._suspicion_grace_until = now
@@ -98,7 +99,9 @@ class Dispatcher:
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
         news = self._run_states.merge(hello.run_states)
-        welcome = m.Welcome(epoch=self._epoch, heartbeat_s=self._limits.heartbeat_s, run_states=self._run_states.all())
+        welcome = m.Welcome(
+            epoch=self._epoch, heartbeat_s=self._settings.heartbeat_s, run_states=self._run_states.all()
+        )
         self._post(identity, Kind.WELCOME, welcome)
         self._apply_run_states(now, news)
         if role and has_new_role and hello.capacity:
@@ -135,7 +138,7 @@ class Dispatcher:
         peer.figures, peer.note = beat.figures, beat.note
         if peer.held and now >= self._suspicion_grace_until:
             holding = {held.id for held in beat.holding}
-            patience = now - 2 * self._limits.heartbeat_s
+            patience = now - 2 * self._settings.heartbeat_s
             for id_, ticket in [item for item in peer.held.items() if item[0] not in holding]:
                 if ticket.assigned_at < patience:  # the request or its answer was lost
                     del peer.held[id_]
@@ -207,7 +210,7 @@ class Dispatcher:
             queue = self._queues.setdefault(header.role, Queue())
             # Paused requests do not count against the queue.
             waiting = queue.waiting if state is None else len(queue.parked)
-            if waiting >= self._limits.max_queue:
+            if waiting >= self._settings.max_queue:
                 oldest_s = now - next((waiting.requested_at for waiting in queue), now)
                 text = f"{waiting} requests already wait for a {header.role}"
                 self._refuse(identity, header, errors.OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
@@ -318,7 +321,7 @@ class Dispatcher:
         ticket.holder = None
         if ticket.client is None:  # it was cancelled, or its client has not repeated it yet
             del self._tickets[ticket.header.id]
-        elif ticket.losses >= self._limits.max_deliveries:
+        elif ticket.losses >= self._settings.max_deliveries:
             self._fail(ticket, errors.PoisonedError(f"crashed {ticket.losses} actors of role {ticket.header.role}"))
         else:
             self._requeued += 1
@@ -371,7 +374,7 @@ class Dispatcher:
     def _keep_answer(self, header: Header, body: bytes) -> None:
         self._answered[header.id] = (header, body)
         self._answered_bytes += len(body)
-        while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > self._limits.max_answer_bytes:
+        while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > self._max_answer_bytes:
             _, (_, oldest) = self._answered.popitem(last=False)
             self._answered_bytes -= len(oldest)
 
@@ -418,11 +421,11 @@ class Dispatcher:
                         self._hand_out(now, role)
 
     def _matches(self, state: m.RunState, ticket: Ticket) -> bool:
-        return concerns(state, ticket.header) and ticket.header.role not in self._limits.unstoppable_roles
+        return concerns(state, ticket.header) and ticket.header.role not in self._unstoppable_roles
 
     def _blocking_state(self, header: Header) -> m.RunState | None:
         """Return the run state that pauses or cancels a request, if any."""
-        if not self._run_states or header.role in self._limits.unstoppable_roles:
+        if not self._run_states or header.role in self._unstoppable_roles:
             return None
         return self._run_states.blocking_state(header.run, header.trajectory)
 
@@ -447,17 +450,17 @@ class Dispatcher:
 
         The time of a stall does not count against any peer.
         """
-        stalled_s = now - self._moved_at - self._limits.heartbeat_s
+        stalled_s = now - self._moved_at - self._settings.heartbeat_s
         self._moved_at = now
         if stalled_s > 0:
-            self._suspicion_grace_until = now + 2 * self._limits.heartbeat_s
+            self._suspicion_grace_until = now + 2 * self._settings.heartbeat_s
             for peer in self._peers.values():
-                peer.seen_at = min(now, peer.seen_at + stalled_s + self._limits.heartbeat_s)
+                peer.seen_at = min(now, peer.seen_at + stalled_s + self._settings.heartbeat_s)
 
     def tick(self, now: float) -> None:
         """Expire deadlines and remove silent peers; called several times a second."""
         self.notice_stall(now)
-        while self._reclaim_grace and self._reclaim_grace[0].requested_at <= now - 2 * self._limits.heartbeat_s:
+        while self._reclaim_grace and self._reclaim_grace[0].requested_at <= now - 2 * self._settings.heartbeat_s:
             ticket = self._reclaim_grace.popleft()
             if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:
                 self._put(ticket)
@@ -468,11 +471,11 @@ class Dispatcher:
             if expired is not None and expired.deadline == deadline and expired.client is not None:
                 self._expire(expired, now)
         if now > self._earliest_timeout:
-            quiet = now - self._limits.silence_s
+            quiet = now - self._settings.silence_s
             for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
-                self._remove(now, identity, f"silent for {self._limits.silence_s:g} s", is_loss=True)
+                self._remove(now, identity, f"silent for {self._settings.silence_s:g} s", is_loss=True)
             oldest = min((peer.seen_at for peer in self._peers.values()), default=now)
-            self._earliest_timeout = oldest + self._limits.silence_s
+            self._earliest_timeout = oldest + self._settings.silence_s
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"

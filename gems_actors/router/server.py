@@ -23,7 +23,7 @@ from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.errors import ForbiddenError, OverloadedError, RefusedError, RequestError, failure_of
 from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
-from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.router.dispatcher import Dispatcher
 from gems_actors.security.permissions import Permissions
 from gems_actors.security.sessions import Sessions
 from gems_actors.security.zap import ALLOW_LIST_POLL_S
@@ -62,13 +62,10 @@ async def serve_router(
         AddressInUseError: another process listens at an address.
         ConfigError: an address cannot be bound, or needs keys; or a key cannot be used.
     """
-    limits = DispatchLimits(
-        settings.heartbeat_s, settings.silence_s, settings.max_queue, settings.max_deliveries, _unstoppable(roles)
-    )
     permissions = Permissions(roles)
     sockets = open_sockets(addresses, security, is_insecure=settings.insecure, permissions=permissions)
     with sockets as (socket, guarded):
-        router = _Router(socket, limits, shards)
+        router = _Router(socket, settings, shards, _unstoppable(roles))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(router.link.run)
@@ -96,14 +93,18 @@ def series_of(version: str) -> str:
 class _Router:
     """Passes messages between the sockets and the dispatcher."""
 
-    def __init__(self, socket: zmq.Socket[bytes], limits: DispatchLimits, shards: int) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], settings: RouterConfig, shards: int, unstoppable_roles: frozenset[str]
+    ) -> None:
         self.link = Link(socket, self._take, self._undeliverable)
         self._shards = shards
         self._guarded: Link | None = None
         self._sessions = Sessions({}, 1, 0.0)
         self._rejections = RateLimitedLog(_log)
-        self._dispatcher = Dispatcher(limits, os.urandom(8).hex(), time.monotonic())
-        self._tick_s = min(_TICK_S, limits.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
+        self._dispatcher = Dispatcher(
+            settings, os.urandom(8).hex(), time.monotonic(), unstoppable_roles=unstoppable_roles
+        )
+        self._tick_s = min(_TICK_S, settings.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
 
     async def run_clock(self) -> None:
         while True:

@@ -27,8 +27,6 @@ from gems_actors.security.permissions import Permissions
 from gems_actors.security.zap import read_allow_list
 from gems_actors.transport.bind import MAX_IPC_PATH_BYTES, check_exposure
 
-LOCK_NAME = "mesh.lock"
-
 
 def check_platform() -> None:
     """Refuse to run processes of a mesh on any system but Linux.
@@ -71,7 +69,7 @@ def claim_runtime_dir(config: MeshConfig) -> Iterator[None]:
         AddressInUseError: another mesh of this host holds the directory or listens at the port.
         ConfigError: the directory or the port cannot be used.
     """
-    folder = config.runtime_path
+    folder, lock = config.runtime_path, config.runtime_path / "mesh.lock"
     routers = [split_addresses(router) for router in config.router_addresses]
     path = os.fsencode(routers[-1][0].removeprefix("ipc://"))
     if len(path) > MAX_IPC_PATH_BYTES:
@@ -84,11 +82,9 @@ def claim_runtime_dir(config: MeshConfig) -> Iterator[None]:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if folder.stat().st_uid != os.getuid():
                 raise ConfigError(f"router.runtime_dir: expected a folder of our own, got another user's: {folder}")
-            stack.enter_context(hold_lock(folder / LOCK_NAME))
+            stack.enter_context(hold_lock(lock))
         except LockHeldError as error:
-            raise AddressInUseError(
-                f"{folder / LOCK_NAME}: expected a folder that no mesh uses, got one {error}"
-            ) from error
+            raise AddressInUseError(f"{lock}: expected a folder that no mesh uses, got one {error}") from error
         except OSError as error:
             raise ConfigError(
                 f"router.runtime_dir: expected a folder to write to, got {folder}: {error.strerror}"

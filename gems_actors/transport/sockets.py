@@ -225,7 +225,7 @@ class Link:
                     await self._woken.wait()
 
     def _flush(self) -> bool:
-        """Send what is queued, and receive what arrived; return True if the socket is blocked for sending."""
+        """Send what is queued, and receive what arrived; return whether sending is blocked."""
         is_blocked = self._send_queued()
         if not self._is_taking and self._get(_EVENTS) & _POLLIN:  # rule 3
             self._receive()
@@ -234,7 +234,7 @@ class Link:
         return is_blocked
 
     def _send_queued(self) -> bool:
-        is_blocked = False
+        """Send what is queued; return True if the socket is blocked for sending."""
         while self._queue:
             message = self._queue[0]
             try:
@@ -243,21 +243,15 @@ class Link:
                     self._send(message[1], _NOBLOCK)
                 else:
                     self._send(message[0], _NOBLOCK)
-            except zmq.Again:
-                if not self._is_router:
-                    is_blocked = True
-                    break
-                self._report(message)
             except zmq.ZMQError as error:
-                if error.errno != zmq.EHOSTUNREACH:
+                if error.errno == zmq.EAGAIN and not self._is_router:
+                    return True
+                if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                     raise
-                self._report(message)
+                if self._undeliverable is not None:
+                    self._undeliverable(message)
             self._queue.popleft()
-        return is_blocked
-
-    def _report(self, message: Message) -> None:
-        if self._undeliverable is not None:
-            self._undeliverable(message)
+        return False
 
     def _receive(self) -> None:
         """Receive up to one batch and pass it on."""

@@ -27,7 +27,7 @@ import zmq
 
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, RouterConfig
-from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.router.dispatcher import Dispatcher
 from gems_actors.transport.sockets import open_dealer
 from protocol.codec import encode_body, encode_message
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
@@ -68,7 +68,7 @@ class Simulation:
         self.calls: dict[str, int] = defaultdict(int)
         self._chance = random.Random(seed)
         self._slot = 0
-        self._dispatcher = Dispatcher(DispatchLimits(max_queue=10 * CAPACITY * actors), "epoch", 0.0)
+        self._dispatcher = Dispatcher(RouterConfig(max_queue=10 * CAPACITY * actors), "epoch", 0.0)
         self._at: dict[int, dict[str, list[Callable[[float], None]]]] = defaultdict(lambda: defaultdict(list))
         self._held: dict[bytes, dict[bytes, Held]] = {}
         self._awaited: dict[bytes, dict[bytes, None]] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gems_actors.router.dispatcher import Dispatcher, DispatchLimits
+from gems_actors.config import RouterConfig
+from gems_actors.router.dispatcher import MAX_ANSWER_BYTES, Dispatcher
 from gems_actors.run_states import RunStates
 from protocol.codec import decode_body, decode_message, encode_body, encode_message
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
@@ -19,9 +20,10 @@ def id_of(number: int) -> bytes:
 class Stage:
     """One dispatcher, its clock and its outbox."""
 
-    def __init__(self, **limits: float) -> None:
+    def __init__(self, *, max_answer_bytes: int = MAX_ANSWER_BYTES, **settings: float) -> None:
         self.now = 100.0
-        self.limits = DispatchLimits(**limits, unstoppable_roles=frozenset({"memory"}))  # type: ignore[arg-type]
+        self.settings = RouterConfig(**settings)  # type: ignore[arg-type]
+        self.max_answer_bytes = max_answer_bytes
         self.epochs = 0
         self.run_states = RunStates()
         """Run states that peers have received and pass on to a new router."""
@@ -30,7 +32,11 @@ class Stage:
     def restart(self) -> None:
         """Replace the dispatcher with an empty one, as after a kill of the router."""
         self.epochs += 1
-        self.dispatcher = Dispatcher(self.limits, f"epoch-{self.epochs}", self.now)
+        epoch = f"epoch-{self.epochs}"
+        memory = frozenset({"memory"})
+        self.dispatcher = Dispatcher(
+            self.settings, epoch, self.now, unstoppable_roles=memory, max_answer_bytes=self.max_answer_bytes
+        )
 
     def join(self, name: str, role: str = "", capacity: int = 0, holding: tuple[tuple[int, int], ...] = ()) -> None:
         held = tuple(Held(id=id_of(number), attempt=attempt) for number, attempt in holding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,7 +19,7 @@ from protocol.messages import ActorJoined, ActorLeft, Control, Failure, Pulse, S
 from tests.gems_actors.router.dispatching import PAYLOAD, Stage, id_of
 
 
-def stage_with(*actors: tuple[str, int], **limits: float) -> Stage:
+def stage_with(*actors: tuple[str, int], **limits: Any) -> Stage:
     stage = Stage(**limits)
     stage.join("client")
     for name, capacity in actors:
