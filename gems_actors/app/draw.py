@@ -116,10 +116,13 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
                 open_interrupts() as interrupts,
                 start_or_connect(config, options.router, interrupts) as connection,
             ):
-                mesh = connection.mesh
-                with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=mesh.address)):
-                    picture = await _ask(mesh, task, view, interrupts)
-                _write_picture(path, picture, await connection.blobs.get(picture.best.image), seed, model)
+                address = connection.mesh.address
+                with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=address)):
+                    picture = await _ask(connection.mesh, task, view, interrupts)
+                image = picture.best.image
+                texts = picture_files.texts_of(picture, seed=seed, model=model)
+                data = picture_files.picture_of(await connection.blobs.get(image), image.media_type, "png", texts)
+                picture_files.write_whole(path, data)
                 result = DrawResult(
                     run=task.run,
                     picture=picture,
@@ -152,12 +155,6 @@ def picture_path(output: Path | None, prompt: str, seed: int) -> Path:
     except picture_files.OutputError as error:
         raise UsageError(f"--output: {error}") from error
     return path
-
-
-def _write_picture(path: Path, picture: Picture, data: bytes, seed: int, model: str) -> None:
-    story = picture_files.story_of(picture, seed=seed, model=model)
-    texts = {"parameters": picture_files.parameters_of(picture, model), "gems": picture_files.encode_json(story)}
-    picture_files.write_whole(path, picture_files.picture_of(data, picture.best.image.media_type, "png", texts))
 
 
 async def _ask(mesh: Mesh, request: DrawPicture, view: DrawView, interrupts: Interrupts) -> Picture:

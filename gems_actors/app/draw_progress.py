@@ -43,13 +43,6 @@ class Progress:
         """The current round; 0 until the first prompt is written."""
         return max(self.prompts, default=0)
 
-    @property
-    def rounds_finished(self) -> int:
-        """Number of rounds with all their verdicts."""
-        return sum(
-            sum(attempt.round == round_ for attempt in self.attempts) >= self.candidates for round_ in self.prompts
-        )
-
 
 def progress_of(request: m.DrawPicture) -> Progress:
     """Return the progress of a draw before its first event."""
@@ -89,11 +82,10 @@ def advance(progress: Progress, event: m.Event) -> Progress:
 
 def finish(progress: Progress, picture: m.Picture) -> Progress:
     """Return the progress of a finished draw, also if events were lost."""
-    prompts = {attempt.round: attempt.prompt for attempt in picture.attempts}
     return replace(
         progress,
         skill=picture.skill,
-        prompts={**progress.prompts, **prompts},
+        prompts={**progress.prompts, **{attempt.round: attempt.prompt for attempt in picture.attempts}},
         requirements=picture.requirements,
         drawn=frozenset((attempt.round, attempt.candidate) for attempt in picture.attempts),
         attempts=picture.attempts,
@@ -112,9 +104,8 @@ def step_of(progress: Progress) -> str:
     round_ = progress.round
     judged = sum(attempt.round == round_ for attempt in progress.attempts)
     if judged >= progress.candidates:
-        if round_ >= progress.max_rounds:
-            return "choosing"
-        return "refining" if round_ in progress.lessons else "reflecting"
+        ending = "refining" if round_ in progress.lessons else "reflecting"
+        return "choosing" if round_ >= progress.max_rounds else ending
     drawn = sum(key[0] == round_ for key in progress.drawn)
     return "verifying" if drawn > judged else "drawing"
 
@@ -164,9 +155,8 @@ def lines_of(progress: Progress, event: m.Event) -> list[str]:
             return [f"prepared prompt: {printable(record.prompt)}"]
         case m.StepTaken(record=m.VerdictsReviewed(review=review)):
             key = (review.round, review.candidate)
-            return [
-                _line_of_attempt(progress, item) for item in progress.attempts if (item.round, item.candidate) == key
-            ]
+            reviewed = [item for item in progress.attempts if (item.round, item.candidate) == key]
+            return [_line_of_attempt(progress, item) for item in reviewed]
         case m.StepTaken(record=m.RefinementNoted(note=note)) if note.text:
             return [f"round {note.round} note: {printable(note.text)}"]
         case m.StepTaken(record=m.PromptRefined() as record):

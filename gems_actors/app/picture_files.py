@@ -85,6 +85,12 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
     }
 
 
+def texts_of(picture: Picture, *, seed: int, model: str) -> dict[str, str]:
+    """Return the texts that a picture's file contains, by key."""
+    story = story_of(picture, seed=seed, model=model)
+    return {"parameters": parameters_of(picture, model), "gems": encode_json(story)}
+
+
 def rounds_of(picture: Picture) -> int:
     """Return the number of rounds drawn."""
     return max(attempt.round for attempt in picture.attempts)
@@ -207,12 +213,9 @@ def _count(number: int, noun: str) -> str:
 def _text_chunk(key: str, text: str) -> bytes:
     """Return a tEXt chunk for Latin-1 text, which every reader supports, and an iTXt chunk in UTF-8 for other text."""
     try:
-        return _chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1"))
+        kind, body = b"tEXt", key.encode() + b"\0" + text.encode("latin-1")
     except UnicodeEncodeError:
-        return _chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + text.encode())
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
+        kind, body = b"iTXt", key.encode() + b"\0\0\0\0\0" + text.encode()
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -225,8 +228,7 @@ def _converted(data: bytes, media_type: str, picture_format: PictureFormat = "pn
             if picture_format == "png":
                 image.save(buffer, "PNG")
             else:
-                exif = Image.Exif()
-                text = comment.encode("utf-16-be")
+                exif, text = Image.Exif(), comment.encode("utf-16-be")
                 if 0 < len(text) <= _MAX_EXIF_TEXT_BYTES:
                     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
                 image.convert("RGB").save(buffer, picture_format.upper(), quality=_QUALITY, exif=exif)

@@ -15,8 +15,7 @@ from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, r
 from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
-from gems_actors.app.bulk.source import STANDARD_INPUT, Part
-from gems_actors.app.bulk.tasks import MAX_SAMPLES
+from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
 from gems_actors.app.options import DrawOptions, parse_shard
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path

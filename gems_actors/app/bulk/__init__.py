@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from gems_actors.app.bulk.folder import RunSpec as RunSpec, spec_of as spec_of
     from gems_actors.app.bulk.runner import BulkOptions as BulkOptions, BulkResult as BulkResult
     from gems_actors.app.bulk.runner import BulkView as BulkView, run as run
-    from gems_actors.app.bulk.source import Part as Part
+    from gems_actors.app.bulk.tasks import Part as Part
 
-_HOMES: Final = {"RunSpec": "folder", "spec_of": "folder", "Part": "source"}
+_HOMES: Final = {"RunSpec": "folder", "spec_of": "folder", "Part": "tasks"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,7 @@ from gems_actors.app.bulk.folder import check_run, inspect_folder, read_run
 from gems_actors.app.bulk.recipe import Recipe, recipe_of
 from gems_actors.app.bulk.rows import read_keys
 from gems_actors.app.bulk.runner import BulkOptions
-from gems_actors.app.bulk.source import open_source
-from gems_actors.app.bulk.tasks import BadTask, count_records, open_tasks
+from gems_actors.app.bulk.tasks import BadTask, count_records, open_source, open_tasks
 from gems_actors.app.bulk.totals import Tally, format_duration
 from gems_actors.app.picture_files import OutputError, text_of_path
 from gems_actors.app.prompts import PromptError

@@ -24,12 +24,7 @@ Shape = Literal["webdataset", "parquet"]
 
 
 def export_rows(
-    rows: Iterator[Row],
-    dataset: Path,
-    target: Path,
-    shape: Shape,
-    picture_format: PictureFormat,
-    per_shard: int,
+    rows: Iterator[Row], dataset: Path, target: Path, shape: Shape, picture_format: PictureFormat, per_shard: int
 ) -> Iterator[Path]:
     """Write a dataset's pictures and rows as shards, and yield the path of each finished shard.
 

@@ -26,33 +26,12 @@ from typing import Any, Final
 
 import msgspec
 
-from gems_actors.app.bulk.rows import (
-    DrawnTask,
-    Keys,
-    Row,
-    TaskState,
-    attempt_row,
-    file_name_of,
-    lines_of,
-    mend_rows,
-    row_of,
-    rows_of,
-    sort_rows,
-)
-from gems_actors.app.bulk.source import STANDARD_INPUT
-from gems_actors.app.bulk.tasks import BadTask, Task
+from gems_actors.app import picture_files
+from gems_actors.app.bulk import rows as dataset_rows
+from gems_actors.app.bulk.rows import DrawnTask, Keys, Row, file_name_of, lines_of, rows_of
+from gems_actors.app.bulk.tasks import STANDARD_INPUT, BadTask, Task
 from gems_actors.app.options import DrawOptions, read_config
-from gems_actors.app.picture_files import (
-    OutputError,
-    PictureFormat,
-    check_writable,
-    encode_json,
-    parameters_of,
-    picture_of,
-    story_of,
-    text_of_path,
-    write_whole,
-)
+from gems_actors.app.picture_files import OutputError, PictureFormat, text_of_path, write_whole
 from gems_actors.config import MeshConfig
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.costs import add_costs
@@ -95,14 +74,13 @@ def spec_of(
     Raises:
         UsageError: the options contradict one another.
     """
-    config_file = options.config_file
     return RunSpec(
         source=STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
         seed=options.seed or 0,
         samples=samples,
         strategy=options.strategy or "gems",
         settings=options.settings(),
-        config_file=None if config_file is None else text_of_path(config_file.absolute()),
+        config_file=None if options.config_file is None else text_of_path(options.config_file.absolute()),
         overrides=options.overrides,
         pictures=pictures,
         attempts=attempts,
@@ -142,10 +120,13 @@ class BulkFolder:
         self._run = run
         self.spent: dict[str, Spent] = {}
         """Cost of all pictures in the folder, by role."""
-        self._keys = mend_rows(self.metadata_path)
-        for row in self.rows():
+        self.keys = dataset_rows.mend_rows(self.metadata_path)
+        """Keys of the pictures in the folder, as it was opened."""
+        for row in rows_of(path):
             take_row(row)
-        self._read_spent()
+        for cost in _costs_of(path):
+            if self.keys.get(cost.index, cost.sample) is not None:
+                add_costs(self.spent, cost.spent)
         self._metadata = _open_to_append(self.metadata_path, 0)
         self._failed = _open_to_append(path / "failed.jsonl", 0 if keeps_failures else os.O_TRUNC)
         self._spent = _open_to_append(path / MESH_FOLDER / "spent.jsonl", 0)
@@ -155,34 +136,24 @@ class BulkFolder:
         """File with the rows."""
         return self.path / "dataset" / "metadata.jsonl"
 
-    def state_of(self, index: int, sample: int, key: str) -> TaskState:
-        """Return whether a task is new, done, or was drawn with another key."""
-        return self._keys.state_of(index, sample, key)
-
     def keep_picture(self, drawn: DrawnTask, read: Callable[[ImageRef], bytes]) -> Row:
-        """Write a picture with its metadata, and its row; call it from a thread.
-
-        Args:
-            drawn: the task and its picture.
-            read: returns the bytes of an image.
+        """Write a picture with its metadata, and its row; call it from a thread. `read` returns the bytes of an image.
 
         Raises:
             PictureError: an image cannot be decoded.
             OutputError: a file cannot be written.
             BlobError: an image cannot be read.
         """
-        task, picture = drawn.task, drawn.picture
-        file_name = file_name_of(task.index, drawn.sample, self._run.pictures)
-        row = msgspec.structs.replace(row_of(drawn), file_name=file_name)
-        is_redrawn = self._keys.get(task.index, drawn.sample) is not None
+        picture = drawn.picture
+        row = dataset_rows.row_of(drawn, file_name_of(drawn.task.index, drawn.sample, self._run.pictures))
+        is_redrawn = self.keys.get(row.index, row.sample) is not None
         if is_redrawn:  # a row without its picture is ignored: no kill may leave it with another drawing's picture
             (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
         rows = [row]
         if self._run.attempts:
-            rows = [*self._keep_others(drawn, row, read), attempt_row(row, picture.best, chosen=True)]
-        story = story_of(picture, seed=drawn.seed, model=row.models["image"])
-        texts = {"parameters": parameters_of(picture, row.models["image"]), "gems": encode_json(story)}
-        spent = _SpentRow(index=task.index, sample=drawn.sample, key=drawn.key, spent=picture.spent)
+            rows = [*self._keep_others(drawn, row, read), dataset_rows.attempt_row(row, picture.best, chosen=True)]
+        texts = picture_files.texts_of(picture, seed=drawn.seed, model=row.models["image"])
+        spent = _SpentRow(index=row.index, sample=row.sample, key=row.key, spent=picture.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
         lines = b"\n".join(map(msgspec.json.encode, rows))
         if is_redrawn:
@@ -208,17 +179,18 @@ class BulkFolder:
         for file_name, attempt in others.items():
             ending = msgspec.structs.replace(picture.ending, best_round=attempt.round, best_candidate=attempt.candidate)
             as_chosen = msgspec.structs.replace(picture, ending=ending)
-            texts = {"parameters": parameters_of(as_chosen, row.models["image"])}
+            texts = {"parameters": picture_files.parameters_of(as_chosen, row.models["image"])}
             self._write_picture(file_name, attempt.image, read, texts)
-            attempt_as_row = msgspec.structs.replace(row_of(replace(drawn, picture=as_chosen)), file_name=file_name)
-            yield attempt_row(attempt_as_row, attempt, chosen=False)
+            attempt_as_row = dataset_rows.row_of(replace(drawn, picture=as_chosen), file_name)
+            yield dataset_rows.attempt_row(attempt_as_row, attempt, chosen=False)
 
     def _write_picture(
         self, file_name: str, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]
     ) -> None:
         target = self.path / "dataset" / file_name
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, picture_of(read(image), image.media_type, self._run.pictures, texts))
+        data = picture_files.picture_of(read(image), image.media_type, self._run.pictures, texts)
+        write_whole(target, data)
 
     def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
         """Write why a task has no picture.
@@ -226,7 +198,7 @@ class BulkFolder:
         Raises:
             OutputError: the file cannot be written.
         """
-        record = dict(task.record) if isinstance(task, Task) else {"line": task.text}
+        record = task.record if isinstance(task, Task) else {"line": task.text}
         position = {"index": task.index, **({"sample": sample} if sample else {})}
         line = msgspec.json.encode({**record, **position, "class": class_, "reason": reason}, enc_hook=str)
         _append(self._failed, line, self.path)
@@ -245,23 +217,10 @@ class BulkFolder:
             finally:
                 os.close(file)
 
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows of all pictures."""
-        return rows_of(self.path)
-
-    def put_in_order(self) -> None:
-        """Rewrite the rows in the order of the input; of a task that was drawn again the latest stays."""
-        sort_rows(self.metadata_path)
-
     def close(self) -> None:
         """Close the files."""
         for file in (self._metadata, self._failed, self._spent):
             os.close(file)
-
-    def _read_spent(self) -> None:
-        for cost in _costs_of(self.path):
-            if self._keys.get(cost.index, cost.sample) is not None:
-                add_costs(self.spent, cost.spent)
 
 
 def run_of(path: Path) -> str:
@@ -313,24 +272,15 @@ def check_run(path: Path, run: RunSpec) -> None:
     Raises:
         OutputError: the folder holds the output of another input, of another format or of an earlier version.
     """
-    earlier = read_run(path)
-    if earlier is not None and earlier.source != run.source:
+    if (earlier := read_run(path)) is None:
+        if (path / "metadata.jsonl").exists():
+            raise OutputError(f"{path}: expected a new folder, got one with another metadata.jsonl in it")
+        return
+    if earlier.source != run.source:
         raise OutputError(f"{path}: expected a new folder or the output of {run.source}, got that of {earlier.source}")
-    if earlier is not None and (earlier.pictures, earlier.attempts) != (run.pictures, run.attempts):
+    if (earlier.pictures, earlier.attempts) != (run.pictures, run.attempts):
         shapes = (f"--pictures {spec.pictures}{' --attempts' * spec.attempts}" for spec in (earlier, run))
         raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *shapes))
-    if earlier is None and (path / "metadata.jsonl").exists():
-        raise OutputError(f"{path}: expected a new folder, got one with another metadata.jsonl in it")
-
-
-def keep_run(path: Path, run: RunSpec) -> None:
-    """Write the specification of a folder's run.
-
-    Raises:
-        OutputError: as `check_run`, or run.json cannot be written.
-    """
-    check_run(path, run)
-    write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True):
@@ -350,11 +300,7 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
-    """Return the progress of a folder's run, which may be running.
-
-    Args:
-        path: the folder.
-        take_row: called with the row of each picture.
+    """Return the progress of a folder's run, which may be running; `take_row` gets the row of each picture.
 
     Raises:
         OutputError: the folder cannot be read.
@@ -401,23 +347,20 @@ def open_bulk_folder(
 ) -> Iterator[BulkFolder]:
     """Create a folder if needed and lock it for this process.
 
-    Args:
-        path: the folder.
-        run: specification of the run.
-        take_row: called with the row of each picture that exists already.
-        keeps_failures: whether failed.jsonl keeps the failures of the run before.
+    `take_row` gets the row of each picture that exists already; `keeps_failures` keeps those of the run before.
 
     Raises:
         OutputError: the folder cannot be written to, another process fills it, or it belongs to another run.
     """
     for folder in (path, path / "dataset", path / "dataset/images", path / MESH_FOLDER):
-        check_writable(folder)
+        picture_files.check_writable(folder)
     with ExitStack() as stack:
         try:
             stack.enter_context(hold_lock(path / MESH_FOLDER / "bulk.lock"))
         except LockHeldError as error:
             raise OutputError(f"{path}: expected a folder that no other bulk writes to, got one {error}") from error
-        keep_run(path, run)
+        check_run(path, run)
+        write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
         filled = BulkFolder(path, run, take_row, keeps_failures=keeps_failures)
         stack.callback(filled.close)
         yield filled

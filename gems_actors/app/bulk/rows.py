@@ -110,10 +110,9 @@ _NumberedRow = tuple[_TaskId, int, bytes]
 """A line of the file with its task and its number."""
 
 
-def row_of(drawn: DrawnTask) -> Row:
+def row_of(drawn: DrawnTask, file_name: str) -> Row:
     """Return the row of a picture."""
-    task, sample, picture = drawn.task, drawn.sample, drawn.picture
-    best = picture.best
+    task, picture, best = drawn.task, drawn.picture, drawn.picture.best
     verdicts = {verdict.requirement: verdict for verdict in best.verdicts}
     rounds = rounds_of(picture)
     leading = [
@@ -121,9 +120,9 @@ def row_of(drawn: DrawnTask) -> Row:
         for round_ in range(1, rounds + 1)
     ]
     return Row(
-        file_name=file_name_of(task.index, sample),
+        file_name=file_name,
         index=task.index,
-        sample=sample,
+        sample=drawn.sample,
         key=drawn.key,
         prompt=task.prompt,
         final_prompt=best.prompt,
@@ -308,9 +307,7 @@ def _task_of_row(row: Row | None) -> _TaskId | None:
 def _complete_in(rows: Sequence[Row], dataset: Path) -> slice:
     """Return the slice with the latest complete rows of a task; an empty one if a row or its picture is missing.
 
-    Args:
-        rows: rows of one task in the order of writing, including those of earlier drawings.
-        dataset: folder that their file names are relative to.
+    The rows are in the order of writing and include those of earlier drawings.
     """
     end = max((number for number, row in enumerate(rows, 1) if row.is_picture), default=0)
     count = 0 if not end else 1 if rows[end - 1].chosen is None else rows[end - 1].images

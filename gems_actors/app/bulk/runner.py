@@ -16,9 +16,8 @@ import trio
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
-from gems_actors.app.bulk.rows import DrawnTask, Row
-from gems_actors.app.bulk.source import Part, open_source
-from gems_actors.app.bulk.tasks import BadTask, Task, count_records, open_tasks
+from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
+from gems_actors.app.bulk.tasks import BadTask, Part, Task, count_records, open_source, open_tasks
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.options import budget_of
@@ -121,10 +120,7 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         if options.router is None:
             config = msgspec.structs.replace(config, data_dir=str((options.out / MESH_FOLDER).absolute()))
         session = open_session(
-            config,
-            options.router,
-            redirects_stderr=options.redirects_stderr,
-            log=options.out / MESH_FOLDER / LOG_NAME,
+            config, options.router, redirects_stderr=options.redirects_stderr, log=options.out / MESH_FOLDER / LOG_NAME
         )
         return await bulk.run(stack.enter_context(session))
 
@@ -191,14 +187,14 @@ class BulkRun:
                     await self._draw_tasks(connection, interrupts)
         finally:
             self._view.finish(self._progress())
-        self._folder.put_in_order()
+        sort_rows(self._folder.metadata_path)
         if self._part.only is not None:
             settle_failures(self._folder.path, self._done)
         seconds = trio.current_time() - self._began
         self._folder.keep_session(self._tally.pictures - self._tally.before, seconds)
         redrawn, self._redrawn = self._redrawn, 0  # those before are gone, so each picture counts once from here
         if redrawn:
-            self._tally.recount(self._folder.rows())
+            self._tally.recount(rows_of(self._folder.path))
         report, report_error = (None, "") if interrupts.asked.is_set() else await self._write_report()
         outcome, unfinished = self._outcome(is_interrupted=interrupts.asked.is_set())
         return BulkResult(
@@ -281,7 +277,7 @@ class BulkRun:
                     if self._part.limit is not None and given >= self._part.limit:
                         return
                     key = self._recipe.key_of(task, sample)
-                    state = self._folder.state_of(task.index, sample, key)
+                    state = self._folder.keys.state_of(task.index, sample, key)
                     if state == "done":
                         self._note_done(task.index, sample)
                         continue

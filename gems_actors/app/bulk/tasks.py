@@ -1,4 +1,4 @@
-"""Read the tasks of a bulk from files of lines, objects or rows. The bytes are foreign input and are checked here.
+"""Select and read the tasks of a bulk, from lines, objects or rows. The bytes are foreign input and are checked here.
 
 A file is streamed, never loaded whole. A record that cannot be drawn is yielded as a `BadTask`, so that a bad line does
 not stop the others. Drawing fields of a record take precedence over the options of the bulk.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import codecs
 import csv
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +26,7 @@ from gems_actors.errors import UsageError
 from protocol.identity import attempt_seed
 from protocol.messages import Candidate, Guidance, MemoryMode, Prompt, Round, Seed, SkillId, Steps
 
+STANDARD_INPUT: Final = "standard input"
 InputFormat = Literal["txt", "jsonl", "csv", "parquet"]
 
 MAX_SAMPLES: Final = 10_000
@@ -64,6 +67,37 @@ class BadTask:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The tasks of a run that are selected."""
+
+    shard: tuple[int, int] = (1, 1)
+    """`(i, n)`: only records whose `index % n == i - 1`."""
+    limit: int | None = None
+    """Maximum tasks to draw now, not counting those that are done."""
+    only: frozenset[tuple[int, int]] | None = None
+    """Index and sample of single tasks; all tasks by default."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every task is selected; the limit does not matter."""
+        return self.shard == (1, 1) and self.only is None
+
+    def has(self, index: int, sample: int) -> bool:
+        """Return whether a task is selected; the limit does not matter."""
+        number, count = self.shard
+        return index % count == number - 1 and (self.only is None or (index, sample) in self.only)
+
+    def total(self, records: int | None, samples: int) -> int | None:
+        """Return the number of selected tasks, or None while the number of records is unknown."""
+        if self.only is not None:
+            return len(self.only)
+        if records is None:
+            return None
+        number, count = self.shard
+        return len(range(number - 1, records, count)) * samples
+
+
 class _Fields(msgspec.Struct):
     """Drawing fields of a record; text, as in a CSV file, is converted to numbers."""
 
@@ -92,26 +126,30 @@ def format_of(path: Path) -> InputFormat:
     raise PromptError(f"{path}: expected a name that ends in .txt, .jsonl, .csv or .parquet, got {got!r}")
 
 
-def open_tasks(stream: BinaryIO, format_: InputFormat, samples: int = 1) -> Iterator[Task | BadTask]:
-    """Return the tasks of a file, read one at a time.
+def open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
+    """Return an input file, open until the stack ends, and its format; `-` is standard input.
 
-    Args:
-        stream: the file; a Parquet file must be seekable.
-        format_: its format.
-        samples: number of samples of a record without its own.
+    Raises:
+        UsageError: the file cannot be read, or its name ends in no known format.
+    """
+    if file == Path("-"):
+        return sys.stdin.buffer, "txt"
+    try:
+        return stack.enter_context(file.open("rb")), format_of(file)
+    except OSError as error:
+        raise UsageError(f"FILE: {file}: expected a readable file, got: {error.strerror}") from error
+    except PromptError as error:
+        raise UsageError(f"FILE: {error}") from error
+
+
+def open_tasks(stream: BinaryIO, format_: InputFormat, samples: int = 1) -> Iterator[Task | BadTask]:
+    """Return the tasks of a file, read one at a time; a record without its own number of samples has `samples`.
 
     Raises:
         PromptError: the file is not of this format or has no prompts; raised by this call, before the first record.
     """
-    match format_:
-        case "txt":
-            return _read_texts(stream, samples)
-        case "jsonl":
-            return _read_objects(stream, samples)
-        case "csv":
-            return _read_csv(stream, samples)
-        case "parquet":
-            return _read_parquet(stream, samples)
+    readers = {"txt": _read_texts, "jsonl": _read_objects, "csv": _read_csv, "parquet": _read_parquet}
+    return readers[format_](stream, samples)
 
 
 def count_records(stream: BinaryIO, format_: InputFormat) -> int | None:

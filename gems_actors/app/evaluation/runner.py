@@ -12,7 +12,7 @@ from gems_actors.app.bulk.folder import spec_of
 from gems_actors.app.bulk.rows import file_name_of
 from gems_actors.app.bulk.runner import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.runner import run as run_bulk
-from gems_actors.app.bulk.source import Part
+from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
 from gems_actors.app.evaluation.scores import ScoringPlan, plan_scoring, score_pictures
 from gems_actors.app.options import DrawOptions

@@ -25,7 +25,7 @@ from gems_actors.app.bulk.folder import (
     read_run,
     settle_failures,
 )
-from gems_actors.app.bulk.rows import DrawnTask, Row, all_rows_of, key_of, rows_of
+from gems_actors.app.bulk.rows import DrawnTask, Row, all_rows_of, key_of, rows_of, sort_rows
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.picture_files import OutputError
 from protocol.messages import DrawSettings, Picture, Spent
@@ -71,7 +71,7 @@ def read_again(path: Path) -> tuple[list[str], list[Row]]:
     """Return the state of each task in a second run, and the rows that it found."""
     rows: list[Row] = []
     with open_bulk_folder(path, RUN, rows.append) as folder:
-        return [folder.state_of(task.index, 0, key(task)) for task in TASKS], rows
+        return [folder.keys.state_of(task.index, 0, key(task)) for task in TASKS], rows
 
 
 def test_done_tasks_are_known_to_the_next_run(tmp_path: Path) -> None:
@@ -207,10 +207,10 @@ def test_a_task_that_lost_a_row_or_an_attempt_is_drawn_again(tmp_path: Path, los
         path.write_bytes(kept[0] + kept[1] + (kept[2][:40] if lost == "the end of a row" else b""))
     rows: list[Row] = []
     with open_bulk_folder(tmp_path, ALL, rows.append) as folder:
-        assert [folder.state_of(task.index, 0, key(task)) for task in TASKS] == ["done", "done", "new"]
+        assert [folder.keys.state_of(task.index, 0, key(task)) for task in TASKS] == ["done", "done", "new"]
         keep(folder, TASKS[2])
         keep(folder, TASKS[0])
-        folder.put_in_order()
+        sort_rows(folder.metadata_path)
     assert [row.index for row in rows] == [0, 1]
     assert [(row.index, row.chosen) for row in all_rows_of(tmp_path)] == [
         (index, chosen) for index in range(3) for chosen in (False, True)
@@ -225,7 +225,7 @@ def test_attempts_of_an_earlier_drawing_are_removed(tmp_path: Path) -> None:
         keep(folder, TASKS[0])
         keep(folder, TASKS[0], sample=1)
         keep(folder, TASKS[0], seed=5, picture=alone)
-        folder.put_in_order()
+        sort_rows(folder.metadata_path)
     rows = list(all_rows_of(tmp_path))
     assert [(row.sample, row.seed, row.chosen) for row in rows] == [(0, 5, True), (1, 0, False), (1, 0, True)]
     files = {str(path.relative_to(tmp_path / "dataset")) for path in tmp_path.rglob("*.webp")}

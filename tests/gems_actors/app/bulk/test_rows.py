@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gems_actors.app.bulk.folder import open_bulk_folder
-from gems_actors.app.bulk.rows import Keys, Row, RowRequirement, key_of, sort_rows
+from gems_actors.app.bulk.rows import Keys, Row, RowRequirement, key_of, rows_of, sort_rows
 from gems_actors.app.bulk.tasks import Task
 from protocol.messages import DrawSettings
 from tests.gems_actors.app.bulk.test_folder import MODELS, RUN, TASKS, fill, keep, key
@@ -53,8 +53,8 @@ def test_a_task_with_another_prompt_seed_or_settings_counts_as_changed(tmp_path:
         others = [key(Task(0, "else")), key(TASKS[0], seed=1), key(TASKS[0], max_rounds=2)]
         others += [key_of(TASKS[0].prompt, 0, DrawSettings(), {**MODELS, "image": "z"}, "skills")]
         others += [key_of(TASKS[0].prompt, 0, DrawSettings(), MODELS, "other skills")]
-        assert {folder.state_of(0, 0, other) for other in others} == {"changed"}
-        assert folder.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
+        assert {folder.keys.state_of(0, 0, other) for other in others} == {"changed"}
+        assert folder.keys.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
 
 
 def test_keys_of_done_tasks_take_few_bytes_per_sample() -> None:
@@ -76,8 +76,8 @@ def test_rows_are_sorted_like_the_input_and_the_latest_of_a_task_stays(tmp_path:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         for index, sample, seed in ((2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 0), (1, 0, 5)):
             keep(folder, Task(index, PROMPT), sample, seed)
-        folder.put_in_order()
-        rows = list(folder.rows())
+        sort_rows(folder.metadata_path)
+        rows = list(rows_of(tmp_path))
     assert [(row.index, row.sample, row.seed) for row in rows] == [(0, 0, 0), (0, 1, 0), (1, 0, 5), (2, 0, 0)]
 
 
