@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 import trio
@@ -19,23 +18,8 @@ from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
 from gems_actors.app.options import DrawOptions, parse_shard
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
+from gems_actors.cli import options as shared
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import (
-    CommandT,
-    DefaultCommand,
-    DefaultGroup,
-    draw_options,
-    gathered,
-    images_option,
-    json_option,
-    number_option,
-    one_of,
-    parsed_by,
-    path_option,
-    router_option,
-    seed_option,
-    strategy_option,
-)
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.views import open_terminal
 
@@ -45,71 +29,43 @@ _SHOWN_BAD = 20
 _folder_argument = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 
 
-def _pictures_option(help_text: str, default: PictureFormat | None = None) -> Callable[[CommandT], CommandT]:
-    return click.option("--pictures", type=one_of(*ENDINGS), default=default, metavar="|".join(ENDINGS), help=help_text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Arguments:
-    """Arguments of `gems bulk FILE` about the file and the folder."""
-
-    file: Path
-    out: Path
-    samples: int
-    limit: int | None
-    shard: tuple[int, int]
-    pictures: PictureFormat
-    attempts: bool
-    concurrency: int | None
-
-    def bulk_options(self, options: DrawOptions) -> BulkOptions:
-        return BulkOptions(
-            spec=spec_of(self.file, options, samples=self.samples, pictures=self.pictures, attempts=self.attempts),
-            file=self.file,
-            out=self.out,
-            part=Part(shard=self.shard, limit=self.limit),
-            router=options.router,
-            concurrency=self.concurrency,
-            redirects_stderr=True,
-        )
-
-
-@click.group(cls=DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.group(cls=shared.DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
 def bulk() -> None:
     """Draw every task of a file."""
 
 
 @click.command(
-    cls=DefaultCommand,
+    cls=shared.DefaultCommand,
     epilog="`gems bulk retry DIR` draws failed tasks again; `gems bulk status DIR` shows the progress; "
     "`gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards.",
     options_metavar="[OPTIONS] FILE --out DIR",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@gathered(
-    _Arguments,
-    "arguments",
-    click.argument("file", type=click.Path(path_type=Path), metavar=""),
-    path_option("--out", required=True, metavar="DIR", help_text="Folder to fill."),
-    number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1),
-    number_option("--limit", 10**9, "N", "Maximum tasks to draw now."),
-    click.option("--shard", type=parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N."),
-    _pictures_option("Format of the pictures (default png).", default="png"),
-    click.option("--attempts", is_flag=True, help="Add all attempts to the dataset."),
-    number_option("--concurrency", MAX_CONCURRENCY, "N", "Maximum tasks in flight (default automatic)."),
+@click.argument("file", type=click.Path(path_type=Path), metavar="")
+@shared.path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
+@shared.number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1)
+@shared.number_option("--limit", 10**9, "N", "Maximum tasks to draw now.")
+@click.option("--shard", type=shared.parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
+@shared.choice_option("--pictures", names=[*ENDINGS], default="png", help_text="Format of the pictures (default png).")
+@click.option("--attempts", is_flag=True, help="Add all attempts to the dataset.")
+@shared.number_option("--concurrency", MAX_CONCURRENCY, "N", "Maximum tasks in flight (default automatic).")
+@shared.draw_options(
+    shared.strategy_option, shared.images_option, shared.seed_option("Base of the tasks' seeds (default 0).", default=0)
 )
-@draw_options(strategy_option, images_option, seed_option("Base of the tasks' seeds (default 0).", default=0))
 @click.option("--dry-run", "is_dry", is_flag=True, help="Check and estimate everything, draw nothing.")
-@path_option("--like", metavar="DIR", help_text="Earlier run to estimate from.")
-@json_option
-def _draw(arguments: _Arguments, options: DrawOptions, is_dry: bool, like: Path | None, as_json: bool) -> int:
+@shared.path_option("--like", metavar="DIR", help_text="Earlier run to estimate from.")
+@shared.json_option
+def _draw(file: Path, options: DrawOptions, is_dry: bool, like: Path | None, as_json: bool, **chosen: Any) -> int:
     """Draw every task of FILE: a prompt per line (.txt), an object per line (.jsonl), a row (.csv, .parquet).
 
     A record has a prompt, and may have its own seed, samples, size, rounds, candidates, memory, skill, steps, guidance
     and negative_prompt; other fields are kept as metadata. `-` reads lines of text from standard input. The same
     command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
     """
-    bulk_options = arguments.bulk_options(options)
+    shape = {name: chosen.pop(name) for name in ("samples", "pictures", "attempts")}
+    part = Part(shard=chosen.pop("shard"), limit=chosen.pop("limit"))
+    spec, router = spec_of(file, options, **shape), options.router
+    bulk_options = BulkOptions(spec=spec, file=file, part=part, router=router, redirects_stderr=True, **chosen)
     if is_dry:
         return _dry_run(bulk_options, like, as_json=as_json)
     if like is not None:
@@ -123,8 +79,8 @@ bulk.default = _draw
 @bulk.command()
 @_folder_argument
 @click.option("--class", "class_", metavar="CLASS", help="Only tasks that failed with this class, such as backend.")
-@router_option
-@json_option
+@shared.router_option
+@shared.json_option
 def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -> int:
     """Draw the failed tasks of DIR again, with the same settings."""
     spec = _spec_of(folder)
@@ -134,21 +90,16 @@ def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -
     if not tasks:
         click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
         return DONE
+    part, file = Part(only=frozenset(tasks)), Path(spec.source)
     options = BulkOptions(
-        spec=spec,
-        file=Path(spec.source),
-        out=folder,
-        part=Part(only=frozenset(tasks)),
-        router=router,
-        keeps_failures=True,
-        redirects_stderr=True,
+        spec=spec, file=file, out=folder, part=part, router=router, keeps_failures=True, redirects_stderr=True
     )
     return _run(options, as_json=as_json)
 
 
 @bulk.command()
 @_folder_argument
-@json_option
+@shared.json_option
 def status(folder: Path, as_json: bool) -> int:
     """Show the progress of the run in DIR, and what failed."""
     spec = _spec_of(folder)
@@ -172,10 +123,10 @@ def status(folder: Path, as_json: bool) -> int:
 
 @bulk.command()
 @_folder_argument
-@number_option(
+@shared.number_option(
     "--pictures", 10_000, "N", "Number of trajectories to show (default 100).", smallest=0, default=SHOWN_IN_REPORT
 )
-@router_option
+@shared.router_option
 def report(folder: Path, pictures: int, router: str | None) -> int:
     """Write DIR/report.html: the results of the run and its first trajectories, as one self-contained page.
 
@@ -195,17 +146,10 @@ def report(folder: Path, pictures: int, router: str | None) -> int:
 
 @bulk.command("export")
 @_folder_argument
-@click.option(
-    "--as",
-    "shape",
-    type=one_of("webdataset", "parquet"),
-    required=True,
-    metavar="webdataset|parquet",
-    help="Format of the shards.",
-)
-@path_option("--to", "target", metavar="DIR", help_text="Folder to fill (default DIR/FORMAT).")
-@_pictures_option("Format of the pictures (default unchanged).")
-@number_option("--per-shard", 100_000, "N", "Pictures per shard (default 1000).", default=1000)
+@shared.choice_option("--as", "shape", names=get_args(Shape), required=True, help_text="Format of the shards.")
+@shared.path_option("--to", "target", metavar="DIR", help_text="Folder to fill (default DIR/FORMAT).")
+@shared.choice_option("--pictures", names=[*ENDINGS], help_text="Format of the pictures (default unchanged).")
+@shared.number_option("--per-shard", 100_000, "N", "Pictures per shard (default 1000).", default=1000)
 def export_dataset(
     folder: Path, shape: Shape, target: Path | None, pictures: PictureFormat | None, per_shard: int
 ) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -11,17 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from gems_actors.app.options import (
-    MAX_SEED,
-    MEMORY_MODES,
-    STRATEGIES,
-    DrawOptions,
-    parse_address,
-    parse_guidance,
-    parse_negative,
-    parse_size,
-    read_config,
-)
+from gems_actors.app import options as values
+from gems_actors.app.options import DrawOptions
 from gems_actors.errors import UsageError
 from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_STEPS
 
@@ -103,27 +94,32 @@ def path_option(*names: str, metavar: str, help_text: str, required: bool = Fals
     return click.option(*names, type=click.Path(path_type=Path), required=required, metavar=metavar, help=help_text)
 
 
+def choice_option(*flags: str, names: Sequence[str], help_text: str, **more: Any) -> Callable[[CommandT], CommandT]:
+    """Return an option with some possible values."""
+    return click.option(*flags, type=one_of(*names), metavar="|".join(names), help=help_text, **more)
+
+
 def seed_option(help_text: str, default: int | None = None) -> Callable[[CommandT], CommandT]:
     """Return `--seed`."""
-    return number_option("--seed", MAX_SEED, "S", help_text, smallest=0, default=default)
+    return number_option("--seed", values.MAX_SEED, "S", help_text, smallest=0, default=default)
 
 
 rounds_option = number_option("--rounds", MAX_ROUNDS, "N", "Maximum rounds (default 5).")
-strategy_option = click.option(
-    "--strategy", type=one_of(*STRATEGIES), metavar="|".join(STRATEGIES), help="How to spend --images (default gems)."
+strategy_option = choice_option(
+    "--strategy", names=values.STRATEGIES, help_text="How to spend --images (default gems)."
 )
 images_option = number_option("--images", MAX_CANDIDATES, "N", "Maximum images drawn for one picture.")
 candidates_option = number_option("--candidates", MAX_CANDIDATES, "N", "Images drawn per round (default 1).")
-memory_option = click.option(
-    "--memory", type=one_of(*MEMORY_MODES), metavar="|".join(MEMORY_MODES), help="What the refiner sees (default full)."
+memory_option = choice_option("--memory", names=values.MEMORY_MODES, help_text="What the refiner sees (default full).")
+size_option = click.option(
+    "--size", type=parsed_by(values.parse_size), metavar="WxH", help="Width and height in pixels."
 )
-size_option = click.option("--size", type=parsed_by(parse_size), metavar="WxH", help="Width and height in pixels.")
 steps_option = number_option("--steps", MAX_STEPS, "N", "Denoising steps.")
-guidance_option = click.option("--guidance", type=parsed_by(parse_guidance), metavar="G", help="Guidance scale.")
+guidance_option = click.option("--guidance", type=parsed_by(values.parse_guidance), metavar="G", help="Guidance scale.")
 negative_option = click.option(
     "--negative",
     "negative_prompt",
-    type=parsed_by(parse_negative),
+    type=parsed_by(values.parse_negative),
     metavar="PROMPT",
     help="What the picture must not show.",
 )
@@ -135,7 +131,7 @@ set_option = click.option(
 )
 router_option = click.option(
     "--router",
-    type=parsed_by(parse_address),
+    type=parsed_by(values.parse_address),
     envvar="GEMS_ROUTER",
     metavar="ADDRESS",
     help="Address of a running mesh, or several.",
@@ -146,8 +142,8 @@ def config_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add `--config` and `--set`, and give the command the settings that they select as `config`."""
 
     @wraps(command)
-    def with_config(*, config_file: Path | None, overrides: tuple[str, ...], **values: Any) -> int:
-        return command(config=read_config(config_file, overrides), **values)
+    def with_config(*, config_file: Path | None, overrides: tuple[str, ...], **others: Any) -> int:
+        return command(config=values.read_config(config_file, overrides), **others)
 
     return config_option(set_option(with_config))
 
@@ -155,29 +151,18 @@ def config_options(command: Callable[..., int]) -> Callable[..., int]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def gathered(
-    record: type[Any], name: str, *parameters: Callable[..., Any]
-) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Return a decorator that adds click's parameters to a command, which gets their values as one record.
-
-    `record` is a dataclass with a field for each of the parameters; `name` is the command's parameter for it.
-    """
-    names = {field.name for field in fields(record)}
+def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return a decorator that adds `own` options and those of all drawing commands, passed as one `DrawOptions`."""
+    names = {field.name for field in fields(DrawOptions)}
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         @wraps(command)
-        def with_record(**values: Any) -> int:
-            chosen = {key: values.pop(key) for key in names & values.keys()}
-            return command(**{name: record(**chosen)}, **values)
+        def with_record(**others: Any) -> int:
+            chosen = {key: others.pop(key) for key in names & others.keys()}
+            return command(options=DrawOptions(**chosen), **others)
 
-        for parameter in reversed(parameters):
+        for parameter in (router_option, set_option, config_option, memory_option, *reversed(own), rounds_option):
             with_record = parameter(with_record)
         return with_record
 
     return decorate
-
-
-def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Return `gathered` for the options that all drawing commands share and for `own` ones, as `DrawOptions`."""
-    shared = (memory_option, config_option, set_option, router_option)
-    return gathered(DrawOptions, "options", rounds_option, *own, *shared)

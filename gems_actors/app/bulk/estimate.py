@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gems_actors.app.bulk.folder import check_run, inspect_folder, read_run
+from gems_actors.app.bulk.folder import FolderState, check_run, inspect_folder, read_run
 from gems_actors.app.bulk.recipe import Recipe, recipe_of
 from gems_actors.app.bulk.rows import read_keys
 from gems_actors.app.bulk.runner import BulkOptions
@@ -31,22 +31,6 @@ class TaskCount:
 
 
 @dataclass(frozen=True, slots=True)
-class PastRun:
-    """What an earlier run took for one picture, on average."""
-
-    folder: str
-    pictures: int
-    images: float
-    calls: float
-    """Calls of chat models."""
-    tokens: float
-    """Tokens of chat models."""
-    cost: float
-    pictures_per_s: float | None
-    """Pictures per second; None if no process of that run ended by itself."""
-
-
-@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a run takes if each of its pictures takes what those of an earlier run took."""
 
@@ -59,6 +43,7 @@ class Estimate:
     tokens: int
     cost: float
     seconds: float | None
+    """None if no process of the earlier run ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +65,7 @@ class DryRun:
 
 
 def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
-    """Count the tasks of a run, check its records and estimate what it takes.
-
-    Args:
-        options: the run.
-        like: folder of an earlier run to estimate from, by default the folder of this run.
+    """Count the tasks of a run, check its records and estimate what it takes from the run in `like` or its own folder.
 
     Raises:
         UsageError: the input cannot be read, the folder belongs to another run, or `like` cannot be used.
@@ -100,32 +81,32 @@ def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
         raise UsageError(str(error)) from error
     except PromptError as error:
         raise UsageError(f"FILE: {text_of_path(options.file)}: {error}") from error
-    estimate = None if past is None else estimate_of(past, count.tasks, count.max_images)
+    estimate = None if past is None else estimate_of(text_of_path(like or options.out), *past, count)
     return DryRun(count, bad, models, estimate)
 
 
-def estimate_of(past: PastRun, tasks: int, max_images: int) -> Estimate:
+def estimate_of(like: str, past: Tally, state: FolderState, count: TaskCount) -> Estimate:
     """Scale what an earlier run took to a number of tasks; if they draw fewer images, they need fewer calls, too."""
-    images = min(past.images * tasks, max_images)
-    share = images / past.images if past.images else 0.0
+    images = min(past.images / past.pictures * count.tasks, count.max_images)
+    tasks = images * past.pictures / past.images if past.images else 0.0
+    chats, per_priced = chat_cost(state.spent), tasks / max(1, state.priced)
     return Estimate(
-        like=past.folder,
+        like=like,
         pictures=past.pictures,
         images=round(images),
-        calls=round(past.calls * share),
-        tokens=round(past.tokens * share),
-        cost=round(past.cost * share, 4),
-        seconds=round(share / past.pictures_per_s, 1) if past.pictures_per_s else None,
+        calls=round(chats.calls * per_priced),
+        tokens=round(chats.tokens * per_priced),
+        cost=round(chats.cost * per_priced, 4),
+        seconds=round(tasks * state.timed_s / state.timed_pictures, 1) if state.timed_s else None,
     )
 
 
 def _count(options: BulkOptions, recipe: Recipe) -> tuple[TaskCount, list[BadTask]]:
-    part, samples = options.part, options.spec.samples
-    keys, count, bad = read_keys(options.out), TaskCount(), list[BadTask]()
+    part, keys, count, bad = options.part, read_keys(options.out), TaskCount(), list[BadTask]()
     with ExitStack() as stack:
         source, format_ = open_source(stack, options.file)
         count_records(source, format_)
-        for task in open_tasks(source, format_, samples):
+        for task in open_tasks(source, format_, options.spec.samples):
             if isinstance(task, BadTask):
                 bad.append(task)
                 continue
@@ -141,12 +122,8 @@ def _count(options: BulkOptions, recipe: Recipe) -> tuple[TaskCount, list[BadTas
     return count, bad
 
 
-def _read_past(folder: Path, models: dict[str, str], *, is_named: bool) -> PastRun | None:
-    """Return what the run of a folder took, or None if it has no pictures or those of other models.
-
-    Raises:
-        OutputError: the folder cannot be read, or the user named it and it has no pictures of these models.
-    """
+def _read_past(folder: Path, models: dict[str, str], *, is_named: bool) -> tuple[Tally, FolderState] | None:
+    """Return what a folder has, if all its pictures are by these models; otherwise None, or an error if it is named."""
     tally, others = Tally(), Tally()
     state = None
     if read_run(folder) is not None:
@@ -156,16 +133,7 @@ def _read_past(folder: Path, models: dict[str, str], *, is_named: bool) -> PastR
             named = ", ".join(f"{role} {name}" for role, name in models.items())
             raise OutputError(f"{folder}: expected a run whose pictures are all by {named}, got none")
         return None
-    chats, priced = chat_cost(state.spent), max(1, state.priced)
-    return PastRun(
-        folder=text_of_path(folder),
-        pictures=tally.pictures,
-        images=tally.images / tally.pictures,
-        calls=chats.calls / priced,
-        tokens=chats.tokens / priced,
-        cost=chats.cost / priced,
-        pictures_per_s=state.timed_pictures / state.timed_s if state.timed_s else None,
-    )
+    return tally, state
 
 
 def dry_run_lines(outcome: DryRun) -> Iterator[str]:

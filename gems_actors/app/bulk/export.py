@@ -26,17 +26,10 @@ Shape = Literal["webdataset", "parquet"]
 def export_rows(
     rows: Iterator[Row], dataset: Path, target: Path, shape: Shape, picture_format: PictureFormat, per_shard: int
 ) -> Iterator[Path]:
-    """Write a dataset's pictures and rows as shards, and yield the path of each finished shard.
+    """Write the rows of a dataset and their pictures as shards into `target`, and yield the path of each.
 
-    Surplus shards of an earlier export are removed at the end: a reader would take their rows twice.
-
-    Args:
-        rows: rows of the dataset in their order.
-        dataset: folder that the rows' file names are relative to.
-        target: folder to fill.
-        shape: format of the shards.
-        picture_format: format of the pictures; those in another format are encoded again.
-        per_shard: pictures per shard.
+    Pictures in another format are encoded again. Surplus shards of an earlier export are removed at the end: a reader
+    would take their rows twice.
 
     Raises:
         OutputError: a file cannot be read or written, there are no pictures, or pyarrow is missing.
@@ -97,21 +90,13 @@ def _write_parquet(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_fo
     except ImportError as error:
         raise OutputError("Parquet needs pyarrow: pip install 'gems-actors[parquet]'") from error
     ending = ENDINGS[picture_format]
-    table = pyarrow.table(
-        {
-            # The Image feature of the datasets library: bytes and file name.
-            "image": [{"bytes": data, "path": f"{key_of_row(row)}{ending}"} for row, data in pictures],
-            "index": [row.index for row, _ in pictures],
-            "sample": [row.sample for row, _ in pictures],
-            "prompt": [row.prompt for row, _ in pictures],
-            "final_prompt": [row.final_prompt for row, _ in pictures],
-            "seed": [row.seed for row, _ in pictures],
-            "rounds": [row.rounds for row, _ in pictures],
-            "met": [row.met for row, _ in pictures],
-            "all_met": [row.all_met for row, _ in pictures],
-            "chosen": [row.is_picture for row, _ in pictures],
-            # The whole row as JSON text, because metadata differs from row to row.
-            "row": [msgspec.json.encode(row).decode() for row, _ in pictures],
-        }
-    )
-    parquet.write_table(table, path)
+    fields = ("index", "sample", "prompt", "final_prompt", "seed", "rounds", "met", "all_met")
+    columns = {
+        # The Image feature of the datasets library: bytes and file name.
+        "image": [{"bytes": data, "path": f"{key_of_row(row)}{ending}"} for row, data in pictures],
+        **{name: [getattr(row, name) for row, _ in pictures] for name in fields},
+        "chosen": [row.is_picture for row, _ in pictures],
+        # The whole row as JSON text, because metadata differs from row to row.
+        "row": [msgspec.json.encode(row).decode() for row, _ in pictures],
+    }
+    parquet.write_table(pyarrow.table(columns), path)

@@ -20,7 +20,7 @@ from gems_actors.app.bulk.folder import MESH_FOLDER, FolderState, RunSpec, inspe
 from gems_actors.app.bulk.report_article import story_of_rounds, story_of_row
 from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.totals import Share, Tally
-from gems_actors.app.memory.access import MemoryLocation, MemoryReader, open_memory
+from gems_actors.app.memory.access import MemoryLocation, open_memory
 from gems_actors.app.picture_files import write_whole
 from gems_actors.blobs import BlobFolder, blob_folder
 from gems_actors.config import MeshConfig
@@ -64,19 +64,19 @@ ins { color: var(--good); text-decoration: none } del { color: var(--bad) }
 async def write_report(folder: Path, spec: RunSpec, shown: int, router: str | None) -> Path:
     """Write `report.html` into the folder of a run, which may be running, and return its path.
 
-    Args:
-        folder: folder of the run.
-        spec: specification of the run.
-        shown: number of trajectories to show.
-        router: address of the mesh that drew, asked if the folder has no memory; None reads the log in the run's
-            data_dir instead.
+    The page shows the first `shown` trajectories. If the folder has no memory, they are read from the mesh at `router`,
+    or from the log in the run's data_dir.
 
     Raises:
         OutputError: the folder cannot be read or written.
         ConfigError: the memory log is damaged.
         RequestError: the mesh does not answer.
     """
-    path, config = folder / "report.html", _config_of(spec)
+    path = folder / "report.html"
+    try:
+        config = spec.read_config()
+    except ConfigError:  # the configuration file of a run from another host may be missing
+        config = MeshConfig()
     location = MemoryLocation(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
     if not location.folders:
         location = MemoryLocation(config, router)
@@ -87,13 +87,6 @@ async def write_report(folder: Path, spec: RunSpec, shown: int, router: str | No
     return path
 
 
-def _config_of(spec: RunSpec) -> MeshConfig:
-    try:
-        return spec.read_config()
-    except ConfigError:  # the configuration file of a run from another host may be missing
-        return MeshConfig()
-
-
 async def _read_stories(location: MemoryLocation, run: str, rows: Iterable[Row]) -> Stories:
     """Return the trajectories of rows, as far as memory has them."""
     if location.router is None and not location.folders:
@@ -102,20 +95,14 @@ async def _read_stories(location: MemoryLocation, run: str, rows: Iterable[Row])
         runs = [run]
         if location.router is None:  # the name of a run comes from the folder's first path; the folder may have moved
             runs += [found.run for found in (await memory.ask(ListRuns())).runs if found.run != run]
-        return {
-            (row.index, row.sample): state
-            for row in rows
-            if (state := await _read_story(memory, runs, row)) is not None
-        }
-
-
-async def _read_story(memory: MemoryReader, runs: Iterable[str], row: Row) -> TrajectoryState | None:
-    for run in runs:
-        id_ = trajectory_id(run, row.index, row.sample, row.key)
-        state = await memory.ask(ReadTrajectory(trajectory=id_))
-        if state.attempts:
-            return state
-    return None
+        stories = {}
+        for row in rows:
+            for run_ in runs:
+                id_ = trajectory_id(run_, row.index, row.sample, row.key)
+                if (state := await memory.ask(ReadTrajectory(trajectory=id_))).attempts:
+                    stories[row.index, row.sample] = state
+                    break
+        return stories
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +125,12 @@ class ReportPage:
         for row in rows:
             tally.add(row)
             models = models or row.models
-            for requirement in row.requirements:
-                kinds.setdefault(requirement.kind, Counter())[requirement.answer or "unsure"] += 1
+            for item in row.requirements:
+                kinds.setdefault(item.kind, Counter())[item.answer or "unsure"] += 1
             if len(articles) < self.shown:
                 articles.append(self._story_of(row))
         tally.failed, tally.spent = sum(self.state.failed.values()), self.state.spent
-        source = self.spec.source
-        title = escape(Path(source).name)
+        source, title = self.spec.source, escape(Path(self.spec.source).name)
         yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         yield f"<h1>{title}</h1><p class=quiet>{escape(source)} · strategy {escape(self.spec.strategy)}"
@@ -184,8 +170,7 @@ def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
     }
     if state.running:
         lines["running"] = state.running
-    rows = "".join(f"<tr><th>{name}<td>{escape(value)}" for name, value in lines.items())
-    yield f"<table>{rows}</table>"
+    yield f"<table>{''.join(f'<tr><th>{name}<td>{escape(value)}' for name, value in lines.items())}</table>"
 
 
 def _rounds_of(tally: Tally) -> Iterator[str]:
@@ -239,7 +224,9 @@ def _kinds_of(kinds: Mapping[str, Counter[str]]) -> Iterator[str]:
     if kinds:
         yield "<h2>Requirements met by kind</h2><table>"
         for kind, answers in sorted(kinds.items(), key=lambda item: -item[1].total()):
-            yield _bar(f"{kind} ({answers.total():,})", answers["met"] / answers.total())
+            rate = answers["met"] / answers.total()
+            bar = f'<div class=bar><i style="width:{100 * rate:.1f}%"></i></div>'
+            yield f"<tr><th>{escape(kind)} ({answers.total():,})<td>{bar}<td class=number>{_percent(rate)}"
         yield "</table>"
 
 
@@ -254,12 +241,6 @@ def _costs_of(tally: Tally) -> Iterator[str]:
         figures = (*(f"{count:,}" for count in counts), f"{spent.seconds:,.1f}", f"{spent.cost:,.4f}")
         yield f"<tr><th>{escape(role)}{''.join(f'<td class=number>{figure}' for figure in figures)}"
     yield "</table>"
-
-
-def _bar(name: str, rate: float | None) -> str:
-    width = 100 * (rate or 0.0)
-    bar = f'<div class=bar><i style="width:{width:.1f}%"></i></div>'
-    return f"<tr><th>{escape(name)}<td>{bar}<td class=number>{_percent(rate)}"
 
 
 def _percent(rate: float | None) -> str:

@@ -31,19 +31,12 @@ PathOf = Callable[[str], Path | None]
 
 
 def story_of_rounds(row: Row, state: TrajectoryState, path_of: PathOf) -> str:
-    """Return the rounds of a trajectory side by side.
-
-    Args:
-        row: row of the chosen picture.
-        state: the trajectory in memory.
-        path_of: finds pictures.
-    """
+    """Return the rounds of a trajectory in memory side by side; `row` is that of the chosen picture."""
     by_round = {
         round_: [attempt for attempt in state.attempts if attempt.round == round_]
         for round_ in sorted({attempt.round for attempt in state.attempts})
     }
     chosen = state.ending.best_round if state.ending else 0
-    requirements = state.requirements or ()
     leading = {round_: _leading(row, attempts) for round_, attempts in by_round.items()}
     heads = "".join(
         f"<th class=chosen>round {round_}, chosen" if round_ == chosen else f"<th>round {round_}" for round_ in by_round
@@ -51,8 +44,8 @@ def story_of_rounds(row: Row, state: TrajectoryState, path_of: PathOf) -> str:
     pictures = "".join(f"<td>{_pictures(leading[round_], by_round[round_], path_of)}" for round_ in by_round)
     changes = "".join(f"<td>{change}" for change in _changes(row.prompt, state, by_round))
     lines = [f"<tr><th>{heads}", f"<tr><th>{pictures}"]
-    lines += [_ticks(item, list(leading.values())) for item in requirements]
-    if requirements:
+    lines += [_ticks(item, list(leading.values())) for item in state.requirements or ()]
+    if state.requirements:
         met = "".join(f"<td>{count_met(attempt)} of {len(attempt.verdicts)}" for attempt in leading.values())
         lines.append(f"<tr class=sum><th>met{met}")
     lines.append(f"<tr class=words><th>prompt{changes}")
@@ -64,13 +57,7 @@ def story_of_rounds(row: Row, state: TrajectoryState, path_of: PathOf) -> str:
 
 
 def story_of_row(row: Row, picture: Path, path_of: PathOf) -> str:
-    """Return the picture of a row and its verdicts.
-
-    Args:
-        row: row of the picture.
-        picture: file of the picture.
-        path_of: finds the other images of the trajectory.
-    """
+    """Return the picture of a row and its verdicts, and the other images of its trajectory."""
     marks = []
     for requirement in row.requirements:
         score = "" if requirement.score is None else f" <span class=quiet>{requirement.score:.2f}</span>"
@@ -97,9 +84,8 @@ def _leading(row: Row, attempts: Sequence[Attempt]) -> Attempt:
 
 
 def _pictures(leading: Attempt, attempts: Sequence[Attempt], path_of: PathOf) -> str:
-    others = "".join(
-        _thumbnail(path_of(attempt.image.digest), _CANDIDATE_PX) for attempt in attempts if attempt is not leading
-    )
+    digests = [attempt.image.digest for attempt in attempts if attempt is not leading]
+    others = "".join(_thumbnail(path_of(digest), _CANDIDATE_PX) for digest in digests)
     small = f"<div class=others>{others}</div>" if others else ""
     return _thumbnail(path_of(leading.image.digest), _ROUND_PX) + small
 

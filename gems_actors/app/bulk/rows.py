@@ -33,8 +33,6 @@ MERGED_AT_ONCE: Final = 256
 _RECORDS_PER_FOLDER: Final = 1000
 _KEYS_PER_PAGE: Final = 256
 
-TaskState = Literal["new", "done", "changed"]
-
 
 class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
     """A requirement and its verdict on the chosen picture."""
@@ -107,7 +105,7 @@ class _TaskId(msgspec.Struct, frozen=True, order=True):
 
 
 _NumberedRow = tuple[_TaskId, int, bytes]
-"""A line of the file with its task and its number."""
+"""A line of the file after its task and its number, by which lines are sorted."""
 
 
 def row_of(drawn: DrawnTask, file_name: str) -> Row:
@@ -185,7 +183,7 @@ class Keys:
         keys = self._pages.get((page, sample))
         return keys[offset] or None if keys is not None else None
 
-    def state_of(self, index: int, sample: int, key: str) -> TaskState:
+    def state_of(self, index: int, sample: int, key: str) -> Literal["new", "done", "changed"]:
         """Return whether a task is new, done, or was drawn with another key."""
         known = self.get(index, sample)
         return "new" if known is None else "done" if known == _number_of(key) else "changed"
@@ -258,13 +256,13 @@ def sort_rows(path: Path, *, sorted_at_once: int = SORTED_AT_ONCE, merged_at_onc
             while batch := list(islice(numbered, sorted_at_once)):
                 rows_of_tasks = [(task, number, line) for number, line in batch if (task := _task_of(line)) is not None]
                 file = stack.enter_context(TemporaryFile(dir=path.parent))
-                chunks.append(_write_chunk(sorted(rows_of_tasks, key=_order_of), file))
+                chunks.append(_write_chunk(sorted(rows_of_tasks), file))
                 if len(chunks) == merged_at_once:
                     file = stack.enter_context(TemporaryFile(dir=path.parent))
-                    chunks = [_write_chunk(heapq.merge(*chunks, key=_order_of), file)]
+                    chunks = [_write_chunk(heapq.merge(*chunks), file)]
         target = path.with_name(f".{path.name}.sorted")
         with target.open("wb") as sink:
-            merged = heapq.merge(*chunks, key=_order_of)
+            merged = heapq.merge(*chunks)
             for _, group in groupby(merged, key=lambda item: item[0]):
                 written = [line for _, _, line in group]
                 rows = [msgspec.json.decode(line, type=Row) for line in written]
@@ -272,10 +270,6 @@ def sort_rows(path: Path, *, sorted_at_once: int = SORTED_AT_ONCE, merged_at_onc
             sink.flush()
             os.fsync(sink.fileno())
         target.replace(path)
-
-
-def _order_of(item: _NumberedRow) -> tuple[_TaskId, int]:
-    return item[:2]
 
 
 def _write_chunk(rows: Iterable[_NumberedRow], file: BinaryIO) -> Iterator[_NumberedRow]:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 import trio
 
+from gems_actors.app import session
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
@@ -24,15 +25,6 @@ from gems_actors.app.options import budget_of
 from gems_actors.app.picture_files import OutputError, PictureError, text_of_path
 from gems_actors.app.prompts import PromptError
 from gems_actors.app.run_registry import RegistryEntry, registered
-from gems_actors.app.session import (
-    LOG_NAME,
-    Connection,
-    open_session,
-    start_or_connect,
-    user_at_host,
-    watch_role_notes,
-    watch_run_state,
-)
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
@@ -119,10 +111,13 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         bulk = BulkRun(options, config, view or BulkView(), stack)
         if options.router is None:
             config = msgspec.structs.replace(config, data_dir=str((options.out / MESH_FOLDER).absolute()))
-        session = open_session(
-            config, options.router, redirects_stderr=options.redirects_stderr, log=options.out / MESH_FOLDER / LOG_NAME
+        opened = session.open_session(
+            config,
+            options.router,
+            redirects_stderr=options.redirects_stderr,
+            log=options.out / MESH_FOLDER / session.LOG_NAME,
         )
-        return await bulk.run(stack.enter_context(session))
+        return await bulk.run(stack.enter_context(opened))
 
 
 class BulkRun:
@@ -179,7 +174,7 @@ class BulkRun:
         try:
             async with (
                 open_interrupts() as interrupts,
-                start_or_connect(config, self._options.router, interrupts) as connection,
+                session.start_or_connect(config, self._options.router, interrupts) as connection,
                 open_background() as nursery,
             ):
                 with registered(self._entry(connection.mesh.address)):
@@ -194,7 +189,9 @@ class BulkRun:
         self._folder.keep_session(self._tally.pictures - self._tally.before, seconds)
         redrawn, self._redrawn = self._redrawn, 0  # those before are gone, so each picture counts once from here
         if redrawn:
-            self._tally.recount(rows_of(self._folder.path))
+            self._tally = Tally(before=self._tally.before, failed=self._tally.failed, spent=self._tally.spent)
+            for row in rows_of(self._folder.path):
+                self._tally.add(row)
         report, report_error = (None, "") if interrupts.asked.is_set() else await self._write_report()
         outcome, unfinished = self._outcome(is_interrupted=interrupts.asked.is_set())
         return BulkResult(
@@ -224,18 +221,18 @@ class BulkRun:
             run=self._run, what=self._spec.source, total=self._total_of_run, address=address, folder=folder
         )
 
-    async def _announce(self, connection: Connection, interrupts: Interrupts, nursery: trio.Nursery) -> None:
+    async def _announce(self, connection: session.Connection, interrupts: Interrupts, nursery: trio.Nursery) -> None:
         """Resume the run if it was paused or cancelled, start what watches it, and record its start."""
         mesh = connection.mesh
-        await mesh.ask(ControlRun(run=self._run, action="resume", by=user_at_host()))
+        await mesh.ask(ControlRun(run=self._run, action="resume", by=session.user_at_host()))
         nursery.start_soon(self._show_progress, interrupts)
-        nursery.start_soon(watch_role_notes, mesh, self._take_role_notes)
-        nursery.start_soon(watch_run_state, mesh, self._run, self._take_state)
+        nursery.start_soon(session.watch_role_notes, mesh, self._take_role_notes)
+        nursery.start_soon(session.watch_run_state, mesh, self._run, self._take_state)
         nursery.start_soon(self._task_limit.follow_generators, mesh)
         begun = RunBegun(run=self._run, what=self._spec.source, total=self._total_of_run)
         await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
 
-    async def _draw_tasks(self, connection: Connection, interrupts: Interrupts) -> None:
+    async def _draw_tasks(self, connection: session.Connection, interrupts: Interrupts) -> None:
         """Draw all tasks; start no new ones after an interrupt, a cancellation or the end of the budget."""
         limiter = self._task_limit.limiter
         async with trio.open_nursery() as nursery:
@@ -286,11 +283,11 @@ class BulkRun:
                     yield task, sample, key
 
     async def _draw_task(
-        self, connection: Connection, task: Task, sample: int, key: str, release: Callable[[], None]
+        self, connection: session.Connection, task: Task, sample: int, key: str, release: Callable[[], None]
     ) -> None:
         self._in_flight += 1
         self._unfinished += 1
-        seed = self._recipe.seed_of(task, sample)
+        seed, stop = self._recipe.seed_of(task, sample), self._token_budget.stop_gracefully
         request = DrawPicture(
             run=self._run,
             line=task.index,
@@ -302,9 +299,7 @@ class BulkRun:
             budget=self._trajectory_budget,
         )
         try:
-            picture = await connection.mesh.ask(
-                request, lane=Lane.BULK, stop_gracefully=self._token_budget.stop_gracefully
-            )
+            picture = await connection.mesh.ask(request, lane=Lane.BULK, stop_gracefully=stop)
             check_hooks(picture, self._recipe.models)
             drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed)
             row = await trio.to_thread.run_sync(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
@@ -355,8 +350,7 @@ class BulkRun:
                 if interrupts.asked.is_set():
                     await trio.sleep_forever()
                 await interrupts.asked.wait()
-            state = "" if self._state is None else f"{self._state.state} by {self._state.by}"
-            note = self._role_notes
+            state, note = "" if self._state is None else f"{self._state.state} by {self._state.by}", self._role_notes
             if interrupts.asked.is_set():
                 note = f"finishing {self._in_flight} tasks in flight; Ctrl-C again stops at once"
             self._view.show(self._progress("; ".join(filter(None, (state, note)))))
@@ -388,11 +382,9 @@ class BulkRun:
         """Return the outcome, and for a run that ended early why and how to continue it."""
         if self._has_started_all and not self._unfinished:
             return "failed" if self._tally.failed else "done", ""
-        how = "the same command continues"
-        if self._is_cancelled.is_set():
-            return "interrupted", f"cancelled by {self._cancelled_by}: {self._how_far()}; {how}"
-        if is_interrupted:
-            return "interrupted", f"interrupted: {self._how_far()}; {how}"
+        if self._is_cancelled.is_set() or is_interrupted:
+            why = f"cancelled by {self._cancelled_by}" if self._is_cancelled.is_set() else "interrupted"
+            return "interrupted", f"{why}: {self._how_far()}; the same command continues"
         why = f"the budget of {self._token_budget.max_tokens} tokens is spent"
         return "failed", f"{why}: {self._how_far()}; a larger budget.max_tokens_per_run continues"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -78,14 +78,6 @@ class Tally:
                 best = max(best, row.met_by_round[index])
                 self.in_round[index].add(row.met_by_round[index], total)
             self.after_round[index].add(best, total)
-
-    def recount(self, rows: Iterable[Row]) -> None:
-        """Count all pictures again, after some replaced others."""
-        fresh = Tally(before=self.before, failed=self.failed, spent=self.spent)
-        for row in rows:
-            fresh.add(row)
-        for name in self.__slots__:
-            setattr(self, name, getattr(fresh, name))
 
     @property
     def images_per_picture(self) -> float | None:
@@ -214,9 +206,8 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
     yield f"pictures           {tally.pictures}" + (f" ({tally.before} done before)" if tally.before else "")
     yield f"failed             {tally.failed}"
     if seconds is not None:
-        yield f"seconds            {seconds:.1f}" + (
-            f" ({drawn / seconds:.1f} pictures/s)" if drawn and seconds else ""
-        )
+        rate = f" ({drawn / seconds:.1f} pictures/s)" if drawn and seconds else ""
+        yield f"seconds            {seconds:.1f}{rate}"
     if tally.images_per_picture is not None:
         yield f"images per picture {tally.images_per_picture:.2f}"
         yield f"all met            {tally.all_met} of {tally.pictures}"
