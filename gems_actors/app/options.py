@@ -164,12 +164,7 @@ def _strategy_settings(strategy: str | None, images: int | None, rounds: int | N
 
 
 def draw_settings(config: MeshConfig, options: Mapping[str, Any]) -> DrawSettings:
-    """Return how to draw: the configured settings, with options in place of them.
-
-    Args:
-        config: settings of the mesh.
-        options: values by the names of `DrawOptions`, from rounds to skill.
-    """
+    """Return how to draw: the configured settings, with options, named as in `DrawOptions`, in place of them."""
     chosen = {_SETTINGS[name]: value for name, value in options.items()}
     if "size" in chosen:
         chosen["width_px"], chosen["height_px"] = chosen.pop("size")

@@ -32,11 +32,10 @@ _NOTES_PERIOD_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A mesh that takes requests."""
+    """A mesh that takes requests, and its pictures."""
 
     mesh: Mesh
     blobs: BlobStore
-    """Pictures of the mesh."""
 
 
 @contextmanager
@@ -45,14 +44,10 @@ def open_session(
 ) -> Iterator[MeshConfig]:
     """Set up this process for work with a mesh and yield the settings for `start_or_connect`.
 
-    A mesh that this process starts gets a private runtime folder, which is removed at the end.
-
-    Args:
-        config: settings of the mesh.
-        router: address of a running mesh; None starts one.
-        redirects_stderr: whether this process and the roles that it starts write to `log` instead of standard error,
-            and a failure is explained by the last line there. Otherwise the roles log warnings only, unless configured.
-        log: file to write to; by default `mesh.log` in the private runtime folder, or nothing with a running mesh.
+    Without a `router`, a mesh will be started: it gets a private runtime folder, which is removed at the end. With
+    `redirects_stderr`, this process and the roles that it starts write to `log` instead of standard error (by default
+    `mesh.log` in that folder, or nothing with a running mesh), and a failure is explained by the last line there.
+    Otherwise the roles log warnings only, unless configured.
 
     Raises:
         ConfigError: a process cannot run with this configuration; its own message where it left one in the log.
@@ -175,13 +170,9 @@ def _explain_failures(log: Path) -> Iterator[None]:
             raise ConfigError(line.removeprefix("gems: ")) from error
         raise
     except (RequestError, SupervisorError) as error:
-        line = _last_line(log, start, _is_error)
+        line = _last_line(log, start, lambda line: "error" in line.lower() or line.startswith("gems: "))
         is_news = line and str(error) not in line
         raise GemsError(f"{error} (last error in the log: {line})" if is_news else str(error)) from error
-
-
-def _is_error(line: str) -> bool:
-    return "error" in line.lower() or line.startswith("gems: ")
 
 
 def _last_line(log: Path, start: int, is_wanted: Callable[[str], bool]) -> str:

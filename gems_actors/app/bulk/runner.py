@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import trio
 
 from gems_actors.app import session
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
-from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.tasks import BadTask, Part, Task, count_records, open_source, open_tasks
@@ -25,18 +24,24 @@ from gems_actors.app.options import budget_of
 from gems_actors.app.picture_files import OutputError, PictureError, text_of_path
 from gems_actors.app.prompts import PromptError
 from gems_actors.app.run_registry import RegistryEntry, registered
+from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
 from protocol.costs import add_costs
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, ControlRun, DrawPicture, RunBegun, RunState
+from protocol.messages import AppendRecord, ControlRun, DrawPicture, ReadStatus, RunBegun, RunState
 
 SHOWN_IN_REPORT = 100
 """Trajectories in report.html by default."""
 _LIVE_PERIOD_S, _PLAIN_PERIOD_S = 0.25, 5.0
 """Time between two updates of a view: one that is painted over, and one that adds a line each time."""
 _RECORDS_READ_AT_ONCE = 256
+MAX_CONCURRENCY: Final = 4096
+_MIN_CONCURRENCY: Final = 32
+_TASKS_PER_PICTURE: Final = 4
+"""Tasks in flight for each image that the generators draw at once: meanwhile others are planned and verified."""
+_POLL_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +116,50 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         bulk = BulkRun(options, config, view or BulkView(), stack)
         if options.router is None:
             config = msgspec.structs.replace(config, data_dir=str((options.out / MESH_FOLDER).absolute()))
-        opened = session.open_session(
-            config,
-            options.router,
-            redirects_stderr=options.redirects_stderr,
-            log=options.out / MESH_FOLDER / session.LOG_NAME,
-        )
+        log, redirects = options.out / MESH_FOLDER / session.LOG_NAME, options.redirects_stderr
+        opened = session.open_session(config, options.router, redirects_stderr=redirects, log=log)
         return await bulk.run(stack.enter_context(opened))
+
+
+class TokenBudget:
+    """Tokens that a run may spend on chat models."""
+
+    def __init__(self, max_tokens: int | None) -> None:
+        self.max_tokens = max_tokens
+        self.is_spent = trio.Event()
+
+    @property
+    def stop_gracefully(self) -> trio.Event | None:
+        """The event that ends a trajectory with its round; None without a limit, as each watcher costs a task."""
+        return None if self.max_tokens is None else self.is_spent
+
+    def check(self, tokens: int) -> None:
+        """Compare the tokens spent so far with the limit."""
+        if self.max_tokens is not None and tokens >= self.max_tokens:
+            self.is_spent.set()
+
+
+class TaskLimit:
+    """Tasks in flight: a fixed number, or four times what the generators draw at once with a minimum of 32."""
+
+    def __init__(self, concurrency: int | None) -> None:
+        self._is_fixed = concurrency is not None
+        self.limiter = trio.CapacityLimiter(concurrency or _MIN_CONCURRENCY)
+        self.busy_share: float | None = None
+        """Mean share of time, 0 to 1, that the generators' devices are busy; None while no generator reports it."""
+
+    async def follow_generators(self, mesh: Mesh) -> None:
+        """Adapt to the generators of a mesh until cancelled."""
+        while True:
+            with suppress(RequestError):
+                roles = (await mesh.ask(ReadStatus())).roles
+                generators = [actor for role in roles if role.role == "generator" for actor in role.actors]
+                if not self._is_fixed:
+                    wanted = _TASKS_PER_PICTURE * sum(actor.capacity for actor in generators)
+                    self.limiter.total_tokens = min(max(_MIN_CONCURRENCY, wanted), MAX_CONCURRENCY)
+                shares = [actor.figures["busy_share"] for actor in generators if "busy_share" in actor.figures]
+                self.busy_share = sum(shares) / len(shares) if shares else None
+            await trio.sleep(_POLL_S)
 
 
 class BulkRun:

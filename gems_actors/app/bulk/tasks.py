@@ -255,9 +255,7 @@ def _read_rows(rows: Any, header: list[str], samples: int) -> Iterator[Task | Ba
         index += 1
         row: list[str] = []
         try:
-            if (found := next(rows, None)) is None:
-                return
-            row = found
+            row = next(rows)
             if not any(row):
                 index -= 1  # blank lines do not count
                 continue
@@ -265,6 +263,8 @@ def _read_rows(rows: Any, header: list[str], samples: int) -> Iterator[Task | Ba
                 raise PromptError(f"expected {len(header)} fields, got {len(row)}")
             record = {name: value for name, value in zip(header, row, strict=True) if value}
             yield _task_of(index, record, samples)
+        except StopIteration:
+            return
         except (csv.Error, PromptError) as error:
             text = ",".join(row).encode(errors="replace").decode()
             yield BadTask(index, f"line {rows.line_num}", text, str(error))
@@ -289,20 +289,16 @@ def _read_batches(table: Any, names: list[str], samples: int) -> Iterator[Task |
         try:
             for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=names):
                 for record in batch.to_pylist():
-                    yield _row_of(index, record, samples)
+                    try:
+                        yield _task_of(index, record, samples)
+                    except PromptError as error:
+                        yield BadTask(index, f"row {index + 1}", str(record)[:_MAX_LINE_BYTES], str(error))
                     index += 1
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = f"expected a readable row, got: {' '.join(str(error).split())[:200]}"
             for lost in range(index, end):
                 yield BadTask(lost, f"row {lost + 1}", "", reason)
             index = end
-
-
-def _row_of(index: int, record: Mapping[str, Any], samples: int) -> Task | BadTask:
-    try:
-        return _task_of(index, record, samples)
-    except PromptError as error:
-        return BadTask(index, f"row {index + 1}", str(record)[:_MAX_LINE_BYTES], str(error))
 
 
 def _open_parquet(stream: BinaryIO) -> Any:
@@ -323,11 +319,9 @@ def _open_parquet(stream: BinaryIO) -> Any:
 def _task_of(index: int, record: Mapping[str, Any], samples: int) -> Task:
     """Return the task of a record; fields that are null are ignored."""
     record = {key: value for key, value in record.items() if value is not None}
-    prompt = record.get("prompt")
-    if not isinstance(prompt, str):
-        got = "none" if prompt is None else type(prompt).__name__
-        raise PromptError(f"expected a prompt as text, got {got}")
-    prompt = check_prompt(prompt)
+    if not isinstance(text := record.get("prompt"), str):
+        raise PromptError(f"expected a prompt as text, got {'none' if text is None else type(text).__name__}")
+    prompt = check_prompt(text)
     drawing = {name: record[name] for name in _Fields.__struct_fields__ if name in record}
     try:
         fields = msgspec.convert(drawing, type=_Fields, strict=False)
@@ -343,15 +337,11 @@ def _task_of(index: int, record: Mapping[str, Any], samples: int) -> Task:
     if fields.rounds is not None:
         settings["max_rounds"] = fields.rounds
     if fields.size is not None:
-        settings["width_px"], settings["height_px"] = _size_of(fields.size)
+        try:
+            settings["width_px"], settings["height_px"] = parse_size(fields.size)
+        except UsageError as error:
+            raise PromptError(f"size: {error}") from error
     if fields.guidance is not None and not math.isfinite(fields.guidance):
         raise PromptError(f"guidance: expected a number, got {fields.guidance}")
     metadata = {key: value for key, value in record.items() if key != "prompt" and key not in drawing}
     return Task(index, prompt, fields.seed, fields.samples or samples, settings, metadata, record)
-
-
-def _size_of(text: str) -> tuple[int, int]:
-    try:
-        return parse_size(text)
-    except UsageError as error:
-        raise PromptError(f"size: {error}") from error

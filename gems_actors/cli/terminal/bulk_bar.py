@@ -7,7 +7,7 @@ from typing import Final, TextIO
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from gems_actors.app.bulk.runner import BulkView
@@ -27,9 +27,7 @@ def render(progress: BulkProgress, columns: int, glyphs: Glyphs) -> Group:
     bar_cells = min(_MAX_BAR_CELLS, columns - len(glyphs.between.join(rate)) - 1)
     if progress.total is None or bar_cells < _MIN_BAR_CELLS:
         return Group(*_lines_of(rate, columns, glyphs), *lines)
-    first = Table.grid(padding=(0, 1))
-    first.add_column(width=bar_cells)
-    first.add_column(no_wrap=True)
+    first = Table.grid(Column(width=bar_cells), Column(no_wrap=True), padding=(0, 1))
     bar = ProgressBar(total=max(1, progress.total), completed=progress.finished, width=bar_cells)
     first.add_row(bar, Text(glyphs.between.join(rate), "bold"))
     return Group(first, *lines)
@@ -52,9 +50,7 @@ class BulkBar(BulkView):
     is_live = True
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._painter = Painter(stream)
-        self._glyphs = glyphs_for(stream.encoding)
+        self._stream, self._painter, self._glyphs = stream, Painter(stream), glyphs_for(stream.encoding)
 
     def say(self, text: str) -> None:
         """Write a line, before the first update."""

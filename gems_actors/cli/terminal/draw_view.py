@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TextIO
@@ -12,17 +12,9 @@ from rich.cells import cell_len
 from rich.console import Group
 from rich.text import Text
 
+from gems_actors.app import draw_progress
 from gems_actors.app.draw import DrawResult, DrawView
-from gems_actors.app.draw_progress import (
-    Progress,
-    advance,
-    answers_of_round,
-    compare_words,
-    finish,
-    printable,
-    progress_of,
-    step_of,
-)
+from gems_actors.app.draw_progress import Progress, printable
 from gems_actors.cli.terminal.painter import Painter
 from gems_actors.cli.terminal.views import print_draw_result
 from gems_actors.client import Mesh
@@ -36,9 +28,7 @@ _COLUMN_CELLS = 3
 _MAX_DOTS = 6
 _MIN_TABLE_LINES = 5
 """Lines of the list of requirements below which the change of the prompt is left out instead."""
-_MAX_PROMPT_LINES = 2
-_MAX_CHANGE_LINES = 3
-_MAX_NOTE_LINES = 2
+_MAX_PROMPT_LINES, _MAX_CHANGE_LINES, _MAX_NOTE_LINES = 2, 3, 2
 _FRAME_S, _STATUS_S = 0.1, 0.2
 """Time between two frames, and between two requests for the status of the roles."""
 _ALL_ROWS = 10_000
@@ -62,7 +52,7 @@ UNICODE: Final = Glyphs(met="✓", unmet="✗", unsure="?", none="·", busy="●
 ASCII: Final = Glyphs(met="+", unmet="x", unsure="?", none=".", busy="*", idle="o", more="...", between=", ")
 """For terminals that are not UTF-8."""
 
-_STYLES: dict[Answer, str] = {"met": "green", "unmet": "bold red", "unsure": "yellow"}
+_STYLES: dict[Answer | None, str] = {"met": "green", "unmet": "bold red", "unsure": "yellow", None: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +98,10 @@ def _title(state: DrawState, columns: int, glyphs: Glyphs) -> Iterator[Text]:
 
 def _status(state: DrawState, columns: int, glyphs: Glyphs) -> Text:
     progress = state.progress
-    parts = [step_of(progress) if state.is_connected else "starting the mesh"]
+    parts = [draw_progress.step_of(progress) if state.is_connected else "starting the mesh"]
     if progress.prompts:
         parts = [f"round {progress.round} of {progress.max_rounds}", *parts, f"skill {progress.skill or 'none'}"]
-    text = Text(glyphs.between.join([*parts, f"seed {state.seed}"]), "cyan")
-    return _cut(text, columns, glyphs)
+    return _cut(Text(glyphs.between.join([*parts, f"seed {state.seed}"]), "cyan"), columns, glyphs)
 
 
 def requirement_lines(progress: Progress, columns: int, room: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -124,7 +113,7 @@ def requirement_lines(progress: Progress, columns: int, room: int, glyphs: Glyph
     chosen = progress.ending.best_round if progress.ending else first
     first = min(first, chosen)  # the chosen round is always shown
     rounds = range(first, first + shown)
-    answers = {round_: answers_of_round(progress, round_) for round_ in rounds}
+    answers = {round_: draw_progress.answers_of_round(progress, round_) for round_ in rounds}
     judged = [round_ for round_ in rounds if answers[round_]]
     latest = answers[judged[-1]] if judged else {}
     shown_requirements = list(progress.requirements)
@@ -138,11 +127,11 @@ def requirement_lines(progress: Progress, columns: int, room: int, glyphs: Glyph
     widest = max(map(cell_len, ["requirement", *questions, total]))
     width = max(8, min(widest, columns - shown * _COLUMN_CELLS))
     yield Text()
-    is_chosen = progress.ending is not None
-    heads = [(str(round_), "bold cyan" if is_chosen and round_ == chosen else "dim") for round_ in rounds]
+    heads = [(str(round_), "bold cyan" if progress.ending and round_ == chosen else "dim") for round_ in rounds]
     yield _row(Text("requirement", "dim"), heads, width, glyphs)
     for requirement, question in zip(shown_requirements, questions, strict=True):
-        cells = [_tick(answers[round_].get(requirement.id), glyphs) for round_ in rounds]
+        ticks = [answers[round_].get(requirement.id) for round_ in rounds]
+        cells = [(getattr(glyphs, tick or "none"), _STYLES[tick]) for tick in ticks]
         yield _row(Text(question), cells, width, glyphs)
     if left_out:
         yield _cut(Text(f"{glyphs.more} and {left_out} more", "dim"), columns, glyphs)
@@ -158,22 +147,15 @@ def _row(label: Text, cells: Sequence[tuple[str, str]], width: int, glyphs: Glyp
     return line
 
 
-def _tick(answer: Answer | None, glyphs: Glyphs) -> tuple[str, str]:
-    if answer is None:
-        return glyphs.none, "dim"
-    return getattr(glyphs, answer), _STYLES[answer]
-
-
 def _change(progress: Progress, columns: int, glyphs: Glyphs) -> Iterator[Text]:
     """Yield how the current prompt differs from the one before it, or from the user's prompt in the first round."""
     round_ = progress.round
     if not round_:
         return
     before = progress.prompts.get(round_ - 1, progress.prompt)
-    text = Text()
-    text.append(f"prompt {round_}: ", "dim")
+    text = Text().append(f"prompt {round_}: ", "dim")
     styles = {"kept": "dim", "added": "green", "removed": "red strike"}
-    for change, passage in compare_words(printable(before), printable(progress.prompts[round_])):
+    for change, passage in draw_progress.compare_words(printable(before), printable(progress.prompts[round_])):
         text.append((passage if glyphs is UNICODE else passage.replace("…", glyphs.more)) + " ", styles[change])
     text.rstrip()
     yield Text()
@@ -193,16 +175,21 @@ def _activity(roles: Sequence[RoleStatus], columns: int, glyphs: Glyphs) -> Iter
         )
     own = sorted(name for name in by_name if is_user_role(name))
     items = [_role(by_name[name], glyphs) for name in (*BUILT_IN_ROLES, *own) if name in by_name]
-    if not items:
-        return
-    yield Text()
-    line = Text()
-    for item in items:
-        if line and line.cell_len + 2 + item.cell_len > columns:
+    if items:
+        yield Text()
+        for line in _filled(items, "  ", columns):
             yield _cut(line, columns, glyphs)
-            line = Text()
-        line = Text.assemble(line, "  ", item) if line else item
-    yield _cut(line, columns, glyphs)
+
+
+def _filled(items: Iterable[Text], between: str, columns: int) -> list[Text]:
+    """Return items in lines of at most `columns`, unless an item is longer."""
+    lines: list[Text] = []
+    for item in items:
+        if lines and lines[-1].cell_len + len(between) + item.cell_len <= columns:
+            lines[-1] = Text.assemble(lines[-1], between, item)
+        else:
+            lines.append(item)
+    return lines
 
 
 def _role(status: RoleStatus, glyphs: Glyphs) -> Text:
@@ -221,11 +208,7 @@ def _role(status: RoleStatus, glyphs: Glyphs) -> Text:
 
 def wrap(text: Text, columns: int, max_lines: int, glyphs: Glyphs) -> list[Text]:
     """Break a text between words into at most `max_lines` lines of at most `columns`."""
-    lines: list[Text] = [Text()]
-    for word in text.split(" "):
-        if lines[-1] and lines[-1].cell_len + 1 + word.cell_len > columns:
-            lines.append(Text())
-        lines[-1] = Text.assemble(lines[-1], " ", word) if lines[-1] else word
+    lines = _filled(text.split(" "), " ", columns)
     shown = lines[:max_lines]
     if len(lines) > max_lines:
         shown[-1].append(f" {glyphs.more}")
@@ -246,18 +229,16 @@ class PaintedDraw(DrawView):
     _state: DrawState
 
     def __init__(self, stream: TextIO) -> None:
-        self._painter = Painter(stream)
-        self._glyphs = glyphs_for(stream.encoding)
-        self._began = 0.0
+        self._painter, self._glyphs = Painter(stream), glyphs_for(stream.encoding)
         self._is_closed = False
 
     def start(self, request: DrawPicture) -> None:
         self._began = trio.current_time()
-        self._state = DrawState(progress_of(request), request.seed)
+        self._state = DrawState(draw_progress.progress_of(request), request.seed)
         self._paint()
 
     def take(self, event: Event) -> None:
-        self._state = replace(self._state, progress=advance(self._state.progress, event))
+        self._state = replace(self._state, progress=draw_progress.advance(self._state.progress, event))
 
     def note(self, text: str) -> None:
         self._state = replace(self._state, note=text)
@@ -265,7 +246,7 @@ class PaintedDraw(DrawView):
 
     def finish(self, result: DrawResult) -> None:
         """Paint the outcome in full, without the roles, and leave it there."""
-        progress = finish(self._state.progress, result.picture)
+        progress = draw_progress.finish(self._state.progress, result.picture)
         self._state = replace(self._state, progress=progress, roles=(), note="")
         self._paint(is_last=True)
         self.close()

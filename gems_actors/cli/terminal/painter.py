@@ -17,10 +17,9 @@ _ERASE_LINE_END, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 
 
 class Painter:
-    """Owns the last lines of a terminal until closed."""
+    """Owns the last lines of a terminal until closed; nothing else may write to it meanwhile."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Paint on a terminal; nothing else may write to it meanwhile."""
         self._stream = stream
         self._console = Console(file=stream, force_terminal=True, legacy_windows=False)
         self._line_widths: list[int] = []
