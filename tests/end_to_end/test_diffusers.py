@@ -108,23 +108,11 @@ def test_status_shows_loading_and_figures_and_images_are_logged(tmp_path: Path, 
     )
 
 
-@pytest.mark.parametrize(
-    ("change", "got"),
-    [
-        ("draw.width_px=72", "expected sides that are multiples of 16 px, got 72x64"),
-        (
-            "image.model=/nowhere/z-image",
-            "image.model: expected a folder or a hub id such as owner/name, got /nowhere/z-image",
-        ),
-        ("image.devices=next", "image.devices: expected a GPU that CUDA can use, got a host with 0 GPUs"),
-    ],
-)
-def test_an_impossible_setting_fails_in_one_line_at_the_start(
-    tmp_path: Path, settings: Path, change: str, got: str
-) -> None:
-    refused = run_gems(tmp_path, "draw", "a red fox", "--config", str(settings), "--set", change, more=ONE_THREAD)
+def test_an_impossible_setting_fails_in_one_line_at_the_start(tmp_path: Path, settings: Path) -> None:
+    wrong = ["--config", str(settings), "--set", "draw.width_px=72"]
+    refused = run_gems(tmp_path, "draw", "a red fox", *wrong, more=ONE_THREAD)
     assert (refused.returncode, refused.stderr.count("\n")) == (EXIT_CONFIG, 1), refused.stderr
-    assert got in refused.stderr
+    assert "expected sides that are multiples of 16 px, got 72x64" in refused.stderr
 
 
 def _await_engine(mesh: subprocess.Popen[str]) -> int:

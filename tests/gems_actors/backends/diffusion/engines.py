@@ -45,18 +45,22 @@ def draw_alone(kind: str, draw: Draw) -> Alone:
     if kind == "qwen-image":
         negative = (negative or " ") if guidance["true_cfg_scale"] != 1.0 else None
 
-    def call(output_type: str) -> Any:
-        return pipe(
-            prompt=[draw.prompt],
-            negative_prompt=None if negative is None else [negative],
-            generator=[torch.Generator("cpu").manual_seed(draw.seed)],
-            output_type=output_type,
-            **wanted,
-            **guidance,
-        ).images
+    steps: list[Tensor] = []
 
-    pixels = (call("pt")[0].permute(1, 2, 0) * 255).round().to(torch.int32)
-    return Alone(call("latent")[0], pixels)
+    def record(pipe: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        steps.append(tensors["latents"])
+        return tensors
+
+    images = pipe(
+        prompt=[draw.prompt],
+        negative_prompt=None if negative is None else [negative],
+        generator=[torch.Generator("cpu").manual_seed(draw.seed)],
+        output_type="pt",
+        callback_on_step_end=record,
+        **wanted,
+        **guidance,
+    ).images
+    return Alone(steps[-1][0], (images[0].permute(1, 2, 0) * 255).round().to(torch.int32))
 
 
 class Watched:

@@ -76,11 +76,11 @@ async def test_pictures_are_drawn_and_the_engine_ends_with_its_host(load: Load) 
 
 async def test_requests_of_a_killed_engine_are_drawn_by_its_successor(load: Load) -> None:
     async with open_host(load) as host, trio.open_nursery() as nursery:
-        expected = pixels_of(await host.draw(draw(steps=300)))
+        expected = pixels_of(await host.draw(draw(steps=150)))
         drawn: list[bytes] = []
 
         async def ask() -> None:
-            drawn.append(pixels_of(await host.draw(draw(steps=300))))
+            drawn.append(pixels_of(await host.draw(draw(steps=150))))
 
         for _ in range(3):
             nursery.start_soon(ask)
@@ -138,6 +138,7 @@ async def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_en
     compiler.write_text('#!/bin/sh\nexec g++ "$@" -O0\n')  # a fraction of the time of -O3
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("TORCHINDUCTOR_VEC_ISA_OK", "0")  # plain loops, which compile faster than vector instructions
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     wanted = [replaced(draw("a red fox " * (1 + 4 * number)), guidance=0.0) for number in range(3)]
     drawn: dict[str, bytes] = {}
@@ -156,47 +157,11 @@ async def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_en
         assert (pixels.to(torch.int32) - draw_alone("z-image", one).pixels).abs().max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("model", "got"),
-    [
-        (
-            "{folder}/nothing",
-            "expected a folder or a hub id such as owner/name, got {folder}/nothing, which does not exist",
-        ),
-        ("{folder}/empty", "expected a diffusers pipeline, got {folder}/empty, which has no model_index.json"),
-        ("{folder}/torn", "expected a diffusers pipeline, got {folder}/torn: "),
-    ],
-)
-async def test_a_model_that_cannot_be_loaded_is_a_one_line_error(
-    load: Load, tmp_path: Path, model: str, got: str
-) -> None:
-    (tmp_path / "empty").mkdir()
-    torn = save_tiny("z-image", tmp_path).rename(tmp_path / "torn")
-    weights = torn / "transformer" / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    bad = Load(model.format(folder=tmp_path), "cpu", load.locks)
+async def test_unusable_settings_are_a_one_line_error(load: Load) -> None:
     with pytest.raises(ConfigError) as caught:
-        async with open_host(bad):
+        async with open_host(replaced(load, warm_up=((72, 64),))):
             pass
-    text = str(caught.value)
-    assert text.startswith(f"image.model: {got.format(folder=tmp_path)}"), text
-    assert "\n" not in text
-
-
-@pytest.mark.parametrize(
-    ("changes", "got"),
-    [
-        ({"device": "next"}, "image.devices: expected a GPU that CUDA can use, got a host with 0 GPUs"),
-        ({"device": "cuda:3"}, "image.devices: expected a GPU that CUDA can use, got 'cuda:3' on a host with 0 GPUs"),
-        ({"warm_up": ((72, 64),)}, "expected sides that are multiples of 16 px, got 72x64"),
-    ],
-)
-async def test_unusable_settings_are_a_one_line_error(load: Load, changes: dict[str, object], got: str) -> None:
-    bad = replaced(load, **changes)
-    with pytest.raises(ConfigError) as caught:
-        async with open_host(bad):
-            pass
-    assert got in str(caught.value)
+    assert str(caught.value).endswith("expected sides that are multiples of 16 px, got 72x64")
     assert "\n" not in str(caught.value)
 
 
