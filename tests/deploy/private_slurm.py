@@ -82,7 +82,7 @@ class Cluster:
 
     def ask(self, *command: str) -> str:
         """Return the output of a command of Slurm."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
 

@@ -67,7 +67,7 @@ class MeshOnSlurm:
             env=self.cluster.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
@@ -188,7 +188,7 @@ def test_a_head_that_cannot_run_is_reported_with_its_last_log_line(cluster: Clus
     mesh.gems("slurm", "render", mesh.config, "--out", tmp_path / "jobs")
     mesh.config.write_text("[draw]\nmax_rounds = 0\n")
     command = [*COMMAND, "slurm", "up", str(tmp_path / "jobs")]
-    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 1
     assert "gems: head: expected a job that runs, got one that ended; " in done.stderr
     assert "draw.max_rounds: expected a whole number of at least 1, got 0" in done.stderr.splitlines()[-1]

@@ -22,7 +22,7 @@ ROLES = ("conductor", "planner", "decomposer", "generator", "verifier", "compres
 def draw(folder: Path, prompt: str, *options: str) -> dict[str, Any]:
     command = (sys.executable, "-P", "-m", "gems_actors.cli", "draw", prompt, "--json", *options)
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=60, check=False
+        command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     outcome: dict[str, Any] = json.loads(done.stdout)
@@ -35,7 +35,7 @@ def test_each_role_is_a_small_process(tmp_path: Path) -> None:
     family = descendants(process.pid)
     sizes = {name: memory_kib(pid) for pid, name in family.items()}
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert {f"gems-{role}"[:15] for role in ROLES} <= set(sizes)
     for role in ROLES:
         resident_kib, proportional_kib = sizes[f"gems-{role}"[:15]]
@@ -56,7 +56,7 @@ def test_ctrl_c_finishes_the_round_and_writes_the_best_picture_so_far(tmp_path: 
     await_line(process, "round 2")
     family = descendants(process.pid)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=180)
     assert process.returncode == 130, stderr
     outcome = json.loads(stdout)
     assert outcome["outcome"] == "wound_down"
@@ -74,6 +74,6 @@ def test_a_second_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path: Path) -> 
     process.send_signal(signal.SIGINT)
     await_line(process, "Ctrl-C again")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=180)
     assert process.returncode == 130
     assert not await_gone(set(family))

@@ -73,7 +73,7 @@ def test_hosts_without_shared_storage_draw_through_a_bucket(tmp_path: Path) -> N
         assert (shown.returncode, "whole" in shown.stdout) == (0, True), shown.stdout
         refused = run_gems(tmp_path / "one", "memory", "gc", *_flags(settings))
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-        assert "expected pictures in a folder, got s3://" in refused.stderr
+        assert "expected a folder, got s3://" in refused.stderr
     for folder in ("one", "two", "three"):
         assert not (tmp_path / folder / "state/gems-actors/blobs").exists()
 

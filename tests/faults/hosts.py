@@ -53,7 +53,7 @@ class Network:
             env=self._environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 

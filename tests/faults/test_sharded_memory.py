@@ -74,7 +74,7 @@ def kill(*pids: int) -> None:
 def finish(process: subprocess.Popen[str], job: Job) -> None:
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
-    assert json.loads(stdout)["pictures"] == job.lines
+    assert json.loads(stdout.splitlines()[-1])["pictures"] == job.lines
 
 
 def shards_after_exactly_once(data: Path, job: Job, shards: int) -> dict[str, int]:

@@ -32,7 +32,7 @@ def run_gems(
         env=environment(folder, **(more or {})),
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return subprocess.CompletedProcess(

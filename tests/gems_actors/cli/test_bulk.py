@@ -258,7 +258,7 @@ def test_a_dry_run_counts_and_checks_and_draws_nothing(tmp_path: Path) -> None:
     assert done.stderr.startswith("prompts.jsonl: line 3: expected JSON: ")
     assert not (tmp_path / "out").exists()
     sharded = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--dry-run", "--shard", "2/3", "--json")
-    assert json.loads(sharded.stdout)["tasks"] == 1
+    assert json.loads(sharded.stdout.splitlines()[-1])["tasks"] == 1
 
 
 def test_a_dry_run_counts_what_is_left_and_estimates_from_an_earlier_run(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_a_mesh_that_has_the_folder_open_is_asked_and_followed(tmp_path: Path) -
             types.append(json.loads(follower.stdout.readline())["record"]["type"])
         assert types[0] == "RunBegun"
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(timeout=10) == 130
+        assert follower.wait(timeout=120) == 130
         follower.stdout.close()
         for where in ((), ("--router", router)):
             listed = subprocess.run(

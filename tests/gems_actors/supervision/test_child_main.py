@@ -43,7 +43,7 @@ async def test_sigterm_drains_a_role_and_the_router_with_exit_code_0(tmp_path: P
                 await events.receive()
         for process in (memory, router):
             process.send_signal(signal.SIGTERM)
-            _, stderr = process.communicate(timeout=60)
+            _, stderr = process.communicate(timeout=180)
             assert process.returncode == 0, stderr
             assert "Traceback" not in stderr
 
@@ -53,7 +53,7 @@ def test_a_process_that_can_never_run_exits_with_78_and_one_line(tmp_path: Path,
     with network.create_server(("127.0.0.1", 0)) as taken:
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with start(tmp_path, role, f"router.address={address}") as process:
-            _, stderr = process.communicate(timeout=60)
+            _, stderr = process.communicate(timeout=180)
     assert process.returncode == 78
     (line,) = stderr.splitlines()
     assert line.startswith(f"gems: {role}: ")
