@@ -11,26 +11,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
 import structlog
 
+from actors.memory_store import index_rows
 from actors.memory_store.full_text import split_words
 from actors.memory_store.index_db import TABLES, check_library, create_database, open_existing, remove_index
-from actors.memory_store.index_rows import (
-    PUT_RUN,
-    PUT_TRAJECTORY,
-    RUN_FIELDS,
-    TRAJECTORY_FIELDS,
-    IndexedRun,
-    IndexedTrajectory,
-    RecordLocation,
-    pack_locations,
-    run_row,
-    trajectory_row,
-    unpack_locations,
-)
+from actors.memory_store.index_rows import IndexedRun, IndexedTrajectory, RecordLocation
 from actors.memory_store.log import HEADER_BYTES, Identity
 from actors.memory_store.log_folder import Extent
 from actors.memory_store.replay import step_of
@@ -38,6 +27,8 @@ from gems_actors.errors import ConfigError, LogError
 from protocol import messages as m
 
 _MAX_STORED_CHARS: Final = 200
+
+SummaryT = TypeVar("SummaryT", m.TrajectorySummary, m.RunSummary)
 
 _log = structlog.get_logger()
 
@@ -108,10 +99,10 @@ class Index:
     def run(self, name: str) -> IndexedRun | None:
         """Return a run, or None if no record names it."""
         if name not in self._runs:
-            rows = self._select(f"SELECT {', '.join(RUN_FIELDS)} FROM runs WHERE name = ?", name)
+            rows = self._select(f"SELECT {', '.join(index_rows.RUN_FIELDS)} FROM runs WHERE name = ?", name)
             if not rows:
                 return None
-            self._runs[name] = IndexedRun(**dict(zip(RUN_FIELDS, rows[0], strict=True)))
+            self._runs[name] = IndexedRun(**dict(zip(index_rows.RUN_FIELDS, rows[0], strict=True)))
         return self._runs[name]
 
     def add(self, record: m.AnyRecord, step: str | None, at: float, location: RecordLocation) -> None:
@@ -124,7 +115,9 @@ class Index:
         self._is_changed = True
         if not isinstance(record, m.TrajectoryRecord):
             if isinstance(record, m.RunBegun):
-                self._begin_run(record, at, location.sequence)
+                run = self._run_of(record.run, at)
+                run.begun, run.what, run.total = location.sequence, record.what[:_MAX_STORED_CHARS], record.total
+                self._change(run, at)
             return
         found = self.trajectory(record.trajectory)
         if not found.number:
@@ -179,9 +172,8 @@ class Index:
             return
         try:
             self._begin()
-            self.connection.executemany(PUT_RUN, map(run_row, self._changed_runs))
-            rows = ((*trajectory_row(found), pack_locations(found.locations)) for found in self._changed)
-            self.connection.executemany(PUT_TRAJECTORY, rows)
+            self.connection.executemany(index_rows.PUT_RUN, map(index_rows.run_row, self._changed_runs))
+            self.connection.executemany(index_rows.PUT_TRAJECTORY, map(index_rows.trajectory_row, self._changed))
             self.connection.executemany("INSERT INTO prompts (rowid, words) VALUES (?, ?)", self._recallable)
         except apsw.Error as error:
             raise self.fail(error) from error
@@ -226,7 +218,7 @@ class Index:
         if id_ in self._trajectories:
             return list(self._trajectories[id_].locations)
         rows = self._select("SELECT places FROM trajectories WHERE id = ?", id_)
-        return unpack_locations(rows[0][0]) if rows else []
+        return index_rows.unpack_locations(rows[0][0]) if rows else []
 
     def ids(self, numbers: Sequence[int]) -> list[str]:
         """Return the ids of trajectories by row number."""
@@ -253,10 +245,8 @@ class Index:
             *values,
             request.limit + 1,
         )
-        names = m.TrajectorySummary.__struct_fields__
-        found = [m.TrajectorySummary(**dict(zip(names, row[1:], strict=True))) for row in rows[: request.limit]]
-        following = rows[request.limit - 1][0] if len(rows) > request.limit else None
-        return m.Trajectories(trajectories=tuple(found), next=following)
+        found, following = _page(m.TrajectorySummary, rows, request.limit)
+        return m.Trajectories(trajectories=found, next=following)
 
     def list_runs(self, request: m.ListRuns) -> m.Runs:
         """Return one page of the runs, latest first."""
@@ -272,10 +262,8 @@ class Index:
             *values,
             request.limit + 1,
         )
-        names = m.RunSummary.__struct_fields__
-        found = [m.RunSummary(**dict(zip(names, row[1:], strict=True))) for row in rows[: request.limit]]
-        following = rows[request.limit - 1][0] if len(rows) > request.limit else None
-        return m.Runs(runs=tuple(found), next=following)
+        found, following = _page(m.RunSummary, rows, request.limit)
+        return m.Runs(runs=found, next=following)
 
     def counts(self) -> dict[str, int]:
         """Return the number of runs, trajectories by status, recallable trajectories and archived records."""
@@ -330,13 +318,13 @@ class Index:
             self._is_writing = True
 
     def _load(self, id_: str) -> IndexedTrajectory | None:
-        fields = ", ".join(TRAJECTORY_FIELDS)
+        fields = ", ".join(index_rows.TRAJECTORY_FIELDS)
         rows = self._select(f"SELECT {fields}, places FROM trajectories WHERE id = ?", id_)
         if not rows:
             return None
         *values, packed = rows[0]
-        found = IndexedTrajectory(**dict(zip(TRAJECTORY_FIELDS, values, strict=True)))
-        found.locations = unpack_locations(packed)
+        found = IndexedTrajectory(**dict(zip(index_rows.TRAJECTORY_FIELDS, values, strict=True)))
+        found.locations = index_rows.unpack_locations(packed)
         for location in found.locations:
             try:
                 record = self._read(location)
@@ -349,11 +337,6 @@ class Index:
         if found.begun is not None:
             found.run_name = found.begun.task.run
         return found
-
-    def _begin_run(self, record: m.RunBegun, at: float, sequence: int) -> None:
-        run = self._run_of(record.run, at)
-        run.begun, run.what, run.total = sequence, record.what[:_MAX_STORED_CHARS], record.total
-        self._change(run, at)
 
     def _run_of(self, name: str, at: float) -> IndexedRun:
         """Return a run, created on the first record that names it."""
@@ -402,16 +385,17 @@ class Index:
         found.status, found.failure, found.last_at = status, failure, at
 
 
+def _page(kind: type[SummaryT], rows: list[tuple[Any, ...]], limit: int) -> tuple[tuple[SummaryT, ...], int | None]:
+    """Return up to `limit` rows, which begin with a cursor, as summaries, and the cursor of the next page if any."""
+    names = kind.__struct_fields__
+    found = tuple(kind(**dict(zip(names, row[1:], strict=True))) for row in rows[:limit])
+    return found, rows[limit - 1][0] if len(rows) > limit else None
+
+
 def open_index(
     path: Path, identity: Identity, read: Callable[[RecordLocation], m.AnyRecord], limits: StoreLimits = DEFAULT_LIMITS
 ) -> Index:
     """Open the index of a log, or an empty one if it is missing, damaged, of another log, or of another format.
-
-    Args:
-        path: the database file.
-        identity: identity of the live file.
-        read: returns the record at a location.
-        limits: sizes of extents and of the cache.
 
     Raises:
         ConfigError: the database cannot be created, or the SQLite library can lose data.

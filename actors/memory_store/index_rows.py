@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -77,14 +77,10 @@ class IndexedTrajectory:
 
     def note(self, record: m.AnyRecord) -> None:
         """Remember what is needed from a record when the trajectory ends."""
-        if isinstance(record, m.AttemptVerified):
-            attempt = record.attempt
-            met = sum(verdict.answer == "met" for verdict in attempt.verdicts)
-            self.judged[attempt.round, attempt.candidate] = met, len(attempt.verdicts)
-        elif isinstance(record, m.VerdictsReviewed):
-            review = record.review
-            met = sum(verdict.answer == "met" for verdict in review.verdicts)
-            self.judged[review.round, review.candidate] = met, len(review.verdicts)
+        if isinstance(record, m.AttemptVerified | m.VerdictsReviewed):
+            judged = record.attempt if isinstance(record, m.AttemptVerified) else record.review
+            met = sum(verdict.answer == "met" for verdict in judged.verdicts)
+            self.judged[judged.round, judged.candidate] = met, len(judged.verdicts)
         elif isinstance(record, m.PromptPrepared):
             self.prepared = record.prompt
         elif isinstance(record, m.TrajectoryBegun):
@@ -97,7 +93,7 @@ TRAJECTORY_FIELDS: Final = (
     "requirements", "began_at", "last_at",
 )  # fmt: skip
 run_row: Callable[[IndexedRun], tuple[Any, ...]] = attrgetter(*RUN_FIELDS)
-trajectory_row: Callable[[IndexedTrajectory], tuple[Any, ...]] = attrgetter(*TRAJECTORY_FIELDS)
+_trajectory_fields: Callable[[IndexedTrajectory], tuple[Any, ...]] = attrgetter(*TRAJECTORY_FIELDS)
 PUT_RUN: Final = f"""
 INSERT OR REPLACE INTO runs ({", ".join(RUN_FIELDS)}) VALUES ({", ".join("?" * len(RUN_FIELDS))})
 """
@@ -107,9 +103,9 @@ INSERT OR REPLACE INTO trajectories ({", ".join(TRAJECTORY_FIELDS)}, places)
 """
 
 
-def pack_locations(locations: Iterable[RecordLocation]) -> bytes:
-    """Return locations as the bytes of a database column."""
-    return b"".join(_LOCATION.pack(*location) for location in locations)
+def trajectory_row(found: IndexedTrajectory) -> tuple[Any, ...]:
+    """Return the row of a trajectory, whose last column packs the locations of its records."""
+    return *_trajectory_fields(found), b"".join(_LOCATION.pack(*location) for location in found.locations)
 
 
 def unpack_locations(packed: bytes) -> list[RecordLocation]:

@@ -18,17 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from actors.memory_store import log
 from actors.memory_store.filesystem import check_local
-from actors.memory_store.log import (
-    HEADER_BYTES,
-    Damage,
-    Identity,
-    LogEntry,
-    LogFile,
-    Tail,
-    create_log_file,
-    open_log_file,
-)
+from actors.memory_store.log import Damage, Identity, LogEntry, LogFile, Tail
 from gems_actors.errors import ConfigError, LogError
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.codec import decode_record
@@ -83,11 +75,11 @@ def open_live(folder: Path) -> LogFile:
     """
     path = folder / LOG_NAME
     if path.exists():
-        return open_log_file(path, is_writer=True)
+        return log.open_log_file(path, is_writer=True)
     if any((folder / ARCHIVE_FOLDER).glob("*.log")):
         raise ConfigError(f"{path}: expected the live log that the archives in this folder belong to, got none")
     try:
-        return create_log_file(path, Identity(os.urandom(16), 1))
+        return log.create_log_file(path, Identity(os.urandom(16), 1))
     except OSError as error:
         raise ConfigError(f"{folder}: expected a writable folder for memory: {error.strerror}") from error
 
@@ -103,7 +95,7 @@ def open_archives(stack: ExitStack, folder: Path, id_: bytes) -> dict[int, LogFi
         match = re.fullmatch(r"(\d{4,9})\.log", path.name)
         if match is None or not int(match[1]):
             continue
-        file = open_log_file(path)
+        file = log.open_log_file(path)
         stack.callback(file.close)
         if file.identity.id != id_:
             raise ConfigError(
@@ -124,15 +116,11 @@ def merge_files(
     """Yield entries and damage of all files in sequence order, each with its file number.
 
     Of a record that is in an archive and in the live file, the archive's copy comes first.
-
-    Args:
-        archives: archives by number.
-        live: the live file.
-        starts: where to start in each file; by default at its beginning.
+    Each file is read from its extent in `starts` on; by default from its beginning.
     """
 
     def items(number: int, file: LogFile) -> Iterator[tuple[int, int, Found]]:
-        start = starts[number] if starts else Extent(number, HEADER_BYTES, HEADER_BYTES, 0, 0)
+        start = starts[number] if starts else Extent(number, log.HEADER_BYTES, log.HEADER_BYTES, 0, 0)
         last = start.after
         for found in file.scan_commits(start.offset, last):
             last = found.sequence if isinstance(found, LogEntry) else last

@@ -20,13 +20,7 @@ MAX_SIMILAR: Final = 16
 """Maximum number of similar trajectories that one recollection considers."""
 
 
-def _read_trajectory(store: MemoryStore, request: m.ReadTrajectory) -> m.TrajectoryState:
-    """Return the state of a trajectory."""
-    return assemble_state(store.read(request.trajectory))
-
-
 def _find_best(store: MemoryStore, request: m.FindBestAttempt) -> m.BestAttempt:
-    """Return the best attempt of a trajectory so far."""
     state = assemble_state(store.read(request.trajectory))
     if not state.attempts:
         return m.BestAttempt(attempt=None, decided_by="nothing has been drawn yet")
@@ -42,8 +36,7 @@ def _read_log(store: MemoryStore, request: m.ReadLog) -> m.LoggedRecords:
     return m.LoggedRecords(records=tuple(records), last=store.last)
 
 
-def _count_records(store: MemoryStore, request: m.CountRecords) -> m.MemoryCounts:
-    """Return the number of records, runs and trajectories, and the sizes on disk."""
+def _count_records(store: MemoryStore) -> m.MemoryCounts:
     return m.MemoryCounts(
         records=store.last,
         log_bytes=store.live.end,
@@ -52,19 +45,10 @@ def _count_records(store: MemoryStore, request: m.CountRecords) -> m.MemoryCount
     )
 
 
-def _recall(store: MemoryStore, request: m.RecallExperiences, words: WordIndex) -> m.Recollection:
-    """Return lessons from trajectories with similar prompts."""
-    store.index.flush()
-    return recollect(store, words.find_similar(request.prompt, MAX_SIMILAR), request.limit)
-
-
 def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> m.Recollection:
-    """Return the most effective lesson of each similar trajectory, and how many of them have one.
+    """Return the most effective lesson of each similar trajectory, up to `limit`, and how many of them have one.
 
-    Args:
-        store: the store.
-        similar: likeness of each similar trajectory by its number in the index, best first.
-        limit: maximum number of lessons.
+    `similar` has the likeness of each trajectory by its number in the index, best first.
     """
     experiences: dict[str, m.RecalledExperience] = {}
     gained = 0
@@ -109,7 +93,7 @@ def answer(store: MemoryStore, request: m.Request[ReplyT]) -> ReplyT:
 def _answer(store: MemoryStore, request: m.Request[Any]) -> m.Reply:
     match request:
         case m.ReadTrajectory():
-            return _read_trajectory(store, request)
+            return assemble_state(store.read(request.trajectory))
         case m.FindBestAttempt():
             return _find_best(store, request)
         case m.ListTrajectories():
@@ -119,7 +103,9 @@ def _answer(store: MemoryStore, request: m.Request[Any]) -> m.Reply:
         case m.ReadLog():
             return _read_log(store, request)
         case m.CountRecords():
-            return _count_records(store, request)
+            return _count_records(store)
         case m.RecallExperiences():
-            return _recall(store, request, WordIndex(store.index.connection))
+            store.index.flush()
+            similar = WordIndex(store.index.connection).find_similar(request.prompt, MAX_SIMILAR)
+            return recollect(store, similar, request.limit)
     raise TypeError(f"memory does not answer {type(request).__name__}")

@@ -121,18 +121,18 @@ async def _count_over_all(
 
 def merge_runs(first: m.RunSummary, second: m.RunSummary) -> m.RunSummary:
     """Return one run with the counts of two shards."""
-    return m.RunSummary(
-        run=first.run,
+    return replace(
+        first,
         what=first.what or second.what,
         total=second.total if first.total is None else first.total,
-        running=first.running + second.running,
-        ended=first.ended + second.ended,
-        failed=first.failed + second.failed,
-        all_met=first.all_met + second.all_met,
-        images=first.images + second.images,
         began_at=min(first.began_at, second.began_at),
         last_at=max(first.last_at, second.last_at),
+        **_sums(("running", "ended", "failed", "all_met", "images"), (first, second)),
     )
+
+
+def _sums(fields: Sequence[str], items: Sequence[object]) -> dict[str, int]:
+    return {field: sum(getattr(item, field) for item in items) for field in fields}
 
 
 async def _count_records(request: m.CountRecords, shards: int, ask: AskShard) -> m.MemoryCounts:
@@ -142,33 +142,19 @@ async def _count_records(request: m.CountRecords, shards: int, ask: AskShard) ->
     while page.next is not None:
         page = await _list_runs(m.ListRuns(before=page.next, limit=_PAGE), shards, ask)
         runs += len(page.runs)
-    return m.MemoryCounts(
-        records=sum(count.records for count in counts),
-        archived=sum(count.archived for count in counts),
-        runs=runs,
-        running=sum(count.running for count in counts),
-        ended=sum(count.ended for count in counts),
-        failed=sum(count.failed for count in counts),
-        recallable=sum(count.recallable for count in counts),
-        log_bytes=sum(count.log_bytes for count in counts),
-        index_bytes=sum(count.index_bytes for count in counts),
-        shards=shards,
-    )
+    summed = ("records", "archived", "running", "ended", "failed", "recallable", "log_bytes", "index_bytes")
+    return m.MemoryCounts(runs=runs, shards=shards, **_sums(summed, counts))
 
 
 def merge_recollections(found: tuple[m.Recollection, ...], limit: int) -> m.Recollection:
     """Return the lessons of the most similar prompts of all shards, and the evidence of shards that come close."""
     likeness = max(recalled.likeness for recalled in found)
-    similar = [
-        recalled
-        for recalled in found
-        if recalled.trajectories and recalled.likeness >= MIN_RELATIVE_LIKENESS * likeness
-    ]
+    least = MIN_RELATIVE_LIKENESS * likeness
+    similar = [recalled for recalled in found if recalled.trajectories and recalled.likeness >= least]
+    lessons = [experience for recalled in similar for experience in recalled.experiences]
     by_text: dict[str, m.RecalledExperience] = {}
-    for experience in sorted(
-        (item for recalled in similar for item in recalled.experiences), key=lambda e: -e.likeness
-    ):
-        if experience.likeness >= MIN_RELATIVE_LIKENESS * likeness:
+    for experience in sorted(lessons, key=lambda lesson: -lesson.likeness):
+        if experience.likeness >= least:
             by_text.setdefault(experience.text, experience)
     return m.Recollection(
         experiences=tuple(by_text.values())[:limit],

@@ -12,26 +12,12 @@ from zlib import crc32
 
 import structlog
 
+from actors.memory_store import log_folder
 from actors.memory_store.index import DEFAULT_LIMITS, Index, IndexFailedError, StoreLimits, open_index
 from actors.memory_store.index_db import remove_index
 from actors.memory_store.index_rows import RecordLocation
 from actors.memory_store.log import Damage, LogEntry, LogFile, Tail, pack_commit
-from actors.memory_store.log_folder import (
-    INDEX_NAME,
-    LIVE,
-    TORN_FOLDER,
-    Extent,
-    Found,
-    archive_path,
-    claim_folder,
-    damage_error,
-    decode_entry,
-    describe_damage,
-    logged_record,
-    merge_files,
-    open_archives,
-    open_live,
-)
+from actors.memory_store.log_folder import LIVE, Extent, Found, describe_damage
 from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
 from protocol.codec import encode_body
@@ -175,9 +161,9 @@ class MemoryStore:
         """
         file = self.live if location.file == LIVE else self.archives.get(location.file)
         if file is None:
-            path = archive_path(self.folder, location.file)
+            path = log_folder.archive_path(self.folder, location.file)
             raise LogError(f"{path}: expected this archive, which has record {location.sequence}, got no such file")
-        return logged_record(file, file.read(location.offset, location.size, location.sequence))
+        return log_folder.logged_record(file, file.read(location.offset, location.size, location.sequence))
 
     def read_since(self, sequence: int, limit: int, max_bytes: int) -> list[LoggedRecord]:
         """Return records after a sequence, up to `limit` and, beyond the first, up to `max_bytes`.
@@ -188,14 +174,14 @@ class MemoryStore:
         starts = {number: self.index.extent_of(number, sequence) for number in (*self.archives, LIVE)}
         found: list[LoggedRecord] = []
         size = 0
-        for number, item in merge_files(self.archives, self.live, starts):
+        for number, item in log_folder.merge_files(self.archives, self.live, starts):
             if isinstance(item, Damage | Tail):
                 raise LogError(f"{self.file(number).path}: {describe_damage(item)}")
             if sequence < item.sequence <= self.last:
                 size += item.size
                 if found and size > max_bytes:
                     break
-                found.append(logged_record(self.file(number), item))
+                found.append(log_folder.logged_record(self.file(number), item))
                 sequence = item.sequence  # after an interrupted move two files have the same record
                 if len(found) == limit:
                     break
@@ -216,10 +202,10 @@ class MemoryStore:
         if set(self.archives) - self.index.archives():
             self.reset_index()
         for number in sorted(self.index.archives() - set(self.archives)):
-            _log.warning("archive_missing", path=str(archive_path(self.folder, number)))
+            _log.warning("archive_missing", path=str(log_folder.archive_path(self.folder, number)))
         indexed = self.index.open_extent(LIVE)
         if indexed.end > self.live.end:
-            raise damage_error(
+            raise log_folder.damage_error(
                 self.live,
                 f"expected record {self.last} to end at byte {indexed.end}, "
                 f"got the end of the file at byte {self.live.end}",
@@ -237,7 +223,7 @@ class MemoryStore:
             if left <= 0:
                 self.unverified.append(extent)
             elif problem := self.damage_in(extent):
-                raise damage_error(self.live, problem)
+                raise log_folder.damage_error(self.live, problem)
             left -= extent.end - extent.offset
 
     def damage_in(self, extent: Extent) -> str:
@@ -254,7 +240,7 @@ class MemoryStore:
         counts = dict.fromkeys(self.archives, 0)
 
         def counted() -> Iterator[tuple[int, Found]]:
-            for number, found in merge_files(self.archives, self.live):
+            for number, found in log_folder.merge_files(self.archives, self.live):
                 if number != LIVE and isinstance(found, LogEntry):
                     counts[number] += 1
                 yield number, found
@@ -276,14 +262,14 @@ class MemoryStore:
                     self.index.commit()
                     waiting = 0
             elif number == LIVE:
-                raise damage_error(self.live, describe_damage(found))
+                raise log_folder.damage_error(self.live, describe_damage(found))
             else:
                 _log.error("archive_damaged", path=str(self.archives[number].path), reason=describe_damage(found))
 
     def _index_entry(self, number: int, entry: LogEntry) -> None:
         file, end = self.file(number), entry.offset + entry.size
         if entry.sequence > self.last:  # otherwise an archive has it too: a move was interrupted
-            record = decode_entry(file, entry)
+            record = log_folder.decode_entry(file, entry)
             location = RecordLocation(entry.sequence, number, entry.offset, entry.size)
             self.index.add(record, step_of(record), entry.at, location)
         if entry.is_last:
@@ -292,7 +278,7 @@ class MemoryStore:
 
     def _cut(self, tail: Tail) -> None:
         """Cut off the bytes after the last whole commit, which was never acknowledged, and keep a copy of them."""
-        folder = self.folder / TORN_FOLDER
+        folder = self.folder / log_folder.TORN_FOLDER
         aside = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{tail.offset}-{os.urandom(2).hex()}"
         try:
             folder.mkdir(exist_ok=True)
@@ -317,41 +303,37 @@ class MemoryStore:
         self.index = self._open_index()
 
     def _open_index(self) -> Index:
-        path = self.folder / INDEX_NAME
+        path = self.folder / log_folder.INDEX_NAME
         return open_index(path, self.live.identity, lambda found: self.read_at(found).record, self._limits)
 
 
 @contextmanager
 def open_memory_store(
-    folder: Path,
-    *,
-    note: str = "",
-    clock: Callable[[], float] = time.time,
-    limits: StoreLimits = DEFAULT_LIMITS,
+    folder: Path, *, note: str = "", clock: Callable[[], float] = time.time, limits: StoreLimits = DEFAULT_LIMITS
 ) -> Iterator[MemoryStore]:
     """Open a memory folder exclusively, created if missing.
 
-    Args:
-        folder: folder of the log, its archives and its index.
-        note: text that other processes get when they try to open it, such as the router's address.
-        clock: returns the time of new records.
-        limits: sizes of the verified part, extents and cache.
+    Other processes that try to open it get `note`, such as the router's address; `clock` gives the time of new records.
 
     Raises:
         ConfigError: the folder is on a network file system or not writable, another process holds it, the log is
             damaged or not a memory log, or the SQLite library can lose data.
     """
     with ExitStack() as stack:
-        claim_folder(stack, folder, note)
-        live = open_live(folder)
+        log_folder.claim_folder(stack, folder, note)
+        live = log_folder.open_live(folder)
         stack.callback(live.close)
-        archives = open_archives(stack, folder, live.identity.id)
+        archives = log_folder.open_archives(stack, folder, live.identity.id)
         store = MemoryStore(folder, live, archives, clock, limits)
         try:
             _catch_up(store)
             yield store
         finally:
-            _close_index(store)
+            try:
+                store.index.commit()
+            except LogError as error:  # what was not written is read from the log again
+                _log.warning("index_not_written", reason=str(error))
+            store.index.close()
 
 
 def _catch_up(store: MemoryStore) -> None:
@@ -363,12 +345,3 @@ def _catch_up(store: MemoryStore) -> None:
             store.catch_up()
     except LogError as error:  # a record of a later version, or no room for the index: a restart fixes neither
         raise ConfigError(str(error)) from error
-
-
-def _close_index(store: MemoryStore) -> None:
-    """Write and close the index; if that fails, it is rebuilt from the log."""
-    try:
-        store.index.commit()
-    except LogError as error:
-        _log.warning("index_not_written", reason=str(error))
-    store.index.close()

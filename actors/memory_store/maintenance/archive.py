@@ -10,8 +10,7 @@ from typing import NamedTuple
 from actors.memory_store.log import Damage, LogEntry
 from actors.memory_store.log_folder import LOG_NAME, archive_path, damage_error, decode_entry, describe_damage
 from actors.memory_store.maintenance.log_reader import check_has_log
-from actors.memory_store.maintenance.rebuild import rebuild_index
-from actors.memory_store.maintenance.rewriter import LogRewriter, check_room
+from actors.memory_store.maintenance.rewriter import LogRewriter, check_room, rebuild_index
 from actors.memory_store.store import MemoryStore, open_memory_store
 from protocol import messages as m
 
@@ -47,12 +46,7 @@ def archive_runs(
     """Move the records of finished runs without records since `before` from the live file to a new archive.
 
     A crash at any moment leaves every record in the live file, in the archive, or in both; running it again resumes.
-
-    Args:
-        folder: folder of the log.
-        before: Unix time.
-        is_dry_run: only return what would be moved.
-        excluded: runs that must stay, such as those that another shard has not finished.
+    `excluded` runs stay, such as those that another shard has not finished; a dry run returns what would be moved.
 
     Raises:
         ConfigError: the folder cannot be used, another process holds it, the log is damaged, or the disk is too full.

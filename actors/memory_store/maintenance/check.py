@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 
 from actors.memory_store.log import LogEntry, LogFile
 from actors.memory_store.log_folder import LIVE, decode_entry, describe_damage, merge_files
-from actors.memory_store.maintenance.export import named_images
-from actors.memory_store.maintenance.log_reader import indexed_trajectories, is_unfinished, last_indexed, open_files
+from actors.memory_store.maintenance import log_reader
 from actors.memory_store.replay import step_of
 from gems_actors.blobs import BlobStore
 from gems_actors.errors import BlobError, LogError
@@ -43,9 +42,9 @@ def check_log(folder: Path, *, report_progress: ReportProgress | None = None) ->
     """
     problems: list[str] = []
     notes: list[str] = []
-    with open_files(folder) as (live, archives):
+    with log_reader.open_files(folder) as (live, archives):
         total = live.end + sum(file.end for file in archives.values())
-        indexed = last_indexed(folder)
+        indexed = log_reader.last_indexed(folder)
         audit = RecordAudit(problems)
         counts = dict.fromkeys((LIVE, *archives), 0)
         done = reported = 0
@@ -58,7 +57,7 @@ def check_log(folder: Path, *, report_progress: ReportProgress | None = None) ->
             if isinstance(found, LogEntry):
                 counts[number] += 1
                 audit.add(file, found)
-            elif is_unfinished(number, found, indexed):
+            elif log_reader.is_unfinished(number, found, indexed):
                 notes.append(
                     f"{file.path}: the {found.size} bytes after byte {found.offset} are a commit that is not whole: "
                     "it is being written, or a crash left it; it was never acknowledged"
@@ -80,7 +79,7 @@ def check_logs(folders: Sequence[Path], *, report_progress: ReportProgress | Non
     problems = [line for found in checks for line in found.problems]
     owners: dict[str, Path] = {}
     for folder in folders if len(folders) > 1 else ():
-        for trajectory in indexed_trajectories(folder):
+        for trajectory in log_reader.indexed_trajectories(folder):
             first = owners.setdefault(trajectory, folder)
             if first != folder:
                 problems.append(f"{folder}: expected trajectory {trajectory} in one log, got it in {first} as well")
@@ -101,7 +100,7 @@ async def check_images(folder: Path, blobs: BlobStore, *, report_progress: Repor
         ConfigError: the folder has no log, or one of its files is not a memory log.
     """
     problems: list[str] = []
-    images = named_images(folder, problems)
+    images = log_reader.named_images(folder, problems)
     for done, image in enumerate(images.values(), 1):
         try:
             await blobs.get(image)
@@ -113,10 +112,9 @@ async def check_images(folder: Path, blobs: BlobStore, *, report_progress: Repor
 
 
 class RecordAudit:
-    """Checks the records of all files together: each sequence once, each step once, no gaps."""
+    """Checks the records of all files together: each sequence once, each step once, no gaps; adds to `problems`."""
 
     def __init__(self, problems: list[str]) -> None:
-        """Add each problem to `problems` as it is found."""
         self.records = 0
         self.last = 0
         self.gaps: list[tuple[int, int]] = []
@@ -156,12 +154,7 @@ class RecordAudit:
             self._steps.add(name)
 
     def finish(self, indexed: int, live: LogFile) -> None:
-        """Add the gaps to the problems, except those that a repair has recorded.
-
-        Args:
-            indexed: last sequence in the index, or 0.
-            live: the live file.
-        """
+        """Add the gaps up to the last sequence in the index to the problems, except those that a repair recorded."""
         if indexed > self.last:
             self.gaps.append((self.last + 1, indexed))
         self.gaps = [gap for gap in self.gaps if not any(a <= gap[0] and gap[1] <= b for a, b in self._lost)]

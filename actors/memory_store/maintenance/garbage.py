@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from actors.memory_store.log_folder import archive_path, claim_folder
-from actors.memory_store.maintenance.export import named_images
-from actors.memory_store.maintenance.log_reader import indexed_archives
+from actors.memory_store.maintenance.log_reader import indexed_archives, named_images
 from gems_actors.blobs import BlobFolder
 from gems_actors.errors import LogError
 
@@ -24,12 +23,9 @@ class Garbage(NamedTuple):
 
 
 def collect_garbage(folders: Sequence[Path], blobs: BlobFolder, *, is_dry_run: bool) -> Garbage:
-    """Remove the pictures that no record names, or only count them.
+    """Remove the pictures that no record names, or only count them in a dry run.
 
-    Args:
-        folders: folders of all logs that share the pictures; pictures named only by another log would be removed.
-        blobs: the pictures.
-        is_dry_run: count without removing.
+    `folders` must be those of all logs that share the pictures: pictures named only by another log would be removed.
 
     Raises:
         ConfigError: a folder cannot be used, or another process holds it and may be about to name a picture.

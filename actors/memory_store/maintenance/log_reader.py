@@ -1,4 +1,4 @@
-"""Reads a log without its lock: opens its files, queries its index, and recognises an unfinished end."""
+"""Reads a log without its lock: all records in order, the pictures that they name, and what the index knows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import apsw
 
+from actors.memory_store import log_folder
 from actors.memory_store.index_db import open_reader
-from actors.memory_store.log import Damage, Identity, LogFile, Tail, open_log_file
-from actors.memory_store.log_folder import INDEX_NAME, LIVE, LOG_NAME, open_archives
-from gems_actors.errors import ConfigError
+from actors.memory_store.log import Damage, Identity, LogEntry, LogFile, Tail, open_log_file
+from actors.memory_store.log_folder import INDEX_NAME, LIVE, LOG_NAME
+from gems_actors.errors import ConfigError, LogError
+from protocol import messages as m
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def open_files(folder: Path) -> Iterator[tuple[LogFile, dict[int, LogFile]]]:
     with ExitStack() as stack:
         live = open_log_file(folder / LOG_NAME)
         stack.callback(live.close)
-        yield live, open_archives(stack, folder, live.identity.id)
+        yield live, log_folder.open_archives(stack, folder, live.identity.id)
 
 
 def check_has_log(folder: Path) -> None:
@@ -76,3 +78,50 @@ def indexed_archives(folder: Path) -> list[int]:
             return [number for (number,) in connection.execute("SELECT number FROM archives")]
     except apsw.Error:
         return []
+
+
+def export_records(folder: Path, *, run: str | None = None) -> Iterator[m.LoggedRecord | str]:
+    """Yield all records of a log and its archives in order, or those of one run; damage is yielded as a line of text.
+
+    Raises:
+        ConfigError: the folder has no log, or one of its files is not a memory log.
+    """
+    with open_files(folder) as (live, archives):
+        trajectories: set[str] = set()
+        last = 0
+        indexed = last_indexed(folder)
+        for number, found in log_folder.merge_files(archives, live):
+            file = live if number == LIVE else archives[number]
+            if not isinstance(found, LogEntry):
+                if not is_unfinished(number, found, indexed):
+                    yield f"{file.path}: {log_folder.describe_damage(found)}"
+            elif found.sequence > last:
+                last = found.sequence
+                try:
+                    logged = log_folder.logged_record(file, found)
+                except LogError as error:
+                    yield str(error)
+                    continue
+                if run is None or _is_of_run(logged.record, run, trajectories):
+                    yield logged
+
+
+def named_images(folder: Path, problems: list[str]) -> dict[str, m.ImageRef]:
+    """Return the pictures that records name, by digest, and add each unreadable record to `problems`."""
+    images: dict[str, m.ImageRef] = {}
+    for found in export_records(folder):
+        if isinstance(found, str):
+            problems.append(found)
+        elif isinstance(found.record, m.AttemptVerified):
+            image = found.record.attempt.image
+            images[image.digest] = image
+    return images
+
+
+def _is_of_run(record: m.AnyRecord, run: str, trajectories: set[str]) -> bool:
+    """Return whether a record belongs to a run, and add the run's trajectories to the set as they begin."""
+    if isinstance(record, m.TrajectoryBegun) and record.task.run == run:
+        trajectories.add(record.trajectory)
+    if isinstance(record, m.TrajectoryRecord):
+        return record.trajectory in trajectories
+    return isinstance(record, m.RunBegun) and record.run == run

@@ -8,23 +8,13 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from actors.memory_store import log_folder
 from actors.memory_store.index_db import remove_index
 from actors.memory_store.log import Damage, Identity, LogEntry, LogFile, Tail, open_log_file
-from actors.memory_store.log_folder import (
-    ARCHIVE_FOLDER,
-    DAMAGED_FOLDER,
-    INDEX_NAME,
-    LIVE,
-    LOG_NAME,
-    claim_folder,
-    describe_damage,
-    merge_files,
-    open_archives,
-)
+from actors.memory_store.log_folder import DAMAGED_FOLDER, INDEX_NAME, LIVE, LOG_NAME
 from actors.memory_store.maintenance.check import RecordAudit
 from actors.memory_store.maintenance.log_reader import check_has_log, index_position, is_unfinished, last_indexed
-from actors.memory_store.maintenance.rebuild import rebuild_index
-from actors.memory_store.maintenance.rewriter import LogRewriter, check_room
+from actors.memory_store.maintenance.rewriter import LogRewriter, check_room, rebuild_index
 from gems_actors.errors import ConfigError
 from gems_actors.locks import sync_folder
 from protocol.codec import encode_body
@@ -51,14 +41,14 @@ def repair_log(folder: Path, *, is_dry_run: bool) -> Repaired:
     """
     check_has_log(folder)
     with ExitStack() as stack:
-        claim_folder(stack, folder)
+        log_folder.claim_folder(stack, folder)
         live = _open_damaged(folder)
         stack.callback(live.close)
-        archives = open_archives(stack, folder, live.identity.id)
+        archives = log_folder.open_archives(stack, folder, live.identity.id)
         indexed = last_indexed(folder)
         audit = RecordAudit([])
         damages: list[Damage | Tail] = []
-        for number, found in merge_files(archives, live):
+        for number, found in log_folder.merge_files(archives, live):
             if isinstance(found, LogEntry):
                 audit.add(live if number == LIVE else archives[number], found)
             elif number == LIVE and not is_unfinished(number, found, indexed):
@@ -80,12 +70,13 @@ def repair_log(folder: Path, *, is_dry_run: bool) -> Repaired:
 def _replace_live(live: LogFile, aside: Path, audit: RecordAudit, last: int, damages: list[Damage | Tail]) -> None:
     """Write the intact records and one `RecordsLost` per gap to a new live file, and link the old one at `aside`."""
     new = LogRewriter(
-        live.path.with_name(f"{LOG_NAME}.part"), live.identity._replace(generation=live.identity.generation + 1)
+        live.path.with_name(f"{LOG_NAME}.part"),
+        live.identity._replace(generation=live.identity.generation + 1),
     )
     for found in live.scan():
         if isinstance(found, LogEntry):
             new.add(found)
-    reason = describe_damage(damages[0]) if damages else "got the end of the file too early"
+    reason = log_folder.describe_damage(damages[0]) if damages else "got the end of the file too early"
     for sequence, (first, lost) in enumerate(audit.gaps, last + 1):
         body = encode_body(RecordsLost(first=first, last=lost, reason=reason))
         new.add(LogEntry(sequence, time.time(), body, 0, 0, 0, 0))
@@ -111,7 +102,7 @@ def _open_damaged(folder: Path) -> LogFile:
     except ConfigError:
         position = index_position(folder)
         identities = [position[0]] if position else []
-        for archive in (folder / ARCHIVE_FOLDER).glob("*.log"):
+        for archive in (folder / log_folder.ARCHIVE_FOLDER).glob("*.log"):
             with suppress(ConfigError), closing(open_log_file(archive)) as file:
                 identities.append(file.identity)
         identity = identities[0] if identities else Identity(os.urandom(16), 1)

@@ -1,13 +1,18 @@
-"""Writing a log file again with some of the records of an older one, read back before it replaces anything."""
+"""Writing a log file again with some records of an older one, read back before it replaces anything; and its index."""
 
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from actors.memory_store.index_db import remove_index
 from actors.memory_store.log import Identity, LogEntry, create_log_file, pack_commit
+from actors.memory_store.log_folder import INDEX_NAME, claim_folder
+from actors.memory_store.maintenance.log_reader import check_has_log
+from actors.memory_store.store import open_memory_store
 from gems_actors.errors import ConfigError
 from gems_actors.locks import sync_folder
 
@@ -79,3 +84,17 @@ def _fingerprint(entry: LogEntry) -> int:
     """Return a hash of a record's sequence, time and body; the hashes of a file are combined in any order."""
     data = f"{entry.sequence} {entry.at!r} ".encode() + entry.body
     return int.from_bytes(blake2b(data, digest_size=8).digest())
+
+
+def rebuild_index(folder: Path) -> int:
+    """Rebuild the index of a log and return the number of records in it.
+
+    Raises:
+        ConfigError: the folder cannot be used, another process holds it, or the log is damaged.
+    """
+    check_has_log(folder)
+    with ExitStack() as stack:
+        claim_folder(stack, folder)
+        remove_index(folder / INDEX_NAME)
+    with open_memory_store(folder) as store:
+        return store.last
