@@ -217,7 +217,7 @@ def _own_code(config: MeshConfig) -> Iterator[Finding]:
                 load_code(setting, name, config.import_path)
                 yield Finding("ok", setting, f"{name} can be imported")
             except ConfigError as error:
-                yield Finding("fail", setting, str(error), "correct it, or add its folder to import_path")
+                yield Finding("fail", setting, str(error), "correct the setting or the code")
 
 
 def _server(name: str, url: str) -> Finding:

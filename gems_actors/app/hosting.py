@@ -30,7 +30,7 @@ def parse_role_count(config: MeshConfig, text: str) -> tuple[str, int]:
     """
     match = re.fullmatch(r"([a-z0-9_]+)=(\d{1,5})", text)
     if match is None or match[1] not in config.role_specs or int(match[2]) > MAX_ACTORS:
-        roles = ", ".join(config.role_specs)
+        roles = f"{', '.join(config.role_specs)} (or a role of your own, with --config)"
         raise UsageError(f"ROLE=N: expected one of {roles} and a number up to {MAX_ACTORS}, got {text!r}")
     return match[1], int(match[2])
 

@@ -82,7 +82,8 @@ def load_code(setting: str, name: str, import_path: Iterable[str]) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # code of the user runs here, and may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"{setting}: expected {name} to be importable, got {reason}") from error
+        hint = "; add its folder to import_path" if isinstance(error, ModuleNotFoundError) else ""
+        raise ConfigError(f"{setting}: expected {name} to be importable, got {reason}{hint}") from error
 
 
 def _config_of(sources: list[_Source]) -> MeshConfig:

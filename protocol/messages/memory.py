@@ -257,7 +257,7 @@ class Trajectories(v.Reply, frozen=True, kw_only=True):
 
     trajectories: tuple[TrajectorySummary, ...]
     next: v.Count | None = None
-    """Cursor for `after` to get the next page; None on the last page."""
+    """Cursor for `after` to get the next page; unset on the last page."""
 
 
 class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
@@ -293,7 +293,7 @@ class Runs(v.Reply, frozen=True, kw_only=True):
 
     runs: tuple[RunSummary, ...]
     next: v.Count | None = None
-    """Cursor for `before` to get the next page; None on the last page."""
+    """Cursor for `before` to get the next page; unset on the last page."""
 
 
 class ListRuns(MemoryRequest[Runs], frozen=True, kw_only=True):
