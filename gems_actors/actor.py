@@ -7,11 +7,12 @@ reports to the router what it holds, and shuts down gracefully.
 
 from __future__ import annotations
 
+import inspect
 import math
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import structlog
 import trio
@@ -44,10 +45,19 @@ def answers(handler: HandlerT) -> HandlerT:
     return handler
 
 
+def _request_type_of(handler: Callable[..., Any]) -> type[Request[Any]]:
+    """Return the type that the last parameter of a handler is annotated with."""
+    *_, kind = None, *(kind for name, kind in typing.get_type_hints(handler).items() if name != "return")
+    if not (isinstance(kind, type) and issubclass(kind, Request) and inspect.iscoroutinefunction(handler)):
+        where = f"{handler.__module__}.{handler.__qualname__}"
+        raise TypeError(f"{where}: expected `async def` with one parameter annotated with a subclass of Request")
+    return kind
+
+
 class Actor:
     """Base of every role; a subclass registers the types of its requests and replies when it is defined."""
 
-    role: str
+    role: str = ""
     default_capacity: int = 1
     """Requests taken at once unless configured; read after `open`."""
     time_limit_s: ClassVar[float] = 600.0
@@ -62,8 +72,7 @@ class Actor:
         cls.handlers = dict(cls.handlers)
         for method in vars(cls).values():
             if getattr(method, "__answers__", False):
-                hints = typing.get_type_hints(method)
-                *_, request = (kind for name, kind in hints.items() if name != "return")
+                request = _request_type_of(method)
                 CODEC.register(request)
                 CODEC.register_reply(request)
                 cls.handlers[request] = method
@@ -237,12 +246,17 @@ class _Loop:
             handler = self._actor.handlers.get(type(request))  # type: ignore[arg-type]
             if handler is None:
                 raise errors.UnansweredError(f"{self._actor.role} does not answer {type(request).__name__}")
-            return await handler(self._actor, request)
+            reply: Reply = await handler(self._actor, request)
+            expected = CODEC.register_reply(cast(type[Request[Reply]], type(request)))
+            if not isinstance(reply, expected):
+                raise TypeError(f"{handler.__name__}: expected {expected.__name__}, got {type(reply).__name__}")
+            return reply
         except errors.RequestError as error:
             _log.info("request_failed", code=error.code, reason=str(error))
             return errors.failure_of(error)
         except ProtocolError as error:
             return errors.failure_of(errors.RefusedError(f"{type(error).__name__}: {error}"))
-        except Exception as error:  # the one place where an internal error becomes a failure message and is logged
+        except (Exception, SystemExit) as error:  # the one place where it becomes a failure, and is logged
             _log.exception("handler_crashed")
-            return errors.failure_of(errors.InternalError(f"{self._actor.role}: {type(error).__name__}: {error}"))
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return errors.failure_of(errors.InternalError(f"{self._actor.role}: {reason}"))

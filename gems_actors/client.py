@@ -255,9 +255,7 @@ class Mesh:
         try:
             answer = decode_body(request.answer)
         except ProtocolError as error:
-            raise errors.InternalError(
-                f"{request.header.role}: expected a reply, got unreadable bytes: {error}"
-            ) from error
+            raise errors.InternalError(f"{request.header.role}: expected a valid reply, got: {error}") from error
         if request.kind is Kind.FAILURE and isinstance(answer, Failure):
             failure = errors.error_of(answer)
             if isinstance(failure, errors.DeadlineError) and request.deadline - trio.current_time() < _SAME_DEADLINE_S:

@@ -37,6 +37,11 @@ class _Tagged(msgspec.Struct):
 _decode_tag = msgspec.msgpack.Decoder(_Tagged).decode
 
 
+def _decoder_of(types: Mapping[str, type[m.Body]]) -> Callable[[bytes], m.Body]:
+    decoder: msgspec.msgpack.Decoder[m.Body] = msgspec.msgpack.Decoder(Union[tuple(types.values())])  # noqa: UP007
+    return decoder.decode
+
+
 class Codec:
     """A registry of message types, and the decoder of bodies of these types.
 
@@ -46,7 +51,7 @@ class Codec:
     def __init__(self, types: Iterable[type[m.Body]] = BODIES.values()) -> None:
         self._types = {kind.__name__: kind for kind in types}
         self._replies: dict[type[m.Request[Any]], type[Any]] = {}
-        self._decode = self._make_decoder()
+        self._decode = _decoder_of(self._types)
 
     @property
     def types(self) -> Mapping[str, type[m.Body]]:
@@ -57,7 +62,7 @@ class Codec:
         """Add requests, replies or events; types that are registered already are skipped.
 
         Raises:
-            TypeError: another type has the same name, the name does not fit the wire, or it is no such type.
+            TypeError: another type has the same name, name or fields do not fit the wire, or it is no such type.
         """
         known = dict(self._types)
         for kind in types:
@@ -71,8 +76,12 @@ class Codec:
             if not _TYPE_NAME.fullmatch(kind.__name__):
                 raise TypeError(f"{_path(kind)}: expected a name of at most 31 ASCII letters, digits and underscores")
         if len(known) > len(self._types):
+            try:
+                self._decode = _decoder_of(known)
+            except (TypeError, NameError) as error:
+                names = ", ".join(map(_path, types))
+                raise TypeError(f"{names}: expected fields that msgspec can decode, got: {error}") from error
             self._types = known
-            self._decode = self._make_decoder()
 
     def register_reply(self, request: type[m.Request[ReplyT]]) -> type[ReplyT]:
         """Register the reply type that a request type declares, and return it.
@@ -99,10 +108,6 @@ class Codec:
         except (ValueError, RecursionError) as error:  # every error of msgspec on foreign bytes is a ValueError
             raise self._explain(data, error) from error
 
-    def _make_decoder(self) -> Callable[[bytes], m.Body]:
-        decoder: msgspec.msgpack.Decoder[m.Body] = msgspec.msgpack.Decoder(Union[tuple(self._types.values())])  # noqa: UP007
-        return decoder.decode
-
     def _explain(self, data: bytes, error: Exception) -> BodyError | UnknownKindError:
         """Return the error for bytes that cannot be decoded: an unknown type, or a broken body."""
         reason = str(error)[:500]  # it may quote the input, which may be long
@@ -125,12 +130,14 @@ def encode_body(body: m.Body) -> bytes:
     """Return a body as msgpack, its `type` first.
 
     Raises:
-        BodyError: a text in it holds a lone surrogate, which UTF-8 cannot encode.
+        BodyError: a value in it does not fit msgpack, such as a text with a lone surrogate, or an object.
     """
     try:
         return _encode(body)
     except UnicodeEncodeError as error:
         raise BodyError(f"{type(body).__name__}: expected text in whole characters: {error}") from error
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise BodyError(f"{type(body).__name__}: expected values that fit msgpack, got: {error}") from error
 
 
 def peek_type(data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -33,7 +34,10 @@ class Interrupts:
         act()
 
     async def watch(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-        """Handle signals until cancelled."""
+        """Handle signals until cancelled; only the main thread gets any."""
+        if threading.current_thread() is not threading.main_thread():
+            task_status.started()
+            return
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
             async for number in signals:

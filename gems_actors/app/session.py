@@ -55,6 +55,9 @@ def open_session(
     """
     with ExitStack() as stack:
         if router is None:
+            for setting, role, _ in config.loop.hooks():
+                if config.role(role).count == 0 and config.router.address is None:  # nobody else can play it
+                    raise ConfigError(f"roles.{role}.count: expected at least 1 for loop.{setting}, got 0")
             config = stack.enter_context(open_private_folder(config))
         if redirects_stderr:
             log = log or (Path(os.devnull) if router else config.runtime_path / LOG_NAME)

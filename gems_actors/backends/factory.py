@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from gems_actors.backends import ChatModel, ImageModel
-from gems_actors.config import ChatModelConfig, MeshConfig, load_code
+from gems_actors.config import ChatModelConfig, MeshConfig, ModelServerConfig, load_code
+from gems_actors.errors import ConfigError
 
 
 @asynccontextmanager
@@ -35,8 +37,7 @@ async def open_image_model(
             async with open_openai_images(config.image) as model:
                 yield model
         case name:
-            open_own = load_code("image.backend", name, config.import_path)
-            async with open_own(config.image) as model:
+            async with _open_own("image.backend", name, config, config.image, ("capacity", "generate")) as model:
                 yield model
 
 
@@ -61,6 +62,26 @@ async def open_second_opinion(config: MeshConfig) -> AsyncIterator[ChatModel | N
 
 
 @asynccontextmanager
+async def _open_own(
+    setting: str, name: str, config: MeshConfig, settings: ModelServerConfig, members: tuple[str, ...]
+) -> AsyncIterator[Any]:
+    """Open a model of the user's own, after checking that it is one."""
+    try:
+        manager = load_code(setting, name, config.import_path)(settings)
+    except TypeError as error:
+        raise ConfigError(f"{setting}: expected {name} to take the model's settings, got: {error}") from error
+    if not hasattr(manager, "__aenter__"):
+        got = type(manager).__name__
+        raise ConfigError(f"{setting}: expected {name} to return an async context manager, got {got}")
+    async with manager as model:
+        for member in ("figures", *members):
+            if not hasattr(model, member):
+                got = type(model).__name__
+                raise ConfigError(f"{setting}: expected {name} to yield a model with {member}, got {got} without it")
+        yield model
+
+
+@asynccontextmanager
 async def _open_chat(config: MeshConfig, settings: ChatModelConfig, table: str) -> AsyncIterator[ChatModel]:
     async with AsyncExitStack() as stack:
         model: ChatModel
@@ -78,8 +99,8 @@ async def _open_chat(config: MeshConfig, settings: ChatModelConfig, table: str) 
 
                 model = ReplayChatModel(Path(config.chat.replay or ""))
             case name:
-                open_own = load_code(f"{table}.backend", name, config.import_path)
-                model = await stack.enter_async_context(open_own(settings))
+                own = _open_own(f"{table}.backend", name, config, settings, ("note", "chat"))
+                model = await stack.enter_async_context(own)
         if config.chat.record is not None:
             from gems_actors.backends.record_replay import RecordingChatModel, open_recording
 

@@ -55,7 +55,7 @@ def add_keys(folder: Path, name: str, may: str, config: MeshConfig) -> int:
     try:
         check_grants(grants, permissions)
     except ConfigError as error:
-        raise click.UsageError(f"--may: {error}") from error
+        raise click.UsageError(f"--may: {error} (or a role of your own, with --config)") from error
     try:
         click.echo(add_key(folder, name, grants))
     except FileExistsError as error:

@@ -60,7 +60,8 @@ def status(check: str | None, as_metrics: bool, as_json: bool, config: MeshConfi
     config = with_installed_roles(config, wanted)
     for role_ in wanted:
         if role_ not in config.role_specs and not shard_of_role(role_):
-            raise click.UsageError(f"--check: expected some of {', '.join(config.role_specs)}, got {role_!r}")
+            known = f"{', '.join(config.role_specs)} (or a role of your own, with --config)"
+            raise click.UsageError(f"--check: expected some of {known}, got {role_!r}")
     found = trio.run(ask_mesh, router or config.local_address, config.security, ReadStatus())
     if missing := missing_roles(found, wanted):
         raise click.ClickException(f"expected a ready actor of each role, got none for {missing}")
@@ -111,7 +112,8 @@ def role(name: str, router: str | None, config: MeshConfig) -> int:
     """
     config = with_installed_roles(config, [name])
     if name not in (*config.role_specs, "router") and not shard_of_role(name):
-        raise click.UsageError(f"NAME: expected one of {', '.join(config.role_specs)} or router, got {name!r}")
+        known = f"{', '.join(config.role_specs)}, router (or a role of your own, with --config)"
+        raise click.UsageError(f"NAME: expected one of {known}, got {name!r}")
     if name == "router":
         with claim_runtime_dir(config):
             return run_role(name, config, config.router_addresses[0], name)

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct, structs
 from gems_actors.config.schema import MeshConfig
 from gems_actors.config.values import IS_PATH, MESH_BLOBS, RoleName
 from gems_actors.errors import ConfigError
-from gems_actors.roles import BUILT_IN_ROLES, RUNTIME_ROLES, RoleSpec, is_user_role
+from gems_actors.roles import ANY, BUILT_IN_ROLES, RUNTIME_ROLES, RoleSpec, is_user_role
 from protocol.blobs import MAX_ROUTER_PORT
 
 
@@ -71,7 +71,9 @@ class Checker:
         checked = {}
         for name, value in table.items():
             if name not in self._roles:
-                raise UnknownRoleError(_unknown(_join(key, name), name, self._roles), name)
+                reason = _unknown(_join(key, name), name, self._roles)
+                hint = "; a role of your own needs `actor`" if key == "roles" and not reason.endswith("?") else ""
+                raise UnknownRoleError(reason + hint, name)
             self.check(name, RoleName, _join(key, name))
             checked[name] = self.check(value, kind, _join(key, name))
         return checked
@@ -94,8 +96,11 @@ def check_config(config: MeshConfig) -> None:
     _check_router(config)
     _check_models(config)
     specs = config.role_specs
-    for setting, role, _ in config.loop.hooks():  # before `may_ask` of the conductor, which these are added to
+    for setting, role, request in config.loop.hooks():  # before `may_ask` of the conductor, which these are added to
         _check_name(f"loop.{setting}", role, specs)
+        if not {request, ANY} & {*specs[role].requests}:
+            known = ", ".join(specs[role].requests)
+            raise ConfigError(f"roles.{role}.requests: expected {request}, which loop.{setting} needs, got {known}")
     for spec in specs.values():
         _check_role(config, spec)
         for request in spec.may_ask:

@@ -74,13 +74,15 @@ def load_code(setting: str, name: str, import_path: Iterable[str]) -> Any:
     """Return what `module:name` names, with the folders of `import_path` in front of Python's own.
 
     Raises:
-        ConfigError: the module cannot be imported, or has no such name.
+        ConfigError: a folder does not exist, the module cannot be imported, or it has no such name.
     """
+    if missing := [folder for folder in import_path if not Path(folder).is_dir()]:
+        raise ConfigError(f"import_path: expected the path of a folder, got {missing[0]}")
     sys.path[:0] = [folder for folder in import_path if folder not in sys.path]
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # code of the user runs here, and may raise anything
+    except (Exception, SystemExit) as error:  # code of the user runs here, and may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         hint = "; add its folder to import_path" if isinstance(error, ModuleNotFoundError) else ""
         raise ConfigError(f"{setting}: expected {name} to be importable, got {reason}{hint}") from error
@@ -127,7 +129,7 @@ def _installed_role(name: str) -> _Source | None:
         source = f"entry point {point.name} = {point.value}"
         try:
             spec = point.load()
-        except (ImportError, AttributeError) as error:
+        except (Exception, SystemExit) as error:  # as in `load_code`
             raise ConfigError(f"{source}: expected a RoleSpec, got {type(error).__name__}: {error}") from error
         if not isinstance(spec, RoleSpec):
             raise ConfigError(f"{source}: expected a RoleSpec, got {type(spec).__name__}")

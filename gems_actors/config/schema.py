@@ -53,7 +53,7 @@ class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whether the role asks a chat model, configured by `[chat]` and `[chat.roles.NAME]`; default: false."""
     scales_freely: bool | None = None
     """Whether `max` may be set: false for a role that owns a GPU or a file; default: true."""
-    version: Annotated[str, Meta(max_length=64)] | None = None
+    version: Annotated[str, Meta(max_length=64, description="text of up to 64 characters")] | None = None
     """Version of your own class, part of a picture's key in bulk if `[loop]` names the role or it is a built-in one;
     default: empty."""
     survives_pause: bool | None = None

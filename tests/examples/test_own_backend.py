@@ -95,8 +95,36 @@ async def test_a_chat_backend_of_the_user_is_opened_with_its_settings(tmp_path: 
         "from contextlib import asynccontextmanager\n\n"
         "@asynccontextmanager\n"
         "async def open_it(config):\n"
-        "    yield config.model\n"
+        "    yield Chat(config.model)\n"
+        "class Chat(str):\n"
+        "    figures = note = chat = None\n"
     )
     settings = ["chat.backend=own_chat:open_it", "chat.roles.verifier.model=large", f"import_path=['{tmp_path}']"]
     async with open_chat_model(load_config(None, {}, settings), "verifier") as model:
         assert str(model) == "large"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def open_it(config): return 5", "return an async context manager, got int"),
+        ("async def open_it(config): pass", "return an async context manager, got coroutine"),
+        ("open_it = 5", "take the model's settings, got: 'int' object is not callable"),
+        ("def open_it(): pass", "take the model's settings, got: open_it() takes 0 positional arguments"),
+        (
+            "import contextlib\n@contextlib.asynccontextmanager\nasync def open_it(config): yield",
+            "yield a model with figures, got NoneType without it",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine 'open_it' was never awaited")
+async def test_a_backend_that_opens_no_model_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    (tmp_path / "no_model.py").write_text(body)
+    monkeypatch.delitem(sys.modules, "no_model", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        async with open_image_model(MeshConfig(image=ImageConfig(backend="no_model:open_it"))):
+            pass
+    assert str(caught.value).startswith(f"image.backend: expected no_model:open_it to {message}")

@@ -11,7 +11,8 @@ import pytest
 
 def spec_of(role: str) -> str:
     """Return code that declares a role."""
-    return f"from gems_actors import RoleSpec\nROLE = RoleSpec(name={role!r}, actor='own:Poet', requests=('Rhyme',))\n"
+    requests = ("Rhyme", "BeforePlan")
+    return f"from gems_actors import RoleSpec\nROLE = RoleSpec(name={role!r}, actor='own:Poet', requests={requests})\n"
 
 
 @pytest.fixture

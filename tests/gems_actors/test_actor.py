@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -13,7 +14,7 @@ import trio.testing
 from gems_actors.actor import Actor, answers, serve_actor
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig
-from gems_actors.errors import DeadlineError
+from gems_actors.errors import DeadlineError, InternalError
 from protocol.messages import Plan, PlanPrompt, Request
 from tests.gems_actors.meshes import Echo, open_local_mesh
 
@@ -45,6 +46,66 @@ def test_an_actor_whose_request_type_has_the_name_of_another_is_refused_when_def
         TypeError, match="PlanPrompt: expected a message type with a new name, got the name of protocol"
     ):
         type("Other", (Actor,), {"plan": answers(plan)})
+
+
+async def without_annotation(self: Actor, request) -> Plan: ...  # type: ignore[empty-body, no-untyped-def]
+
+
+async def of_text(self: Actor, request: str) -> Plan: ...  # type: ignore[empty-body]
+
+
+def not_async(self: Actor, request: PlanPrompt) -> Plan: ...  # type: ignore[empty-body]
+
+
+@pytest.mark.parametrize("handler", [without_annotation, of_text, not_async])
+def test_a_handler_that_cannot_answer_requests_is_refused_when_defined(handler: Any) -> None:
+    with pytest.raises(TypeError, match=f"{handler.__name__}: expected `async def` with one parameter annotated"):
+        type("Other", (Actor,), {"plan": answers(handler)})
+
+
+class Careless(Actor):
+    """Makes a mistake of user code in its one handler, and has no name."""
+
+    @answers
+    async def plan(self, request: PlanPrompt) -> Plan:
+        match request.prompt:
+            case "none":
+                return None  # type: ignore[return-value]
+            case "object":
+                return Plan(prompt="x", reasoning=object())  # type: ignore[arg-type]
+            case "int":
+                return Plan(prompt="x", reasoning=2**70)  # type: ignore[arg-type]
+            case "exit":
+                sys.exit("usage:\nscript")
+            case "empty":
+                return Plan(prompt="")
+        return Plan(prompt="fine")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("none", "plan: expected Plan, got NoneType"),
+        ("object", "Plan: expected values that fit msgpack, got: Encoding objects of type object is unsupported"),
+        ("int", "Plan: expected values that fit msgpack, got: can't serialize ints"),
+        ("exit", "SystemExit: usage: script"),
+        ("empty", "planner: expected a valid reply, got: Plan: Expected `str` of length >= 1"),
+    ],
+)
+async def test_a_mistake_in_a_handler_fails_its_request_and_not_the_actor(
+    tmp_path: Path, prompt: str, message: str
+) -> None:
+    async with (
+        open_local_mesh(str(tmp_path)) as local,
+        open_client(local.address) as mesh,
+        trio.open_nursery() as nursery,
+    ):
+        play = partial(serve_actor, partial(Careless, MeshConfig()), local.address, "a", role="planner")
+        nursery.start_soon(play)
+        with pytest.raises(InternalError, match=message):
+            await mesh.ask(PlanPrompt(prompt=prompt))
+        assert await mesh.ask(PlanPrompt(prompt="again")) == Plan(prompt="fine")
+        nursery.cancel_scope.cancel()
 
 
 async def test_an_actor_that_shuts_down_finishes_its_requests_and_takes_no_new_ones(tmp_path: Path) -> None:

@@ -297,6 +297,10 @@ def test_a_request_registers_the_reply_that_it_declares() -> None:
         codec.register_reply(MemoryRequest)
 
 
+class Odd(Reply, frozen=True, kw_only=True):
+    text: list[int] | tuple[int, ...]
+
+
 def type_named(name: str, base: type[Body]) -> type[Body]:
     return cast(type[Body], defstruct(name, [], bases=(base,), frozen=True, tag=True, tag_field="type"))
 
@@ -309,7 +313,10 @@ def test_a_type_with_a_taken_or_impossible_name_is_refused_and_nothing_is_regist
         codec.register(TranslatePrompt, type_named("T" * 32, Reply))
     with pytest.raises(TypeError, match="expected a subclass of Request, Reply or Event"):
         codec.register(TranslatePrompt, type_named("Kept", Record))
+    with pytest.raises(TypeError, match=r"Odd: expected fields that msgspec can decode, got: Type unions"):
+        codec.register(TranslatePrompt, Odd)
     assert codec.types == BODIES
+    codec.register(TranslatePrompt)
 
 
 # ------------------------------------------------------------------------------------------------------ records

@@ -12,7 +12,7 @@ from gems_actors.app import draw
 from gems_actors.app.draw import DrawRequest, DrawResult, DrawView
 from gems_actors.app.options import DrawOptions
 from gems_actors.client import open_client
-from gems_actors.errors import CancelledRequestError, LogError, RefusedError, UsageError
+from gems_actors.errors import CancelledRequestError, ConfigError, LogError, RefusedError, UsageError
 from protocol.messages import ControlRun, DrawPicture, Event, ImageDrawn, Record, RunBegun
 from tests.gems_actors.app.meshes import open_drawing_mesh, open_recording_mesh
 
@@ -107,3 +107,9 @@ async def test_an_unusable_output_is_refused_before_a_mesh_is_started(tmp_path: 
     for output in (tmp_path / "x.jpg", Path("/dev/null/x.png")):
         with pytest.raises(UsageError, match="--output: "):
             await draw.run(DrawRequest(prompt="a cat", output=output))
+
+
+async def test_a_mesh_of_its_own_in_which_nobody_can_play_a_step_of_the_loop_is_refused(tmp_path: Path) -> None:
+    own = ("roles.poet.actor=own:Poet", "roles.poet.count=0", "loop.before_plan=poet")
+    with pytest.raises(ConfigError, match=r"^roles.poet.count: expected at least 1 for loop.before_plan, got 0$"):
+        await draw.run(DrawRequest(prompt="x", output=tmp_path / "x.png", options=DrawOptions(overrides=own)))

@@ -28,3 +28,11 @@ async def test_after_the_block_signals_have_their_usual_effect() -> None:
     async with open_interrupts():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+async def test_in_another_thread_than_the_main_one_the_block_runs_without_signals() -> None:
+    async def block() -> bool:
+        async with open_interrupts() as interrupts:
+            return interrupts.asked.is_set()
+
+    assert not await trio.to_thread.run_sync(trio.run, block)

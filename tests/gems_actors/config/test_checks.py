@@ -69,6 +69,7 @@ def refusal(*flags: str, environment: dict[str, str] | None = None) -> str:
         ("data_dir=2026-01-01", 'data_dir: expected the path of a folder, got "2026-01-01"'),
         ("skills.folders=mine", 'skills.folders: expected a list, got "mine"'),
         ("skills.folders=['a', 1]", "skills.folders[1]: expected the path of a folder, got 1"),
+        ("roles.verifier.version=3", "roles.verifier.version: expected text of up to 64 characters, got 3"),
         ("roles.verifier=4", "roles.verifier: expected a table, got 4"),
         ("roles=[]", "roles: expected a table, got []"),
         ("roles.verifer.count=4", 'roles.verifer: expected a known key, got "verifer"; did you mean verifier?'),
@@ -121,6 +122,10 @@ def test_a_heartbeat_timeout_below_three_heartbeats_is_refused() -> None:
         (["chat.backend=replay"], "chat.replay: expected the path of a file that chat.record has made, got none"),
         (["verify.met_from=0.3"], "verify.unmet_below: expected at most verify.met_from (0.3), got 0.4"),
         (["loop.before_plan=translator"], "loop.before_plan: expected one of conductor, planner, "),
+        (
+            ["loop.before_plan=planner"],
+            "roles.planner.requests: expected BeforePlan, which loop.before_plan needs, got PlanPrompt",
+        ),
         (["chat.roles.generator.model=x"], "chat.roles.generator: expected one of planner, decomposer, "),
         (
             ["roles.poet.actor=a:B", "roles.poet.may_ask=['muse.Hum']"],

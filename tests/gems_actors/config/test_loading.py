@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.config import MeshConfig, load_config, with_installed_roles
+from gems_actors.config import MeshConfig, load_code, load_config, with_installed_roles
 from gems_actors.errors import ConfigError
 from tests.gems_actors.conftest import spec_of
 
@@ -148,7 +148,25 @@ def test_a_role_that_one_source_declares_can_be_set_by_another(tmp_path: Path) -
 
 
 def test_a_role_without_a_class_is_an_unknown_key() -> None:
-    assert refusal("roles.translator.count=2").startswith("--set: roles.translator: expected one of conductor, planner")
+    refused = refusal("roles.translator.count=2")
+    assert refused.startswith("--set: roles.translator: expected one of conductor, planner")
+    assert refused.endswith(', got "translator"; a role of your own needs `actor`')
+
+
+def test_code_of_the_user_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a_script.py").write_text("import sys\nsys.exit('usage:\\nscript')")
+    for code, path, message in (
+        (
+            "a_script:X",
+            tmp_path,
+            "roles.poet.actor: expected a_script:X to be importable, got SystemExit: usage: script",
+        ),
+        ("a_typo:X", tmp_path, "No module named 'a_typo'; add its folder to import_path"),
+        ("a_script:X", tmp_path / "gone", f"import_path: expected the path of a folder, got {tmp_path}/gone"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_code("roles.poet.actor", code, [str(path)])
+        assert str(caught.value).endswith(message)
 
 
 @pytest.mark.parametrize("name", ["Translator", "a-b", "seventeen_letters", "1st"])
@@ -172,7 +190,7 @@ def test_a_role_of_an_installed_package_plays_where_a_setting_names_it(
     install(spec_of("poet"))
     config = load_config(None, {}, [flag])
     assert config.role("poet").count == 1
-    assert config.role_specs["poet"].requests == ("Rhyme",)
+    assert config.role_specs["poet"].requests == ("Rhyme", "BeforePlan")
 
 
 def test_a_role_of_an_installed_package_plays_where_a_command_names_it(install: Callable[[str], None]) -> None:
@@ -181,7 +199,7 @@ def test_a_role_of_an_installed_package_plays_where_a_command_names_it(install: 
     assert with_installed_roles(config, ["planner", "translator", "client", "stranger"]) == config
     config = with_installed_roles(config, ["poet"])
     assert {"translator", "poet"} <= config.role_specs.keys()
-    assert config.role_specs["poet"].requests == ("Rhyme",)
+    assert config.role_specs["poet"].requests == ("Rhyme", "BeforePlan")
 
 
 def test_settings_and_commands_without_its_name_do_not_look_at_an_installed_package(
@@ -191,8 +209,7 @@ def test_settings_and_commands_without_its_name_do_not_look_at_an_installed_pack
     config = load_config(None, {}, ["roles.translator.actor=own:Translator", "roles.verifier.count=2"])
     assert "poet" not in with_installed_roles(config, ["translator", "verifier", "agent"]).role_specs
     assert load_config(None, {}, ["roles.poet.actor=own:Poet"]).role_specs["poet"].actor == "own:Poet"
-    with pytest.raises(SystemError):
-        load_config(None, {}, ["roles.poet.count=2"])
+    assert refusal("roles.poet.count=2").endswith(": expected a RoleSpec, got SystemError: imported")
 
 
 def test_loading_settings_of_known_roles_does_not_import_the_metadata_of_packages() -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gems_actors.client import open_client
-from gems_actors.config import MeshConfig, RouterConfig
-from gems_actors.supervision.child_main import run_role
+from gems_actors.config import MeshConfig, RoleConfig, RouterConfig
+from gems_actors.errors import ConfigError
+from gems_actors.supervision.child_main import load_actor, run_role
 from protocol.messages import ReadStatus
 from tests.processes import environment, started
 
@@ -58,6 +59,18 @@ def test_a_process_that_can_never_run_exits_with_78_and_one_line(tmp_path: Path,
     (line,) = stderr.splitlines()
     assert line.startswith(f"gems: {role}: ")
     assert "expected" in line
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("json:loads", "expected a subclass of Actor, got json:loads"),
+        ("gems_actors:Actor", "expected methods marked @answers, got none in gems_actors:Actor"),
+    ],
+)
+def test_a_class_that_plays_no_role_is_refused(code: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^roles.poet.actor: {message}"):
+        load_actor("poet", MeshConfig(roles={"poet": RoleConfig(actor=code)}))
 
 
 def test_a_process_is_refused_on_other_systems_than_linux(
