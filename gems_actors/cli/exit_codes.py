@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from gems_actors.os_process import EXIT_CONFIG
 
@@ -67,7 +68,7 @@ def _message_of(error: click.ClickException) -> str:
         is_option = isinstance(param, click.Option)
         name = max(param.opts, key=len) if is_option else param.make_metavar(click.Context(click.Command("gems")))
         return f"{name}: {error.message}"
-    text = error.format_message().removesuffix(".")
+    text = "Missing arguments" if isinstance(error, NoArgsIsHelpError) else error.format_message().removesuffix(".")
     return text if ", got" in text or context is None else f"{text} (see {context.command_path} --help)"
 
 

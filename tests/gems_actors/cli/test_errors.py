@@ -51,6 +51,8 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["bulk", "bad.doc", "--out", "out"], USAGE, "FILE: bad.doc: expected a name that ends in .txt, .jsonl, .csv or"),
     (["bulk", "good.txt", "--out", "/dev/null/out"], USAGE, "--out: /dev/null/out: expected a folder to write"),
     (["bulk", "good.txt"], USAGE, "Missing option '--out'"),
+    (["bulk"], USAGE, "Missing arguments (see gems bulk --help)"),
+    (["memory"], USAGE, "Missing arguments (see gems memory --help)"),
     (["scale", "verifier"], USAGE, "ROLE=N: expected one of conductor, planner,"),
     (["scale", "poet=2"], USAGE, "ROLE=N: expected one of conductor, planner,"),
     (["role", "poet", "--router", "ipc:///nowhere/router.ipc"], USAGE, "NAME: expected one of conductor, planner,"),
