@@ -208,13 +208,18 @@ def _may_exist(address: str) -> bool:
 
 def _own_code(config: MeshConfig) -> Iterator[Finding]:
     """Import the code of the user that the settings name."""
+    from gems_actors.supervision.child_main import load_actor
+
     built_in = {spec.actor for spec in BUILT_IN_ROLES.values()}
     named = {f"roles.{name}.actor": spec.actor for name, spec in config.role_specs.items()}
     named |= {f"{table}.backend": model.backend for table, model in config.chat_models().items()}
     for setting, name in (named | {"image.backend": config.image.backend}).items():
         if ":" in name and name not in built_in:
             try:
-                load_code(setting, name, config.import_path)
+                if setting.startswith("roles."):
+                    load_actor(setting.split(".")[1], config)
+                else:
+                    load_code(setting, name, config.import_path)
                 yield Finding("ok", setting, f"{name} can be imported")
             except ConfigError as error:
                 yield Finding("fail", setting, str(error), "correct the setting or the code")

@@ -74,17 +74,20 @@ def load_code(setting: str, name: str, import_path: Iterable[str]) -> Any:
     """Return what `module:name` names, with the folders of `import_path` in front of Python's own.
 
     Raises:
-        ConfigError: a folder does not exist, the module cannot be imported, or it has no such name.
+        ConfigError: the module cannot be imported, or has no such name.
     """
-    if missing := [folder for folder in import_path if not Path(folder).is_dir()]:
-        raise ConfigError(f"import_path: expected the path of a folder, got {missing[0]}")
     sys.path[:0] = [folder for folder in import_path if folder not in sys.path]
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # code of the user runs here, and may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        hint = "; add its folder to import_path" if isinstance(error, ModuleNotFoundError) else ""
+        missing = [f"; import_path: expected folders, got {path}" for path in import_path if not Path(path).is_dir()]
+        hint = (
+            "".join(missing[:1] or ["; add its folder to import_path"])
+            if isinstance(error, ModuleNotFoundError)
+            else ""
+        )
         raise ConfigError(f"{setting}: expected {name} to be importable, got {reason}{hint}") from error
 
 

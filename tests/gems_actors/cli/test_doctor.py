@@ -28,13 +28,14 @@ def test_a_failed_check_has_advice(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_code_of_the_user_is_imported(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("class Role: ...")
-    roles = ("--set", "roles.one.actor=own:Role", "--set", "roles.two.actor=own:None_")
+def test_code_of_the_user_is_imported_and_must_be_a_role(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("from actors.planner import Planner as Role\nclass Idle: ...")
+    roles = [f"--set=roles.{name.lower()}.actor=own:{name}" for name in ("Role", "Idle", "Nothing")]
     done = run_gems(tmp_path, "doctor", "--json", *roles, "--set", "import_path=['.']")
     findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
-    assert (findings["roles.one.actor"]["state"], findings["roles.two.actor"]["state"]) == ("ok", "fail")
-    assert "AttributeError: module 'own' has no attribute 'None_'" in findings["roles.two.actor"]["found"]
+    assert findings["roles.role.actor"]["state"] == "ok"
+    assert findings["roles.idle.actor"]["found"] == "roles.idle.actor: expected a subclass of Actor, got own:Idle"
+    assert "AttributeError: module 'own' has no attribute 'Nothing'" in findings["roles.nothing.actor"]["found"]
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_code_of_the_user_that_cannot_be_imported_is_one_line(tmp_path: Path) ->
             "roles.poet.actor: expected a_script:X to be importable, got SystemExit: usage: script",
         ),
         ("a_typo:X", tmp_path, "No module named 'a_typo'; add its folder to import_path"),
-        ("a_script:X", tmp_path / "gone", f"import_path: expected the path of a folder, got {tmp_path}/gone"),
+        ("a_typo:X", tmp_path / "gone", f"'a_typo'; import_path: expected folders, got {tmp_path}/gone"),
     ):
         with pytest.raises(ConfigError) as caught:
             load_code("roles.poet.actor", code, [str(path)])
