@@ -21,10 +21,10 @@ MAX_SEED: Final = 0xFFFFFFFF
 MEMORY_MODES: Final[tuple[str, ...]] = get_args(MemoryMode)
 STRATEGIES: Final = ("single", "rewrite", "best-of-n", "gems")
 """One image of the user's own prompt; one of a rewritten prompt; the best of N of the user's own; the whole loop."""
-_SETTINGS: Final = {
-    name: name for name in ("candidates", "memory", "size", "steps", "guidance", "negative_prompt", "exact", "skill")
-} | {"rounds": "max_rounds"}
-"""The field of `DrawSettings` that each option sets; `size` sets `width_px` and `height_px`."""
+_SETTINGS: Final = {"rounds": "max_rounds"} | {
+    name: name for name in ("memory", "candidates", "size", "steps", "guidance", "negative_prompt", "exact", "skill")
+}
+"""The field of `DrawSettings` that each option sets, in run.json's order; `size` sets `width_px` and `height_px`."""
 _MIN_SIDE_PX: Final = 16
 _ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 

@@ -56,7 +56,7 @@ def models_of(config: MeshConfig) -> dict[str, str]:
     asked = {*BUILT_IN_ROLES, *(role for _, role, _ in config.loop.hooks())}
     configured = {role: config.chat.of(role) for role in config.chat_roles if role in asked}
     chats = {role: model.model or model.backend for role, model in configured.items()}
-    shown = {"chat": chats["planner"]} if len({*chats.values()}) == 1 else chats
+    shown = {"chat": next(iter(chats.values()))} if len({*chats.values()}) == 1 else chats
     return {"image": config.image.shown_name, **shown, **hooks, **_replaced_roles(config)}
 
 

@@ -45,6 +45,12 @@ def test_without_hooks_keys_are_the_same_as_ever() -> None:
     assert key_of("a cat", 7, DrawSettings(), models_of(MeshConfig()), "skills") == "e469be365e2349b6"
 
 
+def test_a_planner_of_the_user_needs_no_chat_model() -> None:
+    planner = RoleConfig(actor="studio:Planner", uses_chat=False)
+    models = {"image": "storyboard", "chat": "storyboard", "roles.planner": "studio:Planner"}
+    assert models_of(MeshConfig(roles={"planner": planner})) == models
+
+
 @pytest.mark.parametrize(
     ("mesh", "hooks", "got"),
     [
