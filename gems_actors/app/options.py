@@ -13,6 +13,7 @@ import msgspec
 from gems_actors.addresses import split_addresses
 from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
+from gems_actors.config.checks import Checker
 from gems_actors.errors import ConfigError, UsageError
 from protocol.limits import MAX_GUIDANCE, MAX_SIDE_PX
 from protocol.messages import Budget, DrawSettings, MemoryMode
@@ -138,8 +139,10 @@ class DrawOptions:
         """Return what differs from the configured settings, by the names that `draw_settings` knows.
 
         Raises:
-            UsageError: the strategy, images and rounds contradict one another.
+            UsageError: the seed or the strategy is impossible, or strategy, images and rounds contradict one another.
         """
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"--seed: expected 0 to {MAX_SEED}, got {self.seed}")
         chosen = {name: getattr(self, name) for name in _SETTINGS}
         chosen |= _strategy_settings(self.strategy, self.images, self.rounds)
         return {name: value for name, value in chosen.items() if value is not None and value is not False}
@@ -160,12 +163,22 @@ def _strategy_settings(strategy: str | None, images: int | None, rounds: int | N
             if images is None:
                 raise UsageError("--strategy: best-of-n needs --images")
             return {"rounds": 1, "candidates": images, "skill": "none"}
-    return {"rounds": rounds or images}
+        case _ if strategy not in (None, *STRATEGIES):
+            raise UsageError(f"--strategy: expected one of {', '.join(STRATEGIES)}, got {strategy!r}")
+    return {"rounds": images if rounds is None else rounds}
 
 
 def draw_settings(config: MeshConfig, options: Mapping[str, Any]) -> DrawSettings:
-    """Return how to draw: the configured settings, with options, named as in `DrawOptions`, in place of them."""
+    """Return how to draw: the configured settings, with options, named as in `DrawOptions`, in place of them.
+
+    Raises:
+        UsageError: an option is impossible.
+    """
     chosen = {_SETTINGS[name]: value for name, value in options.items()}
     if "size" in chosen:
         chosen["width_px"], chosen["height_px"] = chosen.pop("size")
+    try:
+        Checker(Path(), ()).check(chosen, DrawSettings)
+    except ConfigError as error:
+        raise UsageError(f"options: {error}") from error
     return DrawSettings(**{**msgspec.structs.asdict(config.draw), **chosen})

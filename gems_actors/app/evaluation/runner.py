@@ -74,12 +74,13 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     """Draw the pictures of a benchmark that do not exist yet, and lay out and score all of them once they exist.
 
     Raises:
-        UsageError: the prompt file or the folder cannot be used, or there is no score for the benchmark.
+        UsageError: benchmark, prompt file or folder cannot be used, or there is no score for the benchmark.
         JudgingError: some pictures could not be judged; the same options continue.
         GemsError: as `bulk.run`.
     """
     view = view or EvaluationView()
-    benchmark = BENCHMARKS[options.benchmark]
+    if (benchmark := BENCHMARKS.get(options.benchmark)) is None:
+        raise UsageError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, got {options.benchmark!r}")
     prompts, plan = _prepare(options, view)
     source = options.out / "prompts.jsonl"
     spec = spec_of(source, options.options, samples=options.samples or benchmark.samples)

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from gems_actors.app.options import DrawOptions, budget_of, draw_settings, parse_address, parse_shard, parse_size
+from gems_actors.app.options import (
+    MAX_SEED,
+    DrawOptions,
+    budget_of,
+    draw_settings,
+    parse_address,
+    parse_shard,
+    parse_size,
+)
 from gems_actors.config import load_config
 from gems_actors.errors import UsageError
 from protocol.messages import Budget
@@ -48,6 +56,21 @@ def test_options_take_the_place_of_configured_settings() -> None:
     assert (settings.max_rounds, settings.steps, settings.exact) == (2, 9, True)
     assert (settings.width_px, settings.height_px) == (320, 256)
     assert draw_settings(config, {}).width_px == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (DrawOptions(rounds=0), "options: max_rounds: expected a whole number of at least 1, got 0"),
+        (DrawOptions(size=(8, 64)), "options: width_px: expected a whole number of at least 16, got 8"),
+        (DrawOptions(strategy="worst"), "--strategy: expected one of single, rewrite, best-of-n, gems, got 'worst'"),
+        (DrawOptions(seed=2**70), f"--seed: expected 0 to {MAX_SEED}, got {2**70}"),
+    ],
+)
+def test_impossible_options_of_a_program_are_refused(options: DrawOptions, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        draw_settings(load_config(None, {}), options.settings())
+    assert str(caught.value) == message
 
 
 def test_the_tokens_of_a_trajectory_are_limited_by_those_of_its_run() -> None:

@@ -49,3 +49,9 @@ async def test_an_unreadable_prompt_file_is_a_usage_error(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match=r"--data: .*none\.jsonl: expected a readable file"):
         await run(options)
     assert not (tmp_path / "out").exists()
+
+
+async def test_an_unknown_benchmark_is_a_usage_error(tmp_path: Path) -> None:
+    options = EvaluationOptions(benchmark="gem", data=tmp_path / "data.jsonl", out=tmp_path / "out")
+    with pytest.raises(UsageError, match=r"^benchmark: expected one of .*, got 'gem'$"):
+        await run(options)
