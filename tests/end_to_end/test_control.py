@@ -18,6 +18,7 @@ from protocol.messages import (
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
+    TrajectoryRecord,
 )
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.test_draw import HARD, processes_below
@@ -69,12 +70,14 @@ def test_an_interactive_draw_overtakes_a_bulk_which_is_then_paused_resumed_and_c
             assert drawn.returncode == 0
             log = [logged.record for logged in trio.run(read_log, address)]
             tasks = {record.trajectory: record.task for record in log if isinstance(record, TrajectoryBegun)}
-            ended = [record.trajectory for record in log if isinstance(record, TrajectoryEnded)]
-            (position,) = [number for number, id_ in enumerate(ended) if tasks[id_].run.startswith("draw-")]
-            waiting = [
-                id_ for id_, task in tasks.items() if task.run.startswith("bulk-") and id_ not in ended[:position]
-            ]
-            assert len(waiting) >= 200, "trajectories that began before the draw end after it"
+            (draw,) = [id_ for id_, task in tasks.items() if task.run.startswith("draw-")]
+            steps = [(type(record), record.trajectory) for record in log if isinstance(record, TrajectoryRecord)]
+            begun, ended = steps.index((TrajectoryBegun, draw)), steps.index((TrajectoryEnded, draw))
+            before, while_drawn = (
+                {id_ for type_, id_ in part if type_ is TrajectoryEnded} for part in (steps[:begun], steps[begun:ended])
+            )
+            waiting = [id_ for id_ in tasks if id_ != draw and id_ not in before | while_drawn]
+            assert len(while_drawn) < len(waiting) / 4, "the draw waited for requests that were queued before its own"
 
             paused = run_gems(tmp_path, "pause", "out")
             run = paused.stdout.partition(":")[0]

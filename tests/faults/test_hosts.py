@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 TASKS = 300
 CUT_S = 20.0
 LONGEST_GAP_S = 15.0
-"""Maximum seconds between two finished tasks: the heartbeat timeout of six, the rest of a task, and a slow machine."""
+"""Maximum seconds between two finished tasks on a quiet machine: the heartbeat timeout of six, and a task's rest."""
 PORT = 7100
 
 
@@ -33,11 +33,20 @@ class Progress:
         self.count = 0
         self.longest_gap_s = 0.0
         self._grew_at = time.monotonic()
+        self._probes: list[float] = []
+
+    @property
+    def slowdown(self) -> float:
+        """How many times longer work took than the processor time it needed, because other processes ran too."""
+        return max(1.0, sum(self._probes) / len(self._probes))
 
     def look(self) -> int:
         """Return the number of rows."""
         count = self.rows.read_bytes().count(b"\n") if self.rows.exists() else 0
-        now = time.monotonic()
+        now, used = time.monotonic(), time.thread_time()
+        while time.thread_time() < used + 0.005:
+            pass
+        self._probes.append((time.monotonic() - now) / 0.005)
         if self.count:
             self.longest_gap_s = max(self.longest_gap_s, now - self._grew_at)
         if count > self.count:
@@ -111,7 +120,8 @@ def test_a_bulk_completes_through_every_failure_of_its_hosts(tmp_path: Path) -> 
         found = [json.loads(line)["index"] for line in progress.rows.read_text().splitlines()]
         assert found == list(range(TASKS))
         # Shown by `pytest --log-cli-level=INFO`; the README states it.
-        logging.getLogger(__name__).info("longest time without a finished task: %.1f s", progress.longest_gap_s)
-        assert progress.longest_gap_s < LONGEST_GAP_S
+        seen = "longest time without a finished task: %.1f s, on a machine slowed down %.1f times"
+        logging.getLogger(__name__).info(seen, progress.longest_gap_s, progress.slowdown)
+        assert progress.longest_gap_s < LONGEST_GAP_S * progress.slowdown
         assert (tmp_path / "out/failed.jsonl").read_bytes() == b""
         assert not has_joined("cpu1")

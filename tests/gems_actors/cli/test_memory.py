@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gems_actors.cli import main
 from protocol.identity import trajectory_id
 from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
 from tests.gems_actors.cli.commands import COMMAND, environment
+from tests.processes import started
 
 ID = trajectory_id("bulk", 0, 0)
 
@@ -244,30 +246,33 @@ def test_a_mesh_that_has_the_folder_open_is_asked_and_followed(tmp_path: Path) -
     prompts.write_text("two red cats left of a stone dog\nthree glass owls under a sign\n")
     run = ("--set", f"router.runtime_dir={tmp_path}/run")
     surroundings = environment(tmp_path)
-    mesh = subprocess.Popen((*COMMAND, "up", *run), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=surroundings)
-    try:
-        assert mesh.stdout is not None
-        assert b"mesh ready" in mesh.stdout.readline()
-        follower = subprocess.Popen(
-            (*COMMAND, "memory", "tail", "--follow", "--json"), stdout=subprocess.PIPE, env=surroundings
+    follow = (*COMMAND, "memory", "tail", "--follow", "--json")
+    with ExitStack() as stack:
+        mesh = stack.enter_context(
+            started((*COMMAND, "up", *run), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=surroundings)
         )
+        assert mesh.stdout is not None
+        assert "mesh ready" in mesh.stdout.readline()
         router = f"ipc://{tmp_path}/run/router.ipc"
-        draw = ("bulk", str(prompts), "--out", str(tmp_path / "out"), "--router", router)
-        subprocess.run((*COMMAND, *draw), check=True, capture_output=True, env=surroundings)
-        types: list[str] = []
+        draw = (*COMMAND, "draw", "a dog", "--rounds", "1", "-o", str(tmp_path / "dog.png"), "--router", router)
+        subprocess.run(draw, check=True, capture_output=True, env=surroundings)
+        follower = stack.enter_context(started(follow, stdout=subprocess.PIPE, env=surroundings))
         assert follower.stdout is not None
-        while types.count("TrajectoryEnded") < 2:
-            types.append(json.loads(follower.stdout.readline())["record"]["type"])
-        assert types[0] == "RunBegun"
+        lines = (json.loads(line)["record"]["type"] for line in follower.stdout)
+        assert "TrajectoryEnded" in lines, "the follower shows the latest records first, and follows from then on"
+        bulk = (*COMMAND, "bulk", str(prompts), "--out", str(tmp_path / "out"), "--router", router)
+        subprocess.run(bulk, check=True, capture_output=True, env=surroundings)
+        assert next(lines) == "RunBegun"
+        assert "TrajectoryEnded" in lines
+        assert "TrajectoryEnded" in lines
         follower.send_signal(signal.SIGINT)
         assert follower.wait(timeout=120) == 130
-        follower.stdout.close()
         for where in ((), ("--router", router)):
             listed = subprocess.run(
                 (*COMMAND, "memory", "runs", "--json", *where), check=True, capture_output=True, env=surroundings
             )
-            (found,) = json.loads(listed.stdout)
-            assert (found["what"], found["ended"], found["running"]) == (str(prompts), 2, 0)
+            found = [(run["what"], run["ended"], run["running"]) for run in json.loads(listed.stdout)]
+            assert (str(prompts), 2, 0) in found
         checked = subprocess.run(
             (*COMMAND, "memory", "check", "--images"), check=False, capture_output=True, env=surroundings
         )
@@ -287,9 +292,6 @@ def test_a_mesh_that_has_the_folder_open_is_asked_and_followed(tmp_path: Path) -
         )
         checked = subprocess.run((*COMMAND, "memory", "check"), check=True, capture_output=True, env=surroundings)
         assert b"in 1 archive: whole" in checked.stdout
-    finally:
-        mesh.terminate()
-        mesh.communicate()
 
 
 @pytest.mark.slow

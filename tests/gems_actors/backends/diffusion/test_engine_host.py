@@ -130,7 +130,7 @@ async def test_cancelled_requests_make_room_for_others(load: Load) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
-@pytest.mark.time_limit(280)  # compiling takes minutes of a busy machine
+@pytest.mark.time_limit(560)  # compiling takes minutes of a busy machine
 async def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_engine(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
