@@ -101,21 +101,26 @@ class Mesh:
         call = call_or_none()
         parent = call.header if call else Header(Kind.REQUEST)
         run, trajectory = getattr(request, "run", None), getattr(request, "trajectory", None)
-        header = parent._replace(
-            kind=Kind.REQUEST,
-            role=role or request.role,
-            attempt=0,
-            lane=parent.lane if lane is None else lane,
-            run=parent.run if run is None else run_bytes(run),
-            trajectory=parent.trajectory if trajectory is None else bytes.fromhex(trajectory),
-        )
-        expected = CODEC.register_reply(type(request))
-        body = encode_body(request)
-        if header.role == "router" and len(self._connections) > 1:
-            asking = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
-            reply = merge_answers(await gather(*asking))
-        else:
-            reply = await self._retry(None, header, body, stop_gracefully)
+        try:
+            header = parent._replace(
+                kind=Kind.REQUEST,
+                role=role or request.role,
+                attempt=0,
+                lane=parent.lane if lane is None else lane,
+                run=run_bytes(run) if isinstance(run, str) else parent.run,
+                trajectory=bytes.fromhex(trajectory) if isinstance(trajectory, str) else parent.trajectory,
+            )
+            expected = CODEC.register_reply(type(request))
+            body = encode_body(request)
+            if header.role == "router" and len(self._connections) > 1:
+                up = [connection for connection in self._connections if connection.is_up]
+                reply = merge_answers(
+                    await gather(*(partial(self._retry, it, header, body, stop_gracefully) for it in up))
+                )
+            else:
+                reply = await self._retry(None, header, body, stop_gracefully)
+        except (ProtocolError, ValueError) as error:
+            raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
         if not isinstance(reply, expected):
             got = type(reply).__name__
             raise errors.InternalError(
@@ -239,8 +244,8 @@ class Mesh:
     async def _exchange(self, request: PendingRequest, stop_gracefully: trio.Event | None) -> Reply:
         id_, pending = request.header.id, self._state.pending
         pending[id_] = request
-        request.send()
         try:
+            request.send()
             if stop_gracefully is None:
                 await request.answered.wait()
             else:

@@ -18,6 +18,7 @@ from gems_actors.errors import (
     InternalError,
     MeshUnavailableError,
     ModelOutputError,
+    RefusedError,
     RequestError,
     UnansweredError,
 )
@@ -317,6 +318,33 @@ async def test_without_a_router_the_error_names_the_address(address: str) -> Non
     with pytest.raises(MeshUnavailableError, match=f"{address}: expected a router"):
         async with open_client(address, connect_within_s=0.2):
             pass
+
+
+class Weigh(Request[Plan], frozen=True, kw_only=True):
+    """A user's request whose fields have the names of ours and other types."""
+
+    role: ClassVar[str] = "planner"
+    run: int = 5
+    trajectory: str | None = None
+    text: str = ""
+
+
+@pytest.mark.parametrize(
+    ("request_", "role", "text"),
+    [
+        (Weigh(trajectory="no hexadecimal digits"), None, "Weigh cannot be sent: non-hexadecimal number"),
+        (Weigh(), "Bad Name", "Weigh cannot be sent: .*role"),
+        (Weigh(text="x" * 5_000_000), None, "Weigh cannot be sent: expected a message of at most"),
+        (Weigh(text="\ud800"), None, "Weigh cannot be sent: Weigh: expected text"),
+    ],
+)
+async def test_a_request_that_does_not_fit_the_wire_is_refused_and_leaves_nothing_behind(
+    tmp_path: Path, request_: Weigh, role: str | None, text: str
+) -> None:
+    async with open_local_mesh(str(tmp_path)) as local, open_client(local.address) as mesh:
+        with pytest.raises(RefusedError, match=text):
+            await mesh.ask(request_, role=role)
+        assert mesh.requests_in_flight == ()
 
 
 async def test_an_invalid_address_is_refused_in_one_line() -> None:
