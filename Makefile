@@ -24,7 +24,7 @@ draw: .venv/made-for-drawing
 	@$(BIN)/gems draw -- "$$MAKE_DRAW_PROMPT"
 
 test: .venv/made-for-tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/made-for-tests
 	$(BIN)/ruff check
