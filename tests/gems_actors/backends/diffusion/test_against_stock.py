@@ -36,7 +36,7 @@ _prompts = st.lists(st.sampled_from(re.findall(r"\w+", _WORDS)), min_size=1, max
 
 @st.composite
 def draws(draw: st.DrawFn) -> Draw:
-    """Return a request: landscape, portrait and square, with and without guidance, 2 to 4 steps."""
+    """Return a request: landscape, portrait and square, with and without guidance, 2 to 6 steps."""
     width_px, height_px = draw(st.sampled_from([(64, 64), (96, 64), (64, 96), (32, 128), (48, 48)]))
     return Draw(
         0,
@@ -44,7 +44,7 @@ def draws(draw: st.DrawFn) -> Draw:
         draw(st.integers(0, 2**32 - 1)),
         width_px,
         height_px,
-        steps=draw(st.integers(2, 4)),
+        steps=draw(st.integers(2, 6)),
         guidance=draw(st.sampled_from([0.0, 0.0, 1.5, 3.5])),
         negative_prompt=draw(st.none() | st.just("blurry, low quality")),
         is_alone=draw(st.integers(0, 9)) == 0,
