@@ -16,7 +16,8 @@ and any call on the socket may consume that command. These rules each prevent a 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import trio
@@ -35,7 +36,11 @@ _NOBLOCK, _SNDMORE, _RCVMORE, _EVENTS, _POLLIN = 1, 2, int(zmq.RCVMORE), int(zmq
 _BATCH = 512
 _HANDSHAKE_S = 5.0
 """Time limit of a connection's handshake; half-open connections are closed after it."""
-_REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_SIGNATURE = b"\xff" + bytes(7) + b"\x01\x7f\x03"
+"""What a ZMTP 3 peer sends first; it makes the other side send its greeting."""
+_MECHANISM = slice(12, 32)
+"""Place of the security mechanism in a greeting of ZMTP 3.1, padded with zeros."""
 _RETRY_S = 0.05
 """Longest time to the next attempt to send at the high-water mark, or before the connection is established."""
 
@@ -89,8 +94,26 @@ async def await_refusal(socket: zmq.Socket[bytes]) -> str:
             continue
         if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return "it does not admit this key"
-        if event["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        if event["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH or await _has_other_mechanism(socket, event):
             return "one side has keys and the other none"
+
+
+async def _has_other_mechanism(socket: zmq.Socket[bytes], event: Mapping[str, Any]) -> bool:
+    """Return whether the peer of a failed handshake names another mechanism than ours in its greeting.
+
+    A peer that notices the mismatch first may close the connection before libzmq has read why, so this asks again.
+    """
+    if event["event"] != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        return False
+    host, _, port = event["endpoint"].decode().removeprefix("tcp://").rpartition(":")
+    greeting = b""
+    with trio.move_on_after(_HANDSHAKE_S), suppress(OSError, trio.BrokenResourceError):
+        async with await trio.open_tcp_stream(host.strip("[]"), int(port)) as stream:
+            await stream.send_all(_SIGNATURE)
+            while len(greeting) < _MECHANISM.stop and (more := await stream.receive_some()):
+                greeting += more
+    others = b"NULL" if socket.getsockopt(zmq.MECHANISM) == zmq.CURVE else b"CURVE"
+    return greeting.startswith(b"\xff") and greeting[_MECHANISM].rstrip(b"\0") == others
 
 
 def open_router(

@@ -13,7 +13,7 @@ import trio.testing
 import zmq
 
 from gems_actors.tasks import open_background
-from gems_actors.transport.sockets import Link, Message, open_dealer, open_router
+from gems_actors.transport.sockets import Link, Message, await_refusal, open_dealer, open_router
 
 
 class Ends:
@@ -169,3 +169,27 @@ def test_an_invalid_address_leaves_no_socket_behind() -> None:
     with pytest.raises(zmq.ZMQError):
         open_dealer(context, "carrier-pigeon", b"x")
     context.term()
+
+
+async def test_a_router_that_closes_before_it_names_its_keys_is_asked_for_them_again() -> None:
+    """As on a busy machine, where the router reads the client's whole greeting before it writes the end of its own."""
+    answered: list[bytes] = []
+
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"\xff" + bytes(8) + b"\x7f\x03")
+        received = b""
+        while b"NULL" not in received and (more := await stream.receive_some()):
+            received += more
+            if received[8:11] == b"\x01\x7f\x03":  # not libzmq, which adds the length of its identity
+                await stream.send_all(b"\x01" + b"CURVE".ljust(20, b"\0") + bytes(32))
+        answered.append(received)
+        await stream.aclose()
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    async with open_background() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, answer, [listener])
+        socket = open_dealer(context, f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}", b"x")
+        assert await await_refusal(socket) == "one side has keys and the other none"
+    assert b"NULL" in answered[0], "libzmq was turned away without a reason"
+    context.destroy()
