@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
@@ -15,6 +17,10 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("mesh", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mesh")
+
+# The suite starts some thousand Python processes: without cached bytecode each of them would compile the packages.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 TIME_LIMIT_S = 120.0
 """Default time limit of an async test in real time, long enough for a machine that is four times busier."""

@@ -48,11 +48,12 @@ class Plan(NamedTuple):
     stock_images: int
     requests: int
     repeats: int
+    png_processes: int
     is_compiled: bool
 
 
-FULL: Final = Plan("cuda:0", (512, 1024), (1, 2, 4, 8, 16), 12, 96, 5, is_compiled=True)
-TINY: Final = Plan("cpu", (64, 96), (1, 2), 2, 6, 2, is_compiled=True)
+FULL: Final = Plan("cuda:0", (512, 1024), (1, 2, 4, 8, 16), 12, 96, 5, 4, is_compiled=True)
+TINY: Final = Plan("cpu", (64, 96), (1, 2), 2, 6, 2, 1, is_compiled=True)
 
 
 def full_z_image(device: torch.device) -> Any:
@@ -260,10 +261,14 @@ def measure(plan: Plan, pipe: Any, tell: Callable[[str], None]) -> dict[Any, Any
     ragged = {"mask": {side_px: _forwards(masked, plan, side_px, device, [40, 400]) for side_px in plan.sides_px}}
     split = ZImageSteps(pipe, splits_attention=True)  # from here on the pipeline attends row by row
     ragged["split"] = {side_px: _forwards(split, plan, side_px, device, [40, 400]) for side_px in plan.sides_px}
+    spawn = multiprocessing.get_context("spawn")  # forks of a process with CUDA hang
+    with ProcessPoolExecutor(plan.png_processes, spawn) as pool:
+        rates = {
+            side_px: engine_rate(split, side_px, plan.requests, device, [40, 100, 250], pool)
+            for side_px in plan.sides_px
+        }
     for side_px in plan.sides_px:
-        limit = limits[side_px]
-        with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:  # forks of a process with CUDA hang
-            rate = engine_rate(split, side_px, plan.requests, device, [40, 100, 250], pool)
+        limit, rate = limits[side_px], rates[side_px]
         ceiling = limit.images_per_s(tflops)
         found[side_px] = {
             "limit": limit._asdict(),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import trio
+import trio.testing
 from msgspec.structs import replace as replaced
 
 from gems_actors.backends.diffusion.engine_host import DrawnPixels, EngineHost
@@ -148,8 +149,11 @@ async def test_compiled_blocks_draw_the_same_and_their_compilers_end_with_the_en
             drawn[one.prompt] = pixels_of(await host.draw(one))
 
         async with trio.open_nursery() as nursery:
+            os.kill(host.pid, signal.SIGSTOP)  # until it has all requests: each new batch size compiles for seconds
             for one in wanted:
                 nursery.start_soon(ask, one)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(host.pid, signal.SIGCONT)
         below = {host.pid, *descendants(host.pid)}
     assert await_gone(below) == set()
     for one in wanted:

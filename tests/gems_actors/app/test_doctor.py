@@ -1,0 +1,98 @@
+"""The checks of `gems doctor`, in this process: torch is imported once for all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gems_actors.app.doctor import Finding, examine
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
+
+
+def findings(folder: Path, what: str, *settings: str) -> list[Finding]:
+    """Return the findings about one thing, with all folders below a folder of the test."""
+    folders = (f"data_dir={folder / 'data'}", f"router.runtime_dir={folder / 'run'}")
+    return [finding for finding in examine(None, [*folders, *settings], None) if finding.what.startswith(what)]
+
+
+@pytest.mark.slow
+def test_the_picture_store_is_written_and_read(tmp_path: Path) -> None:
+    def found(blobs: str) -> tuple[str, str]:
+        (finding,) = findings(tmp_path, "pictures", f"blobs={blobs}")
+        return finding.state, f"{finding.found}: {finding.advice}"
+
+    assert found(f"file://{tmp_path}/shared") == ("ok", f"stored and read back at file://{tmp_path}/shared: ")
+    state, message = found("file:///dev/null/shared")
+    assert (state, "/dev/null/shared/sha256" in message, "mount the folder" in message) == ("fail", True, True)
+
+
+@pytest.mark.slow
+def test_an_image_server_is_reached_or_reported(tmp_path: Path) -> None:
+    with open_server(ScriptedServer(drawn)) as server:
+        server.files["/v1/models"] = b'{"data": [{"id": "painter-1"}]}'
+        (there,) = findings(tmp_path, "image server", f"image.url={server.url}")
+    (gone,) = findings(tmp_path, "image server", f"image.url={server.url}")
+    assert (there.state, there.found) == ("ok", f"{server.url} answers, with painter-1")
+    assert gone.state == "fail"
+    assert "ConnectError" in gone.found
+
+
+def answer_chat(fields: dict[str, Any]) -> Answer:
+    """Answer as a server that gives probabilities and follows schemas."""
+    message, logprobs = {"content": "yes", "reasoning_content": "It is red."}, None
+    if "logprobs" in fields:
+        tokens = [{"token": "yes", "logprob": -0.1}, {"token": "no", "logprob": -3.0}]
+        logprobs = {"content": [{**tokens[0], "top_logprobs": tokens}]}
+    if "response_format" in fields:
+        message = {"content": '{"is_red": true}'}
+    usage = {"prompt_tokens": 90, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 64}}
+    return Answer(json.dumps({"choices": [{"message": message, "logprobs": logprobs}], "usage": usage}).encode())
+
+
+def answer_plainly(fields: dict[str, Any]) -> Answer:
+    """Answer as a server without these features, with a model that does not accept pictures."""
+    if "response_format" in fields:
+        return Answer(b'{"detail": "extra inputs are not permitted"}', 422)
+    return Answer(json.dumps({"choices": [{"message": {"content": "no"}}]}).encode())
+
+
+@pytest.mark.slow
+def test_a_chat_server_is_asked_for_its_models_and_features(tmp_path: Path) -> None:
+    with open_server(ScriptedServer(answer_chat)) as one, open_server(ScriptedServer(answer_plainly)) as two:
+        one.files["/v1/models"] = json.dumps({"data": [{"id": f"m{number}"} for number in range(5)]}).encode()
+        settings = ["chat.backend=openai", f"chat.url={one.url}", f"chat.roles.verifier.url={two.url}"]
+        chat, verifier = findings(tmp_path, "chat server", *settings)
+        asked = len(one.asked)
+    assert (chat.what, chat.state) == ("chat server", "ok")
+    assert (verifier.what, verifier.state) == ("chat server of chat.roles.verifier", "warn")
+    assert chat.found == (
+        f"{one.url} with m0, m1, m2 and 2 more; asked if a red picture is red: yes (95 %); gives probabilities, "
+        "follows JSON schemas, counts cached tokens, HTTP/1.1"
+    )
+    assert verifier.found.endswith(
+        "asked if a red picture is red: no; gives no probabilities, refuses JSON schemas, HTTP/1.1"
+    )
+    assert asked == 4, "the models, a score, and a schema twice"
+    gone, _ = findings(tmp_path, "chat server", *settings)
+    assert (gone.state, gone.advice) == ("fail", "start the server, or correct chat")
+    assert "ConnectError" in gone.found
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_pipeline_is_checked(tmp_path: Path) -> None:
+    found: list[Finding] = []
+    for text in ('{"_class_name": "ZImagePipeline"}', "{torn", None):
+        folder = tmp_path / "model"
+        folder.mkdir(exist_ok=True)
+        if text is None:
+            (folder / "model_index.json").unlink()
+        else:
+            (folder / "model_index.json").write_text(text)
+        found += findings(tmp_path, "image model", "image.backend=diffusers", f"image.model={folder}")
+    assert [finding.state for finding in found] == ["ok", "fail", "fail"]
+    assert found[0].found == f"ZImagePipeline in {folder}"
+    assert "JSONDecodeError" in found[1].found
+    assert found[2].found == f"{folder} has no model_index.json"
