@@ -35,7 +35,9 @@ from tests.gems_actors.cli.commands import COMMAND, environment
 from tests.gems_actors.meshes import Echo, LocalMesh, open_local_mesh
 from tests.processes import descendants, started
 
-QUICK = RouterConfig(heartbeat_s=0.1, silence_s=0.6)
+QUICK = RouterConfig(heartbeat_s=0.25, silence_s=1.5)
+PATIENT = RouterConfig(heartbeat_s=0.5, silence_s=3.0)
+"""For counts that hold only while no router looks silent: three heartbeats longer than a busy machine's pauses."""
 
 
 class Remembering(Actor):
@@ -56,19 +58,23 @@ class Remembering(Actor):
         return TrajectoryState(task=None)
 
 
-async def open_local_meshes(stack: AsyncExitStack, folder: Path, names: Sequence[str]) -> list[LocalMesh]:
+async def open_local_meshes(
+    stack: AsyncExitStack, folder: Path, names: Sequence[str], settings: RouterConfig = QUICK
+) -> list[LocalMesh]:
     """Start several routers; an actor added at one connects to all."""
     meshes = []
     for name in names:
         (folder / name).mkdir()
-        meshes.append(await stack.enter_async_context(open_local_mesh(str(folder / name), QUICK)))
+        meshes.append(await stack.enter_async_context(open_local_mesh(str(folder / name), settings)))
     for local in meshes:
         local.everywhere = join_addresses(mesh.address for mesh in meshes)
     return meshes
 
 
-async def two_meshes(stack: AsyncExitStack, folder: Path) -> tuple[LocalMesh, LocalMesh]:
-    one, two = await open_local_meshes(stack, folder, ("one", "two"))
+async def two_meshes(
+    stack: AsyncExitStack, folder: Path, settings: RouterConfig = QUICK
+) -> tuple[LocalMesh, LocalMesh]:
+    one, two = await open_local_meshes(stack, folder, ("one", "two"), settings)
     return one, two
 
 
@@ -95,7 +101,7 @@ async def test_requests_at_a_dead_router_are_answered_through_the_others_and_run
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     async with AsyncExitStack() as stack:
-        _, two, *_ = await open_local_meshes(stack, tmp_path, names)
+        _, two, *_ = await open_local_meshes(stack, tmp_path, names, PATIENT)
         running = await two.add(Echo, "planner-1", capacity=200)  # one router's share holds all requests
         async with open_client(two.everywhere) as mesh, trio.open_nursery() as nursery:
             await see(mesh, len(names))
@@ -117,7 +123,7 @@ async def test_requests_at_a_dead_router_are_answered_through_the_others_and_run
 
 async def test_answers_given_before_a_failover_are_not_lost(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, _ = await two_meshes(stack, tmp_path)
+        one, _ = await two_meshes(stack, tmp_path, PATIENT)
         running = await one.add(Echo, "planner-1", capacity=64)
         async with open_client(one.everywhere) as mesh:
             await see(mesh, 2)
@@ -177,13 +183,13 @@ STALLING = """
 import sys, trio
 from gems_actors.config import RouterConfig
 from gems_actors.router.server import serve_router
-trio.run(serve_router, [sys.argv[1]], RouterConfig(heartbeat_s=0.1, silence_s=60.0))
+trio.run(serve_router, [sys.argv[1]], RouterConfig(heartbeat_s=0.5, silence_s=60.0))
 """
 
 
 async def test_a_stalled_router_repeats_no_work_and_learns_what_was_paused(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        one, two = await two_meshes(stack, tmp_path)
+        one, two = await two_meshes(stack, tmp_path, PATIENT)
         await one.kill_router()
         stalled = stack.enter_context(started([sys.executable, "-c", STALLING, one.address]))
         actors = [await two.add(Echo, f"planner-{number}", capacity=64) for number in (1, 2)]
