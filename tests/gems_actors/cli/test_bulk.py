@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_pictures_in_another_folder(tmp_path: Path)
 
 
 def test_ctrl_c_finishes_tasks_in_flight_and_the_same_command_continues(tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text(f"{HARD}\n" * 40)
+    (tmp_path / "prompts.txt").write_text(f"{HARD}\n" * 16)
     command = ["bulk", "prompts.txt", "--out", "out", "--concurrency", "2", "--rounds", "1"]
     metadata = tmp_path / "out/dataset/metadata.jsonl"
     with started([*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE) as process:
@@ -73,12 +73,12 @@ def test_ctrl_c_finishes_tasks_in_flight_and_the_same_command_continues(tmp_path
         output = process.stderr.read()
         assert process.wait(60) == 130
     done = len(rows(metadata))
-    assert output.endswith(f"gems: interrupted: {done} of 40 done, {40 - done} left; the same command continues\n")
+    assert output.endswith(f"gems: interrupted: {done} of 16 done, {16 - done} left; the same command continues\n")
     assert processes_below(tmp_path) == []
     again = run_gems(tmp_path, *command)
     assert again.returncode == 0
     assert again.stderr.startswith(f"continued: {done} done before\n")
-    assert sorted(int(str(row["index"])) for row in rows(metadata)) == list(range(40))
+    assert sorted(int(str(row["index"])) for row in rows(metadata)) == list(range(16))
 
 
 def test_ctrl_c_while_pictures_are_drawn_again_leaves_the_run_unfinished(tmp_path: Path) -> None:
