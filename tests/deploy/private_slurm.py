@@ -19,7 +19,7 @@ from tests.processes import await_gone, descendants, environment, started
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2")
-_TIME_LIMIT_S = 60.0
+_TIME_LIMIT_S = 240.0
 _CONF = """\
 ClusterName=gems
 SlurmctldHost={host}(127.0.0.1)
@@ -42,8 +42,8 @@ TaskPlugin=task/none
 MpiDefault=none
 ReturnToService=2
 SlurmctldTimeout=10
-SlurmdTimeout=5
-MessageTimeout=2
+SlurmdTimeout=300
+MessageTimeout=60
 KillWait=8
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,defer
@@ -57,7 +57,10 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMe
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
-"""`cred_expire` is also the time that a requeued job waits, by default 120 s."""
+"""`cred_expire` is also the time that a requeued job waits, by default 120 s.
+
+The timeouts for nodes and messages are longer than a busy machine needs, so `lose_node` declares a killed node down.
+"""
 
 
 def what_is_missing() -> str:
@@ -90,12 +93,19 @@ class Cluster:
         """Start the daemon of a node."""
         self._nodes[name] = self._start("slurmd", "-D", "-N", name, log=f"slurmd.{name}")
 
+    def lose_node(self, name: str) -> None:
+        """Kill a node and declare it down, which Slurm does itself once a node is silent for SlurmdTimeout."""
+        self.kill_node(name)
+        self.ask("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=killed")
+
     def kill_node(self, name: str) -> None:
-        """Kill a node as a power failure does: its daemon and all processes of its jobs."""
+        """Kill a node as a power failure does: its daemon and all processes of its jobs, at once.
+
+        A job step that lives longer than its job reports the job as failed, and Slurm does not requeue it.
+        """
+        _send(signal.SIGSTOP, self._daemons_of(name))
         family = self._processes_of(name)
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _send(signal.SIGKILL, family)
         self._nodes[name].wait()
         assert not await_gone(family)
 
@@ -147,7 +157,12 @@ class Cluster:
         )
 
     def _processes_of(self, node: str) -> set[int]:
-        """Return the pids of a node: its daemon and job steps, both of which write its log, and the jobs' processes."""
+        """Return the pids of a node: its daemon, its job steps, and the processes of the jobs."""
+        found = self._daemons_of(node)
+        return found | {pid for step in found for pid in descendants(step)}
+
+    def _daemons_of(self, node: str) -> set[int]:
+        """Return the pids of a node's daemon and job steps, which write its log."""
         prefix = f"{self._folder}/slurmd.{node}."
         found = set()
         for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
@@ -155,7 +170,7 @@ class Cluster:
                 if str(descriptor.readlink()).startswith(prefix):
                     found.add(int(descriptor.parts[2]))
         found.discard(os.getpid())
-        return found | {pid for step in found for pid in descendants(step)}
+        return found
 
 
 @contextmanager
@@ -176,6 +191,12 @@ def await_true(is_so: Callable[[], bool], within_s: float = _TIME_LIMIT_S) -> No
     while not is_so():
         assert time.monotonic() < end, f"expected the condition to hold within {within_s:g} s"
         time.sleep(0.1)
+
+
+def _send(number: signal.Signals, pids: set[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _free_ports(count: int) -> list[int]:
