@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 240.0
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class FakeCluster:
         assert not await_gone({*family})
 
 
-def await_ready(port: int, within_s: float = 120.0) -> bool:
+def await_ready(port: int, within_s: float = 240.0) -> bool:
     """Return whether a pod's startup probe succeeds in time."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
@@ -115,7 +115,7 @@ def test_the_pods_of_the_base_draw_with_keys_and_without_a_shared_disk(folder: P
         assert all(map(await_ready, ports))
         drawn = run_gems(folder, "draw", "a red dog", "--seed", "1", "-o", "dog.png", *how)
         assert (drawn.returncode, (folder / "dog.png").exists()) == (0, True), drawn.stderr
-        assert "gems_agents 3\n" in httpx.get(f"http://127.0.0.1:{watched['gems-router']}/metrics").text
+        assert "gems_agents 3\n" in httpx.get(f"http://127.0.0.1:{watched['gems-router']}/metrics", timeout=120).text
 
         kept = {path.parent.parent.name: path.name for path in folder.glob("*/data/*")}
         assert (kept["gems-memory"], kept["gems-router"], kept["gems-verifier"]) == ("memory", "blobs", "blob-cache")

@@ -166,7 +166,7 @@ def open_service_manager(path: Path) -> Iterator[SimpleQueue[bytes]]:
 
 def fetch(url: str) -> str:
     """Return what a URL answers, as soon as it answers with 200."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         with suppress(httpx.HTTPError):
             if (answer := httpx.get(url)).status_code == 200:

@@ -54,7 +54,7 @@ class Progress:
         return count
 
 
-def until(holds: Callable[[], bool], within_s: float = 120.0) -> None:
+def until(holds: Callable[[], bool], within_s: float = 300.0) -> None:
     """Poll until a condition holds that no process announces."""
     end = time.monotonic() + within_s
     while not holds():
@@ -76,13 +76,22 @@ def test_a_bulk_completes_through_every_failure_of_its_hosts(tmp_path: Path) -> 
     with open_network(tmp_path, "head", "gpu", "cpu1", "cpu2", "cpu3") as network:
         router = f"tcp://{network.addresses['head']}:{PORT}"
 
-        def status() -> MeshStatus:
+        def status() -> MeshStatus | None:
+            """Return the status; none if the router did not answer in the seconds that the command waits for it."""
             shown = network.gems("head", "status", "--json", "--router", router, *key("client"))
-            assert shown.returncode == 0, shown.stderr
-            return msgspec.json.decode(shown.stdout, type=MeshStatus)
+            return msgspec.json.decode(shown.stdout, type=MeshStatus) if shown.returncode == 0 else None
 
-        def has_joined(host: str) -> bool:
-            return any(actor.host == host and actor.capacity for role in status().roles for actor in role.actors)
+        def capacities(known: MeshStatus) -> dict[str, int]:
+            actors = [actor for role in known.roles for actor in role.actors]
+            return {host: sum(actor.capacity for actor in actors if actor.host == host) for host in network.addresses}
+
+        def has_joined(*hosts: str) -> bool:
+            known = status()
+            return known is not None and all(capacities(known)[host] for host in hosts)
+
+        def is_gone(host: str) -> bool:
+            known = status()
+            return known is not None and not capacities(known)[host]
 
         def agent(host: str, *roles: str, router: str = router) -> subprocess.Popen[str]:
             where = ("--router", router, "--set", f"data_dir={data}", *key("agent"))
@@ -93,12 +102,12 @@ def test_a_bulk_completes_through_every_failure_of_its_hosts(tmp_path: Path) -> 
         roles = [f"roles.{role}.count=0" for role in ("generator", "verifier")]
         settings = [part for setting in (bound, f"data_dir={data}", *roles) for part in ("--set", setting)]
         network.start("head", "up", *settings, *key("router"), "--set", f"security.allowed={keys}/allowed.toml")
-        until(lambda: network.gems("head", "status", "--router", router, *key("client")).returncode == 0)
+        until(lambda: status() is not None)
         network.delay("gpu", PORT, f"{network.addresses['head']}:{PORT}", 0.1)
         agent("gpu", "generator=1", router=f"tcp://127.0.0.1:{PORT}")
         lost = agent("cpu1", "verifier=2")
         agent("cpu2", "verifier=1")
-        until(lambda: all(map(has_joined, ("gpu", "cpu1", "cpu2"))))
+        until(lambda: has_joined("gpu", "cpu1", "cpu2"))
         network.lose("cpu2", 0.02)
 
         out = ["--out", "out", "--rounds", "2", "--router", router, "--set", f"data_dir={data}", *key("client")]
@@ -106,11 +115,10 @@ def test_a_bulk_completes_through_every_failure_of_its_hosts(tmp_path: Path) -> 
         until(lambda: progress.look() >= 20)
         network.cut("cpu1")
         cut_at, before = time.monotonic(), progress.count
-        until(lambda: progress.look() > 0 and time.monotonic() > cut_at + CUT_S)
-        assert progress.count > before + 20
+        until(lambda: progress.look() > before + 20 and time.monotonic() > cut_at + CUT_S)
         network.mend("cpu1")
         until(lambda: progress.look() > 0 and has_joined("cpu1"))
-        assert status().requeued > 0
+        until(lambda: progress.look() > 0 and (known := status()) is not None and known.requeued > 0)
         lost.kill()
         network.cut("cpu1")
         agent("cpu3", "verifier=2")
@@ -124,4 +132,4 @@ def test_a_bulk_completes_through_every_failure_of_its_hosts(tmp_path: Path) -> 
         logging.getLogger(__name__).info(seen, progress.longest_gap_s, progress.slowdown)
         assert progress.longest_gap_s < LONGEST_GAP_S * progress.slowdown
         assert (tmp_path / "out/failed.jsonl").read_bytes() == b""
-        assert not has_joined("cpu1")
+        until(lambda: is_gone("cpu1"))

@@ -64,7 +64,7 @@ def kill_writers(folder: Path) -> None:
         writer.start()
         theirs.close()
         if life % 4:
-            ours.poll(10)  # otherwise the kill may come while the log is being opened
+            ours.poll(240)  # otherwise the kill may come while the log is being opened
         time.sleep(chance.uniform(0, MAX_LIFE_S))  # a random moment, not a wait
         writer.kill()
         writer.join()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def kill_family(process: subprocess.Popen[str]) -> None:
     """Kill a process and all of its descendants."""
     family = {process.pid, *descendants(process.pid)}
     for pid in family:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended with its parent
+            os.kill(pid, signal.SIGKILL)
     process.communicate()
     assert not await_gone(family)
 
