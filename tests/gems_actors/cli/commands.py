@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.gems_actors.cli.fork_server import SERVER
+
 COMMAND = (sys.executable, "-P", "-m", "gems_actors.cli")
+_LIMIT_S = 180
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -22,22 +25,23 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def run_gems(
-    folder: Path, *arguments: str | bytes, stdin: bytes = b"", more: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str | bytes,
+    stdin: bytes = b"",
+    more: Mapping[str, str] | None = None,
+    is_fresh: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder until it ends."""
+    """Run a command in a folder until it ends; in a fork of a started interpreter, unless that would differ."""
     command: Sequence[str | bytes] = (*COMMAND, *arguments)
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(folder, **(more or {})),
-        input=stdin,
-        capture_output=True,
-        timeout=180,
-        check=False,
-    )
-    return subprocess.CompletedProcess(
-        command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    )
+    surroundings = environment(folder, **(more or {}))
+    if not is_fresh and SERVER.can_run(surroundings, stdin):
+        code, stdout, stderr = SERVER.run(arguments, str(folder), surroundings, stdin, _LIMIT_S)
+    else:
+        done = subprocess.run(
+            command, cwd=folder, env=surroundings, input=stdin, capture_output=True, timeout=_LIMIT_S, check=False
+        )
+        code, stdout, stderr = done.returncode, done.stdout, done.stderr
+    return subprocess.CompletedProcess(command, code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
 def run_on_terminal(folder: Path, *arguments: str) -> tuple[int, str]:

@@ -98,7 +98,7 @@ def test_a_failure_of_a_process_is_one_line(
     arguments: list[str | bytes], code: int, message: str, tmp_path: Path
 ) -> None:
     _write_files(tmp_path)
-    done = run_gems(tmp_path, *arguments)
+    done = run_gems(tmp_path, *arguments, is_fresh=True)
     _check_line(done.stderr, message)
     assert (done.returncode, done.stdout) == (code, "")
 

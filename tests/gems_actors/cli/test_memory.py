@@ -16,7 +16,7 @@ from gems_actors.blobs import BlobFolder
 from gems_actors.cli import main
 from protocol.identity import trajectory_id
 from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
-from tests.gems_actors.cli.commands import COMMAND, environment
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.processes import started
 
 ID = trajectory_id("bulk", 0, 0)
@@ -254,61 +254,41 @@ def test_a_mesh_that_has_the_folder_open_is_asked_and_followed(tmp_path: Path) -
         assert mesh.stdout is not None
         assert "mesh ready" in mesh.stdout.readline()
         router = f"ipc://{tmp_path}/run/router.ipc"
-        draw = (*COMMAND, "draw", "a dog", "--rounds", "1", "-o", str(tmp_path / "dog.png"), "--router", router)
-        subprocess.run(draw, check=True, capture_output=True, env=surroundings)
+        draw = ("draw", "a dog", "--rounds", "1", "-o", "dog.png", "--router", router)
+        assert run_gems(tmp_path, *draw).returncode == 0
         follower = stack.enter_context(started(follow, stdout=subprocess.PIPE, env=surroundings))
         assert follower.stdout is not None
         lines = (json.loads(line)["record"]["type"] for line in follower.stdout)
         assert "TrajectoryEnded" in lines, "the follower shows the latest records first, and follows from then on"
-        bulk = (*COMMAND, "bulk", str(prompts), "--out", str(tmp_path / "out"), "--router", router)
-        subprocess.run(bulk, check=True, capture_output=True, env=surroundings)
+        assert run_gems(tmp_path, "bulk", str(prompts), "--out", "out", "--router", router).returncode == 0
         assert next(lines) == "RunBegun"
         assert "TrajectoryEnded" in lines
         assert "TrajectoryEnded" in lines
         follower.send_signal(signal.SIGINT)
         assert follower.wait(timeout=120) == 130
         for where in ((), ("--router", router)):
-            listed = subprocess.run(
-                (*COMMAND, "memory", "runs", "--json", *where), check=True, capture_output=True, env=surroundings
-            )
+            listed = run_gems(tmp_path, "memory", "runs", "--json", *where)
             found = [(run["what"], run["ended"], run["running"]) for run in json.loads(listed.stdout)]
             assert (str(prompts), 2, 0) in found
-        checked = subprocess.run(
-            (*COMMAND, "memory", "check", "--images"), check=False, capture_output=True, env=surroundings
-        )
+        checked = run_gems(tmp_path, "memory", "check", "--images")
         assert checked.returncode == 0, checked.stdout
-        refused = subprocess.run(
-            (*COMMAND, "memory", "rebuild"), check=False, capture_output=True, env=surroundings, text=True
-        )
+        refused = run_gems(tmp_path, "memory", "rebuild")
         assert refused.returncode == 78
         assert "expected a log that no process writes, got one held by process" in refused.stderr
-        subprocess.run(
-            (*COMMAND, "scale", "memory=0", "--router", router), check=True, capture_output=True, env=surroundings
-        )
-        archive = (*COMMAND, "memory", "archive", "--before", "2100-01-01")  # while the mesh waits for its memory
-        subprocess.run(archive, check=True, capture_output=True, env=surroundings)
-        subprocess.run(
-            (*COMMAND, "scale", "memory=1", "--router", router), check=True, capture_output=True, env=surroundings
-        )
-        checked = subprocess.run((*COMMAND, "memory", "check"), check=True, capture_output=True, env=surroundings)
-        assert b"in 1 archive: whole" in checked.stdout
+        assert run_gems(tmp_path, "scale", "memory=0", "--router", router).returncode == 0
+        archive = ("memory", "archive", "--before", "2100-01-01")  # while the mesh waits for its memory
+        while "held by process" in (archived := run_gems(tmp_path, *archive)).stderr:  # the actor is still ending
+            assert mesh.poll() is None
+        assert archived.returncode == 0, archived.stderr
+        assert run_gems(tmp_path, "scale", "memory=1", "--router", router).returncode == 0
+        checked = run_gems(tmp_path, "memory", "check")
+        assert (checked.returncode, "in 1 archive: whole" in checked.stdout) == (0, True)
 
 
 @pytest.mark.slow
 def test_the_output_folder_of_a_bulk_has_a_memory(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("two red cats left of a stone dog\n")
-    subprocess.run(
-        (*COMMAND, "bulk", str(prompts), "--out", str(tmp_path / "out")),
-        check=True,
-        capture_output=True,
-        env=environment(tmp_path),
-    )
-    done = subprocess.run(
-        (*COMMAND, "memory", "runs", "--data", str(tmp_path / "out")),
-        check=True,
-        capture_output=True,
-        env=environment(tmp_path),
-        text=True,
-    )
+    assert run_gems(tmp_path, "bulk", str(prompts), "--out", "out").returncode == 0
+    done = run_gems(tmp_path, "memory", "runs", "--data", str(tmp_path / "out"))
     assert "1 of 1" in done.stdout

@@ -24,10 +24,10 @@ def test_version_and_help_load_no_heavy_module(arguments: list[str]) -> None:
 
 
 def test_gems_without_arguments_shows_its_help(tmp_path: Path) -> None:
-    done = run_gems(tmp_path)
+    done = run_gems(tmp_path, is_fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == run_gems(tmp_path, "--help").stdout
-    assert run_gems(tmp_path, "--version").stdout == f"gems {__version__}\n"
+    assert done.stdout == run_gems(tmp_path, "--help", is_fresh=True).stdout
+    assert run_gems(tmp_path, "--version", is_fresh=True).stdout == f"gems {__version__}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
