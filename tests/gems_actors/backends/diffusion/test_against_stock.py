@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from gems_actors.backends.diffusion.engine_messages import Draw
@@ -110,12 +110,15 @@ def _compare(kind: str, pipeline: Watched, draw: Draw, ended: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(5))
 @pytest.mark.parametrize("kind", KINDS)
-def test_500_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str) -> None:
+def test_500_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str, part: int) -> None:
+    @seed(part)
     @settings(
-        max_examples=20,
+        max_examples=5,  # the first one is always the simplest
         deadline=None,
-        derandomize=True,
+        derandomize=False,
+        database=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],  # to shrink a life takes minutes; the request at fault is in the assertion anyway
     )
