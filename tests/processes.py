@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.gems_actors.cli.fork_server import SERVER_NAME
+
 _TIMEOUT_S = 240.0
 
 
@@ -24,7 +26,7 @@ def started(command: Sequence[str | Path], **options: Any) -> Iterator[subproces
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Return the running descendants of a process: pids, with the names that `ps` shows."""
+    """Return the running descendants of a process, but the fork server of the tests: pids, with the names in `ps`."""
     parents: dict[int, tuple[int, str]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -32,8 +34,9 @@ def descendants(pid: int) -> dict[int, str]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         state, parent = tail.split()[:2]
-        if state != "Z":
-            parents[int(folder.name)] = (int(parent), head.partition("(")[2])
+        name = head.partition("(")[2]
+        if state != "Z" and name != SERVER_NAME:
+            parents[int(folder.name)] = (int(parent), name)
     found: dict[int, str] = {}
     layer = {pid}
     while layer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gems_actors.client import open_client
 from gems_actors.errors import CancelledRequestError, ConfigError, LogError, RefusedError, UsageError
 from protocol.messages import ControlRun, DrawPicture, Event, ImageDrawn, Record, RunBegun
 from tests.gems_actors.app.meshes import open_drawing_mesh, open_recording_mesh
+from tests.processes import descendants
 
 
 class RecordingView(DrawView):
@@ -73,13 +75,13 @@ async def test_a_cancelled_draw_raises_an_error_with_the_name_of_the_user(tmp_pa
 async def test_the_view_gets_the_result_before_the_mesh_of_the_draw_drains(tmp_path: Path) -> None:
     class CountingView(RecordingView):
         def finish(self, result: DrawResult) -> None:
-            self.children = Path("/proc/thread-self/children").read_text().split()
+            self.children = descendants(os.getpid())
 
     view = CountingView()
     overrides = (f"data_dir={tmp_path}/data",)
     options = DrawOptions(overrides=overrides, rounds=1, size=(64, 64), seed=7)
     await draw.run(DrawRequest(prompt="a red dog", output=tmp_path / "dog.png", options=options), view)
-    assert view.children != []
+    assert "gems-conductor" in view.children.values()
 
 
 async def test_memory_records_the_run_before_the_picture_is_requested(tmp_path: Path) -> None:

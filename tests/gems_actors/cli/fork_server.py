@@ -22,9 +22,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "TZ", "LD_", "MALLOC_")
 """Beginnings of the variables that the interpreter and its libraries read when they start."""
+SERVER_NAME = "test-forks"
+"""What `ps` shows; `descendants` of `tests.processes` leaves it out."""
 
 
 class ForkServer:
@@ -157,6 +160,7 @@ def _serve(control: socket.socket) -> None:
 
 def _become(request: tuple[list[str], str, dict[str, str]], files: list[int]) -> None:
     """Take on arguments, folder, environment and standard streams of a command."""
+    Path("/proc/self/comm").write_text("python")
     sys.argv[1:], folder, environment = request
     os.chdir(folder)
     os.environ.clear()
@@ -168,6 +172,7 @@ def _become(request: tuple[list[str], str, dict[str, str]], files: list[int]) ->
 
 def _main() -> None:
     code: object = 1
+    Path("/proc/self/comm").write_text(SERVER_NAME)
 
     def end_without_freeing_every_module() -> None:
         with suppress(OSError):  # which the interpreter then reports
