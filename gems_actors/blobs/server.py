@@ -53,11 +53,13 @@ async def serve_blobs(
         addresses, security, is_insecure=is_insecure, max_frame_bytes=MAX_BLOB_BYTES, permissions=Permissions(roles)
     )
     with opened as sockets:
-        async with trio.open_nursery() as nursery:
-            socket, guarded = sockets
-            server = _BlobServer(socket, guarded, BlobFolder(folder), nursery)
-            try:
-                for link in server.links:
+        socket, guarded = sockets
+        links: Sequence[Link] = ()
+        try:
+            async with trio.open_nursery() as nursery:
+                server = _BlobServer(socket, guarded, BlobFolder(folder), nursery)
+                links = server.links
+                for link in links:
                     nursery.start_soon(link.run)
                 if guarded is not None:
                     nursery.start_soon(guarded.authenticator.run)
@@ -65,9 +67,9 @@ async def serve_blobs(
                 _log.info("blob_server_listening", addresses=addresses, with_keys=guarded is not None)
                 task_status.started()
                 await trio.sleep_forever()
-            finally:
-                for link in server.links:
-                    link.close(linger_ms=200)
+        finally:
+            for link in links:  # not before its tasks have ended: they use the socket
+                link.close(linger_ms=200)
 
 
 async def _watch(authenticator: ZapAuthenticator) -> None:
