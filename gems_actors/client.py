@@ -36,7 +36,7 @@ from gems_actors.security.keys import keys_to_connect
 from gems_actors.status_merge import merge_answers
 from gems_actors.tasks import gather, open_background
 from gems_actors.transport.sockets import await_refusal, open_dealer
-from protocol.codec import CODEC, decode_body, encode_body, encode_message
+from protocol.codec import CODEC, decode_body, encode_body, encode_message, peek_type
 from protocol.envelope import Header, Kind, Lane
 from protocol.errors import ProtocolError
 from protocol.identity import run_bytes
@@ -112,15 +112,13 @@ class Mesh:
             )
             expected = CODEC.register_reply(type(request))
             body = encode_body(request)
-            if header.role == "router" and len(self._connections) > 1:
-                up = [connection for connection in self._connections if connection.is_up]
-                reply = merge_answers(
-                    await gather(*(partial(self._retry, it, header, body, stop_gracefully) for it in up))
-                )
-            else:
-                reply = await self._retry(None, header, body, stop_gracefully)
         except (ProtocolError, ValueError) as error:
             raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
+        if header.role == "router" and len(self._connections) > 1:
+            asking = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
+            reply = merge_answers(await gather(*asking))
+        else:
+            reply = await self._retry(None, header, body, stop_gracefully)
         if not isinstance(reply, expected):
             got = type(reply).__name__
             raise errors.InternalError(
@@ -246,6 +244,10 @@ class Mesh:
         pending[id_] = request
         try:
             request.send()
+        except ProtocolError as error:  # its header or its size: nothing was sent that could be withdrawn
+            del pending[id_]
+            raise errors.RefusedError(f"{peek_type(request.body)} cannot be sent: {error}") from error
+        try:
             if stop_gracefully is None:
                 await request.answered.wait()
             else:

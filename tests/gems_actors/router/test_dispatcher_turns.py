@@ -1,0 +1,142 @@
+"""The order in which the dispatcher hands out requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.envelope import Header, Kind, Lane
+from protocol.messages import (
+    Failure,
+)
+from tests.gems_actors.router.dispatching import (
+    id_of,
+    stage_with,
+)
+
+
+def test_an_actor_is_never_given_more_than_its_capacity_and_each_answer_brings_the_next_request() -> None:
+    stage = stage_with(("a", 2))
+    for number in range(1, 5):
+        stage.ask("client", number)
+    assert stage.given() == [("a", 1), ("a", 2)]
+    stage.answer("a", 1)
+    assert stage.given() == [("a", 3)]
+
+
+def test_actors_with_free_capacity_take_turns() -> None:
+    stage = stage_with(("a", 2), ("b", 2))
+    for number in range(1, 5):
+        stage.ask("client", number)
+    assert stage.given() == [("a", 1), ("b", 2), ("a", 3), ("b", 4)]
+
+
+def test_interactive_requests_overtake_bulk() -> None:
+    stage = stage_with(("a", 1))
+    for number in range(1, 4):
+        stage.ask("client", number)
+    stage.ask("client", 9, lane=Lane.INTERACTIVE)
+    stage.answer("a", 1)
+    assert stage.given() == [("a", 1), ("a", 9)]
+
+
+def test_runs_take_turns_however_many_requests_each_has() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    for number in range(10, 20):
+        stage.ask("client", number, run="large")
+    stage.ask("client", 20, run="small")
+    stage.answer("a", 1)
+    stage.answer("a", 10)
+    assert stage.given() == [("a", 1), ("a", 10), ("a", 20)]
+
+
+def test_requests_for_a_role_without_actors_wait_until_one_joins() -> None:
+    stage = stage_with()
+    stage.ask("client", 1)
+    assert stage.given() == []
+    stage.join("a", "worker", 1)
+    assert stage.given() == [("a", 1)]
+
+
+@pytest.mark.parametrize(("oldest_s", "retry_after_s"), [(0, 0.2), (2, 0.2), (30, 3.0), (100, 10.0), (600, 10.0)])
+def test_a_full_queue_refuses_until_a_tenth_of_its_oldest_wait_has_passed(
+    oldest_s: float, retry_after_s: float
+) -> None:
+    stage = stage_with(max_queue=2)
+    stage.ask("client", 1)
+    stage.now += oldest_s
+    stage.ask("client", 2)
+    assert stage.sent() == []
+    stage.ask("client", 3)
+    ((_, kind, number, failure),) = stage.sent()
+    assert (kind, number) == (Kind.FAILURE, 3)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.retry_after_s) == ("overloaded", retry_after_s)
+
+
+def test_turns_go_round_in_the_order_in_which_actors_joined() -> None:
+    stage = stage_with(("a", 2), ("b", 2), ("c", 2))
+    for number in range(1, 5):
+        stage.ask("client", number)
+    assert stage.given() == [("a", 1), ("b", 2), ("c", 3), ("a", 4)]
+
+
+def test_an_actor_that_reports_its_capacity_often_gets_no_more_turns() -> None:
+    stage = stage_with(("a", 5), ("b", 5))
+    for _ in range(4):
+        stage.dispatcher.capacity(stage.now, b"a", 5)
+    for number in range(1, 5):
+        stage.ask("client", number)
+    assert stage.given() == [("a", 1), ("b", 2), ("a", 3), ("b", 4)]
+
+
+def test_an_actor_that_is_full_since_it_took_less_passes_its_turn() -> None:
+    stage = stage_with(("a", 2), ("b", 2))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.dispatcher.capacity(stage.now, b"a", 1)
+    stage.ask("client", 3)
+    assert stage.given() == [("a", 1), ("b", 2), ("b", 3)]
+
+
+@pytest.mark.parametrize("others", [(), (("b", 1),)])
+def test_an_actor_that_is_gone_gets_nothing(others: tuple[tuple[str, int], ...]) -> None:
+    stage = stage_with(("a", 1), *others)
+    stage.dispatcher.report_dead(stage.now, "a")
+    stage.ask("client", 1)
+    assert stage.given() == [(name, 1) for name, _ in others]
+
+
+@pytest.mark.parametrize("way", ["report_dead", "goodbye", "disconnect", "undeliverable", "silence"])
+def test_requests_of_an_actor_that_is_gone_go_at_once_to_one_that_is_free(way: str) -> None:
+    stage = stage_with(("a", 1), ("b", 1))
+    stage.ask("client", 1)
+    match way:
+        case "report_dead":
+            stage.dispatcher.report_dead(stage.now, "a")
+        case "goodbye":
+            stage.dispatcher.disconnect(stage.now, b"a")
+        case "disconnect":
+            stage.dispatcher.disconnect(stage.now, b"a", "its key was removed")
+        case "undeliverable":
+            stage.dispatcher.undeliverable(stage.now, b"a", Header(Kind.REQUEST, id_of(1), "worker", attempt=1))
+        case _:
+            stage.pass_time(6.5, "client", "b")
+    assert stage.given() == [("a", 1), ("b", 1)]
+
+
+def test_an_actor_that_takes_more_gets_what_waits_at_once() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.dispatcher.capacity(stage.now, b"a", 2)
+    assert stage.given() == [("a", 1), ("a", 2)]
+
+
+def test_a_request_given_out_after_its_deadline_has_no_time_left() -> None:
+    stage = stage_with()
+    stage.ask("client", 1, within_s=1)
+    stage.now += 2
+    stage.join("a", "worker", 1)
+    (left_ms,) = [header.time_left_ms for _, header, _ in stage.dispatcher.outbox if header.kind is Kind.REQUEST]
+    assert left_ms == 0
