@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import trio
 import trio.testing
 import zmq
 
+from gems_actors.security.keys import ConnectingKeys, KeyPair
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import Link, Message, await_refusal, open_dealer, open_router
 
@@ -171,25 +172,68 @@ def test_an_invalid_address_leaves_no_socket_behind() -> None:
     context.term()
 
 
-async def test_a_router_that_closes_before_it_names_its_keys_is_asked_for_them_again() -> None:
+def keys_to_a_router() -> ConnectingKeys:
+    router, own = zmq.curve_keypair(), zmq.curve_keypair()
+    return ConnectingKeys(KeyPair(own[0], own[1]), router[0])
+
+
+@pytest.mark.parametrize(("keys", "own", "other"), [(None, b"NULL", b"CURVE"), (keys_to_a_router(), b"CURVE", b"NULL")])
+async def test_a_router_that_closes_before_it_names_its_mechanism_is_asked_for_it_again(
+    keys: ConnectingKeys | None, own: bytes, other: bytes
+) -> None:
     """As on a busy machine, where the router reads the client's whole greeting before it writes the end of its own."""
     answered: list[bytes] = []
 
     async def answer(stream: trio.SocketStream) -> None:
         await stream.send_all(b"\xff" + bytes(8) + b"\x7f\x03")
         received = b""
-        while b"NULL" not in received and (more := await stream.receive_some()):
+        while own not in received and (more := await stream.receive_some()):
             received += more
             if received[8:11] == b"\x01\x7f\x03":  # not libzmq, which adds the length of its identity
-                await stream.send_all(b"\x01" + b"CURVE".ljust(20, b"\0") + bytes(32))
+                await stream.send_all(b"\x01" + other.ljust(20, b"\0") + bytes(32))
         answered.append(received)
         await stream.aclose()
 
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    async with open_background() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, answer, [listener])
-        socket = open_dealer(context, f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}", b"x")
+    async with open_background() as nursery, refusing(answer, nursery, keys) as socket:
         assert await await_refusal(socket) == "one side has keys and the other none"
-    assert b"NULL" in answered[0], "libzmq was turned away without a reason"
-    context.destroy()
+    assert own in answered[0], "libzmq was turned away without a reason"
+
+
+@pytest.mark.parametrize("greeting", [b"", b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(52, b"\0")])
+async def test_a_peer_that_closes_and_names_no_other_mechanism_is_tried_again(greeting: bytes) -> None:
+    calls = 0
+    tried_again = trio.Event()
+
+    async def answer(stream: trio.SocketStream) -> None:
+        nonlocal calls
+        calls += 1
+        await stream.send_all(greeting)
+        await stream.aclose()
+        if calls > 5:
+            tried_again.set()
+
+    async with open_background() as nursery, refusing(answer, nursery) as socket:
+        with trio.move_on_after(60) as waiting:
+            nursery.start_soon(cancel_after, tried_again, waiting)
+            pytest.fail(f"expected to wait, got the refusal {await await_refusal(socket)!r}")
+        assert tried_again.is_set()
+
+
+async def cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+@asynccontextmanager
+async def refusing(
+    answer: Callable[[trio.SocketStream], Awaitable[None]], nursery: trio.Nursery, keys: ConnectingKeys | None = None
+) -> AsyncIterator[zmq.Socket[bytes]]:
+    """Serve connections by `answer`, and yield a DEALER that connects to it."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    try:
+        yield open_dealer(context, f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}", b"x", keys)
+    finally:
+        nursery.cancel_scope.cancel()
+        context.destroy()
