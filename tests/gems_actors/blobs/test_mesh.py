@@ -14,11 +14,13 @@ import zmq
 
 from gems_actors.blobs import BlobFolder, blob_store
 from gems_actors.blobs.mesh import BlobCache, MeshBlobs
+from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import MeshConfig, SupervisorConfig, load_config
 from gems_actors.errors import AddressInUseError, BlobError, ConfigError
 from gems_actors.supervision.runtime_dir import claim_runtime_dir, open_private_folder
 from gems_actors.supervision.seats import Child
 from gems_actors.supervision.supervisor import Supervisor, open_supervisor
+from gems_actors.tasks import open_background
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
 from protocol.limits import MAX_BLOB_BYTES
 from tests.gems_actors.blobs.pictures import (
@@ -230,6 +232,32 @@ async def test_a_server_that_stops_midway_and_returns_loses_nothing(tmp_path: Pa
                 await put(store, data)
                 assert await store.get(ref_of(data)) == data
         nursery.cancel_scope.cancel()
+
+
+class CancelWithSender(trio.abc.Instrument):
+    """Cancels a server as soon as an answer wakes the sender of its socket, so that trio runs both in one pass."""
+
+    def __init__(self, server: trio.CancelScope) -> None:
+        self._server = server
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        link = task.parent_nursery and task.parent_nursery.parent_task
+        above = link and link.parent_nursery and link.parent_nursery.parent_task
+        if task.name.endswith("Link.run_sender") and above and above.name.endswith("serve_blobs"):
+            self._server.cancel()
+
+
+async def test_a_server_that_is_cancelled_while_it_answers_closes_its_socket_after_its_tasks(tmp_path: Path) -> None:
+    store = store_at(at_ipc(tmp_path), tmp_path)
+    async with store.open(), open_background() as clients:
+        for number in range(12):  # trio takes the tasks of a pass in either order
+            async with trio.open_nursery() as server:
+                await server.start(serve_blobs, [blob_address(at_ipc(tmp_path))], tmp_path / "blobs")
+                cancel = CancelWithSender(server.cancel_scope)
+                trio.lowlevel.add_instrument(cancel)
+                clients.start_soon(put, store, b"%d" % number * 1000)
+            trio.lowlevel.remove_instrument(cancel)
+            assert server.cancel_scope.cancelled_caught
 
 
 @pytest.mark.slow
