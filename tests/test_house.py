@@ -178,3 +178,8 @@ def test_functions_modules_and_folders_stay_small() -> None:
         if count > MAX_MODULES:
             found.append(f"{folder.relative_to(ROOT)}: {count} modules")
     assert not found, "\n".join(found)
+
+
+def test_files_of_tests_stay_small() -> None:
+    files = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    assert {file: lines for file, lines in files.items() if lines > MAX_MODULE_LINES} == {}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ from actors.planner import ROUTE_RULES
 from actors.refiner import RULES as REFINE_RULES
 from actors.verifier import CANARY_QUESTION
 from actors.verifier import RULES as VERIFY_RULES
-from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.model_server import ModelServer
-from gems_actors.backends.openai_chat import Endpoint, OpenAIChatModel, open_openai_chat
+from gems_actors.backends.openai_chat import Endpoint, OpenAIChatModel
 from gems_actors.config import ChatConfig, ChatServerConfig, MeshConfig, Prices, VerifyConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
 from gems_actors.roles import BUILT_IN_ROLES
@@ -36,41 +34,14 @@ from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.messages import DrawPicture, ReadTrajectory
 from tests.actors.fakes import png
-from tests.gems_actors.backends.servers import QUICK_RETRY, Answer, ScriptedServer, open_server
-
-QUESTION = ChatRequest(
-    "verify",
-    {},
-    (
-        ChatMessage("system", (TextPart("Look closely."),)),
-        ChatMessage("user", (ImagePart(png(), "image/png"), TextPart("Is it red?"))),
-    ),
-)
-
-
-def completion(
-    content: object = "yes", *, finish_reason: str = "stop", usage: dict[str, Any] | None = None, **more: object
-) -> Answer:
-    choice = {"index": 0, "message": {"role": "assistant", "content": content, **more}, "finish_reason": finish_reason}
-    return Answer(json.dumps({"id": "x", "choices": [choice], "usage": usage}).encode())
+from tests.gems_actors.backends.chats import QUESTION, chat, completion, open_model
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     with open_server(ScriptedServer(lambda fields: completion())) as running:
         yield running
-
-
-def open_model(server: ScriptedServer, **settings: Any) -> AbstractAsyncContextManager[OpenAIChatModel]:
-    settings = {"backend": "openai", "url": server.url, **settings}
-    return open_openai_chat(ChatConfig(**settings), retry=QUICK_RETRY)
-
-
-async def chat(server: ScriptedServer, request: ChatRequest = QUESTION, **settings: Any) -> ChatReply:
-    """Return the answer to one request, with a deadline as every request has."""
-    async with open_model(server, **settings) as model:
-        with trio.fail_after(20.0):
-            return await model.chat(request)
 
 
 async def test_text_and_pictures_reach_the_server_in_order(
@@ -324,95 +295,6 @@ async def test_a_fallback_answers_while_the_first_server_is_down(
     ((_, headers, fields),) = server.asked
     assert headers["Authorization"] == "Bearer other"
     assert (fields["model"], fields["temperature"]) == ("spare", 0.5)
-
-
-# ------------------------------------------------------------------------------------------------ scores and schemas
-
-CHOICE = replace(QUESTION, choices=("yes", "no", "unsure"))
-
-
-def scored(**probabilities: float) -> Answer:
-    """Return an answer of one token, with the probabilities of some."""
-    tokens = [{"token": token, "logprob": math.log(chance)} for token, chance in probabilities.items()]
-    first = {**tokens[0], "top_logprobs": tokens}
-    choice = {
-        "message": {"content": tokens[0]["token"]},
-        "finish_reason": "length",
-        "logprobs": {"content": [first]},
-    }
-    return Answer(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}).encode())
-
-
-async def chat_twice(server: ScriptedServer, request: ChatRequest, **settings: Any) -> list[ChatReply]:
-    async with open_model(server, **settings) as model:
-        return [await model.chat(request) for _ in range(2)]
-
-
-async def test_a_choice_is_answered_by_the_probabilities_of_one_token(server: ScriptedServer) -> None:
-    server.rule = lambda fields: scored(Yes=0.5, **{" yes": 0.1, "No": 0.2, "uns": 0.1, "Maybe": 0.1})
-    reply = await chat(server, CHOICE)
-    assert reply.text == "yes"
-    assert reply.probabilities == pytest.approx({"yes": 0.6 / 0.9, "no": 0.2 / 0.9, "unsure": 0.1 / 0.9})
-    assert reply.usage == {"prompt_tokens": 9, "completion_tokens": 1}
-    ((_, _, fields),) = server.asked
-    assert (fields["max_tokens"], fields["logprobs"], fields["top_logprobs"]) == (1, True, 8)
-
-
-@pytest.mark.parametrize(
-    "first",
-    [
-        completion("yes", finish_reason="length"),
-        completion("", reasoning_content="We", finish_reason="length"),
-        Answer(b'{"detail": [{"loc": ["body", "logprobs"], "msg": "Extra inputs are not permitted"}]}', 422),
-        Answer(b'{"error": {"message": "max_tokens must be at least 16"}}', 400),
-    ],
-    ids=["ignored", "thinking", "refused", "too few"],
-)
-async def test_a_server_without_probabilities_answers_in_text_and_is_not_asked_for_them_again(
-    server: ScriptedServer, first: Answer
-) -> None:
-    server.rule = lambda fields: first if "logprobs" in fields else completion("no, it is blue")
-    assert [(reply.text, reply.probabilities) for reply in await chat_twice(server, CHOICE)] == [
-        ("no, it is blue", {})
-    ] * 2
-    assert ["logprobs" in fields for _, _, fields in server.asked] == [True, False, False]
-    assert "max_tokens" not in server.asked[1][2]
-
-
-async def test_a_first_token_outside_the_choices_leads_to_a_text_answer(server: ScriptedServer) -> None:
-    server.rule = lambda fields: scored(The=0.6, yes=0.4) if "logprobs" in fields else completion("no")
-    replies = await chat_twice(server, CHOICE)
-    assert [reply.text for reply in replies] == ["no", "no"]
-    assert replies[0].calls == 2
-
-
-async def test_a_refusal_of_the_question_itself_is_raised(server: ScriptedServer) -> None:
-    server.rule = lambda fields: Answer(b'{"detail": "the image is too large"}', 400)
-    with pytest.raises(RefusedError, match="the image is too large"):
-        await chat(server, CHOICE)
-
-
-async def test_a_thinking_model_is_not_asked_for_probabilities(server: ScriptedServer) -> None:
-    await chat(server, CHOICE, thinking=True)
-    assert ["logprobs" in fields for _, _, fields in server.asked] == [False]
-
-
-SHAPED = replace(QUESTION, task="refine", schema={"type": "object"})
-
-
-async def test_the_schema_is_sent_unless_it_is_switched_off(server: ScriptedServer) -> None:
-    await chat(server, SHAPED)
-    wanted = {"name": "refine", "strict": True, "schema": {"type": "object"}}
-    assert server.asked[0][2]["response_format"] == {"type": "json_schema", "json_schema": wanted}
-    await chat(server, SHAPED, structured=False)
-    assert "response_format" not in server.asked[1][2]
-
-
-async def test_a_server_that_refuses_schemas_gets_none_from_then_on(server: ScriptedServer) -> None:
-    refusal = Answer(b'{"detail": [{"loc": ["body", "response_format"], "msg": "extra"}]}', 422)
-    server.rule = lambda fields: refusal if "response_format" in fields else completion("{}")
-    assert [reply.text for reply in await chat_twice(server, SHAPED)] == ["{}", "{}"]
-    assert ["response_format" in fields for _, _, fields in server.asked] == [True, False, False]
 
 
 JSON = st.recursive(

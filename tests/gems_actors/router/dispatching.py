@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gems_actors.config import RouterConfig
 from gems_actors.router.dispatcher import MAX_ANSWER_BYTES, Dispatcher
 from gems_actors.run_states import RunStates
 from protocol.codec import decode_body, decode_message, encode_body, encode_message
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
 from protocol.identity import run_bytes
-from protocol.messages import Body, Cancel, Control, Controlled, Failure, Heartbeat, Held, Hello, Plan, Pulse, Welcome
+from protocol.messages import (
+    ActorJoined,
+    ActorLeft,
+    Body,
+    Cancel,
+    Control,
+    Controlled,
+    Failure,
+    Heartbeat,
+    Held,
+    Hello,
+    Plan,
+    Pulse,
+    Welcome,
+)
 
 PAYLOAD = encode_body(Plan(prompt="payload"))
 
@@ -136,3 +152,25 @@ class Stage:
             for to, kind, number, body in self.sent()
             if to == client and kind in (Kind.REPLY, Kind.FAILURE)
         ]
+
+
+def stage_with(*actors: tuple[str, int], **limits: Any) -> Stage:
+    """Return a stage with one client and these workers, by name and capacity."""
+    stage = Stage(**limits)
+    stage.join("client")
+    for name, capacity in actors:
+        stage.join(name, "worker", capacity)
+    stage.sent()
+    return stage
+
+
+def failures(stage: Stage, to: str = "client") -> list[str]:
+    return [body.message for peer, _, _, body in stage.sent() if peer == to and isinstance(body, Failure)]
+
+
+def mesh_events(stage: Stage) -> list[ActorJoined | ActorLeft]:
+    return [body for *_, body in stage.sent() if isinstance(body, ActorJoined | ActorLeft)]
+
+
+def actors_of(stage: Stage) -> list[str]:
+    return [actor.name for role in stage.dispatcher.status(stage.now).roles for actor in role.actors]
