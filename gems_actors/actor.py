@@ -41,7 +41,7 @@ _log = structlog.get_logger()
 
 def answers(handler: HandlerT) -> HandlerT:
     """Mark a method as the handler of the request type that its one parameter is annotated with."""
-    handler.__answers__ = True  # type: ignore[attr-defined]
+    handler.__answers__ = True  # type: ignore[attr-defined]  # a mark for `Actor`
     return handler
 
 
@@ -243,7 +243,7 @@ class _Loop:
     async def _handle(self, body: bytes) -> Body:
         try:
             request = decode_body(body)
-            handler = self._actor.handlers.get(type(request))  # type: ignore[arg-type]
+            handler = self._actor.handlers.get(type(request))  # type: ignore[arg-type]  # others have none
             if handler is None:
                 raise errors.UnansweredError(f"{self._actor.role} does not answer {type(request).__name__}")
             reply: Reply = await handler(self._actor, request)

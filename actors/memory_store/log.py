@@ -276,7 +276,7 @@ def open_log_file(path: Path, *, is_writer: bool = False) -> LogFile:
     try:
         head = os.pread(descriptor, HEADER_BYTES, 0)
         return LogFile(path, descriptor, _identity_of(path, head), os.fstat(descriptor).st_size)
-    except BaseException:
+    except BaseException:  # a log that is refused must not stay open
         os.close(descriptor)
         raise
 

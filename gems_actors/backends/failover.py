@@ -170,7 +170,7 @@ class FailoverPool(Generic[ServerT]):
         except RefusedError:
             limit.succeed(trio.current_time(), trio.current_time() - began)
             raise
-        except BaseException:
+        except BaseException:  # cancelled: neither a success nor a failure of the server
             limit.cancel()
             raise
         else:
@@ -211,7 +211,7 @@ class FailoverPool(Generic[ServerT]):
                     await waiter.woken.wait()
                 self._admit()
             return waiter.server
-        except BaseException:
+        except BaseException:  # cancelled or hopeless: its place or its slot is given back
             if waiter.server is None:
                 queue.remove(waiter)
             else:

@@ -120,7 +120,7 @@ def _field_docs(record: type[Struct]) -> dict[str, str]:
     for base in record.__mro__[::-1] if record is not ChatRoleConfig else ():
         if is_table(base) and base is not Struct:
             (class_,) = ast.parse(inspect.getsource(base)).body
-            for field, following in pairwise(class_.body):  # type: ignore[attr-defined]
+            for field, following in pairwise(class_.body):  # type: ignore[attr-defined]  # it parsed a class
                 match field, following:
                     case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(value=str(text))):
                         docs[name] = " ".join(text.split())

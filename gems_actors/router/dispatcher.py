@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from gems_actors import errors
@@ -411,7 +412,7 @@ class Dispatcher:
             match state.state:
                 case "paused":
                     for queue in self._queues.values():
-                        queue.park_those(lambda ticket, state=state: self._matches(state, ticket))  # type: ignore[misc]
+                        queue.park_those(partial(self._matches, state))
                 case "cancelled":
                     for ticket in [ticket for ticket in self._tickets.values() if self._matches(state, ticket)]:
                         self._cancel(ticket, state)

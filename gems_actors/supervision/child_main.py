@@ -60,7 +60,7 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     except GemsError as error:
         print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG if isinstance(error, ConfigError | AddressInUseError | MeshRefusedError) else 1
-    except Exception:
+    except Exception:  # the last frame of the process: its log gets the traceback
         structlog.get_logger().exception("process_crashed")
         return 1
     return 0

@@ -121,7 +121,7 @@ def format_of(path: Path) -> InputFormat:
     """
     match path.suffix.lower():
         case ".txt" | ".jsonl" | ".csv" | ".parquet" as suffix:
-            return suffix[1:]  # type: ignore[return-value]
+            return suffix[1:]  # type: ignore[return-value]  # the case names the formats
     got = path.suffix or "no ending"
     raise PromptError(f"{path}: expected a name that ends in .txt, .jsonl, .csv or .parquet, got {got!r}")
 

@@ -150,7 +150,7 @@ class Engine:
         try:
             with self._device.span(is_concurrent=True) as span:
                 self._pipeline.encode(jobs)
-        except Exception as error:
+        except Exception as error:  # models raise anything; only the request at fault may fail
             return self._split(jobs, error, self._encode)
         self._texts |= {job.id: _Text(span, len(jobs)) for job in jobs}
         # A stable sort: oldest first.
@@ -174,7 +174,7 @@ class Engine:
             self._recover(error)
             self._scheduler.shrink(group)
             return []
-        except Exception as error:
+        except Exception as error:  # models raise anything; only the request at fault may fail
             if len(group) == 1:
                 return self._fail(group[0], error)
             self._raise_if_device_failed(error)
@@ -220,7 +220,7 @@ class Engine:
                 self._recover(error)
                 return self._decode(jobs, tiled=True)
             return self._split(jobs, error, self._decode)
-        except Exception as error:
+        except Exception as error:  # models raise anything; only the request at fault may fail
             return self._split(jobs, error, self._decode)
         self._decoding.append(_Decoding(span, jobs, pixels))
         return []
