@@ -180,10 +180,15 @@ def new_job(draw: Draw, defaults: Defaults, schedules: Schedules, multiple_px: i
 
 
 def set_embeddings(jobs: Sequence[Job], embed: Callable[[Sequence[str]], list[Tensor]]) -> None:
-    """Embed the prompts, and the negative prompts of jobs with two rows; a text that jobs share is embedded once."""
+    """Embed the prompts, and the negative prompts of jobs with two rows; a text that jobs share is embedded once.
+
+    The texts of a job that runs alone are embedded one by one, as the stock pipelines do, because some CPUs round a text
+    that is padded differently.
+    """
     guided = [job for job in jobs if job.rows == 2]
     texts = list(dict.fromkeys([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)]))
-    embeddings = dict(zip(texts, embed(texts), strict=True))
+    batches = [[text] for text in texts] if jobs[0].is_alone else [texts]
+    embeddings = dict(zip(texts, (embedding for batch in batches for embedding in embed(batch)), strict=True))
     for job in jobs:
         job.positive = embeddings[job.prompt]
         job.negative = embeddings[job.negative_prompt] if job.rows == 2 else None
