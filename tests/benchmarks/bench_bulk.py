@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -203,7 +203,8 @@ async def measure(folder: Path, tasks: int) -> None:
                 early = True
                 weigh()
             elif process.poll() is None:
-                last = {"bulk": [memory_kib(process.pid)[0] / 1024]}
+                with suppress(ProcessLookupError):  # it may end just now
+                    last = {"bulk": [memory_kib(process.pid)[0] / 1024]}
         summary = summary_in(output.read_bytes())
         seconds = time.monotonic() - began
         children = supervisor.children()

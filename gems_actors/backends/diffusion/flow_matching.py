@@ -182,8 +182,8 @@ def new_job(draw: Draw, defaults: Defaults, schedules: Schedules, multiple_px: i
 def set_embeddings(jobs: Sequence[Job], embed: Callable[[Sequence[str]], list[Tensor]]) -> None:
     """Embed the prompts, and the negative prompts of jobs with two rows; a text that jobs share is embedded once.
 
-    The texts of a job that runs alone are embedded one by one, as the stock pipelines do, because some CPUs round a text
-    that is padded differently.
+    The texts of a job that runs alone are embedded one by one, as the stock pipelines do: on some CPUs padding changes
+    the last bits of an embedding.
     """
     guided = [job for job in jobs if job.rows == 2]
     texts = list(dict.fromkeys([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)]))
