@@ -3,6 +3,8 @@
 Memory has every step before the next one begins, and a trajectory starts by reading what memory has of it. So when a
 conductor dies, another one resumes at the same step. The conductor keeps no state and calls no model.
 
+A step that fails for good ends a trajectory with its best attempt so far, if it has one; `endings` has the rule.
+
 The settings `[loop]` can name roles of the user's own, called hooks, that the conductor asks in addition; their
 replies are recorded and resumed like those of every other step.
 """
@@ -10,7 +12,6 @@ replies are recorded and resumed like those of every other step.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, TypeVar
 
@@ -18,9 +19,10 @@ import structlog
 import trio
 from msgspec import structs
 
+from actors.endings import outcome_of
 from actors.ranking import choose_best
 from gems_actors.actor import Actor, answers, current_call
-from gems_actors.errors import CancelledRequestError, RefusedError, RequestError, failure_of
+from gems_actors.errors import CancelledRequestError, ModelOutputError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
 from protocol import messages as m
 from protocol.costs import add_costs, chat_cost, costs_of
@@ -34,6 +36,18 @@ _RECORD_CANCEL_S = 5.0
 """Time limit for recording that a trajectory was cancelled."""
 
 _log = structlog.get_logger()
+
+
+class _OtherTaskError(RefusedError):
+    """A trajectory was begun with another task than the one that is asked for; its records stay as they are."""
+
+
+class _StepError(RequestError):
+    """A step of a round failed for good, with the outcome that the trajectory has if it has an attempt."""
+
+    def __init__(self, outcome: m.Outcome, error: RequestError) -> None:
+        super().__init__(str(error))
+        self.outcome, self.error = outcome, error
 
 
 class Conductor(Actor):
@@ -51,6 +65,8 @@ class Conductor(Actor):
         picture: m.Picture | None = None
         try:
             picture = await _Trajectory(self, request).draw()
+        except _OtherTaskError:
+            raise
         except RequestError as error:
             await self._keep_failure(request, error)
             raise
@@ -81,6 +97,10 @@ class _Trajectory:
         """Hooks that took part, by their settings."""
         self._reviewed: set[tuple[int, int]] = set()
         """Rounds and candidates whose review memory had when this conductor began."""
+        self._attempts: dict[tuple[int, int], m.Attempt] = {}
+        """Attempts by round and candidate, also those of later rounds that memory had when this conductor began."""
+        self._judged: dict[tuple[int, int], m.Attempt] = {}
+        """Attempts up to now whose verdicts are final: one of them becomes the picture."""
         self._held: list[m.AnyRecord] = []
         """Records that are sent to memory together with the next one."""
         self._spent_by_last_round = m.Spent()
@@ -90,27 +110,16 @@ class _Trajectory:
         state = await self._begin()
         self._spent, self._hooks = dict(state.spent), dict(state.hooks)
         self._reviewed = {(review.round, review.candidate) for review in state.reviews}
+        self._attempts = {(attempt.round, attempt.candidate): attempt for attempt in state.attempts}
         request_prompt = await self._prepare(state)
         plan, requirements = await self._plan_and_decompose(request_prompt, state)
-        attempts, ending, prompt = list(state.attempts), state.ending, plan.prompt
-        if ending is None:  # a conductor that died may have left attempts without review
-            attempts = [await self._review(attempt, requirements) for attempt in attempts]
-        round_ = 0
-        while ending is None:
-            round_ += 1
-            attempts += await self._draw_round(round_, prompt, requirements, attempts)
-            outcome = self._outcome(round_, attempts)
-            if outcome is None:
-                prompt = await self._learn(round_, state)
-            else:
-                ending = self._choose(outcome, attempts)
-                await self._keep(m.TrajectoryEnded(trajectory=self._id, ending=ending))
+        ending = state.ending or await self._finish(plan.prompt, requirements, state)
         return m.Picture(
             trajectory=self._id,
             prompt=self._task.prompt,
             skill=plan.skill,
             requirements=requirements,
-            attempts=tuple(attempts),
+            attempts=tuple(self._attempts[place] for place in sorted(self._attempts)),
             ending=ending,
             settings=self._settings,
             spent=self._spent,
@@ -126,9 +135,52 @@ class _Trajectory:
         if kept.is_first:
             return m.TrajectoryState(task=self._task)
         state = await self._ask(m.ReadTrajectory(trajectory=self._id))
-        if state.task is not None and structs.replace(state.task, budget=self._task.budget) != self._task:
-            raise RefusedError(f"trajectory {self._id} was begun with another prompt, seed or setting")
+        if state.task is None:
+            return state
+        if state.reopenings:  # with more rounds, whether it is asked for with those or with the first ones
+            self._settings = structs.replace(self._settings, max_rounds=state.task.settings.max_rounds)
+        if structs.replace(self._task, settings=self._settings, budget=state.task.budget) != state.task:
+            raise _OtherTaskError(
+                f"trajectory {self._id} was begun with another prompt, seed or setting; another picture needs another "
+                f"run, line or sample than {self._task.run!r}, {self._task.line} and {self._task.sample}"
+            )
         return state
+
+    async def _finish(self, prompt: str, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState) -> m.Ending:
+        """Draw the rounds that are left and record the ending; a step that fails for good ends them."""
+        failure: m.Failure | None = None
+        try:
+            outcome = await self._draw_rounds(prompt, requirements, state)
+        except _StepError as step:
+            if not self._judged:
+                raise step.error from None
+            _log.warning("trajectory_ended_early", outcome=step.outcome, reason=str(step.error))
+            if self._is_all_met():  # by another candidate of the round, or by an earlier one
+                outcome = "all_met"
+            else:
+                outcome, failure = step.outcome, failure_of(step.error)
+        best, decided_by = choose_best([self._judged[place] for place in sorted(self._judged)])
+        ending = m.Ending(
+            outcome=outcome,
+            best_round=best.round,
+            best_candidate=best.candidate,
+            decided_by=decided_by,
+            failure=failure,
+        )
+        await self._keep(m.TrajectoryEnded(trajectory=self._id, ending=ending, reopening=state.reopenings))
+        return ending
+
+    async def _draw_rounds(
+        self, prompt: str, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState
+    ) -> m.Outcome:
+        """Draw and learn round by round until there is a reason to end."""
+        round_ = 1
+        while True:
+            await self._draw_round(round_, prompt, requirements)
+            if (outcome := self._outcome(round_, state)) is not None:
+                return outcome
+            prompt = await self._learn(round_, state)
+            round_ += 1
 
     async def _prepare(self, state: m.TrajectoryState) -> str:
         """Return the prompt that planner, decomposer and refiner see: the user's own unless a hook replaces it."""
@@ -167,21 +219,34 @@ class _Trajectory:
 
         return await gather(plan, decompose)
 
-    async def _draw_round(
-        self, round_: int, prompt: str, requirements: tuple[m.Requirement, ...], done: list[m.Attempt]
-    ) -> tuple[m.Attempt, ...]:
-        """Draw, verify and review the candidates of a round that memory does not have yet."""
-        known = {(attempt.round, attempt.candidate) for attempt in done}
-        missing = [number for number in range(1, self._settings.candidates + 1) if (round_, number) not in known]
+    async def _draw_round(self, round_: int, prompt: str, requirements: tuple[m.Requirement, ...]) -> None:
+        """Draw, verify and review the candidates of a round, as far as memory does not have them.
 
-        async def draw(candidate: int) -> m.Attempt:
-            attempt = await self._draw_attempt(round_, candidate, prompt, requirements)
-            self._hold(m.AttemptVerified(trajectory=self._id, attempt=attempt))
-            if len(missing) > 1 or self._config.loop.after_verdicts:  # else the round's outcome comes next
-                await self._keep_held()
-            return await self._review(attempt, requirements)
+        When one fails for good, the others are completed, so that a conductor that resumes finds the same best attempt.
 
-        return await gather(*(partial(draw, candidate) for candidate in missing))
+        Raises:
+            _StepError: the first candidate that failed for good.
+        """
+        places = [(round_, number) for number in range(1, self._settings.candidates + 1)]
+        missing = [place for place in places if place not in self._attempts]
+
+        async def draw(place: tuple[int, int]) -> _StepError | None:
+            try:
+                if place in missing:
+                    attempt = await self._draw_attempt(*place, prompt, requirements)
+                    self._attempts[place] = attempt
+                    self._hold(m.AttemptVerified(trajectory=self._id, attempt=attempt))
+                    if len(missing) > 1 or self._config.loop.after_verdicts:  # else the round's outcome comes next
+                        await self._keep_held()
+                self._attempts[place] = await self._review(self._attempts[place], requirements)
+            except _StepError as error:
+                return error
+            self._judged[place] = self._attempts[place]
+            return None
+
+        for error in await gather(*(partial(draw, place) for place in places)):
+            if error is not None:
+                raise error
 
     async def _review(self, attempt: m.Attempt, requirements: tuple[m.Requirement, ...]) -> m.Attempt:
         """Return an attempt with the verdicts that count: the verifier's unless a hook replaces them."""
@@ -197,7 +262,7 @@ class _Trajectory:
             requirements=requirements,
             verdicts=attempt.verdicts,
         )
-        reply = await self._ask(request, role=role)
+        reply = await self._step(request, role=role)
         if [verdict.requirement for verdict in reply.verdicts] != [requirement.id for requirement in requirements]:
             raise RefusedError(f"loop.after_verdicts: expected {role} to return one verdict per requirement, in order")
         review = m.Review(round=attempt.round, candidate=attempt.candidate, verdicts=reply.verdicts)
@@ -209,7 +274,7 @@ class _Trajectory:
         self, round_: int, candidate: int, prompt: str, requirements: tuple[m.Requirement, ...]
     ) -> m.Attempt:
         settings, seed = self._settings, attempt_seed(self._task.seed, round_, candidate)
-        drawn = await self._ask(
+        drawn = await self._step(
             m.GenerateImage(
                 prompt=prompt,
                 seed=seed,
@@ -224,7 +289,7 @@ class _Trajectory:
         self._mesh.publish(m.ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
         verified = m.Verification(verdicts=())
         if requirements:
-            verified = await self._ask(m.VerifyImage(image=drawn.image, requirements=requirements))
+            verified = await self._step(m.VerifyImage(image=drawn.image, requirements=requirements))
         return m.Attempt(
             round=round_,
             candidate=candidate,
@@ -237,11 +302,16 @@ class _Trajectory:
             verifying=verified.spent,
         )
 
-    def _outcome(self, round_: int, attempts: Sequence[m.Attempt]) -> m.Outcome | None:
+    def _outcome(self, round_: int, state: m.TrajectoryState) -> m.Outcome | None:
         """Return why the trajectory ends after this round, or None if it continues."""
-        if not any(attempt.verdicts for attempt in attempts):
+        learned = {lesson.round for lesson in state.experiences} | {note.round for note in state.notes}
+        if round_ in learned or state.prompt_of(round_ + 1) is not None:  # it continued before
+            known = state.spent_by_round[round_ - 1 : round_]
+            self._spent_by_last_round = known[0] if known else m.Spent()
+            return None
+        if not any(attempt.verdicts for attempt in self._judged.values()):
             return "nothing_to_check"
-        all_met = any(all(verdict.answer == "met" for verdict in attempt.verdicts) for attempt in attempts)
+        all_met = self._is_all_met()
         if all_met and self._settings.stop_when_all_met:
             return "all_met"
         if round_ >= self._settings.max_rounds:
@@ -249,6 +319,11 @@ class _Trajectory:
         if current_call().stop_gracefully.is_set():
             return "wound_down"
         return None if self._can_afford_a_round() else "budget_spent"
+
+    def _is_all_met(self) -> bool:
+        """Return whether an attempt has verdicts and meets every requirement."""
+        judged = (attempt.verdicts for attempt in self._judged.values() if attempt.verdicts)
+        return any(all(verdict.answer == "met" for verdict in verdicts) for verdicts in judged)
 
     def _can_afford_a_round(self) -> bool:
         """Return whether the budget covers another round like this one, which includes planning if it is the first."""
@@ -265,11 +340,11 @@ class _Trajectory:
             return prompt
         memory = self._settings.memory
         if memory == "full" and not any(experience.round == round_ for experience in state.experiences):
-            lesson = await self._ask(m.CompressAttempt(trajectory=self._id, round=round_))
+            lesson = await self._step(m.CompressAttempt(trajectory=self._id, round=round_))
             experience = m.Experience(round=round_, text=lesson.text)
             await self._keep(m.ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
         note = await self._note_for_refiner(round_, state)
-        refined = await self._ask(m.RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
+        refined = await self._step(m.RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
         refinement = m.Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
         await self._keep(m.PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
         return refined.prompt
@@ -281,7 +356,7 @@ class _Trajectory:
         if role is None or known is not None:
             return known or ""
         request = m.BeforeRefinement(trajectory=self._id, round=round_, memory=self._settings.memory)
-        reply = await self._ask(request, role=role)
+        reply = await self._step(request, role=role)
         note, hook = m.Note(round=round_, text=reply.note), self._note_hook("before_refinement", reply.version)
         await self._keep(m.RefinementNoted(trajectory=self._id, note=note, hook=hook, spent=reply.spent))
         return reply.note
@@ -299,10 +374,6 @@ class _Trajectory:
             raise RefusedError(f"{where}, {declared!r}, got {version!r}")
         hook = self._hooks[setting] = m.Hook(role=role, version=version)
         return hook
-
-    def _choose(self, outcome: m.Outcome, attempts: Sequence[m.Attempt]) -> m.Ending:
-        best, decided_by = choose_best(attempts)
-        return m.Ending(outcome=outcome, best_round=best.round, best_candidate=best.candidate, decided_by=decided_by)
 
     def _hold(self, record: m.AnyRecord) -> None:
         """Send a record to memory together with the next one, because nothing depends on it before."""
@@ -322,13 +393,27 @@ class _Trajectory:
         for record in records:
             self._mesh.publish(m.StepTaken(record=record))
 
+    async def _step(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
+        """Return the reply of a role in a round.
+
+        Raises:
+            _StepError: the step failed for good.
+            RequestError: another failure, after which the trajectory can resume at this step.
+        """
+        try:
+            return await self._ask(request, role)
+        except RequestError as error:
+            if (outcome := outcome_of(error)) is None:
+                raise
+            raise _StepError(outcome, error) from error
+
     async def _ask(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
         """Return the reply of a role; a request that fails with a retryable error is retried with backoff."""
         for attempt in range(1, _TRIES):
             try:
                 return await self._mesh.ask(request, role=role)
             except RequestError as error:
-                if not error.is_retryable:
+                if not error.is_retryable or isinstance(error, ModelOutputError):  # the role itself asked twice
                     raise
                 _log.warning("step_retried", request=type(request).__name__, reason=str(error))
                 await trio.sleep(self._retry_delay_s * 2 ** (attempt - 1))

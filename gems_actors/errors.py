@@ -64,6 +64,8 @@ class RequestError(GemsError):
 
     code: ClassVar[str] = "request"
     is_retryable: ClassVar[bool] = False
+    is_outage: bool = False
+    """Whether servers were away, overloaded or refused this client, so that any other request would fail as well."""
 
     def __init_subclass__(cls, code: str | None = None, is_retryable: bool = False) -> None:
         """Give a subclass a code on the wire; one without a code is a case of its base, and travels as that."""
@@ -75,9 +77,13 @@ class RequestError(GemsError):
 class DeadlineError(RequestError, code="deadline"):
     """The request's deadline passed before it was answered."""
 
+    is_outage = True
+
 
 class OverloadedError(RequestError, code="overloaded", is_retryable=True):
     """Too many requests wait for the role."""
+
+    is_outage = True
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -131,6 +137,7 @@ def failure_of(error: RequestError) -> Failure:
         message=str(error)[:2000].encode(errors="replace").decode(),
         retryable=error.is_retryable,
         retry_after_s=error.retry_after_s if isinstance(error, OverloadedError) else None,
+        outage=error.is_outage,
     )
 
 
@@ -138,7 +145,10 @@ def error_of(failure: Failure) -> RequestError:
     """Return the exception of a failure message; an unknown code becomes a plain `RequestError`."""
     kind = _BY_CODE.get(failure.code)
     if kind is None:
-        return RequestError(f"{failure.code}: {failure.message}")
-    if kind is OverloadedError:
-        return OverloadedError(failure.message, failure.retry_after_s or 1.0)
-    return kind(failure.message)
+        error = RequestError(f"{failure.code}: {failure.message}")
+    elif kind is OverloadedError:
+        error = OverloadedError(failure.message, failure.retry_after_s or 1.0)
+    else:
+        error = kind(failure.message)
+    error.is_outage |= failure.outage  # of older peers, whose failures do not say it, the class decides
+    return error

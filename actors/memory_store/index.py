@@ -135,7 +135,13 @@ class Index:
                 self._note_begin(found, record, at)
             case m.TrajectoryEnded():
                 self._note_end(found, record, at)
-            case m.TrajectoryFailed():
+            case m.TrajectoryReopened():
+                self._set_status(found, "running", "", at)
+                found.outcome = None
+                found.images = found.rounds = found.met = found.requirements = 0
+            case m.TrajectoryFailed() if (
+                found.status != "ended"
+            ):  # earlier versions recorded refusals of other requests
                 self._set_status(found, "failed", record.failure.code, at)
             case _ if found.status == "failed":
                 self._set_status(found, "running", "", at)
@@ -363,24 +369,25 @@ class Index:
         self._change(run, at)
 
     def _note_end(self, found: IndexedTrajectory, record: m.TrajectoryEnded, at: float) -> None:
+        if found.status == "ended":  # nothing is counted twice
+            self._set_status(found, "running", "", at)
         ending = record.ending
         found.outcome = ending.outcome
         found.images = len(found.judged)
         found.rounds = max((round_ for round_, _ in found.judged), default=0)
         found.met, found.requirements = found.judged.get((ending.best_round, ending.best_candidate), (0, 0))
         self._set_status(found, "ended", "", at)
-        has_lessons = any(step.startswith("experience") for step in found.steps)
-        if ending.outcome == "all_met" and found.begun is not None and has_lessons:
+        if ending.outcome == "all_met" and found.begun is not None and found.recallable_endings == 1:
             self._recallable.append((found.number, split_words(found.prepared or found.begun.task.prompt)))
 
     def _set_status(self, found: IndexedTrajectory, status: m.TrajectoryStatus, failure: str, at: float) -> None:
         if found.run_name is not None:
             run = self._run_of(found.run_name, at)
-            setattr(run, found.status, getattr(run, found.status) - 1)
-            setattr(run, status, getattr(run, status) + 1)
-            if status == "ended":
-                run.images += found.images
-                run.all_met += found.outcome == "all_met"
+            for changed, difference in ((found.status, -1), (status, 1)):
+                setattr(run, changed, getattr(run, changed) + difference)
+                if changed == "ended":
+                    run.images += difference * found.images
+                    run.all_met += difference * (found.outcome == "all_met")
             self._change(run, at)
         found.status, found.failure, found.last_at = status, failure, at
 

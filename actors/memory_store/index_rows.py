@@ -71,6 +71,8 @@ class IndexedTrajectory:
     begun: m.TrajectoryBegun | None = None
     prepared: str | None = None
     """Prompt of the `before_plan` hook; None if no such hook was asked."""
+    recallable_endings: int = 0
+    """How often it ended with lessons and every requirement met: more than once only if it was reopened after that."""
     run_name: str | None = None
     is_changed: bool = False
     """Whether it differs from its row in the database."""
@@ -85,6 +87,8 @@ class IndexedTrajectory:
             self.prepared = record.prompt
         elif isinstance(record, m.TrajectoryBegun):
             self.begun = record
+        elif isinstance(record, m.TrajectoryEnded) and record.ending.outcome == "all_met" and self.begun is not None:
+            self.recallable_endings += any(step.startswith("experience") for step in self.steps)
 
 
 RUN_FIELDS: Final = tuple(item.name for item in fields(IndexedRun) if item.name != "is_changed")

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from actors.ranking import choose_best
 from protocol import messages as m
-from protocol.costs import add_costs, costs_of
+from protocol.costs import add_costs, chat_cost, costs_of
 
 
 def step_of(record: m.AnyRecord) -> str | None:
@@ -28,7 +28,8 @@ _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
     m.ExperienceKept: lambda record: f"experience {record.experience.round}",
     m.RefinementNoted: lambda record: f"noted {record.note.round}",
     m.PromptRefined: lambda record: f"refined {record.refinement.round}",
-    m.TrajectoryEnded: lambda record: "ended",
+    m.TrajectoryEnded: lambda record: f"ended {record.reopening}" if record.reopening else "ended",
+    m.TrajectoryReopened: lambda record: f"reopened {record.reopening}",
     m.TrajectoryFailed: lambda record: None,
     m.RecordsLost: lambda record: None,
 }
@@ -44,8 +45,10 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
     experiences: list[m.Experience] = []
     refinements: list[m.Refinement] = []
     ending: m.Ending | None = None
+    reopened: m.TrajectoryReopened | None = None
     failure: m.Failure | None = None
     spent: dict[str, m.Spent] = {}
+    spent_by_round: dict[int, m.Spent] = {}
 
     for item in logged:
         failure = None
@@ -59,14 +62,22 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
                 requirements = record.requirements
             case m.AttemptVerified():
                 attempts.append(record.attempt)
+                spent_by_round[record.attempt.round] = chat_cost(spent)
+            case m.VerdictsReviewed():
+                spent_by_round[record.review.round] = chat_cost(spent)
             case m.ExperienceKept():
                 experiences.append(record.experience)
             case m.PromptRefined():
                 refinements.append(record.refinement)
             case m.TrajectoryEnded():
                 ending = record.ending
-            case m.TrajectoryFailed():
+            case m.TrajectoryReopened():
+                ending, reopened = None, record
+            case m.TrajectoryFailed() if ending is None:
                 failure = record.failure  # informative only: the trajectory continues after the step before it
+    if reopened is not None and task is not None:
+        max_rounds = reopened.task.settings.max_rounds
+        task = structs.replace(task, settings=structs.replace(task.settings, max_rounds=max_rounds))
     state = m.TrajectoryState(
         task=task,
         plan=plan,
@@ -75,8 +86,10 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
         experiences=tuple(experiences),
         refinements=tuple(refinements),
         ending=ending,
+        reopenings=reopened.reopening if reopened is not None else 0,
         failure=failure,
         spent=spent,
+        spent_by_round=tuple(spent_by_round.get(n, m.Spent()) for n in range(1, max(spent_by_round, default=0) + 1)),
         began_at=logged[0].at if logged else None,
         last_at=logged[-1].at if logged else None,
     )

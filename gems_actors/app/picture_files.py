@@ -78,6 +78,7 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
         "round": best.round,
         "candidate": best.candidate,
         "outcome": picture.ending.outcome,
+        "failure": reason_of(picture),
         "decided_by": picture.ending.decided_by,
         "verify_calls": sum(attempt.verifying.calls for attempt in picture.attempts),
         "verify_calls_saved": sum(attempt.verify_calls_saved for attempt in picture.attempts),
@@ -89,6 +90,12 @@ def texts_of(picture: Picture, *, seed: int, model: str) -> dict[str, str]:
     """Return the texts that a picture's file contains, by key."""
     story = story_of(picture, seed=seed, model=model)
     return {"parameters": parameters_of(picture, model), "gems": encode_json(story)}
+
+
+def reason_of(picture: Picture) -> str | None:
+    """Return the failure that ended the draw with the best attempt so far; None if it ended otherwise."""
+    failure = picture.ending.failure
+    return None if failure is None else f"{failure.code}: {printable(failure.message)}"
 
 
 def rounds_of(picture: Picture) -> int:
@@ -191,6 +198,8 @@ def summary_lines(picture: Picture, *, seed: int, seconds: float) -> Iterator[st
     stopped = f"stopped after round {rounds} of {picture.settings.max_rounds}"
     if picture.ending.outcome == "budget_spent":
         yield f"{stopped}: the budget does not cover another round"
+    if (reason := reason_of(picture)) is not None:
+        yield f"{stopped}: {reason}"
     if tokens := format_cost(chat_cost(picture.spent)):
         yield f"cost: {tokens}"
     if picture.ending.outcome == "wound_down":

@@ -57,6 +57,8 @@ class BusyError(OverloadedError):
 class UnreachableError(BackendError):
     """The server could not be connected to."""
 
+    is_outage = True
+
 
 class LateError(BackendError):
     """The server did not answer in time."""
@@ -148,7 +150,10 @@ class FailoverPool(Generic[ServerT]):
                     failed.add(server)
                     if any(other not in failed and not other.limit.is_unavailable(now) for other in self.servers):
                         wait_s = 0.0
-                if faults >= self._retry.max_faults or now + wait_s >= trio.current_effective_deadline():
+                if faults >= self._retry.max_faults:
+                    raise
+                if now + wait_s >= trio.current_effective_deadline():
+                    error.is_outage = True
                     raise
                 if isinstance(error, UnreachableError) and self._is_first_contact_over(called_at):
                     raise
@@ -255,7 +260,9 @@ class FailoverPool(Generic[ServerT]):
         if self._is_first_contact_over(called_at) or resumes_at >= trio.current_effective_deadline():
             first = self.servers[0]
             reason = first.limit.last_failure or f"{first.name}: expected requests left in its rate limit, got none"
-            raise (BusyError if first.limit.is_closed else BackendError)(reason)
+            error = (BusyError if first.limit.is_closed else BackendError)(reason)
+            error.is_outage = True
+            raise error
 
     def _is_first_contact_over(self, called_at: float) -> bool:
         return not self._has_any_answered() and trio.current_time() >= called_at + self._retry.first_contact_s

@@ -33,6 +33,9 @@ _MAX_WAIT_S: Final = 60.0
 _BUSY: Final = (429, 503)
 _RETRYABLE: Final = (408, 409, 425)
 """Client errors (4xx) that are retried, because they do not say that the request is wrong."""
+_REFUSING_ALL: Final = (401, 402, 404)
+"""Client errors that any request would get: a wrong key, spent credit, an unknown model. Others are about the request;
+some services refuse a prompt with 403."""
 _DURATION: Final = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
@@ -138,7 +141,9 @@ class ModelServer:
         if code in _BUSY:
             return BusyError(self._message(reason), retry_after_of(response.headers.get("Retry-After")))
         if 400 <= code < 500 and code not in _RETRYABLE:
-            return self.refused(reason)
+            refusal = self.refused(reason)
+            refusal.is_outage = code in _REFUSING_ALL
+            return refusal
         return self.failed(reason)
 
 

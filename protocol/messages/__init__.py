@@ -33,5 +33,6 @@ REPLIES: tuple[type[Reply], ...] = (
 EVENTS: tuple[type[Event], ...] = (ActorJoined, ActorLeft, StepTaken, ImageDrawn)
 RECORDS: tuple[type[Record], ...] = (
     RunBegun, RecordsLost, TrajectoryBegun, PromptPrepared, PromptPlanned, PromptDecomposed, AttemptVerified,
-    VerdictsReviewed, ExperienceKept, RefinementNoted, PromptRefined, TrajectoryEnded, TrajectoryFailed,
+    VerdictsReviewed, ExperienceKept, RefinementNoted, PromptRefined, TrajectoryEnded, TrajectoryReopened,
+    TrajectoryFailed,
 )  # fmt: skip

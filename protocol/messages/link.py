@@ -114,3 +114,5 @@ class Failure(Body, frozen=True, kw_only=True):
     message: Text
     retryable: bool = False
     retry_after_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] | None = None
+    outage: bool = False
+    """Whether servers were away, overloaded or refused this client, so that any other request would fail as well."""

@@ -9,6 +9,7 @@ from msgspec import Meta
 from protocol.identity import trajectory_id
 from protocol.limits import MAX_NOTE_CHARS, MAX_PROMPT_CHARS, MAX_REQUIREMENTS
 from protocol.messages import values as v
+from protocol.messages.link import Failure
 
 
 class Plan(v.Reply, frozen=True, kw_only=True):
@@ -179,9 +180,11 @@ class BeforeRefinement(v.Request[RefinementNote], frozen=True, kw_only=True):
     memory: v.MemoryMode
 
 
-Outcome = Literal["all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent"]
+Outcome = Literal[
+    "all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent", "refused", "failed_later"
+]
 """Why a trajectory ended: everything met, no round left, no requirement found (one image is drawn and no verdict is
-possible), stopped gracefully, or no budget for another round."""
+possible), stopped gracefully, no budget for another round, or a step after the first attempt was refused or failed."""
 
 
 class Ending(v.Value, frozen=True, kw_only=True):
@@ -192,6 +195,8 @@ class Ending(v.Value, frozen=True, kw_only=True):
     best_candidate: v.Candidate
     decided_by: str
     """Reason why that attempt is the best, which also mentions ties."""
+    failure: Failure | None = None
+    """The failure that ended a trajectory whose outcome is `refused` or `failed_later`."""
 
 
 class Picture(v.Reply, frozen=True, kw_only=True):

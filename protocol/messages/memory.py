@@ -111,6 +111,17 @@ class TrajectoryEnded(TrajectoryRecord, frozen=True, kw_only=True):
     """The trajectory ended and its picture is chosen."""
 
     ending: Ending
+    reopening: v.Count = 0
+    """How often the trajectory had been reopened."""
+
+
+class TrajectoryReopened(TrajectoryRecord, frozen=True, kw_only=True):
+    """A trajectory that had ended continues when it is asked for again; its attempts can still be the best."""
+
+    reopening: Annotated[int, Meta(ge=1)]
+    """1 for the first time, then 2, ..."""
+    task: DrawPicture
+    """The task, of which only the maximum of rounds may differ from the one that was begun."""
 
 
 class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
@@ -121,7 +132,8 @@ class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
 
 AnyRecord = (
     RunBegun | RecordsLost | TrajectoryBegun | PromptPrepared | PromptPlanned | PromptDecomposed | AttemptVerified
-    | VerdictsReviewed | ExperienceKept | RefinementNoted | PromptRefined | TrajectoryEnded | TrajectoryFailed
+    | VerdictsReviewed | ExperienceKept | RefinementNoted | PromptRefined | TrajectoryEnded | TrajectoryReopened
+    | TrajectoryFailed
 )  # fmt: skip
 
 
@@ -183,10 +195,15 @@ class TrajectoryState(v.Reply, frozen=True, kw_only=True):
     experiences: tuple[v.Experience, ...] = ()
     refinements: tuple[v.Refinement, ...] = ()
     ending: Ending | None = None
+    """None while the trajectory has not ended, or once it was reopened."""
+    reopenings: v.Count = 0
+    """How often the trajectory was reopened; `task` then has the rounds of the last time."""
     failure: Failure | None = None
     """Failure that stopped the trajectory; None once it was resumed."""
     spent: dict[str, v.Spent] = {}
     """Costs by role."""
+    spent_by_round: tuple[v.Spent, ...] = ()
+    """Costs of all chat models up to the last verdict of each round, from the first round on."""
     hooks: dict[str, v.Hook] = {}
     """Hooks that took part, by setting."""
     began_at: v.UnixTime | None = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from msgspec import structs
 
@@ -15,7 +15,7 @@ from actors.memory import Memory
 from gems_actors.actor import Actor, answers
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import BackendError
+from gems_actors.errors import BackendError, RequestError
 from gems_actors.testing import open_test_mesh
 from protocol.identity import digest_of
 from protocol.messages import (
@@ -31,6 +31,7 @@ from protocol.messages import (
     PlanPrompt,
     Refined,
     RefinePrompt,
+    Request,
     Requirement,
     Requirements,
     Spent,
@@ -70,10 +71,19 @@ class Script:
     """Prompts that planner and decomposer got."""
     notes: list[str]
     """Notes that the refiner got."""
+    broken: Callable[[Request[Any]], RequestError | None]
+    """Returns the error with which a request fails every time, or None if it is answered."""
 
     def __init__(self, *, met_from_round: int = 2, failures: int = 0) -> None:
         self.met_from_round, self.failures = met_from_round, failures
         self.asked, self.seeds, self.prompts, self.notes = Counter(), [], [], []
+        self.broken = lambda request: None
+
+    def take(self, name: str, request: Request[Any]) -> None:
+        """Count a request, and fail if it is broken."""
+        self.asked[name] += 1
+        if (error := self.broken(request)) is not None:
+            raise error
 
 
 class _Scripted(Actor):
@@ -89,7 +99,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
 
         @answers
         async def plan(self, request: PlanPrompt) -> Plan:
-            script.asked["plan"] += 1
+            script.take("plan", request)
             script.prompts.append(request.prompt)
             return Plan(prompt="p1", skill="spatial-layout", reasoning="it has a place", spent=COSTS[self.role])
 
@@ -98,7 +108,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
 
         @answers
         async def decompose(self, request: DecomposePrompt) -> Requirements:
-            script.asked["decompose"] += 1
+            script.take("decompose", request)
             script.prompts.append(request.prompt)
             return Requirements(requirements=script.requirements, spent=COSTS[self.role])
 
@@ -107,7 +117,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
 
         @answers
         async def generate(self, request: GenerateImage) -> Image:
-            script.asked["generate"] += 1
+            script.take("generate", request)
             if script.asked["generate"] <= script.failures:
                 raise BackendError("the model server restarts")
             script.seeds.append(request.seed)
@@ -120,7 +130,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
 
         @answers
         async def verify(self, request: VerifyImage) -> Verification:
-            script.asked["verify"] += 1
+            script.take("verify", request)
             is_met = int(request.image.media_type[1:]) >= script.met_from_round
             verdicts = tuple(
                 Verdict(requirement=item.id, answer="met" if is_met or item.depends_on is None else "unmet")
@@ -133,7 +143,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
 
         @answers
         async def compress(self, request: CompressAttempt) -> Lesson:
-            script.asked["compress"] += 1
+            script.take("compress", request)
             return Lesson(text=f"lesson of round {request.round}", spent=COSTS[self.role])
 
     class Refiner(_Scripted):
@@ -141,7 +151,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
 
         @answers
         async def refine(self, request: RefinePrompt) -> Refined:
-            script.asked["refine"] += 1
+            script.take("refine", request)
             script.notes.append(request.note)
             return Refined(prompt=f"p{request.round + 1}", reasoning="because", spent=COSTS[self.role])
 

@@ -168,6 +168,8 @@ def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
         "all met": f"{tally.all_met:,} of {tally.pictures:,}",
         "requirements met": _percent(tally.chosen.rate),
     }
+    if tally.ended_early:
+        lines["ended early"] = tally.ended_early
     if state.running:
         lines["running"] = state.running
     yield f"<table>{''.join(f'<tr><th>{name}<td>{escape(value)}' for name, value in lines.items())}</table>"

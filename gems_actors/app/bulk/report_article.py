@@ -74,6 +74,7 @@ def _head_of(row: Row) -> str:
     position = f"record {row.index}" + (f", sample {row.sample}" if row.sample else "")
     drawn = f"{row.rounds} round{'s' * (row.rounds > 1)}, {row.images} image{'s' * (row.images > 1)}"
     line = f"{position} · {drawn} · seed {row.seed} · skill {row.skill or 'none'} · chosen: {row.decided_by}"
+    line += f" · {row.outcome.replace('_', ' ')}: {row.failure}" if row.failure else ""
     return f"<h3>{escape(row.prompt)}</h3><p class=quiet>{escape(line)}</p>"
 
 

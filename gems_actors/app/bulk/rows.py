@@ -23,7 +23,7 @@ import msgspec
 
 from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.draw_progress import count_met, leading_attempt
-from gems_actors.app.picture_files import ENDINGS, PictureFormat, rounds_of
+from gems_actors.app.picture_files import ENDINGS, PictureFormat, reason_of, rounds_of
 from protocol.messages import Attempt, DrawSettings, Picture
 
 SORTED_AT_ONCE: Final = 5_000
@@ -66,10 +66,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     met: int
     all_met: bool
     outcome: str
+    """Why the loop ended, one of the protocol's outcomes, or one of a later version."""
     decided_by: str
     requirements: tuple[RowRequirement, ...]
     met_by_round: tuple[int, ...]
     """Requirements met by the best image of each round."""
+    failure: str = ""
+    """The failure that ended the loop with the best attempt so far; left out when there is none."""
     metadata: dict[str, Any] | None = None
     """Other fields of the record; left out when there are none."""
     round: int | None = None
@@ -146,6 +149,7 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
             for item in picture.requirements
         ),
         met_by_round=tuple(count_met(attempt) for attempt in leading if attempt is not None),
+        failure=reason_of(picture) or "",
         metadata=dict(task.metadata) or None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,8 @@ from protocol.messages import Spent
 
 _SHOWN_ROUNDS: Final = 6
 """Rounds in a line of progress; of more rounds, the first ones and the last."""
+_COMPLETE: Final = ("all_met", "rounds_spent", "nothing_to_check")
+"""Outcomes of tasks that ended because nothing was left to do; the others ended early."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Tally:
     failed: int = 0
     images: int = 0
     all_met: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """Number of pictures by outcome."""
     chosen: Share = field(default_factory=Share)
     """Share of the chosen pictures."""
     in_round: list[Share] = field(default_factory=lambda: [Share() for _ in range(MAX_ROUNDS)])
@@ -70,6 +75,7 @@ class Tally:
         self.before += is_from_before
         self.images += row.images
         self.all_met += row.all_met
+        self.outcomes[row.outcome] += 1
         self.chosen.add(row.met, total)
         self.last_round = max(self.last_round, row.rounds)
         best = 0
@@ -78,6 +84,12 @@ class Tally:
                 best = max(best, row.met_by_round[index])
                 self.in_round[index].add(row.met_by_round[index], total)
             self.after_round[index].add(best, total)
+
+    @property
+    def ended_early(self) -> str:
+        """How many tasks ended early, by outcome, such as `3 refused, 1 failed later`; empty if none did."""
+        early = ((name, count) for name, count in self.outcomes.most_common() if name not in _COMPLETE)
+        return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in early)
 
     @property
     def images_per_picture(self) -> float | None:
@@ -146,6 +158,8 @@ def result_parts(progress: BulkProgress) -> list[str]:
         parts.append(f"{tally.chats.tokens:,} tokens")
     if tally.chats.cost:
         parts.append(f"cost {tally.chats.cost:,.2f}")
+    if tally.ended_early:
+        parts.append(f"ended early: {tally.ended_early}")
     return [*parts, f"{tally.failed} failed"]
 
 
@@ -187,6 +201,7 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
         "images": tally.images,
         "images_per_picture": _rounded(tally.images_per_picture),
         "all_met": tally.all_met,
+        "outcomes": dict(sorted(tally.outcomes.items())),
         "met_rate": _rounded(tally.chosen.rate),
         "rounds": [
             {
@@ -211,6 +226,8 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
     if tally.images_per_picture is not None:
         yield f"images per picture {tally.images_per_picture:.2f}"
         yield f"all met            {tally.all_met} of {tally.pictures}"
+    if tally.ended_early:
+        yield f"ended early        {tally.ended_early}"
     for role, cost in sorted(tally.spent.items()):
         if text := format_cost(cost):
             yield f"{role:<18} {text}, {cost.seconds:,.1f} s"

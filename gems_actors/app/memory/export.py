@@ -89,7 +89,7 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
             "type": type(record).__name__,
             "body": msgspec.json.encode(record).decode(),
         }
-        if isinstance(record, m.TrajectoryBegun):
+        if isinstance(record, m.TrajectoryBegun | m.TrajectoryReopened):
             task = record.task
             tasks[record.trajectory] = {"run": task.run, "line": task.line, "sample": task.sample}
             row |= {"prompt": task.prompt, "seed": task.seed}
@@ -111,7 +111,7 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
                 row |= _verdict_cells(review)
             case m.TrajectoryEnded(ending=ending):
                 row["outcome"] = ending.outcome
-                tasks.pop(record.trajectory, None)  # few records follow, and there may be millions of them
+                tasks.pop(record.trajectory, None)  # there may be millions of them
         yield row
 
 

@@ -84,6 +84,8 @@ def trajectory_view(
         if task.settings.candidates > 1:
             chosen += f", candidate {state.ending.best_candidate}"
         yield Labelled("chosen", Text(f"{chosen}: {printable(state.ending.decided_by)}"))
+        if (ended_by := state.ending.failure) is not None:
+            yield Labelled("ended by", Text(f"{ended_by.code}: {printable(ended_by.message)}", "red"))
     if state.failure is not None:
         yield Labelled("failed", Text(f"{state.failure.code}: {printable(state.failure.message)}", "red"))
     if state.spent:
@@ -180,7 +182,10 @@ def _describe(record: m.AnyRecord) -> str:
         case m.PromptRefined(refinement=refinement):
             return f"round {refinement.round}, prompt: {printable(refinement.prompt)}"
         case m.TrajectoryEnded(ending=ending):
-            return f"ended, {ending.outcome.replace('_', ' ')}: {printable(ending.decided_by)}"
+            reason = f" by {printable(ending.failure.message)}" if ending.failure else ""
+            return f"ended, {ending.outcome.replace('_', ' ')}{reason}: {printable(ending.decided_by)}"
+        case m.TrajectoryReopened(task=task):
+            return f"reopened, for up to {task.settings.max_rounds} rounds"
         case m.TrajectoryFailed(failure=failure):
             return f"failed, {failure.code}: {printable(failure.message)}"
         case m.RecordsLost():
@@ -201,7 +206,7 @@ def _status_line(state: m.TrajectoryState, task: m.DrawPicture, glyphs: Glyphs) 
     if state.ending is not None:
         status = state.ending.outcome.replace("_", " ")
     else:
-        status = "failed" if state.failure is not None else "not finished"
+        status = "failed" if state.failure is not None else "reopened" if state.reopenings else "not finished"
     parts = [task.trajectory, f"run {task.run}, line {task.line}" + (f", sample {task.sample}" if task.sample else "")]
     parts += [f"seed {task.seed}", status]
     if state.plan is not None:

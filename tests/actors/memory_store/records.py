@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from msgspec import structs
+
 from actors.memory_store.index import DEFAULT_LIMITS, StoreLimits
 from actors.memory_store.store import MemoryStore, open_memory_store
 from protocol.identity import trajectory_id
@@ -14,6 +16,7 @@ from protocol.messages import (
     AnyRecord,
     AttemptVerified,
     DrawPicture,
+    DrawSettings,
     Ending,
     Experience,
     ExperienceKept,
@@ -32,6 +35,7 @@ from protocol.messages import (
     TrajectoryBegun,
     TrajectoryEnded,
     TrajectoryFailed,
+    TrajectoryReopened,
     VerdictsReviewed,
 )
 from tests.actors.fakes import attempt, requirement
@@ -58,6 +62,18 @@ def failed(run: str = "run", line: int = 0) -> TrajectoryFailed:
     return TrajectoryFailed(
         trajectory=trajectory_id(run, line, 0), failure=Failure(code="backend", message="the server is away")
     )
+
+
+def reopened(run: str = "run", line: int = 0, *, reopening: int = 1, rounds: int = 9) -> TrajectoryReopened:
+    task = structs.replace(begun(run, line).task, settings=DrawSettings(max_rounds=rounds))
+    return TrajectoryReopened(trajectory=task.trajectory, reopening=reopening, task=task)
+
+
+def ended_again(
+    run: str = "run", line: int = 0, *, outcome: Outcome = "all_met", reopening: int = 1
+) -> TrajectoryEnded:
+    ending = Ending(outcome=outcome, best_round=1, best_candidate=1, decided_by="most met")
+    return TrajectoryEnded(trajectory=trajectory_id(run, line, 0), ending=ending, reopening=reopening)
 
 
 def story(

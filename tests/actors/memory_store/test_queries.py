@@ -18,11 +18,12 @@ from protocol.messages import (
     ListTrajectories,
     PlanPrompt,
     ReadLog,
+    ReadTrajectory,
     RecallExperiences,
     Recollection,
     TrajectoryStatus,
 )
-from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
+from tests.actors.memory_store.records import begun, ended_again, failed, open_store, reopened, run_begun, story
 
 
 def recollect(store: MemoryStore, prompt: str, limit: int = 3) -> Recollection:
@@ -61,6 +62,35 @@ def test_a_failed_trajectory_that_continues_is_running_again(tmp_path: Path) -> 
         store.append(steps[2:])
         (run,) = store.index.list_runs(ListRuns()).runs
         assert (run.running, run.ended, run.failed, run.all_met, run.images) == (0, 1, 0, 1, 2)
+
+
+def test_a_reopened_trajectory_is_running_until_it_ends_again_and_is_counted_once(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story(outcome="refused", answers=("uu", "mu")))
+        store.append([reopened()])
+        (found,) = answer(store, ListTrajectories()).trajectories
+        assert (found.status, found.outcome, found.images) == ("running", None, 0)
+        (run,) = store.index.list_runs(ListRuns()).runs
+        assert (run.running, run.ended, run.all_met, run.images) == (1, 0, 0, 0)
+        store.append([failed()])
+        store.append([ended_again()])
+        assert store.append([ended_again(outcome="rounds_spent"), reopened()])[0][1] is False
+    with open_store(tmp_path) as store:
+        (found,) = answer(store, ListTrajectories()).trajectories
+        assert (found.status, found.outcome, found.images) == ("ended", "all_met", 2)
+        (run,) = store.index.list_runs(ListRuns()).runs
+        assert (run.running, run.ended, run.failed, run.all_met, run.images) == (0, 1, 0, 1, 2)
+        assert len(recollect(store, "a red fox").experiences) == 1
+        store.append([reopened(reopening=2), ended_again(reopening=2)])
+        assert answer(store, CountRecords()).recallable == 1
+
+
+def test_a_failure_recorded_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append([*story(), failed()])  # as earlier versions recorded a refusal to draw it with another prompt
+        (found,) = answer(store, ListTrajectories()).trajectories
+        assert (found.status, found.outcome, found.failure) == ("ended", "all_met", "")
+        assert answer(store, ReadTrajectory(trajectory=found.trajectory)).failure is None
 
 
 def test_pages_follow_one_another_without_gap_or_overlap(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from actors.memory_store.index_db import remove_index
 from actors.memory_store.maintenance import archive_runs, check_log, export_records
 from actors.memory_store.replay import step_of
 from protocol.messages import AnyRecord, Hook, LoggedRecord, TrajectoryRecord
-from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
+from tests.actors.memory_store.records import begun, ended_again, failed, open_store, reopened, run_begun, story
 
 RUNS, LINES = ("a", "b", "c"), 2
 POOL: list[AnyRecord] = [
@@ -23,6 +23,8 @@ POOL: list[AnyRecord] = [
     *story("c", 9, hook=Hook(role="critic")),
     *(failed(run, line) for run in RUNS for line in range(LINES)),
     *(begun(run, 7) for run in RUNS),
+    *(reopened(run, line, reopening=n) for run in RUNS for line in range(LINES) for n in (1, 2)),
+    *(ended_again(run, line, reopening=n) for run in RUNS for line in range(LINES) for n in (1, 2)),
 ]
 
 BATCH = st.tuples(st.just("append"), st.lists(st.sampled_from(range(len(POOL))), min_size=1, max_size=12))

@@ -17,7 +17,7 @@ from protocol.messages import (
     TrajectoryState,
 )
 from tests.actors.fakes import attempt
-from tests.actors.memory_store.records import begun, failed, run_begun, story
+from tests.actors.memory_store.records import begun, ended_again, failed, reopened, run_begun, story
 
 
 def logged(records: list[AnyRecord]) -> list[LoggedRecord]:
@@ -70,6 +70,20 @@ def test_a_failure_is_in_the_state_until_the_trajectory_continues() -> None:
     first, *rest = story()
     assert assemble_state(logged([first, failed()])).failure == failed().failure
     assert assemble_state(logged([first, failed(), *rest])).failure is None
+
+
+def test_a_reopened_trajectory_has_more_rounds_and_no_ending_until_it_ends_again() -> None:
+    records = [*story(outcome="rounds_spent"), reopened(rounds=8)]
+    state = assemble_state(logged(records))
+    assert state.task is not None
+    assert (state.ending, state.reopenings, state.task.settings.max_rounds) == (None, 1, 8)
+    assert state.task.prompt == "a red fox", "only its rounds change"
+    again = assemble_state(logged([*records, failed(), ended_again()]))
+    assert again.ending == ended_again().ending
+    assert (again.failure, again.reopenings) == (None, 1)
+    steps = [step_of(record) for record in (*records, ended_again(), reopened(reopening=2), ended_again(reopening=2))]
+    assert len(set(steps)) == len(steps)
+    assert assemble_state(logged([reopened(), *records])).task == state.task, "in whatever order"
 
 
 def test_what_was_spent_is_added_up_by_role() -> None:

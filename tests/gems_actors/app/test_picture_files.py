@@ -23,7 +23,7 @@ from gems_actors.app.picture_files import (
     summary_lines,
     write_whole,
 )
-from protocol.messages import DrawSettings
+from protocol.messages import DrawSettings, Failure
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT, attempt
 
 
@@ -117,6 +117,17 @@ def test_the_summary_has_unmet_requirements_and_the_round_of_an_early_stop() -> 
         "not met: Is the sign's text 開店?",
         "stopped after round 2 of 2; 1 requirement unmet",
     ]
+
+
+def test_the_failure_that_ended_a_draw_is_in_its_summary_and_description() -> None:
+    failure = Failure(code="refused", message="image server: answered 400:\nsafety")
+    ending = structs.replace(PICTURE.ending, outcome="refused", best_round=1, failure=failure)
+    picture = structs.replace(PICTURE, ending=ending, attempts=PICTURE.attempts[:1])
+    lines = list(summary_lines(picture, seed=7, seconds=1.0))
+    assert lines[-1] == "stopped after round 1 of 2: refused: image server: answered 400: safety"
+    story = story_of(picture, seed=7, model="m")
+    assert (story["outcome"], story["failure"]) == ("refused", "refused: image server: answered 400: safety")
+    assert story_of(PICTURE, seed=7, model="m")["failure"] is None
 
 
 def test_the_summary_of_a_draw_without_requirements() -> None:
