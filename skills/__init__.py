@@ -5,13 +5,14 @@ The folders next to this file are the built-in skills. This package must not kno
 """
 
 from skills.catalogue import Catalogue, ManifestEntry, Skill, SkippedSkill, builtin_folder, load_skill
-from skills.checking import check_skill
+from skills.checking import SkillCheck, check_skill
 from skills.errors import SkillError, SkillFormatError, UnknownSkillError
 
 __all__ = [
     "Catalogue",
     "ManifestEntry",
     "Skill",
+    "SkillCheck",
     "SkillError",
     "SkillFormatError",
     "SkippedSkill",

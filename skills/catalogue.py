@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from skills.checking import find_field_problems
+from skills.checking import find_field_notes, find_field_problems
 from skills.errors import SkillFormatError, UnknownSkillError, problem
 from skills.parsing import FILE_NAME, read_document
 
@@ -66,7 +66,9 @@ def load_skill(path: Path) -> Skill:
     if not (description := document.description):
         raise SkillFormatError(1, "a description", "none")
     skill_id = path.absolute().name
-    problems = [*document.problems, *find_field_problems(document, skill_id)]
+    problems = [*document.problems]
+    if document.fields is not None:
+        problems += [*find_field_problems(document, skill_id), *find_field_notes(document)]
     if not (instructions := document.instructions):
         problems.append(problem(document.body_line, "instructions", "none"))
     name = document.field_text("name") or re.sub(r"[^a-z0-9]+", "-", skill_id.lower()).strip("-")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from gems_actors.app.options import read_config
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import config_option, config_options, set_option
+from gems_actors.cli.options import choice_option, config_options
 from gems_actors.config import MeshConfig
 from skills import Catalogue, builtin_folder, check_skill
 
@@ -35,6 +34,9 @@ def list_skills(config: MeshConfig) -> int:
     skipped = catalogue.skipped()
     for found in skipped:
         click.echo(f"gems: skipped {found.path}: {found.reason}", err=True)
+    for folder in _folders(config):
+        if folder.is_dir() and not _skills_in(folder):
+            click.echo(f"gems: {folder}: expected a folder with skills, got none", err=True)
     return FAILED if skipped else DONE
 
 
@@ -54,20 +56,28 @@ def show_skill(skill_id: str, config: MeshConfig) -> int:
 
 @skills.command("check")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
-@config_option
-@set_option
-def check_skills(paths: tuple[Path, ...], config_file: Path | None, overrides: tuple[str, ...]) -> int:
+@choice_option("--for", "target", names=["any", "gems"], default="any", help_text="Client (default any).")
+@config_options
+def check_skills(paths: tuple[Path, ...], target: str, config: MeshConfig) -> int:
     """Check skills and print one line per problem.
 
-    They must follow the open specification and be readable for the planner. PATH is the folder of a skill, its
-    SKILL.md, or a folder of skills; by default, the built-in and the configured folders.
+    A skill must follow the open Agent Skills format or that of GEMS; with `--for gems`, both, so that other clients and
+    unmodified GEMS read it, too. Notes name what some clients do not read. PATH is the folder of a skill, its SKILL.md,
+    or a folder of skills; by default, the built-in and the configured folders.
     """
-    found = list(dict.fromkeys(_find(paths or _folders(read_config(config_file, overrides)))))
-    problems = [f"{path}/{line}" for path in found for line in check_skill(path)]
-    for line in problems:
-        click.echo(line)
+    named = [("PATH", path) for path in paths]
+    by_default = [("skills.folders", path) for path in _folders(config)]
+    found = list(dict.fromkeys(path for source, path in named or by_default for path in _find(source, path)))
+    problems = 0
+    for path in found:
+        checked = check_skill(path, for_gems=target == "gems")
+        problems += len(checked.problems)
+        for line in checked.problems:
+            click.echo(f"{path}/{line}")
+        for line in checked.notes:
+            click.echo(f"note: {path}/{line}")
     if problems:
-        click.echo(f"gems: {len(problems)} problem(s) in {len(found)} skill(s)", err=True)
+        click.echo(f"gems: {problems} problem(s) in {len(found)} skill(s)", err=True)
         return FAILED
     click.echo(f"{len(found)} skill(s), no problems")
     return DONE
@@ -77,18 +87,26 @@ def _folders(config: MeshConfig) -> list[Path]:
     return [builtin_folder(), *(Path(folder).expanduser() for folder in config.skills.folders)]
 
 
-def _find(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the folders of the skills that the paths name."""
-    for path in paths:
-        if path.name == _FILE_NAME and path.is_file():
-            yield path.parent
-        elif (path / _FILE_NAME).exists():
-            yield path
-        else:
-            try:
-                inner = sorted(item for item in path.iterdir() if (item / _FILE_NAME).exists())
-            except OSError as error:
-                raise click.UsageError(f"PATH: {path}: expected a folder, got: {error.strerror}") from error
-            if not inner:
-                raise click.UsageError(f"PATH: {path}: expected a folder that contains a {_FILE_NAME}, got none")
-            yield from inner
+def _find(source: str, path: Path) -> Iterator[Path]:
+    """Yield the folders of the skills that a path names; `source` is the argument or setting that it is from."""
+    if path.name == _FILE_NAME and path.is_file():
+        yield path.parent
+    elif (path / _FILE_NAME).exists():
+        yield path
+    else:
+        try:
+            inner = _skills_in(path)
+            deeper = [] if inner else sorted(item for item in path.iterdir() if item.is_dir() and _skills_in(item))
+        except OSError as error:
+            raise click.UsageError(f"{source}: {path}: expected a folder, got: {error.strerror}") from error
+        if not inner:
+            hint = f"; {deeper[0]} has some" if deeper else ""
+            raise click.UsageError(
+                f"{source}: {path}: expected a folder with skills, each a folder that contains a {_FILE_NAME}, "
+                f"got none{hint}"
+            )
+        yield from inner
+
+
+def _skills_in(folder: Path) -> list[Path]:
+    return sorted(item for item in folder.iterdir() if (item / _FILE_NAME).exists())

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,8 @@ def test_no_bytes_in_a_file_make_the_catalogue_or_the_check_raise(content: bytes
         catalogue = Catalogue([folder])
         assert "wigs" in ids(catalogue)
         assert sorted([*ids(catalogue), *(skipped.id for skipped in catalogue.skipped())]) == ["hats", "wigs"]
-        for text in (*check_skill(folder / "hats"), *(skipped.reason for skipped in catalogue.skipped())):
+        checked = [*check_skill(folder / "hats"), *check_skill(folder / "hats", for_gems=True)]
+        for text in (*chain(*checked), *(skipped.reason for skipped in catalogue.skipped())):
             assert text.startswith("SKILL.md:")
             assert "\n" not in text.encode().decode()
         for entry in catalogue.manifest():

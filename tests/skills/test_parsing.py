@@ -71,7 +71,7 @@ def test_a_skill_that_violates_the_specification_is_loaded_with_its_problems(tmp
     skill = load_skill(write_skill(tmp_path, "hats", "---\nname: Caps\ndescription: 7\ncolour: red\n---\n"))
     assert (skill.name, skill.description, skill.instructions) == ("Caps", "7", "")
     assert [problem.split(",")[0] for problem in skill.problems] == [
-        "SKILL.md:2: expected a name of a-z",
+        "SKILL.md:2: expected a name of lowercase letters",
         "SKILL.md:2: expected the folder's name",
         "SKILL.md:3: expected description as text",
         "SKILL.md:4: expected one of the keys name",
