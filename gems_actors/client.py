@@ -35,7 +35,7 @@ from gems_actors.router_connection import ClientState, PendingRequest, RequestHa
 from gems_actors.security.keys import keys_to_connect
 from gems_actors.status_merge import merge_answers
 from gems_actors.tasks import gather, open_background
-from gems_actors.transport.sockets import await_refusal, open_dealer
+from gems_actors.transport.sockets import await_refusal, open_context, open_dealer, require_trio
 from protocol.codec import CODEC, decode_body, encode_body, encode_message, peek_type
 from protocol.envelope import Header, Kind, Lane
 from protocol.errors import ProtocolError
@@ -349,10 +349,12 @@ async def open_client(
         MeshUnavailableError: no router answers within `connect_within_s`.
         MeshRefusedError: a router does not admit this process; the text says why.
         ConfigError: a key cannot be used.
+        UsageError: the caller does not run under trio.
     """
+    require_trio("open_client")
     name = name or f"client-{os.getpid()}-{os.urandom(2).hex()}"
     keys = {one: keys_to_connect(security, one) for one in split_addresses(address)}
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context = open_context()
     sockets: dict[str, zmq.Socket[bytes]] = {}
     try:
         for one in keys:
@@ -374,8 +376,10 @@ async def open_client(
                 raise errors.MeshUnavailableError(_no_answer(address, security, connect_within_s))
             yield mesh
     finally:
-        mesh.close(linger_ms)
-        context.destroy()  # closes the monitors that watch for refusals too
+        try:
+            mesh.close(linger_ms)
+        finally:
+            context.destroy()  # closes the monitors that watch for refusals too
 
 
 def _no_answer(address: str, security: SecurityConfig, waited_s: float) -> str:

@@ -13,12 +13,14 @@ from gems_actors.config import MeshConfig
 from gems_actors.router.server import serve_router
 from gems_actors.supervision.seats import parts_of
 from gems_actors.tasks import open_background
+from gems_actors.transport.sockets import require_trio
 from protocol.messages import ReadStatus
 
 
 @asynccontextmanager
 async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None = None) -> AsyncIterator[Mesh]:
     """Start a router and one actor per class (for memory, per shard), and yield a client once all have joined."""
+    require_trio("open_test_mesh")
     config = config or MeshConfig()
     with tempfile.TemporaryDirectory(prefix="gems-") as folder:
         address = f"ipc://{folder}/router.ipc"

@@ -19,6 +19,7 @@ from gems_actors.app.session import open_session, start_or_connect, watch_role_n
 from gems_actors.client import Mesh
 from gems_actors.errors import UsageError
 from gems_actors.tasks import open_background
+from gems_actors.transport.sockets import require_trio
 from protocol.envelope import Lane
 from protocol.messages import AppendRecord, DrawPicture, Event, Picture, RunBegun, RunState
 
@@ -96,6 +97,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
         GemsError: the draw failed.
         KeyboardInterrupt: a second signal ended the draw before there was a picture.
     """
+    require_trio("app.draw.run")
     began, view, options = trio.current_time(), view or DrawView(), request.options
     config = options.read_config()
     seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed

@@ -22,7 +22,7 @@ from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError
 from gems_actors.security.keys import ConnectingKeys, keys_to_connect
 from gems_actors.tasks import open_background
-from gems_actors.transport.sockets import Link, Message, open_dealer
+from gems_actors.transport.sockets import Link, Message, open_context, open_dealer
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
 from protocol.errors import ProtocolError
 from protocol.identity import digest_of
@@ -143,7 +143,7 @@ class MeshBlobs(BlobStore):
             ConfigError: the router's address leaves no port for the blob server, or a key cannot be used.
         """
         keys = keys_to_connect(self._security, self.address)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context = open_context()
         try:
             self._link = Link(self._connect(context, keys), self._receive)
             try:

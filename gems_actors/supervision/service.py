@@ -14,6 +14,7 @@ from gems_actors.errors import GemsError, SupervisorError
 from gems_actors.ops.systemd import keep_watchdog, notify
 from gems_actors.supervision.supervisor import Supervisor, open_supervisor
 from gems_actors.tasks import open_background
+from gems_actors.transport.sockets import require_trio
 
 _log = structlog.get_logger()
 
@@ -44,7 +45,9 @@ async def run_mesh(config: MeshConfig) -> None:
 
     Raises:
         AddressInUseError, ConfigError, SupervisorError: as `open_supervisor` and `Supervisor.wait`.
+        UsageError: the caller does not run under trio.
     """
+    require_trio("run_mesh")
     supervisor: Supervisor | None = None
     life = trio.CancelScope()
 

@@ -21,7 +21,7 @@ from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions
 from gems_actors.security.zap import ZapAuthenticator
-from gems_actors.transport.sockets import open_router
+from gems_actors.transport.sockets import open_context, open_router
 from protocol.limits import MAX_FRAME_BYTES
 
 MAX_IPC_PATH_BYTES = 107
@@ -57,7 +57,7 @@ def open_sockets(
     for address in remote:
         check_exposure(address, security, is_insecure=is_insecure)
     keys = keys_to_listen(security) if remote else None
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1 if keys is None else 2)
+    context = open_context(io_threads=1 if keys is None else 2)
     with ExitStack() as stack:
         stack.callback(context.term)
         socket = open_router(context, max_frame_bytes=max_frame_bytes)

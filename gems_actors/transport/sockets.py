@@ -15,6 +15,7 @@ and any call on the socket may consume that command. These rules each prevent a 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ import zmq
 from zmq.backend import Socket as _BareSocket
 from zmq.utils.monitor import parse_monitor_message
 
+from gems_actors.errors import UsageError
 from gems_actors.security.keys import ConnectingKeys, KeyPair
 from gems_actors.security.zap import DOMAIN
 from protocol.limits import MAX_FRAME_BYTES
@@ -43,6 +45,60 @@ _MECHANISM = slice(12, 32)
 """Place of the security mechanism in a greeting of ZMTP 3.1, padded with zeros."""
 _RETRY_S = 0.05
 """Longest time to the next attempt to send at the high-water mark, or before the connection is established."""
+
+
+class _Context(zmq.Context[zmq.Socket[bytes]]):
+    """A context that the garbage collector ends at once, with all of its sockets.
+
+    pyzmq's own refers to its sockets weakly. The collector clears such references before it ends a context, which then
+    waits forever for sockets that nobody can close any more.
+    """
+
+    held: list[zmq.Socket[bytes]]
+    """All sockets that it has opened and that may be open."""
+
+    def socket(self, *arguments: Any, **options: Any) -> zmq.Socket[bytes]:
+        socket = super().socket(*arguments, **options)
+        self.held.append(socket)
+        return socket
+
+    def term(self) -> None:
+        super().term()
+        self.held.clear()
+
+    def __del__(self) -> None:
+        """Close what its owner left open; an interpreter that exits leaves that to the system."""
+        if not sys.is_finalizing() and not self.closed:
+            for socket in self.held:
+                socket.close(0)
+            self.term()
+
+
+def open_context(io_threads: int = 1) -> zmq.Context[zmq.Socket[bytes]]:
+    """Return a context that the caller must terminate or destroy; one that is forgotten cannot block the process."""
+    context = _Context(io_threads)
+    context.held = []
+    return context
+
+
+def require_trio(what: str) -> None:
+    """Check that the caller runs under trio, before anything is opened that only trio could close.
+
+    Raises:
+        UsageError: it runs under another event loop, or under none.
+    """
+    if trio.lowlevel.in_trio_task():
+        return
+    asyncio = sys.modules.get("asyncio")
+    found = "no event loop"
+    if asyncio is not None:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            found = "asyncio"
+    raise UsageError(
+        f"{what}: expected to run under trio, got {found}; call it from a function that trio.run starts: under asyncio, "
+        "await asyncio.to_thread(trio.run, function)"
+    )
 
 
 def open_dealer(

@@ -28,6 +28,7 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
+from gems_actors.transport.sockets import require_trio
 from protocol.costs import add_costs
 from protocol.envelope import Lane
 from protocol.messages import AppendRecord, ControlRun, DrawPicture, ReadStatus, RunBegun, RunState
@@ -111,6 +112,7 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         ConfigError: the mesh cannot run with this configuration.
         GemsError: the mesh failed. The failure of a single task goes to failed.jsonl instead.
     """
+    require_trio("app.bulk.run")
     config = options.spec.read_config()
     with ExitStack() as stack:
         bulk = BulkRun(options, config, view or BulkView(), stack)

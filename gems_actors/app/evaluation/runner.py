@@ -18,6 +18,7 @@ from gems_actors.app.evaluation.scores import ScoringPlan, plan_scoring, score_p
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, text_of_path, write_whole
 from gems_actors.errors import UsageError
+from gems_actors.transport.sockets import require_trio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
         JudgingError: some pictures could not be judged; the same options continue.
         GemsError: as `bulk.run`.
     """
+    require_trio("app.evaluation.run")
     view = view or EvaluationView()
     if (benchmark := BENCHMARKS.get(options.benchmark)) is None:
         raise UsageError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, got {options.benchmark!r}")
