@@ -9,6 +9,7 @@ import click
 import trio
 
 from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
+from gems_actors.app.bulk.ending import RunEnding, read_ending
 from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
 from gems_actors.app.bulk.rows import all_rows_of
@@ -108,12 +109,14 @@ def status(folder: Path, as_json: bool) -> int:
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     tally.failed, tally.spent = sum(state.failed.values()), state.spent
+    ending = None if state.running else read_ending(folder, spec, tally.pictures + tally.failed)
     if as_json:
-        found = {"source": spec.source, "running": state.running, "failed": state.failed}
+        is_finished = ending is not None and ending.is_complete
+        found = {"source": spec.source, "running": state.running, "finished": is_finished, "failed": state.failed}
         click.echo(encode_json({**found, **summary_of(tally, 0.0)}))
     else:
         click.echo(f"source             {spec.source}")
-        click.echo(f"running            {state.running or 'no; the same command continues'}")
+        click.echo(f"running            {state.running if ending is None else _ending_in_words(ending, tally)}")
         click.echo("\n".join(summary_table(tally, None)))
         for class_, count in sorted(state.failed.items()):
             click.echo(f"  {class_:<16} {count}")
@@ -181,6 +184,13 @@ def _dry_run(options: BulkOptions, like: Path | None, *, as_json: bool) -> int:
     if len(outcome.bad) > _SHOWN_BAD:
         click.echo(f"{file}: {len(outcome.bad) - _SHOWN_BAD} more bad records", err=True)
     return FAILED if outcome.bad else DONE
+
+
+def _ending_in_words(ending: RunEnding, tally: Tally) -> str:
+    if ending.is_complete:
+        return "no; finished" + ("; `gems bulk retry DIR` draws the failed tasks again" if tally.failed else "")
+    how_far = f"{ending.finished} done" if ending.total is None else f"{ending.finished} of {ending.total} done"
+    return f"no; {ending.why or f'{how_far}; the same command continues'}"
 
 
 def _spec_of(folder: Path) -> RunSpec:

@@ -71,7 +71,7 @@ def story_of_row(row: Row, picture: Path, path_of: PathOf) -> str:
 
 
 def _head_of(row: Row) -> str:
-    position = f"record {row.index}" + (f", sample {row.sample}" if row.sample else "")
+    position = f"record {row.index + 1}" + (f", sample {row.sample}" if row.sample else "")
     drawn = f"{row.rounds} round{'s' * (row.rounds > 1)}, {row.images} image{'s' * (row.images > 1)}"
     line = f"{position} · {drawn} · seed {row.seed} · skill {row.skill or 'none'} · chosen: {row.decided_by}"
     line += f" · {row.outcome.replace('_', ' ')}: {row.failure}" if row.failure else ""

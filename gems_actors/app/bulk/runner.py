@@ -14,7 +14,9 @@ import msgspec
 import trio
 
 from gems_actors.app import session
+from gems_actors.app.bulk.ending import RunEnding, forget_ending, keep_ending
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
+from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.tasks import BadTask, Part, Task, count_records, open_source, open_tasks
@@ -35,8 +37,8 @@ from protocol.messages import AppendRecord, ControlRun, DrawPicture, ReadStatus,
 
 SHOWN_IN_REPORT = 100
 """Trajectories in report.html by default."""
-_LIVE_PERIOD_S, _PLAIN_PERIOD_S = 0.25, 5.0
-"""Time between two updates of a view: one that is painted over, and one that adds a line each time."""
+_LIVE_PERIOD_S, _PLAIN_PERIOD_S, _FIRST_S = 0.25, 5.0, 1.0
+"""Time between two updates of a view: one that is painted over, and one that adds a line each time; time to its first."""
 _RECORDS_READ_AT_ONCE = 256
 MAX_CONCURRENCY: Final = 4096
 _MIN_CONCURRENCY: Final = 32
@@ -180,10 +182,10 @@ class BulkRun:
         self._token_budget = TokenBudget(config.budget.max_tokens_per_run)
         self._task_limit = TaskLimit(options.concurrency)
         self._tally = Tally()
+        self._progressing = RunProgress(self._tally, self._recipe.settings.max_rounds)
         self._elsewhere = 0
         """Pictures of earlier runs whose tasks are not selected now."""
         self._redrawn = 0
-        self._in_flight = 0
         self._unfinished = 0
         """Tasks that were started and have no outcome."""
         self._done = set[tuple[int, int]]()
@@ -195,7 +197,6 @@ class BulkRun:
         self._state: RunState | None = None
         """What pauses or cancels the run."""
         self._role_notes = ""
-        self._began = trio.current_time()
         try:
             source, format_ = open_source(stack, options.file)
             records = count_records(source, format_)
@@ -209,12 +210,13 @@ class BulkRun:
             raise UsageError(f"--out: {error}") from error
         self._total = self._part.total(records, self._spec.samples)
         self._tally.spent = self._folder.spent
+        forget_ending(options.out)
 
     async def run(self, config: MeshConfig) -> BulkResult:
         """Draw with a mesh of these settings, put the dataset in order and write the report."""
         if self._tally.before:
             self._view.say(f"continued: {self._tally.before} done before")
-        self._began = trio.current_time()
+        self._progressing.start()
         try:
             async with (
                 open_interrupts() as interrupts,
@@ -229,7 +231,7 @@ class BulkRun:
         sort_rows(self._folder.metadata_path)
         if self._part.only is not None:
             settle_failures(self._folder.path, self._done)
-        seconds = trio.current_time() - self._began
+        seconds = self._progressing.seconds
         self._folder.keep_session(self._tally.pictures - self._tally.before, seconds)
         redrawn, self._redrawn = self._redrawn, 0  # those before are gone, so each picture counts once from here
         if redrawn:
@@ -238,6 +240,7 @@ class BulkRun:
                 self._tally.add(row)
         report, report_error = (None, "") if interrupts.asked.is_set() else await self._write_report()
         outcome, unfinished = self._outcome(is_interrupted=interrupts.asked.is_set())
+        self._keep_ending(unfinished)
         return BulkResult(
             run=self._run,
             folder=self._folder.path,
@@ -252,6 +255,7 @@ class BulkRun:
 
     def _count_earlier(self, row: Row) -> None:
         self._tally.add(row, is_from_before=True)
+        self._progressing.count_earlier(row)
         self._elsewhere += not self._part.has(row.index, row.sample)
 
     @property
@@ -269,6 +273,8 @@ class BulkRun:
         """Resume the run if it was paused or cancelled, start what watches it, and record its start."""
         mesh = connection.mesh
         await mesh.ask(ControlRun(run=self._run, action="resume", by=session.user_at_host()))
+        nursery.start_soon(self._progressing.follow, mesh, self._run)
+        nursery.start_soon(self._progressing.read_ahead, self._options.file, self._spec.samples)
         nursery.start_soon(self._show_progress, interrupts)
         nursery.start_soon(session.watch_role_notes, mesh, self._take_role_notes)
         nursery.start_soon(session.watch_run_state, mesh, self._run, self._take_state)
@@ -329,7 +335,6 @@ class BulkRun:
     async def _draw_task(
         self, connection: session.Connection, task: Task, sample: int, key: str, release: Callable[[], None]
     ) -> None:
-        self._in_flight += 1
         self._unfinished += 1
         seed, stop = self._recipe.seed_of(task, sample), self._token_budget.stop_gracefully
         request = DrawPicture(
@@ -342,6 +347,8 @@ class BulkRun:
             settings=self._recipe.settings_of(task),
             budget=self._trajectory_budget,
         )
+        row: Row | None = None
+        self._progressing.begin(request)
         try:
             picture = await connection.mesh.ask(request, lane=Lane.BULK, stop_gracefully=stop)
             check_hooks(picture, self._recipe.models)
@@ -362,7 +369,7 @@ class BulkRun:
             self._unfinished -= 1
             self._fail(task, sample, BackendError.code, str(error))
         finally:
-            self._in_flight -= 1
+            self._progressing.end(request, row)
             release()
 
     def _note_done(self, index: int, sample: int) -> None:
@@ -381,6 +388,7 @@ class BulkRun:
         if state == self._state:
             return
         self._state = state
+        self._progressing.pause(is_paused=state is not None and state.state == "paused")
         if not self._view.is_live:  # the next line of progress may be seconds away
             self._view.say("resumed" if state is None else f"{state.state} by {state.by}")
         if state is not None and state.state == "cancelled":
@@ -389,29 +397,24 @@ class BulkRun:
 
     async def _show_progress(self, interrupts: Interrupts) -> None:
         """Show the progress from time to time until cancelled."""
+        period_s = _FIRST_S
         while True:
-            with trio.move_on_after(_LIVE_PERIOD_S if self._view.is_live else _PLAIN_PERIOD_S):
+            with trio.move_on_after(_LIVE_PERIOD_S if self._view.is_live else period_s):
                 if interrupts.asked.is_set():
                     await trio.sleep_forever()
                 await interrupts.asked.wait()
+            period_s = _PLAIN_PERIOD_S
             state, note = "" if self._state is None else f"{self._state.state} by {self._state.by}", self._role_notes
             if interrupts.asked.is_set():
-                note = f"finishing {self._in_flight} tasks in flight; Ctrl-C again stops at once"
+                note = f"finishing {self._progressing.in_flight} tasks in flight; Ctrl-C again stops at once"
             self._view.show(self._progress("; ".join(filter(None, (state, note)))))
 
     def _progress(self, note: str = "") -> BulkProgress:
         total = self._total
         if total is not None and self._part.limit is not None:
             total = min(total, self._tally.before - self._elsewhere + self._part.limit + self._tally.failed)
-        return BulkProgress(
-            self._tally,
-            total,
-            seconds=trio.current_time() - self._began,
-            in_flight=self._in_flight,
-            busy_share=self._task_limit.busy_share,
-            note=note,
-            uncounted=self._elsewhere + self._redrawn,
-        )
+        uncounted = self._elsewhere + self._redrawn
+        return self._progressing.at(total, uncounted=uncounted, busy_share=self._task_limit.busy_share, note=note)
 
     async def _write_report(self) -> tuple[Path | None, str]:
         """Write the page of the run; return its path, or None and the reason. A run needs no report to succeed."""
@@ -431,6 +434,13 @@ class BulkRun:
             return "interrupted", f"{why}: {self._how_far()}; the same command continues"
         why = f"the budget of {self._token_budget.max_tokens} tokens is spent"
         return "failed", f"{why}: {self._how_far()}; a larger budget.max_tokens_per_run continues"
+
+    def _keep_ending(self, unfinished: str) -> None:
+        """Remember how the run ended; a part of it that ends well says nothing about the rest."""
+        if unfinished or (self._part.is_all and self._part.limit is None):
+            finished, is_complete = self._progress().finished, not unfinished
+            ending = RunEnding(finished=finished, total=self._total, is_complete=is_complete, why=unfinished)
+            keep_ending(self._folder.path, ending)
 
     def _how_far(self) -> str:
         finished = self._progress().finished

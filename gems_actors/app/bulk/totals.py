@@ -105,9 +105,13 @@ class BulkProgress:
     total: int | None
     """Number of tasks, or None while it is unknown."""
     seconds: float
-    """Time since this process began to draw."""
+    """Time since this process began to draw, without pauses."""
     in_flight: int = 0
     """Tasks that are being drawn."""
+    left_s: float | None = None
+    """Seconds that the run is expected to take from now on; None while that is unknown."""
+    cohort: Tally | None = None
+    """The pictures in the order of their tasks up to the first one in flight; by default all pictures."""
     busy_share: float | None = None
     """Share of time, 0 to 1, that the generators' devices are busy, if they report it."""
     note: str = ""
@@ -125,26 +129,22 @@ class BulkProgress:
         """Rate of this process."""
         return (self.tally.pictures - self.tally.before) / self.seconds if self.seconds > 0 else 0.0
 
-    @property
-    def left_s(self) -> float | None:
-        """Estimated seconds until the end at this rate; None if it is unknown."""
-        if self.total is None or not self.pictures_per_s:
-            return None
-        return max(0, self.total - self.finished) / self.pictures_per_s
-
 
 def rate_parts(progress: BulkProgress) -> list[str]:
     """Return count, rate and remaining time, a few words each."""
     total = "" if progress.total is None else f" of {progress.total}"
-    parts = [f"{progress.finished}{total}", f"{progress.pictures_per_s:.1f} pictures/s"]
-    if progress.left_s:
-        parts.append(f"{format_duration(progress.left_s)} left")
+    parts = [f"{progress.finished}{total}"]
+    if progress.in_flight:
+        parts.append(f"{progress.in_flight} in flight")
+    parts.append(f"{progress.pictures_per_s:.1f} pictures/s")
+    if progress.left_s and progress.in_flight:
+        parts.append(f"about {format_duration(progress.left_s)} left")
     return parts
 
 
 def result_parts(progress: BulkProgress) -> list[str]:
     """Return results and costs, a few words each."""
-    tally, parts = progress.tally, []
+    tally, parts = progress.cohort or progress.tally, []
     if tally.images_per_picture is not None:
         parts.append(f"{tally.images_per_picture:.2f} images each")
     if tally.chosen.rate is not None:
@@ -154,13 +154,14 @@ def result_parts(progress: BulkProgress) -> list[str]:
         parts.append(f"by round {' '.join(shown)} %")
     if progress.busy_share is not None:
         parts.append(f"devices busy {_percent(progress.busy_share)}")
-    if tally.chats.tokens:
-        parts.append(f"{tally.chats.tokens:,} tokens")
-    if tally.chats.cost:
-        parts.append(f"cost {tally.chats.cost:,.2f}")
-    if tally.ended_early:
-        parts.append(f"ended early: {tally.ended_early}")
-    return [*parts, f"{tally.failed} failed"]
+    chats = progress.tally.chats
+    if chats.tokens:
+        parts.append(f"{chats.tokens:,} tokens")
+    if chats.cost:
+        parts.append(f"cost {chats.cost:,.2f}")
+    if progress.tally.ended_early:
+        parts.append(f"ended early: {progress.tally.ended_early}")
+    return [*parts, f"{progress.tally.failed} failed"]
 
 
 def progress_line(progress: BulkProgress) -> str:
@@ -180,6 +181,7 @@ def progress_event(progress: BulkProgress) -> dict[str, Any]:
         "busy_share": _rounded(progress.busy_share),
         "note": progress.note,
         **summary_of(progress.tally, progress.seconds),
+        **_rates_of(progress.cohort or progress.tally),
     }
 
 
@@ -199,9 +201,16 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "pictures_per_s": round(drawn / seconds, 3) if seconds > 0 else 0.0,
         "images": tally.images,
-        "images_per_picture": _rounded(tally.images_per_picture),
         "all_met": tally.all_met,
         "outcomes": dict(sorted(tally.outcomes.items())),
+        **_rates_of(tally),
+        "spent": msgspec.to_builtins(tally.spent),
+    }
+
+
+def _rates_of(tally: Tally) -> dict[str, Any]:
+    return {
+        "images_per_picture": _rounded(tally.images_per_picture),
         "met_rate": _rounded(tally.chosen.rate),
         "rounds": [
             {
@@ -211,7 +220,6 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
             }
             for index in range(tally.last_round)
         ],
-        "spent": msgspec.to_builtins(tally.spent),
     }
 
 

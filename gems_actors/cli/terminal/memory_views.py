@@ -111,7 +111,7 @@ def trajectory_lines(trajectories: Sequence[m.TrajectorySummary]) -> Iterator[st
         status = found.status if found.status != "failed" else f"failed ({found.failure})"
         if found.outcome is not None:
             status = found.outcome.replace("_", " ")
-        line = str(found.line) if not found.sample else f"{found.line}.{found.sample}"
+        line = f"{found.line + 1}.{found.sample}" if found.sample else str(found.line + 1)
         has_ended = found.status == "ended"
         counts = (str(found.rounds), str(found.images), f"{found.met}/{found.requirements}") if has_ended else ("",) * 3
         rows.append((found.trajectory[:SHORT_ID_DIGITS], line, status, *counts, printable(found.prompt)))
@@ -164,7 +164,7 @@ def _describe(record: m.AnyRecord) -> str:
             total = "" if record.total is None else f", {record.total} trajectories"
             return f"run {record.run} began{total}: {printable(record.what)}"
         case m.TrajectoryBegun(task=task):
-            return f"began (run {task.run}, line {task.line}): {printable(task.prompt)}"
+            return f"began (run {task.run}, line {task.line + 1}): {printable(task.prompt)}"
         case m.PromptPrepared(hook=hook):
             return f"prompt prepared by {_name_of(hook)}: {printable(record.prompt)}"
         case m.PromptPlanned():
@@ -207,7 +207,7 @@ def _status_line(state: m.TrajectoryState, task: m.DrawPicture, glyphs: Glyphs) 
         status = state.ending.outcome.replace("_", " ")
     else:
         status = "failed" if state.failure is not None else "reopened" if state.reopenings else "not finished"
-    parts = [task.trajectory, f"run {task.run}, line {task.line}" + (f", sample {task.sample}" if task.sample else "")]
+    parts = [task.trajectory, f"run {task.run}, line {task.line + 1}" + (f", sample {task.sample}" if task.sample else "")]
     parts += [f"seed {task.seed}", status]
     if state.plan is not None:
         parts.append(f"skill {state.plan.skill or 'none'}")

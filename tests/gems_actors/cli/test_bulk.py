@@ -241,7 +241,7 @@ def test_status_shows_progress_and_failures_of_a_folder(tmp_path: Path) -> None:
     run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--rounds", "1")
     lines = run_gems(tmp_path, "bulk", "status", "out").stdout.splitlines()
     assert lines[0].split() == ["source", f"{tmp_path}/prompts.jsonl"]
-    assert lines[1].split(maxsplit=1) == ["running", "no; the same command continues"]
+    assert lines[1].split(maxsplit=1) == ["running", "no; finished; `gems bulk retry DIR` draws the failed tasks again"]
     assert [line.split() for line in lines[2:4]] == [["pictures", "1"], ["failed", "2"]]
     assert [line.split() for line in lines[-2:]] == [["input", "1"], ["refused", "1"]]
     with hold_lock(tmp_path / "out/.mesh/bulk.lock"):

@@ -49,7 +49,7 @@ def test_runs_are_listed_with_the_latest_first(data: Path, capsys: pytest.Captur
 
 def test_the_trajectories_of_a_run_are_listed_by_status(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = gems(capsys, data, "runs", "bulk")
-    assert [line.split()[1] for line in out.splitlines()] == ["line", "0", "1", "2"]
+    assert [line.split()[1] for line in out.splitlines()] == ["line", "1", "2", "3"]
     assert "failed (backend)" in out
     _, out, _ = gems(capsys, data, "runs", "--status", "failed", "--json")
     (found,) = json.loads(out)
@@ -62,7 +62,7 @@ def test_show_has_rounds_verdicts_changes_lessons_and_pictures(data: Path, capsy
     assert "\x1b" not in out
     lines = out.splitlines()
     assert lines[0] == "a red fox\ufffd[2J left of a stone dog"
-    assert "run bulk, line 0 · seed 0 · all met · skill none" in lines[1]
+    assert "run bulk, line 1 · seed 0 · all met · skill none" in lines[1]
     assert [line.split() for line in lines if line.startswith(("r1?", "r2?", "met, of"))] == [
         ["r1?", "✓", "✓"],
         ["r2?", "✗", "✓"],
