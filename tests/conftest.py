@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -21,6 +24,9 @@ settings.load_profile("mesh")
 # The suite starts some thousand Python processes: without cached bytecode each of them would compile the packages.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+os.environ["XDG_STATE_HOME"] = mkdtemp(prefix="gems-tests-")  # what tests draw is not in the history of who runs them
+atexit.register(rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 TIME_LIMIT_S = 120.0
 """Default time limit of an async test in real time, long enough for a machine that is four times busier."""

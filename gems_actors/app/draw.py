@@ -14,8 +14,9 @@ from gems_actors.app import picture_files
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.options import MAX_SEED, DrawOptions, budget_of, draw_settings
 from gems_actors.app.prompts import slug_of
+from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
-from gems_actors.app.session import open_session, start_or_connect, watch_role_notes, watch_run_state
+from gems_actors.app.session import Connection, open_session, start_or_connect, watch_role_notes, watch_run_state
 from gems_actors.client import Mesh
 from gems_actors.errors import UsageError
 from gems_actors.tasks import open_background
@@ -111,7 +112,12 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     )
     model = config.image.shown_name
     result: DrawResult | None = None
-    with open_session(config, options.router, redirects_stderr=request.redirects_stderr) as config:
+    where = picture_files.text_of_path(path.absolute())
+    entry = HistoryEntry(run=task.run, kind="draw", what=task.prompt, where=where, total=1)
+    with (
+        open_session(config, options.router, redirects_stderr=request.redirects_stderr) as config,
+        remembered(entry) as memo,
+    ):
         view.start(task)
         try:
             async with (
@@ -121,10 +127,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
                 address = connection.mesh.address
                 with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=address)):
                     picture = await _ask(connection.mesh, task, view, interrupts)
-                image = picture.best.image
-                texts = picture_files.texts_of(picture, seed=seed, model=model)
-                data = picture_files.picture_of(await connection.blobs.get(image), image.media_type, "png", texts)
-                picture_files.write_whole(path, data)
+                await _write_file(path, connection, picture, seed=seed, model=model)
                 result = DrawResult(
                     run=task.run,
                     picture=picture,
@@ -134,6 +137,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
                     seconds=trio.current_time() - began,
                     is_interrupted=picture.ending.outcome == "wound_down",
                 )
+                memo.note(outcome="interrupted" if result.is_interrupted else "done", done=1)
                 view.finish(result)
         finally:
             view.close()
@@ -157,6 +161,13 @@ def picture_path(output: Path | None, prompt: str, seed: int) -> Path:
     except picture_files.OutputError as error:
         raise UsageError(f"--output: {error}") from error
     return path
+
+
+async def _write_file(path: Path, connection: Connection, picture: Picture, *, seed: int, model: str) -> None:
+    image = picture.best.image
+    texts = picture_files.texts_of(picture, seed=seed, model=model)
+    data = picture_files.picture_of(await connection.blobs.get(image), image.media_type, "png", texts)
+    picture_files.write_whole(path, data)
 
 
 async def _ask(mesh: Mesh, request: DrawPicture, view: DrawView, interrupts: Interrupts) -> Picture:

@@ -144,11 +144,18 @@ class DrawOptions:
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"--seed: expected 0 to {MAX_SEED}, got {self.seed}")
         chosen = {name: getattr(self, name) for name in _SETTINGS}
-        chosen |= _strategy_settings(self.strategy, self.images, self.rounds)
+        of_strategy = _strategy_settings(self.strategy, self.images, self.rounds, self.candidates)
+        for name in ("candidates", "skill"):
+            if chosen[name] is not None and of_strategy.get(name, chosen[name]) != chosen[name]:
+                expected = f"expected --{name} {of_strategy[name]} or none"
+                raise UsageError(f"--strategy: {self.strategy}: {expected}, got --{name} {chosen[name]}")
+        chosen |= of_strategy
         return {name: value for name, value in chosen.items() if value is not None and value is not False}
 
 
-def _strategy_settings(strategy: str | None, images: int | None, rounds: int | None) -> dict[str, Any]:
+def _strategy_settings(
+    strategy: str | None, images: int | None, rounds: int | None, candidates: int | None
+) -> dict[str, Any]:
     """Return the settings by which a strategy spends its images, so that strategies compare at equal cost."""
     if images is not None and rounds is not None:
         raise UsageError("--images: expected either it or --rounds, got both")
@@ -165,7 +172,11 @@ def _strategy_settings(strategy: str | None, images: int | None, rounds: int | N
             return {"rounds": 1, "candidates": images, "skill": "none"}
         case _ if strategy not in (None, *STRATEGIES):
             raise UsageError(f"--strategy: expected one of {', '.join(STRATEGIES)}, got {strategy!r}")
-    return {"rounds": images if rounds is None else rounds}
+    if images is None:
+        return {"rounds": rounds}
+    if images < (candidates or 1):
+        raise UsageError(f"--images: expected at least --candidates, which is {candidates}, got {images}")
+    return {"rounds": images // (candidates or 1)}
 
 
 def draw_settings(config: MeshConfig, options: Mapping[str, Any]) -> DrawSettings:

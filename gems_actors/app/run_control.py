@@ -146,6 +146,23 @@ async def find_target(
     return _only(name, {target for target in meant if (target.trajectory or target.run).startswith(name)})
 
 
+def address_of(name: str) -> str:
+    """Return the address of the mesh that a command of this user on this host uses for a run.
+
+    `name` is a run, the beginning of its name, or the folder of a bulk.
+
+    Raises:
+        UsageError: no running command has it, or several have.
+    """
+    entries = [entry for entry in live_entries() if entry.run is not None]
+    named = [entry for entry in entries if entry.run in {name, run_of(Path(name))}]
+    named = named or [entry for entry in entries if entry.run is not None and entry.run.startswith(name)]
+    if not named:
+        hint = "; `gems bulk status DIR` shows one that has ended" if Path(name).is_dir() else ""
+        raise UsageError(f"NAME: expected a running draw or bulk (`gems runs` lists them), got {name!r}{hint}")
+    return _only(name, {ControlTarget(entry.address, entry.run or "") for entry in named}).address
+
+
 def _entries_of(router: str | None) -> list[RegistryEntry]:
     """Return what is running on this host; where a router is named, only what is running in its mesh."""
     if router is None:

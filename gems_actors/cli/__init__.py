@@ -13,14 +13,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import click
+from click.shell_completion import CompletionItem
 
 from gems_actors import __version__
 from gems_actors.cli.exit_codes import BAD_CONFIG, end_of
+from gems_actors.cli.suggestions import Group
 
 COMMANDS = {
     "draw": ("draw:draw", "Draw one prompt, and watch it improve from round to round."),
     "bulk": ("bulk:bulk", "Draw every prompt of a file."),
     "eval": ("evaluate:evaluate", "Draw the prompts of a benchmark for its official scorer."),
+    "history": ("history:history", "List this user's latest draws and bulks, wherever their files are."),
+    "show": ("history:show", "Show a draw or bulk of the history."),
     "runs": ("control:runs", "List running runs, and the latest that memory knows."),
     "pause": ("control:pause", "Pause a run or trajectory."),
     "resume": ("control:resume", "Resume a run or trajectory."),
@@ -41,7 +45,7 @@ COMMANDS = {
 """Module and function of each command, and its line in the help, which needs no import."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group that imports the module of a command when the command runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -54,16 +58,9 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(f"gems_actors.cli.{module}"), name)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches  # only now: `gems --help` must start fast
-
-            nearest = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise click.UsageError(f"COMMAND: expected one of {', '.join(COMMANDS)}, got {args[0]!r}{hint}", ctx)
-        return super().resolve_command(ctx, args)
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

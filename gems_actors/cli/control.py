@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -16,12 +15,10 @@ from gems_actors.app.run_control import RunRow, control_run, list_runs
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_options, json_option, router_option
 from gems_actors.cli.terminal.memory_views import print_rows, short_time
-from gems_actors.cli.terminal.tables import table_lines
+from gems_actors.cli.terminal.tables import run_table
 from gems_actors.config import MeshConfig
 from gems_actors.ops.log_setup import configure_logging
 from protocol.messages import Control, Controlled
-
-_MAX_WHAT_CHARS = 40
 
 
 @click.command()
@@ -79,9 +76,9 @@ def _run_lines(rows: Sequence[RunRow]) -> Iterator[str]:
     cells: list[tuple[str, ...]] = [("run", "state", "done", "failed", "began", "what", "where")]
     for row in rows:
         done = f"{row.done} of {row.total}" if row.total is not None else str(row.done)
-        what = textwrap.shorten(printable(row.what), _MAX_WHAT_CHARS, placeholder=" ...")
-        cells.append((row.run, row.state, done, str(row.failed), short_time(row.began_at), what, row.where))
-    yield from table_lines(cells, left=(0, 1, 4, 5, 6))
+        began = short_time(row.began_at)
+        cells.append((row.run, row.state, done, str(row.failed), began, printable(row.what), row.where))
+    yield from run_table(cells)
 
 
 def _result_in_words(action: Control, done: Controlled) -> str:

@@ -20,16 +20,7 @@ from gems_actors.errors import CancelledRequestError
 @click.command()
 @click.argument("prompt")
 @shared.path_option("-o", "--output", metavar="PNG", help_text="File or folder for the picture.")
-@shared.draw_options(
-    shared.candidates_option,
-    shared.size_option,
-    shared.steps_option,
-    shared.guidance_option,
-    shared.negative_option,
-    shared.exact_option,
-    shared.skill_option,
-    shared.seed_option("Seed of the picture (default random)."),
-)
+@shared.draw_options(shared.seed_option("Seed of the picture (default random)."))
 @shared.json_option
 @click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Show the logs of the roles.")
 def draw(prompt: str, output: Path | None, options: DrawOptions, as_json: bool, is_verbose: bool) -> int:

@@ -8,6 +8,7 @@ import click
 
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_options
+from gems_actors.cli.suggestions import Group
 from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.errors import ConfigError
 from gems_actors.security.keys import ALLOW_LIST_NAME, add_key, make_mesh_keys
@@ -16,7 +17,7 @@ from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, 
 _MAY_HELP = f"Grants of the key: {', '.join(BUILT_IN_PERMISSIONS.grants)}, or a role of your own from --config."
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Create the keys of a mesh that serves other hosts."""
 

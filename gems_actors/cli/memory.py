@@ -24,6 +24,7 @@ from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.blobs import backing_store, blob_folder
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
 from gems_actors.cli.options import between, config_options, json_option, one_of, path_option, router_option
+from gems_actors.cli.suggestions import Group
 from gems_actors.cli.terminal import memory_views as views
 from gems_actors.cli.terminal.draw_view import glyphs_for
 from gems_actors.cli.terminal.tables import fit_to_terminal
@@ -38,7 +39,7 @@ ResultT = TypeVar("ResultT")
 _STATUSES: tuple[TrajectoryStatus, ...] = ("running", "ended", "failed")
 
 
-@click.group()
+@click.group(cls=Group)
 def memory() -> None:
     """List and show what memory holds, and maintain its log.
 

@@ -16,6 +16,7 @@ from gems_actors.app.hosting import config_of_agent, host_agent, host_mesh, pars
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.mesh_requests import ask_mesh
 from gems_actors.app.options import read_config
+from gems_actors.app.run_control import address_of
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.options import config_options, json_option, path_option, router_option, set_option
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
@@ -45,6 +46,7 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 
 
 @click.command()
+@click.argument("name", required=False, metavar="[NAME]")
 @click.option(
     "--check", metavar="ROLE[,ROLE]...", help="Exit with 1 unless each of these roles is ready; a health check."
 )
@@ -52,8 +54,15 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
 @json_option
 @config_options
 @router_option
-def status(check: str | None, as_metrics: bool, as_json: bool, config: MeshConfig, router: str | None) -> int:
-    """Show the roles and actors of a running mesh."""
+def status(
+    name: str | None, check: str | None, as_metrics: bool, as_json: bool, config: MeshConfig, router: str | None
+) -> int:
+    """Show the roles and actors of a running mesh.
+
+    NAME, a run or the DIR of a bulk, selects the mesh of that run; the default is that of --router or of the settings.
+    """
+    if name is not None:
+        router = address_of(name)
     wanted = check.split(",") if check is not None else []
     if sum([bool(wanted), as_metrics, as_json]) > 1:
         raise click.UsageError("--check: expected only one of --check, --prometheus and --json, got several")

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from gems_actors.app import options as values
 from gems_actors.app.options import DrawOptions
+from gems_actors.cli.suggestions import suggestion_for
 from gems_actors.errors import UsageError
 from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_STEPS
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ValueT = TypeVar("ValueT")
 Option = Callable[[CommandT], CommandT]
+_SURELY_MISTYPED = 0.8
+"""Similarity to a subcommand above which an argument is that subcommand, mistyped, and not a file or benchmark."""
 
 
 class _UnnamedContext(click.Context):
@@ -35,7 +39,7 @@ class DefaultCommand(click.Command):
 
 
 class DefaultGroup(click.Group):
-    """A group with a default command, which gets all arguments that name no other command."""
+    """A group with a default command, which gets all arguments that name no other command, nor nearly name one."""
 
     default: DefaultCommand
 
@@ -45,7 +49,15 @@ class DefaultGroup(click.Group):
         """Return the named command or the default one."""
         if args and args[0] in self.commands:
             return super().resolve_command(ctx, args)
+        if args and not ctx.resilient_parsing and not Path(args[0]).exists():
+            hint = suggestion_for(args[0], self.commands, cutoff=_SURELY_MISTYPED)
+            if hint:
+                raise click.UsageError(f"COMMAND: expected one of {', '.join(self.commands)}, got {args[0]!r}{hint}")
         return "", self.default, args
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands, and the options of the default one."""
+        return [*super().shell_complete(ctx, incomplete), *self.default.shell_complete(ctx, incomplete)]
 
 
 def one_of(*names: str) -> Callable[[str], str]:
@@ -53,7 +65,8 @@ def one_of(*names: str) -> Callable[[str], str]:
 
     def parse_name(value: str) -> str:
         if value not in names:
-            raise click.BadParameter(f"expected one of {', '.join(names)}, got {value!r}")
+            hint = suggestion_for(value, names)
+            raise click.BadParameter(f"expected one of {', '.join(names)}, got {value!r}{hint}")
         return value
 
     return parse_name
@@ -96,7 +109,13 @@ def path_option(*names: str, metavar: str, help_text: str, required: bool = Fals
 
 def choice_option(*flags: str, names: Sequence[str], help_text: str, **more: Any) -> Callable[[CommandT], CommandT]:
     """Return an option with some possible values."""
-    return click.option(*flags, type=one_of(*names), metavar="|".join(names), help=help_text, **more)
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return click.option(
+        *flags, type=one_of(*names), metavar="|".join(names), help=help_text, shell_complete=complete, **more
+    )
 
 
 def seed_option(help_text: str, default: int | None = None) -> Callable[[CommandT], CommandT]:
@@ -153,6 +172,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Return a decorator that adds `own` options and those of all drawing commands, passed as one `DrawOptions`."""
+    of_pictures = (
+        candidates_option, size_option, steps_option, guidance_option, negative_option, exact_option, skill_option,
+    )  # fmt: skip
     names = {field.name for field in fields(DrawOptions)}
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
@@ -161,7 +183,8 @@ def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Cal
             chosen = {key: others.pop(key) for key in names & others.keys()}
             return command(options=DrawOptions(**chosen), **others)
 
-        for parameter in (router_option, set_option, config_option, memory_option, *reversed(own), rounds_option):
+        of_mesh = (memory_option, config_option, set_option, router_option)
+        for parameter in reversed((rounds_option, *own, *of_pictures, *of_mesh)):
             with_record = parameter(with_record)
         return with_record
 

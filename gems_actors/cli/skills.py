@@ -9,13 +9,14 @@ import click
 
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import choice_option, config_options
+from gems_actors.cli.suggestions import Group
 from gems_actors.config import MeshConfig
 from skills import Catalogue, builtin_folder, check_skill
 
 _FILE_NAME = "SKILL.md"
 
 
-@click.group()
+@click.group(cls=Group)
 def skills() -> None:
     """List, show and check skills."""
 

@@ -17,6 +17,7 @@ from gems_actors.app.slurm.mesh import batch_names, check_is_mesh, read_status, 
 from gems_actors.app.slurm.rendezvous import address_of, read_rendezvous
 from gems_actors.cli.exit_codes import DONE, FAILED, QUEUE_AGAIN
 from gems_actors.cli.options import path_option
+from gems_actors.cli.suggestions import Group
 from gems_actors.cli.terminal.mesh_status import status_lines
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.config import load_config
@@ -24,7 +25,7 @@ from gems_actors.config import load_config
 _folder_argument = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 
 
-@click.group()
+@click.group(cls=Group)
 def slurm() -> None:
     """Run a mesh as jobs of a Slurm cluster."""
 

@@ -238,6 +238,11 @@ def user_runtime_path() -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/gems-actors-{os.getuid()}") / "gems-actors"
 
 
+def user_state_path() -> Path:
+    """Return the default folder of what this user's meshes and commands keep."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "gems-actors"
+
+
 class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of a mesh; the defaults are an embedded mesh that needs no GPU, no weights and no key."""
 
@@ -285,8 +290,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def data_path(self) -> Path:
         """Folder of memory's log and the pictures."""
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        return Path(self.data_dir or base / "gems-actors")
+        return Path(self.data_dir or user_state_path())
 
     @property
     def router_addresses(self) -> tuple[str, ...]:

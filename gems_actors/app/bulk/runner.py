@@ -25,6 +25,7 @@ from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.options import budget_of
 from gems_actors.app.picture_files import OutputError, PictureError, text_of_path
 from gems_actors.app.prompts import PromptError
+from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
@@ -122,7 +123,11 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
             config = msgspec.structs.replace(config, data_dir=str((options.out / MESH_FOLDER).absolute()))
         log, redirects = options.out / MESH_FOLDER / session.LOG_NAME, options.redirects_stderr
         opened = session.open_session(config, options.router, redirects_stderr=redirects, log=log)
-        return await bulk.run(stack.enter_context(opened))
+        config = stack.enter_context(opened)
+        memo = stack.enter_context(remembered(bulk.history_entry()))
+        result = await bulk.run(config)
+        memo.note(outcome=result.outcome, done=result.tally.pictures, failed=result.tally.failed)
+        return result
 
 
 class TokenBudget:
@@ -262,6 +267,13 @@ class BulkRun:
     def _total_of_run(self) -> int | None:
         """Tasks of the whole run where they are known; memory and registry count the done tasks of all its parts."""
         return self._total if self._part.is_all else None
+
+    def history_entry(self) -> HistoryEntry:
+        """Return the entry of this run in the user's history."""
+        folder = text_of_path(self._folder.path.absolute())
+        return HistoryEntry(
+            run=self._run, kind="bulk", what=self._spec.source, where=folder, total=self._total_of_run
+        )
 
     def _entry(self, address: str) -> RegistryEntry:
         folder = text_of_path(self._folder.path.absolute())

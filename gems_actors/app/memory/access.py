@@ -74,7 +74,11 @@ def locate_memory(config: MeshConfig, data: Path | None, router: str | None) -> 
         config = msgspec.structs.replace(config, data_dir=str((of_bulk if of_bulk.is_dir() else data).absolute()))
     location = MemoryLocation(config, router)
     if router is None and not location.folders:
-        location.all_folders()  # raises, and names the folder that is missing
+        try:
+            location.all_folders()  # raises, and names the folder that is missing
+        except ConfigError as error:
+            kept = "a draw keeps a memory only in a mesh or a data_dir; `gems history` lists draws and bulks"
+            raise ConfigError(f"{error}; {kept}") from error
     return location
 
 

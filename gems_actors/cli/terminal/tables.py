@@ -5,6 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Container, Iterator, Sequence
+from typing import Final
+
+_MAX_WHAT_CHARS: Final = 40
+"""Characters of a prompt or of the name of a file in a table."""
 
 
 def table_lines(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> Iterator[str]:
@@ -21,6 +25,33 @@ def table_lines(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> I
             for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         yield "  ".join([*aligned, last]).rstrip()
+
+
+def run_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield runs as a table; where it does not fit, with what each is and where in a second line.
+
+    Args:
+        rows: cells, those of the heading first: name, state, done, failed, began, what, where.
+    """
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    left = (0, 1, 4, 5, 6)
+    shortened = [(*row[:5], _cut(row[5], _MAX_WHAT_CHARS), row[6]) for row in rows]
+    lines = list(table_lines(shortened, left=left))
+    if columns is None or max(map(len, lines)) <= columns:
+        yield from lines
+        return
+    for line, row in zip(table_lines([row[:5] for row in rows], left=left), rows, strict=True):
+        yield line
+        room = columns - 4  # the margin, and a blank between the two
+        what = _cut(row[5], max(room // 3, room - len(row[6])))
+        yield f"  {what}  {_cut(row[6], room - len(what), keeps_end=True)}"
+
+
+def _cut(text: str, length: int, *, keeps_end: bool = False) -> str:
+    """Return a text of at most `length` characters; of a path, the end says more than the beginning."""
+    if len(text) <= length:
+        return text
+    return f"...{text[3 - length :]}" if keeps_end else f"{text[: length - 3]}..."
 
 
 def fit_to_terminal(line: str) -> str:

@@ -41,8 +41,8 @@ def open_terminal() -> Iterator[TextIO]:
 
 
 def can_paint(stream: TextIO) -> bool:
-    """Return whether lines on a stream can be painted over."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    """Return whether lines on a stream can be painted over; without colours if `NO_COLOR` is set."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def draw_view_for(stream: TextIO, *, may_paint: bool, as_json: bool) -> DrawView:

@@ -28,6 +28,9 @@ from protocol.messages import Budget
         (DrawOptions(strategy="single"), {"rounds": 1, "candidates": 1, "skill": "none"}),
         (DrawOptions(strategy="rewrite", images=1), {"rounds": 1, "candidates": 1}),
         (DrawOptions(strategy="best-of-n", images=8), {"rounds": 1, "candidates": 8, "skill": "none"}),
+        (DrawOptions(images=6, candidates=2), {"rounds": 3, "candidates": 2}),
+        (DrawOptions(strategy="single", skill="none", candidates=1), {"rounds": 1, "candidates": 1, "skill": "none"}),
+        (DrawOptions(strategy="rewrite", skill="hats"), {"rounds": 1, "candidates": 1, "skill": "hats"}),
         (DrawOptions(guidance=0.0, negative_prompt="", exact=False), {"guidance": 0.0, "negative_prompt": ""}),
     ],
 )
@@ -42,6 +45,15 @@ def test_a_strategy_is_a_set_of_settings(options: DrawOptions, settings: dict[st
         (DrawOptions(strategy="single", images=2), "--strategy: single draws one picture, got 2"),
         (DrawOptions(strategy="rewrite", rounds=3), "--strategy: rewrite draws one picture, got 3"),
         (DrawOptions(strategy="best-of-n"), "--strategy: best-of-n needs --images"),
+        (
+            DrawOptions(strategy="best-of-n", images=4, candidates=2),
+            "--strategy: best-of-n: expected --candidates 4 or none, got --candidates 2",
+        ),
+        (
+            DrawOptions(strategy="single", skill="hats"),
+            "--strategy: single: expected --skill none or none, got --skill hats",
+        ),
+        (DrawOptions(images=2, candidates=4), "--images: expected at least --candidates, which is 4, got 2"),
     ],
 )
 def test_options_that_contradict_one_another_are_refused(options: DrawOptions, message: str) -> None:
