@@ -12,6 +12,7 @@ from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.ending import RunEnding, read_ending
 from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
+from gems_actors.app.bulk.pruning import Kept, prune
 from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.runner import MAX_CONCURRENCY, SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
@@ -21,6 +22,7 @@ from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, e
 from gems_actors.cli import options as shared
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
+from gems_actors.cli.terminal.tables import format_bytes
 from gems_actors.cli.terminal.views import open_terminal
 
 _SHOWN_BAD = 20
@@ -37,7 +39,8 @@ def bulk() -> None:
 @click.command(
     cls=shared.DefaultCommand,
     epilog="`gems bulk retry DIR` draws failed tasks again; `gems bulk status DIR` shows the progress; "
-    "`gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards.",
+    "`gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards; "
+    "`gems bulk prune DIR` drops attempts.",
     options_metavar="[OPTIONS] FILE --out DIR",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -48,6 +51,9 @@ def bulk() -> None:
 @click.option("--shard", type=shared.parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
 @shared.choice_option("--pictures", names=[*ENDINGS], default="png", help_text="Format of the pictures (default png).")
 @click.option("--attempts", is_flag=True, help="Add all attempts to the dataset.")
+@shared.choice_option(
+    "--keep-attempts", names=["none", "chosen", "all"], default="all", help_text="What DIR/.mesh keeps (default all)."
+)
 @shared.number_option("--concurrency", MAX_CONCURRENCY, "N", "Maximum tasks in flight (default automatic).")
 @shared.draw_options(
     shared.strategy_option, shared.images_option, shared.seed_option("Base of the tasks' seeds (default 0).", default=0)
@@ -62,7 +68,7 @@ def _draw(file: Path, options: DrawOptions, is_dry: bool, like: Path | None, as_
     and negative_prompt; other fields are kept as metadata. `-` reads lines of text from standard input. The same
     command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
     """
-    shape = {name: chosen.pop(name) for name in ("samples", "pictures", "attempts")}
+    shape = {name: chosen.pop(name) for name in ("samples", "pictures", "attempts", "keep_attempts")}
     part = Part(shard=chosen.pop("shard"), limit=chosen.pop("limit"))
     spec, router = spec_of(file, options, **shape), options.router
     bulk_options = BulkOptions(spec=spec, file=file, part=part, router=router, redirects_stderr=True, **chosen)
@@ -163,6 +169,27 @@ def export_dataset(
             click.echo(text_of_path(path))
     except OutputError as error:
         raise click.ClickException(str(error)) from error
+    return DONE
+
+
+@bulk.command("prune")
+@_folder_argument
+@shared.choice_option(
+    "--keep-attempts", "kept", names=get_args(Kept), default="none", help_text="What to keep (default none)."
+)
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="Only print what would be dropped.")
+def prune_attempts(folder: Path, kept: Kept, is_dry_run: bool) -> int:
+    """Drop the attempts in DIR/.mesh that neither the dataset nor the next run needs.
+
+    The dataset has its own copy of every picture. Attempts of unfinished tasks stay. Without the chosen attempts, a
+    picture that is removed from the dataset cannot be written again, and `gems memory check --images` reports them.
+    """
+    _spec_of(folder)
+    try:
+        pruned = prune(folder, kept, is_dry_run=is_dry_run)
+    except OutputError as error:
+        raise click.UsageError(f"DIR: {error}") from error
+    click.echo(f"{pruned.files} files, {format_bytes(pruned.bytes)}, {'would be dropped' if is_dry_run else 'dropped'}")
     return DONE
 
 

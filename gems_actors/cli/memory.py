@@ -27,7 +27,7 @@ from gems_actors.cli.options import between, config_options, json_option, one_of
 from gems_actors.cli.suggestions import Group
 from gems_actors.cli.terminal import memory_views as views
 from gems_actors.cli.terminal.draw_view import glyphs_for
-from gems_actors.cli.terminal.tables import fit_to_terminal
+from gems_actors.cli.terminal.tables import fit_to_terminal, format_bytes
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
 from gems_actors.ops.log_setup import configure_logging
@@ -181,7 +181,7 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
         click.echo(f"note: {line}")
     archived = f", {found.archived} of them in {_counted(found.archives, 'archive')}" if found.archives else ""
     result = _counted(len(found.problems), "problem") if found.problems else "whole"
-    click.echo(f"{found.records} records, {views.format_bytes(found.log_bytes)}{archived}: {result}")
+    click.echo(f"{found.records} records, {format_bytes(found.log_bytes)}{archived}: {result}")
     return FAILED if found.problems else DONE
 
 
@@ -239,7 +239,7 @@ def gc(location: MemoryLocation, is_deleting: bool, is_alone: bool) -> int:
         )
     found = maintenance.collect_garbage(location.all_folders(), blobs, is_dry_run=not is_deleting)
     done = "deleted" if is_deleting else "would be deleted with --delete"
-    counts = f"{_counted(found.blobs, 'file')}, {views.format_bytes(found.bytes)}"
+    counts = f"{_counted(found.blobs, 'file')}, {format_bytes(found.bytes)}"
     click.echo(f"{counts}, {done}; {found.kept} others are kept")
     return DONE
 
@@ -274,7 +274,7 @@ def archive(location: MemoryLocation, before: float, is_dry_run: bool) -> int:
         if found.records and is_dry_run:
             click.echo(f"{what} would be moved", err=True)
         elif found.records:
-            sizes = f"{views.format_bytes(found.live_bytes_before)} -> {views.format_bytes(found.live_bytes_after)}"
+            sizes = f"{format_bytes(found.live_bytes_before)} -> {format_bytes(found.live_bytes_after)}"
             click.echo(f"{what} moved to {found.path}; the live log {sizes}", err=True)
     if not any(found.records for found in moved):
         click.echo(f"nothing to move from before {views.local_time(before)}", err=True)

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -56,6 +56,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     pictures: PictureFormat = "png"
     attempts: bool = False
     """Whether the dataset has a row and a picture for every attempt."""
+    keep_attempts: Literal["none", "chosen", "all"] = "all"
+    """Pictures of finished tasks that stay in the mesh's store at the end of a process."""
 
     def read_config(self) -> MeshConfig:
         """Return the settings of the mesh that draws.
@@ -67,7 +69,13 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spec_of(
-    file: Path, options: DrawOptions, *, samples: int = 1, pictures: PictureFormat = "png", attempts: bool = False
+    file: Path,
+    options: DrawOptions,
+    *,
+    samples: int = 1,
+    pictures: PictureFormat = "png",
+    attempts: bool = False,
+    keep_attempts: Literal["none", "chosen", "all"] = "all",
 ) -> RunSpec:
     """Return the specification of a run over a file; `-` is standard input.
 
@@ -84,6 +92,7 @@ def spec_of(
         overrides=options.overrides,
         pictures=pictures,
         attempts=attempts,
+        keep_attempts=keep_attempts,
     )
 
 

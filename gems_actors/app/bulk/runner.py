@@ -17,6 +17,7 @@ from gems_actors.app import session
 from gems_actors.app.bulk.ending import RunEnding, forget_ending, keep_ending
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
 from gems_actors.app.bulk.progress import RunProgress
+from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.tasks import BadTask, Part, Task, count_records, open_source, open_tasks
@@ -86,6 +87,8 @@ class BulkResult:
     report: Path | None
     report_error: str = ""
     """Why there is no report."""
+    pruned: Pruned | None = None
+    """Attempts that were dropped from the mesh's store at the end; None where all are kept."""
 
 
 class BulkView:
@@ -117,6 +120,8 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
     """
     require_trio("app.bulk.run")
     config = options.spec.read_config()
+    if options.spec.keep_attempts != "all":
+        check_prunable(config, options.router)
     with ExitStack() as stack:
         bulk = BulkRun(options, config, view or BulkView(), stack)
         if options.router is None:
@@ -246,6 +251,7 @@ class BulkRun:
         report, report_error = (None, "") if interrupts.asked.is_set() else await self._write_report()
         outcome, unfinished = self._outcome(is_interrupted=interrupts.asked.is_set())
         self._keep_ending(unfinished)
+        pruned = await self._prune()
         return BulkResult(
             run=self._run,
             folder=self._folder.path,
@@ -256,6 +262,7 @@ class BulkRun:
             redrawn=redrawn,
             report=report,
             report_error=report_error,
+            pruned=pruned,
         )
 
     def _count_earlier(self, row: Row) -> None:
@@ -436,6 +443,17 @@ class BulkRun:
             return await write_report(self._folder.path, self._spec, SHOWN_IN_REPORT, self._options.router), ""
         except GemsError as error:
             return None, str(error)
+
+    async def _prune(self) -> Pruned | None:
+        """Drop the attempts that are not to be kept; a run that has drawn everything does not fail for their sake."""
+        kept = self._spec.keep_attempts
+        if kept == "all":
+            return None
+        try:
+            return await trio.to_thread.run_sync(partial(prune, self._folder.path, kept, is_locked=True))
+        except OutputError as error:
+            self._view.say(f"all attempts are kept: {error}")
+            return None
 
     def _outcome(self, *, is_interrupted: bool) -> tuple[Literal["done", "failed", "interrupted"], str]:
         """Return the outcome, and for a run that ended early why and how to continue it."""

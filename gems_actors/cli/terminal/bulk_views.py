@@ -11,6 +11,7 @@ from gems_actors.app.bulk.runner import BulkResult, BulkView
 from gems_actors.app.bulk.totals import BulkProgress, progress_event, progress_line, summary_of, summary_table
 from gems_actors.app.picture_files import encode_json, text_of_path
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
+from gems_actors.cli.terminal.tables import format_bytes
 from gems_actors.cli.terminal.views import can_paint
 
 
@@ -64,6 +65,8 @@ def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> i
         print(f"failures           {text_of_path(folder / 'failed.jsonl')}", file=stream)
     if result.report is not None:
         print(f"report             {text_of_path(result.report)}", file=stream)
+    if result.pruned is not None:
+        print(f"attempts           {result.pruned.files} dropped, {format_bytes(result.pruned.bytes)}", file=stream)
     if result.report_error:
         print(f"gems: no report: {result.report_error}", file=stream)
     if result.unfinished:

@@ -140,14 +140,6 @@ def record_line(logged: m.LoggedRecord) -> str:
     return f"{number:>6}  {local_time(logged.at)}  {id_[:SHORT_ID_DIGITS]}  {_describe(logged.record)}"
 
 
-def format_bytes(size: int) -> str:
-    """Return a number of bytes with its largest fitting unit."""
-    for unit, bytes_ in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size >= bytes_:
-            return f"{size / bytes_:.1f} {unit}"
-    return f"{size} bytes"
-
-
 def local_time(at: float) -> str:
     """Return a time as date and time in the local time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

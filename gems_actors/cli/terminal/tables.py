@@ -58,3 +58,11 @@ def fit_to_terminal(line: str) -> str:
     """Return a line cut to the width of the terminal on standard output; whole where output is a file or a pipe."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
     return line if len(line) <= columns else f"{line[: columns - 3]}..."
+
+
+def format_bytes(size: int) -> str:
+    """Return a number of bytes with its largest fitting unit."""
+    for unit, bytes_ in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} bytes"
