@@ -1,13 +1,12 @@
 """Checks a skill against the open specification, and against the two regular expressions with which GEMS reads it.
 
-A skill needs one of the two formats, unless a client needs both. What the specification forbids but clients accept, such
-as further keys, is a note and no problem. Reads SKILL.md only; files in scripts/ are never read or executed.
+A skill needs one of the two formats, unless a client needs both. What the specification forbids but clients accept,
+such as further keys, is a note and no problem. Reads SKILL.md only; files in scripts/ are never read or executed.
 
 Source: https://agentskills.io/specification and its reference validator, skills-ref; GEMS, arXiv 2603.28088, its skill
 manager.
 """
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ def check_skill(path: Path, *, for_gems: bool = False) -> SkillCheck:
         document = read_document(path)
     except SkillFormatError as error:
         return SkillCheck((str(error),), ())
-    folder_name = Path(os.path.abspath(path)).name
+    folder_name = path.absolute().name
     is_open = document.fields is not None and bool({"name", "description"} & document.fields.keys())
     problems = [*_find_body_problems(document)]
     if is_open or for_gems:

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import click
 import trio
 
-from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.ending import RunEnding, read_ending
+from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
 from gems_actors.app.bulk.pruning import Kept, prune

@@ -96,8 +96,8 @@ def require_trio(what: str) -> None:
             asyncio.get_running_loop()
             found = "asyncio"
     raise UsageError(
-        f"{what}: expected to run under trio, got {found}; call it from a function that trio.run starts: under asyncio, "
-        "await asyncio.to_thread(trio.run, function)"
+        f"{what}: expected to run under trio, got {found}; call it from a function that trio.run starts: under "
+        "asyncio, await asyncio.to_thread(trio.run, function)"
     )
 
 

@@ -15,15 +15,15 @@ SHAPES = {
     "the smallest skill": OPEN_FORMAT,
     "the format of GEMS": GEMS_FORMAT,
     "both formats": DUAL_FORMAT,
-    "a license and a quoted description": f'{HEAD}description: "Use for hats: \\"top\\" hats, too."\nlicense: Proprietary. '
-    f"LICENSE.txt has complete terms\n---\n{BODY}",
+    "a license and a quoted description": f'{HEAD}description: "Use for hats: \\"top\\" hats, too."\nlicense: '
+    f"Proprietary. LICENSE.txt has complete terms\n---\n{BODY}",
     "single quotes": f"{HEAD}description: 'Use for hats; it''s about hats.'\n---\n{BODY}",
     "a folded description": f"{HEAD}description: >\n  Use for hats,\n  caps and wigs.\n\n  Not for shoes.\n---\n{BODY}",
     "a folded description without a last line end": f"{HEAD}description: >-\n  Use for hats,\n  and caps.\n---\n{BODY}",
     "a literal description": f"{HEAD}description: |\n  Use for hats.\n  - caps\n  - wigs: all\n---\n{BODY}",
     "a description over several lines": f"{HEAD}description: Use for hats,\n  caps\n  and wigs.\n---\n{BODY}",
     "a colon in a plain description": f"{HEAD}description: Use for hats: caps, wigs. Triggers: hat, cap\n---\n{BODY}",
-    "a hash and brackets in a description": f"{HEAD}description: Use for hats (C# ones, [any] size) & more\n---\n{BODY}",
+    "a hash and brackets in a description": f"{HEAD}description: Use for hats (C# ones, [any] size)\n---\n{BODY}",
     "unicode": f"{HEAD}description: 用于绘制帽子 — “chapeaux” 🎩\n---\n# Hüte\n\nZeichne einen Hut 🎩.\n",
     "Windows line ends": OPEN_FORMAT.replace("\n", "\r\n"),
     "a byte order mark": "\ufeff" + OPEN_FORMAT,
@@ -31,17 +31,18 @@ SHAPES = {
     "trailing blanks at the fences": OPEN_FORMAT.replace("---\n", "---  \n"),
     "tools as text": f"{HEAD}description: Use for hats.\nallowed-tools: Bash(git:*) Bash(jq:*) Read\n---\n{BODY}",
     "tools as a list": f"{HEAD}description: Use for hats.\nallowed-tools:\n  - Read\n  - Write\n---\n{BODY}",
-    "every key": f'{HEAD}description: Use for hats.\nlicense: MIT\ncompatibility: Requires Python 3.11+\nmetadata:\n'
+    "every key": f"{HEAD}description: Use for hats.\nlicense: MIT\ncompatibility: Requires Python 3.11+\nmetadata:\n"
     f'  author: a\n  version: "1.0"\nallowed-tools: Read\n---\n{BODY}',
     "further keys": f"{HEAD}description: Use for hats.\nversion: 1.2.0\nargument-hint: '[hat]'\n"
     f"disable-model-invocation: true\ntags: [hats, caps]\n---\n{BODY}",
     "nested metadata": f"{HEAD}description: Use for hats.\nmetadata:\n  version: 1.0\n  updated: 2026-01-02\n"
     f"  tool:\n    requires: {{bins: [jq]}}\n    emoji: 🎩\n---\n{BODY}",
-    "comments in the front matter": f"---\n# a hat\nname: {{id}}  # the folder\ndescription: Use for hats.\n---\n{BODY}",
+    "comments in the front matter": f"---\n# a hat\nname: {{id}}  # folder\ndescription: Use for hats.\n---\n{BODY}",
     "keys in another order": f"---\nlicense: MIT\ndescription: Use for hats.\nname: {{id}}\n---\n{BODY}",
     "an empty optional key": f"{HEAD}description: Use for hats.\nlicense:\n---\n{BODY}",
     "a body without a heading": f"{HEAD}description: Use for hats.\n---\nDraw a hat.\n",
-    "rules and code in the body": f"{HEAD}description: Use for hats.\n---\n{BODY}\n---\n\n```yaml\n---\nname: x\n---\n```\n",
+    "rules and code in the body": f"{HEAD}description: Use for hats.\n---\n{BODY}\n---\n\n"
+    "```yaml\n---\nname: x\n---\n```\n",
     "links to other files": f"{HEAD}description: Use for hats.\n---\n{BODY}\nSee [forms](references/FORMS.md), run "
     "`scripts/hat.py`, ![hat](assets/hat.png), [elsewhere](../../etc/passwd).\n",
     "a long body": f"{HEAD}description: Use for hats.\n---\n{LONG_BODY}",

@@ -18,7 +18,7 @@ from gems_actors.app.bulk.rows import Row
 from gems_actors.app.bulk.totals import Tally
 
 _MIN_DECIDED: Final = 8
-"""Tasks that have ended or gone on after their first round, below which nothing is forecast; fewer if there are fewer."""
+"""Tasks that ended or went on after their first round, below which nothing is forecast; fewer if there are fewer."""
 _PRIOR_TASKS: Final = 4.0
 """Weight of the assumption that tasks end after a round as often as after the one before."""
 _WINDOW_S: Final = 20.0
@@ -87,6 +87,8 @@ class Forecast:
     def verify_round(self, trajectory: str, round_: int) -> None:
         """Take note of an image that was verified; further ones of the same round change nothing."""
         if (found := self._in_flight.get(trajectory)) is not None and round_ > found.verified:
+            if found.begun:
+                self.begin_round(trajectory, round_)
             found.begun, found.verified = max(round_, found.begun), round_
             self.rounds += 1
 

@@ -44,7 +44,9 @@ def check_prunable(config: MeshConfig, router: str | None) -> None:
     """
     elsewhere = router or (config.blobs if config.blobs != MESH_BLOBS else None)
     if elsewhere is not None:
-        raise UsageError(f"--keep-attempts: expected all, because pictures are kept at {elsewhere}, which others may use")
+        raise UsageError(
+            f"--keep-attempts: expected all, because pictures are kept at {elsewhere}, which others may use"
+        )
 
 
 def prune(folder: Path, kept: Kept, *, is_dry_run: bool = False, is_locked: bool = False) -> Pruned:

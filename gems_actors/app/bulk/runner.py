@@ -40,7 +40,7 @@ from protocol.messages import AppendRecord, ControlRun, DrawPicture, ReadStatus,
 SHOWN_IN_REPORT = 100
 """Trajectories in report.html by default."""
 _LIVE_PERIOD_S, _PLAIN_PERIOD_S, _FIRST_S = 0.25, 5.0, 1.0
-"""Time between two updates of a view: one that is painted over, and one that adds a line each time; time to its first."""
+"""Time between two updates of a view: one that is painted over, and one that adds a line each time, to its first."""
 _RECORDS_READ_AT_ONCE = 256
 MAX_CONCURRENCY: Final = 4096
 _MIN_CONCURRENCY: Final = 32
@@ -278,9 +278,7 @@ class BulkRun:
     def history_entry(self) -> HistoryEntry:
         """Return the entry of this run in the user's history."""
         folder = text_of_path(self._folder.path.absolute())
-        return HistoryEntry(
-            run=self._run, kind="bulk", what=self._spec.source, where=folder, total=self._total_of_run
-        )
+        return HistoryEntry(run=self._run, kind="bulk", what=self._spec.source, where=folder, total=self._total_of_run)
 
     def _entry(self, address: str) -> RegistryEntry:
         folder = text_of_path(self._folder.path.absolute())

@@ -77,6 +77,8 @@ def locate_memory(config: MeshConfig, data: Path | None, router: str | None) -> 
         try:
             location.all_folders()  # raises, and names the folder that is missing
         except ConfigError as error:
+            if config.data_dir is not None:
+                raise
             kept = "a draw keeps a memory only in a mesh or a data_dir; `gems history` lists draws and bulks"
             raise ConfigError(f"{error}; {kept}") from error
     return location

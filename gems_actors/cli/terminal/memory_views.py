@@ -199,7 +199,10 @@ def _status_line(state: m.TrajectoryState, task: m.DrawPicture, glyphs: Glyphs) 
         status = state.ending.outcome.replace("_", " ")
     else:
         status = "failed" if state.failure is not None else "reopened" if state.reopenings else "not finished"
-    parts = [task.trajectory, f"run {task.run}, line {task.line + 1}" + (f", sample {task.sample}" if task.sample else "")]
+    parts = [
+        task.trajectory,
+        f"run {task.run}, line {task.line + 1}" + (f", sample {task.sample}" if task.sample else ""),
+    ]
     parts += [f"seed {task.seed}", status]
     if state.plan is not None:
         parts.append(f"skill {state.plan.skill or 'none'}")

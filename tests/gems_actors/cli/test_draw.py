@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,8 @@ def test_no_color_keeps_the_view_and_drops_its_colours(tmp_path: Path) -> None:
     os.close(theirs)
     seen = b""
     with suppress(OSError):  # the process has ended and closed its side
-        while True:
-            seen += os.read(ours, 65_536)
+        while more := os.read(ours, 65_536):
+            seen += more
     os.close(ours)
     assert process.wait(30) == 0
     assert b"seed 1" in seen

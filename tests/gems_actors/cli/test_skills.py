@@ -37,11 +37,17 @@ def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
         ("empty",): f"gems: PATH: empty: {no_skills}\n",
         ("deep",): f"gems: PATH: deep: {no_skills}; deep/skills has some\n",
         ("missing",): "gems: PATH: missing: expected a folder, got: No such file or directory\n",
-        ("--set", 'skills.folders=["empty"]'): f"gems: skills.folders: empty: {no_skills}\n",
-        ("--set", 'skills.folders=["missing"]'): "gems: skills.folders: missing: expected a folder, got: No such file",
+        ("--set", 'skills.folders=["empty"]'): f"gems: skills.folders: {tmp_path}/empty: {no_skills}\n",
+        (
+            "--set",
+            'skills.folders=["missing"]',
+        ): f"gems: skills.folders: {tmp_path}/missing: expected a folder, got: No such",
     }.items():
         checked = run_gems(tmp_path, "skills", "check", *arguments)
         assert checked.returncode == USAGE
         assert checked.stderr.startswith(line)
     listed = run_gems(tmp_path, "skills", "list", "--set", 'skills.folders=["empty"]')
-    assert (listed.returncode, listed.stderr) == (0, "gems: empty: expected a folder with skills, got none\n")
+    assert (listed.returncode, listed.stderr) == (
+        0,
+        f"gems: {tmp_path}/empty: expected a folder with skills, got none\n",
+    )

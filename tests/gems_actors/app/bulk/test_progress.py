@@ -18,7 +18,7 @@ def request(line: int) -> DrawPicture:
 
 
 def verified(task: DrawPicture, round_: int) -> StepTaken:
-    image = ImageRef(digest="blake2b-256:" + "0" * 64, media_type="image/png", width_px=8, height_px=8, bytes=1)
+    image = ImageRef(digest="blake2b-256:" + "0" * 64, media_type="image/png", width_px=16, height_px=16, bytes=1)
     attempt = Attempt(round=round_, candidate=1, prompt="two red cats", image=image, seed=1, verdicts=())
     return StepTaken(record=AttemptVerified(trajectory=task.trajectory, attempt=attempt))
 

@@ -37,8 +37,8 @@ def folder(tmp_path: Path) -> Path:
         store.append(story("run", 0))
         store.append([unfinished])
         for round_, name in enumerate(("shared", "unfinished"), 1):
-            image = ImageRef(digest=DIGESTS[name], media_type="image/png", bytes=1, width_px=8, height_px=8)
-            judged = msgspec.structs.replace(attempt(round_, "mu"), image=image)
+            image = ImageRef(digest=DIGESTS[name], media_type="image/png", bytes=1, width_px=16, height_px=16)
+            judged = attempt(round_, "mu", image=image)
             store.append([AttemptVerified(trajectory=unfinished.trajectory, attempt=judged)])
     return tmp_path
 
@@ -76,7 +76,7 @@ def test_nothing_is_dropped_while_a_mesh_has_the_memory_open(folder: Path) -> No
 
 
 def test_nothing_is_dropped_if_a_record_cannot_be_read(folder: Path) -> None:
-    (log,) = (folder / ".mesh/memory").glob("*.log")
+    log = folder / ".mesh/memory/log"
     data = bytearray(log.read_bytes())
     data[len(data) // 2] ^= 1
     log.write_bytes(data)

@@ -59,8 +59,8 @@ def test_without_a_total_there_is_no_bar() -> None:
 
 def test_a_line_has_the_rates_of_the_first_rounds_and_the_last_one() -> None:
     assert progress_line(progress(note="finishing 32 tasks")) == (
-        "42 of 120, 32 in flight, 3.0 pictures/s, about 26 s left, 2.00 images each, 100.0 % met, by round 50.0 100.0 %, "
-        "devices busy 98.5 %, 12,000 tokens, cost 0.25, 2 failed; finishing 32 tasks"
+        "42 of 120, 32 in flight, 3.0 pictures/s, about 26 s left, 2.00 images each, 100.0 % met, "
+        "by round 50.0 100.0 %, devices busy 98.5 %, 12,000 tokens, cost 0.25, 2 failed; finishing 32 tasks"
     )
     assert "by round 50.0 100.0 100.0 100.0 .. 100.0 %" in progress_line(progress(rounds=9))
 
