@@ -25,9 +25,8 @@ def suggestion_for(name: str, known: Collection[str], *, cutoff: float = 0.6) ->
     """Return a hint such as `; did you mean draw?`, or an empty text if no known name is near."""
     from difflib import get_close_matches
 
-    nearest = get_close_matches(name, known, n=1, cutoff=cutoff)
-    if not nearest and _SYNONYMS.get(name) in known:
-        nearest = [_SYNONYMS[name]]
+    meant = _SYNONYMS.get(name)
+    nearest = [meant] if meant in known else get_close_matches(name, known, n=1, cutoff=cutoff)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
