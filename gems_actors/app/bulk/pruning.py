@@ -6,7 +6,7 @@ the next run continues them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from gems_actors.blobs import BlobFolder
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, UsageError
 from gems_actors.locks import LockHeldError, hold_lock
-from protocol.messages import AttemptVerified, TrajectoryEnded
+from protocol.messages import AnyRecord, AttemptVerified, TrajectoryEnded, TrajectoryReopened
 
 Kept = Literal["none", "chosen"]
 """Pictures of finished tasks that stay: none, or those that were chosen."""
@@ -99,16 +99,24 @@ def _drop(folder: Path, blobs: BlobFolder, needed: set[str], *, is_dry_run: bool
 
 
 def _digests_of_unfinished(memories: Sequence[Path]) -> set[str]:
-    """Return the digests of all images of trajectories that have not ended, by two passes over their logs."""
-    ended, found = set[bytes](), set[str]()
-    for is_second in (False, True):
-        for memory in memories:
-            for logged in export_records(memory):
-                if isinstance(logged, str):
-                    raise OutputError(f"expected to read every record before any picture is removed: {logged}")
-                match logged.record:
-                    case TrajectoryEnded() as record:
-                        ended.add(bytes.fromhex(record.trajectory))
-                    case AttemptVerified() as record if is_second and bytes.fromhex(record.trajectory) not in ended:
-                        found.add(record.attempt.image.digest)
-    return found
+    """Return the digests of all images of trajectories that have not ended, or were reopened since."""
+    ended = set[bytes]()
+    for record in _records_of(memories):
+        match record:
+            case TrajectoryEnded():
+                ended.add(bytes.fromhex(record.trajectory))
+            case TrajectoryReopened():
+                ended.discard(bytes.fromhex(record.trajectory))
+    return {
+        record.attempt.image.digest
+        for record in _records_of(memories)
+        if isinstance(record, AttemptVerified) and bytes.fromhex(record.trajectory) not in ended
+    }
+
+
+def _records_of(memories: Sequence[Path]) -> Iterator[AnyRecord]:
+    for memory in memories:
+        for logged in export_records(memory):
+            if isinstance(logged, str):
+                raise OutputError(f"expected to read every record before any picture is removed: {logged}")
+            yield logged.record

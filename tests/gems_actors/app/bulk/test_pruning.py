@@ -14,7 +14,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.errors import UsageError
 from gems_actors.locks import hold_lock
 from protocol.identity import digest_of
-from protocol.messages import AttemptVerified, ImageRef
+from protocol.messages import AttemptVerified, ImageRef, TrajectoryBegun, TrajectoryReopened
 from tests.actors.fakes import attempt
 from tests.actors.memory_store.records import begun, open_store, story
 from tests.gems_actors.app.bulk.test_rows import row
@@ -103,3 +103,21 @@ def test_pictures_that_others_may_use_are_never_dropped(
             check_prunable(config, router)
     else:
         check_prunable(config, router)
+
+
+def test_a_trajectory_that_was_reopened_keeps_its_images(folder: Path) -> None:
+    ended = story("again", 0)
+    first = ended[0]
+    assert isinstance(first, TrajectoryBegun)
+    image = ImageRef(digest=DIGESTS["first"], media_type="image/png", bytes=1, width_px=16, height_px=16)
+    with open_store(folder / ".mesh/memory") as store:
+        store.append(
+            [
+                first,
+                AttemptVerified(trajectory=first.trajectory, attempt=attempt(1, "mu", image=image)),
+                ended[-1],
+                TrajectoryReopened(trajectory=first.trajectory, task=first.task, reopening=1),
+            ]
+        )
+    prune(folder, "none")
+    assert left(folder) == {"first", "shared", "unfinished", "foreign"}
