@@ -97,6 +97,10 @@ class FailoverPool(Generic[ServerT]):
         self.servers = tuple(servers)
         self.retries = self.timeouts = 0
         self._retry = retry
+        self._calls = 0
+        """Requests that have no answer yet."""
+        self._failing_since: float | None = None
+        """Time of the first failure since the last answer; None while no request waits."""
         self._interactive: deque[_Waiter[ServerT]] = deque()
         self._bulk: deque[_Waiter[ServerT]] = deque()
         self._seen = self._availability()
@@ -118,6 +122,7 @@ class FailoverPool(Generic[ServerT]):
             "tried_again": self.retries,
             "late": self.timeouts,
             "servers_down": sum(not limit.is_closed for limit in limits),
+            "failing_s": 0.0 if self._failing_since is None else now - self._failing_since,
         }
 
     def note(self) -> str:
@@ -134,6 +139,15 @@ class FailoverPool(Generic[ServerT]):
             OverloadedError, BackendError: no server answered before the retries or the deadline ran out; carries the
                 last failure.
         """
+        self._calls += 1
+        try:
+            return await self._call(exchange, interactive)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._failing_since = None
+
+    async def _call(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], interactive: bool) -> AnswerT:
         called_at, faults, retries = trio.current_time(), 0, 0
         failed: set[ServerT] = set()
         while True:
@@ -167,22 +181,30 @@ class FailoverPool(Generic[ServerT]):
         try:
             answer = await exchange(server)
         except BusyError as error:
+            self._note_failure()
             limit.reject(trio.current_time(), str(error), error.wait_s)
             raise
         except BackendError as error:
+            self._note_failure()
             limit.fail(trio.current_time(), str(error), is_timeout=isinstance(error, LateError))
             raise
         except RefusedError:
+            self._failing_since = None
             limit.succeed(trio.current_time(), trio.current_time() - began)
             raise
         except BaseException:  # cancelled: neither a success nor a failure of the server
             limit.cancel()
             raise
         else:
+            self._failing_since = None
             limit.succeed(trio.current_time(), trio.current_time() - began)
             return answer
         finally:
             self._update()
+
+    def _note_failure(self) -> None:
+        if self._failing_since is None:
+            self._failing_since = trio.current_time()
 
     def _update(self) -> None:
         """Admit queued requests where there is room, and wake them all when a server's availability has changed."""

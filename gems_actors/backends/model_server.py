@@ -50,6 +50,8 @@ class ModelServer:
         self.limit = AdaptiveLimit()
         self.http_version = ""
         """HTTP version of the last answer, empty before it."""
+        self.status = 0
+        """HTTP status of the latest request; 0 while it has no answer."""
         self._url = (config.url or "").rstrip("/")
         self._timeout_s = config.timeout_s
         self._client = client
@@ -103,6 +105,7 @@ class ModelServer:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     async def _fetch(self, method: str, url: str, max_bytes: int, **options: Any) -> bytes:
+        self.status = 0
         body: bytes | None = None
         with trio.move_on_after(self._timeout_s):  # httpx's timeouts are per read, and a server may send byte by byte
             try:
@@ -115,7 +118,7 @@ class ModelServer:
                 raise self.failed(_describe(error)) from error
         if body is None:
             raise LateError(self._message(f"expected an answer within {self._timeout_s:g} s, got none"))
-        self.http_version = response.http_version
+        self.http_version, self.status = response.http_version, response.status_code
         if (wait_s := rate_limit_of(response.headers)) is not None:
             self.limit.pause(trio.current_time(), wait_s)
         if response.status_code != 200:
