@@ -55,6 +55,7 @@ def bulk() -> None:
     "--keep-attempts", names=["none", "chosen", "all"], default="all", help_text="What DIR/.mesh keeps (default all)."
 )
 @shared.number_option("--concurrency", MAX_CONCURRENCY, "N", "Maximum tasks in flight (default automatic).")
+@shared.wait_option
 @shared.draw_options(
     shared.strategy_option, shared.images_option, shared.seed_option("Base of the tasks' seeds (default 0).", default=0)
 )
@@ -67,6 +68,7 @@ def _draw(file: Path, options: DrawOptions, is_dry: bool, like: Path | None, as_
     A record has a prompt, and may have its own seed, samples, size, rounds, candidates, memory, skill, steps, guidance
     and negative_prompt; other fields are kept as metadata. `-` reads lines of text from standard input. The same
     command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
+    While model servers load or are away, the run waits; if they stay away, it ends with exit code 75 and fails no task.
     """
     shape = {name: chosen.pop(name) for name in ("samples", "pictures", "attempts", "keep_attempts")}
     part = Part(shard=chosen.pop("shard"), limit=chosen.pop("limit"))
@@ -85,9 +87,10 @@ bulk.default = _draw
 @bulk.command()
 @_folder_argument
 @click.option("--class", "class_", metavar="CLASS", help="Only tasks that failed with this class, such as backend.")
+@shared.wait_option
 @shared.router_option
 @shared.json_option
-def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -> int:
+def retry(folder: Path, class_: str | None, wait_for_servers_s: int, router: str | None, as_json: bool) -> int:
     """Draw the failed tasks of DIR again, with the same settings."""
     spec = _spec_of(folder)
     if spec.source == STANDARD_INPUT:
@@ -98,7 +101,14 @@ def retry(folder: Path, class_: str | None, router: str | None, as_json: bool) -
         return DONE
     part, file = Part(only=frozenset(tasks)), Path(spec.source)
     options = BulkOptions(
-        spec=spec, file=file, out=folder, part=part, router=router, keeps_failures=True, redirects_stderr=True
+        spec=spec,
+        file=file,
+        out=folder,
+        part=part,
+        router=router,
+        wait_for_servers_s=wait_for_servers_s,
+        keeps_failures=True,
+        redirects_stderr=True,
     )
     return _run(options, as_json=as_json)
 

@@ -43,6 +43,7 @@ def evaluate() -> None:
 @click.option(
     "--score", "is_scored", is_flag=True, help=f"Score with the model of [judge] ({', '.join(SCORED_BENCHMARKS)})."
 )
+@flags.wait_option
 @flags.draw_options(
     flags.strategy_option,
     flags.images_option,

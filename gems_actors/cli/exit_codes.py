@@ -17,7 +17,8 @@ FAILED = 1
 """Something failed, or no mesh answered."""
 USAGE = 2
 QUEUE_AGAIN = 75
-"""`EX_TEMPFAIL` of sysexits.h: a batch system reclaimed the node, and requeues the job to continue on another."""
+"""`EX_TEMPFAIL` of sysexits.h: the same command continues later, because a batch system reclaimed the node or model
+servers were away for too long."""
 BAD_CONFIG = EXIT_CONFIG
 """`EX_CONFIG` of sysexits.h; also for an address in use, and for a router that refuses this client."""
 INTERRUPTED = 130

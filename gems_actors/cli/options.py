@@ -144,6 +144,14 @@ negative_option = click.option(
 )
 exact_option = click.option("--exact", is_flag=True, help="Disable batching, for bit-exact output.")
 skill_option = click.option("--skill", metavar="ID", help="Skill to use (default: planner's choice).")
+wait_option = click.option(
+    "--wait-for-servers",
+    "wait_for_servers_s",
+    type=between(0, 7 * 86_400),
+    default=600,
+    metavar="SECONDS",
+    help="Time to wait for model servers, at the start and later (default 600).",
+)
 config_option = path_option("--config", "config_file", metavar="FILE", help_text="TOML file with the mesh's settings.")
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as roles.verifier.count=4."

@@ -20,6 +20,7 @@ from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
+from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
 from gems_actors.app.bulk.tasks import BadTask, Part, Task, count_records, open_source, open_tasks
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.interrupts import Interrupts, open_interrupts
@@ -48,6 +49,8 @@ _TASKS_PER_PICTURE: Final = 4
 """Tasks in flight for each image that the generators draw at once: meanwhile others are planned and verified."""
 _POLL_S: Final = 2.0
 
+Outcome = Literal["done", "failed", "interrupted", "unavailable"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkOptions:
@@ -63,6 +66,9 @@ class BulkOptions:
     """Address of a running mesh; by default a mesh is started, whose data lies in the folder."""
     concurrency: int | None = None
     """Tasks in flight; by default four times what the generators draw at once, with a minimum of 32."""
+    wait_for_servers_s: float = WAIT_S
+    """Seconds to wait for model servers that are not ready, or that all fail later, before the run stops; with 0, a
+    server must be ready at the start."""
     keeps_failures: bool = False
     """Whether failed.jsonl keeps the failures of the run before."""
     redirects_stderr: bool = False
@@ -78,8 +84,9 @@ class BulkResult:
     tally: Tally
     """Counts over all pictures in the folder, also of earlier runs."""
     seconds: float
-    outcome: Literal["done", "failed", "interrupted"]
-    """`failed` when a task failed or the budget is spent; `interrupted` by a signal or `gems cancel`."""
+    outcome: Outcome
+    """`failed` when a task failed or the budget is spent; `interrupted` by a signal or `gems cancel`; `unavailable`
+    when model servers were away for too long."""
     unfinished: str
     """Why the run ended early, how far it is and what continues it; empty for a run that is complete."""
     redrawn: int
@@ -191,6 +198,8 @@ class BulkRun:
         self._trajectory_budget = budget_of(config)
         self._token_budget = TokenBudget(config.budget.max_tokens_per_run)
         self._task_limit = TaskLimit(options.concurrency)
+        own_config = config if options.router is None else None
+        self._servers = Servers(own_config, options.wait_for_servers_s, view.say)
         self._tally = Tally()
         self._progressing = RunProgress(self._tally, self._recipe.settings.max_rounds)
         self._elsewhere = 0
@@ -235,7 +244,8 @@ class BulkRun:
             ):
                 with registered(self._entry(connection.mesh.address)):
                     await self._announce(connection, interrupts, nursery)
-                    await self._draw_tasks(connection, interrupts)
+                    with self._servers.scope:
+                        await self._draw_tasks(connection, interrupts)
         finally:
             self._view.finish(self._progress())
         sort_rows(self._folder.metadata_path)
@@ -296,6 +306,9 @@ class BulkRun:
         nursery.start_soon(session.watch_role_notes, mesh, self._take_role_notes)
         nursery.start_soon(session.watch_run_state, mesh, self._run, self._take_state)
         nursery.start_soon(self._task_limit.follow_generators, mesh)
+        nursery.start_soon(self._servers.watch, mesh)
+        for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
+            nursery.start_soon(self._servers.end_at, reason)
         begun = RunBegun(run=self._run, what=self._spec.source, total=self._total_of_run)
         await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
 
@@ -315,6 +328,7 @@ class BulkRun:
                     self._token_budget.check(self._tally.chats.tokens)
                     await trio.lowlevel.checkpoint()
                     async for task, sample, key in tasks:
+                        await self._servers.wait_until_ready()
                         borrower = object()
                         await limiter.acquire_on_behalf_of(borrower)
                         release = partial(limiter.release_on_behalf_of, borrower)
@@ -367,7 +381,8 @@ class BulkRun:
         row: Row | None = None
         self._progressing.begin(request)
         try:
-            picture = await connection.mesh.ask(request, lane=Lane.BULK, stop_gracefully=stop)
+            ask = partial(connection.mesh.ask, request, lane=Lane.BULK, stop_gracefully=stop)
+            picture = await self._servers.keep_asking(ask)
             check_hooks(picture, self._recipe.models)
             drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed)
             row = await trio.to_thread.run_sync(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
@@ -382,6 +397,8 @@ class BulkRun:
             if not (isinstance(error, CancelledRequestError) and is_ending):  # otherwise the next run draws it
                 self._unfinished -= 1
                 self._fail(task, sample, error.code, str(error))
+        except LeftUndoneError:
+            pass  # the next run draws it
         except PictureError as error:
             self._unfinished -= 1
             self._fail(task, sample, BackendError.code, str(error))
@@ -421,7 +438,8 @@ class BulkRun:
                     await trio.sleep_forever()
                 await interrupts.asked.wait()
             period_s = _PLAIN_PERIOD_S
-            state, note = "" if self._state is None else f"{self._state.state} by {self._state.by}", self._role_notes
+            state = "" if self._state is None else f"{self._state.state} by {self._state.by}"
+            note = self._servers.note() or self._role_notes
             if interrupts.asked.is_set():
                 note = f"finishing {self._progressing.in_flight} tasks in flight; Ctrl-C again stops at once"
             self._view.show(self._progress("; ".join(filter(None, (state, note)))))
@@ -453,13 +471,15 @@ class BulkRun:
             self._view.say(f"all attempts are kept: {error}")
             return None
 
-    def _outcome(self, *, is_interrupted: bool) -> tuple[Literal["done", "failed", "interrupted"], str]:
+    def _outcome(self, *, is_interrupted: bool) -> tuple[Outcome, str]:
         """Return the outcome, and for a run that ended early why and how to continue it."""
         if self._has_started_all and not self._unfinished:
             return "failed" if self._tally.failed else "done", ""
         if self._is_cancelled.is_set() or is_interrupted:
             why = f"cancelled by {self._cancelled_by}" if self._is_cancelled.is_set() else "interrupted"
             return "interrupted", f"{why}: {self._how_far()}; the same command continues"
+        if self._servers.stopped:
+            return "unavailable", f"{self._servers.stopped}: {self._how_far()}; the same command continues"
         why = f"the budget of {self._token_budget.max_tokens} tokens is spent"
         return "failed", f"{why}: {self._how_far()}; a larger budget.max_tokens_per_run continues"
 

@@ -12,6 +12,7 @@ from gems_actors.app.bulk.folder import spec_of
 from gems_actors.app.bulk.rows import file_name_of
 from gems_actors.app.bulk.runner import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.runner import run as run_bulk
+from gems_actors.app.bulk.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
 from gems_actors.app.evaluation.scores import ScoringPlan, plan_scoring, score_pictures
@@ -36,6 +37,8 @@ class EvaluationOptions:
     """Pictures per prompt; by default as many as the official scorer expects."""
     limit: int | None = None
     """Maximum number of pictures to draw in this run."""
+    wait_for_servers_s: float = WAIT_S
+    """Seconds to wait for model servers, as in `BulkOptions`."""
     is_scored: bool = False
     """Whether the judge scores the pictures."""
     redirects_stderr: bool = False
@@ -88,7 +91,13 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     spec = spec_of(source, options.options, samples=options.samples or benchmark.samples)
     part, router = Part(limit=options.limit), options.options.router
     bulk_options = BulkOptions(
-        spec=spec, file=source, out=options.out, part=part, router=router, redirects_stderr=options.redirects_stderr
+        spec=spec,
+        file=source,
+        out=options.out,
+        part=part,
+        router=router,
+        wait_for_servers_s=options.wait_for_servers_s,
+        redirects_stderr=options.redirects_stderr,
     )
     bulk = await run_bulk(bulk_options, view.bulk)
     view.finish_bulk(bulk)

@@ -10,7 +10,7 @@ import click
 from gems_actors.app.bulk.runner import BulkResult, BulkView
 from gems_actors.app.bulk.totals import BulkProgress, progress_event, progress_line, summary_of, summary_table
 from gems_actors.app.picture_files import encode_json, text_of_path
-from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
+from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.terminal.tables import format_bytes
 from gems_actors.cli.terminal.views import can_paint
 
@@ -74,4 +74,4 @@ def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> i
     if as_json:
         head = {"event": "summary", "out": text_of_path(folder), "run": result.run}
         click.echo(encode_json({**head, **summary_of(tally, result.seconds)}))
-    return {"done": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[result.outcome]
+    return {"done": DONE, "failed": FAILED, "interrupted": INTERRUPTED, "unavailable": QUEUE_AGAIN}[result.outcome]

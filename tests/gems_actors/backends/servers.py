@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -49,8 +50,8 @@ class ScriptedServer:
         """Answers to give before the rule applies."""
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         """Path, headers and fields of each request."""
-        self.files: dict[str, bytes] = {}
-        """Files for GET requests, by path."""
+        self.files: dict[str, bytes | Answer] = {"/v1/models": b'{"object": "list", "data": []}'}
+        """Files for GET requests, or other answers to them, by path."""
         self.url = ""
 
 
@@ -60,10 +61,20 @@ QUICK_RETRY = RetryPolicy(first_backoff_s=0.001, max_backoff_s=0.002, first_cont
 
 @contextmanager
 def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServer]:
-    """Serve on a port of this host, a free one by default, reached without a proxy."""
+    """Serve on a port of this host, a free one by default, reached without a proxy; at the end, hang up on clients."""
+    connections = set[socket.socket]()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            connections.add(self.connection)
+
+        def finish(self) -> None:
+            connections.discard(self.connection)
+            with suppress(OSError):  # the test has ended, and hung up
+                super().finish()
 
         def do_POST(self) -> None:
             fields = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -73,7 +84,7 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
         def do_GET(self) -> None:
             server.asked.append((self.path, dict(self.headers), {}))
             found = server.files.get(self.path)
-            self._say(Answer(b"gone", 404) if found is None else Answer(found))
+            self._say(found if isinstance(found, Answer) else Answer(found or b"gone", 200 if found else 404))
 
         def _say(self, answer: Answer) -> None:
             if answer.delay_s:
@@ -104,4 +115,7 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
     finally:
         httpd.shutdown()
         httpd.server_close()
+        for connection in [*connections]:
+            with suppress(OSError):  # the client has hung up first
+                connection.shutdown(socket.SHUT_RDWR)
         thread.join()
