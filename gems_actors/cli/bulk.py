@@ -12,9 +12,10 @@ from gems_actors.app.bulk.ending import RunEnding, read_ending
 from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
+from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.pruning import Kept, prune
 from gems_actors.app.bulk.rows import all_rows_of
-from gems_actors.app.bulk.runner import MAX_CONCURRENCY, SHOWN_IN_REPORT, BulkOptions, run
+from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
 from gems_actors.app.options import DrawOptions, parse_shard

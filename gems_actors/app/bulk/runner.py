@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 import trio
@@ -16,6 +16,7 @@ import trio
 from gems_actors.app import session
 from gems_actors.app.bulk.ending import RunEnding, forget_ending, keep_ending
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
+from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
@@ -29,25 +30,19 @@ from gems_actors.app.picture_files import OutputError, PictureError, text_of_pat
 from gems_actors.app.prompts import PromptError
 from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
-from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
 from protocol.costs import add_costs
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, ControlRun, DrawPicture, ReadStatus, RunBegun, RunState
+from protocol.messages import AppendRecord, ControlRun, DrawPicture, RunBegun, RunState
 
 SHOWN_IN_REPORT = 100
 """Trajectories in report.html by default."""
 _LIVE_PERIOD_S, _PLAIN_PERIOD_S, _FIRST_S = 0.25, 5.0, 1.0
 """Time between two updates of a view: one that is painted over, and one that adds a line each time, to its first."""
 _RECORDS_READ_AT_ONCE = 256
-MAX_CONCURRENCY: Final = 4096
-_MIN_CONCURRENCY: Final = 32
-_TASKS_PER_PICTURE: Final = 4
-"""Tasks in flight for each image that the generators draw at once: meanwhile others are planned and verified."""
-_POLL_S: Final = 2.0
 
 Outcome = Literal["done", "failed", "interrupted", "unavailable"]
 
@@ -140,47 +135,6 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         result = await bulk.run(config)
         memo.note(outcome=result.outcome, done=result.tally.pictures, failed=result.tally.failed)
         return result
-
-
-class TokenBudget:
-    """Tokens that a run may spend on chat models."""
-
-    def __init__(self, max_tokens: int | None) -> None:
-        self.max_tokens = max_tokens
-        self.is_spent = trio.Event()
-
-    @property
-    def stop_gracefully(self) -> trio.Event | None:
-        """The event that ends a trajectory with its round; None without a limit, as each watcher costs a task."""
-        return None if self.max_tokens is None else self.is_spent
-
-    def check(self, tokens: int) -> None:
-        """Compare the tokens spent so far with the limit."""
-        if self.max_tokens is not None and tokens >= self.max_tokens:
-            self.is_spent.set()
-
-
-class TaskLimit:
-    """Tasks in flight: a fixed number, or four times what the generators draw at once with a minimum of 32."""
-
-    def __init__(self, concurrency: int | None) -> None:
-        self._is_fixed = concurrency is not None
-        self.limiter = trio.CapacityLimiter(concurrency or _MIN_CONCURRENCY)
-        self.busy_share: float | None = None
-        """Mean share of time, 0 to 1, that the generators' devices are busy; None while no generator reports it."""
-
-    async def follow_generators(self, mesh: Mesh) -> None:
-        """Adapt to the generators of a mesh until cancelled."""
-        while True:
-            with suppress(RequestError):
-                roles = (await mesh.ask(ReadStatus())).roles
-                generators = [actor for role in roles if role.role == "generator" for actor in role.actors]
-                if not self._is_fixed:
-                    wanted = _TASKS_PER_PICTURE * sum(actor.capacity for actor in generators)
-                    self.limiter.total_tokens = min(max(_MIN_CONCURRENCY, wanted), MAX_CONCURRENCY)
-                shares = [actor.figures["busy_share"] for actor in generators if "busy_share" in actor.figures]
-                self.busy_share = sum(shares) / len(shares) if shares else None
-            await trio.sleep(_POLL_S)
 
 
 class BulkRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from gems_actors.actor import Actor
-from gems_actors.app.bulk.runner import TaskLimit, TokenBudget
+from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.tasks import open_background
 from gems_actors.testing import open_test_mesh
 
