@@ -14,6 +14,7 @@ from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
 from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.pruning import Kept, prune
+from gems_actors.app.bulk.records import PROMPT_COLUMN
 from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
@@ -47,6 +48,7 @@ def bulk() -> None:
 )
 @click.argument("file", type=click.Path(path_type=Path), metavar="")
 @shared.path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
+@click.option("--prompt-column", default=PROMPT_COLUMN, metavar="NAME", help="Field with the prompt (default prompt).")
 @shared.number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1)
 @shared.number_option("--limit", 10**9, "N", "Maximum tasks to draw now.")
 @click.option("--shard", type=shared.parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
@@ -71,7 +73,8 @@ def _draw(file: Path, options: DrawOptions, is_dry: bool, like: Path | None, as_
     command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
     While model servers load or are away, the run waits; if they stay away, it ends with exit code 75 and fails no task.
     """
-    shape = {name: chosen.pop(name) for name in ("samples", "pictures", "attempts", "keep_attempts")}
+    names = ("samples", "pictures", "attempts", "keep_attempts", "prompt_column")
+    shape = {name: chosen.pop(name) for name in names}
     part = Part(shard=chosen.pop("shard"), limit=chosen.pop("limit"))
     spec, router = spec_of(file, options, **shape), options.router
     bulk_options = BulkOptions(spec=spec, file=file, part=part, router=router, redirects_stderr=True, **chosen)

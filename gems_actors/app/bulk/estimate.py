@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gems_actors.app.bulk.folder import FolderState, check_run, inspect_folder, read_run
+from gems_actors.app.bulk.readers import count_records, open_source, open_tasks
 from gems_actors.app.bulk.recipe import Recipe, recipe_of
 from gems_actors.app.bulk.rows import read_keys
 from gems_actors.app.bulk.runner import BulkOptions
-from gems_actors.app.bulk.tasks import BadTask, count_records, open_source, open_tasks
+from gems_actors.app.bulk.tasks import BadTask
 from gems_actors.app.bulk.totals import Tally, format_duration
 from gems_actors.app.picture_files import OutputError, text_of_path
 from gems_actors.app.prompts import PromptError
@@ -105,8 +106,8 @@ def _count(options: BulkOptions, recipe: Recipe) -> tuple[TaskCount, list[BadTas
     part, keys, count, bad = options.part, read_keys(options.out), TaskCount(), list[BadTask]()
     with ExitStack() as stack:
         source, format_ = open_source(stack, options.file)
-        count_records(source, format_)
-        for task in open_tasks(source, format_, options.spec.samples):
+        count_records(source, format_, options.spec.record_options)
+        for task in open_tasks(source, format_, options.spec.record_options):
             if isinstance(task, BadTask):
                 bad.append(task)
                 continue

@@ -28,6 +28,7 @@ import msgspec
 
 from gems_actors.app import picture_files
 from gems_actors.app.bulk import rows as dataset_rows
+from gems_actors.app.bulk.records import PROMPT_COLUMN, RecordOptions, json_text
 from gems_actors.app.bulk.rows import DrawnTask, Keys, Row, file_name_of, lines_of, rows_of
 from gems_actors.app.bulk.tasks import STANDARD_INPUT, BadTask, Task
 from gems_actors.app.options import DrawOptions, read_config
@@ -58,6 +59,13 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the dataset has a row and a picture for every attempt."""
     keep_attempts: Literal["none", "chosen", "all"] = "all"
     """Pictures of finished tasks that stay in the mesh's store at the end of a process."""
+    prompt_column: str = PROMPT_COLUMN
+    """The field of a record that is its prompt."""
+
+    @property
+    def record_options(self) -> RecordOptions:
+        """How records of the input become tasks."""
+        return RecordOptions(self.samples, self.prompt_column)
 
     def read_config(self) -> MeshConfig:
         """Return the settings of the mesh that draws.
@@ -76,6 +84,7 @@ def spec_of(
     pictures: PictureFormat = "png",
     attempts: bool = False,
     keep_attempts: Literal["none", "chosen", "all"] = "all",
+    prompt_column: str = PROMPT_COLUMN,
 ) -> RunSpec:
     """Return the specification of a run over a file; `-` is standard input.
 
@@ -93,6 +102,7 @@ def spec_of(
         pictures=pictures,
         attempts=attempts,
         keep_attempts=keep_attempts,
+        prompt_column=prompt_column,
     )
 
 
@@ -131,7 +141,10 @@ class BulkFolder:
         """Cost of all pictures in the folder, by role."""
         self.keys = dataset_rows.mend_rows(self.metadata_path)
         """Keys of the pictures in the folder, as it was opened."""
+        self._is_older = False
+        """Whether an earlier version wrote rows whose metadata are objects; those of one file must be alike."""
         for row in rows_of(path):
+            self._is_older = self._is_older or isinstance(row.metadata, dict)
             take_row(row)
         for cost in _costs_of(path):
             if self.keys.get(cost.index, cost.sample) is not None:
@@ -154,7 +167,7 @@ class BulkFolder:
             BlobError: an image cannot be read.
         """
         picture = drawn.picture
-        row = dataset_rows.row_of(drawn, file_name_of(drawn.task.index, drawn.sample, self._run.pictures))
+        row = self._row_of(drawn, file_name_of(drawn.task.index, drawn.sample, self._run.pictures))
         is_redrawn = self.keys.get(row.index, row.sample) is not None
         if is_redrawn:  # a row without its picture is ignored: no kill may leave it with another drawing's picture
             (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
@@ -190,8 +203,14 @@ class BulkFolder:
             as_chosen = msgspec.structs.replace(picture, ending=ending)
             texts = {"parameters": picture_files.parameters_of(as_chosen, row.models["image"])}
             self._write_picture(file_name, attempt.image, read, texts)
-            attempt_as_row = dataset_rows.row_of(replace(drawn, picture=as_chosen), file_name)
+            attempt_as_row = self._row_of(replace(drawn, picture=as_chosen), file_name)
             yield dataset_rows.attempt_row(attempt_as_row, attempt, chosen=False)
+
+    def _row_of(self, drawn: DrawnTask, file_name: str) -> Row:
+        row = dataset_rows.row_of(drawn, file_name)
+        if self._is_older:
+            return msgspec.structs.replace(row, metadata=dict(drawn.task.metadata) or None)
+        return row
 
     def _write_picture(
         self, file_name: str, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]
@@ -209,7 +228,7 @@ class BulkFolder:
         """
         record = task.record if isinstance(task, Task) else {"line": task.text}
         position = {"index": task.index, **({"sample": sample} if sample else {})}
-        line = msgspec.json.encode({**record, **position, "class": class_, "reason": reason}, enc_hook=str)
+        line = json_text({**record, **position, "class": class_, "reason": reason}).encode()
         _append(self._failed, line, self.path)
 
     def keep_session(self, pictures: int, seconds: float) -> None:

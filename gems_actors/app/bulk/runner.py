@@ -19,10 +19,12 @@ from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, 
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
+from gems_actors.app.bulk.readers import count_records, open_source, open_tasks
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
 from gems_actors.app.bulk.tasks import BadTask, Part, Task, count_records, open_source, open_tasks
+from gems_actors.app.bulk.tasks import BadTask, Part, Task
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.options import budget_of
@@ -172,8 +174,8 @@ class BulkRun:
         self._role_notes = ""
         try:
             source, format_ = open_source(stack, options.file)
-            records = count_records(source, format_)
-            self._tasks = open_tasks(source, format_, self._spec.samples)
+            records = count_records(source, format_, self._spec.record_options)
+            self._tasks = open_tasks(source, format_, self._spec.record_options)
             self._folder = stack.enter_context(
                 open_bulk_folder(options.out, self._spec, self._count_earlier, keeps_failures=options.keeps_failures)
             )
@@ -293,9 +295,7 @@ class BulkRun:
         """Yield the selected tasks that are not done with sample and key; tasks that cannot be drawn fail here."""
         given = 0
         at_once = 1 if self._options.file == Path("-") else _RECORDS_READ_AT_ONCE
-        while batch := await trio.to_thread.run_sync(
-            lambda: list(islice(self._tasks, at_once)), abandon_on_cancel=True
-        ):
+        while batch := await trio.to_thread.run_sync(self._next_tasks, at_once, abandon_on_cancel=True):
             for task in batch:
                 if isinstance(task, BadTask):
                     if self._part.has(task.index, 0):
@@ -316,6 +316,12 @@ class BulkRun:
                     self._redrawn += state == "changed"
                     given += 1
                     yield task, sample, key
+
+    def _next_tasks(self, count: int) -> list[Task | BadTask]:
+        try:
+            return list(islice(self._tasks, count))
+        except PromptError as error:  # standard input is not looked at before it is read
+            raise UsageError(f"FILE: {text_of_path(self._options.file)}: {error}") from error
 
     async def _draw_task(
         self, connection: session.Connection, task: Task, sample: int, key: str, release: Callable[[], None]

@@ -17,6 +17,9 @@ from gems_actors.app.prompts import PromptError, check_prompt, read_prompt, slug
         (" \n", "expected a prompt of 1 to 32,000 characters, got an empty one"),
         ("x" * 32_001, "expected a prompt of 1 to 32,000 characters, got 32,001"),
         ("dog \udcff", "expected UTF-8, got byte 0xff at character 5"),
+        ("dog \ud83d", "expected UTF-8, got half a surrogate pair (U+D83D) at character 5"),
+        ("a\0dog", "expected text, got a NUL character at character 2"),
+        ("\0", "expected text, got a NUL character at character 1"),
     ],
 )
 def test_a_prompt_that_cannot_be_drawn_is_refused(text: str, message: str) -> None:
@@ -29,6 +32,8 @@ def test_standard_input_is_read_up_to_the_limit_of_a_prompt() -> None:
     assert read_prompt(io.BytesIO(b"  a red dog\nwith a hat\n")) == "a red dog\nwith a hat"
     with pytest.raises(PromptError, match="got byte 0xff at byte 2"):
         read_prompt(io.BytesIO(b"a\xff"))
+    with pytest.raises(PromptError, match="expected UTF-8, got UTF-16; save it as UTF-8"):
+        read_prompt(io.BytesIO("a red dog".encode("utf-16")))
     with pytest.raises(PromptError, match="got more"):
         read_prompt(io.BytesIO(b"x" * 200_000))
 

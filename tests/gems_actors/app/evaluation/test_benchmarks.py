@@ -199,7 +199,7 @@ def test_a_benchmark_is_laid_out_once_it_is_complete_and_its_questions_stay_priv
     assert len([*(tmp_path / "out/geneval").glob("0000[01]/samples/000[0-3].png")]) == 8
     assert b"counting" not in (tmp_path / "out/prompts.jsonl").read_bytes()
     rows = [json.loads(line) for line in (tmp_path / "out/dataset/metadata.jsonl").read_text().splitlines()]
-    assert [row["metadata"] for row in rows] == [{"id": f"0000{n // 4}"} for n in range(8)]
+    assert [json.loads(row["metadata"]) for row in rows] == [{"id": f"0000{n // 4}"} for n in range(8)]
     unknown = run_gems(tmp_path, "eval", "genevil", "--data", "data.jsonl", "--out", "out")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     assert "expected one of geneval, geneval2, dpg, oneig" in unknown.stderr
