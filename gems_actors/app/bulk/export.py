@@ -7,20 +7,33 @@ attempt also has its round and candidate.
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+from gems_actors.app.bulk.records import json_text
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, picture_of
 
 Shape = Literal["webdataset", "parquet"]
+_Pictures = Iterable[tuple[Row, bytes]]
+_Write = Callable[[Path, _Pictures, PictureFormat], None]
+
+_COLUMNS: Final = {
+    "index": int, "sample": int, "prompt": str, "final_prompt": str, "seed": int, "skill": str, "rounds": int,
+    "met": int, "all_met": bool, "chosen": bool, "metadata": str, "row": str,
+}  # fmt: skip
+"""Type of each column of a shard: the same in all rows, because readers take types from the first few."""
+_NO_SKILL: Final = "none"
+_ROWS_PER_GROUP: Final = 100
+"""Rows of a row group of Parquet, which a reader has in memory at once."""
 
 
 def export_rows(
@@ -34,14 +47,13 @@ def export_rows(
     Raises:
         OutputError: a file cannot be read or written, there are no pictures, or pyarrow is missing.
     """
-    write: Callable[[Path, Sequence[tuple[Row, bytes]], PictureFormat], None]
-    write, ending = (_write_tar, "tar") if shape == "webdataset" else (_write_parquet, "parquet")
+    write, ending = (_write_tar, "tar") if shape == "webdataset" else (_parquet_writer(), "parquet")
     number = 0
     while batch := list(islice(rows, per_shard)):
         path = target / f"{number:05d}.{ending}"
         part = path.with_name(f".{path.name}")
+        pictures = ((row, _picture(dataset / row.file_name, picture_format)) for row in batch)
         try:
-            pictures = [(row, _picture(dataset / row.file_name, picture_format)) for row in batch]
             target.mkdir(parents=True, exist_ok=True)
             write(part, pictures, picture_format)
             with part.open("rb") as file:
@@ -50,6 +62,7 @@ def export_rows(
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
+                target.rmdir()  # unless it has other shards
             raise OutputError(f"{path}: expected to write {len(batch)} pictures, got: {error}") from error
         number += 1
         yield path
@@ -72,31 +85,57 @@ def _picture(path: Path, picture_format: PictureFormat) -> bytes:
     return picture_of(data, f"image/{path.suffix[1:]}", picture_format, {})
 
 
-def _write_tar(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_format: PictureFormat) -> None:
+def _write_tar(path: Path, pictures: _Pictures, picture_format: PictureFormat) -> None:
     ending = ENDINGS[picture_format]
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
         for row, data in pictures:
-            members = ((ending[1:], data), ("txt", row.prompt.encode()), ("json", msgspec.json.encode(row)))
-            for suffix, content in members:
+            columns = msgspec.json.encode(_columns_of(row))
+            for suffix, content in ((ending[1:], data), ("txt", row.prompt.encode()), ("json", columns)):
                 member = tarfile.TarInfo(f"{key_of_row(row)}.{suffix}")
                 member.size = len(content)
                 shard.addfile(member, io.BytesIO(content))
 
 
-def _write_parquet(path: Path, pictures: Sequence[tuple[Row, bytes]], picture_format: PictureFormat) -> None:
+def _parquet_writer() -> _Write:
+    """Return a function that writes a shard, which the datasets library loads with its pictures.
+
+    Raises:
+        OutputError: pyarrow is missing.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise OutputError("Parquet needs pyarrow: pip install 'gems-actors[parquet]'") from error
-    ending = ENDINGS[picture_format]
-    fields = ("index", "sample", "prompt", "final_prompt", "seed", "rounds", "met", "all_met")
-    columns = {
-        # The Image feature of the datasets library: bytes and file name.
-        "image": [{"bytes": data, "path": f"{key_of_row(row)}{ending}"} for row, data in pictures],
-        **{name: [getattr(row, name) for row, _ in pictures] for name in fields},
-        "chosen": [row.is_picture for row, _ in pictures],
-        # The whole row as JSON text, because metadata differs from row to row.
-        "row": [msgspec.json.encode(row).decode() for row, _ in pictures],
+    types = {str: "string", int: "int64", bool: "bool"}
+    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    fields = [("image", image), *((name, pyarrow.type_for_alias(types[kind])) for name, kind in _COLUMNS.items())]
+    features = {name: {"dtype": types[kind], "_type": "Value"} for name, kind in _COLUMNS.items()}
+    about = json.dumps({"info": {"features": {"image": {"_type": "Image"}, **features}}})
+    schema = pyarrow.schema(fields, metadata={"huggingface": about})
+
+    def write(path: Path, pictures: _Pictures, picture_format: PictureFormat) -> None:
+        ending, left = ENDINGS[picture_format], iter(pictures)
+        with parquet.ParquetWriter(path, schema) as file:
+            while group := list(islice(left, _ROWS_PER_GROUP)):
+                images = [{"bytes": data, "path": f"{key_of_row(row)}{ending}"} for row, data in group]
+                columns = ({"image": image, **_columns_of(row)} for image, (row, _) in zip(images, group, strict=True))
+                file.write_table(pyarrow.Table.from_pylist(list(columns), schema))
+
+    return write
+
+
+def _columns_of(row: Row) -> dict[str, str | int | bool]:
+    """Return what a shard has of a row; what differs from row to row is JSON text."""
+    metadata = row.metadata if isinstance(row.metadata, str) else json_text(row.metadata or {})
+    own: dict[str, str | int | bool] = {
+        "skill": row.skill or _NO_SKILL,
+        "chosen": row.is_picture,
+        "metadata": metadata,
+        "row": _text_of(row),
     }
-    parquet.write_table(pyarrow.table(columns), path)
+    return {name: own[name] if name in own else getattr(row, name) for name in _COLUMNS}
+
+
+def _text_of(row: Row) -> str:
+    return msgspec.json.encode(row).decode()

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 
+from gems_actors.app.bulk.records import json_text
 from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.draw_progress import count_met, leading_attempt
 from gems_actors.app.picture_files import ENDINGS, PictureFormat, reason_of, rounds_of
@@ -34,18 +35,21 @@ _RECORDS_PER_FOLDER: Final = 1000
 _KEYS_PER_PAGE: Final = 256
 
 
-class RowRequirement(msgspec.Struct, frozen=True, kw_only=True):
-    """A requirement and its verdict on the chosen picture."""
+class RowRequirement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A requirement and its verdict on the chosen picture; what it has none of is left out, see `Row`."""
 
     id: str
     question: str
     kind: str
-    answer: str | None
+    answer: str | None = None
     score: float | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of metadata.jsonl; the same whenever the picture is the same."""
+    """One line of metadata.jsonl; the same whenever the picture is the same.
+
+    Nothing is null: a loader that reads the file in pieces would take the type of a column from the nulls of the first.
+    """
 
     file_name: str
     index: int
@@ -60,7 +64,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digests: tuple[str, ...]
     """Digests of all images drawn for the picture."""
     models: dict[str, str]
-    skill: str | None
+    skill: str | None = None
     rounds: int
     images: int
     met: int
@@ -73,8 +77,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Requirements met by the best image of each round."""
     failure: str = ""
     """The failure that ended the loop with the best attempt so far; left out when there is none."""
-    metadata: dict[str, Any] | None = None
-    """Other fields of the record; left out when there are none."""
+    metadata: str | dict[str, Any] | None = None
+    """Other fields of the record as JSON text: Arrow, which loads datasets, takes types of objects from their values.
+
+    In folders that an earlier version began it is an object, left out when there are none.
+    """
     round: int | None = None
     """Round of this attempt, where every attempt has a row; the same applies to `candidate` and `chosen`."""
     candidate: int | None = None
@@ -150,7 +157,7 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
         ),
         met_by_round=tuple(count_met(attempt) for attempt in leading if attempt is not None),
         failure=reason_of(picture) or "",
-        metadata=dict(task.metadata) or None,
+        metadata=json_text(task.metadata),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tarfile
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from gems_actors.app.bulk.export import export_rows
+from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import open_bulk_folder
 from gems_actors.app.bulk.rows import all_rows_of, rows_of
 from gems_actors.app.bulk.tasks import Task
@@ -43,7 +44,9 @@ def test_webdataset_shards_have_picture_prompt_and_row_of_each_sample(folder: Pa
     assert list(samples) == [*(f"{index:08d}-0" for index in range(5)), "00000005-3"]
     first = samples["00000002-0"]
     assert first["png"] == (folder / "dataset/images/00000/00000002.png").read_bytes()
-    assert (first["txt"], json.loads(first["json"])["metadata"]) == (b"prompt 2", {"tag": 2})
+    columns = json.loads(first["json"])
+    assert (first["txt"], json.loads(columns["metadata"])) == (b"prompt 2", {"tag": 2})
+    assert columns["row"] == (folder / "dataset/metadata.jsonl").read_text().splitlines()[2]
 
 
 def test_parquet_shards_contain_the_pictures(folder: Path) -> None:
@@ -74,6 +77,21 @@ def test_a_missing_picture_is_named_and_no_partial_shard_is_left(folder: Path) -
     with pytest.raises(OutputError, match=r"00001\.tar: .*00000004\.png"):
         list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "jpeg", 3))
     assert [path.name for path in (folder / "wds").iterdir()] == ["00000.tar"]
+
+
+@pytest.mark.parametrize("shape", ["webdataset", "parquet"])
+def test_an_export_that_fails_leaves_no_folder_behind(folder: Path, shape: Shape) -> None:
+    (folder / "dataset/images/00000/00000000.png").unlink()
+    with pytest.raises(OutputError, match="00000000"):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "new", shape, "png", 3))
+    assert not (folder / "new").exists()
+
+
+def test_without_pyarrow_nothing_is_created(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(OutputError, match=r"Parquet needs pyarrow: pip install 'gems-actors\[parquet\]'"):
+        list(export_rows(rows_of(folder), folder / "dataset", folder / "new", "parquet", "png", 3))
+    assert not (folder / "new").exists()
 
 
 def test_surplus_shards_of_an_earlier_export_are_removed(folder: Path) -> None:

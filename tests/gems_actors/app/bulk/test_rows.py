@@ -40,7 +40,7 @@ def test_a_row_has_the_fields_of_imagefolder_and_the_metadata_of_its_record(tmp_
     first, third = map(json.loads, (tmp_path / "dataset/metadata.jsonl").read_text().splitlines())
     assert (first["file_name"], third["file_name"]) == ("images/00017/00017042.png", "images/00017/00017042-2.png")
     assert (tmp_path / "dataset" / first["file_name"]).is_file()
-    assert (first["prompt"], first["seed"], first["metadata"]) == (PROMPT, 7, {"tag": "x"})
+    assert (first["prompt"], first["seed"], first["metadata"]) == (PROMPT, 7, '{"tag":"x"}')
     assert (first["met_by_round"], first["models"]) == ([1, 2], MODELS)
     assert [item["answer"] for item in first["requirements"]] == ["met", "met", "unmet"]
     assert first["digest"] in first["digests"]
