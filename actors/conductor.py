@@ -62,6 +62,9 @@ class Conductor(Actor):
     @answers
     async def draw(self, request: m.DrawPicture) -> m.Picture:
         """Plan and decompose, then draw, verify and learn until all requirements are met or the rounds are spent."""
+        for name, text in (("prompt", request.prompt), ("negative_prompt", request.settings.negative_prompt)):
+            if text is not None and "\0" in text:  # not in the type: logs of earlier versions have such prompts
+                raise RefusedError(f"{name}: expected text, got a NUL character")
         picture: m.Picture | None = None
         try:
             picture = await _Trajectory(self, request).draw()

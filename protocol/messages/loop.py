@@ -235,7 +235,7 @@ class Budget(v.Value, frozen=True, kw_only=True):
 
 
 class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
-    """Asks the conductor to take one prompt through the whole loop."""
+    """Asks the conductor to take one prompt through the whole loop. A prompt with U+0000 in it is refused."""
 
     role: ClassVar[str] = "conductor"
     run: v.RunName
