@@ -14,7 +14,7 @@ from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
 from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.pruning import Kept, prune
-from gems_actors.app.bulk.records import PROMPT_COLUMN
+from gems_actors.app.bulk.reading.records import PROMPT_COLUMN
 from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part

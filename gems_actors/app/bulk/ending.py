@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec
-from gems_actors.app.bulk.tasks import count_records, open_source
+from gems_actors.app.bulk.reading.readers import count_records, open_source
 from gems_actors.app.picture_files import write_whole
 from gems_actors.app.prompts import PromptError
 from gems_actors.errors import UsageError
@@ -55,6 +55,6 @@ def read_ending(folder: Path, spec: RunSpec, finished: int) -> RunEnding:
         return msgspec.json.decode((folder / MESH_FOLDER / "ended.json").read_bytes(), type=RunEnding)
     records = None
     with ExitStack() as stack, suppress(PromptError, UsageError):
-        records = count_records(*open_source(stack, Path(spec.source)))
+        records = count_records(*open_source(stack, Path(spec.source)), spec.record_options)
     total = None if records is None else records * spec.samples
     return RunEnding(finished=finished, total=total, is_complete=total is not None and finished >= total)

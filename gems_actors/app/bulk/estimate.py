@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gems_actors.app.bulk.folder import FolderState, check_run, inspect_folder, read_run
-from gems_actors.app.bulk.readers import count_records, open_source, open_tasks
+from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
 from gems_actors.app.bulk.recipe import Recipe, recipe_of
 from gems_actors.app.bulk.rows import read_keys
 from gems_actors.app.bulk.runner import BulkOptions

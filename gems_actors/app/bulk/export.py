@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gems_actors.app.bulk.records import json_text
+from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, picture_of
 

@@ -28,7 +28,7 @@ import msgspec
 
 from gems_actors.app import picture_files
 from gems_actors.app.bulk import rows as dataset_rows
-from gems_actors.app.bulk.records import PROMPT_COLUMN, RecordOptions, json_text
+from gems_actors.app.bulk.reading.records import PROMPT_COLUMN, RecordOptions, json_text
 from gems_actors.app.bulk.rows import DrawnTask, Keys, Row, file_name_of, lines_of, rows_of
 from gems_actors.app.bulk.tasks import STANDARD_INPUT, BadTask, Task
 from gems_actors.app.options import DrawOptions, read_config

@@ -10,8 +10,10 @@ from typing import Final
 import trio
 
 from gems_actors.app.bulk.forecast import Backlog, Cohort, Forecast, words_of
+from gems_actors.app.bulk.reading.readers import open_source, open_tasks
+from gems_actors.app.bulk.reading.records import RecordOptions
 from gems_actors.app.bulk.rows import Row
-from gems_actors.app.bulk.tasks import Task, open_source, open_tasks
+from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.prompts import PromptError
 from gems_actors.client import Mesh
@@ -91,10 +93,10 @@ class RunProgress:
             case StepTaken(record=PromptRefined() as record):
                 self._forecast.begin_round(record.trajectory, record.refinement.round)
 
-    async def read_ahead(self, file: Path, samples: int) -> None:
+    async def read_ahead(self, file: Path, options: RecordOptions) -> None:
         """Read the prompts to come, as far as they are needed for the forecast; standard input cannot be read twice."""
         if file != Path("-"):
-            for task in await trio.to_thread.run_sync(_first_tasks, file, samples, abandon_on_cancel=True):
+            for task in await trio.to_thread.run_sync(_first_tasks, file, options, abandon_on_cancel=True):
                 self._backlog.list_task(task.prompt, task.samples)
 
     def at(self, total: int | None, *, uncounted: int, busy_share: float | None = None, note: str = "") -> BulkProgress:
@@ -117,9 +119,9 @@ class RunProgress:
         )
 
 
-def _first_tasks(file: Path, samples: int) -> list[Task]:
+def _first_tasks(file: Path, options: RecordOptions) -> list[Task]:
     with ExitStack() as stack, suppress(PromptError, UsageError):  # the run reads the same file, and says what is wrong
         source, format_ = open_source(stack, file)
-        records = islice(open_tasks(source, format_, samples), _READ_AHEAD)
+        records = islice(open_tasks(source, format_, options), _READ_AHEAD)
         return [record for record in records if isinstance(record, Task)]
     return []

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 
-from gems_actors.app.bulk.records import json_text
+from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.draw_progress import count_met, leading_attempt
 from gems_actors.app.picture_files import ENDINGS, PictureFormat, reason_of, rounds_of

@@ -19,7 +19,7 @@ from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, 
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
-from gems_actors.app.bulk.readers import count_records, open_source, open_tasks
+from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
@@ -257,7 +257,7 @@ class BulkRun:
         mesh = connection.mesh
         await mesh.ask(ControlRun(run=self._run, action="resume", by=session.user_at_host()))
         nursery.start_soon(self._progressing.follow, mesh, self._run)
-        nursery.start_soon(self._progressing.read_ahead, self._options.file, self._spec.samples)
+        nursery.start_soon(self._progressing.read_ahead, self._options.file, self._spec.record_options)
         nursery.start_soon(self._show_progress, interrupts)
         nursery.start_soon(session.watch_role_notes, mesh, self._take_role_notes)
         nursery.start_soon(session.watch_run_state, mesh, self._run, self._take_state)

@@ -1,4 +1,4 @@
-"""The tasks of a bulk: what they are, which of them a run selects, and their seeds. `readers` reads them."""
+"""The tasks of a bulk: what they are, which of them a run selects, and their seeds. `reading` reads them."""
 
 from __future__ import annotations
 

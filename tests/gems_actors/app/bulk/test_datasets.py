@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import open_bulk_folder
-from gems_actors.app.bulk.readers import open_tasks
+from gems_actors.app.bulk.reading.readers import open_tasks
 from gems_actors.app.bulk.rows import all_rows_of, rows_of
 from gems_actors.app.bulk.tasks import Task
 from tests.gems_actors.app.bulk.test_folder import ALL, RUN, keep

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from gems_actors.app.bulk.progress import RunProgress
+from gems_actors.app.bulk.reading.records import RecordOptions
 from gems_actors.app.bulk.totals import Tally
 from protocol.messages import Attempt, AttemptVerified, DrawPicture, DrawSettings, ImageRef, StepTaken
 from tests.gems_actors.app.bulk.test_rows import row
@@ -44,7 +45,7 @@ async def test_the_time_left_is_that_of_the_rounds_to_come_and_not_of_the_tasks_
     file.write_text("two red cats\n" * 100)
     progress = RunProgress(tally, 3)
     progress.start()
-    await progress.read_ahead(file, 1)
+    await progress.read_ahead(file, RecordOptions())
     requests = [request(line) for line in range(30)]
     for task in requests:
         progress.begin(task)
@@ -73,6 +74,6 @@ async def test_the_time_left_is_that_of_the_rounds_to_come_and_not_of_the_tasks_
 
 async def test_standard_input_and_a_file_that_is_gone_are_not_read_ahead(tmp_path: Path) -> None:
     progress = RunProgress(Tally(), 3)
-    await progress.read_ahead(Path("-"), 1)
-    await progress.read_ahead(tmp_path / "gone.txt", 1)
+    await progress.read_ahead(Path("-"), RecordOptions())
+    await progress.read_ahead(tmp_path / "gone.txt", RecordOptions())
     assert progress.at(None, uncounted=0).left_s is None

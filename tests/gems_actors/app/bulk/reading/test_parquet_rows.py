@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from gems_actors.app.bulk.arrow_values import has_values, values_of
-from gems_actors.app.bulk.records import json_text
+from gems_actors.app.bulk.reading.arrow_values import has_values, values_of
+from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.prompts import PromptError
-from tests.gems_actors.app.bulk.test_readers import read, table, tasks
+from tests.gems_actors.app.bulk.reading.test_readers import read, table, tasks
 
 DAY_S = 86_400
 UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")

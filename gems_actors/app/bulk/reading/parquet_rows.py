@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-from gems_actors.app.bulk.csv_rows import check_columns
+from gems_actors.app.bulk.reading.csv_rows import check_columns
 from gems_actors.app.prompts import PromptError
 
 _ROWS_AT_ONCE: Final = 256
@@ -44,7 +44,7 @@ class ParquetFile:
 
     def _columns(self) -> list[str]:
         """Return the columns to read: those with values, and of a struct with pictures the fields with values."""
-        from gems_actors.app.bulk.arrow_values import has_binary, has_values
+        from gems_actors.app.bulk.reading.arrow_values import has_binary, has_values
 
         columns = []
         for field in self.table.schema_arrow:
@@ -78,7 +78,7 @@ def open_parquet(stream: BinaryIO, prompt_column: str) -> ParquetFile:
 
 
 def _records_of(batch: Any) -> Iterator[dict[str, Any]]:
-    from gems_actors.app.bulk.arrow_values import has_values, values_of
+    from gems_actors.app.bulk.reading.arrow_values import has_values, values_of
 
     names = [field.name for field in batch.schema if has_values(field.type)]
     columns = [values_of(batch.column(name)) for name in names]

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from gems_actors.app.bulk.records import MAX_RECORD_BYTES
-from gems_actors.app.bulk.text_lines import read_lines
+from gems_actors.app.bulk.reading.records import MAX_RECORD_BYTES
+from gems_actors.app.bulk.reading.text_lines import read_lines
 from gems_actors.app.prompts import PromptError, check_text
 
 _MAX_HELD: Final = 16 * MAX_RECORD_BYTES

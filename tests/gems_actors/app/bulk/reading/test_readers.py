@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from gems_actors.app.bulk.readers import InputFormat, count_records, format_of, open_tasks
-from gems_actors.app.bulk.records import RecordOptions, json_text
+from gems_actors.app.bulk.reading.readers import InputFormat, count_records, format_of, open_tasks
+from gems_actors.app.bulk.reading.records import RecordOptions, json_text
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.prompts import PromptError
 

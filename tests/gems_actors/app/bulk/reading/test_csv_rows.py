@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gems_actors.app.bulk.readers import count_records, open_tasks
-from gems_actors.app.bulk.records import RecordOptions
+from gems_actors.app.bulk.reading.readers import count_records, open_tasks
+from gems_actors.app.bulk.reading.records import RecordOptions
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.prompts import PromptError
-from tests.gems_actors.app.bulk.test_readers import read, tasks
+from tests.gems_actors.app.bulk.reading.test_readers import read, tasks
 
 TOO_LONG = "expected a row of at most 1,048,576 characters, got more"
 NOT_CLOSED = "expected quotes in pairs, got one that is not closed"

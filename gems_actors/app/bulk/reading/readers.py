@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
-from gems_actors.app.bulk.csv_rows import CsvFile
-from gems_actors.app.bulk.parquet_rows import open_parquet
-from gems_actors.app.bulk.records import (
+from gems_actors.app.bulk.reading.csv_rows import CsvFile
+from gems_actors.app.bulk.reading.parquet_rows import open_parquet
+from gems_actors.app.bulk.reading.records import (
     MAX_RECORD_BYTES,
     PROMPT_COLUMN,
     RecordOptions,
@@ -23,8 +23,8 @@ from gems_actors.app.bulk.records import (
     object_of,
     task_of,
 )
+from gems_actors.app.bulk.reading.text_lines import read_lines
 from gems_actors.app.bulk.tasks import BadTask, Task
-from gems_actors.app.bulk.text_lines import read_lines
 from gems_actors.app.prompts import PromptError, check_prompt, decode
 from gems_actors.errors import UsageError
 

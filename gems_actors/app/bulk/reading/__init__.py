@@ -1,0 +1,1 @@
+"""Reads the records of an input file as tasks: `readers` knows the formats, `records` the fields of one record."""
