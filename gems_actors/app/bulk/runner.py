@@ -23,7 +23,6 @@ from gems_actors.app.bulk.reading.readers import count_records, open_source, ope
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
-from gems_actors.app.bulk.tasks import BadTask, Part, Task, count_records, open_source, open_tasks
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.interrupts import Interrupts, open_interrupts
