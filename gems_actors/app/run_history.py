@@ -28,7 +28,7 @@ MAX_BYTES: Final = 1024 * 1024
 _MAX_WHAT_CHARS: Final = 200
 _MAX_NAMED: Final = 3
 
-HistoryState = Literal["running", "done", "failed", "interrupted", "stopped"]
+HistoryState = Literal["running", "done", "failed", "interrupted", "unavailable", "stopped"]
 
 _log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     began_at: float = msgspec.field(default_factory=time)
     ended_at: float | None = None
     outcome: str = ""
-    """`done`, `failed` or `interrupted`; empty until the end."""
+    """`done`, `failed`, `interrupted` or `unavailable`; empty until the end."""
     done: int = 0
     """Pictures that exist."""
     total: int | None = None
@@ -122,7 +122,7 @@ def _state_of(entry: HistoryEntry, running: set[str | None]) -> HistoryState:
     if entry.run in running:
         return "running"
     match entry.outcome:
-        case "done" | "failed" | "interrupted" as outcome:
+        case "done" | "failed" | "interrupted" | "unavailable" as outcome:
             return outcome
     return "stopped"
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import trio
 
 from gems_actors.app.bulk.folder import run_of
+from gems_actors.app.bulk.runner import Outcome
 from gems_actors.app.run_history import MAX_BYTES, HistoryEntry, find_in_history, read_history, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.errors import UsageError
@@ -57,6 +59,13 @@ def test_a_run_that_raises_is_listed_with_how_it_ended(error: BaseException, exp
     with pytest.raises(type(error)), remembered(entry("draw-1")):
         raise error
     assert states() == {"draw-1": expected}
+
+
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+def test_a_run_is_listed_with_any_outcome_of_a_bulk(outcome: str) -> None:
+    with remembered(entry("bulk-1", kind="bulk")) as memo:
+        memo.note(outcome=outcome)
+    assert states() == {"bulk-1": outcome}
 
 
 async def test_a_run_that_is_cancelled_was_interrupted() -> None:

@@ -77,7 +77,10 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
                 super().finish()
 
         def do_POST(self) -> None:
-            fields = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            length = int(self.headers["Content-Length"])
+            if len(body := self.rfile.read(length)) < length:
+                return  # the server is closing
+            fields = json.loads(body)
             server.asked.append((self.path, dict(self.headers), fields))
             self._say(server.first.pop(0) if server.first else server.rule(fields))
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import trio
 
+from gems_actors.app import bulk
+from gems_actors.app.bulk import BulkOptions, spec_of
 from gems_actors.app.bulk.outage import MAX_FAILURES
 from gems_actors.app.bulk.servers import LeftUndoneError, Servers, server_models
 from gems_actors.config import load_config
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError, RequestError
 from gems_actors.tasks import open_background
+from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.gems_actors.backends.chats import completion
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 
@@ -209,3 +213,17 @@ async def test_the_end_of_a_run_leaves_tasks_that_wait_for_servers_undone() -> N
             interrupted.set()
             with pytest.raises(LeftUndoneError):
                 await servers.keep_asking(answering(outage()))
+
+
+async def test_a_run_with_a_mesh_that_finds_no_server_fails_no_task(tmp_path: Path) -> None:
+    file, out = tmp_path / "prompts.txt", tmp_path / "out"
+    file.write_text("a red dog\n" * MAX_FAILURES)
+    nowhere = ("image.backend=openai", f"image.url=http://127.0.0.1:{free_port()}/v1")
+    async with open_drawing_mesh(tmp_path, settings=nowhere) as options:
+        result = await bulk.run(
+            BulkOptions(spec=spec_of(file, options), file=file, out=out, router=options.router, wait_for_servers_s=0.0)
+        )
+    assert (result.outcome, result.tally.failed) == ("unavailable", 0)
+    assert result.unfinished.startswith("no server has answered for ")
+    assert result.unfinished.endswith(": 0 of 5 done, 5 left; the same command continues")
+    assert (out / "failed.jsonl").read_bytes() == b""
