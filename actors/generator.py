@@ -6,7 +6,7 @@ It must not know the purpose of the picture; it checks what the model returns be
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -38,12 +38,14 @@ class Generator(BlobActor):
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
         super().__init__(config, mesh)
         self._note = ""
+        self._model_note: Callable[[], str] = lambda: ""  # a model of the user's own need not have one
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Keep the store and the image model open."""
         async with super().open(), open_image_model(self.config, self._take_note) as self.model:
             self.default_capacity = self.model.capacity
+            self._model_note = getattr(self.model, "note", self._model_note)
             yield
 
     def _take_note(self, note: str) -> None:
@@ -52,8 +54,8 @@ class Generator(BlobActor):
             _log.info("model_prepared", doing=note)
 
     def note(self) -> str:
-        """Return the progress of the image model while it is not ready."""
-        return self._note
+        """Return the progress of the image model while it is not ready, then what is wrong with its server."""
+        return self._note or self._model_note()
 
     def figures(self) -> dict[str, float]:
         """Return the figures of the image model."""

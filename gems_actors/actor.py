@@ -61,7 +61,8 @@ class Actor:
     default_capacity: int = 1
     """Requests taken at once unless configured; read after `open`."""
     time_limit_s: ClassVar[float] = 600.0
-    """Time after which a handler counts as hung: it is cancelled and the request fails with `DeadlineError`."""
+    """Time after which a handler counts as hung: it is cancelled and the request fails with `DeadlineError`. Time in
+    which it waits for room at a model server that works does not count."""
     handlers: ClassVar[dict[type[Request[Any]], _Handler]] = {}
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
@@ -215,7 +216,7 @@ class _Loop:
         header = call.header
         left_s = math.inf if header.time_left_ms == NO_DEADLINE_MS else header.time_left_ms / 1000
         limit_s = min(left_s, self._actor.time_limit_s)
-        call.scope.deadline = trio.current_time() + limit_s
+        call.client_deadline, call.scope.deadline = trio.current_time() + left_s, trio.current_time() + limit_s
         answer: Body | None = None
         try:
             with call.scope, answering(call):

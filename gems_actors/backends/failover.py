@@ -2,6 +2,13 @@
 
 The first server gets every request while it is reachable; the others, in order, while those before them are not. This
 module knows neither the requests nor the protocol.
+
+A failure counts against the request, which is given up after a few, or against the server, which is waited for:
+
+- an answer of no use, or a status such as 408, counts against the request, whatever else happens at the server;
+- a failure of the server (5xx, a cut connection) counts against the request while the server answers others;
+- a timeout while the server answered others may only mean that it has few slots: more of these are allowed;
+- a server that cannot be reached, or says that it is busy, is waited for.
 """
 
 from __future__ import annotations
@@ -9,7 +16,8 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -17,6 +25,7 @@ import structlog
 import trio
 
 from gems_actors.backends.concurrency_limit import AdaptiveLimit
+from gems_actors.call_context import being_served, waiting_in_queue
 from gems_actors.errors import BackendError, OverloadedError, RefusedError
 
 AnswerT = TypeVar("AnswerT")
@@ -35,6 +44,8 @@ class RetryPolicy:
     """Upper bound of any wait."""
     max_faults: int = 4
     """Maximum failures of one request at working servers; after that the request itself is suspected."""
+    max_probes: int = 8
+    """Maximum failures of one request that may be the servers': while they answered nobody, or were slow for all."""
     first_contact_s: float = 3.0
     """Seconds to wait for servers of which none has ever answered: the address is probably wrong."""
 
@@ -54,6 +65,14 @@ class BusyError(OverloadedError):
         self.wait_s = wait_s
 
 
+class RefusedOrBusyError(BusyError):
+    """A server refused a request and was busy when it was sent without an option; it may have refused only that."""
+
+    def __init__(self, refusal: RefusedError, busy: BusyError) -> None:
+        super().__init__(str(busy), busy.wait_s)
+        self.refusal = refusal
+
+
 class UnreachableError(BackendError):
     """The server could not be connected to."""
 
@@ -62,6 +81,19 @@ class UnreachableError(BackendError):
 
 class LateError(BackendError):
     """The server did not answer in time."""
+
+
+class GatewayTimeoutError(BackendError):
+    """A gateway did not wait for the server any longer."""
+
+
+class RequestFaultError(BackendError):
+    """A working server failed this request: its answer is of no use, or its status blames the request."""
+
+    def __init__(self, message: str, *, is_timeout: bool = False) -> None:
+        super().__init__(message)
+        self.is_timeout = is_timeout
+        """Whether the server or its gateway says that the request took too long."""
 
 
 class Server(Protocol):
@@ -77,6 +109,39 @@ class Server(Protocol):
 
 
 ServerT = TypeVar("ServerT", bound=Server)
+
+
+@dataclass(slots=True)
+class _Tries(Generic[ServerT]):
+    """What became of the tries of one request."""
+
+    retries: int = 0
+    faults: int = 0
+    """Failures that are the request's own."""
+    probes: int = 0
+    """Failures that may be the server's."""
+    failed: set[ServerT] = field(default_factory=set)
+    """Servers that failed the request, which are used only after all others."""
+
+    def count(self, error: BusyError | BackendError, server: ServerT, began: float) -> None:
+        """Count a failure of a request that was sent at the time `began`."""
+        if isinstance(error, BusyError):
+            self.faults += isinstance(error, RefusedOrBusyError)
+            return
+        self.failed.add(server)
+        limit = server.limit
+        if isinstance(error, UnreachableError):
+            return
+        if _is_timeout(error) and limit.in_flight and limit.answered_at > began:
+            self.probes += 1
+        elif isinstance(error, RequestFaultError) or limit.is_closed:
+            self.faults += 1
+        else:
+            self.probes += 1
+
+    def are_spent(self, policy: RetryPolicy) -> bool:
+        """Return whether the request is to be given up."""
+        return self.faults >= policy.max_faults or self.probes >= policy.max_probes
 
 
 class _Waiter(Generic[ServerT]):
@@ -126,10 +191,9 @@ class FailoverPool(Generic[ServerT]):
         }
 
     def note(self) -> str:
-        """Return which servers are down, and why; empty while all are up."""
+        """Return which servers are down or paused, and why; empty while all are up."""
         now = trio.current_time()
-        limits = [server.limit for server in self.servers if not server.limit.is_closed]
-        return "; ".join(f"breaker {limit.breaker_state(now)}: {limit.last_failure}" for limit in limits)
+        return "; ".join(_describe(server.limit, now) for server in self.servers if server.limit.is_unavailable(now))
 
     async def call(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], *, interactive: bool = False) -> AnswerT:
         """Return the first answer of any server, retrying within the caller's deadline; `exchange` sends once.
@@ -148,45 +212,50 @@ class FailoverPool(Generic[ServerT]):
                 self._failing_since = None
 
     async def _call(self, exchange: Callable[[ServerT], Awaitable[AnswerT]], interactive: bool) -> AnswerT:
-        called_at, faults, retries = trio.current_time(), 0, 0
-        failed: set[ServerT] = set()
+        called_at, tries = trio.current_time(), _Tries[ServerT]()
         while True:
-            server = await self._acquire(_Waiter[ServerT](failed), called_at, interactive)
+            server = await self._acquire(_Waiter[ServerT](tries.failed), called_at, interactive)
+            began = trio.current_time()
             try:
                 return await self._call_once(server, exchange)
             except (BusyError, BackendError) as error:
-                now = trio.current_time()
-                if not isinstance(error, BusyError | UnreachableError) and server.limit.is_closed:
-                    faults += 1
-                self.timeouts += isinstance(error, LateError)
-                wait_s = self._retry.backoff_s(retries)
-                if not isinstance(error, BusyError):
-                    failed.add(server)
-                    if any(other not in failed and not other.limit.is_unavailable(now) for other in self.servers):
-                        wait_s = 0.0
-                if faults >= self._retry.max_faults:
-                    raise
-                if now + wait_s >= trio.current_effective_deadline():
-                    error.is_outage = True
+                tries.count(error, server, began)
+                now, wait_s = trio.current_time(), self._retry.backoff_s(tries.retries)
+                self.timeouts += _is_timeout(error)
+                if not isinstance(error, BusyError) and any(
+                    other not in tries.failed and not other.limit.is_unavailable(now) for other in self.servers
+                ):
+                    wait_s = 0.0
+                is_late = now + wait_s >= trio.current_effective_deadline()
+                if is_late or tries.are_spent(self._retry):
+                    if isinstance(error, RefusedOrBusyError):
+                        raise error.refusal from None
+                    error.is_outage |= is_late or not server.limit.is_closed
                     raise
                 if isinstance(error, UnreachableError) and self._is_first_contact_over(called_at):
                     raise
                 _log.debug("request_retried", server=server.name, wait_s=round(wait_s, 3), reason=str(error))
-            retries += 1
+            tries.retries += 1
             self.retries += 1
             await trio.sleep(wait_s)
 
     async def _call_once(self, server: ServerT, exchange: Callable[[ServerT], Awaitable[AnswerT]]) -> AnswerT:
         began, limit = trio.current_time(), server.limit
         try:
-            answer = await exchange(server)
+            with being_served():
+                answer = await exchange(server)
         except BusyError as error:
             self._note_failure()
             limit.reject(trio.current_time(), str(error), error.wait_s)
             raise
+        except RequestFaultError as error:
+            now = trio.current_time()
+            limit.disregard(now, str(error), waited_s=now - began if error.is_timeout else None)
+            raise
         except BackendError as error:
             self._note_failure()
-            limit.fail(trio.current_time(), str(error), is_timeout=isinstance(error, LateError))
+            now = trio.current_time()
+            limit.fail(now, str(error), waited_s=now - began if _is_timeout(error) else None)
             raise
         except RefusedError:
             self._failing_since = None
@@ -234,7 +303,11 @@ class FailoverPool(Generic[ServerT]):
             while waiter.server is None:
                 self._raise_if_hopeless(called_at)
                 waiter.woken = trio.Event()
-                with trio.move_on_at(self._next_change_at(called_at)):
+                is_down = all(server.limit.is_unavailable(trio.current_time()) for server in self.servers)
+                with (
+                    nullcontext() if is_down else waiting_in_queue(),
+                    trio.move_on_at(self._next_change_at(called_at)),
+                ):
                     await waiter.woken.wait()
                 self._admit()
             return waiter.server
@@ -280,9 +353,8 @@ class FailoverPool(Generic[ServerT]):
             return
         resumes_at = min(server.limit.resumes_at() for server in self.servers)
         if self._is_first_contact_over(called_at) or resumes_at >= trio.current_effective_deadline():
-            first = self.servers[0]
-            reason = first.limit.last_failure or f"{first.name}: expected requests left in its rate limit, got none"
-            error = (BusyError if first.limit.is_closed else BackendError)(reason)
+            first = self.servers[0].limit
+            error = BusyError(first.pause_reason) if first.is_closed else BackendError(first.last_failure)
             error.is_outage = True
             raise error
 
@@ -291,3 +363,14 @@ class FailoverPool(Generic[ServerT]):
 
     def _has_any_answered(self) -> bool:
         return any(server.limit.has_answered for server in self.servers)
+
+
+def _is_timeout(error: BusyError | BackendError) -> bool:
+    return isinstance(error, LateError | GatewayTimeoutError) or (isinstance(error, RequestFaultError) and error.is_timeout)
+
+
+def _describe(limit: AdaptiveLimit, now: float) -> str:
+    """Return why a server takes no requests."""
+    if not limit.is_closed:
+        return f"breaker {limit.breaker_state(now)}: {limit.last_failure}"
+    return f"paused for {limit.resumes_at() - now:.0f} s: {limit.pause_reason}"

@@ -1,8 +1,8 @@
 """One HTTP exchange with a model server in OpenAI's style, and the typed errors that its failures become.
 
 `BusyError` means too many requests, with the time after which to retry; `RefusedError` means that a retry is pointless;
-`BackendError`, with its subclasses `UnreachableError` and `LateError`, is any other failure and may pass. This module
-does not know what the requests mean and sends each once; `failover` retries.
+`BackendError`, with its subclasses `UnreachableError`, `LateError` and `RequestFaultError`, is any other failure and
+may pass. This module does not know what the requests mean and sends each once; `failover` retries.
 """
 
 from __future__ import annotations
@@ -21,9 +21,15 @@ import msgspec
 import trio
 
 from gems_actors.backends.concurrency_limit import AdaptiveLimit
-from gems_actors.backends.failover import BusyError, LateError, UnreachableError
+from gems_actors.backends.failover import (
+    BusyError,
+    GatewayTimeoutError,
+    LateError,
+    RequestFaultError,
+    UnreachableError,
+)
 from gems_actors.config import ModelServerConfig
-from gems_actors.errors import BackendError, ConfigError, RefusedError, RequestError
+from gems_actors.errors import BackendError, ConfigError, ModelOutputError, RefusedError, RequestError
 
 _CONNECT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 1024
@@ -36,10 +42,44 @@ _RETRYABLE: Final = (408, 409, 425)
 _REFUSING_ALL: Final = (401, 402, 404)
 """Client errors that any request would get: a wrong key, spent credit, an unknown model. Others are about the request;
 some services refuse a prompt with 403."""
+_CODES: Final = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 503,
+    "unavailable": 503,
+    "resource_exhausted": 429,
+    "timeout": 408,
+    "invalid_request_error": 400,
+    "invalid_request": 400,
+    "invalid_argument": 400,
+    "badrequesterror": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
+    "context_length_exceeded": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+    "permission_denied": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+}
+"""Statuses of the codes and types of errors that some servers send with status 200, in lower case.
+
+Source: the error references of OpenAI, Anthropic, Google, OpenRouter and vLLM.
+"""
 _DURATION: Final = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
 """A duration as Go and OpenAI's headers write it: `6m0s`, `1.5s`, `20ms`."""
+
+
+class StatusError(RefusedError):
+    """A server refused a request with a status, which says whether the request may be accepted in another form."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ModelServer:
@@ -84,13 +124,19 @@ class ModelServer:
         except UnreachableError as error:  # another server, so this one is not down
             raise BackendError(str(error)) from error
 
-    def unexpected(self, expected: str, body: bytes) -> BackendError:
-        """Return the error for an unexpected body, which it quotes."""
-        return self.failed(f"expected {expected}, got {len(body)} bytes: {_quote(body)}")
+    def unexpected(self, expected: str, body: bytes) -> RequestError:
+        """Return the error for an unexpected body with status 200: the one that it reports, else one that quotes it."""
+        if (status := reported_status(body)) is not None:
+            return self._failure_for(status, f"answered 200 with an error: {error_text(body)}", None)
+        return RequestFaultError(self._message(f"expected {expected}, got {len(body)} bytes: {_quote(body)}"))
 
     def failed(self, reason: str) -> BackendError:
         """Return the error for a failure that may pass."""
         return BackendError(self._message(reason))
+
+    def unusable(self, reason: str) -> ModelOutputError:
+        """Return the error for an answer whose words are of no use."""
+        return ModelOutputError(self._message(reason))
 
     def refused(self, reason: str) -> RefusedError:
         """Return the error for a refusal, which is not retried."""
@@ -120,7 +166,8 @@ class ModelServer:
             raise LateError(self._message(f"expected an answer within {self._timeout_s:g} s, got none"))
         self.http_version, self.status = response.http_version, response.status_code
         if (wait_s := rate_limit_of(response.headers)) is not None:
-            self.limit.pause(trio.current_time(), wait_s)
+            used_up = self._message("expected requests left in its rate limit, got none")
+            self.limit.pause(trio.current_time(), wait_s, used_up)
         if response.status_code != 200:
             raise self._failure_of(response, body)
         return body
@@ -135,19 +182,26 @@ class ModelServer:
                 if size <= max_bytes:
                     chunks.append(chunk)
         if size > max_bytes:
-            raise self.failed(f"expected at most {max_bytes} bytes, got {size}")
+            raise RequestFaultError(self._message(f"expected at most {max_bytes} bytes, got {size}"))
         return response, b"".join(chunks)
 
     def _failure_of(self, response: httpx.Response, body: bytes) -> RequestError:
         code = response.status_code
-        reason = f"answered {code}: {error_text(body)}"
+        wait_s = retry_after_of(response.headers.get("Retry-After"))
+        return self._failure_for(code, f"answered {code}: {error_text(body)}", wait_s)
+
+    def _failure_for(self, code: int, reason: str, wait_s: float | None) -> RequestError:
+        """Return the error of a status."""
+        message = self._message(reason)
         if code in _BUSY:
-            return BusyError(self._message(reason), retry_after_of(response.headers.get("Retry-After")))
-        if 400 <= code < 500 and code not in _RETRYABLE:
-            refusal = self.refused(reason)
+            return BusyError(message, wait_s)
+        if code in _RETRYABLE:
+            return RequestFaultError(message, is_timeout=code == 408)
+        if 400 <= code < 500:
+            refusal = StatusError(message, code)
             refusal.is_outage = code in _REFUSING_ALL
             return refusal
-        return self.failed(reason)
+        return GatewayTimeoutError(message) if code == 504 else BackendError(message)
 
 
 @asynccontextmanager
@@ -201,6 +255,28 @@ def error_text(body: bytes) -> str:
     if isinstance(text, list):  # FastAPI's list of invalid fields
         text = "; ".join(_field_error(item) for item in text if isinstance(item, dict))
     return " ".join(text[:_MAX_QUOTED].split()) if isinstance(text, str) and text else _quote(body)
+
+
+def reported_status(body: bytes) -> int | None:
+    """Return the HTTP status of the error that a body reports by code or type; None if it reports none that is known.
+
+    Gateways such as OpenRouter answer 200 before they know whether the model will answer.
+    """
+    try:
+        tree = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(tree, dict):
+        return None
+    error = tree if tree.get("object") == "error" else tree.get("error")
+    if not isinstance(error, dict):
+        return None
+    for said in (error.get("code"), error.get("status"), error.get("type")):
+        status = str(said).lower()
+        code = int(status) if status.isascii() and status.isdecimal() and len(status) == 3 else _CODES.get(status, 0)
+        if 400 <= code < 600:
+            return code
+    return None
 
 
 def retry_after_of(header: str | None) -> float | None:

@@ -49,6 +49,10 @@ class OpenAIImageModel:
         """Return the state of the server's concurrency limit; the server itself reports elsewhere."""
         return self._servers.figures()
 
+    def note(self) -> str:
+        """Return that the server is down or paused, and why."""
+        return self._servers.note()
+
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request, in the size and format that the server chose.
 

@@ -149,7 +149,7 @@ def test_status_shows_the_concurrency_limit_of_a_server_and_its_open_breaker(
         address = f"ipc://{tmp_path}/gems-actors/router.ipc"
         drawn = run_gems(tmp_path, "draw", "it", "--rounds", "1", "-o", "it.png", "--router", address)
         assert drawn.returncode == 0
-        while "window 8" not in (shown := run_gems(tmp_path, "status").stdout):  # it arrives with the next heartbeat
+        while "window 2" not in (shown := run_gems(tmp_path, "status").stdout):  # it arrives with the next heartbeat
             assert mesh.poll() is None
         assert "servers down 0" in shown
         server.rule = lambda fields: Answer(b"the engine is dead", 500)

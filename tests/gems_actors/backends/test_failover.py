@@ -12,8 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gems_actors.backends.concurrency_limit import AdaptiveLimit
-from gems_actors.backends.failover import BusyError, FailoverPool, LateError, RetryPolicy, UnreachableError
+from gems_actors.backends.failover import (
+    BusyError,
+    FailoverPool,
+    LateError,
+    RefusedOrBusyError,
+    RequestFaultError,
+    RetryPolicy,
+    UnreachableError,
+)
+from gems_actors.call_context import Call, answering
 from gems_actors.errors import BackendError, OverloadedError, RefusedError, RequestError
+from protocol.envelope import Header, Kind
 
 pytestmark = pytest.mark.virtual_time
 
@@ -21,10 +31,11 @@ Rule = Callable[[int], str]
 
 
 class FakeServer:
-    """A server that takes 0.1 s per request, and answers by a rule on the request's number."""
+    """A server that takes 0.1 s per request, and answers by a rule on the request's number; known to take eight."""
 
     def __init__(self, name: str, rule: Rule = lambda number: "answer") -> None:
         self.name, self.rule, self.limit = name, rule, AdaptiveLimit()
+        self.limit.window = 8.0
         self.requests: list[tuple[float, int]] = []
         """Time and number of each request."""
 
@@ -42,8 +53,14 @@ class FakeServer:
                 raise BackendError("500")
             case "late":
                 raise LateError("no answer")
+            case "nonsense":
+                raise RequestFaultError("expected an answer")
+            case "408":
+                raise RequestFaultError("408", is_timeout=True)
             case "refused":
                 raise RefusedError("400")
+            case "refused or busy":
+                raise RefusedOrBusyError(RefusedError("400"), BusyError("429"))
             case answer:
                 return f"{self.name}: {answer}"
 
@@ -96,6 +113,138 @@ async def test_a_request_that_a_working_server_always_fails_is_given_up_after_fo
             nursery.start_soon(try_one, number)
     assert failed == [13]
     assert [number for _, number in server.requests].count(13) == 4
+
+
+async def fates_of(rule: Rule, numbers: int) -> tuple[dict[int, str], FakeServer]:
+    """Call once for each number at the same time, and return how each call ended."""
+    server = FakeServer("a", rule)
+    pool = FailoverPool([server])
+    ended: dict[int, str] = {}
+
+    async def try_one(number: int) -> None:
+        try:
+            ended[number] = await call(pool, number)
+        except RequestError as error:
+            ended[number] = str(error)
+
+    with trio.fail_after(600.0):
+        async with trio.open_nursery() as nursery:
+            for number in range(numbers):
+                nursery.start_soon(try_one, number)
+    return ended, server
+
+
+@pytest.mark.parametrize("fate", ["nonsense", "408", "broken", "refused or busy"])
+@pytest.mark.parametrize("others", [0, 1, 30])
+async def test_a_request_that_fails_for_its_own_sake_ends_and_the_others_are_answered(fate: str, others: int) -> None:
+    poisoned = {0, 1, 2}
+    ended, server = await fates_of(lambda number: fate if number in poisoned else "answer", 3 + others)
+    assert {number for number, end in ended.items() if end == "a: answer"} == ended.keys() - poisoned
+    most = {"408": 11, "broken": 11}.get(fate, 4)  # the server may be slow for all, or restart
+    assert all([number for _, number in server.requests].count(number) <= most for number in ended)
+
+
+async def test_answers_of_no_use_never_open_the_breaker() -> None:
+    _, server = await fates_of(lambda number: "nonsense", 20)
+    assert server.limit.is_closed
+    assert len(server.requests) == 80
+
+
+async def test_an_answer_of_no_use_counts_while_the_breaker_is_open() -> None:
+    server = FakeServer("a", lambda number: "gone" if trio.current_time() < 20.0 else "nonsense")
+    server.limit.has_answered = True
+    pool = FailoverPool([server])
+    with pytest.raises(RequestFaultError), trio.fail_after(120.0):
+        await call(pool)
+    assert len([time for time, _ in server.requests if time >= 20.0]) == 4
+
+
+async def test_a_request_alone_at_a_server_that_only_says_500_is_bounded_by_twelve_tries() -> None:
+    server = FakeServer("a", lambda number: "broken")
+    server.limit.has_answered = True
+    with pytest.raises(BackendError, match="500"), trio.fail_after(600.0):
+        await call(FailoverPool([server], RetryPolicy(max_faults=5)))  # as if it had failed once before
+    assert len(server.requests) == 4 + 8
+
+
+async def test_a_request_late_while_others_are_answered_may_have_waited_and_is_tried_longer() -> None:
+    def rule(number: int) -> str:
+        return "late" if number == 13 else "answer"
+
+    server = FakeServer("a", rule)
+    pool = FailoverPool([server])
+
+    async def keep_busy() -> None:
+        while True:
+            await call(pool, 1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_busy)
+        nursery.start_soon(keep_busy)
+        await trio.sleep(0.05)
+        with pytest.raises(LateError):
+            await call(pool, 13)
+        nursery.cancel_scope.cancel()
+    assert 8 <= [number for _, number in server.requests].count(13) <= 11
+
+
+async def test_a_refusal_is_kept_while_the_server_is_busy_with_the_request_in_another_form() -> None:
+    fates = iter(["refused or busy", "refused or busy", "answer"])
+    assert await call(FailoverPool([FakeServer("a", lambda number: next(fates))])) == "a: answer"
+    with pytest.raises(RefusedError, match="400"):
+        await call(FailoverPool([FakeServer("a", lambda number: "refused or busy")]))
+
+
+async def test_a_long_pause_is_told_with_its_reason() -> None:
+    server = FakeServer("a", lambda number: "busy for 8 s" if trio.current_time() < 1.0 else "answer")
+    pool = FailoverPool([server])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, pool)
+        await trio.sleep(1.1)
+        assert pool.note() == "paused for 7 s: 429, retry in 8 s"
+    assert pool.note() == ""
+
+
+async def test_the_time_limit_of_a_handler_runs_only_while_a_server_works_for_it_or_is_down() -> None:
+    server = FakeServer("a")
+    server.limit.window = 1.0
+    server.limit.reject(0.0, "429", None)  # its window stays at one
+    server.limit.start()
+    pool = FailoverPool([server])
+    answered: list[int] = []
+
+    async def handle(number: int, within_s: float = 0.25) -> None:  # enough for two exchanges of its own
+        request = Call(Header(Kind.REQUEST))
+        request.scope.deadline = trio.current_time() + within_s
+        with request.scope, answering(request):
+            await call(pool, number)
+            await call(pool, number)
+            answered.append(number)
+
+    server.limit.cancel()
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(handle, number)
+    assert len(answered) == 20
+    server.limit.pause(trio.current_time(), 5.0, "paused")
+    began = trio.current_time()
+    await handle(99, within_s=5.15)
+    assert trio.current_time() - began == pytest.approx(5.15), "a server that takes nobody uses up the time"
+    assert 99 not in answered
+
+
+async def test_a_client_that_gives_up_ends_its_request_in_the_queue() -> None:
+    server = FakeServer("a")
+    pool = FailoverPool([server])
+    for _ in range(8):
+        server.limit.start()
+    request = Call(Header(Kind.REQUEST), client_deadline=3.0)
+    request.scope.deadline = 3.0
+    with request.scope, answering(request):
+        await call(pool)
+    assert request.scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(3.0)
+    assert pool.queued == 0
 
 
 async def test_a_server_that_never_answered_is_given_up_after_three_seconds() -> None:
@@ -191,7 +340,7 @@ async def test_a_pause_beyond_the_deadline_is_an_overload_with_a_reason() -> Non
     server = FakeServer("a")
     pool = FailoverPool([server])
     await call(pool)
-    server.limit.pause(trio.current_time(), 60.0)
+    server.limit.pause(trio.current_time(), 60.0, "a: expected requests left in its rate limit, got none")
     with trio.fail_after(7.0), pytest.raises(OverloadedError, match="a: expected requests left in its rate limit"):
         await call(pool)
 
@@ -214,7 +363,10 @@ async def test_cancelled_requests_free_their_places() -> None:
     scripts=st.lists(
         st.tuples(
             st.lists(
-                st.sampled_from(["answer", "busy", "busy for 8 s", "gone", "broken", "late", "refused"]), max_size=6
+                st.sampled_from(
+                    ["answer", "busy", "busy for 8 s", "gone", "broken", "late", "refused", "nonsense", "408"]
+                ),
+                max_size=6,
             ),
             st.floats(0.0, 3.0),
             st.none() | st.floats(0.0, 40.0),
