@@ -121,6 +121,8 @@ class ChatRequest:
     """JSON schema of the answer, for servers that can enforce one; the messages describe the format as well."""
     temperature: float | None = None
     """Temperature that the task prescribes; None for the one in the settings."""
+    vary: bool = False
+    """Whether another answer than before is needed, so that a temperature near 0 is raised."""
     interactive: bool = False
     """Whether a user waits for it; interactive requests go ahead of bulk work."""
 
@@ -157,5 +159,6 @@ class ChatModel(Protocol):
         Raises:
             RefusedError: the server or the model refused the request.
             OverloadedError: the servers were busy until the deadline.
-            BackendError: the model failed or gave no usable answer.
+            BackendError: the model failed.
+            ModelOutputError: the model gave no usable answer.
         """

@@ -1,8 +1,8 @@
 """Answers from any server with OpenAI's chat completions: SGLang, vLLM, Ollama, transformers serve, hosted models.
 
 A truncated or empty answer is a failure and never data. Thinking is kept apart from the answer, wherever the server
-puts it: `reasoning_content` (SGLang, DeepSeek, Moonshot), `reasoning` (vLLM), or `<think>` before the answer. Two
-optional features are tried on each server, and the result remembered: probabilities of the first token, JSON schemas.
+puts it: in a field of its own, or before the answer in the same text (`thinking`). Two optional features are tried on
+each server, and the result remembered: probabilities of the first token, JSON schemas.
 
 Source: platform.openai.com, POST /v1/chat/completions.
 """
@@ -10,24 +10,26 @@ Source: platform.openai.com, POST /v1/chat/completions.
 from __future__ import annotations
 
 import base64
-import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import msgspec
-
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
-from gems_actors.backends.failover import DEFAULT_RETRY, FailoverPool, RetryPolicy
-from gems_actors.backends.model_server import ModelServer, open_model_server
+from gems_actors.backends.chat_answers import ChatAnswer, UnreadableAnswerError, read_answer
+from gems_actors.backends.failover import DEFAULT_RETRY, BusyError, FailoverPool, RefusedOrBusyError, RetryPolicy
+from gems_actors.backends.model_server import ModelServer, StatusError, open_model_server
+from gems_actors.backends.thinking import REMEDY, UnfinishedThinkingError, part_thinking
 from gems_actors.config import ChatModelConfig, ChatServerConfig
-from gems_actors.errors import RefusedError
+from gems_actors.errors import BackendError
 
 MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 
-_THINKING: Final = ("<think>", "</think>")
+_VARIED_TEMPERATURE: Final = 0.7
+"""Minimum temperature of a request for another answer than before, unless none is set."""
+_REFUSED_OPTION: Final = (400, 422)
+"""Statuses that may mean that the server does not know an option; others refuse the request itself."""
 _TOP_LOGPROBS: Final = 8
 _MAX_LOGPROBS: Final = 20
 """Maximum `top_logprobs` of OpenAI's API and of vLLM."""
@@ -78,18 +80,25 @@ class Endpoint:
         fields: dict[str, Any] = {"messages": [message_fields(message) for message in request.messages]}
         if request.temperature is not None:
             fields["temperature"] = request.temperature
+        temperature = {**self._fields, **fields}.get("temperature")
+        if request.vary and isinstance(temperature, int | float):
+            fields["temperature"] = max(temperature, _VARIED_TEMPERATURE)
         if not request.choices or not self.gives_probabilities:
             return await self._answer_in_text(request, fields)
         try:
             scored = await self._complete({**fields, "max_tokens": 1, "logprobs": True, "top_logprobs": _TOP_LOGPROBS})
-        except RefusedError:
-            plain = await self._answer_in_text(request, fields)
+        except StatusError as refusal:
+            is_forbidden = refusal.status == 403 and "logprobs" in str(refusal)  # OpenAI's word for some models
+            if not is_forbidden and refusal.status not in _REFUSED_OPTION:
+                raise
+            plain = await self._ask_without_option(refusal, self._answer_in_text(request, fields))
             self.gives_probabilities = False  # the same question without them was accepted
             return plain
-        probabilities, are_given = _probabilities_of(scored.choice, request.choices)
+        tokens = scored.answer.first_tokens
+        probabilities = {} if tokens is None else _probabilities_of(tokens, request.choices)
         self._hits += bool(probabilities)
         self._misses += not probabilities
-        if not are_given or (not self._hits and self._misses >= _MAX_MISSES):
+        if not self._hits and (tokens is None or self._misses >= _MAX_MISSES):
             self.gives_probabilities = False
         if probabilities:
             return replace(scored, probabilities=probabilities)
@@ -105,7 +114,7 @@ class Endpoint:
         options = {"max_tokens": 1, "logprobs": True, "top_logprobs": _MAX_LOGPROBS}
         messages = [message_fields(message) for message in request.messages]
         completion = await self._complete({"messages": messages, **options})
-        if (found := _first_tokens_of(completion.choice)) is None:
+        if (found := completion.answer.first_tokens) is None:
             raise self.server.refused("expected the probabilities of the first token, got none")
         return replace(completion, probabilities=found)
 
@@ -115,19 +124,33 @@ class Endpoint:
         schema = {"name": request.task, "strict": True, "schema": request.schema}
         try:
             return await self._complete({**fields, "response_format": {"type": "json_schema", "json_schema": schema}})
-        except RefusedError:
-            plain = await self._complete(fields)
+        except StatusError as refusal:
+            if refusal.status not in _REFUSED_OPTION:
+                raise
+            plain = await self._ask_without_option(refusal, self._complete(fields))
             self.takes_schema = False  # the same question without a schema was accepted
             return plain
+
+    async def _ask_without_option(self, refusal: StatusError, question: Awaitable[Completion]) -> Completion:
+        """Return the answer to a question without the option that the server may have refused.
+
+        Raises:
+            RefusedError: the question is refused too, or fails; in the latter case it is the first refusal.
+            RefusedOrBusyError: the server is busy now.
+        """
+        try:
+            return await question
+        except BusyError as error:
+            raise RefusedOrBusyError(refusal, error) from error
+        except BackendError as error:
+            raise refusal from error
 
     async def _complete(self, fields: Mapping[str, Any]) -> Completion:
         body = await self.server.post("chat/completions", {**self._fields, **fields}, max_bytes=MAX_REPLY_BYTES)
         try:
-            reply = msgspec.json.decode(body, type=_Reply)
-            choice = reply.choices[0]
-        except (ValueError, IndexError, RecursionError) as error:
-            raise self.server.unexpected('JSON with an answer in "choices"', body) from error
-        return Completion(self, choice, _usage_of(reply.usage))
+            return Completion(self, answer := read_answer(body), answer.usage)
+        except UnreadableAnswerError as error:
+            raise self.server.unexpected(error.expected, error.body) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +158,7 @@ class Completion:
     """One completion of a server, with its usage."""
 
     endpoint: Endpoint
-    choice: _Choice
+    answer: ChatAnswer
     usage: Counter[str]
     calls: int = 1
     probabilities: Mapping[str, float] = field(default_factory=dict)
@@ -145,29 +168,26 @@ class Completion:
 
         Raises:
             RefusedError: the model refuses to answer.
-            BackendError: the answer is truncated or empty.
+            ModelOutputError: the answer is truncated, empty or a call of a tool, or is all thinking.
         """
-        server, choice = self.endpoint.server, self.choice
-        message = choice.message
-        text = (
-            message.content
-            if isinstance(message.content, str)
-            else "".join(part.text for part in message.content or ())
-        )
-        reasoning = message.reasoning_content or message.reasoning or ""
-        opening, closing = _THINKING
-        if text.lstrip().startswith(opening) or (closing in text and opening not in text):  # some templates open it
-            thought, is_closed, text = text.partition(closing)
-            if not is_closed:
-                raise server.failed("expected an answer after the thinking, got the end of the reply")
-            reasoning = reasoning or thought.strip().removeprefix(opening).strip()
-        if choice.finish_reason == "length":
-            raise server.failed("expected a complete answer, got one truncated at the token limit")
-        if message.refusal or choice.finish_reason == "content_filter":
-            raise server.refused(f"the model refused: {message.refusal or 'content_filter'}")
+        server, answer = self.endpoint.server, self.answer
+        if answer.refusal:
+            raise server.refused(f"the model refused: {answer.refusal}")
+        if answer.is_truncated:
+            expected = "expected a complete answer, got one truncated at the token limit"
+            raise server.unusable(f"{expected}; {REMEDY}" if answer.reasoning else expected)
+        try:
+            thought, text = part_thinking(answer.text)
+        except UnfinishedThinkingError as error:
+            raise server.unusable(
+                f"expected an answer after the thinking, got its beginning {error}; {REMEDY}"
+            ) from error
+        if answer.tool and (not text.strip() or answer.finish_reason in ("tool_calls", "function_call")):
+            raise server.unusable(f"expected an answer in words, got a call of {answer.tool}")
         if not text.strip():
-            raise server.failed(f"expected an answer, got an empty one (finish_reason {choice.finish_reason})")
-        return text, reasoning
+            got = f"expected an answer, got an empty one (finish_reason {answer.finish_reason or 'unknown'})"
+            raise server.unusable(f"{got}, after thinking; {REMEDY}" if answer.reasoning or thought else got)
+        return text, answer.reasoning or thought
 
     def reply(self, text: str, reasoning: str) -> ChatReply:
         """Return a reply with this completion's usage, cost and probabilities."""
@@ -204,7 +224,8 @@ class OpenAIChatModel:
         Raises:
             OverloadedError: the servers were busy until the deadline.
             RefusedError: the server or the model refused the request; carries its message.
-            BackendError: the servers failed, or the answer is truncated, empty or missing.
+            BackendError: the servers failed, or sent something other than an answer.
+            ModelOutputError: the answer is truncated or empty, or is all thinking.
         """
         completion = await self._servers.call(lambda server: server.answer(request), interactive=request.interactive)
         if completion.probabilities:
@@ -233,14 +254,12 @@ def _set_fields(config: ChatServerConfig, model: ChatModelConfig) -> dict[str, A
     return {name: value for name, value in fields.items() if value is not None} | model.extra
 
 
-def _probabilities_of(choice: _Choice, words: tuple[str, ...]) -> tuple[dict[str, float], bool]:
-    """Return the probability of each word by the first token, summing to 1, and whether the server gives any.
+def _probabilities_of(tokens: Mapping[str, float], words: tuple[str, ...]) -> dict[str, float]:
+    """Return the probability of each word by the first token, summing to 1.
 
     A token counts for the word that it equals, or for the only word that it begins. Nothing is returned if the model
     was about to say something else.
     """
-    if (tokens := _first_tokens_of(choice)) is None:
-        return {}, False
     found = dict.fromkeys(words, 0.0)
     for token, probability in tokens.items():
         text = token.strip(" \t\r\n*_\"'.,:\u2581\u0120").lower()
@@ -250,62 +269,7 @@ def _probabilities_of(choice: _Choice, words: tuple[str, ...]) -> tuple[dict[str
         if len(matches) == 1:
             found[matches[0]] += probability
     total = sum(found.values())
-    if total < _MIN_MASS:
-        return {}, True
-    return {word: mass / total for word, mass in found.items()}, True
-
-
-def _first_tokens_of(choice: _Choice) -> dict[str, float] | None:
-    """Return the probabilities of the first tokens; None if the server gave none."""
-    if choice.logprobs is None or not choice.logprobs.content:
-        return None
-    first = choice.logprobs.content[0]
-    return {token.token: math.exp(min(token.logprob, 0.0)) for token in (*first.top_logprobs, first)}
-
-
-class _Part(msgspec.Struct):
-    text: str = ""
-
-
-class _Message(msgspec.Struct):
-    content: str | list[_Part] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-
-
-class _Token(msgspec.Struct):
-    token: str
-    logprob: float
-
-
-class _FirstToken(_Token):
-    top_logprobs: list[_Token] = []
-
-
-class _Logprobs(msgspec.Struct):
-    content: list[_FirstToken] | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-
-
-class _Reply(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
+    return {} if total < _MIN_MASS else {word: mass / total for word, mass in found.items()}
 
 
 def message_fields(message: ChatMessage) -> dict[str, Any]:
@@ -321,15 +285,3 @@ def _part_fields(part: TextPart | ImagePart) -> dict[str, Any]:
         return {"type": "text", "text": part.text}
     data = base64.b64encode(part.data).decode()
     return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{data}"}}
-
-
-def _usage_of(usage: _Usage | None) -> Counter[str]:
-    if usage is None:
-        return Counter()
-    details = usage.prompt_tokens_details
-    counted = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cached_tokens": details.cached_tokens if details else None,
-    }
-    return Counter({name: count for name, count in counted.items() if count is not None and count >= 0})

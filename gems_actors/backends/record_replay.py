@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gems_actors.backends import ChatModel, ChatReply, ChatRequest, TextPart
-from gems_actors.errors import ConfigError, RefusedError
+from gems_actors.errors import ConfigError, ModelOutputError, RefusedError
 
 
 class _Recorded(msgspec.Struct, frozen=True):
@@ -27,6 +27,8 @@ class _Recorded(msgspec.Struct, frozen=True):
     reply: ChatReply
     messages: list[Any] = []
     """Messages for people to read; replay looks only at the key."""
+    failure: str = ""
+    """Why the model's output was of no use; the model was asked again in other words."""
 
 
 class RecordingChatModel:
@@ -48,12 +50,19 @@ class RecordingChatModel:
         """Return the model's answer after writing it to the file.
 
         Raises:
-            RequestError: the model failed; failures are not recorded.
+            RequestError: the model failed; only failures that the role answers by another request are recorded.
         """
-        reply = await self._model.chat(request)
-        line = _Recorded(key_of(request), request.task, reply, _turns_of(request))
-        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")  # one write keeps the line whole
+        try:
+            reply = await self._model.chat(request)
+        except ModelOutputError as error:
+            self._record(request, ChatReply(""), str(error))
+            raise
+        self._record(request, reply)
         return reply
+
+    def _record(self, request: ChatRequest, reply: ChatReply, failure: str = "") -> None:
+        line = _Recorded(key_of(request), request.task, reply, _turns_of(request), failure)
+        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")  # one write keeps the line whole
 
 
 @contextmanager
@@ -83,13 +92,13 @@ class ReplayChatModel:
             ConfigError: the file cannot be read, or a line does not belong to a recording.
         """
         self._path = path
-        self._answers: dict[str, list[ChatReply]] = {}
+        self._answers: dict[str, list[_Recorded]] = {}
         try:
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     if line.endswith(b"\n"):  # otherwise its writer was killed in the middle of the line
                         recorded = _read_line(path, number, line)
-                        self._answers.setdefault(recorded.key, []).append(recorded.reply)
+                        self._answers.setdefault(recorded.key, []).append(recorded)
         except OSError as error:
             raise ConfigError(f"chat.replay: {path}: expected a recording: {error.strerror}") from error
 
@@ -106,12 +115,16 @@ class ReplayChatModel:
 
         Raises:
             RefusedError: the request was not recorded.
+            ModelOutputError: the recorded output was of no use.
         """
         answers = self._answers.get(key_of(request))
         if answers is None:
             text = " ".join(part.text for part in request.messages[-1].parts if isinstance(part, TextPart))
             raise RefusedError(f"{self._path}: expected a recorded {request.task} request, got {text[:200]!r}")
-        return answers.pop(0) if len(answers) > 1 else answers[0]
+        recorded = answers.pop(0) if len(answers) > 1 else answers[0]
+        if recorded.failure:
+            raise ModelOutputError(recorded.failure)
+        return recorded.reply
 
 
 def key_of(request: ChatRequest) -> str:

@@ -28,7 +28,14 @@ from actors.verifier import RULES as VERIFY_RULES
 from gems_actors.backends.model_server import ModelServer
 from gems_actors.backends.openai_chat import Endpoint, OpenAIChatModel
 from gems_actors.config import ChatConfig, ChatServerConfig, MeshConfig, Prices, VerifyConfig
-from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
+from gems_actors.errors import (
+    BackendError,
+    ConfigError,
+    ModelOutputError,
+    OverloadedError,
+    RefusedError,
+    RequestError,
+)
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
@@ -119,17 +126,52 @@ async def test_usage_is_what_the_server_reports(server: ScriptedServer) -> None:
         (Answer(b'{"choices": [{"mess', cut_to=10), BackendError, "RemoteProtocolError"),
         (
             completion("", finish_reason="stop"),
-            BackendError,
+            ModelOutputError,
             "expected an answer, got an empty one (finish_reason stop)",
         ),
-        (completion(None), BackendError, "got an empty one"),
-        (completion("yes, the", finish_reason="length"), BackendError, "got one truncated at the token limit"),
+        (completion(None), ModelOutputError, "got an empty one"),
+        (completion("yes, the", finish_reason="length"), ModelOutputError, "got one truncated at the token limit"),
         (
             completion("", reasoning_content="hm" * 50, finish_reason="length"),
-            BackendError,
-            "truncated at the token limit",
+            ModelOutputError,
+            "truncated at the token limit; start the server with the reasoning parser of its model",
         ),
-        (completion("<think> it may be"), BackendError, "expected an answer after the thinking"),
+        (completion("", reasoning_content="yes"), ModelOutputError, "(finish_reason stop), after thinking; start the"),
+        (
+            completion("<think> it may be"),
+            ModelOutputError,
+            "after the thinking, got its beginning '<think> it may be'",
+        ),
+        (completion("◁think▷ it may be"), ModelOutputError, "--reasoning-parser"),
+        (
+            completion(
+                None, tool_calls=[{"function": {"name": "look", "arguments": "{}"}}], finish_reason="tool_calls"
+            ),
+            ModelOutputError,
+            "expected an answer in words, got a call of look",
+        ),
+        (
+            completion("Let me look.", tool_calls=[{"type": "function"}], finish_reason="tool_calls"),
+            ModelOutputError,
+            "got a call of a tool",
+        ),
+        (completion("yes", finish_reason="error"), BackendError, "expected a whole answer, not one with finish_reason"),
+        (
+            Answer(b'{"error": {"message": "no such key", "code": "invalid_api_key"}}'),
+            RefusedError,
+            "answered 200 with an error: no such key",
+        ),
+        (
+            Answer(b'{"error": {"message": "no longer", "code": 400}}'),
+            RefusedError,
+            "answered 200 with an error: no longer",
+        ),
+        (Answer(b'{"error": {"message": "it broke"}}'), BackendError, 'expected JSON with an answer in "choices", got'),
+        (
+            Answer(b'data: {"error": {"message": "no", "code": "400"}}\n\n'),
+            RefusedError,
+            "answered 200 with an error: no",
+        ),
         (completion(None, refusal="I cannot look at that."), RefusedError, "the model refused: I cannot look at that."),
         (completion("", finish_reason="content_filter"), RefusedError, "the model refused: content_filter"),
     ],
@@ -143,6 +185,18 @@ async def test_each_failure_has_its_error_and_is_never_an_answer(
     assert caught.value.code == kind.code
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"chat server at {server.url}: ")
+    assert len(server.asked) <= 4
+
+
+@pytest.mark.parametrize("status", [408, 409, 425])
+async def test_a_status_that_may_pass_counts_against_the_request(server: ScriptedServer, status: int) -> None:
+    server.rule = lambda fields: Answer(b'{"error": {"message": "try again"}}', status)
+    async with open_model(server) as model:
+        for turn in (1, 2, 3):
+            with pytest.raises(BackendError, match=f"answered {status}: try again"), trio.fail_after(20.0):
+                await model.chat(QUESTION)
+            assert len(server.asked) == 4 * turn, "however often the conductor tries again"
+        assert model.note() == ""
 
 
 async def test_a_server_that_hangs_times_out(server: ScriptedServer) -> None:
@@ -188,6 +242,17 @@ async def test_the_task_s_temperature_overrides_the_settings(server: ScriptedSer
     assert fields["temperature"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("configured", "prescribed", "sent"),
+    [(0.0, None, 0.7), (0.9, None, 0.9), (None, 0.0, 0.7), (1.0, 0.2, 0.7), (None, None, None)],
+)
+async def test_a_request_for_another_answer_raises_a_temperature_near_0(
+    server: ScriptedServer, configured: float | None, prescribed: float | None, sent: float | None
+) -> None:
+    await chat(server, replace(QUESTION, temperature=prescribed, vary=True), temperature=configured)
+    assert server.asked[0][2].get("temperature") == sent
+
+
 async def test_the_cost_follows_the_server_s_prices(server: ScriptedServer) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 600}}
     server.rule = lambda fields: completion(usage=usage)
@@ -206,6 +271,8 @@ async def test_the_cost_follows_the_server_s_prices(server: ScriptedServer) -> N
         Answer(b"{}", 429, {"Retry-After": "0.2"}),
         Answer(b"{}", 503),
         Answer(b"{}", 408),
+        Answer(b'{"error": {"message": "Rate limit exceeded", "code": 429}, "user_id": "u"}'),
+        Answer(b'{"error": {"message": "Rate limit exceeded", "type": "rate_limit_error"}}'),
         Answer(b"{}", 500),
         Answer(b"{}", 502),
         Answer(b"{}", 504),
@@ -221,6 +288,8 @@ async def test_the_cost_follows_the_server_s_prices(server: ScriptedServer) -> N
         "429 for 0.2 s",
         "503",
         "408",
+        "429 within 200",
+        "rate limit within 200",
         "500",
         "502",
         "504",
@@ -343,8 +412,10 @@ async def test_any_reply_is_an_answer_or_a_backend_error(body: bytes, choices: t
     endpoint = Endpoint(Canned("x", settings, httpx.AsyncClient(verify=False), None), settings, settings)
     try:
         reply = await OpenAIChatModel([endpoint]).chat(replace(QUESTION, choices=choices))
-    except BackendError:
+    except (BackendError, RefusedError, ModelOutputError):
         return
+    except OverloadedError:
+        raise AssertionError("nothing here says that it is busy") from None
     assert reply.text.strip()
 
 

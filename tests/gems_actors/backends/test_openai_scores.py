@@ -107,3 +107,53 @@ async def test_a_server_that_refuses_schemas_gets_none_from_then_on(server: Scri
     server.rule = lambda fields: refusal if "response_format" in fields else completion("{}")
     assert [reply.text for reply in await chat_twice(server, SHAPED)] == ["{}", "{}"]
     assert ["response_format" in fields for _, _, fields in server.asked] == [True, False, False]
+
+
+OPTIONS = {"response_format": SHAPED, "logprobs": CHOICE}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 406, 410, 411, 413, 414, 415, 418, 423, 431, 451])
+async def test_any_other_refusal_is_of_the_request_itself(server: ScriptedServer, option: str, status: int) -> None:
+    server.rule = lambda fields: Answer(b'{"error": {"message": "no"}}', status if option in fields else 429)
+    with pytest.raises(RefusedError, match=f"answered {status}: no"):
+        await chat(server, OPTIONS[option])
+    assert len(server.asked) == 1
+
+
+async def test_a_model_without_probabilities_for_anyone_answers_in_words(server: ScriptedServer) -> None:
+    refusal = Answer(b'{"error": {"message": "You are not allowed to request logprobs from this model"}}', 403)
+    server.rule = lambda fields: refusal if "logprobs" in fields else completion("no")
+    assert (await chat(server, CHOICE)).text == "no"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("status", [400, 422])
+async def test_the_first_refusal_is_kept_if_the_second_ask_stays_busy(
+    server: ScriptedServer, option: str, status: int
+) -> None:
+    server.rule = lambda fields: Answer(b'{"detail": "no"}', status if option in fields else 429)
+    with pytest.raises(RefusedError, match=f"answered {status}: no"):
+        await chat(server, OPTIONS[option])
+    assert len(server.asked) == 8
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("second", [Answer(b"{}", 500), Answer(b"<html>"), Answer(b"{", cut_to=0), Answer(b"{}", 408)])
+async def test_the_first_refusal_is_kept_if_the_second_ask_fails(
+    server: ScriptedServer, option: str, second: Answer
+) -> None:
+    server.rule = lambda fields: Answer(b'{"detail": "no"}', 400) if option in fields else second
+    with pytest.raises(RefusedError, match="answered 400: no"):
+        await chat(server, OPTIONS[option])
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+async def test_a_server_that_refuses_an_option_and_is_busy_for_a_moment_answers(
+    server: ScriptedServer, option: str
+) -> None:
+    server.rule = lambda fields: Answer(b"{}", 400) if option in fields else completion("no")
+    server.first += [Answer(b"{}", 400), Answer(b"{}", 429, {"Retry-After": "0.1"})]
+    assert (await chat(server, OPTIONS[option])).text == "no"
+    assert len(server.asked) == 4

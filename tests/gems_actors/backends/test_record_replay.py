@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.prompting import ask_model
 from gems_actors.backends import ChatMessage, ChatReply, ChatRequest, ImagePart, TextPart
 from gems_actors.backends.factory import open_chat_model
 from gems_actors.backends.record_replay import RecordingChatModel, ReplayChatModel, open_recording
 from gems_actors.config import ChatConfig, MeshConfig
-from gems_actors.errors import BackendError, ConfigError, RefusedError
+from gems_actors.errors import BackendError, ConfigError, ModelOutputError, RefusedError
 from tests.actors.fakes import FakeChat
 
 
@@ -106,3 +107,17 @@ async def test_the_settings_switch_recording_and_replay_on(tmp_path: Path) -> No
     recorded = await ask(ChatConfig(record=str(path)))
     assert "cat" in recorded.text
     assert await ask(ChatConfig(backend="replay", replay=str(path))) == recorded
+
+
+async def test_output_of_no_use_is_recorded_so_that_the_second_try_is_replayed(tmp_path: Path) -> None:
+    def answer(request: ChatRequest) -> str:
+        if not request.vary:
+            raise ModelOutputError("expected an answer, got an empty one")
+        return "7"
+
+    path = tmp_path / "chats.jsonl"
+    with open_recording(path) as descriptor:
+        recorded = await ask_model(RecordingChatModel(FakeChat(rule=answer), descriptor), question(), str)
+    replayed = await ask_model(ReplayChatModel(path), question(), str)
+    assert (recorded.value, replayed.value) == ("7", "7")
+    assert len(path.read_text().splitlines()) == 2
