@@ -1,15 +1,31 @@
 """The decomposer: turns the user's own prompt into atomic yes/no requirements.
 
-It must not know the plan: the requirements follow from the user's prompt, not from the prompt that is drawn.
+It must not know the plan: the requirements follow from the user's prompt, not from the prompt that is drawn. What small
+models get wrong and has one meaning is repaired: a dependency on itself, or on "none". The second answer may also
+depend on what does not exist, which only costs a question.
 """
 
 from __future__ import annotations
 
-from typing import Final, get_args
+import json
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, get_args
 
 import msgspec
+from msgspec.structs import replace
 
-from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, say
+from actors.prompting import (
+    ChatActor,
+    ask_model,
+    is_none_word,
+    object_schema,
+    parse_json,
+    render,
+    repeated_example,
+    say,
+)
 from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest
 from gems_actors.errors import ModelOutputError
@@ -75,8 +91,21 @@ _SCHEMA: Final = object_schema(
 )
 
 
+_EXAMPLE: Final = frozenset(json.loads(f'"{text}"') for text in re.findall(r'"question": "((?:[^"\\]|\\.)+)"', RULES))
+"""Questions of the example in the instructions."""
+
+
+class _Loose(msgspec.Struct):
+    """A requirement whose dependency may be missing, null, a number, or a list of one."""
+
+    id: str | int
+    question: str
+    kind: str
+    depends_on: Any = None
+
+
 class _Found(msgspec.Struct):
-    requirements: tuple[Requirement, ...]
+    requirements: tuple[_Loose, ...]
 
 
 class Decomposer(ChatActor):
@@ -87,7 +116,9 @@ class Decomposer(ChatActor):
     @answers
     async def decompose(self, request: DecomposePrompt) -> Requirements:
         """Return the requirements of a prompt; empty if there is nothing to check."""
-        answer = await ask_model(self.chat, decompose_request(request.prompt), parse_requirements)
+        parse = partial(parse_requirements, prompt=request.prompt)
+        question = decompose_request(request.prompt)
+        answer = await ask_model(self.chat, question, parse, partial(parse, is_last=True))
         return Requirements(requirements=answer.value, spent=answer.spent)
 
 
@@ -97,37 +128,74 @@ def decompose_request(prompt: str) -> ChatRequest:
     return ChatRequest("decompose", {"prompt": prompt}, messages, schema=_SCHEMA)
 
 
-def parse_requirements(text: str) -> tuple[Requirement, ...]:
+def parse_requirements(text: str, *, prompt: str = "", is_last: bool = False) -> tuple[Requirement, ...]:
     """Return the requirements that the model found, in its order.
+
+    Args:
+        text: the answer.
+        prompt: the prompt that was taken apart.
+        is_last: whether the model is not asked again; then dependencies that are unknown or circular are dropped, and a
+            kind that does not exist becomes `other`.
 
     Raises:
         ModelOutputError: the answer has another form, too many requirements, duplicate ids, or dependencies that are
-            unknown or circular.
+            unknown or circular; or it repeats the example of the instructions.
     """
-    found = parse_json(text, _Found, _EXPECTED).requirements
+    found = tuple(dict.fromkeys(_read(item, is_last) for item in parse_json(text, _Found, _EXPECTED).requirements))
     if len(found) > MAX_REQUIREMENTS:
         raise ModelOutputError(f"expected at most {MAX_REQUIREMENTS} requirements, got {len(found)}")
+    _refuse_example(found, prompt)
     parents: dict[str, str | None] = {}
     for requirement in found:
         if requirement.id in parents:
             raise ModelOutputError(f"expected each id once, got {requirement.id!r} twice")
-        if not requirement.question.strip():
-            raise ModelOutputError(f"{requirement.id}: expected a question, got an empty one")
         parents[requirement.id] = requirement.depends_on
     for id_, parent in parents.items():
-        if parent is not None and parent not in parents:
+        if is_last and (parent not in parents or _is_in_circle(id_, parents)):
+            parents[id_] = None
+        elif parent is not None and parent not in parents:
             raise ModelOutputError(f"{id_}: expected depends_on to be another requirement's id, got {parent[:100]!r}")
-        _refuse_circle(id_, parents)
-    return tuple(
-        msgspec.structs.replace(requirement, question=" ".join(requirement.question.split())) for requirement in found
-    )
+        elif _is_in_circle(id_, parents):
+            raise ModelOutputError(f"{id_}: expected no circle of dependencies, got one")
+    return tuple(replace(requirement, depends_on=parents[requirement.id]) for requirement in found)
 
 
-def _refuse_circle(id_: str, parents: dict[str, str | None]) -> None:
-    """Raise if following dependencies from a requirement never ends: after as many steps as there are requirements."""
+def _read(item: _Loose, is_last: bool) -> Requirement:
+    """Return a requirement in the form of the wire, without a dependency on itself or on a word for nothing."""
+    id_, parent = str(item.id).strip(), item.depends_on
+    if isinstance(parent, list) and len(parent) <= 1:
+        parent = parent[0] if parent else None
+    if isinstance(parent, int) and not isinstance(parent, bool):
+        parent = str(parent)
+    if isinstance(parent, str):
+        parent = None if parent.strip() == id_ or is_none_word(parent) else parent.strip()
+    kind = item.kind.strip().lower()
+    if not (question := " ".join(item.question.split())):
+        raise ModelOutputError(f"{id_}: expected a question, got an empty one")
+    fields = {
+        "id": id_,
+        "question": question,
+        "kind": "other" if is_last and kind not in get_args(RequirementKind) else kind,
+        "depends_on": parent,
+    }
+    try:
+        return msgspec.convert(fields, Requirement)
+    except msgspec.ValidationError as error:
+        raise ModelOutputError(f"{id_[:100]}: expected {_EXPECTED} ({error}), got {str(fields)[:200]}") from error
+
+
+def _refuse_example(found: Sequence[Requirement], prompt: str) -> None:
+    """Raise if most questions are the example's about owls, for a prompt without any."""
+    copied = [requirement.question for requirement in found if requirement.question in _EXAMPLE]
+    if 2 * len(copied) > len(found) and "owl" not in prompt.casefold() and any("owls" in text for text in copied):
+        raise repeated_example("; ".join(copied))
+
+
+def _is_in_circle(id_: str, parents: dict[str, str | None]) -> bool:
+    """Return whether following dependencies never ends: after as many steps as there are requirements."""
     ancestor = parents[id_]
     for _ in parents:
         if ancestor is None:
-            return
+            return False
         ancestor = parents.get(ancestor)
-    raise ModelOutputError(f"{id_}: expected no circle of dependencies, got one")
+    return True

@@ -18,11 +18,13 @@ import trio
 from actors.prompting import (
     ChatActor,
     ask_model,
+    is_none_word,
     list_lines,
     object_schema,
     parse_json,
     parse_prompt,
     render,
+    repeated_example,
     say,
     unexpected,
 )
@@ -83,6 +85,9 @@ $instructions
 </guide>"""
 
 NO_SKILL: Final = "none"
+
+_EXAMPLES: Final = ("the-id", "id")
+"""What stands for an id in the instructions."""
 
 NO_GUIDE: Final = "(There is none for this request.)"
 
@@ -192,15 +197,22 @@ class _Written(msgspec.Struct):
 
 
 def parse_route(text: str, ids: Collection[str]) -> str | None:
-    """Return the id of the chosen skill, or None if the model chose none.
+    """Return the id of the chosen skill, or None if the model chose none; its case and white space do not matter.
 
     Raises:
         ModelOutputError: the answer has another form, or names a skill that does not exist.
     """
     skill = parse_json(text, _Route, 'JSON of the form {"skill": "ID"} or {"skill": null}').skill
-    if skill is not None and skill not in ids:
-        raise unexpected(f"one of the skills {', '.join(ids)}, or null", skill)
-    return skill
+    if skill is None or skill in ids:
+        return skill
+    wanted = skill.strip().casefold()
+    if len(found := [id_ for id_ in ids if id_.casefold() == wanted]) == 1:
+        return found[0]
+    if is_none_word(skill):
+        return None
+    if wanted in _EXAMPLES:
+        raise repeated_example(skill)
+    raise unexpected(f"one of the skills {', '.join(ids)}, or null", skill)
 
 
 def parse_written(text: str) -> str:

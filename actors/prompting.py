@@ -1,12 +1,15 @@
-"""How a role uses a chat model: render a prompt, ask, parse the answer strictly, and let the model repair it once.
+"""How a role uses a chat model: render a prompt, ask, parse the answer, and let the model repair it once.
 
-Nothing here knows what any role asks.
+What has one meaning is read: JSON among words or in fences, a trailing comma, a line break within a string. Anything
+else is an error. Nothing here knows what any role asks.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import string
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
@@ -31,10 +34,22 @@ That answer cannot be used: $problem
 Give the answer once more, the whole of it, in exactly the form you were asked for. Write nothing before or after it, \
 and no apology."""
 
+REMEDY: Final = (
+    "asked twice; a larger model may do, or a server that follows JSON schemas; a model that thinks aloud needs the "
+    "reasoning parser of its server"
+)
+
 MAX_REASONING_CHARS: Final = 16_000
 """Maximum length of the reasoning that is kept, because all rounds of a trajectory travel in one message."""
 
 _MAX_QUOTED_CHARS = 200
+_MAX_VALUES = 100
+"""Maximum brackets in an answer at which JSON may begin."""
+_NONE_WORDS: Final = frozenset(("", "null", "none", "nil", "undefined", "n/a", "-"))
+_STRING: Final = r'"(?:[^"\\]|\\.)*"'
+_COMMA: Final = re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL)
+_OPENING: Final = re.compile(r"[{\[]")
+_BRACKET: Final = re.compile(rf"{_STRING}|[{{}}\[\]]", re.DOTALL)
 _log = structlog.get_logger()
 
 
@@ -79,7 +94,9 @@ async def ask_model(
     parse: Callable[[str], T],
     parse_repaired: Callable[[str], T] | None = None,
 ) -> ModelAnswer[T]:
-    """Ask a chat model and parse its answer; if parsing fails, the model is shown the problem and may answer once more.
+    """Ask a chat model and parse its answer; if it is of no use, show the model the problem and ask once more.
+
+    The second request also asks for another temperature than 0, and is the last.
 
     Args:
         chat: the chat model.
@@ -89,21 +106,25 @@ async def ask_model(
 
     Raises:
         BackendError: the model could not be asked.
-        ModelOutputError: the second answer cannot be parsed either.
+        ModelOutputError: the second answer is of no use either; the message says what helps.
     """
     request = replace(request, interactive=is_interactive())
-    reply, spent = await _call(chat, request)
+    said, spent = "", Spent()
     try:
+        reply, spent = await _call(chat, request)
+        said = _replace_surrogates(reply.text)
         return _read(reply, parse, spent)
     except ModelOutputError as error:
         problem = str(error)
-    said = _replace_surrogates(reply.text)
     repair = (
         say("assistant", said if said.strip() else "(no words)"),  # servers refuse an empty turn
         say("user", render(REPAIR, problem=problem)),
     )
-    reply, spent_again = await _call(chat, replace(request, messages=(*request.messages, *repair)))
-    answer = _read(reply, parse_repaired or parse, sum_spent(spent, spent_again))
+    try:
+        reply, again = await _call(chat, replace(request, messages=(*request.messages, *repair), vary=True))
+        answer = _read(reply, parse_repaired or parse, sum_spent(spent, again))
+    except ModelOutputError as error:
+        raise ModelOutputError(f"{error} ({REMEDY})") from error
     _log.warning("model_output_repaired", task=request.task, problem=problem)
     return answer
 
@@ -129,7 +150,7 @@ def object_schema(**properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_json(text: str, kind: type[T], expected: str) -> T:
-    """Parse an answer that is JSON, bare or within one pair of ``` fences, with nothing before or after.
+    """Parse an answer that is JSON, bare or within ``` fences, or that has one JSON object or list among its words.
 
     Args:
         text: the answer.
@@ -137,25 +158,48 @@ def parse_json(text: str, kind: type[T], expected: str) -> T:
         expected: description of that type, for the model that has to repair the answer.
 
     Raises:
-        ModelOutputError: the answer is anything else.
+        ModelOutputError: the answer has no such JSON, or several that differ.
     """
     try:
-        return msgspec.json.decode(_strip_fence(text), type=kind)
+        return _decode(_strip_fence(text), kind)
     except (ValueError, RecursionError) as error:  # errors of msgspec, and lone surrogates in the text
-        raise unexpected(f"{expected} ({error})", text) from error
+        problem = error
+    found: list[T] = []
+    for candidate in _values_in(text):
+        try:
+            found.append(_decode(candidate, kind))
+        except (ValueError, RecursionError):
+            if candidate.startswith("{"):  # which of them is meant, nobody can tell
+                raise unexpected(f"{expected} ({problem})", text) from problem
+    if not found or any(value != found[0] for value in found):
+        reason = f"{len(found)} of them differ" if found else problem
+        raise unexpected(f"{expected} ({reason})", text) from problem
+    return found[0]
 
 
 def parse_prompt(prompt: str) -> str:
     """Return a prompt that a model wrote, without surrounding white space.
 
     Raises:
-        ModelOutputError: the prompt is empty or too long.
+        ModelOutputError: the prompt is empty or too long, or the `...` of the instructions.
     """
     if not (prompt := prompt.strip()):
         raise unexpected("a prompt of at least one character", prompt)
+    if not prompt.strip(".… "):
+        raise repeated_example(prompt)
     if len(prompt) > MAX_PROMPT_CHARS:
         raise ModelOutputError(f"expected a prompt of at most {MAX_PROMPT_CHARS} characters, got {len(prompt)}")
     return prompt
+
+
+def is_none_word(text: str) -> bool:
+    """Return whether a text is a word for nothing that models write in place of null."""
+    return text.strip().lower() in _NONE_WORDS
+
+
+def repeated_example(text: str) -> ModelOutputError:
+    """Return the error for an answer that repeats the example of the instructions, which models too small do."""
+    return unexpected("an answer about the request, not one that repeats the example of the instructions", text)
 
 
 def unexpected(expected: str, text: str) -> ModelOutputError:
@@ -188,6 +232,48 @@ def _read(reply: ChatReply, parse: Callable[[str], T], spent: Spent) -> ModelAns
 
 def _replace_surrogates(text: str) -> str:
     return text.encode(errors="replace").decode()
+
+
+def _decode(text: str, kind: type[T]) -> T:
+    """Parse JSON; if it is malformed, without its trailing commas and with the line breaks in its strings."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        bare = _COMMA.sub(lambda part: "" if part[0] == "," else part[0], text)
+        try:
+            return msgspec.convert(json.loads(bare, strict=False, parse_constant=_refuse_constant), type=kind)
+        except json.JSONDecodeError:
+            pass
+        raise
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"expected a number, got {name}")
+
+
+def _values_in(text: str) -> Iterator[str]:
+    """Yield what may be the outermost JSON objects and lists in a text, up to some number; the last may be cut."""
+    position = 0
+    for _ in range(_MAX_VALUES):
+        if (start := _OPENING.search(text, position)) is None:
+            return
+        position = _end_of_value(text, start.start())
+        yield text[start.start() : position]
+
+
+def _end_of_value(text: str, start: int) -> int:
+    """Return where the bracket at a position is closed, or the end of the text."""
+    depth = 0
+    for part in _BRACKET.finditer(text, start):
+        if part[0] in "{[":
+            depth += 1
+        elif part[0] in "}]":
+            depth -= 1
+            if not depth:
+                return part.end()
+    return len(text)
 
 
 def _strip_fence(text: str) -> str:

@@ -19,7 +19,7 @@ from msgspec import structs
 from PIL import Image as Pillow
 
 from actors.blob_actor import BlobActor
-from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, say, unexpected
+from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, repeated_example, say, unexpected
 from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest, ImagePart
 from gems_actors.backends.factory import open_second_opinion
@@ -78,13 +78,20 @@ CANARY_QUESTION: Final = "Is the whole picture red?"
 CANARY_EVERY: Final = 1000
 """Number of pictures between two checks that the model sees pictures at all; the first picture is checked."""
 
+_AROUND: Final = " \t\r\n*_\"'“”‘’`.,:;!-–—"
+"""Characters around a word or a reason that say nothing."""
+
 _ANSWERS: Final[Mapping[str, Answer]] = {"yes": "met", "no": "unmet", "unsure": "unsure"}
 _log = structlog.get_logger()
 # A word must not continue with a letter or digit, nor with a hyphen, apostrophe or underscore before one:
-# 'yesterday' and 'no-one' are other words, '_yes_' is not. 'yes/no' and 'yes or no' are not decisions.
+# 'yesterday' and 'no-one' are other words, '_yes_' is not. 'yes/no', 'yes or no', 'yes, no or unsure' decide nothing.
 _FIRST_WORD = re.compile(
-    r"""[\s*_"'“”‘’`]*(yes|no|unsure)(?![^\W_]|[-'’_/]\w|\s*/|\s+(?:and|or)\s+(?:yes|no|unsure)\b)""", re.IGNORECASE
+    r"""[\s*_"'“”‘’`]*(yes|no|unsure)(?![^\W_]|[-'’_/]\w|\s*[/|]"""
+    r"""|(?:\s*,\s*(?:yes|no|unsure))?\s*,?\s+(?:and|or)\s+(?:yes|no|unsure)\b)""",
+    re.IGNORECASE,
 )
+_MAX_COPIED: Final = 1
+"""Maximum definitions of the instructions in an answer; more say that the model repeats them."""
 
 
 class Verifier(BlobActor, ChatActor):
@@ -309,7 +316,7 @@ def parse_batch(text: str, ids: Sequence[str]) -> tuple[Verdict, ...]:
     for item in parse_json(text, _Batch, expected).answers:
         if item.id not in ids or item.id in found:
             raise unexpected(f"each of the ids {', '.join(ids)} once", item.id)
-        if (said := _ANSWERS.get(item.answer.strip().lower())) is None:
+        if (said := _ANSWERS.get(item.answer.strip(_AROUND).lower())) is None:
             raise unexpected(f"yes, no or unsure for {item.id}", item.answer)
         found[item.id] = Verdict(requirement=item.id, answer=said, reason=item.reason.strip()[:MAX_REASON_CHARS])
     if missing := [id_ for id_ in ids if id_ not in found]:
@@ -321,10 +328,18 @@ def parse_verdict(text: str) -> tuple[Answer, str]:
     """Return the first word of an answer as a verdict, and the rest as its reason.
 
     Raises:
-        ModelOutputError: the first word is not yes, no or unsure.
+        ModelOutputError: the first word is not yes, no or unsure, or the answer repeats the instructions.
     """
+    if sum(line.partition(": ")[2] in text for line in _WORDS.splitlines()) > _MAX_COPIED:
+        raise repeated_example(text)
     # IGNORECASE alone would accept the long s and other letters that fold to ASCII.
-    if (match := _FIRST_WORD.match(text)) is None or not match[1].isascii():
+    if (match := _FIRST_WORD.match(text)) is None or not match[1].isascii() or _is_list_of_answers(text):
         raise unexpected("yes, no or unsure as the first word", text)
-    reason = text[match.end() :].strip(" \t\r\n*_\"'“”‘’`.,:;!-–—")
+    reason = text[match.end() :].strip(_AROUND)
     return _ANSWERS[match[1].lower()], reason[:MAX_REASON_CHARS]
+
+
+def _is_list_of_answers(text: str) -> bool:
+    """Return whether a text is nothing but different answers, such as `yes, no, unsure`."""
+    words = set(re.findall(r"\w+", text.lower()[:MAX_REASON_CHARS]))
+    return len(words) > 1 and words <= _ANSWERS.keys()

@@ -230,7 +230,8 @@ class FailoverPool(Generic[ServerT]):
                 if is_late or tries.are_spent(self._retry):
                     if isinstance(error, RefusedOrBusyError):
                         raise error.refusal from None
-                    error.is_outage |= is_late or not server.limit.is_closed
+                    is_of_request = isinstance(error, RequestFaultError) or server.limit.is_closed
+                    error.is_outage |= is_late or not is_of_request
                     raise
                 if isinstance(error, UnreachableError) and self._is_first_contact_over(called_at):
                     raise

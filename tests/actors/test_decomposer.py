@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from actors.decomposer import RULES, Decomposer, parse_requirements
 from gems_actors.config import MemoryConfig, MeshConfig
+from gems_actors.errors import ModelOutputError
 from protocol.messages import DecomposePrompt, Request
 from tests.actors.fakes import FakeChat, mesh_with, text_of
 
@@ -27,4 +30,27 @@ async def test_a_prompt_becomes_requirements() -> None:
 
 def test_the_example_in_the_rules_is_a_valid_answer() -> None:
     example = RULES[RULES.index('"OPEN"\n{') + len('"OPEN"\n') :]
-    assert len(parse_requirements(example)) == 6
+    assert len(parse_requirements(example, prompt='three ceramic owls under a sign that says "OPEN"')) == 6
+
+
+async def test_an_answer_that_repeats_the_example_is_refused_by_name() -> None:
+    example = RULES[RULES.index('"OPEN"\n{') + len('"OPEN"\n') :]
+    decomposer = Decomposer(MeshConfig(), mesh_with())
+    decomposer.chat = chat = FakeChat(example, example)
+    with pytest.raises(
+        ModelOutputError, match=r"repeats the example of the instructions, got .*owls.* \(asked twice; a lar"
+    ):
+        await decomposer.decompose(DecomposePrompt(prompt="a cat"))
+    assert len(chat.requests) == 2
+    decomposer.chat = FakeChat(example)
+    found = await decomposer.decompose(DecomposePrompt(prompt="Three ceramic owls under a sign that says OPEN"))
+    assert len(found.requirements) == 6
+
+
+async def test_the_second_answer_may_depend_on_what_does_not_exist() -> None:
+    rows = [{"id": "r1", "question": "Is it?", "kind": "mood", "depends_on": "r9"}]
+    decomposer = Decomposer(MeshConfig(), mesh_with())
+    decomposer.chat = chat = FakeChat(*[json.dumps({"requirements": rows})] * 2)
+    (found,) = (await decomposer.decompose(DecomposePrompt(prompt="a cat"))).requirements
+    assert (found.kind, found.depends_on) == ("other", None)
+    assert [request.vary for request in chat.requests] == [False, True]

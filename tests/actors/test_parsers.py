@@ -13,7 +13,7 @@ from actors.compressor import MAX_WORDS, cut_lesson, parse_lesson
 from actors.decomposer import parse_requirements
 from actors.planner import parse_route, parse_written
 from actors.refiner import parse_refined
-from actors.verifier import parse_verdict
+from actors.verifier import RULES, parse_batch, parse_verdict
 from gems_actors.errors import ModelOutputError
 from protocol.limits import MAX_PROMPT_CHARS, MAX_REQUIREMENTS
 
@@ -74,23 +74,65 @@ def test_the_first_word_is_the_verdict_and_the_rest_its_reason(text: str, answer
     "text",
     ["", "not sure", "I know", "yesterday", "None", "nothing", "know", "no-one is there", "yes/no", "yes / no",
      "Yes or no? Hard to tell.", "yes and no", "noyes", "yes2", "no_1", "The answer is yes", "Unsurely", "sure",
-     "ye\u017f", "not yes", "1. yes", "met"],
+     "ye\u017f", "not yes", "1. yes", "met", "yes, no or unsure", "yes, no, or unsure", "Yes, or no", "yes | no",
+     "yes\nno\nunsure", "yes, no", "No, yes.", "yes no unsure"],
 )  # fmt: skip
 def test_other_words_are_not_a_verdict(text: str) -> None:
     with pytest.raises(ModelOutputError, match="expected yes, no or unsure"):
         parse_verdict(text)
 
 
+def test_an_answer_that_repeats_the_instructions_is_not_a_verdict() -> None:
+    words = RULES[RULES.index("yes: ") : RULES.index("\n\nLook before")]
+    with pytest.raises(ModelOutputError, match="repeats the example of the instructions"):
+        parse_verdict(words)
+    assert parse_verdict("yes: the picture plainly shows it.")[0] == "met", "one definition may be an answer"
+
+
+@pytest.mark.parametrize("said", ["yes", "Yes.", " YES ", '"yes"', "**yes**"])
+def test_a_batch_has_a_word_for_each_question(said: str) -> None:
+    (verdict,) = parse_batch(json.dumps({"answers": [{"id": "r1", "answer": said, "reason": "seen"}]}), ["r1"])
+    assert (verdict.answer, verdict.reason) == ("met", "seen")
+    for other in ("yes, no or unsure", "yes/no", "maybe", ""):
+        with pytest.raises(ModelOutputError):
+            parse_batch(json.dumps({"answers": [{"id": "r1", "answer": other}]}), ["r1"])
+
+
 def test_a_long_reason_is_cut() -> None:
     assert len(parse_verdict("no " + "x" * 10_000)[1]) == 500
 
 
-def test_a_skill_is_chosen_by_its_exact_id_or_not_at_all() -> None:
-    assert parse_route('{"skill": "hats"}', ["hats"]) == "hats"
-    assert parse_route('{"skill": null, "why": "plain"}', ["hats"]) is None
-    for text in ('{"skill": "Hats"}', '{"skill": "NONE"}', '{"skill": ""}', "{}", '"hats"', "hats", "null"):
-        with pytest.raises(ModelOutputError):
-            parse_route(text, ["hats"])
+@pytest.mark.parametrize("said", ["hats", "Hats", " hats\n"])
+def test_a_skill_is_chosen_by_its_id(said: str) -> None:
+    assert parse_route(json.dumps({"skill": said}), ["hats", "caps"]) == "hats"
+
+
+@pytest.mark.parametrize("said", [None, "null", "None", "none", "NONE", "", " ", "n/a", "nil", "-"])
+def test_null_and_words_for_it_choose_no_skill(said: str | None) -> None:
+    assert parse_route(json.dumps({"skill": said, "why": "plain"}), ["hats"]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", '"hats"', "hats", "null", '{"skill": "hat"}', '{"skill": 1}', '{"skill": ["hats"]}', '{"skill": "HATS"}'],
+)
+def test_any_other_answer_chooses_nothing(text: str) -> None:
+    with pytest.raises(ModelOutputError):
+        parse_route(text, ["hats", "Hats"])
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (PARSERS["route"], '{"skill": "the-id"}'),
+        (PARSERS["route"], '{"skill": "ID"}'),
+        (parse_written, '{"prompt": "..."}'),
+        (parse_refined, '{"diagnosis": "...", "prompt": "…"}'),
+    ],
+)
+def test_an_answer_that_repeats_the_example_is_refused_by_name(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(ModelOutputError, match="repeats the example of the instructions"):
+        parse(text)
 
 
 @pytest.mark.parametrize("prompt", ["", " \n", "x" * (MAX_PROMPT_CHARS + 1)])
@@ -117,6 +159,29 @@ def test_requirements_keep_their_order_and_parents() -> None:
     assert [(item.id, item.depends_on) for item in found] == [("b", "a"), ("a", None)]
 
 
+@pytest.mark.parametrize("nothing", [None, "a", " a ", "", "null", "None", "N/A", "none", [], [None], ["a"], ["null"]])
+def test_a_dependency_on_itself_or_on_nothing_is_dropped(nothing: object) -> None:
+    row = {"id": "a", "question": "Is it?", "kind": "Object", "depends_on": nothing}
+    (found,) = parse_requirements(json.dumps({"requirements": [row]}))
+    assert (found.id, found.kind, found.depends_on) == ("a", "object", None)
+
+
+def test_numbers_name_requirements_and_a_repeated_one_counts_once() -> None:
+    rows: list[dict[str, object]] = [
+        {"id": 1, "question": "Is it?", "kind": "object"},
+        {"id": 2, "question": "Is it red?", "kind": "attribute", "depends_on": 1},
+        {"id": 3, "question": "Is it round?", "kind": "attribute", "depends_on": ["1"]},
+    ]
+    found = parse_requirements(json.dumps({"requirements": [*rows, rows[1], rows[1]]}))
+    assert [(item.id, item.depends_on) for item in found] == [("1", None), ("2", "1"), ("3", "1")]
+
+
+def test_the_last_answer_loses_dependencies_that_make_no_sense() -> None:
+    text = requirements_json(("a", "b"), ("b", "a"), ("c", "x"), ("d", "a"))
+    found = parse_requirements(text, is_last=True)
+    assert [(item.id, item.depends_on) for item in found] == [("a", None), ("b", "a"), ("c", None), ("d", "a")]
+
+
 def test_a_prompt_without_demands_has_no_requirements() -> None:
     assert parse_requirements('{"requirements": []}') == ()
 
@@ -129,20 +194,27 @@ def test_a_question_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (requirements_json(("a", None), ("a", None)), "each id once, got 'a' twice"),
+        (requirements_json(("a", None), ("b", None), ("a", "b")), "each id once, got 'a' twice"),
         (requirements_json(("a", "b")), "a: expected depends_on to be another requirement's id, got 'b'"),
-        (requirements_json(("a", "")), "a: expected depends_on"),
-        (requirements_json(("a", "a")), "a: expected no circle"),
+        (
+            '{"requirements": [{"id": "a", "question": "Is it?", "kind": "object", "depends_on": ["b", "c"]}]}',
+            "a: expected",
+        ),
+        (
+            '{"requirements": [{"id": "a", "question": "Is it?", "kind": "object", "depends_on": {}}]}',
+            "a: expected JSON",
+        ),
         (requirements_json(("a", "b"), ("b", "c"), ("c", "b")), "expected no circle"),
         (
             requirements_json(*((f"r{n}", None) for n in range(MAX_REQUIREMENTS + 1))),
             "at most 64 requirements, got 65",
         ),
         ('{"requirements": [{"id": "a", "question": " ", "kind": "object"}]}', "a: expected a question"),
-        ('{"requirements": [{"id": "a", "question": "", "kind": "object"}]}', "expected JSON of the form"),
+        ('{"requirements": [{"id": "a", "question": "", "kind": "object"}]}', "a: expected a question"),
         ('{"requirements": [{"id": "", "question": "Is it?", "kind": "object"}]}', "expected JSON of the form"),
         ('{"requirements": [{"id": "a", "question": "Is it?", "kind": "mood"}]}', "expected JSON of the form .*mood"),
-        ('{"requirements": [{"id": 1, "question": "Is it?", "kind": "object"}]}', "expected JSON of the form"),
+        ('{"requirements": [{"id": true, "question": "Is it?", "kind": "object"}]}', "expected JSON of the form"),
+        ('{"requirements": [{"id": "a", "question": null, "kind": "object"}]}', "expected JSON of the form"),
         ("[]", "expected JSON of the form"),
         ("Is there a cat?\nIs it red?", "expected JSON of the form"),
     ],

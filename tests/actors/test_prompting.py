@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace as replace_request
+from typing import Any
+
 import pytest
 import trio
 from msgspec.structs import replace
@@ -11,7 +15,7 @@ from gems_actors.backends import ChatReply, ChatRequest, TextPart
 from gems_actors.errors import ModelOutputError
 from protocol.limits import MAX_PROMPT_CHARS
 from protocol.messages import Spent
-from tests.actors.fakes import FakeChat
+from tests.actors.fakes import FakeChat, text_of
 
 REQUEST = ChatRequest("decompose", {"prompt": "a cat"}, (say("user", "a cat"),))
 
@@ -23,6 +27,50 @@ def parse_number(text: str) -> int:
 @pytest.mark.parametrize("text", ["7", " 7\n", "```\n7\n```", "```json\n7\n```", "  ```JSON\n7```\n"])
 def test_json_is_read_bare_or_in_one_fence(text: str) -> None:
     assert parse_number(text) == 7
+
+
+WORDS = {"a": 'is { it }, not "this"?', "b": ["x"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(WORDS),
+        f"Here you are: {json.dumps(WORDS)} I hope it helps",
+        f'Sure! The 5" picture:\n```json\n{json.dumps(WORDS, indent=2)}\n```\nAnything else?',
+        f"```\n{json.dumps(WORDS)}\n```\nAgain: {json.dumps(WORDS)}",
+        f"[1] {json.dumps(WORDS)} [2, 3]",
+        json.dumps(WORDS).replace("]", ", ]").replace('["x", ]}', '["x",\n],\n}'),
+        f"Yes: {json.dumps(WORDS)[:-1]},}}",
+    ],
+)
+def test_an_object_among_words_in_fences_or_with_trailing_commas_is_read(text: str) -> None:
+    assert parse_json(text, dict[str, Any], "an object") == WORDS
+
+
+def test_line_breaks_within_a_string_are_read() -> None:
+    assert parse_json('{"a": "two\nlines, ]"}', dict[str, str], "an object") == {"a": "two\nlines, ]"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1} {"a": 2}',
+        'Instead of {"a": 1} I say {a: 2}',
+        '{"a": 1} and {"a": ',
+        '{"a": "x"}',
+        '{"a": NaN}',
+        "{'a': 1}",
+        '{"a": 1',
+        '"{\\"a\\": 1}"',
+        "[" * 100_000,
+        "{" * 100_000,
+        '{"a": ' * 100_000,
+    ],
+)
+def test_what_has_several_meanings_or_none_is_an_error(text: str) -> None:
+    with pytest.raises(ModelOutputError, match="expected numbers"):
+        parse_json(text, dict[str, int], "numbers")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +130,27 @@ async def test_tokens_that_a_server_does_not_count_are_0() -> None:
     assert replace(spent, seconds=0.0) == Spent(calls=1)
 
 
-async def test_a_second_unreadable_answer_is_the_last() -> None:
+async def test_a_second_unreadable_answer_is_the_last_and_says_what_helps() -> None:
     chat = FakeChat("seven", "eight", "9")
-    with pytest.raises(ModelOutputError, match="got 'eight'"):
+    with pytest.raises(
+        ModelOutputError, match=r"got 'eight' \(asked twice; a larger model may do, .*reasoning parser"
+    ) as caught:
+        await ask_model(chat, REQUEST, parse_number)
+    assert [request.vary for request in chat.requests] == [False, True]
+    assert not caught.value.is_retryable, "the same two questions would be asked again"
+
+
+async def test_an_answer_that_the_model_cut_off_is_asked_for_once_more() -> None:
+    def answer(request: ChatRequest) -> str:
+        if not request.vary:
+            raise ModelOutputError("chat server: expected a complete answer, got one truncated at the token limit")
+        return "7"
+
+    chat = FakeChat(rule=answer)
+    assert (await ask_model(chat, REQUEST, parse_number)).value == 7
+    assert "truncated at the token limit" in text_of(chat.requests[1])
+    chat = FakeChat(rule=lambda request: answer(replace_request(request, vary=False)))
+    with pytest.raises(ModelOutputError, match=r"truncated at the token limit \(asked twice"):
         await ask_model(chat, REQUEST, parse_number)
     assert len(chat.requests) == 2
 
