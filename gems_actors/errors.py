@@ -114,8 +114,8 @@ class BackendError(RequestError, code="backend", is_retryable=True):
     """A model server or library failed; the text says which and how."""
 
 
-class ModelOutputError(RequestError, code="model_output"):
-    """A model's output could not be used as an answer, nor could its second try."""
+class ModelOutputError(RequestError, code="model_output", is_retryable=True):
+    """A model's output could not be used as an answer."""
 
 
 class BlobError(RequestError, code="blob"):

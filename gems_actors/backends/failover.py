@@ -367,7 +367,9 @@ class FailoverPool(Generic[ServerT]):
 
 
 def _is_timeout(error: BusyError | BackendError) -> bool:
-    return isinstance(error, LateError | GatewayTimeoutError) or (isinstance(error, RequestFaultError) and error.is_timeout)
+    return isinstance(error, LateError | GatewayTimeoutError) or (
+        isinstance(error, RequestFaultError) and error.is_timeout
+    )
 
 
 def _describe(limit: AdaptiveLimit, now: float) -> str:

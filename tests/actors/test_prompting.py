@@ -132,12 +132,9 @@ async def test_tokens_that_a_server_does_not_count_are_0() -> None:
 
 async def test_a_second_unreadable_answer_is_the_last_and_says_what_helps() -> None:
     chat = FakeChat("seven", "eight", "9")
-    with pytest.raises(
-        ModelOutputError, match=r"got 'eight' \(asked twice; a larger model may do, .*reasoning parser"
-    ) as caught:
+    with pytest.raises(ModelOutputError, match=r"got 'eight' \(asked twice; .*reasoning parser"):
         await ask_model(chat, REQUEST, parse_number)
     assert [request.vary for request in chat.requests] == [False, True]
-    assert not caught.value.is_retryable, "the same two questions would be asked again"
 
 
 async def test_an_answer_that_the_model_cut_off_is_asked_for_once_more() -> None:
