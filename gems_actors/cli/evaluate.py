@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,11 +12,13 @@ import trio
 from gems_actors.app.bulk.runner import BulkResult
 from gems_actors.app.bulk.tasks import MAX_SAMPLES
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS
-from gems_actors.app.evaluation.compare import compare, comparison_rows, plot_of
+from gems_actors.app.evaluation.compare import compare, curve_of
 from gems_actors.app.evaluation.runner import EvaluationOptions, EvaluationView, run
-from gems_actors.app.evaluation.scores import SCORED_BENCHMARKS, figures_of, score_lines
+from gems_actors.app.evaluation.runs import read_run_folder
+from gems_actors.app.evaluation.scores import SCORED_BENCHMARKS, score_lines
+from gems_actors.app.evaluation.tables import FORMATS, comparison_rows, curve_csv_of, plot_of, provenance_lines
 from gems_actors.app.options import DrawOptions
-from gems_actors.app.picture_files import OutputError, encode_json, write_whole
+from gems_actors.app.picture_files import OutputError, write_whole
 from gems_actors.cli import options as flags
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import json_option, path_option
@@ -36,10 +38,10 @@ def evaluate() -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("benchmark", type=flags.one_of(*BENCHMARKS), metavar="NAME")
-@path_option("--data", required=True, metavar="FILE", help_text="Official prompt file of the benchmark.")
+@path_option("--data", required=True, metavar="FILE", help_text="Official prompt file or folder of the benchmark.")
 @path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
 @flags.number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default: as many as the scorer expects).")
-@flags.number_option("--limit", 10**9, "N", "Maximum number of pictures to draw now.")
+@flags.number_option("--limit", 10**9, "N", "Draw, lay out and score only the first N prompts.")
 @click.option(
     "--score", "is_scored", is_flag=True, help=f"Score with the model of [judge] ({', '.join(SCORED_BENCHMARKS)})."
 )
@@ -54,7 +56,7 @@ def _draw(options: DrawOptions, as_json: bool, **chosen: Any) -> int:
     """Draw every prompt of benchmark NAME, and lay the pictures out in DIR/NAME for its official scorer.
 
     The prompt files are not part of this package. The same command continues an earlier run. Nothing is laid out before
-    every picture exists.
+    every picture exists, of the first N prompts with --limit N.
     """
     with open_terminal() as stream:
         view = _View(stream, as_json=as_json)
@@ -95,23 +97,35 @@ class _View(EvaluationView):
 
 @evaluate.command("compare")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
-@path_option("--plot", metavar="SVG", help_text="Write a bar chart of the first score to this file.")
+@flags.choice_option("--format", "format_", names=tuple(FORMATS), help_text="Print in this format, not as a table.")
+@path_option("--plot", metavar="SVG", help_text="Write a bar chart of the first figure to this file.")
+@path_option("--curve", metavar="CSV", help_text="Write the figures by rounds and images to this file.")
 @json_option
-def compare_runs(folders: tuple[Path, ...], plot: Path | None, as_json: bool) -> int:
-    """Compare the strategies of runs over the same prompts.
+def compare_runs(
+    folders: tuple[Path, ...], format_: str | None, plot: Path | None, curve: Path | None, as_json: bool
+) -> int:
+    """Compare the strategies of runs over the same prompts, with 95 % intervals.
 
-    Folders with the same strategy count as its repeats. The number after ± is the 95 % confidence interval of the mean.
+    Folders with the same strategy count as its repeats. Differences are from the strategy of the first folder.
     """
-    compared = compare([figures_of(folder) for folder in folders])
-    if plot is not None:
-        first = next(iter(next(iter(compared.values()))))
-        try:
-            write_whole(plot, plot_of(compared, first).encode())
-        except OutputError as error:
-            raise click.UsageError(f"--plot: {error}") from error
-    if as_json:
-        rows = {name: {key: asdict(item) for key, item in row.items()} for name, row in compared.items()}
-        click.echo(encode_json(rows))
+    runs = [read_run_folder(folder) for folder in folders]
+    try:
+        compared = compare(runs)
+        points = [] if curve is None else curve_of(runs)
+    except ValueError as error:
+        raise click.UsageError(f"DIR: {error}") from error
+    _write("--plot", plot, lambda: plot_of(compared, compared.figures[0]))
+    _write("--curve", curve, lambda: f"{curve_csv_of(points)}\n")
+    if as_json or format_ is not None:
+        click.echo(FORMATS[format_ or "json"](compared))
     else:
-        click.echo("\n".join(table_lines(comparison_rows(compared))))
+        click.echo("\n".join([*table_lines(comparison_rows(compared)), "", *provenance_lines(compared)]))
     return DONE
+
+
+def _write(option: str, path: Path | None, content: Callable[[], str]) -> None:
+    if path is not None:
+        try:
+            write_whole(path, content().encode())
+        except OutputError as error:
+            raise click.UsageError(f"{option}: {error}") from error

@@ -112,13 +112,12 @@ class _Judging:
             if self.failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 return
             try:
-                scores, answers = await _judge(model, case)
+                item = await _judge(model, case)
             except RequestError as error:
                 self.failures.append(f"prompt {case.unjudged.id}, picture {case.sample}: {error}")
                 self.failures_in_a_row += 1
                 return
         self.failures_in_a_row = 0
-        item = msgspec.structs.replace(case.unjudged, scores=scores, answers=answers)
         self.found.append(item)
         self.sink.write(msgspec.json.encode(item) + b"\n")
         self.sink.flush()
@@ -126,23 +125,26 @@ class _Judging:
             self.report(f"judged {len(self.found)} of {len(self.cases)}")
 
 
-async def _judge(model: OpenAIChatModel, case: _Case) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Return scores and answers; the picture precedes the questions, so that the server can cache it between them."""
+async def _judge(model: OpenAIChatModel, case: _Case) -> Judged:
+    """Return the judged picture, which precedes the questions, so that the server can cache it between them."""
     image = ImagePart(await trio.Path(case.picture).read_bytes(), "image/png")
     scores: list[float] = []
     answers: list[str] = []
+    unseen: list[float] = []
     for question in case.questions:
         messages = (ChatMessage("user", (image, TextPart(question.text))),)
         match question:
             case TokenQuestion():
                 reply = await model.first_tokens(ChatRequest("judge", {}, messages))
                 scores.append(question.read(reply.probabilities))
+                unseen.append(max(0.0, 1 - sum(reply.probabilities.values())))
             case WordQuestion():
                 request = ChatRequest("judge", {}, messages, schema=question.schema, temperature=question.temperature)
                 text, read = (await ask_model(model, request, partial(_read_answer, question))).value
                 scores += read
                 answers.append(text)
-    return tuple(scores), tuple(answers)
+    mean_unseen = sum(unseen) / len(unseen) if unseen else 0.0
+    return msgspec.structs.replace(case.unjudged, scores=tuple(scores), answers=tuple(answers), unseen=mean_unseen)
 
 
 def _read_answer(question: WordQuestion, text: str) -> tuple[str, tuple[float, ...]]:
@@ -150,8 +152,13 @@ def _read_answer(question: WordQuestion, text: str) -> tuple[str, tuple[float, .
 
 
 def _unjudged(id_: str, picture: Path, judge: str, questions: Sequence[Question]) -> Judged:
-    asked = "\0".join(question.text for question in questions).encode()
+    asked = "\0".join(map(_identity_of, questions)).encode()
     return Judged(id=id_, digest=_digest_of(picture.read_bytes()), judge=judge, asked=_digest_of(asked), scores=())
+
+
+def _identity_of(question: Question) -> str:
+    """Return the text of a question, and the rule by which its answer is read where there is more than one."""
+    return f"{question.text}\0{question.rule}" if isinstance(question, TokenQuestion) else question.text
 
 
 def _digest_of(data: bytes) -> str:

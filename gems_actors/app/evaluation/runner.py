@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gems_actors.app.bulk.folder import spec_of
-from gems_actors.app.bulk.rows import file_name_of
+from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, spec_of
+from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.runner import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.runner import run as run_bulk
 from gems_actors.app.bulk.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
-from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
-from gems_actors.app.evaluation.scores import ScoringPlan, plan_scoring, score_pictures
+from gems_actors.app.evaluation.benchmarks import BENCHMARKS, Benchmark, read_benchmark
+from gems_actors.app.evaluation.description import Description, check_folder, write_description
+from gems_actors.app.evaluation.layout_writer import write_layout
+from gems_actors.app.evaluation.layouts import Pictures
+from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
+from gems_actors.app.evaluation.scores import ScoringPlan, move_old_scores, plan_scoring, score_pictures
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, text_of_path, write_whole
 from gems_actors.errors import UsageError
@@ -36,7 +40,7 @@ class EvaluationOptions:
     samples: int | None = None
     """Pictures per prompt; by default as many as the official scorer expects."""
     limit: int | None = None
-    """Maximum number of pictures to draw in this run."""
+    """Number of prompts to draw, lay out and score, the first ones; all by default."""
     wait_for_servers_s: float = WAIT_S
     """Seconds to wait for model servers, as in `BulkOptions`."""
     is_scored: bool = False
@@ -53,7 +57,11 @@ class EvaluationResult:
     missing: int
     """Pictures that do not exist yet; without all of them, nothing is laid out or scored."""
     total: int
-    """Pictures of the whole benchmark."""
+    """Pictures of the chosen prompts."""
+    prompts: int
+    """Chosen prompts."""
+    of_prompts: int
+    """Prompts of the whole benchmark."""
     scores: Mapping[str, Any] | None
     """Scores as in scores.json; None unless the pictures were scored."""
 
@@ -77,6 +85,8 @@ class EvaluationView:
 async def run(options: EvaluationOptions, view: EvaluationView | None = None) -> EvaluationResult:
     """Draw the pictures of a benchmark that do not exist yet, and lay out and score all of them once they exist.
 
+    A folder that holds pictures of other prompts, or drawn with another seed or strategy, is refused unchanged.
+
     Raises:
         UsageError: benchmark, prompt file or folder cannot be used, or there is no score for the benchmark.
         JudgingError: some pictures could not be judged; the same options continue.
@@ -86,50 +96,114 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     view = view or EvaluationView()
     if (benchmark := BENCHMARKS.get(options.benchmark)) is None:
         raise UsageError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, got {options.benchmark!r}")
-    prompts, plan = _prepare(options, view)
-    source = options.out / "prompts.jsonl"
-    spec = spec_of(source, options.options, samples=options.samples or benchmark.samples)
-    part, router = Part(limit=options.limit), options.options.router
+    prepared = _Prepared.of(options, benchmark, view)
+    pictures, missing = prepared.pictures()
     bulk_options = BulkOptions(
-        spec=spec,
-        file=source,
+        spec=prepared.spec,
+        file=prepared.file,
         out=options.out,
-        part=part,
-        router=router,
+        part=Part(limit=None if options.limit is None else missing),
+        router=options.options.router,
         wait_for_servers_s=options.wait_for_servers_s,
         redirects_stderr=options.redirects_stderr,
     )
     bulk = await run_bulk(bulk_options, view.bulk)
     view.finish_bulk(bulk)
-    pictures = {
-        prompt.id: [options.out / "dataset" / file_name_of(index, sample) for sample in range(spec.samples)]
-        for index, prompt in enumerate(prompts)
-    }
-    missing = sum(not path.is_file() for paths in pictures.values() for path in paths)
+    pictures, missing = prepared.pictures()
     scores = None
     if not missing:
-        folder = options.out / options.benchmark
-        benchmark.lay_out(folder, prompts, pictures)
-        view.note(f"laid out for the scorer of {benchmark.title} in {text_of_path(folder)}")
-        if plan is not None:
-            scores = await score_pictures(plan, prompts, pictures, folder, view.note)
-    return EvaluationResult(bulk=bulk, missing=missing, total=len(prompts) * spec.samples, scores=scores)
+        await _lay_out(options, benchmark, prepared, pictures, view)
+        if prepared.plan is not None:
+            scores = await score_pictures(
+                prepared.plan, prepared.chosen, pictures, options.out, view.note, of_prompts=len(prepared.prompts)
+            )
+    return EvaluationResult(
+        bulk=bulk,
+        missing=missing,
+        total=len(prepared.chosen) * prepared.spec.samples,
+        prompts=len(prepared.chosen),
+        of_prompts=len(prepared.prompts),
+        scores=scores,
+    )
 
 
-def _prepare(options: EvaluationOptions, view: EvaluationView) -> tuple[list[Prompt], ScoringPlan | None]:
-    """Return prompts and scoring plan, and write the prompts as tasks of a bulk into the folder."""
-    try:
-        prompts = read_benchmark(options.benchmark, options.data)
-        plan = None
-        if options.is_scored:
-            plan = plan_scoring(options.benchmark, prompts, options.options.read_config(), view.warn)
-        check_writable(options.out)
-        write_whole(options.out / "prompts.jsonl", _tasks_of(prompts))
-    except BenchmarkError as error:
-        raise UsageError(f"--data: {error}") from error
-    except OutputError as error:
-        raise UsageError(f"--out: {error}") from error
-    return prompts, plan
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """What to draw into a folder that was found to be fit for it."""
+
+    out: Path
+    prompts: Sequence[Prompt]
+    chosen: Sequence[Prompt]
+    """The prompts to draw, lay out and score: all, or the first ones."""
+    plan: ScoringPlan | None
+    spec: RunSpec
+
+    @property
+    def file(self) -> Path:
+        """File from which the bulk draws: the prompts of the whole benchmark."""
+        return self.out / "prompts.jsonl"
+
+    @classmethod
+    def of(cls, options: EvaluationOptions, benchmark: Benchmark, view: EvaluationView) -> _Prepared:
+        """Read the prompts, and write them as the tasks of a bulk into the folder unless it holds something else.
+
+        Raises:
+            UsageError: prompts, judge or folder cannot be used.
+        """
+        spec = spec_of(options.out / "prompts.jsonl", options.options, samples=options.samples or benchmark.samples)
+        try:
+            found = read_benchmark(options.benchmark, options.data)
+            prompts, plan = found.prompts, None
+            if options.is_scored:
+                plan = plan_scoring(options.benchmark, prompts, options.options.read_config(), view.warn)
+            tasks = _tasks_of(prompts)
+            check_folder(options.out, options.benchmark, prompts, tasks, spec)
+            check_writable(options.out)
+            prepared = cls(out=options.out, prompts=prompts, chosen=prompts[: options.limit], plan=plan, spec=spec)
+            if not prepared.file.exists() or prepared.file.read_bytes() != tasks:
+                write_whole(prepared.file, tasks)
+            described = Description(
+                benchmark=options.benchmark,
+                data=text_of_path(options.data.absolute()),
+                data_sha256=found.sha256,
+                prompts=len(prompts),
+            )
+            write_description(options.out, described)
+        except BenchmarkError as error:
+            raise UsageError(f"--data: {error}") from error
+        except OutputError as error:
+            raise UsageError(f"--out: {error}") from error
+        return prepared
+
+    def pictures(self) -> tuple[Pictures, int]:
+        """Return the pictures that exist of the chosen prompts, and how many do not exist yet."""
+        files = {
+            ((row.metadata or {}).get("id"), row.sample): self.out / "dataset" / row.file_name
+            for row in rows_of(self.out)
+        }
+        pictures: dict[str, list[Path]] = {prompt.id: [] for prompt in self.chosen}
+        missing = 0
+        for id_, found in pictures.items():
+            for sample in range(self.spec.samples):
+                path = files.get((id_, sample))
+                if path is not None and path.is_file():
+                    found.append(path)
+                else:
+                    missing += 1
+        return pictures, missing
+
+
+async def _lay_out(
+    options: EvaluationOptions, benchmark: Benchmark, prepared: _Prepared, pictures: Pictures, view: EvaluationView
+) -> None:
+    """Write the layout of the scorer."""
+    folder = options.out / options.benchmark
+    move_old_scores(options.out, options.benchmark)
+    layout = benchmark.lay_out(folder, prepared.chosen, pictures)
+    await write_layout(folder, layout, options.out / MESH_FOLDER / "layout.jsonl", view.note)
+    chosen, total = len(prepared.chosen), len(prepared.prompts)
+    what = "" if chosen == total else f" {chosen} of {total} prompts"
+    view.note(f"laid out{what} for the scorer of {benchmark.title} in {text_of_path(folder)}")
 
 
 def _tasks_of(prompts: Sequence[Prompt]) -> bytes:

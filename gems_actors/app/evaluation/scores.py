@@ -1,25 +1,24 @@
-"""Scores the pictures of a benchmark with a judge, and reads the figures by which runs are compared."""
+"""Scores the pictures of a benchmark with a judge, and keeps the scores of the whole and of each prompt."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gems_actors.app.bulk.folder import inspect_folder, read_run
-from gems_actors.app.bulk.totals import Tally
-from gems_actors.app.evaluation.benchmarks import BENCHMARKS, Prompt
+import msgspec
+
+from gems_actors.app.evaluation.benchmarks import BENCHMARKS
+from gems_actors.app.evaluation.prompt_files import Prompt
 from gems_actors.app.evaluation.scoring.crea import CREA
 from gems_actors.app.evaluation.scoring.geneval2 import GENEVAL2
-from gems_actors.app.evaluation.scoring.scorer import Question, Scorer
+from gems_actors.app.evaluation.scoring.scorer import Judged, Question, Scorer
 from gems_actors.app.evaluation.scoring.spatialgeneval import SPATIALGENEVAL
 from gems_actors.app.evaluation.scoring.wise import WISE_LEGACY, WISE_VERIFIED
 from gems_actors.app.picture_files import OutputError, encode_json, write_whole
 from gems_actors.config import ChatModelConfig, MeshConfig
 from gems_actors.errors import UsageError
-from protocol.costs import chat_cost
 
 SCORERS: Final[Mapping[str, Scorer]] = {
     "geneval2": GENEVAL2,
@@ -70,60 +69,77 @@ def plan_scoring(
     return ScoringPlan(scorer, judge, {prompt.id: SCORERS[scorer].ask(prompt) for prompt in prompts})
 
 
+class ScoredPrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prompt adds to the figures of the benchmark; a line of scores_by_prompt.jsonl."""
+
+    id: str
+    parts: dict[str, dict[str, tuple[float, float]]]
+    """By figure and by group of values: their sum over the pictures of the prompt, and their number."""
+
+
 async def score_pictures(
     plan: ScoringPlan,
     prompts: Sequence[Prompt],
     pictures: Mapping[str, Sequence[Path]],
     folder: Path,
     report: Callable[[str], None],
+    *,
+    of_prompts: int,
 ) -> dict[str, Any]:
-    """Judge the pictures, write scores.json and judged.jsonl into a folder, and return the scores.
+    """Judge the pictures of `prompts`, which may be a part of the benchmark's `of_prompts`, and return the scores.
+
+    They and the judge's answers are written into a folder: scores.json, scores_by_prompt.jsonl and judged.jsonl.
 
     Raises:
         JudgingError: some pictures could not be judged, so there is no score.
     """
     from gems_actors.app.evaluation.judge import judge_pictures  # loads httpx, which drawing does not need
 
-    judge = plan.judge
-    judged = await judge_pictures(judge, plan.questions, pictures, folder / "judged.jsonl", report)
-    total = SCORERS[plan.scorer].total({prompt.id: prompt for prompt in prompts}, judged)
-    counts = {"prompts": len({item.id for item in judged}), "pictures": len(judged)}
-    scores = {"scorer": plan.scorer, "judge": judge.model or judge.url, **counts, **total}
+    judge, scorer, asked = plan.judge, SCORERS[plan.scorer], {prompt.id: prompt for prompt in prompts}
+    questions = {id_: plan.questions[id_] for id_ in asked}
+    judged = await judge_pictures(judge, questions, pictures, folder / "judged.jsonl", report)
+    of_prompt: dict[str, list[Judged]] = {}
+    for item in judged:
+        of_prompt.setdefault(item.id, []).append(item)
+    counts = {"prompts": len(of_prompt), "of_prompts": of_prompts, "pictures": len(judged)}
+    scores = {"scorer": plan.scorer, "judge": judge.model or judge.url, **counts, **scorer.total(asked, judged)}
+    names = [figure.name for figure in scorer.figures]
+    lines = (
+        msgspec.json.encode({"id": id_, "parts": dict(zip(names, scorer.parts(asked[id_], items), strict=True))})
+        for id_, items in of_prompt.items()
+    )
+    write_whole(folder / "scores_by_prompt.jsonl", b"".join(line + b"\n" for line in lines))
     write_whole(folder / "scores.json", encode_json(scores).encode() + b"\n")
     return scores
 
 
-def score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
-    """Yield scores as lines of text."""
-    yield f"judge              {scores['judge']}, {scores['prompts']} prompts, {scores['pictures']} pictures"
-    yield from SCORERS[scores["scorer"]].lines(scores)
+def move_old_scores(folder: Path, benchmark: str) -> None:
+    """Move the files of a score from among the pictures, where earlier versions put them, into the folder itself."""
+    for name in ("judged.jsonl", "scores.json"):
+        if (old := folder / benchmark / name).is_file() and not (folder / name).exists():
+            old.rename(folder / name)
 
 
-def figures_of(folder: Path) -> tuple[str, dict[str, float]]:
-    """Return the strategy of the run in a folder, and its figures: scores first, if it has any.
+def scores_in(folder: Path) -> dict[str, Any] | None:
+    """Return the scores in a folder; None for one without.
 
     Raises:
-        UsageError: the folder has no run, or no pictures.
+        OutputError: the file is not that of this program.
     """
-    tally = Tally()
-    try:
-        spec = read_run(folder)
-        if spec is None:
-            raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, got none")
-        state = inspect_folder(folder, tally.add)
-    except OutputError as error:
-        raise UsageError(f"DIR: {error}") from error
-    if not tally.pictures:
-        raise UsageError(f"DIR: {folder}: expected pictures, got none")
-    figures: dict[str, float] = {}
-    for path in sorted(folder.glob("*/scores.json")):
-        scores = json.loads(path.read_bytes())
-        figures |= SCORERS[scores["scorer"]].compare(scores)
-    figures["all met %"] = 100 * tally.all_met / tally.pictures
-    if tally.chosen.rate is not None:
-        figures["requirements met %"] = 100 * tally.chosen.rate
-    figures["images each"] = tally.images / tally.pictures
-    figures["calls each"] = chat_cost(state.spent).calls / tally.pictures
-    named = {"gems": ("rounds", "memory"), "best-of-n": ("candidates",)}.get(spec.strategy, ())
-    settings = "".join(f" {name} {spec.settings[name]}" for name in named if name in spec.settings)
-    return spec.strategy + settings, figures
+    for path in (folder / "scores.json", *sorted(folder.glob("*/scores.json"))):  # earlier versions wrote the second
+        if path.is_file():
+            try:
+                scores = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+                SCORERS[scores["scorer"]].compare(scores)
+            except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+                raise OutputError(f"{path}: expected scores that `gems eval --score` wrote, got: {error}") from error
+            return scores
+    return None
+
+
+def score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Yield scores as lines of text."""
+    prompts, total = scores["prompts"], scores.get("of_prompts", scores["prompts"])
+    covered = f"{prompts} prompts" if prompts == total else f"{prompts} of {total} prompts"
+    yield f"judge              {scores['judge']}, {covered}, {scores['pictures']} pictures"
+    yield from SCORERS[scores["scorer"]].lines(scores)

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from actors.prompting import object_schema, parse_json, render
-from gems_actors.app.evaluation.benchmarks import Prompt
+from gems_actors.app.evaluation.figures import Figure, Parts
+from gems_actors.app.evaluation.prompt_files import Prompt
 from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, indented_lines
 
 _PROMPT: Final = """\
@@ -76,4 +77,9 @@ def _lines(scores: Mapping[str, Any]) -> Iterator[str]:
     yield from indented_lines(scores["by_principle"], 2)
 
 
-CREA: Final = Scorer(_ask, creativity, _lines, lambda scores: {"creativity (of 30)": scores["creativity"]})
+def _parts(_: Prompt, judged: Sequence[Judged]) -> tuple[Parts]:
+    return ({"": (sum(sum(item.scores) for item in judged), len(judged))},)
+
+
+_FIGURE: Final = Figure("creativity (of 30)", smallest=6.0, largest=30.0)
+CREA: Final = Scorer(_ask, creativity, _lines, lambda scores: {_FIGURE.name: scores["creativity"]}, (_FIGURE,), _parts)

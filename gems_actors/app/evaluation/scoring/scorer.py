@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt
+from gems_actors.app.evaluation.figures import Figure, Parts
+from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
 
 RecordT = TypeVar("RecordT")
 
@@ -33,6 +34,8 @@ class TokenQuestion:
 
     text: str
     read: Callable[[Mapping[str, float]], float]
+    rule: str = ""
+    """Name of the rule by which probabilities become a score; answers that were read by another are asked for again."""
 
 
 Question = WordQuestion | TokenQuestion
@@ -50,6 +53,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     scores: tuple[float, ...]
     answers: tuple[str, ...] = ()
     """Answers of the judge, to inspect a score; empty for token questions."""
+    unseen: float = 0.0
+    """Mean probability, 0 to 1, of the tokens that the judge's server did not name; 0 without token questions."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -69,6 +74,10 @@ class Scorer:
     """Yields such a tree as lines of text."""
     compare: Callable[[Mapping[str, Any]], dict[str, float]]
     """Returns the figures of such a tree by which runs are compared."""
+    figures: tuple[Figure, ...]
+    """The same figures, for resamples of the prompts."""
+    parts: Callable[[Prompt, Sequence[Judged]], tuple[Parts, ...]]
+    """Returns what the judged pictures of one prompt add to each of the figures."""
 
 
 def read_record(prompt: Prompt, kind: type[RecordT]) -> RecordT:

@@ -16,7 +16,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from actors.prompting import object_schema, parse_json, render, unexpected
-from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt
+from gems_actors.app.evaluation.figures import Figure, Parts, sum_parts
+from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
 from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, indented_lines, read_record
 from gems_actors.errors import ModelOutputError
 
@@ -80,12 +81,17 @@ def accuracy(prompts: Mapping[str, Prompt], judged: Sequence[Judged]) -> dict[st
     """Return the percentage of right questions in each dimension, and the mean of the dimensions."""
     found: dict[str, list[bool]] = defaultdict(list)
     for item in judged:
-        dimensions = read_record(prompts[item.id], _Record).question_type
-        for index, dimension in enumerate(dimensions):
-            votes = item.scores[index :: len(dimensions)]
-            found[dimension].append(sum(votes) >= RIGHT_FROM)
+        for dimension, is_right in _right_answers(prompts[item.id], item):
+            found[dimension].append(is_right)
     means = {dimension: 100 * fmean(right) for dimension, right in found.items()}
     return {"accuracy": fmean(means.values()), "by_dimension": means}
+
+
+def _right_answers(prompt: Prompt, item: Judged) -> Iterator[tuple[str, bool]]:
+    """Yield the dimension of each question, and whether enough votes are right."""
+    dimensions = read_record(prompt, _Record).question_type
+    for index, dimension in enumerate(dimensions):
+        yield dimension, sum(item.scores[index :: len(dimensions)]) >= RIGHT_FROM
 
 
 def _ask(prompt: Prompt) -> tuple[WordQuestion, ...]:
@@ -104,4 +110,12 @@ def _lines(scores: Mapping[str, Any]) -> Iterator[str]:
     yield from indented_lines(scores["by_dimension"], 1)
 
 
-SPATIALGENEVAL: Final = Scorer(_ask, accuracy, _lines, lambda scores: {"SpatialGenEval": scores["accuracy"]})
+def _parts(prompt: Prompt, judged: Sequence[Judged]) -> tuple[Parts]:
+    right = (answer for item in judged for answer in _right_answers(prompt, item))
+    return (sum_parts({dimension: (float(is_right), 1.0)} for dimension, is_right in right),)
+
+
+_FIGURE: Final = Figure("SpatialGenEval", scale=100.0, largest=100.0)
+SPATIALGENEVAL: Final = Scorer(
+    _ask, accuracy, _lines, lambda scores: {_FIGURE.name: scores["accuracy"]}, (_FIGURE,), _parts
+)

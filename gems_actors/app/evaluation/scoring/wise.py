@@ -17,7 +17,8 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from actors.prompting import object_schema, parse_json, render
-from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt
+from gems_actors.app.evaluation.figures import Figure, Parts
+from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
 from gems_actors.app.evaluation.scoring.scorer import Judged, Scorer, WordQuestion, indented_lines, read_record
 
 _LEGACY_PROMPT: Final = """\
@@ -148,15 +149,25 @@ def _lines(title: str, scores: Mapping[str, Any]) -> Iterator[str]:
     yield from indented_lines(scores.get("by_aspect", {}), 2)
 
 
-def _compare(title: str, scores: Mapping[str, Any]) -> dict[str, float]:
-    return {f"{title} x 100": 100 * scores["overall"]} if "overall" in scores else {}
+def _compare(figure: Figure, scores: Mapping[str, Any]) -> dict[str, float]:
+    return {figure.name: 100 * scores["overall"]} if "overall" in scores else {}
+
+
+def _parts(score: Callable[..., float], prompt: Prompt, judged: Sequence[Judged]) -> tuple[Parts]:
+    return ({_category_of(prompt): (sum(score(*item.scores) for item in judged), len(judged))},)
+
+
+_LEGACY_FIGURE: Final = Figure("WiScore x 100", scale=100.0, largest=100.0, weights=_LEGACY_WEIGHTS)
+_VERIFIED_FIGURE: Final = Figure("WISE Verified x 100", scale=100.0, largest=100.0, weights=_VERIFIED_WEIGHTS)
 
 
 WISE_LEGACY: Final = Scorer(
     lambda prompt: (WordQuestion(_fill(_LEGACY_PROMPT, prompt), _LEGACY_SCHEMA, parse_grades, temperature=0.0),),
-    legacy_total, partial(_lines, "WiScore"), partial(_compare, "WiScore"),
+    legacy_total, partial(_lines, "WiScore"), partial(_compare, _LEGACY_FIGURE),
+    (_LEGACY_FIGURE,), partial(_parts, wiscore),
 )  # fmt: skip
 WISE_VERIFIED: Final = Scorer(
     lambda prompt: (WordQuestion(_fill(_VERIFIED_PROMPT, prompt), _VERIFIED_SCHEMA, parse_verdict),),
-    verified_total, partial(_lines, "WISE Verified"), partial(_compare, "WISE Verified"),
+    verified_total, partial(_lines, "WISE Verified"), partial(_compare, _VERIFIED_FIGURE),
+    (_VERIFIED_FIGURE,), partial(_parts, float),
 )  # fmt: skip

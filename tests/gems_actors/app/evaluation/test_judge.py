@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gems_actors.app.evaluation.benchmarks import Prompt
 from gems_actors.app.evaluation.judge import MAX_CONCURRENT, REPORT_EVERY, JudgingError, judge_pictures
+from gems_actors.app.evaluation.prompt_files import Prompt
 from gems_actors.app.evaluation.scores import SCORERS
 from gems_actors.app.evaluation.scoring.scorer import Judged
 from gems_actors.cli import main
@@ -209,7 +209,7 @@ def test_a_benchmark_has_no_score_until_every_picture_is_judged(tmp_path: Path, 
     last = failed.stderr.splitlines()[-1]
     assert last.startswith("gems: expected 2 pictures judged, got 1 (the same command judges the others): ")
     assert "prompt 1, picture 1: expected JSON" in last
-    assert not (tmp_path / "out/wise/scores.json").exists()
+    assert not (tmp_path / "out/scores.json").exists()
     server.rule = deciding
     done = run_gems(tmp_path, *command, *judge, "--json")
     assert done.returncode == 0, done.stderr
@@ -220,7 +220,7 @@ def test_a_benchmark_has_no_score_until_every_picture_is_judged(tmp_path: Path, 
         "  time             0.000",
         "  physics          1.000",
     ]
-    scores = json.loads((tmp_path / "out/wise/scores.json").read_text())
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert (scores["scorer"], scores["by_category"]) == ("wise-verified", {"time": 0.0, "physics": 1.0})
     for name in ("prompts.jsonl", "dataset/metadata.jsonl"):
         assert b"apple" not in (tmp_path / "out" / name).read_bytes(), "the roles do not see explanations"

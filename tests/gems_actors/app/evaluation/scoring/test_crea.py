@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gems_actors.app.evaluation.benchmarks import Prompt
+from gems_actors.app.evaluation.prompt_files import Prompt
 from gems_actors.app.evaluation.scoring.crea import CREA, creativity, parse_grades
 from gems_actors.app.evaluation.scoring.scorer import WordQuestion
 from gems_actors.errors import ModelOutputError

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt
+from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
 from gems_actors.app.evaluation.scoring.scorer import WordQuestion
 from gems_actors.app.evaluation.scoring.spatialgeneval import SPATIALGENEVAL, accuracy, parse_vote
 from gems_actors.errors import ModelOutputError

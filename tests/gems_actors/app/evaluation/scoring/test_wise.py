@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.app.evaluation.benchmarks import BenchmarkError, Prompt, read_benchmark
+from gems_actors.app.evaluation.benchmarks import read_benchmark
+from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
 from gems_actors.app.evaluation.scores import SCORERS, scorer_name_of
 from gems_actors.app.evaluation.scoring.wise import (
     WISE_LEGACY,
@@ -81,7 +82,7 @@ def test_a_missing_category_leaves_no_overall_score() -> None:
 def test_the_edition_is_that_of_the_files(tmp_path: Path, suffix: str, name: str) -> None:
     record = {"Prompt": "x", "Explanation": "y", "Category": "time", "prompt_id": 1}
     (tmp_path / f"cultural_common_sense{suffix}.json").write_text(json.dumps([record]))
-    found = scorer_name_of("wise", read_benchmark("wise", tmp_path)[0])
+    found = scorer_name_of("wise", read_benchmark("wise", tmp_path).prompts[0])
     assert found == name
     assert SCORERS[found] is (WISE_VERIFIED if suffix else WISE_LEGACY)
     other = {**record, "prompt_id": 2}

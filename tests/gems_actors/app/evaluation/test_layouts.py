@@ -1,4 +1,4 @@
-"""The prompt file of each benchmark is read, and its pictures are found as its official scorer finds them.
+"""The pictures of each benchmark are found as its official scorer finds them.
 
 The records are made up in the format of the real files.
 """
@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from PIL import Image
 
-from gems_actors.app.evaluation.benchmarks import BENCHMARKS, BenchmarkError, Prompt, read_benchmark
-from tests.gems_actors.cli.commands import run_gems
+from gems_actors.app.evaluation.benchmarks import BENCHMARKS, read_benchmark
+from gems_actors.app.evaluation.layout_writer import write_layout
+from gems_actors.app.evaluation.prompt_files import Prompt
+
+STEP = 60
+"""Distance between the colours of two prompts or samples."""
+TILES = [(16, 12), (48, 12), (16, 36), (48, 36)]
+"""Centres of the tiles of a grid."""
 
 
 def write(path: Path, *records: Any) -> Path:
@@ -29,18 +36,17 @@ def draw(folder: Path, prompts: Sequence[Prompt], samples: int) -> dict[str, lis
         for sample in range(samples):
             path = folder / f"{place}-{sample}.png"
             path.parent.mkdir(exist_ok=True)
-            Image.new("RGB", (8, 6), (place, sample, 99)).save(path)
+            Image.new("RGB", (32, 24), (STEP * place, STEP * sample, 99)).save(path)
             pictures.setdefault(prompt.id, []).append(path)
     return pictures
 
 
 def lay_out(name: str, tmp_path: Path, data: Path, samples: int | None = None) -> tuple[Path, list[Prompt]]:
     benchmark = BENCHMARKS[name]
-    prompts = read_benchmark(name, data)
+    prompts, out = read_benchmark(name, data).prompts, tmp_path / "out"
     pictures = draw(tmp_path / "drawn", prompts, samples or benchmark.samples)
-    for _ in range(2):  # the second layout replaces the first
-        benchmark.lay_out(tmp_path / "out", prompts, pictures)
-    return tmp_path / "out", prompts
+    trio.run(write_layout, out, benchmark.lay_out(out, prompts, pictures), tmp_path / "layout.jsonl", print)
+    return out, prompts
 
 
 def names(folder: Path) -> list[str]:
@@ -48,9 +54,10 @@ def names(folder: Path) -> list[str]:
 
 
 def colour(path: Path | str, x: int = 0, y: int = 0) -> tuple[int, int]:
+    """Return prompt and sample of a pixel, whose colour a lossy format may have changed a little."""
     with Image.open(path) as image:
         red, green, _ = image.convert("RGB").getpixel((x, y))  # type: ignore[misc]
-    return red, green
+    return round(red / STEP), round(green / STEP)
 
 
 def test_geneval_s_scorer_finds_a_folder_per_prompt_with_its_record_and_four_samples(tmp_path: Path) -> None:
@@ -88,7 +95,7 @@ def test_dpg_bench_s_scorer_finds_a_grid_of_four_by_item_id(tmp_path: Path) -> N
     out, prompts = lay_out("dpg", tmp_path, data)
     assert [(prompt.id, prompt.text) for prompt in prompts] == [("0", "a dog, asleep"), ("partiprompts97", "a cat")]
     assert names(out) == ["0.png", "partiprompts97.png"]
-    tiles = [colour(out / "partiprompts97.png", x, y) for y in (0, 6) for x in (0, 8)]
+    tiles = [colour(out / "partiprompts97.png", x, y) for x, y in TILES]
     assert tiles == [(1, 0), (1, 1), (1, 2), (1, 3)]
 
 
@@ -104,8 +111,8 @@ def test_oneig_s_scorers_find_a_grid_by_kind_and_id(tmp_path: Path, key: str, la
         (found,) = (out / "images" / kind).glob("*/*.webp")
         assert found.stem == ("007", "000")[place]
         with Image.open(found) as grid:
-            assert (grid.format, grid.size) == ("WEBP", (16, 12))
-        assert [colour(found, x, y) for y in (0, 6) for x in (0, 8)] == [(place, n) for n in range(4)]
+            assert (grid.format, grid.size) == ("WEBP", (64, 48))
+        assert [colour(found, x, y) for x, y in TILES] == [(place, n) for n in range(4)]
 
 
 def test_wise_s_scorer_finds_a_picture_by_the_prompt_s_number(tmp_path: Path) -> None:
@@ -156,50 +163,3 @@ def test_artimuse_finds_a_flat_folder(tmp_path: Path) -> None:
     )
     out, _ = lay_out("artimuse", tmp_path, data)
     assert names(out) == ["00000.png", "00001.png"]
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "content", "message"),
-    [
-        ("geneval", "data.jsonl", b'{"prompt": "x"}\n', ":1: expected an object with prompt, tag, include"),
-        ("geneval2", "data.jsonl", b"\n\n{torn", ":3: expected JSON: "),
-        ("spatialgeneval", "data.jsonl", b"[]\n", ":1: expected an object with id, prompt, questions, answers, got"),
-        ("crea", "data.jsonl", b"", ": expected prompts of CREA, got none"),
-        ("crea", "data.jsonl", b'{"prompt": "\xff"}', ": expected UTF-8, got byte 0xff"),
-        ("dpg", "data.csv", b"id,text\n", ": expected the columns item_id, text, got id, text"),
-        ("oneig", "data.csv", b"category,id,prompt_en\nArt,1,x\n", ":2: expected one of the categories Anime_"),
-        ("wise", "data.json", b'[{"Prompt": "x", "prompt_id": 1}, 2]', ":2: expected an object with Prompt"),
-        ("longtext", "data.jsonl", b'{"prompt": "x", "prompt_id": 1, "text": []}\n' * 2, ": expected each prompt once"),
-    ],
-)  # fmt: skip
-def test_a_file_of_another_benchmark_is_refused_with_the_line(
-    tmp_path: Path, name: str, file: str, content: bytes, message: str
-) -> None:
-    path = tmp_path / file
-    path.write_bytes(content)
-    with pytest.raises(BenchmarkError) as raised:
-        read_benchmark(name, path)
-    assert str(raised.value).startswith(f"{path}{message}")
-
-
-@pytest.mark.slow
-def test_a_benchmark_is_laid_out_once_it_is_complete_and_its_questions_stay_private(tmp_path: Path) -> None:
-    records = [
-        {"tag": "counting", "include": [{"class": "pig", "count": n}], "prompt": f"a photo of {n} pigs"} for n in (2, 3)
-    ]
-    write(tmp_path / "data.jsonl", *records)
-    command = ("eval", "geneval", "--data", "data.jsonl", "--out", "out", "--rounds", "1")
-    part = run_gems(tmp_path, *command, "--limit", "3")
-    assert part.returncode == 1
-    assert part.stderr.splitlines()[-1] == "gems: 5 of 8 pictures are missing, so nothing is laid out for the scorer"
-    assert not (tmp_path / "out/geneval").exists()
-    whole = run_gems(tmp_path, *command)
-    assert whole.returncode == 0
-    assert whole.stderr.splitlines()[-1] == "laid out for the scorer of GenEval in out/geneval"
-    assert len([*(tmp_path / "out/geneval").glob("0000[01]/samples/000[0-3].png")]) == 8
-    assert b"counting" not in (tmp_path / "out/prompts.jsonl").read_bytes()
-    rows = [json.loads(line) for line in (tmp_path / "out/dataset/metadata.jsonl").read_text().splitlines()]
-    assert [json.loads(row["metadata"]) for row in rows] == [{"id": f"0000{n // 4}"} for n in range(8)]
-    unknown = run_gems(tmp_path, "eval", "genevil", "--data", "data.jsonl", "--out", "out")
-    assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
-    assert "expected one of geneval, geneval2, dpg, oneig" in unknown.stderr
