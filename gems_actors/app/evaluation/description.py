@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from gems_actors import __version__
 from gems_actors.app.bulk.folder import RunSpec, read_run
-from gems_actors.app.bulk.rows import rows_of
+from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.evaluation.prompt_files import Prompt
 from gems_actors.app.picture_files import OutputError, text_of_path, write_whole
 
@@ -53,6 +53,14 @@ def write_description(folder: Path, description: Description) -> None:
         OutputError: the file cannot be written.
     """
     write_whole(folder / _NAME, msgspec.json.format(msgspec.json.encode(description), indent=2) + b"\n")
+
+
+def prompt_id_of(row: Row) -> object:
+    """Return the id of the prompt of a row, from the other fields of its record; None for a record without one."""
+    metadata = row.metadata
+    if isinstance(metadata, str):
+        metadata = msgspec.json.decode(metadata, type=dict[str, Any])
+    return (metadata or {}).get("id")
 
 
 def check_folder(folder: Path, benchmark: str, prompts: Sequence[Prompt], tasks: bytes, spec: RunSpec) -> None:

@@ -15,7 +15,7 @@ from gems_actors.app.bulk.runner import run as run_bulk
 from gems_actors.app.bulk.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, Benchmark, read_benchmark
-from gems_actors.app.evaluation.description import Description, check_folder, write_description
+from gems_actors.app.evaluation.description import Description, check_folder, prompt_id_of, write_description
 from gems_actors.app.evaluation.layout_writer import write_layout
 from gems_actors.app.evaluation.layouts import Pictures
 from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
@@ -177,10 +177,7 @@ class _Prepared:
 
     def pictures(self) -> tuple[Pictures, int]:
         """Return the pictures that exist of the chosen prompts, and how many do not exist yet."""
-        files = {
-            ((row.metadata or {}).get("id"), row.sample): self.out / "dataset" / row.file_name
-            for row in rows_of(self.out)
-        }
+        files = {(prompt_id_of(row), row.sample): self.out / "dataset" / row.file_name for row in rows_of(self.out)}
         pictures: dict[str, list[Path]] = {prompt.id: [] for prompt in self.chosen}
         missing = 0
         for id_, found in pictures.items():

@@ -13,7 +13,7 @@ import msgspec
 
 from gems_actors.app.bulk.folder import RunSpec, inspect_folder, read_run
 from gems_actors.app.bulk.rows import Row, lines_of
-from gems_actors.app.evaluation.description import read_description
+from gems_actors.app.evaluation.description import prompt_id_of, read_description
 from gems_actors.app.evaluation.figures import Figure, Parts, sum_parts
 from gems_actors.app.evaluation.scores import SCORERS, ScoredPrompt, scores_in
 from gems_actors.app.picture_files import OutputError, text_of_path
@@ -76,7 +76,7 @@ def read_run_folder(folder: Path) -> Run:
     models: dict[str, set[str]] = defaultdict(set)
 
     def take(row: Row) -> None:
-        record = records.setdefault(row.index, _Record(row.prompt, (row.metadata or {}).get("id")))
+        record = records.setdefault(row.index, _Record(row.prompt, prompt_id_of(row)))
         best, bests = 0, []
         for met in row.met_by_round or (row.met,):
             best = max(best, met)

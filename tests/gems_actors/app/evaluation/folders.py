@@ -41,7 +41,7 @@ def row(
             RowRequirement(id=str(number), question="?", kind="object", answer=None) for number in range(total)
         ),
         met_by_round=tuple(met_by_round),
-        metadata={"id": f"{index:05d}"},
+        metadata=json.dumps({"id": f"{index:05d}"}),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from statistics import NormalDist, fmean, stdev
 
+import msgspec
 import pytest
 
 from gems_actors.app.evaluation import compare as comparing
@@ -151,6 +152,12 @@ def test_a_folder_is_read_with_its_scores_and_what_it_was_made_with(tmp_path: Pa
     assert (run.strategy, run.seed, run.prompts) == ("gems", 3, 3)
     assert run.made_with["models"] == "chat: talker-2, image: painter-1"
     assert run.made_with["judge"] == "judge-8b"
+
+
+def test_records_of_an_earlier_version_have_their_ids_as_objects(tmp_path: Path) -> None:
+    rows = [msgspec.structs.replace(row("a cow", 0, [4]), metadata={"id": "00000"}), row("a pig", 1, [4])]
+    run = read_run_folder(write_folder(tmp_path / "out", rows, scores={"00000": 24, "00001": 12}))
+    assert compare([run]).rows["gems"].figures["creativity (of 30)"].mean == 18.0
 
 
 def test_scores_of_an_earlier_version_are_compared_without_an_interval(tmp_path: Path) -> None:
