@@ -27,6 +27,7 @@ from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, Req
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.transport.bind import MAX_IPC_PATH_BYTES
 from protocol.blobs import blob_address
+from skills import Catalogue
 
 _MESH_S = 1.0
 _SERVER_S = 5.0
@@ -74,6 +75,7 @@ def examine(config_file: Path | None, overrides: Sequence[str], router: str | No
     if config.blobs is not None:
         yield _pictures(config, config.blobs, router or config.local_address)
     yield from _own_code(config)
+    yield from _skills(config)
     if config.image.backend == "diffusers" and config.image.model is not None:
         yield _pipeline(config.image.model)
     if config.image.url is not None:
@@ -131,6 +133,19 @@ def _models() -> Finding:
     if not has_cuda:
         return Finding("warn", what, f"{found}, no CUDA", "check the driver with nvidia-smi, or use another backend")
     return Finding("ok", what, f"{found}, CUDA on {torch.cuda.get_device_name(0)}")
+
+
+def _skills(config: MeshConfig) -> Iterator[Finding]:
+    """Check the configured folders of skills, which the planner skips if they are missing or empty."""
+    for folder in config.skills.folders:
+        catalogue = Catalogue([Path(folder).expanduser()])
+        count, skipped = len(catalogue.skills()), catalogue.skipped()
+        if skipped:
+            yield Finding("warn", "skills", f"{skipped[0].path}: {skipped[0].reason}", "`gems skills check` says more")
+        elif not count:
+            yield Finding("warn", "skills", f"{folder} has none", "name a folder with skills in skills.folders")
+        else:
+            yield Finding("ok", "skills", f"{count} in {folder}")
 
 
 def _pipeline(model: str) -> Finding:

@@ -10,6 +10,7 @@ import pytest
 
 from gems_actors.app.doctor import Finding, examine
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
+from tests.skills.files import write_skill
 
 
 def findings(folder: Path, what: str, *settings: str) -> list[Finding]:
@@ -96,3 +97,19 @@ def test_the_folder_of_a_pipeline_is_checked(tmp_path: Path) -> None:
     assert found[0].found == f"ZImagePipeline in {folder}"
     assert "JSONDecodeError" in found[1].found
     assert found[2].found == f"{folder} has no model_index.json"
+
+
+@pytest.mark.slow
+def test_folders_of_skills_that_are_missing_empty_or_broken_are_reported(tmp_path: Path) -> None:
+    write_skill(tmp_path / "good", "hats")
+    (tmp_path / "empty").mkdir()
+    write_skill(tmp_path / "broken", "hats", "---\n")
+    names = [str(tmp_path / name) for name in ("good", "empty", "broken", "missing")]
+    found = findings(tmp_path, "skills", f"skills.folders={json.dumps(names)}")
+    assert [finding.state for finding in found] == ["ok", "warn", "warn", "warn"]
+    assert [finding.found.split(":")[0].removeprefix(f"{tmp_path}/") for finding in found] == [
+        f"1 in {tmp_path}/good",
+        "empty has none",
+        "broken/hats",
+        "missing",
+    ]

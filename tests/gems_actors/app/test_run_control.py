@@ -9,8 +9,8 @@ import pytest
 
 from actors.memory import Memory
 from gems_actors.app.bulk.folder import run_of
-from gems_actors.app.run_control import ControlTarget, find_target
-from gems_actors.app.run_registry import RegistryEntry
+from gems_actors.app.run_control import ControlTarget, address_of, find_target
+from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.config import NO_KEYS, MeshConfig
 from gems_actors.errors import UsageError
 from gems_actors.testing import open_test_mesh
@@ -68,3 +68,18 @@ async def test_a_name_is_a_run_a_folder_a_trajectory_or_the_beginning_of_one(
 async def test_an_unknown_or_ambiguous_name_is_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         await find(name, tmp_path)
+
+
+def test_the_mesh_of_a_running_bulk_is_found_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    with registered(RegistryEntry(address="a", run=run_of(out))), registered(DRAWS[0]), registered(DRAWS[1]):
+        names = ("out", str(out), run_of(out), "bulk-", "draw-12")
+        assert [address_of(name) for name in names] == ["a", "a", "a", "a", "c"]
+        with pytest.raises(UsageError, match="NAME: expected one of draw-12, draw-2, got 'draw-'"):
+            address_of("draw-")
+    hint = "got 'out'; `gems bulk status DIR` shows one that has ended"
+    with pytest.raises(UsageError, match=re.escape(hint)):
+        address_of("out")
