@@ -70,7 +70,8 @@ def _history_lines(rows: Sequence[HistoryRow]) -> Iterator[str]:
     cells: list[tuple[str, ...]] = [("run", "state", "done", "failed", "began", "what", "where")]
     for row in rows:
         entry = row.entry
-        done = f"{entry.done} of {entry.total}" if entry.total is not None else str(entry.done)
+        done = str(entry.done) if entry.ended_at is not None else "-"
+        done = done if entry.total is None else f"{done} of {entry.total}"
         began = short_time(entry.began_at)
         cells.append((entry.run, row.state, done, str(entry.failed), began, printable(entry.what), entry.where))
     yield from run_table(cells)

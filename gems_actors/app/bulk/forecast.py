@@ -2,8 +2,9 @@
 
 Counting finished tasks misleads, because those that end first are the easy ones. This counts rounds instead: of the
 tasks that finished a round, how many went on, whether or not they have ended since. A prompt of `x` words ends after
-round `r` with probability `exp(-a_r * x)`, as if each word had to be drawn right by itself; so a file that is sorted by
-difficulty is forecast from its easy beginning, given the words of the prompts to come.
+round `r` with probability `exp(-a_r * x ** b)`. With `b` = 1 it is as if each word had to be drawn right by itself,
+with 0 words do not matter; `b` is learnt from the first rounds, and is near 1 until they say otherwise. So a file that
+is sorted by difficulty is forecast from its easy beginning, given the words of the prompts to come.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _MIN_DECIDED: Final = 8
 """Tasks that ended or went on after their first round, below which nothing is forecast; fewer if there are fewer."""
 _PRIOR_TASKS: Final = 4.0
 """Weight of the assumption that tasks end after a round as often as after the one before."""
+_EXPONENTS: Final = tuple(number / 4 for number in range(11))
+"""Possible values of `b`, which is expected within `_EXPONENT_SPREAD` of 1."""
+_EXPONENT_SPREAD: Final = 0.5
 _WINDOW_S: Final = 20.0
 _WINDOW_SHARE: Final = 0.4
 """The rate is that of the last `_WINDOW_S`, or of this share of the run if that is longer."""
@@ -73,6 +77,7 @@ class Forecast:
         self._samples: deque[tuple[float, int]] = deque()
         """Time and rounds at some moments of the window."""
         self._first_at = 0.0
+        self._exponent = 1.0
 
     def begin(self, trajectory: str, words: int, max_rounds: int) -> None:
         """Take note that a task is in flight."""
@@ -112,6 +117,7 @@ class Forecast:
             return None
         if rate is None:
             return None
+        self._exponent = _exponent_of(self._decisions.get(1, _Decisions()))
         odds = self._odds()
         left = sum(count * self._rounds_from(1, words, odds) for words, count in waiting.items() if count > 0)
         for found in self._in_flight.values():
@@ -120,7 +126,7 @@ class Forecast:
             elif found.verified == 0:
                 left += self._rounds_from(1, found.words, odds)
             elif found.verified < found.max_rounds:
-                going_on = 1 - math.exp(-odds[found.verified] * found.words)
+                going_on = 1 - math.exp(-odds[found.verified] * found.words**self._exponent)
                 left += going_on * self._rounds_from(found.verified + 1, found.words, odds)
         return left / rate
 
@@ -144,17 +150,18 @@ class Forecast:
         """Return `a_r` of each round that may be the last but is not the last possible one."""
         odds: dict[int, float] = {}
         for round_ in range(1, self._max_rounds):
-            decisions = self._decisions.get(round_, _Decisions())
-            before = odds.get(round_ - 1)
-            odds[round_] = before if before is not None and not decisions.total else _fit(decisions, before)
+            decisions, before = self._decisions.get(round_, _Decisions()), odds.get(round_ - 1)
+            if before is None or decisions.total:
+                before = _fit(decisions, before, self._exponent)
+            odds[round_] = before
         return odds
 
     def _rounds_from(self, round_: int, words: int, odds: Mapping[int, float]) -> float:
         """Return the expected number of rounds of a task that is about to draw a round."""
-        expected, share = 0.0, 1.0
+        expected, share, hardness = 0.0, 1.0, words**self._exponent
         for number in range(round_, self._max_rounds + 1):
             expected += share
-            share *= 1 - math.exp(-odds.get(number, 0.0) * words)
+            share *= 1 - math.exp(-odds.get(number, 0.0) * hardness)
         return max(1.0, expected)
 
 
@@ -217,23 +224,35 @@ class Cohort:
             self.tally.add(row)
 
 
-def _fit(decisions: _Decisions, before: float | None) -> float:
+def _exponent_of(decisions: _Decisions) -> float:
+    """Return the most likely `b`, given what became of tasks after their first round."""
+
+    def likelihood(exponent: float) -> float:
+        a = _fit(decisions, None, exponent)
+        ended = -sum(count * a * words**exponent for words, count in decisions.ended.items())
+        shares = ((1 - math.exp(-a * words**exponent), count) for words, count in decisions.went_on.items())
+        went_on = sum(count * math.log(max(share, 1e-9)) for share, count in shares)
+        return ended + went_on - ((exponent - 1) / _EXPONENT_SPREAD) ** 2 / 2
+
+    return max(_EXPONENTS, key=likelihood)
+
+
+def _fit(decisions: _Decisions, before: float | None, exponent: float) -> float:
     """Return the `a` with which as many tasks are expected to end after a round as did."""
     at_risk = decisions.ended + decisions.went_on
-    ended = float(decisions.ended.total())
-    weights = dict[int, float](at_risk)
+    weights = [(words**exponent, float(count)) for words, count in at_risk.items()]
+    ended, total = float(decisions.ended.total()), at_risk.total()
+    typical = sum(hardness * weight for hardness, weight in weights) / total if total else _WORDS**exponent
     if before is not None:  # a few more tasks that behave as in the round before
-        typical = round(sum(words * count for words, count in at_risk.items()) / at_risk.total())
-        weights[typical] = weights.get(typical, 0.0) + _PRIOR_TASKS
+        weights.append((typical, _PRIOR_TASKS))
         ended += _PRIOR_TASKS * math.exp(-before * typical)
     else:  # and for the first round, one that ended and one that went on
-        typical = next(iter(weights), _WORDS)
-        weights[typical] = weights.get(typical, 0.0) + 2.0
+        weights.append((typical, 2.0))
         ended += 1.0
     low, high = 0.0, 50.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if sum(weight * math.exp(-middle * words) for words, weight in weights.items()) > ended:
+        if sum(weight * math.exp(-middle * hardness) for hardness, weight in weights) > ended:
             low = middle
         else:
             high = middle
