@@ -142,7 +142,8 @@ class _Trajectory:
             return state
         if state.reopenings:  # with more rounds, whether it is asked for with those or with the first ones
             self._settings = structs.replace(self._settings, max_rounds=state.task.settings.max_rounds)
-        if structs.replace(self._task, settings=self._settings, budget=state.task.budget) != state.task:
+        known = state.task
+        if structs.replace(self._task, settings=self._settings, budget=known.budget, line=known.line) != known:
             raise _OtherTaskError(
                 f"trajectory {self._id} was begun with another prompt, seed or setting; another picture needs another "
                 f"run, line or sample than {self._task.run!r}, {self._task.line} and {self._task.sample}"

@@ -22,12 +22,13 @@ def is_agent_role(role: str) -> bool:
     return role.startswith(_AGENT)
 
 
-def trajectory_id(run: str, line: int, sample: int, version: str = "") -> str:
+def trajectory_id(run: str, line: int, sample: int, version: str = "", task: str = "") -> str:
     """Return the id of one prompt and sample of a run: 32 hexadecimal digits, the same on every machine.
 
-    A version distinguishes pictures of the same line and sample that are drawn in different ways.
+    A version distinguishes pictures of the same prompt and sample that are drawn in different ways. A task's id, 16
+    hexadecimal digits, takes the place of the line, so that the trajectory stays the same when the line moves.
     """
-    source = f"{run}\0{line}\0{sample}" + (f"\0{version}" if version else "")
+    source = f"{run}\0{f'task {task}' if task else line}\0{sample}" + (f"\0{version}" if version else "")
     return blake2b(source.encode(), digest_size=16).hexdigest()
 
 

@@ -248,8 +248,10 @@ class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
     """Distinguishes trajectories of the same line and sample, for instance by different models."""
     budget: Budget = Budget()
     """Limit on chat models; not part of the picture's identity, so it may differ when a trajectory is resumed."""
+    task: v.TaskId = ""
+    """Id of the prompt in its run. With it, `line` only says where the prompt is and may differ when it is resumed."""
 
     @property
     def trajectory(self) -> str:
         """The id under which memory knows this prompt and sample of the run."""
-        return trajectory_id(self.run, self.line, self.sample, self.version)
+        return trajectory_id(self.run, self.line, self.sample, self.version, self.task)

@@ -22,6 +22,7 @@ SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+TaskId = Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")]
 Version = Annotated[str, Meta(max_length=64)]
 RunName = Annotated[str, Meta(min_length=1, max_length=200)]
 UnixTime = float

@@ -48,6 +48,17 @@ async def test_the_loop_continues_until_all_requirements_are_met(tmp_path: Path)
     assert script.asked == {"plan": 1, "decompose": 1, "generate": 3, "verify": 3, "compress": 2, "refine": 2}
 
 
+async def test_a_task_with_an_id_is_resumed_when_its_line_has_moved(tmp_path: Path) -> None:
+    script = Script(met_from_round=2)
+    task = structs.replace(TASK, task="ab" * 8, line=3)
+    async with open_loop(tmp_path, script) as mesh:
+        first = await mesh.ask(task)
+        assert await mesh.ask(structs.replace(task, line=4)) == first
+        other = await mesh.ask(structs.replace(task, task="cd" * 8))
+    assert first.trajectory == task.trajectory != other.trajectory
+    assert script.asked["plan"] == 2
+
+
 async def test_memory_is_asked_only_before_something_builds_on_a_record(tmp_path: Path) -> None:
     handled: list[int] = []
     async with open_loop(tmp_path, Script(met_from_round=1)) as mesh:

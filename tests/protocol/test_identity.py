@@ -13,6 +13,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def test_ids_do_not_change_between_versions() -> None:
     assert run_bytes("mesh").hex() == "0cc7459d1269047f"
     assert trajectory_id("night", 3, 1) == "7011d00592a778933efe5312f304bba9"
+    assert trajectory_id("night", 3, 1, task=f"{255:016x}") == "de99270a095a14aac408e02f645a08ac"
     assert attempt_seed(7, 2, 1) == 4_277_664_804
     assert digest_of(b"") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
