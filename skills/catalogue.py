@@ -6,6 +6,7 @@ Reads only the disk: no clock, no watcher, no model. It never executes files of 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,11 @@ class Skill:
     """Folder of the skill."""
     problems: tuple[str, ...]
     """Problems that were ignored to load it, one line each."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of what a planner reads of the skill, its description and its instructions: 16 hexadecimal digits."""
+        return blake2b(f"{self.description}\0{self.instructions}".encode(), digest_size=8).hexdigest()
 
 
 class SkippedSkill(NamedTuple):
