@@ -11,7 +11,7 @@ import trio
 from gems_actors.app.bulk.ending import RunEnding, read_ending
 from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.export import Shape, export_rows
-from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
+from gems_actors.app.bulk.folder import Consent, RunSpec, failed_tasks, inspect_folder, read_run, spec_of
 from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.pruning import Kept, prune
 from gems_actors.app.bulk.reading.records import PROMPT_COLUMN
@@ -62,6 +62,8 @@ def bulk() -> None:
 @shared.draw_options(
     shared.strategy_option, shared.images_option, shared.seed_option("Base of the tasks' seeds (default 0).", default=0)
 )
+@click.option("--id-column", metavar="NAME", help="Field that names the files of a record.")
+@shared.consent_option
 @click.option("--dry-run", "is_dry", is_flag=True, help="Check and estimate everything, draw nothing.")
 @shared.path_option("--like", metavar="DIR", help_text="Earlier run to estimate from.")
 @shared.json_option
@@ -72,8 +74,9 @@ def _draw(file: Path, options: DrawOptions, is_dry: bool, like: Path | None, as_
     and negative_prompt; other fields are kept as metadata. `-` reads lines of text from standard input. The same
     command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
     While model servers load or are away, the run waits; if they stay away, it ends with exit code 75 and fails no task.
+    A run that would replace finished pictures stops before it begins, unless --keep or --redraw says what to do.
     """
-    names = ("samples", "pictures", "attempts", "keep_attempts", "prompt_column")
+    names = ("samples", "pictures", "attempts", "keep_attempts", "prompt_column", "id_column")
     shape = {name: chosen.pop(name) for name in names}
     part = Part(shard=chosen.pop("shard"), limit=chosen.pop("limit"))
     spec, router = spec_of(file, options, **shape), options.router
@@ -90,11 +93,19 @@ bulk.default = _draw
 
 @bulk.command()
 @_folder_argument
+@shared.consent_option
 @click.option("--class", "class_", metavar="CLASS", help="Only tasks that failed with this class, such as backend.")
 @shared.wait_option
 @shared.router_option
 @shared.json_option
-def retry(folder: Path, class_: str | None, wait_for_servers_s: int, router: str | None, as_json: bool) -> int:
+def retry(
+    folder: Path,
+    class_: str | None,
+    wait_for_servers_s: int,
+    router: str | None,
+    consent: Consent | None,
+    as_json: bool,
+) -> int:
     """Draw the failed tasks of DIR again, with the same settings."""
     spec = _spec_of(folder)
     if spec.source == STANDARD_INPUT:
@@ -113,6 +124,7 @@ def retry(folder: Path, class_: str | None, wait_for_servers_s: int, router: str
         wait_for_servers_s=wait_for_servers_s,
         keeps_failures=True,
         redirects_stderr=True,
+        consent=consent,
     )
     return _run(options, as_json=as_json)
 
@@ -217,13 +229,15 @@ def _dry_run(options: BulkOptions, like: Path | None, *, as_json: bool) -> int:
     outcome = dry_run(options, like)
     if as_json:
         click.echo(encode_json(outcome.to_tree()))
-        return FAILED if outcome.bad else DONE
-    click.echo("\n".join(dry_run_lines(outcome)))
-    file = text_of_path(options.file)
-    for item in outcome.bad[:_SHOWN_BAD]:
-        click.echo(f"{file}: {item.where}: {item.reason}", err=True)
-    if len(outcome.bad) > _SHOWN_BAD:
-        click.echo(f"{file}: {len(outcome.bad) - _SHOWN_BAD} more bad records", err=True)
+    else:
+        click.echo("\n".join(dry_run_lines(outcome)))
+        file = text_of_path(options.file)
+        for item in outcome.bad[:_SHOWN_BAD]:
+            click.echo(f"{file}: {item.where}: {item.reason}", err=True)
+        if len(outcome.bad) > _SHOWN_BAD:
+            click.echo(f"{file}: {len(outcome.bad) - _SHOWN_BAD} more bad records", err=True)
+    if outcome.refusal is not None:
+        raise outcome.refusal
     return FAILED if outcome.bad else DONE
 
 

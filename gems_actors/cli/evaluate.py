@@ -51,6 +51,7 @@ def evaluate() -> None:
     flags.images_option,
     flags.seed_option("Seed of the benchmark; each picture derives its own (default 0).", default=0),
 )
+@flags.consent_option
 @json_option
 def _draw(options: DrawOptions, as_json: bool, **chosen: Any) -> int:
     """Draw every prompt of benchmark NAME, and lay the pictures out in DIR/NAME for its official scorer.

@@ -178,6 +178,24 @@ def config_options(command: Callable[..., int]) -> Callable[..., int]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def consent_option(command: Callable[..., int]) -> Callable[..., int]:
+    """Add `--keep` and `--redraw`, and give the command the chosen one, or None, as `consent`."""
+
+    @wraps(command)
+    def with_consent(*, keep: bool, redraw: bool, **others: Any) -> int:
+        if keep and redraw:
+            raise click.UsageError("--keep: expected either it or --redraw, got both")
+        return command(consent="keep" if keep else "redraw" if redraw else None, **others)
+
+    keep_help = "Keep finished pictures of other settings, now and in later runs."
+    redraw_help = "Draw finished pictures of other settings again, in place of the old ones."
+    flags = (
+        click.option("--keep", is_flag=True, help=keep_help),
+        click.option("--redraw", is_flag=True, help=redraw_help),
+    )
+    return flags[0](flags[1](with_consent))
+
+
 def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Return a decorator that adds `own` options and those of all drawing commands, passed as one `DrawOptions`."""
     of_pictures = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,10 @@ def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Return the files of a dataset, without the ids of trajectories, which contain the name of the folder's run."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files["metadata.jsonl"] = re.sub(rb'"trajectory":"[0-9a-f]{32}"', b"", files["metadata.jsonl"])
+    return files
 
 
 def kill(process: subprocess.Popen[bytes], what: str) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gems_actors.app.bulk.folder import FolderState, check_run, inspect_folder, read_run
-from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
-from gems_actors.app.bulk.recipe import Recipe, recipe_of
-from gems_actors.app.bulk.rows import read_keys
+from gems_actors.app.bulk.finished.consent import Proposal, check_agreement
+from gems_actors.app.bulk.finished.survey import TaskCount, survey
+from gems_actors.app.bulk.folder import FolderState, check_run, inspect_folder, read_run, remembering
+from gems_actors.app.bulk.recipe import recipe_of
+from gems_actors.app.bulk.rows import read_ledger
 from gems_actors.app.bulk.runner import BulkOptions
 from gems_actors.app.bulk.tasks import BadTask
 from gems_actors.app.bulk.totals import Tally, format_duration
@@ -19,16 +19,6 @@ from gems_actors.app.picture_files import OutputError, text_of_path
 from gems_actors.app.prompts import PromptError
 from gems_actors.errors import UsageError
 from protocol.costs import chat_cost
-
-
-@dataclass(slots=True)
-class TaskCount:
-    """What a run has to do."""
-
-    tasks: int = 0
-    done: int = 0
-    """Tasks that the folder has already, with the same prompt, seed, settings, models and skills."""
-    max_images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +47,17 @@ class DryRun:
     models: dict[str, str]
     estimate: Estimate | None
     """None without an earlier run of the same models."""
+    refusal: UsageError | None
+    """Why the run itself would stop: it would replace finished pictures."""
 
     def to_tree(self) -> dict[str, Any]:
         """Return the outcome as a tree for JSON."""
         bad = [{"index": item.index, "where": item.where, "reason": item.reason} for item in self.bad]
         estimate = None if self.estimate is None else asdict(self.estimate)
-        return {**asdict(self.count), "bad": bad, "models": self.models, "estimate": estimate}
+        refusal = None if self.refusal is None else str(self.refusal)
+        count = asdict(self.count)
+        del count["selected"], count["changed_images"]
+        return {**count, "bad": bad, "models": self.models, "estimate": estimate, "refusal": refusal}
 
 
 def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
@@ -72,18 +67,30 @@ def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
         UsageError: the input cannot be read, the folder belongs to another run, or `like` cannot be used.
         ConfigError: a setting is unknown or invalid.
     """
-    recipe = recipe_of(options.spec, options.spec.read_config())
-    models = dict(recipe.models)
+    recipe = recipe_of(options.spec.seed, options.spec.settings, options.spec.read_config())
+    models, bad, ledger = recipe.models, list[BadTask](), read_ledger(options.out)
     try:
         check_run(options.out, options.spec)
+        run = remembering(options.spec, read_run(options.out))
         past = _read_past(like or options.out, models, is_named=like is not None)
-        count, bad = _count(options, recipe)
+        proposal = Proposal(options.file, run, recipe, ledger, options.consent)
+        agreement = proposal.agree(
+            lambda: survey(options.file, run, recipe, options.part, ledger, bad.append), must_count=True
+        )
     except OutputError as error:
         raise UsageError(str(error)) from error
     except PromptError as error:
         raise UsageError(f"FILE: {text_of_path(options.file)}: {error}") from error
+    count, refusal = agreement.count or TaskCount(), None
+    try:
+        check_agreement(agreement, options.out, ledger.pictures)
+    except UsageError as error:
+        refusal = error
+    if agreement.consent == "redraw":
+        count.tasks += count.changed
+        count.max_images += count.changed_images
     estimate = None if past is None else estimate_of(text_of_path(like or options.out), *past, count)
-    return DryRun(count, bad, models, estimate)
+    return DryRun(count, bad, models, estimate, refusal)
 
 
 def estimate_of(like: str, past: Tally, state: FolderState, count: TaskCount) -> Estimate:
@@ -100,27 +107,6 @@ def estimate_of(like: str, past: Tally, state: FolderState, count: TaskCount) ->
         cost=round(chats.cost * per_priced, 4),
         seconds=round(tasks * state.timed_s / state.timed_pictures, 1) if state.timed_s else None,
     )
-
-
-def _count(options: BulkOptions, recipe: Recipe) -> tuple[TaskCount, list[BadTask]]:
-    part, keys, count, bad = options.part, read_keys(options.out), TaskCount(), list[BadTask]()
-    with ExitStack() as stack:
-        source, format_ = open_source(stack, options.file)
-        count_records(source, format_, options.spec.record_options)
-        for task in open_tasks(source, format_, options.spec.record_options):
-            if isinstance(task, BadTask):
-                bad.append(task)
-                continue
-            settings = recipe.settings_of(task)
-            for sample in range(task.samples):
-                if not part.has(task.index, sample):
-                    continue
-                if keys.state_of(task.index, sample, recipe.key_of(task, sample)) == "done":
-                    count.done += 1
-                elif part.limit is None or count.tasks < part.limit:
-                    count.tasks += 1
-                    count.max_images += settings.max_rounds * settings.candidates
-    return count, bad
 
 
 def _read_past(folder: Path, models: dict[str, str], *, is_named: bool) -> tuple[Tally, FolderState] | None:
@@ -141,6 +127,8 @@ def dry_run_lines(outcome: DryRun) -> Iterator[str]:
     """Yield the outcome of a dry run as lines."""
     count, estimate = outcome.count, outcome.estimate
     yield f"tasks         {count.tasks}" + (f", and {count.done} that are done" if count.done else "")
+    if count.changed:
+        yield f"changed       {count.changed} finished pictures, drawn in another way"
     about = "" if estimate is None else f", about {estimate.images}"
     yield f"images        at most {count.max_images}{about}"
     yield f"models        {', '.join(f'{role} {name}' for role, name in outcome.models.items())}"

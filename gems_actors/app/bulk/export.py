@@ -1,7 +1,7 @@
 """Export a bulk's dataset for training: as WebDataset's tar shards, or as Parquet with the pictures inside.
 
-Shards are written atomically, one at a time. A picture's key is its index, a dash and its sample; the key of another
-attempt also has its round and candidate.
+Shards are written atomically, one at a time. A picture's key is the name of its file without the ending; in folders of
+earlier versions its index, a dash and its sample. The key of another attempt also has its round and candidate.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ def export_rows(
 
 def key_of_row(row: Row) -> str:
     """Return the key of a picture in a shard; it has no dot, at which WebDataset would cut it."""
+    if row.task:
+        return Path(row.file_name).stem.replace(".", "%2E")
     return f"{row.index:08d}-{row.sample}" + ("" if row.is_picture else f"-r{row.round}c{row.candidate}")
 
 

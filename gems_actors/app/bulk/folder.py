@@ -1,12 +1,15 @@
 """The folder that a bulk fills, and that the same command continues.
 
     dataset/metadata.jsonl              one row per picture, in the format of Hugging Face's imagefolder
-    dataset/images/00000/00000017.png   the picture of record 17, written atomically; its third sample is …17-2.png
-    dataset/images/00000/00000017-r2c1.png   with --attempts: another attempt, by round and candidate
+    dataset/images/4f/4f02….png         the picture of a task by its id, written atomically; its third sample is …-2.png
+    dataset/images/4f/4f02…-r2c1.png    with --attempts: another attempt, by round and candidate
+    removed/                            pictures and rows whose record is gone: see `finished.removed`
     failed.jsonl                        one row per failed task: its record with class and reason of the failure
-    run.json                            the run's specification: input, seed, settings
+    run.json                            the run's specification: input, seed, settings; how its pictures were drawn
     .mesh/                              log and pictures of the mesh that the bulk starts; spent.jsonl, the cost of
                                         each picture; sessions.jsonl, pictures and seconds of each process
+
+A folder of an earlier version has no `identity` in run.json: its pictures are named by the index of their records.
 
 One process at a time fills a folder. A row torn by a kill is dropped, and so is a row without its picture: that task is
 drawn again. Rows are appended as pictures finish, and sorted into the order of the input at the end.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -28,8 +31,11 @@ import msgspec
 
 from gems_actors.app import picture_files
 from gems_actors.app.bulk import rows as dataset_rows
+from gems_actors.app.bulk.finished.identity import BY_CONTENT, BY_INDEX, file_name_of
+from gems_actors.app.bulk.finished.ledger import IdTable, Ledger, TaskRef, number_of
 from gems_actors.app.bulk.reading.records import PROMPT_COLUMN, RecordOptions, json_text
-from gems_actors.app.bulk.rows import DrawnTask, Keys, Row, file_name_of, lines_of, rows_of
+from gems_actors.app.bulk.recipe import Recipe
+from gems_actors.app.bulk.rows import DrawnTask, Row, lines_of, rows_of
 from gems_actors.app.bulk.tasks import STANDARD_INPUT, BadTask, Task
 from gems_actors.app.options import DrawOptions, read_config
 from gems_actors.app.picture_files import OutputError, PictureFormat, text_of_path, write_whole
@@ -39,6 +45,9 @@ from protocol.costs import add_costs
 from protocol.messages import ImageRef, Spent
 
 MESH_FOLDER: Final = ".mesh"
+
+Consent = Literal["keep", "redraw"]
+"""What to do with finished pictures that were drawn in another way: `--keep` or `--redraw`."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +70,16 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Pictures of finished tasks that stay in the mesh's store at the end of a process."""
     prompt_column: str = PROMPT_COLUMN
     """The field of a record that is its prompt."""
+    identity: int = BY_INDEX
+    """How records become tasks; folders of earlier versions have none, and go by index."""
+    id_column: str | None = None
+    """Field of a record that is the id of its task and the name of its files."""
+    recipes: tuple[Recipe, ...] = ()
+    """Recipes that finished pictures may have been drawn with, the latest last."""
+    consent: Consent | None = None
+    """`keep`: finished pictures stay as they are; `redraw`: those of another recipe than the latest are drawn again."""
+    consent_input: str = ""
+    """Size and time of the input to which `redraw` was agreed, where an edited record can change its picture."""
 
     @property
     def record_options(self) -> RecordOptions:
@@ -85,6 +104,7 @@ def spec_of(
     attempts: bool = False,
     keep_attempts: Literal["none", "chosen", "all"] = "all",
     prompt_column: str = PROMPT_COLUMN,
+    id_column: str | None = None,
 ) -> RunSpec:
     """Return the specification of a run over a file; `-` is standard input.
 
@@ -103,6 +123,8 @@ def spec_of(
         attempts=attempts,
         keep_attempts=keep_attempts,
         prompt_column=prompt_column,
+        identity=BY_CONTENT,
+        id_column=id_column,
     )
 
 
@@ -111,7 +133,13 @@ class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     sample: int = 0
+    task: str = ""
     class_: str = msgspec.field(name="class", default="")
+
+    @property
+    def ref(self) -> TaskRef:
+        """What the task is known by: its id, or its index without one."""
+        return self.task or self.index
 
 
 class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,9 +147,15 @@ class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     sample: int = 0
+    task: str = ""
     key: str = "0"
     """Key of the picture."""
     spent: dict[str, Spent]
+
+    @property
+    def ref(self) -> TaskRef:
+        """What the task is known by: its id, or its index without one."""
+        return self.task or self.index
 
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,20 +168,24 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
 class BulkFolder:
     """A folder that this process may fill; made by `open_bulk_folder`."""
 
-    def __init__(self, path: Path, run: RunSpec, take_row: Callable[[Row], None], *, keeps_failures: bool) -> None:
+    def __init__(
+        self, path: Path, run: RunSpec, ledger: Ledger, take_row: Callable[[Row], None], *, keeps_failures: bool
+    ) -> None:
         self.path = path
-        self._run = run
+        self.run = run
+        """The specification of the run, as it is in run.json."""
         self.spent: dict[str, Spent] = {}
         """Cost of all pictures in the folder, by role."""
-        self.keys = dataset_rows.mend_rows(self.metadata_path)
-        """Keys of the pictures in the folder, as it was opened."""
+        self.ledger = ledger
+        """The pictures in the folder, as it was opened."""
+        self.keep_run(run)
         self._is_older = False
         """Whether an earlier version wrote rows whose metadata are objects; those of one file must be alike."""
         for row in rows_of(path):
             self._is_older = self._is_older or isinstance(row.metadata, dict)
             take_row(row)
         for cost in _costs_of(path):
-            if self.keys.get(cost.index, cost.sample) is not None:
+            if ledger.has(cost.ref, cost.sample):
                 add_costs(self.spent, cost.spent)
         self._metadata = _open_to_append(self.metadata_path, 0)
         self._failed = _open_to_append(path / "failed.jsonl", 0 if keeps_failures else os.O_TRUNC)
@@ -158,6 +196,15 @@ class BulkFolder:
         """File with the rows."""
         return self.path / "dataset" / "metadata.jsonl"
 
+    def keep_run(self, run: RunSpec) -> None:
+        """Write run.json.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        write_whole(self.path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+        self.run = run
+
     def keep_picture(self, drawn: DrawnTask, read: Callable[[ImageRef], bytes]) -> Row:
         """Write a picture with its metadata, and its row; call it from a thread. `read` returns the bytes of an image.
 
@@ -167,15 +214,15 @@ class BulkFolder:
             BlobError: an image cannot be read.
         """
         picture = drawn.picture
-        row = self._row_of(drawn, file_name_of(drawn.task.index, drawn.sample, self._run.pictures))
-        is_redrawn = self.keys.get(row.index, row.sample) is not None
+        row = self._row_of(drawn, file_name_of(drawn.task, drawn.sample, self.run.pictures))
+        is_redrawn = self.ledger.has(row.ref, row.sample)
         if is_redrawn:  # a row without its picture is ignored: no kill may leave it with another drawing's picture
             (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
         rows = [row]
-        if self._run.attempts:
+        if self.run.attempts:
             rows = [*self._keep_others(drawn, row, read), dataset_rows.attempt_row(row, picture.best, chosen=True)]
         texts = picture_files.texts_of(picture, seed=drawn.seed, model=row.models["image"])
-        spent = _SpentRow(index=row.index, sample=row.sample, key=row.key, spent=picture.spent)
+        spent = _SpentRow(index=row.index, sample=row.sample, task=row.task, key=row.key, spent=picture.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
         lines = b"\n".join(map(msgspec.json.encode, rows))
         if is_redrawn:
@@ -186,16 +233,24 @@ class BulkFolder:
             _append(self._metadata, lines, self.path)
         return row
 
+    def keep_rows(self, rows: Sequence[Row]) -> None:
+        """Append rows, whose pictures follow at once; until then they do not count.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        _append(self._metadata, b"\n".join(map(msgspec.json.encode, rows)), self.path)
+
     def _keep_others(self, drawn: DrawnTask, row: Row, read: Callable[[ImageRef], bytes]) -> Iterator[Row]:
         """Write the attempts that were not chosen and yield their rows; remove those of an earlier drawing."""
         picture = drawn.picture
         others = {
-            file_name_of(row.index, row.sample, self._run.pictures, attempt): attempt
+            file_name_of(drawn.task, row.sample, self.run.pictures, attempt): attempt
             for attempt in picture.attempts
             if attempt is not picture.best
         }
         target = self.path / "dataset" / row.file_name
-        for stale in target.parent.glob(f"{target.stem}-r*"):
+        for stale in target.parent.glob(f"{target.stem}{'~' if drawn.task.name else '-'}r*"):
             if f"{Path(row.file_name).parent}/{stale.name}" not in others:
                 stale.unlink()
         for file_name, attempt in others.items():
@@ -217,7 +272,7 @@ class BulkFolder:
     ) -> None:
         target = self.path / "dataset" / file_name
         target.parent.mkdir(parents=True, exist_ok=True)
-        data = picture_files.picture_of(read(image), image.media_type, self._run.pictures, texts)
+        data = picture_files.picture_of(read(image), image.media_type, self.run.pictures, texts)
         write_whole(target, data)
 
     def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
@@ -227,7 +282,9 @@ class BulkFolder:
             OutputError: the file cannot be written.
         """
         record = task.record if isinstance(task, Task) else {"line": task.text}
-        position = {"index": task.index, **({"sample": sample} if sample else {})}
+        where = task.where if isinstance(task, BadTask) else f"record {task.index + 1}"
+        position = {"index": task.index, "where": where} | ({"sample": sample} if sample else {})
+        position |= {"task": task.id} if task.id else {}
         line = json_text({**record, **position, "class": class_, "reason": reason}).encode()
         _append(self._failed, line, self.path)
 
@@ -256,27 +313,32 @@ def run_of(path: Path) -> str:
     return f"bulk-{blake2b(str(path.absolute()).encode(errors='replace'), digest_size=8).hexdigest()}"
 
 
-def failed_tasks(path: Path, class_: str | None) -> set[tuple[int, int]]:
-    """Return index and sample of the failed tasks of a folder, optionally only those of one class."""
-    rows = lines_of(path / "failed.jsonl", FailedRow)
-    return {(row.index, row.sample) for row in rows if row is not None and class_ in (None, row.class_)}
+def failed_tasks(path: Path, class_: str | None) -> set[tuple[TaskRef, int]]:
+    """Return the failed tasks of a folder with their sample, optionally only those of one class.
+
+    Each is given by its id, and by its index as well: a record that was corrected since has another id.
+    """
+    rows = [
+        row for row in lines_of(path / "failed.jsonl", FailedRow) if row is not None and class_ in (None, row.class_)
+    ]
+    return {(ref, row.sample) for row in rows for ref in (row.ref, row.index)}
 
 
-def settle_failures(path: Path, done: AbstractSet[tuple[int, int]]) -> None:
+def settle_failures(path: Path, done: AbstractSet[tuple[TaskRef, int]]) -> None:
     """Remove tasks that are done from failed.jsonl, and all but the latest row of tasks that failed again.
 
     Raises:
         OutputError: the file cannot be written.
     """
     file = path / "failed.jsonl"
-    kept: dict[tuple[int, int], bytes] = {}
+    kept: dict[tuple[TaskRef, int], bytes] = {}
     with file.open("rb") as lines:
         for line in lines:
             with suppress(msgspec.DecodeError):
                 row = msgspec.json.decode(line, type=FailedRow)
-                kept.pop((row.index, row.sample), None)
-                if (row.index, row.sample) not in done:
-                    kept[row.index, row.sample] = line
+                kept.pop((row.ref, row.sample), None)
+                if done.isdisjoint(((row.ref, row.sample), (row.index, row.sample))):
+                    kept[row.ref, row.sample] = line
     write_whole(file, b"".join(kept.values()))
 
 
@@ -306,9 +368,20 @@ def check_run(path: Path, run: RunSpec) -> None:
         return
     if earlier.source != run.source:
         raise OutputError(f"{path}: expected a new folder or the output of {run.source}, got that of {earlier.source}")
+    if earlier.id_column != run.id_column:
+        columns = (f"--id-column {spec.id_column}" if spec.id_column else "no --id-column" for spec in (earlier, run))
+        raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *columns))
     if (earlier.pictures, earlier.attempts) != (run.pictures, run.attempts):
         shapes = (f"--pictures {spec.pictures}{' --attempts' * spec.attempts}" for spec in (earlier, run))
         raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *shapes))
+
+
+def remembering(run: RunSpec, earlier: RunSpec | None) -> RunSpec:
+    """Return a run with what its folder remembers of the runs before: identity, recipes and consent."""
+    if earlier is None:
+        return run
+    names = ("identity", "recipes", "consent", "consent_input")
+    return msgspec.structs.replace(run, **{name: getattr(earlier, name) for name in names})
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True):
@@ -362,20 +435,26 @@ def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
 
 def _costs_of(path: Path) -> Iterator[_SpentRow]:
     """Yield the cost of each picture once; it is written twice where a kill came before the picture's row."""
-    given = Keys()
+    given = IdTable()
     for row in lines_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
-        if row is not None and given.state_of(row.index, row.sample, row.key) != "done":
-            given.put(row.index, row.sample, row.key)
+        if row is not None and given.add_new(number_of(row.ref, row.sample) ^ int(row.key, 16)):
             yield row
 
 
 @contextmanager
 def open_bulk_folder(
-    path: Path, run: RunSpec, take_row: Callable[[Row], None], *, keeps_failures: bool = False
+    path: Path,
+    run: RunSpec,
+    take_row: Callable[[Row], None],
+    *,
+    keeps_failures: bool = False,
+    agree: Callable[[RunSpec, Ledger], RunSpec] = lambda run, ledger: run,
 ) -> Iterator[BulkFolder]:
     """Create a folder if needed and lock it for this process.
 
-    `take_row` gets the row of each picture that exists already; `keeps_failures` keeps those of the run before.
+    `take_row` gets the row of each picture that exists already; `keeps_failures` keeps those of the run before. Before
+    anything is written, `agree` gets the run, with what the folder remembers of it, and the pictures; it returns the
+    run to remember, or raises.
 
     Raises:
         OutputError: the folder cannot be written to, another process fills it, or it belongs to another run.
@@ -388,8 +467,9 @@ def open_bulk_folder(
         except LockHeldError as error:
             raise OutputError(f"{path}: expected a folder that no other bulk writes to, got one {error}") from error
         check_run(path, run)
-        write_whole(path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
-        filled = BulkFolder(path, run, take_row, keeps_failures=keeps_failures)
+        ledger = dataset_rows.mend_rows(path / "dataset" / "metadata.jsonl")
+        run = agree(remembering(run, read_run(path)), ledger)
+        filled = BulkFolder(path, run, ledger, take_row, keeps_failures=keeps_failures)
         stack.callback(filled.close)
         yield filled
 

@@ -1,17 +1,17 @@
-"""What pictures follow from: seed, settings, models and skills, and the key that stands for all of it."""
+"""What pictures follow from: seed, settings, models and the skill that was used, and the key that stands for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
-from gems_actors.app.bulk.folder import RunSpec
+from gems_actors.app.bulk.finished.identity import seed_of
 from gems_actors.app.bulk.rows import key_of
-from gems_actors.app.bulk.tasks import Task, seed_of
+from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.options import draw_settings
 from gems_actors.config import LoopConfig, MeshConfig
 from gems_actors.errors import RefusedError
@@ -19,17 +19,20 @@ from gems_actors.roles import BUILT_IN_ROLES
 from protocol.messages import DrawSettings, Picture
 from skills import Catalogue, builtin_folder
 
+_MAX_SHOWN_CHARS: Final = 40
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What all pictures of a run follow from, besides their own records."""
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """What all pictures of a run follow from, besides their own records; kept in run.json."""
 
     seed: int
     settings: DrawSettings
-    models: Mapping[str, str]
+    models: dict[str, str]
     """Name of the image model and of the chat models."""
-    skills: str
-    """Digest of all skills."""
+    skills: dict[str, str]
+    """Digest of each skill by its id."""
+    all_skills: str
+    """Digest of all skills, which is part of the keys in folders of earlier versions."""
 
     def seed_of(self, task: Task, sample: int) -> int:
         """Return the seed of one sample of a task."""
@@ -37,17 +40,53 @@ class Recipe:
 
     def settings_of(self, task: Task) -> DrawSettings:
         """Return the settings of a task: those of its record in place of the run's."""
-        return msgspec.structs.replace(self.settings, **task.settings)
+        return msgspec.structs.replace(self.settings, **task.settings) if task.settings else self.settings
 
     def key_of(self, task: Task, sample: int) -> str:
-        """Return the key of a picture; it changes with everything that the picture follows from."""
-        settings = self.settings_of(task)
-        return key_of(task.prompt, self.seed_of(task, sample), settings, self.models, self.skills)
+        """Return the key of a picture; it changes with everything that the picture follows from, except its skill."""
+        settings, skills = self.settings_of(task), "" if task.id else self.all_skills
+        return key_of(task.prompt, self.seed_of(task, sample), settings, self.models, skills)
+
+    def draws_like(self, other: Recipe, skills: Iterable[str]) -> bool:
+        """Return whether another recipe draws the same pictures, as far as they used these skills."""
+        same = (self.seed, self.settings, self.models) == (other.seed, other.settings, other.models)
+        return same and all(self.skills.get(skill) == other.skills.get(skill) for skill in skills)
+
+    def changes_from(self, other: Recipe) -> Iterator[str]:
+        """Yield what differs from an earlier recipe, such as `draw.steps 8 -> 12`; skills are left out."""
+        yield from _changes("", {"seed": other.seed}, {"seed": self.seed})
+        yield from _changes("draw.", *map(msgspec.structs.asdict, (other.settings, self.settings)))
+        yield from _changes("", *(_by_setting(recipe.models) for recipe in (other, self)))
 
 
-def recipe_of(spec: RunSpec, config: MeshConfig) -> Recipe:
-    """Return the recipe of a run in a mesh with these settings."""
-    return Recipe(spec.seed, draw_settings(config, spec.settings), models_of(config), _digest_of_skills(config))
+def recipe_of(seed: int, settings: Mapping[str, Any], config: MeshConfig) -> Recipe:
+    """Return the recipe of a run in a mesh with these settings; `settings` are the run's own, as in run.json."""
+    folders = (builtin_folder(), *(Path(folder) for folder in config.skills.folders))
+    skills = Catalogue(folders).skills()
+    found = sorted((skill.id, skill.description, skill.instructions) for skill in skills)
+    return Recipe(
+        seed=seed,
+        settings=draw_settings(config, settings),
+        models=models_of(config),
+        skills={skill.id: skill.digest for skill in skills},
+        all_skills=blake2b(msgspec.json.encode(found), digest_size=8).hexdigest(),
+    )
+
+
+def _by_setting(models: Mapping[str, str]) -> dict[str, str]:
+    """Return what draws by the setting that names it: models by role, hooks, and replaced roles."""
+    return {
+        name if "." in name else f"loop.{name}" if name in LoopConfig.__struct_fields__ else f"models.{name}": model
+        for name, model in models.items()
+    }
+
+
+def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *after)):
+        values = ["default" if side.get(name) is None else str(side[name]) for side in (before, after)]
+        if values[0] != values[1]:
+            shown = " -> ".join(value[:_MAX_SHOWN_CHARS] or "empty" for value in values)
+            yield f"{prefix}{name} {shown}"
 
 
 def models_of(config: MeshConfig) -> dict[str, str]:
@@ -91,10 +130,3 @@ def check_hooks(picture: Picture, models: Mapping[str, str]) -> None:
             raise RefusedError(
                 f"loop.{setting}: expected a picture of {expected}, got one of {found}; use the settings of the mesh"
             )
-
-
-def _digest_of_skills(config: MeshConfig) -> str:
-    """Return a digest of all skills of a mesh, 16 hexadecimal digits."""
-    folders = (builtin_folder(), *(Path(folder) for folder in config.skills.folders))
-    found = sorted((skill.id, skill.description, skill.instructions) for skill in Catalogue(folders).skills())
-    return blake2b(msgspec.json.encode(found), digest_size=8).hexdigest()

@@ -97,8 +97,8 @@ async def _read_stories(location: MemoryLocation, run: str, rows: Iterable[Row])
             runs += [found.run for found in (await memory.ask(ListRuns())).runs if found.run != run]
         stories = {}
         for row in rows:
-            for run_ in runs:
-                id_ = trajectory_id(run_, row.index, row.sample, row.key)
+            ids = [trajectory_id(run_, row.index, row.sample, row.key) for run_ in runs]
+            for id_ in [row.trajectory] if row.trajectory else ids:
                 if (state := await memory.ask(ReadTrajectory(trajectory=id_))).attempts:
                     stories[row.index, row.sample] = state
                     break

@@ -9,30 +9,29 @@ from __future__ import annotations
 
 import heapq
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from gems_actors.app.bulk.finished.ledger import Ledger, TaskRef
 from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.draw_progress import count_met, leading_attempt
-from gems_actors.app.picture_files import ENDINGS, PictureFormat, reason_of, rounds_of
+from gems_actors.app.picture_files import reason_of, rounds_of
 from protocol.messages import Attempt, DrawSettings, Picture
 
 SORTED_AT_ONCE: Final = 5_000
 """Rows that are sorted in memory."""
 MERGED_AT_ONCE: Final = 256
 """Sorted pieces that are merged at once; each is an open file, of which a process may have 1024."""
-_RECORDS_PER_FOLDER: Final = 1000
-_KEYS_PER_PAGE: Final = 256
 
 
 class RowRequirement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,10 +52,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     file_name: str
     index: int
-    """Index of the record in the input, from 0."""
+    """Index of the record in the input, from 0, for order only."""
     sample: int
     key: str
-    """Digest of prompt, seed, settings, models and skills."""
+    """Digest of prompt, seed, settings and models."""
     prompt: str
     final_prompt: str
     seed: int
@@ -87,6 +86,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     candidate: int | None = None
     chosen: bool | None = None
     """Whether this attempt is the picture of its task. Prompt, digest and verdicts are those of this attempt."""
+    task: str = ""
+    """Id of the task; left out, as the two fields that follow, in folders of earlier versions."""
+    trajectory: str = ""
+    """Id of the trajectory in memory."""
+    skill_digest: str | msgspec.UnsetType = msgspec.UNSET
+    """Digest of the skill that the picture was drawn with; empty without a skill."""
+
+    @property
+    def ref(self) -> TaskRef:
+        """What the task is known by: its id, or its index without one."""
+        return self.task or self.index
 
     @property
     def is_picture(self) -> bool:
@@ -105,16 +115,24 @@ class DrawnTask:
     models: Mapping[str, str]
     """Name of the image model and of the chat models."""
     seed: int
+    skill_digest: str = ""
+    """Digest of the skill that the planner chose; empty without a skill."""
 
 
-class _TaskId(msgspec.Struct, frozen=True, order=True):
+class RowId(msgspec.Struct, frozen=True, order=True):
     """The fields of a row by which rows are sorted."""
 
     index: int
+    task: str = ""
     sample: int = 0
 
+    @property
+    def ref(self) -> TaskRef:
+        """What the task is known by: its id, or its index without one."""
+        return self.task or self.index
 
-_NumberedRow = tuple[_TaskId, int, bytes]
+
+_NumberedRow = tuple[RowId, int, bytes]
 """A line of the file after its task and its number, by which lines are sorted."""
 
 
@@ -158,6 +176,9 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
         met_by_round=tuple(count_met(attempt) for attempt in leading if attempt is not None),
         failure=reason_of(picture) or "",
         metadata=json_text(task.metadata),
+        task=task.id,
+        trajectory=picture.trajectory if task.id else "",
+        skill_digest=drawn.skill_digest if task.id else msgspec.UNSET,
     )
 
 
@@ -166,48 +187,14 @@ def attempt_row(row: Row, attempt: Attempt, *, chosen: bool) -> Row:
     return msgspec.structs.replace(row, round=attempt.round, candidate=attempt.candidate, chosen=chosen)
 
 
-def file_name_of(index: int, sample: int, picture_format: PictureFormat = "png", attempt: Attempt | None = None) -> str:
-    """Return the path of a picture, or of another attempt, in the dataset; a folder holds a thousand records."""
-    suffix = f"-{sample}" if sample else ""
-    if attempt is not None:
-        suffix += f"-r{attempt.round}c{attempt.candidate}"
-    return f"images/{index // _RECORDS_PER_FOLDER:05d}/{index:08d}{suffix}{ENDINGS[picture_format]}"
-
-
-class Keys:
-    """The keys of the tasks that are done, in about nine bytes per task where indices are dense."""
-
-    def __init__(self) -> None:
-        self._pages: dict[tuple[int, int], array[int]] = {}
-        """Keys by page number and sample; a page has `_KEYS_PER_PAGE` keys, 0 for tasks that are not done."""
-
-    def put(self, index: int, sample: int, key: str) -> None:
-        """Add a task."""
-        page, offset = divmod(index, _KEYS_PER_PAGE)
-        if (keys := self._pages.get((page, sample))) is None:
-            keys = self._pages[page, sample] = array("Q", bytes(8 * _KEYS_PER_PAGE))
-        keys[offset] = _number_of(key)
-
-    def get(self, index: int, sample: int) -> int | None:
-        """Return the key as a number, or None for a task that is not done."""
-        page, offset = divmod(index, _KEYS_PER_PAGE)
-        keys = self._pages.get((page, sample))
-        return keys[offset] or None if keys is not None else None
-
-    def state_of(self, index: int, sample: int, key: str) -> Literal["new", "done", "changed"]:
-        """Return whether a task is new, done, or was drawn with another key."""
-        known = self.get(index, sample)
-        return "new" if known is None else "done" if known == _number_of(key) else "changed"
-
-
 def key_of(prompt: str, seed: int, settings: DrawSettings, models: Mapping[str, str], skills: str) -> str:
-    """Return the digest of everything that a picture follows from, 16 hexadecimal digits."""
+    """Return the digest of everything that a picture follows from, 16 hexadecimal digits.
+
+    `skills` is the digest of all skills in folders of earlier versions, and empty otherwise: the skill that was used is
+    compared on its own.
+    """
     parts = [prompt, seed, msgspec.to_builtins(settings), dict(sorted(models.items())), skills]
     return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
-
-
-def _number_of(key: str) -> int:
-    return int(key, 16) or 1
 
 
 def rows_of(path: Path) -> Iterator[Row]:
@@ -232,31 +219,39 @@ def lines_of(path: Path, kind: type[Any]) -> Iterator[Any]:
                 yield None
 
 
-def read_keys(path: Path) -> Keys:
-    """Return the keys of the pictures in a folder, which need not exist, without changing it."""
-    keys = Keys()
+def put_row(ledger: Ledger, row: Row) -> None:
+    """Add the picture of a row to a ledger."""
+    digest = "" if row.skill_digest is msgspec.UNSET else row.skill_digest
+    ledger.put(row.ref, row.sample, row.index, row.key, row.skill, digest)
+
+
+def read_ledger(path: Path) -> Ledger:
+    """Return the pictures in a folder, which need not exist, without changing it."""
+    ledger = Ledger()
     for row in rows_of(path):
-        keys.put(row.index, row.sample, row.key)
-    return keys
+        put_row(ledger, row)
+    return ledger
 
 
-def mend_rows(path: Path) -> Keys:
-    """Return the keys in a file of rows, after removing rows that are torn, replaced or without their picture."""
-    keys, is_damaged = Keys(), False
-    for task, group in groupby(lines_of(path, Row), _task_of_row):
+def mend_rows(path: Path) -> Ledger:
+    """Return the pictures in a file of rows, after removing rows that are torn, replaced or without their picture."""
+    ledger, is_damaged = Ledger(), False
+    for task, group in groupby(lines_of(path, Row), _id_of_row):
         rows = list(group)
         if task is None or len(rows[_complete_in(rows, path.parent)]) != len(rows):
             is_damaged = True
         else:
-            is_damaged |= keys.get(task.index, task.sample) is not None
-            keys.put(task.index, task.sample, rows[-1].key)
+            is_damaged |= ledger.has(task.ref, task.sample)
+            put_row(ledger, rows[-1])
     if is_damaged:
-        sort_rows(path)
-    return keys
+        sort_rows(path, ledger)
+    return ledger
 
 
-def sort_rows(path: Path, *, sorted_at_once: int = SORTED_AT_ONCE, merged_at_once: int = MERGED_AT_ONCE) -> None:
-    """Rewrite a file of rows in the order of their records: the latest of each, if it is complete.
+def sort_rows(
+    path: Path, ledger: Ledger, *, sorted_at_once: int = SORTED_AT_ONCE, merged_at_once: int = MERGED_AT_ONCE
+) -> None:
+    """Rewrite a file of rows in the order of their records, as a ledger knows it: the latest of each, if complete.
 
     An external merge sort: however long the file, `sorted_at_once` rows and `merged_at_once` files are open.
     """
@@ -265,48 +260,60 @@ def sort_rows(path: Path, *, sorted_at_once: int = SORTED_AT_ONCE, merged_at_onc
         with path.open("rb") as lines:
             numbered = enumerate(lines)
             while batch := list(islice(numbered, sorted_at_once)):
-                rows_of_tasks = [(task, number, line) for number, line in batch if (task := _task_of(line)) is not None]
+                placed = [
+                    (id_, number, line) for number, line in batch if (id_ := _placed_id(line, ledger)) is not None
+                ]
                 file = stack.enter_context(TemporaryFile(dir=path.parent))
-                chunks.append(_write_chunk(sorted(rows_of_tasks), file))
+                chunks.append(_write_chunk(sorted(placed), file))
                 if len(chunks) == merged_at_once:
                     file = stack.enter_context(TemporaryFile(dir=path.parent))
                     chunks = [_write_chunk(heapq.merge(*chunks), file)]
         target = path.with_name(f".{path.name}.sorted")
         with target.open("wb") as sink:
             merged = heapq.merge(*chunks)
-            for _, group in groupby(merged, key=lambda item: item[0]):
+            for id_, group in groupby(merged, key=lambda item: item[0]):
                 written = [line for _, _, line in group]
                 rows = [msgspec.json.decode(line, type=Row) for line in written]
-                sink.writelines(written[_complete_in(rows, path.parent)])
+                complete = _complete_in(rows, path.parent)
+                sink.writelines(map(partial(_with_index, id_.index), rows[complete], written[complete]))
             sink.flush()
             os.fsync(sink.fileno())
         target.replace(path)
 
 
+def _with_index(index: int, row: Row, line: bytes) -> bytes:
+    """Return the line of a row with an index, which is the line itself unless its record has moved."""
+    if row.index == index:
+        return line
+    return msgspec.json.encode(msgspec.structs.replace(row, index=index)) + b"\n"
+
+
 def _write_chunk(rows: Iterable[_NumberedRow], file: BinaryIO) -> Iterator[_NumberedRow]:
     """Write rows to an empty file and return an iterator that reads them back, and closes the file after the last."""
-    file.writelines(b"%d " % number + line for _, number, line in rows)
+    file.writelines(b"%d %d " % (id_.index, number) + line for id_, number, line in rows)
     file.seek(0)
     return _read_chunk(file)
 
 
 def _read_chunk(file: BinaryIO) -> Iterator[_NumberedRow]:
     with file:
-        for numbered in file:
-            number, _, line = numbered.partition(b" ")
-            yield msgspec.json.decode(line, type=_TaskId), int(number), line
+        for placed in file:
+            index, number, line = placed.split(b" ", 2)
+            id_ = msgspec.json.decode(line, type=RowId)
+            yield RowId(int(index), id_.task, id_.sample), int(number), line
 
 
-def _task_of(line: bytes) -> _TaskId | None:
-    """Return the task of a row, or None for a torn row."""
+def _placed_id(line: bytes, ledger: Ledger) -> RowId | None:
+    """Return by what a row is sorted, with the index that its record has now; None for a torn row."""
     if line.endswith(b"\n"):
         with suppress(msgspec.DecodeError):
-            return _task_of_row(msgspec.json.decode(line, type=Row))
+            row = msgspec.json.decode(line, type=Row)
+            return RowId(ledger.index_of(row.ref, row.sample, row.index), row.task, row.sample)
     return None
 
 
-def _task_of_row(row: Row | None) -> _TaskId | None:
-    return None if row is None else _TaskId(row.index, row.sample)
+def _id_of_row(row: Row | None) -> RowId | None:
+    return None if row is None else RowId(row.index, row.task, row.sample)
 
 
 def _complete_in(rows: Sequence[Row], dataset: Path) -> slice:

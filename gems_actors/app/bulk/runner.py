@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +14,16 @@ import trio
 
 from gems_actors.app import session
 from gems_actors.app.bulk.ending import RunEnding, forget_ending, keep_ending
-from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, open_bulk_folder, run_of, settle_failures
+from gems_actors.app.bulk.finished.consent import settled
+from gems_actors.app.bulk.finished.removed import Removed, set_aside
+from gems_actors.app.bulk.folder import MESH_FOLDER, Consent, RunSpec, open_bulk_folder, run_of, settle_failures
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
-from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
+from gems_actors.app.bulk.task_feed import TaskFeed
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.interrupts import Interrupts, open_interrupts
@@ -43,7 +44,6 @@ SHOWN_IN_REPORT = 100
 """Trajectories in report.html by default."""
 _LIVE_PERIOD_S, _PLAIN_PERIOD_S, _FIRST_S = 0.25, 5.0, 1.0
 """Time between two updates of a view: one that is painted over, and one that adds a line each time, to its first."""
-_RECORDS_READ_AT_ONCE = 256
 
 Outcome = Literal["done", "failed", "interrupted", "unavailable"]
 
@@ -67,6 +67,8 @@ class BulkOptions:
     server must be ready at the start."""
     keeps_failures: bool = False
     """Whether failed.jsonl keeps the failures of the run before."""
+    consent: Consent | None = None
+    """What to do with finished pictures that were drawn in another way; by default the run stops before it begins."""
     redirects_stderr: bool = False
     """Whether standard error of this process and of the mesh that it starts goes to the mesh's log in the folder."""
 
@@ -86,7 +88,7 @@ class BulkResult:
     unfinished: str
     """Why the run ended early, how far it is and what continues it; empty for a run that is complete."""
     redrawn: int
-    """Pictures drawn again because their prompt, seed, settings, models or skills had changed."""
+    """Pictures drawn again because their prompt, seed, settings, models or skill had changed."""
     report: Path | None
     report_error: str = ""
     """Why there is no report."""
@@ -117,7 +119,8 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
     continue.
 
     Raises:
-        UsageError: the input cannot be read, or the folder belongs to another run.
+        UsageError: the input cannot be read, the folder belongs to another run, or finished pictures would be replaced
+            without consent.
         ConfigError: the mesh cannot run with this configuration.
         GemsError: the mesh failed. The failure of a single task goes to failed.jsonl instead.
     """
@@ -149,7 +152,7 @@ class BulkRun:
         """
         self._options, self._spec, self._part, self._view = options, options.spec, options.part, view
         self._run = run_of(options.out)
-        self._recipe = recipe_of(self._spec, config)
+        self._recipe = recipe_of(self._spec.seed, self._spec.settings, config)
         self._trajectory_budget = budget_of(config)
         self._token_budget = TokenBudget(config.budget.max_tokens_per_run)
         self._task_limit = TaskLimit(options.concurrency)
@@ -159,30 +162,32 @@ class BulkRun:
         self._progressing = RunProgress(self._tally, self._recipe.settings.max_rounds)
         self._elsewhere = 0
         """Pictures of earlier runs whose tasks are not selected now."""
-        self._redrawn = 0
+        self._set_aside_pictures = 0
+        """Finished pictures without a record that have left the dataset."""
         self._unfinished = 0
         """Tasks that were started and have no outcome."""
-        self._done = set[tuple[int, int]]()
-        """Index and sample of tasks that are done, where only single tasks are selected."""
-        self._has_started_all = False
-        """Whether every selected task was either done before or started."""
         self._is_cancelled = trio.Event()
         self._cancelled_by = ""
         self._state: RunState | None = None
         """What pauses or cancels the run."""
         self._role_notes = ""
         try:
-            source, format_ = open_source(stack, options.file)
-            records = count_records(source, format_, self._spec.record_options)
-            self._tasks = open_tasks(source, format_, self._spec.record_options)
-            self._folder = stack.enter_context(
-                open_bulk_folder(options.out, self._spec, self._count_earlier, keeps_failures=options.keeps_failures)
+            self._feed = TaskFeed(
+                options.file, options.out, self._spec.record_options, self._part, self._recipe, options.consent, stack
             )
+            opened = open_bulk_folder(
+                options.out,
+                self._spec,
+                self._count_earlier,
+                keeps_failures=options.keeps_failures,
+                agree=self._feed.agree,
+            )
+            self._folder = stack.enter_context(opened)
+            self._removed = Removed(options.out, self._recipe)
         except PromptError as error:
             raise UsageError(f"FILE: {text_of_path(options.file)}: {error}") from error
         except OutputError as error:
             raise UsageError(f"--out: {error}") from error
-        self._total = self._part.total(records, self._spec.samples)
         self._tally.spent = self._folder.spent
         forget_ending(options.out)
 
@@ -190,6 +195,8 @@ class BulkRun:
         """Draw with a mesh of these settings, put the dataset in order and write the report."""
         if self._tally.before:
             self._view.say(f"continued: {self._tally.before} done before")
+            if self._feed.agreement.consent == "keep":
+                self._view.say("finished pictures stay as they are (--keep); --redraw draws those that differ again")
         self._progressing.start()
         try:
             async with (
@@ -203,14 +210,20 @@ class BulkRun:
                         await self._draw_tasks(connection, interrupts)
         finally:
             self._view.finish(self._progress())
-        sort_rows(self._folder.metadata_path)
+        self._set_aside()
+        sort_rows(self._folder.metadata_path, self._folder.ledger)
         if self._part.only is not None:
-            settle_failures(self._folder.path, self._done)
+            settle_failures(self._folder.path, self._feed.done)
         seconds = self._progressing.seconds
         self._folder.keep_session(self._tally.pictures - self._tally.before, seconds)
-        redrawn, self._redrawn = self._redrawn, 0  # those before are gone, so each picture counts once from here
-        if redrawn:
-            self._tally = Tally(before=self._tally.before, failed=self._tally.failed, spent=self._tally.spent)
+        if self._feed.refusal is not None:
+            raise self._feed.refusal
+        if self._feed.is_settled and not self._unfinished:
+            self._folder.keep_run(settled(self._folder.run, self._recipe))
+        redrawn, self._feed.redrawn = self._feed.redrawn, 0  # those before are gone: each picture counts once from here
+        if redrawn or self._set_aside_pictures:
+            before = self._tally.before - self._set_aside_pictures
+            self._tally = Tally(before=before, failed=self._tally.failed, spent=self._tally.spent)
             for row in rows_of(self._folder.path):
                 self._tally.add(row)
         report, report_error = (None, "") if interrupts.asked.is_set() else await self._write_report()
@@ -230,15 +243,35 @@ class BulkRun:
             pruned=pruned,
         )
 
+    def _restore(self, task: Task, sample: int, key: str) -> bool:
+        """Return whether the picture of a task was set aside before and is back in the dataset now."""
+        row = self._removed.take(task.ref, sample, key, task.index, self._folder.keep_rows)
+        if row is not None:
+            self._tally.add(row, is_from_before=True)
+        return row is not None
+
+    def _set_aside(self) -> None:
+        """Move finished pictures whose record is gone out of the dataset."""
+        self._removed.close()
+        if self._removed.returned:
+            self._view.say(f"finished pictures back in the dataset with their records: {self._removed.returned}")
+        if self._feed.gone and self._feed.bad_records:  # one of them may be the record of such a picture
+            self._view.say("finished pictures without a record stay, because some records cannot be read")
+        elif self._feed.gone:
+            moved = self._set_aside_pictures = set_aside(self._folder.path, self._feed.is_gone)
+            if moved:
+                folder = text_of_path(self._folder.path / "removed")
+                self._view.say(f"finished pictures without a record: {moved}, moved to {folder}")
+
     def _count_earlier(self, row: Row) -> None:
         self._tally.add(row, is_from_before=True)
         self._progressing.count_earlier(row)
-        self._elsewhere += not self._part.has(row.index, row.sample)
+        self._elsewhere += not self._part.has(row.ref, row.index, row.sample)
 
     @property
     def _total_of_run(self) -> int | None:
         """Tasks of the whole run where they are known; memory and registry count the done tasks of all its parts."""
-        return self._total if self._part.is_all else None
+        return self._feed.total if self._part.is_all else None
 
     def history_entry(self) -> HistoryEntry:
         """Return the entry of this run in the user's history."""
@@ -277,7 +310,10 @@ class BulkRun:
                     await reason.wait()
                     reading.cancel()
 
-                async with open_background() as background, aclosing(self._read_tasks()) as tasks:
+                async with (
+                    open_background() as background,
+                    aclosing(self._feed.tasks(self._fail_record, self._restore)) as tasks,
+                ):
                     for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
                         background.start_soon(stop_reading, reason)
                     self._token_budget.check(self._tally.chats.tokens)
@@ -288,39 +324,6 @@ class BulkRun:
                         await limiter.acquire_on_behalf_of(borrower)
                         release = partial(limiter.release_on_behalf_of, borrower)
                         nursery.start_soon(self._draw_task, connection, task, sample, key, release)
-                    self._has_started_all = True
-
-    async def _read_tasks(self) -> AsyncGenerator[tuple[Task, int, str]]:
-        """Yield the selected tasks that are not done with sample and key; tasks that cannot be drawn fail here."""
-        given = 0
-        at_once = 1 if self._options.file == Path("-") else _RECORDS_READ_AT_ONCE
-        while batch := await trio.to_thread.run_sync(self._next_tasks, at_once, abandon_on_cancel=True):
-            for task in batch:
-                if isinstance(task, BadTask):
-                    if self._part.has(task.index, 0):
-                        self._fail(task, 0, "input", f"{task.where}: {task.reason}")
-                    continue
-                if self._total is not None and self._part.only is None and self._part.has(task.index, 0):
-                    self._total += task.samples - self._spec.samples
-                for sample in range(task.samples):
-                    if not self._part.has(task.index, sample):
-                        continue
-                    if self._part.limit is not None and given >= self._part.limit:
-                        return
-                    key = self._recipe.key_of(task, sample)
-                    state = self._folder.keys.state_of(task.index, sample, key)
-                    if state == "done":
-                        self._note_done(task.index, sample)
-                        continue
-                    self._redrawn += state == "changed"
-                    given += 1
-                    yield task, sample, key
-
-    def _next_tasks(self, count: int) -> list[Task | BadTask]:
-        try:
-            return list(islice(self._tasks, count))
-        except PromptError as error:  # standard input is not looked at before it is read
-            raise UsageError(f"FILE: {text_of_path(self._options.file)}: {error}") from error
 
     async def _draw_task(
         self, connection: session.Connection, task: Task, sample: int, key: str, release: Callable[[], None]
@@ -336,6 +339,7 @@ class BulkRun:
             seed=seed,
             settings=self._recipe.settings_of(task),
             budget=self._trajectory_budget,
+            task=task.id,
         )
         row: Row | None = None
         self._progressing.begin(request)
@@ -343,10 +347,11 @@ class BulkRun:
             ask = partial(connection.mesh.ask, request, lane=Lane.BULK, stop_gracefully=stop)
             picture = await self._servers.keep_asking(ask)
             check_hooks(picture, self._recipe.models)
-            drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed)
+            skill_digest = self._recipe.skills.get(picture.skill or "", "")
+            drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed, skill_digest)
             row = await trio.to_thread.run_sync(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
             self._unfinished -= 1
-            self._note_done(task.index, sample)
+            self._feed.take_drawn(task, sample)
             self._tally.add(row)
             add_costs(self._tally.spent, picture.spent)
             self._token_budget.check(self._tally.chats.tokens)
@@ -365,9 +370,8 @@ class BulkRun:
             self._progressing.end(request, row)
             release()
 
-    def _note_done(self, index: int, sample: int) -> None:
-        if self._part.only is not None:
-            self._done.add((index, sample))
+    def _fail_record(self, record: BadTask) -> None:
+        self._fail(record, 0, "input", f"{record.where}: {record.reason}")
 
     def _fail(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
         self._folder.keep_failure(task, sample, class_, reason)
@@ -404,10 +408,11 @@ class BulkRun:
             self._view.show(self._progress("; ".join(filter(None, (state, note)))))
 
     def _progress(self, note: str = "") -> BulkProgress:
-        total = self._total
+        total = self._feed.total
         if total is not None and self._part.limit is not None:
             total = min(total, self._tally.before - self._elsewhere + self._part.limit + self._tally.failed)
-        uncounted = self._elsewhere + self._redrawn
+        gone = self._feed.gone - self._set_aside_pictures if self._part.is_all else 0
+        uncounted = self._elsewhere + self._feed.redrawn + gone
         return self._progressing.at(total, uncounted=uncounted, busy_share=self._task_limit.busy_share, note=note)
 
     async def _write_report(self) -> tuple[Path | None, str]:
@@ -432,7 +437,7 @@ class BulkRun:
 
     def _outcome(self, *, is_interrupted: bool) -> tuple[Outcome, str]:
         """Return the outcome, and for a run that ended early why and how to continue it."""
-        if self._has_started_all and not self._unfinished:
+        if self._feed.has_ended and not self._unfinished:
             return "failed" if self._tally.failed else "done", ""
         if self._is_cancelled.is_set() or is_interrupted:
             why = f"cancelled by {self._cancelled_by}" if self._is_cancelled.is_set() else "interrupted"
@@ -446,13 +451,14 @@ class BulkRun:
         """Remember how the run ended; a part of it that ends well says nothing about the rest."""
         if unfinished or (self._part.is_all and self._part.limit is None):
             finished, is_complete = self._progress().finished, not unfinished
-            ending = RunEnding(finished=finished, total=self._total, is_complete=is_complete, why=unfinished)
+            ending = RunEnding(finished=finished, total=self._feed.total, is_complete=is_complete, why=unfinished)
             keep_ending(self._folder.path, ending)
 
     def _how_far(self) -> str:
         finished = self._progress().finished
-        if self._total is None:
+        total = self._feed.total
+        if total is None:
             return f"{finished} done"
-        if finished < self._total:
-            return f"{finished} of {self._total} done, {self._total - finished} left"
-        return f"{self._total} of {self._total} exist, but not all were checked"
+        if finished < total:
+            return f"{finished} of {total} done, {total - finished} left"
+        return f"{total} of {total} exist, but not all were checked"

@@ -1,13 +1,12 @@
-"""The tasks of a bulk: what they are, which of them a run selects, and their seeds. `reading` reads them."""
+"""The tasks of a bulk: what they are, and which of them a run selects. `reading` reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Final
 
-from protocol.identity import attempt_seed
+from gems_actors.app.bulk.finished.ledger import TaskRef
 
 STANDARD_INPUT: Final = "standard input"
 MAX_SAMPLES: Final = 10_000
@@ -29,6 +28,15 @@ class Task:
     """Other fields of the record."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """The whole record."""
+    id: str = ""
+    """Id by content, 16 hexadecimal digits, the same wherever the record stands; empty where tasks go by index."""
+    name: str = ""
+    """Name of its files, if the user gave one with `--id-column`."""
+
+    @property
+    def ref(self) -> TaskRef:
+        """What the task is known by: its id, or its index without one."""
+        return self.id or self.index
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,13 @@ class BadTask:
     text: str
     """Text of the record, with U+FFFD for bytes that are not UTF-8."""
     reason: str
+    id: str = ""
+    """As for a `Task`."""
+
+    @property
+    def ref(self) -> TaskRef:
+        """What the record is known by: its id, or its index without one."""
+        return self.id or self.index
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,39 +63,20 @@ class Part:
     """The tasks of a run that are selected."""
 
     shard: tuple[int, int] = (1, 1)
-    """`(i, n)`: only records whose `index % n == i - 1`."""
+    """`(i, n)`: only tasks whose id, or index without one, is `i - 1` modulo `n`."""
     limit: int | None = None
     """Maximum tasks to draw now, not counting those that are done."""
-    only: frozenset[tuple[int, int]] | None = None
-    """Index and sample of single tasks; all tasks by default."""
+    only: frozenset[tuple[TaskRef, int]] | None = None
+    """Single tasks, by id or index, and sample; all tasks by default."""
 
     @property
     def is_all(self) -> bool:
         """Whether every task is selected; the limit does not matter."""
         return self.shard == (1, 1) and self.only is None
 
-    def has(self, index: int, sample: int) -> bool:
-        """Return whether a task is selected; the limit does not matter."""
+    def has(self, ref: TaskRef, index: int, sample: int) -> bool:
+        """Return whether a task, known by its id and by its index, is selected; the limit does not matter."""
         number, count = self.shard
-        return index % count == number - 1 and (self.only is None or (index, sample) in self.only)
-
-    def total(self, records: int | None, samples: int) -> int | None:
-        """Return the number of selected tasks, or None while the number of records is unknown."""
-        if self.only is not None:
-            return len(self.only)
-        if records is None:
-            return None
-        number, count = self.shard
-        return len(range(number - 1, records, count)) * samples
-
-
-def seed_of(task: Task, seed: int, sample: int) -> int:
-    """Return the seed of one sample of a task, 0 to 2**32 - 1.
-
-    The first sample has the seed of its record, by default a hash of the bulk's seed and the record's index; further
-    samples have a hash of that seed. No seed depends on other records.
-    """
-    first = attempt_seed(seed, task.index + 1, 0) if task.seed is None else task.seed
-    if sample == 0:
-        return first
-    return int.from_bytes(blake2b(f"sample\0{first}\0{sample}".encode(), digest_size=4).digest(), "big")
+        if count > 1 and (int(ref, 16) if isinstance(ref, str) else ref) % count != number - 1:
+            return False
+        return self.only is None or (ref, sample) in self.only or (index, sample) in self.only

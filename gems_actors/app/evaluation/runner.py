@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec, spec_of
+from gems_actors.app.bulk.folder import MESH_FOLDER, Consent, RunSpec, spec_of
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.runner import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.runner import run as run_bulk
@@ -45,6 +45,8 @@ class EvaluationOptions:
     """Seconds to wait for model servers, as in `BulkOptions`."""
     is_scored: bool = False
     """Whether the judge scores the pictures."""
+    consent: Consent | None = None
+    """What to do with finished pictures that were drawn in another way; by default the run stops before it begins."""
     redirects_stderr: bool = False
     """Whether standard error goes to the mesh's log while the pictures are drawn."""
 
@@ -105,6 +107,7 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
         part=Part(limit=None if options.limit is None else missing),
         router=options.options.router,
         wait_for_servers_s=options.wait_for_servers_s,
+        consent=options.consent,
         redirects_stderr=options.redirects_stderr,
     )
     bulk = await run_bulk(bulk_options, view.bulk)

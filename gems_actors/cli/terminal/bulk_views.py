@@ -58,7 +58,7 @@ def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> i
     folder, tally = result.folder, result.tally
     if result.redrawn:
         verb = "was" if result.redrawn == 1 else "were"
-        reason = "its prompt, seed, settings, models or skills had changed"
+        reason = "its prompt, seed, settings, models or skill had changed"
         print(f"{result.redrawn} of these {verb} drawn again: {reason}", file=stream)
     print("\n".join(summary_table(tally, result.seconds)), file=stream)
     if tally.failed:

@@ -36,10 +36,9 @@ def test_a_bad_line_fails_alone_and_a_second_run_continues(tmp_path: Path) -> No
     first = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--json")
     summary = summary_in(first.stdout)
     assert (first.returncode, summary["pictures"], summary["failures"]) == (1, 2, 2)
-    assert [str(row["file_name"]) for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [
-        "images/00000/00000000.png",
-        "images/00000/00000002.png",
-    ]
+    drawn = rows(tmp_path / "out/dataset/metadata.jsonl")
+    assert [row["index"] for row in drawn] == [0, 2]
+    assert [row["file_name"] for row in drawn] == [f"images/{str(row['task'])[:2]}/{row['task']}.png" for row in drawn]
     assert {row["index"]: row["class"] for row in rows(tmp_path / "out/failed.jsonl")} == {1: "input", 3: "input"}
 
     (tmp_path / "prompts.jsonl").write_text("\n".join([*good[:1], "", good[1], '{"prompt": "a pig"}']))
@@ -55,10 +54,10 @@ def test_the_same_seed_gives_the_same_pictures_in_another_folder(tmp_path: Path)
     for name in ("one", "two"):
         done = run_gems(tmp_path, "bulk", "-", "--out", name, "--seed", "5", stdin=b"a red dog\nthree pigs\n")
         assert done.returncode == 0
-    for picture in ("00000000.png", "00000001.png"):
-        assert (tmp_path / "one/dataset/images/00000" / picture).read_bytes() == (
-            tmp_path / "two/dataset/images/00000" / picture
-        ).read_bytes()
+    pictures = [str(row["file_name"]) for row in rows(tmp_path / "one/dataset/metadata.jsonl")]
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (tmp_path / "one/dataset" / picture).read_bytes() == (tmp_path / "two/dataset" / picture).read_bytes()
 
 
 def test_ctrl_c_finishes_tasks_in_flight_and_the_same_command_continues(tmp_path: Path) -> None:
@@ -88,7 +87,10 @@ def test_ctrl_c_while_pictures_are_drawn_again_leaves_the_run_unfinished(tmp_pat
     metadata = tmp_path / "out/dataset/metadata.jsonl"
     size = metadata.stat().st_size
     command += ["--seed", "2"]
-    with started([*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE) as process:
+    assert run_gems(tmp_path, *command).returncode == 2
+    with started(
+        [*COMMAND, *command, "--redraw"], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE
+    ) as process:
         while metadata.stat().st_size == size:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
@@ -111,10 +113,11 @@ def test_records_have_their_own_settings_and_samples_and_parts_can_be_selected(t
     command = ("bulk", "prompts.csv", "--out", "out", "--json")
     limited = run_gems(tmp_path, *command, "--limit", "1")
     assert (limited.returncode, summary_in(limited.stdout)["pictures"]) == (0, 1)
-    sharded = run_gems(tmp_path, *command, "--shard", "1/2")
-    assert summary_in(sharded.stdout)["pictures"] == 2
+    for shard in ("1/2", "2/2"):
+        run_gems(tmp_path, *command, "--shard", shard)
     whole = run_gems(tmp_path, *command)
-    assert (whole.returncode, summary_in(whole.stdout)["pictures"]) == (1, 4)
+    summary = summary_in(whole.stdout)
+    assert (whole.returncode, summary["pictures"], summary["done_before"]) == (1, 4, 4)
     found = rows(tmp_path / "out/dataset/metadata.jsonl")
     assert [(row["index"], row.get("sample", 0), row.get("skill")) for row in found] == [
         (0, 0, None), (0, 1, None), (1, 0, "spatial-layout"), (3, 0, found[3].get("skill")),
@@ -129,27 +132,34 @@ def test_records_have_their_own_settings_and_samples_and_parts_can_be_selected(t
 
 
 def test_a_shard_does_not_count_as_the_whole_run(tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n")
+    (tmp_path / "prompts.txt").write_text("an owl\nthree pigs\n")
     run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1", "--shard", "1/2")
     (run,) = json.loads(run_gems(tmp_path, "memory", "runs", "--data", "out", "--json").stdout)
     assert (run["ended"], run["total"]) == (1, None)
 
 
-def test_a_changed_task_is_drawn_again_and_reported(tmp_path: Path) -> None:
+def test_finished_pictures_are_drawn_again_only_with_consent(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n")
     command = ("bulk", "prompts.txt", "--out", "out", "--json")
     assert run_gems(tmp_path, *command).returncode == 0
-    before = rows(tmp_path / "out/dataset/metadata.jsonl")
-    (tmp_path / "prompts.txt").write_text("a red dog\nfour pigs\n")
-    again = run_gems(tmp_path, *command)
-    line = "1 of these was drawn again: its prompt, seed, settings, models or skills had changed"
+    metadata = tmp_path / "out/dataset/metadata.jsonl"
+    before = metadata.read_bytes()
+    (tmp_path / "prompts.txt").write_text("an owl\nthree pigs\na red dog\n")
+    for dry in ((), ("--dry-run",)):
+        refused = run_gems(tmp_path, *command, "--rounds", "1", *dry)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "got draw.max_rounds 5 -> 1, which would replace 2 of 2 finished pictures" in refused.stderr
+    assert json.loads(refused.stdout)["changed"] == 2
+    both = run_gems(tmp_path, *command, "--keep", "--redraw")
+    assert (both.returncode, both.stderr.count("\n")) == (2, 1)
+    assert metadata.read_bytes() == before
+    kept = run_gems(tmp_path, *command, "--rounds", "1", "--keep")
+    assert (kept.returncode, summary_in(kept.stdout)["done_before"]) == (0, 2)
+    assert [row["prompt"] for row in rows(metadata)] == ["an owl", "three pigs", "a red dog"]
+    again = run_gems(tmp_path, *command, "--rounds", "1", "--redraw")
+    line = "2 of these were drawn again: its prompt, seed, settings, models or skill had changed"
     assert line in again.stderr.splitlines()
-    assert summary_in(again.stdout)["pictures"] == 2
-    after = rows(tmp_path / "out/dataset/metadata.jsonl")
-    assert (after[0], after[1]["prompt"]) == (before[0], "four pigs")
-    settings = run_gems(tmp_path, *command, "--rounds", "1")
-    assert "2 of these were drawn again: " in settings.stderr
-    assert run_gems(tmp_path, *command, "--rounds", "1").stderr.startswith("continued: 2 done before\n")
+    assert run_gems(tmp_path, *command, "--rounds", "1").stderr.startswith("continued: 3 done before\n")
 
 
 def test_failed_tasks_are_retried_by_folder_and_class(tmp_path: Path) -> None:
@@ -222,7 +232,7 @@ def test_a_retry_keeps_format_and_attempts(tmp_path: Path) -> None:
     assert {Path(str(row["file_name"])).suffix for row in found} == {".jpg"}
     (shard,) = run_gems(tmp_path, "bulk", "export", "out", "--as", "webdataset").stdout.split()
     with tarfile.open(tmp_path / shard) as members:
-        assert sorted(name for name in members.getnames() if name.endswith("jpg"))[1:] == ["00000000-0.jpg"]
+        assert sorted(name for name in members.getnames() if name.endswith("jpg"))[1:] == [f"{found[1]['task']}.jpg"]
     other = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out")
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
 
@@ -257,7 +267,7 @@ def test_a_dry_run_counts_and_checks_and_draws_nothing(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[:2] == ["tasks         4", "images        at most 17"]
     assert done.stderr.startswith("prompts.jsonl: line 3: expected JSON: ")
     assert not (tmp_path / "out").exists()
-    sharded = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--dry-run", "--shard", "2/3", "--json")
+    sharded = run_gems(tmp_path, "bulk", "prompts.jsonl", "--out", "out", "--dry-run", "--shard", "2/4", "--json")
     assert json.loads(sharded.stdout.splitlines()[-1])["tasks"] == 1
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from gems_actors.app.bulk.estimate import Estimate, TaskCount, estimate_of
+from gems_actors.app.bulk.estimate import Estimate, estimate_of
+from gems_actors.app.bulk.finished.survey import TaskCount
 from gems_actors.app.bulk.folder import FolderState
 from gems_actors.app.bulk.totals import Tally
 from protocol.messages import Spent

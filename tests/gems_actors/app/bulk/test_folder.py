@@ -71,7 +71,7 @@ def read_again(path: Path) -> tuple[list[str], list[Row]]:
     """Return the state of each task in a second run, and the rows that it found."""
     rows: list[Row] = []
     with open_bulk_folder(path, RUN, rows.append) as folder:
-        return [folder.keys.state_of(task.index, 0, key(task)) for task in TASKS], rows
+        return [folder.ledger.state_of(task.index, 0, key(task)) for task in TASKS], rows
 
 
 def test_done_tasks_are_known_to_the_next_run(tmp_path: Path) -> None:
@@ -163,7 +163,8 @@ def test_failures_contain_their_record_and_are_those_of_the_last_run(tmp_path: P
         with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
             fail(folder)
     first = {"prompt": "a dog", "seed": 9, "tag": "x", "index": 4, "sample": 1, "class": "backend", "reason": "no GPU"}
-    second = {"line": "{", "index": 5, "class": "input", "reason": "expected JSON"}
+    first["where"] = "record 5"
+    second = {"line": "{", "index": 5, "where": "line 6", "class": "input", "reason": "expected JSON"}
     assert [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [first, second]
     assert failed_tasks(tmp_path, None) == {(4, 1), (5, 0)}
     assert failed_tasks(tmp_path, "backend") == {(4, 1)}
@@ -207,10 +208,10 @@ def test_a_task_that_lost_a_row_or_an_attempt_is_drawn_again(tmp_path: Path, los
         path.write_bytes(kept[0] + kept[1] + (kept[2][:40] if lost == "the end of a row" else b""))
     rows: list[Row] = []
     with open_bulk_folder(tmp_path, ALL, rows.append) as folder:
-        assert [folder.keys.state_of(task.index, 0, key(task)) for task in TASKS] == ["done", "done", "new"]
+        assert [folder.ledger.state_of(task.index, 0, key(task)) for task in TASKS] == ["done", "done", "new"]
         keep(folder, TASKS[2])
         keep(folder, TASKS[0])
-        sort_rows(folder.metadata_path)
+        sort_rows(folder.metadata_path, folder.ledger)
     assert [row.index for row in rows] == [0, 1]
     assert [(row.index, row.chosen) for row in all_rows_of(tmp_path)] == [
         (index, chosen) for index in range(3) for chosen in (False, True)
@@ -225,7 +226,7 @@ def test_attempts_of_an_earlier_drawing_are_removed(tmp_path: Path) -> None:
         keep(folder, TASKS[0])
         keep(folder, TASKS[0], sample=1)
         keep(folder, TASKS[0], seed=5, picture=alone)
-        sort_rows(folder.metadata_path)
+        sort_rows(folder.metadata_path, folder.ledger)
     rows = list(all_rows_of(tmp_path))
     assert [(row.sample, row.seed, row.chosen) for row in rows] == [(0, 5, True), (1, 0, False), (1, 0, True)]
     files = {str(path.relative_to(tmp_path / "dataset")) for path in tmp_path.rglob("*.webp")}

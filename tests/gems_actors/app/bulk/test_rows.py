@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import resource
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from gems_actors.app.bulk.finished.ledger import Ledger
 from gems_actors.app.bulk.folder import open_bulk_folder
-from gems_actors.app.bulk.rows import Keys, Row, RowRequirement, key_of, rows_of, sort_rows
+from gems_actors.app.bulk.rows import Row, RowRequirement, key_of, rows_of, sort_rows
 from gems_actors.app.bulk.tasks import Task
 from protocol.messages import DrawSettings
 from tests.gems_actors.app.bulk.test_folder import MODELS, RUN, TASKS, fill, keep, key
@@ -53,30 +53,35 @@ def test_a_task_with_another_prompt_seed_or_settings_counts_as_changed(tmp_path:
         others = [key(Task(0, "else")), key(TASKS[0], seed=1), key(TASKS[0], max_rounds=2)]
         others += [key_of(TASKS[0].prompt, 0, DrawSettings(), {**MODELS, "image": "z"}, "skills")]
         others += [key_of(TASKS[0].prompt, 0, DrawSettings(), MODELS, "other skills")]
-        assert {folder.keys.state_of(0, 0, other) for other in others} == {"changed"}
-        assert folder.keys.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
+        assert {folder.ledger.state_of(0, 0, other) for other in others} == {"changed"}
+        assert folder.ledger.state_of(0, 1, key(TASKS[0])) == "new", "another sample"
 
 
-def test_keys_of_done_tasks_take_few_bytes_per_sample() -> None:
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    keys = Keys()
-    for index in range(5_000):
-        for sample in range(4):
-            keys.put(index, sample, f"{index:08x}{sample:08x}")
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert (after - before) / 20_000 < 12
-    assert keys.state_of(4_999, 3, f"{4_999:08x}{3:08x}") == "done"
-    assert keys.state_of(4_999, 3, "1") == "changed"
-    assert keys.state_of(5_000, 3, "1") == keys.state_of(0, 4, "1") == keys.state_of(10**7, 0, "1") == "new"
+def test_the_rows_of_a_task_stay_together_and_take_the_index_that_its_record_has_now(tmp_path: Path) -> None:
+    tasks = [Task(index, PROMPT, id=f"{9 - index:016x}") for index in range(3)]
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        for task in tasks:
+            keep(folder, task)
+    lines = (tmp_path / "dataset/metadata.jsonl").read_text().splitlines()
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        for task, index in zip(tasks, (5, 1, 3), strict=True):
+            folder.ledger.note_record(task.ref, index, 1)
+        keep(folder, Task(3, PROMPT, id=tasks[2].id), seed=5)
+        sort_rows(folder.metadata_path, folder.ledger)
+    rows = list(rows_of(tmp_path))
+    assert [(row.index, row.task, row.seed) for row in rows] == [
+        (1, tasks[1].id, 0),
+        (3, tasks[2].id, 5),
+        (5, tasks[0].id, 0),
+    ]
+    assert (tmp_path / "dataset/metadata.jsonl").read_text().splitlines()[0] == lines[1], "not written again"
 
 
 def test_rows_are_sorted_like_the_input_and_the_latest_of_a_task_stays(tmp_path: Path) -> None:
     with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
         for index, sample, seed in ((2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 0), (1, 0, 5)):
             keep(folder, Task(index, PROMPT), sample, seed)
-        sort_rows(folder.metadata_path)
+        sort_rows(folder.metadata_path, folder.ledger)
         rows = list(rows_of(tmp_path))
     assert [(row.index, row.sample, row.seed) for row in rows] == [(0, 0, 0), (0, 1, 0), (1, 0, 5), (2, 0, 0)]
 
@@ -93,7 +98,7 @@ def test_many_rows_are_sorted_with_few_open_files(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
     try:
-        sort_rows(path, sorted_at_once=7, merged_at_once=4)
+        sort_rows(path, Ledger(), sorted_at_once=7, merged_at_once=4)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert [json.loads(row)["index"] for row in path.read_text().splitlines()] == list(range(101))

@@ -80,14 +80,18 @@ def hook_settings(version: str) -> tuple[str, ...]:
     return (f"{role}.actor=studio:Translator", f'{role}.version="{version}"', "loop.before_plan=translator")
 
 
-async def test_a_new_version_of_a_hook_draws_the_pictures_again(tmp_path: Path) -> None:
+async def test_a_new_version_of_a_hook_draws_the_pictures_again_with_consent(tmp_path: Path) -> None:
     file, out = tmp_path / "prompts.txt", tmp_path / "out"
     file.write_text("a red dog\n")
     async with open_drawing_mesh(tmp_path, translator("1"), settings=hook_settings("1")) as options:
         first = await bulk.run(options_for(file, out, options))
         again = await bulk.run(options_for(file, out, options))
     async with open_drawing_mesh(tmp_path, translator("2"), settings=hook_settings("2")) as options:
-        second = await bulk.run(options_for(file, out, options))
+        with pytest.raises(
+            UsageError, match=r"got loop\.before_plan translator 1 -> translator 2, which would replace 1 of"
+        ):
+            await bulk.run(options_for(file, out, options))
+        second = await bulk.run(replace(options_for(file, out, options), consent="redraw"))
         (row,) = rows_of(out)
         stale = replace(options, overrides=(options.overrides[0], *hook_settings("1")))
         refused = await bulk.run(options_for(file, tmp_path / "other", stale))
