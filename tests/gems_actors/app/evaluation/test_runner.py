@@ -13,7 +13,7 @@ from gems_actors.app.bulk import BulkResult
 from gems_actors.app.evaluation import EvaluationOptions, EvaluationView, run
 from gems_actors.app.options import DrawOptions
 from gems_actors.errors import UsageError
-from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
+from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 from tests.gems_actors.cli.commands import run_gems
 
 
@@ -97,6 +97,26 @@ def test_a_part_is_laid_out_and_scored_as_such_and_its_questions_stay_private(tm
     unknown = run_gems(tmp_path, "eval", "genevil", "--data", "data.jsonl", "--out", "out")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     assert "expected one of geneval, geneval2, dpg, oneig" in unknown.stderr
+
+
+@pytest.mark.slow
+def test_nothing_is_laid_out_while_a_picture_of_the_part_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a cow"}\n{"prompt": "a pig"}\n{"prompt": "a hen"}\n')
+    command = ("eval", "artimuse", "--data", "data.jsonl", "--out", "out", "--strategy", "single")
+
+    def refusing(fields: dict[str, Any]) -> Answer:
+        return Answer(b'{"error": {"message": "unsafe"}}', 400) if "pig" in fields["prompt"] else drawn(fields)
+
+    with open_server(ScriptedServer(refusing)) as server:
+        image = ("--set", "image.backend=openai", "--set", f"image.url={server.url}")
+        failed = run_gems(tmp_path, *command, *image, "--limit", "2")
+        assert failed.returncode == 1
+        last = failed.stderr.splitlines()[-1]
+        assert last == "gems: 1 of 2 pictures are missing, so nothing is laid out for the scorer"
+        assert not (tmp_path / "out/artimuse").exists()
+        first = run_gems(tmp_path, *command, *image, "--limit", "1")
+        assert first.returncode == 0, first.stderr
+        assert [path.name for path in (tmp_path / "out/artimuse").iterdir()] == ["00000.png"]
 
 
 QUESTIONS = {
