@@ -48,3 +48,13 @@ def add_costs(spent: dict[str, m.Spent], more: Mapping[str, m.Spent]) -> None:
 def chat_cost(spent: Mapping[str, m.Spent]) -> m.Spent:
     """Return the cost of all roles except the generator, which is what chat models cost."""
     return sum_spent(*(cost for role, cost in spent.items() if role != "generator"))
+
+
+def costs_since(before: Mapping[str, m.Spent], after: Mapping[str, m.Spent]) -> dict[str, m.Spent]:
+    """Return what was spent between two states of a trajectory, by role."""
+    return {role: _minus(spent, before.get(role, m.Spent())) for role, spent in after.items()}
+
+
+def _minus(after: m.Spent, before: m.Spent) -> m.Spent:
+    names = m.Spent.__struct_fields__
+    return m.Spent(**{name: max(0, getattr(after, name) - getattr(before, name)) for name in names})

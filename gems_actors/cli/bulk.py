@@ -11,10 +11,11 @@ import trio
 from gems_actors.app.bulk.ending import RunEnding, read_ending
 from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.export import Shape, export_rows
-from gems_actors.app.bulk.folder import Consent, RunSpec, failed_tasks, inspect_folder, read_run, spec_of
+from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
 from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.pruning import Kept, prune
 from gems_actors.app.bulk.reading.records import PROMPT_COLUMN
+from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue
 from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
@@ -26,6 +27,7 @@ from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.tables import format_bytes
 from gems_actors.cli.terminal.views import open_terminal
+from protocol.limits import MAX_ROUNDS
 
 _SHOWN_BAD = 20
 """Bad records that a dry run prints; JSON has them all."""
@@ -40,8 +42,8 @@ def bulk() -> None:
 
 @click.command(
     cls=shared.DefaultCommand,
-    epilog="`gems bulk retry DIR` draws failed tasks again; `gems bulk status DIR` shows the progress; "
-    "`gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards; "
+    epilog="`gems bulk retry DIR` draws failed tasks again, or continues others; `gems bulk status DIR` shows the "
+    "progress; `gems bulk report DIR` writes a page; `gems bulk export DIR --as webdataset` writes shards; "
     "`gems bulk prune DIR` drops attempts.",
     options_metavar="[OPTIONS] FILE --out DIR",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -96,35 +98,45 @@ bulk.default = _draw
 @shared.consent_option
 @click.option("--class", "class_", metavar="CLASS", help="Only tasks that failed with this class, such as backend.")
 @shared.wait_option
+@shared.choice_option(
+    "--outcome",
+    "outcomes",
+    names=[*CONTINUED, "all"],
+    help_text="Continue tasks that have a picture and ended so; may be repeated.",
+    multiple=True,
+)
+@shared.number_option("--rounds", MAX_ROUNDS, "N", "Rounds in all of tasks that are continued (default as before).")
 @shared.router_option
 @shared.json_option
 def retry(
     folder: Path,
     class_: str | None,
-    wait_for_servers_s: int,
-    router: str | None,
-    consent: Consent | None,
+    outcomes: tuple[str, ...],
+    rounds: int | None,
     as_json: bool,
+    **chosen: Any,
 ) -> int:
-    """Draw the failed tasks of DIR again, with the same settings."""
+    """Draw the failed tasks of DIR again, or continue tasks by their outcome, with the same settings.
+
+    A task that is continued keeps its attempts, and its picture unless a better one is found. One that ended because
+    its rounds were spent continues only with more --rounds.
+    """
     spec = _spec_of(folder)
     if spec.source == STANDARD_INPUT:
         raise click.UsageError(f"DIR: {folder}: expected a run of a file, got one of {STANDARD_INPUT}")
-    tasks = failed_tasks(folder, class_)
-    if not tasks:
-        click.echo(f"nothing failed in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
+    part, file = _part_to_retry(folder, class_, outcomes, rounds), Path(spec.source)
+    if not part.only:
+        what = "ended so that it could continue" if outcomes else "failed"
+        click.echo(f"nothing {what} in {folder}" + (f" with class {class_}" if class_ else ""), err=True)
         return DONE
-    part, file = Part(only=frozenset(tasks)), Path(spec.source)
     options = BulkOptions(
         spec=spec,
         file=file,
         out=folder,
         part=part,
-        router=router,
-        wait_for_servers_s=wait_for_servers_s,
         keeps_failures=True,
         redirects_stderr=True,
-        consent=consent,
+        **chosen,
     )
     return _run(options, as_json=as_json)
 
@@ -217,6 +229,19 @@ def prune_attempts(folder: Path, kept: Kept, is_dry_run: bool) -> int:
         raise click.UsageError(f"DIR: {error}") from error
     click.echo(f"{pruned.files} files, {format_bytes(pruned.bytes)}, {'would be dropped' if is_dry_run else 'dropped'}")
     return DONE
+
+
+def _part_to_retry(folder: Path, class_: str | None, outcomes: tuple[str, ...], rounds: int | None) -> Part:
+    """Return the failed tasks, or those with one of the outcomes that can continue."""
+    if not outcomes:
+        if rounds is not None:
+            raise click.UsageError("--rounds: expected it with --outcome, got it alone")
+        return Part(only=frozenset(failed_tasks(folder, class_)))
+    if class_ is not None:
+        raise click.UsageError("--class: expected either it or --outcome, got both")
+    if outcomes == ("rounds_spent",) and rounds is None:
+        raise click.UsageError("--outcome rounds_spent: expected more --rounds than before, got none")
+    return part_to_continue(folder, CONTINUED if "all" in outcomes else outcomes, rounds)
 
 
 def _run(options: BulkOptions, *, as_json: bool) -> int:

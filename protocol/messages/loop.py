@@ -235,7 +235,11 @@ class Budget(v.Value, frozen=True, kw_only=True):
 
 
 class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
-    """Asks the conductor to take one prompt through the whole loop. A prompt with U+0000 in it is refused."""
+    """Asks the conductor to take one prompt through the whole loop. A prompt with U+0000 in it is refused.
+
+    Run, line, sample and version, or task in place of line, name one trajectory. Asked for again it resumes, or is
+    answered from memory; with another prompt, seed or setting it is refused.
+    """
 
     role: ClassVar[str] = "conductor"
     run: v.RunName

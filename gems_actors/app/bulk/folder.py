@@ -149,7 +149,7 @@ class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
     sample: int = 0
     task: str = ""
     key: str = "0"
-    """Key of the picture."""
+    """Key of the picture, and another one each time that it is continued."""
     spent: dict[str, Spent]
 
     @property
@@ -216,19 +216,23 @@ class BulkFolder:
         picture = drawn.picture
         row = self._row_of(drawn, file_name_of(drawn.task, drawn.sample, self.run.pictures))
         is_redrawn = self.ledger.has(row.ref, row.sample)
+        texts = picture_files.texts_of(picture, seed=drawn.seed, model=row.models["image"])
+        data = self._encode(picture.best.image, read, texts)  # before anything is replaced: it may be impossible
+        for attempt in picture.attempts if is_redrawn and self.run.attempts else ():
+            read(attempt.image)
         if is_redrawn:  # a row without its picture is ignored: no kill may leave it with another drawing's picture
             (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
         rows = [row]
         if self.run.attempts:
             rows = [*self._keep_others(drawn, row, read), dataset_rows.attempt_row(row, picture.best, chosen=True)]
-        texts = picture_files.texts_of(picture, seed=drawn.seed, model=row.models["image"])
-        spent = _SpentRow(index=row.index, sample=row.sample, task=row.task, key=row.key, spent=picture.spent)
+        key = f"{int(row.key, 16) ^ drawn.reopened.reopenings:x}"
+        spent = _SpentRow(index=row.index, sample=row.sample, task=row.task, key=key, spent=drawn.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
         lines = b"\n".join(map(msgspec.json.encode, rows))
         if is_redrawn:
             _append(self._metadata, lines, self.path)
             os.fsync(self._metadata)
-        self._write_picture(row.file_name, picture.best.image, read, texts)
+        self._write(row.file_name, data)
         if not is_redrawn:  # readers of the folder must find no row without its picture
             _append(self._metadata, lines, self.path)
         return row
@@ -257,7 +261,7 @@ class BulkFolder:
             ending = msgspec.structs.replace(picture.ending, best_round=attempt.round, best_candidate=attempt.candidate)
             as_chosen = msgspec.structs.replace(picture, ending=ending)
             texts = {"parameters": picture_files.parameters_of(as_chosen, row.models["image"])}
-            self._write_picture(file_name, attempt.image, read, texts)
+            self._write(file_name, self._encode(attempt.image, read, texts))
             attempt_as_row = self._row_of(replace(drawn, picture=as_chosen), file_name)
             yield dataset_rows.attempt_row(attempt_as_row, attempt, chosen=False)
 
@@ -267,12 +271,12 @@ class BulkFolder:
             return msgspec.structs.replace(row, metadata=dict(drawn.task.metadata) or None)
         return row
 
-    def _write_picture(
-        self, file_name: str, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]
-    ) -> None:
+    def _encode(self, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]) -> bytes:
+        return picture_files.picture_of(read(image), image.media_type, self.run.pictures, texts)
+
+    def _write(self, file_name: str, data: bytes) -> None:
         target = self.path / "dataset" / file_name
         target.parent.mkdir(parents=True, exist_ok=True)
-        data = picture_files.picture_of(read(image), image.media_type, self.run.pictures, texts)
         write_whole(target, data)
 
     def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:

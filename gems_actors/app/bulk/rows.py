@@ -26,7 +26,8 @@ from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.draw_progress import count_met, leading_attempt
 from gems_actors.app.picture_files import reason_of, rounds_of
-from protocol.messages import Attempt, DrawSettings, Picture
+from protocol.costs import costs_since
+from protocol.messages import Attempt, DrawSettings, Picture, Spent
 
 SORTED_AT_ONCE: Final = 5_000
 """Rows that are sorted in memory."""
@@ -105,6 +106,19 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Reopened:
+    """How a trajectory stood when a task was asked for."""
+
+    reopenings: int
+    """How often it had been reopened; 0 unless the task is continued."""
+    spent: Mapping[str, Spent]
+    """What it had cost; nothing unless the task is continued."""
+
+
+NOT_REOPENED: Final = Reopened(0, {})
+
+
+@dataclass(frozen=True, slots=True)
 class DrawnTask:
     """A sample of a task and its picture."""
 
@@ -117,6 +131,12 @@ class DrawnTask:
     seed: int
     skill_digest: str = ""
     """Digest of the skill that the planner chose; empty without a skill."""
+    reopened: Reopened = NOT_REOPENED
+
+    @property
+    def spent(self) -> dict[str, Spent]:
+        """Cost by role, without what the task had cost before it was continued."""
+        return costs_since(self.reopened.spent, self.picture.spent)
 
 
 class RowId(msgspec.Struct, frozen=True, order=True):

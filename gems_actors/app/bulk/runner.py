@@ -21,6 +21,7 @@ from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
+from gems_actors.app.bulk.reopening import reopen
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
 from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
 from gems_actors.app.bulk.task_feed import TaskFeed
@@ -89,6 +90,8 @@ class BulkResult:
     """Why the run ended early, how far it is and what continues it; empty for a run that is complete."""
     redrawn: int
     """Pictures drawn again because their prompt, seed, settings, models or skill had changed."""
+    continued: int
+    """Pictures whose tasks were continued, whether a better one was found or not."""
     report: Path | None
     report_error: str = ""
     """Why there is no report."""
@@ -237,7 +240,8 @@ class BulkRun:
             seconds=seconds,
             outcome=outcome,
             unfinished=unfinished,
-            redrawn=redrawn,
+            redrawn=0 if self._part.continuation else redrawn,
+            continued=redrawn if self._part.continuation else 0,
             report=report,
             report_error=report_error,
             pruned=pruned,
@@ -344,16 +348,17 @@ class BulkRun:
         row: Row | None = None
         self._progressing.begin(request)
         try:
+            reopened = await reopen(connection.mesh, request, self._part.continuation)
             ask = partial(connection.mesh.ask, request, lane=Lane.BULK, stop_gracefully=stop)
             picture = await self._servers.keep_asking(ask)
             check_hooks(picture, self._recipe.models)
             skill_digest = self._recipe.skills.get(picture.skill or "", "")
-            drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed, skill_digest)
+            drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed, skill_digest, reopened)
             row = await trio.to_thread.run_sync(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
             self._unfinished -= 1
             self._feed.take_drawn(task, sample)
             self._tally.add(row)
-            add_costs(self._tally.spent, picture.spent)
+            add_costs(self._tally.spent, drawn.spent)
             self._token_budget.check(self._tally.chats.tokens)
         except RequestError as error:
             self._take_state(connection.mesh.run_state(self._run))

@@ -34,7 +34,7 @@ class TaskFeed:
     total: int | None = None
     """Selected tasks; None while their number is unknown."""
     redrawn = 0
-    """Tasks that are drawn again."""
+    """Tasks that are drawn again, or continued."""
     redraws_left = 0
     """Those of them that have no new picture yet."""
     has_ended = False
@@ -132,7 +132,8 @@ class TaskFeed:
     def _is_to_draw(self, task: Task, sample: int, key: str) -> bool:
         """Return whether a task has no picture, or one that is drawn again; note what happens to the others."""
         state = self._ledger.state_of(task.ref, sample, key)
-        if state == "changed" and self.agreement.consent == "redraw":
+        is_continued = state == "done" and self._part.continuation is not None
+        if is_continued or (state == "changed" and self.agreement.consent == "redraw"):
             self.redrawn += 1
             self.redraws_left += 1
             return True

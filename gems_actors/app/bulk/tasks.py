@@ -59,6 +59,14 @@ class BadTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """How tasks that have a picture are continued: their trajectories are reopened."""
+
+    max_rounds: int | None = None
+    """Rounds in all; by default as many as before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """The tasks of a run that are selected."""
 
@@ -68,6 +76,8 @@ class Part:
     """Maximum tasks to draw now, not counting those that are done."""
     only: frozenset[tuple[TaskRef, int]] | None = None
     """Single tasks, by id or index, and sample; all tasks by default."""
+    continuation: Continuation | None = None
+    """Continue the tasks in `only`, which are done; by default tasks that are done are left out."""
 
     @property
     def is_all(self) -> bool:

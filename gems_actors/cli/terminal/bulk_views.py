@@ -60,6 +60,8 @@ def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> i
         verb = "was" if result.redrawn == 1 else "were"
         reason = "its prompt, seed, settings, models or skill had changed"
         print(f"{result.redrawn} of these {verb} drawn again: {reason}", file=stream)
+    if result.continued:
+        print(f"{result.continued} of these {'was' if result.continued == 1 else 'were'} continued", file=stream)
     print("\n".join(summary_table(tally, result.seconds)), file=stream)
     if tally.failed:
         print(f"failures           {text_of_path(folder / 'failed.jsonl')}", file=stream)

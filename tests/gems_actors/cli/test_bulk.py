@@ -185,6 +185,34 @@ def test_failed_tasks_are_retried_by_folder_and_class(tmp_path: Path) -> None:
     assert "expected the output of `gems bulk`, got none" in stranger.stderr
 
 
+def test_tasks_whose_rounds_are_spent_continue_with_more_of_them(tmp_path: Path) -> None:
+    hard = "seven croissants, and five black elephants to the left of a flamingo"
+    (tmp_path / "prompts.txt").write_text(f"{hard}\n")
+    small = ("--size", "256x256")
+    assert run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1", *small).returncode == 0
+    (before,) = rows(tmp_path / "out/dataset/metadata.jsonl")
+    assert before["outcome"] == "rounds_spent"
+    retry = ("bulk", "retry", "out")
+    for wrong, told in (
+        (("--outcome", "rounds_spent"), "--outcome rounds_spent: expected more --rounds than before, got none"),
+        (("--outcome", "all", "--class", "backend"), "--class: expected either it or --outcome, got both"),
+        (("--rounds", "3"), "--rounds: expected it with --outcome, got it alone"),
+    ):
+        refused = run_gems(tmp_path, *retry, *wrong)
+        assert (refused.returncode, told in refused.stderr) == (2, True)
+    none = run_gems(tmp_path, *retry, "--outcome", "all")
+    assert (none.returncode, none.stderr) == (0, "nothing ended so that it could continue in out\n")
+    done = run_gems(tmp_path, *retry, "--outcome", "all", "--rounds", "3")
+    assert done.returncode == 0
+    assert "1 of these was continued" in done.stderr
+    (after,) = rows(tmp_path / "out/dataset/metadata.jsonl")
+    assert str(before["digests"])[1:-1] in str(after["digests"])
+    assert (after["key"], after["file_name"]) == (before["key"], before["file_name"])
+    assert after["rounds"] in (2, 3)
+    again = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1", *small, "--json")
+    assert summary_in(again.stdout)["done_before"] == 1
+
+
 class PrintersHandler(BaseHTTPRequestHandler):
     """Answers in CMYK, which PNG does not support, for prompts with `printed`, and in RGB for others."""
 
