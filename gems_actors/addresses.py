@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 
 _BETWEEN = re.compile(r",(?=(?:ipc|tcp)://)")
 """A comma between two addresses; the path of an ipc socket may contain commas too."""
+
+MAX_IPC_PATH_BYTES = 107
+"""Longest path of an ipc socket: `sun_path` of a Unix socket address without its closing zero byte."""
+_LONGEST_SOCKET_NAME = "router.ipc.blobs"
 
 
 def split_addresses(text: str) -> list[str]:
@@ -30,3 +35,9 @@ def next_address(address: str, further: int) -> str:
         return f"{address.removesuffix('.ipc')}-{further + 1}.ipc"
     host, _, port = address.rpartition(":")
     return f"{host}:{int(port) + further}"
+
+
+def can_hold_sockets(folder: str) -> bool:
+    """Return whether ipc sockets of a mesh can lie in a folder: its path is short, and text that ZeroMQ takes."""
+    path = f"{folder}/{_LONGEST_SOCKET_NAME}"
+    return path.isprintable() and len(os.fsencode(path)) <= MAX_IPC_PATH_BYTES

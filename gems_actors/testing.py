@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,6 +10,7 @@ from gems_actors.actor import Actor, serve_actor
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.router.server import serve_router
+from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.seats import parts_of
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
@@ -22,8 +22,8 @@ async def open_test_mesh(*actor_classes: type[Actor], config: MeshConfig | None 
     """Start a router and one actor per class (for memory, per shard), and yield a client once all have joined."""
     require_trio("open_test_mesh")
     config = config or MeshConfig()
-    with tempfile.TemporaryDirectory(prefix="gems-") as folder:
-        address = f"ipc://{folder}/router.ipc"
+    with open_private_folder(config) as private:
+        address = f"ipc://{private.runtime_path}/router.ipc"
         async with open_background() as nursery:
             serve = partial(serve_router, shards=config.memory.shards, roles=config.role_specs)
             await nursery.start(serve, [address], config.router)

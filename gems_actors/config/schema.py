@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
-from gems_actors.addresses import join_addresses, next_address, split_addresses
+from gems_actors.addresses import can_hold_sockets, join_addresses, next_address, split_addresses
 from gems_actors.config import values as v
 from gems_actors.config.models import ChatConfig, ChatModelConfig, ImageConfig, VerifyConfig
 from gems_actors.roles import BUILT_IN_ROLES, RoleSpec, start_order
@@ -234,8 +234,13 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def user_runtime_path() -> Path:
-    """Return the default folder in which this user's processes on this host find one another."""
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/gems-actors-{os.getuid()}") / "gems-actors"
+    """Return the default folder in which this user's processes on this host find one another.
+
+    An `XDG_RUNTIME_DIR` that is relative, or too long for sockets, is not used.
+    """
+    folder = f"{os.environ.get('XDG_RUNTIME_DIR', '')}/gems-actors"
+    is_usable = folder.startswith("/") and folder != "/gems-actors" and can_hold_sockets(folder)
+    return Path(folder if is_usable else f"/tmp/gems-actors-{os.getuid()}/gems-actors")
 
 
 def user_state_path() -> Path:

@@ -13,19 +13,22 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from gems_actors.addresses import split_addresses
+from gems_actors.addresses import MAX_IPC_PATH_BYTES, can_hold_sockets, split_addresses
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.permissions import Permissions
 from gems_actors.security.zap import read_allow_list
-from gems_actors.transport.bind import MAX_IPC_PATH_BYTES, check_exposure
+from gems_actors.transport.bind import check_exposure
+
+_SHORT_FOLDERS: Final = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def check_platform() -> None:
@@ -44,21 +47,36 @@ def check_platform() -> None:
 def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
     """Yield the settings of a mesh that shares nothing: sockets and data in a temporary folder.
 
-    A configured `data_dir` is used and kept.
+    Where the path of the system's folder for temporary files is too long for sockets, as on clusters, only the data is
+    there, and the sockets are in a short folder. A configured `data_dir` is used and kept.
 
     Raises:
-        ConfigError: the system's folder for temporary files is not writable.
+        ConfigError: no folder for temporary files is writable, or none is short enough for sockets.
     """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="gems-")
-    except OSError as error:
-        raise ConfigError(f"TMPDIR: expected a writable folder, got {tempfile.gettempdir()}: {error}") from error
-    with folder as path:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gems-"))
+        except OSError as error:
+            got = os.environ.get("TMPDIR") or "none"
+            raise ConfigError(f"TMPDIR: expected a writable folder for temporary files, got {got}: {error}") from error
+        sockets = folder if can_hold_sockets(folder) else _open_short_folder(stack, folder)
         yield msgspec.structs.replace(
             config,
-            router=msgspec.structs.replace(config.router, runtime_dir=path),
-            data_dir=config.data_dir or f"{path}/data",
+            router=msgspec.structs.replace(config.router, runtime_dir=sockets),
+            data_dir=config.data_dir or f"{folder}/data",
         )
+
+
+def _open_short_folder(stack: ExitStack, folder: str) -> str:
+    """Return a private temporary folder whose path leaves room for sockets, which is removed when the stack ends."""
+    for parent in (os.environ.get("XDG_RUNTIME_DIR", ""), *_SHORT_FOLDERS):
+        if parent.startswith("/") and can_hold_sockets(f"{parent}/gems-12345678"):
+            with suppress(OSError):
+                return stack.enter_context(tempfile.TemporaryDirectory(prefix="gems-", dir=parent))
+    raise ConfigError(
+        f"TMPDIR: expected a path short enough for sockets ({MAX_IPC_PATH_BYTES} bytes with their names), or one of "
+        f"{', '.join(_SHORT_FOLDERS)} to be writable, got {folder}"
+    )
 
 
 @contextmanager
@@ -71,11 +89,12 @@ def claim_runtime_dir(config: MeshConfig) -> Iterator[None]:
     """
     folder, lock = config.runtime_path, config.runtime_path / "mesh.lock"
     routers = [split_addresses(router) for router in config.router_addresses]
-    path = os.fsencode(routers[-1][0].removeprefix("ipc://"))
-    if len(path) > MAX_IPC_PATH_BYTES:
+    sockets = [routers[-1][0], *(config.blob_addresses[:1] if config.blobs == MESH_BLOBS else ())]
+    longest = max((address.removeprefix("ipc://") for address in sockets), key=lambda path: len(os.fsencode(path)))
+    if (size := len(os.fsencode(longest))) > MAX_IPC_PATH_BYTES:
         raise ConfigError(
-            f"router.runtime_dir: expected a folder whose router.ipc has a path of at most {MAX_IPC_PATH_BYTES} bytes,"
-            f" got {len(path)} bytes: {folder}"
+            f"router.runtime_dir: expected a folder in which {Path(longest).name} has a path of at most "
+            f"{MAX_IPC_PATH_BYTES} bytes, got {size} bytes: {folder}"
         )
     with ExitStack() as stack:
         try:

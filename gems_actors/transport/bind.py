@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import zmq
 
+from gems_actors.addresses import MAX_IPC_PATH_BYTES
 from gems_actors.config import SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.locks import LockHeldError, hold_lock
@@ -23,9 +24,6 @@ from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions
 from gems_actors.security.zap import ZapAuthenticator
 from gems_actors.transport.sockets import open_context, open_router
 from protocol.limits import MAX_FRAME_BYTES
-
-MAX_IPC_PATH_BYTES = 107
-"""Longest path of an ipc socket: `sun_path` of a Unix socket address without its closing zero byte."""
 
 
 class CurveSocket(NamedTuple):
