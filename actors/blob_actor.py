@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import trio
+
 from gems_actors.actor import Actor
+from gems_actors.backends import ImagePart
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
+from gems_actors.errors import BlobError
+from protocol.messages import ImageRef
 
 
 class BlobActor(Actor):
@@ -23,3 +28,17 @@ class BlobActor(Actor):
         """Keep the store open, and what the other bases open."""
         async with self.blobs.open(), super().open():
             yield
+
+    async def read_picture(self, image: ImageRef) -> ImagePart:
+        """Return a picture as a chat model sees it: what is transparent is white.
+
+        Raises:
+            BlobError: the picture is missing, or its bytes are no picture.
+        """
+        from gems_actors.backends.pictures import visible_picture  # most roles handle no pictures
+
+        data = await self.blobs.get(image)
+        try:
+            return await trio.to_thread.run_sync(visible_picture, data, image.media_type)
+        except ValueError as error:
+            raise BlobError(f"picture {image.digest}: {error}") from error

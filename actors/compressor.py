@@ -79,8 +79,7 @@ class Compressor(BlobActor, ChatActor):
         """Return the lesson of the best attempt of a round."""
         state = await self.mesh.ask(ReadTrajectory(trajectory=request.trajectory))
         *earlier, past = look_back(state, request.round)
-        image = past.attempt.image
-        picture = ImagePart(await self.blobs.get(image), image.media_type)
+        picture = await self.read_picture(past.attempt.image)
         answer = await ask_model(self.chat, compress_request(past, earlier, picture), parse_lesson, cut_lesson)
         return Lesson(text=answer.value, spent=answer.spent)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -79,12 +80,25 @@ class Generator(BlobActor):
             )
         )
         check_picture(drawn)
+        if ":" in self.config.image.backend:  # code of the user; the built-in backends made or decoded the file
+            drawn = await _decode(drawn)
         ref = await self.blobs.put(
             drawn.data, media_type=drawn.media_type, width_px=drawn.width_px, height_px=drawn.height_px
         )
         seconds = trio.current_time() - begun
         _log.info("image_generated", digest=ref.digest, seconds=round(seconds, 4), **drawn.details)
         return Image(image=ref, spent=Spent(seconds=seconds, calls=1))
+
+
+async def _decode(drawn: GeneratedImage) -> GeneratedImage:
+    """Return a picture that was decoded whole, with what its model says about it."""
+    from gems_actors.backends.pictures import usable_picture  # not needed by the built-in backends
+
+    try:
+        usable = await trio.to_thread.run_sync(usable_picture, drawn.data)
+    except ValueError as error:
+        raise BackendError(f"image model: {error}") from error
+    return replace(usable, details=drawn.details)
 
 
 def check_picture(drawn: GeneratedImage) -> None:

@@ -95,8 +95,7 @@ class Refiner(BlobActor, ChatActor):
         shown = past[-1:] if request.memory == "none" else past
         pictures: list[ImagePart] = []
         if request.memory in _SHOWS_IMAGES:
-            for image in (item.attempt.image for item in shown):
-                pictures.append(ImagePart(await self.blobs.get(image), image.media_type))
+            pictures = [await self.read_picture(item.attempt.image) for item in shown]
         prompt = state.request_prompt
         recalled = await recall(self.config, self.mesh, prompt)
         question = refine_request(prompt, shown, pictures, request.memory, recalled, note=request.note)

@@ -103,6 +103,8 @@ class Verifier(BlobActor, ChatActor):
         super().__init__(config, mesh)
         self._verified = 0
         self._is_blind = False
+        self._is_sight_known = trio.Event()
+        """Set once the model's sight was checked for the first time, or could not be checked."""
         self._second: ChatModel | None = None
         self._background: trio.Nursery | None = None
 
@@ -127,9 +129,11 @@ class Verifier(BlobActor, ChatActor):
         if self._background is not None and self._verified % CANARY_EVERY == 0:
             self._background.start_soon(self._check_sight)
         self._verified += 1
-        data = await self.blobs.get(request.image)
-        picture = ImagePart(data, request.image.media_type)
-        return await verify_picture(self.chat, picture, request.requirements, self.config.verify, self._second)
+        picture = await self.read_picture(request.image)
+        found = await verify_picture(self.chat, picture, request.requirements, self.config.verify, self._second)
+        if self._background is not None:
+            await self._is_sight_known.wait()
+        return structs.replace(found, is_blind=self._is_blind)
 
     async def _check_sight(self) -> None:
         """Log an error if the model gives the same answer about two pictures that cannot both have it.
@@ -141,6 +145,8 @@ class Verifier(BlobActor, ChatActor):
         except RequestError as error:
             _log.warning("sight_not_checked", reason=str(error))
             return
+        finally:
+            self._is_sight_known.set()
         if self._is_blind:
             _log.error("model_is_blind", question=CANARY_QUESTION, answered_the_same_of=["red", "blue"])
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final, Literal, Protocol
 
-_MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+MEDIA_TYPES: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+"""Media types of pictures by the names of their formats in Pillow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ class GeneratedImage:
         from PIL import Image as Pillow  # most roles handle no pictures
 
         try:
-            with Pillow.open(BytesIO(data), formats=tuple(_MEDIA_TYPES)) as picture:
-                return cls(data, _MEDIA_TYPES[picture.format or ""], *picture.size)
+            with Pillow.open(BytesIO(data), formats=tuple(MEDIA_TYPES)) as picture:
+                return cls(data, MEDIA_TYPES[picture.format or ""], *picture.size)
         except (OSError, KeyError, Pillow.DecompressionBombError) as error:
             raise ValueError(f"expected a PNG, JPEG or WebP picture, got {len(data)} bytes: {error}") from error
 

@@ -36,6 +36,11 @@ async def open_image_model(
 
             async with open_openai_images(config.image) as model:
                 yield model
+        case "gems":
+            from gems_actors.backends.gems_images import open_gems_images
+
+            async with open_gems_images(config.image) as model:
+                yield model
         case name:
             async with _open_own("image.backend", name, config, config.image, ("capacity", "generate")) as model:
                 yield model

@@ -28,12 +28,15 @@ from gems_actors.backends.failover import (
     RequestFaultError,
     UnreachableError,
 )
+from gems_actors.backends.proxies import check_address, route_to
 from gems_actors.config import ModelServerConfig
 from gems_actors.errors import BackendError, ConfigError, ModelOutputError, RefusedError, RequestError
 
 _CONNECT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 1024
 """Maximum connections, the highest capacity of a role; the adaptive limit keeps the number far below."""
+_MAX_REDIRECTS: Final = 5
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
 _MAX_QUOTED: Final = 300
 _MAX_WAIT_S: Final = 60.0
 _BUSY: Final = (429, 503)
@@ -100,10 +103,21 @@ class ModelServer:
     async def post(self, path: str, fields: Mapping[str, Any], *, max_bytes: int) -> bytes:
         """Send JSON and return the body of the answer.
 
+        A redirect is followed within the server, which may move to https; one to another server is refused, because
+        the key and the prompt are meant for this one.
+
         Raises:
             BusyError, RefusedError, BackendError: the server fails, refuses or does not answer.
         """
         return await self._fetch("POST", f"{self._url}/{path}", max_bytes, json=fields, headers=self._headers)
+
+    async def post_query(self, path: str, fields: Mapping[str, str], *, max_bytes: int) -> bytes:
+        """Send fields in the address, without a body, and return the body of the answer.
+
+        Raises:
+            BusyError, RefusedError, BackendError: as for `post`.
+        """
+        return await self._fetch("POST", f"{self._url}/{path}", max_bytes, params=fields, headers=self._headers)
 
     async def get(self, path: str, *, max_bytes: int) -> bytes:
         """Return the body that the API has at a path.
@@ -114,21 +128,26 @@ class ModelServer:
         return await self._fetch("GET", f"{self._url}/{path}", max_bytes, headers=self._headers)
 
     async def fetch(self, url: str, *, max_bytes: int) -> bytes:
-        """Return the body at an address that the server named; the key is not sent there.
+        """Return the body at an address that the server named, or where that redirects; the key is not sent there.
 
         Raises:
             BusyError, RefusedError, BackendError: as for `post`.
         """
         try:
-            return await self._fetch("GET", url, max_bytes)
+            return await self._fetch("GET", url, max_bytes, may_leave=True)
         except UnreachableError as error:  # another server, so this one is not down
-            raise BackendError(str(error)) from error
+            route = route_to(url, os.environ)
+            raise BackendError(f"{error}{f', through {route.shown}' if route else ''}") from error
 
     def unexpected(self, expected: str, body: bytes) -> RequestError:
         """Return the error for an unexpected body with status 200: the one that it reports, else one that quotes it."""
         if (status := reported_status(body)) is not None:
             return self._failure_for(status, f"answered 200 with an error: {error_text(body)}", None)
         return RequestFaultError(self._message(f"expected {expected}, got {len(body)} bytes: {_quote(body)}"))
+
+    def unusable(self, reason: str) -> RequestFaultError:
+        """Return the error for an answer in the right form that cannot be used, which counts against its request."""
+        return RequestFaultError(self._message(reason))
 
     def failed(self, reason: str) -> BackendError:
         """Return the error for a failure that may pass."""
@@ -150,17 +169,17 @@ class ModelServer:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
-    async def _fetch(self, method: str, url: str, max_bytes: int, **options: Any) -> bytes:
+    async def _fetch(self, method: str, url: str, max_bytes: int, *, may_leave: bool = False, **options: Any) -> bytes:
         self.status = 0
         body: bytes | None = None
         with trio.move_on_after(self._timeout_s):  # httpx's timeouts are per read, and a server may send byte by byte
             try:
-                response, body = await self._exchange(method, url, max_bytes, options)
+                response, body = await self._follow(method, url, max_bytes, options, may_leave=may_leave)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise UnreachableError(self._message(_describe(error))) from error
             except httpx.TimeoutException as error:
                 raise LateError(self._message(_describe(error))) from error
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, ConfigError) as error:  # the last: a proxy of `fetch`
                 raise self.failed(_describe(error)) from error
         if body is None:
             raise LateError(self._message(f"expected an answer within {self._timeout_s:g} s, got none"))
@@ -171,6 +190,34 @@ class ModelServer:
         if response.status_code != 200:
             raise self._failure_of(response, body)
         return body
+
+    async def _follow(
+        self, method: str, url: str, max_bytes: int, options: dict[str, Any], *, may_leave: bool
+    ) -> tuple[httpx.Response, bytes]:
+        """Return the answer and its body, after a few redirects: within the server unless the request may leave it."""
+        for _ in range(_MAX_REDIRECTS):
+            try:
+                response, body = await self._exchange(method, url, max_bytes, options)
+            except httpx.RemoteProtocolError as error:
+                if "location header" in str(error):  # httpx reads it before we do
+                    raise self.refused(f"answered with a redirect that cannot be followed: {error}") from error
+                raise
+            code, location = response.status_code, response.headers.get("Location", "")[:_MAX_QUOTED]
+            if code not in _REDIRECTS or not location:
+                return response, body
+            target = response.url.join(location)
+            if not may_leave and not _is_same_server(response.url, target):
+                raise self.refused(
+                    f"answered {code}: expected a redirect within the server, got one to {target}; "
+                    "name that address in the settings if it is meant"
+                )
+            if code == 303:
+                method = "GET"
+                options = {name: value for name, value in options.items() if name == "headers"}
+            elif target.query:  # it repeats the fields of the first address
+                options = {name: value for name, value in options.items() if name != "params"}
+            url = str(target)
+        raise self.refused(f"answered {code}: expected up to {_MAX_REDIRECTS} redirects, got another one to {target}")
 
     async def _exchange(
         self, method: str, url: str, max_bytes: int, options: Mapping[str, Any]
@@ -197,7 +244,7 @@ class ModelServer:
             return BusyError(message, wait_s)
         if code in _RETRYABLE:
             return RequestFaultError(message, is_timeout=code == 408)
-        if 400 <= code < 500:
+        if 300 <= code < 500:
             refusal = StatusError(message, code)
             refusal.is_outage = code in _REFUSING_ALL
             return refusal
@@ -211,15 +258,63 @@ async def open_model_server(kind: str, table: str, config: ModelServerConfig) ->
     Error messages name the kind of server, such as `image`, and the settings table, such as `chat.roles.verifier`.
 
     Raises:
-        ConfigError: there is no address, or the key cannot be read.
+        ConfigError: there is no address, the key cannot be read, or the environment names a proxy or certificates that
+            cannot be used.
     """
     if config.url is None:
         raise ConfigError(f"{table}.url: expected the address of a server, such as http://HOST:8000/v1, got none")
     key = _read_key(table, config)
+    check_address(config.url, os.environ)
+    route = route_to(config.url, os.environ)
+    name = f"{kind} server at {config.url}" + (f" through {route.shown}" if route else "")
     timeout = httpx.Timeout(config.timeout_s, connect=min(_CONNECT_S, config.timeout_s))
-    limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_CONNECTIONS)
-    async with httpx.AsyncClient(timeout=timeout, limits=limits, http2=True) as client:
-        yield ModelServer(f"{kind} server at {config.url}", config, client, key)
+    async with httpx.AsyncClient(timeout=timeout, transport=_RoutedTransport(), trust_env=False) as client:
+        yield ModelServer(name, config, client, key)
+
+
+class _RoutedTransport(httpx.AsyncBaseTransport):
+    """Sends each request directly or through the proxy that the environment names for its address.
+
+    httpx reads the environment too, but knows no networks in `no_proxy`, and fails on variables that it does not need.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str | None, bool], httpx.AsyncHTTPTransport] = {}
+        """Connections by proxy and whether TLS is spoken."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request.
+
+        Raises:
+            ConfigError: the environment names a proxy or certificates that cannot be used.
+        """
+        url = str(request.url)
+        route = route_to(url, os.environ)
+        key = (route.proxy if route else None, request.url.scheme == "https")
+        if key not in self._open:
+            check_address(url, os.environ)
+            limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_CONNECTIONS)
+            try:  # without TLS no certificates are loaded, which takes a while
+                self._open[key] = httpx.AsyncHTTPTransport(verify=key[1], http2=True, limits=limits, proxy=key[0])
+            except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+                where = route.variable if route else "SSL_CERT_FILE"
+                raise ConfigError(f"{where}: expected what reaches {request.url.host}, got: {error}") from error
+        return await self._open[key].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for transport in self._open.values():
+            await transport.aclose()
+
+
+def _is_same_server(one: httpx.URL, other: httpx.URL) -> bool:
+    """Return whether two addresses are those of one server; it may move from http to https."""
+    if one.host != other.host:
+        return False
+    if (one.scheme, other.scheme) == ("http", "https"):
+        return True
+    ports = {"http": 80, "https": 443}
+    return one.scheme == other.scheme and (one.port or ports.get(one.scheme)) == (other.port or ports.get(other.scheme))
 
 
 def _read_key(table: str, config: ModelServerConfig) -> str | None:

@@ -6,20 +6,20 @@ Source: platform.openai.com, POST /v1/images/generations; `seed` and further fie
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any, Final
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.backends.failover import DEFAULT_RETRY, FailoverPool, RetryPolicy
+from gems_actors.backends.failover import DEFAULT_RETRY, RetryPolicy
+from gems_actors.backends.image_server import MAX_REPLY_BYTES, ServerImageModel
 from gems_actors.backends.model_server import ModelServer, open_model_server
+from gems_actors.backends.pictures import usable_picture
 from gems_actors.config import ImageConfig
-
-MAX_REPLY_BYTES: Final = 128 * 1024 * 1024
+from gems_actors.errors import RequestError
 
 
 @asynccontextmanager
@@ -29,49 +29,24 @@ async def open_openai_images(
     """Open the connections to the server in the settings.
 
     Raises:
-        ConfigError: there is no address, or the key cannot be read.
+        ConfigError: there is no address, the key cannot be read, or the environment does not let it be reached.
     """
     async with open_model_server("image", "image", config) as server:
         yield OpenAIImageModel(config, server, retry, max_reply_bytes)
 
 
-class OpenAIImageModel:
+class OpenAIImageModel(ServerImageModel):
     """Requests one picture per call; safe to call from many tasks at once."""
-
-    capacity = 4
-
-    def __init__(self, config: ImageConfig, server: ModelServer, retry: RetryPolicy, max_reply_bytes: int) -> None:
-        """Use an open server, which the caller closes."""
-        self._config, self._server, self._max_reply_bytes = config, server, max_reply_bytes
-        self._servers = FailoverPool((server,), retry)
-
-    def figures(self) -> dict[str, float]:
-        """Return the state of the server's concurrency limit; the server itself reports elsewhere."""
-        return self._servers.figures()
-
-    def note(self) -> str:
-        """Return that the server is down or paused, and why."""
-        return self._servers.note()
-
-    async def generate(self, request: ImageRequest) -> GeneratedImage:
-        """Return the picture of one request, in the size and format that the server chose.
-
-        Requests to a busy or unreachable server are retried within the caller's deadline.
-
-        Raises:
-            OverloadedError: the server was busy until the deadline.
-            RefusedError: the server refused the request; carries its message.
-            BackendError: the server failed or sent something other than a picture.
-        """
-        return await self._servers.call(partial(self._draw, request), interactive=request.interactive)
 
     async def _draw(self, request: ImageRequest, server: ModelServer) -> GeneratedImage:
         reply = await server.post("images/generations", self._fields_of(request), max_bytes=self._max_reply_bytes)
-        data = await self._picture_in(reply)
-        try:
-            return GeneratedImage.from_file(data)
-        except ValueError as error:
-            raise self._server.unexpected("a PNG, JPEG or WebP picture", data) from error
+        failure: RequestError = server.unexpected('a picture in "data", as b64_json or as url', reply)
+        for number, place in enumerate(self._places_in(reply)):
+            try:
+                return await self._picture_at(place, server)
+            except RequestError as error:  # the next one may be usable
+                failure = error if number == 0 else failure
+        raise failure
 
     def _fields_of(self, request: ImageRequest) -> dict[str, Any]:
         fields: dict[str, Any] = {
@@ -91,22 +66,49 @@ class OpenAIImageModel:
         fields |= self._config.extra | {name: value for name, value in requested.items() if value is not None}
         return {name: value for name, value in fields.items() if name not in self._config.omit}
 
-    async def _picture_in(self, reply: bytes) -> bytes:
+    def _places_in(self, reply: bytes) -> Iterator[tuple[str, str]]:
+        """Yield where the pictures of a reply are, those inside it first: the field, and base64 or an address."""
         try:
-            found = msgspec.json.decode(reply, type=_Reply).data[0]
-            if found.b64_json:
-                return base64.b64decode(found.b64_json, validate=True)
-        except (ValueError, IndexError, binascii.Error, RecursionError) as error:
+            items = msgspec.json.decode(reply, type=_Reply).data
+        except (ValueError, RecursionError) as error:
             raise self._server.unexpected('JSON with a picture in "data"', reply) from error
-        if found.url is None:
-            raise self._server.unexpected('a picture in "data", as b64_json or as url', reply)
-        return await self._server.fetch(found.url, max_bytes=self._max_reply_bytes)
+        for item in items:
+            for field in ("b64_json", "url"):
+                text = item.get(field) if isinstance(item, dict) else None
+                if isinstance(text, str) and text.strip():
+                    yield field, text.strip()
+
+    async def _picture_at(self, place: tuple[str, str], server: ModelServer) -> GeneratedImage:
+        field, text = place
+        if field == "b64_json" or text[:5].lower() == "data:":
+            return await self._in_thread(_picture_in, text)
+        return await self._decode(await server.fetch(text, max_bytes=self._max_reply_bytes))
 
 
-class _Item(msgspec.Struct):
-    b64_json: str | None = None
-    url: str | None = None
+def _picture_in(text: str) -> GeneratedImage:
+    """Return the picture in base64 or in a `data:` address.
+
+    Raises:
+        ValueError: it is neither, or the picture cannot be used.
+    """
+    if text[:5].lower() != "data:":
+        return usable_picture(_decode_base64(text))
+    head, comma, body = text.partition(",")
+    if not comma:
+        raise ValueError(f"expected a data: address with a comma, got {len(text)} characters: {text[:60]!r}")
+    data = unquote_to_bytes(body)
+    is_base64 = head.lower().replace(" ", "").endswith(";base64")
+    return usable_picture(_decode_base64(data.decode("latin-1")) if is_base64 else data)
+
+
+def _decode_base64(text: str) -> bytes:
+    """Return the bytes in base64 of either alphabet, with or without line breaks and padding."""
+    plain = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError as error:
+        raise ValueError(f"expected base64, got {len(text)} characters: {text[:60]!r}: {error}") from error
 
 
 class _Reply(msgspec.Struct):
-    data: list[_Item]
+    data: list[Any]

@@ -209,7 +209,7 @@ def _check_router(config: MeshConfig) -> None:
 
 
 def _check_models(config: MeshConfig) -> None:
-    if config.image.backend == "openai" and config.image.url is None:
+    if config.image.backend in ("openai", "gems") and config.image.url is None:
         raise _no_server("image")
     if config.image.backend == "diffusers" and config.image.model is None:
         raise ConfigError("image.model: expected a folder or a hub id such as owner/name, got none")

@@ -16,7 +16,8 @@ class ModelServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """A model server with an OpenAI-compatible API."""
 
     url: v.Url | None = None
-    """Base address of the API, such as `http://HOST:8000/v1`; required with the backend `openai`."""
+    """Base address of the API, such as `http://HOST:8000/v1`; required with the backends `openai` and `gems`; for
+    `gems` without a path."""
     model: str | None = None
     """Name of the model on the server; unset: the only one that it has."""
     api_key_env: str | None = None
@@ -31,8 +32,8 @@ class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw
     """The image model."""
 
     backend: v.ImageBackend = "storyboard"
-    """Kind of image model: `storyboard` (embedded), `diffusers` (local GPU or CPU), `openai` (a server), or your own as
-    `module:function`."""
+    """Kind of image model: `storyboard` (embedded), `diffusers` (local GPU or CPU), `openai` (a server), `gems` (a
+    server of GEMS' published code), or your own as `module:function`."""
     model: str | None = None
     """Folder or hub id of the model for `diffusers`; for `openai` its name on the server, unset: the only one there."""
     timeout_s: v.Seconds = 300.0

@@ -74,7 +74,7 @@ def _backend(*built_in: str) -> Meta:
     )
 
 
-ImageBackend = Annotated[str, _backend("storyboard", "diffusers", "openai")]
+ImageBackend = Annotated[str, _backend("storyboard", "diffusers", "openai", "gems")]
 ChatBackend = Annotated[str, _backend("storyboard", "openai", "replay")]
 
 DeviceName = Annotated[str, _text(r"^(cpu|cuda(:\d{1,3})?)\Z", "cpu, cuda or cuda:N")]

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 import trio
 
+from gems_actors.backends.proxies import check_network
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, GemsError, MeshRefusedError, RequestError, SupervisorError
 from gems_actors.supervision.autoscaling import AUTOSCALE_PERIOD_S, RoleAutoscaler, load_of
@@ -273,6 +274,7 @@ async def _keeping(supervisor: Supervisor) -> AsyncIterator[Supervisor]:
 
 def _check(config: MeshConfig) -> None:
     check_platform()
+    check_network(config)
     for role, settings in config.roles.items():
         _check_count(config, role, settings.count)
 

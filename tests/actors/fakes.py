@@ -31,8 +31,6 @@ from protocol.messages import (
 )
 
 TRAJECTORY = "0" * 32
-PICTURE = b"picture"
-"""The bytes behind `image_ref()`."""
 
 
 class FakeChat:
@@ -125,6 +123,10 @@ def png(width_px: int = 32, height_px: int = 16, colour: str = "red") -> bytes:
     file = BytesIO()
     Pillow.new("RGB", (width_px, height_px), colour).save(file, "PNG")
     return file.getvalue()
+
+
+PICTURE = png()
+"""The bytes behind `image_ref()`."""
 
 
 def image_ref(data: bytes = PICTURE) -> ImageRef:

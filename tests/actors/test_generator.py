@@ -10,11 +10,12 @@ import trio
 from actors.generator import Generator, check_picture
 from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.call_context import Call, answering
-from gems_actors.config import MeshConfig
+from gems_actors.config import ImageConfig, MeshConfig
 from gems_actors.errors import BackendError
 from protocol.envelope import Header, Kind, Lane
 from protocol.messages import GenerateImage
 from tests.actors.fakes import mesh_with, png
+from tests.gems_actors.backends.picture_bytes import flat, noise
 
 
 class FakePainter:
@@ -67,3 +68,29 @@ async def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_
 def test_a_picture_that_is_not_what_it_claims_is_an_error(picture: GeneratedImage, got: str) -> None:
     with pytest.raises(BackendError, match=got):
         check_picture(picture)
+
+
+@pytest.mark.parametrize(
+    ("data", "stored"),
+    [
+        (png(), png()),
+        (flat("RGBA", (200, 30, 30, 0)), flat("RGBA", (255, 255, 255, 0), compress_level=1)),
+        (noise("PNG", size=(32, 16))[:-30], None),
+        (noise("PNG", size=(32, 16)).replace(b"IDAT", b"IDaT"), None),
+    ],
+    ids=["whole", "hidden colours", "cut", "damaged"],
+)
+async def test_a_picture_of_your_own_model_is_decoded_before_it_is_stored(
+    data: bytes, stored: bytes | None, tmp_path: Path
+) -> None:
+    config = MeshConfig(data_dir=str(tmp_path), image=ImageConfig(backend="mine:open_mine"))
+    generator = Generator(config, mesh_with())
+    generator.model = FakePainter(GeneratedImage(data, "image/png", 32, 16, {"stage_s": 1.0}))
+    request = GenerateImage(prompt="a cat", seed=7, width_px=32, height_px=16)
+    with answering(Call(Header(Kind.REQUEST))):
+        if stored is None:
+            with pytest.raises(BackendError, match=r"^image model: expected .*, got \d+ bytes"):
+                await generator.generate(request)
+            return
+        reply = await generator.generate(request)
+    assert await generator.blobs.get(reply.image) == stored

@@ -20,10 +20,11 @@ import trio
 
 from actors.prompting import ask_model
 from gems_actors.app.evaluation.scoring.scorer import Judged, Question, TokenQuestion, WordQuestion
-from gems_actors.backends import ChatMessage, ChatRequest, ImagePart, TextPart
+from gems_actors.backends import ChatMessage, ChatRequest, TextPart
 from gems_actors.backends.openai_chat import OpenAIChatModel, open_openai_chat
+from gems_actors.backends.pictures import visible_picture
 from gems_actors.config import ChatModelConfig
-from gems_actors.errors import GemsError, RequestError
+from gems_actors.errors import BackendError, GemsError, RequestError
 from gems_actors.tasks import gather
 
 MAX_CONCURRENT: Final = 64
@@ -127,7 +128,11 @@ class _Judging:
 
 async def _judge(model: OpenAIChatModel, case: _Case) -> Judged:
     """Return the judged picture, which precedes the questions, so that the server can cache it between them."""
-    image = ImagePart(await trio.Path(case.picture).read_bytes(), "image/png")
+    data = await trio.Path(case.picture).read_bytes()
+    try:
+        image = await trio.to_thread.run_sync(visible_picture, data, "image/png")
+    except ValueError as error:
+        raise BackendError(f"{case.picture}: {error}") from error
     scores: list[float] = []
     answers: list[str] = []
     unseen: list[float] = []

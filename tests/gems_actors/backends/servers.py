@@ -12,8 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-import pytest
+from urllib.parse import parse_qsl, urlsplit
 
 from gems_actors.backends import ImageRequest
 from gems_actors.backends.failover import RetryPolicy
@@ -61,7 +60,7 @@ QUICK_RETRY = RetryPolicy(first_backoff_s=0.001, max_backoff_s=0.002, first_cont
 
 @contextmanager
 def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServer]:
-    """Serve on a port of this host, a free one by default, reached without a proxy; at the end, hang up on clients."""
+    """Serve on a port of this host, a free one by default; at the end, hang up on clients."""
     connections = set[socket.socket]()
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,7 +79,7 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
             length = int(self.headers["Content-Length"])
             if len(body := self.rfile.read(length)) < length:
                 return  # the server is closing
-            fields = json.loads(body)
+            fields = json.loads(body) if body else dict(parse_qsl(urlsplit(self.path).query))
             server.asked.append((self.path, dict(self.headers), fields))
             self._say(server.first.pop(0) if server.first else server.rule(fields))
 
@@ -112,9 +111,7 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
     thread.start()
     server.url = f"http://127.0.0.1:{httpd.server_port}/v1"
     try:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("NO_PROXY", "127.0.0.1")
-            yield server
+        yield server
     finally:
         httpd.shutdown()
         httpd.server_close()

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gems_actors.backends import GeneratedImage, ImageRequest
+from gems_actors.backends.image_server import MAX_REPLY_BYTES
 from gems_actors.backends.model_server import error_text, retry_after_of
-from gems_actors.backends.openai_images import MAX_REPLY_BYTES, open_openai_images
+from gems_actors.backends.openai_images import open_openai_images
 from gems_actors.config import ImageConfig, MeshConfig
 from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
 from gems_actors.roles import BUILT_IN_ROLES
@@ -137,13 +138,13 @@ async def test_a_missing_key_is_a_configuration_error(server: ScriptedServer, mo
         (Answer(b'{"detail": "CUDA out of memory"}', 500), BackendError, "500: CUDA out of memory"),
         (Answer(b"", 502), BackendError, "502: ''"),
         (Answer(b"<html>welcome</html>"), BackendError, 'expected JSON with a picture in "data", got 20 bytes'),
-        (Answer(b'{"data": []}'), BackendError, 'expected JSON with a picture in "data"'),
+        (Answer(b'{"data": []}'), BackendError, 'expected a picture in "data", as b64_json or as url'),
         (Answer(b'{"data": [{}]}'), BackendError, "as b64_json or as url"),
-        (Answer(b'{"data": [{"b64_json": "%%%"}]}'), BackendError, 'expected JSON with a picture in "data"'),
+        (Answer(b'{"data": [{"b64_json": "%%%"}]}'), BackendError, "expected base64, got 3 characters: '%%%'"),
         (Answer(b'{"data": [{"url": "http://127.0.0.1:1/x.png"}]}'), BackendError, "ConnectError"),
         (Answer(b'{"data": [{"url": "nonsense"}]}'), BackendError, "UnsupportedProtocol"),
-        (answered(b"no picture at all"), BackendError, "expected a PNG, JPEG or WebP picture, got 17 bytes"),
-        (answered(png()[:40]), BackendError, "expected a PNG, JPEG or WebP picture"),
+        (answered(b"no picture at all"), BackendError, "complete PNG, JPEG or WebP picture, got 17 bytes: 'no picture"),
+        (answered(png()[:40]), BackendError, "got 40 bytes: the header is damaged or cut short"),
         (Answer(b'{"data": [{"b64_json": "' + b"A" * 100, cut_to=50), BackendError, "RemoteProtocolError"),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else "",

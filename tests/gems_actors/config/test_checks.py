@@ -23,7 +23,8 @@ def refusal(*flags: str, environment: dict[str, str] | None = None) -> str:
         ("log.level=INFO", 'log.level: expected one of debug, info, warning, error, got "INFO"'),
         (
             "image.backend=paint",
-            'image.backend: expected one of storyboard, diffusers, openai, or your own as MODULE:FUNCTION, got "paint"',
+            "image.backend: expected one of storyboard, diffusers, openai, gems, or your own as MODULE:FUNCTION, "
+            'got "paint"',
         ),
         (
             "image.url=gpu:8000",
