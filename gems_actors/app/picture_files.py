@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -19,15 +20,25 @@ from gems_actors.errors import GemsError
 from protocol.costs import chat_cost
 from protocol.messages import Picture, Spent
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = len(_PNG_SIGNATURE) + 8 + 13 + 4
+_PNG_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
 
 PictureFormat = Literal["png", "jpeg", "webp"]
 ENDINGS: Final[dict[PictureFormat, str]] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 _QUALITY: Final = 95
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-_MAX_EXIF_TEXT_BYTES: Final = 60_000
-"""A segment of JPEG holds up to 64 KiB."""
+_EXIF: Final = struct.Struct(">2sHIHHHIIIHHHIII")
+"""A big-endian TIFF header, a directory with one entry, and EXIF's directory with one entry."""
+_EXIF_IFD, _USER_COMMENT, _LONG, _UNDEFINED = 0x8769, 0x9286, 4, 7
+_MAX_EXIF_TEXT_BYTES: Final = 65_400
+"""Longest text of EXIF: a segment of JPEG holds up to 65,533 bytes, with what comes before the text."""
+BLIND_VERIFIER: Final = (
+    "blind verifier: it gives the same answer about a red and a blue picture, so its verdicts mean nothing; "
+    "check its model with gems doctor"
+)
 
 
 class OutputError(GemsError):
@@ -73,6 +84,7 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
         ],
         "met": count_met(best),
         "all_met": picture.all_met,
+        "judged_blind": picture.is_judged_blind,
         "rounds": rounds_of(picture),
         "images": len(picture.attempts),
         "round": best.round,
@@ -104,42 +116,56 @@ def rounds_of(picture: Picture) -> int:
 
 
 def parameters_of(picture: Picture, model: str) -> str:
-    """Return the text that image tools read as `parameters`, with prompt and seed of the chosen attempt."""
+    """Return the text that image tools read as `parameters`, with prompt and seed of the chosen attempt.
+
+    Readers look for `Steps:` at the start of a line, and some for a sampler and for three known names, so these are
+    always there; `default` is what the image model chose by itself.
+    """
     best = picture.best
     verdicts = f"{count_met(best)}/{len(best.verdicts)} met" if best.verdicts else "nothing to check"
     settings = picture.settings
-    negative = f"\nNegative prompt: {settings.negative_prompt}" if settings.negative_prompt else ""
+    negative = f"\nNegative prompt: {_without_marks(settings.negative_prompt)}" if settings.negative_prompt else ""
     values = {
-        "Steps": settings.steps,
+        "Steps": settings.steps or "default",
+        "Sampler": "default",
         "CFG scale": settings.guidance,
         "Seed": best.seed,
         "Size": f"{best.image.width_px}x{best.image.height_px}",
-        "Model": model,
+        "Model": " ".join(model.replace(",", " ").split()),
         "Rounds": rounds_of(picture),
         "GEMS": verdicts,
     }
-    return f"{best.prompt}{negative}\n" + ", ".join(
+    return f"{_without_marks(best.prompt)}{negative}\n" + ", ".join(
         f"{name}: {value}" for name, value in values.items() if value is not None
     )
 
 
 def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, texts: dict[str, str]) -> bytes:
-    """Return a picture in a format; a picture that has it already keeps every byte of its pixels.
+    """Return a picture in a format, once it is decoded whole; one that has it already keeps every byte of its pixels.
 
-    PNG files contain all texts. Other files that are encoded here, with quality 95, contain `parameters` in EXIF's
-    UserComment, where image tools look for it.
+    Transparency is kept in PNG and WebP; JPEG shows it as white. PNG files contain all texts, other files `parameters`
+    in EXIF's UserComment, where image tools look for it. What is encoded here has quality 95.
 
     Raises:
         PictureError: the data cannot be decoded.
     """
+    from gems_actors.backends.pictures import decode_picture, png_of  # loads Pillow, once there is a picture
+
+    try:
+        decoded = decode_picture(data)
+    except ValueError as error:
+        raise PictureError(f"{media_type}: {error}") from error
+    is_kept = decoded.is_plain and decoded.media_type == f"image/{picture_format}"
     if picture_format == "png":
-        if media_type != "image/png" or not data.startswith(_PNG_SIGNATURE):
-            data = _converted(data, media_type)
+        data = _without_texts(data, texts) if is_kept else png_of(decoded.image)
         chunks = b"".join(_text_chunk(key, text) for key, text in texts.items())
         return data[:_IHDR_END] + chunks + data[_IHDR_END:]
-    if media_type == f"image/{picture_format}":
+    exif = _exif_of(texts.get("parameters", ""))
+    if not is_kept:
+        return _encoded(decoded.image, picture_format, exif)
+    if not exif:
         return data
-    return _converted(data, media_type, picture_format, texts.get("parameters", ""))
+    return _jpeg_with(data, exif) if picture_format == "jpeg" else _webp_with(data, exif, decoded.image.size)
 
 
 def check_writable(folder: Path) -> None:
@@ -192,6 +218,8 @@ def summary_lines(picture: Picture, *, seed: int, seconds: float) -> Iterator[st
     yield f"{count_met(best)} of {total} met, {counts}" if total else f"nothing to check, {counts}"
     chosen = f"round {best.round}" + (f", candidate {best.candidate}" if picture.settings.candidates > 1 else "")
     yield f"chosen: {chosen} ({printable(picture.ending.decided_by)})"
+    if picture.is_judged_blind:
+        yield BLIND_VERIFIER
     unmet = unmet_questions(picture.requirements, best)
     if unmet:
         yield f"not met: {'; '.join(unmet)}"
@@ -228,20 +256,76 @@ def _text_chunk(key: str, text: str) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _converted(data: bytes, media_type: str, picture_format: PictureFormat = "png", comment: str = "") -> bytes:
-    from PIL import Image  # only needed if the backend draws in another format
+def _without_marks(text: str) -> str:
+    """Return a prompt without the words by which readers of `parameters` find what follows the prompt."""
+    return re.sub(r"\n\s*(?=Steps:)", " ", text).replace("Negative prompt:", "Negative prompt -")
 
+
+def _without_texts(data: bytes, keys: Collection[str]) -> bytes:
+    """Return a PNG file without its texts of some keys, which readers would prefer to ours."""
+    from gems_actors.backends.pictures import png_chunks
+
+    kept = [_PNG_SIGNATURE]
+    for chunk in png_chunks(data):
+        key = chunk[8:-4].partition(b"\0")[0].decode("latin-1")
+        if chunk[4:8] not in _PNG_TEXTS or key not in keys:
+            kept.append(chunk)
+    return b"".join(kept)
+
+
+def _exif_of(text: str) -> bytes:
+    """Return EXIF with a text as its UserComment, or nothing if it is empty or longer than a JPEG can hold.
+
+    Written by hand, because Pillow writes the comment as bytes, where the standard and readers expect the type
+    UNDEFINED. Source: CIPA DC-008, UserComment, whose `UNICODE` is UTF-16 in the byte order of the header.
+    """
+    comment = b"UNICODE\0" + text.encode("utf-16-be")
+    if not text or len(comment) > _MAX_EXIF_TEXT_BYTES:
+        return b""
+    entry_at, comment_at = 26, _EXIF.size
+    tiff = _EXIF.pack(
+        *(b"MM", 42, 8),
+        *(1, _EXIF_IFD, _LONG, 1, entry_at, 0),
+        *(1, _USER_COMMENT, _UNDEFINED, len(comment), comment_at, 0),
+    )
+    return tiff + comment
+
+
+def _jpeg_with(data: bytes, exif: bytes) -> bytes:
+    """Return a JPEG file with EXIF as its first segment after JFIF's own, before any other EXIF."""
+    start = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2
+    body = b"Exif\0\0" + exif
+    return data[:start] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[start:]
+
+
+def _webp_with(data: bytes, exif: bytes, size_px: tuple[int, int]) -> bytes:
+    """Return a WebP file with EXIF in place of any other; its pixels keep their bytes."""
+    chunks: dict[bytes, bytes] = {}
+    start = 12
+    while start + 8 <= len(data):
+        end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+        chunks.setdefault(data[start : start + 4], data[start + 8 : end])
+        start = end + end % 2
+    has_exif = 0x08
+    flags = chunks.pop(b"VP8X", b"\0")[0] | has_exif
+    header = bytes([flags, 0, 0, 0]) + b"".join((side - 1).to_bytes(3, "little") for side in size_px)
+    chunks = {b"VP8X": header} | chunks | {b"EXIF": exif}
+    body = b"".join(
+        kind + len(content).to_bytes(4, "little") + content + b"\0" * (len(content) % 2)
+        for kind, content in chunks.items()
+    )
+    return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
+
+
+def _encoded(image: Image.Image, picture_format: PictureFormat, exif: bytes) -> bytes:
+    from gems_actors.backends.pictures import over_white
+
+    shown = image if picture_format == "webp" and image.mode == "RGBA" else over_white(image)
+    options: dict[str, Any] = {"exact": True} if shown.mode == "RGBA" else {}  # else the invisible becomes black
+    if exif:
+        options["exif"] = b"Exif\0\0" + exif
+    if profile := shown.info.get("icc_profile"):
+        options["icc_profile"] = profile
     buffer = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if picture_format == "png":
-                image.save(buffer, "PNG")
-            else:
-                exif, text = Image.Exif(), comment.encode("utf-16-be")
-                if 0 < len(text) <= _MAX_EXIF_TEXT_BYTES:
-                    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
-                image.convert("RGB").save(buffer, picture_format.upper(), quality=_QUALITY, exif=exif)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a bad PNG chunk
-        got = " ".join(str(error).split())[:200]
-        raise PictureError(f"expected a complete picture of type {media_type}, got {len(data)} bytes: {got}") from error
+    shown.save(buffer, picture_format.upper(), quality=_QUALITY, **options)
     return buffer.getvalue()

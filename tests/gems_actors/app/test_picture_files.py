@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import piexif
+import piexif.helper
 import pytest
+import sd_parsers
 from msgspec import structs
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from gems_actors.app.picture_files import (
+    BLIND_VERIFIER,
+    ENDINGS,
     OutputError,
     PictureError,
     PictureFormat,
@@ -21,16 +28,17 @@ from gems_actors.app.picture_files import (
     picture_of,
     story_of,
     summary_lines,
+    texts_of,
     write_whole,
 )
 from protocol.messages import DrawSettings, Failure
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT, attempt
 
 
-def picture_bytes(kind: str) -> bytes:
+def picture_bytes(kind: str, **options: Any) -> bytes:
     """Return a small picture."""
     buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(buffer, kind)
+    Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -57,31 +65,111 @@ def test_a_picture_is_encoded_in_a_format_with_its_parameters(kind: PictureForma
         assert (image.format, image.size) == (named, (64, 48))
         comment = image.getexif().get_ifd(0x8769)[0x9286]
     assert comment == b"UNICODE\0" + texts["parameters"].encode("utf-16-be")
-    long = picture_of(picture_bytes("PNG"), "image/png", kind, {"parameters": "x" * 32_000})
+    long = picture_of(picture_bytes("PNG"), "image/png", kind, {"parameters": "x" * 33_000})
     with Image.open(io.BytesIO(long)) as image:
         assert dict(image.getexif()) == {}, "more than a JPEG can hold"
-    assert picture_of(data, f"image/{kind}", kind, texts) is data, "a picture in this format is not encoded again"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("jpeg", {}),
+        ("jpeg", {"progressive": True}),
+        ("jpeg", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+        ("webp", {}),
+        ("webp", {"lossless": True}),
+        ("webp", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0", "xmp": b"<x/>"}),
+    ],
+)
+def test_a_picture_that_has_its_format_is_not_encoded_again_and_gets_its_parameters(
+    kind: PictureFormat, options: dict[str, Any]
+) -> None:
+    made = picture_bytes(kind.upper(), **options)
+    data = picture_of(made, f"image/{kind}", kind, {"parameters": "a red dog"})
+    with Image.open(io.BytesIO(made)) as before, Image.open(io.BytesIO(data)) as after:
+        assert (before.format, before.size, before.tobytes()) == (after.format, after.size, after.tobytes())
+    user_comment = piexif.load(data)["Exif"][piexif.ExifIFD.UserComment]
+    assert piexif.helper.UserComment.load(user_comment) == "a red dog"
+    assert picture_of(made, f"image/{kind}", kind, {}) == made
+
+
+def test_texts_of_the_server_do_not_hide_ours() -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("parameters", "a server's own", zip=True)
+    texts.add_text("parameters", "and again")
+    texts.add_itxt("gems", "{}")
+    texts.add_text("workflow", "kept")
+    made = picture_bytes("PNG", pnginfo=texts)
+    with Image.open(io.BytesIO(picture_of(made, "image/png", "png", {"parameters": "ours", "gems": "{1}"}))) as image:
+        image.load()
+        assert image.text == {"parameters": "ours", "gems": "{1}", "workflow": "kept"}  # type: ignore[attr-defined]
 
 
 def test_bytes_that_are_not_a_picture_are_refused() -> None:
-    with pytest.raises(PictureError, match="expected a complete picture of type image/webp, got 12 bytes: "):
+    with pytest.raises(
+        PictureError, match=r"^image/webp: expected a complete PNG, JPEG or WebP picture, got 12 bytes: "
+    ):
         picture_of(b"RIFF nothing", "image/webp", "png", {})
     whole = picture_bytes("PNG")
     head, pixels = whole.split(b"IDAT")
     for damaged in (whole[:100], head[:-1] + b"\x05IDAT" + pixels):
-        with pytest.raises(PictureError, match="expected a complete picture of type image/png, got"):
-            picture_of(damaged, "image/png", "jpeg", {})
+        for format_ in ENDINGS:
+            with pytest.raises(PictureError, match=r"^image/png: expected a complete PNG, JPEG or WebP picture, got"):
+                picture_of(damaged, "image/png", format_, {})
 
 
 def test_parameters_have_the_form_that_image_tools_read() -> None:
     assert parameters_of(PICTURE, "storyboard") == (
-        f"{SECOND_PROMPT}\nSeed: 8, Size: 64x48, Model: storyboard, Rounds: 2, GEMS: 2/3 met"
+        f"{SECOND_PROMPT}\n"
+        "Steps: default, Sampler: default, Seed: 8, Size: 64x48, Model: storyboard, Rounds: 2, GEMS: 2/3 met"
     )
     settings = DrawSettings(steps=8, guidance=3.5, negative_prompt="blurry")
     assert parameters_of(structs.replace(PICTURE, settings=settings), "z-image") == (
         f"{SECOND_PROMPT}\nNegative prompt: blurry\n"
-        "Steps: 8, CFG scale: 3.5, Seed: 8, Size: 64x48, Model: z-image, Rounds: 2, GEMS: 2/3 met"
+        "Steps: 8, Sampler: default, CFG scale: 3.5, Seed: 8, Size: 64x48, Model: z-image, Rounds: 2, GEMS: 2/3 met"
     )
+
+
+PROMPTS = {
+    "one line": "a red dog",
+    "not Latin": "a sign that says 開店 🐕",
+    "several lines": "a red dog,\nseen from above",
+    "like settings": "a list of\nSteps: 1. sit, 2. stay",
+    "like a negative prompt": "a poster that reads Negative prompt: none",
+    "with commas and colons": "a poster: one, two, three: four",
+}
+
+
+@pytest.mark.parametrize("format_", ENDINGS)
+@pytest.mark.parametrize("steps", [None, 8])
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+def test_public_readers_read_prompt_negative_seed_steps_size_and_model(
+    format_: PictureFormat, steps: int | None, prompt: str
+) -> None:
+    attempts = tuple(structs.replace(attempt, prompt=prompt) for attempt in PICTURE.attempts)
+    settings = DrawSettings(steps=steps, negative_prompt="blurry, dark" if steps else None)
+    picture = structs.replace(PICTURE, attempts=attempts, settings=settings)
+    data = picture_of(picture_bytes("PNG"), "image/png", format_, texts_of(picture, seed=7, model="owner/z-image"))
+    shown = prompt.replace("\nSteps:", " Steps:").replace("Negative prompt:", "Negative prompt -")
+
+    read = sd_parsers.ParserManager().parse(io.BytesIO(data))
+    assert read is not None
+    (sampler,) = read.samplers
+    assert [item.value for item in sampler.prompts] == [shown]
+    assert [item.value for item in sampler.negative_prompts] == (["blurry, dark"] if steps else [])
+    assert sampler.parameters == {"seed": "8", "steps": str(steps or "default")}
+    assert sampler.model is not None
+    assert (sampler.model.name, read.metadata["Size"]) == ("owner/z-image", "64x48")
+
+    if format_ == "png":
+        with Image.open(io.BytesIO(data)) as image:
+            text = str(image.info["parameters"])
+    else:
+        text = piexif.helper.UserComment.load(piexif.load(data)["Exif"][piexif.ExifIFD.UserComment])
+    words, _, values = text.partition("\nSteps:")  # as the reader of the web UI, and sd-prompt-reader after it
+    positive, _, negative = words.partition("\nNegative prompt:")
+    assert (positive, negative.strip()) == (shown, "blurry, dark" if steps else "")
+    assert dict(re.findall(r"\s*([^:,]+):\s*([^,]+)", f"Steps:{values}"))["Seed"] == "8"
 
 
 def test_the_description_has_every_verdict_of_every_round() -> None:
@@ -128,6 +216,14 @@ def test_the_failure_that_ended_a_draw_is_in_its_summary_and_description() -> No
     story = story_of(picture, seed=7, model="m")
     assert (story["outcome"], story["failure"]) == ("refused", "refused: image server: answered 400: safety")
     assert story_of(PICTURE, seed=7, model="m")["failure"] is None
+
+
+def test_a_blind_verifier_is_named_next_to_what_it_says_is_met() -> None:
+    seen, *others = PICTURE.attempts
+    blind = structs.replace(PICTURE, attempts=(structs.replace(seen, is_judged_blind=True), *others))
+    assert BLIND_VERIFIER in list(summary_lines(blind, seed=7, seconds=1.0))[:3]
+    assert BLIND_VERIFIER not in list(summary_lines(PICTURE, seed=7, seconds=1.0))
+    assert [story_of(picture, seed=7, model="m")["judged_blind"] for picture in (blind, PICTURE)] == [True, False]
 
 
 def test_the_summary_of_a_draw_without_requirements() -> None:
