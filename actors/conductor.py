@@ -302,6 +302,7 @@ class _Trajectory:
             seed=seed,
             verdicts=verified.verdicts,
             verify_calls_saved=verified.calls_saved,
+            is_judged_blind=verified.is_blind,
             drawing=drawn.spent,
             verifying=verified.spent,
         )

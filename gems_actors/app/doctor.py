@@ -19,13 +19,22 @@ from typing import Literal, NamedTuple
 from msgspec import structs
 
 from actors.memory_store.filesystem import is_network, kind_of_mount
-from gems_actors.addresses import split_addresses
+from gems_actors.addresses import MAX_IPC_PATH_BYTES, split_addresses
+from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import OutputError, check_writable
-from gems_actors.config import MESH_BLOBS, ChatModelConfig, ChatServerConfig, MeshConfig, SecurityConfig, load_code
+from gems_actors.backends.proxies import check_network
+from gems_actors.config import (
+    MESH_BLOBS,
+    ChatModelConfig,
+    ChatServerConfig,
+    ImageConfig,
+    MeshConfig,
+    SecurityConfig,
+    load_code,
+)
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
 from gems_actors.roles import BUILT_IN_ROLES
-from gems_actors.transport.bind import MAX_IPC_PATH_BYTES
 from protocol.blobs import blob_address
 from skills import Catalogue
 
@@ -78,9 +87,12 @@ def examine(config_file: Path | None, overrides: Sequence[str], router: str | No
     yield from _skills(config)
     if config.image.backend == "diffusers" and config.image.model is not None:
         yield _pipeline(config.image.model)
+    yield from _network(config)
     if config.image.url is not None:
-        yield _server("image", config.image.url)
+        yield _image_server(config.image)
     yield from _chats(config)
+    for warning in pairing_warnings(config):
+        yield Finding("warn", "models", warning)
 
 
 def _packages() -> Iterator[Finding]:
@@ -240,19 +252,29 @@ def _own_code(config: MeshConfig) -> Iterator[Finding]:
                 yield Finding("fail", setting, str(error), "correct the setting or the code")
 
 
-def _server(name: str, url: str) -> Finding:
-    import httpx
-
-    what = f"{name} server"
+def _network(config: MeshConfig) -> Iterator[Finding]:
+    """Check what the environment says about proxies and certificates, where the model servers need it."""
     try:
-        response = httpx.get(f"{url.rstrip('/')}/models", timeout=_SERVER_S)
-        models = [str(item["id"]) for item in response.json()["data"]] if response.status_code == 200 else []
-    except httpx.HTTPError as error:
-        found = f"{url}: {type(error).__name__}: {' '.join(str(error).split())}"
-        return Finding("fail", what, found, f"start the server, or correct {name}.url")
-    except (ValueError, KeyError, TypeError):
-        models = []
-    return Finding("ok", what, f"{url} answers" + (f", with {', '.join(models)}" if models else ""))
+        check_network(config)
+    except ConfigError as error:
+        yield Finding("fail", "network", str(error))
+
+
+def _image_server(config: ImageConfig) -> Finding:
+    import trio
+
+    from gems_actors.backends.failover import LateError, UnreachableError
+    from gems_actors.backends.probe import probe_images
+
+    what = "image server"
+    try:
+        models = trio.run(probe_images, structs.replace(config, timeout_s=_SERVER_S))
+    except (UnreachableError, LateError, ConfigError) as error:
+        return Finding("fail", what, str(error), "start the server, or correct image.url")
+    found = f"{config.url} answers" + (f", with {', '.join(models)}" if models else "")
+    if config.backend == "gems":
+        found = f"{found}; it takes a prompt and nothing else, so its pictures cannot be drawn again from their seed"
+    return Finding("ok", what, found)
 
 
 def _chats(config: MeshConfig) -> Iterator[Finding]:

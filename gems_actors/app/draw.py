@@ -12,6 +12,7 @@ import trio
 
 from gems_actors.app import picture_files
 from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import MAX_SEED, DrawOptions, budget_of, draw_settings
 from gems_actors.app.prompts import slug_of
 from gems_actors.app.run_history import HistoryEntry, remembered
@@ -67,6 +68,9 @@ class DrawResult:
 class DrawView:
     """Shows a draw while it runs; this base class shows nothing."""
 
+    def warn(self, text: str) -> None:
+        """Show a warning that stays, before the request is shown."""
+
     def start(self, request: DrawPicture) -> None:
         """Show the request, before the mesh is started."""
 
@@ -112,6 +116,8 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     )
     model = config.image.shown_name
     result: DrawResult | None = None
+    for warning in pairing_warnings(config) if options.router is None else ():
+        view.warn(warning)
     where = picture_files.text_of_path(path.absolute())
     entry = HistoryEntry(run=task.run, kind="draw", what=task.prompt, where=where, total=1)
     with (

@@ -70,4 +70,4 @@ class ServerImageModel(ABC):
         try:
             return await trio.to_thread.run_sync(decode, data, limiter=self._decoding, abandon_on_cancel=True)
         except ValueError as error:
-            raise self._server.unusable(str(error)) from error
+            raise self._server.faulty(str(error)) from error

@@ -145,7 +145,7 @@ class ModelServer:
             return self._failure_for(status, f"answered 200 with an error: {error_text(body)}", None)
         return RequestFaultError(self._message(f"expected {expected}, got {len(body)} bytes: {_quote(body)}"))
 
-    def unusable(self, reason: str) -> RequestFaultError:
+    def faulty(self, reason: str) -> RequestFaultError:
         """Return the error for an answer in the right form that cannot be used, which counts against its request."""
         return RequestFaultError(self._message(reason))
 
@@ -207,10 +207,12 @@ class ModelServer:
                 return response, body
             target = response.url.join(location)
             if not may_leave and not _is_same_server(response.url, target):
-                raise self.refused(
+                refusal = self.refused(
                     f"answered {code}: expected a redirect within the server, got one to {target}; "
                     "name that address in the settings if it is meant"
                 )
+                refusal.is_outage = True
+                raise refusal
             if code == 303:
                 method = "GET"
                 options = {name: value for name, value in options.items() if name == "headers"}

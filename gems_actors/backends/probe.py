@@ -1,4 +1,4 @@
-"""Probe of a chat server for `gems doctor`: its models, whether they see pictures, and its optional features.
+"""Probes of model servers for `gems doctor`: their models, whether these see pictures, and their optional features.
 
 Each request is sent once; a busy or unreachable server is not waited for.
 """
@@ -12,9 +12,10 @@ import msgspec
 from PIL import Image as Pillow
 
 from gems_actors.backends import ChatMessage, ChatRequest, ImagePart, TextPart
+from gems_actors.backends.failover import LateError, UnreachableError
 from gems_actors.backends.model_server import ModelServer, open_model_server
 from gems_actors.backends.openai_chat import Completion, Endpoint
-from gems_actors.config import ChatModelConfig, ChatServerConfig
+from gems_actors.config import ChatModelConfig, ChatServerConfig, ImageConfig
 from gems_actors.errors import RequestError
 
 _MAX_BYTES: Final = 4 * 1024 * 1024
@@ -76,6 +77,17 @@ async def probe_chat(table: str, server: ChatServerConfig, model: ChatModelConfi
         return Probe(models=await _models_of(connection), answer=answer, features=tuple(features))
 
 
+async def probe_images(config: ImageConfig) -> tuple[str, ...]:
+    """Return the models of an image server; none if it answers without naming them.
+
+    Raises:
+        ConfigError: its key cannot be read, or the environment does not let it be reached.
+        UnreachableError, LateError: the server does not answer.
+    """
+    async with open_model_server("image", "image", config) as server:
+        return await _models_of(server)
+
+
 def _question(choices: tuple[str, ...] = (), schema: dict[str, object] | None = None) -> ChatRequest:
     file = BytesIO()
     Pillow.new("RGB", (64, 64), "red").save(file, "PNG")
@@ -114,5 +126,7 @@ async def _models_of(server: ModelServer) -> tuple[str, ...]:
         return tuple(
             item.id for item in msgspec.json.decode(await server.get("models", max_bytes=_MAX_BYTES), type=_Models).data
         )
+    except (UnreachableError, LateError):
+        raise
     except (RequestError, ValueError, RecursionError):
         return ()

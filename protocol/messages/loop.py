@@ -71,6 +71,8 @@ class Verification(v.Reply, frozen=True, kw_only=True):
 
     verdicts: tuple[v.Verdict, ...]
     calls_saved: v.Count = 0
+    is_blind: bool = False
+    """Whether the verifier's model gave the same answer about a red and a blue picture, so that no verdict counts."""
     spent: v.Spent = v.Spent()
 
 
@@ -219,6 +221,11 @@ class Picture(v.Reply, frozen=True, kw_only=True):
         """The attempt that is the picture."""
         chosen = (self.ending.best_round, self.ending.best_candidate)
         return next(attempt for attempt in self.attempts if (attempt.round, attempt.candidate) == chosen)
+
+    @property
+    def is_judged_blind(self) -> bool:
+        """Whether a verifier that sees no pictures gave any of the verdicts."""
+        return any(attempt.is_judged_blind for attempt in self.attempts)
 
     @property
     def all_met(self) -> bool:

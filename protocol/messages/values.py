@@ -104,6 +104,8 @@ class Attempt(Value, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...]
     verify_calls_saved: Count = 0
     """Questions that were not asked because the requirement they depend on was unmet."""
+    is_judged_blind: bool = False
+    """Whether the verifier's model gave the same answer about a red and a blue picture."""
     drawing: Spent = Spent()
     verifying: Spent = Spent()
 

@@ -136,7 +136,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
                 Verdict(requirement=item.id, answer="met" if is_met or item.depends_on is None else "unmet")
                 for item in request.requirements
             )
-            return Verification(verdicts=verdicts, calls_saved=1, spent=COSTS[self.role])
+            return Verification(verdicts=verdicts, calls_saved=1, is_blind=True, spent=COSTS[self.role])
 
     class Compressor(_Scripted):
         role = "compressor"

@@ -136,6 +136,7 @@ async def test_every_record_has_the_cost_of_its_step_and_the_plan_its_reasoning(
                 case AttemptVerified() as record:
                     costs |= {"generator": record.attempt.drawing, "verifier": record.attempt.verifying}
                     assert record.attempt.verify_calls_saved == 1
+                    assert record.attempt.is_judged_blind
                 case ExperienceKept() as record:
                     costs["compressor"] = record.spent
                 case PromptRefined() as record:

@@ -13,17 +13,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from trio.testing import wait_all_tasks_blocked
 
+from actors.blob_actor import BlobActor
+from actors.compressor import Compressor
 from actors.decomposer import decompose_request, parse_requirements
 from actors.prompting import ask_model
-from actors.verifier import MAX_CONCURRENT_CALLS, Verifier, is_blind, layers_of, parse_batch, verify_picture
+from actors.refiner import Refiner
+from actors.verifier import (
+    CANARY_QUESTION,
+    MAX_CONCURRENT_CALLS,
+    Verifier,
+    is_blind,
+    layers_of,
+    parse_batch,
+    verify_picture,
+)
 from gems_actors.backends import ChatReply, ChatRequest, ImagePart, ImageRequest, TextPart
 from gems_actors.backends.storyboard.models import StoryboardChatModel, draw_request
 from gems_actors.config import MemoryConfig, MeshConfig, VerifyConfig
 from gems_actors.errors import BackendError, BlobError, ModelOutputError
 from protocol.messages import Request, Requirement, Verification, VerifyImage
-from tests.actors.fakes import FakeChat, image_ref, mesh_with, png, requirement
+from tests.actors.fakes import FakeChat, image_ref, mesh_with, png, requirement, text_of
+from tests.gems_actors.backends.picture_bytes import flat, pixel_of
 
 PICTURE = ImagePart(b"picture", "image/png")
 
@@ -268,5 +279,33 @@ async def test_a_blind_model_is_detected_with_the_first_picture_and_reported(tmp
         assert verifier.note() == ""
         reply = await verifier.verify(VerifyImage(image=ref, requirements=(requirement("a"),)))
         assert reply.spent.calls == 1, "the check is not part of the cost"
-        await wait_all_tasks_blocked()
+        assert reply.is_blind, "already the first answer says so"
         assert verifier.note() == "the model gives the same answer about a red and a blue picture"
+
+
+async def test_what_a_model_that_sees_answers_is_not_called_blind_also_where_its_sight_cannot_be_checked(
+    tmp_path: Path,
+) -> None:
+    def fails_once(request: ChatRequest) -> str:
+        if CANARY_QUESTION in text_of(request):
+            raise BackendError("the model server restarts")
+        return "yes"
+
+    for rule in (sees, fails_once):
+        verifier = Verifier(MeshConfig(data_dir=str(tmp_path)), mesh_with())
+        async with verifier.open():
+            verifier.chat = FakeChat(rule=rule)
+            ref = await verifier.blobs.put(png(), media_type="image/png", width_px=32, height_px=16)
+            reply = await verifier.verify(VerifyImage(image=ref, requirements=(requirement("a"),)))
+            assert not reply.is_blind
+
+
+@pytest.mark.parametrize("role", [Verifier, Compressor, Refiner])
+async def test_every_role_sees_a_transparent_picture_over_white(role: type[BlobActor], tmp_path: Path) -> None:
+    actor = role(MeshConfig(data_dir=str(tmp_path)), mesh_with())
+    data = flat("RGBA", (200, 30, 30, 0))
+    ref = await actor.blobs.put(data, media_type="image/png", width_px=32, height_px=16)
+    assert pixel_of((await actor.read_picture(ref)).data) == (255, 255, 255)
+    broken = await actor.blobs.put(b"no picture", media_type="image/png", width_px=32, height_px=16)
+    with pytest.raises(BlobError, match=f"^picture {broken.digest}: expected a complete PNG, JPEG or WebP picture"):
+        await actor.read_picture(broken)

@@ -21,7 +21,7 @@ from gems_actors.app.bulk.report_article import story_of_rounds, story_of_row
 from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.totals import Share, Tally
 from gems_actors.app.memory.access import MemoryLocation, open_memory
-from gems_actors.app.picture_files import write_whole
+from gems_actors.app.picture_files import BLIND_VERIFIER, write_whole
 from gems_actors.blobs import BlobFolder, blob_folder
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError
@@ -170,6 +170,8 @@ def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
     }
     if tally.ended_early:
         lines["ended early"] = tally.ended_early
+    if tally.judged_blind:
+        lines["judged blind"] = f"{tally.judged_blind:,} of {tally.pictures:,}; {BLIND_VERIFIER}"
     if state.running:
         lines["running"] = state.running
     yield f"<table>{''.join(f'<tr><th>{name}<td>{escape(value)}' for name, value in lines.items())}</table>"

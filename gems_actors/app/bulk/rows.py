@@ -77,6 +77,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Requirements met by the best image of each round."""
     failure: str = ""
     """The failure that ended the loop with the best attempt so far; left out when there is none."""
+    judged_blind: bool = False
+    """Whether a verifier that sees no pictures gave verdicts; left out where it is false."""
     metadata: str | dict[str, Any] | None = None
     """Other fields of the record as JSON text: Arrow, which loads datasets, takes types of objects from their values.
 
@@ -182,6 +184,7 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
         met=count_met(best),
         all_met=picture.all_met,
         outcome=picture.ending.outcome,
+        judged_blind=picture.is_judged_blind,
         decided_by=picture.ending.decided_by,
         requirements=tuple(
             RowRequirement(

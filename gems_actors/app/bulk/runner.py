@@ -28,6 +28,7 @@ from gems_actors.app.bulk.task_feed import TaskFeed
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.interrupts import Interrupts, open_interrupts
+from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import budget_of
 from gems_actors.app.picture_files import OutputError, PictureError, text_of_path
 from gems_actors.app.prompts import PromptError
@@ -128,12 +129,14 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         GemsError: the mesh failed. The failure of a single task goes to failed.jsonl instead.
     """
     require_trio("app.bulk.run")
-    config = options.spec.read_config()
+    config, view = options.spec.read_config(), view or BulkView()
     if options.spec.keep_attempts != "all":
         check_prunable(config, options.router)
     with ExitStack() as stack:
-        bulk = BulkRun(options, config, view or BulkView(), stack)
+        bulk = BulkRun(options, config, view, stack)
         if options.router is None:
+            for warning in pairing_warnings(config):
+                view.say(f"gems: {warning}")
             config = msgspec.structs.replace(config, data_dir=str((options.out / MESH_FOLDER).absolute()))
         log, redirects = options.out / MESH_FOLDER / session.LOG_NAME, options.redirects_stderr
         opened = session.open_session(config, options.router, redirects_stderr=redirects, log=log)

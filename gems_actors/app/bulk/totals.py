@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.app.bulk.rows import Row
-from gems_actors.app.picture_files import format_cost
+from gems_actors.app.picture_files import BLIND_VERIFIER, format_cost
 from protocol.costs import chat_cost
 from protocol.limits import MAX_ROUNDS
 from protocol.messages import Spent
@@ -53,6 +53,8 @@ class Tally:
     all_met: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     """Number of pictures by outcome."""
+    judged_blind: int = 0
+    """Pictures with verdicts of a verifier that sees none."""
     chosen: Share = field(default_factory=Share)
     """Share of the chosen pictures."""
     in_round: list[Share] = field(default_factory=lambda: [Share() for _ in range(MAX_ROUNDS)])
@@ -76,6 +78,7 @@ class Tally:
         self.images += row.images
         self.all_met += row.all_met
         self.outcomes[row.outcome] += 1
+        self.judged_blind += row.judged_blind
         self.chosen.add(row.met, total)
         self.last_round = max(self.last_round, row.rounds)
         best = 0
@@ -150,7 +153,8 @@ def result_parts(progress: BulkProgress) -> list[str]:
     if tally.chosen.rate is not None:
         rates = [f"{100 * (share.rate or 0.0):.1f}" for share in tally.after_round[: tally.last_round]]
         shown = rates if len(rates) <= _SHOWN_ROUNDS else [*rates[: _SHOWN_ROUNDS - 2], "..", rates[-1]]
-        parts.append(f"{_percent(tally.chosen.rate)} met")
+        blind = " (blind verifier)" if tally.judged_blind else ""
+        parts.append(f"{_percent(tally.chosen.rate)} met{blind}")
         parts.append(f"by round {' '.join(shown)} %")
     if progress.busy_share is not None:
         parts.append(f"devices busy {_percent(progress.busy_share)}")
@@ -212,6 +216,7 @@ def _rates_of(tally: Tally) -> dict[str, Any]:
     return {
         "images_per_picture": _rounded(tally.images_per_picture),
         "met_rate": _rounded(tally.chosen.rate),
+        "judged_blind": tally.judged_blind,
         "rounds": [
             {
                 "round": index + 1,
@@ -244,6 +249,8 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
     if tally.chosen.rate is None:
         return
     yield f"requirements met   {_percent(tally.chosen.rate)} in the chosen pictures"
+    if tally.judged_blind:
+        yield f"judged blind       {tally.judged_blind} of {tally.pictures}; {BLIND_VERIFIER}"
     for index in range(tally.last_round):
         after, within = tally.after_round[index].rate or 0.0, tally.in_round[index].rate
         of_round = f", {_percent(within)} in the pictures of that round" if within is not None else ""

@@ -229,8 +229,12 @@ class PaintedDraw(DrawView):
     _state: DrawState
 
     def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._painter, self._glyphs = Painter(stream), glyphs_for(stream.encoding)
         self._is_closed = False
+
+    def warn(self, text: str) -> None:
+        print(f"gems: {text}", file=self._stream)
 
     def start(self, request: DrawPicture) -> None:
         self._began = trio.current_time()

@@ -72,6 +72,9 @@ class PlainDraw(DrawView):
     def __init__(self, stream: TextIO, *, as_json: bool) -> None:
         self._stream, self._as_json = stream, as_json
 
+    def warn(self, text: str) -> None:
+        self.note(f"gems: {text}")
+
     def start(self, request: DrawPicture) -> None:
         self._request, self._progress = request, progress_of(request)
 

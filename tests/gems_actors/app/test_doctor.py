@@ -113,3 +113,40 @@ def test_folders_of_skills_that_are_missing_empty_or_broken_are_reported(tmp_pat
         "broken/hats",
         "missing",
     ]
+
+
+@pytest.mark.slow
+def test_a_server_of_the_published_code_is_reached_and_its_seeds_are_said_to_have_no_effect(tmp_path: Path) -> None:
+    with open_server(ScriptedServer(drawn)) as server:
+        settings = ["image.backend=gems", f"image.url={server.url.removesuffix('/v1')}"]
+        (there,) = findings(tmp_path, "image server", *settings)
+    assert there.state == "ok"
+    assert "its pictures cannot be drawn again from their seed" in there.found
+
+
+@pytest.mark.slow
+def test_a_proxy_that_cannot_be_used_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "nonsense://p")
+    settings = ["image.backend=openai", "image.url=http://gpu-box.example/v1"]
+    (network,) = findings(tmp_path, "network", *settings)
+    (server,) = findings(tmp_path, "image server", *settings)
+    assert {(one.state, one.found.partition(":")[0]) for one in (network, server)} == {("fail", "ALL_PROXY")}
+    assert findings(tmp_path, "network") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["image.backend=openai", "image.url=http://127.0.0.1:1/v1"], "expect unsure for every requirement"),
+        (["image.backend=gems", "image.url=http://127.0.0.1:1"], "expect unsure for every requirement"),
+        (["image.backend=diffusers", "image.model=owner/name"], "expect unsure for every requirement"),
+        (["chat.backend=openai", "chat.url=http://127.0.0.1:1/v1"], "a stand-in that draws labelled tiles"),
+        (["image.backend=math:sqrt"], None),
+        ([], None),
+    ],
+)
+def test_models_that_do_not_go_together_are_a_finding(tmp_path: Path, settings: list[str], words: str | None) -> None:
+    found = findings(tmp_path, "models", *settings)
+    assert [finding.state for finding in found] == (["warn"] if words else [])
+    assert all((words or "") in finding.found for finding in found)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec import structs
+
 from gems_actors.app.bulk.folder import open_bulk_folder
-from gems_actors.app.bulk.totals import BulkProgress, Tally, progress_line, summary_of, summary_table
+from gems_actors.app.bulk.rows import RowRequirement
+from gems_actors.app.bulk.totals import BulkProgress, Tally, progress_line, result_parts, summary_of, summary_table
+from gems_actors.app.picture_files import BLIND_VERIFIER
 from tests.gems_actors.app.bulk.test_folder import RUN, fill
 from tests.gems_actors.app.bulk.test_rows import row
 
@@ -34,3 +38,19 @@ def test_tasks_that_ended_early_are_told_by_outcome_also_of_a_later_version() ->
     complete = Tally()
     complete.add(row())
     assert "ended early" not in progress_line(BulkProgress(complete, 1, seconds=1.0))
+
+
+def test_a_blind_verifier_is_named_next_to_the_requirements_met() -> None:
+    tally, sighted = Tally(), Tally()
+    one = structs.replace(row(), met=1, requirements=(RowRequirement(id="r1", question="", kind="text", answer="met"),))
+    for blind in (True, False):
+        tally.add(structs.replace(one, judged_blind=blind))
+        sighted.add(one)
+    table = list(summary_table(tally, 1.0))
+    assert table[[line.startswith("requirements met") for line in table].index(True) + 1] == (
+        f"judged blind       1 of 2; {BLIND_VERIFIER}"
+    )
+    assert "100.0 % met (blind verifier)" in result_parts(BulkProgress(tally, 2, seconds=1.0))
+    assert summary_of(tally, 1.0)["judged_blind"] == 1
+    assert "100.0 % met" in result_parts(BulkProgress(sighted, 2, seconds=1.0))
+    assert "blind" not in "\n".join(summary_table(sighted, 1.0))
