@@ -19,6 +19,7 @@ from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.session import Connection, open_session, start_or_connect, watch_role_notes, watch_run_state
 from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig
 from gems_actors.errors import UsageError
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
@@ -116,8 +117,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     )
     model = config.image.shown_name
     result: DrawResult | None = None
-    for warning in pairing_warnings(config) if options.router is None else ():
-        view.warn(warning)
+    _show_warnings(config, options, view)
     where = picture_files.text_of_path(path.absolute())
     entry = HistoryEntry(run=task.run, kind="draw", what=task.prompt, where=where, total=1)
     with (
@@ -150,6 +150,11 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     if result is None:  # the second signal cancelled the block above
         raise KeyboardInterrupt
     return replace(result, is_interrupted=result.is_interrupted or interrupts.is_hurried)
+
+
+def _show_warnings(config: MeshConfig, options: DrawOptions, view: DrawView) -> None:
+    for warning in pairing_warnings(config) if options.router is None else ():  # else another configuration counts
+        view.warn(warning)
 
 
 def picture_path(output: Path | None, prompt: str, seed: int) -> Path:
