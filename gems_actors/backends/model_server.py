@@ -183,7 +183,6 @@ class ModelServer:
                 raise self.failed(_describe(error)) from error
         if body is None:
             raise LateError(self._message(f"expected an answer within {self._timeout_s:g} s, got none"))
-        self.http_version, self.status = response.http_version, response.status_code
         if (wait_s := rate_limit_of(response.headers)) is not None:
             used_up = self._message("expected requests left in its rate limit, got none")
             self.limit.pause(trio.current_time(), wait_s, used_up)
@@ -202,6 +201,7 @@ class ModelServer:
                 if "location header" in str(error):  # httpx reads it before we do
                     raise self.refused(f"answered with a redirect that cannot be followed: {error}") from error
                 raise
+            self.http_version, self.status = response.http_version, response.status_code
             code, location = response.status_code, response.headers.get("Location", "")[:_MAX_QUOTED]
             if code not in _REDIRECTS or not location:
                 return response, body

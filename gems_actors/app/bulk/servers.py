@@ -44,7 +44,7 @@ class _Model(NamedTuple):
 
 def server_models(config: MeshConfig) -> Iterator[_Model]:
     """Yield each model that the roles which this mesh starts ask at a server; other hosts see other servers."""
-    if config.image.backend == "openai" and config.role("generator").count:
+    if config.image.backend in ("openai", "gems") and config.role("generator").count:
         yield _Model("image", "image", (config.image,))
     models = config.chat_models()
     roles_of = {table: {table.removeprefix("chat.roles.")} for table in models if table.startswith("chat.roles.")}
