@@ -55,13 +55,8 @@ def decode_picture(data: bytes) -> DecodedPicture:
             file.load()
             is_plain = _is_plain(file) and _orientation_of(file) == 1
             image = _plain_copy(file) if is_plain else _normalised(file, data)
-    except UnidentifiedImageError as error:
-        reason = f"{data[:_MAX_QUOTED].decode(errors='replace')!r}"
-        if data.startswith(_SIGNATURES):
-            reason = "the header is damaged or cut short"
-        raise ValueError(_unusable(data, reason)) from error
     except Exception as error:  # decoders raise anything on foreign bytes, from EOFError to struct.error
-        raise ValueError(_unusable(data, str(error) or type(error).__name__)) from error
+        raise ValueError(_unusable(data, error)) from error
     return DecodedPicture(image, MEDIA_TYPES[kind], is_plain)
 
 
@@ -89,7 +84,7 @@ def visible_picture(data: bytes, media_type: str) -> ImagePart:
             if _is_plain(file):
                 return ImagePart(data, media_type)
     except Exception as error:  # as in `decode_picture`
-        raise ValueError(_unusable(data, str(error))) from error
+        raise ValueError(_unusable(data, error)) from error
     return ImagePart(png_of(over_white(decode_picture(data).image)), "image/png")
 
 
@@ -130,7 +125,11 @@ def png_chunks(data: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _unusable(data: bytes, reason: str) -> str:
+def _unusable(data: bytes, error: Exception) -> str:
+    reason = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        quoted = f"{data[:_MAX_QUOTED].decode(errors='replace')!r}"
+        reason = "the header is damaged or cut short" if data.startswith(_SIGNATURES) else quoted
     shown = " ".join(reason.split())[:_MAX_QUOTED]
     return f"expected a complete PNG, JPEG or WebP picture, got {len(data)} bytes: {shown}"
 

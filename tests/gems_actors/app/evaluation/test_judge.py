@@ -16,6 +16,7 @@ from gems_actors.app.evaluation.scores import SCORERS
 from gems_actors.app.evaluation.scoring.scorer import Judged
 from gems_actors.cli import main
 from gems_actors.config import ChatModelConfig
+from tests.actors.fakes import png
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
 from tests.gems_actors.cli.commands import run_gems
 
@@ -32,14 +33,19 @@ def picture_of(fields: dict[str, Any]) -> bytes:
     return base64.b64decode(url.removeprefix("data:image/png;base64,"))
 
 
+def grade_of(fields: dict[str, Any]) -> int:
+    """Return the width of the picture in a request."""
+    return int.from_bytes(picture_of(fields)[16:20], "big")
+
+
 def question_of(fields: dict[str, Any]) -> str:
     text: str = fields["messages"][0]["content"][1]["text"]
     return text
 
 
 def graded(fields: dict[str, Any]) -> Answer:
-    """Answer with the grade that is the content of the picture."""
-    grade = int(picture_of(fields).decode())
+    """Answer with the grade that is the width of the picture."""
+    grade = grade_of(fields)
     return reply(json.dumps({**dict.fromkeys(GRADES, grade), "interpretability_and_depth": grade}))
 
 
@@ -50,7 +56,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 class Bench:
-    """Judges pictures whose content is their grade."""
+    """Judges pictures whose width is their grade."""
 
     def __init__(self, folder: Path, server: ScriptedServer) -> None:
         self.folder, self.server = folder, server
@@ -70,7 +76,7 @@ class Bench:
         for prompt, row in zip(prompts, grades, strict=True):
             for sample, grade in enumerate(row):
                 path = self.folder / f"{prompt.id}-{sample}.png"
-                path.write_text(str(grade))
+                path.write_bytes(png(grade, 16))
                 pictures.setdefault(prompt.id, []).append(path)
         judge = ChatModelConfig(backend="openai", url=self.server.url, model=model)
         questions = {prompt.id: SCORERS[name].ask(prompt) for prompt in prompts}
@@ -127,7 +133,7 @@ async def test_the_picture_of_an_incomplete_line_is_judged_again(bench: Bench, t
 
 
 def babbling_about(*grades: int) -> Callable[[dict[str, Any]], Answer]:
-    return lambda fields: reply("What a lovely kettle!") if int(picture_of(fields)) in grades else graded(fields)
+    return lambda fields: reply("What a lovely kettle!") if grade_of(fields) in grades else graded(fields)
 
 
 async def test_a_picture_with_an_unusable_answer_is_named_and_alone_judged_again(bench: Bench) -> None:
