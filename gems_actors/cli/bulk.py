@@ -268,7 +268,12 @@ def _dry_run(options: BulkOptions, like: Path | None, *, as_json: bool) -> int:
 
 def _ending_in_words(ending: RunEnding, tally: Tally) -> str:
     if ending.is_complete:
-        return "no; finished" + ("; `gems bulk retry DIR` draws the failed tasks again" if tally.failed else "")
+        parts = ["no", "finished"]
+        if tally.failed:
+            parts.append("`gems bulk retry DIR` draws the failed tasks again")
+        if tally.ended_early:
+            parts.append("`gems bulk retry DIR --outcome all` continues those that ended early")
+        return "; ".join(parts)
     how_far = f"{ending.finished} done" if ending.total is None else f"{ending.finished} of {ending.total} done"
     return f"no; {ending.why or f'{how_far}; the same command continues'}"
 

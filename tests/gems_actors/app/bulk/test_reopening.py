@@ -14,13 +14,15 @@ from msgspec import structs
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions
 from gems_actors.app.bulk.folder import read_run
-from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue
-from gems_actors.app.bulk.rows import Row, rows_of
+from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue, reopen
+from gems_actors.app.bulk.rows import NOT_REOPENED, Row, rows_of
+from gems_actors.app.bulk.tasks import Continuation
 from gems_actors.app.options import DrawOptions
 from gems_actors.blobs import BlobFolder
 from gems_actors.client import open_client
 from protocol.costs import costs_since
-from protocol.messages import ListRuns, ReadTrajectory, Spent
+from protocol.messages import DrawPicture, DrawSettings, ListRuns, ReadTrajectory, Spent
+from tests.actors.scripted import Script, open_loop
 from tests.gems_actors.app.bulk.test_refused_rounds import HARD, image_settings, options_for, refusing
 from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
@@ -108,6 +110,19 @@ async def test_a_task_that_cannot_be_continued_keeps_its_picture(tmp_path: Path,
         assert again.tally.pictures == 1
         assert picture.read_bytes() == before
         assert list(rows_of(out)) == [row]
+
+
+async def test_a_retry_that_was_interrupted_reopens_a_trajectory_again_only_for_more_rounds(tmp_path: Path) -> None:
+    task = DrawPicture(run="r", prompt="a red cat", seed=7, settings=DrawSettings(max_rounds=2))
+    async with open_loop(tmp_path, Script(met_from_round=9)) as mesh:
+        await mesh.ask(task)
+        assert await reopen(mesh, task, None) == NOT_REOPENED
+        reopenings = [(await reopen(mesh, task, Continuation(rounds))).reopenings for rounds in (None, 2, 3, None, 3)]
+        picture = await mesh.ask(task)
+        last = await reopen(mesh, task, Continuation())
+    assert reopenings == [1, 1, 2, 2, 2]
+    assert (len(picture.attempts), picture.settings.max_rounds) == (3, 3)
+    assert (last.reopenings, last.spent) == (3, picture.spent)
 
 
 def test_only_tasks_that_can_come_to_another_end_are_continued(tmp_path: Path) -> None:
