@@ -87,7 +87,8 @@ class EvaluationView:
 async def run(options: EvaluationOptions, view: EvaluationView | None = None) -> EvaluationResult:
     """Draw the pictures of a benchmark that do not exist yet, and lay out and score all of them once they exist.
 
-    A folder that holds pictures of other prompts, or drawn with another seed or strategy, is refused unchanged.
+    A folder that holds pictures of other prompts is refused unchanged; so is one whose pictures were drawn in another
+    way, such as with another seed or strategy, without consent.
 
     Raises:
         UsageError: benchmark, prompt file or folder cannot be used, or there is no score for the benchmark.
@@ -99,12 +100,11 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     if (benchmark := BENCHMARKS.get(options.benchmark)) is None:
         raise UsageError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, got {options.benchmark!r}")
     prepared = _Prepared.of(options, benchmark, view)
-    pictures, missing = prepared.pictures()
     bulk_options = BulkOptions(
         spec=prepared.spec,
         file=prepared.file,
         out=options.out,
-        part=Part(limit=None if options.limit is None else missing),
+        part=prepared.part,
         router=options.options.router,
         wait_for_servers_s=options.wait_for_servers_s,
         consent=options.consent,
@@ -112,6 +112,7 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     )
     bulk = await run_bulk(bulk_options, view.bulk)
     view.finish_bulk(bulk)
+    write_description(options.out, prepared.description)
     pictures, missing = prepared.pictures()
     scores = None
     if not missing:
@@ -140,6 +141,15 @@ class _Prepared:
     """The prompts to draw, lay out and score: all, or the first ones."""
     plan: ScoringPlan | None
     spec: RunSpec
+    description: Description
+
+    @property
+    def part(self) -> Part:
+        """The tasks of the chosen prompts."""
+        if len(self.chosen) == len(self.prompts):
+            return Part()
+        samples = range(self.spec.samples)
+        return Part(only=frozenset((index, sample) for index in range(len(self.chosen)) for sample in samples))
 
     @property
     def file(self) -> Path:
@@ -162,16 +172,24 @@ class _Prepared:
             tasks = _tasks_of(prompts)
             check_folder(options.out, options.benchmark, prompts, tasks, spec)
             check_writable(options.out)
-            prepared = cls(out=options.out, prompts=prompts, chosen=prompts[: options.limit], plan=plan, spec=spec)
-            if not prepared.file.exists() or prepared.file.read_bytes() != tasks:
-                write_whole(prepared.file, tasks)
             described = Description(
                 benchmark=options.benchmark,
                 data=text_of_path(options.data.absolute()),
                 data_sha256=found.sha256,
                 prompts=len(prompts),
             )
-            write_description(options.out, described)
+            prepared = cls(
+                out=options.out,
+                prompts=prompts,
+                chosen=prompts[: options.limit],
+                plan=plan,
+                spec=spec,
+                description=described,
+            )
+            if not prepared.file.exists() or prepared.file.read_bytes() != tasks:
+                write_whole(prepared.file, tasks)
+            if next(rows_of(options.out), None) is None:
+                write_description(options.out, described)
         except BenchmarkError as error:
             raise UsageError(f"--data: {error}") from error
         except OutputError as error:

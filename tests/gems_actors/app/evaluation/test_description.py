@@ -45,23 +45,6 @@ def test_a_folder_is_continued_with_options_that_draw_the_same_pictures(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seed": 1}, "seed 1 instead of 0"),
-        ({"strategy": "single"}, "strategy single instead of gems, rounds 1 instead of not set, candidates 1 instead"),
-        ({"images": 3}, "rounds 3 instead of not set"),
-        ({"size": (64, 64)}, r"size \[64, 64\] instead of not set"),
-        ({"skill": "none"}, "skill none instead of not set"),
-        ({"negative_prompt": "fog"}, "negative_prompt fog instead of not set"),
-    ],
-)
-def test_options_that_draw_other_pictures_are_refused(tmp_path: Path, options: Any, message: str) -> None:
-    out = filled(tmp_path / "out")
-    with pytest.raises(OutputError, match=f"expected the options that its pictures have, got {message}.*another --out"):
-        check_folder(out, "artimuse", PROMPTS, TASKS, spec(out, **options))
-
-
-@pytest.mark.parametrize(
     ("tasks", "message"),
     [
         (

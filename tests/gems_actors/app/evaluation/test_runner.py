@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ async def test_a_program_draws_a_part_of_a_benchmark_and_then_the_rest(
         "3 pictures", "laid out for the scorer of ArtiMuse",
         "3 pictures", "laid out 1 of 3 prompts for the scorer of ArtiMuse",
     ]  # fmt: skip
+    reseeded = replace(options(tmp_path, limit=1), options=DrawOptions(rounds=1, seed=1))
+    for other in ({"rounds": 1, "seed": 1}, {"rounds": 2}, {"strategy": "single"}, {"rounds": 1, "size": (64, 64)}):
+        with pytest.raises(UsageError, match="would replace 1 of 3 finished pictures; --keep leaves"):
+            await run(replace(reseeded, options=DrawOptions(**other)))
+    assert (await run(replace(reseeded, consent="redraw"), view)).missing == 0
+    pictures = {path.name: path.stat().st_mtime for path in (tmp_path / "out/dataset").rglob("*.png")}
+    assert len(drawn.items() - pictures.items()) == 1, "only the picture of the part is drawn again"
+    view.shown = view.shown[:8]
     (tmp_path / "data.jsonl").write_text('{"prompt": "a cow"}\n{"prompt": "a fox"}\n{"prompt": "a hen"}\n')
     with pytest.raises(UsageError, match=r"^--out: .* got 3 others, first at prompt 00001; choose another --out$"):
         await run(options(tmp_path), view)
