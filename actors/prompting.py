@@ -35,7 +35,7 @@ Give the answer once more, the whole of it, in exactly the form you were asked f
 and no apology."""
 
 REMEDY: Final = (
-    "asked twice; a larger model may do, or a server that follows JSON schemas; a model that thinks aloud needs the "
+    "asked twice; use a larger model, or a server that follows JSON schemas; a model that thinks aloud needs the "
     "reasoning parser of its server"
 )
 
@@ -124,7 +124,9 @@ async def ask_model(
         reply, again = await _call(chat, replace(request, messages=(*request.messages, *repair), vary=True))
         answer = _read(reply, parse_repaired or parse, sum_spent(spent, again))
     except ModelOutputError as error:
-        raise ModelOutputError(f"{error} ({REMEDY})") from error
+        raise ModelOutputError(
+            f"{error} ({REMEDY if 'reasoning parser' not in str(error) else 'asked twice'})"
+        ) from error
     _log.warning("model_output_repaired", task=request.task, problem=problem)
     return answer
 

@@ -63,7 +63,8 @@ class RequestError(GemsError):
     """A request was answered with a failure."""
 
     code: ClassVar[str] = "request"
-    is_retryable: ClassVar[bool] = False
+    is_retryable: bool = False
+    """Whether the same request may succeed later."""
     is_outage: bool = False
     """Whether servers were away, overloaded or refused this client, so that any other request would fail as well."""
 
@@ -150,5 +151,6 @@ def error_of(failure: Failure) -> RequestError:
         error = OverloadedError(failure.message, failure.retry_after_s or 1.0)
     else:
         error = kind(failure.message)
+    error.is_retryable &= failure.retryable
     error.is_outage |= failure.outage  # of older peers, whose failures do not say it, the class decides
     return error

@@ -111,7 +111,7 @@ class AdaptiveLimit:
     # ----------------------------------------------------------------------------------------- what has happened
 
     def start(self) -> None:
-        """Count a request that goes to the server; `cancel`, `succeed`, `reject`, `disregard` or `fail` ends it."""
+        """Count a request that goes to the server; one of the methods below ends it."""
         self.in_flight += 1
         if self.in_flight >= int(self.window):
             self._filling = self.in_flight
@@ -120,8 +120,14 @@ class AdaptiveLimit:
         """End a request that its caller cancelled, which says nothing about the server."""
         self._end()
 
+    def refuse(self, now: float) -> None:
+        """End a request that was refused, which shows that the server works, and not how long its work takes."""
+        self._close()
+        self._end()
+        self.has_answered, self.answered_at = True, now
+
     def succeed(self, now: float, latency_s: float) -> None:
-        """End a request that was answered; a refusal counts, because it shows that the server works."""
+        """End a request that was answered."""
         self._close()
         was_used = self._filling > 0 or 2 * self.in_flight >= self.window
         self._end()

@@ -88,7 +88,12 @@ class GatewayTimeoutError(BackendError):
 
 
 class RequestFaultError(BackendError):
-    """A working server failed this request: its answer is of no use, or its status blames the request."""
+    """A working server failed this request: its answer is of no use, or its status blames the request.
+
+    The pool sends the request again a few times; after that nobody else is to do so.
+    """
+
+    is_retryable = False
 
     def __init__(self, message: str, *, is_timeout: bool = False) -> None:
         super().__init__(message)
@@ -260,7 +265,7 @@ class FailoverPool(Generic[ServerT]):
             raise
         except RefusedError:
             self._failing_since = None
-            limit.succeed(trio.current_time(), trio.current_time() - began)
+            limit.refuse(trio.current_time())
             raise
         except BaseException:  # cancelled: neither a success nor a failure of the server
             limit.cancel()

@@ -2,57 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-from dataclasses import dataclass, field
-
 import pytest
 
 from gems_actors.backends.concurrency_limit import AdaptiveLimit
-
-
-@dataclass
-class Simulation:
-    """A server that holds `capacity` requests, and a client that always has more to send."""
-
-    capacity: int
-    latency_s: float = 0.2
-    queues: bool = False
-    """Whether the server queues requests beyond its capacity instead of rejecting them."""
-    retry_after_s: float | None = None
-    limit: AdaptiveLimit = field(default_factory=AdaptiveLimit)
-    answered: int = 0
-    rejected: int = 0
-    peak: int = 0
-    now: float = 0.0
-    held: list[tuple[float, float]] = field(default_factory=list)
-    """End and start of each request at the server."""
-    free_at: list[float] = field(default_factory=list)
-    """Times at which places for queued requests become free."""
-
-    def run(self, seconds: float) -> float:
-        """Return the answers per second."""
-        end, before = self.now + seconds, self.answered
-        held, free_at = self.held, self.free_at
-        while self.now < end:
-            while self.limit.can_start(self.now):
-                self.limit.start()
-                self.peak = max(self.peak, self.limit.in_flight)
-                if not self.queues and len(held) >= self.capacity:
-                    self.rejected += 1
-                    self.limit.reject(self.now + 0.002, "429", self.retry_after_s)
-                    continue
-                begins = self.now
-                if self.queues and len(free_at) >= self.capacity:
-                    begins = max(begins, heapq.heappop(free_at))
-                heapq.heappush(free_at, begins + self.latency_s)
-                heapq.heappush(held, (begins + self.latency_s, self.now))
-            resumes_at = self.limit.resumes_at()
-            self.now = min(held[0][0] if held else end, resumes_at if resumes_at > self.now else end, end)
-            while held and held[0][0] <= self.now:
-                _, began = heapq.heappop(held)
-                self.answered += 1
-                self.limit.succeed(self.now, self.now - began)
-        return (self.answered - before) / seconds
+from tests.gems_actors.backends.simulation import Simulation
 
 
 @pytest.mark.parametrize("retry_after_s", [None, 1.0])
@@ -313,6 +266,18 @@ def test_a_failure_of_the_request_alone_leaves_window_and_breaker_as_they_are() 
     limit.start()
     limit.disregard(21.0, "nonsense")
     assert limit.breaker_state(21.0) == "half-open", "it does not say that the server is back"
+
+
+def test_a_refusal_shows_that_the_server_works_and_not_how_fast() -> None:
+    limit = limit_of(8.0)
+    for _ in range(5):
+        limit.start()
+        limit.fail(0.0, "gone")
+    limit.start()
+    limit.refuse(1.0)
+    assert (limit.is_closed, limit.in_flight, limit.answered_at, limit.has_answered) == (True, 0, 1.0, True)
+    assert (limit.window, limit.latency_s) == (1.0, 0.0), "the server may come back with less capacity"
+    assert answered(limit, 1.0, 20.0) == 1.0, "slow start goes on"
 
 
 def test_failures_that_are_no_timeouts_leave_the_window_alone() -> None:

@@ -22,7 +22,7 @@ from gems_actors.backends.failover import (
     UnreachableError,
 )
 from gems_actors.call_context import Call, answering
-from gems_actors.errors import BackendError, OverloadedError, RefusedError, RequestError
+from gems_actors.errors import BackendError, OverloadedError, RefusedError, RequestError, error_of, failure_of
 from protocol.envelope import Header, Kind
 
 pytestmark = pytest.mark.virtual_time
@@ -154,8 +154,10 @@ async def test_an_answer_of_no_use_counts_while_the_breaker_is_open() -> None:
     server = FakeServer("a", lambda number: "gone" if trio.current_time() < 20.0 else "nonsense")
     server.limit.has_answered = True
     pool = FailoverPool([server])
-    with pytest.raises(RequestFaultError), trio.fail_after(120.0):
+    with pytest.raises(RequestFaultError) as caught, trio.fail_after(120.0):
         await call(pool)
+    assert not error_of(failure_of(caught.value)).is_retryable, "the pool has tried it often enough"
+    assert error_of(failure_of(BackendError("500"))).is_retryable
     assert len([time for time, _ in server.requests if time >= 20.0]) == 4
 
 
