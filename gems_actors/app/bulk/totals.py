@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,6 @@ import msgspec
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.picture_files import BLIND_VERIFIER, format_cost
 from protocol.costs import chat_cost
-from protocol.limits import MAX_ROUNDS
 from protocol.messages import Spent
 
 _SHOWN_ROUNDS: Final = 6
@@ -57,9 +56,9 @@ class Tally:
     """Pictures with verdicts of a verifier that sees none."""
     chosen: Share = field(default_factory=Share)
     """Share of the chosen pictures."""
-    in_round: list[Share] = field(default_factory=lambda: [Share() for _ in range(MAX_ROUNDS)])
+    in_round: list[Share] = field(default_factory=list)
     """Shares of the best pictures of each round, over the prompts that needed the round."""
-    after_round: list[Share] = field(default_factory=lambda: [Share() for _ in range(MAX_ROUNDS)])
+    after_round: list[Share] = field(default_factory=list)
     """Shares of the best pictures up to each round, over all prompts."""
     last_round: int = 0
     spent: dict[str, Spent] = field(default_factory=dict)
@@ -80,13 +79,16 @@ class Tally:
         self.outcomes[row.outcome] += 1
         self.judged_blind += row.judged_blind
         self.chosen.add(row.met, total)
+        for _ in range(self.last_round, row.rounds):  # earlier pictures had reached their best before such a round
+            self.in_round.append(Share())
+            self.after_round.append(replace(self.after_round[-1]) if self.after_round else Share())
         self.last_round = max(self.last_round, row.rounds)
         best = 0
-        for index in range(MAX_ROUNDS):
+        for index, share in enumerate(self.after_round):
             if index < len(row.met_by_round):
                 best = max(best, row.met_by_round[index])
                 self.in_round[index].add(row.met_by_round[index], total)
-            self.after_round[index].add(best, total)
+            share.add(best, total)
 
     @property
     def ended_early(self) -> str:
