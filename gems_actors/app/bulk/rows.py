@@ -245,7 +245,8 @@ def lines_of(path: Path, kind: type[Any]) -> Iterator[Any]:
 def put_row(ledger: Ledger, row: Row) -> None:
     """Add the picture of a row to a ledger."""
     digest = "" if row.skill_digest is msgspec.UNSET else row.skill_digest
-    ledger.put(row.ref, row.sample, row.index, row.key, row.skill, digest)
+    metadata = row.metadata if isinstance(row.metadata, str) else None
+    ledger.put(row.ref, row.sample, row.index, row.key, row.skill, digest, metadata)
 
 
 def read_ledger(path: Path) -> Ledger:

@@ -218,6 +218,7 @@ class BulkRun:
             self._view.finish(self._progress())
         self._set_aside()
         sort_rows(self._folder.metadata_path, self._folder.ledger)
+        self._feed.refresh(self._folder.metadata_path)
         if self._part.only is not None:
             settle_failures(self._folder.path, self._feed.done)
         seconds = self._progressing.seconds

@@ -14,10 +14,11 @@ import trio
 from gems_actors.app.bulk.finished.consent import Proposal, check_agreement, refuse_record
 from gems_actors.app.bulk.finished.identity import BY_INDEX, identified
 from gems_actors.app.bulk.finished.ledger import Ledger, TaskRef
-from gems_actors.app.bulk.finished.survey import survey
+from gems_actors.app.bulk.finished.refresh import refresh_metadata
+from gems_actors.app.bulk.finished.survey import read_tasks, survey
 from gems_actors.app.bulk.folder import Consent, RunSpec
 from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
-from gems_actors.app.bulk.reading.records import RecordOptions
+from gems_actors.app.bulk.reading.records import RecordOptions, json_text
 from gems_actors.app.bulk.recipe import Recipe
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
@@ -75,7 +76,7 @@ class TaskFeed:
         Raises:
             UsageError: it would replace finished pictures without consent.
         """
-        self._ledger, self._identity = ledger, run.identity
+        self._ledger, self._run = ledger, run
         self._tasks = identified(self._tasks, run.identity, run.id_column)
         proposal = Proposal(self._file, run, self._recipe, ledger, self._consent)
         count = partial(survey, self._file, run, self._recipe, self._part, ledger)
@@ -106,7 +107,7 @@ class TaskFeed:
                     if self._part.has(task.ref, task.index, 0):
                         take_bad(task)
                     continue
-                self._ledger.note_record(task.ref, task.index, task.samples)
+                self._ledger.note_record(task.ref, task.index, task.samples, self._metadata_of(task))
                 if self.total is not None and not self._has_exact_total:
                     self.total += task.samples - self._samples
                 for sample in range(task.samples):
@@ -122,6 +123,12 @@ class TaskFeed:
                     elif self._refused is not None:
                         return
         self.has_ended = self.has_read_all = True
+
+    def _metadata_of(self, task: Task) -> str | None:
+        """Return the metadata of a record as its row has it; None without earlier pictures, which need none."""
+        if not self._ledger.pictures or not task.id:
+            return None
+        return json_text(task.metadata) if task.metadata else "{}"
 
     def _next_tasks(self, count: int) -> list[Task | BadTask]:
         try:
@@ -152,6 +159,11 @@ class TaskFeed:
         if self._part.only is not None:
             self.done |= {(task.ref, sample), (task.index, sample)}
 
+    def refresh(self, rows: Path) -> None:
+        """Give a sorted file of rows the metadata that their records have now, if any is another one."""
+        if self._ledger.has_new_metadata and self._records is not None:
+            refresh_metadata(rows, read_tasks(self._file, self._run))
+
     def is_gone(self, row: Row) -> bool:
         """Return whether no record of the input is that of a row; it is of no use before the whole input was read."""
         is_selected = bool(row.task) and self._part.has(row.ref, row.index, row.sample)
@@ -161,7 +173,7 @@ class TaskFeed:
     def gone(self) -> int:
         """Pictures in the folder whose record is gone; 0 where that is unknown, and in folders of earlier versions."""
         is_known = self.has_read_all and self._part.only is None and self._records is not None
-        if not is_known or self._identity == BY_INDEX:
+        if not is_known or self._run.identity == BY_INDEX:
             return 0
         return self._ledger.pictures - self._ledger.seen
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
+from zlib import crc32
 
 TaskRef = str | int
 """The id of a task, 16 hexadecimal digits; its index where tasks are known by their place in the input."""
@@ -75,17 +76,28 @@ class Ledger:
         self.pictures = 0
         self.seen = 0
         """Pictures whose record was read."""
-        self._table = IdTable("QIHB")  # key, index, number of the skill, whether the record was read
+        self.has_new_metadata = False
+        """Whether a record has other columns than when its picture was drawn."""
+        self._table = IdTable("QIHIB")  # key, index, number of the skill, checksum of the metadata, whether read
         self._skills: dict[tuple[str, str], int] = {}
         """Number of each skill and digest with which a picture was drawn, from 1."""
         self._stale = frozenset[int]()
         """Numbers of skills whose digest is another one now."""
         self._last_sample = 0
 
-    def put(self, ref: TaskRef, sample: int, index: int, key: str, skill: str | None = None, digest: str = "") -> None:
+    def put(
+        self,
+        ref: TaskRef,
+        sample: int,
+        index: int,
+        key: str,
+        skill: str | None = None,
+        digest: str = "",
+        metadata: str | None = None,
+    ) -> None:
         """Add a picture, or replace an earlier drawing of it."""
         number = self._skills.setdefault((skill, digest), len(self._skills) + 1) if skill and digest else 0
-        values = (int(key, 16), min(index, _MAX_INDEX), number, 0)
+        values = (int(key, 16), min(index, _MAX_INDEX), number, _checksum_of(metadata), 0)
         id_ = number_of(ref, sample)
         if (found := self._table.find(id_)) is None:
             self._table.add(id_, *values)
@@ -103,7 +115,7 @@ class Ledger:
         """Return whether a task is new, done, or was drawn with another key or with a skill that has changed."""
         if (found := self._table.find(number_of(ref, sample))) is None:
             return "new"
-        (_, keys, _, skills, _), at = found
+        (_, keys, _, skills, *_), at = found
         return "done" if keys[at] == int(key, 16) and skills[at] not in self._stale else "changed"
 
     def compare_skills(self, digests: Mapping[str, str]) -> list[str]:
@@ -118,20 +130,26 @@ class Ledger:
         """Ids of the skills with which pictures were drawn."""
         return {skill for skill, _ in self._skills}
 
-    def note_record(self, ref: TaskRef, index: int, samples: int) -> None:
+    def note_record(self, ref: TaskRef, index: int, samples: int, metadata: str | None = None) -> None:
         """Note that a record was read, and where; its pictures take its index."""
         for sample in range(max(samples, self._last_sample + 1)):
             if (found := self._table.find(number_of(ref, sample))) is not None:
-                (_, _, indices, _, seen), at = found
+                (_, _, indices, _, checksums, seen), at = found
                 self.seen += not seen[at]
+                self.has_new_metadata |= metadata is not None and checksums[at] not in (0, _checksum_of(metadata))
                 indices[at], seen[at] = min(index, _MAX_INDEX), 1
 
     def is_seen(self, ref: TaskRef, sample: int) -> bool:
         """Return whether the record of a picture was read; True for a picture that is not in the ledger."""
         found = self._table.find(number_of(ref, sample))
-        return found is None or bool(found[0][4][found[1]])
+        return found is None or bool(found[0][5][found[1]])
 
     def index_of(self, ref: TaskRef, sample: int, index: int) -> int:
         """Return the index of the record as it was read last; `index` for a picture that is not in the ledger."""
         found = self._table.find(number_of(ref, sample))
         return index if found is None else found[0][2][found[1]]
+
+
+def _checksum_of(metadata: str | None) -> int:
+    """Return a checksum of metadata as text, at least 1; 0 for metadata of another form, which is not compared."""
+    return 0 if metadata is None else crc32(metadata.encode(errors="surrogatepass")) or 1

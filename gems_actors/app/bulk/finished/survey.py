@@ -48,7 +48,7 @@ def survey(
         UsageError: it cannot be read.
     """
     count = TaskCount()
-    for task in _read(file, run):
+    for task in read_tasks(file, run):
         if isinstance(task, BadTask):
             take_bad(task)
             count.selected += part.has(task.ref, task.index, 0)
@@ -70,7 +70,13 @@ def survey(
     return count
 
 
-def _read(file: Path, run: RunSpec) -> Iterator[Task | BadTask]:
+def read_tasks(file: Path, run: RunSpec) -> Iterator[Task | BadTask]:
+    """Yield every record of an input as a task with its id.
+
+    Raises:
+        PromptError: the input has no records, or is not of its format.
+        UsageError: it cannot be read.
+    """
     with ExitStack() as stack:
         source, format_ = open_source(stack, file)
         count_records(source, format_, run.record_options)

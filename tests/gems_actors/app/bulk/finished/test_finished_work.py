@@ -57,6 +57,9 @@ async def test_whatever_happens_to_the_lines_no_finished_picture_is_drawn_again(
         assert [(row.index, row.prompt) for row in rows] == [
             (at, prompt) for at, prompt in enumerate(prompts) if prompt != 7
         ], "in the order of the input"
+        assert [json.loads(str(row.metadata)) for row in rows] == [
+            {"tag": item["tag"]} if "tag" in item else {} for item in after if item != {"prompt": 7}
+        ], "with the columns of the input"
         assert all(
             msgspec.structs.replace(before[row.file_name], index=0, metadata=None)
             == msgspec.structs.replace(row, index=0, metadata=None)

@@ -68,3 +68,14 @@ def test_a_table_tells_new_ids_from_known_ones() -> None:
     numbers = [number_of(index, 0) for index in range(1_000)]
     assert all(table.add_new(number) for number in numbers)
     assert not any(table.add_new(number) for number in numbers)
+
+
+def test_other_metadata_of_a_record_is_noticed_and_older_rows_have_none_to_compare() -> None:
+    ledger = Ledger()
+    ledger.put("ab" * 8, 0, 0, "1", metadata="{}")
+    ledger.put("cd" * 8, 0, 1, "1")
+    ledger.note_record("ab" * 8, 0, 1, "{}")
+    ledger.note_record("cd" * 8, 1, 1, '{"tag":1}')
+    assert not ledger.has_new_metadata
+    ledger.note_record("ab" * 8, 0, 1, '{"tag":1}')
+    assert ledger.has_new_metadata
