@@ -126,7 +126,7 @@ class Forecast:
             elif found.verified == 0:
                 left += self._rounds_from(1, found.words, odds)
             elif found.verified < found.max_rounds:
-                going_on = 1 - math.exp(-odds[found.verified] * found.words**self._exponent)
+                going_on = 1 - math.exp(-odds[found.verified] * _hardness(found.words, self._exponent))
                 left += going_on * self._rounds_from(found.verified + 1, found.words, odds)
         return left / rate
 
@@ -158,7 +158,7 @@ class Forecast:
 
     def _rounds_from(self, round_: int, words: int, odds: Mapping[int, float]) -> float:
         """Return the expected number of rounds of a task that is about to draw a round."""
-        expected, share, hardness = 0.0, 1.0, words**self._exponent
+        expected, share, hardness = 0.0, 1.0, _hardness(words, self._exponent)
         for number in range(round_, self._max_rounds + 1):
             expected += share
             share *= 1 - math.exp(-odds.get(number, 0.0) * hardness)
@@ -224,13 +224,17 @@ class Cohort:
             self.tally.add(row)
 
 
+def _hardness(words: int, exponent: float) -> float:
+    return float(words**exponent)
+
+
 def _exponent_of(decisions: _Decisions) -> float:
     """Return the most likely `b`, given what became of tasks after their first round."""
 
     def likelihood(exponent: float) -> float:
         a = _fit(decisions, None, exponent)
-        ended = -sum(count * a * words**exponent for words, count in decisions.ended.items())
-        shares = ((1 - math.exp(-a * words**exponent), count) for words, count in decisions.went_on.items())
+        ended = -sum(count * a * _hardness(words, exponent) for words, count in decisions.ended.items())
+        shares = ((1 - math.exp(-a * _hardness(words, exponent)), count) for words, count in decisions.went_on.items())
         went_on = sum(count * math.log(max(share, 1e-9)) for share, count in shares)
         return ended + went_on - ((exponent - 1) / _EXPONENT_SPREAD) ** 2 / 2
 
@@ -240,9 +244,9 @@ def _exponent_of(decisions: _Decisions) -> float:
 def _fit(decisions: _Decisions, before: float | None, exponent: float) -> float:
     """Return the `a` with which as many tasks are expected to end after a round as did."""
     at_risk = decisions.ended + decisions.went_on
-    weights = [(words**exponent, float(count)) for words, count in at_risk.items()]
+    weights = [(_hardness(words, exponent), float(count)) for words, count in at_risk.items()]
     ended, total = float(decisions.ended.total()), at_risk.total()
-    typical = sum(hardness * weight for hardness, weight in weights) / total if total else _WORDS**exponent
+    typical = sum(hardness * weight for hardness, weight in weights) / total if total else _hardness(_WORDS, exponent)
     if before is not None:  # a few more tasks that behave as in the round before
         weights.append((typical, _PRIOR_TASKS))
         ended += _PRIOR_TASKS * math.exp(-before * typical)
