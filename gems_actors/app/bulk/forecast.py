@@ -70,6 +70,8 @@ class Forecast:
 
     def __init__(self, max_rounds: int) -> None:
         self._max_rounds = max_rounds
+        self._longest = max_rounds
+        """Maximum rounds of any task; records may have their own."""
         self._in_flight: dict[str, _Trajectory] = {}
         self._decisions: dict[int, _Decisions] = {}
         self.rounds = 0
@@ -82,6 +84,7 @@ class Forecast:
     def begin(self, trajectory: str, words: int, max_rounds: int) -> None:
         """Take note that a task is in flight."""
         self._in_flight[trajectory] = _Trajectory(words, max_rounds)
+        self._longest = max(self._longest, max_rounds)
 
     def begin_round(self, trajectory: str, round_: int) -> None:
         """Take note that a trajectory goes on with a round."""
@@ -119,15 +122,16 @@ class Forecast:
             return None
         self._exponent = _exponent_of(self._decisions.get(1, _Decisions()))
         odds = self._odds()
-        left = sum(count * self._rounds_from(1, words, odds) for words, count in waiting.items() if count > 0)
+        rounds = self._max_rounds
+        left = sum(count * self._rounds_from(1, words, odds, rounds) for words, count in waiting.items() if count > 0)
         for found in self._in_flight.values():
             if found.begun > found.verified:
-                left += self._rounds_from(found.begun, found.words, odds)
+                left += self._rounds_from(found.begun, found.words, odds, found.max_rounds)
             elif found.verified == 0:
-                left += self._rounds_from(1, found.words, odds)
+                left += self._rounds_from(1, found.words, odds, found.max_rounds)
             elif found.verified < found.max_rounds:
                 going_on = 1 - math.exp(-odds[found.verified] * _hardness(found.words, self._exponent))
-                left += going_on * self._rounds_from(found.verified + 1, found.words, odds)
+                left += going_on * self._rounds_from(found.verified + 1, found.words, odds, found.max_rounds)
         return left / rate
 
     def _rate_at(self, now: float) -> float | None:
@@ -149,17 +153,17 @@ class Forecast:
     def _odds(self) -> dict[int, float]:
         """Return `a_r` of each round that may be the last but is not the last possible one."""
         odds: dict[int, float] = {}
-        for round_ in range(1, self._max_rounds):
+        for round_ in range(1, self._longest):
             decisions, before = self._decisions.get(round_, _Decisions()), odds.get(round_ - 1)
             if before is None or decisions.total:
                 before = _fit(decisions, before, self._exponent)
             odds[round_] = before
         return odds
 
-    def _rounds_from(self, round_: int, words: int, odds: Mapping[int, float]) -> float:
+    def _rounds_from(self, round_: int, words: int, odds: Mapping[int, float], max_rounds: int) -> float:
         """Return the expected number of rounds of a task that is about to draw a round."""
         expected, share, hardness = 0.0, 1.0, _hardness(words, self._exponent)
-        for number in range(round_, self._max_rounds + 1):
+        for number in range(round_, max_rounds + 1):
             expected += share
             share *= 1 - math.exp(-odds.get(number, 0.0) * hardness)
         return max(1.0, expected)

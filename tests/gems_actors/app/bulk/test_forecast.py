@@ -136,6 +136,18 @@ def test_a_run_of_one_round_is_forecast_by_its_rate() -> None:
     assert forecast.left_s(9.0, {10: 30.0}) == pytest.approx(30.0, rel=0.15)
 
 
+def test_records_may_have_more_or_fewer_rounds_than_the_run() -> None:
+    forecast = Forecast(2)
+    for number, max_rounds in enumerate([1, 2, 7] * 5):
+        forecast.begin(str(number), 10, max_rounds)
+        for round_ in range(1, max_rounds + 1):
+            forecast.verify_round(str(number), round_)
+            assert forecast.left_s(float(number) + round_ / 10, {10: 30.0}) != 0
+        if number % 2:
+            forecast.end(str(number))
+    assert forecast.left_s(20.0, {10: 30.0})
+
+
 def test_a_trajectory_that_is_continued_counts_only_its_new_rounds() -> None:
     forecast = Forecast(MAX_ROUNDS)
     for number in range(10):
