@@ -120,7 +120,7 @@ class RunProgress:
 
 
 def _first_tasks(file: Path, options: RecordOptions) -> list[Task]:
-    with ExitStack() as stack, suppress(PromptError, UsageError):  # the run reads the same file, and says what is wrong
+    with ExitStack() as stack, suppress(PromptError, UsageError, OSError):  # the run says what is wrong
         source, format_ = open_source(stack, file)
         records = islice(open_tasks(source, format_, options), _READ_AHEAD)
         return [record for record in records if isinstance(record, Task)]
