@@ -18,7 +18,7 @@ from actors.planner import ROUTE_RULES
 from actors.planner import WRITE_RULES as PLAN_RULES
 from gems_actors.app.picture_files import BLIND_VERIFIER
 from gems_actors.os_process import EXIT_CONFIG
-from tests.gems_actors.backends.picture_bytes import flat, pixel_of, raw_png
+from tests.gems_actors.backends.picture_bytes import flat, noise, pixel_of, raw_png
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 from tests.gems_actors.cli.commands import run_gems
 
@@ -28,6 +28,8 @@ RED: Final = (200, 30, 30)
 CMYK: Final = flat("CMYK", (0, 200, 200, 20), "JPEG")
 FILES: Final[dict[str, bytes]] = {
     "plain": flat("RGB", RED),
+    "cut": noise("PNG", size=(128, 128))[:-400],
+    "damaged": noise("PNG").replace(b"IDAT", b"IDaT"),
     "cmyk": CMYK,
     "sixteen": raw_png(16, 0, 32_768),
     "rgba": flat("RGBA", (*RED, 0)),
@@ -70,18 +72,21 @@ def settings() -> Iterator[list[str]]:
         yield [word for flag in (*flags, "verify.mode=words") for word in ("--set", flag)]
 
 
-def test_a_dataset_shows_every_picture_right_and_says_that_its_judge_is_blind(
+def test_a_dataset_has_the_usable_pictures_alone_and_says_that_its_judge_is_blind(
     tmp_path: Path, settings: list[str]
 ) -> None:
-    (tmp_path / "prompts.txt").write_text("".join(f"{word} apple\n" for word in SHOWN))
+    (tmp_path / "prompts.txt").write_text("".join(f"{word} apple\n" for word in FILES))
     done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--strategy", "gems", *settings)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "out" / "dataset" / "metadata.jsonl").read_text().splitlines()]
     assert [row["prompt"].split()[0] for row in rows] == [*SHOWN]
     for row, colour in zip(rows, SHOWN.values(), strict=True):
         found = pixel_of((tmp_path / "out" / "dataset" / row["file_name"]).read_bytes(), "RGBA")
         assert all(abs(one - other) <= 4 for one, other in zip(found, colour, strict=True)), row["prompt"]
         assert row["judged_blind"]
+    failed = [json.loads(line) for line in (tmp_path / "out" / "failed.jsonl").read_text().splitlines()]
+    assert {row["prompt"].split()[0] for row in failed} == {"cut", "damaged"}
+    assert all("expected a complete PNG, JPEG or WebP picture, got" in row["reason"] for row in failed)
     assert f"judged blind       4 of 4; {BLIND_VERIFIER}" in done.stderr
     assert BLIND_VERIFIER in (tmp_path / "out" / "report.html").read_text()
     assert "blind verifier" in run_gems(tmp_path, "bulk", "status", "out").stdout
