@@ -56,7 +56,7 @@ def test_a_picture_of_a_diffusers_pipeline_goes_through_the_loop(tmp_path: Path,
     with Image.open(tmp_path / "fox.png") as picture:
         assert picture.size == (64, 64)
         assert ", Model: z-image, " in picture.info["parameters"]
-        assert picture.info["parameters"].splitlines()[-1].startswith("Steps: 3, Seed: ")
+        assert picture.info["parameters"].splitlines()[-1].startswith("Steps: 3, Sampler: default, Seed: ")
 
 
 def test_status_shows_loading_and_figures_and_images_are_logged(tmp_path: Path, settings: Path) -> None:

@@ -48,7 +48,8 @@ def test_a_draw_writes_a_picture_with_its_description(tmp_path: Path) -> None:
         assert image.size == (768, 768)
     inside = json.loads(texts["gems"])
     assert inside == {key: story[key] for key in inside}
-    assert texts["parameters"].startswith(f"{story['final_prompt']}\nSeed: {story['attempt_seed']}, Size: 768x")
+    settings = f"Steps: default, Sampler: default, Seed: {story['attempt_seed']}, Size: 768x"
+    assert texts["parameters"].startswith(f"{story['final_prompt']}\n{settings}")
     assert processes_below(tmp_path) == []
 
 

@@ -100,6 +100,7 @@ def test_an_impossible_port_is_refused(port: str) -> None:
         (["chat.backend=openai"], "chat"),
         (["chat.roles.verifier.backend=openai"], "chat.roles.verifier"),
         (["image.backend=openai"], "image"),
+        (["image.backend=gems"], "image"),
     ],
 )
 def test_a_server_requires_an_address(flags: list[str], key: str) -> None:
