@@ -240,7 +240,7 @@ def _exponent_of(decisions: _Decisions) -> float:
         ended = -sum(count * a * _hardness(words, exponent) for words, count in decisions.ended.items())
         shares = ((1 - math.exp(-a * _hardness(words, exponent)), count) for words, count in decisions.went_on.items())
         went_on = sum(count * math.log(max(share, 1e-9)) for share, count in shares)
-        return ended + went_on - ((exponent - 1) / _EXPONENT_SPREAD) ** 2 / 2
+        return float(ended + went_on - ((exponent - 1) / _EXPONENT_SPREAD) ** 2 / 2)
 
     return max(_EXPONENTS, key=likelihood)
 
