@@ -143,7 +143,7 @@ async def test_a_picture_with_an_unusable_answer_is_named_and_alone_judged_again
     message = str(raised.value)
     assert message.startswith("expected 4 pictures judged, got 3 (the same command judges the others): ")
     assert "prompt 00000, picture 2: expected JSON with a whole number from 1 to 5" in message
-    assert message.endswith("got 'What a lovely kettle!'")
+    assert "got 'What a lovely kettle!' (" in message, "followed by what helps"
     assert len(bench.server.asked) == 5, "an unusable answer is repaired once"
     bench.server.rule = graded
     assert [item.scores[0] for item in await bench.judge("crea", KETTLES, [[1, 2], [3, 5]])] == [1, 2, 3, 5]

@@ -38,13 +38,13 @@ def test_the_score_lies_between_6_and_30(grade: int) -> None:
 def test_grades_are_returned_in_the_order_of_the_principles() -> None:
     assert parse_grades(json.dumps(dict(reversed(GRADES.items())))) == (1, 2, 3, 4, 5, 1)
     assert parse_grades(f"```json\n{json.dumps(GRADES)}\n```") == (1, 2, 3, 4, 5, 1)
+    assert parse_grades(f"I would say {json.dumps(GRADES)}") == (1, 2, 3, 4, 5, 1)
 
 
 @pytest.mark.parametrize(
     "answer",
     [
         "Originality: 4, and so on",
-        "I would say " + json.dumps(GRADES),
         json.dumps({**GRADES, "originality": 0}),
         json.dumps({**GRADES, "originality": 6}),
         json.dumps({**GRADES, "originality": 3.5}),
