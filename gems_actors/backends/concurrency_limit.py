@@ -19,6 +19,8 @@ _SLOWDOWN: Final = 2.0
 """Ratio of the smoothed latency to the lowest one above which requests are taken to queue inside the server."""
 _EARLY_SLOWDOWN: Final = 1.5
 """The same ratio during slow start, in which the window doubles before the next answer shows the effect."""
+_SWIFT_S: Final = 0.1
+"""Latency up to which no request is taken to queue: a busy host of ours explains as much."""
 _EASING: Final = 0.1
 """Minimum amount that each answer takes off the window while latency is above that ratio; at small windows it is half a
 request per round trip."""
@@ -136,10 +138,11 @@ class AdaptiveLimit:
         self._forget(now, latency_s)
         self._lowest_s, self.answered_at = min(self._lowest_s, self.latency_s), now
         self.has_answered = True
-        if self._is_starting and self.latency_s > _EARLY_SLOWDOWN * self._lowest_s:
+        usual_s = max(self._lowest_s, _SWIFT_S)
+        if self._is_starting and self.latency_s > _EARLY_SLOWDOWN * usual_s:
             self._is_starting = False
-            self.window = max(1.0, self.window * self._lowest_s / self.latency_s)
-        elif self.latency_s > _SLOWDOWN * self._lowest_s:
+            self.window = max(1.0, self.window * usual_s / self.latency_s)
+        elif self.latency_s > _SLOWDOWN * usual_s:
             self.window = max(1.0, self.window - max(_EASING, 0.5 / self.window))
         elif was_used and now >= self._hold_until and self.latency_s <= _MAX_PATIENCE * self._patience_s:
             self.window += 1.0 if self._is_starting else max(_GROWTH, 1.0 / self.window)

@@ -119,6 +119,14 @@ def test_rising_latency_ends_the_doubling_and_cuts_the_window_to_what_the_server
     assert answered(limit, 0.0, 1.0, in_flight=20) == pytest.approx(1 / 16), "from then on it grows slowly"
 
 
+def test_latencies_of_a_swift_server_are_all_alike() -> None:
+    limit = limit_of(8.0)
+    answered(limit, 0.0, 0.001)
+    assert answered(limit, 0.0, 0.15, in_flight=8) == 1.0
+    answered(limit, 0.0, 1.0)
+    assert limit.window == pytest.approx(9.0 * 0.1 / 0.3316, rel=0.01), "a tenth of a second counts as the lowest"
+
+
 def test_a_server_with_one_slot_gets_few_requests_at_once() -> None:
     simulation = Simulation(1, latency_s=20.0, queues=True)
     simulation.run(3600.0)
