@@ -20,6 +20,7 @@ from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
+from gems_actors.app.draw_progress import printable
 from gems_actors.app.options import DrawOptions, parse_shard
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
 from gems_actors.cli import options as shared
@@ -258,7 +259,7 @@ def _dry_run(options: BulkOptions, like: Path | None, *, as_json: bool) -> int:
         click.echo("\n".join(dry_run_lines(outcome)))
         file = text_of_path(options.file)
         for item in outcome.bad[:_SHOWN_BAD]:
-            click.echo(f"{file}: {item.where}: {item.reason}", err=True)
+            click.echo(printable(f"{file}: {item.where}: {item.reason}"), err=True)
         if len(outcome.bad) > _SHOWN_BAD:
             click.echo(f"{file}: {len(outcome.bad) - _SHOWN_BAD} more bad records", err=True)
     if outcome.refusal is not None:

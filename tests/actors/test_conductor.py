@@ -21,6 +21,7 @@ from protocol.messages import (
     DrawSettings,
     ExperienceKept,
     FindBestAttempt,
+    ListRuns,
     LoggedRecord,
     Picture,
     PromptDecomposed,
@@ -195,6 +196,18 @@ async def test_the_same_trajectory_with_another_prompt_is_refused(tmp_path: Path
     await draw_one(tmp_path, Script(), TASK)
     with pytest.raises(RefusedError, match="begun with another prompt"):
         await draw_one(tmp_path, Script(), DrawPicture(run="test", prompt="a blue cat", seed=7))
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+async def test_a_prompt_with_a_nul_is_refused_before_anything_is_kept(tmp_path: Path, field: str) -> None:
+    prompts = {"prompt": "a cat", "negative_prompt": "a dog", field: "a\0b"}
+    settings = DrawSettings(negative_prompt=prompts["negative_prompt"])
+    script = Script()
+    async with open_loop(tmp_path, script) as mesh:
+        with pytest.raises(RefusedError, match=f"^{field}: expected text, got a NUL character"):
+            await mesh.ask(DrawPicture(run="test", prompt=prompts["prompt"], seed=7, settings=settings))
+        assert not script.asked
+        assert not (await mesh.ask(ListRuns())).runs
 
 
 async def test_a_retryable_failure_is_retried(tmp_path: Path) -> None:

@@ -328,6 +328,8 @@ def test_a_dry_run_counts_what_is_left_and_estimates_from_an_earlier_run(tmp_pat
         ("prompts.parquet", b"nonsense", "prompts.parquet: expected a Parquet file, got: "),
         ("prompts.txt", b"\n \n", "prompts.txt: expected at least one record, got none"),
         ("prompts.csv", b"prompt,tag\n", "prompts.csv: expected at least one record, got none"),
+        ("prompts.txt", "a dog\n".encode("utf-16"), "prompts.txt: expected UTF-8, got UTF-16; save it as UTF-8"),
+        ("prompts.csv", b"prompt;tag\na;b\n", "expected commas between columns, got semicolons; save it with commas"),
         ("prompts.doc", b"a dog", "expected a name that ends in .txt, .jsonl, .csv or .parquet, got '.doc'"),
     ],
 )
@@ -336,6 +338,29 @@ def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path, name: str, con
     done = run_gems(tmp_path, "bulk", name, "--out", "out")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert message in done.stderr
+
+
+def test_standard_input_in_utf16_is_refused_by_its_first_line(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "bulk", "-", "--out", "out", stdin="a dog\na cat\n".encode("utf-16"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "gems: FILE: -: expected UTF-8, got UTF-16; save it as UTF-8"
+
+
+def test_another_column_can_be_the_prompt_and_the_folder_remembers_it(tmp_path: Path) -> None:
+    (tmp_path / "prompts.csv").write_text('caption,prompt\na red dog,7\n"open,8\n')
+    command = ("bulk", "prompts.csv", "--out", "out", "--rounds", "1", "--prompt-column", "caption")
+    done = run_gems(tmp_path, *command, "--json")
+    assert (done.returncode, summary_in(done.stdout)["pictures"]) == (1, 1)
+    (row,) = rows(tmp_path / "out/dataset/metadata.jsonl")
+    assert (row["prompt"], row["metadata"]) == ("a red dog", '{"prompt":"7"}')
+    (failed,) = rows(tmp_path / "out/failed.jsonl")
+    assert (failed["line"], failed["reason"]) == (
+        '"open,8', "line 3: expected quotes in pairs, got one that is not closed",
+    )  # fmt: skip
+    again = run_gems(tmp_path, "bulk", "retry", "out", "--json")
+    assert (again.returncode, summary_in(again.stdout)["pictures"]) == (1, 1)
+    lines = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "new", "--prompt-column", "caption")
+    assert (lines.returncode, lines.stderr.count("\n")) == (2, 1)
 
 
 def test_a_folder_with_the_output_of_another_file_is_refused(tmp_path: Path) -> None:
