@@ -44,7 +44,8 @@ def check_text(text: str) -> None:
         PromptError: it is not.
     """
     try:
-        text.encode()
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError as error:
         got = lone_surrogate(error)
         raise PromptError(f"expected UTF-8, got {got} at character {error.start + 1}") from error

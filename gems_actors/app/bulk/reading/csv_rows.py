@@ -46,12 +46,14 @@ class CsvFile:
         texts = (line.decode(errors="surrogateescape") for line in read_lines(stream, _MAX_HELD))
         self._lines = _Lines(texts)
         self._skips_spaces = True  # `prompt, seed` and `prompt,seed` name the same columns
+        self._rows = self._reader()
         header = next(self.rows(), CsvRow(1, ""))
         names = [name.strip() for name in header.cells]
         self.names = [name or f"column {number}" for number, name in enumerate(names, 1)]
         """Names of the columns; a column without one is named by its number."""
         _check_header(header, self.names, prompt_column)
         self._skips_spaces = any(after.startswith(" ") for after in header.text.split(",")[1:])
+        self._rows = self._reader()
 
     def rows(self) -> Iterator[CsvRow]:
         """Yield the rows that follow, without blank lines."""
@@ -60,12 +62,16 @@ class CsvFile:
             if row.fault or any(row.cells):
                 yield row
 
+    def _reader(self) -> Iterator[list[str]]:
+        return csv.reader(self._lines, strict=True, skipinitialspace=self._skips_spaces)
+
     def _next_row(self) -> CsvRow | None:
         lines = self._lines
         lines.begin_row()
         try:
-            cells = next(csv.reader(lines, strict=True, skipinitialspace=self._skips_spaces), None)
+            cells = next(self._rows, None)
         except csv.Error as error:
+            self._rows = self._reader()  # in place of one that stopped within a cell
             lines.give_back()
             number, text = lines.taken[0]
             if len(text) > MAX_RECORD_BYTES:
@@ -77,7 +83,7 @@ class CsvFile:
             return CsvRow(number, text, fault=f"expected a row, got: {error}")
         if cells is None:
             return None
-        text = "".join(line for _, line in lines.taken)
+        text = lines.taken[0][1] if len(lines.taken) == 1 else "".join(line for _, line in lines.taken)
         if len(text) > MAX_RECORD_BYTES:
             return CsvRow(lines.taken[0][0], text, fault=_too_long())
         return CsvRow(lines.taken[0][0], text, cells)

@@ -55,6 +55,10 @@ class _Fields(msgspec.Struct):
     negative_prompt: Prompt | None = None
 
 
+_NAMES: Final = frozenset(_Fields.__struct_fields__)
+_NO_FIELDS: Final = _Fields()
+
+
 def task_of(index: int, record: Mapping[str, Any], options: RecordOptions) -> Task:
     """Return the task of a record; fields that are null are ignored, and so are drawing fields that are NaN.
 
@@ -66,16 +70,18 @@ def task_of(index: int, record: Mapping[str, Any], options: RecordOptions) -> Ta
         where = "" if options.prompt_column == PROMPT_COLUMN else f"{options.prompt_column}: "
         raise PromptError(f"{where}expected a prompt as text, got {'none' if text is None else type(text).__name__}")
     prompt = check_prompt(text)
-    names = {*_Fields.__struct_fields__} - {options.prompt_column}
-    drawing = {name: value for name, value in record.items() if name in names and not _is_nan(value)}
+    others = dict(record)
+    del others[options.prompt_column]
+    drawing = {name: others.pop(name) for name in _NAMES & others.keys()}
+    drawing = {name: value for name, value in drawing.items() if value == value}  # without NaN
     try:
-        fields = msgspec.convert(drawing, type=_Fields, strict=False)
+        fields = msgspec.convert(drawing, type=_Fields, strict=False) if drawing else _NO_FIELDS
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`")
         raise PromptError(f"{name}: {reason[0].lower()}{reason[1:]}, got {str(drawing.get(name))[:80]!r}") from error
-    metadata = {key: value for key, value in record.items() if key != options.prompt_column and key not in names}
-    return Task(index, prompt, fields.seed, fields.samples or options.samples, _settings_of(fields), metadata, record)
+    settings = _settings_of(fields) if drawing else {}
+    return Task(index, prompt, fields.seed, fields.samples or options.samples, settings, others, record)
 
 
 def _settings_of(fields: _Fields) -> dict[str, Any]:
@@ -128,6 +134,8 @@ def check_record(record: Mapping[str, Any]) -> None:
     Raises:
         PromptError: it cannot; the message names the field.
     """
+    if all(_is_ascii(name) and _is_ascii(value) for name, value in record.items()):
+        return
     try:
         json_text(record).encode()
     except UnicodeEncodeError as error:
@@ -146,6 +154,10 @@ def json_text(value: Any) -> str:
         return _ENCODER.encode(_finite(value))
 
 
+def _is_ascii(value: Any) -> bool:
+    return value.isascii() if isinstance(value, str) else isinstance(value, int | float)
+
+
 def _number_of(text: str) -> float | str:
     number = float(text)
     return number if math.isfinite(number) else text
@@ -161,10 +173,6 @@ def _finite(value: Any) -> Any:
         case list() | tuple():
             return [_finite(item) for item in value]
     return value
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 def _depth_of(value: Any) -> int:
