@@ -33,7 +33,8 @@ _COLUMNS: Final = {
 """Type of each column of a shard: the same in all rows, because readers take types from the first few."""
 _NO_SKILL: Final = "none"
 _ROWS_PER_GROUP: Final = 100
-"""Rows of a row group of Parquet, which a reader has in memory at once."""
+_BYTES_PER_GROUP: Final = 256 * 1024 * 1024
+"""Rows and pictures of a row group of Parquet: a reader has it in memory at once, and Arrow's arrays end at two GiB."""
 
 
 def export_rows(
@@ -117,14 +118,26 @@ def _parquet_writer() -> _Write:
     schema = pyarrow.schema(fields, metadata={"huggingface": about})
 
     def write(path: Path, pictures: _Pictures, picture_format: PictureFormat) -> None:
-        ending, left = ENDINGS[picture_format], iter(pictures)
+        ending = ENDINGS[picture_format]
         with parquet.ParquetWriter(path, schema) as file:
-            while group := list(islice(left, _ROWS_PER_GROUP)):
+            for group in _row_groups(pictures):
                 images = [{"bytes": data, "path": f"{key_of_row(row)}{ending}"} for row, data in group]
                 columns = ({"image": image, **_columns_of(row)} for image, (row, _) in zip(images, group, strict=True))
                 file.write_table(pyarrow.Table.from_pylist(list(columns), schema))
 
     return write
+
+
+def _row_groups(pictures: _Pictures) -> Iterator[list[tuple[Row, bytes]]]:
+    group, size = list[tuple[Row, bytes]](), 0
+    for row, data in pictures:
+        group.append((row, data))
+        size += len(data)
+        if len(group) == _ROWS_PER_GROUP or size >= _BYTES_PER_GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _columns_of(row: Row) -> dict[str, str | int | bool]:
