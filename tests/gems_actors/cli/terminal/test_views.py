@@ -30,7 +30,7 @@ def result(**more: Any) -> BulkResult:
     tally.add(row())
     fields: dict[str, Any] = {
         "run": "bulk-1", "folder": Path("out"), "tally": tally, "seconds": 2.0, "outcome": "done", "unfinished": "",
-        "redrawn": 0, "report": Path("out/report.html"),
+        "redrawn": 0, "continued": 0, "report": Path("out/report.html"),
     }  # fmt: skip
     return BulkResult(**{**fields, **more})
 
