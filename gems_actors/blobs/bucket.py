@@ -132,8 +132,9 @@ def _explained(expected: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return a failure in one line: the service's message if there is one, else obstore's without its debug output."""
-    if found := re.search(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", str(error), re.DOTALL):
-        return f"{found[1]}: {found[2]}"
+    """Return a failure in one line: the service's code and message if it sent them, else obstore's message."""
     text = " ".join(str(error).partition("Debug source:")[0].split())
+    code, message = (re.search(f"<{tag}>(.*?)</{tag}>", text) for tag in ("Code", "Message"))
+    if code:
+        return f"{code[1]}: {message[1]}" if message else code[1]  # the message is optional
     return text if len(text) <= _MAX_REASON_CHARS else f"{text[:_MAX_REASON_CHARS]}…"

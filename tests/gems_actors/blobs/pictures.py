@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ from gems_actors.tasks import open_background
 from protocol.blobs import blob_address
 from protocol.identity import digest_of
 from protocol.messages import ImageRef
+from tests.processes import started
 
 DATA = b"not really a picture" * 5000
 BUCKET = "pictures"
@@ -64,22 +68,45 @@ async def open_blob_server(router: str, folder: Path) -> AsyncIterator[None]:
 
 
 @contextmanager
-def open_s3() -> Iterator[str]:
-    """Serve S3 with one empty bucket and yield the endpoint, with credentials in the environment meanwhile."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+def aws_environment() -> Iterator[None]:
+    """Have the credentials of the tests' S3 servers in the environment, and no others."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         for name, value in AWS.items():
             patch.setenv(name, value)
+        yield
+
+
+@contextmanager
+def open_s3() -> Iterator[str]:
+    """Serve S3 by moto with one empty bucket and yield the endpoint, with credentials in the environment meanwhile."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with aws_environment():
         endpoint = f"http://{host}:{port}"
         httpx.put(f"{endpoint}/{BUCKET}", trust_env=False).raise_for_status()
         try:
             yield endpoint
         finally:
             server.stop()
+
+
+@contextmanager
+def open_rclone_s3(folder: Path) -> Iterator[str]:
+    """Serve a folder as S3 by `rclone serve s3`, its subfolders as buckets; otherwise like `open_s3`."""
+    (folder / BUCKET).mkdir()
+    rclone = str(Path(sys.executable).with_name("rclone"))
+    keys = f"{AWS['AWS_ACCESS_KEY_ID']},{AWS['AWS_SECRET_ACCESS_KEY']}"
+    command = [rclone, "serve", "s3", "--config", os.devnull, "--addr", "127.0.0.1:0", "--auth-key", keys, str(folder)]
+    with aws_environment(), started(command, stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                yield found[0]
+                return
+        raise AssertionError(f"rclone ended with {server.wait()}")
 
 
 async def await_pictures(folder: Path, count: int) -> None:
