@@ -102,7 +102,8 @@ def compress_request(past: PastRound, earlier: Sequence[PastRound], picture: Ima
         reasoning=past.reasoning or "(not recorded)",
         experiences=list_lines(experiences),
     )
-    return ChatRequest("compress", fields, (say("system", RULES), say("user", picture, user)))
+    messages = (say("system", RULES), say("user", picture, user))
+    return ChatRequest("compress", fields, messages, needs_pictures=False)
 
 
 def parse_lesson(text: str) -> str:

@@ -148,7 +148,7 @@ def refine_request(
     messages = (say("system", lesson_rules(recalled, RULES)), say("user", *parts))
     schema = object_schema(diagnosis={"type": "string"}, prompt={"type": "string"})
     known = {"prompt": prompt, "attempts": fields, **lesson_fields(recalled), **({"note": note} if note else {})}
-    return ChatRequest("refine", known, messages, schema=schema)
+    return ChatRequest("refine", known, messages, schema=schema, needs_pictures=False)
 
 
 def _describe(item: PastRound, experience: str | None, reasoning: str | None) -> str:

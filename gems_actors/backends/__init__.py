@@ -120,6 +120,8 @@ class ChatRequest:
     """Words of which the answer is, or begins with, one; models that report probabilities score each of them."""
     schema: Mapping[str, Any] | None = None
     """JSON schema of the answer, for servers that can enforce one; the messages describe the format as well."""
+    needs_pictures: bool = True
+    """Whether its pictures are essential; otherwise a model that reads only text is asked without them."""
     temperature: float | None = None
     """Temperature that the task prescribes; None for the one in the settings."""
     vary: bool = False

@@ -71,6 +71,8 @@ _CODES: Final = {
 
 Source: the error references of OpenAI, Anthropic, Google, OpenRouter and vLLM.
 """
+_UNSUPPORTED: Final = re.compile(r"\b(is|are) not supported\b|input is unsupported", re.IGNORECASE)
+"""What a server answers with 500 and can never do, as llama.cpp to a picture for a model that reads only text."""
 _DURATION: Final = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
@@ -246,7 +248,7 @@ class ModelServer:
             return BusyError(message, wait_s)
         if code in _RETRYABLE:
             return RequestFaultError(message, is_timeout=code == 408)
-        if 300 <= code < 500:
+        if 300 <= code < 500 or (code == 500 and _UNSUPPORTED.search(reason)):
             refusal = StatusError(message, code)
             refusal.is_outage = code in _REFUSING_ALL
             return refusal

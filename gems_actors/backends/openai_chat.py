@@ -1,8 +1,8 @@
 """Answers from any server with OpenAI's chat completions: SGLang, vLLM, Ollama, transformers serve, hosted models.
 
 A truncated or empty answer is a failure and never data. Thinking is kept apart from the answer, wherever the server
-puts it: in a field of its own, or before the answer in the same text (`thinking`). Two optional features are tried on
-each server, and the result remembered: probabilities of the first token, JSON schemas.
+puts it: in a field of its own, or before the answer in the same text (`thinking`). Three optional features are tried on
+each server, and the result remembered: probabilities of the first token, JSON schemas, pictures.
 
 Source: platform.openai.com, POST /v1/chat/completions.
 """
@@ -10,6 +10,7 @@ Source: platform.openai.com, POST /v1/chat/completions.
 from __future__ import annotations
 
 import base64
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +29,11 @@ MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 
 _VARIED_TEMPERATURE: Final = 0.7
 """Minimum temperature of a request for another answer than before, unless none is set."""
+_NOT_SHOWN: Final = TextPart("(A picture is here, which you are not shown. Rely on what is said of it.)")
+_REFUSED_PICTURE: Final = re.compile(
+    r"image|picture|vision|multi-?modal|mmproj|content must be a string", re.IGNORECASE
+)
+"""Words of servers whose model reads only text: llama.cpp, vLLM, SGLang, Ollama, OpenAI, DeepSeek, Groq."""
 _REFUSED_OPTION: Final = (400, 422)
 """Statuses that may mean that the server does not know an option; others refuse the request itself."""
 _TOP_LOGPROBS: Final = 8
@@ -65,6 +71,8 @@ class Endpoint:
         self.server, self.name, self.limit = server, server.name, server.limit
         self.takes_schema = model.structured
         """Whether to send JSON schemas; false once the server has refused one."""
+        self.takes_pictures = True
+        """Whether to send pictures that are not essential; false once the server has refused them."""
         self.gives_probabilities = not model.thinking
         """Whether to ask for probabilities; false once the server has given none."""
         self.prices = config.prices
@@ -72,11 +80,25 @@ class Endpoint:
         self._hits = self._misses = 0
 
     async def answer(self, request: ChatRequest) -> Completion:
-        """Return the server's answer; a request with choices is first tried with probabilities of the first token.
+        """Return the server's answer; a request whose pictures are not essential is asked without them if it must be.
 
         Raises:
             BusyError, RefusedError, BackendError: the server fails, refuses or does not answer.
         """
+        plain = request if request.needs_pictures else without_pictures(request)
+        if plain == request or not self.takes_pictures:
+            return await self._answer(plain)
+        try:
+            return await self._answer(request)
+        except StatusError as refusal:
+            if not _REFUSED_PICTURE.search(str(refusal)):
+                raise
+            completion = await self._ask_without_option(refusal, self._answer(plain))
+            self.takes_pictures = False  # the same question without them was accepted
+            return completion
+
+    async def _answer(self, request: ChatRequest) -> Completion:
+        """Return the answer to a request as it is; one with choices is first tried with probabilities."""
         fields: dict[str, Any] = {"messages": [message_fields(message) for message in request.messages]}
         if request.temperature is not None:
             fields["temperature"] = request.temperature
@@ -125,7 +147,8 @@ class Endpoint:
         try:
             return await self._complete({**fields, "response_format": {"type": "json_schema", "json_schema": schema}})
         except StatusError as refusal:
-            if refusal.status not in _REFUSED_OPTION:
+            is_of_picture = _has_pictures(request) and _REFUSED_PICTURE.search(str(refusal))
+            if is_of_picture or refusal.status not in _REFUSED_OPTION:
                 raise
             plain = await self._ask_without_option(refusal, self._complete(fields))
             self.takes_schema = False  # the same question without a schema was accepted
@@ -270,6 +293,21 @@ def _probabilities_of(tokens: Mapping[str, float], words: tuple[str, ...]) -> di
             found[matches[0]] += probability
     total = sum(found.values())
     return {} if total < _MIN_MASS else {word: mass / total for word, mass in found.items()}
+
+
+def _has_pictures(request: ChatRequest) -> bool:
+    return any(isinstance(part, ImagePart) for message in request.messages for part in message.parts)
+
+
+def without_pictures(request: ChatRequest) -> ChatRequest:
+    """Return a request that says of each picture that it is not shown; one without pictures as it is."""
+    if not _has_pictures(request):
+        return request
+    messages = [
+        replace(message, parts=tuple(_NOT_SHOWN if isinstance(part, ImagePart) else part for part in message.parts))
+        for message in request.messages
+    ]
+    return replace(request, messages=tuple(messages))
 
 
 def message_fields(message: ChatMessage) -> dict[str, Any]:
