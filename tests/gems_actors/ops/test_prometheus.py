@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+
+import pytest
 
 from gems_actors.ops.prometheus import metrics_text
 from protocol.identity import agent_role
@@ -78,3 +83,14 @@ def test_every_sample_follows_its_help_and_type() -> None:
 def test_a_version_is_escaped() -> None:
     role = RoleStatus(role="planner", queued=0, oldest_s=0.0, actors=(actor("p", "planner", version='1"\n\\'),))
     assert 'gems_build_info{version="1\\"\\n\\\\"} 1\n' in metrics_text(mesh(role))
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None and "CI" not in os.environ, reason="needs promtool of Prometheus")
+def test_promtool_finds_nothing_to_criticise() -> None:
+    roles = [
+        RoleStatus(role=name, queued=1, oldest_s=0.5, actors=(actor(f"{name}-1", name, busy=1),), paused=1)
+        for name in ("planner", "generator")
+    ]
+    text = metrics_text(mesh(*roles))
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -30,16 +30,6 @@ _RECORDS_PER_FOLDER: Final = 1000
 _MAX_NAME_BYTES: Final = 200
 
 
-def check_id_column(format_: str, id_column: str | None) -> None:
-    """Check that an input can have a column of ids.
-
-    Raises:
-        PromptError: its lines are prompts and have no fields.
-    """
-    if format_ == "txt" and id_column is not None:
-        raise PromptError(f"--id-column {id_column}: expected a .jsonl, .csv or .parquet file, got lines of text")
-
-
 def identified(
     tasks: Iterator[Task | BadTask], identity: int, id_column: str | None = None
 ) -> Iterator[Task | BadTask]:

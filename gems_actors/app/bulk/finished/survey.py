@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from gems_actors.app.bulk.finished.identity import check_id_column, identified
+from gems_actors.app.bulk.finished.identity import identified
 from gems_actors.app.bulk.finished.ledger import Ledger
 from gems_actors.app.bulk.folder import RunSpec
 from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
@@ -79,6 +79,5 @@ def read_tasks(file: Path, run: RunSpec) -> Iterator[Task | BadTask]:
     """
     with ExitStack() as stack:
         source, format_ = open_source(stack, file)
-        check_id_column(format_, run.id_column)
         count_records(source, format_, run.record_options)
         yield from identified(open_tasks(source, format_, run.record_options), run.identity, run.id_column)

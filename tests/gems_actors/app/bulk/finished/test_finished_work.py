@@ -15,7 +15,6 @@ import pytest
 
 from gems_actors.app import bulk
 from gems_actors.app.bulk import Part
-from gems_actors.app.bulk.estimate import dry_run
 from gems_actors.app.bulk.finished.identity import BY_INDEX
 from gems_actors.app.bulk.folder import failed_tasks, read_run
 from gems_actors.errors import UsageError
@@ -338,14 +337,3 @@ async def test_a_row_names_its_task_its_trajectory_and_the_digest_of_its_skill(t
 
 def _lines(out: Path) -> list[str]:
     return (out / "dataset" / "metadata.jsonl").read_text().splitlines()
-
-
-async def test_lines_of_text_have_no_column_of_ids(tmp_path: Path) -> None:
-    (tmp_path / "in.txt").write_text("a cat\n")
-    async with open_studio(tmp_path) as (studio, options):
-        bench = Bench(tmp_path, studio, options)
-        message = r"FILE: .*in\.txt: --id-column key: expected a \.jsonl, \.csv or \.parquet file, got lines of text"
-        with pytest.raises(UsageError, match=message):
-            await bench.run(file=tmp_path / "in.txt", id_column="key")
-        with pytest.raises(UsageError, match=message):
-            dry_run(bench.bulk_options(file=tmp_path / "in.txt", id_column="key"), None)
