@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import pytest
 
@@ -82,6 +83,14 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
+def read_until_it_waits(output: IO[str]) -> None:
+    """Read the output of a run until it says that it waits for its servers."""
+    while line := output.readline():
+        if line.startswith("waiting up to 600 s for servers: "):
+            return
+    raise AssertionError("it did not wait")
+
+
 def test_records_are_drawn_although_servers_start_late_restart_twice_and_refuse_some(tmp_path: Path) -> None:
     """Only the refused records fail."""
     servers = Servers()
@@ -89,11 +98,10 @@ def test_records_are_drawn_although_servers_start_late_restart_twice_and_refuse_
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))
     metadata = tmp_path / "out/dataset/metadata.jsonl"
     command = [*COMMAND, "bulk", "prompts.txt", "--out", "out", "--concurrency", "6", "--rounds", "1", *servers.flags]
-    surroundings = environment(tmp_path, **NO_PROXY)
+    surroundings, began = environment(tmp_path, **NO_PROXY), time.monotonic()
     with started(command, cwd=tmp_path, env=surroundings, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        first = process.stderr.readline()
-        assert first.startswith("waiting up to 600 s for servers: ")
+        read_until_it_waits(process.stderr)
         time.sleep(2 * AWAY_S)  # the servers are still loading
         assert process.poll() is None
         for enough in (RECORDS // 4, RECORDS // 2, RECORDS):
@@ -103,6 +111,9 @@ def test_records_are_drawn_although_servers_start_late_restart_twice_and_refuse_
             time.sleep(AWAY_S)  # the servers restart
         output = process.stderr.read()
         assert process.wait(60) == 1, output
+    seconds = re.search(r"^seconds +([\d.]+)", output, re.MULTILINE)
+    assert seconds is not None
+    assert float(seconds[1]) < time.monotonic() - began - 2 * AWAY_S, "without the wait at the start"
     assert [row["prompt"] for row in lines_of(metadata)] == [prompt for prompt in prompts if "red" in prompt]
     failed = lines_of(tmp_path / "out/failed.jsonl")
     assert sorted(row["prompt"] for row in failed) == sorted(prompt for prompt in prompts if "forbidden" in prompt)
@@ -145,7 +156,7 @@ def test_a_wait_for_servers_ends_with_ctrl_c_and_with_a_refused_key(tmp_path: Pa
     surroundings = environment(tmp_path, **NO_PROXY)
     with started([*COMMAND, *arguments], cwd=tmp_path, env=surroundings, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        assert process.stderr.readline().startswith("waiting up to 600 s for servers: ")
+        read_until_it_waits(process.stderr)
         process.send_signal(signal.SIGINT)
         output = process.stderr.read()
         assert process.wait(60) == 130

@@ -327,11 +327,21 @@ class BulkRun:
                     self._token_budget.check(self._tally.chats.tokens)
                     await trio.lowlevel.checkpoint()
                     async for task, sample, key in tasks:
-                        await self._servers.wait_until_ready()
+                        await self._await_servers()
                         borrower = object()
                         await limiter.acquire_on_behalf_of(borrower)
                         release = partial(limiter.release_on_behalf_of, borrower)
                         nursery.start_soon(self._draw_task, connection, task, sample, key, release)
+
+    async def _await_servers(self) -> None:
+        """Wait until the servers are ready, which takes no time once they were; meanwhile the clock stands still."""
+        self._progressing.pause(is_paused=True)
+        await self._servers.wait_until_ready()
+        self._progressing.pause(is_paused=self._is_paused)
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._state is not None and self._state.state == "paused"
 
     async def _draw_task(
         self, connection: session.Connection, task: Task, sample: int, key: str, release: Callable[[], None]
@@ -394,7 +404,7 @@ class BulkRun:
         if state == self._state:
             return
         self._state = state
-        self._progressing.pause(is_paused=state is not None and state.state == "paused")
+        self._progressing.pause(is_paused=self._is_paused)
         if not self._view.is_live:  # the next line of progress may be seconds away
             self._view.say("resumed" if state is None else f"{state.state} by {state.by}")
         if state is not None and state.state == "cancelled":
