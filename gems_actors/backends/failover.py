@@ -259,9 +259,10 @@ class FailoverPool(Generic[ServerT]):
             limit.disregard(now, str(error), waited_s=now - began if error.is_timeout else None)
             raise
         except BackendError as error:
-            self._note_failure()
-            now = trio.current_time()
-            limit.fail(now, str(error), waited_s=now - began if _is_timeout(error) else None)
+            now, is_timeout = trio.current_time(), _is_timeout(error)
+            limit.fail(now, str(error), waited_s=now - began if is_timeout else None)
+            if not (is_timeout and limit.is_closed):  # one timeout may only mean that the server is slow
+                self._note_failure()
             raise
         except RefusedError:
             self._failing_since = None

@@ -360,6 +360,39 @@ async def test_cancelled_requests_free_their_places() -> None:
     assert await call(pool) == "a: answer"
 
 
+@pytest.mark.parametrize("fate", ["gone", "busy"])
+async def test_requests_fail_since_the_first_failure_after_the_last_answer(fate: str) -> None:
+    fates = {1: fate}
+    pool = FailoverPool([FakeServer("a", lambda number: fates.get(number, "answer"))])
+
+    def failing_s() -> float:
+        return pool.figures()["failing_s"]
+
+    assert await call(pool) == "a: answer"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, pool, 1)
+        await trio.sleep(40.1)
+        assert failing_s() == pytest.approx(40.0)
+        fates[2] = "refused"
+        with pytest.raises(RefusedError):
+            await call(pool, 2)
+        assert failing_s() < 40.0, "a refusal is an answer"
+        nursery.cancel_scope.cancel()
+    assert failing_s() == 0.0, "nobody waits"
+
+
+@pytest.mark.parametrize("fate", ["late", "nonsense", "408"])
+async def test_a_slow_server_and_an_answer_of_no_use_are_no_sign_that_servers_are_away(fate: str) -> None:
+    server = FakeServer("a", lambda number: fate)
+    pool = FailoverPool([server])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, pool)
+        await trio.sleep(0.15)
+        assert len(server.requests) == 1
+        assert pool.figures()["failing_s"] == 0.0
+        nursery.cancel_scope.cancel()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     scripts=st.lists(
