@@ -133,13 +133,14 @@ class ModelServer:
         """Return the body at an address that the server named, or where that redirects; the key is not sent there.
 
         Raises:
-            BusyError, RefusedError, BackendError: as for `post`.
+            RequestFaultError: there is no body: the answer that named the address is of no use, whatever is wrong.
         """
         try:
             return await self._fetch("GET", url, max_bytes, may_leave=True)
-        except UnreachableError as error:  # another server, so this one is not down
-            route = route_to(url, os.environ)
-            raise BackendError(f"{error}{f', through {route.shown}' if route else ''}") from error
+        except RequestError as error:  # of another server, or of a malformed address: this one is not down
+            is_away = isinstance(error, UnreachableError)
+            route = route_to(url, os.environ) if is_away else None
+            raise RequestFaultError(f"{error}{f', through {route.shown}' if route else ''}") from error
 
     def unexpected(self, expected: str, body: bytes) -> RequestError:
         """Return the error for an unexpected body with status 200: the one that it reports, else one that quotes it."""

@@ -161,6 +161,36 @@ async def test_each_failure_has_its_error_on_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "ftp://host/x.png",
+        "http://",
+        "http://127.0.0.1:1/x.png",
+        "http://[::1",
+        *[f"/{n}" for n in (401, 404, 429, 500)],
+    ],
+)
+async def test_an_address_without_a_picture_counts_against_its_request_and_not_against_the_server(
+    server: ScriptedServer, url: str
+) -> None:
+    base = server.url.removesuffix("/v1")
+    server.files = {f"/{status}": Answer(b"no", status) for status in (401, 404, 429, 500)}
+    named = base + url if url.startswith("/") else url
+    server.rule = lambda fields: Answer(json.dumps({"data": [{"url": named}]}).encode())
+    config = ImageConfig(backend="openai", url=server.url)
+    async with open_openai_images(config, retry=QUICK_RETRY) as model:
+        for _ in range(2):
+            with pytest.raises(BackendError) as caught:
+                with trio.fail_after(20.0):
+                    await model.generate(REQUEST)
+            assert not caught.value.is_outage
+        assert model.figures()["servers_down"] == 0
+    asked = [path for path, _, _ in server.asked if path.endswith("/images/generations")]
+    assert len(asked) == 2 * QUICK_RETRY.max_faults
+
+
 async def test_a_server_that_hangs_times_out(server: ScriptedServer) -> None:
     server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
     with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, got none"):
