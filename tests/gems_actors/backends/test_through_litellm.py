@@ -50,7 +50,8 @@ def proxy(upstream: ScriptedServer, tmp_path_factory: pytest.TempPathFactory) ->
     }
     (folder / "proxy.yaml").write_text(json.dumps(settings))  # JSON is YAML
     port_file = folder / "port"
-    command = [sys.executable, "-c", _SERVE, str(folder / "proxy.yaml"), str(port_file)]
+    python = Path(sys.prefix) / "litellm/bin/python"  # the proxy's own environment; its pins contradict ours
+    command = [str(python), "-c", _SERVE, str(folder / "proxy.yaml"), str(port_file)]
     env = environment(folder, LITELLM_LOCAL_MODEL_COST_MAP="True", NO_PROXY="127.0.0.1")
     with (folder / "log").open("wb") as log, started(command, env=env, stdout=log, stderr=subprocess.STDOUT) as process:
         with httpx.Client(trust_env=False) as client:
