@@ -43,7 +43,7 @@ def test_an_image_server_is_reached_or_reported(tmp_path: Path) -> None:
 
 def answer_chat(fields: dict[str, Any]) -> Answer:
     """Answer as a server that gives probabilities and follows schemas."""
-    message, logprobs = {"content": "yes", "reasoning_content": "It is red."}, None
+    message, logprobs = {"content": "yes"}, None
     if "logprobs" in fields:
         tokens = [{"token": "yes", "logprob": -0.1}, {"token": "no", "logprob": -3.0}]
         logprobs = {"content": [{**tokens[0], "top_logprobs": tokens}]}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import signal
 import subprocess
 import tarfile
-import threading
-from base64 import b64encode
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -211,40 +207,6 @@ def test_tasks_whose_rounds_are_spent_continue_with_more_of_them(tmp_path: Path)
     assert after["rounds"] in (2, 3)
     again = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--rounds", "1", *small, "--json")
     assert summary_in(again.stdout)["done_before"] == 1
-
-
-class PrintersHandler(BaseHTTPRequestHandler):
-    """Answers in CMYK, which PNG does not support, for prompts with `printed`, and in RGB for others."""
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        picture = io.BytesIO()
-        Image.new("CMYK" if "printed" in request["prompt"] else "RGB", (64, 64)).save(picture, "JPEG")
-        body = json.dumps({"data": [{"b64_json": b64encode(picture.getvalue()).decode()}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def test_a_picture_that_cannot_be_encoded_fails_only_its_task(tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a printed dog\na red cat\n")
-    with ThreadingHTTPServer(("127.0.0.1", 0), PrintersHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        url = f"image.url=http://127.0.0.1:{server.server_port}/v1"
-        settings = [f"--set={each}" for each in ("image.backend=openai", url, "draw.width_px=64", "draw.height_px=64")]
-        done = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "out", "--strategy", "single", *settings)
-        server.shutdown()
-        thread.join()
-    assert done.returncode == 1
-    (failed,) = rows(tmp_path / "out/failed.jsonl")
-    assert (failed["index"], failed["class"]) == (0, "backend")
-    assert "expected a complete picture of type image/jpeg, got" in str(failed["reason"])
-    assert [row["index"] for row in rows(tmp_path / "out/dataset/metadata.jsonl")] == [1]
 
 
 def test_a_retry_keeps_format_and_attempts(tmp_path: Path) -> None:
