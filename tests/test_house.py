@@ -183,3 +183,12 @@ def test_functions_modules_and_folders_stay_small() -> None:
 def test_files_of_tests_stay_small() -> None:
     files = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")}
     assert {file: lines for file, lines in files.items() if lines > MAX_MODULE_LINES} == {}
+
+
+def test_the_table_of_mended_inputs_names_tests_that_exist() -> None:
+    text = (ROOT / "tests/README.md").read_text()
+    rows = re.findall(r"^\| (D\d+) \|(.+)$", text, re.MULTILINE)
+    named = [(row, *name) for row, cells in rows for name in re.findall(r"`([\w/]+\.py)::(\w+)`", cells)]
+    assert {row for row, _ in rows} == {f"D{number}" for number in range(1, 39)} == {row for row, *_ in named}
+    lost = [name for _, path, name in named if f"def {name}(" not in (ROOT / "tests" / path).read_text()]
+    assert not lost
