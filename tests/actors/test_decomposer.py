@@ -38,7 +38,8 @@ async def test_an_answer_that_repeats_the_example_is_refused_by_name() -> None:
     decomposer = Decomposer(MeshConfig(), mesh_with())
     decomposer.chat = chat = FakeChat(example, example)
     with pytest.raises(
-        ModelOutputError, match=r"repeats the example of the instructions, got .*owls.* \(asked twice; a lar"
+        ModelOutputError,
+        match=r"repeats the example of the instructions, got .*owls.* \(asked twice; use a larger model",
     ):
         await decomposer.decompose(DecomposePrompt(prompt="a cat"))
     assert len(chat.requests) == 2

@@ -32,7 +32,7 @@ def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the files of a dataset, without the ids of trajectories, which contain the name of the folder's run."""
     files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    files["metadata.jsonl"] = re.sub(rb'"trajectory":"[0-9a-f]{32}"', b"", files["metadata.jsonl"])
+    files["metadata.jsonl"] = re.sub(rb'"trajectory":"[0-9a-f]{32}"', b'"trajectory":""', files["metadata.jsonl"])
     return files
 
 

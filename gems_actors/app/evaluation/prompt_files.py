@@ -18,6 +18,7 @@ from gems_actors.app.prompts import PromptError, check_prompt
 
 Record = Mapping[str, Any]
 _MAX_ID_CHARS: Final = 150
+_MAX_CELL_CHARS: Final = 1024 * 1024
 
 
 class BenchmarkError(ValueError):
@@ -194,6 +195,7 @@ def _parse(text: str, where: str) -> Any:
 
 def _rows(path: Path, *keys: str) -> list[tuple[str, dict[str, str]]]:
     """Return the rows of a .csv file after their file and line."""
+    csv.field_size_limit(_MAX_CELL_CHARS)  # of the whole process: readers of bulks set their own
     reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
     rows: list[tuple[str, dict[str, str]]] = []
     try:

@@ -81,6 +81,8 @@ def test_an_agent_waits_for_its_router_and_plays_the_missing_role(tmp_path: Path
         drawn = run_gems(tmp_path, "draw", "a red dog", "--seed", "2", "-o", "two.png", "--router", address)
         assert (drawn.returncode, (tmp_path / "two.png").exists()) == (0, True)
 
+        while "far" not in run_gems(tmp_path, "status", "--router", address).stdout:  # until the agent is back, too
+            assert up.poll() is None
         assert run_gems(tmp_path, "down", "--host", "far", "--router", address).returncode == 0
         assert agent.wait(30) == 0
         while actors_of(tmp_path, address, "verifier"):  # until it counts as silent, if its goodbye met the dead router
