@@ -18,9 +18,12 @@ COMMAND = (sys.executable, "-P", "-m", "gems_actors.cli")
 _LIMIT_S = 180
 
 
+_DROPPED = ("GEMS_", "XDG_", "NO_COLOR", "COLUMNS", "LINES")  # pytest's workers have a terminal of 80 columns
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return an environment in which `gems` puts everything below a folder of the test."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("GEMS_", "XDG_", "NO_COLOR"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_DROPPED)}
     return {**kept, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state"), **more}
 
 
