@@ -144,13 +144,13 @@ async def test_a_request_that_fails_for_its_own_sake_ends_and_the_others_are_ans
     assert all([number for _, number in server.requests].count(number) <= most for number in ended)
 
 
-async def test_answers_of_no_use_never_open_the_breaker() -> None:
+async def test_unusable_answers_never_open_the_breaker() -> None:
     _, server = await fates_of(lambda number: "nonsense", 20)
     assert server.limit.is_closed
     assert len(server.requests) == 80
 
 
-async def test_an_answer_of_no_use_counts_while_the_breaker_is_open() -> None:
+async def test_an_unusable_answer_counts_while_the_breaker_is_open() -> None:
     server = FakeServer("a", lambda number: "gone" if trio.current_time() < 20.0 else "nonsense")
     server.limit.has_answered = True
     pool = FailoverPool([server])
@@ -381,10 +381,17 @@ async def test_requests_fail_since_the_first_failure_after_the_last_answer(fate:
     assert failing_s() == 0.0, "nobody waits"
 
 
+class LongBackoff(RetryPolicy):
+    """Waits long before each retry, where the usual wait is random and may be almost none."""
+
+    def backoff_s(self, retries: int) -> float:
+        return 10.0
+
+
 @pytest.mark.parametrize("fate", ["late", "nonsense", "408"])
-async def test_a_slow_server_and_an_answer_of_no_use_are_no_sign_that_servers_are_away(fate: str) -> None:
+async def test_a_slow_server_and_an_unusable_answer_are_no_sign_that_servers_are_away(fate: str) -> None:
     server = FakeServer("a", lambda number: fate)
-    pool = FailoverPool([server])
+    pool = FailoverPool([server], LongBackoff())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(call, pool)
         await trio.sleep(0.15)
