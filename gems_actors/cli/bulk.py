@@ -11,12 +11,13 @@ import trio
 from gems_actors.app.bulk.ending import RunEnding, read_ending
 from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.export import Shape, export_rows
-from gems_actors.app.bulk.folder import RunSpec, failed_tasks, inspect_folder, read_run, spec_of
+from gems_actors.app.bulk.finished.pruning import Kept, prune
+from gems_actors.app.bulk.folder import failed_tasks, inspect_folder
 from gems_actors.app.bulk.limits import MAX_CONCURRENCY
-from gems_actors.app.bulk.pruning import Kept, prune
 from gems_actors.app.bulk.reading.records import PROMPT_COLUMN
 from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue
 from gems_actors.app.bulk.rows import all_rows_of
+from gems_actors.app.bulk.run_spec import RunSpec, read_run, spec_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table

@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from gems_actors.app.bulk.folder import RunSpec as RunSpec, spec_of as spec_of
+    from gems_actors.app.bulk.run_spec import RunSpec as RunSpec, spec_of as spec_of
     from gems_actors.app.bulk.runner import BulkOptions as BulkOptions, BulkResult as BulkResult
     from gems_actors.app.bulk.runner import BulkView as BulkView, run as run
     from gems_actors.app.bulk.tasks import Part as Part
 
-_HOMES: Final = {"RunSpec": "folder", "spec_of": "folder", "Part": "tasks"}
+_HOMES: Final = {"RunSpec": "run_spec", "spec_of": "run_spec", "Part": "tasks"}
 
 
 def __getattr__(name: str) -> Any:

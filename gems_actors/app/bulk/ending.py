@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from gems_actors.app.bulk.folder import MESH_FOLDER, RunSpec
+from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.reading.readers import count_records, open_source
+from gems_actors.app.bulk.run_spec import RunSpec
 from gems_actors.app.picture_files import write_whole
 from gems_actors.app.prompts import PromptError
 from gems_actors.errors import UsageError

@@ -25,107 +25,24 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import msgspec
 
 from gems_actors.app import picture_files
 from gems_actors.app.bulk import rows as dataset_rows
-from gems_actors.app.bulk.finished.identity import BY_CONTENT, BY_INDEX, file_name_of
+from gems_actors.app.bulk.finished.identity import file_name_of
 from gems_actors.app.bulk.finished.ledger import IdTable, Ledger, TaskRef, number_of
-from gems_actors.app.bulk.reading.records import PROMPT_COLUMN, RecordOptions, json_text
-from gems_actors.app.bulk.recipe import Recipe
+from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.rows import DrawnTask, Row, lines_of, rows_of
-from gems_actors.app.bulk.tasks import STANDARD_INPUT, BadTask, Task
-from gems_actors.app.options import DrawOptions, read_config
-from gems_actors.app.picture_files import OutputError, PictureFormat, text_of_path, write_whole
-from gems_actors.config import MeshConfig
+from gems_actors.app.bulk.run_spec import RunSpec, check_run, read_run, remembering
+from gems_actors.app.bulk.tasks import BadTask, Task
+from gems_actors.app.picture_files import OutputError, write_whole
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.costs import add_costs
 from protocol.messages import ImageRef, Spent
 
 MESH_FOLDER: Final = ".mesh"
-
-Consent = Literal["keep", "redraw"]
-"""What to do with finished pictures that were drawn in another way: `--keep` or `--redraw`."""
-
-
-class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The specification of a run, stored in run.json: every process that works on the folder uses it."""
-
-    source: str
-    """Absolute path of the input file, or `standard input`."""
-    seed: int
-    samples: int
-    """Pictures per prompt, unless a record has its own number."""
-    strategy: str
-    settings: dict[str, Any]
-    """Options that differ from the configured settings, by the names that `draw_settings` knows."""
-    config_file: str | None
-    overrides: tuple[str, ...]
-    pictures: PictureFormat = "png"
-    attempts: bool = False
-    """Whether the dataset has a row and a picture for every attempt."""
-    keep_attempts: Literal["none", "chosen", "all"] = "all"
-    """Pictures of finished tasks that stay in the mesh's store at the end of a process."""
-    prompt_column: str = PROMPT_COLUMN
-    """The field of a record that is its prompt."""
-    identity: int = BY_INDEX
-    """How records become tasks; folders of earlier versions have none, and go by index."""
-    id_column: str | None = None
-    """Field of a record that is the id of its task and the name of its files."""
-    recipes: tuple[Recipe, ...] = ()
-    """Recipes that finished pictures may have been drawn with, the latest last."""
-    consent: Consent | None = None
-    """`keep`: finished pictures stay as they are; `redraw`: those of another recipe than the latest are drawn again."""
-    consent_input: str = ""
-    """Size and time of the input to which `redraw` was agreed, where an edited record can change its picture."""
-
-    @property
-    def record_options(self) -> RecordOptions:
-        """How records of the input become tasks."""
-        return RecordOptions(self.samples, self.prompt_column)
-
-    def read_config(self) -> MeshConfig:
-        """Return the settings of the mesh that draws.
-
-        Raises:
-            ConfigError: a setting is unknown or invalid.
-        """
-        return read_config(None if self.config_file is None else Path(self.config_file), self.overrides)
-
-
-def spec_of(
-    file: Path,
-    options: DrawOptions,
-    *,
-    samples: int = 1,
-    pictures: PictureFormat = "png",
-    attempts: bool = False,
-    keep_attempts: Literal["none", "chosen", "all"] = "all",
-    prompt_column: str = PROMPT_COLUMN,
-    id_column: str | None = None,
-) -> RunSpec:
-    """Return the specification of a run over a file; `-` is standard input.
-
-    Raises:
-        UsageError: the options contradict one another.
-    """
-    return RunSpec(
-        source=STANDARD_INPUT if file == Path("-") else text_of_path(file.absolute()),
-        seed=options.seed or 0,
-        samples=samples,
-        strategy=options.strategy or "gems",
-        settings=options.settings(),
-        config_file=None if options.config_file is None else text_of_path(options.config_file.absolute()),
-        overrides=options.overrides,
-        pictures=pictures,
-        attempts=attempts,
-        keep_attempts=keep_attempts,
-        prompt_column=prompt_column,
-        identity=BY_CONTENT,
-        id_column=id_column,
-    )
 
 
 class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -344,48 +261,6 @@ def settle_failures(path: Path, done: AbstractSet[tuple[TaskRef, int]]) -> None:
                 if done.isdisjoint(((row.ref, row.sample), (row.index, row.sample))):
                     kept[row.ref, row.sample] = line
     write_whole(file, b"".join(kept.values()))
-
-
-def read_run(path: Path) -> RunSpec | None:
-    """Return the specification of a folder's run, or None for a folder without one.
-
-    Raises:
-        OutputError: run.json cannot be read.
-    """
-    try:
-        return msgspec.json.decode((path / "run.json").read_bytes(), type=RunSpec)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise OutputError(f"{path / 'run.json'}: expected the specification of a run, got: {error}") from error
-
-
-def check_run(path: Path, run: RunSpec) -> None:
-    """Check that a run can fill a folder, which need not exist.
-
-    Raises:
-        OutputError: the folder holds the output of another input, of another format or of an earlier version.
-    """
-    if (earlier := read_run(path)) is None:
-        if (path / "metadata.jsonl").exists():
-            raise OutputError(f"{path}: expected a new folder, got one with another metadata.jsonl in it")
-        return
-    if earlier.source != run.source:
-        raise OutputError(f"{path}: expected a new folder or the output of {run.source}, got that of {earlier.source}")
-    if earlier.id_column != run.id_column:
-        columns = (f"--id-column {spec.id_column}" if spec.id_column else "no --id-column" for spec in (earlier, run))
-        raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *columns))
-    if (earlier.pictures, earlier.attempts) != (run.pictures, run.attempts):
-        shapes = (f"--pictures {spec.pictures}{' --attempts' * spec.attempts}" for spec in (earlier, run))
-        raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *shapes))
-
-
-def remembering(run: RunSpec, earlier: RunSpec | None) -> RunSpec:
-    """Return a run with what its folder remembers of the runs before: identity, recipes and consent."""
-    if earlier is None:
-        return run
-    names = ("identity", "recipes", "consent", "consent_input")
-    return msgspec.structs.replace(run, **{name: getattr(earlier, name) for name in names})
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,9 +16,10 @@ from typing import Final
 
 import msgspec
 
-from gems_actors.app.bulk.folder import MESH_FOLDER, FolderState, RunSpec, inspect_folder, run_of
+from gems_actors.app.bulk.folder import MESH_FOLDER, FolderState, inspect_folder, run_of
 from gems_actors.app.bulk.report_article import story_of_rounds, story_of_row
 from gems_actors.app.bulk.rows import Row, rows_of
+from gems_actors.app.bulk.run_spec import RunSpec
 from gems_actors.app.bulk.totals import Share, Tally
 from gems_actors.app.memory.access import MemoryLocation, open_memory
 from gems_actors.app.picture_files import BLIND_VERIFIER, write_whole

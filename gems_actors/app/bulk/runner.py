@@ -15,14 +15,15 @@ import trio
 from gems_actors.app import session
 from gems_actors.app.bulk.ending import RunEnding, forget_ending, keep_ending
 from gems_actors.app.bulk.finished.consent import settled
+from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.finished.removed import Removed, set_aside
-from gems_actors.app.bulk.folder import MESH_FOLDER, Consent, RunSpec, open_bulk_folder, run_of, settle_failures
+from gems_actors.app.bulk.folder import MESH_FOLDER, open_bulk_folder, run_of, settle_failures
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
-from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.reopening import reopen
 from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
+from gems_actors.app.bulk.run_spec import Consent, RunSpec
 from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
 from gems_actors.app.bulk.task_feed import TaskFeed
 from gems_actors.app.bulk.tasks import BadTask, Part, Task

@@ -16,11 +16,11 @@ from gems_actors.app.bulk.finished.identity import BY_INDEX, identified
 from gems_actors.app.bulk.finished.ledger import Ledger, TaskRef
 from gems_actors.app.bulk.finished.refresh import refresh_metadata
 from gems_actors.app.bulk.finished.survey import read_tasks, survey
-from gems_actors.app.bulk.folder import Consent, RunSpec
 from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
 from gems_actors.app.bulk.reading.records import RecordOptions, json_text
 from gems_actors.app.bulk.recipe import Recipe
 from gems_actors.app.bulk.rows import Row
+from gems_actors.app.bulk.run_spec import Consent, RunSpec
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
 from gems_actors.app.picture_files import text_of_path
 from gems_actors.app.prompts import PromptError
@@ -165,7 +165,7 @@ class TaskFeed:
             refresh_metadata(rows, read_tasks(self._file, self._run))
 
     def is_gone(self, row: Row) -> bool:
-        """Return whether no record of the input is that of a row; it is of no use before the whole input was read."""
+        """Return whether no record of the input is that of a row; it is unusable before the whole input was read."""
         is_selected = bool(row.task) and self._part.has(row.ref, row.index, row.sample)
         return is_selected and not self._ledger.is_seen(row.ref, row.sample)
 

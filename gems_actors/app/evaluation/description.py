@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors import __version__
-from gems_actors.app.bulk.folder import RunSpec, read_run
 from gems_actors.app.bulk.rows import Row, rows_of
+from gems_actors.app.bulk.run_spec import RunSpec, read_run
 from gems_actors.app.evaluation.prompt_files import Prompt
 from gems_actors.app.picture_files import OutputError, text_of_path, write_whole
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gems_actors.app.bulk.folder import RunSpec, inspect_folder, read_run
+from gems_actors.app.bulk.folder import inspect_folder
 from gems_actors.app.bulk.rows import Row, lines_of
+from gems_actors.app.bulk.run_spec import RunSpec, read_run
 from gems_actors.app.evaluation.description import prompt_id_of, read_description
 from gems_actors.app.evaluation.figures import Figure, Parts, sum_parts
 from gems_actors.app.evaluation.scores import SCORERS, ScoredPrompt, scores_in

@@ -15,8 +15,8 @@ import msgspec
 from gems_actors.app.bulk.finished.identity import BY_INDEX
 from gems_actors.app.bulk.finished.ledger import Ledger
 from gems_actors.app.bulk.finished.survey import TaskCount
-from gems_actors.app.bulk.folder import Consent, RunSpec
 from gems_actors.app.bulk.recipe import Recipe
+from gems_actors.app.bulk.run_spec import Consent, RunSpec
 from gems_actors.app.picture_files import text_of_path
 from gems_actors.errors import UsageError
 

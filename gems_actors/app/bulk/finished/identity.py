@@ -118,7 +118,7 @@ def _task_by_column(task: Task, column: str, first: IdTable) -> Task | BadTask:
 
 
 def _digest_of(task: Task | BadTask) -> int:
-    """Return the digest of what is drawn; `samples` does not count, because a sample is a picture of its own."""
+    """Return the digest of what is drawn; `samples` does not count, because each sample is a separate picture."""
     if isinstance(task, BadTask):
         return _digest(f"bad\0{task.text}".encode(errors="replace"))
     parts = [task.prompt, task.seed, sorted(task.settings.items())]

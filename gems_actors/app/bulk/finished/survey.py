@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gems_actors.app.bulk.finished.identity import identified
 from gems_actors.app.bulk.finished.ledger import Ledger
-from gems_actors.app.bulk.folder import RunSpec
 from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
 from gems_actors.app.bulk.recipe import Recipe
+from gems_actors.app.bulk.run_spec import RunSpec
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
 
 

@@ -16,16 +16,9 @@ import msgspec
 import pytest
 from PIL import Image
 
-from gems_actors.app.bulk.folder import (
-    BulkFolder,
-    RunSpec,
-    failed_tasks,
-    inspect_folder,
-    open_bulk_folder,
-    read_run,
-    settle_failures,
-)
+from gems_actors.app.bulk.folder import BulkFolder, failed_tasks, inspect_folder, open_bulk_folder, settle_failures
 from gems_actors.app.bulk.rows import DrawnTask, Row, all_rows_of, key_of, rows_of, sort_rows
+from gems_actors.app.bulk.run_spec import RunSpec, read_run
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.picture_files import OutputError
 from protocol.messages import DrawSettings, Picture, Spent

@@ -13,9 +13,9 @@ from msgspec import structs
 
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions
-from gems_actors.app.bulk.folder import read_run
 from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue, reopen
 from gems_actors.app.bulk.rows import NOT_REOPENED, Row, rows_of
+from gems_actors.app.bulk.run_spec import read_run
 from gems_actors.app.bulk.tasks import Continuation
 from gems_actors.app.options import DrawOptions
 from gems_actors.blobs import BlobFolder

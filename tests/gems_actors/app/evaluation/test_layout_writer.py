@@ -89,7 +89,7 @@ async def test_a_missing_file_is_written_alone(bench: Bench, name: str) -> None:
 )
 async def test_what_is_made_of_other_things_is_written_again(bench: Bench, name: str, item: object) -> None:
     before = await bench.write(layout_of(bench))
-    changed = layout_of(bench) | {name: item(bench.pictures)}  # type: ignore[operator]
+    changed = layout_of(bench) | {name: item(bench.pictures)}  # type: ignore[operator]  # a tree of names
     assert differing(before, await bench.write(changed)) == {name}
 
 

@@ -15,8 +15,8 @@ import pytest
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions, BulkResult, BulkView, Part, spec_of
 from gems_actors.app.bulk.estimate import dry_run
-from gems_actors.app.bulk.folder import Consent
 from gems_actors.app.bulk.rows import Row, rows_of
+from gems_actors.app.bulk.run_spec import Consent
 from gems_actors.app.options import DrawOptions
 from gems_actors.errors import UsageError
 from tests.gems_actors.app.meshes import Studio, open_studio

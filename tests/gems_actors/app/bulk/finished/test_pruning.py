@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gems_actors.app.bulk.pruning import Pruned, check_prunable, prune
+from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
 from gems_actors.app.picture_files import OutputError
 from gems_actors.blobs import BlobFolder
 from gems_actors.config import MeshConfig

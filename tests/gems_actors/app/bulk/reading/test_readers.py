@@ -65,7 +65,7 @@ def test_drawing_fields_of_a_record_become_settings_and_others_metadata() -> Non
         (f"{header}\n{row}\n".encode(), "csv"),
         (table(**{key: [value] for key, value in RECORD.items()}, picture=[b"bytes"]), "parquet"),
     ):
-        (task,) = tasks(data, format_)  # type: ignore[arg-type]
+        (task,) = tasks(data, format_)  # type: ignore[arg-type]  # one of the formats
         assert (task.index, task.prompt, task.seed, task.samples) == (0, "a dog", 7, 3), format_
         assert task.settings == SETTINGS, format_
         assert task.metadata == {"tag": "x"}, format_
@@ -275,6 +275,6 @@ def test_a_missing_column_of_prompts_is_told() -> None:
     assert bad.reason == "caption: expected a prompt as text, got none"
     for data, format_ in ((b"prompt\na dog\n", "csv"), (table(prompt=["a dog"]), "parquet")):
         with pytest.raises(PromptError, match="expected a column named caption, got prompt; --prompt-column names"):
-            read(data, format_, prompt_column="caption")  # type: ignore[arg-type]
+            read(data, format_, prompt_column="caption")  # type: ignore[arg-type]  # one of the formats
     with pytest.raises(PromptError, match=r"expected a \.jsonl, \.csv or \.parquet file with --prompt-column, got"):
         read(b"a dog\n", "txt", prompt_column="caption")
