@@ -52,7 +52,7 @@ clean:
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group dev
 	@$(PIP) install --no-deps --group weights
-	@# LiteLLM's proxy pins versions that contradict ours, so it has an environment of its own.
+	@# LiteLLM's proxy pins versions that contradict ours, so it gets a separate environment.
 	@$(PYTHON) -m venv .venv/litellm
 	@.venv/litellm/bin/python -m pip --quiet --disable-pip-version-check install 'litellm[proxy]>=1.80'
 	@$(PIP) install --editable '.[diffusers]'

@@ -94,7 +94,7 @@ async def ask_model(
     parse: Callable[[str], T],
     parse_repaired: Callable[[str], T] | None = None,
 ) -> ModelAnswer[T]:
-    """Ask a chat model and parse its answer; if it is of no use, show the model the problem and ask once more.
+    """Ask a chat model and parse its answer; if it is unusable, show the model the problem and ask once more.
 
     The second request also asks for another temperature than 0, and is the last.
 
@@ -106,7 +106,7 @@ async def ask_model(
 
     Raises:
         BackendError: the model could not be asked.
-        ModelOutputError: the second answer is of no use either; the message says what helps.
+        ModelOutputError: the second answer is unusable too; the message says what helps.
     """
     request = replace(request, interactive=is_interactive())
     said, spent = "", Spent()

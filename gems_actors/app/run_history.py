@@ -81,7 +81,7 @@ def remembered(entry: HistoryEntry) -> Iterator[Remembered]:
     except (KeyboardInterrupt, trio.Cancelled):
         memo.note(outcome="interrupted")
         raise
-    except BaseException:
+    except BaseException:  # whatever ends it, the history says so, and the error goes on
         memo.note(outcome="failed")
         raise
     finally:

@@ -5,7 +5,7 @@ module knows neither the requests nor the protocol.
 
 A failure counts against the request, which is given up after a few, or against the server, which is waited for:
 
-- an answer of no use, or a status such as 408, counts against the request, whatever else happens at the server;
+- an unusable answer, or a status such as 408, counts against the request, whatever else happens at the server;
 - a failure of the server (5xx, a cut connection) counts against the request while the server answers others;
 - a timeout while the server answered others may only mean that it has few slots: more of these are allowed;
 - a server that cannot be reached, or says that it is busy, is waited for.
@@ -88,7 +88,7 @@ class GatewayTimeoutError(BackendError):
 
 
 class RequestFaultError(BackendError):
-    """A working server failed this request: its answer is of no use, or its status blames the request.
+    """A working server failed this request: its answer is unusable, or its status blames the request.
 
     The pool sends the request again a few times; after that nobody else is to do so.
     """

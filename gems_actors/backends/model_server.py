@@ -133,7 +133,7 @@ class ModelServer:
         """Return the body at an address that the server named, or where that redirects; the key is not sent there.
 
         Raises:
-            RequestFaultError: there is no body: the answer that named the address is of no use, whatever is wrong.
+            RequestFaultError: there is no body: the answer that named the address is unusable, whatever is wrong.
         """
         try:
             return await self._fetch("GET", url, max_bytes, may_leave=True)
@@ -157,7 +157,7 @@ class ModelServer:
         return BackendError(self._message(reason))
 
     def unusable(self, reason: str) -> ModelOutputError:
-        """Return the error for an answer whose words are of no use."""
+        """Return the error for an answer whose words are unusable."""
         return ModelOutputError(self._message(reason))
 
     def refused(self, reason: str) -> RefusedError:

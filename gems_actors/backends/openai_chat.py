@@ -1,7 +1,7 @@
 """Answers from any server with OpenAI's chat completions: SGLang, vLLM, Ollama, transformers serve, hosted models.
 
 A truncated or empty answer is a failure and never data. Thinking is kept apart from the answer, wherever the server
-puts it: in a field of its own, or before the answer in the same text (`thinking`). Three optional features are tried on
+puts it: in a separate field, or before the answer in the same text (`thinking`). Three optional features are tried on
 each server, and the result remembered: probabilities of the first token, JSON schemas, pictures.
 
 Source: platform.openai.com, POST /v1/chat/completions.

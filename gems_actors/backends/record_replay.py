@@ -28,7 +28,7 @@ class _Recorded(msgspec.Struct, frozen=True):
     messages: list[Any] = []
     """Messages for people to read; replay looks only at the key."""
     failure: str = ""
-    """Why the model's output was of no use; the model was asked again in other words."""
+    """Why the model's output was unusable; the model was asked again in other words."""
 
 
 class RecordingChatModel:
@@ -115,7 +115,7 @@ class ReplayChatModel:
 
         Raises:
             RefusedError: the request was not recorded.
-            ModelOutputError: the recorded output was of no use.
+            ModelOutputError: the recorded output was unusable.
         """
         answers = self._answers.get(key_of(request))
         if answers is None:

@@ -75,7 +75,7 @@ async def resume(folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure in a process of its own, whose peak is that of the run."""
+    """Measure in a separate process, so that its peak is that of the run."""
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder))
         if (child := os.fork()) == 0:

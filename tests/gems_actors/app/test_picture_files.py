@@ -47,7 +47,7 @@ def test_texts_are_added_to_a_png_and_its_pixels_keep_their_bytes() -> None:
     tagged = picture_of(data, "image/png", "png", {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'})
     with Image.open(io.BytesIO(tagged)) as image:
         image.load()
-        assert image.text == {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'}  # type: ignore[attr-defined]
+        assert image.text == {"parameters": "a red dog\nSteps: 1", "gems": '{"prompt":"開店"}'}  # type: ignore[attr-defined]  # PNG only
     assert tagged.endswith(data[33:])
 
 
@@ -102,7 +102,7 @@ def test_texts_of_the_server_do_not_hide_ours() -> None:
     made = picture_bytes("PNG", pnginfo=texts)
     with Image.open(io.BytesIO(picture_of(made, "image/png", "png", {"parameters": "ours", "gems": "{1}"}))) as image:
         image.load()
-        assert image.text == {"parameters": "ours", "gems": "{1}", "workflow": "kept"}  # type: ignore[attr-defined]
+        assert image.text == {"parameters": "ours", "gems": "{1}", "workflow": "kept"}  # type: ignore[attr-defined]  # PNG only
 
 
 def test_bytes_that_are_not_a_picture_are_refused() -> None:

@@ -27,7 +27,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def entry(run: str, **more: object) -> HistoryEntry:
     fields = {"run": run, "kind": "draw", "what": "a cat", "where": f"/pictures/{run}.png", "total": 1, **more}
-    return HistoryEntry(**fields)  # type: ignore[arg-type]
+    return HistoryEntry(**fields)  # type: ignore[arg-type]  # fields by name
 
 
 def states() -> dict[str, str]:

@@ -52,7 +52,7 @@ FORMS: dict[str, list[dict[str, Any]]] = {
     "both, and the address is gone": [{"url": "http://127.0.0.1:1/x.png", "b64_json": BASE64}],
     "the second of several": [{"b64_json": CUT}, {"b64_json": BASE64}],
     "after an empty item": [{}, {"b64_json": BASE64}],
-    "after an odd item": ["picture", {"b64_json": BASE64}],  # type: ignore[list-item]
+    "after an odd item": ["picture", {"b64_json": BASE64}],  # type: ignore[list-item]  # the odd item
     "with further fields": [{"b64_json": BASE64, "revised_prompt": None, "url": {"odd": 1}}],
 }
 
@@ -102,7 +102,7 @@ async def test_an_unusable_picture_is_asked_for_again_and_then_fails(
     server.rule = lambda fields: bad
     with pytest.raises(BackendError, match=f"^image server at {server.url}: expected ") as caught:
         await generate(server)
-    assert not caught.value.is_retryable, "the pool has tried it in vain"
+    assert not caught.value.is_retryable, "the pool has given it up"
     assert "\n" not in str(caught.value)
     assert len(server.asked) == 3 + QUICK_RETRY.max_faults
 

@@ -18,7 +18,7 @@ async def test_a_refusal_is_an_outage_if_the_status_is_about_the_client_or_the_m
     found = {}
     with open_server(ScriptedServer(drawn)) as server:
         for status in STATUSES:
-            server.rule = lambda fields, status=status: Answer(b'{"error": {"message": "no"}}', status)  # type: ignore[misc]
+            server.rule = lambda fields, status=status: Answer(b'{"error": {"message": "no"}}', status)  # type: ignore[misc]  # mypy infers no default
             with pytest.raises(RequestError) as caught:
                 await generate(server)
             found[status] = caught.value.is_outage

@@ -115,7 +115,7 @@ async def test_a_refused_key_ends_the_wait_and_names_the_setting(
 async def test_an_unknown_model_ends_the_wait_and_names_those_that_the_server_has(server: ScriptedServer) -> None:
     server.files[MODELS] = listing("a", "b")
     for status in (400, 404, 422):
-        server.rule = lambda fields, status=status: failure(status, "no such model")  # type: ignore[misc]
+        server.rule = lambda fields, status=status: failure(status, "no such model")  # type: ignore[misc]  # mypy infers no default
         with pytest.raises(
             ConfigError, match=r"chat.model: expected a model .*got 'mine'.* no such model; it lists a, b"
         ):

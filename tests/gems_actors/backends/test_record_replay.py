@@ -109,7 +109,7 @@ async def test_the_settings_switch_recording_and_replay_on(tmp_path: Path) -> No
     assert await ask(ChatConfig(backend="replay", replay=str(path))) == recorded
 
 
-async def test_output_of_no_use_is_recorded_so_that_the_second_try_is_replayed(tmp_path: Path) -> None:
+async def test_unusable_output_is_recorded_so_that_the_second_try_is_replayed(tmp_path: Path) -> None:
     def answer(request: ChatRequest) -> str:
         if not request.vary:
             raise ModelOutputError("expected an answer, got an empty one")
