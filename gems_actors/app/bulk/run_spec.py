@@ -53,7 +53,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def record_options(self) -> RecordOptions:
         """How records of the input become tasks."""
-        return RecordOptions(self.samples, self.prompt_column)
+        return RecordOptions(self.samples, self.prompt_column, self.id_column)
 
     def read_config(self) -> MeshConfig:
         """Return the settings of the mesh that draws.

@@ -7,7 +7,7 @@ not stop the others; what is wrong with the whole file is raised before the firs
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -75,8 +75,12 @@ def open_tasks(stream: BinaryIO, format_: InputFormat, options: RecordOptions = 
             return _read_csv(stream, options)
         case "jsonl":
             return _read_lines(stream, lambda index, line: _task_of_json(index, line, options))
-    if options.prompt_column != PROMPT_COLUMN:
-        raise PromptError("expected a .jsonl, .csv or .parquet file with --prompt-column, got lines of text")
+    for flag, is_set in (
+        ("--prompt-column", options.prompt_column != PROMPT_COLUMN),
+        ("--id-column", options.id_column is not None),
+    ):
+        if is_set:
+            raise PromptError(f"expected a .jsonl, .csv or .parquet file with {flag}, got lines of text")
     return _read_lines(stream, lambda index, line: _task_of_text(index, line, options))
 
 
@@ -132,7 +136,9 @@ def _task_of_json(index: int, line: bytes, options: RecordOptions) -> Task:
 
 
 def _read_csv(stream: BinaryIO, options: RecordOptions) -> Iterator[Task | BadTask]:
-    return _tasks_of_rows(CsvFile(stream, options.prompt_column), options)
+    file = CsvFile(stream, options.prompt_column)
+    _check_id_column(file.names, options)
+    return _tasks_of_rows(file, options)
 
 
 def _tasks_of_rows(file: CsvFile, options: RecordOptions) -> Iterator[Task | BadTask]:
@@ -153,7 +159,14 @@ def _tasks_of_rows(file: CsvFile, options: RecordOptions) -> Iterator[Task | Bad
 
 
 def _read_parquet(stream: BinaryIO, options: RecordOptions) -> Iterator[Task | BadTask]:
-    return _tasks_of_table(open_parquet(stream, options.prompt_column).records(), options)
+    file = open_parquet(stream, options.prompt_column)
+    _check_id_column(file.table.schema_arrow.names, options)
+    return _tasks_of_table(file.records(), options)
+
+
+def _check_id_column(names: Sequence[str], options: RecordOptions) -> None:
+    if options.id_column is not None and options.id_column not in names:
+        raise PromptError(f"expected the column {options.id_column} of --id-column, got {', '.join(names)}")
 
 
 def _tasks_of_table(

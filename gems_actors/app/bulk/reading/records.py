@@ -38,6 +38,8 @@ class RecordOptions:
     """Pictures of a record without its own number."""
     prompt_column: str = PROMPT_COLUMN
     """The field that is the prompt."""
+    id_column: str | None = None
+    """The field whose value is the id of a record, which every record must have."""
 
 
 class _Fields(msgspec.Struct):

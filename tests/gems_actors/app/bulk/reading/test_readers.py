@@ -261,6 +261,19 @@ def test_another_column_may_be_the_prompt(format_: InputFormat) -> None:
     assert count_records(io.BytesIO(NAMED[format_]), format_, RecordOptions(prompt_column="caption")) == 1
 
 
+@pytest.mark.parametrize("format_", ["csv", "parquet"])
+def test_a_table_without_the_column_of_ids_is_refused_before_its_first_record(format_: InputFormat) -> None:
+    with pytest.raises(PromptError, match="expected the column uid of --id-column, got caption, prompt, seed"):
+        open_tasks(io.BytesIO(NAMED[format_]), format_, RecordOptions(prompt_column="caption", id_column="uid"))
+    assert len(tasks(NAMED[format_], format_, prompt_column="caption", id_column="seed")) == 1
+
+
+@pytest.mark.parametrize(("flag", "options"), [("prompt", {"prompt_column": "caption"}), ("id", {"id_column": "uid"})])
+def test_lines_of_text_have_no_columns(flag: str, options: dict[str, str]) -> None:
+    with pytest.raises(PromptError, match=rf"or \.parquet file with --{flag}-column, got lines of text"):
+        read(b"a dog\n", "txt", **options)
+
+
 @pytest.mark.parametrize("format_", NAMED)
 def test_a_drawing_field_that_is_the_prompt_is_nothing_else(format_: InputFormat) -> None:
     is_table = format_ == "parquet"
