@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                     client.get(f"{url}/health")
                     break
                 except httpx.TransportError:
-                    continue
+                    time.sleep(0.1)  # it takes a minute to start, and needs the processor
         yield Served(f"{url}/v1", str(model))
 
 

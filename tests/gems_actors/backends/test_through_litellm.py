@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def proxy(upstream: ScriptedServer, tmp_path_factory: pytest.TempPathFactory) ->
                     client.get(f"{url}/health/liveliness", timeout=5.0).raise_for_status()
                     break
                 except (OSError, ValueError, httpx.HTTPError):
-                    continue
+                    time.sleep(0.1)  # it takes many seconds to start, and needs the processor
         yield f"{url}/v1"
 
 
