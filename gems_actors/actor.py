@@ -119,20 +119,35 @@ async def serve_actor(
     async with open_background() as waiting:
         waiting.start_soon(_stop_waiting, draining, joined, waiting.cancel_scope)
         async with open_client(address, name=name, connect_within_s=connect_within_s, security=security) as mesh:
-            actor = make_actor(mesh)
-            loop = _Loop(actor)
-            await mesh.present(role or actor.role, tuple(request.__name__ for request in actor.handlers), loop)
-            joined.set()
-            async with open_background() as watching:
-                watching.start_soon(loop.leave_unopened, draining, watching.cancel_scope)
-                async with actor.open(), open_background() as nursery:
-                    taken = actor.default_capacity if capacity is None else capacity
-                    loop.begin(nursery, taken)
-                    _log.info("actor_ready", capacity=taken)
-                    await draining.wait()
-                    await loop.drain(grace_s)
-            with trio.move_on_after(_FLUSH_GRACE_S):
-                await mesh.flush()
+            await _serve(
+                make_actor(mesh), role=role, capacity=capacity, grace_s=grace_s, draining=draining, joined=joined
+            )
+
+
+async def serve_by(
+    mesh: Mesh, make_actor: Callable[[Mesh], Actor], *, draining: trio.Event | None = None, grace_s: float = 10.0
+) -> None:
+    """Play a role by a client that is open already and serves nothing else, as `serve_actor` does by its own."""
+    draining = trio.Event() if draining is None else draining
+    await _serve(make_actor(mesh), role=None, capacity=None, grace_s=grace_s, draining=draining, joined=trio.Event())
+
+
+async def _serve(
+    actor: Actor, *, role: str | None, capacity: int | None, grace_s: float, draining: trio.Event, joined: trio.Event
+) -> None:
+    loop, mesh = _Loop(actor), actor.mesh
+    await mesh.present(role or actor.role, tuple(request.__name__ for request in actor.handlers), loop)
+    joined.set()
+    async with open_background() as watching:
+        watching.start_soon(loop.leave_unopened, draining, watching.cancel_scope)
+        async with actor.open(), open_background() as nursery:
+            taken = actor.default_capacity if capacity is None else capacity
+            loop.begin(nursery, taken)
+            _log.info("actor_ready", capacity=taken)
+            await draining.wait()
+            await loop.drain(grace_s)
+    with trio.move_on_after(_FLUSH_GRACE_S):
+        await mesh.flush()
 
 
 async def _stop_waiting(draining: trio.Event, joined: trio.Event, everything: trio.CancelScope) -> None:

@@ -31,11 +31,11 @@ from gems_actors import __version__, errors
 from gems_actors.addresses import split_addresses
 from gems_actors.call_context import Call, call_or_none
 from gems_actors.config import NO_KEYS, SecurityConfig
-from gems_actors.router_connection import ClientState, PendingRequest, RequestHandler, RouterConnection
+from gems_actors.router_connection import ClientState, OpenLink, PendingRequest, RequestHandler, RouterConnection
 from gems_actors.security.keys import keys_to_connect
 from gems_actors.status_merge import merge_answers
 from gems_actors.tasks import gather, open_background
-from gems_actors.transport.sockets import await_refusal, open_context, open_dealer, require_trio
+from gems_actors.transport.sockets import Link, await_refusal, open_context, open_dealer, require_trio
 from protocol.codec import CODEC, decode_body, encode_body, encode_message, peek_type
 from protocol.envelope import Header, Kind, Lane
 from protocol.errors import ProtocolError
@@ -47,6 +47,7 @@ _SAME_DEADLINE_S = 1.0
 """If an actor gives up this shortly before the client's deadline, it did so because of that deadline."""
 _MAX_UNREAD_EVENTS = 1000
 """Events of one run that wait for a slow reader; further ones are dropped."""
+_SYSTEM_RANDOMNESS = random.SystemRandom()
 
 _log = structlog.get_logger()
 
@@ -54,14 +55,18 @@ _log = structlog.get_logger()
 class Mesh:
     """Sends requests, publishes and follows events by its connections to the routers; made by `open_client`."""
 
-    def __init__(self, sockets: Mapping[str, zmq.Socket[bytes]], name: str) -> None:
+    def __init__(
+        self, links: Mapping[str, OpenLink], name: str, *, randomness: random.Random = _SYSTEM_RANDOMNESS
+    ) -> None:
+        """Make a client of the routers at some addresses; `randomness` makes ids, which must be unguessable."""
         self.name = name
-        self.address = ",".join(sockets)
+        self.address = ",".join(links)
         """Addresses of the routers."""
         hello = Hello(name=name, host=network.gethostname(), pid=os.getpid(), version=__version__)
         self._state = ClientState(hello, self._fail_over, self._take_back, self._refuse)
-        self._connections = tuple(RouterConnection(socket, at, self._state) for at, socket in sockets.items())
+        self._connections = tuple(RouterConnection(open_link, at, self._state) for at, open_link in links.items())
         self._state.connections = self._connections
+        self._randomness = randomness
         self._refusal = ""
         self._refused = trio.Event()
 
@@ -230,14 +235,16 @@ class Mesh:
     ) -> Reply:
         """Ask by one connection, or by the trajectory's; with backoff again while the role is overloaded."""
         while True:
-            header = header._replace(id=os.urandom(16))  # unguessable, so that no other process can answer or cancel it
+            header = header._replace(
+                id=self._randomness.randbytes(16)
+            )  # unguessable, so that no other process can answer or cancel it
             at = connection or self._connection_for(header)
             try:
                 return await self._exchange(
                     PendingRequest(header, body, trio.current_effective_deadline(), at), stop_gracefully
                 )
             except errors.OverloadedError as error:
-                await trio.sleep(error.retry_after_s * random.uniform(0.5, 1.5))
+                await trio.sleep(error.retry_after_s * self._randomness.uniform(0.5, 1.5))
 
     async def _exchange(self, request: PendingRequest, stop_gracefully: trio.Event | None) -> Reply:
         id_, pending = request.header.id, self._state.pending
@@ -364,7 +371,7 @@ async def open_client(
         raise errors.MeshUnavailableError(
             f"{address}: expected an address like tcp://HOST:PORT: {error.strerror}"
         ) from error
-    mesh = Mesh(sockets, name)
+    mesh = Mesh({one: partial(Link, socket) for one, socket in sockets.items()}, name)
     try:
         async with open_background() as nursery:
             for one, socket in sockets.items():

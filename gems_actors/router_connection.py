@@ -12,11 +12,10 @@ from typing import Protocol
 
 import structlog
 import trio
-import zmq
 from msgspec import structs
 
 from gems_actors.run_states import RunStates
-from gems_actors.transport.sockets import Link, Message
+from gems_actors.transport.sockets import Message
 from protocol import messages as m
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, unpack_header
@@ -28,6 +27,30 @@ _MAX_UNSENT = 100
 """Messages waiting to be sent beyond which no heartbeat is added: a router that returns needs only one."""
 
 _log = structlog.get_logger()
+
+
+class RouterLink(Protocol):
+    """What carries messages to and from one router: a `Link` around a socket, or a simulated network's."""
+
+    @property
+    def unsent(self) -> int:
+        """Number of messages that wait for a connection or for the peer to read."""
+
+    def send(self, *frames: bytes) -> None:
+        """Queue a message."""
+
+    async def run(self) -> None:
+        """Send and receive until cancelled."""
+
+    async def flush(self) -> None:
+        """Return when everything queued has been sent."""
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Close the link after at most `linger_ms` to send what is queued."""
+
+
+OpenLink = Callable[[Callable[[list[Message]], None]], RouterLink]
+"""Opens a link that passes each batch of messages that arrives to a function, which neither awaits nor raises."""
 
 
 class RequestHandler(Protocol):
@@ -105,9 +128,9 @@ class ClientState:
 class RouterConnection:
     """One connection, and what is known of its router."""
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, state: ClientState) -> None:
+    def __init__(self, open_link: OpenLink, address: str, state: ClientState) -> None:
         self.address = address
-        self.link = Link(socket, self._take)
+        self.link = open_link(self._take)
         self.is_up = True
         """False while the router is silent and another one serves in its place."""
         self.heard_at = -math.inf
