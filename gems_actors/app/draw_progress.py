@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import structs
 
+from gems_actors.terminal_text import printable
 from protocol import messages as m
 
 Change = Literal["kept", "added", "removed"]
@@ -162,12 +163,6 @@ def lines_of(progress: Progress, event: m.Event) -> list[str]:
         case m.StepTaken(record=m.PromptRefined() as record):
             return [f"round {record.refinement.round} prompt: {printable(record.refinement.prompt)}"]
     return []
-
-
-def printable(text: str) -> str:
-    """Return a text as one line without control characters: white space is one space, others become U+FFFD."""
-    line = " ".join(text.split())
-    return line if line.isprintable() else "".join(c if c.isprintable() or c == "\u200d" else "\ufffd" for c in line)
 
 
 def unmet_questions(requirements: Sequence[m.Requirement], attempt: m.Attempt) -> list[str]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from gems_actors import __version__
-from gems_actors.app.draw_progress import count_met, printable, unmet_questions
+from gems_actors.app.draw_progress import count_met, unmet_questions
 from gems_actors.errors import GemsError
+from gems_actors.terminal_text import escaped_json, printable
 from protocol.costs import chat_cost
 from protocol.messages import Picture, Spent
 
@@ -201,8 +202,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def encode_json(tree: Any) -> str:
-    """Return one line of JSON."""
-    return msgspec.json.encode(tree).decode()
+    """Return one line of JSON; control characters are escaped, also those that JSON allows as they are."""
+    return escaped_json(msgspec.json.encode(tree).decode())
 
 
 def text_of_path(path: Path) -> str:

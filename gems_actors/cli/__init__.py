@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from gems_actors import __version__
 from gems_actors.cli.exit_codes import BAD_CONFIG, end_of
 from gems_actors.cli.suggestions import Group
+from gems_actors.terminal_text import protect_standard_streams
 
 COMMANDS = {
     "draw": ("draw:draw", "Draw one prompt, and watch it improve from round to round."),
@@ -86,9 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"gems: expected Linux, got {sys.platform}; use WSL", err=True)
         return BAD_CONFIG
     _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a prompt may have characters that a terminal lacks
+    protect_standard_streams()
     try:
         code = gems.main(args=arguments, prog_name="gems", standalone_mode=False)
         sys.stdout.flush()

@@ -21,7 +21,6 @@ from gems_actors.app.bulk.run_spec import RunSpec, read_run, spec_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, BulkOptions, run
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
-from gems_actors.app.draw_progress import printable
 from gems_actors.app.options import DrawOptions, parse_shard
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
 from gems_actors.cli import options as shared
@@ -29,6 +28,7 @@ from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.tables import format_bytes
 from gems_actors.cli.terminal.views import open_terminal
+from gems_actors.terminal_text import printable
 from protocol.limits import MAX_ROUNDS
 
 _SHOWN_BAD = 20

@@ -9,7 +9,6 @@ import click
 import msgspec
 import trio
 
-from gems_actors.app.draw_progress import printable
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import RunRow, control_run, list_runs
 from gems_actors.cli.exit_codes import DONE
@@ -18,6 +17,7 @@ from gems_actors.cli.terminal.memory_views import print_rows, short_time
 from gems_actors.cli.terminal.tables import run_table
 from gems_actors.config import MeshConfig
 from gems_actors.ops.log_setup import configure_logging
+from gems_actors.terminal_text import printable
 from protocol.messages import Control, Controlled
 
 

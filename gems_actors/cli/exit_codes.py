@@ -11,6 +11,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from gems_actors.os_process import EXIT_CONFIG
+from gems_actors.terminal_text import printable
 
 DONE = 0
 FAILED = 1
@@ -23,8 +24,6 @@ BAD_CONFIG = EXIT_CONFIG
 """`EX_CONFIG` of sysexits.h; also for an address in use, and for a router that refuses this client."""
 INTERRUPTED = 130
 """Ctrl-C, SIGTERM or `gems cancel` ended the command early, gracefully or not."""
-_CONTROL_CHARACTERS = dict.fromkeys((*range(32), *range(127, 160)), "\ufffd")
-"""A text from a file or a server must not command a terminal."""
 
 
 def end_of(error: BaseException) -> tuple[str, int]:
@@ -76,4 +75,4 @@ def _message_of(error: click.ClickException) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "gems: " + " ".join(text.split()).translate(_CONTROL_CHARACTERS)
+    return f"gems: {printable(text)}"

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from gems_actors.app.draw_progress import printable
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_history import HistoryRow, find_in_history, read_history
 from gems_actors.cli.bulk import status as bulk_status
@@ -18,6 +17,7 @@ from gems_actors.cli.options import between, json_option
 from gems_actors.cli.terminal.memory_views import local_time, print_rows, short_time
 from gems_actors.cli.terminal.tables import run_table
 from gems_actors.errors import UsageError
+from gems_actors.terminal_text import printable
 
 _MAX_BYTES = 64 * 1024 * 1024
 """Size of a picture's texts above which they are not ours."""

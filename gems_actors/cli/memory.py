@@ -32,6 +32,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.tasks import open_background
+from gems_actors.terminal_text import paint
 from protocol.messages import LoggedRecord, RecallExperiences, TrajectoryStatus
 
 ResultT = TypeVar("ResultT")
@@ -93,7 +94,7 @@ def show(location: MemoryLocation, trajectory: str, has_reasoning: bool, as_json
     if as_json or state.task is None:
         click.echo(encode_json(state))
         return DONE
-    console = views.open_console()
+    console = views.open_wide_console()
     glyphs, locate = glyphs_for(sys.stdout.encoding), backing_store(location.config).locate
     lines = views.trajectory_view(state, state.task, console, glyphs=glyphs, has_reasoning=has_reasoning, locate=locate)
     views.print_texts(console, lines)
@@ -114,7 +115,7 @@ def recall(location: MemoryLocation, prompt: str, limit: int, as_json: bool) -> 
     if as_json:
         click.echo(encode_json(recalled))
     else:
-        views.print_texts(views.open_console(), views.recollection_lines(recalled))
+        views.print_texts(views.open_wide_console(), views.recollection_lines(recalled))
     return DONE
 
 
@@ -309,7 +310,8 @@ def _progress(what: str) -> Callable[[int, int], None] | None:
 
     def show(done: int, total: int) -> None:
         end = "\r" if done < total else "\r\x1b[K"
-        click.echo(f"\r{what}: {100 * done / max(total, 1):.0f} %{end}", err=True, nl=False)
+        paint(sys.stderr, f"\r{what}: {100 * done / max(total, 1):.0f} %{end}")
+        sys.stderr.flush()
 
     return show
 

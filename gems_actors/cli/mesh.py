@@ -8,7 +8,6 @@ import socket
 from pathlib import Path
 
 import click
-import msgspec
 import trio
 
 from gems_actors.addresses import join_addresses, split_addresses
@@ -16,6 +15,7 @@ from gems_actors.app.hosting import config_of_agent, host_agent, host_mesh, pars
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.mesh_requests import ask_mesh
 from gems_actors.app.options import read_config
+from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import address_of
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.options import config_options, json_option, path_option, router_option, set_option
@@ -77,7 +77,7 @@ def status(
     if as_metrics:
         click.echo(metrics_text(found), nl=False)
     elif as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(encode_json(found))
     elif not wanted:
         click.echo("\n".join(status_lines(found)))
     return DONE

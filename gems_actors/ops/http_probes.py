@@ -17,6 +17,7 @@ import trio
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError
 from gems_actors.ops.prometheus import CONTENT_TYPE, metrics_text
 from gems_actors.tasks import open_background
+from gems_actors.terminal_text import printable
 from protocol.messages import MeshStatus
 
 CONNECTION_TIMEOUT_S: Final = 5.0
@@ -122,7 +123,7 @@ async def _answer(request: h11.Request, probed: Probed, timeout_s: float) -> _An
     except trio.TooSlowError:
         return _Answer(503, f"no answer within {timeout_s:g} s\n")
     except GemsError as error:
-        return _Answer(503, f"{error}\n")
+        return _Answer(503, f"{printable(str(error))}\n")
 
 
 async def _is_alive(_: Probed) -> _Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from gems_actors import __version__
+from gems_actors.terminal_text import printable_lines
 from protocol.identity import is_agent_role
 from protocol.messages import MeshStatus, RoleStatus
 
@@ -56,4 +57,4 @@ def _metric(name: str, kind: str, help_text: str, label: str, samples: Iterable[
 
 
 def _escape(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return printable_lines(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

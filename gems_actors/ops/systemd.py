@@ -12,6 +12,8 @@ from contextlib import suppress
 
 import trio
 
+from gems_actors.terminal_text import printable
+
 
 def notify(*lines: str) -> None:
     """Send lines such as `READY=1` to the service manager; errors are ignored."""
@@ -21,7 +23,7 @@ def notify(*lines: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, suppress(OSError):
         sender.setblocking(False)
         sender.connect(f"\0{path[1:]}" if path.startswith("@") else path)
-        sender.send("\n".join(lines).encode())
+        sender.send("\n".join(map(printable, lines)).encode())
 
 
 async def keep_watchdog() -> None:

@@ -22,6 +22,7 @@ from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.supervision.runtime_dir import check_platform
 from gems_actors.tasks import open_background
+from gems_actors.terminal_text import printable, protect_standard_streams
 
 
 def load_actor(role: str, config: MeshConfig) -> type[Actor]:
@@ -54,11 +55,12 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     `blobs`. The address is that of the router; for the router itself, those to listen at.
     """
     try:
+        protect_standard_streams()
         check_platform()
         configure_logging(config.log, role=role, actor=name)
         trio.run(_run_until_stopped, _main_of(role, config, address, name))
     except GemsError as error:
-        print(f"gems: {role}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(f"gems: {role}: {error}"), file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG if isinstance(error, ConfigError | AddressInUseError | MeshRefusedError) else 1
     except Exception:  # the last frame of the process: its log gets the traceback
         structlog.get_logger().exception("process_crashed")

@@ -26,6 +26,7 @@ from gems_actors.app.picture_files import BLIND_VERIFIER, write_whole
 from gems_actors.blobs import BlobFolder, blob_folder
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError
+from gems_actors.terminal_text import printable_lines
 from protocol.identity import trajectory_id
 from protocol.messages import ListRuns, ReadTrajectory, TrajectoryState
 
@@ -84,7 +85,7 @@ async def write_report(folder: Path, spec: RunSpec, shown: int, router: str | No
     state = inspect_folder(folder, lambda row: None)
     stories = await _read_stories(location, run_of(folder), islice(rows_of(folder), shown))
     page = ReportPage(spec, state, folder, blob_folder(location.config), stories, shown)
-    write_whole(path, "".join(page.pieces(rows_of(folder))).encode())
+    write_whole(path, printable_lines("".join(page.pieces(rows_of(folder)))).encode())
     return path
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from actors.memory_store.maintenance import export_records
 from actors.memory_store.sharding import shard_of_folder
-from gems_actors.app.picture_files import OutputError
+from gems_actors.app.picture_files import OutputError, encode_json
 from gems_actors.errors import ConfigError
 from protocol import messages as m
 from protocol.messages import LoggedRecord
@@ -143,7 +143,7 @@ def _write_lines(records: Iterable[LoggedRecord], file: IO[bytes]) -> int:
     for logged in records:
         moment = datetime.fromtimestamp(logged.at, UTC).isoformat(timespec="milliseconds")
         tree = {"shard": logged.shard, "sequence": logged.sequence, "at": moment, **msgspec.to_builtins(logged.record)}
-        file.write(msgspec.json.encode(tree) + b"\n")
+        file.write(encode_json(tree).encode() + b"\n")
         count += 1
     file.flush()
     return count

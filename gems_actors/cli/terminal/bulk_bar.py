@@ -14,6 +14,7 @@ from gems_actors.app.bulk.runner import BulkView
 from gems_actors.app.bulk.totals import BulkProgress, rate_parts, result_parts
 from gems_actors.cli.terminal.draw_view import Glyphs, glyphs_for, wrap
 from gems_actors.cli.terminal.painter import Painter
+from gems_actors.terminal_text import printable
 
 _MIN_BAR_CELLS, _MAX_BAR_CELLS = 8, 40
 _MAX_NOTE_LINES: Final = 2
@@ -23,7 +24,7 @@ def render(progress: BulkProgress, columns: int, glyphs: Glyphs) -> Group:
     """Return lines of at most `columns`; the bar is left out if there is no room for it."""
     rate, lines = rate_parts(progress), _lines_of(result_parts(progress), columns, glyphs)
     if progress.note:
-        lines += wrap(Text(progress.note, "bold yellow"), columns, _MAX_NOTE_LINES, glyphs)
+        lines += wrap(Text(printable(progress.note), "bold yellow"), columns, _MAX_NOTE_LINES, glyphs)
     bar_cells = min(_MAX_BAR_CELLS, columns - len(glyphs.between.join(rate)) - 1)
     if progress.total is None or bar_cells < _MIN_BAR_CELLS:
         return Group(*_lines_of(rate, columns, glyphs), *lines)

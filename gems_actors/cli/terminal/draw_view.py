@@ -14,13 +14,14 @@ from rich.text import Text
 
 from gems_actors.app import draw_progress
 from gems_actors.app.draw import DrawResult, DrawView
-from gems_actors.app.draw_progress import Progress, printable
+from gems_actors.app.draw_progress import Progress
 from gems_actors.cli.terminal.painter import Painter
 from gems_actors.cli.terminal.views import print_draw_result
 from gems_actors.client import Mesh
 from gems_actors.errors import GemsError
 from gems_actors.roles import BUILT_IN_ROLES, is_user_role
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
+from gems_actors.terminal_text import printable
 from protocol.messages import Answer, DrawPicture, Event, ReadStatus, RoleStatus
 
 _COLUMN_CELLS = 3
@@ -80,7 +81,7 @@ def render(state: DrawState, columns: int, rows: int, glyphs: Glyphs) -> Group:
     change = [] if state.progress.ending else list(_change(state.progress, columns, glyphs))
     tail = list(_activity(state.roles, columns, glyphs))
     if state.note:
-        tail += wrap(Text(state.note, "bold yellow"), columns, _MAX_NOTE_LINES, glyphs)
+        tail += wrap(Text(printable(state.note), "bold yellow"), columns, _MAX_NOTE_LINES, glyphs)
     room = rows - len(head) - len(tail) - 1
     if room - len(change) >= _MIN_TABLE_LINES:
         room -= len(change)
@@ -100,7 +101,8 @@ def _status(state: DrawState, columns: int, glyphs: Glyphs) -> Text:
     progress = state.progress
     parts = [draw_progress.step_of(progress) if state.is_connected else "starting the mesh"]
     if progress.prompts:
-        parts = [f"round {progress.round} of {progress.max_rounds}", *parts, f"skill {progress.skill or 'none'}"]
+        skill = printable(progress.skill or "none")
+        parts = [f"round {progress.round} of {progress.max_rounds}", *parts, f"skill {skill}"]
     return _cut(Text(glyphs.between.join([*parts, f"seed {state.seed}"]), "cyan"), columns, glyphs)
 
 
@@ -194,7 +196,7 @@ def _filled(items: Iterable[Text], between: str, columns: int) -> list[Text]:
 
 def _role(status: RoleStatus, glyphs: Glyphs) -> Text:
     busy = sum(actor.busy > 0 for actor in status.actors)
-    text = Text(f"{status.role} ", "" if busy else "dim")
+    text = Text(f"{printable(status.role)} ", "" if busy else "dim")
     if not status.actors:
         text.append("away", "red")
     elif len(status.actors) > _MAX_DOTS:

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from gems_actors.app.draw_progress import Change, Progress, compare_words, count_met, printable
+from gems_actors.app.draw_progress import Change, Progress, compare_words, count_met
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import SHORT_ID_DIGITS
 from gems_actors.cli.terminal.draw_view import Glyphs, requirement_lines
+from gems_actors.cli.terminal.painter import open_console
 from gems_actors.cli.terminal.tables import fit_to_terminal, table_lines
 from gems_actors.roles import BUILT_IN_ROLES
+from gems_actors.terminal_text import printable
 from protocol import messages as m
 
 ResultT = TypeVar("ResultT")
@@ -272,10 +274,10 @@ def print_rows(found: Sequence[ResultT], lines: Callable[[Sequence[ResultT]], It
         click.echo("none", err=True)
 
 
-def open_console() -> Console:
+def open_wide_console() -> Console:
     """Return a console on standard output, as wide as its terminal or 100 columns."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PLAIN_COLUMNS
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    return open_console(sys.stdout, width=width)
 
 
 def print_texts(console: Console, lines: Iterable[Text | Labelled]) -> None:

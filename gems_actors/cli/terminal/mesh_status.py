@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
+from gems_actors.terminal_text import printable
 from protocol.identity import is_agent_role
 from protocol.messages import ActorStatus, MeshStatus, RoleStatus
 
@@ -32,7 +33,7 @@ def status_lines(found: MeshStatus) -> Iterator[str]:
         yield ""
     for actor in actors:
         if report := actor.note or ", ".join(figure_in_words(*item) for item in actor.figures.items()):
-            yield f"{actor.name}: {report}"
+            yield printable(f"{actor.name}: {report}")
     requeued = f", {found.requeued} requests redelivered" if found.requeued else ""
     yield f"router up for {found.uptime_s:.0f} s, {found.clients} clients{requeued}"
 

@@ -7,13 +7,40 @@ terminal, so that few of them wrap when it becomes narrower; lines that wrap are
 from __future__ import annotations
 
 import os
-from typing import TextIO
+from typing import IO, Any, TextIO, cast
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.text import Text
+
+from gems_actors.terminal_text import Painting, paint, printable_lines
 
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _ERASE_LINE_END, _ERASE_BELOW = "\x1b[K", "\x1b[J"
+
+
+class _Escaped:
+    """What another renderable shows, without the control characters of its texts."""
+
+    def __init__(self, shown: ConsoleRenderable) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._shown, options):
+            yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
+
+
+class _EscapeAll(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Escaped(shown) for shown in renderables]
+
+
+def open_console(stream: TextIO, **options: Any) -> Console:
+    """Return a console that colours what it is given and escapes the control characters in it."""
+    file = cast("IO[str]", Painting(stream))  # it has what a console calls
+    console = Console(file=file, highlight=False, markup=False, emoji=False, **options)
+    console.push_render_hook(_EscapeAll())
+    return console
 
 
 class Painter:
@@ -21,7 +48,7 @@ class Painter:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._console = Console(file=stream, force_terminal=True, legacy_windows=False)
+        self._console = open_console(stream, force_terminal=True, legacy_windows=False)
         self._line_widths: list[int] = []
         self._last = ""
 
@@ -57,9 +84,9 @@ class Painter:
     def _render(self, renderable: RenderableType, columns: int) -> list[str]:
         self._console.width = columns
         with self._console.capture() as capture:
-            self._console.print(renderable, highlight=False)
+            self._console.print(renderable)
         return [line.rstrip() for line in capture.get().removesuffix("\n").split("\n")]
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
+        paint(self._stream, text)
         self._stream.flush()

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
+from gems_actors.terminal_text import printable
+
 _MAX_WHAT_CHARS: Final = 40
 """Characters of a prompt or of the name of a file in a table."""
 
 
 def table_lines(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> Iterator[str]:
-    """Yield rows as lines with aligned columns; the last column keeps its length.
+    """Yield rows as lines with aligned columns; the last column keeps its length, and no cell adds a line.
 
     Args:
         rows: cells, those of the heading first.
         left: indices of the columns that are aligned to the left; the others are aligned to the right.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for *cells, last in rows:
         aligned = [

@@ -16,6 +16,7 @@ from gems_actors.app.draw import DrawResult, DrawView
 from gems_actors.app.draw_progress import Progress, advance, lines_of, progress_of
 from gems_actors.app.picture_files import encode_json, summary_lines, text_of_path
 from gems_actors.client import Mesh
+from gems_actors.terminal_text import PrintableStream
 from protocol.messages import DrawPicture, Event
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def open_terminal() -> Iterator[TextIO]:
     """Yield a stream on standard error that stays there while the original is redirected to a log."""
     sys.stderr.flush()
     file = io.BufferedWriter(_LossyFile(os.dup(2), "w"))
-    with io.TextIOWrapper(file, sys.stderr.encoding, "backslashreplace", line_buffering=True) as stream:
+    with PrintableStream(file, sys.stderr.encoding) as stream:
         yield stream
 
 

@@ -11,7 +11,6 @@ from gems_actors.app.draw_progress import (
     compare_words,
     finish,
     lines_of,
-    printable,
     step_of,
 )
 from protocol.messages import ActorJoined
@@ -76,7 +75,3 @@ def test_a_changed_prompt_is_described_by_its_changed_words() -> None:
         ("removed", "in the warm sun"),
         ("added", "at night"),
     ]
-
-
-def test_control_characters_are_replaced() -> None:
-    assert printable("red\x1b[2J\ndog\r\u202e\x07") == "red\ufffd[2J dog \ufffd\ufffd"
