@@ -145,21 +145,21 @@ class BulkFolder:
         key = f"{int(row.key, 16) ^ drawn.reopened.reopenings:x}"
         spent = _SpentRow(index=row.index, sample=row.sample, task=row.task, key=key, spent=drawn.spent)
         _append(self._spent, msgspec.json.encode(spent), self.path)
-        lines = b"\n".join(map(msgspec.json.encode, rows))
         if is_redrawn:
-            _append(self._metadata, lines, self.path)
+            self.keep_rows(rows)
             os.fsync(self._metadata)
         self._write(row.file_name, data)
         if not is_redrawn:  # readers of the folder must find no row without its picture
-            _append(self._metadata, lines, self.path)
+            self.keep_rows(rows)
         return row
 
     def keep_rows(self, rows: Sequence[Row]) -> None:
-        """Append rows, whose pictures follow at once; until then they do not count.
+        """Append rows; those whose pictures do not exist yet do not count.
 
         Raises:
             OutputError: the file cannot be written.
         """
+        self.ledger.is_in_order = False
         _append(self._metadata, b"\n".join(map(msgspec.json.encode, rows)), self.path)
 
     def _keep_others(self, drawn: DrawnTask, row: Row, read: Callable[[ImageRef], bytes]) -> Iterator[Row]:

@@ -259,7 +259,8 @@ def read_ledger(path: Path) -> Ledger:
 
 def mend_rows(path: Path) -> Ledger:
     """Return the pictures in a file of rows, after removing rows that are torn, replaced or without their picture."""
-    ledger, is_damaged = Ledger(), False
+    ledger, is_damaged, is_in_order = Ledger(), False, True
+    last = RowId(-1)
     for task, group in groupby(lines_of(path, Row), _id_of_row):
         rows = list(group)
         if task is None or len(rows[_complete_in(rows, path.parent)]) != len(rows):
@@ -267,8 +268,11 @@ def mend_rows(path: Path) -> Ledger:
         else:
             is_damaged |= ledger.has(task.ref, task.sample)
             put_row(ledger, rows[-1])
+            is_in_order &= last < task
+            last = task
     if is_damaged:
         sort_rows(path, ledger)
+    ledger.is_in_order = is_in_order or is_damaged
     return ledger
 
 
@@ -349,4 +353,8 @@ def _complete_in(rows: Sequence[Row], dataset: Path) -> slice:
     count = 0 if not end else 1 if rows[end - 1].chosen is None else rows[end - 1].images
     latest = slice(max(0, end - count), end)
     is_complete = end >= count and not any(row.is_picture for row in rows[latest][:-1])
-    return latest if is_complete and all((dataset / row.file_name).is_file() for row in rows[latest]) else slice(0)
+    return latest if is_complete and all(_is_file(dataset, row) for row in rows[latest]) else slice(0)
+
+
+def _is_file(dataset: Path, row: Row) -> bool:
+    return os.path.isfile(f"{dataset}/{row.file_name}")  # noqa: PTH113 -- asked of a million rows: pathlib takes as long as the file system

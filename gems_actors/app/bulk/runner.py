@@ -218,7 +218,8 @@ class BulkRun:
         finally:
             self._view.finish(self._progress())
         self._set_aside()
-        sort_rows(self._folder.metadata_path, self._folder.ledger)
+        if not self._folder.ledger.is_in_order:
+            sort_rows(self._folder.metadata_path, self._folder.ledger)
         self._feed.refresh(self._folder.metadata_path)
         if self._part.only is not None:
             settle_failures(self._folder.path, self._feed.done)
@@ -269,6 +270,7 @@ class BulkRun:
         elif self._feed.gone:
             moved = self._set_aside_pictures = set_aside(self._folder.path, self._feed.is_gone)
             if moved:
+                self._folder.ledger.is_in_order = False  # their rows are still in the file, without pictures
                 folder = text_of_path(self._folder.path / "removed")
                 self._view.say(f"finished pictures without a record: {moved}, moved to {folder}")
 

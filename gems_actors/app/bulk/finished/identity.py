@@ -43,7 +43,7 @@ def identified(
     if identity == BY_INDEX:
         yield from tasks
         return
-    occurrences, first = IdTable("I"), IdTable("I")
+    seen, repeated, first = IdTable(), IdTable("I"), IdTable("I")
     for task in tasks:
         found = task
         if id_column is not None and isinstance(task, Task):
@@ -51,7 +51,7 @@ def identified(
         if isinstance(found, Task) and found.id:
             yield found
         else:
-            yield replace(found, id=_occurrence_of(_digest_of(found), occurrences))
+            yield replace(found, id=_occurrence_of(_digest_of(found), seen, repeated))
 
 
 def seed_of(task: Task, seed: int, sample: int) -> int:
@@ -109,7 +109,7 @@ def _task_by_column(task: Task, column: str, first: IdTable) -> Task | BadTask:
         name = name_of(str(value))
         id_ = _digest(f"id\0{value}".encode())
         if (found := first.find(id_)) is not None:
-            raise PromptError(f"expected ids that differ, got that of record {found[0][1][found[1]] + 1}: {value!r}")
+            raise PromptError(f"expected ids that differ, got that of record {found[0][0][found[1]] + 1}: {value!r}")
     except PromptError as error:
         text = json_text(task.record)
         return BadTask(task.index, f"record {task.index + 1}", text, f"{column}: {error}")
@@ -128,13 +128,22 @@ def _digest_of(task: Task | BadTask) -> int:
         return _digest(ascii(parts).encode())
 
 
-def _occurrence_of(digest: int, occurrences: IdTable) -> str:
-    """Return the id of the next record with a digest: the digest itself for the first one."""
-    if (found := occurrences.find(digest)) is None:
-        occurrences.add(digest, 1)
+def _occurrence_of(digest: int, seen: IdTable, repeated: IdTable) -> str:
+    """Return the id of the next record with a digest: the digest itself for the first one.
+
+    Args:
+        digest: that of the record.
+        seen: all digests so far.
+        repeated: how often each digest was seen that was seen more than once; most records of most files are unique.
+    """
+    if seen.add_new(digest):
         return f"{digest:016x}"
-    (_, counts), at = found
-    number, counts[at] = counts[at], counts[at] + 1
+    if (found := repeated.find(digest)) is None:
+        repeated.add(digest, 2)
+        number = 1
+    else:
+        (counts,), at = found
+        number, counts[at] = counts[at], counts[at] + 1
     return f"{_digest(f'occurrence{chr(0)}{digest:016x}{chr(0)}{number}'.encode()):016x}"
 
 

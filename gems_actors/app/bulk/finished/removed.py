@@ -82,7 +82,7 @@ class Removed:
         if (found := self._offsets.find(id_)) is None:
             self._offsets.add(id_, offset)
         else:
-            found[0][1][found[1]] = offset
+            found[0][0][found[1]] = offset
 
     def take(
         self, ref: TaskRef, sample: int, key: str, index: int, keep: Callable[[Sequence[Row]], None]
@@ -96,7 +96,7 @@ class Removed:
         """
         if self._ledger.state_of(ref, sample, key) != "done":
             return None
-        (_, offsets), at = self._offsets.find(number_of(ref, sample)) or ((), 0)
+        (offsets,), at = self._offsets.find(number_of(ref, sample)) or ((), 0)
         rows = []
         for _, line in _lines(self._folder / "metadata.jsonl", offsets[at]):
             if (row := _row_of(line)) is not None:

@@ -338,3 +338,15 @@ async def test_a_row_names_its_task_its_trajectory_and_the_digest_of_its_skill(t
 
 def _lines(out: Path) -> list[str]:
     return (out / "dataset" / "metadata.jsonl").read_text().splitlines()
+
+
+async def test_the_rows_of_a_finished_run_are_written_again_only_to_change_them(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        rows = bench.out / "dataset/metadata.jsonl"
+        first = rows.stat().st_ino
+        await bench.run()
+        assert rows.stat().st_ino == first
+        bench.write(PROMPTS[::-1])
+        await bench.run()
+        assert (rows.stat().st_ino, [row.prompt for row in bench.rows()]) != (first, PROMPTS)
+        assert [row.prompt for row in bench.rows()] == PROMPTS[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from hashlib import blake2b
 
 import pytest
@@ -68,6 +69,17 @@ def test_a_table_tells_new_ids_from_known_ones() -> None:
     numbers = [number_of(index, 0) for index in range(1_000)]
     assert all(table.add_new(number) for number in numbers)
     assert not any(table.add_new(number) for number in numbers)
+
+
+def test_an_id_whose_bytes_lie_across_two_others_is_not_found() -> None:
+    table = IdTable("I")
+    first, second = 0x00_11_22_33_00_10_66_77, 0x00_10_88_99_AA_BB_CC_DD
+    across = 0x00_10_66_77_00_10_88_99
+    table.add(first, 1)
+    table.add(second, 2)
+    assert table.find(across) is None
+    table.add(across, 3)
+    assert [table.find(id_) for id_ in (first, second, across)] == [((array("I", [1, 2, 3]),), at) for at in range(3)]
 
 
 def test_other_metadata_of_a_record_is_noticed_and_older_rows_have_none_to_compare() -> None:
