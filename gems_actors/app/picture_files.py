@@ -8,7 +8,8 @@ import re
 import struct
 import tempfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = len(_PNG_SIGNATURE) + 8 + 13 + 4
-_PNG_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
 
 PictureFormat = Literal["png", "jpeg", "webp"]
 ENDINGS: Final[dict[PictureFormat, str]] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -144,13 +144,16 @@ def parameters_of(picture: Picture, model: str) -> str:
 def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, texts: dict[str, str]) -> bytes:
     """Return a picture in a format, once it is decoded whole; one that has it already keeps every byte of its pixels.
 
-    Transparency is kept in PNG and WebP; JPEG shows it as white. PNG files contain all texts, other files `parameters`
-    in EXIF's UserComment, where image tools look for it. What is encoded here has quality 95.
+    What the image server wrote about it is dropped: texts, comments, EXIF, XMP and IPTC. Transparency is kept in PNG
+    and WebP; JPEG shows it as white. PNG files contain all texts, other files `parameters` in EXIF's UserComment, where
+    image tools look for it. What is encoded here has quality 95.
 
     Raises:
         PictureError: the data cannot be decoded.
     """
-    from gems_actors.backends.pictures import decode_picture, png_of  # loads Pillow, once there is a picture
+    # loads Pillow, once there is a picture
+    from gems_actors.app.foreign_metadata import png_without_metadata
+    from gems_actors.backends.pictures import decode_picture, png_of
 
     try:
         decoded = decode_picture(data)
@@ -158,15 +161,14 @@ def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, text
         raise PictureError(f"{media_type}: {error}") from error
     is_kept = decoded.is_plain and decoded.media_type == f"image/{picture_format}"
     if picture_format == "png":
-        data = _without_texts(data, texts) if is_kept else png_of(decoded.image)
+        data = png_without_metadata(data) if is_kept else png_of(decoded.image)
         chunks = b"".join(_text_chunk(key, text) for key, text in texts.items())
         return data[:_IHDR_END] + chunks + data[_IHDR_END:]
     exif = _exif_of(texts.get("parameters", ""))
-    if not is_kept:
-        return _encoded(decoded.image, picture_format, exif)
-    if not exif:
-        return data
-    return _jpeg_with(data, exif) if picture_format == "jpeg" else _webp_with(data, exif, decoded.image.size)
+    if is_kept:
+        with suppress(ValueError):  # its parts are not where the standard says: only encoding it again makes it ours
+            return _jpeg_with(data, exif) if picture_format == "jpeg" else _webp_with(data, exif, decoded.image.size)
+    return _encoded(decoded.image, picture_format, exif)
 
 
 def check_writable(folder: Path) -> None:
@@ -262,18 +264,6 @@ def _without_marks(text: str) -> str:
     return re.sub(r"\n\s*(?=Steps:)", " ", text).replace("Negative prompt:", "Negative prompt -")
 
 
-def _without_texts(data: bytes, keys: Collection[str]) -> bytes:
-    """Return a PNG file without its texts of some keys, which readers would prefer to ours."""
-    from gems_actors.backends.pictures import png_chunks
-
-    kept = [_PNG_SIGNATURE]
-    for chunk in png_chunks(data):
-        key = chunk[8:-4].partition(b"\0")[0].decode("latin-1")
-        if chunk[4:8] not in _PNG_TEXTS or key not in keys:
-            kept.append(chunk)
-    return b"".join(kept)
-
-
 def _exif_of(text: str) -> bytes:
     """Return EXIF with a text as its UserComment, or nothing if it is empty or longer than a JPEG can hold.
 
@@ -293,29 +283,36 @@ def _exif_of(text: str) -> bytes:
 
 
 def _jpeg_with(data: bytes, exif: bytes) -> bytes:
-    """Return a JPEG file with EXIF as its first segment after JFIF's own, before any other EXIF."""
+    """Return a JPEG file with our EXIF, where it is not empty, as its first segment after JFIF's own, and no other.
+
+    Raises:
+        ValueError: as `jpeg_without_metadata`.
+    """
+    from gems_actors.app.foreign_metadata import jpeg_without_metadata
+
+    data = jpeg_without_metadata(data)
+    if not exif:
+        return data
     start = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2
     body = b"Exif\0\0" + exif
     return data[:start] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[start:]
 
 
 def _webp_with(data: bytes, exif: bytes, size_px: tuple[int, int]) -> bytes:
-    """Return a WebP file with EXIF in place of any other; its pixels keep their bytes."""
-    chunks: dict[bytes, bytes] = {}
-    start = 12
-    while start + 8 <= len(data):
-        end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
-        chunks.setdefault(data[start : start + 4], data[start + 8 : end])
-        start = end + end % 2
-    has_exif = 0x08
-    flags = chunks.pop(b"VP8X", b"\0")[0] | has_exif
-    header = bytes([flags, 0, 0, 0]) + b"".join((side - 1).to_bytes(3, "little") for side in size_px)
-    chunks = {b"VP8X": header} | chunks | {b"EXIF": exif}
-    body = b"".join(
-        kind + len(content).to_bytes(4, "little") + content + b"\0" * (len(content) % 2)
-        for kind, content in chunks.items()
-    )
-    return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
+    """Return a WebP file with our EXIF, where it is not empty, and no other; its pixels keep their bytes.
+
+    Raises:
+        ValueError: as `webp_chunks`.
+    """
+    from gems_actors.app.foreign_metadata import webp_chunks, webp_of
+
+    chunks = webp_chunks(data)
+    if exif:
+        has_exif = 0x08
+        flags = chunks.pop(b"VP8X", b"\0")[0] | has_exif
+        header = bytes([flags, 0, 0, 0]) + b"".join((side - 1).to_bytes(3, "little") for side in size_px)
+        chunks = {b"VP8X": header} | chunks | {b"EXIF": exif}
+    return webp_of(chunks)
 
 
 def _encoded(image: Image.Image, picture_format: PictureFormat, exif: bytes) -> bytes:

@@ -14,7 +14,7 @@ import piexif.helper
 import pytest
 import sd_parsers
 from msgspec import structs
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from gems_actors.app.picture_files import (
     BLIND_VERIFIER,
@@ -90,19 +90,96 @@ def test_a_picture_that_has_its_format_is_not_encoded_again_and_gets_its_paramet
         assert (before.format, before.size, before.tobytes()) == (after.format, after.size, after.tobytes())
     user_comment = piexif.load(data)["Exif"][piexif.ExifIFD.UserComment]
     assert piexif.helper.UserComment.load(user_comment) == "a red dog"
-    assert picture_of(made, f"image/{kind}", kind, {}) == made
+    untold = picture_of(made, f"image/{kind}", kind, {})
+    with Image.open(io.BytesIO(made)) as before, Image.open(io.BytesIO(untold)) as after:
+        assert before.tobytes() == after.tobytes()
+        assert dict(after.getexif()) == {}
+    assert untold == made or options.keys() & {"exif", "xmp"}
 
 
-def test_texts_of_the_server_do_not_hide_ours() -> None:
+FOREIGN = b"of the server"
+FOREIGN_XMP = b"<x:xmpmeta>" + FOREIGN + b"</x:xmpmeta>"
+
+
+def foreign_exif() -> bytes:
+    """Return EXIF in which every field that readers look at is the server's."""
+    exif = piexif.helper.UserComment.dump(FOREIGN.decode())
+    first = {piexif.ImageIFD.ImageDescription: FOREIGN, piexif.ImageIFD.Software: FOREIGN}
+    return bytes(piexif.dump({"0th": first, "Exif": {piexif.ExifIFD.UserComment: exif}}))
+
+
+def foreign_picture(kind: PictureFormat, **options: Any) -> bytes:
+    """Return a small picture of a server that writes about it wherever its format has room."""
+    exif = foreign_exif()
+    if kind == "webp":
+        return picture_bytes("WEBP", exif=exif, xmp=FOREIGN_XMP, icc_profile=PROFILE, **options)
+    if kind == "jpeg":
+        made = picture_bytes("JPEG", exif=exif, comment=FOREIGN, icc_profile=PROFILE, **options)
+        segment = b"Photoshop 3.0\0" + FOREIGN
+        made = made[:2] + b"\xff\xed" + (len(segment) + 2).to_bytes(2, "big") + segment + made[2:]
+        xmp = b"http://ns.adobe.com/xap/1.0/\0" + FOREIGN_XMP
+        made = made[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + made[2:]
+        comment = b"\xff\xfe" + (len(FOREIGN) + 2).to_bytes(2, "big") + FOREIGN
+        return made[:-2] + comment + made[-2:] + FOREIGN
     texts = PngImagePlugin.PngInfo()
-    texts.add_text("parameters", "a server's own", zip=True)
-    texts.add_text("parameters", "and again")
-    texts.add_itxt("gems", "{}")
-    texts.add_text("workflow", "kept")
-    made = picture_bytes("PNG", pnginfo=texts)
-    with Image.open(io.BytesIO(picture_of(made, "image/png", "png", {"parameters": "ours", "gems": "{1}"}))) as image:
-        image.load()
-        assert image.text == {"parameters": "ours", "gems": "{1}", "workflow": "kept"}  # type: ignore[attr-defined]  # PNG only
+    texts.add_text("parameters", FOREIGN.decode(), zip=True)
+    texts.add_text("parameters", FOREIGN.decode())
+    texts.add_text("gems", FOREIGN.decode())
+    texts.add_itxt("gems", FOREIGN.decode())
+    texts.add_text("Parameters", FOREIGN.decode())
+    texts.add_text("workflow", FOREIGN.decode())
+    texts.add(b"tEXt", b"parameters\0" + FOREIGN, True)
+    texts.add_itxt("XML:com.adobe.xmp", FOREIGN_XMP.decode())
+    return picture_bytes("PNG", pnginfo=texts, exif=exif, icc_profile=PROFILE, **options) + FOREIGN
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("png", {}),
+        ("jpeg", {}),
+        ("jpeg", {"progressive": True, "restart_marker_rows": 1}),
+        ("webp", {"lossless": True}),
+    ],
+)
+@pytest.mark.parametrize("target", [*ENDINGS])
+def test_what_the_server_wrote_about_a_picture_is_not_in_its_file(
+    kind: PictureFormat, options: dict[str, Any], target: PictureFormat
+) -> None:
+    made, ours = foreign_picture(kind, **options), "ours\nSteps: 1"
+    data = picture_of(made, f"image/{kind}", target, {"parameters": ours, "gems": '{"a":1}'})
+    assert FOREIGN in made
+    assert FOREIGN not in data
+    assert FOREIGN.decode().encode("utf-16-be") not in data
+    with Image.open(io.BytesIO(made)) as before, Image.open(io.BytesIO(data)) as after:
+        assert after.info.get("icc_profile") == before.info["icc_profile"]
+        if target == kind:
+            assert before.tobytes() == after.tobytes()
+        known = {"icc_profile", "exif", "gamma", "dpi", "progressive", "progression", "loop", "background", "timestamp"}
+        known |= {"duration", "jfif", "jfif_version", "jfif_unit", "jfif_density", "adobe", "adobe_transform"}
+        assert after.info.keys() - known == ({"parameters", "gems"} if target == "png" else set())
+        after.load()
+        if target == "png":
+            assert after.text == {"parameters": ours, "gems": '{"a":1}'}  # type: ignore[attr-defined]  # PNG only
+            assert dict(after.getexif()) == {}
+    if target != "png":
+        exif = piexif.load(data)
+        assert [*exif["0th"]] == [piexif.ImageIFD.ExifTag]
+        assert piexif.helper.UserComment.load(exif["Exif"][piexif.ExifIFD.UserComment]) == ours
+    again = picture_of(made, f"image/{kind}", target, {})
+    assert FOREIGN not in again, "neither is it without texts of our own"
+
+
+def test_a_jpeg_with_bytes_between_its_segments_is_encoded_again_rather_than_kept_with_the_server_s_texts() -> None:
+    made = picture_bytes("JPEG", comment=FOREIGN)
+    at = made.index(b"\xff\xdb")
+    data = picture_of(made[:at] + b"\0" + made[at:], "image/jpeg", "jpeg", {"parameters": "ours"})
+    assert FOREIGN not in data
+    user_comment = piexif.load(data)["Exif"][piexif.ExifIFD.UserComment]
+    assert piexif.helper.UserComment.load(user_comment) == "ours"
 
 
 def test_bytes_that_are_not_a_picture_are_refused() -> None:
