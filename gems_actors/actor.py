@@ -179,6 +179,12 @@ class _Loop:
         if call is not None and call.is_answered_by(connection) and call.header.attempt == header.attempt:
             if cancel.graceful:
                 call.stop_gracefully.set()
+            elif cancel.here_only and call.others:
+                if call.connection is connection:
+                    call.connection, *others = call.others
+                else:
+                    others = [other for other in call.others if other is not connection]
+                call.others = tuple(others)
             else:
                 call.cancel_reason = cancel.reason
                 call.scope.cancel()
@@ -187,11 +193,21 @@ class _Loop:
         calls = [call for call in self._calls.values() if call.is_answered_by(connection)]
         return tuple(Held(id=call.header.id, attempt=call.header.attempt) for call in calls)
 
+    def holding_elsewhere(self, connection: RouterConnection) -> tuple[Held, ...]:
+        calls = [call for call in self._calls.values() if not call.is_answered_by(connection)]
+        return tuple(Held(id=call.header.id, attempt=call.header.attempt) for call in calls)
+
+    def claim(self, connection: RouterConnection, id_: bytes) -> bool:
+        call = self._calls.get(id_)
+        if call is not None and not call.is_answered_by(connection):
+            call.others = (*call.others, connection)
+        return call is not None
+
     def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
         for call in self._calls.values():
             if call.is_answered_by(old):
                 call.connection, *further = others
-                call.others = tuple(further)
+                call.others = (*further, old)  # it may only have been slow, and it would give the request away
 
     def figures(self) -> dict[str, float]:
         return {} if self._nursery is None else self._actor.figures()

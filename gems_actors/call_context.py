@@ -22,7 +22,7 @@ class Call:
     connection: RouterConnection | None = None
     """Connection that delivered the request and takes the answer; None for a request that did not arrive by wire."""
     others: tuple[RouterConnection, ...] = ()
-    """Further connections that take the answer, because after a failover the client may be at any of them."""
+    """Further connections that take the answer, because the client may be waiting at any of them."""
     stop_gracefully: trio.Event = field(default_factory=trio.Event)
     """Set once the client wants the current step finished and an answer with what is there."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)

@@ -264,8 +264,9 @@ class Mesh:
                     nursery.cancel_scope.cancel()
         finally:
             del pending[id_]
-            if not request.answered.is_set():
-                request.connection.withdraw(request.header)
+            for connection in (request.connection, *request.asked_before):
+                if connection is not request.answered_by:
+                    connection.withdraw(request.header)
         try:
             answer = decode_body(request.answer)
         except ProtocolError as error:
@@ -296,28 +297,28 @@ class Mesh:
         if not others:
             return
         silent.is_up = False
+        silent.link.discard_unsent()  # a router that replaces it must not begin what has moved by then
         _log.warning("router_silent", address=silent.address)
         if self._state.handler is not None:
             self._state.handler.move(silent, others)
-        answers = silent.take_answers()
         for other in others:
             other.say_hello()  # first, with the requests held here, so that they are given to no other actor
-            for frame in answers:
-                other.link.send(frame)
+            for frame in silent.unconfirmed:
+                other.answer(frame)
         for request in silent.pending():
-            silent.abandoned.append(request.header)
+            silent.withdraw(request.header, here_only=True)  # behind the request, in case it has not been read yet
+            request.asked_before = (*request.asked_before, silent)
             request.connection = self._connection_for(request.header)
             request.send_again()
 
     def _take_back(self, connection: RouterConnection) -> None:
-        """Use a router again: say hello, restore its share, and cancel what other routers took over meanwhile."""
+        """Use a router again: say hello, restore its share, and repeat answers that it may not have."""
         connection.is_up = True
         _log.info("router_back", address=connection.address)
         connection.say_hello()
         self.offer(self._state.hello.capacity)
-        for header in connection.abandoned:
-            connection.withdraw(header)
-        connection.abandoned.clear()
+        for frame in connection.unconfirmed:
+            connection.link.send(frame)
 
     def _refuse(self, reason: str) -> None:
         self._refusal = reason

@@ -23,6 +23,8 @@ from protocol.errors import ProtocolError
 
 _MISSED_HEARTBEATS = 3
 """Unanswered heartbeats after which a router counts as silent and, if there are other routers, is failed over."""
+_IN_DOUBT_AFTER = 1.5
+"""Heartbeats without a message after which a router may be gone."""
 _MAX_UNSENT = 100
 """Messages waiting to be sent beyond which no heartbeat is added: a router that returns needs only one."""
 
@@ -41,6 +43,12 @@ class RouterLink(Protocol):
 
     async def run(self) -> None:
         """Send and receive until cancelled."""
+
+    async def catch_up(self) -> None:
+        """Return when everything that has arrived was passed on."""
+
+    def discard_unsent(self) -> None:
+        """Drop the messages that are queued."""
 
     async def flush(self) -> None:
         """Return when everything queued has been sent."""
@@ -65,8 +73,14 @@ class RequestHandler(Protocol):
     def holding(self, connection: RouterConnection) -> tuple[m.Held, ...]:
         """Requests in flight that are answered by this connection."""
 
+    def holding_elsewhere(self, connection: RouterConnection) -> tuple[m.Held, ...]:
+        """Requests in flight that are answered by other connections only."""
+
+    def claim(self, connection: RouterConnection, id_: bytes) -> bool:
+        """Answer a request in flight by this connection too; return whether it is in flight."""
+
     def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
-        """Answer by all `others` what arrived by a connection whose router is silent."""
+        """Answer by all `others` too what arrived by a connection whose router is silent."""
 
     def figures(self) -> dict[str, float]:
         """Figures that the actor reports in its heartbeats."""
@@ -83,10 +97,13 @@ class PendingRequest:
     body: bytes
     deadline: float
     connection: RouterConnection
+    asked_before: tuple[RouterConnection, ...] = ()
+    """Connections by which it was sent before; their routers may have the answer."""
     is_stopping_gracefully: bool = False
     answered: trio.Event = field(default_factory=trio.Event)
     kind: Kind = Kind.REQUEST
     answer: bytes = b""
+    answered_by: RouterConnection | None = None
 
     def send(self) -> None:
         """Send the request by its connection, with the time that is left."""
@@ -134,8 +151,6 @@ class RouterConnection:
         self.is_up = True
         """False while the router is silent and another one serves in its place."""
         self.heard_at = -math.inf
-        self.abandoned: list[Header] = []
-        """Requests that were moved to other routers; this one may not know, and is told when it is back."""
         self._state = state
         self._epoch: str | None = None
         self._heartbeat_s = 1.0
@@ -155,6 +170,7 @@ class RouterConnection:
             state.hello,
             capacity=state.capacity_share(),
             holding=() if handler is None else handler.holding(self),
+            held_elsewhere=self._held_elsewhere(),
             run_states=state.run_states.all(),
         )
         self.send(Kind.HELLO, hello)
@@ -167,19 +183,25 @@ class RouterConnection:
         """Ask for the events of a run."""
         self.link.send(encode_message(Header(Kind.SUBSCRIBE, run=run), m.Subscribe()))
 
-    def withdraw(self, header: Header, *, graceful: bool = False) -> None:
-        """Cancel a request or, if graceful, ask for an answer with what is there after the current step."""
-        self.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), m.Cancel(graceful=graceful)))
+    def withdraw(self, header: Header, *, graceful: bool = False, here_only: bool = False) -> None:
+        """Cancel a request, or only forget it here, or, if graceful, ask for an answer after the current step."""
+        cancel = m.Cancel(graceful=graceful, here_only=here_only)
+        self.link.send(encode_message(Header(Kind.CANCEL, header.id, header.role), cancel))
 
     def answer(self, frame: bytes) -> None:
         """Send an answer, and keep it until the router has confirmed a later heartbeat."""
         self._answers.append(frame)
         self.link.send(frame)
 
-    def take_answers(self) -> list[bytes]:
-        """Return the unconfirmed answers, which another connection sends from now on."""
-        answers, self._answers = self._answers, []
-        return answers
+    @property
+    def unconfirmed(self) -> tuple[bytes, ...]:
+        """Answers that may not have reached the router."""
+        return tuple(self._answers)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the router has left a heartbeat unanswered, so that it may be gone."""
+        return trio.current_time() - self.heard_at > _IN_DOUBT_AFTER * self._heartbeat_s
 
     def pending(self) -> list[PendingRequest]:
         """Return the requests that wait for an answer by this connection."""
@@ -192,6 +214,7 @@ class RouterConnection:
             await self._welcomed.wait()  # the router sets the interval
         while True:
             await trio.sleep(self._heartbeat_s)
+            await self.link.catch_up()  # a process that stood still must not judge by what it has not read
             if self.link.unsent < _MAX_UNSENT:
                 self._send_heartbeat()
             silent_s = trio.current_time() - self.heard_at
@@ -199,18 +222,48 @@ class RouterConnection:
                 state.on_silent(self)
 
     def _send_heartbeat(self) -> None:
-        pending, handler = self.pending(), self._state.handler
-        awaiting = tuple(request.header.id for request in pending)
-        if handler is None:
+        pending, state = self.pending(), self._state
+        requests = [request for request in state.pending.values() if self in request.asked_before]
+        awaiting = tuple(request.header.id for request in (*pending, *requests))
+        if (handler := state.handler) is None:
             beat = m.Heartbeat(awaiting=awaiting)
         else:
-            holding, figures, note = handler.holding(self), handler.figures(), handler.note()
-            beat = m.Heartbeat(holding=holding, awaiting=awaiting, figures=figures, note=note)
+            beat = m.Heartbeat(
+                holding=handler.holding(self),
+                held_elsewhere=self._held_elsewhere(),
+                awaiting=awaiting,
+                figures=handler.figures(),
+                capacity=state.capacity_share(),
+                note=handler.note(),
+            )
         self.send(Kind.HEARTBEAT, beat)
         self._answers_before_beat = len(self._answers)
         for request in pending:
             if request.is_stopping_gracefully:  # its holder may have changed since it was last told
                 self.withdraw(request.header, graceful=True)
+
+    def _held_elsewhere(self) -> tuple[m.Held, ...]:
+        """Return what this process holds for other routers, and what it has answered to one that may be gone."""
+        state, handler = self._state, self._state.handler
+        if handler is None or len(state.connections) == 1:
+            return ()
+        answered: dict[bytes, m.Held] = {}
+        for other in state.connections:
+            for frame in other.unconfirmed if other is not self and other.is_in_doubt else ():
+                header = unpack_header(frame)
+                answered[header.id] = m.Held(id=header.id, attempt=header.attempt)
+        return (*handler.holding_elsewhere(self), *answered.values())
+
+    def _claim(self, id_: bytes) -> None:
+        """Answer by this router too what another one handed out."""
+        state = self._state
+        if state.handler is None or state.handler.claim(self, id_):
+            return
+        for other in state.connections:
+            for frame in other.unconfirmed if other is not self else ():
+                if unpack_header(frame).id == id_:
+                    self.answer(frame)
+                    return
 
     # ----------------------------------------------------------------------------------------- what arrives
 
@@ -233,7 +286,7 @@ class RouterConnection:
             case Kind.REPLY | Kind.FAILURE:
                 request = self._state.pending.get(header.id)
                 if request is not None:
-                    request.kind, request.answer = header.kind, body
+                    request.kind, request.answer, request.answered_by = header.kind, body, self
                     request.answered.set()
                 elif header.kind is Kind.FAILURE and not any(header.id):
                     self._take_refusal(decode_body(body))
@@ -278,6 +331,8 @@ class RouterConnection:
                 for id_ in body.unknown:
                     if (request := self._state.pending.get(id_)) and request.connection is self:
                         request.send_again()
+                for id_ in body.claimed:
+                    self._claim(id_)
                 if body.epoch != self._epoch:
                     self.say_hello()
             case m.HelloAgain():

@@ -29,6 +29,10 @@ _MAX_ANSWERED = 4096
 """Answers kept for clients that lost their connection and repeat the request; the oldest is dropped first."""
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Bytes of these answers; an answer read from memory may be a megabyte."""
+_READING_S = 0.05
+"""Time to read what arrived while the router stalled, before it hands out a request."""
+_RECONNECT_S = 0.5
+"""Longest time between two attempts of an actor to connect to a router that has replaced another one."""
 _MAX_IDLE_DEADLINES = 1000
 """Deadlines of answered requests kept before they are swept, in addition to twice the number of open requests."""
 
@@ -73,6 +77,8 @@ class Dispatcher:
         self._began_at = self._moved_at = now
         self._suspicion_grace_until = now
         """Until then, a request missing in an actor's heartbeat may have been moved while this router stalled."""
+        self._reading_until = now
+        """Until then nothing is handed out, because a client may have withdrawn it in what has not been read yet."""
         self._peers: dict[bytes, Peer] = {}
         self._earliest_timeout = now
         """No peer can time out before this, so a tick need not check them all."""
@@ -85,6 +91,8 @@ class Dispatcher:
         self._subscribers: dict[bytes, set[bytes]] = {}
         self._reclaim_grace: deque[Ticket] = deque()
         """Repeated requests, held back because an actor that has not yet said hello may be answering them."""
+        self._reports = 0
+        self._reclaim_grace_s = settings.heartbeat_s + max(settings.heartbeat_s, _RECONNECT_S)
         self._requeued = 0
         self._run_states = RunStates()
 
@@ -99,11 +107,14 @@ class Dispatcher:
         peer.role, peer.hello, peer.capacity, peer.seen_at = role, hello, hello.capacity, now
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
+        claimed = self._take_report(now, peer, hello.holding, hello.held_elsewhere)
         news = self._run_states.merge(hello.run_states)
         welcome = m.Welcome(
             epoch=self._epoch, heartbeat_s=self._settings.heartbeat_s, run_states=self._run_states.all()
         )
         self._post(identity, Kind.WELCOME, welcome)
+        if claimed:
+            self._post(identity, Kind.PULSE, m.Pulse(epoch=self._epoch, claimed=claimed))
         self._apply_run_states(now, news)
         if role and has_new_role and hello.capacity:
             self._announce(m.ActorJoined(name=hello.name, role=role))
@@ -121,7 +132,32 @@ class Dispatcher:
         elif ticket is not None and ticket.holder is peer:
             ticket.attempt = attempt  # it got the request by another router and ignored ours
         else:
-            self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), m.Cancel())
+            self._send(peer.identity, Header(Kind.CANCEL, id_, peer.role, attempt=attempt), m.Cancel(here_only=True))
+
+    def _take_report(
+        self, now: float, peer: Peer, holding: tuple[m.Held, ...], elsewhere: tuple[m.Held, ...]
+    ) -> tuple[bytes, ...]:
+        """Assign to an actor what it holds and a client awaits here; return what it has from other routers of that."""
+        self._reports += 1
+        peer.report = self._reports
+        for held in holding:
+            if held.id not in peer.held:  # it arrived from a router that has died since
+                self._claim(now, peer, held)
+        return tuple(held.id for held in elsewhere if self._claim(now, peer, held))
+
+    def _claim(self, now: float, peer: Peer, held: m.Held) -> bool:
+        """Return whether a request is assigned to an actor that holds it already."""
+        ticket = self._tickets.get(held.id)
+        if ticket is None or ticket.header.role != peer.role or ticket.is_withdrawn:
+            return False
+        if ticket.holder is None and ticket.attempt <= held.attempt:
+            self._queue_of(ticket).drop(ticket)
+            ticket.holder, ticket.assigned_at = peer, now
+            peer.held[held.id] = ticket
+        if ticket.holder is not peer:
+            return False
+        ticket.attempt = held.attempt
+        return True
 
     def capacity(self, now: float, identity: bytes, capacity: int) -> None:
         """Change an actor's capacity."""
@@ -137,8 +173,11 @@ class Dispatcher:
         if peer is None:
             return
         peer.figures, peer.note = beat.figures, beat.note
+        claimed = self._take_report(now, peer, beat.holding, beat.held_elsewhere)
+        if beat.capacity is not None and beat.capacity != peer.capacity:
+            self.capacity(now, identity, beat.capacity)
         if peer.held and now >= self._suspicion_grace_until:
-            holding = {held.id for held in beat.holding}
+            holding = {held.id for held in beat.holding}.union(claimed)
             patience = now - 2 * self._settings.heartbeat_s
             for id_, ticket in [item for item in peer.held.items() if item[0] not in holding]:
                 if ticket.assigned_at < patience:  # the request or its answer was lost
@@ -153,7 +192,11 @@ class Dispatcher:
                 unknown.append(id_)
         run_states = () if peer.knows_run_states else self._run_states.all()
         peer.knows_run_states = True
-        self._post(identity, Kind.PULSE, m.Pulse(epoch=self._epoch, unknown=tuple(unknown), run_states=run_states))
+        self._post(
+            identity,
+            Kind.PULSE,
+            m.Pulse(epoch=self._epoch, unknown=tuple(unknown), claimed=claimed, run_states=run_states),
+        )
 
     def report_dead(self, now: float, name: str) -> None:
         """Remove an actor whose process was seen to end; its requests are requeued and counted as crashes."""
@@ -187,7 +230,7 @@ class Dispatcher:
         peer.held.clear()
         for id_ in peer.requested:
             if (own := self._tickets.get(id_)) and own.client == identity:
-                self._withdraw(own)
+                self._withdraw(own, here_only=True)  # it may live on for another router
         for run in peer.followed:
             self._subscribers[run].discard(identity)
             if not self._subscribers[run]:
@@ -218,6 +261,7 @@ class Dispatcher:
                 return
             ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
             if header.attempt:
+                ticket.reports_before = self._reports
                 self._reclaim_grace.append(ticket)
             else:
                 self._put(ticket)
@@ -228,6 +272,7 @@ class Dispatcher:
         elif ticket.is_withdrawn and ticket.holder is not None:
             self._take_away(ticket)
         ticket.header, ticket.body, ticket.client = header, body, identity
+        ticket.is_moved = False
         if peer is not None:
             peer.requested.add(header.id)
         if header.time_left_ms != NO_DEADLINE_MS:
@@ -264,7 +309,9 @@ class Dispatcher:
         ticket = self._tickets.get(id_)
         if ticket is None or ticket.client != identity:
             return
-        if not cancel.graceful:
+        if cancel.here_only and ticket.holder is not None:
+            ticket.is_moved = True
+        elif not cancel.graceful:
             self._withdraw(ticket)
         elif ticket.holder is not None:
             header = Header(Kind.CANCEL, id_, ticket.header.role, attempt=ticket.attempt)
@@ -293,6 +340,8 @@ class Dispatcher:
             self._remove(now, identity, "its connection ended", is_loss=False)
 
     def _hand_out(self, now: float, role: str) -> None:
+        if now < self._reading_until:
+            return
         queue, turns = self._queues.get(role), self._turns.get(role)
         while queue is not None and turns:
             peer = turns[0]
@@ -320,8 +369,8 @@ class Dispatcher:
 
     def _requeue(self, now: float, ticket: Ticket) -> None:
         ticket.holder = None
-        if ticket.client is None:  # it was cancelled, or its client has not repeated it yet
-            del self._tickets[ticket.header.id]
+        if ticket.client is None or ticket.is_moved:  # it was cancelled, or its client has not repeated it yet
+            self._close(ticket)
         elif ticket.losses >= self._settings.max_deliveries:
             self._fail(ticket, errors.PoisonedError(f"crashed {ticket.losses} actors of role {ticket.header.role}"))
         else:
@@ -340,7 +389,7 @@ class Dispatcher:
     def _queue_of(self, ticket: Ticket) -> Queue:
         return self._queues.setdefault(ticket.header.role, Queue())
 
-    def _withdraw(self, ticket: Ticket, reason: str = "") -> None:
+    def _withdraw(self, ticket: Ticket, reason: str = "", *, here_only: bool = False) -> None:
         """Drop the client of a ticket and cancel it at its holder."""
         if ticket.client is not None and (client := self._peers.get(ticket.client)):
             client.requested.discard(ticket.header.id)
@@ -350,7 +399,7 @@ class Dispatcher:
         else:
             ticket.is_withdrawn = True
             header = Header(Kind.CANCEL, ticket.header.id, ticket.header.role, attempt=ticket.attempt)
-            self._send(ticket.holder.identity, header, m.Cancel(reason=reason))
+            self._send(ticket.holder.identity, header, m.Cancel(reason=reason, here_only=here_only))
 
     def _take_away(self, ticket: Ticket) -> None:
         """Requeue a request that is wanted again after its holder was told to cancel it."""
@@ -455,17 +504,19 @@ class Dispatcher:
         self._moved_at = now
         if stalled_s > 0:
             self._suspicion_grace_until = now + 2 * self._settings.heartbeat_s
+            self._reading_until = now + _READING_S
             for peer in self._peers.values():
                 peer.seen_at = min(now, peer.seen_at + stalled_s + self._settings.heartbeat_s)
 
     def tick(self, now: float) -> None:
         """Expire deadlines and remove silent peers; called several times a second."""
         self.notice_stall(now)
-        while self._reclaim_grace and self._reclaim_grace[0].requested_at <= now - 2 * self._settings.heartbeat_s:
-            ticket = self._reclaim_grace.popleft()
-            if ticket.holder is None and self._tickets.get(ticket.header.id) is ticket and not ticket.is_queued:
-                self._put(ticket)
-                self._hand_out(now, ticket.header.role)
+        if self._reading_until and now >= self._reading_until:
+            self._reading_until = 0.0
+            for role in self._queues:
+                self._hand_out(now, role)
+        if self._reclaim_grace and self._reclaim_grace[0].requested_at <= now - self._reclaim_grace_s:
+            self._end_reclaim_grace(now)
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, id_ = heapq.heappop(self._deadlines)
             expired = self._tickets.get(id_)
@@ -477,6 +528,23 @@ class Dispatcher:
                 self._remove(now, identity, f"silent for {self._settings.silence_s:g} s", is_loss=True)
             oldest = min((peer.seen_at for peer in self._peers.values()), default=now)
             self._earliest_timeout = oldest + self._settings.silence_s
+
+    def _end_reclaim_grace(self, now: float) -> None:
+        """Queue repeated requests that no actor of the role has claimed in a report since, each having made one."""
+        oldest: dict[str, int] = {}
+        for peer in self._peers.values():
+            oldest[peer.role] = min(peer.report, oldest.get(peer.role, peer.report))
+        waiting, self._reclaim_grace = self._reclaim_grace, deque()
+        for ticket in waiting:
+            if ticket.holder is not None or self._tickets.get(ticket.header.id) is not ticket or ticket.is_queued:
+                continue
+            role = ticket.header.role
+            is_due = ticket.requested_at <= now - self._reclaim_grace_s
+            if is_due and (role not in oldest or ticket.reports_before < oldest[role]):
+                self._put(ticket)
+                self._hand_out(now, role)
+            else:
+                self._reclaim_grace.append(ticket)
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         where = f"held by {ticket.holder.hello.name}" if ticket.holder else f"no {ticket.header.role} was free"

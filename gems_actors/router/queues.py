@@ -23,6 +23,8 @@ class Peer:
     hello: Hello
     capacity: int
     seen_at: float
+    report: int = 0
+    """Number of its last report of what it holds, counted over all actors."""
     held: dict[bytes, Ticket] = field(default_factory=dict)
     requested: set[bytes] = field(default_factory=set)
     followed: set[bytes] = field(default_factory=set)
@@ -51,6 +53,10 @@ class Ticket:
     losses: int = 0
     is_withdrawn: bool = False
     """True once its holder was told to cancel it."""
+    reports_before: int = 0
+    """Number of the last report of any actor before the request was repeated here."""
+    is_moved: bool = False
+    """True once its client asked another router for it: if its holder is lost, that router assigns it again."""
     is_queued: bool = False
     """True while it waits for an actor; entries of other tickets that are still in a queue are skipped."""
     position: int = 0

@@ -270,6 +270,17 @@ class Link:
                     await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
                     self._woken.set()
 
+    async def catch_up(self) -> None:
+        """Return when everything that has arrived was passed on."""
+        self._receive()
+        while self._is_behind:
+            await trio.lowlevel.checkpoint()
+            self._receive()
+
+    def discard_unsent(self) -> None:
+        """Drop the messages that are queued."""
+        self._queue.clear()
+
     async def flush(self) -> None:
         """Return when everything queued has been handed to libzmq."""
         while self._queue:

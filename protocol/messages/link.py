@@ -43,6 +43,9 @@ class Hello(Body, frozen=True, kw_only=True):
     pid: Count = 0
     version: str = ""
     holding: tuple[Held, ...] = ()
+    """Requests in progress whose answers this router gets."""
+    held_elsewhere: tuple[Held, ...] = ()
+    """Other requests in progress, whose answers go to other routers."""
     run_states: tuple[RunState, ...] = field(default=(), name="marks")
     """All run states that the process knows, so that a new router does not resume what was paused."""
 
@@ -61,9 +64,14 @@ class Heartbeat(Body, frozen=True, kw_only=True):
     """Sign of life of a process, with the requests it answers and those it waits for, to reconcile both sides."""
 
     holding: tuple[Held, ...] = ()
+    """Requests in progress whose answers this router gets."""
+    held_elsewhere: tuple[Held, ...] = ()
+    """Other requests in progress, whose answers go to other routers, and those answered to one that may be gone."""
     awaiting: tuple[RequestId, ...] = ()
     figures: dict[str, float] = {}
     """Figures that the actor reports, for `gems status`."""
+    capacity: Count | None = None
+    """Capacity, in case a `Capacity` was lost; none: as said last."""
     note: Annotated[str, Meta(max_length=1_000)] = ""
     """What the actor does while it takes no requests, such as loading weights, or what is wrong."""
 
@@ -74,6 +82,8 @@ class Pulse(Body, frozen=True, kw_only=True):
     epoch: str
     unknown: tuple[RequestId, ...] = ()
     """Requests in `awaiting` that the router does not know: to be sent again."""
+    claimed: tuple[RequestId, ...] = ()
+    """Requests in `held_elsewhere` that a client awaits here: to be answered by this router too."""
     run_states: tuple[RunState, ...] = field(default=(), name="marks")
     """Run states that are new to the process: to be kept and repeated in every `Hello`."""
 
@@ -104,6 +114,9 @@ class Cancel(Body, frozen=True, kw_only=True):
     graceful: bool = field(default=False, name="gently")
     reason: Annotated[str, Meta(max_length=1_000)] = ""
     """Reason, if the client did not cancel the request but its run or trajectory was cancelled."""
+    here_only: bool = False
+    """Whether the request may go on by another router: the router forgets it unless an actor holds it, and an actor
+    stops unless another router gets the answer too."""
 
 
 class Failure(Body, frozen=True, kw_only=True):

@@ -88,8 +88,9 @@ class Stage:
         header = Header(Kind.REPLY, id_of(number), role, attempt=attempt)
         self.dispatcher.answer(self.now, actor.encode(), header, PAYLOAD)
 
-    def cancel(self, client: str, number: int, *, graceful: bool = False) -> None:
-        self.dispatcher.cancel(self.now, client.encode(), id_of(number), Cancel(graceful=graceful))
+    def cancel(self, client: str, number: int, *, graceful: bool = False, here_only: bool = False) -> None:
+        cancel = Cancel(graceful=graceful, here_only=here_only)
+        self.dispatcher.cancel(self.now, client.encode(), id_of(number), cancel)
 
     def control(self, action: Control, run: str = "run", trajectory: int | None = None) -> Controlled:
         where = None if trajectory is None else id_of(trajectory)
@@ -103,9 +104,19 @@ class Stage:
             if header.kind in (Kind.PULSE, Kind.WELCOME) and isinstance(told := decode_body(body), Pulse | Welcome):
                 self.run_states.merge(told.run_states)
 
-    def beat(self, name: str, holding: tuple[int, ...] = (), awaiting: tuple[int, ...] = ()) -> None:
+    def beat(
+        self,
+        name: str,
+        holding: tuple[int, ...] = (),
+        awaiting: tuple[int, ...] = (),
+        *,
+        elsewhere: tuple[int, ...] = (),
+        capacity: int | None = None,
+    ) -> None:
         beat = Heartbeat(
             holding=tuple(Held(id=id_of(number), attempt=1) for number in holding),
+            held_elsewhere=tuple(Held(id=id_of(number), attempt=1) for number in elsewhere),
+            capacity=capacity,
             awaiting=tuple(map(id_of, awaiting)),
         )
         self.dispatcher.heartbeat(self.now, name.encode(), beat)

@@ -225,8 +225,22 @@ def test_a_repeated_request_is_given_out_after_two_heartbeats_and_no_sooner() ->
     assert stage.dispatcher.sizes().reclaimable == 1
     for step_s, given in ((2.0, []), (1.9, []), (0.1, [("idle", 1)])):
         stage.now = round(stage.now + step_s, 1)
+        stage.beat("idle")
         stage.dispatcher.tick(stage.now)
         assert stage.given() == given
+
+
+def test_a_repeated_request_waits_for_a_report_of_every_actor_that_could_hold_it() -> None:
+    stage = stage_with(("idle", 1), ("late", 1), silence_s=60.0)
+    stage.join("other", "another role", 1)
+    stage.ask("client", 1, again=True)
+    for _ in range(8):
+        stage.pass_time(1.0, "client", "other", "late")
+        stage.beat("idle")
+    assert stage.given() == []
+    stage.beat("late")
+    stage.pass_time(1.0)
+    assert stage.given() == [("idle", 1)]
 
 
 def test_a_deadline_passes_at_its_moment() -> None:

@@ -1,0 +1,122 @@
+"""Requests that another router handed out: the actor that holds them is found, and nobody else begins them."""
+
+from __future__ import annotations
+
+from protocol.envelope import Kind
+from protocol.messages import Cancel, Pulse
+from tests.gems_actors.router.dispatching import Stage, actors_of, stage_with
+
+
+def claimed(stage: Stage, by: str) -> list[int]:
+    """Return the requests that an actor was told to answer here too."""
+    return [
+        int.from_bytes(id_, "big")
+        for to, _, _, body in stage.sent()
+        if to == by and isinstance(body, Pulse)
+        for id_ in body.claimed
+    ]
+
+
+def test_a_repeated_request_is_assigned_to_the_actor_that_has_it_from_another_router() -> None:
+    stage = stage_with(("a", 1), ("b", 1))
+    stage.ask("client", 1, again=True)
+    stage.beat("a")
+    stage.beat("b", elsewhere=(1, 2))
+    assert claimed(stage, "b") == [1], "nobody awaits the other request here"
+    stage.pass_time(5, "client", "a", "b")
+    assert stage.given() == []
+    stage.answer("b", 1)
+    assert stage.told("client") == [(1, "reply")]
+
+
+def test_a_claim_is_told_until_the_actor_answers_here_too() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1, again=True)
+    for _ in range(2):
+        stage.pass_time(1, "client")
+        stage.beat("a", elsewhere=(1,))
+        assert claimed(stage, "a") == [1]
+    stage.beat("a", holding=(1,))
+    assert claimed(stage, "a") == []
+
+
+def test_what_an_actor_holds_from_a_router_that_died_after_its_hello_is_assigned_to_it() -> None:
+    stage = stage_with(("a", 1), ("b", 1))
+    stage.ask("client", 1, again=True)
+    stage.beat("b", holding=(1,))
+    stage.beat("a")
+    stage.pass_time(5, "client", "a", "b")
+    assert stage.given() == []
+
+
+def test_an_actor_cannot_claim_a_request_to_another_role_or_one_that_is_assigned() -> None:
+    stage = stage_with(("a", 1))
+    stage.join("stranger", "another", 1)
+    stage.ask("client", 1, again=True)
+    stage.beat("stranger", elsewhere=(1,))
+    assert claimed(stage, "stranger") == []
+    stage.beat("a", elsewhere=(1,))
+    stage.join("b", "worker", 1)
+    stage.sent()
+    stage.beat("b", elsewhere=(1,))
+    assert claimed(stage, "b") == []
+
+
+def test_a_request_that_moved_to_another_router_is_forgotten_unless_an_actor_holds_it() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    assert stage.given() == [("a", 1)]
+    stage.cancel("client", 2, here_only=True)
+    stage.cancel("client", 1, here_only=True)
+    assert stage.sent() == [], "the actor goes on"
+    stage.answer("a", 1)
+    assert stage.told("client") == [(1, "reply")]
+    assert stage.dispatcher.sizes().requested == 0
+
+
+def test_a_request_that_moved_is_not_handed_out_again_when_its_actor_is_lost() -> None:
+    stage = stage_with(("a", 1), ("b", 1))
+    stage.ask("client", 1)
+    stage.cancel("client", 1, here_only=True)
+    stage.sent()
+    stage.dispatcher.report_dead(stage.now, "a")
+    assert stage.given() == []
+    stage.ask("client", 1, again=True)
+    stage.pass_time(1, "client")
+    stage.beat("b")
+    stage.pass_time(3, "client", "b")
+    assert stage.given() == [("b", 1)], "its client came back with it"
+
+
+def test_an_actor_whose_client_is_gone_here_may_go_on_for_another_router() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.sent()
+    stage.dispatcher.disconnect(stage.now, b"client")
+    ((to, kind, number, body),) = stage.sent()
+    assert (to, kind, number) == ("a", Kind.CANCEL, 1)
+    assert isinstance(body, Cancel)
+    assert body.here_only
+
+
+def test_a_router_that_stalled_reads_what_arrived_before_it_hands_anything_out() -> None:
+    stage = stage_with(("a", 1))
+    stage.now += 10
+    stage.dispatcher.notice_stall(stage.now)
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.cancel("client", 1, here_only=True)
+    assert stage.given() == []
+    stage.pass_time(0.1, "client", "a", step_s=0.1)
+    assert stage.given() == [("a", 2)]
+
+
+def test_a_lost_capacity_is_repeated_with_the_heartbeats() -> None:
+    stage = stage_with(("a", 0))
+    stage.ask("client", 1)
+    stage.beat("a", capacity=0)
+    assert stage.given() == []
+    stage.beat("a", capacity=1)
+    assert stage.given() == [("a", 1)]
+    assert actors_of(stage) == ["a"]
