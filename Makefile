@@ -9,12 +9,13 @@ export MAKE_DRAW_PROMPT := $(value PROMPT)
 unexport PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help draw test check mutate bench clean
+.PHONY: help draw test check simulate mutate bench clean
 
 help:
 	@echo 'make draw PROMPT="a red fox"  draw a prompt and say where the picture is'
 	@echo 'make test                     run the whole test suite'
 	@echo 'make check                    lint, format, types and import contracts'
+	@echo 'make simulate SEEDS=1000      simulate meshes that fail; SCENARIO=... SEED=... runs one again'
 	@echo 'make mutate                   change the pure modules and see that their tests notice'
 	@echo 'make bench                    measure'
 	@echo 'make clean                    remove the environment and all caches'
@@ -31,6 +32,10 @@ check: .venv/made-for-tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+simulate: .venv/made-for-tests
+	$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SCENARIO),--scenario $(SCENARIO))
 
 mutate: .venv/made-for-tests
 	$(BIN)/python -m tests.mutation

@@ -1,0 +1,1 @@
+"""The mesh without sockets, under a virtual clock and a network that fails by a seed."""

@@ -1,0 +1,416 @@
+"""One simulated mesh: routers, actors and clients, the faults that a seed chooses, and what must hold at the end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import trio
+import trio.testing
+from trio._core import _run as trio_scheduler
+
+from gems_actors import errors
+from gems_actors.actor import Actor, answers, current_call, serve_by
+from gems_actors.call_context import Call, answering
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig, RouterConfig
+from gems_actors.tasks import open_background
+from protocol.envelope import Header, Kind
+from protocol.messages import Plan, PlanPrompt
+from tests.simulation.ledger import BrokenInvariantError, Ledger
+from tests.simulation.network import Link, Network, Process, Weather
+from tests.simulation.routers import SimulatedRouter
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a mesh is and what happens to it; everything else follows from the seed."""
+
+    name: str
+    routers: int = 1
+    actors: int = 3
+    capacity: int = 4
+    clients: int = 2
+    requests: int = 24
+    heartbeat_s: float = 1.0
+    silence_s: float = 6.0
+    spread_s: float = 12.0
+    """Requests are sent, and faults happen, in this time."""
+    longest_s: float = 6.0
+    """Longest time that an actor works on a request."""
+    weather: Weather = field(default_factory=Weather)
+    router_deaths: int = 0
+    deaths_at_messages: tuple[int, ...] = ()
+    """Numbers of messages before which the router that they reach dies."""
+    downtime_s: tuple[float, float] = (0.05, 6.0)
+    router_stalls: int = 0
+    actor_deaths: int = 0
+    actor_stalls: int = 0
+    client_stalls: int = 0
+    longest_stall_s: float = 8.0
+    breaks: int = 0
+    """Connections that break with all that is on its way."""
+    partitions: int = 0
+    impatient: float = 0.0
+    """Part of the requests whose client gives up after a while."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run was like."""
+
+    simulated_s: float
+    messages: int
+    digest: int
+    begun_twice: int
+
+
+class World:
+    """A mesh that is running."""
+
+    def __init__(self, scenario: Scenario, seed: int, nursery: trio.Nursery) -> None:
+        self.scenario, self.seed = scenario, seed
+        self.dice = random.Random(f"{scenario.name} {seed}")
+        self.network = Network(self.dice, scenario.weather)
+        self.settings = RouterConfig(heartbeat_s=scenario.heartbeat_s, silence_s=scenario.silence_s, max_deliveries=100)
+        patience_s = scenario.silence_s - 1.5 * scenario.heartbeat_s
+        self.ledger = Ledger(self.network, patience_s)
+        self.addresses = [f"router{number}" for number in range(1, scenario.routers + 1)]
+        self.nursery = nursery
+        self.processes: dict[str, Process] = {}
+        self.scopes: dict[str, trio.CancelScope] = {}
+        self.answered: dict[int, str] = {}
+        self.patient_until = scenario.spread_s + 20 * scenario.silence_s + 10 * scenario.longest_s
+        """Time at which everything must be over."""
+        self._epochs = 0
+        self._actors = 0
+
+    # ----------------------------------------------------------------------------------------- processes
+
+    def start_router(self, address: str) -> None:
+        self._epochs += 1
+        router = SimulatedRouter(self.network, f"{address}-{self._epochs}", self.settings)
+        self.network.routers[address] = router
+        self.network.note("starts", router.name)
+        router.tick()
+        for process in self.processes.values():
+            if (link := process.links.get(address)) is not None:
+                self.network.reconnect(link)
+
+    def kill_router(self, address: str, downtime_s: float) -> None:
+        """Kill a router, which is replaced after a while."""
+        router = self.network.routers.pop(address, None)
+        if router is None:
+            return
+        router.is_alive = False
+        self.network.note("dies", router.name)
+        for process in self.processes.values():
+            if (link := process.links.get(address)) is not None and link.router is router:
+                self.network.break_up(link, is_death=True)
+        self.network.at(trio.current_time() + downtime_s, lambda: self.start_router(address))
+
+    def new_process(self, name: str) -> Process:
+        process = self.processes[name] = Process(name)
+        self.scopes[name] = trio.CancelScope()
+        return process
+
+    @asynccontextmanager
+    async def open_mesh(self, process: Process) -> AsyncIterator[Mesh]:
+        """Open the process's client of the mesh, as `open_client` does over sockets."""
+        links = {at: partial(self._open_link, process, at) for at in self.addresses}
+        mesh = Mesh(links, process.name, randomness=random.Random(f"{self.scenario.name} {self.seed} {process.name}"))
+        async with open_background() as nursery:
+            await nursery.start(mesh.run)
+            yield mesh
+
+    def _open_link(self, process: Process, address: str, take: Callable[[list[list[bytes]]], None]) -> Link:
+        return Link(self.network, process, address, take)
+
+    async def run_actor(self, make: Callable[[Process, Mesh], Actor], name: str) -> None:
+        process = self.new_process(name)
+        with self.scopes[name]:
+            async with self.open_mesh(process) as mesh:
+                await serve_by(mesh, partial(make, process))
+
+    def start_worker(self) -> None:
+        self._actors += 1
+        self.nursery.start_soon(self.run_actor, partial(Worker, self), f"actor{self._actors}")
+
+    def kill(self, process: Process, *, is_seen: bool) -> None:
+        """Kill a process other than a router; the supervisor may see it end and report it."""
+        if process.is_dead:
+            return
+        self.network.note("dies", process.name)
+        process.is_dead = True
+        for link in process.links.values():
+            link.disconnect()
+        self.scopes[process.name].cancel()
+        for router in self.network.routers.values() if is_seen else ():
+            assert isinstance(router, SimulatedRouter)
+            router.report_dead(process)
+
+    # ----------------------------------------------------------------------------------------- clients
+
+    async def run_client(self, name: str, numbers: range, done: trio.Event) -> None:
+        process = self.new_process(name)
+        async with self.open_mesh(process) as mesh:
+            async with trio.open_nursery() as nursery:
+                for number in numbers:
+                    nursery.start_soon(self._ask, mesh, number)
+            done.set()
+            await trio.sleep_forever()
+
+    async def _ask(self, mesh: Mesh, number: int) -> None:
+        dice = random.Random(f"{self.scenario.name} {self.seed} request {number}")
+        await trio.sleep(dice.uniform(0.0, self.scenario.spread_s))
+        trajectory = bytes(12) + dice.randbytes(4)
+        patience_s = (
+            dice.uniform(0.0, self.scenario.longest_s) if dice.random() < self.scenario.impatient else float("inf")
+        )
+        seconds = dice.choice((0.0, 0.01, 0.3, 1.0)) * dice.uniform(0.0, self.scenario.longest_s)
+        with trio.move_on_after(patience_s) as patience, answering(Call(Header(Kind.REQUEST, trajectory=trajectory))):
+            try:
+                reply = await mesh.ask(PlanPrompt(prompt=f"{number} {seconds}"))
+            except errors.RequestError as error:
+                self._record(number, type(error).__name__)
+            else:
+                if reply.prompt.split()[0] != str(number):
+                    self.ledger.broken.append(f"request {number} got the answer {reply.prompt!r}")
+                self._record(number, "answered")
+        if patience.cancelled_caught:
+            self._record(number, "given up")
+
+    def _record(self, number: int, what: str) -> None:
+        if number in self.answered:
+            self.ledger.broken.append(f"request {number}: {self.answered[number]}, and then {what}")
+        self.answered[number] = what
+
+    # ----------------------------------------------------------------------------------------- faults
+
+    def plan_faults(self) -> None:
+        """Choose from the seed what happens when."""
+        it, dice = self.scenario, self.dice
+        for _ in range(it.router_deaths):
+            self._sometime(lambda: self.kill_router(dice.choice(self.addresses), dice.uniform(*it.downtime_s)))
+        for _ in range(it.router_stalls):
+            self._sometime(lambda: self._stall_router(dice.choice(self.addresses)))
+        for _ in range(it.actor_deaths):
+            self._sometime(self._kill_an_actor)
+        for kind, times in (("actor", it.actor_stalls), ("client", it.client_stalls)):
+            for _ in range(times):
+                self._sometime(partial(self._stall_one, kind))
+        for _ in range(it.breaks):
+            self._sometime(lambda: self._with_a_link(self.network.break_up))
+        for _ in range(it.partitions):
+            self._sometime(lambda: self._with_a_link(self._part))
+        self.network.on_arrival = self._count_arrival
+
+    def _sometime(self, act: Callable[[], None]) -> None:
+        self.network.at(trio.current_time() + self.dice.uniform(0.0, self.scenario.spread_s), act)
+
+    def _count_arrival(self, number: int) -> None:
+        if number in self.scenario.deaths_at_messages:
+            self.kill_router(self.addresses[0], self.dice.uniform(*self.scenario.downtime_s))
+
+    def _living(self, kind: str) -> list[Process]:
+        return [process for process in self.processes.values() if process.name.startswith(kind) and not process.is_dead]
+
+    def _kill_an_actor(self) -> None:
+        if living := self._living("actor"):
+            self.kill(self.dice.choice(living), is_seen=self.dice.random() < 0.5)
+            self.network.at(trio.current_time() + self.dice.uniform(0.05, 2.0), self.start_worker)
+
+    def _stall_one(self, kind: str) -> None:
+        if living := self._living(kind):
+            self.network.stall(self.dice.choice(living), self.dice.uniform(0.05, self.scenario.longest_stall_s))
+
+    def _stall_router(self, address: str) -> None:
+        router = self.network.routers.get(address)
+        if isinstance(router, SimulatedRouter):
+            router.stall(self.dice.uniform(0.05, self.scenario.longest_stall_s))
+
+    def _with_a_link(self, act: Callable[[Link], None]) -> None:
+        links = [
+            link for kind in ("actor", "client") for process in self._living(kind) for link in process.links.values()
+        ]
+        if links:
+            act(self.dice.choice(links))
+
+    def _part(self, link: Link) -> None:
+        seconds = self.dice.uniform(0.1, 2 * self.scenario.silence_s)
+        self.network.note("parted", f"{link} for {seconds:.3f} s")
+        link.is_cut = True
+        self.network.break_up(link)
+
+        def heal() -> None:
+            link.is_cut = False
+            self.network.reconnect(link)
+            link.process.lost_at.append(trio.current_time())
+
+        self.network.at(trio.current_time() + seconds, heal)
+
+    # ----------------------------------------------------------------------------------------- the end
+
+    def check_end(self) -> None:
+        """Check that every request was answered and nothing is left of any."""
+        broken = self.ledger.broken
+        broken += self.left()
+        for number in range(self.scenario.requests):
+            if self.answered.get(number) not in ("answered", "given up"):
+                broken.append(f"request {number}: expected an answer, got {self.answered.get(number, 'none')}")
+
+    def left(self) -> list[str]:
+        """Return what is left of requests in the routers, and which actors cannot be given any."""
+        found = []
+        share = -(-self.scenario.capacity // self.scenario.routers)
+        for router in self.network.routers.values():
+            assert isinstance(router, SimulatedRouter)
+            sizes, status = router.dispatcher.sizes(), router.dispatcher.status(trio.current_time())
+            left = {"requested": sizes.requested, "reclaimable": sizes.reclaimable}
+            left |= {f"queued for {role.role}": role.queued + role.paused for role in status.roles}
+            left |= {f"held by {actor.name}": actor.busy for role in status.roles for actor in role.actors}
+            found += [f"{router.name}: {count} {what} at the end" for what, count in left.items() if count]
+            offered = {actor.name: actor.capacity for role in status.roles for actor in role.actors}
+            for actor in self._living("actor"):
+                if (capacity := offered.get(actor.name)) != share:
+                    found.append(f"{router.name}: expected {share} places of {actor.name} at the end, got {capacity}")
+        return found
+
+
+class Worker(Actor):
+    """A planner that works on each request for the seconds in its prompt."""
+
+    role = "planner"
+
+    def __init__(self, world: World, process: Process, mesh: Mesh) -> None:
+        super().__init__(MeshConfig(), mesh)
+        self._ledger, self._process = world.ledger, process
+        self.default_capacity = world.scenario.capacity
+
+    @answers
+    async def plan(self, request: PlanPrompt) -> Plan:
+        header = current_call().header
+        begun = self._ledger.begin(self._process, header.id, header.attempt, self.default_capacity)
+        try:
+            await trio.sleep(float(request.prompt.split()[1]))
+        except trio.Cancelled:
+            self._ledger.end(begun, "was told to stop")
+            raise
+        self._ledger.end(begun, "answered it")
+        return Plan(prompt=f"{request.prompt} {self._process.name}")
+
+
+class JumpingClock(trio.abc.Clock):
+    """A clock that jumps to the next deadline or event of the network when no task can run.
+
+    trio's `MockClock` does the same, but needs several times the CPU: a pass of the scheduler more for each jump.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self.network: Network | None = None
+
+    def start_clock(self) -> None:
+        """Nothing to start."""
+
+    def current_time(self) -> float:
+        return self._now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        if self.network is not None and (event := self.network.next_event()) <= deadline:
+            self._now = max(self._now, event)
+            self.network.wake()
+        elif deadline < float("inf"):
+            self._now = max(self._now, deadline)
+        return 0.0
+
+
+def simulate(scenario: Scenario, seed: int) -> Outcome:
+    """Run a scenario.
+
+    Raises:
+        BrokenInvariantError: an invariant does not hold; its text ends with the last messages.
+    """
+    # trio shuffles tasks that are ready at the same time; this is how pytest-trio and Hypothesis make it repeatable.
+    vars(trio_scheduler)["_ALLOW_DETERMINISTIC_SCHEDULING"] = True
+    trio_scheduler._r.seed(f"{scenario.name} {seed}")
+    clock = JumpingClock()
+    try:
+        return trio.run(_simulate, scenario, seed, clock, clock=clock)
+    finally:
+        vars(trio_scheduler)["_ALLOW_DETERMINISTIC_SCHEDULING"] = False
+        trio_scheduler._r.seed()
+
+
+async def _simulate(scenario: Scenario, seed: int, clock: JumpingClock) -> Outcome:
+    async with open_background() as nursery:
+        world = World(scenario, seed, nursery)
+        clock.network = world.network
+        nursery.start_soon(world.network.run)
+        for address in world.addresses:
+            world.start_router(address)
+        for _ in range(scenario.actors):
+            world.start_worker()
+        world.plan_faults()
+        each = -(-scenario.requests // scenario.clients)
+        done = [trio.Event() for _ in range(scenario.clients)]
+        for number, event in enumerate(done):
+            numbers = range(number * each, min(scenario.requests, (number + 1) * each))
+            nursery.start_soon(world.run_client, f"client{number}", numbers, event)
+        with trio.move_on_at(world.patient_until):
+            for event in done:
+                await event.wait()
+            await trio.sleep_until(scenario.spread_s + max(scenario.longest_stall_s, *scenario.downtime_s))
+            while world.left():  # noqa: ASYNC110
+                await trio.sleep(scenario.heartbeat_s)
+        world.check_end()
+        if world.ledger.broken:
+            lines = "\n".join(map(str, world.network.trace))
+            raise BrokenInvariantError("\n".join([lines, "", *world.ledger.broken]))
+        return Outcome(trio.current_time(), world.network.messages, world.network.digest, world.ledger.begun_twice)
+
+
+SHORT_HEARTBEATS = Scenario(
+    "short-heartbeats", routers=2, router_deaths=4, heartbeat_s=0.25, silence_s=1.5, downtime_s=(0.3, 1.5)
+)
+UNRELIABLE = Weather(lost=0.005, repeated=0.01, late=0.1, late_s=0.5)
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("calm"),
+        Scenario("router-dies", router_deaths=3),
+        Scenario("two-routers-die", routers=2, router_deaths=3),
+        SHORT_HEARTBEATS,
+        Scenario("router-stalls", router_stalls=3),
+        Scenario("two-routers-stall", routers=2, router_stalls=3),
+        Scenario("three-routers", routers=3, router_stalls=2, router_deaths=2),
+        Scenario("all-stall", routers=2, actor_stalls=2, client_stalls=2, router_stalls=1),
+        Scenario("actors-die", actor_deaths=4),
+        Scenario("actors-and-routers-die", routers=2, actor_deaths=3, router_deaths=3),
+        Scenario("clients-give-up", routers=2, router_deaths=2, impatient=0.5),
+        Scenario("connections-break", routers=2, breaks=6, partitions=1),
+        Scenario("unreliable", weather=UNRELIABLE),
+        Scenario(
+            "everything",
+            routers=2,
+            weather=UNRELIABLE,
+            router_deaths=2,
+            router_stalls=1,
+            actor_deaths=2,
+            actor_stalls=1,
+            client_stalls=1,
+            breaks=3,
+            partitions=1,
+            impatient=0.1,
+        ),
+    )
+}
+"""Every scenario by name."""
+
+
+def dying_at(scenario: Scenario, *messages: int) -> Scenario:
+    """Return the scenario in which the first router dies just before each of these messages arrives."""
+    return replace(scenario, deaths_at_messages=messages)
