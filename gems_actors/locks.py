@@ -28,7 +28,7 @@ def hold_lock(path: Path, note: str = "") -> Iterator[None]:
         LockHeldError: another process holds it.
         OSError: it cannot be created.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)  # without the bits of the umask
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

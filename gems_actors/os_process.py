@@ -1,10 +1,11 @@
-"""What the operating system knows of a process: its exit code, its title in `ps`, and its death signal."""
+"""What the operating system knows of a process: exit code, title in `ps`, death signal, and who may read its files."""
 
 from __future__ import annotations
 
 import os
 import signal
 from pathlib import Path
+from typing import Final, Literal
 
 EXIT_NO_FORK = 71
 """`EX_OSERR` of sysexits.h: the system refused to fork the process."""
@@ -12,6 +13,9 @@ EXIT_CONFIG = 78
 """`EX_CONFIG` of sysexits.h: a restart would end the same way."""
 FINAL_EXITS = {64: "wrong usage", EXIT_CONFIG: "bad configuration"}
 """Exit codes, with their meaning, after which a process is not restarted; 64 is `EX_USAGE` of sysexits.h."""
+
+FileAccess = Literal["private", "group"]
+_UMASKS: Final[dict[FileAccess, int]] = {"private": 0o077, "group": 0o007}
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
@@ -33,6 +37,11 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the line above
         os._exit(1)
+
+
+def protect_files(access: FileAccess) -> None:
+    """Keep other users, or users outside the group, from what this process and its children create from now on."""
+    os.umask(_UMASKS[access])
 
 
 def set_title(short: str, title: str) -> None:

@@ -73,7 +73,7 @@ def open_recording(path: Path) -> Iterator[int]:
         ConfigError: the file cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o660)  # without the bits of the umask
     except OSError as error:
         raise ConfigError(f"chat.record: {path}: expected a writable file: {error.strerror}") from error
     try:

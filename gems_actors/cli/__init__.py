@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from gems_actors import __version__
 from gems_actors.cli.exit_codes import BAD_CONFIG, end_of
 from gems_actors.cli.suggestions import Group
+from gems_actors.os_process import protect_files, set_title
 from gems_actors.terminal_text import protect_standard_streams
 
 COMMANDS = {
@@ -44,6 +45,9 @@ COMMANDS = {
     "doctor": ("doctor:doctor", "Check installation, settings, servers and folders."),
 }
 """Module and function of each command, and its line in the help, which needs no import."""
+
+
+_TAKE_PROMPTS = ("draw", "bulk", "eval", "memory")
 
 
 class _LazyGroup(Group):
@@ -88,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_CONFIG
     _open_closed_streams()
     protect_standard_streams()
+    protect_files("private")  # until the settings of a command say otherwise
+    _hide_prompt(sys.argv[1:] if arguments is None else arguments)
     try:
         code = gems.main(args=arguments, prog_name="gems", standalone_mode=False)
         sys.stdout.flush()
@@ -102,6 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(OSError):  # standard error is closed
             click.echo(line, err=True, nl=line != "")
     return code or 0
+
+
+def _hide_prompt(words: Sequence[str]) -> None:
+    """Remove the arguments of commands that take a prompt from `ps`, where every user of the host could read them."""
+    if words and words[0] in _TAKE_PROMPTS:
+        set_title("gems", f"gems {words[0]}")
 
 
 def _open_closed_streams() -> None:

@@ -28,6 +28,7 @@ from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.tables import format_bytes
 from gems_actors.cli.terminal.views import open_terminal
+from gems_actors.os_process import protect_files
 from gems_actors.terminal_text import printable
 from protocol.limits import MAX_ROUNDS
 
@@ -281,8 +282,10 @@ def _ending_in_words(ending: RunEnding, tally: Tally) -> str:
 
 
 def _spec_of(folder: Path) -> RunSpec:
+    """Return the run in a folder; what the command adds to it is for the same users as the folder."""
     try:
         spec = read_run(folder)
+        protect_files("group" if folder.exists() and folder.stat().st_mode & 0o070 == 0o070 else "private")
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
     if spec is None:

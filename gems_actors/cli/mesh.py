@@ -14,11 +14,10 @@ from gems_actors.addresses import join_addresses, split_addresses
 from gems_actors.app.hosting import config_of_agent, host_agent, host_mesh, parse_role_count
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.mesh_requests import ask_mesh
-from gems_actors.app.options import read_config
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import address_of
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
-from gems_actors.cli.options import config_options, json_option, path_option, router_option, set_option
+from gems_actors.cli.options import config_options, json_option, path_option, read_settings, router_option, set_option
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
 from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.ops.log_setup import configure_logging
@@ -40,7 +39,7 @@ def up(file: Path | None, overrides: tuple[str, ...]) -> int:
     The first Ctrl-C or SIGTERM drains it, the second kills it. In a Slurm job, SIGTERM ends it with exit code 75, so
     that the job is requeued.
     """
-    config = read_config(file, overrides)
+    config = read_settings(file, overrides)
     configure_logging(config.log, role="supervisor")
     return trio.run(_up, config)
 

@@ -15,7 +15,9 @@ from click.shell_completion import CompletionItem
 from gems_actors.app import options as values
 from gems_actors.app.options import DrawOptions
 from gems_actors.cli.suggestions import suggestion_for
+from gems_actors.config import MeshConfig
 from gems_actors.errors import UsageError
+from gems_actors.os_process import protect_files
 from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_STEPS
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -165,12 +167,19 @@ router_option = click.option(
 )
 
 
+def read_settings(config_file: Path | None, overrides: Sequence[str]) -> MeshConfig:
+    """Return the settings that `--config` and `--set` select, and protect the files of this command as they say."""
+    config = values.read_config(config_file, overrides)
+    protect_files(config.access)
+    return config
+
+
 def config_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add `--config` and `--set`, and give the command the settings that they select as `config`."""
 
     @wraps(command)
     def with_config(*, config_file: Path | None, overrides: tuple[str, ...], **others: Any) -> int:
-        return command(config=values.read_config(config_file, overrides), **others)
+        return command(config=read_settings(config_file, overrides), **others)
 
     return config_option(set_option(with_config))
 
@@ -206,8 +215,9 @@ def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Cal
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         @wraps(command)
         def with_record(**others: Any) -> int:
-            chosen = {key: others.pop(key) for key in names & others.keys()}
-            return command(options=DrawOptions(**chosen), **others)
+            options = DrawOptions(**{key: others.pop(key) for key in names & others.keys()})
+            read_settings(options.config_file, options.overrides)  # before the command creates its first file
+            return command(options=options, **others)
 
         of_mesh = (memory_option, config_option, set_option, router_option)
         for parameter in reversed((rounds_option, *own, *of_pictures, *of_mesh)):

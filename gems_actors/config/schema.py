@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, structs
 from gems_actors.addresses import can_hold_sockets, join_addresses, next_address, split_addresses
 from gems_actors.config import values as v
 from gems_actors.config.models import ChatConfig, ChatModelConfig, ImageConfig, VerifyConfig
+from gems_actors.os_process import FileAccess
 from gems_actors.roles import BUILT_IN_ROLES, RoleSpec, start_order
 from protocol.blobs import blob_address
 from protocol.limits import MAX_SHARDS
@@ -254,6 +255,9 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data_dir: v.Folder | None = None
     """Folder of memory's log and the pictures; default: `$XDG_STATE_HOME/gems-actors`, or a private folder for a single
     draw."""
+    access: FileAccess = "private"
+    """Who may read and write the files that `gems` creates, pictures and records among them: `private`, only their
+    owner; `group`, the group of their folder as well, for hosts that several users share. Never other users."""
     blobs: v.BlobAddress | None = None
     """Where pictures are stored: `file:///FOLDER`, `s3://BUCKET/PREFIX`, or `mesh:` for the router's host; unset: the
     folder `blobs` in `data_dir`."""

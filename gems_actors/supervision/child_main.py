@@ -17,7 +17,7 @@ from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import MeshConfig, load_code
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.ops.log_setup import configure_logging
-from gems_actors.os_process import EXIT_CONFIG
+from gems_actors.os_process import EXIT_CONFIG, protect_files
 from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.supervision.runtime_dir import check_platform
@@ -56,6 +56,7 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     """
     try:
         protect_standard_streams()
+        protect_files(config.access)
         check_platform()
         configure_logging(config.log, role=role, actor=name)
         trio.run(_run_until_stopped, _main_of(role, config, address, name))

@@ -39,6 +39,7 @@ from gems_actors.app.bulk.run_spec import RunSpec, check_run, read_run, remember
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.picture_files import OutputError, write_whole
 from gems_actors.locks import LockHeldError, hold_lock
+from gems_actors.os_process import FileAccess
 from protocol.costs import add_costs
 from protocol.messages import ImageRef, Spent
 
@@ -328,16 +329,20 @@ def open_bulk_folder(
     *,
     keeps_failures: bool = False,
     agree: Callable[[RunSpec, Ledger], RunSpec] = lambda run, ledger: run,
+    access: FileAccess = "private",
 ) -> Iterator[BulkFolder]:
     """Create a folder if needed and lock it for this process.
 
     `take_row` gets the row of each picture that exists already; `keeps_failures` keeps those of the run before. Before
     anything is written, `agree` gets the run, with what the folder remembers of it, and the pictures; it returns the
-    run to remember, or raises.
+    run to remember, or raises. `access` says who may look at what the mesh keeps in the folder.
 
     Raises:
         OutputError: the folder cannot be written to, another process fills it, or it belongs to another run.
     """
+    with suppress(OSError):  # which the check of the same folder reports
+        path.mkdir(parents=True, exist_ok=True)
+        (path / MESH_FOLDER).mkdir(mode=0o770 if access == "group" else 0o700)  # also under a laxer umask
     for folder in (path, path / "dataset", path / "dataset/images", path / MESH_FOLDER):
         picture_files.check_writable(folder)
     with ExitStack() as stack:
@@ -356,7 +361,7 @@ def open_bulk_folder(
 def _open_to_append(path: Path, flags: int) -> int:
     """Open a file to append lines, and end the last line if a kill cut it short."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | flags, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | flags, 0o666)
         if (size := os.fstat(file).st_size) and os.pread(file, 1, size - 1) != b"\n":
             os.write(file, b"\n")
     except OSError as error:

@@ -188,6 +188,7 @@ class BulkRun:
                 self._count_earlier,
                 keeps_failures=options.keeps_failures,
                 agree=self._feed.agree,
+                access=config.access,
             )
             self._folder = stack.enter_context(opened)
             self._removed = Removed(options.out, self._recipe)
