@@ -28,7 +28,7 @@ from actors.memory_store.scatter_gather import answer_from_all_shards
 from actors.memory_store.sharding import note_layout, shard_folder
 from actors.memory_store.store import MemoryStore, open_memory_store
 from gems_actors.actor import Actor, answers
-from gems_actors.errors import ConfigError, LogError, OverloadedError, RefusedError
+from gems_actors.errors import ConfigError, LogError, OverloadedError, RefusedError, storage_fault
 from gems_actors.shards import address_of_shard, homes_of, shard_of_role
 from gems_actors.tasks import open_background
 from protocol import messages as m
@@ -128,7 +128,7 @@ class Memory(Actor):
         self._has_records.set()
         await batch.done.wait()
         if batch.error is not None:
-            raise LogError(str(batch.error)) from batch.error
+            raise storage_fault(LogError(str(batch.error))) from batch.error
         sequence, is_new = batch.outcomes[position]
         return m.Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_only_record(records[-1]))
 

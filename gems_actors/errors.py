@@ -131,6 +131,12 @@ class InternalError(RequestError, code="internal"):
     """Internal error while a request was answered."""
 
 
+def storage_fault(error: BlobError | LogError) -> BlobError | LogError:
+    """Return a failure to write, marked as one that any other request would meet as well."""
+    error.is_outage = True
+    return error
+
+
 def failure_of(error: RequestError) -> Failure:
     """Return the message that carries a failure over the wire."""
     return Failure(

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from gems_actors.errors import ConfigError, LogError
+from gems_actors.errors import ConfigError, LogError, storage_fault
+from gems_actors.files import os_reason
 from gems_actors.locks import sync_folder
 
 FORMAT: Final = b"GEMSLOG1"
@@ -121,19 +122,22 @@ class LogFile:
             LogError: nothing was written, because the disk is full or failed.
         """
         if self._broken:
-            raise LogError(self._broken)
+            raise storage_fault(LogError(self._broken))
         try:
+            if not os.fstat(self._descriptor).st_nlink:
+                self._broken = f"{self.path}: expected the log that was opened, got none: it was removed"
+                raise storage_fault(LogError(self._broken))
             self._check_room()
             done = 0
             while done < len(data):
                 done += os.write(self._descriptor, memoryview(data)[done:])
         except OSError as error:
-            problem = f"{self.path}: expected to append {len(data)} bytes: {error.strerror}"
+            problem = f"{self.path}: expected to append {len(data)} bytes: {os_reason(error, self.path)}"
             try:
                 os.ftruncate(self._descriptor, self.end)
             except OSError:
                 self._broken = problem  # nothing may follow a torn commit; opening the log cuts it off
-            raise LogError(problem) from error
+            raise storage_fault(LogError(problem)) from error
         offset, self.end = self.end, self.end + len(data)
         return offset
 
@@ -146,8 +150,8 @@ class LogFile:
         try:
             os.fdatasync(self._descriptor)
         except OSError as error:
-            self._broken = f"{self.path}: expected the disk to keep what was written: {error.strerror}"
-            raise LogError(self._broken) from error
+            self._broken = f"{self.path}: expected the disk to keep what was written: {os_reason(error, self.path)}"
+            raise storage_fault(LogError(self._broken)) from error
 
     def read(self, offset: int, size: int, sequence: int) -> LogEntry:
         """Return the record at an offset, verified.
@@ -158,7 +162,9 @@ class LogFile:
         try:
             data = os.pread(self._descriptor, size, offset)
         except OSError as error:
-            raise LogError(f"{self.path}: expected record {sequence} at byte {offset}: {error.strerror}") from error
+            raise LogError(
+                f"{self.path}: expected record {sequence} at byte {offset}: {os_reason(error, self.path)}"
+            ) from error
         found = _parse(data, 0, offset)
         if isinstance(found, str):
             raise LogError(f"{self.path}: expected record {sequence} at byte {offset}, {found}")
@@ -254,10 +260,11 @@ class LogFile:
         disk = os.fstatvfs(self._descriptor)
         free_bytes = disk.f_bavail * disk.f_frsize
         if free_bytes < self.min_free_bytes:
-            raise LogError(
+            problem = (
                 f"{self.path}: expected at least {self.min_free_bytes >> 20} MiB free on its disk, "
                 f"got {free_bytes / 2**20:.1f}; nothing was written"
             )
+            raise storage_fault(LogError(problem))
 
 
 def open_log_file(path: Path, *, is_writer: bool = False) -> LogFile:
@@ -272,7 +279,7 @@ def open_log_file(path: Path, *, is_writer: bool = False) -> LogFile:
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a memory log that can be opened: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a memory log that can be opened: {os_reason(error)}") from error
     try:
         head = os.pread(descriptor, HEADER_BYTES, 0)
         return LogFile(path, descriptor, _identity_of(path, head), os.fstat(descriptor).st_size)

@@ -22,6 +22,7 @@ from actors.memory_store import log
 from actors.memory_store.filesystem import check_local
 from actors.memory_store.log import Damage, Identity, LogEntry, LogFile, Tail
 from gems_actors.errors import ConfigError, LogError
+from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.codec import decode_record
 from protocol.errors import ProtocolError
@@ -64,7 +65,7 @@ def claim_folder(stack: ExitStack, folder: Path, note: str = "") -> None:
     except LockHeldError as error:
         raise ConfigError(f"{folder}: expected a log that no process writes, got one {error}") from error
     except OSError as error:
-        raise ConfigError(f"{folder}: expected a writable folder for memory: {error.strerror}") from error
+        raise ConfigError(f"{folder}: expected a writable folder for memory: {os_reason(error)}") from error
 
 
 def open_live(folder: Path) -> LogFile:
@@ -81,7 +82,7 @@ def open_live(folder: Path) -> LogFile:
     try:
         return log.create_log_file(path, Identity(os.urandom(16), 1))
     except OSError as error:
-        raise ConfigError(f"{folder}: expected a writable folder for memory: {error.strerror}") from error
+        raise ConfigError(f"{folder}: expected a writable folder for memory: {os_reason(error)}") from error
 
 
 def open_archives(stack: ExitStack, folder: Path, id_: bytes) -> dict[int, LogFile]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError
+from gems_actors.files import os_reason
 from gems_actors.locks import sync_folder
 from gems_actors.shards import role_of_shard
 from protocol.limits import MAX_SHARDS
@@ -84,7 +85,7 @@ def note_layout(data_path: Path, shards: int) -> tuple[int, ...]:
                 os.fsync(file.fileno())
         sync_folder(data_path)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a writable file, got: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a writable file, got: {os_reason(error)}") from error
     return layouts
 
 

@@ -20,6 +20,7 @@ from actors.memory_store.log import Damage, LogEntry, LogFile, Tail, pack_commit
 from actors.memory_store.log_folder import LIVE, Extent, Found, describe_damage
 from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
+from gems_actors.files import os_reason
 from protocol.codec import encode_body
 from protocol.messages import AnyRecord, LoggedRecord, RunBegun, TrajectoryRecord
 
@@ -285,7 +286,7 @@ class MemoryStore:
             self.live.copy_tail(tail.offset, aside)
             self.live.cut_off(tail)
         except OSError as error:
-            raise ConfigError(f"{aside}: expected to save {tail.size} torn bytes here: {error.strerror}") from error
+            raise ConfigError(f"{aside}: expected to save {tail.size} torn bytes here: {os_reason(error)}") from error
         _log.warning(
             "log_tail_cut",
             path=str(self.live.path),

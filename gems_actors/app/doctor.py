@@ -34,6 +34,7 @@ from gems_actors.config import (
     load_code,
 )
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
+from gems_actors.files import os_reason
 from gems_actors.roles import BUILT_IN_ROLES
 from protocol.blobs import blob_address
 from skills import Catalogue
@@ -194,7 +195,9 @@ def _file_system(path: Path) -> Finding:
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
     except OSError as error:
-        return Finding("warn", "data disk", f"/proc/self/mountinfo: {error.strerror}", "check that it is a local disk")
+        return Finding(
+            "warn", "data disk", f"/proc/self/mountinfo: {os_reason(error)}", "check that it is a local disk"
+        )
     kind = kind_of_mount(os.path.realpath(path), mounts) or "unknown"
     if is_network(kind):
         return Finding("fail", "data disk", kind, "memory's log needs a local disk: --set data_dir=FOLDER")

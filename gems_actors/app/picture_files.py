@@ -18,6 +18,7 @@ import msgspec
 from gems_actors import __version__
 from gems_actors.app.draw_progress import count_met, unmet_questions
 from gems_actors.errors import GemsError
+from gems_actors.files import os_reason
 from gems_actors.terminal_text import escaped_json, printable
 from protocol.costs import chat_cost
 from protocol.messages import Picture, Spent
@@ -182,7 +183,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"{folder}: expected a folder to write into, got: {error.strerror}") from error
+        raise OutputError(f"{folder}: expected a folder to write into, got: {os_reason(error)}") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -200,7 +201,7 @@ def write_whole(path: Path, data: bytes) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise OutputError(f"{path}: expected to write {len(data)} bytes, got: {error.strerror}") from error
+        raise OutputError(f"{path}: expected to write {len(data)} bytes, got: {os_reason(error)}") from error
 
 
 def encode_json(tree: Any) -> str:

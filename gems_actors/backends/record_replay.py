@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from gems_actors.backends import ChatModel, ChatReply, ChatRequest, TextPart
-from gems_actors.errors import ConfigError, ModelOutputError, RefusedError
+from gems_actors.errors import BackendError, ConfigError, ModelOutputError, RefusedError
+from gems_actors.files import open_regular, os_reason
 
 
 class _Recorded(msgspec.Struct, frozen=True):
@@ -51,6 +52,7 @@ class RecordingChatModel:
 
         Raises:
             RequestError: the model failed; only failures that the role answers by another request are recorded.
+            BackendError: the recording cannot be written.
         """
         try:
             reply = await self._model.chat(request)
@@ -62,7 +64,13 @@ class RecordingChatModel:
 
     def _record(self, request: ChatRequest, reply: ChatReply, failure: str = "") -> None:
         line = _Recorded(key_of(request), request.task, reply, _turns_of(request), failure)
-        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")  # one write keeps the line whole
+        data = msgspec.json.encode(line) + b"\n"
+        try:
+            written = os.write(self._descriptor, data)  # one write keeps the line whole
+        except OSError as error:
+            raise BackendError(f"chat.record: expected to append {len(data)} bytes: {os_reason(error)}") from error
+        if written != len(data):
+            raise BackendError(f"chat.record: expected to append {len(data)} bytes, got {written}: its disk is full")
 
 
 @contextmanager
@@ -73,9 +81,10 @@ def open_recording(path: Path) -> Iterator[int]:
         ConfigError: the file cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o660)  # without the bits of the umask
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # else a named pipe would block
+        descriptor = os.open(path, flags, 0o660)  # without the bits of the umask
     except OSError as error:
-        raise ConfigError(f"chat.record: {path}: expected a writable file: {error.strerror}") from error
+        raise ConfigError(f"chat.record: {path}: expected a writable file: {os_reason(error)}") from error
     try:
         yield descriptor
     finally:
@@ -94,13 +103,13 @@ class ReplayChatModel:
         self._path = path
         self._answers: dict[str, list[_Recorded]] = {}
         try:
-            with path.open("rb") as lines:
+            with open_regular(path) as lines:
                 for number, line in enumerate(lines, 1):
                     if line.endswith(b"\n"):  # otherwise its writer was killed in the middle of the line
                         recorded = _read_line(path, number, line)
                         self._answers.setdefault(recorded.key, []).append(recorded)
         except OSError as error:
-            raise ConfigError(f"chat.replay: {path}: expected a recording: {error.strerror}") from error
+            raise ConfigError(f"chat.replay: {path}: expected a recording: {os_reason(error)}") from error
 
     def figures(self) -> dict[str, float]:
         """Return the number of distinct requests in the recording."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import trio
 
 from gems_actors.blobs.store import BlobStore, key_of, verify
-from gems_actors.errors import BlobError
+from gems_actors.errors import BlobError, storage_fault
+from gems_actors.files import os_reason
 from gems_actors.locks import sync_folder
 from protocol.identity import digest_of
 from protocol.messages import ImageRef
@@ -60,7 +61,7 @@ class BlobFolder(BlobStore):
                     raise BlobError(f"{path}: expected {size_bytes} bytes, got {got_bytes}")
                 data = file.read()
         except OSError as error:
-            raise BlobError(f"{path}: expected a picture of {size_bytes} bytes: {error.strerror}") from error
+            raise BlobError(f"{path}: expected a picture of {size_bytes} bytes: {os_reason(error)}") from error
         verify(data, digest, size_bytes, str(path))
         return data
 
@@ -120,7 +121,7 @@ def _explained(path: Path, size_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BlobError(f"{path}: expected to store {size_bytes} bytes: {error.strerror}") from error
+        raise storage_fault(BlobError(f"{path}: expected to store {size_bytes} bytes: {os_reason(error)}")) from error
 
 
 def _holds(path: Path, digest: str, size_bytes: int) -> bool:

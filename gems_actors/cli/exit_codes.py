@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ def end_of(error: BaseException) -> tuple[str, int]:
         return _one_line("interrupted"), INTERRUPTED  # import nothing here: Ctrl-C may have interrupted an import
     # imported here: 40 ms that `gems --version` does not need
     from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError, UsageError
+    from gems_actors.files import os_reason
     from skills import SkillError
 
     causes = sorted(leaves, key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
@@ -49,6 +51,9 @@ def end_of(error: BaseException) -> tuple[str, int]:
             return "", DONE
         case OSError(errno=errno.ENOSPC | errno.EDQUOT, filename=None):
             return _one_line(f"standard output: expected space for the output, got: {cause.strerror}"), FAILED
+        case OSError():  # a disk or folder that was fine when the command began, or a limit of the system
+            where = f"{os.fsdecode(cause.filename)}: " if isinstance(cause.filename, str | bytes) else ""
+            return _one_line(f"{where}expected a working file or folder, got: {os_reason(cause)}"), FAILED
         case _:
             frames = traceback.extract_tb(cause.__traceback__)
             where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"

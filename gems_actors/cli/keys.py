@@ -11,6 +11,7 @@ from gems_actors.cli.options import config_options
 from gems_actors.cli.suggestions import Group
 from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.errors import ConfigError
+from gems_actors.files import os_reason
 from gems_actors.security.keys import ALLOW_LIST_NAME, add_key, make_mesh_keys
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, check_grants, check_principal_name
 
@@ -34,7 +35,7 @@ def new_keys(folder: Path) -> int:
     except FileExistsError as error:
         raise click.UsageError(f"DIR: expected a folder without keys, got one that has {error}") from error
     except OSError as error:
-        raise click.UsageError(f"DIR: {folder}: expected a folder to write to, got: {error.strerror}") from error
+        raise click.UsageError(f"DIR: {folder}: expected a folder to write to, got: {os_reason(error)}") from error
     for file in files:
         click.echo(file)
     return DONE
@@ -63,5 +64,5 @@ def add_keys(folder: Path, name: str, may: str, config: MeshConfig) -> int:
         raise click.UsageError(f"NAME: expected an unused name, got that of {error.filename}") from error
     except OSError as error:
         wanted = f"a folder with an {ALLOW_LIST_NAME}, as created by `gems keys new`"
-        raise click.UsageError(f"DIR: {folder}: expected {wanted}, got: {error.strerror}") from error
+        raise click.UsageError(f"DIR: {folder}: expected {wanted}, got: {os_reason(error)}") from error
     return DONE

@@ -11,6 +11,7 @@ from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import choice_option, config_options
 from gems_actors.cli.suggestions import Group
 from gems_actors.config import MeshConfig
+from gems_actors.files import os_reason
 from skills import Catalogue, builtin_folder, check_skill
 
 _FILE_NAME = "SKILL.md"
@@ -99,7 +100,7 @@ def _find(source: str, path: Path) -> Iterator[Path]:
             inner = _skills_in(path)
             deeper = [] if inner else sorted(item for item in path.iterdir() if item.is_dir() and _skills_in(item))
         except OSError as error:
-            raise click.UsageError(f"{source}: {path}: expected a folder, got: {error.strerror}") from error
+            raise click.UsageError(f"{source}: {path}: expected a folder, got: {os_reason(error)}") from error
         if not inner:
             hint = f"; {deeper[0]} has some" if deeper else ""
             raise click.UsageError(

@@ -11,16 +11,21 @@ import sys
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from gems_actors.config.checks import Checker, UnknownRoleError, check_config, shown
 from gems_actors.config.schema import MeshConfig, RoleConfig
 from gems_actors.errors import ConfigError
+from gems_actors.files import open_regular, os_reason
 from gems_actors.roles import BUILT_IN_ROLES, ENTRY_POINT_GROUP, RoleSpec, is_user_role
 
 _PREFIX = "GEMS__"
+_MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+_MAX_DEPTH: Final = 32
+"""Levels of tables and lists in a source; the settings have five, and fields for model servers may add some."""
+_TOO_DEEP: Final = f"expected tables and lists nested fewer than {_MAX_DEPTH} deep, got deeper ones"
 _KEY = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 
 
@@ -151,13 +156,36 @@ def _installed_role(name: str) -> _Source | None:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        with open_regular(path) as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: expected a TOML file of up to {_MAX_FILE_BYTES} bytes, got a larger one")
+        return _toml_of(str(path), data.decode())
     except OSError as error:
-        raise ConfigError(f"{path}: expected a readable TOML file, got: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a readable TOML file, got: {os_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#04x}") from error
+
+
+def _toml_of(source: str, text: str) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{source}: {_TOO_DEEP}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: expected TOML, got: {error}") from error
+        raise ConfigError(f"{source}: expected TOML, got: {error}") from error
+    _check_depth(source, tree)
+    return tree
+
+
+def _check_depth(source: str, tree: Any) -> None:
+    """Refuse what would exceed the stack of the checks, which follow every level."""
+    layer = [tree]
+    for _ in range(_MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in layer if isinstance(item, dict | list)]
+        layer = [value for values in inner for value in values]
+    if layer:
+        raise ConfigError(f"{source}: {_TOO_DEEP}")
 
 
 def _read_variable(name: str, text: str) -> dict[str, Any]:
@@ -180,9 +208,12 @@ def _nested(keys: list[str], text: str) -> dict[str, Any]:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    except RecursionError:
+        raise ConfigError(f"{'.'.join(keys[:_MAX_DEPTH])}: {_TOO_DEEP}") from None
     tree: dict[str, Any] = {keys[-1]: value}
     for key in keys[-2::-1]:
         tree = {key: tree}
+    _check_depth(".".join(keys[:_MAX_DEPTH]), tree)
     return tree
 
 

@@ -17,6 +17,7 @@ import zmq
 
 from gems_actors.config import SecurityConfig
 from gems_actors.errors import ConfigError
+from gems_actors.files import open_regular, os_reason
 from gems_actors.security.permissions import KEY_TEXT, describe_principal
 
 ALLOW_LIST_NAME = "allowed.toml"
@@ -167,11 +168,11 @@ def _read_key(path: Path, kind: Literal["secret", "public"]) -> bytes:
     if not zmq.has("curve"):
         raise ConfigError(f"security: expected a libzmq with CURVE for {path}, got one without; reinstall pyzmq")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = os.fstat(file.fileno())
             text = file.read(MAX_KEY_FILE_BYTES)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a readable {kind} key, got: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a readable {kind} key, got: {os_reason(error)}") from error
     mode = stat.S_IMODE(found.st_mode)
     if kind == "secret" and found.st_uid == os.getuid() and mode & 0o077:  # root's file is root's concern
         raise ConfigError(f"{path}: expected a secret key that nobody else can read, got mode {mode:04o}; chmod 600")

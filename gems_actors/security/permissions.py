@@ -172,6 +172,8 @@ def parse_allow_list(text: str, permissions: Permissions = BUILT_IN_PERMISSIONS)
     """
     try:
         entries = msgspec.convert(tomllib.loads(text), dict[str, _Entry])
+    except RecursionError:
+        raise ConfigError("expected one table per key, got tables or lists that are nested too deep") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"expected TOML, got: {error}") from error
     except msgspec.ValidationError as error:

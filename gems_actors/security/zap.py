@@ -19,6 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from gems_actors.errors import ConfigError
+from gems_actors.files import open_regular, os_reason
 from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions, Principal, parse_allow_list
 
@@ -37,11 +38,11 @@ def read_allow_list(path: Path, permissions: Permissions = BUILT_IN_PERMISSIONS)
         ConfigError: the file cannot be read, is not an allow-list, or is writable by others than its owner.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             text = file.read(MAX_ALLOW_LIST_BYTES).decode()
     except OSError as error:
-        raise ConfigError(f"{path}: expected a readable allow-list, got: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a readable allow-list, got: {os_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#04x}") from error
     if mode & 0o022:

@@ -22,6 +22,7 @@ import msgspec
 from gems_actors.addresses import MAX_IPC_PATH_BYTES, can_hold_sockets, split_addresses
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.permissions import Permissions
@@ -106,7 +107,7 @@ def claim_runtime_dir(config: MeshConfig) -> Iterator[None]:
             raise AddressInUseError(f"{lock}: expected a folder that no mesh uses, got one {error}") from error
         except OSError as error:
             raise ConfigError(
-                f"router.runtime_dir: expected a folder to write to, got {folder}: {error.strerror}"
+                f"router.runtime_dir: expected a folder to write to, got {folder}: {os_reason(error)}"
             ) from error
         addresses = [address for router in routers for address in router[1:]]
         for address in (*addresses, *(config.blob_addresses if config.blobs == MESH_BLOBS else ())):
@@ -144,5 +145,5 @@ def _check_port(address: str) -> None:
             if error.errno == errno.EADDRINUSE:
                 raise AddressInUseError(f"{address}: expected a free address, got one that is taken") from error
             raise ConfigError(
-                f"router.address: expected an address of this host, got {address}: {error.strerror}"
+                f"router.address: expected an address of this host, got {address}: {os_reason(error)}"
             ) from error

@@ -13,6 +13,7 @@ from contextlib import suppress
 import structlog
 import trio
 
+from gems_actors.files import os_reason
 from gems_actors.os_process import describe_exit
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
 from gems_actors.supervision.zygote import MAX_MESSAGE_BYTES, Exited, Kill, Spawn, Spawned, decode_report, encode
@@ -154,7 +155,7 @@ class ZygoteKeeper:
             try:
                 self.current = Zygote()
             except OSError as error:
-                self._give_up(GiveUp(f"zygote: cannot be started: {error.strerror}", is_final_exit=False))
+                self._give_up(GiveUp(f"zygote: cannot be started: {os_reason(error)}", is_final_exit=False))
                 return
             self.wake()
             code = await self.current.serve()

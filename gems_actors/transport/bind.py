@@ -18,6 +18,7 @@ import zmq
 from gems_actors.addresses import MAX_IPC_PATH_BYTES
 from gems_actors.config import SecurityConfig
 from gems_actors.errors import AddressInUseError, ConfigError
+from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions
@@ -118,4 +119,4 @@ def _hold_ipc(path: Path, stack: ExitStack) -> None:
     except LockHeldError as error:
         raise AddressInUseError(f"ipc://{path}: expected a free address, got one that is taken, {error}") from error
     except OSError as error:
-        raise ConfigError(f"{path}: expected a writable folder for the socket: {error.strerror}") from error
+        raise ConfigError(f"{path}: expected a writable folder for the socket: {os_reason(error)}") from error

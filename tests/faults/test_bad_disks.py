@@ -82,7 +82,7 @@ def disk(tmp_path: Path) -> Path:
     ("reserve", "words"),
     [
         (32 << 20, r"expected at least 32 MiB free on its disk, got \d+\.\d; nothing was written"),
-        (0, r"expected to append \d+ bytes: No space left on device"),
+        (0, r"expected to append \d+ bytes: No space left on device; make room on its disk"),
     ],
     ids=["nearly full", "full in the middle of a commit"],
 )
@@ -125,6 +125,73 @@ def test_a_draw_on_a_network_file_system_reports_it(tmp_path: Path, disk: Path) 
         f"gems: memory: {disk}/data/memory: expected a folder on a local disk for memory, got one on fuse.sshfs; "
         "set data_dir"
     )
+
+
+def bulk(folder: Path, out: Path, tasks: int = 60) -> tuple[str, ...]:
+    file = folder / "tasks.txt"
+    file.write_text("".join(f"a red fox number {number}\n" for number in range(tasks)))
+    return (*GEMS, "bulk", str(file), "--out", str(out))
+
+
+def in_steps(script: str, folder: Path, *command: str) -> tuple[str, ...]:
+    """Return a command of bash for a script in which `disk` and `gems` are the folder and the command."""
+    return ("bash", "-c", f'disk=$1; shift; gems() {{ "${{drawing[@]}}"; }}; drawing=("$@"); {script}', "sh",
+            str(folder), *command)  # fmt: skip
+
+
+def test_a_bulk_whose_disk_has_no_inodes_left_says_so(tmp_path: Path, disk: Path) -> None:
+    done = on_disk("nr_inodes=100", disk, *bulk(tmp_path, disk / "out"))
+    assert done.returncode in (1, 75)
+    last = done.stderr.splitlines()[-1]
+    assert re.match(r"gems: /\S+: expected .* its disk has room but no inodes left: .* \(see `df -i`\)", last)
+    assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["draw", "bulk", "keys", "up"])
+def test_a_command_on_a_disk_without_inodes_says_so(tmp_path: Path, disk: Path, command: str) -> None:
+    words = {
+        "draw": draw(disk / "new", tmp_path / "data"),
+        "bulk": bulk(tmp_path, disk / "out"),
+        "keys": (*GEMS, "keys", "new", str(disk / "a/b")),
+        "up": (*GEMS, "up", "--set", f"data_dir={tmp_path}", "--set", f"router.runtime_dir={disk}/a/b"),
+    }[command]
+    done = on_disk("nr_inodes=2", disk, *words)
+    assert done.returncode == (78 if command == "up" else 2)
+    assert done.stderr.count("\n") == 1
+    assert "no inodes left" in done.stderr
+
+
+def test_a_bulk_whose_memory_has_no_room_stops_and_the_same_command_continues(tmp_path: Path, disk: Path) -> None:
+    script = (
+        "head -c 3M /dev/zero > $disk/ballast; gems; echo first $?; rm $disk/ballast; mount -o remount,size=200m $disk;"
+        " gems; echo second $?; cat $disk/out/failed.jsonl"
+    )
+    done = on_disk("size=37m", disk, *in_steps(script, disk, *bulk(tmp_path, disk / "out")))
+    assert done.stdout.splitlines() == ["first 75", "second 0"], done.stderr
+    assert re.search(
+        r"gems: \S+/log: expected at least 32 MiB free on its disk, got .* left; the same command", done.stderr
+    )
+
+
+def test_a_bulk_whose_pictures_are_on_a_disk_that_becomes_read_only_stops(tmp_path: Path, disk: Path) -> None:
+    words = (*bulk(tmp_path, tmp_path / "out"), "--set", f'blobs="file://{disk}/blobs"')
+    script = "(until ls $disk/blobs/sha256/*/*/* && mount -o remount,ro $disk; do sleep 0.05; done) >/dev/null 2>&1 & gems; echo $?"
+    done = on_disk("size=200m", disk, *in_steps(script, disk, *words))
+    assert done.stdout == "75\n", done.stderr
+    assert re.search(
+        r"^gems: /\S+: expected .*Read-only file system; mount its disk writable", done.stderr, re.MULTILINE
+    )
+    assert not (tmp_path / "out/failed.jsonl").read_bytes()
+
+
+def test_a_bulk_whose_folder_is_removed_while_it_runs_stops_and_says_so(tmp_path: Path, disk: Path) -> None:
+    script = (
+        "(until ls $disk/out/dataset/images/*/*; do sleep 0.05; done; rm -rf $disk/out) >/dev/null 2>&1 & gems; echo $?"
+    )
+    done = on_disk("size=200m", disk, *in_steps(script, disk, *bulk(tmp_path, disk / "out")))
+    assert done.stdout in ("1\n", "75\n"), done.stderr
+    assert re.search(r"^gems: /\S+: expected .* removed", done.stderr, re.MULTILINE)
+    assert "internal error" not in done.stderr
 
 
 def test_a_second_mesh_on_the_same_memory_names_the_process_that_holds_it(tmp_path: Path) -> None:

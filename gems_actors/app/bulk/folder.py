@@ -38,6 +38,7 @@ from gems_actors.app.bulk.rows import DrawnTask, Row, lines_of, rows_of
 from gems_actors.app.bulk.run_spec import RunSpec, check_run, read_run, remembering
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.picture_files import OutputError, write_whole
+from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.os_process import FileAccess
 from protocol.costs import add_costs
@@ -131,6 +132,7 @@ class BulkFolder:
             OutputError: a file cannot be written.
             BlobError: an image cannot be read.
         """
+        self._check_in_place()
         picture = drawn.picture
         row = self._row_of(drawn, file_name_of(drawn.task, drawn.sample, self.run.pictures))
         is_redrawn = self.ledger.has(row.ref, row.sample)
@@ -203,12 +205,25 @@ class BulkFolder:
         Raises:
             OutputError: the file cannot be written.
         """
+        self._check_in_place()
         record = task.record if isinstance(task, Task) else {"line": task.text}
         where = task.where if isinstance(task, BadTask) else f"record {task.index + 1}"
         position = {"index": task.index, "where": where} | ({"sample": sample} if sample else {})
         position |= {"task": task.id} if task.id else {}
         line = json_text({**record, **position, "class": class_, "reason": reason}).encode()
         _append(self._failed, line, self.path)
+
+    def _check_in_place(self) -> None:
+        """Refuse to write rows that nobody could read: a removed file that is open takes them in silence."""
+        try:
+            is_here = os.path.samestat(os.fstat(self._metadata), self.metadata_path.stat())
+        except OSError:
+            is_here = False
+        if not is_here:
+            raise OutputError(
+                f"{self.path}: expected the folder in which the run began, got none or another one: it was moved or "
+                "removed while the run wrote to it"
+            )
 
     def keep_session(self, pictures: int, seconds: float) -> None:
         """Write how many pictures this process drew in what time; `--dry-run` estimates from it.
@@ -293,7 +308,7 @@ def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     except LockHeldError as error:
         running = None if error.holder == str(os.getpid()) else f"process {error.holder}"
     except OSError as error:
-        raise OutputError(f"{path}: expected a readable folder, got: {error.strerror}") from error
+        raise OutputError(f"{path}: expected a readable folder, got: {os_reason(error)}") from error
     for row in rows_of(path):
         take_row(row)
     failed = Counter(row.class_ for row in lines_of(path / "failed.jsonl", FailedRow) if row is not None)
@@ -365,7 +380,7 @@ def _open_to_append(path: Path, flags: int) -> int:
         if (size := os.fstat(file).st_size) and os.pread(file, 1, size - 1) != b"\n":
             os.write(file, b"\n")
     except OSError as error:
-        raise OutputError(f"{path}: expected a file to write to, got: {error.strerror}") from error
+        raise OutputError(f"{path}: expected a file to write to, got: {os_reason(error)}") from error
     return file
 
 
@@ -375,6 +390,6 @@ def _append(file: int, line: bytes, folder: Path) -> None:
     try:
         written = os.write(file, data)
     except OSError as error:
-        raise OutputError(f"{folder}: expected to append {len(data)} bytes, got: {error.strerror}") from error
+        raise OutputError(f"{folder}: expected to append {len(data)} bytes, got: {os_reason(error)}") from error
     if written != len(data):
         raise OutputError(f"{folder}: expected to append {len(data)} bytes, got {written}: the disk is full")

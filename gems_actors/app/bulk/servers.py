@@ -13,7 +13,7 @@ from gems_actors.app.bulk.outage import Outage
 from gems_actors.backends.failover import RetryPolicy
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, ModelServerConfig
-from gems_actors.errors import RefusedError, RequestError
+from gems_actors.errors import BlobError, LogError, RefusedError, RequestError
 from gems_actors.tasks import gather
 from protocol.messages import ReadStatus, RoleStatus
 
@@ -146,6 +146,9 @@ class Servers:
             except RequestError as error:
                 if not error.is_outage:
                     raise
+                if isinstance(error, BlobError | LogError):  # of a disk, which nobody mends while the run waits
+                    self._stop(str(error))
+                    raise LeftUndoneError from error
                 tries += self._outage.answers > answers
                 if tries >= _MAX_TRIES:
                     raise

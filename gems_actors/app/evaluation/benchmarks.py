@@ -12,6 +12,7 @@ from typing import Final
 from gems_actors.app.evaluation import layouts, prompt_files
 from gems_actors.app.evaluation.layouts import Layout, Pictures
 from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt, single_file
+from gems_actors.files import os_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def read_benchmark(name: str, path: Path) -> PromptSet:
         prompts = benchmark.read(files)
         sums = [(hashlib.sha256(file.read_bytes()).hexdigest(), file.name) for file in files]
     except OSError as error:
-        raise BenchmarkError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise BenchmarkError(f"{path}: expected a readable file, got: {os_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"{path}: expected UTF-8, got byte {error.object[error.start]:#04x}") from error
     if not prompts:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from gems_actors.app.evaluation.layouts import Grid, Layout, Link, Text
 from gems_actors.app.picture_files import OutputError, text_of_path, write_whole
+from gems_actors.files import os_reason
 from gems_actors.tasks import gather
 
 _REPORT_EVERY: Final = 100
@@ -55,7 +56,7 @@ async def write_layout(folder: Path, layout: Layout, record: Path, report: Calla
         await trio.to_thread.run_sync(writer.finish, layout)
     except OSError as error:
         named = text_of_path(Path(error.filename)) if isinstance(error.filename, str | Path) else text_of_path(folder)
-        raise OutputError(f"{named}: expected to lay out pictures, got: {error.strerror or error}") from error
+        raise OutputError(f"{named}: expected to lay out pictures, got: {os_reason(error)}") from error
 
 
 async def _write_grids(writer: _Writer, grids: dict[str, Grid], report: Callable[[str], None]) -> None:

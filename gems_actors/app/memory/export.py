@@ -16,6 +16,7 @@ from actors.memory_store.maintenance import export_records
 from actors.memory_store.sharding import shard_of_folder
 from gems_actors.app.picture_files import OutputError, encode_json
 from gems_actors.errors import ConfigError
+from gems_actors.files import os_reason
 from protocol import messages as m
 from protocol.messages import LoggedRecord
 
@@ -133,7 +134,7 @@ def _written_whole(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        raise OutputError(f"{path}: expected a file to write to, got: {error.strerror or error}") from error
+        raise OutputError(f"{path}: expected a file to write to, got: {os_reason(error)}") from error
     finally:
         part.unlink(missing_ok=True)
 

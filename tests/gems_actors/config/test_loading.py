@@ -12,6 +12,7 @@ import pytest
 from gems_actors.config import MeshConfig, load_code, load_config, with_installed_roles
 from gems_actors.errors import ConfigError
 from tests.gems_actors.conftest import spec_of
+from tests.gems_actors.test_files import KINDS, make
 
 
 def refusal(*flags: str, path: Path | None = None, environment: dict[str, str] | None = None) -> str:
@@ -242,3 +243,44 @@ def test_a_package_with_an_impossible_role_is_named(install: Callable[[str], Non
     assert refusal("roles.poet.count=2").startswith(f"entry point poet = own_package:ROLE: {message}")
     with pytest.raises(ConfigError, match=r"^entry point poet = own_package:ROLE: "):
         with_installed_roles(MeshConfig(), ["poet"])
+
+
+# ------------------------------------------------------------------------------------------------------ odd files
+
+DEEP = 5_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"data_dir = {'[' * DEEP}{']' * DEEP}",
+        f"data_dir = {'{a = ' * DEEP}1{'}' * DEEP}",
+        f"{'.'.join('a' * DEEP)} = 1",
+        f"[{'.'.join('a' * DEEP)}]",
+        f"data_dir = {'[' * 100}{']' * 100}",
+    ],
+    ids=["lists", "tables", "dotted keys", "headers", "a hundred lists"],
+)
+def test_settings_that_are_nested_too_deep_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    assert refusal(path=path) == f"{path}: expected tables and lists nested fewer than 32 deep, got deeper ones"
+
+
+def test_flags_and_variables_that_are_nested_too_deep_are_refused_in_one_line() -> None:
+    deep = "expected tables and lists nested fewer than 32 deep, got deeper ones"
+    assert refusal(f"data_dir={'[' * DEEP}{']' * DEEP}") == f"data_dir: {deep}"
+    assert refusal(f"{'.'.join('a' * DEEP)}=1").endswith(deep)
+    assert refusal(environment={f"GEMS__{'__'.join('A' * DEEP)}": "1"}).endswith(deep)
+
+
+@pytest.mark.parametrize(("kind", "reason"), KINDS.items())
+def test_a_settings_file_that_is_no_file_is_refused_in_one_line(tmp_path: Path, kind: str, reason: str) -> None:
+    path = make(tmp_path, kind)
+    assert refusal(path=path) == f"{path}: expected a readable TOML file, got: {reason}"
+
+
+def test_a_settings_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.toml"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert refusal(path=path) == f"{path}: expected a TOML file of up to 16777216 bytes, got a larger one"

@@ -21,6 +21,7 @@ from gems_actors.app.picture_files import OutputError
 from gems_actors.blobs import BlobFolder
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, UsageError
+from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.messages import AnyRecord, AttemptVerified, TrajectoryEnded, TrajectoryReopened
 
@@ -93,7 +94,7 @@ def _drop(folder: Path, blobs: BlobFolder, needed: set[str], *, is_dry_run: bool
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise OutputError(f"{path}: expected a file to remove, got: {error.strerror}") from error
+                raise OutputError(f"{path}: expected a file to remove, got: {os_reason(error)}") from error
             dropped.add(digest)
     return Pruned(len(dropped), size)
 

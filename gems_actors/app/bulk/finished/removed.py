@@ -20,6 +20,7 @@ from gems_actors.app.bulk.finished.ledger import IdTable, Ledger, TaskRef, numbe
 from gems_actors.app.bulk.recipe import Recipe
 from gems_actors.app.bulk.rows import Row, all_rows_of, put_row
 from gems_actors.app.picture_files import OutputError, write_whole
+from gems_actors.files import os_reason
 from gems_actors.locks import sync_folder
 
 _MOVED_AT_ONCE = 1000
@@ -50,7 +51,7 @@ def set_aside(folder: Path, is_gone: Callable[[Row], bool]) -> int:
                 pictures += row.is_picture
             sync_folder(target)
     except OSError as error:
-        raise OutputError(f"{target}: expected a folder to move pictures to, got: {error.strerror}") from error
+        raise OutputError(f"{target}: expected a folder to move pictures to, got: {os_reason(error)}") from error
     return pictures
 
 
@@ -113,7 +114,7 @@ class Removed:
                 (self._dataset / name).parent.mkdir(parents=True, exist_ok=True)
                 (self._folder / row.file_name).rename(self._dataset / name)
         except OSError as error:
-            raise OutputError(f"{self._dataset}: expected to move pictures back, got: {error.strerror}") from error
+            raise OutputError(f"{self._dataset}: expected to move pictures back, got: {os_reason(error)}") from error
         self.returned += 1
         return back[-1]
 

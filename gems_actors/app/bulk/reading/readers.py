@@ -27,6 +27,7 @@ from gems_actors.app.bulk.reading.text_lines import read_lines
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.prompts import PromptError, check_prompt, decode
 from gems_actors.errors import UsageError
+from gems_actors.files import open_regular, os_reason
 
 InputFormat = Literal["txt", "jsonl", "csv", "parquet"]
 _DEFAULTS: Final = RecordOptions()
@@ -54,9 +55,9 @@ def open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
     if file == Path("-"):
         return sys.stdin.buffer, "txt"
     try:
-        return stack.enter_context(file.open("rb")), format_of(file)
+        return stack.enter_context(open_regular(file)), format_of(file)
     except OSError as error:
-        raise UsageError(f"FILE: {file}: expected a readable file, got: {error.strerror}") from error
+        raise UsageError(f"FILE: {file}: expected a readable file, got: {os_reason(error)}") from error
     except PromptError as error:
         raise UsageError(f"FILE: {error}") from error
 
