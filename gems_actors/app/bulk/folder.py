@@ -132,7 +132,7 @@ class BulkFolder:
             OutputError: a file cannot be written.
             BlobError: an image cannot be read.
         """
-        self._check_in_place()
+        self.check_in_place()
         picture = drawn.picture
         row = self._row_of(drawn, file_name_of(drawn.task, drawn.sample, self.run.pictures))
         is_redrawn = self.ledger.has(row.ref, row.sample)
@@ -205,7 +205,7 @@ class BulkFolder:
         Raises:
             OutputError: the file cannot be written.
         """
-        self._check_in_place()
+        self.check_in_place()
         record = task.record if isinstance(task, Task) else {"line": task.text}
         where = task.where if isinstance(task, BadTask) else f"record {task.index + 1}"
         position = {"index": task.index, "where": where} | ({"sample": sample} if sample else {})
@@ -213,8 +213,12 @@ class BulkFolder:
         line = json_text({**record, **position, "class": class_, "reason": reason}).encode()
         _append(self._failed, line, self.path)
 
-    def _check_in_place(self) -> None:
-        """Refuse to write rows that nobody could read: a removed file that is open takes them in silence."""
+    def check_in_place(self) -> None:
+        """Refuse to write rows that nobody could read: a removed file that is open takes them in silence.
+
+        Raises:
+            OutputError: the folder is not the one in which the run began.
+        """
         try:
             is_here = os.path.samestat(os.fstat(self._metadata), self.metadata_path.stat())
         except OSError:

@@ -218,6 +218,7 @@ class BulkRun:
                         await self._draw_tasks(connection, interrupts)
         finally:
             self._view.finish(self._progress())
+        self._folder.check_in_place()
         self._set_aside()
         if not self._folder.ledger.is_in_order:
             sort_rows(self._folder.metadata_path, self._folder.ledger)
