@@ -175,7 +175,8 @@ def test_a_bulk_whose_memory_has_no_room_stops_and_the_same_command_continues(tm
 
 def test_a_bulk_whose_pictures_are_on_a_disk_that_becomes_read_only_stops(tmp_path: Path, disk: Path) -> None:
     words = (*bulk(tmp_path, tmp_path / "out"), "--set", f'blobs="file://{disk}/blobs"')
-    script = "(until ls $disk/blobs/sha256/*/*/* && mount -o remount,ro $disk; do sleep 0.05; done) >/dev/null 2>&1 & gems; echo $?"
+    watch = "until ls $disk/blobs/sha256/*/*/* && mount -o remount,ro $disk; do sleep 0.05; done"
+    script = f"({watch}) >/dev/null 2>&1 & gems; echo $?"
     done = on_disk("size=200m", disk, *in_steps(script, disk, *words))
     assert done.stdout == "75\n", done.stderr
     assert re.search(
