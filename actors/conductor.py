@@ -3,6 +3,8 @@
 Memory has every step before the next one begins, and a trajectory starts by reading what memory has of it. So when a
 conductor dies, another one resumes at the same step. The conductor keeps no state and calls no model.
 
+A picture that the store has lost is drawn again when a step or the client needs it; `lost_pictures` has the rule.
+
 A step that fails for good ends a trajectory with its best attempt so far, if it has one; `endings` has the rule.
 
 The settings `[loop]` can name roles of the user's own, called hooks, that the conductor asks in addition; their
@@ -19,13 +21,22 @@ import structlog
 import trio
 from msgspec import structs
 
+from actors.blob_actor import BlobActor
 from actors.endings import outcome_of
+from actors.lost_pictures import redraw_lost
 from actors.ranking import choose_best
-from gems_actors.actor import Actor, answers, current_call
-from gems_actors.errors import CancelledRequestError, ModelOutputError, RefusedError, RequestError, failure_of
+from gems_actors.actor import answers, current_call
+from gems_actors.errors import (
+    BlobError,
+    CancelledRequestError,
+    ModelOutputError,
+    RefusedError,
+    RequestError,
+    failure_of,
+)
 from gems_actors.tasks import gather
 from protocol import messages as m
-from protocol.costs import add_costs, chat_cost, costs_of
+from protocol.costs import add_costs, chat_cost, costs_of, sum_spent
 from protocol.identity import attempt_seed
 
 ReplyT = TypeVar("ReplyT", bound=m.Reply)
@@ -50,7 +61,7 @@ class _StepError(RequestError):
         self.outcome, self.error = outcome, error
 
 
-class Conductor(Actor):
+class Conductor(BlobActor):
     """Answers `DrawPicture`; draws many pictures concurrently."""
 
     role = "conductor"
@@ -89,6 +100,7 @@ class _Trajectory:
 
     def __init__(self, conductor: Conductor, task: m.DrawPicture) -> None:
         self._mesh = conductor.mesh
+        self._blobs = conductor.blobs
         self._config = conductor.config
         self._retry_delay_s = conductor.retry_delay_s
         self._task = task
@@ -116,6 +128,8 @@ class _Trajectory:
         self._attempts = {(attempt.round, attempt.candidate): attempt for attempt in state.attempts}
         request_prompt = await self._prepare(state)
         plan, requirements = await self._plan_and_decompose(request_prompt, state)
+        if state.ending is not None:  # the client could not read a picture, or never had it
+            await self._redraw_lost()
         ending = state.ending or await self._finish(plan.prompt, requirements, state)
         return m.Picture(
             trajectory=self._id,
@@ -266,7 +280,7 @@ class _Trajectory:
             requirements=requirements,
             verdicts=attempt.verdicts,
         )
-        reply = await self._step(request, role=role)
+        reply = await self._look_back(request, role=role)
         if [verdict.requirement for verdict in reply.verdicts] != [requirement.id for requirement in requirements]:
             raise RefusedError(f"loop.after_verdicts: expected {role} to return one verdict per requirement, in order")
         review = m.Review(round=attempt.round, candidate=attempt.candidate, verdicts=reply.verdicts)
@@ -277,23 +291,18 @@ class _Trajectory:
     async def _draw_attempt(
         self, round_: int, candidate: int, prompt: str, requirements: tuple[m.Requirement, ...]
     ) -> m.Attempt:
-        settings, seed = self._settings, attempt_seed(self._task.seed, round_, candidate)
-        drawn = await self._step(
-            m.GenerateImage(
-                prompt=prompt,
-                seed=seed,
-                width_px=settings.width_px,
-                height_px=settings.height_px,
-                steps=settings.steps,
-                guidance=settings.guidance,
-                negative_prompt=settings.negative_prompt,
-                exact=settings.exact,
-            )
-        )
+        seed = attempt_seed(self._task.seed, round_, candidate)
+        drawn = await self._generate(prompt, seed)
         self._mesh.publish(m.ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
         verified = m.Verification(verdicts=())
         if requirements:
-            verified = await self._step(m.VerifyImage(image=drawn.image, requirements=requirements))
+            try:
+                verified = await self._step(m.VerifyImage(image=drawn.image, requirements=requirements))
+            except BlobError as error:  # no record names the lost picture yet, so another one is as good
+                _log.warning("picture_redrawn", digest=drawn.image.digest, round=round_, reason=str(error))
+                again = await self._generate(prompt, seed)
+                drawn = m.Image(image=again.image, spent=sum_spent(drawn.spent, again.spent))
+                verified = await self._step(m.VerifyImage(image=drawn.image, requirements=requirements))
         return m.Attempt(
             round=round_,
             candidate=candidate,
@@ -306,6 +315,14 @@ class _Trajectory:
             drawing=drawn.spent,
             verifying=verified.spent,
         )
+
+    async def _generate(self, prompt: str, seed: int) -> m.Image:
+        names = ("width_px", "height_px", "steps", "guidance", "negative_prompt", "exact")
+        shared = {name: getattr(self._settings, name) for name in names}
+        return await self._step(m.GenerateImage(prompt=prompt, seed=seed, **shared))
+
+    async def _redraw_lost(self) -> None:
+        await redraw_lost(self._blobs, self._attempts.values(), self._generate)
 
     def _outcome(self, round_: int, state: m.TrajectoryState) -> m.Outcome | None:
         """Return why the trajectory ends after this round, or None if it continues."""
@@ -345,11 +362,11 @@ class _Trajectory:
             return prompt
         memory = self._settings.memory
         if memory == "full" and not any(experience.round == round_ for experience in state.experiences):
-            lesson = await self._step(m.CompressAttempt(trajectory=self._id, round=round_))
+            lesson = await self._look_back(m.CompressAttempt(trajectory=self._id, round=round_))
             experience = m.Experience(round=round_, text=lesson.text)
             await self._keep(m.ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
         note = await self._note_for_refiner(round_, state)
-        refined = await self._step(m.RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
+        refined = await self._look_back(m.RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
         refinement = m.Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
         await self._keep(m.PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
         return refined.prompt
@@ -361,7 +378,7 @@ class _Trajectory:
         if role is None or known is not None:
             return known or ""
         request = m.BeforeRefinement(trajectory=self._id, round=round_, memory=self._settings.memory)
-        reply = await self._step(request, role=role)
+        reply = await self._look_back(request, role=role)
         note, hook = m.Note(round=round_, text=reply.note), self._note_hook("before_refinement", reply.version)
         await self._keep(m.RefinementNoted(trajectory=self._id, note=note, hook=hook, spent=reply.spent))
         return reply.note
@@ -411,6 +428,14 @@ class _Trajectory:
             if (outcome := outcome_of(error)) is None:
                 raise
             raise _StepError(outcome, error) from error
+
+    async def _look_back(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
+        """Return the reply of a role that reads the pictures of attempts; those that are lost are drawn again."""
+        try:
+            return await self._step(request, role)
+        except BlobError:
+            await self._redraw_lost()
+            return await self._step(request, role)
 
     async def _ask(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
         """Return the reply of a role; a request that fails with a retryable error is retried with backoff."""

@@ -20,7 +20,7 @@ from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.session import Connection, open_session, start_or_connect, watch_role_notes, watch_run_state
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import UsageError
+from gems_actors.errors import BlobError, UsageError
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
 from protocol.envelope import Lane
@@ -133,7 +133,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
                 address = connection.mesh.address
                 with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=address)):
                     picture = await _ask(connection.mesh, task, view, interrupts)
-                await _write_file(path, connection, picture, seed=seed, model=model)
+                picture = await _write_file(path, connection, picture, task, model, view)
                 result = DrawResult(
                     run=task.run,
                     picture=picture,
@@ -174,11 +174,19 @@ def picture_path(output: Path | None, prompt: str, seed: int) -> Path:
     return path
 
 
-async def _write_file(path: Path, connection: Connection, picture: Picture, *, seed: int, model: str) -> None:
-    image = picture.best.image
-    texts = picture_files.texts_of(picture, seed=seed, model=model)
-    data = picture_files.picture_of(await connection.blobs.get(image), image.media_type, "png", texts)
-    picture_files.write_whole(path, data)
+async def _write_file(
+    path: Path, connection: Connection, picture: Picture, task: DrawPicture, model: str, view: DrawView
+) -> Picture:
+    """Write the file of a picture, and return the picture with what was drawn again because the store had lost it."""
+    try:
+        data = await connection.blobs.get(picture.best.image)
+    except BlobError as error:
+        view.warn(f"drawing a lost picture again: {error}")
+        picture = await connection.mesh.ask(task, lane=Lane.INTERACTIVE)  # finished, so only what is lost is drawn
+        data = await connection.blobs.get(picture.best.image)
+    texts = picture_files.texts_of(picture, seed=task.seed, model=model)
+    picture_files.write_whole(path, picture_files.picture_of(data, picture.best.image.media_type, "png", texts))
+    return picture
 
 
 async def _ask(mesh: Mesh, request: DrawPicture, view: DrawView, interrupts: Interrupts) -> Picture:

@@ -37,6 +37,10 @@ from protocol.messages import LoggedRecord, RecallExperiences, TrajectoryStatus
 
 ResultT = TypeVar("ResultT")
 
+_LOST_PICTURES = (
+    "missing and damaged pictures are drawn again, from their prompts, seeds and settings, once their tasks need them: "
+    "repeat the command of the run, or `gems bulk retry DIR`"
+)
 _STATUSES: tuple[TrajectoryStatus, ...] = ("running", "ended", "failed")
 
 
@@ -172,7 +176,10 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
         store, report_progress = backing_store(location.config), _progress("pictures")
         for folder in location.folders:
             check_folder = partial(maintenance.check_images, folder, store, report_progress=report_progress)
-            found.problems.extend(trio.run(check_folder))
+            lost = trio.run(check_folder)
+            found.problems.extend(lost)
+            if lost:
+                found.notes.append(_LOST_PICTURES)
     if as_json:
         click.echo(encode_json({**found._asdict(), "is_whole": not found.problems}))
         return FAILED if found.problems else DONE

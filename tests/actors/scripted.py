@@ -13,6 +13,7 @@ from msgspec import structs
 from actors.conductor import Conductor
 from actors.memory import Memory
 from gems_actors.actor import Actor, answers
+from gems_actors.blobs import BlobFolder
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, RequestError
@@ -71,6 +72,8 @@ class Script:
     """Prompts that planner and decomposer got."""
     notes: list[str]
     """Notes that the refiner got."""
+    style: str = ""
+    """Part of what is drawn that follows neither from the prompt nor from the seed."""
     broken: Callable[[Request[Any]], RequestError | None]
     """Returns the error with which a request fails every time, or None if it is answered."""
 
@@ -121,8 +124,12 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
             if script.asked["generate"] <= script.failures:
                 raise BackendError("the model server restarts")
             script.seeds.append(request.seed)
-            digest = digest_of(f"{request.prompt}\0{request.seed}".encode())
-            ref = ImageRef(digest=digest, media_type=request.prompt, bytes=1, width_px=64, height_px=64)
+            data = f"{request.prompt}\0{request.seed}{script.style}".encode()
+            digest = digest_of(data)
+            path = BlobFolder(self.config.data_path / "blobs").path_of(digest)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            ref = ImageRef(digest=digest, media_type=request.prompt, bytes=len(data), width_px=64, height_px=64)
             return Image(image=ref, spent=COSTS[self.role])
 
     class Verifier(_Scripted):

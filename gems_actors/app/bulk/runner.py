@@ -22,7 +22,7 @@ from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.reopening import reopen
-from gems_actors.app.bulk.rows import DrawnTask, Row, rows_of, sort_rows
+from gems_actors.app.bulk.rows import DrawnTask, Reopened, Row, rows_of, sort_rows
 from gems_actors.app.bulk.run_spec import Consent, RunSpec
 from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
 from gems_actors.app.bulk.task_feed import TaskFeed
@@ -36,7 +36,7 @@ from gems_actors.app.prompts import PromptError
 from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.config import MeshConfig
-from gems_actors.errors import BackendError, CancelledRequestError, GemsError, RequestError, UsageError
+from gems_actors.errors import BackendError, BlobError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
 from protocol.costs import add_costs
@@ -352,14 +352,13 @@ class BulkRun:
         self, connection: session.Connection, task: Task, sample: int, key: str, release: Callable[[], None]
     ) -> None:
         self._unfinished += 1
-        seed, stop = self._recipe.seed_of(task, sample), self._token_budget.stop_gracefully
         request = DrawPicture(
             run=self._run,
             line=task.index,
             sample=sample,
             version=key,
             prompt=task.prompt,
-            seed=seed,
+            seed=self._recipe.seed_of(task, sample),
             settings=self._recipe.settings_of(task),
             budget=self._trajectory_budget,
             task=task.id,
@@ -368,12 +367,12 @@ class BulkRun:
         self._progressing.begin(request)
         try:
             reopened = await reopen(connection.mesh, request, self._part.continuation)
-            ask = partial(connection.mesh.ask, request, lane=Lane.BULK, stop_gracefully=stop)
-            picture = await self._servers.keep_asking(ask)
-            check_hooks(picture, self._recipe.models)
-            skill_digest = self._recipe.skills.get(picture.skill or "", "")
-            drawn = DrawnTask(task, sample, key, picture, self._recipe.models, seed, skill_digest, reopened)
-            row = await trio.to_thread.run_sync(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
+            draw = partial(self._draw_and_keep, connection, request, task, key, reopened)
+            try:
+                drawn, row = await draw()
+            except BlobError as error:  # asked for again, a finished trajectory has its lost pictures drawn again
+                self._view.say(f"drawing a lost picture again: {error}")
+                drawn, row = await draw()
             self._unfinished -= 1
             self._feed.take_drawn(task, sample)
             self._tally.add(row)
@@ -393,6 +392,19 @@ class BulkRun:
         finally:
             self._progressing.end(request, row)
             release()
+
+    async def _draw_and_keep(
+        self, connection: session.Connection, request: DrawPicture, task: Task, key: str, reopened: Reopened
+    ) -> tuple[DrawnTask, Row]:
+        """Draw a task and write its picture into the dataset."""
+        stop = self._token_budget.stop_gracefully
+        ask = partial(connection.mesh.ask, request, lane=Lane.BULK, stop_gracefully=stop)
+        picture = await self._servers.keep_asking(ask)
+        models, skill_digest = self._recipe.models, self._recipe.skills.get(picture.skill or "", "")
+        check_hooks(picture, models)
+        drawn = DrawnTask(task, request.sample, key, picture, models, request.seed, skill_digest, reopened)
+        keep = partial(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
+        return drawn, await trio.to_thread.run_sync(keep)
 
     def _fail_record(self, record: BadTask) -> None:
         self._fail(record, 0, "input", f"{record.where}: {record.reason}")
