@@ -222,6 +222,8 @@ class RouterConnection:
                 state.on_silent(self)
 
     def _send_heartbeat(self) -> None:
+        if self._awaits_welcome and not self.link.unsent:  # it, or the answer, was lost with a connection
+            self.say_hello()
         pending, state = self.pending(), self._state
         requests = [request for request in state.pending.values() if self in request.asked_before]
         awaiting = tuple(request.header.id for request in (*pending, *requests))

@@ -91,6 +91,9 @@ class Dispatcher:
         self._subscribers: dict[bytes, set[bytes]] = {}
         self._reclaim_grace: deque[Ticket] = deque()
         """Repeated requests, held back because an actor that has not yet said hello may be answering them."""
+        self._before_hello: dict[bytes, list[Ticket]] = {}
+        """New requests of clients that have not said hello, by identity; handed out afterwards. A client that gave this
+        router up before it heard of it has asked another one, and says so before its hello."""
         self._reports = 0
         self._reclaim_grace_s = settings.heartbeat_s + max(settings.heartbeat_s, _RECONNECT_S)
         self._requeued = 0
@@ -116,6 +119,10 @@ class Dispatcher:
         if claimed:
             self._post(identity, Kind.PULSE, m.Pulse(epoch=self._epoch, claimed=claimed))
         self._apply_run_states(now, news)
+        for ticket in self._before_hello.pop(identity, ()):
+            if self._tickets.get(ticket.header.id) is ticket and ticket.holder is None:
+                self._put(ticket)
+                self._hand_out(now, ticket.header.role)
         if role and has_new_role and hello.capacity:
             self._announce(m.ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
@@ -263,6 +270,8 @@ class Dispatcher:
             if header.attempt:
                 ticket.reports_before = self._reports
                 self._reclaim_grace.append(ticket)
+            elif peer is None:
+                self._before_hello.setdefault(identity, []).append(ticket)
             else:
                 self._put(ticket)
         elif ticket.header.role != header.role:
@@ -524,6 +533,10 @@ class Dispatcher:
                 self._expire(expired, now)
         if now > self._earliest_timeout:
             quiet = now - self._settings.silence_s
+            for identity in [it for it, tickets in self._before_hello.items() if tickets[0].requested_at < quiet]:
+                for ticket in self._before_hello.pop(identity):
+                    if self._tickets.get(ticket.header.id) is ticket and ticket.holder is None:
+                        self._close(ticket)
             for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
                 self._remove(now, identity, f"silent for {self._settings.silence_s:g} s", is_loss=True)
             oldest = min((peer.seen_at for peer in self._peers.values()), default=now)

@@ -85,6 +85,7 @@ class Process:
     name: str
     is_dead: bool = False
     is_stalled: bool = False
+    capacity: int = 0
     stalled: list[tuple[float, float]] = field(default_factory=list)
     """Intervals in which it stood still."""
     lost_at: list[float] = field(default_factory=list)

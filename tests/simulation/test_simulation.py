@@ -13,15 +13,17 @@ from tests.simulation.ledger import BrokenInvariantError
 from tests.simulation.world import SCENARIOS, Scenario, dying_at, simulate
 
 SMALL = Scenario("small", actors=2, capacity=2, clients=1, requests=6, spread_s=2.0, longest_s=3.0)
+SEEDS = 6
+"""Seeds of each scenario, so that all take a few seconds; `make simulate` has no limit."""
 ROOT = Path(__file__).parent.parent.parent
 
 
 def test_every_scenario_keeps_the_invariants() -> None:
     """Another hash seed changes a run, so this is a process as `make simulate` starts it."""
-    command = [sys.executable, "-m", "tests.simulation", "--seeds", "10"]
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f"{10 * len(SCENARIOS)} runs, ")
+    assert done.stdout.splitlines()[-1].startswith(f"{SEEDS * len(SCENARIOS)} runs, ")
 
 
 @pytest.mark.parametrize("routers", [1, 2])

@@ -19,8 +19,9 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, RouterConfig
 from gems_actors.tasks import open_background
 from protocol.envelope import Header, Kind
-from protocol.messages import Plan, PlanPrompt
+from protocol.messages import DrawPicture, Plan, PlanPrompt
 from tests.simulation.ledger import BrokenInvariantError, Ledger
+from tests.simulation.loops import Loop
 from tests.simulation.network import Link, Network, Process, Weather
 from tests.simulation.routers import SimulatedRouter
 
@@ -54,6 +55,8 @@ class Scenario:
     breaks: int = 0
     """Connections that break with all that is on its way."""
     partitions: int = 0
+    draws_pictures: bool = False
+    """Whether the requests go to the conductors of a whole loop instead of to workers."""
     impatient: float = 0.0
     """Part of the requests whose client gives up after a while."""
 
@@ -85,8 +88,10 @@ class World:
         self.answered: dict[int, str] = {}
         self.patient_until = scenario.spread_s + 20 * scenario.silence_s + 10 * scenario.longest_s
         """Time at which everything must be over."""
+        self.loop = Loop() if scenario.draws_pictures else None
+        self._again: dict[str, Callable[[], None]] = {}
+        """Starts a new process in place of one that died, by its name."""
         self._epochs = 0
-        self._actors = 0
 
     # ----------------------------------------------------------------------------------------- processes
 
@@ -129,15 +134,27 @@ class World:
     def _open_link(self, process: Process, address: str, take: Callable[[list[list[bytes]]], None]) -> Link:
         return Link(self.network, process, address, take)
 
-    async def run_actor(self, make: Callable[[Process, Mesh], Actor], name: str) -> None:
-        process = self.new_process(name)
-        with self.scopes[name]:
+    def start_actors(self) -> None:
+        if self.loop is None:
+            for _ in range(self.scenario.actors):
+                self._start_actor(partial(Worker, self), self.scenario.capacity)
+        else:
+            for kind in self.loop.kinds:
+                self._start_actor(partial(self._make, self.loop, kind), kind.default_capacity)
+
+    def _make(self, loop: Loop, kind: type[Actor], process: Process, mesh: Mesh) -> Actor:
+        return loop.make(kind, mesh)
+
+    def _start_actor(self, make: Callable[[Process, Mesh], Actor], capacity: int) -> None:
+        process = self.new_process(f"actor{len(self._again) + 1}")
+        process.capacity = capacity
+        self._again[process.name] = partial(self._start_actor, make, capacity)
+        self.nursery.start_soon(self._run_actor, process, make)
+
+    async def _run_actor(self, process: Process, make: Callable[[Process, Mesh], Actor]) -> None:
+        with self.scopes[process.name]:
             async with self.open_mesh(process) as mesh:
                 await serve_by(mesh, partial(make, process))
-
-    def start_worker(self) -> None:
-        self._actors += 1
-        self.nursery.start_soon(self.run_actor, partial(Worker, self), f"actor{self._actors}")
 
     def kill(self, process: Process, *, is_seen: bool) -> None:
         """Kill a process other than a router; the supervisor may see it end and report it."""
@@ -166,6 +183,9 @@ class World:
     async def _ask(self, mesh: Mesh, number: int) -> None:
         dice = random.Random(f"{self.scenario.name} {self.seed} request {number}")
         await trio.sleep(dice.uniform(0.0, self.scenario.spread_s))
+        if self.loop is not None:
+            await self._draw(mesh, self.loop, number)
+            return
         trajectory = bytes(12) + dice.randbytes(4)
         patience_s = (
             dice.uniform(0.0, self.scenario.longest_s) if dice.random() < self.scenario.impatient else float("inf")
@@ -182,6 +202,20 @@ class World:
                 self._record(number, "answered")
         if patience.cancelled_caught:
             self._record(number, "given up")
+
+    async def _draw(self, mesh: Mesh, loop: Loop, number: int) -> None:
+        task = self.task(number)
+        try:
+            picture = await mesh.ask(task)
+        except errors.RequestError as error:
+            self._record(number, f"{type(error).__name__}: {error}")
+        else:
+            self.ledger.broken += loop.complaints_about(task, picture)
+            self._record(number, "answered")
+
+    def task(self, number: int) -> DrawPicture:
+        """Return the task of a request for a picture."""
+        return DrawPicture(run="simulated", line=number, prompt="a red cat", seed=number)
 
     def _record(self, number: int, what: str) -> None:
         if number in self.answered:
@@ -220,8 +254,9 @@ class World:
 
     def _kill_an_actor(self) -> None:
         if living := self._living("actor"):
-            self.kill(self.dice.choice(living), is_seen=self.dice.random() < 0.5)
-            self.network.at(trio.current_time() + self.dice.uniform(0.05, 2.0), self.start_worker)
+            process = self.dice.choice(living)
+            self.kill(process, is_seen=self.dice.random() < 0.5)
+            self.network.at(trio.current_time() + self.dice.uniform(0.05, 2.0), self._again[process.name])
 
     def _stall_one(self, kind: str) -> None:
         if living := self._living(kind):
@@ -258,6 +293,10 @@ class World:
         """Check that every request was answered and nothing is left of any."""
         broken = self.ledger.broken
         broken += self.left()
+        if self.loop is not None:
+            tasks = [self.task(number) for number in range(self.scenario.requests)]
+            is_lossless = not any(process.is_dead or process.lost_at for process in self.processes.values())
+            broken += self.loop.complaints(tasks, is_lossless=is_lossless and not self.network.lost_answers)
         for number in range(self.scenario.requests):
             if self.answered.get(number) not in ("answered", "given up"):
                 broken.append(f"request {number}: expected an answer, got {self.answered.get(number, 'none')}")
@@ -265,7 +304,6 @@ class World:
     def left(self) -> list[str]:
         """Return what is left of requests in the routers, and which actors cannot be given any."""
         found = []
-        share = -(-self.scenario.capacity // self.scenario.routers)
         for router in self.network.routers.values():
             assert isinstance(router, SimulatedRouter)
             sizes, status = router.dispatcher.sizes(), router.dispatcher.status(trio.current_time())
@@ -275,6 +313,7 @@ class World:
             found += [f"{router.name}: {count} {what} at the end" for what, count in left.items() if count]
             offered = {actor.name: actor.capacity for role in status.roles for actor in role.actors}
             for actor in self._living("actor"):
+                share = -(-actor.capacity // self.scenario.routers)
                 if (capacity := offered.get(actor.name)) != share:
                     found.append(f"{router.name}: expected {share} places of {actor.name} at the end, got {capacity}")
         return found
@@ -352,8 +391,7 @@ async def _simulate(scenario: Scenario, seed: int, clock: JumpingClock) -> Outco
         nursery.start_soon(world.network.run)
         for address in world.addresses:
             world.start_router(address)
-        for _ in range(scenario.actors):
-            world.start_worker()
+        world.start_actors()
         world.plan_faults()
         each = -(-scenario.requests // scenario.clients)
         done = [trio.Event() for _ in range(scenario.clients)]
@@ -375,6 +413,14 @@ async def _simulate(scenario: Scenario, seed: int, clock: JumpingClock) -> Outco
 
 SHORT_HEARTBEATS = Scenario(
     "short-heartbeats", routers=2, router_deaths=4, heartbeat_s=0.25, silence_s=1.5, downtime_s=(0.3, 1.5)
+)
+PICTURES = Scenario(
+    "pictures",
+    draws_pictures=True,
+    requests=4,
+    spread_s=3.0,
+    weather=Weather(late=0.5, late_s=1.0),
+    downtime_s=(0.05, 3.0),
 )
 UNRELIABLE = Weather(lost=0.005, repeated=0.01, late=0.1, late_s=0.5)
 SCENARIOS = {
@@ -406,6 +452,10 @@ SCENARIOS = {
             partitions=1,
             impatient=0.1,
         ),
+        replace(PICTURES, name="pictures-router-dies", router_deaths=3),
+        replace(PICTURES, name="pictures-two-routers-die", routers=2, router_deaths=3),
+        replace(PICTURES, name="pictures-actors-die", routers=2, actor_deaths=6, router_deaths=1, router_stalls=1),
+        replace(PICTURES, name="pictures-unreliable", weather=UNRELIABLE, actor_deaths=3, breaks=3, actor_stalls=2),
     )
 }
 """Every scenario by name."""

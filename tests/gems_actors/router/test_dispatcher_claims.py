@@ -120,3 +120,24 @@ def test_a_lost_capacity_is_repeated_with_the_heartbeats() -> None:
     stage.beat("a", capacity=1)
     assert stage.given() == [("a", 1)]
     assert actors_of(stage) == ["a"]
+
+
+def test_a_request_is_handed_out_after_the_hello_of_its_client_and_not_if_it_moved_before() -> None:
+    stage = stage_with(("a", 2))
+    stage.restart()
+    stage.join("a", "worker", 2)
+    for number in (1, 2):
+        stage.ask("client", number)
+    stage.cancel("client", 1, here_only=True)
+    assert stage.given() == []
+    stage.join("client")
+    assert stage.given() == [("a", 2)]
+
+
+def test_requests_of_a_client_that_never_says_hello_are_dropped() -> None:
+    stage = stage_with(("a", 1), silence_s=6.0)
+    stage.ask("stranger", 1)
+    stage.pass_time(13, "client", "a")
+    stage.join("stranger")
+    stage.ask("client", 2)
+    assert stage.given() == [("a", 2)]
