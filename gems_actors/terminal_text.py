@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 import sys
 import unicodedata
 from typing import Any, BinaryIO, Final, TextIO, cast
 
 _UNSAFE_CATEGORIES: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_USER_INFO: Final = re.compile(r"(?<=://)[^/@\s\"']+@")
 _ZERO_WIDTH_JOINER: Final = "\u200d"
 
 
@@ -28,6 +30,11 @@ def printable_lines(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char in "\n\t" else _safe(char) for char in text)
+
+
+def visible_surrogates(text: str) -> str:
+    r"""Return a text with escapes such as `\udcff` for lone surrogates, which stand for bytes of file names."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def escaped_json(text: str) -> str:
@@ -48,6 +55,11 @@ def _json_escape(char: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
+def without_passwords(text: str) -> str:
+    """Return a text with `***` for user names and passwords in addresses such as `http://NAME:PASSWORD@HOST`."""
+    return _USER_INFO.sub("***@", text)
+
+
 class PrintableStream(io.TextIOWrapper):
     """A stream of text that shows control characters as U+FFFD.
 
@@ -62,7 +74,7 @@ class PrintableStream(io.TextIOWrapper):
         super().__init__(buffer, encoding, "backslashreplace", line_buffering=line_buffering)
 
     def write(self, text: str, /) -> int:
-        self.paint(printable_lines(text))
+        self.paint(printable_lines(visible_surrogates(text)))
         return len(text)
 
     def paint(self, text: str) -> None:

@@ -36,6 +36,7 @@ from gems_actors.config import (
 from gems_actors.errors import BlobError, ConfigError, MeshUnavailableError, RequestError
 from gems_actors.files import os_reason
 from gems_actors.roles import BUILT_IN_ROLES
+from gems_actors.terminal_text import without_passwords
 from protocol.blobs import blob_address
 from skills import Catalogue
 
@@ -274,7 +275,7 @@ def _image_server(config: ImageConfig) -> Finding:
         models = trio.run(probe_images, structs.replace(config, timeout_s=_SERVER_S))
     except (UnreachableError, LateError, ConfigError) as error:
         return Finding("fail", what, str(error), "start the server, or correct image.url")
-    found = f"{config.url} answers" + (f", with {', '.join(models)}" if models else "")
+    found = f"{without_passwords(config.url or '')} answers" + (f", with {', '.join(models)}" if models else "")
     if config.backend == "gems":
         found = f"{found}; it takes a prompt and nothing else, so its pictures cannot be drawn again from their seed"
     return Finding("ok", what, found)
@@ -305,7 +306,8 @@ def _chat(table: str, server: ChatServerConfig, model: ChatModelConfig) -> Findi
     except RequestError as error:
         return Finding("fail", what, str(error), "name a model that the server has and that accepts pictures")
     shown = ", ".join(probe.models[:3]) + (f" and {len(probe.models) - 3} more" if len(probe.models) > 3 else "")
-    found = f"{server.url}{f' with {shown}' if shown else ''}; asked if a red picture is red: {probe.answer}"
+    where = without_passwords(server.url or "")
+    found = f"{where}{f' with {shown}' if shown else ''}; asked if a red picture is red: {probe.answer}"
     found = f"{found}; {', '.join(probe.features)}"
     if not probe.answer.lower().startswith("yes"):
         return Finding("warn", what, found, "check that the model accepts pictures, and its chat template")

@@ -31,6 +31,7 @@ from gems_actors.backends.failover import (
 from gems_actors.backends.proxies import check_address, route_to
 from gems_actors.config import ModelServerConfig
 from gems_actors.errors import BackendError, ConfigError, ModelOutputError, RefusedError, RequestError
+from gems_actors.terminal_text import without_passwords
 
 _CONNECT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 1024
@@ -165,8 +166,8 @@ class ModelServer:
         return RefusedError(self._message(reason))
 
     def _message(self, reason: str) -> str:
-        """Return an error message with the server's name and without the key, which some servers repeat."""
-        return f"{self.name}: {reason.replace(self._key, '***') if self._key else reason}"
+        """Return an error message with the server's name, and without the key and passwords that servers repeat."""
+        return without_passwords(f"{self.name}: {reason.replace(self._key, '***') if self._key else reason}")
 
     @property
     def _headers(self) -> dict[str, str]:
@@ -271,7 +272,7 @@ async def open_model_server(kind: str, table: str, config: ModelServerConfig) ->
     key = _read_key(table, config)
     check_address(config.url, os.environ)
     route = route_to(config.url, os.environ)
-    name = f"{kind} server at {config.url}" + (f" through {route.shown}" if route else "")
+    name = f"{kind} server at {without_passwords(config.url)}" + (f" through {route.shown}" if route else "")
     timeout = httpx.Timeout(config.timeout_s, connect=min(_CONNECT_S, config.timeout_s))
     async with httpx.AsyncClient(timeout=timeout, transport=_RoutedTransport(), trust_env=False) as client:
         yield ModelServer(name, config, client, key)

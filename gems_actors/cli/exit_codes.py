@@ -12,7 +12,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from gems_actors.os_process import EXIT_CONFIG
-from gems_actors.terminal_text import printable
+from gems_actors.terminal_text import printable, visible_surrogates
 
 DONE = 0
 FAILED = 1
@@ -80,4 +80,4 @@ def _message_of(error: click.ClickException) -> str:
 
 
 def _one_line(text: str) -> str:
-    return f"gems: {printable(text)}"
+    return f"gems: {printable(visible_surrogates(text))}"

@@ -17,6 +17,7 @@ from gems_actors.config.schema import MeshConfig
 from gems_actors.config.values import IS_PATH, MESH_BLOBS, RoleName
 from gems_actors.errors import ConfigError
 from gems_actors.roles import ANY, BUILT_IN_ROLES, RUNTIME_ROLES, RoleSpec, is_user_role
+from gems_actors.terminal_text import without_passwords
 from protocol.blobs import MAX_ROUTER_PORT
 
 
@@ -152,7 +153,7 @@ def describe(kind: Any, value: Any = None) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as part of an error, in one short line."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = without_passwords(json.dumps(value, default=str, ensure_ascii=False))
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
 
@@ -51,7 +51,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Nothing is null: a loader that reads the file in pieces would take the type of a column from the nulls of the first.
     """
 
-    file_name: str
+    file_name: Annotated[str, msgspec.Meta(pattern=r"\A(?!/|(?:.*/)?\.\.(?:/|\Z))[^\0]+\Z")]
+    """Path of the picture in the dataset; a row of a foreign folder cannot name a file outside of it."""
     index: int
     """Index of the record in the input, from 0, for order only."""
     sample: int

@@ -236,7 +236,7 @@ def test_an_internal_error_is_one_line_with_its_origin() -> None:
 
 def test_a_text_from_a_file_cannot_command_the_terminal() -> None:
     line, _ = end_of(ConfigError("key: got \x1b[31mred\x9b0m\x7f\x08, im\ud83d\udc36"))
-    assert line == "gems: key: got \ufffd[31mred\ufffd0m\ufffd\ufffd, im\ud83d\udc36"
+    assert line == "gems: key: got \ufffd[31mred\ufffd0m\ufffd\ufffd, im\\ud83d\\udc36"
 
 
 def test_of_several_failures_the_one_that_concerns_the_user_is_reported() -> None:
