@@ -35,7 +35,8 @@ from gems_actors.router_connection import ClientState, OpenLink, PendingRequest,
 from gems_actors.security.keys import keys_to_connect
 from gems_actors.status_merge import merge_answers
 from gems_actors.tasks import gather, open_background
-from gems_actors.transport.sockets import Link, await_refusal, open_context, open_dealer, require_trio
+from gems_actors.transport.refusals import await_refusal
+from gems_actors.transport.sockets import Link, open_context, open_dealer, require_trio
 from protocol.codec import CODEC, decode_body, encode_body, encode_message, peek_type
 from protocol.envelope import Header, Kind, Lane
 from protocol.errors import ProtocolError

@@ -29,13 +29,14 @@ from gems_actors.security.sessions import Sessions
 from gems_actors.security.zap import ALLOW_LIST_POLL_S
 from gems_actors.shards import role_of_shard, to_shard
 from gems_actors.transport.bind import CurveSocket, open_sockets
+from gems_actors.transport.memory_watch import MemoryWatch
 from gems_actors.transport.sockets import Link, Message
 from protocol import messages as m
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
 from protocol.errors import BodyError, FrameError, ProtocolError
 from protocol.identity import run_bytes
-from protocol.limits import MAX_SHARDS
+from protocol.limits import MAX_FRAME_BYTES, MAX_SHARDS
 
 _TICK_S = 0.1
 _WITH_KEY = b"\xff"
@@ -70,6 +71,7 @@ async def serve_router(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(router.link.run)
                 nursery.start_soon(router.run_clock)
+                nursery.start_soon(MemoryWatch(addresses, router.links, MAX_FRAME_BYTES).run)
                 if guarded is not None:
                     nursery.start_soon(router.run_guarded, guarded, settings.max_requests_per_s)
                 _log.info("router_listening", addresses=addresses, with_keys=guarded is not None)
@@ -97,6 +99,7 @@ class _Router:
         self, socket: zmq.Socket[bytes], settings: RouterConfig, shards: int, unstoppable_roles: frozenset[str]
     ) -> None:
         self.link = Link(socket, self._take, self._undeliverable)
+        self.links = [self.link]
         self._shards = shards
         self._guarded: Link | None = None
         self._sessions = Sessions({}, 1, 0.0)
@@ -117,6 +120,7 @@ class _Router:
         authenticator = guarded.authenticator
         self._sessions = Sessions(authenticator.allowed, max_requests_per_s, time.monotonic())
         self._guarded = Link(guarded.socket, self._take_from_keys, self._undeliverable_to_key, has_users=True)
+        self.links.append(self._guarded)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(authenticator.run)
             nursery.start_soon(self._guarded.run)

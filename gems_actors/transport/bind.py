@@ -23,7 +23,7 @@ from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions
 from gems_actors.security.zap import ZapAuthenticator
-from gems_actors.transport.sockets import open_context, open_router
+from gems_actors.transport.sockets import MAX_UNSENT, open_context, open_router
 from protocol.limits import MAX_FRAME_BYTES
 
 
@@ -42,6 +42,7 @@ def open_sockets(
     *,
     is_insecure: bool,
     max_frame_bytes: int = MAX_FRAME_BYTES,
+    max_unsent: int = MAX_UNSENT,
     permissions: Permissions = BUILT_IN_PERMISSIONS,
 ) -> Iterator[tuple[zmq.Socket[bytes], CurveSocket | None]]:
     """Bind a ROUTER to the addresses and, if there are keys, a second one that requires them to the tcp addresses.
@@ -59,13 +60,14 @@ def open_sockets(
     context = open_context(io_threads=1 if keys is None else 2)
     with ExitStack() as stack:
         stack.callback(context.term)
-        socket = open_router(context, max_frame_bytes=max_frame_bytes)
+        socket = open_router(context, max_frame_bytes=max_frame_bytes, max_unsent=max_unsent)
         stack.callback(socket.close)  # before the context ends, which waits for it
         guarded: CurveSocket | None = None
         if keys is not None and security.allowed is not None:
             authenticator = ZapAuthenticator(context, Path(security.allowed), permissions)
             stack.callback(authenticator.close)
-            guarded = CurveSocket(open_router(context, keys, max_frame_bytes=max_frame_bytes), authenticator)
+            with_keys = open_router(context, keys, max_frame_bytes=max_frame_bytes, max_unsent=max_unsent)
+            guarded = CurveSocket(with_keys, authenticator)
             stack.callback(guarded.socket.close)
         for address in addresses:
             _listen(guarded.socket if guarded is not None and address in remote else socket, address, stack)

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
 import trio
 import zmq
 from zmq.backend import Socket as _BareSocket
-from zmq.utils.monitor import parse_monitor_message
 
 from gems_actors.errors import UsageError
 from gems_actors.security.keys import ConnectingKeys, KeyPair
@@ -35,14 +34,22 @@ Message = list[bytes]
 """From a ROUTER the sender's identity, its frame and, if keys are required, its key; from a DEALER only the frame."""
 
 _NOBLOCK, _SNDMORE, _RCVMORE, _EVENTS, _POLLIN = 1, 2, int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
+_ORIGIN = int(zmq.SRCFD)
 _BATCH = 512
-_HANDSHAKE_S = 5.0
+_BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes after which a batch is passed on; without it, 512 large messages would be in memory twice."""
+_MAX_IDENTITY_BYTES = 255
+"""Limit of the protocol. libzmq does not keep peers to it, and copies the identity for each message."""
+_FRAMING_BYTES = 9
+_MAX_EXTRA_PARTS, _PART_BYTES = 16, 64 * 1024
+"""Parts beyond the frame after which a peer is disconnected, and what each dropped one counts for in a batch."""
+MAX_EXPLAINED_BYTES = 4 * 1024 * 1024
+"""How much too long a message may be for its peer to be told why it is refused."""
+HANDSHAKE_S = 5.0
 """Time limit of a connection's handshake; half-open connections are closed after it."""
 _REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-_SIGNATURE = b"\xff" + bytes(7) + b"\x01\x7f\x03"
-"""What a ZMTP 3 peer sends first; it makes the other side send its greeting."""
-_MECHANISM = slice(12, 32)
-"""Place of the security mechanism in a greeting of ZMTP 3.1, padded with zeros."""
+MAX_UNSENT = 100_000
+"""Messages to a peer that does not read, by default; beyond, sending to it fails. libzmq knows no limit in bytes."""
 _RETRY_S = 0.05
 """Longest time to the next attempt to send at the high-water mark, or before the connection is established."""
 
@@ -138,42 +145,12 @@ def open_dealer(
     return socket
 
 
-async def await_refusal(socket: zmq.Socket[bytes]) -> str:
-    """Wait until the peer of a DEALER over tcp refuses the handshake, and return the reason as text."""
-    monitor: zmq.Socket[bytes] = socket.get_monitor_socket()
-    descriptor = cast(int, monitor.getsockopt(zmq.FD))
-    while True:
-        try:
-            event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
-        except zmq.Again:
-            await trio.lowlevel.wait_readable(descriptor)  # rule 1
-            continue
-        if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return "it does not admit this key"
-        if event["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH or await _has_other_mechanism(socket, event):
-            return "one side has keys and the other none"
-
-
-async def _has_other_mechanism(socket: zmq.Socket[bytes], event: Mapping[str, Any]) -> bool:
-    """Return whether the peer of a failed handshake names another mechanism than ours in its greeting.
-
-    A peer that notices the mismatch first may close the connection before libzmq has read why, so this asks again.
-    """
-    if event["event"] != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        return False
-    host, _, port = event["endpoint"].decode().removeprefix("tcp://").rpartition(":")
-    greeting = b""
-    with trio.move_on_after(_HANDSHAKE_S), suppress(OSError, trio.BrokenResourceError):
-        async with await trio.open_tcp_stream(host.strip("[]"), int(port)) as stream:
-            await stream.send_all(_SIGNATURE)
-            while len(greeting) < _MECHANISM.stop and (more := await stream.receive_some()):
-                greeting += more
-    others = b"NULL" if socket.getsockopt(zmq.MECHANISM) == zmq.CURVE else b"CURVE"
-    return greeting.startswith(b"\xff") and greeting[_MECHANISM].rstrip(b"\0") == others
-
-
 def open_router(
-    context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None, *, max_frame_bytes: int = MAX_FRAME_BYTES
+    context: zmq.Context[zmq.Socket[bytes]],
+    keys: KeyPair | None = None,
+    *,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+    max_unsent: int = MAX_UNSENT,
 ) -> zmq.Socket[bytes]:
     """Return a ROUTER that reports unreachable peers, and lets a peer that reconnects replace its old connection.
 
@@ -181,7 +158,7 @@ def open_router(
     so that strangers do not slow down the other sockets; the context must have two.
     """
     socket = context.socket(zmq.ROUTER)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, int(_HANDSHAKE_S * 1000))
+    socket.setsockopt(zmq.HANDSHAKE_IVL, int(HANDSHAKE_S * 1000))
     socket.setsockopt(zmq.AFFINITY, 0b01 if keys is None else 0b10)
     if keys is not None:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -192,17 +169,30 @@ def open_router(
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     socket.setsockopt(zmq.BACKLOG, 4096)  # with libzmq's 100 a burst of connections stalls a second
     _set_common(socket, max_frame_bytes)
+    socket.setsockopt(zmq.SNDHWM, max_unsent)
+    # libzmq 4.3.5 aborts the process if it sends a heartbeat, or answers one, on a connection that has ended while its
+    # input was stopped, as it is at the high-water mark or after a handover. So a ROUTER has no mark for what arrives,
+    # which `memory_watch` bounds, and sends no heartbeats: those of the peers and of tcp find hosts that are gone.
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 4)
     return socket
 
 
 def _set_common(socket: zmq.Socket[bytes], max_frame_bytes: int) -> None:
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, 4 * max_frame_bytes)  # beyond, libzmq drops the peer; below, we say why
-    socket.setsockopt(zmq.SNDHWM, 100_000)
+    # Beyond, libzmq drops the peer; below, we say why.
+    socket.setsockopt(zmq.MAXMSGSIZE, max_frame_bytes + MAX_EXPLAINED_BYTES)
+    socket.setsockopt(zmq.SNDHWM, MAX_UNSENT)
     socket.setsockopt(zmq.RCVHWM, 100_000)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 2_000)  # detects a host that is gone; our own heartbeats, a loop that hangs
     # A large frame on a slow line delays heartbeats: the timeout allows for one at 1 MB/s.
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(6_000, max_frame_bytes // 1_000))
+    timeout_ms = max(6_000, max_frame_bytes // 1_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, timeout_ms)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, timeout_ms)  # after which the other side closes a connection that is silent
 
 
 class Link:
@@ -228,7 +218,7 @@ class Link:
         self._send = cast(Callable[[bytes, int], None], _BareSocket.send.__get__(socket))
         self._get = cast(Callable[[int], int], _BareSocket.get.__get__(socket))
         self._is_router = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
-        self._fill = self._fill_with_users if has_users else self._fill_plainly
+        self._has_users = has_users
         self._take = take
         self._undeliverable = undeliverable
         self._queue: deque[Message] = deque()
@@ -237,6 +227,10 @@ class Link:
         self._is_taking = False
         self._is_behind = False
         """The last receive filled a batch, so more may be waiting that the descriptor does not signal."""
+        self.origins: dict[int, int] | None = None
+        """Bytes received by descriptor of their connection, counted while a dict is set; counting has its cost."""
+        self.offenders: set[int] = set()
+        """Descriptors of connections whose peers break the rules of the wire in a way that costs us."""
 
     def send(self, *frames: bytes) -> None:
         """Queue a message; it is sent within this pass of the scheduler, together with all others of the pass."""
@@ -248,6 +242,38 @@ class Link:
         if self._sender is not None:
             task, self._sender = self._sender, None
             trio.lowlevel.reschedule(task)
+
+    def try_send(self, identity: bytes, frame: bytes) -> bool:
+        """Send a message of a ROUTER at once, and return whether its peer had room for it.
+
+        Raises:
+            trio.BrokenResourceError: the peer is gone.
+        """
+        try:
+            self._send(identity, _NOBLOCK | _SNDMORE)
+            self._send(frame, _NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EAGAIN:
+                return False
+            if error.errno == zmq.EHOSTUNREACH:
+                raise trio.BrokenResourceError("the peer is gone") from error
+            raise
+        finally:
+            if not self._is_taking:
+                self._flush()  # rule 3
+        return True
+
+    async def wait_for_room(self) -> None:
+        """Return when a peer that had no room may have some: when the socket wakes, or after 50 ms."""
+        if self._woken.is_set():
+            self._woken = trio.Event()
+        with trio.move_on_after(_RETRY_S):
+            await self._woken.wait()
+
+    def receive_batch(self) -> bool:
+        """Receive a batch if something has arrived, and return whether that was everything."""
+        self._flush()
+        return not self._is_behind
 
     @property
     def unsent(self) -> int:
@@ -317,10 +343,13 @@ class Link:
     def _flush(self) -> bool:
         """Send what is queued, and receive what arrived; return whether sending is blocked."""
         is_blocked = self._send_queued()
-        if not self._is_taking and self._get(_EVENTS) & _POLLIN:  # rule 3
-            self._receive()
-            if self._is_behind:
-                self._wake_sender()
+        if not self._is_taking:
+            if self._get(_EVENTS) & _POLLIN:  # rule 3
+                self._receive()
+                if self._is_behind:
+                    self._wake_sender()
+            else:
+                self._is_behind = False
         return is_blocked
 
     def _send_queued(self) -> bool:
@@ -346,11 +375,13 @@ class Link:
     def _receive(self) -> None:
         """Receive up to one batch and pass it on."""
         batch: list[Message] = []
-        try:  # noqa: SIM105  # `suppress` costs half a microsecond each time
-            self._fill(batch)
+        self._is_behind = True
+        fill = self._fill_with_frames if self._has_users or self.origins is not None else self._fill_plainly
+        try:
+            fill(batch)
         except zmq.Again:
-            pass
-        self._is_behind = len(batch) == _BATCH
+            self._is_behind = False
+        self._woken.set()
         if batch:
             self._is_taking = True
             try:
@@ -359,20 +390,53 @@ class Link:
                 self._is_taking = False
 
     def _fill_plainly(self, batch: list[Message]) -> None:
-        recv, get = self._recv, self._get
-        while len(batch) < _BATCH:
+        recv, get, room = self._recv, self._get, _BATCH_BYTES
+        while room > 0 and len(batch) < _BATCH:
             message = [recv(_NOBLOCK)]
             if self._is_router:
+                if len(message[0]) > _MAX_IDENTITY_BYTES:
+                    self._drop_message(self._recv_frame(_NOBLOCK, False))
+                    room -= len(message[0])
+                    continue
                 message.append(recv(_NOBLOCK))
-            while get(_RCVMORE):
-                recv(_NOBLOCK)  # a message is one frame; drop others
+            room -= len(message[-1])
+            if get(_RCVMORE):
+                room -= self._drop_parts()
             batch.append(message)
 
-    def _fill_with_users(self, batch: list[Message]) -> None:
-        """Receive messages with their sender's key, which only `Frame` objects have and which makes this slower."""
-        recv, recv_frame, get = self._recv, self._recv_frame, self._get
-        while len(batch) < _BATCH:
+    def _fill_with_frames(self, batch: list[Message]) -> None:
+        """Receive messages of a ROUTER as `Frame` objects, which is slower: only they have key and connection."""
+        recv, recv_frame, get, room = self._recv, self._recv_frame, self._get, _BATCH_BYTES
+        while room > 0 and len(batch) < _BATCH:
             identity, frame = recv(_NOBLOCK), recv_frame(_NOBLOCK, False)
-            while get(_RCVMORE):
-                recv(_NOBLOCK)
-            batch.append([identity, frame.bytes, str(frame.get("User-Id")).encode()])
+            if len(identity) > _MAX_IDENTITY_BYTES:
+                self._drop_message(frame)
+                room -= len(identity)
+                continue
+            message = [identity, frame.bytes]
+            if self.origins is not None:
+                origin = frame.get(_ORIGIN)
+                self.origins[origin] = self.origins.get(origin, 0) + len(message[1]) + _FRAMING_BYTES
+            if self._has_users:
+                message.append(str(frame.get("User-Id")).encode())
+            room -= len(message[1])
+            if get(_RCVMORE):
+                room -= self._drop_parts()
+            batch.append(message)
+
+    def _drop_message(self, frame: zmq.Frame) -> None:
+        """Drop the rest of a message, and note its connection."""
+        self.offenders.add(frame.get(_ORIGIN))
+        while self._get(_RCVMORE):
+            self._recv(_NOBLOCK)
+
+    def _drop_parts(self) -> int:
+        """Drop further parts: a message is one frame. Returns the bytes that they count for in a batch."""
+        count = 0
+        while self._get(_RCVMORE):
+            count += 1
+            if count == _MAX_EXTRA_PARTS:
+                self.offenders.add(self._recv_frame(_NOBLOCK, False).get(_ORIGIN))
+            else:
+                self._recv(_NOBLOCK)
+        return count * _PART_BYTES

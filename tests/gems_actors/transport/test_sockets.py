@@ -14,7 +14,8 @@ import zmq
 
 from gems_actors.security.keys import ConnectingKeys, KeyPair
 from gems_actors.tasks import open_background
-from gems_actors.transport.sockets import Link, Message, await_refusal, open_dealer, open_router
+from gems_actors.transport.refusals import await_refusal
+from gems_actors.transport.sockets import Link, Message, open_dealer, open_router
 
 
 class Ends:

@@ -1,0 +1,260 @@
+"""Keeps peers from making libzmq grow: disconnects those for which it holds ever more.
+
+libzmq bounds the size of a part of a message (ZMQ_MAXMSGSIZE) and the number of whole messages (the high-water marks).
+Parts of a message that does not end count for neither: they wait in a connection's pipe until the last one arrives,
+and a peer that never sends it fills the memory. A peer that does not read what it asked for does the same within the
+high-water mark. libzmq does not tell what it holds for a connection. So this watches the memory of the process, and
+when that grows, looks for connections that
+
+- take in bytes and deliver no message,
+- do not take what waits for them, or
+- say nothing at all until the end of an inquiry.
+
+They are shut down, and libzmq frees what they had. An honest peer reconnects within a fraction of a second, and
+requests without an answer are repeated.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from gems_actors.ops.log_setup import RateLimitedLog
+from gems_actors.transport.connections import AcceptedConnections, Connection, cut
+from gems_actors.transport.sockets import MAX_EXPLAINED_BYTES, Link
+
+ALLOWANCE_BYTES = 32 * 1024 * 1024
+"""Growth of the process beyond which a connection that seems to cause it is shut down."""
+_STEP_BYTES = 8 * 1024 * 1024
+"""Growth that starts an inquiry."""
+_POLL_S = 0.025
+_LOOK_S = 0.01
+_LOOK_SHARE = 5
+"""An inquiry pauses this many times as long as a look took: with thousands of connections a look takes a while."""
+_MIN_HELD_BYTES = 256 * 1024
+"""Bytes taken in without a message that make a connection suspect. Parts of no bytes take 32 times their size."""
+_MAX_BACKLOG_BYTES = 32 * 1024 * 1024
+"""Bytes of whole messages that may wait for us."""
+_FLOODS = ((4 * ALLOWANCE_BYTES, 2), (2 * ALLOWANCE_BYTES, 4))
+"""Growth, and looks in a row without catching up, after which the busiest connection is shut down."""
+_STUCK_S = 0.3
+"""Time in which a peer must take something of what waits for it."""
+SILENCE_S = 3.0
+"""Time without a message after which a connection may be shut down if memory has grown and no better reason is known;
+peers of a router send heartbeats more often."""
+_WAITING_LOOKS = 2
+_NEWCOMER_S = 0.05
+"""Time in which a connection of this host that was made while memory grew must send its first message."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is known about a connection since its last message or, without one, since the inquiry noticed it."""
+
+    silent_since: float
+    is_newcomer: bool
+    """Whether it was made during the inquiry and has sent no message yet."""
+    taken_at_first: int | None
+    """Bytes that libzmq had taken from it when it was noticed."""
+    delivered_bytes: int = 0
+    """Bytes of its messages since then."""
+    taken_then: int | None = None
+    """Bytes that libzmq had taken after its last message; None until the look after it."""
+    taken_before: int = 0
+    """Bytes that libzmq had taken at the previous look: those of whole messages have been received since."""
+    held_bytes: int = 0
+    """Bytes that libzmq has taken at least with no message to show for them."""
+    waiting_looks: int = 0
+    """Looks since its last message at which bytes waited to be taken."""
+    unsent: tuple[int, int] = (0, 0)
+    unsent_since: float = 0.0
+
+    def note(self, now: float, one: Connection, delivered_bytes: int | None, *, is_drained: bool) -> None:
+        """Take in what one look shows."""
+        if one.unsent != self.unsent:
+            self.unsent, self.unsent_since = one.unsent, now
+        self.delivered_bytes += delivered_bytes or 0
+        self.is_newcomer &= delivered_bytes is None
+        if delivered_bytes is not None or not is_drained:
+            self.silent_since, self.taken_then, self.held_bytes, self.waiting_looks = now, None, 0, 0
+            return
+        self.waiting_looks += one.unread_bytes > 0
+        if one.taken_bytes is not None:
+            if self.taken_then is None:
+                self.taken_then = self.taken_before = one.taken_bytes
+            self.held_bytes = self.taken_before - self.taken_then
+            self.taken_before = one.taken_bytes
+
+    def is_late(self, now: float) -> bool:
+        """Whether it is a newcomer that should have sent its first message."""
+        return self.is_newcomer and now - self.silent_since >= _NEWCOMER_S
+
+    def backlog_bytes(self, one: Connection) -> int:
+        """Return how much more libzmq has taken than was received."""
+        if one.taken_bytes is None or self.taken_at_first is None:
+            return 0
+        return one.taken_bytes - self.taken_at_first - self.delivered_bytes
+
+
+class Inquiry:
+    """Finds the connections that memory grows for, from looks at all of them. Pure: time is an argument."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        """Begin; a peer may send one message of up to `max_message_bytes` at a time."""
+        self._max_message_bytes = max_message_bytes
+        self._records: dict[int, _Record] = {}
+        self._has_begun = False
+        self._behind_looks = 0
+        """Looks in a row at which not everything that had arrived could be received."""
+
+    def look(
+        self,
+        now: float,
+        grown_bytes: int,
+        connections: Sequence[Connection],
+        delivered: Mapping[int, int],
+        *,
+        is_drained: bool,
+    ) -> list[tuple[Connection, str]]:
+        """Return the connections to shut down now, each with the reason.
+
+        `delivered` has the bytes of the messages received since the last look, by descriptor; `is_drained` says that
+        everything that had arrived was received: otherwise nobody's silence means anything.
+        """
+        known, self._records = self._records, {}
+        for one in connections:
+            record = known.get(one.inode)
+            if record is None:
+                record = _Record(now, self._has_begun, one.taken_bytes, unsent_since=now)
+            self._records[one.inode] = record
+            record.note(now, one, delivered.get(one.descriptor), is_drained=is_drained)
+        self._has_begun = True
+        self._behind_looks = 0 if is_drained else self._behind_looks + 1
+        is_flooded = any(grown_bytes > grown and self._behind_looks >= looks for grown, looks in _FLOODS)
+        most = max((record.held_bytes for record in self._records.values()), default=0)
+        found: list[tuple[Connection, str]] = []
+        for one in connections:
+            record = self._records[one.inode]
+            if record.held_bytes > self._max_message_bytes:
+                found.append((one, "a message without an end"))
+            elif grown_bytes <= ALLOWANCE_BYTES:
+                continue
+            elif record.held_bytes >= max(_MIN_HELD_BYTES, most / 2) or (
+                one.taken_bytes is None and (record.waiting_looks >= _WAITING_LOOKS or record.is_late(now))
+            ):
+                found.append((one, "bytes without a message"))
+            elif one.has_unsent and now - record.unsent_since >= _STUCK_S:
+                found.append((one, "it does not read"))
+            elif record.backlog_bytes(one) > _MAX_BACKLOG_BYTES or (is_flooded and one.inode == self._busiest()):
+                found.append((one, "more messages than can be handled"))
+        return found
+
+    def _busiest(self) -> int:
+        """Return the inode of the connection that delivered most."""
+        return max(self._records, key=lambda inode: self._records[inode].delivered_bytes)
+
+    def silent(self, now: float, connections: Iterable[Connection]) -> list[Connection]:
+        """Return the connections that have said nothing for long enough, and for which libzmq may hold something."""
+        found: list[Connection] = []
+        for one in connections:
+            record = self._records.get(one.inode)
+            if record is not None and now - record.silent_since >= SILENCE_S:
+                may_hold = one.taken_bytes is None or record.held_bytes >= _MIN_HELD_BYTES
+                found += [one] if may_hold else []
+        return found
+
+
+class MemoryWatch:
+    """Watches the memory of this process for the sockets that listen at some addresses."""
+
+    def __init__(self, addresses: Iterable[str], links: Sequence[Link], max_frame_bytes: int) -> None:
+        self._connections = AcceptedConnections(addresses)
+        self._links = links
+        self._max_message_bytes = max_frame_bytes + MAX_EXPLAINED_BYTES
+        self._cuts = RateLimitedLog(_log)
+        self._was_cut: set[int] = set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # kept: later no descriptor may be left
+        try:
+            calm = _resident_bytes(statm)
+            while True:
+                await trio.sleep(_POLL_S)
+                resident = _resident_bytes(statm)
+                calm = min(calm, resident)
+                self._cut_offenders()
+                self._was_cut.clear()
+                if resident - calm > _STEP_BYTES:
+                    await self._inquire(statm, calm)
+                    calm = _resident_bytes(statm)
+        finally:
+            os.close(statm)
+
+    async def _inquire(self, statm: int, calm: int) -> None:
+        """Look for the cause of the growth since `calm`, until there is none or every honest peer has spoken."""
+        inquiry, began_at = Inquiry(self._max_message_bytes), time.monotonic()
+        for link in self._links:
+            link.origins = {}
+        try:
+            while (grown_bytes := _resident_bytes(statm) - calm) > _STEP_BYTES / 2:
+                now = time.monotonic()
+                connections = self._connections.look()
+                look_s = time.monotonic() - now
+                caught_up = [link.receive_batch() for link in self._links]
+                delivered = self._take_origins()
+                for one, reason in inquiry.look(now, grown_bytes, connections, delivered, is_drained=all(caught_up)):
+                    self._cut(one, reason, grown_bytes)
+                if now - began_at > SILENCE_S + 1.0:
+                    for one in inquiry.silent(now, connections):
+                        self._cut(one, "nothing heard from it", grown_bytes)
+                    break
+                await trio.sleep(max(_LOOK_S, _LOOK_SHARE * look_s))
+                if self._was_cut:
+                    _give_back()
+                self._cut_offenders()
+        finally:
+            for link in self._links:
+                link.origins = None
+            self._was_cut.clear()
+
+    def _take_origins(self) -> dict[int, int]:
+        taken: dict[int, int] = {}
+        for link in self._links:
+            taken |= link.origins or {}
+            link.origins = {}
+        return taken
+
+    def _cut_offenders(self) -> None:
+        for link in self._links:
+            if link.offenders:
+                offenders, link.offenders = link.offenders, set()
+                for one in self._connections.look():
+                    if one.descriptor in offenders:
+                        self._cut(one, "a huge identity, or messages of many parts", 0)
+
+    def _cut(self, one: Connection, reason: str, grown_bytes: int) -> None:
+        if one.inode not in self._was_cut:
+            self._was_cut.add(one.inode)
+            self._cuts.warning("connection_cut", reason=reason, grown_bytes=grown_bytes)
+            cut(one)
+
+
+def _resident_bytes(statm: int) -> int:
+    return int(os.pread(statm, 256, 0).split()[1]) * _PAGE_BYTES
+
+
+def _give_back() -> None:
+    """Return freed memory to the system: glibc keeps it, and it would count as growth."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
