@@ -6,12 +6,15 @@ It holds no state: if it is killed and restarted, clients repeat their requests.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 import trio
 import zmq
 
+from gems_actors.blobs.byte_room import ByteRoom
 from gems_actors.blobs.folder import BlobFolder
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ForbiddenError
@@ -20,6 +23,7 @@ from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
 from gems_actors.security.permissions import Permissions, Principal
 from gems_actors.security.zap import ALLOW_LIST_POLL_S, ZapAuthenticator
 from gems_actors.transport.bind import CurveSocket, open_sockets
+from gems_actors.transport.memory_watch import MemoryWatch
 from gems_actors.transport.sockets import Link, Message
 from protocol.blobs import BlobHeader, BlobKind, pack_blob, unpack_blob
 from protocol.errors import ProtocolError
@@ -28,7 +32,33 @@ from protocol.limits import MAX_BLOB_BYTES
 
 _REVOKED = Principal("a client that was removed from the allow-list", frozenset())
 
+_MAX_UNSENT = 1
+"""Answers that libzmq holds for each peer, next to the one that it is sending; pictures have up to 64 MiB each."""
+_ROOM_BYTES = 64 * 1024 * 1024
+"""Bytes of pictures in memory to be sent or compared."""
+_PEER_ROOM_BYTES = 32 * 1024 * 1024
+_MAX_RECEIVED_BYTES = 64 * 1024 * 1024
+"""Bytes of pictures in memory to be stored; others that arrive are dropped, and sent again half a second later."""
+_MAX_REQUESTS = 64
+"""Requests in flight per peer, four times what our client sends at a time."""
+_PATIENCE_S = 0.25
+"""How long a picture that its peer does not take keeps its room when others wait for it."""
+_SMALL_BYTES = 64 * 1024
+"""Answers up to this size need no room: everything but a picture."""
+
 _log = structlog.get_logger()
+
+
+class _Peer(NamedTuple):
+    """A connection of a client, by its routing id."""
+
+    link: Link
+    identity: bytes
+
+    def offer(self, frame: bytes) -> None:
+        """Send a small answer that nobody misses: a client that gets none asks again."""
+        with suppress(trio.BrokenResourceError):
+            self.link.try_send(self.identity, frame)
 
 
 async def serve_blobs(
@@ -50,7 +80,12 @@ async def serve_blobs(
         ConfigError: an address cannot be bound, or not without keys; or a key cannot be used.
     """
     opened = open_sockets(
-        addresses, security, is_insecure=is_insecure, max_frame_bytes=MAX_BLOB_BYTES, permissions=Permissions(roles)
+        addresses,
+        security,
+        is_insecure=is_insecure,
+        max_frame_bytes=MAX_BLOB_BYTES,
+        max_unsent=_MAX_UNSENT,
+        permissions=Permissions(roles),
     )
     with opened as sockets:
         socket, guarded = sockets
@@ -61,6 +96,7 @@ async def serve_blobs(
                 links = server.links
                 for link in links:
                     nursery.start_soon(link.run)
+                nursery.start_soon(MemoryWatch(addresses, server.links, MAX_BLOB_BYTES).run)
                 if guarded is not None:
                     nursery.start_soon(guarded.authenticator.run)
                     nursery.start_soon(_watch, guarded.authenticator)
@@ -79,8 +115,10 @@ async def _watch(authenticator: ZapAuthenticator) -> None:
 
 
 class _BlobServer:
-    """Answers each request in its own task.
+    """Answers each request in its own task, once its peer can take the answer.
 
+    A peer that does not read costs the pictures that libzmq holds for it and its part of the room for answers, which
+    it loses when others wait. Requests beyond a peer's limit are dropped: clients ask after those without an answer.
     Unlike in the router, a routing id is not bound to one key: it cannot be guessed, and would only reveal a picture.
     """
 
@@ -96,41 +134,81 @@ class _BlobServer:
         self._folder = folder
         self._nursery = nursery
         self._rejections = RateLimitedLog(_log)
-        self._in_flight: set[tuple[Link, bytes, int]] = set()
+        self._in_flight: dict[_Peer, set[int]] = {}
+        self._room = ByteRoom(_ROOM_BYTES, _PEER_ROOM_BYTES)
+        self._received_bytes = 0
+        """Size of the pictures that have arrived and are not stored yet."""
 
     def _receive(self, batch: list[Message]) -> None:
         for identity, frame in batch:
-            self._handle(self._plain, identity, frame, None)
+            self._handle(_Peer(self._plain, identity), frame, None)
 
     def _receive_with_keys(self, batch: list[Message]) -> None:
         for identity, frame, key in batch:
             principal = self._authenticator.allowed.get(key.decode(), _REVOKED)
-            self._handle(self._guarded, identity, frame, principal)
+            self._handle(_Peer(self._guarded, identity), frame, principal)
 
-    def _handle(self, link: Link, identity: bytes, frame: bytes, principal: Principal | None) -> None:
+    def _handle(self, peer: _Peer, frame: bytes, principal: Principal | None) -> None:
         try:
             header, data = unpack_blob(frame)
             if principal is not None:
                 principal.check_picture(header.kind)
         except (ProtocolError, ForbiddenError) as error:
-            self._rejections.warning("blob_frame_refused", peer=identity.hex(), reason=str(error))
+            self._rejections.warning("blob_frame_refused", peer=peer.identity.hex(), reason=str(error))
             id_ = int.from_bytes(frame[8:16].ljust(8, b"\0"))  # the position of the id in every version of the header
-            link.send(identity, _failed(BlobHeader(BlobKind.FAILED, id_, 0, bytes(32)), error))
+            peer.offer(_failed(BlobHeader(BlobKind.FAILED, id_, 0, bytes(32)), error))
             return
-        key = link, identity, header.id
+        in_flight = self._in_flight.get(peer, set())
         if header.kind is BlobKind.ARE_YOU_AT_IT:
-            kind = BlobKind.AT_IT if key in self._in_flight else BlobKind.SAY_AGAIN
-            link.send(identity, pack_blob(header._replace(kind=kind)))
-        elif key not in self._in_flight:
-            self._in_flight.add(key)
-            self._nursery.start_soon(self._answer, link, identity, header, data)
+            kind = BlobKind.AT_IT if header.id in in_flight else BlobKind.SAY_AGAIN
+            peer.offer(pack_blob(header._replace(kind=kind)))
+        elif header.id in in_flight:
+            return
+        elif len(in_flight) >= _MAX_REQUESTS or self._received_bytes > _MAX_RECEIVED_BYTES:
+            self._rejections.warning("blob_request_dropped", peer=peer.identity.hex(), in_flight=len(in_flight))
+        else:
+            self._in_flight.setdefault(peer, in_flight).add(header.id)
+            if header.kind is not BlobKind.PUT:
+                data = memoryview(b"")  # whatever the peer has sent along
+            self._received_bytes += len(data)
+            self._nursery.start_soon(self._answer, peer, header, data)
 
-    async def _answer(self, link: Link, identity: bytes, header: BlobHeader, data: memoryview) -> None:
+    async def _answer(self, peer: _Peer, header: BlobHeader, data: memoryview) -> None:
         try:
-            frame = await trio.to_thread.run_sync(self._perform, header, data)
-            link.send(identity, frame)
+            if header.kind is BlobKind.PUT:
+                try:
+                    frame = await trio.to_thread.run_sync(self._perform, header, data)
+                finally:
+                    self._received_bytes -= len(data)
+                    del data
+            else:
+                while True:
+                    async with self._room.hold(peer, min(header.size_bytes, MAX_BLOB_BYTES)):
+                        frame = await trio.to_thread.run_sync(self._perform, header, memoryview(b""))
+                        if len(frame) <= _SMALL_BYTES:
+                            break
+                        if await self._deliver(peer, frame):
+                            return
+                        del frame
+                    # The picture is read again once the peer has taken something, for which this waits.
+                    await self._deliver(peer, pack_blob(header._replace(kind=BlobKind.AT_IT)), is_patient=True)
+            await self._deliver(peer, frame, is_patient=True)
+        except trio.BrokenResourceError:
+            return  # the peer is gone; it asks again when it is back
         finally:
-            self._in_flight.discard((link, identity, header.id))
+            in_flight = self._in_flight[peer]
+            in_flight.discard(header.id)
+            if not in_flight:
+                del self._in_flight[peer]
+
+    async def _deliver(self, peer: _Peer, frame: bytes, *, is_patient: bool = False) -> bool:
+        """Send an answer once the peer has room, and return whether it did, before others had waited for too long."""
+        patience_until = trio.current_time() + _PATIENCE_S
+        while not peer.link.try_send(peer.identity, frame):
+            if not is_patient and self._room.is_wanted and trio.current_time() > patience_until:
+                return False
+            await peer.link.wait_for_room()
+        return True
 
     def _perform(self, header: BlobHeader, data: memoryview) -> bytes:
         digest = f"sha256:{header.digest.hex()}"
