@@ -9,7 +9,7 @@ export MAKE_DRAW_PROMPT := $(value PROMPT)
 unexport PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help draw test check simulate mutate bench clean
+.PHONY: help draw test check simulate mutate fuzz bench clean
 
 help:
 	@echo 'make draw PROMPT="a red fox"  draw a prompt and say where the picture is'
@@ -17,6 +17,7 @@ help:
 	@echo 'make check                    lint, format, types and import contracts'
 	@echo 'make simulate SEEDS=1000      simulate meshes that fail; SCENARIO=... SEED=... runs one again'
 	@echo 'make mutate                   change the pure modules and see that their tests notice'
+	@echo 'make fuzz                     fuzz what reads foreign bytes; TARGET=, MINUTES=, FRAMES= as in tests/fuzzing/README.md'
 	@echo 'make bench                    measure'
 	@echo 'make clean                    remove the environment and all caches'
 	@echo 'PYTHON=python3.12             with each of them: the Python to make the environment with (3.11 or later)'
@@ -40,11 +41,15 @@ simulate: .venv/made-for-tests
 mutate: .venv/made-for-tests
 	$(BIN)/python -m tests.mutation
 
+fuzz: .venv/made-for-tests
+	@$(PIP) install --group fuzz
+	$(BIN)/python -m tests.fuzzing $(TARGET) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FRAMES),--frames $(FRAMES))
+
 bench: .venv/made-for-tests
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/made-for-drawing: pyproject.toml
