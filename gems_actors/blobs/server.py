@@ -6,7 +6,6 @@ It holds no state: if it is killed and restarted, clients repeat their requests.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,9 +55,8 @@ class _Peer(NamedTuple):
     identity: bytes
 
     def offer(self, frame: bytes) -> None:
-        """Send a small answer that nobody misses: a client that gets none asks again."""
-        with suppress(trio.BrokenResourceError):
-            self.link.try_send(self.identity, frame)
+        """Send an answer if there is room, which a client that gets none asks for again."""
+        self.link.send(self.identity, frame)
 
 
 async def serve_blobs(

@@ -244,7 +244,7 @@ class Link:
             trio.lowlevel.reschedule(task)
 
     def try_send(self, identity: bytes, frame: bytes) -> bool:
-        """Send a message of a ROUTER at once, and return whether its peer had room for it.
+        """Send a message of a ROUTER at once, and return whether its peer had room for it; not for use in `take`.
 
         Raises:
             trio.BrokenResourceError: the peer is gone.
@@ -259,8 +259,7 @@ class Link:
                 raise trio.BrokenResourceError("the peer is gone") from error
             raise
         finally:
-            if not self._is_taking:
-                self._flush()  # rule 3
+            self._flush()  # rule 3, which within `take` nobody would keep
         return True
 
     async def wait_for_room(self) -> None:
