@@ -1,7 +1,7 @@
 """Runs a mesh in the foreground: `python deploy/supervisor.py mesh.toml`.
 
-SIGTERM or SIGINT drains it, a second one kills it. Exit codes: 0 after a requested stop, 1 if the supervisor gave up, 2
-for wrong usage, 78 for bad configuration.
+SIGTERM, SIGINT or SIGHUP drains it, a second one kills it. Exit codes: 0 after a requested stop, 1 if the supervisor
+gave up, 2 for wrong usage, 78 for bad configuration, 130 if it was stopped before it had begun.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import trio
 from gems_actors.config import load_config
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError
 from gems_actors.ops.log_setup import configure_logging
+from gems_actors.os_process import ignore_stop_signals, interrupt_at_stop_signals
 from gems_actors.supervision.service import run_mesh
 
 
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python deploy/supervisor.py mesh.toml\n")
         return 2
+    interrupt_at_stop_signals()
     try:
         config = load_config(Path(arguments[0]))
         configure_logging(config.log, role="supervisor")
@@ -29,6 +31,11 @@ def main(arguments: list[str]) -> int:
     except GemsError as error:
         sys.stderr.write(f"gems: {error}\n")
         return 78 if isinstance(error, ConfigError | AddressInUseError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write("gems: interrupted\n")
+        return 130
+    finally:
+        ignore_stop_signals()  # the interpreter restores their defaults, which would kill it on its way out
     return 0
 
 

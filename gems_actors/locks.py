@@ -43,6 +43,19 @@ def hold_lock(path: Path, note: str = "") -> Iterator[None]:
         os.close(lock)
 
 
+@contextmanager
+def hold_new_lock(path: Path) -> Iterator[None]:
+    """Create a locked file in a folder of this process; other processes never see it unlocked while the block runs.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    unnamed = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    with hold_lock(unnamed):
+        unnamed.rename(path)
+        yield
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable: those of files that were created, renamed or removed there.
 

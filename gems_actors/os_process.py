@@ -1,10 +1,11 @@
-"""What the operating system knows of a process: exit code, title in `ps`, death signal, and who may read its files."""
+"""What the operating system knows of a process: exit code, title in `ps`, signals, and who may read its files."""
 
 from __future__ import annotations
 
 import os
 import signal
 from pathlib import Path
+from types import FrameType
 from typing import Final, Literal
 
 EXIT_NO_FORK = 71
@@ -28,6 +29,31 @@ def describe_exit(code: int) -> str:
         except ValueError:  # real-time signals have no name
             return f"signal {-code}"
     return f"exit code {code} ({FINAL_EXITS[code]})" if code in FINAL_EXITS else f"exit code {code}"
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that ask a process to stop; SIGHUP is not one where it is ignored, as under `nohup`."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
+def interrupt_at_stop_signals() -> None:
+    """Have SIGTERM and SIGHUP do what Ctrl-C does, which is to raise KeyboardInterrupt unless it is handled."""
+    for number in stop_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, _interrupt)
+
+
+def ignore_stop_signals() -> None:
+    """Ignore signals to stop from now on, because this process is about to end with an exit code that is decided."""
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    act = signal.getsignal(signal.SIGINT)  # trio's own handler while trio runs, which knows when raising is safe
+    (act if callable(act) else signal.default_int_handler)(number, frame)
 
 
 def die_with_parent(parent: int) -> None:

@@ -13,7 +13,7 @@ import click
 import pytest
 import yaml
 
-from gems_actors.cli import gems
+from gems_actors.cli.commands import gems
 from gems_actors.config import load_config
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.processes import started

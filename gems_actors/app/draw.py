@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from gems_actors.app import picture_files
+from gems_actors.app.graceful_stop import await_hopeless
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import MAX_SEED, DrawOptions, budget_of, draw_settings
@@ -20,7 +21,7 @@ from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.session import Connection, open_session, start_or_connect, watch_role_notes, watch_run_state
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import BlobError, UsageError
+from gems_actors.errors import BlobError, CancelledRequestError, UsageError
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
 from protocol.envelope import Lane
@@ -94,7 +95,7 @@ class DrawView:
 async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     """Draw a prompt and write the picture's file; without a view, nothing is shown.
 
-    The first SIGINT or SIGTERM ends the draw with the round in progress, the second one at once.
+    The first SIGINT, SIGTERM or SIGHUP ends the draw with the round in progress, the second one at once.
 
     Raises:
         UsageError: the options contradict one another, or the file cannot be written.
@@ -196,6 +197,10 @@ async def _ask(mesh: Mesh, request: DrawPicture, view: DrawView, interrupts: Int
         await interrupts.asked.wait()
         view.note("finishing this round; Ctrl-C again stops at once")
 
+    async def end_when_hopeless() -> None:
+        obstacle = await await_hopeless(mesh, request.run, interrupts.asked)
+        raise CancelledRequestError(f"interrupted; the round in progress cannot be finished: {obstacle}")
+
     def show_run_state(state: RunState | None) -> None:
         if state is None or state.state == "paused":
             view.note("resumed" if state is None else f"paused by {state.by}")
@@ -207,6 +212,7 @@ async def _ask(mesh: Mesh, request: DrawPicture, view: DrawView, interrupts: Int
                 view.take(event)
 
         nursery.start_soon(announce_graceful_stop)
+        nursery.start_soon(end_when_hopeless)
         nursery.start_soon(view.run, mesh)
         nursery.start_soon(watch_role_notes, mesh, lambda text: view.note(text or "recovered"))
         nursery.start_soon(watch_run_state, mesh, request.run, show_run_state)

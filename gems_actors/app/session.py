@@ -76,12 +76,21 @@ async def start_or_connect(config: MeshConfig, router: str | None, interrupts: I
     Raises:
         MeshUnavailableError: no router answers.
         SupervisorError, ConfigError, AddressInUseError: the mesh cannot be started.
+        KeyboardInterrupt: a signal came before the mesh was ready.
     """
     if router is not None:
         async with _connect(config, router) as connection:
             yield connection
         return
-    async with open_supervisor(config) as supervisor:
+    is_ready = trio.Event()
+
+    async def raise_when_interrupted() -> None:
+        await interrupts.asked.wait()
+        if not is_ready.is_set():  # roles may load for minutes, and nothing is in flight that could be finished
+            raise KeyboardInterrupt
+
+    async with open_background() as starting, open_supervisor(config) as supervisor:
+        starting.start_soon(raise_when_interrupted)
         interrupts.on_hurry(supervisor.stop_now)
 
         async def raise_when_stopped() -> None:
@@ -92,6 +101,7 @@ async def start_or_connect(config: MeshConfig, router: str | None, interrupts: I
         async with open_background() as nursery:
             nursery.start_soon(raise_when_stopped)
             await supervisor.ready()
+            is_ready.set()
             async with _connect(config, supervisor.address) as connection:
                 yield connection
 

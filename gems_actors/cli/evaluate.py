@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import click
 import trio
 
-from gems_actors.app.bulk.runner import BulkResult
+from gems_actors.app.bulk.interface import BulkResult
 from gems_actors.app.bulk.tasks import MAX_SAMPLES
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS
 from gems_actors.app.evaluation.compare import compare, curve_of

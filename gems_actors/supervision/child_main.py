@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,7 +16,7 @@ from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import MeshConfig, load_code
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.ops.log_setup import configure_logging
-from gems_actors.os_process import EXIT_CONFIG, protect_files
+from gems_actors.os_process import EXIT_CONFIG, protect_files, stop_signals
 from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.supervision.runtime_dir import check_platform
@@ -92,7 +91,7 @@ async def _run_until_stopped(run: Callable[..., Awaitable[None]]) -> None:
 async def _watch_signals(
     draining: trio.Event, process: trio.CancelScope, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         task_status.started()
         async for _ in signals:
             if draining.is_set():

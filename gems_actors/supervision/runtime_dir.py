@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -23,12 +24,16 @@ from gems_actors.addresses import MAX_IPC_PATH_BYTES, can_hold_sockets, split_ad
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import AddressInUseError, ConfigError
 from gems_actors.files import os_reason
-from gems_actors.locks import LockHeldError, hold_lock
+from gems_actors.locks import LockHeldError, hold_lock, hold_new_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.permissions import Permissions
 from gems_actors.security.zap import read_allow_list
 from gems_actors.transport.bind import check_exposure
 
+_PREFIX: Final = "gems-"
+_TEMPORARY: Final = re.compile(r"gems-[a-z0-9_]{8}")
+_HOLDER: Final = "command.lock"
+"""File in a temporary folder that its command holds locked; the kernel lets go of it however the command ends."""
 _SHORT_FOLDERS: Final = ("/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -56,7 +61,7 @@ def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
     """
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gems-"))
+            folder = stack.enter_context(_open_temporary_folder(tempfile.gettempdir()))
         except OSError as error:
             got = os.environ.get("TMPDIR") or "none"
             raise ConfigError(f"TMPDIR: expected a writable folder for temporary files, got {got}: {error}") from error
@@ -68,12 +73,36 @@ def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
         )
 
 
+@contextmanager
+def _open_temporary_folder(parent: str) -> Iterator[str]:
+    """Yield a new private folder, which is removed at the end; those of commands that were killed are removed now."""
+    _clear_abandoned_folders(parent)
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True) as folder,
+        hold_new_lock(Path(folder) / _HOLDER),
+    ):
+        yield folder
+
+
+def _clear_abandoned_folders(parent: str) -> None:
+    """Remove the temporary folders of this user's commands that have ended; one without a lock is not touched."""
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if not _TEMPORARY.fullmatch(entry.name):
+                continue
+            lock = Path(entry.path) / _HOLDER
+            with suppress(OSError, LockHeldError):
+                if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.getuid() and lock.is_file():
+                    with hold_lock(lock):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+
+
 def _open_short_folder(stack: ExitStack, folder: str) -> str:
     """Return a private temporary folder whose path leaves room for sockets, which is removed when the stack ends."""
     for parent in (os.environ.get("XDG_RUNTIME_DIR", ""), *_SHORT_FOLDERS):
         if parent.startswith("/") and can_hold_sockets(f"{parent}/gems-12345678"):
             with suppress(OSError):
-                return stack.enter_context(tempfile.TemporaryDirectory(prefix="gems-", dir=parent))
+                return stack.enter_context(_open_temporary_folder(parent))
     raise ConfigError(
         f"TMPDIR: expected a path short enough for sockets ({MAX_IPC_PATH_BYTES} bytes with their names), or one of "
         f"{', '.join(_SHORT_FOLDERS)} to be writable, got {folder}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -12,6 +11,7 @@ import trio
 from gems_actors.config import MeshConfig, MetricsConfig
 from gems_actors.errors import GemsError, SupervisorError
 from gems_actors.ops.systemd import keep_watchdog, notify
+from gems_actors.os_process import stop_signals
 from gems_actors.supervision.supervisor import Supervisor, open_supervisor
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
@@ -41,7 +41,7 @@ async def open_service(supervisor: Supervisor, settings: MetricsConfig) -> Async
 
 
 async def run_mesh(config: MeshConfig) -> None:
-    """Run a mesh as a service until it is asked to stop: SIGTERM or SIGINT drains it, a second one kills it.
+    """Run a mesh as a service until it is asked to stop: SIGTERM, SIGINT or SIGHUP drains it, a second one kills it.
 
     Raises:
         AddressInUseError, ConfigError, SupervisorError: as `open_supervisor` and `Supervisor.wait`.
@@ -57,7 +57,7 @@ async def run_mesh(config: MeshConfig) -> None:
                 supervisor.stop_now()
             life.cancel()
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with open_background() as nursery:
             nursery.start_soon(obey, signals)
             with life:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from gems_actors.app.hosting import parse_role_count
-from gems_actors.cli import gems
+from gems_actors.cli.commands import gems
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.roles import BUILT_IN_ROLES
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.cli import gems
+from gems_actors.cli.commands import gems
 from gems_actors.cli.exit_codes import BAD_CONFIG, USAGE
 from gems_actors.config import MeshConfig
 

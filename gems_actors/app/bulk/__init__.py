@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gems_actors.app.bulk.run_spec import RunSpec as RunSpec, spec_of as spec_of
-    from gems_actors.app.bulk.runner import BulkOptions as BulkOptions, BulkResult as BulkResult
-    from gems_actors.app.bulk.runner import BulkView as BulkView, run as run
+    from gems_actors.app.bulk.interface import BulkOptions as BulkOptions, BulkResult as BulkResult
+    from gems_actors.app.bulk.interface import BulkView as BulkView
+    from gems_actors.app.bulk.runner import run as run
     from gems_actors.app.bulk.tasks import Part as Part
 
-_HOMES: Final = {"RunSpec": "run_spec", "spec_of": "run_spec", "Part": "tasks"}
+_HOMES: Final = {
+    "RunSpec": "run_spec", "spec_of": "run_spec", "Part": "tasks",
+    "BulkOptions": "interface", "BulkResult": "interface", "BulkView": "interface", "run": "runner",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("BulkOptions", "BulkResult", "BulkView", "run", *_HOMES):
-        return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'runner')}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,10 +10,10 @@ from typing import Any
 from gems_actors.app.bulk.finished.consent import Proposal, check_agreement
 from gems_actors.app.bulk.finished.survey import TaskCount, survey
 from gems_actors.app.bulk.folder import FolderState, inspect_folder
+from gems_actors.app.bulk.interface import BulkOptions
 from gems_actors.app.bulk.recipe import recipe_of
 from gems_actors.app.bulk.rows import read_ledger
 from gems_actors.app.bulk.run_spec import check_run, read_run, remembering
-from gems_actors.app.bulk.runner import BulkOptions
 from gems_actors.app.bulk.tasks import BadTask
 from gems_actors.app.bulk.totals import Tally, format_duration
 from gems_actors.app.picture_files import OutputError, text_of_path

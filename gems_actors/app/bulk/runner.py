@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import trio
@@ -18,16 +16,17 @@ from gems_actors.app.bulk.finished.consent import settled
 from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.finished.removed import Removed, set_aside
 from gems_actors.app.bulk.folder import MESH_FOLDER, open_bulk_folder, run_of, settle_failures
+from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView, Outcome
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.reopening import reopen
 from gems_actors.app.bulk.rows import DrawnTask, Reopened, Row, rows_of, sort_rows
-from gems_actors.app.bulk.run_spec import Consent, RunSpec
-from gems_actors.app.bulk.servers import WAIT_S, LeftUndoneError, Servers
+from gems_actors.app.bulk.servers import LeftUndoneError, Servers
 from gems_actors.app.bulk.task_feed import TaskFeed
-from gems_actors.app.bulk.tasks import BadTask, Part, Task
+from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.bulk.totals import BulkProgress, Tally
+from gems_actors.app.graceful_stop import await_hopeless
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import budget_of
@@ -35,6 +34,7 @@ from gems_actors.app.picture_files import OutputError, PictureError, text_of_pat
 from gems_actors.app.prompts import PromptError
 from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
+from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BackendError, BlobError, CancelledRequestError, GemsError, RequestError, UsageError
 from gems_actors.tasks import open_background
@@ -48,80 +48,12 @@ SHOWN_IN_REPORT = 100
 _LIVE_PERIOD_S, _PLAIN_PERIOD_S, _FIRST_S = 0.25, 5.0, 1.0
 """Time between two updates of a view: one that is painted over, and one that adds a line each time, to its first."""
 
-Outcome = Literal["done", "failed", "interrupted", "unavailable"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkOptions:
-    """What `run` draws, and into which folder."""
-
-    spec: RunSpec
-    file: Path
-    """Input file; `-` for standard input."""
-    out: Path
-    """Folder to fill; one that an earlier run filled is continued."""
-    part: Part = field(default_factory=Part)
-    router: str | None = None
-    """Address of a running mesh; by default a mesh is started, whose data lies in the folder."""
-    concurrency: int | None = None
-    """Tasks in flight; by default four times what the generators draw at once, with a minimum of 32."""
-    wait_for_servers_s: float = WAIT_S
-    """Seconds to wait for model servers that are not ready, or that all fail later, before the run stops; with 0, a
-    server must be ready at the start."""
-    keeps_failures: bool = False
-    """Whether failed.jsonl keeps the failures of the run before."""
-    consent: Consent | None = None
-    """What to do with finished pictures that were drawn in another way; by default the run stops before it begins."""
-    redirects_stderr: bool = False
-    """Whether standard error of this process and of the mesh that it starts goes to the mesh's log in the folder."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkResult:
-    """What a run has drawn."""
-
-    run: str
-    folder: Path
-    tally: Tally
-    """Counts over all pictures in the folder, also of earlier runs."""
-    seconds: float
-    outcome: Outcome
-    """`failed` when a task failed or the budget is spent; `interrupted` by a signal or `gems cancel`; `unavailable`
-    when model servers were away for too long."""
-    unfinished: str
-    """Why the run ended early, how far it is and what continues it; empty for a run that is complete."""
-    redrawn: int
-    """Pictures drawn again because their prompt, seed, settings, models or skill had changed."""
-    continued: int
-    """Pictures whose tasks were continued, whether a better one was found or not."""
-    report: Path | None
-    report_error: str = ""
-    """Why there is no report."""
-    pruned: Pruned | None = None
-    """Attempts that were dropped from the mesh's store at the end; None where all are kept."""
-
-
-class BulkView:
-    """Shows a bulk while it runs; this base class shows nothing."""
-
-    is_live: bool = False
-    """Whether `show` paints over what it showed before."""
-
-    def say(self, text: str) -> None:
-        """Show a line that stays."""
-
-    def show(self, progress: BulkProgress) -> None:
-        """Show the progress now."""
-
-    def finish(self, progress: BulkProgress) -> None:
-        """Show the progress for the last time."""
-
 
 async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
     """Draw the selected tasks of a file that are not done yet; without a view, nothing is shown.
 
-    The first SIGINT or SIGTERM finishes the tasks in flight, the second one stops at once; run again, the same options
-    continue.
+    The first SIGINT, SIGTERM or SIGHUP finishes the tasks in flight, the second one stops at once; run again, the same
+    options continue.
 
     Raises:
         UsageError: the input cannot be read, the folder belongs to another run, or finished pictures would be replaced
@@ -130,7 +62,16 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         GemsError: the mesh failed. The failure of a single task goes to failed.jsonl instead.
     """
     require_trio("app.bulk.run")
-    config, view = options.spec.read_config(), view or BulkView()
+    result: BulkResult | None = None
+    async with open_interrupts() as interrupts:
+        result = await _run(options, view or BulkView(), interrupts)
+    if result is None:  # a further signal, after the one that ended the drawing
+        raise KeyboardInterrupt
+    return result
+
+
+async def _run(options: BulkOptions, view: BulkView, interrupts: Interrupts) -> BulkResult:
+    config = options.spec.read_config()
     if options.spec.keep_attempts != "all":
         check_prunable(config, options.router)
     with ExitStack() as stack:
@@ -143,7 +84,7 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         opened = session.open_session(config, options.router, redirects_stderr=redirects, log=log)
         config = stack.enter_context(opened)
         memo = stack.enter_context(remembered(bulk.history_entry()))
-        result = await bulk.run(config)
+        result = await bulk.run(config, interrupts)
         memo.note(outcome=result.outcome, done=result.tally.pictures, failed=result.tally.failed)
         return result
 
@@ -178,6 +119,8 @@ class BulkRun:
         self._state: RunState | None = None
         """What pauses or cancels the run."""
         self._role_notes = ""
+        self._obstacle = ""
+        """What kept tasks in flight from being finished after an interrupt."""
         try:
             self._feed = TaskFeed(
                 options.file, options.out, self._spec.record_options, self._part, self._recipe, options.consent, stack
@@ -199,7 +142,7 @@ class BulkRun:
         self._tally.spent = self._folder.spent
         forget_ending(options.out)
 
-    async def run(self, config: MeshConfig) -> BulkResult:
+    async def run(self, config: MeshConfig, interrupts: Interrupts) -> BulkResult:
         """Draw with a mesh of these settings, put the dataset in order and write the report."""
         if self._tally.before:
             self._view.say(f"continued: {self._tally.before} done before")
@@ -207,15 +150,15 @@ class BulkRun:
                 self._view.say("finished pictures stay as they are (--keep); --redraw draws those that differ again")
         self._progressing.start()
         try:
-            async with (
-                open_interrupts() as interrupts,
-                session.start_or_connect(config, self._options.router, interrupts) as connection,
-                open_background() as nursery,
-            ):
-                with registered(self._entry(connection.mesh.address)):
-                    await self._announce(connection, interrupts, nursery)
-                    with self._servers.scope:
-                        await self._draw_tasks(connection, interrupts)
+            with interrupts.hurried_scope():
+                async with (
+                    session.start_or_connect(config, self._options.router, interrupts) as connection,
+                    open_background() as nursery,
+                ):
+                    with registered(self._entry(connection.mesh.address)):
+                        await self._announce(connection, interrupts, nursery)
+                        with self._servers.scope:
+                            await self._draw_tasks(connection, interrupts)
         finally:
             self._view.finish(self._progress())
         self._folder.check_in_place()
@@ -237,8 +180,9 @@ class BulkRun:
             self._tally = Tally(before=before, failed=self._tally.failed, spent=self._tally.spent)
             for row in rows_of(self._folder.path):
                 self._tally.add(row)
-        report, report_error = (None, "") if interrupts.asked.is_set() else await self._write_report()
+        await trio.lowlevel.checkpoint()  # a further signal counts from here on
         outcome, unfinished = self._outcome(is_interrupted=interrupts.asked.is_set())
+        report, report_error = (None, "") if outcome == "interrupted" else await self._write_report()
         self._keep_ending(unfinished)
         pruned = await self._prune()
         return BulkResult(
@@ -308,6 +252,7 @@ class BulkRun:
         nursery.start_soon(session.watch_run_state, mesh, self._run, self._take_state)
         nursery.start_soon(self._task_limit.follow_generators, mesh)
         nursery.start_soon(self._servers.watch, mesh)
+        nursery.start_soon(self._end_when_hopeless, mesh, interrupts)
         for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
             nursery.start_soon(self._servers.end_at, reason)
         begun = RunBegun(run=self._run, what=self._spec.source, total=self._total_of_run)
@@ -337,6 +282,11 @@ class BulkRun:
                         await limiter.acquire_on_behalf_of(borrower)
                         release = partial(limiter.release_on_behalf_of, borrower)
                         nursery.start_soon(self._draw_task, connection, task, sample, key, release)
+
+    async def _end_when_hopeless(self, mesh: Mesh, interrupts: Interrupts) -> None:
+        """Stop waiting after an interrupt for tasks in flight that nobody can finish; the next run draws them."""
+        self._obstacle = await await_hopeless(mesh, self._run, interrupts.asked)
+        self._servers.scope.cancel()
 
     async def _await_servers(self) -> None:
         """Wait until the servers are ready, which takes no time once they were; meanwhile the clock stands still."""
@@ -477,6 +427,7 @@ class BulkRun:
             return "failed" if self._tally.failed else "done", ""
         if self._is_cancelled.is_set() or is_interrupted:
             why = f"cancelled by {self._cancelled_by}" if self._is_cancelled.is_set() else "interrupted"
+            why += f", and tasks in flight cannot be finished: {self._obstacle}" if self._obstacle else ""
             return "interrupted", f"{why}: {self._how_far()}; the same command continues"
         if self._servers.stopped:
             return "unavailable", f"{self._servers.stopped}: {self._how_far()}; the same command continues"

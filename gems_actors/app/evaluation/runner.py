@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.run_spec import Consent, RunSpec, spec_of
-from gems_actors.app.bulk.runner import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.runner import run as run_bulk
 from gems_actors.app.bulk.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part

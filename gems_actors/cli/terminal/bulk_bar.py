@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from gems_actors.app.bulk.runner import BulkView
+from gems_actors.app.bulk.interface import BulkView
 from gems_actors.app.bulk.totals import BulkProgress, rate_parts, result_parts
 from gems_actors.cli.terminal.draw_view import Glyphs, glyphs_for, wrap
 from gems_actors.cli.terminal.painter import Painter

@@ -7,7 +7,7 @@ from typing import TextIO
 
 import click
 
-from gems_actors.app.bulk.runner import BulkResult, BulkView
+from gems_actors.app.bulk.interface import BulkResult, BulkView
 from gems_actors.app.bulk.totals import BulkProgress, progress_event, progress_line, summary_of, summary_table
 from gems_actors.app.picture_files import encode_json, text_of_path
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED, QUEUE_AGAIN

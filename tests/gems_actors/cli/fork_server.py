@@ -181,7 +181,7 @@ def _main() -> None:
             os._exit(code if isinstance(code, int) else int(code is not None))
 
     atexit.register(end_without_freeing_every_module)  # first, so that it comes after all others
-    from gems_actors.cli import COMMANDS
+    from gems_actors.cli.commands import COMMANDS
 
     for name, _ in COMMANDS.values():
         importlib.import_module(f"gems_actors.cli.{name.partition(':')[0]}")

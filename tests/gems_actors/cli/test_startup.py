@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from gems_actors import __version__
-from gems_actors.cli import COMMANDS, main
+from gems_actors.cli import main
+from gems_actors.cli.commands import COMMANDS
 from tests.gems_actors.cli.commands import run_gems
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
 def test_version_and_help_load_no_heavy_module(arguments: list[str]) -> None:
     code = (
-        "import sys; from gems_actors.cli import COMMANDS, main; main(sys.argv[1:]);"
+        "import sys; from gems_actors.cli import main; main(sys.argv[1:]);"
         "print(sorted({'rich', 'zmq', 'trio', 'PIL', 'msgspec', 'structlog', 'apsw'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gems_actors.app.bulk.runner import BulkResult
+from gems_actors.app.bulk.interface import BulkResult
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 from gems_actors.app.draw import DrawResult
 from gems_actors.cli.exit_codes import DONE, FAILED, INTERRUPTED
