@@ -8,8 +8,9 @@ their old ids those that a router does not know, such as an empty one that repla
 With several routers, requests of one trajectory use the same one, and an actor offers each a share of its capacity.
 One that leaves three heartbeats unanswered is failed over: its connection is marked down, the client repeats by the
 next connection in turn the requests in flight there, and actors report what they hold from it to all other routers,
-answer there, and offer them their whole capacity. The first message from it marks it up again: it gets a new hello and
-its share of new requests, and is told to cancel those that were moved.
+answer there too, and offer them their whole capacity. The silent router, which may only stand still, is told to drop
+what was moved unless an actor holds it. Its first message marks it up again: it gets a new hello and its share of new
+requests. protocol/README.md says why this begins no request twice.
 """
 
 from __future__ import annotations

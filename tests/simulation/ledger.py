@@ -87,10 +87,16 @@ class Ledger:
         header = unpack_header(frame)
         if header.kind is Kind.REQUEST and is_up:
             self._clients[header.id] = link.process
-        if is_up or link.router is None:
+        if link.router is None:
             return
         place = (link.router.name, header.id)
-        if header.kind is Kind.REQUEST:
+        if is_up:
+            if (
+                header.kind in (Kind.REPLY, Kind.FAILURE)
+                and self._handed_out.get(place, (0, ""))[1] == link.process.name
+            ):
+                del self._handed_out[place]  # its holder is done with it, so it fences no longer
+        elif header.kind is Kind.REQUEST:
             self._handed_out[place] = (header.attempt, link.process.name)
         elif header.kind is Kind.REPLY and place in self._handed_out:
             attempt, holder = self._handed_out[place]
