@@ -15,6 +15,7 @@ requests. protocol/README.md says why this begins no request twice.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import socket as network
@@ -76,6 +77,10 @@ class Mesh:
     def routers(self) -> int:
         """How many routers there are, up or down."""
         return len(self._connections)
+
+    def served_at(self, address: str) -> float:
+        """Return when the router at an address last treated this process as a member; minus infinity before that."""
+        return max((it.served_at for it in self._connections if it.address == address), default=-math.inf)
 
     @property
     def requests_in_flight(self) -> tuple[bytes, ...]:

@@ -28,7 +28,8 @@ def describe_exit(code: int) -> str:
             return f"signal {signal.Signals(-code).name}"
         except ValueError:  # real-time signals have no name
             return f"signal {-code}"
-    return f"exit code {code} ({FINAL_EXITS[code]})" if code in FINAL_EXITS else f"exit code {code}"
+    meanings = {EXIT_NO_FORK: "the system refused the process", **FINAL_EXITS}
+    return f"exit code {code} ({meanings[code]})" if code in meanings else f"exit code {code}"
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

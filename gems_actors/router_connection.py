@@ -151,6 +151,8 @@ class RouterConnection:
         self.is_up = True
         """False while the router is silent and another one serves in its place."""
         self.heard_at = -math.inf
+        self.served_at = -math.inf
+        """When the router last showed that it has admitted this process."""
         self._state = state
         self._epoch: str | None = None
         self._heartbeat_s = 1.0
@@ -322,6 +324,7 @@ class RouterConnection:
         match body:
             case m.Welcome():
                 self._heartbeat_s, self._awaits_welcome = body.heartbeat_s, False
+                self.served_at = trio.current_time()
                 self._merge_run_states(body.run_states)
                 self._meet(body.epoch)
                 self._welcomed.set()
@@ -335,7 +338,9 @@ class RouterConnection:
                         request.send_again()
                 for id_ in body.claimed:
                     self._claim(id_)
-                if body.epoch != self._epoch:
+                if body.epoch == self._epoch:
+                    self.served_at = trio.current_time()
+                else:
                     self.say_hello()
             case m.HelloAgain():
                 self.say_hello()

@@ -133,6 +133,9 @@ class SupervisorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Longest delay in seconds before a restart."""
     grace_s: v.Seconds = 10.0
     """Seconds that an actor has for a graceful shutdown before it is killed."""
+    unresponsive_s: v.Seconds = 30.0
+    """Seconds without a response after which the supervisor kills and replaces a router, or the process that forks
+    roles; at least `router.silence_s` for a router."""
 
 
 class DrawConfig(DrawSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

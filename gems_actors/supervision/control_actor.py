@@ -6,16 +6,19 @@ import math
 import os
 from typing import Protocol
 
+import structlog
 import trio
 
 from gems_actors.actor import Actor, Mesh, answers, serve_actor
 from gems_actors.config import MeshConfig
-from gems_actors.errors import GemsError, RefusedError
+from gems_actors.errors import GemsError, MeshRefusedError, RefusedError
 from protocol.identity import agent_role
 from protocol.messages import Noted, Scaled, ScaleRole, StopMesh
 
 ROUTER_TIMEOUT_S = 1.0
 """How long to wait for a router that may be gone."""
+
+_log = structlog.get_logger()
 
 
 class Controlled(Protocol):
@@ -65,18 +68,29 @@ class Membership:
     """Valid once `joined` is set."""
 
     def __init__(self, name: str, *, is_agent: bool) -> None:
-        self.name = name if is_agent else f"{name}.{os.urandom(2).hex()}"
+        self.name = self._label = name
+        self._is_agent = is_agent
         self.scope = trio.CancelScope()
         self.joined = trio.Event()
         self.is_decided = trio.Event()
         """It has joined, or never will."""
         self._role = agent_role(name) if is_agent else ControlActor.role
-        self._connect_within_s = math.inf if is_agent else 30.0
         self._draining = trio.Event()
         self._left = trio.Event()
 
+    def served_at(self, address: str) -> float:
+        """Return when the router at an address last treated the supervisor as a member; minus infinity before that."""
+        return self.mesh.served_at(address) if self.joined.is_set() else -math.inf
+
     async def serve(self, supervisor: Controlled, address: str, config: MeshConfig) -> None:
-        """Join the mesh at a router's address, and answer until `leave` or until `scope` is cancelled."""
+        """Join the mesh at a router's address, and answer until `leave` or until `scope` is cancelled.
+
+        Routers may come late, and those of the same mesh may be short of room: `ServerWatch` replaces what nobody can
+        join, and the restart policy alone ends a mesh.
+
+        Raises:
+            MeshRefusedError: the router does not admit this agent.
+        """
 
         def join(mesh: Mesh) -> Actor:
             self.mesh = mesh
@@ -86,14 +100,23 @@ class Membership:
 
         try:
             with self.scope:
-                await serve_actor(
-                    join,
-                    address,
-                    self.name,
-                    draining=self._draining,
-                    connect_within_s=self._connect_within_s,
-                    security=config.security,
-                )
+                while not self._draining.is_set():
+                    if not self._is_agent:
+                        self.name = f"{self._label}.{os.urandom(2).hex()}"
+                    try:
+                        await serve_actor(
+                            join,
+                            address,
+                            self.name,
+                            draining=self._draining,
+                            connect_within_s=math.inf,
+                            security=config.security,
+                        )
+                    except MeshRefusedError as error:
+                        if self._is_agent:
+                            raise
+                        _log.warning("supervisor_refused", reason=str(error))
+                        await trio.sleep(ROUTER_TIMEOUT_S)
         finally:
             self.is_decided.set()
             self._left.set()

@@ -22,6 +22,7 @@ from gems_actors.supervision.control_actor import ROUTER_TIMEOUT_S, Membership
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
 from gems_actors.supervision.runtime_dir import check_platform, claim_runtime_dir
 from gems_actors.supervision.seats import SERVERS, Child, Seats, parts_of
+from gems_actors.supervision.server_watch import ServerWatch
 from gems_actors.supervision.zygote_client import KILL_WAIT_S, ZygoteKeeper
 from gems_actors.tasks import open_background
 from protocol.messages import MeshStatus, ReadStatus, ReportLoss
@@ -42,7 +43,7 @@ class Supervisor:
         servers = SERVERS if config.blobs == MESH_BLOBS else SERVERS[:1]
         self._roles = (*servers, *config.start_order) if router is None else config.start_order
         policy = RestartPolicy(config.supervisor)
-        self._zygotes = ZygoteKeeper(policy, self._give_up)
+        self._zygotes = ZygoteKeeper(policy, self._give_up, unresponsive_s=config.supervisor.unresponsive_s)
         self._seats = Seats(
             config, self.address, entry, self._zygotes, policy, report_dead=self._report_dead, give_up=self._give_up
         )
@@ -51,6 +52,13 @@ class Supervisor:
         self._is_open = trio.Event()
         self._is_killed = trio.Event()
         self._membership = Membership(name, is_agent=router is not None)
+        self._watch = ServerWatch(
+            config,
+            lambda: [seat for role in servers for seat in self._seats.of_role(role)],
+            responded_at=self._membership.served_at,
+            kill=self._zygotes.signal,
+            give_up=self._give_up,
+        )
 
     async def ready(self) -> None:
         """Return when every expected actor accepts requests.
@@ -136,6 +144,7 @@ class Supervisor:
                 self._nursery.start_soon(self._join_mesh)
                 self._nursery.start_soon(self._kill_on_request)
                 self._nursery.start_soon(self._autoscale)
+                self._nursery.start_soon(self._watch.run)
                 self._is_open.set()
 
     async def start(self) -> None:

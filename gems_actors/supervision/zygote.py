@@ -53,6 +53,14 @@ class Kill(Struct, frozen=True, tag=True):
     group: bool
 
 
+class Ping(Struct, frozen=True, tag=True):
+    """Command: show that commands are carried out."""
+
+
+class Pong(Struct, frozen=True, tag=True):
+    """Report: a ping was reached."""
+
+
 class Spawned(Struct, frozen=True, tag=True):
     """Report: a child was forked."""
 
@@ -69,8 +77,8 @@ class Exited(Struct, frozen=True, tag=True):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_command: Callable[[bytes], Spawn | Kill] = msgspec.msgpack.Decoder(Spawn | Kill).decode
-decode_report: Callable[[bytes], Spawned | Exited] = msgspec.msgpack.Decoder(Spawned | Exited).decode
+decode_command: Callable[[bytes], Spawn | Kill | Ping] = msgspec.msgpack.Decoder(Spawn | Kill | Ping).decode
+decode_report: Callable[[bytes], Spawned | Exited | Pong] = msgspec.msgpack.Decoder(Spawned | Exited | Pong).decode
 
 
 class _ForkServer:
@@ -107,6 +115,8 @@ class _ForkServer:
                         self._spawn(command)
                     case Kill() as command:
                         self._kill(command)
+                    case Ping():
+                        self._report(Pong())
 
     def _spawn(self, command: Spawn) -> None:
         # A signal between the fork and the child's own handlers must not run the zygote's handlers.
@@ -144,7 +154,7 @@ class _ForkServer:
             del self._pids[name]
             self._report(Exited(name=name, code=code))
 
-    def _report(self, report: Spawned | Exited) -> None:
+    def _report(self, report: Spawned | Exited | Pong) -> None:
         self._control.send(encode(report))
 
     def _become(self, command: Spawn) -> NoReturn:

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import structlog
 import trio
 
 from gems_actors.files import os_reason
-from gems_actors.os_process import describe_exit
+from gems_actors.os_process import EXIT_NO_FORK, describe_exit
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
-from gems_actors.supervision.zygote import MAX_MESSAGE_BYTES, Exited, Kill, Spawn, Spawned, decode_report, encode
+from gems_actors.supervision.zygote import (
+    MAX_MESSAGE_BYTES,
+    Exited,
+    Kill,
+    Ping,
+    Pong,
+    Spawn,
+    Spawned,
+    decode_report,
+    encode,
+)
+from gems_actors.tasks import open_background
 
 KILL_WAIT_S = 2.0
 """How long the kernel may take to carry out a SIGKILL before a process counts as left behind."""
+
+_PING_S = 1.0
+"""Time between two pings of the zygote."""
+_START_PATIENCE = 10
+"""How many times longer than later on a zygote may take for its first response: its imports may come from a slow file
+system."""
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Reasons that may pass for which the system refuses a process."""
 
 _log = structlog.get_logger()
 
@@ -46,24 +68,37 @@ class Zygote:
     """Starts a fork server and has it fork children; `serve` must run meanwhile."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Every process of the mesh holds the writing end and never writes: when it reads as closed, all have ended.
-        self._life, life = os.pipe()
-        arguments = (str(number) for number in (theirs.fileno(), life, os.getpid()))
-        # Not trio's open_process, which forks from a thread: the kernel's death signal follows the thread that forked.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gems_actors.supervision.zygote", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # what a role prints is not output of the command
-            pass_fds=(theirs.fileno(), life),
-            start_new_session=True,
-            # One heap for all threads of a role: with glibc's heap per thread a busy verifier needs twice the memory.
-            env={"MALLOC_ARENA_MAX": "1", **os.environ},
-        )
-        theirs.close()
-        os.close(life)
+        """Start the process.
+
+        Raises:
+            OSError: the system refuses it; nothing is left open.
+        """
+        with ExitStack() as on_failure, ExitStack() as theirs:
+            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            on_failure.callback(ours.close)
+            theirs.callback(control.close)
+            # Every process of the mesh holds the writing end and never writes: when it reads as closed, all have ended.
+            self._life, life = os.pipe()
+            on_failure.callback(os.close, self._life)
+            theirs.callback(os.close, life)
+            arguments = (str(number) for number in (control.fileno(), life, os.getpid()))
+            # Not trio's open_process, which forks from a thread: the kernel's death signal follows the thread that
+            # forked.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "gems_actors.supervision.zygote", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what a role prints is not output of the command
+                pass_fds=(control.fileno(), life),
+                start_new_session=True,
+                # One heap for all threads of a role: with glibc's heap per thread a busy verifier needs twice the
+                # memory.
+                env={"MALLOC_ARENA_MAX": "1", **os.environ},
+            )
+            on_failure.pop_all()
         self._socket = trio.socket.from_stdlib_socket(ours)
         self._sending = trio.Lock()
+        self._pings: deque[trio.Event] = deque()
+        """Pings without a response, in the order in which they were sent."""
         self._children: dict[str, ChildProcess] = {}
         self.pid = self._process.pid
         self.is_lost = False
@@ -84,6 +119,13 @@ class Zygote:
     async def signal(self, name: str, number: signal.Signals, *, group: bool = False) -> None:
         """Signal a child by name; only the zygote knows whether its pid is still its own."""
         await self._send(Kill(name=name, signal=number, group=group))
+
+    async def ping(self) -> None:
+        """Return when the zygote has carried out every earlier command."""
+        answered = trio.Event()
+        self._pings.append(answered)
+        await self._send(Ping())
+        await answered.wait()
 
     async def serve(self) -> int:
         """Track the children until they and the zygote have ended, and return the zygote's exit code."""
@@ -119,7 +161,7 @@ class Zygote:
         """Kill the zygote; the kernel kills its children."""
         self._process.kill()
 
-    async def _send(self, command: Spawn | Kill) -> None:
+    async def _send(self, command: Spawn | Kill | Ping) -> None:
         """Send a command; they arrive in the order in which this is called."""
         with trio.CancelScope(shield=True):  # cancelled midway, a spawn could leave a child without an owner
             async with self._sending:
@@ -127,8 +169,10 @@ class Zygote:
                     with suppress(BrokenPipeError, ConnectionResetError):  # it ended, as `serve` is about to notice
                         await self._socket.send(encode(command))
 
-    def _apply(self, report: Spawned | Exited) -> None:
+    def _apply(self, report: Spawned | Exited | Pong) -> None:
         match report:
+            case Pong():
+                self._pings.popleft().set()
             case Spawned():
                 child = self._children[report.name]
                 child.pid = report.pid
@@ -140,9 +184,13 @@ class Zygote:
 class ZygoteKeeper:
     """Keeps a zygote running, one after another."""
 
-    def __init__(self, policy: RestartPolicy, give_up: Callable[[GiveUp], None]) -> None:
-        """Start without a zygote; `run` starts the first. `give_up` is called if one that ended is not replaced."""
+    def __init__(self, policy: RestartPolicy, give_up: Callable[[GiveUp], None], *, unresponsive_s: float) -> None:
+        """Start without a zygote; `run` starts the first.
+
+        `give_up` is called if one that ended is not replaced. One that does not respond for `unresponsive_s` is killed.
+        """
         self.current: Zygote | None = None
+        self._unresponsive_s = unresponsive_s
         self._policy = policy
         self._give_up = give_up
         self._changed = trio.Event()
@@ -155,10 +203,16 @@ class ZygoteKeeper:
             try:
                 self.current = Zygote()
             except OSError as error:
-                self._give_up(GiveUp(f"zygote: cannot be started: {os_reason(error)}", is_final_exit=False))
-                return
-            self.wake()
-            code = await self.current.serve()
+                if error.errno not in _SHORTAGES:
+                    self._give_up(GiveUp(f"zygote: cannot be started: {os_reason(error)}", is_final_exit=False))
+                    return
+                _log.warning("zygote_refused_by_system", reason=os_reason(error))
+                code = EXIT_NO_FORK
+            else:
+                self.wake()
+                async with open_background() as nursery:
+                    nursery.start_soon(self._watch, self.current)
+                    code = await self.current.serve()
             if self._is_closing.is_set():
                 return
             now = trio.current_time()
@@ -169,6 +223,31 @@ class ZygoteKeeper:
             _log.warning("zygote_ended", exit=describe_exit(code), restart_after_s=decision.delay_s)
             with trio.move_on_after(decision.delay_s):
                 await self._is_closing.wait()
+
+    async def _watch(self, zygote: Zygote) -> None:
+        """Kill a zygote that was stopped or hangs: nobody else would start what ends meanwhile."""
+        patience_s = _START_PATIENCE * self._unresponsive_s
+        period_s = min(_PING_S, self._unresponsive_s / 10)
+        while True:
+            async with open_background() as nursery:
+                answered = trio.Event()
+                nursery.start_soon(self._ping, zygote, answered)
+                # Many short waits: time in which this process itself stood still counts as one of them.
+                for _ in range(math.ceil(patience_s / period_s)):
+                    with trio.move_on_after(period_s):
+                        await answered.wait()
+                    if answered.is_set():
+                        break
+                else:
+                    _log.error("zygote_unresponsive", waited_s=patience_s)
+                    zygote.kill()
+                    return
+            patience_s = self._unresponsive_s
+            await trio.sleep(period_s)
+
+    async def _ping(self, zygote: Zygote, answered: trio.Event) -> None:
+        await zygote.ping()
+        answered.set()
 
     async def next(self, is_unwanted: trio.Event) -> Zygote | None:
         """Return a running zygote once there is one; None once it is unwanted, which is checked after each `wake`."""

@@ -67,6 +67,11 @@ def run_with_a_verifier_that_exits(role: str, config: MeshConfig, address: str, 
     return 3 if role == "verifier" else run_role(role, config, address, name)
 
 
+def run_with_a_router_that_hangs(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run the role; the router never answers."""
+    return sleep(role, config, address, name) if role == "router" else run_role(role, config, address, name)
+
+
 def run_with_a_misconfigured_generator(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Run the role; the generator exits with 78, the final exit code."""
     return 78 if role == "generator" else run_role(role, config, address, name)

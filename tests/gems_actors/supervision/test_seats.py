@@ -17,7 +17,7 @@ async def test_a_dead_actor_that_the_router_still_lists_is_not_ready() -> None:
         raise AssertionError(decision.reason)
 
     policy = RestartPolicy(SupervisorConfig())
-    zygotes = ZygoteKeeper(policy, give_up)  # not running, so that the test says what runs
+    zygotes = ZygoteKeeper(policy, give_up, unresponsive_s=30.0)  # not running, so that the test says what runs
     seats = Seats(MeshConfig(), "", "", zygotes, policy, report_dead=report_dead, give_up=give_up)
     async with open_background() as nursery:
         await nursery.start(seats.run)

@@ -106,6 +106,53 @@ async def test_a_killed_zygote_is_replaced_with_all_of_its_children() -> None:
         assert not {child.name for child in old} & {child.name for child in new}
 
 
+QUICK = ("router.heartbeat_s=0.1", "router.silence_s=0.5", "supervisor.unresponsive_s=1")
+"""Settings with which a mesh notices within a second that a process does not respond."""
+
+
+async def test_a_stopped_router_is_replaced() -> None:
+    async with open_mesh(*QUICK) as supervisor:
+        await supervisor.ready()
+        old = child_of(supervisor, "router")
+        os.kill(old.pid, signal.SIGSTOP)
+        await until(lambda: old not in supervisor.children())
+        await supervisor.ready()
+        assert child_of(supervisor, "router").restarts >= 1
+
+
+async def test_a_stopped_zygote_is_replaced_with_all_of_its_children() -> None:
+    async with open_mesh(*QUICK) as supervisor:
+        await supervisor.ready()
+        old = supervisor.children()
+        (zygote,) = (pid for pid, name in descendants(os.getpid()).items() if name == "gems-zygote")
+        os.kill(zygote, signal.SIGSTOP)
+        await until(lambda: not {*old} & {*supervisor.children()})
+        await supervisor.ready()
+
+
+async def test_a_mesh_whose_sockets_and_lock_were_removed_can_be_joined_again() -> None:
+    async with open_mesh(*QUICK) as supervisor:
+        await supervisor.ready()
+        folder = Path(supervisor.address.removeprefix("ipc://")).parent
+        old = child_of(supervisor, "router")
+        for path in folder.iterdir():
+            if path.is_file() or path.is_socket():
+                path.unlink()
+        await until(lambda: old not in supervisor.children())
+        await supervisor.ready()
+        async with open_client(supervisor.address) as mesh:
+            await mesh.ask(ReadStatus())
+        assert (folder / "mesh.lock").read_text().startswith(f"{os.getpid()}\n")
+
+
+async def test_a_router_that_nobody_can_join_ends_the_mesh_after_the_limit_of_restarts() -> None:
+    reason = r"^router-1: did not let the supervisor join, 2 processes in a row for 1 s each, expected at most 1$"
+    settings = (*QUICK, "supervisor.max_restarts=1", "supervisor.grace_s=0.3")
+    async with open_mesh(*settings, entry=f"{ENTRIES}:run_with_a_router_that_hangs") as supervisor:
+        with pytest.raises(SupervisorError, match=reason):
+            await supervisor.wait()
+
+
 async def test_a_role_is_scaled_up_and_down_while_the_mesh_runs() -> None:
     async with open_mesh() as supervisor:
         await supervisor.ready()
