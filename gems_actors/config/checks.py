@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
+import sys
 import types
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,6 +21,10 @@ from gems_actors.errors import ConfigError
 from gems_actors.roles import ANY, BUILT_IN_ROLES, RUNTIME_ROLES, RoleSpec, is_user_role
 from gems_actors.terminal_text import without_passwords
 from protocol.blobs import MAX_ROUTER_PORT
+
+_MAX_RESTARTS_PER_S = 20
+"""Restarts of one role within a second beyond which a mesh would do little else."""
+_MIN_INT, _END_INT = -(2**63), 2**64
 
 
 class UnknownRoleError(ConfigError):
@@ -53,6 +59,8 @@ class Checker:
             msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             raise _unexpected(key, kind, value) from error
+        if isinstance(value, Mapping):
+            _check_free_values(value, key)
         return str(self._folder / Path(value).expanduser()) if meta.extra == IS_PATH else value
 
     def _table(self, table: Mapping[str, Any], record: type[Struct], key: str) -> dict[str, Any]:
@@ -88,6 +96,20 @@ class Checker:
         return [self.check(item, kinds[number], f"{key}[{number}]") for number, item in enumerate(items)]
 
 
+def _check_free_values(value: Any, key: str) -> None:
+    """Refuse numbers that JSON cannot carry, in fields for a model server."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_free_values(inner, _join(key, name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _check_free_values(inner, f"{key}[{number}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}: expected a finite number, got {shown(value)}")
+    elif isinstance(value, int) and not _MIN_INT <= value < _END_INT:
+        raise ConfigError(f"{key}: expected a whole number of up to 64 bits, got {shown(value)}")
+
+
 def check_config(config: MeshConfig) -> None:
     """Check what no single setting shows.
 
@@ -95,6 +117,7 @@ def check_config(config: MeshConfig) -> None:
         ConfigError: settings contradict each other, or one that another requires is missing.
     """
     _check_router(config)
+    _check_supervisor(config)
     _check_models(config)
     specs = config.role_specs
     for setting, role, request in config.loop.hooks():  # before `may_ask` of the conductor, which these are added to
@@ -153,7 +176,10 @@ def describe(kind: Any, value: Any = None) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as part of an error, in one short line."""
-    text = without_passwords(json.dumps(value, default=str, ensure_ascii=False))
+    try:
+        text = without_passwords(json.dumps(value, default=str, ensure_ascii=False))
+    except ValueError:  # Python writes no longer ones
+        return f"a number of more than {sys.get_int_max_str_digits()} digits"
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
@@ -206,6 +232,20 @@ def _check_router(config: MeshConfig) -> None:
         raise ConfigError(
             f"router.address: expected a port up to {MAX_ROUTER_PORT}, because pictures are served at a port 100 "
             f"higher, got {router.address}"
+        )
+
+
+def _check_supervisor(config: MeshConfig) -> None:
+    settings = config.supervisor
+    if settings.max_backoff_s < settings.backoff_s:
+        raise ConfigError(
+            f"supervisor.max_backoff_s: expected at least supervisor.backoff_s ({settings.backoff_s:g}), "
+            f"got {settings.max_backoff_s:g}"
+        )
+    if settings.max_restarts > (limit := int(_MAX_RESTARTS_PER_S * settings.period_s)):
+        raise ConfigError(
+            f"supervisor.max_restarts: expected at most {limit} with supervisor.period_s = {settings.period_s:g}, "
+            f"got {settings.max_restarts}"
         )
 
 

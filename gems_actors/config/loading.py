@@ -172,7 +172,7 @@ def _toml_of(source: str, text: str) -> dict[str, Any]:
         tree = tomllib.loads(text)
     except RecursionError:
         raise ConfigError(f"{source}: {_TOO_DEEP}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of TOML, or of Python for a number with thousands of digits
         raise ConfigError(f"{source}: expected TOML, got: {error}") from error
     _check_depth(source, tree)
     return tree
@@ -206,7 +206,7 @@ def _nested(keys: list[str], text: str) -> dict[str, Any]:
     """Return the tables that set one key to a value, read as TOML does, and anything else as text."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # as in a file
         value = text
     except RecursionError:
         raise ConfigError(f"{'.'.join(keys[:_MAX_DEPTH])}: {_TOO_DEEP}") from None

@@ -89,9 +89,9 @@ class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Addresses of routers on other hosts that this host's actors serve too; `gems role router` runs one."""
     runtime_dir: v.Folder | None = None
     """Folder of the Unix socket; default: `$XDG_RUNTIME_DIR/gems-actors`, or a private folder for a single draw."""
-    heartbeat_s: v.Seconds = 1.0
+    heartbeat_s: v.Heartbeat = 1.0
     """Seconds between two heartbeats of a peer."""
-    silence_s: v.Seconds = 6.0
+    silence_s: v.Silence = 6.0
     """Heartbeat timeout in seconds, after which an actor is considered dead and its requests are handed to others."""
     max_queue: v.Positive = 10_000
     """Maximum requests queued per role; further requests fail with `overloaded`."""
@@ -125,15 +125,15 @@ class SupervisorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     max_restarts: Annotated[int, Meta(ge=0, le=10_000)] = 10
     """Maximum restarts of one role within `period_s`; with one more the supervisor gives up."""
-    period_s: v.Seconds = 30.0
+    period_s: v.Period = 30.0
     """Length in seconds of the period in which restarts are counted."""
-    backoff_s: v.Seconds = 0.05
+    backoff_s: v.Backoff = 0.05
     """Delay in seconds before the first restart, doubled with each further one."""
-    max_backoff_s: v.Seconds = 10.0
+    max_backoff_s: v.Backoff = 10.0
     """Longest delay in seconds before a restart."""
     grace_s: v.Seconds = 10.0
     """Seconds that an actor has for a graceful shutdown before it is killed."""
-    unresponsive_s: v.Seconds = 30.0
+    unresponsive_s: v.Period = 30.0
     """Seconds without a response after which the supervisor kills and replaces a router, or the process that forks
     roles; at least `router.silence_s` for a router."""
 

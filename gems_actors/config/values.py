@@ -17,7 +17,12 @@ def _text(pattern: str, description: str) -> Meta:
     return Meta(pattern=pattern, description=description)
 
 
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+# No time has a lower bound so small that a process would do nothing but keep it.
+Seconds = Annotated[float, Meta(ge=0.01, le=86_400)]
+Period = Annotated[float, Meta(ge=1, le=86_400)]
+Backoff = Annotated[float, Meta(ge=0.001, le=3_600)]
+Heartbeat = Annotated[float, Meta(ge=0.05, le=60)]
+Silence = Annotated[float, Meta(ge=0.15, le=3_600)]
 Temperature = Annotated[float, Meta(ge=0.0, le=10.0)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 ActorCount = Annotated[int, Meta(ge=0, le=MAX_ACTORS)]
