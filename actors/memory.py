@@ -39,6 +39,9 @@ _INDEX_COMMIT_PERIOD_S: Final = 1.0
 """Period between commits of the index; after a kill, uncommitted changes are read from the log again."""
 _MAX_CACHED_OWNERS: Final = 65_536
 """Maximum number of trajectories whose owner a shard remembers; for others it asks again."""
+_READERS_SHARE: Final = 4
+"""Readers that wait for records get one place in four of what each router hands out."""
+_READER_RETRY_AFTER_S: Final = 2.0
 _RETRY_AFTER_S: Final = 0.2
 """Delay after which a client may repeat a request that this shard could not forward."""
 
@@ -78,8 +81,9 @@ class Memory(Actor):
         self._layouts = note_layout(self.config.data_path, self.config.memory.shards)
         self._shards = max(*self._layouts, self._shard + 1)
         self._owners: OrderedDict[str, int] = OrderedDict()
-        self._forwarded = 0
+        self._forwarded = self._waiting_readers = 0
         capacity, least = self.config.role(self.role).capacity or self.default_capacity, 2 * self.mesh.routers
+        self._max_waiting_readers = capacity // (_READERS_SHARE * self.mesh.routers)
         self._max_forwarded = capacity // least
         if self._shards > 1 and capacity < least:
             raise ConfigError(f"roles.memory.capacity: expected at least {least} with several shards, got {capacity}")
@@ -161,10 +165,30 @@ class Memory(Actor):
     async def read_log(self, request: m.ReadLog) -> m.LoggedRecords:
         """Answer with the records after a sequence; if there are none, wait for the next one up to `wait_s`."""
         if not self._needs_other_shards(request):
+            await self._wait_for_growth(request)
+        return await self._query(request)
+
+    async def _wait_for_growth(self, request: m.ReadLog) -> None:
+        """Wait until there is a record for a reader, up to its `wait_s`.
+
+        A reader that waits holds a place of this actor's capacity, of which readers get a part: appends never wait for
+        them. With a capacity too small to be divided, readers do not wait.
+
+        Raises:
+            OverloadedError: too many readers wait; the client repeats the request.
+        """
+        if self._store.last > request.since or not request.wait_s or not self._max_waiting_readers:
+            return
+        if self._waiting_readers >= self._max_waiting_readers:
+            text = f"{self._waiting_readers} readers already wait for records, the maximum"
+            raise OverloadedError(text, _READER_RETRY_AFTER_S)
+        self._waiting_readers += 1
+        try:
             with trio.move_on_after(request.wait_s):
                 while self._store.last <= request.since:
                     await self._has_grown.wait()
-        return await self._query(request)
+        finally:
+            self._waiting_readers -= 1
 
     @answers
     async def recall(self, request: m.RecallExperiences) -> m.Recollection:

@@ -7,9 +7,9 @@ more than once, and all processes converge on the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from gems_actors.errors import CancelledRequestError
+from gems_actors.errors import CancelledRequestError, OverloadedError
 from protocol.envelope import Header
 from protocol.limits import MAX_REVISION
 from protocol.messages import Control, RunPhase, RunState
@@ -17,16 +17,21 @@ from protocol.messages import Control, RunPhase, RunState
 WHOLE_RUN = bytes(16)
 """The trajectory of a state that applies to the whole run."""
 MAX_RUN_STATES = 1000
-"""States kept before the oldest of those that are not paused are forgotten."""
+"""States kept; beyond, the oldest are forgotten, first those that are not paused. All of them fit a frame: at most 900
+bytes each, of 4 MiB."""
+_RETRY_AFTER_S = 10.0
+"""Delay after which a client may ask again to pause when the table is full."""
 _PHASES: dict[Control, RunPhase] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
 _ORDER: tuple[RunPhase, ...] = ("running", "paused", "cancelled")
 """Of two states with one revision, set at two routers at once, the later in this order wins."""
 
 
 class RunStates:
-    """All known run states; no more than users have set by hand."""
+    """All known run states, up to `MAX_RUN_STATES`."""
 
     def __init__(self) -> None:
+        self._revision = 0
+        """Highest revision of any state so far."""
         self._states: dict[tuple[bytes, bytes], RunState] = {}
 
     def __bool__(self) -> bool:
@@ -42,18 +47,31 @@ class RunStates:
         self._forget()
         return [state for state in news if self._states.get((state.run, state.trajectory)) is state]
 
-    def change(self, run: bytes, trajectory: bytes, action: Control, by: str) -> list[RunState]:
+    def change(
+        self,
+        run: bytes,
+        trajectory: bytes,
+        action: Control,
+        by: str,
+        is_live: Callable[[bytes], bool] = lambda run: True,
+    ) -> list[RunState]:
         """Set the state of a run, or of one trajectory of it, and return what changed.
 
-        Resuming a run resumes all of its trajectories; a cancelled run cannot be paused.
+        Resuming a run resumes all of its trajectories; a cancelled run cannot be paused. `is_live` returns whether a
+        run has requests; if the table is full, a paused run without any makes room.
+
+        Raises:
+            OverloadedError: the table is full of paused runs that are live.
         """
         phase = _PHASES[action]
         if phase == "paused" and self.phase_of(run, trajectory) == "cancelled":
             return []
         keys = [(run, trajectory)]
+        if phase == "paused" and keys[0] not in self._states:
+            self._make_room(is_live)
         if phase == "running":
             keys = [key for key in self._states if key[0] == run and trajectory in (key[1], WHOLE_RUN)]
-        revision = min(1 + max((state.revision for state in self._states.values()), default=0), MAX_REVISION)
+        revision = min(1 + self._revision, MAX_REVISION)
         changed = self._take(
             RunState(run=key[0], trajectory=key[1], state=phase, by=by, revision=revision)
             for key in keys
@@ -80,6 +98,7 @@ class RunStates:
             known = self._states.get(key)
             if known is None or _rank(known) < _rank(state):
                 self._states[key] = state
+                self._revision = max(self._revision, state.revision)
                 news.append(state)
         return news
 
@@ -88,10 +107,21 @@ class RunStates:
         return "running" if state is None else state.state
 
     def _forget(self) -> None:
-        if len(self._states) > MAX_RUN_STATES:
-            idle = sorted((state for state in self._states.values() if state.state != "paused"), key=_rank)
-            for state in idle[: len(self._states) - MAX_RUN_STATES]:
+        if (excess := len(self._states) - MAX_RUN_STATES) > 0:
+            by_age = sorted(self._states.values(), key=lambda state: (state.state == "paused", _rank(state)))
+            for state in by_age[:excess]:
                 del self._states[state.run, state.trajectory]
+
+    def _make_room(self, is_live: Callable[[bytes], bool]) -> None:
+        """Make room for a paused state, without forgetting one that pauses requests."""
+        if len(self._states) < MAX_RUN_STATES or any(state.state != "paused" for state in self._states.values()):
+            return
+        for state in sorted(self._states.values(), key=_rank):
+            if not is_live(state.run):
+                del self._states[state.run, state.trajectory]
+                return
+        text = f"{MAX_RUN_STATES} runs and trajectories are paused, the maximum; resume or cancel one first"
+        raise OverloadedError(text, _RETRY_AFTER_S)
 
 
 def concerns(state: RunState, header: Header) -> bool:

@@ -15,6 +15,13 @@ from math import inf
 
 from gems_actors import errors
 from gems_actors.config import RouterConfig
+from gems_actors.router.budgets import (
+    MAX_BEFORE_HELLO,
+    MAX_FOLLOWED,
+    MAX_UNPLAYED_ROLES,
+    MIN_REQUESTS,
+    MarkBudgets,
+)
 from gems_actors.router.queues import Peer, Queue, Ticket
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
 from protocol import messages as m
@@ -98,6 +105,7 @@ class Dispatcher:
         self._reclaim_grace_s = settings.heartbeat_s + max(settings.heartbeat_s, _RECONNECT_S)
         self._requeued = 0
         self._run_states = RunStates()
+        self._mark_budgets = MarkBudgets()
 
     # ----------------------------------------------------------------------------------------- peers
 
@@ -230,6 +238,7 @@ class Dispatcher:
 
     def _remove(self, now: float, identity: bytes, reason: str, *, is_loss: bool) -> None:
         peer = self._peers.pop(identity)
+        self._mark_budgets.forget(identity)
         peer.capacity = 0
         for ticket in list(peer.held.values()):
             ticket.losses += is_loss
@@ -257,6 +266,11 @@ class Dispatcher:
         if ticket is None:
             if state is not None and state.state == "cancelled":
                 self._refuse(identity, header, cancellation_of(state))
+                return
+            try:
+                self._check_budget(peer, header)
+            except errors.OverloadedError as error:
+                self._refuse(identity, header, error)
                 return
             queue = self._queues.setdefault(header.role, Queue())
             # Paused requests do not count against the queue.
@@ -292,6 +306,25 @@ class Dispatcher:
         if state is not None and state.state == "cancelled":
             self._cancel(ticket, state)  # an actor had claimed it before, without its run
         self._hand_out(now, header.role)
+
+    def _check_budget(self, peer: Peer | None, header: Header) -> None:
+        """Count a new request of a peer, or of a connection that has not said hello.
+
+        Raises:
+            OverloadedError: it has too many requests in flight, or requests wait for too many roles that nobody plays.
+        """
+        if header.role not in self._queues and len(self._queues) >= MAX_UNPLAYED_ROLES:
+            self._queues = {role: queue for role, queue in self._queues.items() if queue.waiting or queue.parked}
+            if header.role not in self._turns and len(self._queues) >= MAX_UNPLAYED_ROLES:
+                text = f"requests already wait for {len(self._queues)} roles, the maximum"
+                raise errors.OverloadedError(text, 1.0)
+        if peer is None:
+            if sum(map(len, self._before_hello.values())) >= MAX_BEFORE_HELLO:
+                text = f"{MAX_BEFORE_HELLO} requests of connections that have not said hello wait, the maximum"
+                raise errors.OverloadedError(text, 1.0)
+        elif len(peer.requested) >= max(self._settings.max_queue // 2, MIN_REQUESTS):
+            text = f"{len(peer.requested)} requests of {peer.hello.name} are in flight, the maximum of one client"
+            raise errors.OverloadedError(text, 1.0)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         """Accept an actor's reply or failure; a late answer, fenced by its attempt number, is dropped."""
@@ -330,7 +363,8 @@ class Dispatcher:
 
     def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
         """Subscribe a client to the events of one run."""
-        if peer := self._known(now, identity):  # otherwise it says hello and subscribes again
+        peer = self._known(now, identity)  # otherwise it says hello and subscribes again
+        if peer is not None and (run in peer.followed or len(peer.followed) < MAX_FOLLOWED):
             peer.followed.add(run)
             self._subscribers.setdefault(run, set()).add(identity)
 
@@ -452,14 +486,23 @@ class Dispatcher:
 
     # ----------------------------------------------------------------------------------------- pausing, cancelling
 
-    def control(self, now: float, run: bytes, trajectory: bytes | None, action: m.Control, by: str) -> m.Controlled:
-        """Pause, resume or cancel a run or one of its trajectories."""
+    def control(
+        self, now: float, run: bytes, trajectory: bytes | None, action: m.Control, by: str, peer: bytes | str
+    ) -> m.Controlled:
+        """Pause, resume or cancel a run or one of its trajectories; `peer` is the key or the connection that asks.
+
+        Raises:
+            OverloadedError: the peer has used its budget of run states, or too many runs are paused.
+        """
         trajectory = WHOLE_RUN if trajectory is None else trajectory
+        self._mark_budgets.spend(now, peer, (run, trajectory), is_kept=action == "pause")
         before = self._run_states.phase_of(run, trajectory)
         wanted = m.RunState(run=run, trajectory=trajectory, state=before, revision=0)
         concerned = [ticket for ticket in self._tickets.values() if self._matches(wanted, ticket)]
         in_hand = sum(ticket.holder is not None for ticket in concerned)
-        self._apply_run_states(now, self._run_states.change(run, trajectory, action, by))
+        news = self._run_states.change(run, trajectory, action, by, self._has_requests)
+        self._mark_budgets.release({(state.run, state.trajectory) for state in news if state.state != "paused"})
+        self._apply_run_states(now, news)
         return m.Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
 
     def _apply_run_states(self, now: float, news: list[m.RunState]) -> None:
@@ -478,6 +521,9 @@ class Dispatcher:
                     for role, queue in self._queues.items():
                         queue.release_those(lambda ticket: self._blocking_state(ticket.header) is None)
                         self._hand_out(now, role)
+
+    def _has_requests(self, run: bytes) -> bool:
+        return any(ticket.header.run == run for ticket in self._tickets.values())
 
     def _matches(self, state: m.RunState, ticket: Ticket) -> bool:
         return concerns(state, ticket.header) and ticket.header.role not in self._unstoppable_roles

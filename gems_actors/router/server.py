@@ -218,7 +218,18 @@ class _Router:
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), m.Noted()))
             case m.ControlRun() as request:
                 trajectory = None if request.trajectory is None else bytes.fromhex(request.trajectory)
-                done = self._dispatcher.control(now, run_bytes(request.run), trajectory, request.action, request.by)
+                try:
+                    done = self._dispatcher.control(
+                        now,
+                        run_bytes(request.run),
+                        trajectory,
+                        request.action,
+                        request.by,
+                        self._sessions.owner_of(identity) or identity,
+                    )
+                except OverloadedError as error:
+                    self._refuse(identity, header.id, error)
+                    return
                 what = {"run": request.run, "trajectory": request.trajectory}
                 _log.info("run_controlled", **what, action=request.action, by=request.by)
                 self._send()  # all peers know before the client gets the reply

@@ -31,6 +31,10 @@ class Sessions:
     def __contains__(self, identity: bytes) -> bool:
         return identity in self._owners
 
+    def owner_of(self, identity: bytes) -> str | None:
+        """Return the key that an identity belongs to; None for a peer without a key."""
+        return self._owners.get(identity)
+
     def is_reachable(self, identity: bytes) -> bool:
         """Return whether messages to an identity reach its owner alone, as far as is known."""
         return identity not in self._stolen

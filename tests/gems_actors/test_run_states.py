@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gems_actors.errors import OverloadedError
 from gems_actors.run_states import MAX_RUN_STATES, WHOLE_RUN, RunStates, cancellation_of
 from protocol.codec import decode_body, encode_body
-from protocol.limits import MAX_REVISION
+from protocol.limits import MAX_FRAME_BYTES, MAX_REVISION
 from protocol.messages import Control, Hello, RunPhase, RunState
 
 RUN, TRAJECTORY = b"r" * 8, b"t" * 16
@@ -94,6 +95,34 @@ def test_a_run_can_be_cancelled_however_many_are_paused() -> None:
     for number in range(MAX_RUN_STATES):
         run_states.change(number.to_bytes(8, "big"), WHOLE_RUN, "pause", "alice")
     assert [state.state for state in run_states.change(RUN, WHOLE_RUN, "cancel", "alice")] == ["cancelled"]
+
+
+def test_the_table_is_bounded_and_a_paused_run_without_requests_makes_room_for_another() -> None:
+    run_states = RunStates()
+    runs = [number.to_bytes(8, "big") for number in range(MAX_RUN_STATES)]
+    for run in runs:
+        run_states.change(run, WHOLE_RUN, "pause", "alice")
+    with pytest.raises(OverloadedError, match="1000 runs and trajectories are paused, the maximum"):
+        run_states.change(RUN, WHOLE_RUN, "pause", "bob")
+    run_states.change(RUN, WHOLE_RUN, "pause", "bob", is_live=lambda run: run != runs[7])
+    assert [run_states.phase_of(run) for run in (RUN, runs[6], runs[7])] == ["paused", "paused", "running"]
+    more = [
+        RunState(run=number.to_bytes(8, "big"), trajectory=TRAJECTORY, state="paused", revision=5000 + number)
+        for number in range(3 * MAX_RUN_STATES)
+    ]
+    run_states.merge(more)
+    assert len(run_states.all()) == MAX_RUN_STATES
+
+
+def test_all_run_states_fit_a_frame() -> None:
+    run_states = RunStates()
+    by = "\N{SPEAK-NO-EVIL MONKEY}" * 200
+    states = (
+        RunState(run=bytes(8), trajectory=number.to_bytes(16, "big"), state="cancelled", by=by, revision=MAX_REVISION)
+        for number in range(2 * MAX_RUN_STATES)
+    )
+    run_states.merge(states)
+    assert len(encode_body(Hello(name="x", run_states=run_states.all()))) < MAX_FRAME_BYTES / 2
 
 
 def test_a_change_fits_the_wire_at_the_highest_revision() -> None:

@@ -92,9 +92,11 @@ class Stage:
         cancel = Cancel(graceful=graceful, here_only=here_only)
         self.dispatcher.cancel(self.now, client.encode(), id_of(number), cancel)
 
-    def control(self, action: Control, run: str = "run", trajectory: int | None = None) -> Controlled:
+    def control(
+        self, action: Control, run: str = "run", trajectory: int | None = None, peer: str = "terminal"
+    ) -> Controlled:
         where = None if trajectory is None else id_of(trajectory)
-        done = self.dispatcher.control(self.now, run_bytes(run), where, action, "alice")
+        done = self.dispatcher.control(self.now, run_bytes(run), where, action, "alice", peer.encode())
         self.hear()
         return done
 

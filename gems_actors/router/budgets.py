@@ -1,0 +1,72 @@
+"""What one peer may take of what all peers share: requests, subscriptions, and runs that it may pause. Pure.
+
+A peer is a key where there are keys, and a connection elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gems_actors.errors import OverloadedError
+
+MIN_REQUESTS: Final = 1_000
+"""Requests that a peer may have in flight, or half of `router.max_queue` if that is more."""
+MAX_FOLLOWED: Final = 1_000
+"""Runs whose events a peer may follow; further subscriptions are ignored."""
+MAX_BEFORE_HELLO: Final = 1_000
+"""Requests that wait for the hello of their connections, all together."""
+MAX_UNPLAYED_ROLES: Final = 1_000
+"""Role names for which requests may wait although no actor plays them."""
+MAX_MARKS: Final = 250
+"""Runs and trajectories that one peer may have paused; a quarter of the table that all share."""
+MAX_CHANGES: Final = 100
+"""Changes of run states that a peer may ask for in `CHANGES_WINDOW_S`; each looks at all requests in flight."""
+CHANGES_WINDOW_S: Final = 1.0
+_MAX_PEERS: Final = 10_000
+_RETRY_AFTER_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class _Used:
+    window_ends_at: float
+    changes: int = 0
+    marks: set[Hashable] = field(default_factory=set)
+
+
+class MarkBudgets:
+    """How much of its budget of run states each peer has used."""
+
+    def __init__(self) -> None:
+        self._used: dict[Hashable, _Used] = {}
+
+    def spend(self, now: float, peer: Hashable, mark: Hashable, *, is_kept: bool) -> None:
+        """Count a change of a run state; `is_kept` says whether it pauses: other states make room for newer ones.
+
+        Raises:
+            OverloadedError: the peer has used its budget.
+        """
+        used = self._used.setdefault(peer, _Used(now + CHANGES_WINDOW_S))
+        if len(self._used) > _MAX_PEERS:  # connections that never said hello, and so never leave
+            del self._used[next(iter(self._used))]
+        if now >= used.window_ends_at:
+            used.window_ends_at, used.changes = now + CHANGES_WINDOW_S, 0
+        if used.changes >= MAX_CHANGES:
+            text = f"expected at most {MAX_CHANGES} changes of run states in {CHANGES_WINDOW_S:g} s from one peer"
+            raise OverloadedError(text, max(used.window_ends_at - now, 0.05))
+        if is_kept and mark not in used.marks and len(used.marks) >= MAX_MARKS:
+            text = f"expected at most {MAX_MARKS} runs and trajectories paused by one peer; resume some first"
+            raise OverloadedError(text, _RETRY_AFTER_S)
+        used.changes += 1
+        if is_kept:
+            used.marks.add(mark)
+
+    def release(self, marks: set[Hashable]) -> None:
+        """Give back the marks of runs that are no longer paused."""
+        for used in self._used.values():
+            used.marks -= marks
+
+    def forget(self, peer: Hashable) -> None:
+        """Forget a peer that is gone."""
+        self._used.pop(peer, None)
