@@ -13,10 +13,14 @@ from gems_actors.errors import OverloadedError
 
 MIN_REQUESTS: Final = 1_000
 """Requests that a peer may have in flight, or half of `router.max_queue` if that is more."""
+MAX_REQUESTED_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of these requests, up to one request more."""
 MAX_FOLLOWED: Final = 1_000
 """Runs whose events a peer may follow; further subscriptions are ignored."""
 MAX_BEFORE_HELLO: Final = 1_000
 """Requests that wait for the hello of their connections, all together."""
+MAX_BEFORE_HELLO_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of these requests, up to one request more."""
 MAX_UNPLAYED_ROLES: Final = 1_000
 """Role names for which requests may wait although no actor plays them."""
 MAX_MARKS: Final = 250
@@ -25,6 +29,8 @@ MAX_CHANGES: Final = 100
 """Changes of run states that a peer may ask for in `CHANGES_WINDOW_S`; each looks at all requests in flight."""
 CHANGES_WINDOW_S: Final = 1.0
 _MAX_PEERS: Final = 10_000
+RETRY_AFTER_S: Final = 1.0
+"""Delay after which a client whose request exceeds a budget may repeat it."""
 _RETRY_AFTER_S: Final = 10.0
 
 

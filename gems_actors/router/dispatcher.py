@@ -11,15 +11,19 @@ import heapq
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from math import inf
 
 from gems_actors import errors
 from gems_actors.config import RouterConfig
 from gems_actors.router.budgets import (
     MAX_BEFORE_HELLO,
+    MAX_BEFORE_HELLO_BYTES,
     MAX_FOLLOWED,
+    MAX_REQUESTED_BYTES,
     MAX_UNPLAYED_ROLES,
     MIN_REQUESTS,
+    RETRY_AFTER_S,
     MarkBudgets,
 )
 from gems_actors.router.queues import Peer, Queue, Ticket
@@ -129,6 +133,7 @@ class Dispatcher:
         self._apply_run_states(now, news)
         for ticket in self._before_hello.pop(identity, ()):
             if self._tickets.get(ticket.header.id) is ticket and ticket.holder is None:
+                peer.add_request(ticket.header.id, len(ticket.body))
                 self._put(ticket)
                 self._hand_out(now, ticket.header.role)
         if role and has_new_role and hello.capacity:
@@ -244,7 +249,7 @@ class Dispatcher:
             ticket.losses += is_loss
             self._requeue(now, ticket)
         peer.held.clear()
-        for id_ in peer.requested:
+        for id_ in list(peer.requested):
             if (own := self._tickets.get(id_)) and own.client == identity:
                 self._withdraw(own, here_only=True)  # it may live on for another router
         for run in peer.followed:
@@ -297,7 +302,7 @@ class Dispatcher:
         ticket.header, ticket.body, ticket.client = header, body, identity
         ticket.is_moved = False
         if peer is not None:
-            peer.requested.add(header.id)
+            peer.add_request(header.id, len(body))
         if header.time_left_ms != NO_DEADLINE_MS:
             ticket.deadline = now + header.time_left_ms / 1000
             heapq.heappush(self._deadlines, (ticket.deadline, header.id))
@@ -317,14 +322,20 @@ class Dispatcher:
             self._queues = {role: queue for role, queue in self._queues.items() if queue.waiting or queue.parked}
             if header.role not in self._turns and len(self._queues) >= MAX_UNPLAYED_ROLES:
                 text = f"requests already wait for {len(self._queues)} roles, the maximum"
-                raise errors.OverloadedError(text, 1.0)
+                raise errors.OverloadedError(text, RETRY_AFTER_S)
         if peer is None:
-            if sum(map(len, self._before_hello.values())) >= MAX_BEFORE_HELLO:
-                text = f"{MAX_BEFORE_HELLO} requests of connections that have not said hello wait, the maximum"
-                raise errors.OverloadedError(text, 1.0)
-        elif len(peer.requested) >= max(self._settings.max_queue // 2, MIN_REQUESTS):
-            text = f"{len(peer.requested)} requests of {peer.hello.name} are in flight, the maximum of one client"
-            raise errors.OverloadedError(text, 1.0)
+            waiting = [*chain.from_iterable(self._before_hello.values()), *self._reclaim_grace]
+            size = sum(len(ticket.body) for ticket in waiting)
+            if len(waiting) >= MAX_BEFORE_HELLO or size >= MAX_BEFORE_HELLO_BYTES:
+                text = f"{len(waiting)} requests of {size:,} bytes wait for their connections to say hello, the maximum"
+                raise errors.OverloadedError(text, RETRY_AFTER_S)
+        elif (
+            len(peer.requested) >= max(self._settings.max_queue // 2, MIN_REQUESTS)
+            or peer.requested_bytes >= MAX_REQUESTED_BYTES
+        ):
+            size = peer.requested_bytes
+            text = f"{len(peer.requested)} requests of {size:,} bytes of one client are in flight, the maximum"
+            raise errors.OverloadedError(text, RETRY_AFTER_S)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         """Accept an actor's reply or failure; a late answer, fenced by its attempt number, is dropped."""
@@ -435,7 +446,7 @@ class Dispatcher:
     def _withdraw(self, ticket: Ticket, reason: str = "", *, here_only: bool = False) -> None:
         """Drop the client of a ticket and cancel it at its holder."""
         if ticket.client is not None and (client := self._peers.get(ticket.client)):
-            client.requested.discard(ticket.header.id)
+            client.drop_request(ticket.header.id)
         ticket.client = None
         if ticket.holder is None:
             self._close(ticket)
@@ -476,7 +487,7 @@ class Dispatcher:
         self._queue_of(ticket).drop(ticket)
         del self._tickets[id_]
         if ticket.client is not None and (client := self._peers.get(ticket.client)):
-            client.requested.discard(id_)
+            client.drop_request(id_)
 
     def _sweep_deadlines(self) -> None:
         """Drop deadlines of answered requests, which would otherwise fill memory within minutes of a busy mesh."""
@@ -600,6 +611,9 @@ class Dispatcher:
             role = ticket.header.role
             is_due = ticket.requested_at <= now - self._reclaim_grace_s
             if is_due and (role not in oldest or ticket.reports_before < oldest[role]):
+                if ticket.client is not None and ticket.client not in self._peers:
+                    self._before_hello.setdefault(ticket.client, []).append(ticket)
+                    continue
                 self._put(ticket)
                 self._hand_out(now, role)
             else:

@@ -26,7 +26,9 @@ class Peer:
     report: int = 0
     """Number of its last report of what it holds, counted over all actors."""
     held: dict[bytes, Ticket] = field(default_factory=dict)
-    requested: set[bytes] = field(default_factory=set)
+    requested: dict[bytes, int] = field(default_factory=dict)
+    """Requests in flight that it has sent, and how many bytes each has."""
+    requested_bytes: int = 0
     followed: set[bytes] = field(default_factory=set)
     """Runs whose events it follows."""
     handled: int = 0
@@ -35,6 +37,16 @@ class Peer:
     note: str = ""
     knows_run_states: bool = True
     """False after a run state could not be delivered."""
+
+    def add_request(self, id_: bytes, size: int) -> None:
+        """Count a request that it has sent."""
+        self.drop_request(id_)
+        self.requested[id_] = size
+        self.requested_bytes += size
+
+    def drop_request(self, id_: bytes) -> None:
+        """Count a request no longer, if it was counted."""
+        self.requested_bytes -= self.requested.pop(id_, 0)
 
 
 @dataclass(slots=True, eq=False)

@@ -179,3 +179,14 @@ async def test_memory_answers_all_requests_over_a_mesh(tmp_path: Path) -> None:
         assert (await mesh.ask(CountRecords())).records == len(records)
         log = await mesh.ask(ReadLog(limit=1000))
         assert [item.record for item in log.records] == records
+
+
+async def test_appends_never_wait_for_readers_however_many_wait_for_records(tmp_path: Path) -> None:
+    config = MeshConfig(data_dir=str(tmp_path))
+    async with open_test_mesh(Memory, config=config) as mesh, trio.open_nursery() as nursery:
+        for _ in range(1_100):
+            nursery.start_soon(mesh.ask, ReadLog(since=1, wait_s=300))
+        await mesh.ask(CountRecords())  # behind those readers
+        appended = await mesh.ask(AppendRecord(record=run_begun()))
+        nursery.cancel_scope.cancel()
+    assert appended.sequence == 1

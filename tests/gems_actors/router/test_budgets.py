@@ -5,8 +5,31 @@ from __future__ import annotations
 import pytest
 
 from gems_actors.errors import OverloadedError
-from gems_actors.router.budgets import CHANGES_WINDOW_S, MAX_CHANGES, MAX_MARKS
+from gems_actors.router.budgets import (
+    CHANGES_WINDOW_S,
+    MAX_BEFORE_HELLO,
+    MAX_CHANGES,
+    MAX_FOLLOWED,
+    MAX_MARKS,
+    MAX_UNPLAYED_ROLES,
+    MIN_REQUESTS,
+)
+from protocol.codec import decode_body
+from protocol.envelope import Kind
+from protocol.messages import Failure
 from tests.gems_actors.router.dispatching import Stage
+
+
+def refusals(stage: Stage, client: str) -> list[Failure]:
+    """Return the failures that were sent to a client, and empty the outbox."""
+    sent, stage.dispatcher.outbox = stage.dispatcher.outbox, []
+    return [
+        body
+        for identity, header, data in sent
+        if identity == client.encode()
+        and header.kind is Kind.FAILURE
+        and isinstance(body := decode_body(data), Failure)
+    ]
 
 
 def pause_many(stage: Stage, count: int, peer: str) -> None:
@@ -55,3 +78,59 @@ def test_a_connection_that_has_left_gives_back_its_share() -> None:
     pause_many(stage, MAX_MARKS, "hostile")
     stage.dispatcher.disconnect(stage.now, b"hostile")
     stage.control("pause", "one more", peer="hostile")
+
+
+def test_a_client_has_up_to_its_share_of_requests_in_flight_and_others_go_on_asking() -> None:
+    stage = Stage(max_queue=3 * MIN_REQUESTS)
+    stage.join("greedy")
+    stage.join("honest")
+    for number in range(2 * MIN_REQUESTS):
+        stage.ask("greedy", number)
+    (first, *_) = found = refusals(stage, "greedy")
+    assert len(found) == MIN_REQUESTS // 2
+    assert (first.code, first.retryable, first.retry_after_s) == ("overloaded", True, 1.0)
+    stage.ask("honest", 10_000)
+    stage.cancel("greedy", 0)
+    stage.ask("greedy", 20_000)
+    assert refusals(stage, "honest") == refusals(stage, "greedy") == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_requests_of_connections_that_never_say_hello_are_bounded_and_withdrawn(*, again: bool) -> None:
+    stage = Stage()
+    for number in range(2 * MAX_BEFORE_HELLO):
+        stage.ask(f"stranger-{number % 7}", number, again=again)
+    assert {failure.code for failure in refusals(stage, "stranger-1")} == {"overloaded"}
+    assert stage.dispatcher.sizes().reclaimable <= MAX_BEFORE_HELLO
+    stage.join("actor", "worker", 10)
+    for _ in range(40):
+        stage.now += stage.settings.silence_s / 10
+        stage.beat("actor")
+        stage.dispatcher.tick(stage.now)
+    assert not any(header.kind is Kind.REQUEST for _, header, _ in stage.dispatcher.outbox)
+    for number in range(MAX_BEFORE_HELLO):
+        stage.ask("stranger-8", 10_000 + number, again=again)
+    assert refusals(stage, "stranger-8") == []
+
+
+def test_requests_wait_for_a_bounded_number_of_roles_that_nobody_plays() -> None:
+    stage = Stage()
+    stage.join("client")
+    stage.join("actor", "worker", 1)
+    for number in range(MAX_UNPLAYED_ROLES):
+        stage.ask("client", number, f"role-{number}")
+    assert refusals(stage, "client") == []
+    stage.ask("client", MAX_UNPLAYED_ROLES, "one-more")
+    assert [failure.code for failure in refusals(stage, "client")] == ["overloaded"]
+    stage.ask("client", 10_000, "worker")
+    stage.cancel("client", 0)
+    stage.ask("client", 10_001, "one-more")
+    assert refusals(stage, "client") == []
+
+
+def test_a_client_follows_a_bounded_number_of_runs() -> None:
+    stage = Stage()
+    stage.join("client")
+    for number in range(2 * MAX_FOLLOWED):
+        stage.dispatcher.subscribe(stage.now, b"client", number.to_bytes(8, "big"))
+    assert stage.dispatcher.sizes().followed_runs == MAX_FOLLOWED
