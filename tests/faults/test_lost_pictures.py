@@ -13,9 +13,12 @@ from tests.gems_actors.cli.commands import run_gems
 pytestmark = pytest.mark.slow
 
 
-def test_the_same_bulk_again_draws_pictures_that_store_and_dataset_have_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", [(), ("--set", "blobs=mesh:")], ids=["folder", "mesh"])
+def test_the_same_bulk_again_draws_pictures_that_store_and_dataset_have_lost(
+    tmp_path: Path, store: tuple[str, ...]
+) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\ntwo metal toys\na glass owl\n")
-    command = ("bulk", "prompts.txt", "--out", "out", "--rounds", "1")
+    command = ("bulk", "prompts.txt", "--out", "out", "--rounds", "1", *store)
     assert run_gems(tmp_path, *command).returncode == 0
     dataset, blobs = tmp_path / "out/dataset", BlobFolder(tmp_path / "out/.mesh/blobs")
     rows = [json.loads(line) for line in (dataset / "metadata.jsonl").read_text().splitlines()]

@@ -155,10 +155,9 @@ class BulkRun:
                     session.start_or_connect(config, self._options.router, interrupts) as connection,
                     open_background() as nursery,
                 ):
-                    with registered(self._entry(connection.mesh.address)):
+                    with registered(self._entry(connection.mesh.address)), self._servers.scope:
                         await self._announce(connection, interrupts, nursery)
-                        with self._servers.scope:
-                            await self._draw_tasks(connection, interrupts)
+                        await self._draw_tasks(connection, interrupts)
         finally:
             self._view.finish(self._progress())
         self._folder.check_in_place()
