@@ -9,13 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import trio
-
-from gems_actors.config import load_config
-from gems_actors.errors import AddressInUseError, ConfigError, GemsError
-from gems_actors.ops.log_setup import configure_logging
-from gems_actors.os_process import ignore_stop_signals, interrupt_at_stop_signals
-from gems_actors.supervision.service import run_mesh
+from gems_actors.os_process import run_to_the_end
 
 
 def main(arguments: list[str]) -> int:
@@ -23,7 +17,14 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python deploy/supervisor.py mesh.toml\n")
         return 2
-    interrupt_at_stop_signals()
+    # imported here, where signals are handled already
+    import trio
+
+    from gems_actors.config import load_config
+    from gems_actors.errors import AddressInUseError, ConfigError, GemsError
+    from gems_actors.ops.log_setup import configure_logging
+    from gems_actors.supervision.service import run_mesh
+
     try:
         config = load_config(Path(arguments[0]))
         configure_logging(config.log, role="supervisor")
@@ -31,13 +32,8 @@ def main(arguments: list[str]) -> int:
     except GemsError as error:
         sys.stderr.write(f"gems: {error}\n")
         return 78 if isinstance(error, ConfigError | AddressInUseError) else 1
-    except KeyboardInterrupt:
-        sys.stderr.write("gems: interrupted\n")
-        return 130
-    finally:
-        ignore_stop_signals()  # the interpreter restores their defaults, which would kill it on its way out
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_to_the_end(lambda: main(sys.argv[1:])))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
 EXIT_NO_FORK = 71
 """`EX_OSERR` of sysexits.h: the system refused to fork the process."""
+EXIT_INTERRUPTED = 130
+"""Interrupted or cancelled, gracefully or not."""
 EXIT_CONFIG = 78
 """`EX_CONFIG` of sysexits.h: a restart would end the same way."""
 FINAL_EXITS = {64: "wrong usage", EXIT_CONFIG: "bad configuration"}
@@ -39,17 +44,31 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def interrupt_at_stop_signals() -> None:
-    """Have SIGTERM and SIGHUP do what Ctrl-C does, which is to raise KeyboardInterrupt unless it is handled."""
-    for number in stop_signals():
-        if number != signal.SIGINT:
-            signal.signal(number, _interrupt)
+def run_to_the_end(run: Callable[[], int]) -> int:
+    """Return the exit code of a command that is all this process does, whatever signals to stop it gets.
 
-
-def ignore_stop_signals() -> None:
-    """Ignore signals to stop from now on, because this process is about to end with an exit code that is decided."""
-    for number in stop_signals():
-        signal.signal(number, signal.SIG_IGN)
+    SIGTERM and SIGHUP do what Ctrl-C does, which is to raise KeyboardInterrupt unless the command handles them. After
+    the command they are ignored, because the interpreter, on its way out, restores defaults that would kill it.
+    """
+    try:
+        for number in stop_signals():
+            if number != signal.SIGINT:
+                signal.signal(number, _interrupt)
+        code = run()
+    except KeyboardInterrupt:  # before the command began, or another one while the first was reported
+        os.write(2, b"gems: interrupted\n")
+        code = EXIT_INTERRUPTED
+    finally:
+        for number in stop_signals():
+            signal.signal(number, signal.SIG_IGN)
+    if code == EXIT_INTERRUPTED:
+        # An interpreter in which code that was built as text, such as that of a dataclass, was interrupted ends itself
+        # by SIGINT, whatever its exit code is.
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -5,14 +5,9 @@ This module handles signals from its first instruction on, so it imports nothing
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
-from gems_actors.os_process import ignore_stop_signals, interrupt_at_stop_signals
-
-_INTERRUPTED = 130
+from gems_actors.os_process import run_to_the_end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,27 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Without `arguments`, those of this process count, and the process is about to end: signals are ignored from then on.
     """
-    if arguments is not None:
-        return _run(arguments)
-    try:
-        interrupt_at_stop_signals()
-        code = _run(None)
-    except KeyboardInterrupt:  # before the command began, or another one while the first was reported
-        os.write(2, b"gems: interrupted\n")
-        code = _INTERRUPTED
-    finally:
-        ignore_stop_signals()  # the interpreter restores their defaults, which would kill it on its way out
-    if code == _INTERRUPTED:
-        # An interpreter in which code that was built as text, such as that of a dataclass, was interrupted ends itself
-        # by SIGINT, whatever its exit code is.
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-    return code
+    return run_to_the_end(_run) if arguments is None else _run(arguments)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str] | None = None) -> int:
     from gems_actors.cli.commands import run_command
 
     return run_command(arguments)

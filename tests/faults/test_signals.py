@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,13 +35,13 @@ def handles_signals(pid: int) -> bool:
 
 
 def run_until(
-    folder: Path, command: tuple[str, ...], is_time: Callable[[float], bool], number: signal.Signals
+    folder: Path, command: Sequence[str], is_time: Callable[[float], bool], number: signal.Signals
 ) -> tuple[int, str]:
     """Send a command a signal once it is time, and return its exit code and output after checking what it leaves."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [*COMMAND, *command], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**environment(folder), "TMPDIR": str(temporary)}, text=True,
     )  # fmt: skip
     while process.poll() is None and not handles_signals(process.pid):
@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-BULK = ("bulk", "prompts.txt", "--out", "out", "--rounds", "1")
+BULK = (*COMMAND, "bulk", "prompts.txt", "--out", "out", "--rounds", "1")
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
@@ -108,10 +108,23 @@ def test_a_signal_after_the_last_task_leaves_a_whole_run_with_its_report(folder:
 def test_a_draw_that_gets_a_signal_at_any_moment_says_so(tmp_path: Path, moment: int) -> None:
     chance = random.Random(f"draw {SEED} {moment}")
     at_s, number = chance.uniform(0.0, 3.0), chance.choice(STOP)
-    command = ("draw", "two red cats", "-o", "cats.png", "--rounds", "1")
+    command = (*COMMAND, "draw", "two red cats", "-o", "cats.png", "--rounds", "1")
     code, output = run_until(tmp_path, command, lambda passed_s: passed_s >= at_s, number)
     assert code in (0, 130), output
     assert "interrupted" in output or (tmp_path / "cats.png").exists()
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_a_supervisor_that_gets_a_signal_at_any_moment_drains_or_says_that_it_was_interrupted(
+    tmp_path: Path, moment: int
+) -> None:
+    (tmp_path / "mesh.toml").write_text(f'data_dir = "{tmp_path}/data"\n')
+    script = Path(__file__).parents[2] / "deploy/supervisor.py"
+    chance = random.Random(f"supervisor {SEED} {moment}")
+    at_s, number = chance.uniform(0.0, 2.0), chance.choice(STOP)
+    command = (sys.executable, str(script), "mesh.toml")
+    code, output = run_until(tmp_path, command, lambda passed_s: passed_s >= at_s, number)
+    assert code == 0 or (code == 130 and "interrupted" in output), output
 
 
 def test_the_next_command_clears_the_folders_of_one_that_was_killed_and_no_other(folder: Path) -> None:
@@ -120,7 +133,7 @@ def test_the_next_command_clears_the_folders_of_one_that_was_killed_and_no_other
     for name in ("gems-a1b2c3d4", "gems-actors"):  # without the lock of a command: not known to be abandoned
         (temporary / name).mkdir()
     killed = subprocess.Popen(
-        [*COMMAND, *BULK], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        BULK, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**environment(folder), "TMPDIR": str(temporary)},
     )  # fmt: skip
     while not [*temporary.glob("gems-*/command.lock")]:
