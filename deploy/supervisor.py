@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gems_actors.os_process import run_to_the_end
+from gems_actors.os_process import raise_at_stop_signals, run_to_the_end
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     from gems_actors.ops.log_setup import configure_logging
     from gems_actors.supervision.service import run_mesh
 
+    raise_at_stop_signals()
     try:
         config = load_config(Path(arguments[0]))
         configure_logging(config.log, role="supervisor")

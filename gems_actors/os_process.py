@@ -23,6 +23,7 @@ FINAL_EXITS = {64: "wrong usage", EXIT_CONFIG: "bad configuration"}
 FileAccess = Literal["private", "group"]
 _UMASKS: Final[dict[FileAccess, int]] = {"private": 0o077, "group": 0o007}
 
+_INTERRUPTED = b"gems: interrupted\n"
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
@@ -47,16 +48,17 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 def run_to_the_end(run: Callable[[], int]) -> int:
     """Return the exit code of a command that is all this process does, whatever signals to stop it gets.
 
-    SIGTERM and SIGHUP do what Ctrl-C does, which is to raise KeyboardInterrupt unless the command handles them. After
-    the command they are ignored, because the interpreter, on its way out, restores defaults that would kill it.
+    Until the command calls `raise_at_stop_signals`, a signal ends the process at once: KeyboardInterrupt would be lost
+    in the callbacks of an import. After the command signals are ignored, because the interpreter, on its way out,
+    restores defaults that would kill it.
     """
     try:
         for number in stop_signals():
-            if number != signal.SIGINT:
-                signal.signal(number, _interrupt)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _end_at_once)
         code = run()
-    except KeyboardInterrupt:  # before the command began, or another one while the first was reported
-        os.write(2, b"gems: interrupted\n")
+    except KeyboardInterrupt:  # another one, while the first was reported
+        os.write(2, _INTERRUPTED)
         code = EXIT_INTERRUPTED
     finally:
         for number in stop_signals():
@@ -69,6 +71,20 @@ def run_to_the_end(run: Callable[[], int]) -> int:
             sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def raise_at_stop_signals() -> None:
+    """Have signals to stop raise KeyboardInterrupt from now on, in a process that `run_to_the_end` runs."""
+    if signal.getsignal(signal.SIGTERM) == _end_at_once:
+        for number in stop_signals():
+            is_ctrl_c = number == signal.SIGINT  # whose default handler trio replaces by its own
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler if is_ctrl_c else _interrupt)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    os.write(2, _INTERRUPTED)
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

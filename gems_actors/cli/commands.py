@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 from gems_actors import __version__
 from gems_actors.cli.exit_codes import BAD_CONFIG, end_of
 from gems_actors.cli.suggestions import Group
-from gems_actors.os_process import protect_files, set_title
+from gems_actors.os_process import protect_files, raise_at_stop_signals, set_title
 from gems_actors.terminal_text import protect_standard_streams
 
 COMMANDS = {
@@ -61,6 +61,7 @@ class _LazyGroup(Group):
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"gems_actors.cli.{module}"), name)
+        raise_at_stop_signals()
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
