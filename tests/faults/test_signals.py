@@ -52,7 +52,10 @@ def run_until(
     family = {*descendants(process.pid)}
     if process.poll() is None:
         process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert not await_gone(family)
     assert [path.name for path in temporary.iterdir()] == []
     assert "Traceback" not in output
