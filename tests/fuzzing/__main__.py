@@ -18,7 +18,7 @@ def main() -> int:
     """Return the exit code: 0, or 1 after a finding."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
     parser.add_argument("target", nargs="?", choices=[*TARGETS, "frames"])
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=10.0, help="for each target, and at most for frames")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=15)
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
@@ -26,7 +26,7 @@ def main() -> int:
     if options.target == "frames":
         from tests.fuzzing.frames import fuzz_servers
 
-        print(fuzz_servers(options.frames, options.seed))
+        print(fuzz_servers(options.frames, options.seed, options.minutes * 60))
         return 0
     if options.in_this_process:
         fuzz(options.target, options.minutes)

@@ -5,25 +5,26 @@ Honest clients work beside it all the time; none of their requests may fail, and
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import trio
-import zmq
 
+from protocol.blobs import BlobHeader, BlobKind, pack_blob
 from tests.faults.servers import MIB, Server, honest_pictures, honest_work, server_process
 from tests.fuzzing import message_bodies, picture_frames
 from tests.fuzzing.mutations import mutate
 from tests.zmtp import COMMAND, MORE, RawPeer, connect, frame, greeting, metadata
 
-_BATCH = 2_000
-"""Frames between two new connections."""
-_STREAM_SHARE = 50
-"""One of so many frames goes as part of a damaged stream of ZMTP."""
+_BLOCK = 1_000
+"""Frames that are sent at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,16 @@ class Outcome:
         )
 
 
-def fuzz_servers(frames: int, seed: int) -> Outcome:
-    """Send that many frames, half to each server, and return what it cost.
+def fuzz_servers(frames: int, seed: int, limit_s: float = math.inf) -> Outcome:
+    """Send that many frames, half to each server, or as many as fit into a time, and return what it cost.
 
     Raises:
         AssertionError: a server died, or an honest client saw a failure.
     """
-    return trio.run(_fuzz_servers, frames, seed)
+    return trio.run(_fuzz_servers, frames, seed, limit_s)
 
 
-async def _fuzz_servers(frames: int, seed: int) -> Outcome:
+async def _fuzz_servers(frames: int, seed: int, limit_s: float) -> Outcome:
     with TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "r").mkdir()
@@ -65,54 +66,80 @@ async def _fuzz_servers(frames: int, seed: int) -> Outcome:
             server_process("blobs", "ipc", folder / "b") as pictures,
         ):
             began_at = time.monotonic()
+            sent = [0, 0]
+
+            async def send(which: int, *arguments: Any) -> None:
+                sent[which] = await trio.to_thread.run_sync(_send, *arguments, began_at + limit_s)
+
             async with (
                 honest_work(router),
                 honest_pictures(pictures, folder) as took_s,
                 trio.open_nursery() as nursery,
             ):
-                seeds = message_bodies.seeds()
-                nursery.start_soon(trio.to_thread.run_sync, _send, router, seeds, frames // 2, seed)
-                beside, seeds = pictures.beside, picture_frames.seeds()
-                nursery.start_soon(trio.to_thread.run_sync, _send, beside, seeds, frames - frames // 2, seed + 1)
+                half, rest = frames // 2, frames - frames // 2
+                nursery.start_soon(send, 0, router, _marker_of_router, message_bodies.seeds(), half, seed)
+                beside = pictures.beside
+                nursery.start_soon(send, 1, beside, _marker_of_pictures, picture_frames.seeds(), rest, seed + 1)
             seconds = time.monotonic() - began_at
-            return Outcome(frames, seconds, router.peak_bytes(), pictures.peak_bytes(), len(took_s))
+            return Outcome(sum(sent), seconds, router.peak_bytes(), pictures.peak_bytes(), len(took_s))
 
 
-def _send(server: Server, seeds: list[bytes], count: int, seed: int) -> None:
-    """Send mutated frames through libzmq, a new connection now and then, and damaged streams through bare sockets."""
-    dice, sent = Random(seed), 0
+def _send(
+    server: Server, marker: Callable[[bytes], bytes], seeds: list[bytes], count: int, seed: int, until: float
+) -> int:
+    """Send mutated frames in blocks, each of which must be handled before the next, and damaged streams between.
+
+    Returns how many frames were sent until a point of time.
+    """
+    dice, sent, blocks = Random(seed), 0, 0
     pool = [mutate(dice.choice(seeds), dice, seeds) for _ in range(2_000)]
-    with zmq.Context() as context:
-        while sent < count:
-            batch = min(_BATCH, count - sent)
-            with context.socket(zmq.DEALER) as peer:
-                peer.setsockopt(zmq.LINGER, 0)
-                if dice.random() < 0.5:
-                    peer.setsockopt(zmq.ROUTING_ID, dice.choice((b"fuzz", dice.randbytes(8), b"\xff" * 255)))
-                peer.connect(server.address)
-                for _ in range(batch):
-                    data = dice.choice(pool) if dice.random() < 0.9 else mutate(dice.choice(seeds), dice, seeds)
-                    _send_patiently(peer, data, zmq.SNDMORE if dice.random() < 0.01 else 0)
-                    if dice.random() < 0.2:
-                        with suppress(zmq.Again):
-                            peer.recv(zmq.NOBLOCK)
-                _send_patiently(peer, b"end", 0)
-            sent += batch
+    peer: RawPeer | None = None
+    while sent < count and time.monotonic() < until:
+        size = min(_BLOCK, count - sent)
+        for _ in range(20):
             pool[dice.randrange(len(pool))] = mutate(dice.choice(seeds), dice, seeds)
-            for _ in range(batch // _STREAM_SHARE // 10):
-                _send_stream(server, dice, pool)
-
-
-def _send_patiently(peer: zmq.Socket[bytes], data: bytes, flags: int) -> None:
-    """Send once there is room; read what came meanwhile, or both sides would wait."""
-    while True:
+        if peer is None or dice.random() < 0.1:
+            if peer is not None:
+                peer.socket.close()
+            peer = RawPeer(server.address, dice.choice((b"", b"fuzz", dice.randbytes(8), b"\xff" * 255)))
         try:
-            peer.send(data, flags | zmq.NOBLOCK)
-            return
-        except zmq.Again:
-            peer.poll(10, zmq.POLLIN | zmq.POLLOUT)
-            with suppress(zmq.Again):
-                peer.recv(zmq.NOBLOCK)
+            name = dice.randbytes(8)
+            peer.socket.sendall(b"".join(frame(data) for data in dice.choices(pool, k=size)))
+            _await_handled(peer, marker(name), name)
+        except OSError:  # cut, or replaced by another connection with its identity
+            peer = None
+            continue
+        sent, blocks = sent + size, blocks + 1
+        if blocks % 10 == 0:
+            _send_stream(server, dice, pool)
+    return sent
+
+
+def _await_handled(peer: RawPeer, marker: bytes, name: bytes) -> None:
+    """Send a frame that is answered under its name until it is: then all before it were handled."""
+    heard = b""
+    for _ in range(300):
+        peer.socket.settimeout(30)
+        peer.socket.sendall(frame(marker))
+        peer.socket.settimeout(0.2)
+        with suppress(TimeoutError):
+            while more := peer.socket.recv(1 << 20):
+                heard = heard[-64:] + more
+                if name in heard:
+                    return
+            raise ConnectionError("the connection was closed")
+    raise AssertionError(
+        f"{peer.socket.getpeername()}: expected an answer to a frame after others, got none in a minute"
+    )
+
+
+def _marker_of_router(name: bytes) -> bytes:
+    """Return a frame of another version, which is refused under its id."""
+    return b"GA\xfe" + bytes(9) + name * 2 + bytes(64)
+
+
+def _marker_of_pictures(name: bytes) -> bytes:
+    return pack_blob(BlobHeader(BlobKind.ARE_YOU_AT_IT, int.from_bytes(name), 0, bytes(32)))
 
 
 def _send_stream(server: Server, dice: Random, pool: list[bytes]) -> None:
