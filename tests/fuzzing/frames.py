@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -69,7 +70,7 @@ async def _fuzz_servers(frames: int, seed: int, limit_s: float) -> Outcome:
             sent = [0, 0]
 
             async def send(which: int, *arguments: Any) -> None:
-                sent[which] = await trio.to_thread.run_sync(_send, *arguments, began_at + limit_s)
+                sent[which] = await trio.to_thread.run_sync(partial(_send, *arguments, until=began_at + limit_s))
 
             async with (
                 honest_work(router),
