@@ -174,10 +174,10 @@ def parse_allow_list(text: str, permissions: Permissions = BUILT_IN_PERMISSIONS)
         entries = msgspec.convert(tomllib.loads(text), dict[str, _Entry])
     except RecursionError:
         raise ConfigError("expected one table per key, got tables or lists that are nested too deep") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"expected TOML, got: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigError(f"expected tables [NAME] with key and may: {error}") from error
+    except ValueError as error:  # tomllib's own, and that of int() for thousands of digits
+        raise ConfigError(f"expected TOML, got: {error}") from error
     principals: dict[str, Principal] = {}
     for name, entry in entries.items():
         try:

@@ -70,7 +70,7 @@ async def _fuzz_servers(frames: int, seed: int, limit_s: float) -> Outcome:
             sent = [0, 0]
 
             async def send(which: int, *arguments: Any) -> None:
-                sent[which] = await trio.to_thread.run_sync(partial(_send, *arguments, until=began_at + limit_s))
+                sent[which] = await trio.to_thread.run_sync(partial(_send, began_at + limit_s, *arguments))
 
             async with (
                 honest_work(router),
@@ -86,7 +86,7 @@ async def _fuzz_servers(frames: int, seed: int, limit_s: float) -> Outcome:
 
 
 def _send(
-    server: Server, marker: Callable[[bytes], bytes], seeds: list[bytes], count: int, seed: int, until: float
+    until: float, server: Server, marker: Callable[[bytes], bytes], seeds: list[bytes], count: int, seed: int
 ) -> int:
     """Send mutated frames in blocks, each of which must be handled before the next, and damaged streams between.
 

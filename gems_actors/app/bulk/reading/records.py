@@ -78,6 +78,9 @@ def task_of(index: int, record: Mapping[str, Any], options: RecordOptions) -> Ta
     drawing = {name: value for name, value in drawing.items() if value == value}  # without NaN
     try:
         fields = msgspec.convert(drawing, type=_Fields, strict=False) if drawing else _NO_FIELDS
+    except UnicodeEncodeError:  # not a ValidationError of msgspec
+        check_record(drawing)
+        raise
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`")
