@@ -57,12 +57,16 @@ class RawPeer:
         self.socket = connect(address)
         self.socket.settimeout(30)
         self._box: _Box | None = None
-        if keys is None:
-            self.socket.sendall(greeting() + frame(b"\x05READY" + metadata(identity), COMMAND))
-            self.receive(64)
-            self.receive_frame()
-        else:
-            self._shake_hands(keys, identity)
+        try:
+            if keys is None:
+                self.socket.sendall(greeting() + frame(b"\x05READY" + metadata(identity), COMMAND))
+                self.receive(64)
+                self.receive_frame()
+            else:
+                self._shake_hands(keys, identity)
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self) -> RawPeer:
         return self

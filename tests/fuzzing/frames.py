@@ -108,11 +108,14 @@ def _send(
             peer.socket.sendall(b"".join(frame(data) for data in dice.choices(pool, k=size)))
             _await_handled(peer, marker(name), name)
         except OSError:  # cut, or replaced by another connection with its identity
+            peer.socket.close()
             peer = None
             continue
         sent, blocks = sent + size, blocks + 1
         if blocks % 10 == 0:
             _send_stream(server, dice, pool)
+    if peer is not None:
+        peer.socket.close()
     return sent
 
 
