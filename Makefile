@@ -9,7 +9,7 @@ export MAKE_DRAW_PROMPT := $(value PROMPT)
 unexport PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help draw test check simulate mutate fuzz bench clean
+.PHONY: help draw test check simulate mutate fuzz bench soak clean
 
 help:
 	@echo 'make draw PROMPT="a red fox"  draw a prompt and say where the picture is'
@@ -19,6 +19,7 @@ help:
 	@echo 'make mutate                   change the pure modules and see that their tests notice'
 	@echo 'make fuzz                     fuzz what reads foreign bytes; TARGET=, MINUTES=, FRAMES= as in tests/fuzzing/README.md'
 	@echo 'make bench                    measure'
+	@echo 'make soak MINUTES=10          keep a mesh busy, and see that no process grows'
 	@echo 'make clean                    remove the environment and all caches'
 	@echo 'PYTHON=python3.12             with each of them: the Python to make the environment with (3.11 or later)'
 
@@ -47,6 +48,9 @@ fuzz: .venv/made-for-tests
 
 bench: .venv/made-for-tests
 	$(BIN)/python -m tests.benchmarks
+
+soak: .venv/made-for-tests
+	MINUTES=$(or $(MINUTES),10) $(BIN)/python -m tests.benchmarks soak
 
 clean:
 	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
