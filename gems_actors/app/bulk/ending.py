@@ -52,7 +52,7 @@ def read_ending(folder: Path, spec: RunSpec, finished: int) -> RunEnding:
         spec: specification of the run.
         finished: tasks with an outcome.
     """
-    with suppress(OSError, msgspec.DecodeError):
+    with suppress(OSError, msgspec.DecodeError, RecursionError):
         return msgspec.json.decode((folder / MESH_FOLDER / "ended.json").read_bytes(), type=RunEnding)
     records = None
     with ExitStack() as stack, suppress(PromptError, UsageError):

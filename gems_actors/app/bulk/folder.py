@@ -275,7 +275,7 @@ def settle_failures(path: Path, done: AbstractSet[tuple[TaskRef, int]]) -> None:
     kept: dict[tuple[TaskRef, int], bytes] = {}
     with file.open("rb") as lines:
         for line in lines:
-            with suppress(msgspec.DecodeError):
+            with suppress(msgspec.DecodeError, RecursionError):
                 row = msgspec.json.decode(line, type=FailedRow)
                 kept.pop((row.ref, row.sample), None)
                 if done.isdisjoint(((row.ref, row.sample), (row.index, row.sample))):

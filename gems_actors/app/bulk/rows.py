@@ -239,7 +239,7 @@ def lines_of(path: Path, kind: type[Any]) -> Iterator[Any]:
         for line in file:
             try:
                 yield msgspec.json.decode(line, type=kind) if line.endswith(b"\n") else None
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 yield None
 
 
@@ -335,7 +335,7 @@ def _read_chunk(file: BinaryIO) -> Iterator[_NumberedRow]:
 def _placed_id(line: bytes, ledger: Ledger) -> RowId | None:
     """Return by what a row is sorted, with the index that its record has now; None for a torn row."""
     if line.endswith(b"\n"):
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, RecursionError):
             row = msgspec.json.decode(line, type=Row)
             return RowId(ledger.index_of(row.ref, row.sample, row.index), row.task, row.sample)
     return None

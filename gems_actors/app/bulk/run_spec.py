@@ -107,7 +107,7 @@ def read_run(path: Path) -> RunSpec | None:
         return msgspec.json.decode((path / "run.json").read_bytes(), type=RunSpec)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise OutputError(f"{path / 'run.json'}: expected the specification of a run, got: {error}") from error
 
 

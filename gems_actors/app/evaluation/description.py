@@ -42,7 +42,7 @@ def read_description(folder: Path) -> Description | None:
         return msgspec.json.decode((folder / _NAME).read_bytes(), type=Description)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise OutputError(f"{folder / _NAME}: expected the description of an evaluation, got: {error}") from error
 
 

@@ -153,5 +153,5 @@ def _lines(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
 def _row_of(line: bytes) -> Row | None:
     try:
         return msgspec.json.decode(line, type=Row)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

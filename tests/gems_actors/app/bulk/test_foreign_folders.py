@@ -64,3 +64,14 @@ def test_texts_of_a_foreign_folder_command_neither_browser_nor_terminal(tmp_path
         shown = run_gems(tmp_path, "bulk", *words)
         assert shown.returncode == 0, shown.stderr
         assert not UNSAFE & {*shown.stdout, *shown.stderr} - {"\n"}
+
+
+def test_a_description_or_row_that_is_nested_too_deep_is_refused_or_left_out(tmp_path: Path) -> None:
+    deep = '{"a":' * 5_000 + "1" + "}" * 5_000
+    (tmp_path / "run.json").write_text(deep)
+    shown = run_gems(tmp_path, "bulk", "status", ".")
+    assert (shown.returncode, shown.stderr.count("\n")) == (2, 1)
+    assert "run.json: expected the specification of a run, got: " in shown.stderr
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset/metadata.jsonl").write_text(f"{deep}\n")
+    assert [*all_rows_of(tmp_path)] == []
