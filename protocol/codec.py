@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
@@ -12,7 +13,7 @@ import msgspec
 from protocol import messages as m
 from protocol.envelope import HEADER_BYTES, Header, pack_header, unpack_header
 from protocol.errors import BodyError, TooLargeError, UnknownKindError
-from protocol.limits import MAX_FRAME_BYTES
+from protocol.limits import MAX_COUNT, MAX_FRAME_BYTES, MAX_SECONDS
 
 ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
@@ -34,6 +35,7 @@ class _Tagged(msgspec.Struct):
     type: str
 
 
+_decode_any = msgspec.msgpack.Decoder().decode
 _decode_tag = msgspec.msgpack.Decoder(_Tagged).decode
 
 
@@ -166,13 +168,32 @@ def peek_type(data: bytes) -> str:
 def decode_record(data: bytes) -> m.AnyRecord:
     """Decode one record of memory's log; its types are fixed and cannot be extended by `Codec.register`.
 
+    Numbers that earlier versions accepted, and that are now out of bounds, become the nearest bound, so that the record
+    can be indexed and shown.
+
     Raises:
         BodyError: it is not a record.
     """
     try:
         return _decode_record(data)
     except (ValueError, RecursionError) as error:
+        with suppress(ValueError, RecursionError):
+            return cast(m.AnyRecord, msgspec.convert(_within_bounds(_decode_any(data)), m.AnyRecord))
         raise BodyError(f"expected a record, got {data[:64]!r}: {str(error)[:500]}") from error
+
+
+def _within_bounds(value: Any) -> Any:
+    """Return a value whose numbers are within the bounds of the wire, which earlier versions did not have."""
+    match value:
+        case bool():
+            return value
+        case int() | float():
+            return min(value, MAX_COUNT) if isinstance(value, int) else min(value, MAX_SECONDS)
+        case list():
+            return [_within_bounds(item) for item in value]
+        case dict():
+            return {key: _within_bounds(item) for key, item in value.items()}
+    return value
 
 
 def encode_message(header: Header, body: m.Body) -> bytes:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protocol import messages as m
+from protocol.limits import MAX_COST, MAX_COUNT, MAX_SECONDS
 
 
 def sum_spent(*parts: m.Spent) -> m.Spent:
-    """Return the total of several costs."""
+    """Return the total of several costs, each figure at most its bound on the wire."""
     return m.Spent(
-        seconds=sum((part.seconds for part in parts), 0.0),
-        calls=sum(part.calls for part in parts),
-        prompt_tokens=sum(part.prompt_tokens for part in parts),
-        cached_tokens=sum(part.cached_tokens for part in parts),
-        completion_tokens=sum(part.completion_tokens for part in parts),
-        cost=sum((part.cost for part in parts), 0.0),
+        seconds=min(sum((part.seconds for part in parts), 0.0), MAX_SECONDS),
+        calls=min(sum(part.calls for part in parts), MAX_COUNT),
+        prompt_tokens=min(sum(part.prompt_tokens for part in parts), MAX_COUNT),
+        cached_tokens=min(sum(part.cached_tokens for part in parts), MAX_COUNT),
+        completion_tokens=min(sum(part.completion_tokens for part in parts), MAX_COUNT),
+        cost=min(sum((part.cost for part in parts), 0.0), MAX_COST),
     )
 
 

@@ -41,5 +41,14 @@ MAX_ACTORS = 4096
 MAX_SHARDS = 256
 """Number of processes that share memory."""
 
-MAX_REVISION = 2**53 - 1
-"""Revision of a run state: exact as a double, and enough for a change each microsecond for 285 years."""
+MAX_COUNT = 2**53 - 1
+"""Any count, position or number of tokens: exact as a double in JSON, and a thousand of them stay below 2**63."""
+
+MAX_SECONDS = 1e10
+"""Any duration: 317 years."""
+
+MAX_COST = 1e15
+"""Any price, in the currency of the settings."""
+
+MAX_REVISION = MAX_COUNT
+"""Revision of a run state: enough for a change each microsecond for 285 years."""

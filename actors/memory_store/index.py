@@ -9,7 +9,7 @@ is under a checksum, too.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -178,9 +178,9 @@ class Index:
             return
         try:
             self._begin()
-            self.connection.executemany(index_rows.PUT_RUN, map(index_rows.run_row, self._changed_runs))
-            self.connection.executemany(index_rows.PUT_TRAJECTORY, map(index_rows.trajectory_row, self._changed))
-            self.connection.executemany("INSERT INTO prompts (rowid, words) VALUES (?, ?)", self._recallable)
+            self._put(index_rows.PUT_RUN, map(index_rows.run_row, self._changed_runs))
+            self._put(index_rows.PUT_TRAJECTORY, map(index_rows.trajectory_row, self._changed))
+            self._put("INSERT INTO prompts (rowid, words) VALUES (?, ?)", self._recallable)
         except apsw.Error as error:
             raise self.fail(error) from error
         for found in self._changed:
@@ -322,6 +322,19 @@ class Index:
         if not self._is_writing:
             self.connection.execute("BEGIN IMMEDIATE")
             self._is_writing = True
+
+    def _put(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write rows; one that SQLite cannot hold is left out and named: it stops neither memory nor the other rows."""
+        rows = list(rows)
+        try:
+            with self.connection:  # undone if it fails
+                self.connection.executemany(statement, rows)
+        except (OverflowError, ValueError, TypeError):
+            for row in rows:
+                try:
+                    self.connection.execute(statement, row)
+                except (OverflowError, ValueError, TypeError) as error:
+                    _log.error("row_not_indexed", row=repr(row)[:500], reason=str(error))
 
     def _load(self, id_: str) -> IndexedTrajectory | None:
         fields = ", ".join(index_rows.TRAJECTORY_FIELDS)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from protocol.limits import MAX_SHARDS
+from protocol.limits import MAX_COUNT, MAX_SHARDS
 from protocol.messages import values as v
 from protocol.messages.link import Failure
 from protocol.messages.loop import DrawPicture, Ending, Outcome, Plan
@@ -118,7 +118,7 @@ class TrajectoryEnded(TrajectoryRecord, frozen=True, kw_only=True):
 class TrajectoryReopened(TrajectoryRecord, frozen=True, kw_only=True):
     """A trajectory that had ended continues when it is asked for again; its attempts can still be the best."""
 
-    reopening: Annotated[int, Meta(ge=1)]
+    reopening: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
     """1 for the first time, then 2, ..."""
     task: DrawPicture
     """The task, of which only the maximum of rounds may differ from the one that was begun."""

@@ -20,7 +20,9 @@ Steps = Annotated[int, Meta(ge=1, le=limits.MAX_STEPS)]
 Guidance = Annotated[float, Meta(ge=0.0, le=limits.MAX_GUIDANCE)]
 SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=limits.MAX_COUNT)]
+Seconds = Annotated[float, Meta(ge=0.0, le=limits.MAX_SECONDS)]
+Cost = Annotated[float, Meta(ge=0.0, le=limits.MAX_COST)]
 RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 TaskId = Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")]
 Version = Annotated[str, Meta(max_length=64)]
@@ -76,7 +78,7 @@ class Verdict(Value, frozen=True, kw_only=True):
 class Spent(Value, frozen=True, kw_only=True):
     """Cost of one step."""
 
-    seconds: Annotated[float, Meta(ge=0.0)] = 0.0
+    seconds: Seconds = 0.0
     """Time that the role worked, without the time in its queue."""
     calls: Count = 0
     """Calls of a model, including repeated ones."""
@@ -84,7 +86,7 @@ class Spent(Value, frozen=True, kw_only=True):
     cached_tokens: Count = 0
     """Prompt tokens that the server had in its cache."""
     completion_tokens: Count = 0
-    cost: Annotated[float, Meta(ge=0.0)] = 0.0
+    cost: Cost = 0.0
     """Price, by the prices in the role's settings and in their currency."""
 
     @property
