@@ -106,7 +106,12 @@ def paint(stream: TextIO, text: str) -> None:
 
 def protect_standard_streams() -> None:
     """Have standard output and standard error show control characters as U+FFFD from now on."""
-    sys.stdout, sys.stderr = _protected(sys.stdout), _protected(sys.stderr)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        protected = _protected(stream)
+        if getattr(sys, f"__{name}__") is stream:  # which libraries ask for the width of the terminal
+            setattr(sys, f"__{name}__", protected)
+        setattr(sys, name, protected)
 
 
 def _protected(stream: TextIO) -> TextIO:

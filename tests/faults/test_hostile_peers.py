@@ -153,7 +153,7 @@ async def test_a_router_cuts_off_a_peer_that_does_not_read_its_answers(router: S
             pump(peer, (block or peer.encode(encode_message(header, ReadStatus())) for _ in range(2**40)))
 
     async with honest_work(router):
-        with trio.fail_after(60):
+        with trio.fail_after(240):
             await trio.to_thread.run_sync(ask_without_reading)
     await await_small(router)
 

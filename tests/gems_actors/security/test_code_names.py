@@ -18,9 +18,9 @@ from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import ConfigError, RefusedError
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.supervision.supervisor import open_supervisor
-from protocol.codec import BODIES
+from protocol.codec import BODIES, encode_body
 from protocol.envelope import Header, Kind, pack_header, unpack_header
-from protocol.messages import ScaleRole
+from protocol.messages import Hello, ScaleRole
 
 NAMES = ("planted", "planted:Role", "planted:open_model")
 
@@ -56,6 +56,7 @@ def send_everything(address: str, roles: tuple[str, ...]) -> None:
         sender.connect(address)
         for body in bodies():
             sender.send(pack_header(Header(Kind.HELLO, role="planted")) + body)
+            sender.send(pack_header(Header(Kind.HELLO)) + encode_body(Hello(name="stranger")))
             waiting = {os.urandom(16): role for role in roles}
             for id_, role in waiting.items():
                 sender.send(pack_header(Header(Kind.REQUEST, id=id_, role=role)) + body)

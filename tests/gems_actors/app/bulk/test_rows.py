@@ -21,8 +21,8 @@ from tests.gems_actors.cli.stories import PROMPT
 def row(**more: Any) -> Row:
     """Return the row of a picture that met all requirements in the first round, with some fields replaced."""
     easy = Row(
-        file_name="", index=9, sample=0, key="", prompt="", final_prompt="", seed=0, digest="", digests=(), models={},
-        skill=None, rounds=1, images=1, met=3, all_met=True, outcome="all_met", decided_by="",
+        file_name="a.png", index=9, sample=0, key="", prompt="", final_prompt="", seed=0, digest="", digests=(),
+        models={}, skill=None, rounds=1, images=1, met=3, all_met=True, outcome="all_met", decided_by="",
         requirements=(), met_by_round=(),
     )  # fmt: skip
     return msgspec.structs.replace(easy, **more)
