@@ -6,6 +6,7 @@ A peer is a key where there are keys, and a connection elsewhere.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,7 +69,7 @@ class MarkBudgets:
         if is_kept:
             used.marks.add(mark)
 
-    def release(self, marks: set[Hashable]) -> None:
+    def release(self, marks: AbstractSet[Hashable]) -> None:
         """Give back the marks of runs that are no longer paused."""
         for used in self._used.values():
             used.marks -= marks

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from math import inf
 
@@ -511,8 +511,12 @@ class Dispatcher:
         wanted = m.RunState(run=run, trajectory=trajectory, state=before, revision=0)
         concerned = [ticket for ticket in self._tickets.values() if self._matches(wanted, ticket)]
         in_hand = sum(ticket.holder is not None for ticket in concerned)
-        news = self._run_states.change(run, trajectory, action, by, self._has_requests)
-        self._mark_budgets.release({(state.run, state.trajectory) for state in news if state.state != "paused"})
+        live = cache(lambda: {ticket.header.run for ticket in self._tickets.values()})
+        news = self._run_states.change(run, trajectory, action, by, lambda other: other in live())
+        released = {(state.run, state.trajectory) for state in news if state.state != "paused"}
+        if before == "cancelled":  # it stays cancelled when somebody pauses it
+            released.add((run, trajectory))
+        self._mark_budgets.release(released)
         self._apply_run_states(now, news)
         return m.Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
 
@@ -532,9 +536,6 @@ class Dispatcher:
                     for role, queue in self._queues.items():
                         queue.release_those(lambda ticket: self._blocking_state(ticket.header) is None)
                         self._hand_out(now, role)
-
-    def _has_requests(self, run: bytes) -> bool:
-        return any(ticket.header.run == run for ticket in self._tickets.values())
 
     def _matches(self, state: m.RunState, ticket: Ticket) -> bool:
         return concerns(state, ticket.header) and ticket.header.role not in self._unstoppable_roles

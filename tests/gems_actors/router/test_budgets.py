@@ -134,3 +134,12 @@ def test_a_client_follows_a_bounded_number_of_runs() -> None:
     for number in range(2 * MAX_FOLLOWED):
         stage.dispatcher.subscribe(stage.now, b"client", number.to_bytes(8, "big"))
     assert stage.dispatcher.sizes().followed_runs == MAX_FOLLOWED
+
+
+def test_pausing_runs_that_are_cancelled_takes_nothing_of_a_share() -> None:
+    stage = Stage()
+    for number in range(MAX_MARKS + 1):
+        stage.control("cancel", f"run-{number}")
+        stage.control("pause", f"run-{number}")
+        stage.now += CHANGES_WINDOW_S / MAX_CHANGES * 4
+    stage.control("pause", "another")
