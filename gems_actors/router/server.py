@@ -98,7 +98,7 @@ class _Router:
     def __init__(
         self, socket: zmq.Socket[bytes], settings: RouterConfig, shards: int, unstoppable_roles: frozenset[str]
     ) -> None:
-        self.link = Link(socket, self._take, self._undeliverable)
+        self.link = Link(socket, self._take, self._undeliverable, cuts_deaf=True)
         self.links = [self.link]
         self._shards = shards
         self._guarded: Link | None = None
@@ -119,7 +119,9 @@ class _Router:
         """Serve peers with keys, by an allow list that may change."""
         authenticator = guarded.authenticator
         self._sessions = Sessions(authenticator.allowed, max_requests_per_s, time.monotonic())
-        self._guarded = Link(guarded.socket, self._take_from_keys, self._undeliverable_to_key, has_users=True)
+        self._guarded = Link(
+            guarded.socket, self._take_from_keys, self._undeliverable_to_key, has_users=True, cuts_deaf=True
+        )
         self.links.append(self._guarded)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(authenticator.run)

@@ -23,7 +23,7 @@ from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.security.keys import keys_to_listen
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Permissions
 from gems_actors.security.zap import ZapAuthenticator
-from gems_actors.transport.sockets import MAX_UNSENT, open_context, open_router
+from gems_actors.transport.sockets import MAX_UNSENT_BY_ROUTER, open_context, open_router
 from protocol.limits import MAX_FRAME_BYTES
 
 
@@ -42,7 +42,7 @@ def open_sockets(
     *,
     is_insecure: bool,
     max_frame_bytes: int = MAX_FRAME_BYTES,
-    max_unsent: int = MAX_UNSENT,
+    max_unsent: int = MAX_UNSENT_BY_ROUTER,
     permissions: Permissions = BUILT_IN_PERMISSIONS,
 ) -> Iterator[tuple[zmq.Socket[bytes], CurveSocket | None]]:
     """Bind a ROUTER to the addresses and, if there are keys, a second one that requires them to the tcp addresses.

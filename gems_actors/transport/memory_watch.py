@@ -238,10 +238,14 @@ class MemoryWatch:
     def _cut_offenders(self) -> None:
         for link in self._links:
             if link.offenders:
-                offenders, link.offenders = link.offenders, set()
                 for one in self._connections.look():
-                    if one.descriptor in offenders:
-                        self._cut(one, "a huge identity, or messages of many parts", 0)
+                    if one.descriptor in link.offenders:
+                        self._cut(
+                            one,
+                            "a huge identity, messages of many parts, or requests whose answers it does not read",
+                            0,
+                        )
+                link.drop_offenders()
 
     def _cut(self, one: Connection, reason: str, grown_bytes: int) -> None:
         if one.inode not in self._was_cut:

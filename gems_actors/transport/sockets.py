@@ -16,6 +16,7 @@ and any call on the socket may consume that command. These rules each prevent a 
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,7 +50,11 @@ HANDSHAKE_S = 5.0
 """Time limit of a connection's handshake; half-open connections are closed after it."""
 _REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 MAX_UNSENT = 100_000
-"""Messages to a peer that does not read, by default; beyond, sending to it fails. libzmq knows no limit in bytes."""
+"""Messages that wait for a router which does not read; beyond, sending fails. libzmq knows no limit in bytes."""
+MAX_UNSENT_BY_ROUTER = 10_000
+"""Messages to a peer that does not read, by default: twice what a client may have in flight with default settings."""
+_FULL_S = 0.5
+"""Time without room for an answer after which a peer that sends on is disconnected."""
 _RETRY_S = 0.05
 """Longest time to the next attempt to send at the high-water mark, or before the connection is established."""
 
@@ -150,7 +155,7 @@ def open_router(
     keys: KeyPair | None = None,
     *,
     max_frame_bytes: int = MAX_FRAME_BYTES,
-    max_unsent: int = MAX_UNSENT,
+    max_unsent: int = MAX_UNSENT_BY_ROUTER,
 ) -> zmq.Socket[bytes]:
     """Return a ROUTER that reports unreachable peers, and lets a peer that reconnects replace its old connection.
 
@@ -205,11 +210,13 @@ class Link:
         undeliverable: Callable[[Message], None] | None = None,
         *,
         has_users: bool = False,
+        cuts_deaf: bool = False,
     ) -> None:
         """Wrap a socket; `take`, called with each batch that arrives, neither awaits nor raises.
 
         For a ROUTER, `undeliverable` is called with each message whose peer is gone or has stopped reading, and
-        `has_users` means that it has keys: its messages include the sender's.
+        `has_users` means that it has keys: its messages include the sender's. With `cuts_deaf`, a peer that sends on
+        although it does not read is an offender.
         """
         self._socket = socket
         self._descriptor = cast(int, socket.getsockopt(zmq.FD))
@@ -218,7 +225,7 @@ class Link:
         self._send = cast(Callable[[bytes, int], None], _BareSocket.send.__get__(socket))
         self._get = cast(Callable[[int], int], _BareSocket.get.__get__(socket))
         self._is_router = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
-        self._has_users = has_users
+        self._has_users, self._cuts_deaf = has_users, cuts_deaf
         self._take = take
         self._undeliverable = undeliverable
         self._queue: deque[Message] = deque()
@@ -231,6 +238,20 @@ class Link:
         """Bytes received by descriptor of their connection, counted while a dict is set; counting has its cost."""
         self.offenders: set[int] = set()
         """Descriptors of connections whose peers break the rules of the wire in a way that costs us."""
+        self._full_since: dict[bytes, float] = {}
+        """Peers of a ROUTER that have had no room for an answer since then."""
+        self._offending: set[bytes] = set()
+        """Those of them that send on for too long; their connections are to be cut."""
+        self._dropped: set[bytes] = set()
+        """Peers whose connection was cut, and of whom more may wait that had arrived before."""
+
+    def drop_offenders(self) -> None:
+        """Note that the connections of all offenders were cut: what has arrived from them is not passed on."""
+        for peer in self._offending:
+            self._full_since.pop(peer, None)
+        self._dropped |= self._offending
+        self._offending.clear()
+        self.offenders.clear()
 
     def send(self, *frames: bytes) -> None:
         """Queue a message; it is sent within this pass of the scheduler, together with all others of the pass."""
@@ -366,8 +387,13 @@ class Link:
                     return True
                 if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                     raise
+                if error.errno == zmq.EAGAIN and self._cuts_deaf:
+                    self._full_since.setdefault(message[0], time.monotonic())
                 if self._undeliverable is not None:
                     self._undeliverable(message)
+            else:
+                if self._full_since:
+                    self._full_since.pop(message[0], None)
             self._queue.popleft()
         return False
 
@@ -375,11 +401,13 @@ class Link:
         """Receive up to one batch and pass it on."""
         batch: list[Message] = []
         self._is_behind = True
-        fill = self._fill_with_frames if self._has_users or self.origins is not None else self._fill_plainly
+        needs_frames = self._has_users or self.origins is not None or self._full_since or self._dropped
+        fill = self._fill_with_frames if needs_frames and self._is_router else self._fill_plainly
         try:
             fill(batch)
         except zmq.Again:
             self._is_behind = False
+            self._dropped.clear()
         self._woken.set()
         if batch:
             self._is_taking = True
@@ -387,6 +415,10 @@ class Link:
                 self._take(batch)
             finally:
                 self._is_taking = False
+
+    def _sends_without_reading(self, peer: bytes) -> bool:
+        since = self._full_since.get(peer)
+        return since is not None and time.monotonic() - since >= _FULL_S
 
     def _fill_plainly(self, batch: list[Message]) -> None:
         recv, get, room = self._recv, self._get, _BATCH_BYTES
@@ -411,6 +443,12 @@ class Link:
             if len(identity) > _MAX_IDENTITY_BYTES:
                 self._drop_message(frame)
                 room -= len(identity)
+                continue
+            if self._full_since and self._sends_without_reading(identity):
+                self._offending.add(identity)
+                self.offenders.add(frame.get(_ORIGIN))
+            if identity in self._offending or identity in self._dropped:
+                room -= len(frame) + self._drop_parts()
                 continue
             message = [identity, frame.bytes]
             if self.origins is not None:
