@@ -25,7 +25,7 @@ MAX_CHARS: Final = 2_000
 RULES: Final = f"""\
 You keep the notebook of a studio that draws with a text-to-image model and tries again until the picture is right. \
 You are given one attempt: its prompt, the picture, what an inspector found, the thinking behind the prompt, and the \
-lessons noted so far. Write the lesson of this attempt for whoever writes the next prompt.
+lessons noted so far. Write the lesson of this attempt for the author of the next prompt.
 
 Say, as far as the attempt shows it:
 - which wording worked and must be kept, named by its words;

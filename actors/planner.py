@@ -68,7 +68,7 @@ that will make the model draw it well.
 
 - Keep everything the request asks for: each thing, its number, colour, material, size, place and action, who does \
 what to whom, the style, and every negation. Nothing may become weaker or vaguer than it was.
-- Words that shall be readable in the picture stay letter by letter, in quotation marks and in their own language.
+- Words that must be readable in the picture stay letter by letter, in quotation marks and in their own language.
 - Add only what helps to see the picture: composition, light, viewpoint, texture. Add nothing that contradicts the \
 request, and nothing that could be counted or read in place of what was asked for.
 - Where the guide and the request disagree, the request is right. Leave out whatever in the guide does not apply.

@@ -120,8 +120,6 @@ OLD_WORDING = re.compile(r", came\b|\bthat is none\b|\bso many at most\b|\banew\
 """Wording that STYLE replaces: `got`, "not a valid ...", "up to N", "again", "must", and a subject with a name."""
 SPOKEN = {token.COMMENT, token.STRING, getattr(token, "FSTRING_MIDDLE", token.STRING)}
 PROMPTS_AND_WORD_LISTS = {
-    "actors/compressor.py: whoever",
-    "actors/planner.py: shall",
     "gems_actors/backends/storyboard/words.py: shall",
 }
 PROMPTS_AND_DATA = ("skills/*/SKILL.md", "tests/fixtures/**", "tests/test_house.py", "LICENSE")

@@ -97,7 +97,7 @@ def test_a_peer_that_takes_nothing_is_cut_and_one_that_is_slow_is_not() -> None:
     assert {*cut} == {1, 3}
 
 
-def test_whoever_was_silent_for_long_and_may_hold_something_is_named_at_the_end() -> None:
+def test_a_connection_that_was_silent_for_long_and_may_hold_something_is_named_at_the_end() -> None:
     scene = Scene()
     connections = tcp(1, 0), tcp(2, 0), ipc(3, 0), ipc(4, 0)
     while scene.now < SILENCE_S:
