@@ -7,10 +7,9 @@ requests they hold, clients repeat unanswered requests, and both are matched by 
 
 from __future__ import annotations
 
-import heapq
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from math import inf
 
@@ -27,6 +26,8 @@ from gems_actors.router.budgets import (
     MarkBudgets,
 )
 from gems_actors.router.queues import Peer, Queue, Ticket
+from gems_actors.router.role_status import roles_status
+from gems_actors.router.tables import Answers, Deadlines, Tickets
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
 from protocol import messages as m
 from protocol.codec import encode_body
@@ -36,16 +37,12 @@ from protocol.identity import run_bytes
 MESH_RUN = run_bytes("mesh")
 """The run whose events report actors that join and leave."""
 
-_MAX_ANSWERED = 4096
-"""Answers kept for clients that lost their connection and repeat the request; the oldest is dropped first."""
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Bytes of these answers; an answer read from memory may be a megabyte."""
 _READING_S = 0.05
 """Time to read what arrived while the router stalled, before it hands out a request."""
 _RECONNECT_S = 0.5
 """Longest time between two attempts of an actor to connect to a router that has replaced another one."""
-_MAX_IDLE_DEADLINES = 1000
-"""Deadlines of answered requests kept before they are swept, in addition to twice the number of open requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class Dispatcher:
         self.outbox: list[tuple[bytes, Header, bytes]] = []
         """Messages to send: recipient, header and body. Emptied by the router."""
         self._settings = settings
-        self._unstoppable_roles, self._max_answer_bytes = unstoppable_roles, max_answer_bytes
+        self._unstoppable_roles = unstoppable_roles
         self._epoch = epoch
         self._began_at = self._moved_at = now
         self._suspicion_grace_until = now
@@ -93,12 +90,11 @@ class Dispatcher:
         self._peers: dict[bytes, Peer] = {}
         self._earliest_timeout = now
         """No peer can time out before this, so a tick need not check them all."""
-        self._tickets: dict[bytes, Ticket] = {}
+        self._tickets = Tickets()
         self._queues: dict[str, Queue] = {}
         self._turns: dict[str, deque[Peer]] = {}
-        self._answered: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
-        self._answered_bytes = 0
-        self._deadlines: list[tuple[float, bytes]] = []
+        self._answered = Answers(max_answer_bytes)
+        self._deadlines = Deadlines(self._tickets)
         self._subscribers: dict[bytes, set[bytes]] = {}
         self._reclaim_grace: deque[Ticket] = deque()
         """Repeated requests, held back because an actor that has not yet said hello may be answering them."""
@@ -144,7 +140,8 @@ class Dispatcher:
         """Reconcile a request that an actor claims to hold: accept the claim, or cancel the request there as stale."""
         ticket = self._tickets.get(id_)
         if ticket is None and id_ not in self._answered:
-            ticket = self._tickets[id_] = Ticket(Header(Kind.REQUEST, id_, peer.role), b"", None, now)
+            ticket = Ticket(Header(Kind.REQUEST, id_, peer.role), b"", None, now)
+            self._tickets.add(ticket)
         if ticket is not None and ticket.holder is None and ticket.attempt <= attempt:
             self._queue_of(ticket).drop(ticket)
             ticket.holder, ticket.assigned_at, ticket.attempt = peer, now, attempt
@@ -285,7 +282,8 @@ class Dispatcher:
                 text = f"{waiting} requests already wait for a {header.role}"
                 self._refuse(identity, header, errors.OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
                 return
-            ticket = self._tickets[header.id] = Ticket(header, body, identity, now)
+            ticket = Ticket(header, body, identity, now)
+            self._tickets.add(ticket)
             if header.attempt:
                 ticket.reports_before = self._reports
                 self._reclaim_grace.append(ticket)
@@ -299,15 +297,13 @@ class Dispatcher:
             return
         elif ticket.is_withdrawn and ticket.holder is not None:
             self._take_away(ticket)
-        ticket.header, ticket.body, ticket.client = header, body, identity
+        self._tickets.replace_header(ticket, header)
+        ticket.body, ticket.client = body, identity
         ticket.is_moved = False
         if peer is not None:
             peer.add_request(header.id, len(body))
         if header.time_left_ms != NO_DEADLINE_MS:
-            ticket.deadline = now + header.time_left_ms / 1000
-            heapq.heappush(self._deadlines, (ticket.deadline, header.id))
-            if len(self._deadlines) > 2 * len(self._tickets) + _MAX_IDLE_DEADLINES:
-                self._sweep_deadlines()
+            self._deadlines.set(ticket, now + header.time_left_ms / 1000)
         if state is not None and state.state == "cancelled":
             self._cancel(ticket, state)  # an actor had claimed it before, without its run
         self._hand_out(now, header.role)
@@ -343,7 +339,7 @@ class Dispatcher:
         ticket = self._tickets.get(header.id)
         if ticket is None:
             if header.id not in self._answered:  # its client has not repeated it yet
-                self._keep_answer(header, body)
+                self._answered.keep(header, body)
             return
         if ticket.header.role != header.role:  # an actor answers only for its own role
             return
@@ -471,29 +467,16 @@ class Dispatcher:
         client = ticket.client
         self._close(ticket)
         if client is not None or not ticket.body:  # without a body, its client has not repeated it yet
-            self._keep_answer(header, body)
+            self._answered.keep(header, body)
         if client is not None:
             self.outbox.append((client, header, body))
-
-    def _keep_answer(self, header: Header, body: bytes) -> None:
-        self._answered[header.id] = (header, body)
-        self._answered_bytes += len(body)
-        while len(self._answered) > _MAX_ANSWERED or self._answered_bytes > self._max_answer_bytes:
-            _, (_, oldest) = self._answered.popitem(last=False)
-            self._answered_bytes -= len(oldest)
 
     def _close(self, ticket: Ticket) -> None:
         id_ = ticket.header.id
         self._queue_of(ticket).drop(ticket)
-        del self._tickets[id_]
+        self._tickets.remove(ticket)
         if ticket.client is not None and (client := self._peers.get(ticket.client)):
             client.drop_request(id_)
-
-    def _sweep_deadlines(self) -> None:
-        """Drop deadlines of answered requests, which would otherwise fill memory within minutes of a busy mesh."""
-        waiting = self._tickets.items()
-        self._deadlines = [(ticket.deadline, id_) for id_, ticket in waiting if ticket.deadline < inf]
-        heapq.heapify(self._deadlines)
 
     # ----------------------------------------------------------------------------------------- pausing, cancelling
 
@@ -509,10 +492,9 @@ class Dispatcher:
         self._mark_budgets.spend(now, peer, (run, trajectory), is_kept=action == "pause")
         before = self._run_states.phase_of(run, trajectory)
         wanted = m.RunState(run=run, trajectory=trajectory, state=before, revision=0)
-        concerned = [ticket for ticket in self._tickets.values() if self._matches(wanted, ticket)]
+        concerned = [ticket for ticket in self._tickets.of_run(run) if self._matches(wanted, ticket)]
         in_hand = sum(ticket.holder is not None for ticket in concerned)
-        live = cache(lambda: {ticket.header.run for ticket in self._tickets.values()})
-        news = self._run_states.change(run, trajectory, action, by, lambda other: other in live())
+        news = self._run_states.change(run, trajectory, action, by, self._tickets.has_run)
         released = {(state.run, state.trajectory) for state in news if state.state != "paused"}
         if before == "cancelled":  # it stays cancelled when somebody pauses it
             released.add((run, trajectory))
@@ -528,9 +510,11 @@ class Dispatcher:
             match state.state:
                 case "paused":
                     for queue in self._queues.values():
-                        queue.park_those(partial(self._matches, state))
+                        queue.park_those(state.run, partial(self._matches, state))
                 case "cancelled":
-                    for ticket in [ticket for ticket in self._tickets.values() if self._matches(state, ticket)]:
+                    for ticket in [
+                        ticket for ticket in self._tickets.of_run(state.run) if self._matches(state, ticket)
+                    ]:
                         self._cancel(ticket, state)
                 case "running":
                     for role, queue in self._queues.items():
@@ -584,10 +568,8 @@ class Dispatcher:
                 self._hand_out(now, role)
         if self._reclaim_grace and self._reclaim_grace[0].requested_at <= now - self._reclaim_grace_s:
             self._end_reclaim_grace(now)
-        while self._deadlines and self._deadlines[0][0] <= now:
-            deadline, id_ = heapq.heappop(self._deadlines)
-            expired = self._tickets.get(id_)
-            if expired is not None and expired.deadline == deadline and expired.client is not None:
+        for expired in self._deadlines.due(now):
+            if expired.client is not None:
                 self._expire(expired, now)
         if now > self._earliest_timeout:
             quiet = now - self._settings.silence_s
@@ -629,17 +611,12 @@ class Dispatcher:
 
     def status(self, now: float) -> m.MeshStatus:
         """Return the status of the mesh: actors, their load, and queued requests."""
-        peers: dict[str, list[Peer]] = {
-            role: [] for role, queue in self._queues.items() if queue.waiting or queue.parked
-        }
-        for peer in sorted(self._peers.values(), key=lambda peer: peer.hello.name):
-            peers.setdefault(peer.role, []).append(peer)
-        clients = peers.pop("", [])
+        peers = sorted(self._peers.values(), key=lambda peer: peer.hello.name)
         return m.MeshStatus(
             epoch=self._epoch,
             uptime_s=now - self._began_at,
-            roles=tuple(self._role_status(now, role, peers[role]) for role in sorted(peers)),
-            clients=len(clients),
+            roles=roles_status(now, peers, self._queues),
+            clients=sum(not peer.role for peer in peers),
             requeued=self._requeued,
             run_states=self._run_states.all(),
         )
@@ -653,30 +630,8 @@ class Dispatcher:
             followed_runs=len(self._subscribers),
             requested=sum(len(peer.requested) for peer in self._peers.values()),
             answers=len(self._answered),
-            answer_bytes=self._answered_bytes,
+            answer_bytes=self._answered.size,
         )
-
-    def _role_status(self, now: float, role: str, peers: list[Peer]) -> m.RoleStatus:
-        queue = self._queues.get(role, Queue())
-        actors = tuple(
-            m.ActorStatus(
-                name=peer.hello.name,
-                role=role,
-                host=peer.hello.host,
-                pid=peer.hello.pid,
-                version=peer.hello.version,
-                capacity=peer.capacity,
-                busy=len(peer.held),
-                handled=peer.handled,
-                silent_s=now - peer.seen_at,
-                oldest_s=max((now - ticket.assigned_at for ticket in peer.held.values()), default=0.0),
-                figures=peer.figures,
-                note=peer.note,
-            )
-            for peer in peers
-        )
-        oldest_s = max((now - ticket.requested_at for ticket in queue), default=0.0)
-        return m.RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))
 
     # ----------------------------------------------------------------------------------------- sending
 

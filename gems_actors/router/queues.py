@@ -107,13 +107,19 @@ class Queue:
         self._set_position(ticket, first=first)
         self.parked[ticket] = None
 
-    def park_those(self, matches: Callable[[Ticket], bool]) -> None:
-        """Park the queued tickets that match."""
-        matched = [ticket for ticket in self if matches(ticket)]
-        for ticket in matched:
-            self.drop(ticket)
-        self._sweep()
-        self.parked.update(dict.fromkeys(matched))
+    def park_those(self, run: bytes, matches: Callable[[Ticket], bool]) -> None:
+        """Park the queued tickets of a run that match."""
+        for lane in self._lanes:
+            tickets = lane.get(run, deque())
+            matched = [ticket for ticket in tickets if ticket.is_queued and matches(ticket)]
+            for ticket in matched:
+                self.drop(ticket)
+            self.parked.update(dict.fromkeys(matched))
+            if matched:
+                lane[run] = deque(ticket for ticket in tickets if ticket.is_queued)
+                self.entries += len(lane[run]) - len(tickets)
+                if not lane[run]:
+                    del lane[run]
 
     def release_those(self, matches: Callable[[Ticket], bool]) -> None:
         """Return parked tickets that match to the queue, each at its old position."""
