@@ -16,6 +16,8 @@ from protocol.messages import Control, RunPhase, RunState
 
 WHOLE_RUN = bytes(16)
 """The trajectory of a state that applies to the whole run."""
+Key = tuple[bytes, bytes]
+"""The run and the trajectory of a state."""
 MAX_RUN_STATES = 1000
 """States kept; beyond, the oldest are forgotten, first those that are not paused. All of them fit a frame: at most 900
 bytes each, of 4 MiB."""
@@ -32,7 +34,7 @@ class RunStates:
     def __init__(self) -> None:
         self._revision = 0
         """Highest revision of any state so far."""
-        self._states: dict[tuple[bytes, bytes], RunState] = {}
+        self._states: dict[Key, RunState] = {}
 
     def __bool__(self) -> bool:
         return bool(self._states)
@@ -40,6 +42,10 @@ class RunStates:
     def all(self) -> tuple[RunState, ...]:
         """Return all states, including those of runs that were resumed."""
         return tuple(self._states.values())
+
+    def is_paused(self, key: Key) -> bool:
+        """Return whether a run or trajectory is paused by a state of its own."""
+        return key in self._states and self._states[key].state == "paused"
 
     def merge(self, states: Iterable[RunState]) -> list[RunState]:
         """Merge states that another process knows, and return those that were new and are kept."""
@@ -102,7 +108,7 @@ class RunStates:
                 news.append(state)
         return news
 
-    def _phase_at(self, key: tuple[bytes, bytes]) -> RunPhase:
+    def _phase_at(self, key: Key) -> RunPhase:
         state = self._states.get(key)
         return "running" if state is None else state.state
 

@@ -5,12 +5,12 @@ A peer is a key where there are keys, and a connection elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
 from gems_actors.errors import OverloadedError
+from gems_actors.run_states import Key
 
 MIN_REQUESTS: Final = 1_000
 """Requests that a peer may have in flight, or half of `router.max_queue` if that is more."""
@@ -39,7 +39,7 @@ _RETRY_AFTER_S: Final = 10.0
 class _Used:
     window_ends_at: float
     changes: int = 0
-    marks: set[Hashable] = field(default_factory=set)
+    marks: set[Key] = field(default_factory=set)
 
 
 class MarkBudgets:
@@ -48,8 +48,15 @@ class MarkBudgets:
     def __init__(self) -> None:
         self._used: dict[Hashable, _Used] = {}
 
-    def spend(self, now: float, peer: Hashable, mark: Hashable, *, is_kept: bool) -> None:
-        """Count a change of a run state; `is_kept` says whether it pauses: other states make room for newer ones.
+    def spend(self, now: float, peer: Hashable, mark: Key, *, is_kept: bool, is_paused: Callable[[Key], bool]) -> None:
+        """Count a change of a run state.
+
+        Args:
+            now: time in seconds.
+            peer: the key or the connection that asks.
+            mark: the run or trajectory.
+            is_kept: whether it is paused: other states make room for newer ones.
+            is_paused: returns whether a mark is still paused; those that are not count no longer.
 
         Raises:
             OverloadedError: the peer has used its budget.
@@ -62,17 +69,14 @@ class MarkBudgets:
         if used.changes >= MAX_CHANGES:
             text = f"expected at most {MAX_CHANGES} changes of run states in {CHANGES_WINDOW_S:g} s from one peer"
             raise OverloadedError(text, max(used.window_ends_at - now, 0.05))
-        if is_kept and mark not in used.marks and len(used.marks) >= MAX_MARKS:
-            text = f"expected at most {MAX_MARKS} runs and trajectories paused by one peer; resume some first"
-            raise OverloadedError(text, _RETRY_AFTER_S)
         used.changes += 1
-        if is_kept:
+        if is_kept and mark not in used.marks:
+            if len(used.marks) >= MAX_MARKS:
+                used.marks = {kept for kept in used.marks if is_paused(kept)}
+            if len(used.marks) >= MAX_MARKS:
+                text = f"expected at most {MAX_MARKS} runs and trajectories paused by one peer; resume some first"
+                raise OverloadedError(text, _RETRY_AFTER_S)
             used.marks.add(mark)
-
-    def release(self, marks: AbstractSet[Hashable]) -> None:
-        """Give back the marks of runs that are no longer paused."""
-        for used in self._used.values():
-            used.marks -= marks
 
     def forget(self, peer: Hashable) -> None:
         """Forget a peer that is gone."""

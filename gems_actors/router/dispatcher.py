@@ -81,6 +81,7 @@ class Dispatcher:
         """Messages to send: recipient, header and body. Emptied by the router."""
         self._settings = settings
         self._unstoppable_roles = unstoppable_roles
+        self._max_requests = max(settings.max_queue // 2, MIN_REQUESTS)
         self._epoch = epoch
         self._began_at = self._moved_at = now
         self._suspicion_grace_until = now
@@ -269,12 +270,14 @@ class Dispatcher:
             if state is not None and state.state == "cancelled":
                 self._refuse(identity, header, cancellation_of(state))
                 return
-            try:
-                self._check_budget(peer, header)
-            except errors.OverloadedError as error:
-                self._refuse(identity, header, error)
-                return
-            queue = self._queues.setdefault(header.role, Queue())
+            queue = self._queues.get(header.role)
+            if peer is None or queue is None or self._is_spent(peer):
+                try:
+                    self._check_budget(peer, header)
+                except errors.OverloadedError as error:
+                    self._refuse(identity, header, error)
+                    return
+                queue = self._queues.setdefault(header.role, Queue())
             # Paused requests do not count against the queue.
             waiting = queue.waiting if state is None else len(queue.parked)
             if waiting >= self._settings.max_queue:
@@ -297,7 +300,8 @@ class Dispatcher:
             return
         elif ticket.is_withdrawn and ticket.holder is not None:
             self._take_away(ticket)
-        self._tickets.replace_header(ticket, header)
+        if ticket.header is not header:
+            self._tickets.replace_header(ticket, header)
         ticket.body, ticket.client = body, identity
         ticket.is_moved = False
         if peer is not None:
@@ -307,6 +311,10 @@ class Dispatcher:
         if state is not None and state.state == "cancelled":
             self._cancel(ticket, state)  # an actor had claimed it before, without its run
         self._hand_out(now, header.role)
+
+    def _is_spent(self, peer: Peer) -> bool:
+        """Return whether a peer has as many requests in flight as it may."""
+        return len(peer.requested) >= self._max_requests or peer.requested_bytes >= MAX_REQUESTED_BYTES
 
     def _check_budget(self, peer: Peer | None, header: Header) -> None:
         """Count a new request of a peer, or of a connection that has not said hello.
@@ -325,10 +333,7 @@ class Dispatcher:
             if len(waiting) >= MAX_BEFORE_HELLO or size >= MAX_BEFORE_HELLO_BYTES:
                 text = f"{len(waiting)} requests of {size:,} bytes wait for their connections to say hello, the maximum"
                 raise errors.OverloadedError(text, RETRY_AFTER_S)
-        elif (
-            len(peer.requested) >= max(self._settings.max_queue // 2, MIN_REQUESTS)
-            or peer.requested_bytes >= MAX_REQUESTED_BYTES
-        ):
+        elif self._is_spent(peer):
             size = peer.requested_bytes
             text = f"{len(peer.requested)} requests of {size:,} bytes of one client are in flight, the maximum"
             raise errors.OverloadedError(text, RETRY_AFTER_S)
@@ -437,7 +442,10 @@ class Dispatcher:
             self._queue_of(ticket).park(ticket, first=first)
 
     def _queue_of(self, ticket: Ticket) -> Queue:
-        return self._queues.setdefault(ticket.header.role, Queue())
+        queue = self._queues.get(ticket.header.role)
+        if queue is None:
+            queue = self._queues[ticket.header.role] = Queue()
+        return queue
 
     def _withdraw(self, ticket: Ticket, reason: str = "", *, here_only: bool = False) -> None:
         """Drop the client of a ticket and cancel it at its holder."""
@@ -489,16 +497,14 @@ class Dispatcher:
             OverloadedError: the peer has used its budget of run states, or too many runs are paused.
         """
         trajectory = WHOLE_RUN if trajectory is None else trajectory
-        self._mark_budgets.spend(now, peer, (run, trajectory), is_kept=action == "pause")
+        self._mark_budgets.spend(
+            now, peer, (run, trajectory), is_kept=action == "pause", is_paused=self._run_states.is_paused
+        )
         before = self._run_states.phase_of(run, trajectory)
         wanted = m.RunState(run=run, trajectory=trajectory, state=before, revision=0)
         concerned = [ticket for ticket in self._tickets.of_run(run) if self._matches(wanted, ticket)]
         in_hand = sum(ticket.holder is not None for ticket in concerned)
         news = self._run_states.change(run, trajectory, action, by, self._tickets.has_run)
-        released = {(state.run, state.trajectory) for state in news if state.state != "paused"}
-        if before == "cancelled":  # it stays cancelled when somebody pauses it
-            released.add((run, trajectory))
-        self._mark_budgets.release(released)
         self._apply_run_states(now, news)
         return m.Controlled(before=before, waiting=len(concerned) - in_hand, in_hand=in_hand)
 

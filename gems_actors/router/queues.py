@@ -40,9 +40,8 @@ class Peer:
 
     def add_request(self, id_: bytes, size: int) -> None:
         """Count a request that it has sent."""
-        self.drop_request(id_)
+        self.requested_bytes += size - self.requested.get(id_, 0)
         self.requested[id_] = size
-        self.requested_bytes += size
 
     def drop_request(self, id_: bytes) -> None:
         """Count a request no longer, if it was counted."""

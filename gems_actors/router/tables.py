@@ -37,8 +37,12 @@ class Tickets:
     def add(self, ticket: Ticket) -> None:
         """Add a request with a new id."""
         header = ticket.header
-        self._by_id[header.id] = ticket
-        self._by_run.setdefault(header.run, {})[header.id] = ticket
+        id_, run = header.id, header.run
+        self._by_id[id_] = ticket
+        if run in self._by_run:
+            self._by_run[run][id_] = ticket
+        else:
+            self._by_run[run] = {id_: ticket}
 
     def remove(self, ticket: Ticket) -> None:
         """Remove a request."""

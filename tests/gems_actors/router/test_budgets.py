@@ -14,9 +14,11 @@ from gems_actors.router.budgets import (
     MAX_UNPLAYED_ROLES,
     MIN_REQUESTS,
 )
+from gems_actors.run_states import WHOLE_RUN, RunStates
 from protocol.codec import decode_body
 from protocol.envelope import Kind
-from protocol.messages import Failure
+from protocol.identity import run_bytes
+from protocol.messages import Failure, Hello
 from tests.gems_actors.router.dispatching import Stage
 
 
@@ -143,3 +145,17 @@ def test_pausing_runs_that_are_cancelled_takes_nothing_of_a_share() -> None:
         stage.control("pause", f"run-{number}")
         stage.now += CHANGES_WINDOW_S / MAX_CHANGES * 4
     stage.control("pause", "another")
+
+
+def test_runs_that_another_router_resumed_or_that_made_room_count_no_longer() -> None:
+    stage = Stage()
+    stage.join("client")
+    pause_many(stage, MAX_MARKS, "client")
+    elsewhere = RunStates()
+    elsewhere.merge(stage.run_states.all())
+    for number in range(MAX_MARKS):
+        elsewhere.change(run_bytes(f"client-{number}"), WHOLE_RUN, "resume", "bob")
+    hello = Hello(name="another", run_states=elsewhere.all())
+    stage.dispatcher.hello(stage.now, b"another", "", hello)
+    stage.now += CHANGES_WINDOW_S
+    stage.control("pause", "one more", peer="client")
