@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ from protocol.codec import encode_message
 from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes
 from protocol.messages import Body, ControlRun, Hello, ReadLog
-from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
-from tests.processes import descendants, started
+from tests.gems_actors.cli.commands import run_gems, running_mesh
+from tests.processes import descendants
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +42,7 @@ def flood(address: str) -> zmq.Socket[bytes]:
 def test_a_mesh_draws_under_a_flood_of_valid_requests_and_after_its_router_was_killed(tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/run/router.ipc"
     settings = ("--set", f"data_dir={tmp_path}/data", "--set", f"router.runtime_dir={tmp_path}/run")
-    with started(
-        [*COMMAND, "up", *settings], cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as mesh:  # fmt: skip
-        assert mesh.stdout is not None
-        assert "mesh ready" in mesh.stdout.readline()
+    with running_mesh(tmp_path, *settings) as mesh:
         with flood(address):
             draw = ("draw", "a red fox", "--router", address, "--set", f"data_dir={tmp_path}/data")
             done = run_gems(tmp_path, *draw, "-o", "first.png")

@@ -19,7 +19,7 @@ from shutil import rmtree
 
 import pytest
 
-from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
+from tests.gems_actors.cli.commands import COMMAND, environment, run_gems, running_mesh
 from tests.processes import started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")]
@@ -86,12 +86,7 @@ def test_another_user_reads_no_file_opens_no_socket_and_sees_no_prompt_in_ps(fol
     (folder / "tasks.txt").chmod(0o600)
     settings = ("--set", f"data_dir={folder}/data", "--set", f"chat.record={folder}/chat.jsonl")
     router = ("--router", f"ipc://{folder}/gems-actors/router.ipc", "--set", f"data_dir={folder}/data")
-    with started(
-        [*COMMAND, "up", *settings], cwd=folder, env=environment(folder), stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as mesh:  # fmt: skip
-        assert mesh.stdout is not None
-        assert "mesh ready" in mesh.stdout.readline()
+    with running_mesh(folder, *settings) as mesh:
         commands = [
             ("draw", f"a {SECRET}", "-o", "fox.png", *router),
             ("draw", f"a {SECRET}", "-o", "own/mesh.png", "--set", f"chat.record={folder}/own.jsonl"),

@@ -8,11 +8,13 @@ import pty
 import select
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.gems_actors.cli.fork_server import SERVER
+from tests.processes import started
 
 COMMAND = (sys.executable, "-P", "-m", "gems_actors.cli")
 _LIMIT_S = 180
@@ -25,6 +27,18 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return an environment in which `gems` puts everything below a folder of the test."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_DROPPED)}
     return {**kept, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state"), **more}
+
+
+@contextmanager
+def running_mesh(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Start `gems up` in a folder, and yield its process once the mesh is ready; it is killed if it still runs then."""
+    command = [*COMMAND, "up", *options]
+    with started(
+        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as mesh:
+        assert mesh.stdout is not None
+        assert "mesh ready" in mesh.stdout.readline()
+        yield mesh
 
 
 def run_gems(
