@@ -22,7 +22,7 @@ import trio
 from msgspec import structs
 
 from actors.blob_actor import BlobActor
-from actors.endings import outcome_of
+from actors.endings import outcome_if_met, outcome_of
 from actors.lost_pictures import redraw_lost
 from actors.ranking import choose_best
 from gems_actors.actor import answers, current_call
@@ -173,8 +173,9 @@ class _Trajectory:
             if not self._judged:
                 raise step.error from None
             _log.warning("trajectory_ended_early", outcome=step.outcome, reason=str(step.error))
-            if self._is_all_met():  # by another candidate of the round, or by an earlier one
-                outcome = "all_met"
+            met = self._outcome_if_met(requirements)  # by another candidate of the round, or by an earlier one
+            if met is not None and met != "nothing_to_check":
+                outcome = met
             else:
                 outcome, failure = step.outcome, failure_of(step.error)
         best, decided_by = choose_best([self._judged[place] for place in sorted(self._judged)])
@@ -195,7 +196,7 @@ class _Trajectory:
         round_ = 1
         while True:
             await self._draw_round(round_, prompt, requirements)
-            if (outcome := self._outcome(round_, state)) is not None:
+            if (outcome := self._outcome(round_, requirements, state)) is not None:
                 return outcome
             prompt = await self._learn(round_, state)
             round_ += 1
@@ -324,28 +325,26 @@ class _Trajectory:
     async def _redraw_lost(self) -> None:
         await redraw_lost(self._blobs, self._attempts.values(), self._generate)
 
-    def _outcome(self, round_: int, state: m.TrajectoryState) -> m.Outcome | None:
+    def _outcome(
+        self, round_: int, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState
+    ) -> m.Outcome | None:
         """Return why the trajectory ends after this round, or None if it continues."""
         learned = {lesson.round for lesson in state.experiences} | {note.round for note in state.notes}
         if round_ in learned or state.prompt_of(round_ + 1) is not None:  # it continued before
             known = state.spent_by_round[round_ - 1 : round_]
             self._spent_by_last_round = known[0] if known else m.Spent()
             return None
-        if not any(attempt.verdicts for attempt in self._judged.values()):
-            return "nothing_to_check"
-        all_met = self._is_all_met()
-        if all_met and self._settings.stop_when_all_met:
-            return "all_met"
+        met = self._outcome_if_met(requirements)
+        if met == "nothing_to_check" or (met and self._settings.stop_when_all_met):
+            return met
         if round_ >= self._settings.max_rounds:
-            return "all_met" if all_met else "rounds_spent"
+            return met or "rounds_spent"
         if current_call().stop_gracefully.is_set():
             return "wound_down"
         return None if self._can_afford_a_round() else "budget_spent"
 
-    def _is_all_met(self) -> bool:
-        """Return whether an attempt has verdicts and meets every requirement."""
-        judged = (attempt.verdicts for attempt in self._judged.values() if attempt.verdicts)
-        return any(all(verdict.answer == "met" for verdict in verdicts) for verdicts in judged)
+    def _outcome_if_met(self, requirements: tuple[m.Requirement, ...]) -> m.Outcome | None:
+        return outcome_if_met(requirements, self._judged.values())
 
     def _can_afford_a_round(self) -> bool:
         """Return whether the budget covers another round like this one, which includes planning if it is the first."""

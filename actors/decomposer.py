@@ -102,6 +102,8 @@ class _Loose(msgspec.Struct):
     question: str
     kind: str
     depends_on: Any = None
+    not_understood: str = ""
+    """Only the storyboard sets it; language models are not told of it."""
 
 
 class _Found(msgspec.Struct):
@@ -177,6 +179,7 @@ def _read(item: _Loose, is_last: bool) -> Requirement:
         "question": question,
         "kind": "other" if is_last and kind not in get_args(RequirementKind) else kind,
         "depends_on": parent,
+        "not_understood": item.not_understood,
     }
     try:
         return msgspec.convert(fields, Requirement)

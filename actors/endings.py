@@ -1,9 +1,11 @@
-"""The rule by which a failure of a step ends a trajectory that has an attempt, or fails it to be resumed. Pure."""
+"""The rules by which requirements that are met, or a step that fails, end a trajectory. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gems_actors import errors
-from protocol.messages import Outcome
+from protocol.messages import Attempt, Outcome, Requirement
 
 _NOT_OF_THE_REQUEST = (
     errors.CancelledRequestError,
@@ -24,3 +26,22 @@ def outcome_of(error: errors.RequestError) -> Outcome | None:
     if error.is_outage or isinstance(error, _NOT_OF_THE_REQUEST):
         return None
     return "refused" if isinstance(error, errors.RefusedError) else "failed_later"
+
+
+def outcome_if_met(requirements: Iterable[Requirement], attempts: Iterable[Attempt]) -> Outcome | None:
+    """Return the outcome if an attempt leaves nothing to do, or None if another round may help.
+
+    It is `all_met` if every requirement is met, and `checkable_met` if words that were not understood are the only
+    exception. If there is nothing else, or no verdict at all, it is `nothing_to_check`.
+    """
+    skipped = {item.id for item in requirements if item.not_understood}
+    verdicts = [attempt.verdicts for attempt in attempts if attempt.verdicts]
+    if any(all(verdict.answer == "met" for verdict in each) for each in verdicts):
+        return "all_met"
+    if all(verdict.requirement in skipped for each in verdicts for verdict in each):
+        return "nothing_to_check"
+    for each in verdicts:
+        left = [verdict for verdict in each if verdict.answer != "met"]
+        if all(verdict.answer == "unsure" and verdict.requirement in skipped for verdict in left):
+            return "checkable_met"
+    return None

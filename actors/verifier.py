@@ -188,10 +188,15 @@ async def verify_picture(
         ModelOutputError: an answer cannot be parsed.
     """
     inspection = _Inspection(chat, settings, second)
-    verdicts: dict[str, Verdict] = {}
+    verdicts = {
+        item.id: Verdict(requirement=item.id, answer="unsure", reason="not understood, so not checked")
+        for item in requirements
+        if item.not_understood
+    }
+    checked = [item for item in requirements if not item.not_understood]
     calls_saved = 0
-    if settings.mode == "batch" and requirements:
-        verdicts = await inspection.ask_all(picture, requirements)
+    if settings.mode == "batch" and checked:
+        verdicts |= await inspection.ask_all(picture, checked)
     for layer in layers_of(requirements):
         open_questions: list[Requirement] = []
         for requirement in layer:

@@ -390,7 +390,7 @@ class Index:
         found.rounds = max((round_ for round_, _ in found.judged), default=0)
         found.met, found.requirements = found.judged.get((ending.best_round, ending.best_candidate), (0, 0))
         self._set_status(found, "ended", "", at)
-        if ending.outcome == "all_met" and found.begun is not None and found.recallable_endings == 1:
+        if index_rows.is_recallable(ending) and found.begun is not None and found.recallable_endings == 1:
             self._recallable.append((found.number, split_words(found.prepared or found.begun.task.prompt)))
 
     def _set_status(self, found: IndexedTrajectory, status: m.TrajectoryStatus, failure: str, at: float) -> None:

@@ -87,8 +87,13 @@ class IndexedTrajectory:
             self.prepared = record.prompt
         elif isinstance(record, m.TrajectoryBegun):
             self.begun = record
-        elif isinstance(record, m.TrajectoryEnded) and record.ending.outcome == "all_met" and self.begun is not None:
+        elif isinstance(record, m.TrajectoryEnded) and is_recallable(record.ending) and self.begun is not None:
             self.recallable_endings += any(step.startswith("experience") for step in self.steps)
+
+
+def is_recallable(ending: m.Ending) -> bool:
+    """Return whether the lessons of a trajectory that ended so led to a picture that meets all that was checked."""
+    return ending.outcome in ("all_met", "checkable_met")
 
 
 RUN_FIELDS: Final = tuple(item.name for item in fields(IndexedRun) if item.name != "is_changed")

@@ -149,7 +149,9 @@ def lines_of(progress: Progress, event: m.Event) -> list[str]:
         case m.StepTaken(record=m.PromptPlanned() as record):
             return [f"skill: {record.skill or 'none'}", f"round 1 prompt: {printable(record.prompt)}"]
         case m.StepTaken(record=m.PromptDecomposed() as record):
-            return [f"requirements: {len(record.requirements)}"]
+            words = [item.not_understood for item in record.requirements if item.not_understood]
+            unchecked = unchecked_line(words, len(record.requirements))
+            return [f"requirements: {len(record.requirements)}", *filter(None, [unchecked])]
         case m.StepTaken(record=m.AttemptVerified() as record):
             return [_line_of_attempt(progress, record.attempt)]
         case m.StepTaken(record=m.PromptPrepared() as record):
@@ -165,14 +167,21 @@ def lines_of(progress: Progress, event: m.Event) -> list[str]:
     return []
 
 
+def unchecked_line(words: Sequence[str], total: int) -> str:
+    """Return how many of `total` requirements were not understood, and their words; empty if all were understood."""
+    quoted = ", ".join(f"'{printable(text)}'" for text in words)
+    return f"{len(words)} of {total} could not be checked: {quoted}" if words else ""
+
+
 def unmet_questions(requirements: Sequence[m.Requirement], attempt: m.Attempt) -> list[str]:
-    """Return the questions of unmet requirements; `(unsure)` marks those that the verifier is unsure of."""
+    """Return the questions of checked requirements that are not met; `(unsure)` marks what the verdict is unsure of."""
     questions = {requirement.id: requirement.question for requirement in requirements}
+    unchecked = {requirement.id for requirement in requirements if requirement.not_understood}
     return [
         printable(questions.get(verdict.requirement, verdict.requirement))
         + (" (unsure)" if verdict.answer == "unsure" else "")
         for verdict in attempt.verdicts
-        if verdict.answer != "met"
+        if verdict.answer != "met" and not (verdict.answer == "unsure" and verdict.requirement in unchecked)
     ]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from gems_actors import __version__
-from gems_actors.app.draw_progress import count_met, unmet_questions
+from gems_actors.app.draw_progress import count_met, unchecked_line, unmet_questions
 from gems_actors.errors import GemsError
 from gems_actors.files import os_reason
 from gems_actors.terminal_text import escaped_json, printable
@@ -86,6 +86,7 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
         ],
         "met": count_met(best),
         "all_met": picture.all_met,
+        "not_understood": list(picture.not_understood),
         "judged_blind": picture.is_judged_blind,
         "rounds": rounds_of(picture),
         "images": len(picture.attempts),
@@ -125,6 +126,8 @@ def parameters_of(picture: Picture, model: str) -> str:
     """
     best = picture.best
     verdicts = f"{count_met(best)}/{len(best.verdicts)} met" if best.verdicts else "nothing to check"
+    if unchecked := len(picture.not_understood):
+        verdicts += f" and {unchecked} not understood"
     settings = picture.settings
     negative = f"\nNegative prompt: {_without_marks(settings.negative_prompt)}" if settings.negative_prompt else ""
     values = {
@@ -224,6 +227,8 @@ def summary_lines(picture: Picture, *, seed: int, seconds: float) -> Iterator[st
     yield f"chosen: {chosen} ({printable(picture.ending.decided_by)})"
     if picture.is_judged_blind:
         yield BLIND_VERIFIER
+    if unchecked := unchecked_line(picture.not_understood, total):
+        yield unchecked
     unmet = unmet_questions(picture.requirements, best)
     if unmet:
         yield f"not met: {'; '.join(unmet)}"

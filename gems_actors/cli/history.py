@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from gems_actors.app.draw_progress import unchecked_line
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_history import HistoryRow, find_in_history, read_history
 from gems_actors.cli.bulk import status as bulk_status
@@ -110,5 +111,8 @@ def _story_lines(path: Path, row: HistoryRow | None, story: Mapping[str, Any]) -
     requirements = [item for item in story.get("requirements") or [] if isinstance(item, dict)]
     met = f"{story.get('met')} of {len(requirements)} met"
     yield f"result         {met} in round {story.get('round')} of {story.get('rounds')}, {story.get('images')} images"
+    words = [str(word) for word in story.get("not_understood") or []]
+    if unchecked := unchecked_line(words, len(requirements)):
+        yield f"not checked    {unchecked}"
     for item in requirements:
         yield f"  {item.get('answer') or 'unsure':<12} {printable(str(item.get('question')))}"

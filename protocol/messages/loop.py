@@ -183,10 +183,18 @@ class BeforeRefinement(v.Request[RefinementNote], frozen=True, kw_only=True):
 
 
 Outcome = Literal[
-    "all_met", "rounds_spent", "nothing_to_check", "wound_down", "budget_spent", "refused", "failed_later"
+    "all_met",
+    "checkable_met",
+    "rounds_spent",
+    "nothing_to_check",
+    "wound_down",
+    "budget_spent",
+    "refused",
+    "failed_later",
 ]
-"""Why a trajectory ended: everything met, no round left, no requirement found (one image is drawn and no verdict is
-possible), stopped gracefully, no budget for another round, or a step after the first attempt was refused or failed."""
+"""Why a trajectory ended: everything met, everything met except words that were not understood, no round left, no
+requirement that can be checked (one image is drawn), stopped gracefully, no budget for another round, or a step after
+the first attempt was refused or failed."""
 
 
 class Ending(v.Value, frozen=True, kw_only=True):
@@ -228,8 +236,13 @@ class Picture(v.Reply, frozen=True, kw_only=True):
         return any(attempt.is_judged_blind for attempt in self.attempts)
 
     @property
+    def not_understood(self) -> tuple[str, ...]:
+        """Words of the prompt that were not understood, and so not checked, in the order of the requirements."""
+        return tuple(item.not_understood for item in self.requirements if item.not_understood)
+
+    @property
     def all_met(self) -> bool:
-        """Whether the best attempt has requirements and meets them all."""
+        """Whether the best attempt has requirements and meets them all; words that were not understood are not met."""
         return bool(self.best.verdicts) and all(verdict.answer == "met" for verdict in self.best.verdicts)
 
 

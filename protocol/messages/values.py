@@ -63,6 +63,9 @@ class Requirement(Value, frozen=True, kw_only=True):
     kind: RequirementKind
     depends_on: str | None = None
     """Id of the requirement without which this one cannot be met."""
+    not_understood: Annotated[str, Meta(max_length=2_000)] = ""
+    """Words of the prompt that the decomposer did not understand, so that nobody checks them: the verdict is `unsure`.
+    Empty for every requirement that is checked."""
 
 
 class Verdict(Value, frozen=True, kw_only=True):

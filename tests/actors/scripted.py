@@ -141,6 +141,8 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
             is_met = int(request.image.media_type[1:]) >= script.met_from_round
             verdicts = tuple(
                 Verdict(requirement=item.id, answer="met" if is_met or item.depends_on is None else "unmet")
+                if not item.not_understood
+                else Verdict(requirement=item.id, answer="unsure")
                 for item in request.requirements
             )
             return Verification(verdicts=verdicts, calls_saved=1, is_blind=True, spent=COSTS[self.role])

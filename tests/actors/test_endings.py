@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from actors.endings import outcome_of
+from actors.endings import outcome_if_met, outcome_of
 from gems_actors import errors
 from gems_actors.client import Mesh
 from gems_actors.errors import BackendError, RefusedError, RequestError, error_of, failure_of
 from protocol.identity import attempt_seed
 from protocol.messages import (
+    Answer,
     AnyRecord,
     AppendRecord,
     Budget,
@@ -31,12 +32,15 @@ from protocol.messages import (
     ReadTrajectory,
     RefinePrompt,
     Request,
+    Requirement,
     TrajectoryEnded,
     TrajectoryRecord,
     TrajectoryReopened,
     VerifyImage,
 )
-from tests.actors.scripted import Script, open_loop
+from tests.actors.scripted import REQUIREMENTS, Script, draw_one, open_loop
+from tests.gems_actors.cli.stories import REQUIREMENTS as THREE
+from tests.gems_actors.cli.stories import attempt
 
 TASK = DrawPicture(run="test", prompt="a red cat", seed=7)
 REFUSAL = RefusedError("image server: answered 400: safety")
@@ -322,3 +326,41 @@ async def test_a_refusal_of_another_task_leaves_the_trajectory_as_it_was(
         again = await mesh.ask(TASK)
         assert again.all_met
         assert not is_finished or again == picture
+
+
+UNREAD = Requirement(id="r9", question='Is "chiaroscuro" shown?', kind="other", not_understood="chiaroscuro")
+
+
+async def test_words_that_were_not_understood_cause_no_round_and_are_not_met(tmp_path: Path) -> None:
+    script = Script(met_from_round=2)
+    script.requirements = (*REQUIREMENTS, UNREAD)
+    picture = await draw_one(tmp_path, script, TASK)
+    assert (picture.ending.outcome, len(picture.attempts)) == ("checkable_met", 2)
+    assert (picture.all_met, picture.not_understood) == (False, ("chiaroscuro",))
+
+
+async def test_a_prompt_of_which_nothing_was_understood_is_drawn_once(tmp_path: Path) -> None:
+    script = Script(met_from_round=9)
+    script.requirements = (UNREAD,)
+    picture = await draw_one(tmp_path, script, TASK)
+    assert (picture.ending.outcome, len(picture.attempts), picture.all_met) == ("nothing_to_check", 1, False)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [
+        ([("met", "met", "met")], "all_met"),
+        ([("met", "met", "unsure")], "checkable_met"),
+        ([("met", "unmet", "unsure"), ("met", "met", "unsure")], "checkable_met"),
+        ([("met", "unsure", "unsure")], None),
+        ([("met", "unmet", "met")], None),
+        ([("met", "met", "unmet")], None),
+        ([], "nothing_to_check"),
+    ],
+)
+def test_only_what_was_not_understood_may_be_left(
+    rounds: list[tuple[Answer, Answer, Answer]], expected: Outcome | None
+) -> None:
+    requirements = (*THREE[:2], structs.replace(THREE[2], not_understood="at golden hour"))
+    attempts = [attempt(number, *answers) for number, answers in enumerate(rounds, start=1)]
+    assert outcome_if_met(requirements, attempts) == expected

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from PIL import Image
 
 from actors.blob_actor import BlobActor
@@ -124,6 +125,15 @@ async def test_an_unreadable_answer_fails_the_request() -> None:
 
 async def test_without_requirements_nothing_is_asked() -> None:
     assert await verify(answering()) == Verification(verdicts=())
+
+
+@pytest.mark.parametrize("mode", ["words", "batch"])
+async def test_words_that_were_not_understood_are_unsure_without_a_call(mode: Literal["words", "batch"]) -> None:
+    unread = structs.replace(requirement("a"), not_understood="chiaroscuro")
+    chat = FakeChat(batch(("b", "yes")) if mode == "batch" else "yes")
+    found = await verify_picture(chat, PICTURE, [unread, requirement("b")], VerifyConfig(mode=mode))
+    assert summary(found) == "a:unsure b:met"
+    assert (found.spent.calls, found.calls_saved) == (1, 0)
 
 
 async def test_requirements_in_a_circle_are_all_asked() -> None:

@@ -16,7 +16,7 @@ from protocol.envelope import Lane
 from protocol.messages import AppendRecord, DrawPicture, Outcome, ReadTrajectory, TrajectoryReopened
 
 CONTINUED: Final[tuple[Outcome, ...]] = ("refused", "failed_later", "rounds_spent", "budget_spent", "wound_down")
-"""Outcomes that a task need not stay with. What met everything is done, and without requirements nothing is judged."""
+"""Outcomes that a task can leave. What met all that is checked is done; without requirements, nothing is judged."""
 
 
 def part_to_continue(folder: Path, outcomes: Collection[str], max_rounds: int | None) -> Part:

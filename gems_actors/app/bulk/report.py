@@ -170,6 +170,10 @@ def _figures_of(tally: Tally, state: FolderState) -> Iterator[str]:
         "all met": f"{tally.all_met:,} of {tally.pictures:,}",
         "requirements met": _percent(tally.chosen.rate),
     }
+    if tally.checkable_met:
+        lines["checkable met"] = (
+            f"{tally.checkable_met:,} of {tally.pictures:,}; other words of these prompts were not understood"
+        )
     if tally.ended_early:
         lines["ended early"] = tally.ended_early
     if tally.judged_blind:

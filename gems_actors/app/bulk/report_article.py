@@ -15,7 +15,7 @@ from typing import Final
 from PIL import Image
 
 from gems_actors.app.bulk.rows import Row
-from gems_actors.app.draw_progress import compare_words, count_met, leading_attempt
+from gems_actors.app.draw_progress import compare_words, count_met, leading_attempt, unchecked_line
 from protocol.messages import Attempt, Requirement, TrajectoryState
 
 _PICTURE_PX: Final = 224
@@ -75,6 +75,8 @@ def _head_of(row: Row) -> str:
     drawn = f"{row.rounds} round{'s' * (row.rounds > 1)}, {row.images} image{'s' * (row.images > 1)}"
     line = f"{position} · {drawn} · seed {row.seed} · skill {row.skill or 'none'} · chosen: {row.decided_by}"
     line += f" · {row.outcome.replace('_', ' ')}: {row.failure}" if row.failure else ""
+    unchecked = unchecked_line(row.not_understood, len(row.requirements))
+    line += f" · {unchecked}" if unchecked else ""
     return f"<h3>{escape(row.prompt)}</h3><p class=quiet>{escape(line)}</p>"
 
 

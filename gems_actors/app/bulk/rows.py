@@ -90,6 +90,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     candidate: int | None = None
     chosen: bool | None = None
     """Whether this attempt is the picture of its task. Prompt, digest and verdicts are those of this attempt."""
+    not_understood: tuple[str, ...] = ()
+    """Words of the prompt that were not understood, and so not checked; left out when there are none."""
     task: str = ""
     """Id of the task; left out, as the two fields that follow, in folders of earlier versions."""
     trajectory: str = ""
@@ -200,6 +202,7 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
         met_by_round=tuple(count_met(attempt) for attempt in leading if attempt is not None),
         failure=reason_of(picture) or "",
         metadata=json_text(task.metadata),
+        not_understood=picture.not_understood,
         task=task.id,
         trajectory=picture.trajectory if task.id else "",
         skill_digest=drawn.skill_digest if task.id else msgspec.UNSET,

@@ -16,7 +16,7 @@ from protocol.messages import Spent
 
 _SHOWN_ROUNDS: Final = 6
 """Rounds in a line of progress; of more rounds, the first ones and the last."""
-_COMPLETE: Final = ("all_met", "rounds_spent", "nothing_to_check")
+_COMPLETE: Final = ("all_met", "checkable_met", "rounds_spent", "nothing_to_check")
 """Outcomes of tasks that ended because nothing was left to do; the others ended early."""
 
 
@@ -89,6 +89,11 @@ class Tally:
                 best = max(best, row.met_by_round[index])
                 self.in_round[index].add(row.met_by_round[index], total)
             share.add(best, total)
+
+    @property
+    def checkable_met(self) -> int:
+        """Pictures that meet everything except words of the prompt that were not understood."""
+        return self.outcomes["checkable_met"]
 
     @property
     def ended_early(self) -> str:
@@ -208,6 +213,7 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
         "pictures_per_s": round(drawn / seconds, 3) if seconds > 0 else 0.0,
         "images": tally.images,
         "all_met": tally.all_met,
+        "checkable_met": tally.checkable_met,
         "outcomes": dict(sorted(tally.outcomes.items())),
         **_rates_of(tally),
         "spent": msgspec.to_builtins(tally.spent),
@@ -241,6 +247,8 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
     if tally.images_per_picture is not None:
         yield f"images per picture {tally.images_per_picture:.2f}"
         yield f"all met            {tally.all_met} of {tally.pictures}"
+        if tally.checkable_met:
+            yield f"checkable met      {tally.checkable_met} of {tally.pictures}; other words were not understood"
     if tally.ended_early:
         yield f"ended early        {tally.ended_early}"
     for role, cost in sorted(tally.spent.items()):

@@ -165,6 +165,14 @@ def test_only_successful_trajectories_with_a_lesson_are_recalled(tmp_path: Path,
         assert recollect(store, "a red fox") == Recollection(experiences=(), trajectories=0, gained=0)
 
 
+def test_what_was_not_understood_does_not_keep_a_trajectory_from_being_recalled(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story("bulk", outcome="checkable_met"))
+        assert answer(store, CountRecords()).recallable == 1
+        (run,) = store.index.list_runs(ListRuns()).runs
+        assert (run.ended, run.all_met) == (1, 0)
+
+
 def test_a_trajectory_with_a_prepared_prompt_is_recalled_by_that_prompt(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(story(prompt="ein Fuchs", answers=("mu", "mm"), hook=Hook(role="critic")))

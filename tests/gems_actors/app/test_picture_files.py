@@ -303,6 +303,29 @@ def test_a_blind_verifier_is_named_next_to_what_it_says_is_met() -> None:
     assert [story_of(picture, seed=7, model="m")["judged_blind"] for picture in (blind, PICTURE)] == [True, False]
 
 
+def test_words_that_could_not_be_checked_are_named_and_count_as_requirements_that_are_not_met() -> None:
+    *others, sign = PICTURE.requirements
+    last = structs.replace(PICTURE.attempts[1], verdicts=attempt(2, "met", "met", "unsure").verdicts)
+    picture = structs.replace(
+        PICTURE,
+        requirements=(*others, structs.replace(sign, not_understood="at golden\nhour")),
+        attempts=(PICTURE.attempts[0], last),
+        ending=structs.replace(PICTURE.ending, outcome="checkable_met"),
+    )
+    lines = list(summary_lines(picture, seed=7, seconds=1.0))
+    assert lines[0].startswith("2 of 3 met, 2 rounds")
+    unchecked = [line for line in lines if "could not be checked" in line]
+    assert unchecked == ["1 of 3 could not be checked: 'at golden hour'"]
+    assert not any(line.startswith("not met") for line in lines)
+    story = story_of(picture, seed=7, model="m")
+    assert (story["outcome"], story["all_met"], story["not_understood"]) == (
+        "checkable_met",
+        False,
+        ["at golden\nhour"],
+    )
+    assert "GEMS: 2/3 met and 1 not understood" in parameters_of(picture, "m")
+
+
 def test_the_summary_of_a_draw_without_requirements() -> None:
     bare = msgspec.structs.replace(PICTURE.attempts[0], verdicts=())
     ending = msgspec.structs.replace(PICTURE.ending, best_round=1)

@@ -40,6 +40,14 @@ def test_tasks_that_ended_early_are_told_by_outcome_also_of_a_later_version() ->
     assert "ended early" not in progress_line(BulkProgress(complete, 1, seconds=1.0))
 
 
+def test_pictures_that_meet_all_that_was_understood_are_complete_and_counted_apart() -> None:
+    tally = Tally()
+    tally.add(structs.replace(row(outcome="checkable_met"), all_met=False, not_understood=("chiaroscuro",)))
+    assert (tally.ended_early, tally.all_met, tally.checkable_met) == ("", 0, 1)
+    assert "checkable met      1 of 1; other words were not understood" in list(summary_table(tally, None))
+    assert summary_of(tally, 1.0)["checkable_met"] == 1
+
+
 def test_a_blind_verifier_is_named_next_to_the_requirements_met() -> None:
     tally, sighted = Tally(), Tally()
     one = structs.replace(row(), met=1, requirements=(RowRequirement(id="r1", question="", kind="text", answer="met"),))
