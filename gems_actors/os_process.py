@@ -89,7 +89,7 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     act = signal.getsignal(signal.SIGINT)  # trio's own handler while trio runs, which knows when raising is safe
-    (act if callable(act) else signal.default_int_handler)(number, frame)
+    (act if callable(act) else signal.default_int_handler)(signal.SIGINT, frame)  # trio's accepts no other number
 
 
 def die_with_parent(parent: int) -> None:

@@ -1,10 +1,37 @@
-"""How the end of a process is put into words."""
+"""How the end of a process is put into words, and signals to stop that come while trio handles none."""
 
 from __future__ import annotations
+
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from gems_actors.os_process import describe_exit
+from tests.processes import environment
+
+_SIGNALLED = """
+import os
+import signal
+import sys
+import trio
+from gems_actors.os_process import raise_at_stop_signals, run_to_the_end
+
+async def work():
+    os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+    await trio.sleep_forever()
+
+def command():
+    raise_at_stop_signals()
+    try:
+        trio.run(work)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+sys.exit(run_to_the_end(command))
+"""
 
 
 @pytest.mark.parametrize(
@@ -19,3 +46,12 @@ from gems_actors.os_process import describe_exit
 )
 def test_an_exit_is_described_by_code_or_signal_name(code: int, words: str) -> None:
     assert describe_exit(code) == words
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_stop_that_no_task_waits_for_interrupts_whatever_trio_runs(number: signal.Signals) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _SIGNALLED, number.name], env=environment(), capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
