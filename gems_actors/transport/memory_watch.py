@@ -52,6 +52,9 @@ peers of a router send heartbeats more often."""
 _WAITING_LOOKS = 2
 _NEWCOMER_S = 0.05
 """Time in which a connection of this host that was made while memory grew must send its first message."""
+_FREEING_S = 2.0
+"""Time after a connection was cut in which libzmq frees what it had, from threads of its own."""
+_TRIM_EVERY_S = 0.1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _log = structlog.get_logger()
@@ -183,6 +186,7 @@ class MemoryWatch:
         self._max_message_bytes = max_frame_bytes + MAX_EXPLAINED_BYTES
         self._cuts = RateLimitedLog(_log)
         self._was_cut: set[int] = set()
+        self._freeing_until = self._trim_at = 0.0
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -195,6 +199,7 @@ class MemoryWatch:
                 calm = min(calm, resident)
                 self._cut_offenders()
                 self._was_cut.clear()
+                self._give_back()
                 if resident - calm > _STEP_BYTES:
                     await self._inquire(statm, calm)
                     calm = _resident_bytes(statm)
@@ -220,8 +225,7 @@ class MemoryWatch:
                         self._cut(one, "nothing heard from it", grown_bytes)
                     break
                 await trio.sleep(max(_LOOK_S, _LOOK_SHARE * look_s))
-                if self._was_cut:
-                    _give_back()
+                self._give_back()
                 self._cut_offenders()
         finally:
             for link in self._links:
@@ -252,13 +256,15 @@ class MemoryWatch:
             self._was_cut.add(one.inode)
             self._cuts.warning("connection_cut", reason=reason, grown_bytes=grown_bytes)
             cut(one)
+            self._freeing_until = time.monotonic() + _FREEING_S
+
+    def _give_back(self) -> None:
+        """Return what cut connections held to the system: glibc keeps freed memory, and it would count as growth."""
+        if self._trim_at <= (now := time.monotonic()) < self._freeing_until:
+            self._trim_at = now + _TRIM_EVERY_S
+            with suppress(AttributeError):  # another C library
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes(statm: int) -> int:
     return int(os.pread(statm, 256, 0).split()[1]) * _PAGE_BYTES
-
-
-def _give_back() -> None:
-    """Return freed memory to the system: glibc keeps it, and it would count as growth."""
-    with suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
