@@ -21,6 +21,8 @@ Key = tuple[bytes, bytes]
 MAX_RUN_STATES = 1000
 """States kept; beyond, the oldest are forgotten, first those that are not paused. All of them fit a frame: at most 900
 bytes each, of 4 MiB."""
+_MAX_TOLD_REVISION = MAX_REVISION // 2
+"""Highest revision that a router takes from a process: it can always set a higher one. No mesh counts that far."""
 _RETRY_AFTER_S = 10.0
 """Delay after which a client may ask again to pause when the table is full."""
 _PHASES: dict[Control, RunPhase] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
@@ -52,6 +54,10 @@ class RunStates:
         news = self._take(states)
         self._forget()
         return [state for state in news if self._states.get((state.run, state.trajectory)) is state]
+
+    def merge_told(self, states: Iterable[RunState]) -> list[RunState]:
+        """Merge the states of a process's hello as `merge` does, without revisions that nothing could supersede."""
+        return self.merge(state for state in states if state.revision <= _MAX_TOLD_REVISION)
 
     def change(
         self,

@@ -120,7 +120,7 @@ class Dispatcher:
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
         claimed = self._take_report(now, peer, hello.holding, hello.held_elsewhere)
-        news = self._run_states.merge(hello.run_states)
+        news = self._run_states.merge_told(hello.run_states)
         welcome = m.Welcome(
             epoch=self._epoch, heartbeat_s=self._settings.heartbeat_s, run_states=self._run_states.all()
         )

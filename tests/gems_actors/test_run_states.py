@@ -132,6 +132,20 @@ def test_a_change_fits_the_wire_at_the_highest_revision() -> None:
     assert decode_body(encode_body(Hello(name="x", run_states=(state,)))) == Hello(name="x", run_states=(state,))
 
 
+@pytest.mark.parametrize("revision", [MAX_REVISION // 2, MAX_REVISION // 2 + 1, MAX_REVISION])
+def test_a_run_can_be_resumed_whatever_revision_a_process_told_the_router(revision: int) -> None:
+    router, process = RunStates(), RunStates()
+    paused = RunState(run=RUN, trajectory=WHOLE_RUN, state="paused", revision=revision)
+    router.merge_told([paused])
+    assert router.is_paused((RUN, WHOLE_RUN)) == (revision <= MAX_REVISION // 2)
+    router.change(RUN, WHOLE_RUN, "pause", "alice")
+    process.merge(router.all())
+    for action, phase in (("resume", "running"), ("pause", "paused"), ("resume", "running")):
+        router.change(RUN, WHOLE_RUN, action, "alice")  # type: ignore[arg-type]
+        process.merge(router.all())
+        assert router.phase_of(RUN) == process.phase_of(RUN) == phase
+
+
 def test_every_change_has_the_next_revision() -> None:
     states = RunStates()
     for revision, action in ((1, "pause"), (2, "cancel"), (3, "resume")):
