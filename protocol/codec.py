@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
+from msgspec import inspect
 
 from protocol import messages as m
+from protocol.bounds import fit_to_bounds
 from protocol.envelope import HEADER_BYTES, Header, pack_header, unpack_header
 from protocol.errors import BodyError, TooLargeError, UnknownKindError
-from protocol.limits import MAX_COUNT, MAX_FRAME_BYTES, MAX_SECONDS
+from protocol.limits import MAX_FRAME_BYTES
 
 ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
@@ -142,6 +145,32 @@ def encode_body(body: m.Body) -> bytes:
         raise BodyError(f"{type(body).__name__}: expected values that fit msgpack, got: {error}") from error
 
 
+def encode_checked(body: m.Body) -> bytes:
+    """Return a body as msgpack, after reading it back as its receiver will.
+
+    For what users, models and servers have a say in: msgspec checks bounds only when it decodes.
+
+    Raises:
+        BodyError: a field is out of bounds or of another type, or does not fit msgpack.
+    """
+    data = encode_body(body)
+    try:
+        _decoder_for(type(body))(data)
+    except (
+        ValueError,
+        RecursionError,
+        TypeError,
+        NameError,
+    ) as error:  # the last two: fields it cannot read
+        raise BodyError(f"{type(body).__name__}: {str(error)[:500]}") from error
+    return data
+
+
+@cache
+def _decoder_for(kind: type[m.Body]) -> Callable[[bytes], m.Body]:
+    return msgspec.msgpack.Decoder(kind).decode
+
+
 def peek_type(data: bytes) -> str:
     """Return the message type without decoding the body, for access control.
 
@@ -168,8 +197,8 @@ def peek_type(data: bytes) -> str:
 def decode_record(data: bytes) -> m.AnyRecord:
     """Decode one record of memory's log; its types are fixed and cannot be extended by `Codec.register`.
 
-    Numbers that earlier versions accepted, and that are now out of bounds, become the nearest bound, so that the record
-    can be indexed and shown.
+    What earlier versions accepted and is now out of bounds is cut to the bound of its field, so that the record can be
+    indexed and shown.
 
     Raises:
         BodyError: it is not a record.
@@ -178,22 +207,22 @@ def decode_record(data: bytes) -> m.AnyRecord:
         return _decode_record(data)
     except (ValueError, RecursionError) as error:
         with suppress(ValueError, RecursionError):
-            return cast(m.AnyRecord, msgspec.convert(_within_bounds(_decode_any(data)), m.AnyRecord))
+            return cast(m.AnyRecord, msgspec.convert(fit_to_bounds(_decode_any(data), _records()), m.AnyRecord))
         raise BodyError(f"expected a record, got {data[:64]!r}: {str(error)[:500]}") from error
 
 
-def _within_bounds(value: Any) -> Any:
-    """Return a value whose numbers are within the bounds of the wire, which earlier versions did not have."""
-    match value:
-        case bool():
-            return value
-        case int() | float():
-            return min(value, MAX_COUNT) if isinstance(value, int) else min(value, MAX_SECONDS)
-        case list():
-            return [_within_bounds(item) for item in value]
-        case dict():
-            return {key: _within_bounds(item) for key, item in value.items()}
-    return value
+def is_within_bounds(data: bytes) -> bool:
+    """Return whether a record of memory's log is shown as it was written: none of its values exceeds today's bounds."""
+    try:
+        _decode_record(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+@cache
+def _records() -> inspect.Type:
+    return inspect.type_info(m.AnyRecord)
 
 
 def encode_message(header: Header, body: m.Body) -> bytes:

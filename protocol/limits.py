@@ -12,7 +12,19 @@ MAX_PROMPT_CHARS = 32_000
 """Length of a prompt, as in the OpenAI Images API."""
 
 MAX_NOTE_CHARS = 2_000
-"""Length of the note that a hook gives the refiner."""
+"""Length of a lesson, of a requirement's question, and of the note that a hook gives the refiner."""
+
+MAX_REASON_CHARS = 8_000
+"""Length of a verdict's reason: an attempt with all of its verdicts fits a frame."""
+
+MAX_REMARK_CHARS = 1_000
+"""Length of what an actor says of itself, and of the reason of a cancellation."""
+
+MAX_NAME_CHARS = 200
+"""Length of a name: of a run, process, host, role, skill, person or version, of a failure's code or of a media type."""
+
+MAX_EXCERPT_CHARS = 200
+"""Length of the part of a prompt or description that lists show."""
 
 MAX_TEXT_CHARS = 64_000
 """Length of any other text, such as reasoning or a failure's message."""
@@ -25,6 +37,12 @@ MAX_ROUNDS = 64
 
 MAX_CANDIDATES = 64
 """Images drawn in one round."""
+
+MAX_ATTEMPTS = MAX_ROUNDS * MAX_CANDIDATES
+"""Images of one trajectory."""
+
+MAX_HOOKS = 16
+"""Hooks of one trajectory, of which there are three today."""
 
 MAX_STEPS = 1000
 """Denoising steps of a picture."""
@@ -49,6 +67,21 @@ MAX_SECONDS = 1e10
 
 MAX_COST = 1e15
 """Any price, in the currency of the settings."""
+
+MAX_UNIX_TIME = 1e11
+"""Any time of a clock, in seconds before or after 1970: until the year 5138."""
+
+MAX_FIGURES = 1_000
+"""Figures that one actor reports."""
+
+MAX_FIGURE = 1e18
+"""Any figure that an actor reports, above or below zero, and any likeness; figures are finite."""
+
+MAX_PAGE = 1_000
+"""Entries of one page of a list."""
+
+MAX_ITEMS = 262_144
+"""Entries of any other array or map, such as requests in flight; a frame has no room for more."""
 
 MAX_REVISION = MAX_COUNT
 """Revision of a run state: enough for a change each microsecond for 285 years."""

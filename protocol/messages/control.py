@@ -6,38 +6,51 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, field
 
-from protocol.limits import MAX_ACTORS
-from protocol.messages.link import RunState
-from protocol.messages.values import Control, Count, Reply, Request, RunName, RunPhase, TrajectoryId, Value
+from protocol.limits import MAX_ACTORS, MAX_ITEMS
+from protocol.messages.link import RunStateList
+from protocol.messages.values import (
+    Control,
+    Count,
+    Figures,
+    Name,
+    Remark,
+    Reply,
+    Request,
+    RunName,
+    RunPhase,
+    Seconds,
+    TrajectoryId,
+    Value,
+)
 
 
 class ActorStatus(Value, frozen=True, kw_only=True):
     """One actor as the router sees it."""
 
-    name: str
-    role: str
-    host: str
+    name: Name
+    role: Name
+    host: Name
     pid: Count
-    version: str
+    version: Name
     capacity: Count
     busy: Count
     handled: Count
-    silent_s: float
-    oldest_s: float
+    silent_s: Seconds
+    oldest_s: Seconds
     """Age of the oldest request that the actor holds, since it was given; 0 without requests."""
-    figures: dict[str, float] = {}
-    note: str = ""
+    figures: Figures = {}
+    note: Remark = ""
     """What the actor does while it takes no requests, such as loading weights, or what is wrong."""
 
 
 class RoleStatus(Value, frozen=True, kw_only=True):
     """One role as the router sees it."""
 
-    role: str
+    role: Name
     queued: Count
-    oldest_s: float
+    oldest_s: Seconds
     """Age of the oldest queued request."""
-    actors: tuple[ActorStatus, ...]
+    actors: Annotated[tuple[ActorStatus, ...], Meta(max_length=MAX_ITEMS)]
     paused: Count = 0
     """Requests, in addition to those queued, that wait until their run or trajectory is resumed."""
 
@@ -45,13 +58,13 @@ class RoleStatus(Value, frozen=True, kw_only=True):
 class MeshStatus(Reply, frozen=True, kw_only=True):
     """The whole mesh as the router sees it."""
 
-    epoch: str
-    uptime_s: float
-    roles: tuple[RoleStatus, ...]
+    epoch: Name
+    uptime_s: Seconds
+    roles: Annotated[tuple[RoleStatus, ...], Meta(max_length=MAX_ITEMS)]
     clients: Count
     requeued: Count
     """Requests handed out again because their actor was lost."""
-    run_states: tuple[RunState, ...] = field(default=(), name="marks")
+    run_states: RunStateList = field(default=(), name="marks")
 
 
 class ReadStatus(Request[MeshStatus], frozen=True, kw_only=True):
@@ -68,7 +81,7 @@ class ReportLoss(Request[Noted], frozen=True, kw_only=True):
     """Reports that an actor's process ended, so that its requests go to other actors at once."""
 
     role: ClassVar[str] = "router"
-    name: str
+    name: Name
 
 
 class Controlled(Reply, frozen=True, kw_only=True):
@@ -89,7 +102,7 @@ class ControlRun(Request[Controlled], frozen=True, kw_only=True):
     trajectory: TrajectoryId | None = None
     """Trajectory to change; by default the whole run. Resuming a run resumes all of its trajectories."""
     action: Control
-    by: Annotated[str, Meta(max_length=200)] = ""
+    by: Name = ""
     """Name of the person or program that asks."""
 
 
@@ -104,7 +117,7 @@ class ScaleRole(Request[Scaled], frozen=True, kw_only=True):
     """Asks the supervisor to change the number of actors of a role."""
 
     role: ClassVar[str] = "supervisor"
-    scaled_role: str
+    scaled_role: Name
     count: Annotated[int, Meta(ge=0, le=MAX_ACTORS)]
 
 

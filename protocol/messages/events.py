@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from protocol.messages.memory import AnyRecord
-from protocol.messages.values import Candidate, Event, ImageRef, Round
+from protocol.messages.values import Candidate, Event, ImageRef, Name, Round, Text
 
 
 class ActorJoined(Event, frozen=True, kw_only=True):
     """An actor is ready for requests."""
 
-    name: str
-    role: str
+    name: Name
+    role: Name
 
 
 class ActorLeft(Event, frozen=True, kw_only=True):
     """An actor left or was lost."""
 
-    name: str
-    role: str
-    reason: str
+    name: Name
+    role: Name
+    reason: Text
 
 
 class StepTaken(Event, frozen=True, kw_only=True):

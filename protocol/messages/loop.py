@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
-
-from msgspec import Meta
+from typing import ClassVar, Literal
 
 from protocol.identity import trajectory_id
-from protocol.limits import MAX_NOTE_CHARS, MAX_PROMPT_CHARS, MAX_REQUIREMENTS
 from protocol.messages import values as v
 from protocol.messages.link import Failure
 
@@ -16,7 +13,7 @@ class Plan(v.Reply, frozen=True, kw_only=True):
     """The planner's answer."""
 
     prompt: v.Prompt
-    skill: str | None = None
+    skill: v.Name | None = None
     reasoning: v.Text = ""
     spent: v.Spent = v.Spent()
 
@@ -33,7 +30,7 @@ class PlanPrompt(v.Request[Plan], frozen=True, kw_only=True):
 class Requirements(v.Reply, frozen=True, kw_only=True):
     """The decomposer's answer; may be empty."""
 
-    requirements: Annotated[tuple[v.Requirement, ...], Meta(max_length=MAX_REQUIREMENTS)]
+    requirements: v.RequirementList
     spent: v.Spent = v.Spent()
 
 
@@ -62,14 +59,14 @@ class GenerateImage(v.Request[Image], frozen=True, kw_only=True):
     steps: v.Steps | None = None
     """Denoising steps; by default the image model's own. The same applies to `guidance` and `negative_prompt`."""
     guidance: v.Guidance | None = None
-    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    negative_prompt: v.NegativePrompt | None = None
     exact: bool = False
 
 
 class Verification(v.Reply, frozen=True, kw_only=True):
     """The verifier's answer: one verdict per requirement, in the same order."""
 
-    verdicts: tuple[v.Verdict, ...]
+    verdicts: v.Verdicts
     calls_saved: v.Count = 0
     is_blind: bool = False
     """Whether the verifier's model gave the same answer about a red and a blue picture, so that no verdict counts."""
@@ -81,13 +78,13 @@ class VerifyImage(v.Request[Verification], frozen=True, kw_only=True):
 
     role: ClassVar[str] = "verifier"
     image: v.ImageRef
-    requirements: tuple[v.Requirement, ...]
+    requirements: v.RequirementList
 
 
 class Lesson(v.Reply, frozen=True, kw_only=True):
     """The compressor's answer."""
 
-    text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    text: v.LessonText
     spent: v.Spent = v.Spent()
 
 
@@ -114,7 +111,7 @@ class RefinePrompt(v.Request[Refined], frozen=True, kw_only=True):
     trajectory: v.TrajectoryId
     round: v.Round
     memory: v.MemoryMode
-    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
+    note: v.NoteText = ""
     """Text of the `before_refinement` hook that the refiner is shown; empty: none."""
 
 
@@ -142,7 +139,7 @@ class BeforePlan(v.Request[PreparedPrompt], frozen=True, kw_only=True):
 class ReviewedVerdicts(v.Reply, frozen=True, kw_only=True):
     """Reply to `AfterVerdicts`: one verdict for each requirement, in their order."""
 
-    verdicts: tuple[v.Verdict, ...]
+    verdicts: v.Verdicts
     version: v.Version = ""
     spent: v.Spent = v.Spent()
 
@@ -157,15 +154,15 @@ class AfterVerdicts(v.Request[ReviewedVerdicts], frozen=True, kw_only=True):
     prompt: v.Prompt
     """The prompt that was drawn."""
     image: v.ImageRef
-    requirements: tuple[v.Requirement, ...]
-    verdicts: tuple[v.Verdict, ...]
+    requirements: v.RequirementList
+    verdicts: v.Verdicts
     """The verifier's verdicts, in the order of the requirements."""
 
 
 class RefinementNote(v.Reply, frozen=True, kw_only=True):
     """Reply to `BeforeRefinement`: a note that the refiner is shown; empty: none."""
 
-    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] = ""
+    note: v.NoteText = ""
     version: v.Version = ""
     spent: v.Spent = v.Spent()
 
@@ -203,7 +200,7 @@ class Ending(v.Value, frozen=True, kw_only=True):
     outcome: Outcome
     best_round: v.Round
     best_candidate: v.Candidate
-    decided_by: str
+    decided_by: v.Text
     """Reason why that attempt is the best, which also mentions ties."""
     failure: Failure | None = None
     """The failure that ended a trajectory whose outcome is `refused` or `failed_later`."""
@@ -214,14 +211,14 @@ class Picture(v.Reply, frozen=True, kw_only=True):
 
     trajectory: v.TrajectoryId
     prompt: v.Prompt
-    skill: str | None
-    requirements: tuple[v.Requirement, ...]
-    attempts: tuple[v.Attempt, ...]
+    skill: v.Name | None
+    requirements: v.RequirementList
+    attempts: v.Attempts
     ending: Ending
     settings: v.DrawSettings
-    spent: dict[str, v.Spent] = {}
+    spent: v.SpentByRole = {}
     """Costs by role."""
-    hooks: dict[str, v.Hook] = {}
+    hooks: v.Hooks = {}
     """Hooks that took part, by setting: `before_plan`, `after_verdicts`, `before_refinement`."""
 
     @property

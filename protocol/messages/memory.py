@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from protocol.limits import MAX_COUNT, MAX_SHARDS
+from protocol.limits import MAX_ATTEMPTS, MAX_COUNT, MAX_PAGE, MAX_ROUNDS, MAX_SHARDS
 from protocol.messages import values as v
 from protocol.messages.link import Failure
 from protocol.messages.loop import DrawPicture, Ending, Outcome, Plan
@@ -59,7 +59,7 @@ class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
     """The planner wrote the first prompt."""
 
     prompt: v.Prompt
-    skill: str | None = None
+    skill: v.Name | None = None
     reasoning: v.Text = ""
     spent: v.Spent = v.Spent()
 
@@ -67,7 +67,7 @@ class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
 class PromptDecomposed(TrajectoryRecord, frozen=True, kw_only=True):
     """The decomposer found the requirements."""
 
-    requirements: tuple[v.Requirement, ...]
+    requirements: v.RequirementList
     spent: v.Spent = v.Spent()
 
 
@@ -187,24 +187,24 @@ class TrajectoryState(v.Reply, frozen=True, kw_only=True):
     prepared: v.Prompt | None = None
     """Prompt of the `before_plan` hook; None if there was no such hook."""
     plan: Plan | None = None
-    requirements: tuple[v.Requirement, ...] | None = None
-    attempts: tuple[v.Attempt, ...] = ()
+    requirements: v.RequirementList | None = None
+    attempts: v.Attempts = ()
     """All attempts, with the verdicts that count: those of the `after_verdicts` hook if there was one."""
-    reviews: tuple[v.Review, ...] = ()
-    notes: tuple[v.Note, ...] = ()
-    experiences: tuple[v.Experience, ...] = ()
-    refinements: tuple[v.Refinement, ...] = ()
+    reviews: Annotated[tuple[v.Review, ...], Meta(max_length=MAX_ATTEMPTS)] = ()
+    notes: Annotated[tuple[v.Note, ...], Meta(max_length=MAX_ROUNDS)] = ()
+    experiences: Annotated[tuple[v.Experience, ...], Meta(max_length=MAX_ROUNDS)] = ()
+    refinements: Annotated[tuple[v.Refinement, ...], Meta(max_length=MAX_ROUNDS)] = ()
     ending: Ending | None = None
     """None while the trajectory has not ended, or once it was reopened."""
     reopenings: v.Count = 0
     """How often the trajectory was reopened; `task` then has the rounds of the last time."""
     failure: Failure | None = None
     """Failure that stopped the trajectory; None once it was resumed."""
-    spent: dict[str, v.Spent] = {}
+    spent: v.SpentByRole = {}
     """Costs by role."""
-    spent_by_round: tuple[v.Spent, ...] = ()
+    spent_by_round: Annotated[tuple[v.Spent, ...], Meta(max_length=MAX_ROUNDS)] = ()
     """Costs of all chat models up to the last verdict of each round, from the first round on."""
-    hooks: dict[str, v.Hook] = {}
+    hooks: v.Hooks = {}
     """Hooks that took part, by setting."""
     began_at: v.UnixTime | None = None
     last_at: v.UnixTime | None = None
@@ -232,7 +232,7 @@ class BestAttempt(v.Reply, frozen=True, kw_only=True):
 
     attempt: v.Attempt | None
     """The best attempt; None while nothing has been drawn."""
-    decided_by: str
+    decided_by: v.Text
 
 
 class FindBestAttempt(MemoryRequest[BestAttempt], frozen=True, kw_only=True):
@@ -249,14 +249,14 @@ class TrajectorySummary(v.Value, frozen=True, kw_only=True):
     """One trajectory in a list."""
 
     trajectory: v.TrajectoryId
-    run: str
+    run: v.Name
     line: v.Count
     sample: v.Count
-    prompt: str
+    prompt: v.Excerpt
     """First 200 characters of the user's prompt."""
     status: TrajectoryStatus
     outcome: Outcome | None = None
-    failure: str = ""
+    failure: v.Name = ""
     """Code of the failure."""
     images: v.Count = 0
     """Images drawn; like the counts below, set once the trajectory has ended."""
@@ -272,7 +272,7 @@ class TrajectorySummary(v.Value, frozen=True, kw_only=True):
 class Trajectories(v.Reply, frozen=True, kw_only=True):
     """A page of trajectories: shard by shard, within each in the order in which they began."""
 
-    trajectories: tuple[TrajectorySummary, ...]
+    trajectories: Annotated[tuple[TrajectorySummary, ...], Meta(max_length=MAX_PAGE)]
     next: v.Count | None = None
     """Cursor for `after` to get the next page; unset on the last page."""
 
@@ -280,7 +280,7 @@ class Trajectories(v.Reply, frozen=True, kw_only=True):
 class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
     """Asks memory for a page of trajectories: all, or those of a run, with a status, or with an id prefix."""
 
-    of_run: str | None = None
+    of_run: v.Name | None = None
     status: TrajectoryStatus | None = None
     prefix: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,32}\Z")] = ""
     after: v.Count = 0
@@ -291,8 +291,8 @@ class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
 class RunSummary(v.Value, frozen=True, kw_only=True):
     """One run in a list."""
 
-    run: str
-    what: str
+    run: v.Name
+    what: v.Excerpt
     total: v.Count | None
     running: v.Count
     ended: v.Count
@@ -308,7 +308,7 @@ class RunSummary(v.Value, frozen=True, kw_only=True):
 class Runs(v.Reply, frozen=True, kw_only=True):
     """A page of runs: shard by shard, the latest first; a run in several shards is listed once, with the first."""
 
-    runs: tuple[RunSummary, ...]
+    runs: Annotated[tuple[RunSummary, ...], Meta(max_length=MAX_PAGE)]
     next: v.Count | None = None
     """Cursor for `before` to get the next page; unset on the last page."""
 
@@ -319,7 +319,7 @@ class ListRuns(MemoryRequest[Runs], frozen=True, kw_only=True):
     before: v.Count | None = None
     limit: v.PageSize = 100
     """Maximum length of the page; any page may be shorter."""
-    named: Annotated[tuple[v.RunName, ...], Meta(max_length=1000)] | None = None
+    named: Annotated[tuple[v.RunName, ...], Meta(max_length=MAX_PAGE)] | None = None
     """Names of the runs to list; all by default."""
 
 
@@ -330,24 +330,24 @@ class RecalledExperience(v.Value, frozen=True, kw_only=True):
     prompt: v.Prompt
     """The user's prompt of that trajectory."""
     round: v.Round
-    text: str
+    text: v.LessonText
     met_before: v.Count
     """Requirements met in the round of the lesson, out of `requirements`; `met_after` in the next round."""
     met_after: v.Count
     requirements: v.Count
-    likeness: Annotated[float, Meta(ge=0.0)] = 0.0
+    likeness: v.Likeness = 0.0
     """Similarity of that prompt to the given one, as in `Recollection.likeness`."""
 
 
 class Recollection(v.Reply, frozen=True, kw_only=True):
     """Lessons for a prompt, that of the most similar prompt first."""
 
-    experiences: tuple[RecalledExperience, ...]
+    experiences: Annotated[tuple[RecalledExperience, ...], Meta(max_length=MAX_PAGE)]
     trajectories: v.Count
     """Trajectories with similar prompts and lessons that ended with all requirements met: the evidence."""
     gained: v.Count
     """How many of them met more requirements in a round after a lesson than in the round before."""
-    likeness: Annotated[float, Meta(ge=0.0)] = 0.0
+    likeness: v.Likeness = 0.0
     """Similarity of the most similar prompt (BM25); 0 without one."""
 
 
@@ -372,7 +372,7 @@ class LoggedRecord(v.Value, frozen=True, kw_only=True):
 class LoggedRecords(v.Reply, frozen=True, kw_only=True):
     """Records in the order of the log."""
 
-    records: tuple[LoggedRecord, ...]
+    records: Annotated[tuple[LoggedRecord, ...], Meta(max_length=MAX_PAGE)]
     last: v.Count
     """Position of the newest record in the log."""
 

@@ -9,9 +9,25 @@ from msgspec import Meta, Struct
 from protocol import limits
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=limits.MAX_PROMPT_CHARS)]
+"""A prompt that is drawn."""
+NegativePrompt = Annotated[str, Meta(max_length=limits.MAX_PROMPT_CHARS)]
 Text = Annotated[str, Meta(max_length=limits.MAX_TEXT_CHARS)]
+"""Any other text, such as reasoning or a failure's message."""
+NoteText = Annotated[str, Meta(max_length=limits.MAX_NOTE_CHARS)]
+"""The note of a hook."""
+Reason = Annotated[str, Meta(max_length=limits.MAX_REASON_CHARS)]
+"""Why a requirement is met or not."""
+Remark = Annotated[str, Meta(max_length=limits.MAX_REMARK_CHARS)]
+"""What an actor says of itself, and the reason of a cancellation."""
+LessonText = Annotated[str, Meta(min_length=1, max_length=limits.MAX_NOTE_CHARS)]
+"""The lesson of a round."""
+Name = Annotated[str, Meta(max_length=limits.MAX_NAME_CHARS)]
+"""A name of a process, host, role, skill, person or version, the code of a failure, or a media type."""
+Excerpt = Annotated[str, Meta(max_length=limits.MAX_EXCERPT_CHARS)]
+"""The part of a prompt or description that lists show."""
 TrajectoryId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+"""Address of a picture in the blob store."""
 Seed = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Round = Annotated[int, Meta(ge=1, le=limits.MAX_ROUNDS)]
 Candidate = Annotated[int, Meta(ge=1, le=limits.MAX_CANDIDATES)]
@@ -21,16 +37,32 @@ Guidance = Annotated[float, Meta(ge=0.0, le=limits.MAX_GUIDANCE)]
 SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0, le=limits.MAX_COUNT)]
+"""Any count, position, size in bytes or number of tokens."""
 Seconds = Annotated[float, Meta(ge=0.0, le=limits.MAX_SECONDS)]
+"""Any duration."""
 Cost = Annotated[float, Meta(ge=0.0, le=limits.MAX_COST)]
+"""Any price, in the currency of the settings."""
 RequestId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+"""Id of a request, as in headers."""
 TaskId = Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")]
+"""Id of a prompt in its run; empty: none."""
 Version = Annotated[str, Meta(max_length=64)]
-RunName = Annotated[str, Meta(min_length=1, max_length=200)]
-UnixTime = float
+RunName = Annotated[str, Meta(min_length=1, max_length=limits.MAX_NAME_CHARS)]
+UnixTime = Annotated[float, Meta(ge=-limits.MAX_UNIX_TIME, le=limits.MAX_UNIX_TIME)]
 """Seconds since 1970-01-01 00:00 UTC, by memory's clock."""
-PageSize = Annotated[int, Meta(ge=1, le=1000)]
+Figure = Annotated[float, Meta(ge=-limits.MAX_FIGURE, le=limits.MAX_FIGURE)]
+"""A figure that an actor reports."""
+Figures = Annotated[dict[Name, Figure], Meta(max_length=limits.MAX_FIGURES)]
+"""All of them, by name."""
+Likeness = Annotated[float, Meta(ge=0.0, le=limits.MAX_FIGURE)]
+"""Similarity of two prompts (BM25)."""
+PageSize = Annotated[int, Meta(ge=1, le=limits.MAX_PAGE)]
 ShardNumber = Annotated[int, Meta(ge=0, le=limits.MAX_SHARDS - 1)]
+
+RunId = Annotated[bytes, Meta(min_length=8, max_length=8)]
+"""Id of a run, as in headers."""
+RequestIds = Annotated[tuple[RequestId, ...], Meta(max_length=limits.MAX_ITEMS)]
+"""Ids of requests in flight."""
 
 RequirementKind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
 Answer = Literal["met", "unmet", "unsure"]
@@ -49,7 +81,7 @@ class ImageRef(Value, frozen=True, kw_only=True):
     """A picture in the blob store."""
 
     digest: Digest
-    media_type: str
+    media_type: Name
     bytes: Count
     width_px: SidePx
     height_px: SidePx
@@ -59,9 +91,9 @@ class Requirement(Value, frozen=True, kw_only=True):
     """One atomic yes/no question about the picture."""
 
     id: Annotated[str, Meta(min_length=1, max_length=32)]
-    question: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    question: Annotated[str, Meta(min_length=1, max_length=limits.MAX_NOTE_CHARS)]
     kind: RequirementKind
-    depends_on: str | None = None
+    depends_on: Name | None = None
     """Id of the requirement without which this one cannot be met."""
     not_understood: Annotated[str, Meta(max_length=2_000)] = ""
     """Words of the prompt that the decomposer did not understand, so that nobody checks them: the verdict is `unsure`.
@@ -71,11 +103,15 @@ class Requirement(Value, frozen=True, kw_only=True):
 class Verdict(Value, frozen=True, kw_only=True):
     """The answer to one requirement for one attempt."""
 
-    requirement: str
+    requirement: Name
     answer: Answer
     score: Score | None = None
     """Probability that the requirement is met, if the model gives one."""
-    reason: Text = ""
+    reason: Reason = ""
+
+
+RequirementList = Annotated[tuple[Requirement, ...], Meta(max_length=limits.MAX_REQUIREMENTS)]
+Verdicts = Annotated[tuple[Verdict, ...], Meta(max_length=limits.MAX_REQUIREMENTS)]
 
 
 class Spent(Value, frozen=True, kw_only=True):
@@ -98,6 +134,10 @@ class Spent(Value, frozen=True, kw_only=True):
         return self.prompt_tokens + self.completion_tokens
 
 
+SpentByRole = Annotated[dict[Name, Spent], Meta(max_length=limits.MAX_ITEMS)]
+"""Costs by role."""
+
+
 class Attempt(Value, frozen=True, kw_only=True):
     """One image drawn in a round, with its verdicts: a fact anchor."""
 
@@ -106,13 +146,16 @@ class Attempt(Value, frozen=True, kw_only=True):
     prompt: Prompt
     image: ImageRef
     seed: Seed
-    verdicts: tuple[Verdict, ...]
+    verdicts: Verdicts
     verify_calls_saved: Count = 0
     """Questions that were not asked because the requirement they depend on was unmet."""
     is_judged_blind: bool = False
     """Whether the verifier's model gave the same answer about a red and a blue picture."""
     drawing: Spent = Spent()
     verifying: Spent = Spent()
+
+
+Attempts = Annotated[tuple[Attempt, ...], Meta(max_length=limits.MAX_ATTEMPTS)]
 
 
 class Refinement(Value, frozen=True, kw_only=True):
@@ -127,7 +170,7 @@ class Experience(Value, frozen=True, kw_only=True):
     """The compressed lesson of one round."""
 
     round: Round
-    text: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    text: LessonText
 
 
 class Hook(Value, frozen=True, kw_only=True):
@@ -138,19 +181,23 @@ class Hook(Value, frozen=True, kw_only=True):
     """Version that the role declares; changed by its author when its answers change."""
 
 
+Hooks = Annotated[dict[Name, Hook], Meta(max_length=limits.MAX_HOOKS)]
+"""Hooks by setting."""
+
+
 class Review(Value, frozen=True, kw_only=True):
     """The verdicts on one attempt after the `after_verdicts` hook, which count in place of the verifier's."""
 
     round: Round
     candidate: Candidate
-    verdicts: tuple[Verdict, ...]
+    verdicts: Verdicts
 
 
 class Note(Value, frozen=True, kw_only=True):
     """The note of the `before_refinement` hook after one round, which is shown to the refiner."""
 
     round: Round
-    text: Annotated[str, Meta(max_length=limits.MAX_NOTE_CHARS)] = ""
+    text: NoteText = ""
 
 
 class DrawSettings(Value, frozen=True, kw_only=True):
@@ -173,7 +220,7 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     """Denoising steps of an image; unset: the image model's default."""
     guidance: Guidance | None = None
     """Guidance scale of the image model; unset: the image model's default."""
-    negative_prompt: Annotated[str, Meta(max_length=limits.MAX_PROMPT_CHARS)] | None = None
+    negative_prompt: NegativePrompt | None = None
     """Description of what the images must not show; unset: none."""
     exact: bool = False
     """Whether each image is drawn alone, so that not even rounding depends on other images of a batch."""

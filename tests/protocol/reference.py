@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 from msgspec import inspect
@@ -41,6 +41,7 @@ from protocol.messages import (
     Subscribe,
     Value,
     Welcome,
+    values,
 )
 
 README = Path(limits.__file__).with_name("README.md")
@@ -111,15 +112,16 @@ BLOB_VECTORS: tuple[tuple[str, BlobHeader, bytes], ...] = (
 
 def generated_parts() -> dict[str, str]:
     """Return the generated parts of the README by the names in their markers."""
-    values = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, Value)]
+    structs = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, Value)]
     return {
         "limits": "\n".join(_limits()),
+        "kinds": "\n".join(_kinds()),
         "blobs": "\n".join(_blob_vectors()),
         "roles": "\n".join(_roles()),
         "link": "\n".join(_types(LINK_BODIES)),
         "requests": "\n".join(_types((*REQUESTS, *REPLIES))),
         "events": "\n".join(_types((*EVENTS, *RECORDS))),
-        "values": "\n".join(_types(tuple(kind for kind in values if kind is not Value))),
+        "values": "\n".join(_types(tuple(kind for kind in structs if kind is not Value))),
         "vectors": "\n".join(_vectors()),
     }
 
@@ -147,6 +149,15 @@ def _limits() -> Iterator[str]:
     for name, value in vars(limits).items():
         if name.startswith("MAX_"):
             yield f"| `{name}` | {value:,} | {documented.get(name, '')} |"
+
+
+def _kinds() -> Iterator[str]:
+    yield "| Kind of field | Bounds | |\n| --- | --- | --- |"
+    documented = _field_docs(ast.parse(Path(values.__file__).read_text(encoding="utf-8")))
+    for name, kind in vars(values).items():
+        if get_origin(kind) is Annotated:
+            bounds = _describe(inspect.type_info(kind)).replace("|", "\\|")
+            yield f"| `{name}` | {bounds} | {documented.get(name, '')} |"
 
 
 def _roles() -> Iterator[str]:
@@ -215,7 +226,8 @@ def _describe(kind: inspect.Type) -> str:
         case inspect.VarTupleType(item_type=item):
             return f"array{_length(None, kind.max_length, 'of')} [{_describe(item)}]".replace(" of [", " [")
         case inspect.DictType(key_type=key, value_type=value):
-            return f"map from {_describe(key)} to {_describe(value)}"
+            size = _length(None, kind.max_length, "entries")
+            return f"map{size} from {_describe(key)} to {_describe(value)}"
         case inspect.UnionType(types=options):
             structs = [option.cls.__name__ for option in options if isinstance(option, inspect.StructType)]
             return "any record" if len(structs) == len(RECORDS) else " or ".join(map(_describe, options))
@@ -229,6 +241,8 @@ def _range(kind: inspect.IntType | inspect.FloatType) -> str:
     least = f" above {kind.gt:g}," if kind.gt is not None else ""
     if kind.ge is not None and kind.le is not None:
         return f" {kind.ge:,.0f} to {kind.le:,.0f}"
+    if kind.gt is not None and kind.le is not None:
+        return f" above {kind.gt:g}, at most {kind.le:,.0f}"
     if kind.ge is not None:
         return f" of at least {kind.ge:g}"
     return f"{least} at most {kind.le:,.0f}" if kind.le is not None else ""

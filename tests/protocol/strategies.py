@@ -1,5 +1,7 @@
 """Strategies for headers and bodies, derived from the message types, so that new types are tested at once."""
 
+import math
+import operator
 from functools import cache
 from typing import Any
 
@@ -75,6 +77,51 @@ def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return _instances(struct)
         case _:
             raise TypeError(f"expected a type that messages have so far, got {kind}")
+
+
+_PATTERNED = {
+    r"^[0-9a-f]{32}\Z": ("0" * 32, "f" * 32),
+    r"^[0-9a-f]{0,32}\Z": ("", "f" * 32),
+    r"^sha256:[0-9a-f]{64}\Z": (f"sha256:{'0' * 64}", f"sha256:{'f' * 64}"),
+    r"^([0-9a-f]{16})?\Z": ("", "f" * 16),
+}
+_LETTERS = ("a", "<", "\0", "\x1b", "\N{RIGHT-TO-LEFT OVERRIDE}", "\N{SPEAK-NO-EVIL MONKEY}")
+_MAX_REPEATED = 64
+
+
+@cache
+def extremes(kind: type[Any]) -> st.SearchStrategy[Any]:
+    """Return values of a message type or struct, all of whose fields are at their bounds."""
+    described = inspect.type_info(kind)
+    assert isinstance(described, inspect.StructType)
+    return st.builds(kind, **{field.name: _extremes(field.type) for field in described.fields})
+
+
+def _extremes(kind: inspect.Type) -> st.SearchStrategy[Any]:
+    match kind:
+        case inspect.IntType(ge=int(least), le=int(most)):
+            return st.sampled_from((least, most))
+        case inspect.FloatType(ge=None, gt=float(above), le=float(most)):
+            return st.sampled_from((math.nextafter(above, most), most))
+        case inspect.FloatType(ge=float(least), le=float(most)):
+            return st.sampled_from((least, most))
+        case inspect.StrType(pattern=str(pattern)):
+            return st.sampled_from(_PATTERNED[pattern])
+        case inspect.StrType(min_length=shortest, max_length=int(longest)):
+            return st.builds(operator.mul, st.sampled_from(_LETTERS), st.sampled_from((shortest or 0, longest)))
+        case inspect.BytesType(max_length=int(longest)):
+            return st.sampled_from((bytes(longest), b"\xff" * longest))
+        case inspect.VarTupleType(item_type=item, min_length=fewest, max_length=int(most)):
+            sizes = {fewest or 0, 1, min(most, _MAX_REPEATED)}
+            return st.builds(lambda value, size: (value,) * size, _extremes(item), st.sampled_from(sorted(sizes)))
+        case inspect.DictType(key_type=key, value_type=value):
+            return st.dictionaries(_extremes(key), _extremes(value), max_size=3)
+        case inspect.UnionType(types=options):
+            return st.one_of(*map(_extremes, options))
+        case inspect.StructType(cls=struct):
+            return extremes(struct)
+        case _:
+            return _values(kind)
 
 
 def as_map(body: Body) -> dict[str, Any]:

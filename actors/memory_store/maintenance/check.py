@@ -13,9 +13,12 @@ from actors.memory_store.maintenance import log_reader
 from actors.memory_store.replay import step_of
 from gems_actors.blobs import BlobStore
 from gems_actors.errors import BlobError, LogError
+from protocol.codec import is_within_bounds
 from protocol.messages import RecordsLost, TrajectoryRecord
 
 _PROGRESS_BYTES: Final = 8 * 1024 * 1024
+_MAX_NAMED: Final = 100
+"""Records with values out of bounds that are named one by one."""
 
 ReportProgress = Callable[[int, int], None]
 """Called with what was checked so far and the total, in bytes or in pictures."""
@@ -125,6 +128,7 @@ class RecordAudit:
         self._lost: list[tuple[int, int]] = []
         self._body = b""
         self._duplicates = 0
+        self._odd = 0
 
     def add(self, file: LogFile, entry: LogEntry) -> None:
         """Check one record; records must be added in sequence order."""
@@ -143,6 +147,13 @@ class RecordAudit:
         except LogError as error:
             self._problems.append(str(error))
             return
+        if not is_within_bounds(entry.body):
+            self._odd += 1
+            if self._odd <= _MAX_NAMED:
+                self.notes.append(
+                    f"{where}: has values beyond today's bounds, as an earlier version wrote it; each is "
+                    "shown as its bound"
+                )
         if isinstance(record, RecordsLost):
             self._lost.append((record.first, record.last))
         step = step_of(record)
@@ -162,6 +173,8 @@ class RecordAudit:
             self._problems.append(f"{live.path}: expected records {first} to {last}, which are in no file")
         for first, last in self._lost:
             self.notes.append(f"records {first} to {last} were lost, and the log was repaired")
+        if self._odd > _MAX_NAMED:
+            self.notes.append(f"{self._odd - _MAX_NAMED} more records have values beyond today's bounds")
         if self._duplicates:
             self.notes.append(
                 f"{self._duplicates} records are in an archive and in the live file: a move was interrupted"

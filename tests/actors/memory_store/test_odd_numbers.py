@@ -50,7 +50,10 @@ def test_a_log_with_numbers_that_are_out_of_bounds_now_opens_lists_checks_and_ta
             numbers = [number for item in listed for number in (item.line, item.sample)]
             assert MAX_COUNT in (*numbers, *(run.total for run in runs))
             store.append([begun(line=7)])
-    assert not check_log(tmp_path).problems
+    checked = check_log(tmp_path)
+    assert not checked.problems
+    (note,) = checked.notes
+    assert "record 1 at byte 32: has values beyond today's bounds" in note
 
 
 def test_a_row_that_the_index_cannot_hold_stops_neither_memory_nor_other_rows(tmp_path: Path) -> None:
