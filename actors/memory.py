@@ -123,7 +123,14 @@ class Memory(Actor):
         return await self._keep(*request.records)
 
     async def _keep(self, *records: m.AnyRecord) -> m.Appended:
-        """Append records in one commit, and return the outcome of the last one."""
+        """Append records in one commit, and return the outcome of the last one.
+
+        Raises:
+            RefusedError: a record says that others were lost, which would hide that they are missing.
+            LogError: nothing was kept, because the disk is full or failed.
+        """
+        if any(isinstance(record, m.RecordsLost) for record in records):
+            raise RefusedError("RecordsLost: expected a record of a run, got one that only `gems memory repair` writes")
         while len(self._pending.records) + len(records) > self.max_commit:
             await self._pending.done.wait()
         batch = self._pending

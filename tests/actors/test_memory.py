@@ -17,7 +17,7 @@ from actors.memory_store.index import IndexFailedError
 from actors.memory_store.log import LogEntry, open_log_file
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import LogError
+from gems_actors.errors import LogError, RefusedError
 from gems_actors.testing import open_test_mesh
 from protocol.codec import decode_record
 from protocol.identity import trajectory_id
@@ -30,6 +30,7 @@ from protocol.messages import (
     ReadLog,
     ReadTrajectory,
     RecallExperiences,
+    RecordsLost,
     Runs,
 )
 from tests.actors.memory_store.records import begun, run_begun, story
@@ -78,6 +79,16 @@ async def test_records_that_wait_together_share_one_sync(tmp_path: Path, monkeyp
         assert memory.figures()["records"] == 200
     assert sorted(sequences) == list(range(1, 201))
     assert 1 <= syncs <= 3
+
+
+async def test_no_client_can_say_that_records_were_lost_which_would_hide_that_they_are_missing(tmp_path: Path) -> None:
+    lost = RecordsLost(first=0, last=2**53 - 1, reason="none")
+    async with open_memory(tmp_path) as memory:
+        with pytest.raises(RefusedError, match="RecordsLost: expected a record of a run"):
+            await memory.append(AppendRecord(record=lost))
+        with pytest.raises(RefusedError, match="RecordsLost: expected a record of a run"):
+            await memory.append_all(AppendRecords(records=(begun(), lost)))
+    assert entries_of(tmp_path) == []
 
 
 async def test_on_a_full_disk_every_waiting_append_fails_and_later_ones_succeed(
