@@ -12,6 +12,7 @@ import math
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from itertools import islice
 from typing import Any, ClassVar, TypeVar, cast
 
 import structlog
@@ -26,6 +27,7 @@ from gems_actors.tasks import open_background
 from protocol.codec import CODEC, decode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
+from protocol.limits import MAX_FIGURE, MAX_FIGURES, MAX_NAME_CHARS, MAX_REMARK_CHARS
 from protocol.messages import Body, Cancel, Held, Reply, Request
 
 __all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_interactive", "serve_actor"]
@@ -210,10 +212,13 @@ class _Loop:
                 call.others = (*further, old)  # it may only have been slow, and it would give the request away
 
     def figures(self) -> dict[str, float]:
-        return {} if self._nursery is None else self._actor.figures()
+        """Return the actor's figures that fit the wire: a role's odd figure must not cost it its place in the mesh."""
+        found = {} if self._nursery is None else self._actor.figures()
+        fitting = (it for it in found.items() if len(it[0]) <= MAX_NAME_CHARS and abs(it[1]) <= MAX_FIGURE)
+        return dict(islice(fitting, MAX_FIGURES))
 
     def note(self) -> str:
-        return self._actor.note()
+        return self._actor.note()[:MAX_REMARK_CHARS].encode(errors="replace").decode()
 
     def begin(self, nursery: trio.Nursery, capacity: int) -> None:
         """Take requests from now on."""

@@ -39,10 +39,11 @@ from gems_actors.status_merge import merge_answers
 from gems_actors.tasks import gather, open_background
 from gems_actors.transport.refusals import await_refusal
 from gems_actors.transport.sockets import Link, open_context, open_dealer, require_trio
-from protocol.codec import CODEC, decode_body, encode_body, encode_message, peek_type
+from protocol.codec import CODEC, decode_body, encode_checked, frame_of, peek_type
 from protocol.envelope import Header, Kind, Lane
 from protocol.errors import ProtocolError
 from protocol.identity import run_bytes
+from protocol.limits import MAX_NAME_CHARS
 from protocol.messages import Body, Capacity, Event, Failure, Goodbye, Hello, Reply, Request, RunState
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
@@ -123,7 +124,7 @@ class Mesh:
                 trajectory=bytes.fromhex(trajectory) if isinstance(trajectory, str) else parent.trajectory,
             )
             expected = CODEC.register_reply(type(request))
-            body = encode_body(request)
+            body = encode_checked(request)
         except (ProtocolError, ValueError) as error:
             raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
         if header.role == "router" and len(self._connections) > 1:
@@ -143,7 +144,7 @@ class Mesh:
         call = call_or_none()
         if call is not None:
             connection = call.connection or self._connections[0]
-            connection.link.send(encode_message(call.header._replace(kind=Kind.EVENT), event))
+            connection.link.send(frame_of(call.header._replace(kind=Kind.EVENT), encode_checked(event)))
 
     @asynccontextmanager
     async def events(self, run: str) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
@@ -204,7 +205,7 @@ class Mesh:
         Raises:
             ProtocolError: the answer does not fit the wire.
         """
-        frame = encode_message(call.header._replace(kind=kind), body)
+        frame = frame_of(call.header._replace(kind=kind), encode_checked(body))
         for connection in (call.connection or self._connections[0], *call.others):
             connection.answer(frame)
 
@@ -364,9 +365,11 @@ async def open_client(
         MeshUnavailableError: no router answers within `connect_within_s`.
         MeshRefusedError: a router does not admit this process; the text says why.
         ConfigError: a key cannot be used.
-        UsageError: the caller does not run under trio.
+        UsageError: the caller does not run under trio, or the name is too long.
     """
     require_trio("open_client")
+    if len(name or "") > MAX_NAME_CHARS:
+        raise errors.UsageError(f"expected a name of at most {MAX_NAME_CHARS} characters, got {len(name or '')}")
     name = name or f"client-{os.getpid()}-{os.urandom(2).hex()}"
     keys = {one: keys_to_connect(security, one) for one in split_addresses(address)}
     context = open_context()

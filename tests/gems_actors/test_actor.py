@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ from gems_actors.actor import Actor, answers, serve_actor
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import DeadlineError, InternalError
-from protocol.messages import Plan, PlanPrompt, Request
+from protocol.limits import MAX_FIGURES, MAX_REMARK_CHARS
+from protocol.messages import ActorStatus, Plan, PlanPrompt, ReadStatus, Request
 from tests.gems_actors.meshes import Echo, open_local_mesh
 
 
@@ -89,7 +91,7 @@ class Careless(Actor):
         ("object", "Plan: expected values that fit msgpack, got: Encoding objects of type object is unsupported"),
         ("int", "Plan: expected values that fit msgpack, got: can't serialize ints"),
         ("exit", "SystemExit: usage: script"),
-        ("empty", "planner: expected a valid reply, got: Plan: Expected `str` of length >= 1"),
+        ("empty", "the answer does not fit the wire: Plan: Expected `str` of length >= 1"),
     ],
 )
 async def test_a_mistake_in_a_handler_fails_its_request_and_not_the_actor(
@@ -105,6 +107,35 @@ async def test_a_mistake_in_a_handler_fails_its_request_and_not_the_actor(
         with pytest.raises(InternalError, match=message):
             await mesh.ask(PlanPrompt(prompt=prompt))
         assert await mesh.ask(PlanPrompt(prompt="again")) == Plan(prompt="fine")
+        nursery.cancel_scope.cancel()
+
+
+class Odd(Careless):
+    """Says more of itself than a heartbeat takes."""
+
+    role = "planner"
+
+    def figures(self) -> dict[str, float]:
+        return {"nan": math.nan, "infinite": -math.inf, "n" * 201: 1.0} | {f"f{number}": 1.0 for number in range(2_000)}
+
+    def note(self) -> str:
+        return "\udc80" * 2_000
+
+
+async def test_figures_and_notes_that_do_not_fit_the_wire_are_cut_and_cost_an_actor_nothing(tmp_path: Path) -> None:
+    async with (
+        open_local_mesh(str(tmp_path)) as local,
+        open_client(local.address) as mesh,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(partial(serve_actor, partial(Odd, MeshConfig()), local.address, "odd"))
+        actors: tuple[ActorStatus, ...] = ()
+        while not any(actor.figures for actor in actors):
+            actors = tuple(actor for role in (await mesh.ask(ReadStatus())).roles for actor in role.actors)
+            await trio.sleep(0.01)  # until a heartbeat has told
+        assert [(actor.figures, actor.note) for actor in actors] == [
+            ({f"f{number}": 1.0 for number in range(MAX_FIGURES)}, "?" * MAX_REMARK_CHARS)
+        ]
         nursery.cancel_scope.cancel()
 
 

@@ -21,6 +21,7 @@ from gems_actors.errors import (
     RefusedError,
     RequestError,
     UnansweredError,
+    UsageError,
 )
 from protocol.envelope import Header, Kind, Lane
 from protocol.identity import run_bytes
@@ -336,15 +337,23 @@ class Weigh(Request[Plan], frozen=True, kw_only=True):
         (Weigh(), "Bad Name", "Weigh cannot be sent: .*role"),
         (Weigh(text="x" * 5_000_000), None, "Weigh cannot be sent: expected a message of at most"),
         (Weigh(text="\ud800"), None, "Weigh cannot be sent: Weigh: expected text"),
+        (PlanPrompt(prompt=""), None, "PlanPrompt cannot be sent: PlanPrompt: Expected `str` of length >= 1"),
+        (Weigh(run="five"), None, "Weigh cannot be sent: Weigh: Expected `int`, got `str` - at `\\$.run`"),  # type: ignore[arg-type]
     ],
 )
 async def test_a_request_that_does_not_fit_the_wire_is_refused_and_leaves_nothing_behind(
-    tmp_path: Path, request_: Weigh, role: str | None, text: str
+    tmp_path: Path, request_: Request[Plan], role: str | None, text: str
 ) -> None:
     async with open_local_mesh(str(tmp_path)) as local, open_client(local.address) as mesh:
         with pytest.raises(RefusedError, match=text):
             await mesh.ask(request_, role=role)
         assert mesh.requests_in_flight == ()
+
+
+async def test_a_name_that_does_not_fit_the_wire_is_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match="expected a name of at most 200 characters, got 201"):
+        async with open_client("ipc:///nowhere", name="x" * 201):
+            pass
 
 
 async def test_an_invalid_address_is_refused_in_one_line() -> None:
