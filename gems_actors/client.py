@@ -95,18 +95,21 @@ class Mesh:
         role: str | None = None,
         lane: Lane | None = None,
         stop_gracefully: trio.Event | None = None,
+        retries_overload: bool = True,
     ) -> ReplyT:
         """Return the role's reply to a request.
 
         The deadline is the caller's cancel scope and travels with the request. While the role is overloaded the request
-        is retried with backoff, until the deadline. Cancelling the caller cancels the request. Within a handler, run,
-        trajectory and lane are inherited from the request being answered.
+        is retried with backoff, until the deadline, unless told otherwise. Cancelling the caller cancels the request.
+        Within a handler, run, trajectory and lane are inherited from the request being answered.
 
         Args:
             request: its class names the role and the type of the reply.
             role: the role to ask instead, such as a configured one, one host's agent or one of memory's shards.
             lane: interactive unless given or inherited.
             stop_gracefully: once set, the actor finishes its current step and answers with what it has.
+            retries_overload: False to fail with `OverloadedError` at once, for a client that can tell its own client to
+                come back later.
 
         Raises:
             RequestError: one of its subclasses, which names the failure.
@@ -131,7 +134,7 @@ class Mesh:
             asking = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
             reply = merge_answers(await gather(*asking))
         else:
-            reply = await self._retry(None, header, body, stop_gracefully)
+            reply = await self._retry(None, header, body, stop_gracefully, retries_overload)
         if not isinstance(reply, expected):
             got = type(reply).__name__
             raise errors.InternalError(
@@ -239,7 +242,12 @@ class Mesh:
     # ----------------------------------------------------------------------------------------- requests in flight
 
     async def _retry(
-        self, connection: RouterConnection | None, header: Header, body: bytes, stop_gracefully: trio.Event | None
+        self,
+        connection: RouterConnection | None,
+        header: Header,
+        body: bytes,
+        stop_gracefully: trio.Event | None,
+        retries_overload: bool = True,
     ) -> Reply:
         """Ask by one connection, or by the trajectory's; with backoff again while the role is overloaded."""
         while True:
@@ -252,6 +260,8 @@ class Mesh:
                     PendingRequest(header, body, trio.current_effective_deadline(), at), stop_gracefully
                 )
             except errors.OverloadedError as error:
+                if not retries_overload:
+                    raise
                 await trio.sleep(error.retry_after_s * self._randomness.uniform(0.5, 1.5))
 
     async def _exchange(self, request: PendingRequest, stop_gracefully: trio.Event | None) -> Reply:

@@ -18,11 +18,13 @@ from gems_actors.errors import (
     InternalError,
     MeshUnavailableError,
     ModelOutputError,
+    OverloadedError,
     RefusedError,
     RequestError,
     UnansweredError,
     UsageError,
 )
+from gems_actors.tasks import open_background
 from protocol.envelope import Header, Kind, Lane
 from protocol.identity import run_bytes
 from protocol.messages import (
@@ -312,6 +314,19 @@ async def test_requests_to_an_overloaded_role_are_retried(tmp_path: Path) -> Non
             for number in range(4):
                 nursery.start_soon(mesh.ask, PlanPrompt(prompt=f"wait {number}"))
         assert sorted(running.echo.begun) == [f"wait {number}" for number in range(4)]
+
+
+async def test_a_client_may_be_told_of_an_overloaded_role_at_once(tmp_path: Path) -> None:
+    async with (
+        open_local_mesh(str(tmp_path), RouterConfig(max_queue=1)) as local,
+        open_client(local.address) as mesh,
+        open_background() as nursery,
+    ):
+        nursery.start_soon(mesh.ask, PlanPrompt(prompt="waits, because nobody plays the role"))
+        while not (await mesh.ask(ReadStatus())).roles:  # noqa: ASYNC110
+            await trio.sleep(0.01)  # no event tells of it
+        with pytest.raises(OverloadedError):
+            await mesh.ask(PlanPrompt(prompt="one too many"), retries_overload=False)
 
 
 @pytest.mark.parametrize("address", ["ipc:///nowhere/at/all.ipc", "tcp://127.0.0.1:1"])
