@@ -85,6 +85,10 @@ class Actor:
         """Hold what the role needs; requests arrive only while it is open."""
         yield
 
+    async def drain(self) -> None:
+        """Finish what else the role does, within the grace period, before it leaves the mesh."""
+        await trio.lowlevel.checkpoint()
+
     def figures(self) -> dict[str, float]:
         """Return figures to show in `gems status`; called only while open."""
         return {}
@@ -241,6 +245,7 @@ class _Loop:
             while self._calls:
                 self._all_done = trio.Event()
                 await self._all_done.wait()
+            await self._actor.drain()
         self._is_leaving = True
         handed_back = len(self._calls)
         for call in self._calls.values():

@@ -156,6 +156,23 @@ async def test_an_actor_that_shuts_down_finishes_its_requests_and_takes_no_new_o
         assert second.echo.begun == {"wait two": 1}
 
 
+async def test_what_a_role_finishes_while_it_drains_may_ask_the_mesh(tmp_path: Path) -> None:
+    finished: list[str] = []
+
+    class Inviting(Echo):
+        role = "refiner"
+
+        async def drain(self) -> None:
+            finished.append((await self.mesh.ask(PlanPrompt(prompt="last"))).prompt)
+
+    async with open_local_mesh(str(tmp_path)) as local:
+        await local.add(Echo, "planner")
+        inviting = await local.add(Inviting, "inviting")
+        inviting.draining.set()
+        await inviting.ended.wait()
+    assert finished == ["last!"]
+
+
 async def test_requests_unfinished_after_the_grace_go_to_another_actor(tmp_path: Path) -> None:
     async with open_local_mesh(str(tmp_path)) as local:
         first = await local.add(Echo, "first", grace_s=0.1)
