@@ -145,12 +145,14 @@ def parameters_of(picture: Picture, model: str) -> str:
     )
 
 
-def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, texts: dict[str, str]) -> bytes:
+def picture_of(
+    data: bytes, media_type: str, picture_format: PictureFormat, texts: dict[str, str], *, quality: int | None = None
+) -> bytes:
     """Return a picture in a format, once it is decoded whole; one that has it already keeps every byte of its pixels.
 
     What the image server wrote about it is dropped: texts, comments, EXIF, XMP and IPTC. Transparency is kept in PNG
     and WebP; JPEG shows it as white. PNG files contain all texts, other files `parameters` in EXIF's UserComment, where
-    image tools look for it. What is encoded here has quality 95.
+    image tools look for it. What is encoded here has quality 95; with another one, JPEG and WebP are always encoded.
 
     Raises:
         PictureError: the data cannot be decoded.
@@ -169,10 +171,10 @@ def picture_of(data: bytes, media_type: str, picture_format: PictureFormat, text
         chunks = b"".join(_text_chunk(key, text) for key, text in texts.items())
         return data[:_IHDR_END] + chunks + data[_IHDR_END:]
     exif = _exif_of(texts.get("parameters", ""))
-    if is_kept:
+    if is_kept and quality is None:
         with suppress(ValueError):  # its parts are not where the standard says: only encoding it again makes it ours
             return _jpeg_with(data, exif) if picture_format == "jpeg" else _webp_with(data, exif, decoded.image.size)
-    return _encoded(decoded.image, picture_format, exif)
+    return _encoded(decoded.image, picture_format, exif, _QUALITY if quality is None else quality)
 
 
 def check_writable(folder: Path) -> None:
@@ -321,7 +323,7 @@ def _webp_with(data: bytes, exif: bytes, size_px: tuple[int, int]) -> bytes:
     return webp_of(chunks)
 
 
-def _encoded(image: Image.Image, picture_format: PictureFormat, exif: bytes) -> bytes:
+def _encoded(image: Image.Image, picture_format: PictureFormat, exif: bytes, quality: int) -> bytes:
     from gems_actors.backends.pictures import over_white
 
     shown = image if picture_format == "webp" and image.mode == "RGBA" else over_white(image)
@@ -331,5 +333,5 @@ def _encoded(image: Image.Image, picture_format: PictureFormat, exif: bytes) -> 
     if profile := shown.info.get("icc_profile"):
         options["icc_profile"] = profile
     buffer = io.BytesIO()
-    shown.save(buffer, picture_format.upper(), quality=_QUALITY, **options)
+    shown.save(buffer, picture_format.upper(), quality=quality, **options)
     return buffer.getvalue()

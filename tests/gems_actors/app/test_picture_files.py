@@ -70,6 +70,12 @@ def test_a_picture_is_encoded_in_a_format_with_its_parameters(kind: PictureForma
         assert dict(image.getexif()) == {}, "more than a JPEG can hold"
 
 
+def test_a_picture_that_has_the_format_is_encoded_again_only_for_another_quality() -> None:
+    data = picture_of(picture_bytes("PNG"), "image/png", "jpeg", {})
+    assert picture_of(data, "image/jpeg", "jpeg", {}) == data
+    assert picture_of(data, "image/jpeg", "jpeg", {}, quality=20) != data
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
