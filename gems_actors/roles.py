@@ -1,4 +1,4 @@
-"""Which roles there are: one record per role, and the table of the built-in ones.
+"""Which roles there are: one record per role, and the tables of the built-in and the optional ones.
 
 Settings, permissions, start order, Slurm tables, live view and `gems role` are derived from these records. They hold
 text names only, so that the router and the command line read the table without importing a role. Code is named by the
@@ -102,6 +102,17 @@ _TABLE = (
 
 BUILT_IN_ROLES: Final[Mapping[str, RoleSpec]] = MappingProxyType({spec.name: spec for spec in _TABLE})
 """The roles of this package by name, in the order in which a prompt meets them, which is also how they are shown."""
+
+_OPTIONAL_TABLE = (
+    RoleSpec(
+        name="gateway", actor="gems_actors.gateway.actor:Gateway", requests=(),
+        may_ask=("conductor.DrawPicture", *_READS), reads_blobs=True, scales_freely=False,
+    ),
+)  # fmt: skip
+
+OPTIONAL_ROLES: Final[Mapping[str, RoleSpec]] = MappingProxyType({spec.name: spec for spec in _OPTIONAL_TABLE})
+"""Roles of this package that a mesh has only where its settings name them, one process a host; no other process imports
+their code. They ask as clients do: their keys need the grant `client`, too."""
 
 
 def is_user_role(name: str) -> bool:

@@ -17,9 +17,10 @@ import trio
 from gems_actors.app.interrupts import Interrupts
 from gems_actors.blobs import BlobStore, blob_store
 from gems_actors.client import Mesh, open_client
-from gems_actors.config import LogConfig, MeshConfig
+from gems_actors.config import GatewayConfig, LogConfig, MeshConfig
 from gems_actors.errors import CancelledRequestError, ConfigError, GemsError, RequestError, SupervisorError
 from gems_actors.ops.log_setup import configure_logging
+from gems_actors.roles import OPTIONAL_ROLES
 from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.supervisor import open_supervisor
 from gems_actors.tasks import open_background
@@ -58,7 +59,7 @@ def open_session(
             for setting, role, _ in config.loop.hooks():
                 if config.role(role).count == 0 and config.router.address is None:  # nobody else can play it
                     raise ConfigError(f"roles.{role}.count: expected at least 1 for loop.{setting}, got 0")
-            config = stack.enter_context(open_private_folder(config))
+            config = stack.enter_context(open_private_folder(_without_gateway(config)))
         if redirects_stderr:
             log = log or (Path(os.devnull) if router else config.runtime_path / LOG_NAME)
             stack.enter_context(_explain_failures(log))
@@ -67,6 +68,15 @@ def open_session(
             config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level="warning"))
         configure_logging(config.log, role="client")
         yield config
+
+
+def _without_gateway(config: MeshConfig) -> MeshConfig:
+    """Return the settings of a mesh that serves one command, and does not compete for the address of a gateway."""
+    return msgspec.structs.replace(
+        config,
+        gateway=GatewayConfig(),
+        roles={name: settings for name, settings in config.roles.items() if name not in OPTIONAL_ROLES},
+    )
 
 
 @asynccontextmanager

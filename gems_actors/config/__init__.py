@@ -17,9 +17,9 @@ from gems_actors.config.models import (
     Prices as Prices, VerifyConfig as VerifyConfig,
 )
 from gems_actors.config.schema import (
-    NO_KEYS as NO_KEYS, LogConfig as LogConfig, LoopConfig as LoopConfig, MemoryConfig as MemoryConfig,
-    MeshConfig as MeshConfig, MetricsConfig as MetricsConfig, RoleConfig as RoleConfig, RouterConfig as RouterConfig,
-    S3Config as S3Config, SecurityConfig as SecurityConfig, SkillsConfig as SkillsConfig,
+    NO_KEYS as NO_KEYS, GatewayConfig as GatewayConfig, LogConfig as LogConfig, LoopConfig as LoopConfig,
+    MemoryConfig as MemoryConfig, MeshConfig as MeshConfig, MetricsConfig as MetricsConfig, RoleConfig as RoleConfig,
+    RouterConfig as RouterConfig, S3Config as S3Config, SecurityConfig as SecurityConfig, SkillsConfig as SkillsConfig,
     SlurmGroupConfig as SlurmGroupConfig, SlurmHeadConfig as SlurmHeadConfig, SupervisorConfig as SupervisorConfig,
     user_runtime_path as user_runtime_path, user_state_path as user_state_path,
 )

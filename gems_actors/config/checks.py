@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import math
 import re
@@ -18,7 +19,7 @@ from msgspec import Meta, Struct, structs
 from gems_actors.config.schema import MeshConfig
 from gems_actors.config.values import IS_PATH, MESH_BLOBS, RoleName
 from gems_actors.errors import ConfigError
-from gems_actors.roles import ANY, BUILT_IN_ROLES, RUNTIME_ROLES, RoleSpec, is_user_role
+from gems_actors.roles import ANY, BUILT_IN_ROLES, OPTIONAL_ROLES, RUNTIME_ROLES, RoleSpec, is_user_role
 from gems_actors.terminal_text import without_passwords
 from protocol.blobs import MAX_ROUTER_PORT
 
@@ -119,6 +120,7 @@ def check_config(config: MeshConfig) -> None:
     _check_router(config)
     _check_supervisor(config)
     _check_models(config)
+    _check_gateway(config)
     specs = config.role_specs
     for setting, role, request in config.loop.hooks():  # before `may_ask` of the conductor, which these are added to
         _check_name(f"loop.{setting}", role, specs)
@@ -267,10 +269,34 @@ def _check_models(config: MeshConfig) -> None:
         )
 
 
+def _check_gateway(config: MeshConfig) -> None:
+    gateway, role = config.gateway, config.roles.get("gateway")
+    if gateway.address is None:
+        if role is not None and role.count:
+            raise ConfigError("gateway.address: expected HOST:PORT such as 127.0.0.1:8484 for roles.gateway, got none")
+        return
+    if not is_loopback(gateway.address) and gateway.tokens is None and gateway.tokens_env is None:
+        raise ConfigError(
+            f"gateway.tokens: expected a file with tokens, or gateway.tokens_env, because {gateway.address} can be "
+            "reached from other hosts, got neither"
+        )
+    if (gateway.tls_certificate is None) != (gateway.tls_key is None):
+        raise ConfigError("gateway.tls_certificate: expected it together with gateway.tls_key, got one of them")
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this host reaches an address `HOST:PORT`."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _check_role(config: MeshConfig, spec: RoleSpec) -> None:
     """Check a role's name and class, and that it may scale by itself, from fewer to more."""
     name, settings = spec.name, config.role(spec.name)
-    if name not in BUILT_IN_ROLES and not is_user_role(name):
+    if name not in (*BUILT_IN_ROLES, *OPTIONAL_ROLES) and not is_user_role(name):
         raise ConfigError(f"roles.{name}: expected a name that the runtime does not use itself, got {name}")
     if not spec.actor:
         raise ConfigError(f"roles.{name}.actor: expected a class as MODULE:CLASS, got none")

@@ -19,7 +19,7 @@ from gems_actors.config.checks import Checker, UnknownRoleError, check_config, s
 from gems_actors.config.schema import MeshConfig, RoleConfig
 from gems_actors.errors import ConfigError
 from gems_actors.files import open_regular, os_reason
-from gems_actors.roles import BUILT_IN_ROLES, ENTRY_POINT_GROUP, RoleSpec, is_user_role
+from gems_actors.roles import BUILT_IN_ROLES, ENTRY_POINT_GROUP, OPTIONAL_ROLES, RoleSpec, is_user_role
 
 _PREFIX = "GEMS__"
 _MAX_FILE_BYTES: Final = 16 * 1024 * 1024
@@ -97,7 +97,8 @@ def load_code(setting: str, name: str, import_path: Iterable[str]) -> Any:
 
 
 def _config_of(sources: list[_Source]) -> MeshConfig:
-    roles = dict.fromkeys((*BUILT_IN_ROLES, *(name for source in sources for name in _declared_roles(source.tree))))
+    known = (*BUILT_IN_ROLES, *OPTIONAL_ROLES)
+    roles = dict.fromkeys((*known, *(name for source in sources for name in _declared_roles(source.tree))))
     tree: dict[str, Any] = {}
     for source in sources:
         _merge(tree, _checked(source, roles))

@@ -13,10 +13,10 @@ from gems_actors.addresses import can_hold_sockets, join_addresses, next_address
 from gems_actors.config import values as v
 from gems_actors.config.models import ChatConfig, ChatModelConfig, ImageConfig, VerifyConfig
 from gems_actors.os_process import FileAccess
-from gems_actors.roles import BUILT_IN_ROLES, RoleSpec, start_order
+from gems_actors.roles import BUILT_IN_ROLES, OPTIONAL_ROLES, RoleSpec, start_order
 from protocol.blobs import blob_address
 from protocol.limits import MAX_SHARDS
-from protocol.messages import DrawSettings
+from protocol.messages import DrawSettings, SidePx
 
 
 class RoleConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -228,6 +228,39 @@ class MetricsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Address `HOST:PORT` of the HTTP server, which asks for no keys; unset: no server."""
 
 
+class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the gateway serves HTTP, and who may use it."""
+
+    address: v.ListenAddress | None = None
+    """Address `HOST:PORT` of the HTTP server, such as `127.0.0.1:8484`; unset: no gateway. Beyond loopback it needs
+    tokens."""
+    tokens: v.FilePath | None = None
+    """File with the names and tokens of those who may use the gateway, read again when it changes; unset: none."""
+    tokens_env: str | None = None
+    """Name of the environment variable with further tokens, as `NAME=TOKEN`, separated by spaces; unset: none."""
+    hosts: tuple[v.HostName, ...] = ()
+    """Names under which clients reach the gateway, in addition to `localhost`, the name of this host, and IP
+    addresses; requests with another `Host` are refused."""
+    tls_certificate: v.FilePath | None = None
+    """PEM file with the certificate for https and its chain; unset: http."""
+    tls_key: v.FilePath | None = None
+    """PEM file with the certificate's secret key; required with `tls_certificate`."""
+    max_draws: v.Positive = 64
+    """Maximum pictures being drawn for clients at once; further requests are answered with 429."""
+    max_images: v.Positive = 100
+    """Maximum images that one request may draw: pictures, times rounds, times candidates of a round."""
+    max_side_px: SidePx = 2048
+    """Maximum width and height of a picture in pixels."""
+    timeout_s: v.Seconds = 600.0
+    """Time limit in seconds for one request, after which it is answered with 504."""
+
+    @property
+    def url(self) -> str:
+        """Where it serves; empty without an address."""
+        scheme = "http" if self.tls_certificate is None else "https"
+        return "" if self.address is None else f"{scheme}://{self.address}"
+
+
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the processes log to standard error."""
 
@@ -288,11 +321,14 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     s3: S3Config = S3Config()
     slurm: SlurmConfig = SlurmConfig()
     metrics: MetricsConfig = MetricsConfig()
+    gateway: GatewayConfig = GatewayConfig()
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
-        """Give every built-in role its entry in `roles`."""
-        structs.force_setattr(self, "roles", {name: RoleConfig() for name in BUILT_IN_ROLES} | self.roles)
+        """Give every built-in role its entry in `roles`, and the gateway if it is configured."""
+        optional = ("gateway",) if self.gateway.address is not None else ()
+        started = {name: RoleConfig() for name in (*BUILT_IN_ROLES, *optional)}
+        structs.force_setattr(self, "roles", started | self.roles)
 
     @property
     def runtime_path(self) -> Path:
@@ -330,7 +366,8 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         for name, settings in self.roles.items():
             own = {field: getattr(settings, field, None) for field in RoleSpec.__struct_fields__}
             changed = {field: value for field, value in own.items() if value is not None}
-            specs[name] = structs.replace(specs.get(name) or RoleSpec(name=name, actor=""), **changed)
+            known = specs.get(name) or OPTIONAL_ROLES.get(name) or RoleSpec(name=name, actor="")
+            specs[name] = structs.replace(known, **changed)
         hooks = tuple(f"{role}.{request}" for _, role, request in self.loop.hooks())
         conductor = specs["conductor"]
         specs["conductor"] = structs.replace(conductor, may_ask=(*conductor.may_ask, *hooks))

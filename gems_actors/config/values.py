@@ -43,6 +43,7 @@ Address = Annotated[
     ),
 ]
 ListenAddress = Annotated[str, _text(rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{_PORT}\Z", "HOST:PORT such as 127.0.0.1:9464")]
+HostName = Annotated[str, _text(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z", "a host name such as gems.example.org")]
 Url = Annotated[str, _text(r"^https?://[^/\s]+(/\S*)?\Z", "the address of a server, such as http://HOST:8000/v1")]
 
 MESH_BLOBS = "mesh:"

@@ -17,6 +17,7 @@ import trio
 from gems_actors.backends.proxies import check_network
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, GemsError, MeshRefusedError, RequestError, SupervisorError
+from gems_actors.roles import OPTIONAL_ROLES
 from gems_actors.supervision.autoscaling import AUTOSCALE_PERIOD_S, RoleAutoscaler, load_of
 from gems_actors.supervision.control_actor import ROUTER_TIMEOUT_S, Membership
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
@@ -294,3 +295,5 @@ def _check_count(config: MeshConfig, role: str, count: int) -> None:
         raise ConfigError(f"roles: expected one of {', '.join(config.role_specs)}, got {role!r}")
     if spec.sharded and count > 1:
         raise ConfigError(f"roles.{role}.count: expected at most 1, because one process owns the log, got {count}")
+    if role in OPTIONAL_ROLES and count > 1:
+        raise ConfigError(f"roles.{role}.count: expected at most 1, because one process owns the address, got {count}")

@@ -9,8 +9,8 @@ import trio
 
 from gems_actors.actor import Actor, Call, Mesh
 from gems_actors.call_context import answering
-from gems_actors.config import MeshConfig, RoleConfig
-from gems_actors.roles import BUILT_IN_ROLES, RoleSpec, start_order
+from gems_actors.config import MeshConfig, RoleConfig, load_config
+from gems_actors.roles import BUILT_IN_ROLES, OPTIONAL_ROLES, RoleSpec, start_order
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.codec import BODIES
@@ -53,6 +53,15 @@ def test_roles_that_ask_each_other_start_in_the_order_of_the_table() -> None:
     ann = RoleSpec(name="ann", actor="a:A", may_ask=("bob.Ask", "router.ReadStatus"))
     bob = RoleSpec(name="bob", actor="b:B", may_ask=("ann.Ask",))
     assert start_order({"ann": ann, "bob": bob}) == ("bob", "ann")
+
+
+def test_an_optional_role_is_one_only_where_the_settings_name_it() -> None:
+    assert not {*OPTIONAL_ROLES} & {*MeshConfig().role_specs}
+    with_gateway = load_config(None, {}, ["gateway.address=127.0.0.1:8484"])
+    assert with_gateway.start_order[-1] == "gateway"
+    assert with_gateway.role("gateway").count == 1
+    elsewhere = load_config(None, {}, ["roles.gateway.count=0"])
+    assert elsewhere.role_specs["gateway"] == OPTIONAL_ROLES["gateway"]
 
 
 @pytest.mark.parametrize("survives", [True, False])

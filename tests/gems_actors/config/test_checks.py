@@ -138,6 +138,16 @@ def test_a_heartbeat_timeout_below_three_heartbeats_is_refused() -> None:
             "roles.agent_x: expected a name that the runtime does not use itself, got agent_x",
         ),
         (["roles.memory_1.actor=a:B"], "roles.memory_1: expected a name that the runtime does not use itself"),
+        (
+            ["roles.gateway.count=1"],
+            "gateway.address: expected HOST:PORT such as 127.0.0.1:8484 for roles.gateway",
+        ),
+        (["gateway.address=0.0.0.0:80"], "gateway.tokens: expected a file with tokens, or gateway.tokens_env, because"),
+        (["gateway.address=gems.example.org:80"], "gateway.tokens: expected a file with tokens"),
+        (
+            ["gateway.address=[::1]:80", "gateway.tls_key=key.pem"],
+            "gateway.tls_certificate: expected it together with gateway.tls_key, got one of them",
+        ),
         (["roles.client.actor=a:B"], "roles.client: expected a name that the runtime does not use itself"),
     ],
 )
