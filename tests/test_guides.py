@@ -19,7 +19,10 @@ from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.processes import started
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("gems_actors", "gems_actors/cli", "gems_actors/backends", "actors", "protocol", "skills", "deploy", "tests")
+ROOMS = (
+    "gems_actors", "gems_actors/cli", "gems_actors/gateway", "gems_actors/backends", "actors", "protocol", "skills",
+    "deploy", "tests",
+)  # fmt: skip
 GUIDES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS)]
 
 PROMPTS = '{"prompt": "two red cats to the left of a stone dog"}\n{"prompt": "one blue bird"}\n'

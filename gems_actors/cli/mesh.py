@@ -27,19 +27,27 @@ from gems_actors.supervision.child_main import run_role
 from gems_actors.supervision.runtime_dir import claim_runtime_dir
 from protocol.messages import ReadStatus, ScaleRole, StopMesh
 
+GATEWAY_ADDRESS = "127.0.0.1:8484"
 host_option = click.option("--host", metavar="NAME", help="Name of an agent to act on instead of the router's host.")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False, metavar="[mesh.toml]")
+@click.option(
+    "--gateway",
+    is_flag=False,
+    flag_value=GATEWAY_ADDRESS,
+    metavar="[HOST:PORT]",
+    help=f"Serve HTTP, at {GATEWAY_ADDRESS} unless given.",
+)
 @set_option
-def up(file: Path | None, overrides: tuple[str, ...]) -> int:
+def up(file: Path | None, gateway: str | None, overrides: tuple[str, ...]) -> int:
     """Run a mesh in the foreground, with the settings of a TOML file or the defaults.
 
     The first Ctrl-C or SIGTERM drains it, the second kills it. In a Slurm job, SIGTERM ends it with exit code 75, so
     that the job is requeued.
     """
-    config = read_settings(file, overrides)
+    config = read_settings(file, overrides if gateway is None else (*overrides, f"gateway.address={gateway}"))
     configure_logging(config.log, role="supervisor")
     return trio.run(_up, config)
 
@@ -165,6 +173,8 @@ async def _run_agent(config: MeshConfig, router: str | Path, name: str) -> int:
 
 async def _up(config: MeshConfig) -> int:
     ready = f"mesh ready at {' and '.join(split_addresses(join_addresses(config.router_addresses)))}"
+    if config.gateway.address is not None:
+        ready += f", and at {config.gateway.url}"
     how = "stop with Ctrl-C or `gems down`"
     async with open_interrupts() as interrupts:
         await host_mesh(config, interrupts, lambda count: click.echo(f"{ready}: {count} processes; {how}"))

@@ -1,0 +1,72 @@
+"""The role `gateway`: a client of the mesh that serves HTTP, supervised and shown like every other role."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from gems_actors.actor import Actor
+from gems_actors.blobs import blob_store
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig
+from gems_actors.gateway.draws import Draws
+from gems_actors.gateway.tokens import Tokens
+from gems_actors.tasks import open_background
+
+if TYPE_CHECKING:
+    from gems_actors.gateway.http_server import HttpServer
+
+_RELOAD_S: Final = 1.0
+"""Seconds between two checks whether the file of tokens has changed."""
+_SHARE_OF_GRACE: Final = 0.8
+"""Of the supervisor's grace period, the rest of which is for leaving the mesh."""
+
+
+class Gateway(Actor):
+    """Serves HTTP while it is open; answers no requests of the mesh."""
+
+    role = "gateway"
+
+    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+        super().__init__(config, mesh)
+        self._blobs = blob_store(config, mesh.address)
+        self._tokens = Tokens(config.gateway)
+        self._draws = Draws(config, mesh, self._blobs)
+        self._server: HttpServer | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve HTTP."""
+        from gems_actors.gateway.http_server import open_http_server  # what the extra installs
+        from gems_actors.gateway.routes import application
+
+        app = application(self.config, self.mesh, self._blobs, self._tokens, self._draws)
+        grace_s = _SHARE_OF_GRACE * self.config.supervisor.grace_s
+        async with self._blobs.open(), super().open(), open_background() as nursery:
+            nursery.start_soon(self._reload_tokens)
+            address = self.config.gateway.address or "127.0.0.1:0"
+            async with open_http_server(app, self.config.gateway, address, grace_s) as self._server:
+                yield
+
+    @property
+    def port(self) -> int:
+        """Port at which it serves; 0 before it does."""
+        return self._server.port if self._server else 0
+
+    async def drain(self) -> None:
+        """Stop accepting connections, and finish the requests in flight, for which the mesh is needed."""
+        if self._server is not None:
+            await self._server.drain()
+
+    def figures(self) -> dict[str, float]:
+        """Return the pictures in flight, and the requests that were told to come back."""
+        admission = self._draws.admission
+        return {"drawing": admission.in_flight, "refused": admission.refused}
+
+    async def _reload_tokens(self) -> None:
+        while True:
+            await trio.sleep(_RELOAD_S)
+            self._tokens.reload()

@@ -1,0 +1,219 @@
+"""The body of `POST /v1/images/generations`: its fields, their checks, and the pictures that it asks for. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gems_actors.app.options import DrawOptions, budget_of, draw_settings, parse_size
+from gems_actors.app.picture_files import PictureFormat
+from gems_actors.app.prompts import PromptError, check_prompt, check_text
+from gems_actors.config import MeshConfig
+from gems_actors.config.checks import Checker
+from gems_actors.errors import ConfigError, UsageError
+from gems_actors.gateway.api_errors import ApiError
+from gems_actors.gateway.catalogue import strategy_of
+from protocol.limits import MAX_CANDIDATES, MAX_GUIDANCE, MAX_PROMPT_CHARS
+from protocol.messages import Budget, DrawPicture, DrawSettings, MemoryMode
+from protocol.messages.values import Candidate, Round, Seed, SkillId, Steps
+
+_Label = Annotated[str, Meta(max_length=512, description="text of up to 512 characters")]
+
+
+class GemsFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The field `gems`, which OpenAI's API does not have: how the loop spends its images."""
+
+    rounds: Round | None = None
+    candidates: Candidate | None = None
+    images: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None = None
+    """Images that a picture may cost."""
+    memory: MemoryMode | None = None
+    skill: SkillId | None = None
+    exact: bool = False
+
+
+class ImageFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body: the fields of OpenAI's API, those that other image servers added, and `gems`."""
+
+    prompt: str
+    model: str | None = None
+    n: Annotated[int, Meta(ge=1, le=10)] = 1
+    size: str | None = None
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None
+    user: _Label | None = None
+    safety_identifier: _Label | None = None
+    background: Literal["auto", "opaque"] = "auto"
+    quality: _Label | None = None
+    """Accepted and without effect, as are `style` and `moderation`: the loop draws as well as it can."""
+    style: _Label | None = None
+    moderation: _Label | None = None
+
+    seed: Seed | None = None
+    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    num_inference_steps: Steps | None = None
+    guidance_scale: Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)] | None = None
+    gems: GemsFields = GemsFields()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureOrder:
+    """Pictures of one prompt that a client asks for, and how it wants them."""
+
+    prompt: str
+    model: str
+    """Id in the catalogue."""
+    settings: DrawSettings
+    seed: int | None
+    count: int
+    budget: Budget
+    picture_format: PictureFormat = "png"
+    compression: int | None = None
+    """Quality of JPEG and WebP from 0 to 100; by default that of `gems draw`."""
+    wants_urls: bool = False
+
+    @property
+    def max_images(self) -> int:
+        """Images that are drawn at most."""
+        return self.count * self.settings.max_rounds * self.settings.candidates
+
+    def tasks(self, run: str, seed: int, version: str = "") -> tuple[DrawPicture, ...]:
+        """Return the requests of one run; the first picture has the seed itself."""
+        return tuple(
+            DrawPicture(
+                run=run,
+                sample=sample,
+                prompt=self.prompt,
+                seed=_sample_seed(seed, sample),
+                settings=self.settings,
+                version=version,
+                budget=self.budget,
+            )
+            for sample in range(self.count)
+        )
+
+
+def parse_image_fields(body: bytes) -> ImageFields:
+    """Return the fields of a body; those that are null count as absent.
+
+    Raises:
+        ApiError: it is not JSON, or a field is unknown or impossible.
+    """
+    tree = parse_json(body)
+    try:
+        checked = Checker(Path(), ()).check(_without_nulls(tree), ImageFields)
+    except ConfigError as error:
+        raise field_error(str(error)) from error
+    return msgspec.convert(checked, ImageFields)
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """Return the object that a body holds.
+
+    Raises:
+        ApiError: it holds none.
+    """
+    try:
+        tree = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"body: expected JSON, got: {error}", code="invalid_json") from error
+    except RecursionError:
+        raise ApiError(400, "body: expected JSON, got one that is nested too deep", code="invalid_json") from None
+    if not isinstance(tree, dict):
+        raise ApiError(400, f"body: expected an object, got {type(tree).__name__}", code="invalid_json")
+    return tree
+
+
+def order_of(fields: ImageFields, config: MeshConfig) -> PictureOrder:
+    """Return what a request asks for, within the limits of the gateway.
+
+    Raises:
+        ApiError: a field is impossible here.
+    """
+    model, strategy = strategy_of(fields.model, config)
+    try:
+        prompt = check_prompt(fields.prompt)
+        check_text(fields.negative_prompt or "")
+    except PromptError as error:
+        raise ApiError(400, f"prompt: {error}", code="invalid_value", param="prompt") from error
+    settings = _settings_of(fields, strategy, config)
+    order = PictureOrder(
+        prompt=prompt,
+        model=model,
+        settings=settings,
+        seed=fields.seed,
+        count=fields.n,
+        budget=budget_of(config),
+        picture_format=fields.output_format,
+        compression=fields.output_compression,
+        wants_urls=fields.response_format == "url",
+    )
+    limits = config.gateway
+    if max(settings.width_px, settings.height_px) > limits.max_side_px:
+        got = f"{settings.width_px}x{settings.height_px}"
+        raise _impossible("size", f"size: expected sides of up to {limits.max_side_px} pixels, got {got}")
+    if order.count > limits.max_draws or order.max_images > limits.max_images:
+        what = f"{order.count} pictures of up to {order.max_images // order.count} images"
+        raise _impossible("n", f"n: expected up to {limits.max_images} images in all, got {what}")
+    return order
+
+
+def field_error(text: str) -> ApiError:
+    """Return the answer to a field that is wrong, from the text of its check: `size: expected ..., got ...`."""
+    text = re.sub(r"^options: ", "", text).replace("--", "")
+    named = re.match(r"[a-z_.]+(?=: )", text)
+    return _impossible(named[0] if named else None, text)
+
+
+def _settings_of(fields: ImageFields, strategy: str, config: MeshConfig) -> DrawSettings:
+    gems, draw = fields.gems, config.draw
+    images = gems.images
+    if strategy == "best-of-n" and images is None:
+        images = draw.max_rounds * draw.candidates  # what the whole loop may spend
+    try:
+        options = DrawOptions(
+            strategy=strategy,
+            images=images,
+            rounds=gems.rounds,
+            candidates=gems.candidates,
+            memory=gems.memory,
+            skill=gems.skill,
+            exact=gems.exact,
+            size=None if fields.size in (None, "auto") else _size_of(fields.size),
+            steps=fields.num_inference_steps,
+            guidance=fields.guidance_scale,
+            negative_prompt=fields.negative_prompt,
+        )
+        return draw_settings(config, options.settings())
+    except UsageError as error:
+        raise field_error(str(error)) from error
+
+
+def _size_of(text: str) -> tuple[int, int]:
+    try:
+        return parse_size(text)
+    except UsageError as error:
+        raise UsageError(f"size: {error}") from error
+
+
+def _impossible(param: str | None, text: str) -> ApiError:
+    return ApiError(400, text, code="invalid_value", param=param)
+
+
+def _sample_seed(seed: int, sample: int) -> int:
+    if sample == 0:
+        return seed
+    return int.from_bytes(blake2b(f"{seed}\0sample\0{sample}".encode(), digest_size=4).digest(), "big")
+
+
+def _without_nulls(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _without_nulls(value) for name, value in tree.items() if value is not None}
+    return tree

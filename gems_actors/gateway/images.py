@@ -1,0 +1,131 @@
+"""OpenAI's Images API: `POST /v1/images/generations`, `GET /v1/models`, and the pictures that answers refer to."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from base64 import b64encode
+from typing import Any, Final
+
+import structlog
+import trio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gems_actors.app.options import MAX_SEED
+from gems_actors.config import MeshConfig
+from gems_actors.errors import BlobError, RequestError
+from gems_actors.gateway.answers import Gone, error_answer, json_answer, until_disconnected
+from gems_actors.gateway.api_errors import ApiError, api_error_of
+from gems_actors.gateway.catalogue import models_of
+from gems_actors.gateway.draws import Draws
+from gems_actors.gateway.front import caller_of, read_body
+from gems_actors.gateway.image_request import PictureOrder, order_of, parse_image_fields
+from gems_actors.gateway.links import Links
+from protocol.costs import chat_cost, sum_spent
+from protocol.messages import DrawPicture, Picture
+
+LINKS_PATH: Final = "/v1/gems/pictures/"
+
+_log = structlog.get_logger()
+
+
+class Images:
+    """The routes of the Images API."""
+
+    def __init__(self, config: MeshConfig, draws: Draws) -> None:
+        self._config, self._draws = config, draws
+        self._links = Links()
+        self._started_at = int(time.time())
+
+    async def generate(self, request: Request) -> Response:
+        """Draw pictures of a prompt; a client that disconnects withdraws them."""
+        order = order_of(parse_image_fields(await read_body(request)), self._config)
+        seed = secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed
+        caller = caller_of(request)
+        tasks = order.tasks(f"http-{caller.name}-{secrets.token_hex(8)}", seed)
+        _log.info("pictures_requested", caller=caller.name, run=tasks[0].run, pictures=order.count)
+        answer: Response = Gone()
+
+        async def draw() -> None:
+            nonlocal answer
+            try:
+                pictures = await self._draws.draw(tasks)
+                answer = json_answer(await self._describe(order, tasks, pictures, str(request.base_url)))
+            except RequestError as error:
+                answer = error_answer(api_error_of(error))
+
+        await until_disconnected(request.receive, draw)
+        return answer
+
+    async def refuse_edits(self, request: Request) -> Response:
+        """Answer that pictures cannot be edited."""
+        await trio.lowlevel.checkpoint()
+        what = request.url.path.rpartition("/")[2]
+        raise ApiError(501, f"{what}: expected generations, because this mesh draws from text", code="not_implemented")
+
+    async def list_models(self, request: Request) -> Response:
+        """List the image model with each strategy."""
+        await trio.lowlevel.checkpoint()
+        return json_answer({"object": "list", "data": [self._model(id_) for id_ in models_of(self._config)]})
+
+    async def show_model(self, request: Request) -> Response:
+        """Show one of the models."""
+        await trio.lowlevel.checkpoint()
+        id_ = str(request.path_params["model"])
+        if id_ not in (models := models_of(self._config)):
+            known = ", ".join(models)
+            raise ApiError(404, f"model: expected one of {known}, got {id_[:200]!r}", code="model_not_found")
+        return json_answer(self._model(id_))
+
+    async def show_picture(self, request: Request) -> Response:
+        """Send a picture that an answer referred to."""
+        found = self._links.find(trio.current_time(), str(request.path_params["name"]))
+        if found is None:
+            raise ApiError(404, "picture: expected an address of the last hour, got another", code="not_found")
+        try:
+            data = await self._draws.read_image(found.image, found.picture_format, found.compression)
+        except BlobError as error:
+            raise api_error_of(error) from error
+        return Response(
+            data, headers={"cache-control": "private, max-age=3600"}, media_type=f"image/{found.picture_format}"
+        )
+
+    def _model(self, id_: str) -> dict[str, Any]:
+        return {"id": id_, "object": "model", "created": self._started_at, "owned_by": "gems-actors"}
+
+    async def _describe(
+        self, order: PictureOrder, tasks: tuple[DrawPicture, ...], pictures: tuple[Picture, ...], base: str
+    ) -> dict[str, Any]:
+        """Return the body of an answer with pictures."""
+        items = []
+        for task, picture in zip(tasks, pictures, strict=True):
+            item: dict[str, Any] = {"revised_prompt": picture.best.prompt, "gems": self._draws.story_of(picture, task)}
+            if order.wants_urls:
+                name = self._links.add(trio.current_time(), picture.best.image, order.picture_format, order.compression)
+                item["url"] = f"{base.rstrip('/')}{LINKS_PATH}{name}"
+            else:
+                data = await self._draws.read(picture, task, order.picture_format, order.compression)
+                item["b64_json"] = b64encode(data).decode()
+            items.append(item)
+        best = pictures[0].best.image
+        return {
+            "created": int(time.time()),
+            "data": items,
+            "model": order.model,
+            "background": "opaque",
+            "output_format": order.picture_format,
+            "size": f"{best.width_px}x{best.height_px}",
+            "usage": usage_of(pictures),
+        }
+
+
+def usage_of(pictures: tuple[Picture, ...]) -> dict[str, Any]:
+    """Return what chat models cost, in the words of OpenAI's API."""
+    spent = sum_spent(*(chat_cost(picture.spent) for picture in pictures))
+    return {
+        "input_tokens": spent.prompt_tokens,
+        "input_tokens_details": {"text_tokens": spent.prompt_tokens, "image_tokens": 0},
+        "output_tokens": spent.completion_tokens,
+        "total_tokens": spent.tokens,
+    }

@@ -1,0 +1,56 @@
+"""The table of routes."""
+
+from __future__ import annotations
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from gems_actors.blobs import BlobStore
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig
+from gems_actors.errors import RequestError
+from gems_actors.gateway.answers import json_answer
+from gems_actors.gateway.api_errors import ApiError
+from gems_actors.gateway.draws import Draws
+from gems_actors.gateway.front import Front, failed, not_found
+from gems_actors.gateway.images import LINKS_PATH, Images
+from gems_actors.gateway.tokens import Tokens
+from protocol.messages import ReadStatus
+
+_HEALTH_S = 1.0
+"""How long the mesh has to answer a health check."""
+
+
+def application(config: MeshConfig, mesh: Mesh, blobs: BlobStore, tokens: Tokens, draws: Draws) -> ASGIApp:
+    """Return the ASGI application of the gateway."""
+    images = Images(config, draws)
+
+    async def check_health(request: Request) -> Response:
+        """Answer 200 once pictures can be drawn, and 503 otherwise."""
+        found = "the router does not answer"
+        with trio.move_on_after(_HEALTH_S):
+            try:
+                roles = (await mesh.ask(ReadStatus())).roles
+                ready = {role.role for role in roles if any(actor.capacity for actor in role.actors)}
+                found = "ok" if "conductor" in ready else "no conductor is ready"
+            except RequestError as error:
+                found = str(error)
+        return json_answer({"status": found}, 200 if found == "ok" else 503)
+
+    routes = [
+        Route("/healthz", check_health),
+        Route("/v1/models", images.list_models),
+        Route("/v1/models/{model}", images.show_model),
+        Route("/v1/images/generations", images.generate, methods=["POST"]),
+        Route("/v1/images/edits", images.refuse_edits, methods=["POST"]),
+        Route("/v1/images/variations", images.refuse_edits, methods=["POST"]),
+        Route(LINKS_PATH + "{name}", images.show_picture),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: not_found, ApiError: failed})
+    app.router.redirect_slashes = False
+    return Front(app, tokens, config.gateway.hosts, public=("/healthz", LINKS_PATH))

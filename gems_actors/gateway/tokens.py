@@ -1,0 +1,162 @@
+"""Who may use the gateway: names and tokens from a file and the environment, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from gems_actors.config import GatewayConfig
+from gems_actors.errors import ConfigError
+from gems_actors.files import open_regular, os_reason
+from gems_actors.security.permissions import check_principal_name
+
+_TOKEN: Final = re.compile(r"[!-~]{16,256}")
+_MAX_FILE_BYTES: Final = 1024 * 1024
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request."""
+
+    name: str
+
+
+LOCAL: Final = Caller("local")
+"""Everybody, where a gateway has no tokens: it listens on loopback alone."""
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    token: str
+
+
+class TokenTable:
+    """The callers by their tokens."""
+
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        """Keep digests of tokens; `callers` is by token."""
+        self._callers = {sha256(token.encode()).digest(): caller for token, caller in callers.items()}
+
+    def __len__(self) -> int:
+        return len(self._callers)
+
+    def caller_of(self, token: str) -> Caller | None:
+        """Return the caller with a token, in a time that says nothing about the tokens; None if nobody has it."""
+        digest = sha256(token.encode(errors="replace")).digest()
+        found = None
+        for known, caller in self._callers.items():
+            if hmac.compare_digest(known, digest):
+                found = caller
+        return found
+
+
+class Tokens:
+    """The tokens of the settings; those of the file are read again when it changes."""
+
+    def __init__(self, settings: GatewayConfig) -> None:
+        """Read the tokens.
+
+        Raises:
+            ConfigError: the file or the variable cannot be read, or holds no valid token.
+        """
+        self._path = None if settings.tokens is None else Path(settings.tokens)
+        self._variable = settings.tokens_env
+        self._stamp = self._fingerprint()
+        self.are_needed = self._path is not None or self._variable is not None
+        """Whether a request needs a token."""
+        self.table = self._read()
+
+    def reload(self) -> None:
+        """Read the file again if it has changed; one that is invalid is not used."""
+        if (stamp := self._fingerprint()) == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self.table = self._read()
+            _log.info("tokens_read", tokens=len(self.table))
+        except ConfigError as error:
+            _log.error("tokens_unusable", reason=str(error), kept=len(self.table))
+
+    def _read(self) -> TokenTable:
+        callers: dict[str, Caller] = {}
+        if self._path is not None:
+            callers |= read_tokens(self._path)
+        if self._variable is not None:
+            callers |= parse_variable(self._variable, os.environ.get(self._variable, ""))
+        return TokenTable(callers)
+
+    def _fingerprint(self) -> tuple[int, int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def read_tokens(path: Path) -> dict[str, Caller]:
+    """Return the callers of a file by token.
+
+    Raises:
+        ConfigError: it cannot be read, is readable by others, or holds no valid tokens.
+    """
+    try:
+        with open_regular(path) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read(_MAX_FILE_BYTES).decode()
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a readable file of tokens, got: {os_reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#04x}") from error
+    if mode & 0o077:
+        raise ConfigError(f"{path}: expected a file that only its owner can read, got mode {mode:04o}")
+    try:
+        entries = msgspec.convert(tomllib.loads(text), dict[str, _Entry])
+    except (ValueError, RecursionError) as error:  # the text of an error of TOML or msgspec has no value of the file
+        raise ConfigError(f"{path}: expected tables [NAME] with a token: {type(error).__name__}") from error
+    callers: dict[str, Caller] = {}
+    for name, entry in entries.items():
+        _add(callers, f"{path}: [{name[:80]}]", name, entry.token)
+    if not callers:
+        raise ConfigError(f"{path}: expected tables [NAME] with a token, got none")
+    return callers
+
+
+def parse_variable(variable: str, text: str) -> dict[str, Caller]:
+    """Return the callers of an environment variable by token.
+
+    Raises:
+        ConfigError: it does not hold valid tokens.
+    """
+    callers: dict[str, Caller] = {}
+    for number, item in enumerate(text.split()):
+        name, _, token = item.partition("=")
+        _add(callers, f"environment {variable}: token {number + 1}", name, token)
+    if not callers:
+        raise ConfigError(f"environment {variable}: expected NAME=TOKEN, got nothing")
+    return callers
+
+
+def _add(callers: dict[str, Caller], where: str, name: str, token: str) -> None:
+    try:
+        check_principal_name(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if not _TOKEN.fullmatch(token):
+        raise ConfigError(f"{where}: expected a token of 16 to 256 printable ASCII characters without spaces")
+    if token in callers:
+        raise ConfigError(f"{where}: expected a token that no other name has")
+    callers[token] = Caller(name)

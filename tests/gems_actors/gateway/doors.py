@@ -1,0 +1,199 @@
+"""Gateways in the process of a test, in front of a mesh that draws or of a conductor that the test directs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import httpx
+import trio
+from openai import OpenAI
+
+from actors.memory import Memory
+from gems_actors.actor import Actor, answers
+from gems_actors.blobs import BlobFolder
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig, load_config
+from gems_actors.errors import RequestError
+from gems_actors.gateway.actor import Gateway
+from gems_actors.roles import BUILT_IN_ROLES
+from gems_actors.testing import open_test_mesh
+from protocol.messages import (
+    Attempt,
+    AttemptVerified,
+    DrawPicture,
+    Ending,
+    Picture,
+    ReadStatus,
+    Requirement,
+    Spent,
+    StepTaken,
+    Verdict,
+)
+from tests.actors.fakes import png
+
+ResultT = TypeVar("ResultT")
+
+PROMPT = "two red cats to the left of a stone dog"
+REQUIREMENT = Requirement(id="r1", question="Are there two cats?", kind="count")
+
+
+@dataclass
+class Door:
+    """A gateway that serves, and its mesh."""
+
+    port: int
+    mesh: Mesh
+    config: MeshConfig
+    _sdks: list[OpenAI] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def openai(self, **options: Any) -> OpenAI:
+        """Return the real SDK, which repeats nothing unless told to."""
+        self._sdks.append(OpenAI(base_url=f"{self.url}/v1", **{"api_key": "none", "max_retries": 0, **options}))
+        return self._sdks[-1]
+
+    def close(self) -> None:
+        """Close the connections of the SDKs."""
+        for sdk in self._sdks:
+            sdk.close()
+
+    @asynccontextmanager
+    async def http(self, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """Open a client of plain HTTP."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=60.0, **options) as client:
+            yield client
+
+    async def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        """Send one request."""
+        async with self.http() as client:
+            return await client.post(path, json=json, **options)
+
+
+@dataclass
+class Painter:
+    """Directs the conductor of a test."""
+
+    blobs: BlobFolder
+    begun: list[DrawPicture] = field(default_factory=list)
+    withdrawn: int = 0
+    rounds: int = 1
+    failure: RequestError | None = None
+    hold: trio.Event | None = None
+    """If set, no picture is finished before this event."""
+    _changed: trio.Event = field(default_factory=trio.Event)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Return once something is true of what was begun and withdrawn."""
+        while not is_so():
+            await self._changed.wait()
+
+    async def paint(self, conductor: Actor, request: DrawPicture) -> Picture:
+        self.begun.append(request)
+        self._note()
+        try:
+            if self.failure is not None:
+                raise self.failure
+            attempts = []
+            for round_ in range(1, self.rounds + 1):
+                attempts.append(await self._paint_round(request, round_))
+                record = AttemptVerified(trajectory=request.trajectory, attempt=attempts[-1])
+                conductor.mesh.publish(StepTaken(record=record))
+            if self.hold is not None:
+                await self.hold.wait()
+        except trio.Cancelled:
+            self.withdrawn += 1
+            self._note()
+            raise
+        ending = Ending(outcome="all_met", best_round=self.rounds, best_candidate=1, decided_by="the last one")
+        return Picture(
+            trajectory=request.trajectory, prompt=request.prompt, skill=None, requirements=(REQUIREMENT,),
+            attempts=tuple(attempts), ending=ending, settings=request.settings,
+            spent={"planner": Spent(calls=1, prompt_tokens=30, completion_tokens=4)},
+        )  # fmt: skip
+
+    async def _paint_round(self, request: DrawPicture, round_: int) -> Attempt:
+        size = request.settings.width_px, request.settings.height_px
+        data = png(*size, f"#{(request.seed + round_) % 2**24:06x}")
+        image = await self.blobs.put(data, media_type="image/png", width_px=size[0], height_px=size[1])
+        return Attempt(
+            round=round_, candidate=1, prompt=f"{request.prompt}, round {round_}", image=image, seed=request.seed,
+            verdicts=(Verdict(requirement="r1", answer="met" if round_ == self.rounds else "unmet"),),
+        )  # fmt: skip
+
+    def _note(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+@asynccontextmanager
+async def open_painted_door(folder: Path, *settings: str) -> AsyncIterator[tuple[Door, Painter]]:
+    """Start a gateway whose pictures a `Painter` makes; memory is the real one."""
+    config = load_config(None, {}, [f"data_dir={folder}/data", *settings])
+    painter = Painter(BlobFolder(folder / "data" / "blobs"))
+
+    class Conductor(Actor):
+        role = "conductor"
+        default_capacity = 64
+        directed: ClassVar[Painter] = painter
+
+        @answers
+        async def draw(self, request: DrawPicture) -> Picture:
+            return await self.directed.paint(self, request)
+
+    async with open_door(config, Memory, Conductor) as door:
+        yield door, painter
+
+
+@asynccontextmanager
+async def open_drawing_door(folder: Path, *settings: str) -> AsyncIterator[Door]:
+    """Start a gateway in front of every built-in role, which draws small storyboards."""
+    small = ("draw.width_px=96", "draw.height_px=96")
+    config = load_config(None, {}, [f"data_dir={folder}/data", *small, *settings])
+    classes = [spec.actor.partition(":") for spec in BUILT_IN_ROLES.values()]
+    async with open_door(config, *(getattr(import_module(module), name) for module, _, name in classes)) as door:
+        yield door
+
+
+@asynccontextmanager
+async def open_door(config: MeshConfig, *roles: type[Actor]) -> AsyncIterator[Door]:
+    """Start roles and a gateway, and yield it once it serves."""
+    gateways: list[Gateway] = []
+
+    class Watched(Gateway):
+        def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+            super().__init__(config, mesh)
+            gateways.append(self)
+
+    async with open_test_mesh(*roles, Watched, config=config) as mesh, mesh.events("mesh") as events:
+        while not await _is_ready(mesh):
+            await events.receive()
+        with closing(Door(gateways[0].port, mesh, config)) as door:
+            yield door
+
+
+async def _is_ready(mesh: Mesh) -> bool:
+    roles = (await mesh.ask(ReadStatus())).roles
+    return all(actor.capacity for role in roles for actor in role.actors)
+
+
+async def in_thread(function: Callable[..., ResultT], *arguments: Any, **options: Any) -> ResultT:
+    """Return what a blocking call of the SDK returns; a test that is cancelled does not wait for it."""
+    return await trio.to_thread.run_sync(partial(function, *arguments, **options), abandon_on_cancel=True)
+
+
+def free_port() -> int:
+    """Return a port at which nobody listens."""
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

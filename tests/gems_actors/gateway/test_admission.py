@@ -1,0 +1,48 @@
+"""How many pictures are admitted at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from gems_actors.errors import OverloadedError
+from gems_actors.gateway.admission import Admission
+
+
+def test_pictures_beyond_the_limit_are_refused_until_others_end() -> None:
+    admission = Admission(4)
+    admission.admit(3)
+    with pytest.raises(OverloadedError, match="room for 2 of 4"):
+        admission.admit(2)
+    admission.admit(1)
+    admission.end(3, 2.0, is_drawn=True)
+    admission.admit(2)
+    assert (admission.in_flight, admission.refused) == (3, 1)
+
+
+def test_the_time_to_come_back_follows_what_pictures_take() -> None:
+    def retry_after(took_s: float) -> float:
+        admission = Admission(10)
+        for _ in range(100):
+            admission.admit(1)
+            admission.end(1, took_s, is_drawn=True)
+        admission.admit(10)
+        with pytest.raises(OverloadedError) as caught:
+            admission.admit(5)
+        return caught.value.retry_after_s
+
+    assert retry_after(0.1) == 1.0
+    assert retry_after(40.0) == pytest.approx(20.0, rel=0.01)
+    assert retry_after(10_000.0) == 60.0
+
+
+def test_a_failure_says_nothing_about_the_time_of_a_picture() -> None:
+    admission, other = Admission(1), Admission(1)
+    admission.admit(1)
+    admission.end(1, 500.0, is_drawn=False)
+    for one in (admission, other):
+        one.admit(1)
+    with pytest.raises(OverloadedError) as caught:
+        admission.admit(1)
+    with pytest.raises(OverloadedError) as expected:
+        other.admit(1)
+    assert caught.value.retry_after_s == expected.value.retry_after_s
