@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 # isort: off
 if TYPE_CHECKING:
     from gems_actors.actor import Actor, answers, current_call
+    from gems_actors.app.plain_draw import Drawing, DrawnRound, draw
     from gems_actors.backends import (
         ChatMessage, ChatModel, ChatReply, ChatRequest, GeneratedImage, ImageModel, ImagePart, ImageRequest, TextPart,
     )
@@ -38,15 +39,16 @@ __all__ = [
     "Actor", "AddressInUseError", "AfterVerdicts", "Attempt", "BackendError", "BeforePlan", "BeforeRefinement",
     "BestAttempt", "BlobError", "BlobStore", "Budget", "CancelledRequestError", "ChatMessage", "ChatModel",
     "ChatModelConfig", "ChatReply", "ChatRequest", "ConfigError", "ControlRun", "Controlled", "CountRecords",
-    "DeadlineError", "DrawPicture", "DrawSettings", "Ending", "Event", "Experience", "FindBestAttempt",
-    "ForbiddenError", "GemsError", "GeneratedImage", "ImageConfig", "ImageDrawn", "ImageModel", "ImagePart", "ImageRef",
-    "ImageRequest", "InternalError", "ListRuns", "ListTrajectories", "LogError", "MemoryCounts", "Mesh", "MeshConfig",
-    "MeshRefusedError", "MeshStatus", "MeshUnavailableError", "ModelOutputError", "OverloadedError", "Picture",
-    "PoisonedError", "PreparedPrompt", "ReadStatus", "ReadTrajectory", "RecallExperiences", "RecalledExperience",
-    "Recollection", "RefinementNote", "RefusedError", "Reply", "Request", "RequestError", "Requirement",
-    "ReviewedVerdicts", "RoleSpec", "RunSummary", "Runs", "Spent", "StepTaken", "SupervisorError", "TextPart",
-    "Trajectories", "TrajectoryState", "TrajectorySummary", "UnansweredError", "UsageError", "Verdict", "__version__",
-    "answers", "current_call", "load_config", "open_client", "open_test_mesh", "run_mesh",
+    "DeadlineError", "DrawPicture", "DrawSettings", "Drawing", "DrawnRound", "Ending", "Event", "Experience",
+    "FindBestAttempt", "ForbiddenError", "GemsError", "GeneratedImage", "ImageConfig", "ImageDrawn", "ImageModel",
+    "ImagePart", "ImageRef", "ImageRequest", "InternalError", "ListRuns", "ListTrajectories", "LogError",
+    "MemoryCounts", "Mesh", "MeshConfig", "MeshRefusedError", "MeshStatus", "MeshUnavailableError", "ModelOutputError",
+    "OverloadedError", "Picture", "PoisonedError", "PreparedPrompt", "ReadStatus", "ReadTrajectory",
+    "RecallExperiences", "RecalledExperience", "Recollection", "RefinementNote", "RefusedError", "Reply", "Request",
+    "RequestError", "Requirement", "ReviewedVerdicts", "RoleSpec", "RunSummary", "Runs", "Spent", "StepTaken",
+    "SupervisorError", "TextPart", "Trajectories", "TrajectoryState", "TrajectorySummary", "UnansweredError",
+    "UsageError", "Verdict", "__version__", "answers", "current_call", "draw", "load_config", "open_client",
+    "open_test_mesh", "run_mesh",
 ]
 # fmt: on
 
@@ -55,7 +57,7 @@ __version__ = "0.1.0"
 _HOMES = (
     "protocol.messages", "gems_actors.errors", "gems_actors.roles", "gems_actors.config", "gems_actors.client",
     "gems_actors.actor", "gems_actors.blobs", "gems_actors.backends", "gems_actors.supervision.service",
-    "gems_actors.testing",
+    "gems_actors.testing", "gems_actors.app.plain_draw",
 )  # fmt: skip
 """Modules that define the public names, in the order in which they import one another."""
 

@@ -133,8 +133,20 @@ def test_commands_that_need_only_this_host_run(guide: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_program_on_the_first_page_draws(tmp_path: Path) -> None:
-    """The mesh that the page names is started in a folder of the test, and the program asks that one."""
-    (program,) = (block for block in blocks(ROOT / "README.md", "python") if "trio.run" in block)
+    (program,) = (block for block in blocks(ROOT / "README.md", "python") if "gems_actors.draw(" in block)
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py"], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**environment(tmp_path), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.split()[0] in ("True", "False")
+    assert (tmp_path / "cats.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_program_that_asks_a_running_mesh_draws(tmp_path: Path) -> None:
+    """The mesh that the guide names is started in a folder of the test, and the program asks that one."""
+    (program,) = (block for block in blocks(ROOT / "gems_actors/README.md", "python") if "trio.run(main)" in block)
     (tmp_path / "program.py").write_text(program.replace("/tmp/mesh", str(tmp_path / "mesh")))
     up = [*COMMAND, "up", "--set", f"router.runtime_dir={tmp_path}/mesh"]
     with started(up, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(tmp_path)) as mesh:

@@ -1,0 +1,135 @@
+"""Drawing from plain Python: a blocking call beside whatever else the program runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import structlog
+import trio
+from PIL import Image
+
+from gems_actors import Drawing, GemsError, UsageError, draw
+from tests.gems_actors.app.meshes import open_drawing_mesh
+from tests.processes import await_gone, descendants
+
+_DRAW = """
+import sys, gems_actors
+try:
+    gems_actors.draw("a red fox", rounds=64, size=(64, 64), settings=[f"data_dir={sys.argv[1]}", *sys.argv[2:]])
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory: pytest.TempPathFactory) -> Drawing:
+    async def make() -> Drawing:
+        async with open_drawing_mesh(tmp_path_factory.mktemp("mesh")) as chosen:
+            call = partial(draw, "two red dogs & <b>a cat</b>", router=chosen.router, settings=chosen.overrides)
+            return await trio.to_thread.run_sync(partial(call, seed=7, rounds=3, size="64x48"))
+
+    return trio.run(make)
+
+
+def test_a_drawing_has_the_picture_and_every_round_that_led_to_it(drawing: Drawing) -> None:
+    assert (drawing.image.size, drawing.seed) == ((64, 48), 7)
+    assert [one.number for one in drawing.rounds] == [attempt.round for attempt in drawing.picture.attempts]
+    assert drawing.best in drawing.rounds
+    assert drawing.best.prompt == drawing.picture.best.prompt
+    questions = {requirement.question for requirement in drawing.picture.requirements}
+    assert all(one.met.keys() <= questions for one in drawing.rounds)
+    assert drawing.all_met == all(drawing.best.met.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.png", "PNG"), ("a.jpg", "JPEG"), ("b.JPEG", "JPEG"), ("c.webp", "WEBP")]
+)
+def test_a_drawing_is_saved_in_the_format_of_its_name(
+    drawing: Drawing, tmp_path: Path, name: str, expected: str
+) -> None:
+    with Image.open(drawing.save(tmp_path / name)) as image:
+        assert (image.format, image.size) == (expected, (64, 48))
+        assert expected != "PNG" or "two red dogs" in image.info["gems"]
+
+
+def test_a_drawing_is_not_saved_under_another_ending_or_where_no_folder_can_be(
+    drawing: Drawing, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"^file: expected a name that ends in .png, .jpg or .webp, got 'a.gif'$"):
+        drawing.save(tmp_path / "a.gif")
+    (tmp_path / "file").touch()
+    with pytest.raises(GemsError, match="file"):
+        drawing.save(tmp_path / "file" / "a.png")
+
+
+def test_a_notebook_shows_the_picture_and_takes_no_markup_from_the_prompt(drawing: Drawing) -> None:
+    shown = drawing._repr_html_()
+    assert "two red dogs &amp; &lt;b&gt;a cat&lt;/b&gt;" in shown
+    assert "<b>" not in shown
+    assert shown.count("<img ") == 1 + (len(drawing.rounds) if len(drawing.rounds) > 1 else 0)
+    assert drawing._repr_png_().startswith(b"\x89PNG")
+
+
+async def test_a_draw_runs_beside_an_asyncio_loop_in_its_thread(tmp_path: Path) -> None:
+    async def draw_in_a_coroutine(router: str | None, settings: tuple[str, ...]) -> Drawing:
+        drawing = draw("a red fox", router=router, settings=settings, rounds=1, size=(64, 64))
+        await asyncio.sleep(0)  # the loop still works
+        return drawing
+
+    async with open_drawing_mesh(tmp_path) as chosen:
+        run = partial(asyncio.run, draw_in_a_coroutine(chosen.router, chosen.overrides))
+        assert (await trio.to_thread.run_sync(run)).image.size == (64, 64)
+
+
+async def test_a_draw_under_trio_is_refused_because_it_would_block_the_loop() -> None:
+    with pytest.raises(UsageError, match="outside trio, got one that trio runs; use open_client"):
+        draw("a red fox")
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (partial(draw, " "), "prompt: expected a prompt of 1 to 32,000 characters, got an empty one"),
+        (partial(draw, "x", size="0x9"), "expected WIDTHxHEIGHT such as 768x512"),
+        (partial(draw, "x", router="here"), "expected an address such as tcp://HOST:PORT"),
+        (partial(draw, "x", seed=-1), "--seed: expected 0 to 4294967295, got -1"),
+    ],
+)
+def test_impossible_arguments_are_refused_in_one_line(call: partial[Drawing], line: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(line)}"):
+        call()
+
+
+async def test_a_draw_keeps_the_log_configuration_of_its_caller(tmp_path: Path) -> None:
+    before = structlog.get_config()
+    async with open_drawing_mesh(tmp_path) as chosen:
+        call = partial(draw, "a fox", router=chosen.router, settings=chosen.overrides, rounds=1, size=(64, 64))
+        await trio.to_thread.run_sync(call)
+    assert structlog.get_config() == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_cancels_a_draw_with_its_own_mesh_and_leaves_no_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        url = f"chat.url=http://127.0.0.1:{silent_server.getsockname()[1]}/v1"
+        command = [sys.executable, "-c", _DRAW, str(tmp_path / "data"), "chat.backend=openai", "chat.model=x", url]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+        ) as process:
+            silent_server.settimeout(60)
+            with silent_server.accept()[0]:  # a role waits for an answer
+                family = {*descendants(process.pid)}
+                process.send_signal(signal.SIGINT)
+                assert process.communicate(timeout=60)[0] == "interrupted\n"
+    assert family
+    assert not await_gone(family)
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
