@@ -263,11 +263,10 @@ class _Loop:
             with call.scope, answering(call):
                 async with self._limiter or nullcontext():
                     answer = await self._handle(body)
-            if answer is None:
-                error: errors.RequestError = errors.CancelledRequestError(call.cancel_reason or "withdrawn")
-                if trio.current_time() >= call.scope.deadline:
-                    error = errors.DeadlineError(f"not answered within {limit_s:g} s")
-                answer = errors.failure_of(error)
+            if answer is None and trio.current_time() >= call.scope.deadline:
+                answer = errors.failure_of(errors.DeadlineError(f"not answered within {limit_s:g} s"))
+            elif answer is None and call.cancel_reason:
+                answer = errors.failure_of(errors.CancelledRequestError(call.cancel_reason))
         finally:
             del self._calls[header.id]
             if not self._calls:
@@ -275,8 +274,11 @@ class _Loop:
         if not self._is_leaving:  # otherwise the request was handed back and another actor answers it
             self._reply(call, answer)
 
-    def _reply(self, call: Call, answer: Body) -> None:
+    def _reply(self, call: Call, answer: Body | None) -> None:
         try:
+            if answer is None:
+                self._mesh.release(call)
+                return
             self._mesh.reply(call, Kind.REPLY if isinstance(answer, Reply) else Kind.FAILURE, answer)
         except ProtocolError as error:
             failure = errors.failure_of(errors.InternalError(f"the answer does not fit the wire: {error}"))

@@ -212,6 +212,13 @@ class Mesh:
         for connection in (call.connection or self._connections[0], *call.others):
             connection.answer(frame)
 
+    def release(self, call: Call) -> None:
+        """Tell the routers that a request that one of them withdrew was stopped; unlike an answer, only once."""
+        failure = errors.failure_of(errors.WithdrawnError("its router told the actor to stop"))
+        frame = frame_of(call.header._replace(kind=Kind.FAILURE), encode_checked(failure))
+        for connection in (call.connection or self._connections[0], *call.others):
+            connection.link.send(frame)
+
     async def flush(self) -> None:
         """Return when everything sent to routers that are up has been handed to libzmq."""
         for connection in self._connections:

@@ -12,6 +12,7 @@ GemsError
     ├── OverloadedError       too many requests wait for the role; has a time to retry after
     ├── PoisonedError         it crashed every actor that it was given to
     ├── CancelledRequestError it, its run or its trajectory was cancelled
+    ├── WithdrawnError        a router told its actor to stop; routers keep this to themselves
     ├── RefusedError          it is unreadable or impossible
     ├── ForbiddenError        the client's key does not allow it
     ├── UnansweredError       the actor does not answer this type of request
@@ -97,6 +98,10 @@ class PoisonedError(RequestError, code="poisoned"):
 
 class CancelledRequestError(RequestError, code="cancelled"):
     """The request, its run or its trajectory was cancelled; the text says by whom."""
+
+
+class WithdrawnError(RequestError, code="withdrawn"):
+    """A router told the actor to stop; the router drops this or, if a client waits again, assigns the request again."""
 
 
 class RefusedError(RequestError, code="refused"):

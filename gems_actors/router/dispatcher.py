@@ -30,8 +30,9 @@ from gems_actors.router.role_status import roles_status
 from gems_actors.router.tables import Answers, Deadlines, Tickets
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
 from protocol import messages as m
-from protocol.codec import encode_body
+from protocol.codec import decode_body, encode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
+from protocol.errors import ProtocolError
 from protocol.identity import run_bytes
 
 MESH_RUN = run_bytes("mesh")
@@ -60,6 +61,15 @@ class Sizes:
     """Requests in flight of all clients."""
     answers: int
     answer_bytes: int
+
+
+def _says_withdrawn(body: bytes) -> bool:
+    """Return whether a failure says that an actor stopped because a router had told it to: that is no answer."""
+    try:
+        failure = decode_body(body)
+    except ProtocolError:
+        return False
+    return isinstance(failure, m.Failure) and failure.code == errors.WithdrawnError.code
 
 
 class Dispatcher:
@@ -342,19 +352,25 @@ class Dispatcher:
         """Accept an actor's reply or failure; a late answer, fenced by its attempt number, is dropped."""
         peer = self._known(now, identity)
         ticket = self._tickets.get(header.id)
+        has_stopped = header.kind is Kind.FAILURE and _says_withdrawn(body)
         if ticket is None:
-            if header.id not in self._answered:  # its client has not repeated it yet
+            if header.id not in self._answered and not has_stopped:  # its client has not repeated it yet
                 self._answered.keep(header, body)
             return
         if ticket.header.role != header.role:  # an actor answers only for its own role
             return
         is_held = ticket.holder is not None and ticket.holder is peer and ticket.attempt == header.attempt
         is_waiting = ticket.holder is None and header.attempt >= max(ticket.attempt, 1)  # spares doing it again
-        if is_held or is_waiting:
-            self._finish(ticket, header._replace(role=ticket.header.role), body)
         if is_held and peer is not None:
             del peer.held[header.id]
             peer.handled += 1
+        if (is_held or is_waiting) and not has_stopped:
+            self._finish(ticket, header._replace(role=ticket.header.role), body)
+        elif is_held:  # if its client waits again, by this router or after it had been lost, it is done again
+            self._requeue(now, ticket)
+        elif is_waiting:
+            ticket.attempt = header.attempt
+        if is_held and peer is not None:
             self._offer(now, peer)
 
     def cancel(self, now: float, identity: bytes, id_: bytes, cancel: m.Cancel) -> None:

@@ -39,6 +39,22 @@ def test_the_same_seed_is_the_same_run() -> None:
     assert first.digest != other.digest
 
 
+def test_a_request_whose_client_and_actor_both_stood_still_is_answered() -> None:
+    scenario = Scenario(
+        "both-stand-still",
+        actors=1,
+        clients=1,
+        requests=12,
+        silence_s=2.0,
+        spread_s=6.0,
+        actor_stalls=1,
+        client_stalls=1,
+        longest_stall_s=12.0,
+    )
+    for seed in range(1, 31):
+        simulate(scenario, seed)
+
+
 def test_a_request_that_is_begun_twice_is_reported_with_the_messages_that_led_to_it() -> None:
     """The silence after which an actor counts as lost is shorter than its heartbeats."""
     hasty = Scenario("hasty", silence_s=0.5)

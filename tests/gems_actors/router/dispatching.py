@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gems_actors.config import RouterConfig
+from gems_actors.errors import WithdrawnError, failure_of
 from gems_actors.router.dispatcher import MAX_ANSWER_BYTES, Dispatcher
 from gems_actors.run_states import RunStates
 from protocol.codec import decode_body, decode_message, encode_body, encode_message
@@ -87,6 +88,12 @@ class Stage:
     def answer(self, actor: str, number: int, attempt: int = 1, role: str = "worker") -> None:
         header = Header(Kind.REPLY, id_of(number), role, attempt=attempt)
         self.dispatcher.answer(self.now, actor.encode(), header, PAYLOAD)
+
+    def stopped(self, actor: str, number: int, attempt: int = 1) -> None:
+        """Let an actor say that it stopped because a router had told it to."""
+        failure = encode_body(failure_of(WithdrawnError("told to stop")))
+        header = Header(Kind.FAILURE, id_of(number), "worker", attempt=attempt)
+        self.dispatcher.answer(self.now, actor.encode(), header, failure)
 
     def cancel(self, client: str, number: int, *, graceful: bool = False, here_only: bool = False) -> None:
         cancel = Cancel(graceful=graceful, here_only=here_only)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.envelope import Kind
-from protocol.messages import Cancel, Pulse
+from protocol.messages import Cancel, Plan, Pulse
 from tests.gems_actors.router.dispatching import Stage, actors_of, stage_with
 
 
@@ -98,6 +98,60 @@ def test_an_actor_whose_client_is_gone_here_may_go_on_for_another_router() -> No
     assert (to, kind, number) == ("a", Kind.CANCEL, 1)
     assert isinstance(body, Cancel)
     assert body.here_only
+
+
+def test_a_request_whose_client_is_back_is_begun_again_when_its_old_actor_says_that_it_stopped() -> None:
+    stage = stage_with(("a", 1), silence_s=6.0)
+    stage.ask("client", 1)
+    stage.pass_time(7)
+    stage.join("client")
+    stage.ask("client", 1, again=True)
+    stage.sent()
+    stage.stopped("a", 1)
+    assert stage.told("client") == [], "it was told to stop when its client was lost"
+    stage.join("a", "worker", 1)
+    stage.pass_time(3, "client", "a")
+    assert stage.given() == [("a", 1)]
+    stage.stopped("a", 1)
+    assert stage.sent() == [], "that was of the attempt before"
+    stage.answer("a", 1, attempt=2)
+    assert stage.told("client") == [(1, "reply")]
+
+
+def test_an_actor_that_stopped_before_its_client_is_back_leaves_no_answer() -> None:
+    stage = stage_with(("a", 1), silence_s=6.0)
+    stage.ask("client", 1)
+    stage.pass_time(7)
+    stage.stopped("a", 1)
+    stage.join("client")
+    stage.join("a", "worker", 1)
+    stage.ask("client", 1, again=True)
+    stage.beat("a")
+    assert stage.told("client") == []
+    stage.pass_time(3, "client", "a")
+    assert stage.given() == [("a", 1)]
+
+
+def test_an_actor_that_another_router_told_to_stop_gets_the_request_again() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.sent()
+    stage.stopped("a", 1)
+    assert stage.given() == [("a", 1)]
+    stage.answer("a", 1, attempt=2)
+    assert (1, "reply") in stage.told("client")
+
+
+def test_a_withdrawn_request_frees_its_place_when_its_actor_has_stopped() -> None:
+    stage = stage_with(("a", 1))
+    stage.ask("client", 1)
+    stage.ask("client", 2)
+    stage.sent()
+    stage.cancel("client", 1)
+    assert stage.given() == []
+    stage.stopped("a", 1)
+    assert stage.sent() == [("a", Kind.REQUEST, 2, Plan(prompt="payload"))]
 
 
 def test_a_router_that_stalled_reads_what_arrived_before_it_hands_anything_out() -> None:
