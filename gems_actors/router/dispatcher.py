@@ -141,8 +141,7 @@ class Dispatcher:
         for ticket in self._before_hello.pop(identity, ()):
             if self._tickets.get(ticket.header.id) is ticket and ticket.holder is None:
                 peer.add_request(ticket.header.id, len(ticket.body))
-                self._put(ticket)
-                self._hand_out(now, ticket.header.role)
+                self._admit(now, ticket)
         if role and has_new_role and hello.capacity:
             self._announce(m.ActorJoined(name=hello.name, role=role))
         self._offer(now, peer)
@@ -288,12 +287,8 @@ class Dispatcher:
                     self._refuse(identity, header, error)
                     return
                 queue = self._queues.setdefault(header.role, Queue())
-            # Paused requests do not count against the queue.
-            waiting = queue.waiting if state is None else len(queue.parked)
-            if waiting >= self._settings.max_queue:
-                oldest_s = now - next((waiting.requested_at for waiting in queue), now)
-                text = f"{waiting} requests already wait for a {header.role}"
-                self._refuse(identity, header, errors.OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0)))
+            if full := self._make_room(now, queue, header):
+                self._refuse(identity, header, full)
                 return
             ticket = Ticket(header, body, identity, now)
             self._tickets.add(ticket)
@@ -321,6 +316,35 @@ class Dispatcher:
         if state is not None and state.state == "cancelled":
             self._cancel(ticket, state)  # an actor had claimed it before, without its run
         self._hand_out(now, header.role)
+
+    def _make_room(self, now: float, queue: Queue, header: Header) -> errors.OverloadedError | None:
+        """Return why a request cannot wait in a full queue, or None, if need be after another one gave way to it."""
+        is_paused = self._blocking_state(header) is not None
+        waiting = len(queue.parked) if is_paused else queue.waiting  # paused requests have a limit of their own
+        if waiting < self._settings.max_queue:
+            return None
+        oldest_s = now - next((waiting.requested_at for waiting in queue), now)
+        text = f"{waiting} requests already wait for a {header.role}"
+        full = errors.OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0))
+        displaced = None if is_paused else queue.giving_way_to(header)
+        if displaced is None:
+            return full
+        self._turn_away(displaced, full)
+        return None
+
+    def _admit(self, now: float, ticket: Ticket) -> None:
+        """Queue a request that had to wait for a hello or for reports, as far as the queue has room by now."""
+        if full := self._make_room(now, self._queue_of(ticket), ticket.header):
+            self._turn_away(ticket, full)
+        else:
+            self._put(ticket)
+            self._hand_out(now, ticket.header.role)
+
+    def _turn_away(self, ticket: Ticket, error: errors.OverloadedError) -> None:
+        """Refuse a request that was accepted before; its client asks again under a new id."""
+        self._close(ticket)
+        if ticket.client is not None:
+            self._refuse(ticket.client, ticket.header, error)
 
     def _is_spent(self, peer: Peer) -> bool:
         """Return whether a peer has as many requests in flight as it may."""
@@ -620,8 +644,7 @@ class Dispatcher:
                 if ticket.client is not None and ticket.client not in self._peers:
                     self._before_hello.setdefault(ticket.client, []).append(ticket)
                     continue
-                self._put(ticket)
-                self._hand_out(now, role)
+                self._admit(now, ticket)
             else:
                 self._reclaim_grace.append(ticket)
 

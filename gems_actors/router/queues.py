@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import inf
 
-from protocol.envelope import Header
+from protocol.envelope import Header, Lane
 from protocol.messages import Hello
 
 _MAX_IDLE_ENTRIES = 1000
@@ -68,6 +68,8 @@ class Ticket:
     """Number of the last report of any actor before the request was repeated here."""
     is_moved: bool = False
     """True once its client asked another router for it: if its holder is lost, that router assigns it again."""
+    lane_and_run: tuple[Lane, bytes] = (Lane.INTERACTIVE, b"")
+    """As what it was queued last: a client may repeat its request with another header."""
     is_queued: bool = False
     """True while it waits for an actor; entries of other tickets that are still in a queue are skipped."""
     position: int = 0
@@ -79,6 +81,9 @@ class Queue:
 
     def __init__(self) -> None:
         self._lanes: tuple[OrderedDict[bytes, deque[Ticket]], ...] = (OrderedDict(), OrderedDict())
+        self._waiting_of: tuple[dict[bytes, int], ...] = ({}, {})
+        """Number of tickets of each run that wait, by lane."""
+        self._waiting_in = [0, 0]
         self._positions = count(1)
         self.parked: dict[Ticket, None] = {}
         """Tickets of paused runs, kept apart so that they need not be skipped again and again."""
@@ -95,8 +100,7 @@ class Queue:
             tickets.appendleft(ticket)
         else:
             tickets.append(ticket)
-        ticket.is_queued = True
-        self.waiting += 1
+        self._count_in(ticket)
         self.entries += 1
         if self.entries > 2 * self.waiting + _MAX_IDLE_ENTRIES:
             self._sweep()
@@ -125,9 +129,8 @@ class Queue:
         released = [ticket for ticket in self.parked if matches(ticket)]
         for ticket in released:
             del self.parked[ticket]
-            ticket.is_queued = True
+            self._count_in(ticket)
             self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque()).append(ticket)
-        self.waiting += len(released)
         self.entries += len(released)
         for lane, run in {(ticket.header.lane, ticket.header.run) for ticket in released}:
             self._lanes[lane][run] = deque(sorted(self._lanes[lane][run], key=lambda ticket: ticket.position))
@@ -135,8 +138,34 @@ class Queue:
     def drop(self, ticket: Ticket) -> None:
         """Remove a ticket from the queue or the parked tickets, if it is there."""
         self.parked.pop(ticket, None)
-        self.waiting -= ticket.is_queued
-        ticket.is_queued = False
+        if ticket.is_queued:
+            lane, run = ticket.lane_and_run
+            ticket.is_queued = False
+            self.waiting -= 1
+            self._waiting_in[lane] -= 1
+            self._waiting_of[lane][run] -= 1
+            if not self._waiting_of[lane][run]:
+                del self._waiting_of[lane][run]
+
+    def giving_way_to(self, header: Header) -> Ticket | None:
+        """Return the ticket that a new request displaces from a full queue, or None if none has less right to wait.
+
+        Bulk requests give way to interactive ones and, within a lane, the newest request of the run that has most
+        waiting to one of a run with less than its share. Otherwise a run that fills the queue would keep others out.
+        """
+        lane, run = header.lane, header.run
+        if lane is Lane.INTERACTIVE and self._waiting_in[Lane.BULK]:
+            lane, own = Lane.BULK, 0
+        else:
+            own = self._waiting_of[lane].get(run, 0)
+            if own + 1 > self._waiting_in[lane] / (len(self._waiting_of[lane]) + (own == 0)):
+                return None
+        waiting_of = self._waiting_of[lane]
+        tickets = self._lanes[lane][max(waiting_of, key=waiting_of.__getitem__)]
+        while not tickets[-1].is_queued:
+            tickets.pop()
+            self.entries -= 1
+        return tickets[-1]
 
     def take(self) -> Ticket | None:
         """Remove and return the next ticket, or None if none waits."""
@@ -158,6 +187,13 @@ class Queue:
         for lane in self._lanes:
             for tickets in lane.values():
                 yield from (ticket for ticket in tickets if ticket.is_queued)
+
+    def _count_in(self, ticket: Ticket) -> None:
+        lane, run = ticket.lane_and_run = ticket.header.lane, ticket.header.run
+        ticket.is_queued = True
+        self.waiting += 1
+        self._waiting_in[lane] += 1
+        self._waiting_of[lane][run] = self._waiting_of[lane].get(run, 0) + 1
 
     def _set_position(self, ticket: Ticket, *, first: bool) -> None:
         position = next(self._positions)

@@ -74,6 +74,74 @@ def test_a_full_queue_refuses_until_a_tenth_of_its_oldest_wait_has_passed(
     assert (failure.code, failure.retry_after_s) == ("overloaded", retry_after_s)
 
 
+def test_in_a_full_queue_a_run_with_less_than_its_share_displaces_the_newest_of_the_one_with_most() -> None:
+    stage = stage_with(max_queue=4)
+    for number in range(1, 5):
+        stage.ask("client", number, run="huge")
+    stage.ask("client", 5, run="small")
+    assert stage.told("client") == [(4, "overloaded")]
+    stage.ask("client", 6, run="small")
+    assert stage.told("client") == [(3, "overloaded")]
+    stage.ask("client", 7, run="small")
+    assert stage.told("client") == [(7, "overloaded")], "it has its share"
+    stage.ask("client", 8, run="huge")
+    assert stage.told("client") == [(8, "overloaded")]
+    stage.join("a", "worker", 4)
+    assert stage.given() == [("a", 1), ("a", 5), ("a", 2), ("a", 6)]
+
+
+def test_in_a_full_queue_bulk_requests_give_way_to_interactive_ones() -> None:
+    stage = stage_with(max_queue=2)
+    stage.ask("client", 1, run="large")
+    stage.ask("client", 2, run="large")
+    for number, run in ((3, "mine"), (4, "yours")):
+        stage.ask("client", number, run=run, lane=Lane.INTERACTIVE)
+    assert stage.told("client") == [(2, "overloaded"), (1, "overloaded")]
+    stage.ask("client", 5, run="mine", lane=Lane.INTERACTIVE)
+    stage.ask("client", 6, run="large")
+    assert stage.told("client") == [(5, "overloaded"), (6, "overloaded")]
+    stage.join("a", "worker", 2)
+    assert stage.given() == [("a", 3), ("a", 4)]
+
+
+def test_requests_that_are_repeated_to_a_new_router_fill_its_queue_no_further_than_others() -> None:
+    stage = stage_with(max_queue=2)
+    for number in range(1, 6):
+        stage.ask("client", number, again=True)
+    assert stage.told("client") == [], "an actor may hold any of them"
+    stage.pass_time(3, "client")
+    assert stage.told("client") == [(3, "overloaded"), (4, "overloaded"), (5, "overloaded")]
+    assert stage.dispatcher.sizes().requested == 2
+
+
+def test_requests_before_a_hello_fill_a_queue_no_further_than_others() -> None:
+    stage = stage_with(max_queue=2)
+    for number in range(1, 6):
+        stage.ask("newcomer", number)
+    stage.join("newcomer")
+    assert stage.told("newcomer") == [(3, "overloaded"), (4, "overloaded"), (5, "overloaded")]
+
+
+def test_what_gives_way_is_found_behind_requests_that_were_withdrawn_and_after_a_pause() -> None:
+    stage = stage_with(max_queue=3)
+    stage.ask("client", 1, run="huge")
+    stage.control("pause", "huge")
+    stage.control("resume", "huge")
+    for number in range(2, 7):
+        stage.ask("client", number, run="huge")
+    for number in range(2, 4):
+        stage.cancel("client", number)
+    for number in range(7, 9):
+        stage.ask("client", number, run="huge")
+    stage.cancel("client", 8)
+    stage.ask("client", 9, run="huge")
+    stage.cancel("client", 9)
+    stage.ask("client", 10, run="another")
+    stage.sent()
+    stage.ask("client", 11, run="third")
+    assert stage.told("client") == [(7, "overloaded")]
+
+
 def test_turns_go_round_in_the_order_in_which_actors_joined() -> None:
     stage = stage_with(("a", 2), ("b", 2), ("c", 2))
     for number in range(1, 5):
