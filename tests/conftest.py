@@ -25,6 +25,9 @@ settings.load_profile("mesh")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Models of the tests are so small that further threads of torch and NumPy only wait in loops for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 os.environ["XDG_STATE_HOME"] = mkdtemp(prefix="gems-tests-")  # what tests draw is not in the history of who runs them
 atexit.register(rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 

@@ -36,7 +36,6 @@ max_rounds = 2
 [log]
 format = "json"
 """
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def settings(tmp_path: Path) -> Path:
 
 def test_a_picture_of_a_diffusers_pipeline_goes_through_the_loop(tmp_path: Path, settings: Path) -> None:
     asked = ["--seed", "7", "--steps", "3", "-o", "fox.png", "--json", "--config", str(settings)]
-    drawn = run_gems(tmp_path, "draw", "a red fox", *asked, more=ONE_THREAD)
+    drawn = run_gems(tmp_path, "draw", "a red fox", *asked)
     assert drawn.returncode == 0, drawn.stderr
     story = json.loads(drawn.stdout)
     assert story["rounds"] == 2, "the storyboard's verifier cannot read such a picture"
@@ -66,7 +65,7 @@ def test_status_shows_loading_and_figures_and_images_are_logged(tmp_path: Path, 
         started(
             [*COMMAND, "up", str(settings)],
             cwd=tmp_path,
-            env=environment(tmp_path, **ONE_THREAD),
+            env=environment(tmp_path),
             stdout=subprocess.PIPE,
             stderr=sink,
         ) as mesh,
@@ -109,7 +108,7 @@ def test_status_shows_loading_and_figures_and_images_are_logged(tmp_path: Path, 
 
 def test_an_impossible_setting_fails_in_one_line_at_the_start(tmp_path: Path, settings: Path) -> None:
     wrong = ["--config", str(settings), "--set", "draw.width_px=72"]
-    refused = run_gems(tmp_path, "draw", "a red fox", *wrong, more=ONE_THREAD)
+    refused = run_gems(tmp_path, "draw", "a red fox", *wrong)
     warning, line = refused.stderr.splitlines()
     assert (refused.returncode, "reads storyboards only" in warning) == (EXIT_CONFIG, True)
     assert line.endswith("expected sides that are multiples of 16 px, got 72x64")

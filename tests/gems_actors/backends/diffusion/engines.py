@@ -29,7 +29,6 @@ class Alone(NamedTuple):
 @functools.cache
 def stock(kind: str) -> Any:
     """Return a tiny stock pipeline, built once."""
-    torch.set_num_threads(1)
     return BUILDERS[kind]()
 
 

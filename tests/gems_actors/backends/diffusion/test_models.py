@@ -23,8 +23,7 @@ from tests.gems_actors.backends.diffusion.tiny import save_tiny
 
 
 @pytest.mark.slow
-async def test_two_engines_draw_what_the_stock_pipeline_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+async def test_two_engines_draw_what_the_stock_pipeline_draws(tmp_path: Path) -> None:
     notes: list[str] = []
     drawn: dict[int, bytes] = {}
     details: dict[int, dict[str, float]] = {}
