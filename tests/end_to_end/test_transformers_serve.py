@@ -46,17 +46,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("vlm")
     model, log = folder / "tiny-vlm", folder / "log"
     (folder / "home/hub").mkdir(parents=True)
-    env = environment(folder, HF_HOME=str(folder / "home"), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
-    build = [sys.executable, "-m", "tests.end_to_end.tiny_vlm", str(model), json.dumps(ANSWERS)]
-    subprocess.run(build, check=True, env=env, cwd=Path(__file__).parents[2])
+    env = environment(folder, HF_HOME=str(folder / "home"), HF_HUB_OFFLINE="1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        *(str(Path(sys.executable).with_name("transformers")), "serve", str(model)),
+        *(sys.executable, "-m", "tests.end_to_end.tiny_vlm", str(model), json.dumps(ANSWERS), "serve", str(model)),
         *("--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)),
     ]
-    with log.open("wb") as sink, started(command, env=env, stdout=sink, stderr=sink) as server:
+    root = Path(__file__).parents[2]
+    with log.open("wb") as sink, started(command, env=env, cwd=root, stdout=sink, stderr=sink) as server:
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(transport=httpx.HTTPTransport(), timeout=5.0, trust_env=False) as client:
             while True:

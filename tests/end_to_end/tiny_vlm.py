@@ -3,7 +3,8 @@
 Its body keeps random weights. Its output head is fitted, by least squares on the last hidden states of a few chats of
 each role, to produce that role's answer, a single token, and then the end token. Pictures go through the vision tower.
 Run it as a program with a folder and the answers as JSON, keyed by `route`, `decompose`, `verify`, `compress` and
-`refine`, so that the test process does not import torch.
+`refine`, so that the test process does not import torch. With further arguments it then becomes `transformers`, the
+command, with these: a second process would take seconds of CPU to import the same libraries.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -102,8 +104,7 @@ def _fit_head(model: Any, processor: Any, answers: Mapping[str, str], end: int) 
         for request in chats[role]:
             inputs = _inputs_of(request, processor)
             with torch.inference_mode():
-                question = model.model(**inputs).last_hidden_state[0, -1]
-                reply = model.model(
+                question, reply = model.model(  # causal: the answer does not change the state before it
                     **{
                         **inputs,
                         "input_ids": torch.cat([inputs["input_ids"], torch.tensor([[ids[row]]])], dim=1),
@@ -111,7 +112,7 @@ def _fit_head(model: Any, processor: Any, answers: Mapping[str, str], end: int) 
                             [inputs["attention_mask"], torch.ones(1, 1, dtype=torch.long)], dim=1
                         ),
                     }
-                ).last_hidden_state[0, -1]
+                ).last_hidden_state[0, -2:]
             features += [question, reply]
             targets += [_target(row, len(rows)), _target(len(rows) - 1, len(rows))]
     matrix = torch.stack(features).double()
@@ -188,3 +189,7 @@ def _past_round(prompt: str, number: int) -> PastRound:
 
 if __name__ == "__main__":
     build(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    if sys.argv[3:]:
+        (transformers,) = entry_points(group="console_scripts", name="transformers")
+        sys.argv = ["transformers", *sys.argv[3:]]
+        sys.exit(transformers.load()())
