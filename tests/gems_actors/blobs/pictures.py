@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from moto.server import ThreadedMotoServer
 
 from gems_actors.blobs import BlobStore
 from gems_actors.blobs.server import serve_blobs
@@ -81,6 +80,8 @@ def aws_environment() -> Iterator[None]:
 @contextmanager
 def open_s3() -> Iterator[str]:
     """Serve S3 by moto with one empty bucket and yield the endpoint, with credentials in the environment meanwhile."""
+    from moto.server import ThreadedMotoServer  # here: every worker imports this module, and few start the server
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pandas
 import pytest
 from PIL import Image
 from pyarrow import parquet
@@ -25,9 +24,7 @@ from tests.gems_actors.cli.stories import PICTURE
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when datasets is imported
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-import datasets
-import duckdb
-import webdataset
+# The libraries are imported where they are used: every worker of the suite imports this module, and one runs it.
 
 FIELDS: dict[str, list[Any]] = {
     "file_name": ["a.png"],
@@ -66,6 +63,8 @@ def fill(folder: Path, records: Sequence[Mapping[str, Any]]) -> list[Task]:
 
 def load(kind: str, cache: Path, **more: Any) -> list[dict[str, Any]]:
     """Return the rows of a dataset as the datasets library loads them."""
+    import datasets
+
     return list(datasets.load_dataset(kind, cache_dir=str(cache), split="train", **more))
 
 
@@ -86,6 +85,8 @@ def test_a_dataset_loads_whatever_fields_the_records_have(tmp_path: Path, values
 
 
 def test_a_large_dataset_loads_whose_first_rows_have_no_skill_score_or_field(tmp_path: Path) -> None:
+    import datasets
+
     fill(tmp_path, [{"prompt": "a dog", "tag": "x" * 200_000}, {"prompt": "a dog", "tag": {"file_name": 1}}])
     path = tmp_path / "dataset/metadata.jsonl"
     row, last = rows_of(tmp_path)
@@ -151,6 +152,8 @@ def test_datasets_loads_shards_of_webdataset_whose_first_samples_lack_what_later
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # it leaves its files to the garbage collector
 def test_webdataset_loads_its_shards(varied: Path) -> None:
+    import webdataset
+
     found = list(webdataset.WebDataset(export(varied, "webdataset"), shardshuffle=False).decode("pil"))
     assert [(item["__key__"], item["txt"], item["png"].size) for item in found] == [
         (f"{index:08d}-0", f"a dog {index}", (8, 8)) for index in range(8)
@@ -167,6 +170,9 @@ def test_datasets_loads_pictures_of_parquet_as_images(varied: Path) -> None:
 
 
 def test_other_readers_of_parquet_find_bytes_and_path(varied: Path) -> None:
+    import duckdb
+    import pandas
+
     paths = export(varied, "parquet")
     png = (varied / "dataset/images/00000/00000000.png").read_bytes()
     first = parquet.read_table(paths[0]).to_pylist()[0]
