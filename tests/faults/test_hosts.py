@@ -110,7 +110,19 @@ def test_a_bulk_completes_through_every_failure_of_its_hosts(tmp_path: Path) -> 
         until(lambda: has_joined("gpu", "cpu1", "cpu2"))
         network.lose("cpu2", 0.02)
 
-        out = ["--out", "out", "--rounds", "2", "--router", router, "--set", f"data_dir={data}", *key("client")]
+        out = [
+            "--out",
+            "out",
+            "--rounds",
+            "2",
+            "--size",
+            "256x256",
+            "--router",
+            router,
+            "--set",
+            f"data_dir={data}",
+            *key("client"),
+        ]
         bulk = network.start("head", "bulk", "prompts.txt", *out)
         until(lambda: progress.look() >= 20)
         network.cut("cpu1")

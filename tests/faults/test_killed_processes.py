@@ -25,7 +25,7 @@ def start_long_draw(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             *(sys.executable, "-P", "-m", "gems_actors.cli", "draw", "two red cats left of a stone dog"),
-            *("--seed", "7", "--rounds", str(ROUNDS), "--set", "draw.stop_when_all_met=false"),
+            *("--seed", "7", "--rounds", str(ROUNDS), "--size", "384x384", "--set", "draw.stop_when_all_met=false"),
             *("--json", "-o", str(folder / "picture.png")),
         ],
         stdout=subprocess.PIPE,

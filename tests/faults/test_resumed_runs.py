@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 GEMS = (sys.executable, "-P", "-m", "gems_actors.cli")
 LINES, ROUNDS = 12, 6
+SMALL = ("--size", "256x256")
 
 
 def write_prompts(folder: Path) -> Path:
@@ -76,7 +77,16 @@ def assert_done_once(data: Path, before: set[str]) -> None:
 
 def test_a_bulk_that_is_killed_with_its_mesh_resumes_when_the_same_command_runs_again(tmp_path: Path) -> None:
     data = tmp_path / "out" / ".mesh"
-    command = ("bulk", str(write_prompts(tmp_path)), "--out", str(tmp_path / "out"), "--rounds", str(ROUNDS), "--json")
+    command = (
+        "bulk",
+        str(write_prompts(tmp_path)),
+        "--out",
+        str(tmp_path / "out"),
+        "--rounds",
+        str(ROUNDS),
+        *SMALL,
+        "--json",
+    )
     endless = ("--set", "draw.stop_when_all_met=false")
     before: set[str] = set()
     for count in (6, 30):
@@ -98,7 +108,16 @@ def test_a_mesh_that_is_killed_and_started_again_resumes_the_runs_that_wait_for_
     assert mesh.stdout is not None
     assert "mesh ready" in mesh.stdout.readline()
     bulk = start(
-        *("bulk", str(write_prompts(tmp_path)), "--out", str(tmp_path / "out"), "--rounds", str(ROUNDS), "--json"),
+        *(
+            "bulk",
+            str(write_prompts(tmp_path)),
+            "--out",
+            str(tmp_path / "out"),
+            "--rounds",
+            str(ROUNDS),
+            *SMALL,
+            "--json",
+        ),
         *("--set", "draw.stop_when_all_met=false", "--set", f"data_dir={data}"),
         *("--router", f"ipc://{tmp_path}/run/router.ipc"),
     )
