@@ -130,6 +130,7 @@ def test_a_run_whose_servers_stay_away_stops_with_75_and_the_same_command_contin
         with servers.open():
             while len(lines_of(metadata)) < 4:
                 assert process.poll() is None
+                time.sleep(0.02)
         assert process.stderr is not None
         output = process.stderr.read()
         assert process.wait(60) == 75, output

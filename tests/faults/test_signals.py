@@ -141,6 +141,7 @@ def test_the_next_command_clears_the_folders_of_one_that_was_killed_and_no_other
     )  # fmt: skip
     while not [*temporary.glob("gems-*/command.lock")]:
         assert killed.poll() is None
+        time.sleep(0.01)
     live = subprocess.run(  # the folder of a live command stays
         [sys.executable, "-c", _CLEAR], env={**environment(folder), "TMPDIR": str(temporary)}, check=True, text=True,
         capture_output=True,

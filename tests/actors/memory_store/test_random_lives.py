@@ -45,7 +45,7 @@ def key_of(record: AnyRecord) -> tuple[str, str] | None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(operations=st.lists(OPERATIONS, max_size=14))
 @pytest.mark.parametrize("extent_bytes", [256 * 1024, 700])
 def test_a_log_has_each_record_once_and_its_index_equals_a_rebuilt_one(

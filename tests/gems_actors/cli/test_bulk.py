@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_ctrl_c_finishes_tasks_in_flight_and_the_same_command_continues(tmp_path
     with started([*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE) as process:
         while not (metadata.exists() and metadata.stat().st_size):
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         output = process.stderr.read()
@@ -89,6 +91,7 @@ def test_ctrl_c_while_pictures_are_drawn_again_leaves_the_run_unfinished(tmp_pat
     ) as process:
         while metadata.stat().st_size == size:
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         output = process.stderr.read()
