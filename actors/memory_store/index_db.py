@@ -16,7 +16,8 @@ OLDEST_SQLITE: Final = (3, 51, 3)
 """Oldest SQLite version that is accepted; earlier ones can lose committed data (the WAL-reset bug)."""
 TABLES: Final = ("position", "open_extents", "extents", "archives", "runs", "trajectories", "words")
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""2: no row exceeds the bounds of messages, so that every row can be listed."""
 _VFS: Final = "cksmvfs"
 _BUSY_TIMEOUT_MS: Final = 5000
 """How long to wait for another process that reads the index, such as `gems memory export`."""

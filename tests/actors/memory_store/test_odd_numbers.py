@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from actors.memory_store.log import pack_commit
 from actors.memory_store.maintenance.check import check_log
 from actors.memory_store.store import open_memory_store
-from protocol.codec import encode_body
+from protocol.codec import decode_body, encode_body, encode_checked
 from protocol.costs import sum_spent
 from protocol.limits import MAX_COUNT, MAX_SECONDS
 from protocol.messages import AnyRecord, DrawPicture, ListRuns, ListTrajectories, Spent, TrajectoryBegun
@@ -65,6 +65,17 @@ def test_a_row_that_the_index_cannot_hold_stops_neither_memory_nor_other_rows(tm
         store.index.commit()
     with open_memory_store(tmp_path) as store:
         assert store.index.list_runs(ListRuns()).runs
+
+
+def test_an_index_of_a_version_without_bounds_is_rebuilt_so_that_its_rows_can_be_listed(tmp_path: Path) -> None:
+    with open_memory_store(tmp_path) as store:
+        store.append([_begun(line=2**60)])
+        store.index.commit()
+        store.index.connection.pragma("user_version", 1)
+    with open_memory_store(tmp_path) as store:
+        found = store.index.list_trajectories(ListTrajectories())
+        assert [item.line for item in found.trajectories] == [MAX_COUNT]
+        assert decode_body(encode_checked(found)) == found
 
 
 def test_no_sum_of_costs_is_out_of_bounds() -> None:
