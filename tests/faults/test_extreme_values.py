@@ -175,6 +175,7 @@ def test_a_mesh_lives_through_extreme_values_and_its_memory_can_be_read_moved_an
     folder = data / "memory"
     checked = check_log(folder)
     assert (checked.problems, checked.notes) == ([], [])
+    assert checked.records > len(RECORDS)
     records = checked.records
     assert rebuild_index(folder) == records
     archive_runs(folder, time.time() + 1, is_dry_run=False)
