@@ -218,11 +218,11 @@ class _Loop:
     def figures(self) -> dict[str, float]:
         """Return the actor's figures that fit the wire: a role's odd figure must not cost it its place in the mesh."""
         found = {} if self._nursery is None else self._actor.figures()
-        fitting = (it for it in found.items() if len(it[0]) <= MAX_NAME_CHARS and abs(it[1]) <= MAX_FIGURE)
-        return dict(islice(fitting, MAX_FIGURES))
+        fitting = ((name, it) for name, it in found.items() if len(name) <= MAX_NAME_CHARS and abs(it) <= MAX_FIGURE)
+        return {_whole(name): figure for name, figure in islice(fitting, MAX_FIGURES)}
 
     def note(self) -> str:
-        return self._actor.note()[:MAX_REMARK_CHARS].encode(errors="replace").decode()
+        return _whole(self._actor.note()[:MAX_REMARK_CHARS])
 
     def begin(self, nursery: trio.Nursery, capacity: int) -> None:
         """Take requests from now on."""
@@ -304,3 +304,8 @@ class _Loop:
             _log.exception("handler_crashed")
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             return errors.failure_of(errors.InternalError(f"{self._actor.role}: {reason}"))
+
+
+def _whole(text: str) -> str:
+    """Return a text without lone surrogates, which messages cannot carry."""
+    return text.encode(errors="replace").decode()

@@ -10,7 +10,8 @@ from msgspec import inspect
 def fit_to_bounds(value: Any, kind: inspect.Type) -> Any:
     """Return a decoded msgpack value with each number, text and array of it cut to the bounds of its field.
 
-    What no bound explains, such as a value of another type, stays as it is and is refused by the decoder.
+    For records, which have no maps but structs. What no bound explains, such as a value of another type, stays as it is
+    and is refused by the decoder.
     """
     match kind, value:
         case ((inspect.IntType() | inspect.FloatType()), (int() | float())) if not isinstance(value, bool):
@@ -20,9 +21,6 @@ def fit_to_bounds(value: Any, kind: inspect.Type) -> Any:
             return value[: kind.max_length]
         case inspect.VarTupleType(), list():
             return [fit_to_bounds(item, kind.item_type) for item in value[: kind.max_length]]
-        case inspect.DictType(), dict():
-            items = [*value.items()][: kind.max_length]
-            return {fit_to_bounds(key, kind.key_type): fit_to_bounds(item, kind.value_type) for key, item in items}
         case inspect.StructType(), dict():
             kinds = {field.encode_name: field.type for field in kind.fields}
             return {key: fit_to_bounds(item, kinds[key]) if key in kinds else item for key, item in value.items()}

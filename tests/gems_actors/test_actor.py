@@ -116,7 +116,8 @@ class Odd(Careless):
     role = "planner"
 
     def figures(self) -> dict[str, float]:
-        return {"nan": math.nan, "infinite": -math.inf, "n" * 201: 1.0} | {f"f{number}": 1.0 for number in range(2_000)}
+        odd = {"nan": math.nan, "infinite": -math.inf, "n" * 201: 1.0, "\udc80": 1.0}
+        return odd | {f"f{number}": 1.0 for number in range(2_000)}
 
     def note(self) -> str:
         return "\udc80" * 2_000
@@ -134,7 +135,7 @@ async def test_figures_and_notes_that_do_not_fit_the_wire_are_cut_and_cost_an_ac
             actors = tuple(actor for role in (await mesh.ask(ReadStatus())).roles for actor in role.actors)
             await trio.sleep(0.01)  # until a heartbeat has told
         assert [(actor.figures, actor.note) for actor in actors] == [
-            ({f"f{number}": 1.0 for number in range(MAX_FIGURES)}, "?" * MAX_REMARK_CHARS)
+            ({"?": 1.0} | {f"f{number}": 1.0 for number in range(MAX_FIGURES - 1)}, "?" * MAX_REMARK_CHARS)
         ]
         nursery.cancel_scope.cancel()
 
