@@ -7,11 +7,16 @@ One parser reads both forms, so that the questions about a picture and the stres
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
-from gems_actors.backends.storyboard.scene import Claim, Scene
+from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, PARTICLES, is_past
+from gems_actors.backends.storyboard.scene import Claim, RelationKind, Scene, is_negative
 from gems_actors.backends.storyboard.words import (
+    LONGEST_PLACE,
+    NOUNS_IN_ING,
     PLACES,
+    PLURAL_ONLY,
     colour_of,
     is_participle,
     number_of,
@@ -23,23 +28,29 @@ from gems_actors.backends.storyboard.words import (
 
 _POSITION_PHRASES: Final = {"left of": "to the left of", "right of": "to the right of"}
 _ARTICLES: Final = frozenset({"a", "an", "any", "some", "the"})
+_SHOWN: Final = "shown"
+"""Stands before a predicate of several words, such as `shown cut in half`, so that its subject is told from it."""
 
 
 def ask(claim: Claim, scene: Scene) -> str:
     """Return a claim as a yes/no question, with plurals as in the scene."""
     name = _named(claim.subject, scene)
-    verb = "Are" if scene.is_plural(claim.subject) else "Is"
-    match claim.kind:
-        case "object":
+    verb = "Are" if _is_plural(claim.subject, scene) else "Is"
+    match claim:
+        case Claim(kind="object"):
             article = "any" if verb == "Are" else _article(name)
             return f"{verb} there {article} {name} in the image?"
-        case "count":
+        case Claim(kind="count", value="0"):
+            return f"Is the image free of {plural(claim.subject)}?"
+        case Claim(kind="count"):
             return f"{_be(claim.value).capitalize()} there exactly {_counted(claim)} in the image?"
-        case "text":
+        case Claim(kind="text"):
             return f'Does the image show the text "{claim.value}"?'
-        case "style":
+        case Claim(kind="style"):
             return f"Is the style of the image {claim.value}?"
-        case "other":
+        case Claim(kind="other", subject=""):
+            return f"Is the scene set {claim.value}?"
+        case Claim(kind="other"):
             label, _, number = claim.value.partition("=")
             return f"Does the {claim.subject} show {label} as {number}?"
         case _:
@@ -49,21 +60,30 @@ def ask(claim: Claim, scene: Scene) -> str:
 def state(claim: Claim, scene: Scene) -> str:
     """Return a claim as a clause that states it."""
     name = _named(claim.subject, scene)
-    verb = "are" if scene.is_plural(claim.subject) else "is"
-    match claim.kind:
-        case "object":
+    verb = "are" if _is_plural(claim.subject, scene) else "is"
+    match claim:
+        case Claim(kind="object"):
             return f"there {verb} {'some' if verb == 'are' else _article(name)} {name}"
-        case "count":
+        case Claim(kind="count", value="0"):
+            return f"the image is free of {plural(claim.subject)}"
+        case Claim(kind="count"):
             return f"there {_be(claim.value)} exactly {_counted(claim)}"
-        case "text":
+        case Claim(kind="text"):
             return f'the image shows the text "{claim.value}"'
-        case "style":
+        case Claim(kind="style"):
             return f"the style of the image is {claim.value}"
-        case "other":
+        case Claim(kind="other", subject=""):
+            return f"the scene is set {claim.value}"
+        case Claim(kind="other"):
             label, _, number = claim.value.partition("=")
             return f"the {claim.subject} shows {label} as {number}"
         case _:
             return f"the {name} {verb} {_predicate(claim, scene)}"
+
+
+def ask_about(words: str) -> str:
+    """Return the question of a requirement that nobody can check, because its words were not understood."""
+    return f'Does the image agree with "{words.replace(chr(34), chr(39))}"?'
 
 
 def parse_claim(sentence: str) -> Claim | None:
@@ -74,6 +94,10 @@ def parse_claim(sentence: str) -> Claim | None:
     text = re.sub(r" (?:visible )?in (?:the|this) (?:image|picture|photo)$", "", text)
     if style := re.fullmatch(r"(?:is )?the style of the image (?:is )?(.+)", text):
         return Claim("style", value=style[1])
+    if setting := re.fullmatch(r"(?:is )?the scene (?:is )?set (.+)", text):
+        return Claim("other", value=setting[1])
+    if absence := re.fullmatch(r"(?:is )?the (?:image|picture) (?:is )?free of (.+)", text):
+        return Claim("count", singular(absence[1]), "0")
     if value := re.fullmatch(r"(?:does )?the (.+?) shows? (.+) as (\S+)", text):
         return Claim("other", value[1], f"{value[2]}={value[3]}")
     if existence := re.fullmatch(r"(?:(?:is|are) there|there (?:is|are)) (.+)", text):
@@ -93,28 +117,73 @@ def _parse_existence(noun_phrase: str) -> Claim | None:
 
 
 def _parse_predicate(text: str) -> Claim | None:
-    """Read `cats to the left of the dog`, `cats chasing the dog` or `cats red`."""
+    """Read `cats to the left of the dog`, `cats chasing the dog`, `cats red` or `cat not black`."""
     if between := re.fullmatch(r"(.+?) (?:in )?between the (.+) and the (.+)", text):
         return Claim("position", singular(between[1]), "between", (singular(between[2]), singular(between[3])))
-    action = re.fullmatch(r"(.+?) (\S+ing(?: \S+)?) the (.+)", text)
-    if action and is_participle(action[2].split()[0]) and action[2] not in PLACES:
-        return Claim("action", singular(action[1]), action[2], (singular(action[3]),))
-    for phrase in sorted(PLACES, key=len, reverse=True):
-        if place := re.fullmatch(rf"(.+?) {phrase} the (.+)", text):
-            return Claim("position", singular(place[1]), PLACES[phrase], (singular(place[2]),))
-    name, space, word = text.rpartition(" ")
-    if not space:
-        return None
-    if is_participle(word) and surface_of(word) is None:
-        return Claim("action", singular(name), word)
-    return Claim("attribute", singular(name), colour_of(word) or surface_of(word) or word)
+    words = text.split()
+    for at, end, value, kind in _relations_in(words):
+        target = " ".join(words[end:])
+        if target.startswith(("the ", "a ", "an ", "any ")):
+            name = target.partition(" ")[2]
+            return Claim(kind, singular(" ".join(words[:at])), value, (singular(name),))
+    return _parse_property(words)
+
+
+def _relations_in(words: list[str]) -> Iterator[tuple[int, int, str, RelationKind]]:
+    """Yield start, end, value and kind of each relation that the words may contain, the first and longest first."""
+    for at in range(1, len(words)):
+        start = at + (words[at] == "not")
+        negative = "not " if start > at else ""
+        if words[at] == "without":
+            yield at, at + 1, "without", "position"
+        for length in range(LONGEST_PLACE, 0, -1):
+            place = PLACES.get(" ".join(words[start : start + length]))
+            if place is not None and start + length < len(words):
+                yield at, start + length, negative + place, "position"
+        if start < len(words) and _is_verb(words, start):
+            for length in range(LONGEST_PLACE, -1, -1):
+                after = " ".join(words[start + 1 : start + 1 + length])
+                if not after or after in PLACES or after in PARTICLES | {"like"}:
+                    yield at, start + 1 + length, f"{negative}{words[start]} {after}".rstrip(), "action"
+        if words[start : start + 2][1:] == ["than"] and words[start] in COMPARATIVES:
+            yield at, start + 2, f"{negative}{words[start]} than", "action"
+
+
+def _is_verb(words: list[str], at: int) -> bool:
+    word = words[at]
+    is_verbal = is_participle(word) or is_past(word) or word == "full"
+    return is_verbal or (word in NOUNS_IN_ING and words[at + 1 : at + 2] == ["the"])
+
+
+def _parse_property(words: list[str]) -> Claim | None:
+    for mark in ("not", _SHOWN):
+        if mark in words[1:-1]:
+            at = words.index(mark, 1)
+            value = " ".join(words[at + (mark == _SHOWN) :])
+            return _property(" ".join(words[:at]), value)
+    return _property(" ".join(words[:-1]), words[-1]) if len(words) > 1 else None
+
+
+def _property(name: str, value: str) -> Claim:
+    first = value.removeprefix("not ").split()[0]
+    if is_participle(first) and surface_of(first) is None:
+        return Claim("action", singular(name), value)
+    return Claim("attribute", singular(name), colour_of(value) or surface_of(value) or value)
 
 
 def _predicate(claim: Claim, scene: Scene) -> str:
     if not claim.objects:
-        return claim.value
-    objects = " and ".join(f"the {_named(name, scene)}" for name in claim.objects)
+        is_plain = " " not in claim.value or claim.value.startswith("not ")
+        return claim.value if is_plain else f"{_SHOWN} {claim.value}"
+    if is_negative(claim.value):
+        objects = " and ".join(f"{_article(name)} {name}" if name == singular(name) else name for name in claim.objects)
+    else:
+        objects = " and ".join(f"the {_named(name, scene)}" for name in claim.objects)
     return f"{_POSITION_PHRASES.get(claim.value, claim.value)} {objects}"
+
+
+def _is_plural(name: str, scene: Scene) -> bool:
+    return scene.is_plural(name) or name.rpartition(" ")[2] in PLURAL_ONLY
 
 
 def _named(name: str, scene: Scene) -> str:

@@ -7,10 +7,20 @@ changes that.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from gems_actors.backends.storyboard.scene import Claim, Kind, Relation, Scene, Thing, claims_of
+from gems_actors.backends.storyboard.scene import (
+    Claim,
+    Kind,
+    Relation,
+    Scene,
+    Thing,
+    attribute_claim,
+    claims_of,
+    is_negative,
+)
 from gems_actors.backends.storyboard.words import COLOURS, OPPOSITES, SURFACES
 
 _Option = TypeVar("_Option")
@@ -46,7 +56,7 @@ def error_probability(claim: Claim, scene: Scene, claim_count: int) -> float:
 
 def choose_errors(scene: Scene, seed: int) -> frozenset[Claim]:
     """Return the claims that a drawing with this seed gets wrong; at least one thing is kept."""
-    claims = claims_of(scene)
+    claims = [claim for claim in claims_of(scene) if not _is_total(claim, scene)]
     lost = {claim for claim in claims if _uniform(seed, claim) < error_probability(claim, scene, len(claims))}
     things = [claim for claim in claims if claim.kind == "object"]
     if things and lost.issuperset(things):
@@ -58,18 +68,35 @@ def apply_errors(scene: Scene, lost: frozenset[Claim], seed: int) -> Scene:
     """Return the scene without the lost things, and with the other lost claims made false."""
     kept = (thing for thing in scene.things if Claim("object", thing.name) not in lost)
     things = tuple(_corrupt_thing(thing, lost, seed) for thing in kept)
+    things = (*things, *(Thing(name) for name in _drawn_after_all(scene, lost) if scene.find_thing(name) is None))
     names = {thing.name for thing in things}
     relations = [
         _corrupt_relation(relation) if relation.claim in lost else relation
         for relation in scene.relations
         if names.issuperset((relation.subject, *relation.objects))
+        and (relation.claim in lost or not relation.is_negative)
     ]
     return Scene(
         things,
         tuple(relation for relation in relations if relation is not None),
         tuple(_garble(text, seed) if Claim("text", value=text) in lost else text for text in scene.texts),
         tuple(style for style in scene.styles if Claim("style", value=style) not in lost),
+        settings=tuple(setting for setting in scene.settings if Claim("other", value=setting) not in lost),
+        not_understood=scene.not_understood,
     )
+
+
+def _is_total(claim: Claim, scene: Scene) -> bool:
+    """Return whether a claim counts individuals, which fail with their own claims."""
+    return claim.kind == "count" and any(name == claim.subject for name, _ in scene.totals)
+
+
+def _drawn_after_all(scene: Scene, lost: frozenset[Claim]) -> Iterator[str]:
+    """Yield what the prompt excludes and the picture shows, as image models draw what a prompt mentions."""
+    yield from (name for name in scene.absent if Claim("count", name, "0") in lost)
+    for relation in scene.relations:
+        if relation.is_negative and relation.claim in lost:
+            yield from relation.objects
 
 
 def _corrupt_thing(thing: Thing, lost: frozenset[Claim], seed: int) -> Thing:
@@ -79,7 +106,12 @@ def _corrupt_thing(thing: Thing, lost: frozenset[Claim], seed: int) -> Thing:
     return replace(
         thing,
         attributes=tuple(word for word in spoilt if word),
-        actions=tuple(word for word in thing.actions if Claim("action", thing.name, word) not in lost),
+        actions=tuple(
+            word.removeprefix("not ") if is_lost else word
+            for word in thing.actions
+            for is_lost in (Claim("action", thing.name, word) in lost,)
+            if not is_lost or is_negative(word)
+        ),
         values=tuple(
             (name, _wrong_number(number) if Claim("other", thing.name, f"{name}={number}") in lost else number)
             for name, number in thing.values
@@ -95,8 +127,10 @@ def _wrong_count(thing: Thing, seed: int) -> int:
 
 def _corrupt_attribute(word: str, thing: Thing, lost: frozenset[Claim], seed: int) -> str:
     """Return a wrong colour or surface, or an empty string for any other attribute."""
-    if Claim("attribute", thing.name, word) not in lost:
+    if attribute_claim(thing.name, word) not in lost:
         return word
+    if is_negative(word):
+        return word.removeprefix("not ")
     family = _PLAIN_COLOURS if word in COLOURS else SURFACES if word in SURFACES else ()
     others = tuple(other for other in family if other not in thing.attributes)
     return _choose(others, f"attribute {thing.name} {word}", seed) if others else ""
@@ -104,6 +138,9 @@ def _corrupt_attribute(word: str, thing: Thing, lost: frozenset[Claim], seed: in
 
 def _corrupt_relation(relation: Relation) -> Relation | None:
     """Return the opposite relation; an action, or a position without an opposite, is dropped."""
+    if relation.is_negative:
+        word = "with" if relation.word == "without" else relation.word.removeprefix("not ")
+        return replace(relation, word=word)
     if relation.word == "between":
         return replace(relation, word="left of")
     opposite = OPPOSITES.get(relation.word)

@@ -115,7 +115,9 @@ def _relate(pair: tuple[str, str, str], component_of: dict[str, Component], grid
         here.touching |= there.touching
         here.overlapping |= there.overlapping
         here.links += there.links
-    if not _holds(word, here.cells[subject], here.cells[target]):
+    is_linked = any({link.subject, link.target} == {subject, target} for link in here.links)
+    needs_link = word not in _TIGHT and word not in _LOOSE
+    if not _holds(word, here.cells[subject], here.cells[target]) or (is_linked and needs_link):
         grid.notes.append(f"{subject} {word} {target}")
     elif word == "on top of":
         here.touching.add((subject, target))

@@ -7,8 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from gems_actors.backends.storyboard.english.vocabulary import attribute_of, is_compound
 from gems_actors.backends.storyboard.reading import Seen, SeenCard
-from gems_actors.backends.storyboard.scene import Claim
+from gems_actors.backends.storyboard.scene import Claim, is_negative
 from gems_actors.backends.storyboard.tiles import Box
 from gems_actors.backends.storyboard.words import COLOURS, SURFACES, plural, spell
 
@@ -32,11 +33,22 @@ def judge(claim: Claim, seen: Seen) -> Verdict:
         case "style":
             found = any(_is_same(note, f"style: {claim.value}") for note in seen.notes)
             return _verdict(found, "a note names the style" if found else "no note names the style")
+        case "other" if not claim.subject:
+            found = any(_is_same(note, f"scene: {claim.value}") for note in seen.notes)
+            return _verdict(found, "a note names the scene" if found else "no note names the scene")
+        case "position" | "action" if claim.objects and is_negative(claim.value):
+            return _judge_absence(claim, seen)
         case "position" | "action" if claim.objects:
             return _judge_relation(claim, seen)
-    cards = [card for card in seen.cards if _is_named(card.name, claim.subject)]
+    cards = _cards_named(claim.subject, seen)
+    if claim.kind in ("object", "count"):
+        cards += [card for card in _individuals(claim.subject, seen) if card not in cards]
     if not cards and claim.kind == "object":
         cards = [card for card in seen.cards if card.name.endswith(f" {claim.subject}")]
+    if claim.kind == "count" and claim.value == "0" and claim.subject == "text" and seen.texts:
+        return Verdict("no", f"a sign reads {seen.texts[0][:80]!r}")
+    if claim.kind == "count" and claim.value == "0":
+        return _verdict(not cards, f"there is {'a' if cards else 'no'} card named {claim.subject}")
     if not cards:
         return Verdict("no", f"there is no card named {claim.subject}")
     card = cards[0]
@@ -55,7 +67,51 @@ def judge(claim: Claim, seen: Seen) -> Verdict:
             return _judge_attribute(claim.value, card)
 
 
+def _cards_named(name: str, seen: Seen) -> list[SeenCard]:
+    """Return the cards of a name; one that begins with a colour or material, as in `red ball`, must also look so."""
+    cards = [card for card in seen.cards if _is_named(card.name, name)]
+    first, _, rest = name.partition(" ")
+    is_named_by_look = rest and not rest.startswith("of ") and (first in COLOURS or first in SURFACES)
+    looks = [first] if is_named_by_look else []
+    if not cards and rest and attribute_of(first) is not None:
+        cards = [card for card in seen.cards if _is_named(card.name, rest) and _looks(first, card)]
+    return [card for card in cards if all(_looks(word, card) for word in looks)]
+
+
+def _individuals(name: str, seen: Seen) -> list[SeenCard]:
+    """Return the cards of individuals of a kind, such as `black dog` and `white dog` for `dog`."""
+    found = []
+    for card in seen.cards:
+        first, _, rest = card.name.partition(" ")
+        if rest and _is_named(rest, name) and attribute_of(first) is not None and not is_compound(first, rest):
+            found.append(card)
+    return found
+
+
+def _looks(word: str, card: SeenCard) -> bool:
+    return _judge_attribute(word, card).answer == "yes"
+
+
+def _judge_absence(claim: Claim, seen: Seen) -> Verdict:
+    """Return whether the subject is there and has no such relation, of which `without` denies every one."""
+    subject = _find(claim.subject, seen)
+    if subject is None:
+        return Verdict("no", f"there is no card named {claim.subject}")
+    word = claim.value.removeprefix("not ")
+    for target in (card for name in claim.objects for card in _cards_named(name, seen)):
+        words = [word] if word != "without" else ["with", "wearing", "holding", "inside"]
+        is_linked = word == "without" and any(
+            {link.subject, link.target} == {subject.name, target.name} for link in seen.links
+        )
+        if is_linked or any(_relates(subject, each, target, seen) for each in words):
+            return Verdict("no", f"the picture shows the {subject.name} with the {target.name}")
+    return Verdict("yes", f"the picture shows the {subject.name} {claim.value} {' and '.join(claim.objects)}")
+
+
 def _judge_attribute(word: str, card: SeenCard) -> Verdict:
+    if word.startswith("not "):
+        denied = _judge_attribute(word.removeprefix("not "), card)
+        return _verdict(denied.answer == "no", denied.reason)
     seen = [*sorted(card.colours), *sorted(surface for surface in card.surfaces if surface), *card.written]
     reason = f"the {card.name} looks {' and '.join(seen) or 'plain'}"
     is_written = any(_is_same(written, word) for written in card.written)
@@ -95,8 +151,8 @@ def _relates(subject: SeenCard, word: str, target: SeenCard, seen: Seen) -> bool
     if any(_is_same(note, f"{subject.name} {word} {target.name}") for note in seen.notes):
         return True
     holds = _PLACES.get(word)
-    if holds is not None:
-        return holds(subject.box, target.box)
+    if holds is not None and holds(subject.box, target.box):
+        return True
     return any(
         link.subject == subject.name and link.target == target.name and _is_same(link.word, word) for link in seen.links
     )
@@ -142,7 +198,7 @@ _PLACES: Final = {
 
 
 def _find(name: str, seen: Seen) -> SeenCard | None:
-    return next((card for card in seen.cards if _is_named(card.name, name)), None)
+    return next(iter([*_cards_named(name, seen), *_individuals(name, seen)]), None)
 
 
 def _is_named(label: str, name: str) -> bool:

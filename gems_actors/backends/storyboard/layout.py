@@ -114,7 +114,7 @@ def lay_out(scene: Scene, width_px: int, height_px: int) -> Board:
     grid = place_on_grid(scene)
     margin = measures.margin_px
     area = (margin, measures.title_height_px + margin, width_px - margin, height_px - margin)
-    area = _lay_notes(board, [*grid.notes, *(f"style: {style}" for style in scene.styles)], area)
+    area = _lay_notes(board, [*grid.notes, *scene.notes], area)
     if scene.texts:
         share = 1.0 if not scene.things else min(0.7, 0.2 + 0.03 * len(scene.texts) + sum(map(len, scene.texts)) / 900)
         top = area[3] - round((area[3] - area[1]) * share)

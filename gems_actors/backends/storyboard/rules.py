@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.backends import ChatReply
-from gems_actors.backends.storyboard.claims import ask, parse_claim, state
+from gems_actors.backends.storyboard.claims import ask, ask_about, parse_claim, state
 from gems_actors.backends.storyboard.grammar import DIRECTION_OPENING, STRESS_OPENING, parse_scene
 from gems_actors.backends.storyboard.scene import Claim, Scene, claims_of
 from gems_actors.errors import BackendError
@@ -111,6 +111,16 @@ def _decompose(fields: Mapping[str, Any]) -> ChatReply:
             "depends_on": None if claim.kind == "object" else ids.get(Claim("object", claim.subject)),
         }
         for claim in claims
+    ]
+    questions += [
+        {
+            "id": f"r{len(claims) + number}",
+            "question": ask_about(words),
+            "kind": "other",
+            "depends_on": None,
+            "not_understood": words,
+        }
+        for number, words in enumerate(scene.not_understood, start=1)
     ]
     thoughts = f"The prompt names {len(scene.things)} things and {len(claims)} requirements."
     return ChatReply(_json({"requirements": questions}), thoughts)

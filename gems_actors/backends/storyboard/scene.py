@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gems_actors.backends.storyboard.words import COLOURS, SURFACES
+from gems_actors.backends.storyboard.words import COLOURS, SURFACES, is_participle
 
 Kind = Literal["object", "count", "attribute", "position", "action", "text", "style", "other"]
+RelationKind = Literal["position", "action"]
 MAX_CLAIMS = 40
 
 
@@ -20,7 +21,11 @@ class Claim:
     subject: str = ""
     """Name of the thing it is about, in the singular; empty for a text or a style."""
     value: str = ""
-    """Count in digits, colour or other attribute, position, verb, text, or a chart's value such as `apples=30`."""
+    """Count in digits, colour or other attribute, position, verb, text, or a chart's value such as `apples=30`.
+
+    A count of 0 says that the picture must not show the thing. A value that begins with `not`, and the position
+    `without`, say so of its subject. The subject of time and weather, such as `at night`, is empty.
+    """
     objects: tuple[str, ...] = ()
     """Names of the things that the position or action relates to, in the singular."""
 
@@ -67,7 +72,12 @@ class Relation:
     subject: str
     word: str
     objects: tuple[str, ...]
-    kind: Literal["position", "action"]
+    kind: RelationKind
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether it says what is not so; its objects need not be in the scene."""
+        return is_negative(self.word)
 
     @property
     def claim(self) -> Claim:
@@ -83,8 +93,23 @@ class Scene:
     relations: tuple[Relation, ...] = ()
     texts: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
+    totals: tuple[tuple[str, int], ...] = ()
+    """Kinds whose individuals are things of their own, such as a black and a white dog, and the number of all."""
+    absent: tuple[str, ...] = ()
+    """Names of what the picture must not show."""
+    settings: tuple[str, ...] = ()
+    """Time and weather, such as `at night`."""
+    not_understood: tuple[str, ...] = ()
+    """Words of the prompt from which no claim follows."""
     stress: tuple[tuple[Claim, int], ...] = ()
     """Emphasis on claims: 1 for a clause that states it, one more for each exclamation mark."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is written at the edge: styles, time and weather, and why a picture is empty."""
+        notes = (*(f"style: {style}" for style in self.styles), *(f"scene: {setting}" for setting in self.settings))
+        is_empty = not (self.things or self.texts or notes)
+        return (*notes, *(f"not understood: {words}" for words in self.not_understood[:1] if is_empty))
 
     def find_thing(self, name: str) -> Thing | None:
         """Return the thing with this name, or None."""
@@ -102,18 +127,32 @@ class Scene:
         return replace(self, things=tuple(thing if old.name == thing.name else old for old in self.things))
 
 
+def is_negative(value: str) -> bool:
+    """Return whether the value of a claim says what is not so."""
+    return value == "without" or value.startswith("not ")
+
+
 def claims_of(scene: Scene) -> list[Claim]:
     """Return up to `MAX_CLAIMS` claims of a scene, the existence of a thing before what depends on it."""
     claims: list[Claim] = []
     for thing in scene.things:
         claims.extend(_claims_of_thing(thing))
+    claims.extend(Claim("count", name, str(count)) for name, count in scene.totals)
+    claims.extend(Claim("count", name, "0") for name in scene.absent)
     claims.extend(relation.claim for relation in scene.relations)
     claims.extend(Claim("text", value=text) for text in scene.texts)
     claims.extend(Claim("style", value=style) for style in scene.styles)
+    claims.extend(Claim("other", value=setting) for setting in scene.settings)
     existence = [claim for claim in claims if claim.kind == "object"]
     rest = [claim for claim in claims if claim.kind != "object"]
     kept = {*existence[:MAX_CLAIMS], *rest[: MAX_CLAIMS - len(existence)]}
     return list(dict.fromkeys(claim for claim in claims if claim in kept))
+
+
+def attribute_claim(name: str, word: str) -> Claim:
+    """Return the claim that a thing has an attribute; a participle such as `smiling` is an action."""
+    is_action = is_participle(word.removeprefix("not ").split()[0]) and word not in SURFACES
+    return Claim("action" if is_action else "attribute", name, word)
 
 
 def _claims_of_thing(thing: Thing) -> Iterator[Claim]:
@@ -121,7 +160,8 @@ def _claims_of_thing(thing: Thing) -> Iterator[Claim]:
     if thing.is_counted:
         yield Claim("count", thing.name, str(thing.count))
     for word in thing.attributes:
-        yield Claim("attribute", thing.name, word)
+        if f"{word} " not in f"{thing.name.rpartition(' ')[0]} ":  # an individual has its colour in its name
+            yield attribute_claim(thing.name, word)
     for word in thing.actions:
         yield Claim("action", thing.name, word)
     for name, number in thing.values:

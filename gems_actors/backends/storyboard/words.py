@@ -64,18 +64,10 @@ NUMBER_WORDS: Final = dict(enumerate(_UP_TO_TWENTY, start=1)) | (
     {30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 100: "hundred"}
 )
 NUMBERS: Final = {word: number for number, word in NUMBER_WORDS.items()} | {"dozen": 12}
-LOOSE_COUNTS: Final = dict.fromkeys(("several", "multiple", "various"), 4) | (
-    {"some": 3, "few": 3, "many": 6, "numerous": 6, "both": 2}
-)
-DETERMINERS: Final = _words("a an the this that these those his her its their my our your another each every")
-MEASURES: Final = dict.fromkeys(
-    _words("group bunch set row herd flock pack collection pile stack crowd line team number series"), 4
-) | {"pair": 2, "couple": 2, "trio": 3}
-
 _PLACE_SPELLINGS: Final = {
     "left of": ("to the left of", "on the left of", "on the left side of", "left of"),
     "right of": ("to the right of", "on the right of", "on the right side of", "right of"),
-    "on top of": ("on top of", "atop", "resting on", "on", "onto", "upon"),
+    "on top of": ("on top of", "on the top of", "at the top of", "atop", "resting on", "on", "onto", "upon"),
     "above": ("above", "over"),
     "below": ("below",),
     "under": ("under", "underneath", "beneath"),
@@ -86,9 +78,14 @@ _PLACE_SPELLINGS: Final = {
     "next to": ("next to", "beside", "adjacent to", "alongside"),
     "near": ("close to", "near"),
 }
-_OTHER_PLACES: Final = _listed("by with at along around against across through toward facing")
+_OTHER_PLACES: Final = _listed("by with at along around against across through toward facing outside past among beyond")
+_PARTS: Final = _listed(
+    "edge middle center centre bottom side corner end foot head shoulder back base surface front hands arms lap tip"
+)
+_PART_PLACES: Final = tuple(f"{place} the {part} of" for place in ("on", "at", "in", "near") for part in _PARTS)
 PLACES: Final = (
-    {spelling: name for name, spellings in _PLACE_SPELLINGS.items() for spelling in spellings}
+    {name: name for name in _PART_PLACES}
+    | {spelling: name for name, spellings in _PLACE_SPELLINGS.items() for spelling in spellings}
     | {name: name for name in _OTHER_PLACES}
     | {"towards": "toward"}
 )
@@ -105,60 +102,14 @@ OPPOSITES: Final = {
 }
 LONGEST_PLACE: Final = max(len(phrase.split()) for phrase in PLACES)
 
-STYLES: Final = _words(
-    "watercolor watercolour photorealistic cartoon anime sketch cyberpunk minimalist impressionist surrealist cubist "
-    "isometric low-poly vintage retro noir claymation origami ukiyo-e pixel-art line-art pop-art baroque gothic "
-    "steampunk impressionism surrealism cubism"
-)
-STYLE_PHRASES: Final = (
-    "oil painting",
-    "pixel art",
-    "line art",
-    "pencil drawing",
-    "pop art",
-    "digital art",
-    "3d render",
-)
-
-ADJECTIVES: Final = _words(
-    "small large big tiny huge giant little tall short long old new young ancient modern happy sad angry cute "
-    "beautiful quiet busy calm cozy bright dark light pale soft hard hot cold warm fresh wet dry clean dirty empty "
-    "full open closed round square flat thin thick fat slim heavy fast slow shiny dull smooth rough sharp broken "
-    "creative elegant rustic futuristic classic traditional colorful colourful vibrant lively peaceful serene sunny "
-    "rainy snowy foggy cloudy stormy misty wild domestic lonely lovely sleepy hungry curious friendly majestic "
-    "magical mysterious delicious ripe rotten leafy grassy sandy rocky icy frozen burning glowing lit wearable "
-    "translucent transparent opaque realistic abstract single double different diverse simple plain rusty dusty "
-    "matte glossy deep vast narrow wide steep gentle tender silky velvet leather cotton woolen knitted ceramic "
-    "porcelain clay rubber silk golden-brown handsome pretty strange weird funny scary brave tired brown-eyed "
-    "crowded bustling towering sleek ornate neat"
-)
-NON_THINGS: Final = _words(
-    "photo photograph image picture scene background foreground view style shot illustration painting drawing "
-    "rendering render artwork portrait side top front back middle center centre left right bottom composition "
-    "lighting detail details shadow shadows mood atmosphere ambiance focus depth field quality resolution contrast "
-    "texture textures color colors colour colours perspective angle frame layout space position arrangement "
-    "aesthetic palette tone tones feel sense vibe touch emphasis theme it they them he she we you i there here "
-    "which who what where when while each other others one ones all everything anything nothing something "
-    "lens camera bokeh hd 4k 8k uhd exposure typography font way kind type sort text words letters front-facing "
-    "row rows attention daytime nighttime assortment errand errands visually scenery time variety array "
-    "object objects item items thing things reader viewer requirement"
-)
-BREAKERS: Final = _words(
-    "is are was were be been being am has have had having do does did can could will would shall should may might "
-    "must that which who whom whose where when while as if then than so because but or nor yet not very really "
-    "also just only clearly exactly precisely sits sit stands stand lies lie hangs hang shows show reads read says "
-    "say features feature contains contain includes include depicts depict appears appear looks look seen shown "
-    "placed positioned set located arranged written labeled labelled titled called named saying reading showing "
-    "featuring depicting containing including make sure ensure keep draw render create generate paint please "
-    "captures capture creates adds add gives give creating adding giving using used made surrounded filled covered "
-    "illuminated displayed of to from for into about like plus via per up down out off away together apart "
-    "visible fully exact no without during before after until since off in"
-)
 NOUNS_IN_ING: Final = _words(
     "ring king string wing building painting earring ceiling clothing spring swing thing lightning evening morning "
     "wedding pudding sling ping dressing railing awning viking sibling duckling dumpling being crossing "
-    "string-wing parking sewing"
+    "string-wing parking sewing setting lighting seating meeting greeting gathering covering stocking engraving "
+    "carving etching rendering packaging shading marking icing frosting topping filling stuffing beginning"
 )
+
+_SHORT_PARTICIPLES: Final = _words("lying tying dying using")
 
 _IRREGULAR: Final = _pairs(
     "mice:mouse geese:goose men:man women:woman children:child people:person feet:foot teeth:tooth oxen:ox "
@@ -172,15 +123,21 @@ _PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()
 _INVARIANT: Final = _words(
     "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
     "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
-    "christmas canvas compass cactus octopus"
+    "christmas canvas compass cactus octopus goldfish jellyfish starfish "
+    "eyeglasses woods stairs clothes"
 )
+PLURAL_ONLY: Final = _words(
+    "scissors pants jeans shorts trousers sunglasses eyeglasses binoculars headphones tongs pliers clothes stairs woods"
+)
+"""Nouns of one thing that have only a plural."""
 
 
 @lru_cache(maxsize=4096)
 def singular(noun: str) -> str:
-    """Return the singular of a noun or a name's last word: `mice` -> `mouse`, `dining tables` -> `dining table`."""
-    head, space, last = noun.rpartition(" ")
-    return head + space + _singular_word(last)
+    """Return the singular of a noun or a name's head: `mice` -> `mouse`, `cups of tea` -> `cup of tea`."""
+    name, of, rest = noun.partition(" of ")
+    head, space, last = name.rpartition(" ")
+    return head + space + _singular_word(last) + of + rest
 
 
 def _singular_word(word: str) -> str:
@@ -199,15 +156,16 @@ def _singular_word(word: str) -> str:
 
 @lru_cache(maxsize=4096)
 def plural(noun: str) -> str:
-    """Return the plural of a singular noun or of the last word of a name: `box` -> `boxes`, `sheep` -> `sheep`."""
-    head, space, last = noun.rpartition(" ")
-    return head + space + _plural_word(last)
+    """Return the plural of a singular noun or of a name's head: `box` -> `boxes`, `cup of tea` -> `cups of tea`."""
+    name, of, rest = noun.partition(" of ")
+    head, space, last = name.rpartition(" ")
+    return head + space + _plural_word(last) + of + rest
 
 
 def _plural_word(word: str) -> str:
     if word in _PLURAL_OF:
         return _PLURAL_OF[word]
-    if re.search(r"(ch|sh|x|ss|zz|us)$", word):
+    if re.search(r"(ch|sh|x|ss|zz|us)$", word) and not word.endswith("fish"):
         return word + "es"
     if word in _INVARIANT or not word.isascii():
         return word
@@ -242,4 +200,5 @@ def spell(number: int) -> str:
 
 def is_participle(word: str) -> bool:
     """Return whether a word is a participle such as `chasing`, and not a noun such as `ring`."""
-    return word.endswith("ing") and len(word) > 5 and word not in NOUNS_IN_ING
+    is_verb = word in _SHORT_PARTICIPLES or (word.endswith("ing") and len(word) > 5)
+    return is_verb and word not in NOUNS_IN_ING

@@ -46,7 +46,7 @@ def test_stressing_every_claim_adds_nothing_to_the_scene(prompt: str) -> None:
         ("a photo of a grey metallic traffic light", [("traffic light", 1, ("gray", "metal"))]),
         ("the cat is black. The cat sits on a mat.", [("cat", 1, ("black",)), ("mat", 1, ())]),
         ("a pair of shoes and a glass", [("shoe", 2, ()), ("glass", 1, ())]),
-        ("two red dogs and three blue dogs", [("dog", 2, ("red",)), ("blue dog", 3, ("blue",))]),
+        ("two red dogs and three blue dogs", [("red dog", 2, ("red",)), ("blue dog", 3, ("blue",))]),
         (
             "A photorealistic image of exactly three red candles arranged in a row on a wooden table, soft lighting, "
             "35mm lens, high detail.",

@@ -1,0 +1,1 @@
+"""Reads plain English: words, noun phrases and clauses, by tables and rules."""

@@ -1,0 +1,135 @@
+"""What a prompt says is not so: absent things, denied actions, and members of a group that differ."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gems_actors.backends.storyboard.english.phrases import Phrase
+from gems_actors.backends.storyboard.english.sentence import Sentence
+from gems_actors.backends.storyboard.english.vocabulary import (
+    ABSENCES,
+    DETERMINERS,
+    HAVING,
+    NEGATIONS,
+    WRITING,
+    attribute_of,
+)
+from gems_actors.backends.storyboard.words import is_participle, number_of, singular
+
+_SHOWING: Final = frozenset(("any", "include", "show", "draw", "add", "contain", "depict", "use", "put", "want"))
+"""Verbs of the prompt itself: what they deny must not be in the picture."""
+
+
+class Absences(Sentence):
+    """The rules for negation and for individuals of a group."""
+
+    def member(self, at: int) -> int | None:
+        """Take `one black`, `a big one` or `one of them broken` after a group, and tell these apart."""
+        word = self.tokens.at(at)
+        if self.group is None or not (number_of(word) or word in DETERMINERS | {"none", "both", "all", "other"}):
+            return None
+        if self.tokens.at(at + 1) == "of" and self.tokens.at(at + 2) in {"them", "which", "whom"}:
+            attribute = attribute_of(self.tokens.at(at + 3))
+            if attribute is None:
+                return None
+            self.tokens.use(at, at + 4)
+            if word == "none":
+                is_action = is_participle(attribute)
+                negated = f"not {attribute}"
+                self.found.describe(self.group, **{"action" if is_action else "attribute": negated})
+            elif word in {"both", "all"}:
+                self.found.describe(self.group, attribute=attribute)
+            else:
+                self.found.split(self.group, number_of(word) or 1, (attribute,))
+            return at + 4
+        member = self.phrases.read_pronominal(at)
+        if member is None:
+            return None
+        count, attributes, after = member
+        name = self.found.split(self.group, count, attributes)
+        if name is not None:
+            self.tokens.use(at, after)
+        return after
+
+    def absence(self, at: int) -> int | None:
+        """Take `no cars`, `without a hat` or `free of cars`: of the subject if there is one, else of the picture."""
+        word = self.tokens.at(at)
+        start = at + 1
+        if (word, self.tokens.at(start)) in {("free", "of"), ("instead", "of"), ("rather", "than")}:
+            start += 1
+        elif word == "with" and self.tokens.at(start) in {"no", "not", "neither"}:
+            start += 1 + (self.tokens.at(start + 1) == "any")
+        elif word in {"except", "besides"}:
+            self.pending = self.attached = None
+            return start + (self.tokens.at(start) == "for")
+        elif word in NEGATIONS and self.tokens.at(start) in DETERMINERS:
+            start += self.tokens.at(start) == "any"
+        elif word in {"nobody", "no-one"}:
+            self.found.exclude("person")
+            self.tokens.use(at, start)
+            return start
+        elif word not in ABSENCES:
+            return None
+        is_whole = (
+            word in NEGATIONS or word in {"instead", "rather"} or (word == "no" and self.tokens.at(at - 1) == ",")
+        )
+        subject = None if is_whole else self._subject_of_absence(at)
+        self.pending = None
+        while True:
+            phrase, after = self.phrases.read(start)
+            if phrase is None and (end := self._writing(start)):
+                self.found.exclude("text")
+                self.tokens.use(at, end)
+                return end
+            if phrase is None:
+                self.lose()
+                return max(start, after)
+            name = name_of(phrase)
+            if subject is None:
+                is_kept = self.found.exclude(name)
+            else:
+                self.found.relate(subject, "without", (name,), "position")
+                is_kept = True
+            if is_kept:
+                self.use_phrase(at, after)
+            joint = self.tokens.at(after)
+            start = after + 1
+            if joint not in {"and", "or", "nor"} or (joint == "and" and self.tokens.at(start) in DETERMINERS):
+                return after
+            following, end = self.phrases.read(start)
+            if following is None or self.phrases.begins_predicate(following, end):
+                return after
+
+    def _writing(self, at: int) -> int:
+        """Return the index after `text`, `any text` or `words`, else 0."""
+        at += self.tokens.at(at) in DETERMINERS
+        return at + 1 if self.tokens.at(at) in WRITING else 0
+
+    def _subject_of_absence(self, at: int) -> str | None:
+        if self.tokens.at(at - 1) in {"but", "and", ","}:
+            return self.head
+        if self.tokens.at(at - 1) in HAVING and self.pending is not None:
+            return self.pending.subject
+        return self.attached or self.last
+
+    def is_denied(self, phrase: Phrase, at: int, after: int) -> bool:
+        """Return whether a phrase names what is not there, and note that; it is no thing to draw."""
+        pending = self.pending
+        if pending is not None and pending.is_negative:
+            self.pending = None
+            self.found.relate(pending.subject, pending.word, (name_of(phrase),), pending.kind)
+            self.use_phrase(at, after)
+            self.tokens.use(*pending.span)
+            return True
+        if not self.is_negated:
+            return False
+        if self.tokens.at(at - 1) in _SHOWING and self.found.exclude(name_of(phrase)):
+            self.use_phrase(at, after)
+        else:
+            self.lose()
+        return True
+
+
+def name_of(phrase: Phrase) -> str:
+    """Return the name of something that is not there, with its attributes."""
+    return singular(" ".join((*phrase.thing.attributes, phrase.thing.name)))

@@ -1,0 +1,166 @@
+"""What patterns find before the grammar reads the rest: texts, charts, times, and sentences in other languages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from gems_actors.backends.storyboard.english.styles import take_settings, take_styles
+from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_latin
+from gems_actors.backends.storyboard.english.vocabulary import ENGLISH, FOREIGN, FOREIGN_IN_NAMES, SIGN_NOUNS
+from gems_actors.backends.storyboard.scene import Thing
+
+MAX_TEXT_CHARACTERS: Final = 600
+MAX_TEXTS: Final = 6
+MAX_CHART_VALUES: Final = 12
+_MAX_UNREAD_CHARACTERS: Final = 300
+_QUOTED = re.compile(
+    r"“([^”]{1,4000})”|\"([^\"]{1,4000})\"|「([^」]{1,4000})」|『([^』]{1,4000})』|«([^»]{1,4000})»"
+    r"|(?<!\w)'([^'\n]{2,4000})'(?!\w)|(?<!\w)‘([^’\n]{2,4000})’(?!\w)"
+)
+_CAPITAL = r"(?:[A-Z][\w'’&!-]*|\d[\w:]*|&)"
+_CAPITALS = rf"{_CAPITAL}(?: (?:(?:of|the|and|in|on|to|for|a) )?{_CAPITAL})*[!?]?"
+_SAYING = re.compile(
+    r"\b(says?|saying|reads?|reading|spells?|spelling|titled|labell?ed|entitled|called|named"
+    r"|with the (?:words?|text|message|title|slogan|caption|inscription|letters|phrase)"
+    r"|the (?:words?|text|letters|phrase)) "
+    rf"({_CAPITALS})"
+)
+_SAYS_LOWER = re.compile(
+    r"\b(says|saying) ((?!the |a |an |it |that |good|hello to)[a-z][\w'’]*(?: [\w'’]+){0,5}?)"
+    r"(?=[,.;!\n]|$| in | on | and | with )"
+)
+_SIGN_CAPITALS = re.compile(
+    rf"\b({'|'.join(sorted(SIGN_NOUNS))})(?:,|:)? ([A-Z][A-Z0-9'’&!]+(?: [A-Z0-9][A-Z0-9'’&!]*)*)\b"
+)
+_NUMBER_TEXT = re.compile(r"\bthe number (\d+)\b", re.IGNORECASE)
+
+_CHART = re.compile(
+    r"\b((?:bar|line|pie|donut) (?:chart|graph)|histogram)\b([^.;\n]*?)(?::|\bwith\b|\bshowing\b|,)\s*"
+    r"((?:[^.;\n]|\.\d)*)",
+    re.IGNORECASE,
+)
+_LABEL_FIRST = re.compile(
+    r"(?:and |bars for )?([^\W\d][^\d,;:=]{0,40}?)(?:\s*[=:]\s*|\s+)(?:at |is )?(\d[\d.]*%?)(?=\s*(?:,|and\b|$))"
+)
+_NUMBER_FIRST = re.compile(r"(?:and )?(\d[\d.]*%)\s+(?:of |for )?([^\W\d][^\d,;:=]{0,40}?)(?=\s*(?:,|\band\b|$))")
+_TIME = re.compile(r"\b(?:at |as )?(\d{1,2}:\d{2})(?: ?[ap]m)?\b|\b(?:at )?(\d{1,2}) ?o'clock\b", re.IGNORECASE)
+_CLOCK = re.compile(r"\b(?:clock|watch|clock face|stopwatch|timer)\b", re.IGNORECASE)
+
+
+_WORD = re.compile(r"[^\W\d_]+")
+_SENTENCE = re.compile(r"[^.!?\n。！？]+[.!?\n。！？]*")
+
+
+@dataclass(slots=True)
+class Found:
+    """What patterns found in a prompt."""
+
+    texts: list[str] = field(default_factory=list)
+    charts: list[Thing] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)
+    """Times that clocks show."""
+    styles: list[str] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """Sentences in other languages, words in other scripts, and titles of charts."""
+
+
+def extract(text: str) -> tuple[str, Found]:
+    """Return the prompt without what the patterns found, and what they found."""
+    found = Found()
+    text = _QUOTED.sub(lambda match: _take_text(next(filter(None, match.groups())), found), text)
+    text = _take_foreign(text, found)
+    text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1], found), text)
+    if sum(map(str.isupper, text)) < sum(map(str.islower, text)):
+        text = _SAYING.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
+        text = _SIGN_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
+    text = _SAYS_LOWER.sub(lambda match: _take_said(match, found), text)
+    text = _CHART.sub(lambda match: _take_chart(match, found), text)
+    if _CLOCK.search(text):
+        text = _TIME.sub(lambda match: _take_time(match, found), text)
+    text, found.styles, unread = take_styles(text)
+    found.unread += unread
+    text, found.settings = take_settings(text)
+    return text, found
+
+
+def _take_text(words: str, found: Found) -> str:
+    """Note a text, and return the mark that takes its place; what is too much of it counts as not understood."""
+    text = re.sub(r"\s+", " ", words).strip().rstrip(",").replace('"', "'")
+    kept, rest = text[:MAX_TEXT_CHARACTERS], text[MAX_TEXT_CHARACTERS:]
+    if kept and kept not in found.texts:
+        if len(found.texts) < MAX_TEXTS:
+            found.texts.append(kept)
+        else:
+            rest = text
+    if rest:
+        found.unread.append(rest[:_MAX_UNREAD_CHARACTERS])
+    return f" {TEXT_MARK} "
+
+
+def _take_said(match: re.Match[str], found: Found) -> str:
+    """Take what a sign says in small letters; what a person says is no text of the picture."""
+    before = re.findall(r"[\w-]+", match.string[: match.start()].lower())[-3:]
+    if SIGN_NOUNS.isdisjoint(before):
+        return match[0]
+    return f"{match[1]} {_take_text(match[2], found)}"
+
+
+def _take_chart(match: re.Match[str], found: Found) -> str:
+    numbers_first = [(name, number) for number, name in _NUMBER_FIRST.findall(match[3])]
+    labels_first = _LABEL_FIRST.findall(match[3])
+    pairs = numbers_first if len(numbers_first) > len(labels_first) else labels_first
+    if len(pairs) < 2:
+        return match[0]
+    values = tuple((name.strip().lower(), number.rstrip(".")) for name, number in pairs)
+    name = match[1].lower().replace("graph", "chart")
+    found.charts.append(Thing(name, values=values[:MAX_CHART_VALUES]))
+    title = re.sub(r"^\s*(?:of|about|for|on)?\s*(?:an? |the )?|\s+$", "", match[2])
+    pattern = _NUMBER_FIRST if pairs is numbers_first else _LABEL_FIRST
+    rest = re.sub(r"[\s,]+|\band\b", " ", pattern.sub(" , ", match[3])).strip()
+    found.unread.extend(words for words in (title, rest) if words)
+    return " . "
+
+
+def _take_time(match: re.Match[str], found: Found) -> str:
+    found.times.append(match[1] or f"{match[2]}:00")
+    return f" {TEXT_MARK} "
+
+
+def _take_foreign(text: str, found: Found) -> str:
+    """Take out sentences in other languages, and words in other scripts."""
+
+    def take(match: re.Match[str]) -> str:
+        words = [word.lower() for word in _WORD.findall(match[0])]
+        strange = [word for word in words if word in FOREIGN]
+        english = sum(word in ENGLISH for word in words)
+        is_foreign = len(strange) > english and (
+            len(strange) > 1 or strange[0] not in FOREIGN_IN_NAMES or words[0] == strange[0]
+        )
+        if not is_foreign:
+            return match[0]
+        found.unread.append(match[0].replace(TEXT_MARK, "").strip(" .!?\n。！？")[:_MAX_UNREAD_CHARACTERS])
+        return " . "
+
+    text = _SENTENCE.sub(take, text)
+    return re.sub(r"[^\W\d_]+(?:[\s、，]*[^\W\d_]+)*", lambda match: _take_script(match[0], found), text)
+
+
+def _take_script(run: str, found: Found) -> str:
+    """Take words that are not in Latin letters out of a run of words."""
+    if run.isascii() or is_latin(run):
+        return run
+    kept: list[str] = []
+    strange: list[str] = []
+    for word in [*run.split(), "a"]:
+        if is_latin(word):
+            if strange:
+                found.unread.append(" ".join(strange)[:_MAX_UNREAD_CHARACTERS])
+                kept.append(",")
+                strange = []
+            kept.append(word)
+        else:
+            strange.append(word)
+    return " ".join(kept[:-1])

@@ -1,0 +1,145 @@
+"""The state of one sentence while it is read: what the next words can be about, and how a relation finds its object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gems_actors.backends.storyboard.english.collecting import MAX_PROSE_THINGS, MAX_THINGS, Collector
+from gems_actors.backends.storyboard.english.phrases import MAX_COUNT, Phrase, PhraseReader
+from gems_actors.backends.storyboard.english.tokens import Tokens
+from gems_actors.backends.storyboard.english.vocabulary import (
+    ANIMATE,
+    ATTACHING,
+    BODY_PARTS,
+    CLOTHES,
+    FILLERS,
+    is_adverb,
+    is_shade,
+)
+from gems_actors.backends.storyboard.scene import RelationKind
+from gems_actors.backends.storyboard.words import is_participle, number_of, singular
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A relation whose object is still to come."""
+
+    subject: str
+    word: str
+    kind: RelationKind
+    span: tuple[int, int]
+    first: str = ""
+    """First object of `between`."""
+    is_negative: bool = False
+
+
+class Sentence:
+    """What is known of the sentence up to the current word."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        """Start at the first sentence of these tokens."""
+        self.tokens = tokens
+        self.phrases = PhraseReader(tokens)
+        self.is_prose = self.phrases.is_prose
+        self.found = Collector(MAX_PROSE_THINGS if self.is_prose else MAX_THINGS)
+        self.end_sentence()
+
+    def end_sentence(self) -> None:
+        self.last: str | None = None
+        """The last thing that was named."""
+        self.head: str | None = None
+        """The first thing of the clause."""
+        self.first: str | None = None
+        """The first thing of the sentence."""
+        self.agent: str | None = None
+        """The subject of the last action."""
+        self.attached: str | None = None
+        """The subject of the last relation, if what follows is about it: `a man in a suit`."""
+        self.verb = ""
+        """The action whose object was named last."""
+        self.pending: Pending | None = None
+        self.shared: Pending | None = None
+        """The relation that further members of a list share."""
+        self.fronted: tuple[str, str, tuple[int, int]] | None = None
+        """Place, thing and words of `on a table`, where it stands before its subject."""
+        self.group: str | None = None
+        """The group of which `one` names a member."""
+        self.is_negated = False
+        self.named_until = -1
+        """Index after the last thing."""
+
+    def lose(self) -> None:
+        """Forget what the next words could be about, because words before them were not understood."""
+        self.last = self.attached = self.pending = self.shared = self.group = None
+        self.verb = ""
+
+    def add(self, phrase: Phrase, start: int, after: int) -> str | None:
+        """Add a thing, and note that its words are understood; return its name, or None if there is no room."""
+        before = set(self.found.things)
+        name = self.found.add(phrase)
+        if name is None:
+            return None
+        self.use_phrase(start, after)
+        self.follow_renaming(before - set(self.found.things))
+        return name
+
+    def follow_renaming(self, gone: set[str]) -> None:
+        """Refer to a thing by its new name where it was renamed to tell it from another one."""
+        for old in gone:
+            new = next((name for name in self.found.things if name.endswith(f" {old}")), None)
+            for name in ("last", "head", "first", "agent", "attached", "group"):
+                if getattr(self, name) == old:
+                    setattr(self, name, new)
+
+    def use_phrase(self, start: int, after: int) -> None:
+        for at in range(start, after):
+            word = self.tokens.at(at)
+            is_left = is_adverb(word) or word in FILLERS or is_shade(word, self.tokens.at(at + 1))
+            if not is_left and (number_of(word) or 0) <= MAX_COUNT:
+                self.tokens.use(at, at + 1)
+
+    def expect(
+        self, subject: str, word: str, kind: RelationKind, span: tuple[int, int], *, is_negative: bool = False
+    ) -> None:
+        self.pending = Pending(subject, word, kind, span, is_negative=is_negative)
+        self.shared = None
+
+    def complete(self, name: str) -> None:
+        """Complete the relation that awaits its object with a thing, or else make the thing a subject."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            self.start_clause(name)
+            return
+        if (
+            pending.word == "between" and not pending.first and self.found.things[name].count == 1
+        ):  # `between two pillows` has one
+            self.pending = Pending(pending.subject, "between", pending.kind, pending.span, first=name)
+            self.last = name
+            return
+        if pending.word == "inside" and singular(name).split()[-1] in CLOTHES:
+            pending = replace(pending, word="wearing", kind="action")
+        if pending.word == "with" and name.split()[-1] in BODY_PARTS and not acts(pending.subject):
+            owner = next((each for each in (self.agent, self.head, self.first) if each and acts(each)), pending.subject)
+            pending = replace(pending, subject=owner)
+        objects = (pending.first, name) if pending.first else (name,)
+        self.found.relate(pending.subject, pending.word, objects, pending.kind)
+        self.tokens.use(*pending.span)
+        self.attached = pending.subject if pending.word in ATTACHING else None
+        self.shared = pending
+        self.verb = pending.word if pending.kind == "action" and is_participle(pending.word.split()[-1]) else ""
+        self.last = name
+
+    def start_clause(self, name: str) -> None:
+        if self.fronted is not None:
+            place, target, span = self.fronted
+            self.found.relate(name, place, (target,), "position")
+            self.tokens.use(*span)
+            self.fronted = None
+        self.head = name
+        self.first = self.first or name
+        self.last, self.agent, self.attached, self.shared, self.verb = name, None, None, None, ""
+
+
+def acts(name: str) -> bool:
+    """Return whether a thing acts by itself."""
+    return name.split()[-1] in ANIMATE

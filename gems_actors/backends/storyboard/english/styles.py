@@ -1,0 +1,143 @@
+"""Styles of a whole picture, and the time and weather that it shows: tables, and the patterns that find them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gems_actors.backends.storyboard.english.vocabulary import attribute_of
+
+_MAX_STYLES: Final = 4
+_MAX_SETTINGS: Final = 2
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Return phrases separated by commas."""
+    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
+
+
+_MEDIA: Final = _listed(
+    """oil painting, pencil drawing, pencil sketch, charcoal drawing, line drawing, line art, pixel art, pop art,
+    digital art, digital painting, vector art, concept art, comic book, comic strip, 3d render, 3d rendering,
+    woodblock print, low poly, paper cut, stained glass window, oil on canvas, watercolor, watercolour,
+    painting, drawing, sketch, illustration, cartoon, anime, manga, comic, engraving, woodcut, mosaic, collage,
+    claymation, origami, doodle, portrait, logo, icon, render, mural, fresco, etching"""
+)
+"""Kinds of pictures."""
+_PLAIN_MEDIA: Final = _listed("photograph, photo, picture, image, shot, view, scene, snapshot, rendering")
+"""Kinds of pictures that say nothing about the style."""
+_GENERAL_MEDIA: Final = _listed("painting, drawing, illustration, sketch, render")
+_TECHNIQUES: Final = frozenset(
+    _listed("watercolor, watercolour, oil, ink, charcoal, pastel, digital, anime, cartoon, manga, comic, pencil")
+)
+"""Looks that say which kind of a painting or drawing it is, so that the general word adds nothing."""
+_LOOKS: Final = _listed(
+    """black and white, black-and-white, ukiyo-e, pixel-art, line-art, pop-art, low-poly, low poly, art deco,
+    art nouveau, studio ghibli, film noir, wide-angle, wide angle, bird's eye, bird's-eye, close-up, close up, closeup,
+    stop motion, hand-drawn, double exposure, long exposure, 8-bit, 16-bit, photorealistic, hyperrealistic, realistic,
+    cyberpunk, steampunk, vaporwave, minimalist, minimal, impressionist, impressionistic, expressionist, surrealist,
+    surreal, cubist, abstract, isometric, vintage, retro, noir, baroque, gothic, renaissance, medieval, monochrome,
+    sepia, aerial, macro, cinematic, flat, impressionism, surrealism, cubism, watercolor, watercolour, anime, cartoon,
+    manga, comic, oil, pencil, charcoal, ink, pastel, digital, psychedelic, pointillist, fantasy"""
+)
+"""Looks of a whole picture, such as those of `a surreal painting` or `anime style`."""
+_WEATHERS: Final = "sunny|rainy|snowy|foggy|cloudy|windy|stormy|misty"
+_SETTINGS: Final = (
+    r"(?:at|by|during the) night(?: ?time)?",
+    r"at (?:sunset|sunrise|dawn|dusk|noon|midnight|twilight)",
+    r"in the (?:pouring |falling |heavy |light |deep )?(?:rain|snow|fog|mist|dark|wind)",
+    r"in the (?:moonlight|morning|evening|afternoon)",
+    r"in (?:the )?(?:winter|summer|autumn)(?:time)?",
+    r"(?:on|during) an? (?:(?:bright|clear|warm|cold|hot|dark|gr[ea]y|crisp),? )?"
+    rf"(?:{_WEATHERS}) (?:day|night|morning|evening|afternoon)",
+    r"during (?:an? |the )?(?:thunderstorm|storm|snowstorm|sandstorm|sunset|sunrise|winter|summer)",
+)
+"""Patterns of time and weather, which a storyboard notes for the whole picture."""
+
+
+def _one_of(*phrases: str) -> str:
+    return "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True))
+
+
+_STYLE: Final = _one_of(*_LOOKS, *_MEDIA)
+_LOOK = re.compile(rf"\b(?:{_one_of(*_LOOKS)})\b", re.IGNORECASE)
+_FRAME = re.compile(
+    r"((?:^|[.:\n])\s*(?:(?:please )?(?:create|draw|generate|paint|make|show|render|design|imagine)(?: me)? )?"
+    rf"(?:an? |the )?)((?:[\w'’-]+ ){{0,5}}?)({_one_of(*_MEDIA, *_PLAIN_MEDIA)})s?(?: style)?"
+    r"(?: (?:of|showing|depicting|featuring|with)\b|:)",
+    re.IGNORECASE,
+)
+"""`A surreal oil painting of`, at the beginning of a sentence."""
+_STYLE_OF = re.compile(
+    r"\bin (?:the |a )?style of ((?:an? |the )?[\w'’.-]+(?: (?!with\b|at\b|in\b|on\b|and\b)[\w'’.-]+){0,3})",
+    re.IGNORECASE,
+)
+_IN_STYLE = re.compile(r"\bin (?:an? |the )?((?:[\w'’-]+ ){1,3}?)style\b", re.IGNORECASE)
+_NAMED_STYLE = re.compile(rf"\b((?:(?:{_one_of(*_LOOKS)}|[A-Z][\w-]+) ?){{1,3}})[ -]styled?\b")
+_SEGMENT = re.compile(
+    rf"(?:^|(?<=[,.;\n]))\s*(?:in )?(?:an? )?((?:{_STYLE})(?:[ ,]+(?:{_STYLE}))*)"
+    r"(?: (?:style|art|photo|photograph|painting|illustration|drawing|photography))?\s*(?=[,.;\n]|$)",
+    re.IGNORECASE,
+)
+"""Styles between commas."""
+_IN_MEDIUM = re.compile(
+    r"\b(?:(?:depicted|rendered|drawn|painted|done|created|designed|presented) (?:in|as) (?:an? |the )?"
+    rf"((?:[\w-]+ ){{0,2}}?(?:{_STYLE}))(?: look| style)?|(?:in|as an?) ((?:{_STYLE})))(?= ?(?:[,.;\n]|$))",
+    re.IGNORECASE,
+)
+_SETTING = re.compile(rf"\b(?:{'|'.join(_SETTINGS)})\b", re.IGNORECASE)
+_SHADE_OF_SETTING = re.compile(r" (?:pouring|falling|heavy|light|deep|bright|clear|warm|cold|hot|crisp),?(?= )")
+
+
+def take_styles(text: str) -> tuple[str, list[str], list[str]]:
+    """Return the text without the styles of the whole picture, these, and words next to them that are no style."""
+    styles: list[str] = []
+    unread: list[str] = []
+
+    def take(words: str) -> None:
+        style = re.sub(r"^(?:the|an?) ", "", " ".join(words.lower().split()).strip(" ,.'’-"))
+        style = style.replace("watercolour", "watercolor")
+        style = style.replace("closeup", "close-up").replace("close up", "close-up")
+        if style and style not in styles and len(styles) < _MAX_STYLES:
+            styles.append(style)
+
+    def take_frame(match: re.Match[str]) -> str:
+        looks = [look[0].lower() for look in _LOOK.finditer(match[2])]
+        rest = _LOOK.sub("", match[2]).split()
+        if any(attribute_of(word.lower()) is None for word in rest):
+            return match[0]
+        medium = match[3].lower()
+        is_said = medium in _GENERAL_MEDIA and not _TECHNIQUES.isdisjoint(looks)
+        for look in [*looks, *(() if is_said or medium in _PLAIN_MEDIA else (medium,))]:
+            take(look)
+        unread.extend(rest)
+        return re.sub(r"\b(?:an?|the)\s*$", "", match[1], flags=re.IGNORECASE) + " "
+
+    def take_list(match: re.Match[str]) -> str:
+        for look in re.split(r"\s*,\s*", match[1]):
+            take(look)
+        return " , "
+
+    def take_one(match: re.Match[str]) -> str:
+        take(next(filter(None, match.groups())))
+        return " "
+
+    text = _FRAME.sub(take_frame, text, count=2)
+    for pattern in (_STYLE_OF, _IN_STYLE, _NAMED_STYLE):
+        text = pattern.sub(take_one, text)
+    return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread
+
+
+def take_settings(text: str) -> tuple[str, list[str]]:
+    """Return the text without time and weather, and these."""
+    settings: list[str] = []
+
+    def take(match: re.Match[str]) -> str:
+        setting = _SHADE_OF_SETTING.sub("", match[0].lower())
+        setting = re.sub(r"^(?:at|by|during the) night ?(?:time)?$", "at night", setting)
+        setting = re.sub(r"^in (?:the )?(winter|summer|autumn)(?:time)?$", r"in \1", setting)
+        if setting not in settings and len(settings) < _MAX_SETTINGS:
+            settings.append(setting)
+        return " "
+
+    return _SETTING.sub(take, text), settings

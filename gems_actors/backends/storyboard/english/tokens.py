@@ -1,0 +1,116 @@
+"""Tokenizer of prompts, and the words that nobody understood."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from gems_actors.backends.storyboard.english.vocabulary import FUNCTION_WORDS, JOINTS
+
+TEXT_MARK: Final = "\ue000"
+"""Stands for a text that was taken out of the prompt, such as `"OPEN"`."""
+EMOJI: Final = "\ue001"
+"""Begins the name of an emoji, which is one token."""
+_MAX_WORD_CHARACTERS: Final = 24
+_TOKEN = re.compile(
+    r"\d+(?:st|nd|rd|th|[.:,]\d+)*%?(?:[^\W\d_]+)?|[^\W\d_]+(?:['’-][^\W_]+)*"
+    rf"|{TEXT_MARK}|[,.;:!?()\[\]\n、，。；：！？（）—–|/]|[^\s\w\x00-\x7f]"
+)
+_COMMAS: Final = frozenset(",，、()（）[]—–|/")
+_STOPS: Final = frozenset(".!?。！？")
+_SEMICOLONS: Final = frozenset(";:；：\n")
+_EMOJI = re.compile(r"[\u203c-\u3299\U0001f000-\U0001faff]")
+_MAX_PHRASES: Final = 16
+_MAX_PHRASE_CHARACTERS: Final = 200
+
+
+@dataclass(slots=True)
+class Tokens:
+    """The words and marks of a prompt, in lower case, and which of them a requirement or a rule has used."""
+
+    words: list[str]
+    raw: list[str]
+    """The same words as they are written."""
+    is_used: list[bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_used = [False] * len(self.words)
+
+    def use(self, start: int, end: int) -> None:
+        """Note that the words from `start` up to `end` are understood."""
+        for at in range(start, min(end, len(self.words))):
+            self.is_used[at] = True
+
+    def at(self, index: int) -> str:
+        """Return the word at an index, or a full stop beyond the end."""
+        return self.words[index] if 0 <= index < len(self.words) else "."
+
+    def phrase(self, start: int, end: int) -> str:
+        """Return words in lower case, joined by spaces."""
+        return " ".join(self.words[start:end])
+
+
+def tokenize(text: str, limit: int) -> Tokens:
+    """Return up to `limit` tokens of a prompt; punctuation becomes commas, semicolons and full stops."""
+    words: list[str] = []
+    raw: list[str] = []
+    for match in _TOKEN.finditer(text):
+        if len(words) >= limit:
+            break
+        token = match[0]
+        if token in _COMMAS:
+            word = ","
+        elif token in _STOPS:
+            word = "."
+        elif token in _SEMICOLONS:
+            word = ";"
+        elif token[0].isalnum() or token == TEXT_MARK:
+            word = token.lower().replace("’", "'")[:_MAX_WORD_CHARACTERS]
+        elif _EMOJI.match(token) and (name := unicodedata.name(token, "").lower()) and "selector" not in name:
+            word = EMOJI + name.removesuffix(" symbol")
+        else:
+            continue
+        words.append(word)
+        raw.append(token)
+    return Tokens(words, raw)
+
+
+def is_latin(word: str) -> bool:
+    """Return whether a word is written in Latin letters, as English is."""
+    return all(not character.isalpha() or unicodedata.name(character, "").startswith("LATIN") for character in word)
+
+
+def is_content(word: str) -> bool:
+    """Return whether a word asks for something, so that it must be understood."""
+    return word[0].isalnum() and word not in FUNCTION_WORDS
+
+
+def not_understood(tokens: Tokens) -> tuple[str, ...]:
+    """Return the words that nothing used, as phrases of the prompt; from the sixteenth on they are one phrase."""
+    phrases = list(dict.fromkeys(_phrases(tokens)))
+    if len(phrases) > _MAX_PHRASES:
+        phrases = [*phrases[: _MAX_PHRASES - 1], ", ".join(phrases[_MAX_PHRASES - 1 :])]
+    return tuple(text if len(text) <= 1_500 else f"{text[:1_500]}…" for text in phrases)
+
+
+def _phrases(tokens: Tokens) -> Iterator[str]:
+    start: int | None = None
+    end = 0
+    for at, word in enumerate([*tokens.words, "."]):
+        is_open = at < len(tokens.words) and not tokens.is_used[at] and word[0].isalnum()
+        if is_open and is_content(word):
+            start = at if start is None else start
+            end = at + 1
+        elif not is_open and start is not None:
+            yield _phrase(tokens, start, end)
+            start = None
+
+
+def _phrase(tokens: Tokens, start: int, end: int) -> str:
+    """Return unused words with the preposition or article before them."""
+    while start > 0 and not tokens.is_used[start - 1] and tokens.words[start - 1] in FUNCTION_WORDS - JOINTS:
+        start -= 1
+    return " ".join(tokens.raw[start:end])[:_MAX_PHRASE_CHARACTERS]
