@@ -53,9 +53,11 @@ def connect(address: str) -> socket.socket:
 class RawPeer:
     """A connection after its handshake; frames are written by hand, and nothing is read unless asked for."""
 
-    def __init__(self, address: str, identity: bytes = b"", keys: ConnectingKeys | None = None) -> None:
+    def __init__(
+        self, address: str, identity: bytes = b"", keys: ConnectingKeys | None = None, timeout_s: float = 30.0
+    ) -> None:
         self.socket = connect(address)
-        self.socket.settimeout(30)
+        self.socket.settimeout(timeout_s)
         self._box: _Box | None = None
         try:
             if keys is None:

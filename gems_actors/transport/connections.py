@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import socket
 import stat
 import struct
 import termios
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 _TCP_INFO_BYTES = 192
@@ -54,23 +54,45 @@ class AcceptedConnections:
             scheme, _, rest = address.partition("://")
             self._names.add(rest if scheme == "ipc" else int(rest.rpartition(":")[2]))
         self._families: dict[tuple[int, int], int | None] = {}
+        self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._copy = os.dup(self._nothing)
+        """Becomes a copy of the connection that is shut down: later no descriptor may be left."""
+
+    def close(self) -> None:
+        """Close the descriptors that this holds."""
+        os.close(self._nothing)
+        os.close(self._copy)
+
+    def cut(self, connection: Connection) -> None:
+        """Shut a connection down, for which libzmq then frees what it holds; do nothing if it has ended meanwhile."""
+        with suppress(OSError):
+            os.dup2(connection.descriptor, self._copy, inheritable=False)  # from here on it cannot become another file
+            try:
+                if os.fstat(self._copy).st_ino == connection.inode:
+                    borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=self._copy)
+                    try:
+                        # A peer with a full window would hear of an ordinary end only after minutes; this resets tcp.
+                        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                        borrowed.shutdown(socket.SHUT_RDWR)
+                    finally:
+                        borrowed.detach()
+            finally:
+                os.dup2(self._nothing, self._copy, inheritable=False)
 
     def look(self) -> list[Connection]:
         """Return the connections; costs some ten microseconds for each open file of the process."""
         found: list[Connection] = []
         families: dict[tuple[int, int], int | None] = {}
-        with suppress(OSError):  # no descriptor is left to list them with
-            for path in Path("/proc/self/fd").iterdir():
-                descriptor = int(path.name)
-                with suppress(OSError):  # closed meanwhile
-                    status = os.fstat(descriptor)
-                    if not stat.S_ISSOCK(status.st_mode):
-                        continue
-                    key = descriptor, status.st_ino
-                    family = self._families[key] if key in self._families else self._family_of(descriptor)
-                    families[key] = family
-                    if family is not None:
-                        found.append(_read(descriptor, status.st_ino, is_tcp=family != socket.AF_UNIX))
+        for descriptor in _open_descriptors():
+            with suppress(OSError):  # closed meanwhile
+                status = os.fstat(descriptor)
+                if not stat.S_ISSOCK(status.st_mode):
+                    continue
+                key = descriptor, status.st_ino
+                family = self._families[key] if key in self._families else self._family_of(descriptor)
+                families[key] = family
+                if family is not None:
+                    found.append(_read(descriptor, status.st_ino, is_tcp=family != socket.AF_UNIX))
         self._families = families
         return found
 
@@ -84,6 +106,13 @@ class AcceptedConnections:
             return borrowed.family if (name[1] if isinstance(name, tuple) else name) in self._names else None
         finally:
             borrowed.detach()
+
+
+def _open_descriptors() -> Iterable[int]:
+    try:
+        return map(int, os.listdir("/proc/self/fd"))  # noqa: PTH208 - a path for each would cost more than the rest
+    except OSError:  # no descriptor is left to list them with
+        return range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _read(descriptor: int, inode: int, *, is_tcp: bool) -> Connection:
@@ -102,20 +131,3 @@ def _read(descriptor: int, inode: int, *, is_tcp: bool) -> Connection:
         return Connection(descriptor, inode, None, unread, (unsent, 0))
     acked, received = _ACKED_AND_RECEIVED.unpack_from(info, _AT_ACKED)
     return Connection(descriptor, inode, max(0, received - unread), unread, (unsent, acked))
-
-
-def cut(connection: Connection) -> None:
-    """Shut a connection down, for which libzmq then frees what it holds; do nothing if it has ended meanwhile."""
-    with suppress(OSError):
-        copy = os.dup(connection.descriptor)  # from here on it cannot become another file
-        try:
-            if os.fstat(copy).st_ino == connection.inode:
-                borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=copy)
-                try:
-                    # A peer with a full window would hear of an ordinary end only after minutes; this resets tcp.
-                    borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    borrowed.shutdown(socket.SHUT_RDWR)
-                finally:
-                    borrowed.detach()
-        finally:
-            os.close(copy)

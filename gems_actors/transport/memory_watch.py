@@ -12,12 +12,16 @@ when that grows, looks for connections that
 
 They are shut down, and libzmq frees what they had. An honest peer reconnects within a fraction of a second, and
 requests without an answer are repeated.
+
+The same is done when most of the files that the process may open are open: then connections that say nothing during an
+inquiry are shut down, new ones at once. With no file left, libzmq aborts at the next connection of this host.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +31,7 @@ import structlog
 import trio
 
 from gems_actors.ops.log_setup import RateLimitedLog
-from gems_actors.transport.connections import AcceptedConnections, Connection, cut
+from gems_actors.transport.connections import AcceptedConnections, Connection
 from gems_actors.transport.sockets import MAX_EXPLAINED_BYTES, Link
 
 ALLOWANCE_BYTES = 32 * 1024 * 1024
@@ -55,6 +59,10 @@ _NEWCOMER_S = 0.05
 _FREEING_S = 2.0
 """Time after a connection was cut in which libzmq frees what it had, from threads of its own."""
 _TRIM_EVERY_S = 0.1
+_MAX_OPEN_SHARE = 0.8
+"""Share of the files that the process may open beyond which silent connections are shut down."""
+_COUNT_S, _CROWDED_S = 0.25, 30.0
+"""Time between two counts of open files, and after an inquiry that found no silent connection."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _log = structlog.get_logger()
@@ -128,11 +136,13 @@ class Inquiry:
         delivered: Mapping[int, int],
         *,
         is_drained: bool,
+        is_crowded: bool = False,
     ) -> list[tuple[Connection, str]]:
         """Return the connections to shut down now, each with the reason.
 
         `delivered` has the bytes of the messages received since the last look, by descriptor; `is_drained` says that
-        everything that had arrived was received: otherwise nobody's silence means anything.
+        everything that had arrived was received: otherwise nobody's silence means anything. With `is_crowded`, new
+        connections must speak soon.
         """
         known, self._records = self._records, {}
         for one in connections:
@@ -150,6 +160,8 @@ class Inquiry:
             record = self._records[one.inode]
             if record.held_bytes > self._max_message_bytes:
                 found.append((one, "a message without an end"))
+            elif is_crowded and record.is_late(now):
+                found.append((one, "no message, while most files are open"))
             elif grown_bytes <= ALLOWANCE_BYTES:
                 continue
             elif record.held_bytes >= max(_MIN_HELD_BYTES, most / 2) or (
@@ -166,14 +178,17 @@ class Inquiry:
         """Return the inode of the connection that delivered most."""
         return max(self._records, key=lambda inode: self._records[inode].delivered_bytes)
 
-    def silent(self, now: float, connections: Iterable[Connection]) -> list[Connection]:
-        """Return the connections that have said nothing for long enough, and for which libzmq may hold something."""
+    def silent(self, now: float, connections: Iterable[Connection], *, is_crowded: bool = False) -> list[Connection]:
+        """Return the connections that have said nothing for long enough, and for which libzmq may hold something.
+
+        With `is_crowded`, libzmq need not hold anything for them.
+        """
         found: list[Connection] = []
         for one in connections:
             record = self._records.get(one.inode)
             if record is not None and now - record.silent_since >= SILENCE_S:
                 may_hold = one.taken_bytes is None or record.held_bytes >= _MIN_HELD_BYTES
-                found += [one] if may_hold else []
+                found += [one] if may_hold or is_crowded else []
         return found
 
 
@@ -193,8 +208,12 @@ class MemoryWatch:
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # kept: later no descriptor may be left
         try:
             calm = _resident_bytes(statm)
+            count_at = time.monotonic()
             while True:
                 await trio.sleep(_POLL_S)
+                if time.monotonic() >= count_at:
+                    found = await self._inquire(statm, calm, is_crowded=True) if _is_crowded() else 0
+                    count_at = time.monotonic() + (_COUNT_S if found or not _is_crowded() else _CROWDED_S)
                 resident = _resident_bytes(statm)
                 calm = min(calm, resident)
                 self._cut_offenders()
@@ -205,23 +224,33 @@ class MemoryWatch:
                     calm = _resident_bytes(statm)
         finally:
             os.close(statm)
+            self._connections.close()
 
-    async def _inquire(self, statm: int, calm: int) -> None:
-        """Look for the cause of the growth since `calm`, until there is none or every honest peer has spoken."""
+    async def _inquire(self, statm: int, calm: int, *, is_crowded: bool = False) -> int:
+        """Look for the cause of the growth since `calm`, until there is none or every honest peer has spoken.
+
+        If too many files are open, always until then. Returns how many connections were shut down at the end.
+        """
         inquiry, began_at = Inquiry(self._max_message_bytes), time.monotonic()
         for link in self._links:
             link.origins = {}
+        silent: list[Connection] = []
         try:
-            while (grown_bytes := _resident_bytes(statm) - calm) > _STEP_BYTES / 2:
+            while (grown_bytes := _resident_bytes(statm) - calm) > _STEP_BYTES / 2 or is_crowded:
                 now = time.monotonic()
                 connections = self._connections.look()
                 look_s = time.monotonic() - now
                 caught_up = [link.receive_batch() for link in self._links]
                 delivered = self._take_origins()
-                for one, reason in inquiry.look(now, grown_bytes, connections, delivered, is_drained=all(caught_up)):
+                is_drained = all(caught_up)
+                offenders = inquiry.look(
+                    now, grown_bytes, connections, delivered, is_drained=is_drained, is_crowded=is_crowded
+                )
+                for one, reason in offenders:
                     self._cut(one, reason, grown_bytes)
                 if now - began_at > SILENCE_S + 1.0:
-                    for one in inquiry.silent(now, connections):
+                    silent = inquiry.silent(now, connections, is_crowded=is_crowded)
+                    for one in silent:
                         self._cut(one, "nothing heard from it", grown_bytes)
                     break
                 await trio.sleep(max(_LOOK_S, _LOOK_SHARE * look_s))
@@ -231,6 +260,7 @@ class MemoryWatch:
             for link in self._links:
                 link.origins = None
             self._was_cut.clear()
+        return len(silent)
 
     def _take_origins(self) -> dict[int, int]:
         taken: dict[int, int] = {}
@@ -255,7 +285,7 @@ class MemoryWatch:
         if one.inode not in self._was_cut:
             self._was_cut.add(one.inode)
             self._cuts.warning("connection_cut", reason=reason, grown_bytes=grown_bytes)
-            cut(one)
+            self._connections.cut(one)
             self._freeing_until = time.monotonic() + _FREEING_S
 
     def _give_back(self) -> None:
@@ -268,3 +298,12 @@ class MemoryWatch:
 
 def _resident_bytes(statm: int) -> int:
     return int(os.pread(statm, 256, 0).split()[1]) * _PAGE_BYTES
+
+
+def _is_crowded() -> bool:
+    """Return whether most of the files that this process may open are open."""
+    try:
+        count = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as in `AcceptedConnections`
+    except OSError:  # there is none left to count them with
+        return True
+    return count > _MAX_OPEN_SHARE * resource.getrlimit(resource.RLIMIT_NOFILE)[0]

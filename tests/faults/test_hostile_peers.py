@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice, repeat
@@ -128,6 +129,26 @@ async def test_a_router_cuts_off_peers_that_make_it_grow(router: Server, attack:
         await trio.to_thread.run_sync(attack, router)
     await await_small(router)
     assert attack is stalled_parts or router.peak_bytes() < MAX_BYTES
+
+
+async def test_a_crowd_of_silent_connections_leaves_room_for_honest_peers(router: Server) -> None:
+    """They shake hands and say nothing, until the router may open few more files."""
+    limit = 400
+    resource.prlimit(router.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    with ExitStack() as crowd:
+
+        def come(count: int) -> None:
+            for number in range(count):
+                identity, keys = f"{count} {number}".encode(), router.connecting("conductor")
+                crowd.enter_context(RawPeer(router.address, identity, keys))
+
+        await trio.to_thread.run_sync(come, int(0.85 * limit))
+        with trio.fail_after(60):
+            while "connection_cut" not in router.log.read_text():  # noqa: ASYNC110 - another process says it
+                await trio.sleep(0.05)
+        await trio.to_thread.run_sync(come, int(0.5 * limit))
+        async with honest_work(router):
+            assert router.process.poll() is None
 
 
 async def test_connections_that_share_an_identity_and_end_do_not_end_the_router(router: Server) -> None:
