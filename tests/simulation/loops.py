@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from actors.conductor import Conductor
 from actors.memory_store.replay import assemble_state, step_of
@@ -28,6 +32,7 @@ STEPS = (
     {"plan": 1, "decompose": 1, "generate": 2, "verify": 2, "compress": 1, "refine": 1},
 )
 """Steps of a trajectory whose requirements are met in its second round, and the requests that they take."""
+_MEMORY = Path("/dev/shm")
 
 
 class Log:
@@ -81,13 +86,15 @@ class SimulatedMemory(Actor):
 class Loop:
     """All roles of the loop, and what they did."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
+        """Keep the pictures in a folder."""
+        self._config = MeshConfig(data_dir=folder)
         self.log, self.script = Log(), Script(met_from_round=2)
         self.kinds: tuple[type[Actor], ...] = (SimulatedMemory, Conductor, Conductor, *scripted_roles(self.script))
 
     def make(self, kind: type[Actor], mesh: Mesh) -> Actor:
         """Return an actor of one of the roles."""
-        return SimulatedMemory(self.log, mesh) if kind is SimulatedMemory else kind(MeshConfig(), mesh)
+        return SimulatedMemory(self.log, mesh) if kind is SimulatedMemory else kind(self._config, mesh)
 
     def complaints(self, tasks: list[DrawPicture], *, is_lossless: bool) -> list[str]:
         """Return what is wrong in the log and, if no actor and no message was lost, in the number of requests."""
@@ -107,3 +114,10 @@ class Loop:
         state = assemble_state(self.log.of(task.trajectory))
         is_same = (picture.ending, picture.attempts) == (state.ending, state.attempts)
         return [] if is_same else [f"line {task.line}: the picture that was reported is not the one in the log"]
+
+
+@contextmanager
+def open_loop() -> Iterator[Loop]:
+    """Open a loop whose pictures are kept until it is closed, in memory where possible: files are slow to create."""
+    with TemporaryDirectory(prefix="gems-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        yield Loop(folder)

@@ -181,7 +181,6 @@ class Network:
         """Called with each message that is sent, and whether it is sent to a router."""
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
-        self._carrier: trio.lowlevel.Task | None = None
 
     def note(self, what: str, where: str) -> None:
         """Note an event of the scenario in the trace."""
@@ -192,27 +191,12 @@ class Network:
         heapq.heappush(self._events, (time_s, next(self._numbers), act))
 
     def next_event(self) -> float:
-        """Return the time of the next event, for which `run` waits without a deadline, as those cost most of a run."""
+        """Return the time of the next event."""
         return self._events[0][0] if self._events else math.inf
 
-    def wake(self) -> None:
-        """Let `run` continue."""
-        if self._carrier is not None:
-            task, self._carrier = self._carrier, None
-            trio.lowlevel.reschedule(task)
-
-    async def run(self) -> None:
-        """Carry messages until cancelled."""
-
-        def abort(_: Any) -> trio.lowlevel.Abort:
-            self._carrier = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        while True:
-            self._carrier = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
-            while self._events and self._events[0][0] <= trio.current_time():
-                heapq.heappop(self._events)[2]()
+    def act(self) -> None:
+        """Let the next event happen."""
+        heapq.heappop(self._events)[2]()
 
     # ----------------------------------------------------------------------------------------- connections
 
