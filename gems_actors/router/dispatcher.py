@@ -622,8 +622,7 @@ class Dispatcher:
             for identity in [it for it, tickets in self._before_hello.items() if tickets[0].requested_at < quiet]:
                 for ticket in self._before_hello.pop(identity):
                     if self._tickets.get(ticket.header.id) is ticket and ticket.holder is None:
-                        text = f"expected a hello within {self._settings.silence_s:g} s, got none"
-                        self._fail(ticket, errors.RefusedError(text))
+                        self._close(ticket)  # without an answer: a client that stood still repeats it
             for identity in [peer.identity for peer in self._peers.values() if peer.seen_at < quiet]:
                 self._remove(now, identity, f"silent for {self._settings.silence_s:g} s", is_loss=True)
             oldest = min((peer.seen_at for peer in self._peers.values()), default=now)

@@ -188,6 +188,19 @@ def test_a_request_is_handed_out_after_the_hello_of_its_client_and_not_if_it_mov
     assert stage.given() == [("a", 2)]
 
 
+def test_a_client_that_stood_still_before_its_hello_may_repeat_its_request() -> None:
+    stage = stage_with(("a", 1), silence_s=6.0)
+    stage.ask("sleeper", 1)
+    stage.pass_time(13, "client", "a")
+    assert stage.told("sleeper") == []
+    stage.join("sleeper")
+    stage.ask("sleeper", 1, again=True)
+    stage.beat("a")
+    assert stage.told("sleeper") == []
+    stage.pass_time(3, "client", "a", "sleeper")
+    assert stage.given() == [("a", 1)]
+
+
 def test_requests_of_a_client_that_never_says_hello_are_dropped() -> None:
     stage = stage_with(("a", 1), silence_s=6.0)
     stage.ask("stranger", 1)
