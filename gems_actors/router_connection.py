@@ -157,7 +157,8 @@ class RouterConnection:
         self._epoch: str | None = None
         self._heartbeat_s = 1.0
         self._welcomed = trio.Event()
-        self._awaits_welcome = False
+        self._unanswered_hellos = 0
+        """Number of hellos that no welcome has answered; one that is lost would hide a role or what is held."""
         self._refusal = ""
         self._answers: list[bytes] = []
         """Answers that may not have reached the router; the one that replaces it gets them again."""
@@ -166,7 +167,7 @@ class RouterConnection:
 
     def say_hello(self) -> None:
         """Tell the router all it has to know of this process."""
-        self._awaits_welcome = True
+        self._unanswered_hellos += 1
         state, handler = self._state, self._state.handler
         hello = structs.replace(
             state.hello,
@@ -224,7 +225,8 @@ class RouterConnection:
                 state.on_silent(self)
 
     def _send_heartbeat(self) -> None:
-        if self._awaits_welcome and not self.link.unsent:  # it, or the answer, was lost with a connection
+        if self._unanswered_hellos and not self.link.unsent:  # one, or its answer, was lost with a connection
+            self._unanswered_hellos = 0
             self.say_hello()
         pending, state = self.pending(), self._state
         requests = [request for request in state.pending.values() if self in request.asked_before]
@@ -305,7 +307,7 @@ class RouterConnection:
 
     def _take_refusal(self, body: m.Body) -> None:
         """Handle a router that does not admit this process, or no longer does."""
-        if isinstance(body, m.Failure) and self._awaits_welcome:
+        if isinstance(body, m.Failure) and self._unanswered_hellos:
             self._state.on_refused(f"{self.address}: {body.message}")
         elif isinstance(body, m.Failure) and body.message != self._refusal:
             self._refusal = body.message
@@ -323,7 +325,8 @@ class RouterConnection:
     def _take_link(self, body: m.Body) -> None:
         match body:
             case m.Welcome():
-                self._heartbeat_s, self._awaits_welcome = body.heartbeat_s, False
+                self._heartbeat_s = body.heartbeat_s
+                self._unanswered_hellos = max(0, self._unanswered_hellos - 1)
                 self.served_at = trio.current_time()
                 self._merge_run_states(body.run_states)
                 self._meet(body.epoch)

@@ -1,0 +1,77 @@
+"""A connection to one router, over a link that keeps what is sent."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from gems_actors.router_connection import ClientState, RouterConnection
+from gems_actors.tasks import open_background
+from gems_actors.transport.sockets import Message
+from protocol.codec import encode_message
+from protocol.envelope import Header, Kind, unpack_header
+from protocol.messages import Hello, Welcome
+
+pytestmark = pytest.mark.virtual_time
+
+
+class KeptLink:
+    """A link that is always up, and sends nothing."""
+
+    unsent = 0
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, *frames: bytes) -> None:
+        self.sent += frames
+
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+    async def catch_up(self) -> None:
+        pass
+
+    def discard_unsent(self) -> None:
+        pass
+
+    async def flush(self) -> None:
+        pass
+
+    def close(self, linger_ms: int = 0) -> None:
+        pass
+
+    def kinds(self) -> list[Kind]:
+        """Return the kinds of the messages that were sent, and forget them."""
+        sent, self.sent = self.sent, []
+        return [unpack_header(frame).kind for frame in sent]
+
+
+async def test_a_hello_that_is_lost_behind_one_that_was_answered_is_said_again() -> None:
+    """The first one is that of a client, the second says which role it plays."""
+    link = KeptLink()
+    takes: list[object] = []
+    state = ClientState(Hello(name="actor"), lambda _: None, lambda _: None, lambda _: None)
+
+    def open_link(take: object) -> KeptLink:
+        takes.append(take)
+        return link
+
+    connection = RouterConnection(open_link, "router", state)
+    state.connections = (connection,)
+    welcome: list[Message] = [[encode_message(Header(Kind.WELCOME), Welcome(epoch="1", heartbeat_s=1.0))]]
+    (take,) = takes
+    assert callable(take)
+
+    connection.say_hello()
+    state.role = "planner"
+    connection.say_hello()
+    assert link.kinds() == [Kind.HELLO, Kind.HELLO]
+    take(welcome)
+    async with open_background() as nursery:
+        nursery.start_soon(connection.run_heartbeat)
+        await trio.sleep(1.5)
+        assert link.kinds() == [Kind.HELLO, Kind.HEARTBEAT]
+        take(welcome)
+        await trio.sleep(1.0)
+        assert link.kinds() == [Kind.HEARTBEAT]
