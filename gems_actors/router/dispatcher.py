@@ -325,7 +325,7 @@ class Dispatcher:
             return None
         oldest_s = now - next((waiting.requested_at for waiting in queue), now)
         text = f"{waiting} requests already wait for a {header.role}"
-        full = errors.OverloadedError(text, min(max(oldest_s / 10, 0.2), 10.0))
+        full = errors.OverloadedError(text, min(max(oldest_s / 3, 0.2), 10.0))
         displaced = None if is_paused else queue.giving_way_to(header)
         if displaced is None:
             return full
