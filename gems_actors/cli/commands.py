@@ -37,6 +37,7 @@ COMMANDS = {
     "scale": ("mesh:scale", "Change the number of actors of a role."),
     "down": ("mesh:down", "Drain and stop a running mesh."),
     "role": ("mesh:role", "Run one role in this process."),
+    "mcp": ("mcp:mcp", "Serve a mesh as tools for agents, by the Model Context Protocol."),
     "slurm": ("slurm:slurm", "Run a mesh as jobs of a Slurm cluster."),
     "keys": ("keys:keys", "Create the keys of a mesh that serves other hosts."),
     "memory": ("memory:memory", "List and show what memory holds, and maintain its log."),
