@@ -178,12 +178,12 @@ def status(folder: Path, as_json: bool) -> int:
 )
 @shared.router_option
 def report(folder: Path, pictures: int, router: str | None) -> int:
-    """Write DIR/report.html: the results of the run and its first trajectories, as one self-contained page.
+    """Write DIR/report.html: results and trajectories of the run, failures first, as one self-contained page.
 
     A run writes the page when it ends; this command writes it earlier, or with more trajectories. With --router, the
     rounds come from a running mesh.
     """
-    from gems_actors.app.bulk.report import write_report  # loads Pillow and the memory store
+    from gems_actors.app.bulk.report.writing import write_report  # loads Pillow and the memory store
 
     spec = _spec_of(folder)
     try:

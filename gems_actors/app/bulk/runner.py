@@ -402,10 +402,10 @@ class BulkRun:
 
     async def _write_report(self) -> tuple[Path | None, str]:
         """Write the page of the run; return its path, or None and the reason. A run needs no report to succeed."""
-        from gems_actors.app.bulk.report import write_report  # loads Pillow and the memory store
+        from gems_actors.app.bulk.report.writing import write_report  # loads Pillow and the memory store
 
         try:
-            return await write_report(self._folder.path, self._spec, SHOWN_IN_REPORT, self._options.router), ""
+            return await write_report(self._folder.path, self._folder.run, SHOWN_IN_REPORT, self._options.router), ""
         except GemsError as error:
             return None, str(error)
 

@@ -185,7 +185,7 @@ def _main() -> None:
 
     for name, _ in COMMANDS.values():
         importlib.import_module(f"gems_actors.cli.{name.partition(':')[0]}")
-    importlib.import_module("gems_actors.app.bulk.report")  # every bulk imports it at its end
+    importlib.import_module("gems_actors.app.bulk.report.writing")  # every bulk imports it at its end
     gc.collect()
     gc.freeze()
     control, module = int(sys.argv[1]), sys.argv[2]

@@ -47,18 +47,22 @@ def test_texts_of_a_foreign_folder_command_neither_browser_nor_terminal(tmp_path
     path = tmp_path / "dataset/metadata.jsonl"
     row = json.loads(path.read_text())
     requirements = [{**item, "question": HOSTILE, "kind": HOSTILE} for item in row["requirements"]]
+    script = "javascript:alert(4)"
+    (tmp_path / "dataset" / row["file_name"]).rename(tmp_path / "dataset" / script)
     texts = dict.fromkeys(("prompt", "final_prompt", "skill", "outcome", "decided_by", "failure"), HOSTILE)
-    _rewrite(path, **texts, requirements=requirements, models={HOSTILE: HOSTILE})
+    _rewrite(path, **texts, file_name=script, requirements=requirements, models={HOSTILE: HOSTILE})
     _rewrite(tmp_path / "failed.jsonl", **{"class": HOSTILE, "reason": HOSTILE})
     _rewrite(tmp_path / ".mesh/spent.jsonl", spent={HOSTILE: {"seconds": 1.0, "calls": 1}})
     assert run_gems(tmp_path, "bulk", "report", ".").returncode == 0
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     assert HOSTILE.partition("\x1b")[0] in "".join(page.words)
-    assert not {tag for tag, _ in page.tags} & {"script", "a", "iframe", "object", "form", "base", "link"}
+    assert "./dataset/javascript%3Aalert%284%29" in [attributes.get("href") for _, attributes in page.tags]
+    assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "form", "base", "link"}
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")], tag
         assert (attributes.get("src") or "data:").startswith("data:"), tag
+        assert (attributes.get("href") or "#").startswith(("#", "./")), tag
     assert not UNSAFE & {*text} - {"\n"}
     for words in (("status", "."), ("status", ".", "--json")):
         shown = run_gems(tmp_path, "bulk", *words)

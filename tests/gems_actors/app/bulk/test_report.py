@@ -5,23 +5,28 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
+import msgspec
 import pytest
 from PIL import Image
 
 from gems_actors.app.bulk.folder import FolderState, open_bulk_folder
-from gems_actors.app.bulk.report import ReportPage
+from gems_actors.app.bulk.recipe import Recipe
+from gems_actors.app.bulk.report.page import ReportPage, Survey
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.blobs import BlobFolder
-from protocol.messages import Experience, Plan, Refinement, TrajectoryState
+from protocol.messages import DrawSettings, Experience, Plan, Refinement, TrajectoryState, Verdict
 from tests.gems_actors.app.bulk.test_folder import RUN, keep
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
-from tests.gems_actors.cli.stories import ATTEMPTS, ENDING, FIRST_PROMPT, PROMPT, REQUIREMENTS, SECOND_PROMPT
+from tests.gems_actors.cli.stories import ATTEMPTS, ENDING, FIRST_PROMPT, PICTURE, PROMPT, REQUIREMENTS, SECOND_PROMPT
 from tests.gems_actors.cli.test_draw import HARD
 from tests.processes import started
 
@@ -51,10 +56,12 @@ def test_a_report_is_one_self_contained_page(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "report.html\n")
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
-    links = [
-        value or "" for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")
-    ]
-    assert [value for value in links if not value.startswith("data:")] == [], "nothing is loaded"
+    loaded = [value or "" for _, attributes in page.tags for name, value in attributes.items() if name == "src"]
+    assert [value for value in loaded if not value.startswith("data:")] == [], "nothing is loaded"
+    links = [value or "" for _, attributes in page.tags for name, value in attributes.items() if name == "href"]
+    files = [unquote(link) for link in links if not link.startswith("#")]
+    assert len(files) == 3, "the failures and two pictures"
+    assert all((tmp_path / file).is_file() for file in files), files
     assert "url(" not in text
     assert "script" not in [tag for tag, _ in page.tags], "a prompt is escaped"
     assert "<script>alert(1)</script> & a cat" in page.words
@@ -63,7 +70,7 @@ def test_a_report_is_one_self_contained_page(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(base64.b64decode((pictures[0] or "").partition(",")[2]))) as picture:
         assert picture.size == (8, 8)
     text = "".join(page.words)
-    for part in ("1 (1 input)", "Pictures: the first 2 of 3", "after round 2", "66.7 %", "storyboard", "✓", "✗"):
+    for part in ("Failed: 1 (1 input)", "Pictures: 2 of 3", "round 2", "66.7 %", "storyboard", "✓", "✗"):
         assert part in text, part
 
 
@@ -78,19 +85,71 @@ def test_rounds_are_side_by_side_with_changes_and_lessons(tmp_path: Path) -> Non
         refinements=(Refinement(round=2, prompt=SECOND_PROMPT),),
         ending=ENDING,
     )
-    progress = FolderState(running=None, failed={}, spent={})
-    blobs = BlobFolder(tmp_path / "blobs")
-    report = ReportPage(RUN, progress, tmp_path, blobs, {(0, 0): state}, shown=100)
-    text = "".join(report.pieces(rows_of(tmp_path)))
+    survey = Survey(100)
+    for row in rows_of(tmp_path):
+        survey.add(row)
+    text = "".join(
+        ReportPage(
+            spec=RUN,
+            state=FolderState(running=None, failed={}, spent={}),
+            folder=tmp_path,
+            blobs=BlobFolder(tmp_path / "blobs"),
+            survey=survey,
+            stories={(0, 0): state},
+            failures=[],
+        ).pieces()
+    )
     page = Page(text)
     assert "svg" in [tag for tag, _ in page.tags], "the score by round"
-    rounds = text.partition("<div class=rounds>")[2]
-    cells = [Page(row).words for row in rounds.split("<tr")]
-    assert ["round 1", "round 2, chosen"] in [words[-2:] for words in cells]
-    assert [word for word in cells[4] if word in "✓✗?"] == ["✗", "✓"], "four rabbits"
-    assert "<ins>EXACTLY</ins>" in rounds
-    assert "<ins>A picture of</ins>" in rounds, "the first round is compared with the user's prompt"
+    first, second = text.partition("<ol class=rounds>")[2].split("</h4>")[1:]
+    assert [word for word in page.words if word in ("Round 1 ", "Round 2 ", "Chosen")] == [
+        "Round 1 ",
+        "Round 2 ",
+        "Chosen",
+    ]
+    marks = [[word for word in Page(card).words if word in "✓✗?"] for card in (first, second)]
+    assert marks == [["✓", "✗", "?"], ["✓", "✓", "✗"]]
+    assert "<ins>EXACTLY</ins>" in second
+    assert "<ins>A picture of</ins>" in first, "the first round is compared with the user's prompt"
     assert "count <them>" in page.words
+
+
+def test_a_report_shows_pictures_with_unmet_requirements_first(tmp_path: Path) -> None:
+    best = msgspec.structs.replace(PICTURE.attempts[1], verdicts=_all_met(PICTURE.attempts[1].verdicts))
+    done = msgspec.structs.replace(PICTURE, attempts=(PICTURE.attempts[0], best))
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        for index, picture in enumerate((done, done, PICTURE)):
+            keep(folder, Task(index, f"prompt {index}"), picture=picture)
+    survey = Survey(2)
+    for row in rows_of(tmp_path):
+        survey.add(row)
+    assert [row.prompt for row in survey.shown] == ["prompt 2", "prompt 0"]
+    assert survey.tally.pictures == 3
+
+
+def test_a_report_has_the_settings_and_the_time_of_its_run_and_words_for_every_picture(tmp_path: Path) -> None:
+    recipe = Recipe(
+        seed=0,
+        settings=DrawSettings(max_rounds=3, negative_prompt="<blurred>"),
+        models={"image": "storyboard"},
+        skills={"spatial-layout": "0"},
+        all_skills="0",
+    )
+    run = msgspec.structs.replace(RUN, recipes=(recipe,), overrides=("chat.api_key=secret",))
+    with open_bulk_folder(tmp_path, run, lambda row: None) as folder:
+        keep(folder, Task(0, "a cat"))
+    os.utime(tmp_path / "dataset/metadata.jsonl", (86_400, 86_400))
+    assert run_gems(tmp_path, "bulk", "report", ".").returncode == 0
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    for word in ("max rounds", "3", "negative prompt", "<blurred>", "1970-01-02 00:00 UTC"):
+        assert word in page.words, word
+    assert "secret" not in text
+    assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == ["Picture of “a cat”: 2 of 3 met."]
+
+
+def _all_met(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    return tuple(msgspec.structs.replace(verdict, answer="met") for verdict in verdicts)
 
 
 @pytest.mark.slow
@@ -101,14 +160,14 @@ def test_a_run_ends_with_a_report_from_its_memory(tmp_path: Path) -> None:
     (row,) = (tmp_path / "out/dataset/metadata.jsonl").read_text().splitlines()
     text = (tmp_path / "out/report.html").read_text()
     assert text.count("<img") == json.loads(row)["images"] == 2
-    assert "experience kept" in text
+    assert "Experience kept" in text
     (tmp_path / "out").rename(tmp_path / "moved")
     assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
     assert (tmp_path / "moved/report.html").read_text() == text, "the run is found in its log"
     shutil.rmtree(tmp_path / "moved/.mesh")
     assert run_gems(tmp_path, "bulk", "report", "moved").returncode == 0
     bare = (tmp_path / "moved/report.html").read_text()
-    assert "experience kept" not in bare
+    assert "Experience kept" not in bare
     assert bare.count("<img") == 1, "only the dataset is left"
 
 
@@ -125,7 +184,7 @@ def test_a_report_reads_the_memory_of_the_mesh_that_drew_and_later_its_log(tmp_p
         assert run_gems(tmp_path, *command).returncode == 0
         text = page.read_text()
         assert text.count("<img") == 2
-        assert "experience kept" in text
+        assert "Experience kept" in text
         mesh.terminate()
         mesh.wait()
     page.unlink()
