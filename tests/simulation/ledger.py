@@ -29,10 +29,13 @@ class Begun:
 class Ledger:
     """Checks each beginning and each answer when it happens, and counts."""
 
-    def __init__(self, network: Network, patience_s: float) -> None:
+    def __init__(self, network: Network, patience_s: float, reports_s: float) -> None:
         self._network = network
         self._patience_s = patience_s
         """A process that stood still for longer does not count as heard."""
+        self._reports_s = reports_s
+        """Time that a new router gives actors to report what they hold, before it hands out repeated requests."""
+        self.router_starts: list[float] = []
         self._begun: dict[bytes, list[Begun]] = {}
         self._clients: dict[bytes, Process] = {}
         self._handed_out: dict[tuple[str, bytes], tuple[int, str]] = {}
@@ -78,10 +81,19 @@ class Ledger:
         return f"{begun.ended or 'works on it'} and was heard all the time"
 
     def _was_heard(self, process: Process, since: float) -> bool:
-        """Return whether nothing of a process was lost since a time, and it did not stand still for long."""
+        """Return whether nothing of a process was lost since a time, and it did not stand still for long.
+
+        Nor may it have stood still, or continued within the last second, when a new router, to which it was unknown,
+        ended its wait for reports.
+        """
         if any(time_s > since - self._patience_s for time_s in process.lost_at):
             return False
-        return all(end - begin < self._patience_s for begin, end in process.stalled if end > since - self._patience_s)
+        reported_by = [start + self._reports_s for start in self.router_starts]
+        return all(
+            end - begin < self._patience_s and not any(begin < time_s < end + 1.0 for time_s in reported_by)
+            for begin, end in process.stalled
+            if end > since - self._patience_s
+        )
 
     def _note_message(self, link: Link, frame: bytes, is_up: bool) -> None:
         header = unpack_header(frame)

@@ -80,7 +80,8 @@ class World:
         self.network = Network(self.dice, scenario.weather)
         self.settings = RouterConfig(heartbeat_s=scenario.heartbeat_s, silence_s=scenario.silence_s, max_deliveries=100)
         patience_s = scenario.silence_s - 1.5 * scenario.heartbeat_s
-        self.ledger = Ledger(self.network, patience_s)
+        reports_s = scenario.heartbeat_s + max(scenario.heartbeat_s, 0.5)
+        self.ledger = Ledger(self.network, patience_s, reports_s)
         self.addresses = [f"router{number}" for number in range(1, scenario.routers + 1)]
         self.nursery = nursery
         self.processes: dict[str, Process] = {}
@@ -100,6 +101,7 @@ class World:
         router = SimulatedRouter(self.network, f"{address}-{self._epochs}", self.settings)
         self.network.routers[address] = router
         self.network.note("starts", router.name)
+        self.ledger.router_starts.append(trio.current_time())
         router.tick()
         for process in self.processes.values():
             if (link := process.links.get(address)) is not None:
