@@ -78,7 +78,9 @@ _PLACE_SPELLINGS: Final = {
     "next to": ("next to", "beside", "adjacent to", "alongside"),
     "near": ("close to", "near"),
 }
-_OTHER_PLACES: Final = _listed("by with at along around against across through toward facing outside past among beyond")
+_OTHER_PLACES: Final = _listed(
+    "by with at along around against across through toward facing outside past among beyond amid amidst"
+)
 _PARTS: Final = _listed(
     "edge middle center centre bottom side corner end foot head shoulder back base surface front hands arms lap tip"
 )
@@ -126,6 +128,8 @@ _INVARIANT: Final = _words(
     "christmas canvas compass cactus octopus goldfish jellyfish starfish "
     "eyeglasses woods stairs clothes"
 )
+_NOUNS_IN_MEN: Final = _words("specimen abdomen regimen")
+_NOUNS_IN_MAN: Final = _words("german caiman talisman ottoman shaman roman")
 PLURAL_ONLY: Final = _words(
     "scissors pants jeans shorts trousers sunglasses eyeglasses binoculars headphones tongs pliers clothes stairs woods"
 )
@@ -145,6 +149,10 @@ def _singular_word(word: str) -> str:
         return word
     if word in _IRREGULAR:
         return _IRREGULAR[word]
+    if word.endswith("men") and len(word) > 5 and word not in _NOUNS_IN_MEN:
+        return f"{word[:-3]}man"
+    if word.endswith("'s"):
+        return word
     if word.endswith("ies"):
         return word[:-3] + "y"
     if re.search(r"(ch|sh|x|ss|zz|us)es$", word):
@@ -165,6 +173,8 @@ def plural(noun: str) -> str:
 def _plural_word(word: str) -> str:
     if word in _PLURAL_OF:
         return _PLURAL_OF[word]
+    if word.endswith("man") and len(word) > 5 and word not in _NOUNS_IN_MAN:
+        return f"{word[:-3]}men"
     if re.search(r"(ch|sh|x|ss|zz|us)$", word) and not word.endswith("fish"):
         return word + "es"
     if word in _INVARIANT or not word.isascii():

@@ -80,6 +80,7 @@ class Absences(Sentence):
             if phrase is None and (end := self._writing(start)):
                 self.found.exclude("text")
                 self.tokens.use(at, end)
+                self.lose()
                 return end
             if phrase is None:
                 self.lose()

@@ -16,6 +16,8 @@ from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
     AGENT_PLACES,
+    BODY_PARTS,
+    CLOTHES,
     COMPARATIVES,
     COPULAS,
     DETERMINERS,
@@ -25,6 +27,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     NEGATIONS,
     NEGATIVE_COPULAS,
     PARTICLES,
+    POSSESSIVES,
     POSTNOMINAL,
     PRONOUNS,
     SAYING,
@@ -37,7 +40,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_plain_adjective,
 )
 from gems_actors.backends.storyboard.scene import RelationKind
-from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, surface_of
+from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, singular, surface_of
 
 _GERUNDS_AFTER: Final = frozenset(("after", "before", "by", "for", "of", "to", "from", "when", "until", "in", "about"))
 """Words after which a participle says nothing of the thing before."""
@@ -86,6 +89,11 @@ class ClauseReader(Absences):
             return at + 1
         if word in PRONOUNS:
             return self._pronoun(at)
+        if is_adverb(word):
+            is_verb_next = self.named_until == at and self._is_unknown(at + 1)
+            if is_verb_next:
+                self.lose()
+            return at + 1 + is_verb_next
         if word in _RELATIVES and self.last:
             return self._relative(at)
         return self._thing(at)
@@ -93,12 +101,19 @@ class ClauseReader(Absences):
     def _relative(self, at: int) -> int:
         """Take `who` or `that`: what follows is about the last thing, if its verb is known."""
         self.attached = None
+        self.is_relative = True
         word = self.tokens.at(at + 1)
         is_known = word in FUNCTION_WORDS or word in SAYING or self.phrases.verb_at(at + 1) or is_adverb(word)
         if is_known or self.phrases.is_participle_at(at + 1) or is_past(word):
             return at + 1
         self.lose()
         return at + 2
+
+    def _is_unknown(self, at: int) -> bool:
+        """Return whether a word after a thing and an adverb is a verb that no table has."""
+        word = self.tokens.at(at)
+        is_known = word in FUNCTION_WORDS or word in SAYING or self.phrases.place_at(at) or self.phrases.verb_at(at)
+        return not is_known and word.isalpha() and attribute_of(word) is None and not is_adverb(word)
 
     # Words that join
 
@@ -142,7 +157,8 @@ class ClauseReader(Absences):
         is_negated = self.tokens.at(start) in NEGATIONS or self.tokens.at(at) in NEGATIVE_COPULAS
         start += self.tokens.at(start) in NEGATIONS
         words, after = self.phrases.read_attributes(start)
-        subject = self.last
+        subject = self.subject
+        self.last = self.last and subject
         is_action = len(words) == 1 and is_participle(words[0]) and surface_of(words[0]) is None
         if words and subject is not None and not is_action and not _takes_object(words[-1], self.tokens.at(after)):
             for word in words:
@@ -185,7 +201,7 @@ class ClauseReader(Absences):
         if self.tokens.at(at - 1) in {"from", "of"}:
             self.lose()
             return at + length
-        subject = self._subject_of_place(at, spelled)
+        subject = self._subject_of_place(at, spelled, self.tokens.at(at + length))
         span = (at, at + length)
         if subject is None and self.first is not None:
             self.lose()
@@ -208,14 +224,14 @@ class ClauseReader(Absences):
         self.is_negated = False
         return at + length
 
-    def _subject_of_place(self, at: int, spelled: str) -> str | None:
+    def _subject_of_place(self, at: int, spelled: str, follower: str) -> str | None:
         before = self.tokens.at(at - 1)
         if before in {",", "while"}:
             return None if self.is_prose else self.head
         if before in {"and", "but"}:
             return self.agent or self.head
         if self.attached is not None:
-            return self.attached
+            return self.last if follower in POSSESSIVES else self.attached  # `a squirrel with a nut in its paws`
         if self.verb and (spelled in AGENT_PLACES or self.verb in TRANSFERS):
             return self.agent
         return self.last
@@ -235,7 +251,8 @@ class ClauseReader(Absences):
         if self.tokens.at(at - 1) in _GERUNDS_AFTER and finite is None:
             self.lose()
             return at + 1
-        subject = self._subject_of_action(at)
+        is_next = self.tokens.at(at - 1) not in JOINTS
+        subject = self.subject if finite and is_next else self._subject_of_action(at)
         if subject is None or (self.pending is not None and finite is None):
             return None
         verb = finite or word
@@ -320,6 +337,9 @@ class ClauseReader(Absences):
             return self.last
         agent_acts, other = acts(self.attached), acts(self.last)
         word = self.tokens.at(at)
+        kinds = {self.last.split()[-1], singular(self.last).split()[-1]}
+        if not kinds.isdisjoint(CLOTHES | BODY_PARTS):
+            return self.attached
         if other and not agent_acts:
             return self.last
         return self.attached if agent_acts or word in {"wearing", "holding", "carrying"} else self.last
@@ -330,9 +350,13 @@ class ClauseReader(Absences):
         phrase, after = self.phrases.read(at)
         word = self.tokens.at(at)
         is_cut_short = self.phrases.is_unknown_verb(at, after)
+        if phrase is not None and self._is_verb(phrase, at, after):
+            self.lose()
+            return after
         if phrase is None or not self._is_named(phrase, at, after):
             if after > at + 1 or (is_content(word) and not is_adverb(word)):
-                self.lose()
+                before = self.tokens.at(at - 1)
+                self.lose(is_subject=self.pending is None and (at == 0 or before in JOINTS | {".", ";"}))
             return max(after + is_cut_short, at + 1)
         if self.is_denied(phrase, at, after):
             return after
@@ -348,6 +372,14 @@ class ClauseReader(Absences):
             self.lose()
             return after + 1
         return after
+
+    def _is_verb(self, phrase: Phrase, at: int, after: int) -> bool:
+        """Return whether bare words are no thing: `grips a rock`, `to attract a mate`."""
+        is_bare = phrase.stated is None and not phrase.is_definite and not phrase.thing.attributes
+        if not is_bare or self.tokens.words[at].startswith(EMOJI):
+            return False
+        is_infinitive = self.tokens.at(at - 1) == "to" and (not phrase.is_plural or after > at + 1)
+        return is_infinitive or (after == at + 1 and phrase.is_plural and self.tokens.at(after) in DETERMINERS)
 
     def _is_named(self, phrase: Phrase, at: int, after: int) -> bool:
         """Return whether a phrase names a thing; a bare noun does as the object of a relation or in a list."""

@@ -34,6 +34,11 @@ _SAYS_LOWER = re.compile(
 _SIGN_CAPITALS = re.compile(
     rf"\b({'|'.join(sorted(SIGN_NOUNS))})(?:,|:)? ([A-Z][A-Z0-9'’&!]+(?: [A-Z0-9][A-Z0-9'’&!]*)*)\b"
 )
+_IMPERATIVE = re.compile(
+    r"(^|[.!?\n]\s*)(?:please |let's )?(?:illustrate|present|display|visualize|depict|imagine|capture|compose|craft"
+    r"|produce|give|sketch|create|draw|generate|paint|render|design|show)(?: me| us)? (?=(?:an?|the|two|three)\b|\d)",
+    re.IGNORECASE,
+)
 _NUMBER_TEXT = re.compile(r"\bthe number (\d+)\b", re.IGNORECASE)
 
 _CHART = re.compile(
@@ -71,7 +76,7 @@ def extract(text: str) -> tuple[str, Found]:
     """Return the prompt without what the patterns found, and what they found."""
     found = Found()
     text = _QUOTED.sub(lambda match: _take_text(next(filter(None, match.groups())), found), text)
-    text = _take_foreign(text, found)
+    text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
     text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1], found), text)
     if sum(map(str.isupper, text)) < sum(map(str.islower, text)):
         text = _SAYING.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)

@@ -20,6 +20,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     HAVING,
     LOOSE_COUNTS,
     MEASURES,
+    NEGATIONS,
     NOUNS_MOSTLY,
     PAST_VERBS,
     PICTURE_SIDES,
@@ -33,6 +34,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     attribute_of,
     is_abstract,
     is_adverb,
+    is_colour_only,
     is_past,
     is_plain_adjective,
     is_shade,
@@ -100,6 +102,8 @@ class PhraseReader:
         if not words and opening.count is not None and self.tokens.at(opening.after) == "of":
             return self.read(opening.after + 1) if self.tokens.at(opening.after + 1) == "the" else (None, opening.after)
         words = [word for word in words if not is_adverb(word)]
+        if self._begins_with_verb(words, opening):
+            words = words[1:]
         if self.tokens.at(after) == "of" and words:
             return self._read_of(words, opening, after)
         return self._phrase_of(words, opening), after
@@ -158,7 +162,7 @@ class PhraseReader:
         if word in PAST_VERBS:
             return PAST_VERBS[word] if after != "by" else None
         before = self.tokens.at(at - 1)
-        is_plural = before in {"they", "who", "that"} or singular(before) != before
+        is_plural = before in NEGATIONS | {"they", "who", "that"} or singular(before) != before
         if word in SINGULAR_VERBS:
             return SINGULAR_VERBS[word] if after != "of" and after not in COMPARATIVES else None
         if word in PLURAL_VERBS and is_plural:
@@ -225,13 +229,20 @@ class PhraseReader:
             at += 1
         return words, at
 
+    def _begins_with_verb(self, words: list[str], opening: _Opening) -> bool:
+        """Return whether the first word is a participle with an object, as in `emphasizing real people`."""
+        if len(words) < 3 or opening.count is not None or opening.is_definite:
+            return False
+        is_verbal = is_participle(words[0]) and surface_of(words[0]) is None and not is_plain_adjective(words[0])
+        return is_verbal and attribute_of(words[1]) is not None
+
     def _is_verb_of(self, words: list[str], opening: _Opening, after: int) -> bool:
         """Return whether the last word is a verb that no table has, as in `a hand sprinkles sugar`."""
         last, following = words[-1], self.tokens.at(after)
-        if singular(last) == last or attribute_of(words[-2]) is not None or last.endswith("'s"):
+        if singular(last) == last or attribute_of(words[-2]) is not None or any("'" in word for word in words):
             return False
         begins_object = following in DETERMINERS or number_of(following) is not None
-        begins_object = begins_object or attribute_of(following) is not None or is_adverb(following)
+        begins_object = begins_object or is_plain_adjective(following) or is_adverb(following)
         is_one = opening.count == 1 or (opening.count is None and opening.is_definite and self.is_prose)
         return (is_one and following != "of") or begins_object
 
@@ -246,7 +257,7 @@ class PhraseReader:
             return True
         if not any(attribute_of(word) is None and not is_adverb(word) for word in words):
             return token in COMPARATIVES and self.tokens.at(at + 1) == "than"
-        if token in POSTNOMINAL or (token in COMPARATIVES and self.tokens.at(at + 1) == "than"):
+        if token in POSTNOMINAL or is_adverb(token) or (token in COMPARATIVES and self.tokens.at(at + 1) == "than"):
             return True
         is_verbal = surface_of(token) is None and (self.is_participle_at(at) or is_past(token))
         return is_verbal or self.verb_at(at) is not None or words[-1] in PICTURE_SIDES or _is_plural(words[-1])
@@ -331,14 +342,14 @@ def _is_plural(word: str) -> bool:
 
 def _is_nameable(head: str) -> bool:
     """Return whether a word can be the head of a phrase that names a thing."""
-    if is_abstract(head) or is_abstract(singular(head)):
+    if is_abstract(head) or is_abstract(singular(head)) or head.endswith("'s"):
         return False
     return head[0].isalpha() and (len(head) > 1 or not head.isascii())
 
 
 def _is_no_noun(word: str) -> bool:
     """Return whether a word cannot name a thing by itself, such as `bold`, `inviting` or `visually`."""
-    if is_adverb(word):
+    if is_adverb(word) or is_colour_only(word):
         return True
     is_verbal = is_participle(word) or is_past(word)
     return (is_plain_adjective(word) or is_verbal) and surface_of(word) is None and word != "light"

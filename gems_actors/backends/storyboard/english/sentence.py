@@ -65,11 +65,20 @@ class Sentence:
         self.group: str | None = None
         """The group of which `one` names a member."""
         self.is_negated = False
+        self.is_relative = False
+        """Whether `that` or `who` stands before what follows, which is then about the last thing."""
         self.named_until = -1
         """Index after the last thing."""
 
-    def lose(self) -> None:
+    @property
+    def subject(self) -> str | None:
+        """The subject of a finite verb: the first thing of the clause, or what `that` stands for."""
+        return self.last if self.is_relative else self.head
+
+    def lose(self, *, is_subject: bool = False) -> None:
         """Forget what the next words could be about, because words before them were not understood."""
+        if is_subject:
+            self.head = self.agent = None
         self.last = self.attached = self.pending = self.shared = self.group = None
         self.verb = ""
 
@@ -116,7 +125,7 @@ class Sentence:
             self.pending = Pending(pending.subject, "between", pending.kind, pending.span, first=name)
             self.last = name
             return
-        if pending.word == "inside" and singular(name).split()[-1] in CLOTHES:
+        if pending.word == "inside" and not CLOTHES.isdisjoint({name.split()[-1], singular(name).split()[-1]}):
             pending = replace(pending, word="wearing", kind="action")
         if pending.word == "with" and name.split()[-1] in BODY_PARTS and not acts(pending.subject):
             owner = next((each for each in (self.agent, self.head, self.first) if each and acts(each)), pending.subject)
@@ -128,6 +137,7 @@ class Sentence:
         self.shared = pending
         self.verb = pending.word if pending.kind == "action" and is_participle(pending.word.split()[-1]) else ""
         self.last = name
+        self.is_relative = False
 
     def start_clause(self, name: str) -> None:
         if self.fronted is not None:
@@ -136,6 +146,7 @@ class Sentence:
             self.tokens.use(*span)
             self.fronted = None
         self.head = name
+        self.is_relative = False
         self.first = self.first or name
         self.last, self.agent, self.attached, self.shared, self.verb = name, None, None, None, ""
 

@@ -62,7 +62,8 @@ CONJUNCTIONS: Final = _words("and or but while as then plus yet")
 JOINTS: Final = _words(", and or but while as then plus nor")
 HAVING: Final = _words("has have having had featuring features containing contains")
 SAYING: Final = _words(
-    "says say saying reads read reading spells spelling titled labeled labelled entitled called named"
+    "states state stating announces announcing bears bearing says say saying reads read reading spells spelling "
+    "titled labeled labelled entitled called named"
 )
 TEXT_NOUNS: Final = _words("message text word words letters slogan title phrase name caption inscription time")
 SIGN_NOUNS: Final = _words(
@@ -75,9 +76,10 @@ SIGN_NOUNS: Final = _words(
 """Things that carry text."""
 
 CLOTHES: Final = _words(
-    "suit dress shirt t-shirt coat raincoat jacket hat cap uniform armor armour costume robe sweater hoodie jeans "
-    "trousers pants shorts skirt kimono gown tuxedo boots shoes sneakers pajamas overalls vest apron scarf gloves "
-    "swimsuit outfit helmet spacesuit cloak cape clothes clothing sari toga leotard blouse sandals socks"
+    "fedora jumpsuit tunic uniform leggings necklace suit dress shirt t-shirt coat raincoat jacket hat cap armor "
+    "armour costume robe sweater hoodie jeans trousers pants shorts skirt kimono gown tuxedo boots shoes sneakers "
+    "pajamas overalls vest apron scarf gloves swimsuit outfit helmet spacesuit cloak cape clothes clothing sari "
+    "toga leotard blouse sandals socks"
 )
 
 _VERBS: Final = _words(
@@ -95,8 +97,9 @@ _VERBS: Final = _words(
     "cycle camp shop visit meet greet shake salute"
 )
 _NOUNS_MOSTLY: Final = _words(
-    "plant park train box rock sign face fire water fish nest land set hand race row ride look dance work camp "
-    "shop watch drink cut type guard bow wave cover swing drop slice point hammer comb brush lead step show light"
+    "leave plant park train box rock sign face fire water fish nest land set hand race row ride look dance work "
+    "camp shop watch drink cut type guard bow wave cover swing drop slice point hammer comb brush lead step show "
+    "light"
 )
 """Verbs whose forms are nouns more often: they count as verbs only before an article."""
 _DOUBLED: Final = _words(
@@ -148,31 +151,32 @@ COMPARATIVES: Final = _words(
 )
 _ADJECTIVES: Final = (
     _words(
-        "small large big tiny huge giant little tall short long old new young ancient modern happy sad angry cute "
-        "beautiful quiet busy calm cozy cosy bright dark light pale soft hard hot cold warm fresh wet dry clean "
-        "dirty empty full open closed round square flat thin thick fat slim heavy fast slow shiny dull smooth "
-        "rough sharp broken creative elegant rustic futuristic classic traditional colorful colourful vibrant "
-        "lively peaceful serene sunny rainy snowy foggy cloudy stormy misty wild domestic lonely lovely sleepy "
-        "hungry curious friendly majestic magical mysterious delicious ripe rotten leafy grassy sandy rocky icy "
-        "frozen burning glowing lit wearable translucent transparent opaque realistic abstract single double "
-        "different diverse simple plain rusty dusty matte glossy deep vast narrow wide steep gentle tender silky "
-        "velvet leather cotton woolen knitted ceramic porcelain clay rubber silk golden-brown handsome pretty "
-        "strange weird funny scary brave tired brown-eyed crowded bustling towering sleek ornate neat enormous "
-        "massive gigantic miniature lazy muddy shallow steamy tropical medieval royal floral digital electric "
-        "wooden bare barefoot bald bearded blond blonde curly wavy straight tangled spiky pointed pointy crooked "
-        "curved bent upright sitting identical similar matching mixed antique vintage retro luxurious cheap fancy "
-        "worn weathered old-fashioned handmade homemade grilled fried baked boiled raw cooked sliced juicy sweet "
-        "sour spicy creamy crispy crunchy frosty smoky foamy bubbly fiery starry moonlit sunlit snow-covered "
-        "moss-covered ivy-covered overgrown abandoned deserted haunted lush green-eyed blue-eyed wrinkled smiling "
-        "playful shy proud evil wise strong weak rich poor sick healthy pregnant muscular chubby skinny slender "
-        "surreal whimsical dramatic bold subtle exotic robotic mechanical metallic iridescent pastel multicolored "
-        "multicoloured rainbow-colored two-story sad-looking left-handed real fake toy-like lifelike life-sized "
-        "dense sparse distant nearby lone main central outer inner upper lower first second third last next whole "
-        "entire half same other ruined sunken hidden secret local public private urban rural industrial natural "
-        "organic gloomy eerie spooky cheerful joyful content excited surprised confused worried scared nervous "
-        "bored elderly teenage adult male female solo loose tight fluffy-tailed long-haired short-haired "
-        "red-haired striking intricate detailed delicate fragile beaded quilted torn unfinished finished perfect "
-        "favorite favourite famous popular common rare special normal"
+        "professional illustrative radiant female-led neat-looking small large big tiny huge giant little tall "
+        "short long old new young ancient modern happy sad angry cute beautiful quiet busy calm cozy cosy bright "
+        "dark light pale soft hard hot cold warm fresh wet dry clean dirty empty full open closed round square "
+        "flat thin thick fat slim heavy fast slow shiny dull smooth rough sharp broken creative elegant rustic "
+        "futuristic classic traditional colorful colourful vibrant lively peaceful serene sunny rainy snowy foggy "
+        "cloudy stormy misty wild domestic lonely lovely sleepy hungry curious friendly majestic magical "
+        "mysterious delicious ripe rotten leafy grassy sandy rocky icy frozen burning glowing lit wearable "
+        "translucent transparent opaque realistic abstract single double different diverse simple plain rusty "
+        "dusty matte glossy deep vast narrow wide steep gentle tender silky velvet leather cotton woolen knitted "
+        "ceramic porcelain clay rubber silk golden-brown handsome pretty strange weird funny scary brave tired "
+        "brown-eyed crowded bustling towering sleek ornate neat enormous massive gigantic miniature lazy muddy "
+        "shallow steamy tropical medieval royal floral digital electric wooden bare barefoot bald bearded blond "
+        "blonde curly wavy straight tangled spiky pointed pointy crooked curved bent upright identical similar "
+        "matching mixed antique vintage retro luxurious cheap fancy worn weathered old-fashioned handmade homemade "
+        "grilled fried baked boiled raw cooked sliced juicy sweet sour spicy creamy crispy crunchy frosty smoky "
+        "foamy bubbly fiery starry moonlit sunlit snow-covered moss-covered ivy-covered overgrown abandoned "
+        "deserted haunted lush green-eyed blue-eyed wrinkled smiling playful shy proud evil wise strong weak rich "
+        "poor sick healthy pregnant muscular chubby skinny slender surreal whimsical dramatic bold subtle exotic "
+        "robotic mechanical metallic iridescent pastel multicolored multicoloured rainbow-colored two-story "
+        "sad-looking left-handed real fake toy-like lifelike life-sized dense sparse distant nearby lone main "
+        "central outer inner upper lower first second third last next whole entire half same other ruined sunken "
+        "hidden secret local public private urban rural industrial natural organic gloomy eerie spooky cheerful "
+        "joyful content excited surprised confused worried scared nervous bored elderly teenage adult male female "
+        "solo loose tight fluffy-tailed long-haired short-haired red-haired striking intricate detailed delicate "
+        "fragile beaded quilted torn unfinished finished perfect favorite favourite famous popular common rare "
+        "special normal"
     )
     | COMPARATIVES
 )
@@ -183,6 +187,7 @@ _PAST_PARTICIPLES: Final = _words(
 """Irregular participles; `set` and `seen` need a preposition."""
 _NOUNS_IN_ISH: Final = _words("radish polish finish parish varnish blemish english rubbish")
 _SUFFIXES: Final = ("ful", "ous", "ish", "less")
+_COLOURED_THINGS: Final = _words("orange orange olive lime violet lavender gold silver emerald ivory cream aqua")
 COMPOUNDS: Final = _words(
     "hot-dog polar-bear teddy-bear hot-air wild-boar stuffed-animal french-fries fried-egg hard-hat high-heel "
     "light-bulb light-house golden-retriever grizzly-bear living-room dining-table dining-room rocking-chair "
@@ -197,25 +202,26 @@ COMPOUNDS: Final = _words(
 NOUNS_IN_LY: Final = _words("butterfly dragonfly firefly family monopoly assembly belly jelly lily bully holly fly")
 
 ABSTRACT: Final = _words(
-    "background foreground view style shot side sides top front back middle center centre left right bottom "
-    "composition lighting light detail details shadow shadows mood atmosphere ambiance ambience focus depth "
-    "quality resolution contrast texture textures color colors colour colours perspective angle layout space "
-    "position arrangement aesthetic palette tone tones feel sense vibe touch emphasis theme who what where when "
-    "while lens camera bokeh hd 4k 8k uhd exposure typography font way kind type sort text letters front-facing "
-    "attention daytime nighttime errand errands visually scenery time variety array object objects item items "
-    "thing things reader viewer requirement all everything anything nothing something others story memory memories "
-    "hope beauty nature life love joy wonder peace power energy motion movement action moment moments history "
-    "culture tradition world future past journey adventure dream dreams spirit soul essence idea concept design "
-    "pattern patterns hint hints glow warmth part parts piece center-stage backdrop setting edge edges corner area "
-    "surface surfaces distance eye-level horizon-line presence experience expression look gaze pose stance effect "
-    "effects process half top-down blend mix combination result fact case example balance harmony chaos silence "
-    "noise sound music scent smell taste feeling emotion emotions mystery magic drama masterpiece artwork hour day "
-    "days year years century season season's use purpose reason attempt chance testament reminder symbol symbolism "
-    "narrative source focal point highlight highlights accent accents hue hues shade shades display sight scale "
-    "size shape shapes form forms level order direction end start beginning row rows line lines number words word "
-    "message title caption scene image picture photo photograph meter meters metre metres mile miles bottom-left "
-    "bottom-right top-left top-right top-center kilometer kilometers inch inches degree degrees percent minute "
-    "minutes hours weeks months times tip tips task"
+    "one ones heart height width length meantime background foreground view style shot side sides top front back "
+    "middle center centre left right bottom composition lighting light detail details shadow shadows mood "
+    "atmosphere ambiance ambience focus depth quality resolution contrast texture textures color colors colour "
+    "colours perspective angle layout space position arrangement aesthetic palette tone tones feel sense vibe "
+    "touch emphasis theme who what where when while lens camera bokeh hd 4k 8k uhd exposure typography font way "
+    "kind type sort text letters front-facing attention daytime nighttime errand errands visually scenery time "
+    "variety array object objects item items thing things reader viewer requirement all everything anything "
+    "nothing something others story memory memories hope beauty nature life love joy wonder peace power energy "
+    "motion movement action moment moments history culture tradition world future past journey adventure dream "
+    "dreams spirit soul essence idea concept design pattern patterns hint hints glow warmth part parts piece "
+    "center-stage backdrop setting edge edges corner area surface surfaces distance eye-level horizon-line "
+    "presence experience expression look gaze pose stance effect effects process half top-down blend mix "
+    "combination result fact case example balance harmony chaos silence noise sound music scent smell taste "
+    "feeling emotion emotions mystery magic drama masterpiece artwork hour day days year years century season "
+    "season's use purpose reason attempt chance testament reminder symbol symbolism narrative source focal point "
+    "highlight highlights accent accents hue hues shade shades display sight scale size shape shapes form forms "
+    "level order direction end start beginning row rows line lines number words word message title caption scene "
+    "image picture photo photograph meter meters metre metres mile miles bottom-left bottom-right top-left "
+    "top-right top-center kilometer kilometers inch inches degree degrees percent minute minutes hours weeks "
+    "months times tip tips task"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = ("ness", "ism", "ity", "ance", "ence", "hood", "ship")
@@ -308,8 +314,15 @@ def is_abstract(noun: str) -> bool:
     return noun.endswith(_ABSTRACT_SUFFIXES) and len(noun) > 6 and noun not in _CONCRETE
 
 
+def is_colour_only(word: str) -> bool:
+    """Return whether a word is a colour and no thing, as an orange is."""
+    return colour_of(word) is not None and word not in _COLOURED_THINGS
+
+
 def is_plain_adjective(word: str) -> bool:
     """Return whether a word is an adjective by the table or its ending, and no noun."""
+    if word.endswith("-like"):
+        return True
     has_ending = word.endswith(_SUFFIXES) and len(word) > 5 and not word.endswith("fish") and word not in _NOUNS_IN_ISH
     return word in _ADJECTIVES or has_ending
 

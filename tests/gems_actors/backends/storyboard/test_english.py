@@ -70,6 +70,13 @@ def test_claims_of_everyday_prompts_survive_as_questions_and_as_clauses(table: s
         ("a mouse larger than a cat", "Is the mouse larger than the cat?", "Is the mouse larger?"),
         ("a city at night, anime style", "Is the scene set at night?", "Is there a night in the image?"),
         ("a light blue car", "Is the car blue?", "Is the car light?"),
+        ("a man in a suit sits on a chair", "Is the man sitting on the chair?", "Is the suit sitting on the chair?"),
+        ("the cat on the mat is black", "Is the cat black?", "Is the mat black?"),
+        ("a cat sits on a mat, the mood is calm", "Is the cat sitting on the mat?", "Is the cat calm?"),
+        ("a squirrel with a nut in its paws", "Is the nut inside the paws?", "Is the squirrel inside the paws?"),
+        ("a hand sprinkles sugar", "Is there a hand in the image?", "Is there a hand sprinkle in the image?"),
+        ("a bird trying to attract a mate", "Is there a bird in the image?", "Is there an attract in the image?"),
+        ("a car in electric blue", "Is there a car in the image?", "Is there a blue in the image?"),
     ],
 )
 def test_a_prompt_asks_what_it_says(prompt: str, asked: str, not_asked: str) -> None:
