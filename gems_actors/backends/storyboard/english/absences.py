@@ -70,9 +70,8 @@ class Absences(Sentence):
             return start
         elif word not in ABSENCES:
             return None
-        is_whole = (
-            word in NEGATIONS or word in {"instead", "rather"} or (word == "no" and self.tokens.at(at - 1) == ",")
-        )
+        is_apart = word in {"no", "with"} and self.tokens.at(at - 1) == ","
+        is_whole = is_apart or word in NEGATIONS or word in {"instead", "rather"}
         subject = None if is_whole else self._subject_of_absence(at)
         self.pending = None
         while True:
@@ -82,9 +81,9 @@ class Absences(Sentence):
                 self.tokens.use(at, end)
                 self.lose()
                 return end
-            if phrase is None:
+            if phrase is None or self.phrases.is_participle_at(start):
                 self.lose()
-                return max(start, after)
+                return self._end_of_denial(start)
             name = name_of(phrase)
             if subject is None:
                 is_kept = self.found.exclude(name)
@@ -100,6 +99,12 @@ class Absences(Sentence):
             following, end = self.phrases.read(start)
             if following is None or self.phrases.begins_predicate(following, end):
                 return after
+
+    def _end_of_denial(self, at: int) -> int:
+        """Return the index after a denial that was not understood, no part of which may be asked for."""
+        while self.tokens.at(at) not in {",", ".", ";", "and", "but", "while"}:
+            at += 1
+        return at
 
     def _writing(self, at: int) -> int:
         """Return the index after `text`, `any text` or `words`, else 0."""

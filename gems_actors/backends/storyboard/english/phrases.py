@@ -219,6 +219,9 @@ class PhraseReader:
             if token in {"and", "or", ","} and words and self._joins_attributes(at):
                 at += 1
                 continue
+            if words and (number_of(token) or 0) > MAX_COUNT:  # the year of a `red 1969 Camaro`
+                at += 1
+                continue
             if f"{token}-{self.tokens.at(at + 1)}" in COMPOUNDS or self._is_compound_plural(at):
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2

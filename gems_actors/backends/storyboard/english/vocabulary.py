@@ -202,26 +202,26 @@ COMPOUNDS: Final = _words(
 NOUNS_IN_LY: Final = _words("butterfly dragonfly firefly family monopoly assembly belly jelly lily bully holly fly")
 
 ABSTRACT: Final = _words(
-    "one ones heart height width length meantime background foreground view style shot side sides top front back "
-    "middle center centre left right bottom composition lighting light detail details shadow shadows mood "
-    "atmosphere ambiance ambience focus depth quality resolution contrast texture textures color colors colour "
-    "colours perspective angle layout space position arrangement aesthetic palette tone tones feel sense vibe "
-    "touch emphasis theme who what where when while lens camera bokeh hd 4k 8k uhd exposure typography font way "
-    "kind type sort text letters front-facing attention daytime nighttime errand errands visually scenery time "
-    "variety array object objects item items thing things reader viewer requirement all everything anything "
-    "nothing something others story memory memories hope beauty nature life love joy wonder peace power energy "
-    "motion movement action moment moments history culture tradition world future past journey adventure dream "
-    "dreams spirit soul essence idea concept design pattern patterns hint hints glow warmth part parts piece "
-    "center-stage backdrop setting edge edges corner area surface surfaces distance eye-level horizon-line "
-    "presence experience expression look gaze pose stance effect effects process half top-down blend mix "
-    "combination result fact case example balance harmony chaos silence noise sound music scent smell taste "
+    "none organization sight one ones heart height width length meantime background foreground view style shot "
+    "side sides top front back middle center centre left right bottom composition lighting light detail details "
+    "shadow shadows mood atmosphere ambiance ambience focus depth quality resolution contrast texture textures "
+    "color colors colour colours perspective angle layout space position arrangement aesthetic palette tone tones "
+    "feel sense vibe touch emphasis theme who what where when while lens camera bokeh hd 4k 8k uhd exposure "
+    "typography font way kind type sort text letters front-facing attention daytime nighttime errand errands "
+    "visually scenery time variety array object objects item items thing things reader viewer requirement all "
+    "everything anything nothing something others story memory memories hope beauty nature life love joy wonder "
+    "peace power energy motion movement action moment moments history culture tradition world future past journey "
+    "adventure dream dreams spirit soul essence idea concept design pattern patterns hint hints glow warmth part "
+    "parts piece center-stage backdrop setting edge edges corner area surface surfaces distance eye-level "
+    "horizon-line presence experience expression look gaze pose stance effect effects process half top-down blend "
+    "mix combination result fact case example balance harmony chaos silence noise sound music scent smell taste "
     "feeling emotion emotions mystery magic drama masterpiece artwork hour day days year years century season "
     "season's use purpose reason attempt chance testament reminder symbol symbolism narrative source focal point "
-    "highlight highlights accent accents hue hues shade shades display sight scale size shape shapes form forms "
-    "level order direction end start beginning row rows line lines number words word message title caption scene "
-    "image picture photo photograph meter meters metre metres mile miles bottom-left bottom-right top-left "
-    "top-right top-center kilometer kilometers inch inches degree degrees percent minute minutes hours weeks "
-    "months times tip tips task"
+    "highlight highlights accent accents hue hues shade shades display scale size shape shapes form forms level "
+    "order direction end start beginning row rows line lines number words word message title caption scene image "
+    "picture photo photograph meter meters metre metres mile miles bottom-left bottom-right top-left top-right "
+    "top-center kilometer kilometers inch inches degree degrees percent minute minutes hours weeks months times "
+    "tip tips task"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = ("ness", "ism", "ity", "ance", "ence", "hood", "ship")
@@ -241,9 +241,9 @@ FOREIGN_IN_NAMES: Final = _words("la de des en le un il lo su os do da den con d
 """Those that names in English prompts have, too, such as La Paz."""
 ENGLISH: Final = _words("the a an of and with is are on in at by to no not that under over for from")
 ADVERBS: Final = _words(
-    "often sometimes twice once already still again always ever almost nearly quite too even ahead most more less "
-    "least very really rather perhaps maybe forward backward upward downward sideways northeast everywhere nearby "
-    "outdoors indoors"
+    "much meanwhile altogether upwards throughout often sometimes twice once already still again always ever "
+    "almost nearly quite too even ahead most more less least very really rather perhaps maybe forward backward "
+    "upward downward sideways northeast everywhere nearby outdoors indoors"
 )
 """Adverbs without an ending that tells them."""
 PICTURE_SIDES: Final = _words("left right center centre middle top bottom foreground background")
