@@ -22,6 +22,7 @@ from gems_actors import errors
 from gems_actors.call_context import Call, answering, current_call, is_interactive
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import NO_KEYS, MeshConfig, SecurityConfig
+from gems_actors.ops import tracing
 from gems_actors.router_connection import RouterConnection
 from gems_actors.tasks import open_background
 from protocol.codec import CODEC, decode_body
@@ -262,7 +263,7 @@ class _Loop:
         try:
             with call.scope, answering(call):
                 async with self._limiter or nullcontext():
-                    answer = await self._handle(body)
+                    answer = await self._handle(header, body)
             if answer is None and trio.current_time() >= call.scope.deadline:
                 answer = errors.failure_of(errors.DeadlineError(f"not answered within {limit_s:g} s"))
             elif answer is None and call.cancel_reason:
@@ -284,13 +285,14 @@ class _Loop:
             failure = errors.failure_of(errors.InternalError(f"the answer does not fit the wire: {error}"))
             self._mesh.reply(call, Kind.FAILURE, failure)
 
-    async def _handle(self, body: bytes) -> Body:
+    async def _handle(self, header: Header, body: bytes) -> Body:
         try:
             request = decode_body(body)
             handler = self._actor.handlers.get(type(request))  # type: ignore[arg-type]  # others have none
             if handler is None:
                 raise errors.UnansweredError(f"{self._actor.role} does not answer {type(request).__name__}")
-            reply: Reply = await handler(self._actor, request)
+            with tracing.answering(header, type(request).__name__) if tracing.is_on() else nullcontext():
+                reply: Reply = await handler(self._actor, request)
             expected = CODEC.register_reply(cast(type[Request[Reply]], type(request)))
             if not isinstance(reply, expected):
                 raise TypeError(f"{handler.__name__}: expected {expected.__name__}, got {type(reply).__name__}")

@@ -20,7 +20,7 @@ import os
 import random
 import socket as network
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ from gems_actors import __version__, errors
 from gems_actors.addresses import split_addresses
 from gems_actors.call_context import Call, call_or_none
 from gems_actors.config import NO_KEYS, SecurityConfig
+from gems_actors.ops import tracing
 from gems_actors.router_connection import ClientState, OpenLink, PendingRequest, RequestHandler, RouterConnection
 from gems_actors.security.keys import keys_to_connect
 from gems_actors.status_merge import merge_answers
@@ -130,11 +131,12 @@ class Mesh:
             body = encode_checked(request)
         except (ProtocolError, ValueError) as error:
             raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
-        if header.role == "router" and len(self._connections) > 1:
-            asking = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
-            reply = merge_answers(await gather(*asking))
-        else:
-            reply = await self._retry(None, header, body, stop_gracefully, retries_overload)
+        with tracing.asking(header, type(request).__name__) if tracing.is_on() else nullcontext(header) as header:
+            if header.role == "router" and len(self._connections) > 1:
+                asks = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
+                reply = merge_answers(await gather(*asks))
+            else:
+                reply = await self._retry(None, header, body, stop_gracefully, retries_overload)
         if not isinstance(reply, expected):
             got = type(reply).__name__
             raise errors.InternalError(

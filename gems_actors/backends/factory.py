@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gems_actors.backends import ChatModel, ImageModel
+from gems_actors.backends.traced import TracedChatModel, TracedImageModel
 from gems_actors.config import ChatModelConfig, MeshConfig, ModelServerConfig, load_code
 from gems_actors.errors import ConfigError
+from gems_actors.ops import tracing
 
 
 @asynccontextmanager
@@ -20,6 +22,12 @@ async def open_image_model(
     config: MeshConfig, tell: Callable[[str], None] = lambda note: None
 ) -> AsyncIterator[ImageModel]:
     """Open the image model; `tell` receives progress notes while that takes long."""
+    async with _open_image(config, tell) as model:
+        yield TracedImageModel(model, config.image.shown_name) if tracing.is_on() else model
+
+
+@asynccontextmanager
+async def _open_image(config: MeshConfig, tell: Callable[[str], None]) -> AsyncIterator[ImageModel]:
     match config.image.backend:
         case "storyboard":
             from gems_actors.backends.storyboard import StoryboardImageModel
@@ -110,4 +118,4 @@ async def _open_chat(config: MeshConfig, settings: ChatModelConfig, table: str) 
             from gems_actors.backends.record_replay import RecordingChatModel, open_recording
 
             model = RecordingChatModel(model, stack.enter_context(open_recording(Path(config.chat.record))))
-        yield model
+        yield TracedChatModel(model, settings.model or settings.backend) if tracing.is_on() else model

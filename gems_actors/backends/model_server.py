@@ -31,6 +31,7 @@ from gems_actors.backends.failover import (
 from gems_actors.backends.proxies import check_address, route_to
 from gems_actors.config import ModelServerConfig
 from gems_actors.errors import BackendError, ConfigError, ModelOutputError, RefusedError, RequestError
+from gems_actors.ops.tracing import traceparent
 from gems_actors.terminal_text import without_passwords
 
 _CONNECT_S: Final = 10.0
@@ -171,7 +172,8 @@ class ModelServer:
 
     @property
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        authorization = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        return authorization if (parent := traceparent()) is None else {**authorization, "traceparent": parent}
 
     async def _fetch(self, method: str, url: str, max_bytes: int, *, may_leave: bool = False, **options: Any) -> bytes:
         self.status = 0

@@ -21,6 +21,6 @@ from gems_actors.config.schema import (
     MemoryConfig as MemoryConfig, MeshConfig as MeshConfig, MetricsConfig as MetricsConfig, RoleConfig as RoleConfig,
     RouterConfig as RouterConfig, S3Config as S3Config, SecurityConfig as SecurityConfig, SkillsConfig as SkillsConfig,
     SlurmGroupConfig as SlurmGroupConfig, SlurmHeadConfig as SlurmHeadConfig, SupervisorConfig as SupervisorConfig,
-    user_runtime_path as user_runtime_path, user_state_path as user_state_path,
+    TracesConfig as TracesConfig, user_runtime_path as user_runtime_path, user_state_path as user_state_path,
 )
 from gems_actors.config.values import MESH_BLOBS as MESH_BLOBS

@@ -228,6 +228,13 @@ class MetricsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Address `HOST:PORT` of the HTTP server, which asks for no keys; unset: no server."""
 
 
+class TracesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where every process sends its spans, one trace for each trajectory; needs the extra `traces`."""
+
+    endpoint: v.Url | None = None
+    """Address of a collector that takes OTLP over HTTP, such as `http://collector:4318`; unset: no traces."""
+
+
 class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the gateway serves HTTP, and who may use it."""
 
@@ -321,6 +328,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     s3: S3Config = S3Config()
     slurm: SlurmConfig = SlurmConfig()
     metrics: MetricsConfig = MetricsConfig()
+    traces: TracesConfig = TracesConfig()
     gateway: GatewayConfig = GatewayConfig()
     log: LogConfig = LogConfig()
 

@@ -15,6 +15,7 @@ from gems_actors.addresses import split_addresses
 from gems_actors.blobs.server import serve_blobs
 from gems_actors.config import MeshConfig, load_code
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
+from gems_actors.ops import tracing
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.os_process import EXIT_CONFIG, protect_files, stop_signals
 from gems_actors.router.server import serve_router
@@ -58,7 +59,8 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         protect_files(config.access)
         check_platform()
         configure_logging(config.log, role=role, actor=name)
-        trio.run(_run_until_stopped, _main_of(role, config, address, name))
+        with tracing.recording(config.traces, role, name):
+            trio.run(_run_until_stopped, _main_of(role, config, address, name))
     except GemsError as error:
         print(printable(f"gems: {role}: {error}"), file=sys.stderr, flush=True)  # noqa: T201
         return EXIT_CONFIG if isinstance(error, ConfigError | AddressInUseError | MeshRefusedError) else 1
