@@ -23,7 +23,12 @@ def test_every_prompt_becomes_a_picture_and_each_round_meets_more_requirements(t
     source.write_text("".join(json.dumps({"prompt": prompt, "atom_count": 8}) + "\n" for prompt in prompts))
     command = (sys.executable, "-P", "-m", "gems_actors.cli", "bulk", str(source), "--out", str(tmp_path / "out"))
     done = subprocess.run(
-        (*command, "--json"), capture_output=True, text=True, env=environment(), timeout=300, check=False
+        (*command, "--size", "512x512", "--json"),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     summary = summary_in(done.stdout)
@@ -37,5 +42,5 @@ def test_every_prompt_becomes_a_picture_and_each_round_meets_more_requirements(t
     for row in rows:
         assert row["prompt"] == prompts[row["index"]]
         with Image.open(tmp_path / "out/dataset" / row["file_name"]) as image:
-            assert image.size == (768, 768)
+            assert image.size == (512, 512)
             image.load()

@@ -328,6 +328,6 @@ def test_a_bulk_completes_although_one_of_two_routers_is_killed(tmp_path: Path, 
                 time.sleep(0.02)  # there is no event for another process's file
             routers = sorted(pid for pid, name in descendants(mesh.pid).items() if name == "gems-router")
             os.kill(routers[victim], signal.SIGKILL)
-            assert drawing.wait(60) == 0
+            assert drawing.wait(240) == 0
         found = [json.loads(line)["index"] for line in rows.read_text().splitlines()]
         assert found == list(range(40))

@@ -9,17 +9,24 @@ import signal
 import subprocess
 import tarfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from gems_actors.locks import hold_lock
-from tests.gems_actors.cli.commands import COMMAND, environment, run_gems, run_on_terminal, summary_in
+from tests.gems_actors.cli.commands import COMMAND, environment, run_on_terminal, summary_in
+from tests.gems_actors.cli.commands import run_gems as run_at_any_size
 from tests.gems_actors.cli.test_draw import HARD, processes_below
 from tests.processes import started
 
 pytestmark = pytest.mark.slow
+
+SMALL = {"GEMS__DRAW__WIDTH_PX": "128", "GEMS__DRAW__HEIGHT_PX": "128"}
+"""Variables for pictures that cost a seventh of the usual ones; no test here is about what is in them."""
+
+run_gems = partial(run_at_any_size, more=SMALL)
 
 
 def rows(path: Path) -> list[dict[str, object]]:
@@ -61,7 +68,9 @@ def test_ctrl_c_finishes_tasks_in_flight_and_the_same_command_continues(tmp_path
     (tmp_path / "prompts.txt").write_text(f"{HARD}\n" * 16)
     command = ["bulk", "prompts.txt", "--out", "out", "--concurrency", "2", "--rounds", "1"]
     metadata = tmp_path / "out/dataset/metadata.jsonl"
-    with started([*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE) as process:
+    with started(
+        [*COMMAND, *command], cwd=tmp_path, env=environment(tmp_path, **SMALL), stderr=subprocess.PIPE
+    ) as process:
         while not (metadata.exists() and metadata.stat().st_size):
             assert process.poll() is None
             time.sleep(0.01)
@@ -87,7 +96,7 @@ def test_ctrl_c_while_pictures_are_drawn_again_leaves_the_run_unfinished(tmp_pat
     command += ["--seed", "2"]
     assert run_gems(tmp_path, *command).returncode == 2
     with started(
-        [*COMMAND, *command, "--redraw"], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE
+        [*COMMAND, *command, "--redraw"], cwd=tmp_path, env=environment(tmp_path, **SMALL), stderr=subprocess.PIPE
     ) as process:
         while metadata.stat().st_size == size:
             assert process.poll() is None

@@ -87,7 +87,9 @@ _CASES_WITHOUT_MESH: list[tuple[list[str | bytes], int, str]] = [
 
 
 _CASES_OF_A_PROCESS = [
-    *{(case[0][0], case[1]): case for case in _CASES}.values(),  # one of each command and exit code
+    *{
+        (case[0][0] if case[1] == BAD_CONFIG else "", case[1]): case for case in _CASES
+    }.values(),  # one of each exit code
     *(case for case in _CASES if any(isinstance(argument, bytes) for argument in case[0])),
     *_CASES_WITHOUT_MESH,
 ]
