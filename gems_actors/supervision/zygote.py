@@ -196,6 +196,10 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.disable()  # a collection would write to pages that the children share
     try:
+        # structlog imports rich for tracebacks that no process of a mesh writes: a tenth of the zygote's start.
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        importlib.import_module("structlog")
+        del sys.modules["rich"]  # a role of the user may import it
         for module in _MODULES:
             importlib.import_module(module)
         for spec in BUILT_IN_ROLES.values():  # a role of the user is imported by its own process, which may fail alone

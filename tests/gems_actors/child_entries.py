@@ -26,6 +26,7 @@ def write_what_it_inherited(role: str, config: MeshConfig, address: str, name: s
         "command_line": Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").decode(),
         "handles_term": signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL,
         "handles_int": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "has_rich": "rich" in sys.modules,
         "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     }
     Path(address).write_text(json.dumps(seen))

@@ -72,6 +72,7 @@ async def test_a_child_gets_its_arguments_and_inherits_nothing_else(tmp_path: Pa
             "command_line": "gems-actors: verifier verifier-1.3f2a",
             "handles_term": False,
             "handles_int": True,
+            "has_rich": False,
             "blocked": 0,
         }
 
