@@ -1,6 +1,7 @@
-"""What one peer may take of what all peers share: requests, subscriptions, and runs that it may pause. Pure.
+"""What one peer may take of what all share: connections, requests, subscriptions, and runs that it may pause. Pure.
 
-A peer is a key where there are keys, and a connection elsewhere.
+A peer is a connection or, for clients with a key, all connections of that key: further ones get no further share.
+Actors have a budget each although those of a host share its key, because their requests are those of many clients.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAX_REQUESTED_BYTES: Final = 256 * 1024 * 1024
 """Bytes of these requests, up to one request more."""
 MAX_FOLLOWED: Final = 1_000
 """Runs whose events a peer may follow; further subscriptions are ignored."""
+MAX_CONNECTIONS: Final = 1_000
+"""Connections of clients with one key."""
 MAX_BEFORE_HELLO: Final = 1_000
 """Requests that wait for the hello of their connections, all together."""
 MAX_BEFORE_HELLO_BYTES: Final = 64 * 1024 * 1024
@@ -33,6 +36,45 @@ _MAX_PEERS: Final = 10_000
 RETRY_AFTER_S: Final = 1.0
 """Delay after which a client whose request exceeds a budget may repeat it."""
 _RETRY_AFTER_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class Account:
+    """What the connections of one peer have taken."""
+
+    connections: int = 0
+    requests: int = 0
+    """Requests in flight."""
+    requested_bytes: int = 0
+    """Bytes of these requests."""
+    followed: int = 0
+    """Runs whose events they follow."""
+
+
+class Accounts:
+    """The accounts of all peers."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[Hashable, Account] = {}
+
+    def join(self, owner: Hashable) -> Account:
+        """Return the account of a peer, for one more connection.
+
+        Raises:
+            OverloadedError: it has as many connections as it may.
+        """
+        account = self._accounts.setdefault(owner, Account())
+        if account.connections >= MAX_CONNECTIONS:
+            text = f"expected at most {MAX_CONNECTIONS} connections of clients with one key, got one more"
+            raise OverloadedError(text, _RETRY_AFTER_S)
+        account.connections += 1
+        return account
+
+    def leave(self, owner: Hashable, account: Account) -> None:
+        """Take a connection that has ended out of its peer's account."""
+        account.connections -= 1
+        if not account.connections:
+            del self._accounts[owner]
 
 
 @dataclass(slots=True)

@@ -23,6 +23,8 @@ from gems_actors.router.budgets import (
     MAX_UNPLAYED_ROLES,
     MIN_REQUESTS,
     RETRY_AFTER_S,
+    Account,
+    Accounts,
     MarkBudgets,
 )
 from gems_actors.router.queues import Peer, Queue, Ticket
@@ -117,15 +119,28 @@ class Dispatcher:
         self._requeued = 0
         self._run_states = RunStates()
         self._mark_budgets = MarkBudgets()
+        self._accounts = Accounts()
 
     # ----------------------------------------------------------------------------------------- peers
 
-    def hello(self, now: float, identity: bytes, role: str, hello: m.Hello) -> None:
-        """Register a process, or update it."""
+    def hello(self, now: float, identity: bytes, role: str, hello: m.Hello, *, key: str | None = None) -> None:
+        """Register a process, or update it; `key` is the one that it connected with.
+
+        Raises:
+            OverloadedError: clients with that key have as many connections as they may.
+        """
         peer = self._peers.get(identity)
         has_new_role = peer is None or peer.role != role
+        owner = identity if role or key is None else key
         if peer is None:
-            peer = self._peers[identity] = Peer(identity, role, hello, hello.capacity, now)
+            account = self._accounts.join(owner)
+            peer = self._peers[identity] = Peer(
+                identity, role, hello, hello.capacity, now, owner=owner, account=account
+            )
+        elif peer.owner != owner:
+            left = peer.owner, peer.account
+            peer.move_to(owner, self._accounts.join(owner))
+            self._accounts.leave(*left)
         peer.role, peer.hello, peer.capacity, peer.seen_at = role, hello, hello.capacity, now
         for held in hello.holding:
             self._reattach(now, peer, held.id, held.attempt)
@@ -250,6 +265,7 @@ class Dispatcher:
 
     def _remove(self, now: float, identity: bytes, reason: str, *, is_loss: bool) -> None:
         peer = self._peers.pop(identity)
+        payer = peer.owner, peer.account
         self._mark_budgets.forget(identity)
         peer.capacity = 0
         for ticket in list(peer.held.values()):
@@ -263,6 +279,8 @@ class Dispatcher:
             self._subscribers[run].discard(identity)
             if not self._subscribers[run]:
                 del self._subscribers[run]
+        peer.move_to(None, Account())
+        self._accounts.leave(*payer)
         if peer.role:
             self._announce(m.ActorLeft(name=peer.hello.name, role=peer.role, reason=reason))
 
@@ -348,7 +366,8 @@ class Dispatcher:
 
     def _is_spent(self, peer: Peer) -> bool:
         """Return whether a peer has as many requests in flight as it may."""
-        return len(peer.requested) >= self._max_requests or peer.requested_bytes >= MAX_REQUESTED_BYTES
+        account = peer.account
+        return account.requests >= self._max_requests or account.requested_bytes >= MAX_REQUESTED_BYTES
 
     def _check_budget(self, peer: Peer | None, header: Header) -> None:
         """Count a new request of a peer, or of a connection that has not said hello.
@@ -368,8 +387,8 @@ class Dispatcher:
                 text = f"{len(waiting)} requests of {size:,} bytes wait for their connections to say hello, the maximum"
                 raise errors.OverloadedError(text, RETRY_AFTER_S)
         elif self._is_spent(peer):
-            size = peer.requested_bytes
-            text = f"{len(peer.requested)} requests of {size:,} bytes of one client are in flight, the maximum"
+            count, size = peer.account.requests, peer.account.requested_bytes
+            text = f"{count} requests of {size:,} bytes of one client are in flight, the maximum"
             raise errors.OverloadedError(text, RETRY_AFTER_S)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
@@ -416,7 +435,8 @@ class Dispatcher:
     def subscribe(self, now: float, identity: bytes, run: bytes) -> None:
         """Subscribe a client to the events of one run."""
         peer = self._known(now, identity)  # otherwise it says hello and subscribes again
-        if peer is not None and (run in peer.followed or len(peer.followed) < MAX_FOLLOWED):
+        if peer is not None and (run in peer.followed or peer.account.followed < MAX_FOLLOWED):
+            peer.account.followed += run not in peer.followed
             peer.followed.add(run)
             self._subscribers.setdefault(run, set()).add(identity)
 

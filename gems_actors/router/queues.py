@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
 
+from gems_actors.router.budgets import Account
 from protocol.envelope import Header, Lane
 from protocol.messages import Hello
 
@@ -26,9 +27,12 @@ class Peer:
     report: int = 0
     """Number of its last report of what it holds, counted over all actors."""
     held: dict[bytes, Ticket] = field(default_factory=dict)
+    owner: Hashable = None
+    """Who pays for it: its key, or its own identity."""
+    account: Account = field(default_factory=Account)
+    """What its owner has taken, by this and other connections."""
     requested: dict[bytes, int] = field(default_factory=dict)
     """Requests in flight that it has sent, and how many bytes each has."""
-    requested_bytes: int = 0
     followed: set[bytes] = field(default_factory=set)
     """Runs whose events it follows."""
     handled: int = 0
@@ -40,12 +44,24 @@ class Peer:
 
     def add_request(self, id_: bytes, size: int) -> None:
         """Count a request that it has sent."""
-        self.requested_bytes += size - self.requested.get(id_, 0)
+        self.account.requests += id_ not in self.requested
+        self.account.requested_bytes += size - self.requested.get(id_, 0)
         self.requested[id_] = size
 
     def drop_request(self, id_: bytes) -> None:
         """Count a request no longer, if it was counted."""
-        self.requested_bytes -= self.requested.pop(id_, 0)
+        if (size := self.requested.pop(id_, None)) is not None:
+            self.account.requests -= 1
+            self.account.requested_bytes -= size
+
+    def move_to(self, owner: Hashable, account: Account) -> None:
+        """Have another account pay for what it has taken."""
+        size = sum(self.requested.values())
+        for account_, sign in ((self.account, -1), (account, 1)):
+            account_.requests += sign * len(self.requested)
+            account_.requested_bytes += sign * size
+            account_.followed += sign * len(self.followed)
+        self.owner, self.account = owner, account
 
 
 @dataclass(slots=True, eq=False)

@@ -192,7 +192,7 @@ class _Router:
             case Kind.HELLO, m.Hello() as hello if series_of(hello.version) in ("", series_of(__version__)):
                 if identity in self._sessions and not self._sessions.may_relay_run_states(identity):
                     hello = structs.replace(hello, run_states=())
-                dispatcher.hello(now, identity, header.role, hello)
+                dispatcher.hello(now, identity, header.role, hello, key=self._sessions.owner_of(identity))
             case Kind.HELLO, m.Hello() as hello:
                 reason = f"expected gems-actors {__version__}, got {hello.version}"
                 self._refuse(identity, bytes(16), RefusedError(reason))

@@ -55,10 +55,18 @@ class Stage:
             self.settings, epoch, self.now, unstoppable_roles=memory, max_answer_bytes=self.max_answer_bytes
         )
 
-    def join(self, name: str, role: str = "", capacity: int = 0, holding: tuple[tuple[int, int], ...] = ()) -> None:
+    def join(
+        self,
+        name: str,
+        role: str = "",
+        capacity: int = 0,
+        holding: tuple[tuple[int, int], ...] = (),
+        *,
+        key: str | None = None,
+    ) -> None:
         held = tuple(Held(id=id_of(number), attempt=attempt) for number, attempt in holding)
         hello = Hello(name=name, capacity=capacity, holding=held, run_states=self.run_states.all())
-        self.dispatcher.hello(self.now, name.encode(), role, hello)
+        self.dispatcher.hello(self.now, name.encode(), role, hello, key=key)
 
     def ask(
         self,

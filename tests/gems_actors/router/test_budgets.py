@@ -9,6 +9,7 @@ from gems_actors.router.budgets import (
     CHANGES_WINDOW_S,
     MAX_BEFORE_HELLO,
     MAX_CHANGES,
+    MAX_CONNECTIONS,
     MAX_FOLLOWED,
     MAX_MARKS,
     MAX_UNPLAYED_ROLES,
@@ -95,6 +96,70 @@ def test_a_client_has_up_to_its_share_of_requests_in_flight_and_others_go_on_ask
     stage.cancel("greedy", 0)
     stage.ask("greedy", 20_000)
     assert refusals(stage, "honest") == refusals(stage, "greedy") == []
+
+
+def test_connections_of_clients_with_one_key_have_one_share_together() -> None:
+    stage = Stage(max_queue=2 * MIN_REQUESTS)
+    for number in range(4):
+        stage.join(f"greedy-{number}", key="greedy")
+    stage.join("honest", key="honest")
+    for number in range(MIN_REQUESTS):
+        stage.ask(f"greedy-{number % 4}", number)
+    assert [refusals(stage, f"greedy-{number}") for number in range(4)] == [[]] * 4
+    for number in range(4):
+        stage.ask(f"greedy-{number}", 5_000 + number)
+        assert [failure.code for failure in refusals(stage, f"greedy-{number}")] == ["overloaded"]
+        stage.ask("honest", 6_000 + number)
+    assert refusals(stage, "honest") == []
+    for number in range(2 * MAX_FOLLOWED):
+        stage.dispatcher.subscribe(stage.now, b"greedy-%d" % (number % 4), number.to_bytes(8, "big"))
+    assert stage.dispatcher.sizes().followed_runs == MAX_FOLLOWED
+
+
+def test_what_a_connection_had_of_the_share_of_its_key_is_free_once_it_has_left() -> None:
+    stage = Stage(max_queue=4 * MIN_REQUESTS)
+    stage.join("first", key="lab")
+    stage.join("second", key="lab")
+    for number in range(2 * MIN_REQUESTS):
+        stage.ask("first", number)
+    for number in range(MAX_FOLLOWED):
+        stage.dispatcher.subscribe(stage.now, b"first", number.to_bytes(8, "big"))
+    stage.ask("second", 10_000)
+    assert [failure.code for failure in refusals(stage, "second")] == ["overloaded"]
+    stage.dispatcher.disconnect(stage.now, b"first")
+    for number in range(2 * MIN_REQUESTS):
+        stage.ask("second", 20_000 + number)
+    stage.dispatcher.subscribe(stage.now, b"second", b"followed")
+    assert refusals(stage, "second") == []
+    assert stage.dispatcher.sizes().followed_runs == 1
+
+
+def test_actors_with_one_key_have_a_share_each_also_those_that_joined_as_clients_first() -> None:
+    stage = Stage(max_queue=4 * MIN_REQUESTS)
+    for name in ("one", "two"):
+        stage.join(name, key="agent")
+    stage.ask("one", 0)
+    for name in ("one", "two"):
+        stage.join(name, "conductor", 100, key="agent")
+    for number in range(1, 2 * MIN_REQUESTS):
+        stage.ask("one", number, "worker")
+        stage.ask("two", 10_000 + number, "verifier")
+    assert refusals(stage, "one") == refusals(stage, "two") == []
+    stage.ask("one", 5_000)
+    assert [failure.code for failure in refusals(stage, "one")] == ["overloaded"]
+
+
+def test_a_key_has_a_bounded_number_of_connections_and_others_go_on_connecting() -> None:
+    stage = Stage()
+    for number in range(MAX_CONNECTIONS):
+        stage.join(f"greedy-{number}", key="greedy")
+    with pytest.raises(OverloadedError, match=f"at most {MAX_CONNECTIONS} connections of clients with one key"):
+        stage.join("one-more", key="greedy")
+    stage.join("greedy-0", key="greedy")  # again, as after a reconnect
+    stage.join("honest", key="honest")
+    stage.join("actor", "worker", 1, key="greedy")
+    stage.dispatcher.disconnect(stage.now, b"greedy-1")
+    stage.join("one-more", key="greedy")
 
 
 @pytest.mark.parametrize("again", [False, True])
