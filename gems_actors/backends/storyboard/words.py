@@ -82,7 +82,8 @@ _OTHER_PLACES: Final = _listed(
     "by with at along around against across through toward facing outside past among beyond amid amidst"
 )
 _PARTS: Final = _listed(
-    "edge middle center centre bottom side corner end foot head shoulder back base surface front hands arms lap tip"
+    "heart edge middle center centre bottom side corner end foot head shoulder back base surface front hands arms lap "
+    "tip"
 )
 _PART_PLACES: Final = tuple(f"{place} the {part} of" for place in ("on", "at", "in", "near") for part in _PARTS)
 PLACES: Final = (
@@ -119,7 +120,7 @@ _IRREGULAR: Final = _pairs(
     "thieves:thief cacti:cactus potatoes:potato tomatoes:tomato heroes:hero mangoes:mango buses:bus gases:gas "
     "lenses:lens movies:movie cookies:cookie pies:pie ties:tie zombies:zombie selfies:selfie axes:axe vases:vase "
     "houses:house horses:horse roses:rose noses:nose purses:purse nurses:nurse mooses:moose cheeses:cheese "
-    "blouses:blouse suitcases:suitcase bookcases:bookcase caches:cache headaches:headache"
+    "blouses:blouse suitcases:suitcase bookcases:bookcase caches:cache headaches:headache taxis:taxi"
 )
 _PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()}
 _INVARIANT: Final = _words(

@@ -70,7 +70,8 @@ class Absences(Sentence):
             return start
         elif word not in ABSENCES:
             return None
-        is_apart = word in {"no", "with"} and self.tokens.at(at - 1) == ","
+        before = self.tokens.at(at - 1)
+        is_apart = word in {"no", "with"} and (before == "," or (before == "but" and self.tokens.at(at - 2) == ","))
         is_whole = is_apart or word in NEGATIONS or word in {"instead", "rather"}
         subject = None if is_whole else self._subject_of_absence(at)
         self.pending = None

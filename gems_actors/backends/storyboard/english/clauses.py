@@ -304,7 +304,7 @@ class ClauseReader(Absences):
         if end > at + 1:
             tail = self.tokens.at(end)
             is_short = self.tokens.at(end + 1) in {".", ",", ";", "and"}
-            if not is_short or not (number_of(tail) or is_abstract(tail)):
+            if not is_short or not (number_of(tail) or is_abstract(tail) or tail == "half"):
                 return at + 1
             words = self.tokens.words[at : end + 1]
             end += 1
@@ -333,6 +333,9 @@ class ClauseReader(Absences):
             if before == "," and (self.is_prose or is_list):
                 return None
             return self.agent or self.head
+        place = self.shared
+        if place and place.word in {"inside", "at"} and acts(place.subject) and not (self.last and acts(self.last)):
+            return place.subject  # `a man in a wheelchair playing basketball`
         if self.attached is None or self.last is None or self.attached == self.last:
             return self.last
         agent_acts, other = acts(self.attached), acts(self.last)

@@ -39,7 +39,7 @@ _IMPERATIVE = re.compile(
     r"|produce|give|sketch|create|draw|generate|paint|render|design|show)(?: me| us)? (?=(?:an?|the|two|three)\b|\d)",
     re.IGNORECASE,
 )
-_NUMBER_TEXT = re.compile(r"\bthe number (\d+)\b", re.IGNORECASE)
+_NUMBER_TEXT = re.compile(r"\b[Tt]he (?:number (\d+)|letter ([A-Z]))\b")
 
 _CHART = re.compile(
     r"\b((?:bar|line|pie|donut) (?:chart|graph)|histogram)\b([^.;\n]*?)(?::|\bwith\b|\bshowing\b|,)\s*"
@@ -77,7 +77,7 @@ def extract(text: str) -> tuple[str, Found]:
     found = Found()
     text = _QUOTED.sub(lambda match: _take_text(next(filter(None, match.groups())), found), text)
     text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
-    text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1], found), text)
+    text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), text)
     if sum(map(str.isupper, text)) < sum(map(str.islower, text)):
         text = _SAYING.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
         text = _SIGN_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)

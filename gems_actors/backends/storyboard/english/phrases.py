@@ -41,9 +41,11 @@ from gems_actors.backends.storyboard.english.vocabulary import (
 )
 from gems_actors.backends.storyboard.scene import Thing
 from gems_actors.backends.storyboard.words import (
+    COLOURS,
     LONGEST_PLACE,
     NOUNS_IN_ING,
     PLACES,
+    SURFACES,
     is_participle,
     number_of,
     plural,
@@ -92,6 +94,7 @@ class PhraseReader:
         """Create a reader that can start at any of these tokens."""
         self.tokens = tokens
         self.is_prose = len(tokens.words) > _PROSE_TOKENS
+        self._is_in_capitals = 4 * sum(raw[0].isupper() for raw in tokens.raw) > 3 * len(tokens.raw)
 
     def read(self, at: int) -> tuple[Phrase | None, int]:
         """Return the phrase that begins at a token, or None, and the index after it."""
@@ -148,6 +151,7 @@ class PhraseReader:
             return True
         word = self.tokens.at(after)
         is_known = attribute_of(word) is not None or is_adverb(word) or self.verb_at(after) is not None
+        is_known = is_known or self.is_participle_at(after)
         is_other = word in _ENDS or word in BREAKERS or word in DETERMINERS or word in LOOSE_COUNTS
         if is_known or is_other or self.place_at(after) or number_of(word) is not None or not word.isalpha():
             return False
@@ -226,6 +230,10 @@ class PhraseReader:
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2
                 continue
+            if (length := self._name_at(at)) > 1:
+                words.append(self.tokens.phrase(at, at + length))
+                at += length
+                continue
             if self._phrase_ends(words, at):
                 break
             words.append(token.removeprefix(EMOJI))
@@ -249,6 +257,20 @@ class PhraseReader:
         is_one = opening.count == 1 or (opening.count is None and opening.is_definite and self.is_prose)
         return (is_one and following != "of") or begins_object
 
+    def _name_at(self, at: int) -> int:
+        """Return the number of words of a name such as `Golden Gate Bridge`, if there are several."""
+        end = at
+        if self._is_in_capitals or self.tokens.at(at) in COLOURS or self.tokens.at(at) in SURFACES:
+            return 0  # the name of a thing that begins with a colour promises that colour
+        while end < len(self.tokens.raw) and self._is_capitalised(end):
+            end += 1
+        return end - at
+
+    def _is_capitalised(self, at: int) -> bool:
+        raw = self.tokens.raw[at]
+        starts_sentence = self.tokens.at(at - 1) in {".", ";"} or at == 0
+        return raw[0].isupper() and raw[1:].islower() and not starts_sentence and raw.lower() not in DETERMINERS
+
     def _is_compound_plural(self, at: int) -> bool:
         return f"{self.tokens.at(at)}-{singular(self.tokens.at(at + 1))}" in COMPOUNDS
 
@@ -257,6 +279,8 @@ class PhraseReader:
         if token in _ENDS or token in DETERMINERS or token in BREAKERS or token in LOOSE_COUNTS:
             return True
         if number_of(token) is not None or self.place_at(at):
+            return True
+        if words and token in POSTNOMINAL:
             return True
         if not any(attribute_of(word) is None and not is_adverb(word) for word in words):
             return token in COMPARATIVES and self.tokens.at(at + 1) == "than"
@@ -345,6 +369,8 @@ def _is_plural(word: str) -> bool:
 
 def _is_nameable(head: str) -> bool:
     """Return whether a word can be the head of a phrase that names a thing."""
+    if head == "lights":
+        return True
     if is_abstract(head) or is_abstract(singular(head)) or head.endswith("'s"):
         return False
     return head[0].isalpha() and (len(head) > 1 or not head.isascii())

@@ -17,7 +17,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_shade,
 )
 from gems_actors.backends.storyboard.scene import RelationKind
-from gems_actors.backends.storyboard.words import is_participle, number_of, singular
+from gems_actors.backends.storyboard.words import number_of, singular
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,15 @@ class Sentence:
         if pending.word == "with" and name.split()[-1] in BODY_PARTS and not acts(pending.subject):
             owner = next((each for each in (self.agent, self.head, self.first) if each and acts(each)), pending.subject)
             pending = replace(pending, subject=owner)
+        is_part = name.split()[-1] in BODY_PARTS and pending.word in {"inside", "on top of"}
+        if is_part and self.last and self.attached == pending.subject:
+            pending = replace(pending, subject=self.last)  # `holding an umbrella in one hand`
         objects = (pending.first, name) if pending.first else (name,)
         self.found.relate(pending.subject, pending.word, objects, pending.kind)
         self.tokens.use(*pending.span)
         self.attached = pending.subject if pending.word in ATTACHING else None
         self.shared = pending
-        self.verb = pending.word if pending.kind == "action" and is_participle(pending.word.split()[-1]) else ""
+        self.verb = pending.word if pending.kind == "action" and pending.word.endswith("ing") else ""
         self.last = name
         self.is_relative = False
 

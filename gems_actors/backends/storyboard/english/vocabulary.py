@@ -97,9 +97,9 @@ _VERBS: Final = _words(
     "cycle camp shop visit meet greet shake salute"
 )
 _NOUNS_MOSTLY: Final = _words(
-    "leave plant park train box rock sign face fire water fish nest land set hand race row ride look dance work "
-    "camp shop watch drink cut type guard bow wave cover swing drop slice point hammer comb brush lead step show "
-    "light"
+    "roll bite press pass cross spill crash leave plant park train box rock sign face fire water fish nest land "
+    "set hand race row ride look dance work camp shop watch drink cut type guard bow wave cover swing drop slice "
+    "point hammer comb brush lead step show light"
 )
 """Verbs whose forms are nouns more often: they count as verbs only before an article."""
 _DOUBLED: Final = _words(
@@ -171,10 +171,10 @@ _ADJECTIVES: Final = (
         "poor sick healthy pregnant muscular chubby skinny slender surreal whimsical dramatic bold subtle exotic "
         "robotic mechanical metallic iridescent pastel multicolored multicoloured rainbow-colored two-story "
         "sad-looking left-handed real fake toy-like lifelike life-sized dense sparse distant nearby lone main "
-        "central outer inner upper lower first second third last next whole entire half same other ruined sunken "
-        "hidden secret local public private urban rural industrial natural organic gloomy eerie spooky cheerful "
-        "joyful content excited surprised confused worried scared nervous bored elderly teenage adult male female "
-        "solo loose tight fluffy-tailed long-haired short-haired red-haired striking intricate detailed delicate "
+        "central outer inner upper lower first second third last next whole entire same other ruined sunken hidden "
+        "secret local public private urban rural industrial natural organic gloomy eerie spooky cheerful joyful "
+        "content excited surprised confused worried scared nervous bored elderly teenage adult male female solo "
+        "loose tight fluffy-tailed long-haired short-haired red-haired striking intricate detailed delicate "
         "fragile beaded quilted torn unfinished finished perfect favorite favourite famous popular common rare "
         "special normal"
     )
@@ -202,7 +202,7 @@ COMPOUNDS: Final = _words(
 NOUNS_IN_LY: Final = _words("butterfly dragonfly firefly family monopoly assembly belly jelly lily bully holly fly")
 
 ABSTRACT: Final = _words(
-    "none organization sight one ones heart height width length meantime background foreground view style shot "
+    "mid-air none organization sight one ones height width length meantime background foreground view style shot "
     "side sides top front back middle center centre left right bottom composition lighting light detail details "
     "shadow shadows mood atmosphere ambiance ambience focus depth quality resolution contrast texture textures "
     "color colors colour colours perspective angle layout space position arrangement aesthetic palette tone tones "
@@ -213,8 +213,8 @@ ABSTRACT: Final = _words(
     "peace power energy motion movement action moment moments history culture tradition world future past journey "
     "adventure dream dreams spirit soul essence idea concept design pattern patterns hint hints glow warmth part "
     "parts piece center-stage backdrop setting edge edges corner area surface surfaces distance eye-level "
-    "horizon-line presence experience expression look gaze pose stance effect effects process half top-down blend "
-    "mix combination result fact case example balance harmony chaos silence noise sound music scent smell taste "
+    "horizon-line presence experience expression look gaze pose stance effect effects process top-down blend mix "
+    "combination result fact case example balance harmony chaos silence noise sound music scent smell taste "
     "feeling emotion emotions mystery magic drama masterpiece artwork hour day days year years century season "
     "season's use purpose reason attempt chance testament reminder symbol symbolism narrative source focal point "
     "highlight highlights accent accents hue hues shade shades display scale size shape shapes form forms level "
@@ -241,7 +241,7 @@ FOREIGN_IN_NAMES: Final = _words("la de des en le un il lo su os do da den con d
 """Those that names in English prompts have, too, such as La Paz."""
 ENGLISH: Final = _words("the a an of and with is are on in at by to no not that under over for from")
 ADVERBS: Final = _words(
-    "much meanwhile altogether upwards throughout often sometimes twice once already still again always ever "
+    "half much meanwhile altogether upwards throughout often sometimes twice once already still again always ever "
     "almost nearly quite too even ahead most more less least very really rather perhaps maybe forward backward "
     "upward downward sideways northeast everywhere nearby outdoors indoors"
 )
@@ -309,6 +309,7 @@ def is_adverb(word: str) -> bool:
 
 def is_abstract(noun: str) -> bool:
     """Return whether a noun in the singular or plural names nothing that can be drawn."""
+    noun = noun.rpartition(" ")[2]
     if noun in ABSTRACT:
         return True
     return noun.endswith(_ABSTRACT_SUFFIXES) and len(noun) > 6 and noun not in _CONCRETE
