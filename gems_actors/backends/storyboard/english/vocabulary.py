@@ -309,9 +309,9 @@ def is_adverb(word: str) -> bool:
 
 def is_abstract(noun: str) -> bool:
     """Return whether a noun in the singular or plural names nothing that can be drawn."""
-    noun = noun.rpartition(" ")[2]
     if noun in ABSTRACT:
         return True
+    noun = noun.rpartition(" ")[2]
     return noun.endswith(_ABSTRACT_SUFFIXES) and len(noun) > 6 and noun not in _CONCRETE
 
 
