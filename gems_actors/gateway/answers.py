@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gems_actors.gateway.api_errors import ApiError
+from gems_actors.errors import RequestError
+from gems_actors.gateway.api_errors import ApiError, api_error_of
 from gems_actors.tasks import open_background
+
+_FIRST_COMMENT_S: Final = 1.0
+"""Failures until then have their HTTP status."""
+_COMMENTS_S: Final = 15.0
+"""Proxies end connections that are silent for a minute."""
 
 
 def json_answer(tree: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -40,6 +46,75 @@ async def until_disconnected(receive: Receive, work: Callable[[], Awaitable[None
         await work()
         is_done = True
     return is_done
+
+
+class Emit(Protocol):
+    """Sends one event."""
+
+    async def __call__(self, event: str, tree: Any, id_: str | None = None) -> None:
+        """Send the event with its data, which is a tree for JSON, and an id if it has one."""
+
+
+class EventStream(Response):
+    """A stream of server-sent events, which some work emits as long as the client is there.
+
+    A failure before the first event is an ordinary answer, and an event `error` after it. A stream that has nothing to
+    say is kept alive by comments, from one second after its start.
+    """
+
+    def __init__(self, work: Callable[[Emit], Awaitable[None]]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(headers=headers, media_type="text/event-stream")
+        del self.headers["content-length"]
+        self._work = work
+        self._is_begun = False
+        self._lock = trio.Lock()
+        self._send: Send
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send = send
+        answer: Response | None = None
+
+        async def work() -> None:
+            nonlocal answer
+            try:
+                await self._work(self._emit)
+            except (ApiError, RequestError) as error:
+                found = error if isinstance(error, ApiError) else api_error_of(error)
+                if self._is_begun:
+                    await self._emit("error", found.tree)
+                else:
+                    answer = error_answer(found)
+
+        async def work_alive() -> None:
+            async with open_background() as nursery:
+                nursery.start_soon(self._keep_alive)
+                await work()
+
+        if not await until_disconnected(receive, work_alive):
+            return
+        if answer is not None:
+            await answer(scope, receive, send)
+        else:
+            await self._write(b"", is_last=True)
+
+    async def _emit(self, event: str, tree: Any, id_: str | None = None) -> None:
+        lines = [f"id: {id_}".encode()] if id_ is not None else []
+        lines += [f"event: {event}".encode(), b"data: " + msgspec.json.encode(tree), b"", b""]
+        await self._write(b"\n".join(lines))
+
+    async def _keep_alive(self) -> None:
+        await trio.sleep(_FIRST_COMMENT_S)
+        while True:
+            await self._write(b": waiting\n\n")
+            await trio.sleep(_COMMENTS_S)
+
+    async def _write(self, data: bytes, *, is_last: bool = False) -> None:
+        async with self._lock:
+            if not self._is_begun:
+                self._is_begun = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
 
 
 class Gone(Response):

@@ -55,6 +55,9 @@ class ImageFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Accepted and without effect, as are `style` and `moderation`: the loop draws as well as it can."""
     style: _Label | None = None
     moderation: _Label | None = None
+    stream: bool = False
+    partial_images: Annotated[int, Meta(ge=0, le=3)] | None = None
+    """Rounds that a stream shows; by default all."""
 
     seed: Seed | None = None
     negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
@@ -78,6 +81,7 @@ class PictureOrder:
     compression: int | None = None
     """Quality of JPEG and WebP from 0 to 100; by default that of `gems draw`."""
     wants_urls: bool = False
+    partial_images: int | None = None
 
     @property
     def max_images(self) -> int:
@@ -154,7 +158,11 @@ def order_of(fields: ImageFields, config: MeshConfig) -> PictureOrder:
         picture_format=fields.output_format,
         compression=fields.output_compression,
         wants_urls=fields.response_format == "url",
+        partial_images=fields.partial_images,
     )
+    if fields.stream and (order.count > 1 or order.wants_urls):
+        field, value = ("n", order.count) if order.count > 1 else ("response_format", "url")
+        raise _impossible(field, f"{field}: expected one picture in base64 with stream, got {value}")
     limits = config.gateway
     if max(settings.width_px, settings.height_px) > limits.max_side_px:
         got = f"{settings.width_px}x{settings.height_px}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from base64 import b64encode
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -12,51 +13,98 @@ import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gems_actors.app.options import MAX_SEED
+from gems_actors.app.draw_progress import count_met
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BlobError, RequestError
-from gems_actors.gateway.answers import Gone, error_answer, json_answer, until_disconnected
+from gems_actors.gateway.answers import Emit, EventStream, Gone, error_answer, json_answer, until_disconnected
 from gems_actors.gateway.api_errors import ApiError, api_error_of
 from gems_actors.gateway.catalogue import models_of
 from gems_actors.gateway.draws import Draws
 from gems_actors.gateway.front import caller_of, read_body
-from gems_actors.gateway.image_request import PictureOrder, order_of, parse_image_fields
+from gems_actors.gateway.image_request import ImageFields, PictureOrder, order_of, parse_image_fields
 from gems_actors.gateway.links import Links
+from gems_actors.gateway.repeats import Repeats, RunNaming
+from gems_actors.gateway.tokens import Caller
 from protocol.costs import chat_cost, sum_spent
-from protocol.messages import DrawPicture, Picture
+from protocol.messages import Attempt, DrawPicture, ImageRef, Picture
 
 LINKS_PATH: Final = "/v1/gems/pictures/"
 
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request for pictures."""
+
+    order: PictureOrder
+    fields: ImageFields
+    caller: Caller
+    key: str | None
+
+    def tasks(self, naming: RunNaming) -> tuple[DrawPicture, ...]:
+        """Return the requests to the mesh."""
+        seed = naming.seed if self.order.seed is None else self.order.seed
+        _log.info("pictures_requested", caller=self.caller.name, run=naming.run, pictures=self.order.count)
+        return self.order.tasks(naming.run, seed, naming.version)
+
+
 class Images:
     """The routes of the Images API."""
 
-    def __init__(self, config: MeshConfig, draws: Draws) -> None:
-        self._config, self._draws = config, draws
+    def __init__(self, config: MeshConfig, draws: Draws, repeats: Repeats) -> None:
+        self._config, self._draws, self._repeats = config, draws, repeats
         self._links = Links()
         self._started_at = int(time.time())
 
     async def generate(self, request: Request) -> Response:
         """Draw pictures of a prompt; a client that disconnects withdraws them."""
-        order = order_of(parse_image_fields(await read_body(request)), self._config)
-        seed = secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed
-        caller = caller_of(request)
-        tasks = order.tasks(f"http-{caller.name}-{secrets.token_hex(8)}", seed)
-        _log.info("pictures_requested", caller=caller.name, run=tasks[0].run, pictures=order.count)
+        fields = parse_image_fields(await read_body(request))
+        order = order_of(fields, self._config)
+        asked = _Asked(order, fields, caller_of(request), request.headers.get("idempotency-key"))
+        if fields.stream:
+            return EventStream(partial(self._stream, asked))
         answer: Response = Gone()
 
         async def draw() -> None:
             nonlocal answer
             try:
-                pictures = await self._draws.draw(tasks)
+                async with self._repeats.named(asked.caller.name, asked.key, fields) as naming:
+                    tasks = asked.tasks(naming)
+                    pictures = await self._draws.draw(tasks)
                 answer = json_answer(await self._describe(order, tasks, pictures, str(request.base_url)))
-            except RequestError as error:
-                answer = error_answer(api_error_of(error))
+            except (ApiError, RequestError) as error:
+                answer = error_answer(error if isinstance(error, ApiError) else api_error_of(error))
 
         await until_disconnected(request.receive, draw)
         return answer
+
+    async def _stream(self, asked: _Asked, emit: Emit) -> None:
+        """Draw one picture, and emit the best image of each round, then the picture."""
+        order, shown = asked.order, 0
+
+        async def show_round(attempt: Attempt) -> None:
+            nonlocal shown
+            if order.partial_images is not None and shown >= order.partial_images:
+                return
+            try:
+                data = await self._draws.read_image(attempt.image, order.picture_format, order.compression)
+            except BlobError as error:  # the next round, or the picture, takes its place
+                _log.warning("round_not_shown", digest=attempt.image.digest, reason=str(error))
+                return
+            event = "image_generation.partial_image"
+            about = {"round": attempt.round, "met": count_met(attempt), "requirements": len(attempt.verdicts)}
+            tree = _event_of(event, order, attempt.image, data, {**about, "prompt": attempt.prompt})
+            await emit(event, tree | {"partial_image_index": shown})
+            shown += 1
+
+        async with self._repeats.named(asked.caller.name, asked.key, asked.fields) as naming:
+            tasks = asked.tasks(naming)
+            (picture,) = await self._draws.draw(tasks, show_round)
+        data = await self._draws.read(picture, tasks[0], order.picture_format, order.compression)
+        event = "image_generation.completed"
+        tree = _event_of(event, order, picture.best.image, data, self._draws.story_of(picture, tasks[0]))
+        await emit(event, tree | {"revised_prompt": picture.best.prompt, "usage": usage_of((picture,))})
 
     async def refuse_edits(self, request: Request) -> Response:
         """Answer that pictures cannot be edited."""
@@ -118,6 +166,19 @@ class Images:
             "size": f"{best.width_px}x{best.height_px}",
             "usage": usage_of(pictures),
         }
+
+
+def _event_of(event: str, order: PictureOrder, image: ImageRef, data: bytes, about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": event,
+        "b64_json": b64encode(data).decode(),
+        "created_at": int(time.time()),
+        "size": f"{image.width_px}x{image.height_px}",
+        "quality": "auto",
+        "background": "opaque",
+        "output_format": order.picture_format,
+        "gems": about,
+    }
 
 
 def usage_of(pictures: tuple[Picture, ...]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.draws import Draws
 from gems_actors.gateway.front import Front, failed, not_found
 from gems_actors.gateway.images import LINKS_PATH, Images
+from gems_actors.gateway.repeats import Repeats
 from gems_actors.gateway.tokens import Tokens
 from protocol.messages import ReadStatus
 
@@ -28,7 +29,7 @@ _HEALTH_S = 1.0
 
 def application(config: MeshConfig, mesh: Mesh, blobs: BlobStore, tokens: Tokens, draws: Draws) -> ASGIApp:
     """Return the ASGI application of the gateway."""
-    images = Images(config, draws)
+    images = Images(config, draws, Repeats(mesh))
 
     async def check_health(request: Request) -> Response:
         """Answer 200 once pictures can be drawn, and 503 otherwise."""

@@ -10,7 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import h11
 import httpx
+import msgspec
 import trio
 from openai import OpenAI
 
@@ -43,6 +45,45 @@ PROMPT = "two red cats to the left of a stone dog"
 REQUIREMENT = Requirement(id="r1", question="Are there two cats?", kind="count")
 
 
+class Lines:
+    """The lines of an answer; leaving the block that opened it disconnects."""
+
+    def __init__(self, stream: trio.SocketStream, connection: h11.Connection) -> None:
+        self._stream, self._connection = stream, connection
+        self._text = b""
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    async def next(self, beginning: str = "") -> str:
+        """Return the next line that is not empty and begins so, or an empty text at the end of the answer."""
+        while True:
+            line, found, rest = self._text.partition(b"\n")
+            if found:
+                self._text = rest
+                if line and line.startswith(beginning.encode()):
+                    return line.decode()
+                continue
+            match self._connection.next_event():
+                case h11.NEED_DATA:
+                    self._connection.receive_data(await self._stream.receive_some(65536))
+                case h11.Response() as head:
+                    self.status = head.status_code
+                    self.headers = {name.decode(): value.decode() for name, value in head.headers}
+                case h11.Data() as part:
+                    self._text += bytes(part.data)
+                case h11.EndOfMessage():
+                    self._text += b"\n" if self._text else b""
+                    if not self._text:
+                        return ""
+
+    async def all(self, beginning: str = "") -> list[str]:
+        """Return the other lines that begin so."""
+        found = []
+        while line := await self.next(beginning):
+            found.append(line)
+        return found
+
+
 @dataclass
 class Door:
     """A gateway that serves, and its mesh."""
@@ -60,6 +101,18 @@ class Door:
         """Return the real SDK, which repeats nothing unless told to."""
         self._sdks.append(OpenAI(base_url=f"{self.url}/v1", **{"api_key": "none", "max_retries": 0, **options}))
         return self._sdks[-1]
+
+    @asynccontextmanager
+    async def lines(self, method: str, path: str, json: Any = None, **headers: str) -> AsyncIterator[Lines]:
+        """Send a request, and yield the lines of its answer as they arrive."""
+        body = b"" if json is None else msgspec.json.encode(json)
+        given = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body)), **headers}
+        async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+            connection = h11.Connection(h11.CLIENT)
+            for event in (h11.Request(method=method, target=path, headers=list(given.items())), h11.Data(data=body)):
+                await stream.send_all(connection.send(event) or b"")
+            await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
+            yield Lines(stream, connection)
 
     def close(self) -> None:
         """Close the connections of the SDKs."""
@@ -87,6 +140,8 @@ class Painter:
     withdrawn: int = 0
     rounds: int = 1
     failure: RequestError | None = None
+    late_failure: RequestError | None = None
+    """Raised after the rounds."""
     hold: trio.Event | None = None
     """If set, no picture is finished before this event."""
     _changed: trio.Event = field(default_factory=trio.Event)
@@ -109,6 +164,9 @@ class Painter:
                 conductor.mesh.publish(StepTaken(record=record))
             if self.hold is not None:
                 await self.hold.wait()
+            if self.late_failure is not None:
+                await trio.sleep(0.2)  # events and answers take different ways
+                raise self.late_failure
         except trio.Cancelled:
             self.withdrawn += 1
             self._note()
