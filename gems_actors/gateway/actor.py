@@ -13,6 +13,7 @@ from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.gateway.draws import Draws
+from gems_actors.gateway.image_counts import keep_counts, read_counts
 from gems_actors.gateway.tokens import Tokens
 from gems_actors.tasks import open_background
 
@@ -34,7 +35,9 @@ class Gateway(Actor):
         super().__init__(config, mesh)
         self._blobs = blob_store(config, mesh.address)
         self._tokens = Tokens(config.gateway)
-        self._draws = Draws(config, mesh, self._blobs)
+        self._counts = config.data_path / "gateway" / "images.json"
+        self._allowances = read_counts(self._counts)
+        self._draws = Draws(config, mesh, self._blobs, self._allowances)
         self._server: HttpServer | None = None
 
     @asynccontextmanager
@@ -43,10 +46,12 @@ class Gateway(Actor):
         from gems_actors.gateway.http_server import open_http_server  # what the extra installs
         from gems_actors.gateway.routes import application
 
-        app = application(self.config, self.mesh, self._blobs, self._tokens, self._draws)
+        app = application(self.config, self.mesh, self._tokens, self._allowances, self._draws)
         grace_s = _SHARE_OF_GRACE * self.config.supervisor.grace_s
         async with self._blobs.open(), super().open(), open_background() as nursery:
             nursery.start_soon(self._reload_tokens)
+            if self._tokens.are_needed:
+                nursery.start_soon(keep_counts, self._counts, self._allowances)
             address = self.config.gateway.address or "127.0.0.1:0"
             async with open_http_server(app, self.config.gateway, address, grace_s) as self._server:
                 yield

@@ -33,7 +33,7 @@ class ApiError(GemsError):
         code: str | None = None,
         param: str | None = None,
         retry_after_s: float | None = None,
-        is_retryable: bool = False,
+        is_retryable: bool | None = None,
     ) -> None:
         """Describe an error.
 
@@ -43,12 +43,12 @@ class ApiError(GemsError):
             code: word for programs.
             param: field of the request that is wrong.
             retry_after_s: time after which the same request may succeed.
-            is_retryable: whether the same request may succeed later; SDKs repeat those by themselves.
+            is_retryable: whether SDKs should repeat the request by themselves; by default if there is such a time.
         """
         super().__init__(printable(message))
         self.status, self.code, self.param = status, code, param
         self.retry_after_s = retry_after_s
-        self.is_retryable = is_retryable or retry_after_s is not None
+        self.is_retryable = retry_after_s is not None if is_retryable is None else is_retryable
 
     @property
     def tree(self) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,8 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BlobError, DeadlineError
 from gems_actors.gateway.admission import Admission
+from gems_actors.gateway.allowances import Allowances
+from gems_actors.gateway.tokens import Caller
 from gems_actors.tasks import gather, open_background
 from protocol.envelope import Lane
 from protocol.messages import AppendRecord, Attempt, DrawPicture, ImageRef, Picture, RunBegun
@@ -28,18 +32,21 @@ _log = structlog.get_logger()
 class Draws:
     """The pictures in flight; cancelling a call withdraws its pictures from the mesh."""
 
-    def __init__(self, config: MeshConfig, mesh: Mesh, blobs: BlobStore) -> None:
-        self._mesh, self._blobs = mesh, blobs
+    def __init__(self, config: MeshConfig, mesh: Mesh, blobs: BlobStore, allowances: Allowances) -> None:
+        self._mesh, self._blobs, self._allowances = mesh, blobs, allowances
         self._model = config.image.shown_name
         self._timeout_s = config.gateway.timeout_s
         self.admission = Admission(config.gateway.max_draws)
 
-    async def draw(self, tasks: tuple[DrawPicture, ...], on_round: OnRound | None = None) -> tuple[Picture, ...]:
+    async def draw(
+        self, caller: Caller, tasks: tuple[DrawPicture, ...], on_round: OnRound | None = None
+    ) -> tuple[Picture, ...]:
         """Return the pictures of one run; those that were drawn before are answered from memory.
 
         `on_round` gets the best attempt of each round of the first picture, in their order.
 
         Raises:
+            ApiError: the caller has no images left today.
             OverloadedError: too many pictures are in flight, here or in the mesh.
             DeadlineError: the time limit of a request has passed.
             RequestError: a picture cannot be drawn; the others are withdrawn.
@@ -47,13 +54,14 @@ class Draws:
         self.admission.admit(len(tasks))
         began, pictures = trio.current_time(), None
         try:
-            with trio.move_on_after(self._timeout_s):
+            with trio.move_on_after(self._timeout_s), self._counted(caller, tasks) as drawn:
                 begun = RunBegun(run=tasks[0].run, what=tasks[0].prompt, total=len(tasks))
                 await self._mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
                 if on_round is None:
                     pictures = await gather(*(partial(self._ask, task) for task in tasks))
                 else:
                     pictures = (await self._follow(tasks[0], on_round),)
+                drawn.extend(len(picture.attempts) for picture in pictures)
             if pictures is None:
                 raise DeadlineError(f"not answered within {self._timeout_s:g} s")
             return pictures
@@ -104,6 +112,21 @@ class Draws:
             "decided_by": picture.ending.decided_by,
             "digest": best.image.digest,
         }
+
+    @contextmanager
+    def _counted(self, caller: Caller, tasks: tuple[DrawPicture, ...]) -> Iterator[list[int]]:
+        """Take the most images that tasks may cost, and give back what the yielded list does not hold at the end.
+
+        A request that is withdrawn or fails costs an image of each task, because nobody counts for it.
+        """
+        most = sum(task.settings.max_rounds * task.settings.candidates for task in tasks)
+        self._allowances.take_images(caller, most, time.time())
+        drawn: list[int] = []
+        try:
+            yield drawn
+        finally:
+            cost = sum(drawn) if drawn else len(tasks)
+            self._allowances.give_back(caller, most - cost, time.time())
 
     async def _ask(self, task: DrawPicture) -> Picture:
         return await self._mesh.ask(task, lane=Lane.INTERACTIVE, retries_overload=False)

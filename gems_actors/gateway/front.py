@@ -6,6 +6,7 @@ import ipaddress
 import re
 import secrets
 import socket
+import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gems_actors.gateway.allowances import Allowances
 from gems_actors.gateway.answers import error_answer
 from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.tokens import LOCAL, Caller, Tokens
@@ -67,16 +69,19 @@ async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES, within_s:
 class Front:
     """The application around the routes."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, hosts: Iterable[str], public: Iterable[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, tokens: Tokens, allowances: Allowances, hosts: Iterable[str], public: Iterable[str]
+    ) -> None:
         """Wrap the routes.
 
         Args:
             app: the routes.
             tokens: who may use them.
+            allowances: how often.
             hosts: names under which clients reach the gateway, in addition to IP addresses and this host's own.
             public: beginnings of paths that need no token.
         """
-        self._app, self._tokens = app, tokens
+        self._app, self._tokens, self._allowances = app, tokens, allowances
         self._hosts = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower(), *hosts}
         self._public = tuple(public)
 
@@ -124,6 +129,7 @@ class Front:
     def _check(self, request: Request) -> Response | None:
         """Return the answer to a request that goes no further, and note the caller of another."""
         try:
+            _check_framing(request)
             self._check_host(request)
             self._check_origin(request)
             request.scope[_CALLER] = self._find_caller(request)
@@ -154,7 +160,14 @@ class Front:
         caller = self._tokens.table.caller_of(token.strip()) if scheme.lower() == "bearer" else None
         if caller is None:
             raise ApiError(401, "authorization: expected `Bearer` and a valid token", code="invalid_api_key")
+        self._allowances.count_request(caller, time.time())
         return caller
+
+
+def _check_framing(request: Request) -> None:
+    """Refuse a body whose end is not the same for everybody: behind a proxy, what follows would be a request to us."""
+    if "transfer-encoding" in request.headers and "content-length" in request.headers:
+        raise ApiError(400, "body: expected content-length or transfer-encoding, got both")
 
 
 def not_found(request: Request, error: Exception) -> Response:

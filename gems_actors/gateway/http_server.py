@@ -52,7 +52,7 @@ class HttpServer:
 
 @asynccontextmanager
 async def open_http_server(
-    app: ASGIApp, settings: GatewayConfig, address: str, grace_s: float
+    app: ASGIApp, settings: GatewayConfig, address: str, grace_s: float, *, idle_s: float = _IDLE_S
 ) -> AsyncIterator[HttpServer]:
     """Serve at `HOST:PORT` while the block runs; port 0 picks a free one. Draining cuts off requests after `grace_s`.
 
@@ -72,7 +72,7 @@ async def open_http_server(
     config.graceful_timeout = grace_s
     config.h11_max_incomplete_size = _MAX_HEAD_BYTES
     config.include_server_header = False
-    config.keep_alive_timeout = _IDLE_S
+    config.keep_alive_timeout = idle_s
     config.certfile, config.keyfile = settings.tls_certificate, settings.tls_key
     serve = partial(anycorn.serve, cast(Any, app), config, shutdown_trigger=server.draining.wait, mode="asgi")
 

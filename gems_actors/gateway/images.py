@@ -71,7 +71,7 @@ class Images:
             try:
                 async with self._repeats.named(asked.caller.name, asked.key, fields) as naming:
                     tasks = asked.tasks(naming)
-                    pictures = await self._draws.draw(tasks)
+                    pictures = await self._draws.draw(asked.caller, tasks)
                 answer = json_answer(await self._describe(order, tasks, pictures, str(request.base_url)))
             except (ApiError, RequestError) as error:
                 answer = error_answer(error if isinstance(error, ApiError) else api_error_of(error))
@@ -100,7 +100,7 @@ class Images:
 
         async with self._repeats.named(asked.caller.name, asked.key, asked.fields) as naming:
             tasks = asked.tasks(naming)
-            (picture,) = await self._draws.draw(tasks, show_round)
+            (picture,) = await self._draws.draw(asked.caller, tasks, show_round)
         data = await self._draws.read(picture, tasks[0], order.picture_format, order.compression)
         event = "image_generation.completed"
         tree = _event_of(event, order, picture.best.image, data, self._draws.story_of(picture, tasks[0]))

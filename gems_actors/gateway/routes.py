@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gems_actors.blobs import BlobStore
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import RequestError
+from gems_actors.gateway.allowances import Allowances
 from gems_actors.gateway.answers import json_answer
 from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.draws import Draws
@@ -27,7 +27,7 @@ _HEALTH_S = 1.0
 """How long the mesh has to answer a health check."""
 
 
-def application(config: MeshConfig, mesh: Mesh, blobs: BlobStore, tokens: Tokens, draws: Draws) -> ASGIApp:
+def application(config: MeshConfig, mesh: Mesh, tokens: Tokens, allowances: Allowances, draws: Draws) -> ASGIApp:
     """Return the ASGI application of the gateway."""
     images = Images(config, draws, Repeats(mesh))
 
@@ -54,4 +54,4 @@ def application(config: MeshConfig, mesh: Mesh, blobs: BlobStore, tokens: Tokens
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: not_found, ApiError: failed})
     app.router.redirect_slashes = False
-    return Front(app, tokens, config.gateway.hosts, public=("/healthz", LINKS_PATH))
+    return Front(app, tokens, allowances, config.gateway.hosts, public=("/healthz", LINKS_PATH))

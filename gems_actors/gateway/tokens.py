@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import structlog
@@ -32,14 +32,22 @@ class Caller:
     """Who sends a request."""
 
     name: str
+    requests_per_minute: int | None = None
+    """None: no limit; the same applies to `images_per_day`."""
+    images_per_day: int | None = None
 
 
 LOCAL: Final = Caller("local")
 """Everybody, where a gateway has no tokens: it listens on loopback alone."""
 
 
+_Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     token: str
+    requests_per_minute: _Limit | None = None
+    images_per_day: _Limit | None = None
 
 
 class TokenTable:
@@ -71,6 +79,7 @@ class Tokens:
         Raises:
             ConfigError: the file or the variable cannot be read, or holds no valid token.
         """
+        self._settings = settings
         self._path = None if settings.tokens is None else Path(settings.tokens)
         self._variable = settings.tokens_env
         self._stamp = self._fingerprint()
@@ -95,7 +104,15 @@ class Tokens:
             callers |= read_tokens(self._path)
         if self._variable is not None:
             callers |= parse_variable(self._variable, os.environ.get(self._variable, ""))
-        return TokenTable(callers)
+        return TokenTable({token: self._limited(caller) for token, caller in callers.items()})
+
+    def _limited(self, caller: Caller) -> Caller:
+        """Return a caller with the limits of the settings where it has no own ones."""
+        return Caller(
+            caller.name,
+            caller.requests_per_minute or self._settings.requests_per_minute,
+            caller.images_per_day or self._settings.images_per_day,
+        )
 
     def _fingerprint(self) -> tuple[int, int, int] | None:
         if self._path is None:
@@ -129,7 +146,8 @@ def read_tokens(path: Path) -> dict[str, Caller]:
         raise ConfigError(f"{path}: expected tables [NAME] with a token: {type(error).__name__}") from error
     callers: dict[str, Caller] = {}
     for name, entry in entries.items():
-        _add(callers, f"{path}: [{name[:80]}]", name, entry.token)
+        caller = Caller(name, entry.requests_per_minute, entry.images_per_day)
+        _add(callers, f"{path}: [{name[:80]}]", caller, entry.token)
     if not callers:
         raise ConfigError(f"{path}: expected tables [NAME] with a token, got none")
     return callers
@@ -144,19 +162,19 @@ def parse_variable(variable: str, text: str) -> dict[str, Caller]:
     callers: dict[str, Caller] = {}
     for number, item in enumerate(text.split()):
         name, _, token = item.partition("=")
-        _add(callers, f"environment {variable}: token {number + 1}", name, token)
+        _add(callers, f"environment {variable}: token {number + 1}", Caller(name), token)
     if not callers:
         raise ConfigError(f"environment {variable}: expected NAME=TOKEN, got nothing")
     return callers
 
 
-def _add(callers: dict[str, Caller], where: str, name: str, token: str) -> None:
+def _add(callers: dict[str, Caller], where: str, caller: Caller, token: str) -> None:
     try:
-        check_principal_name(name)
+        check_principal_name(caller.name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     if not _TOKEN.fullmatch(token):
         raise ConfigError(f"{where}: expected a token of 16 to 256 printable ASCII characters without spaces")
     if token in callers:
         raise ConfigError(f"{where}: expected a token that no other name has")
-    callers[token] = Caller(name)
+    callers[token] = caller

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import httpx
 import msgspec
 import trio
 from openai import OpenAI
+from PIL import Image
 
 from actors.memory import Memory
 from gems_actors.actor import Actor, answers
@@ -142,6 +144,8 @@ class Painter:
     failure: RequestError | None = None
     late_failure: RequestError | None = None
     """Raised after the rounds."""
+    is_noisy: bool = False
+    """Whether pictures are noise, which no format makes smaller."""
     hold: trio.Event | None = None
     """If set, no picture is finished before this event."""
     _changed: trio.Event = field(default_factory=trio.Event)
@@ -180,7 +184,7 @@ class Painter:
 
     async def _paint_round(self, request: DrawPicture, round_: int) -> Attempt:
         size = request.settings.width_px, request.settings.height_px
-        data = png(*size, f"#{(request.seed + round_) % 2**24:06x}")
+        data = noise(*size) if self.is_noisy else png(*size, f"#{(request.seed + round_) % 2**24:06x}")
         image = await self.blobs.put(data, media_type="image/png", width_px=size[0], height_px=size[1])
         return Attempt(
             round=round_, candidate=1, prompt=f"{request.prompt}, round {round_}", image=image, seed=request.seed,
@@ -236,6 +240,13 @@ async def open_door(config: MeshConfig, *roles: type[Actor]) -> AsyncIterator[Do
             await events.receive()
         with closing(Door(gateways[0].port, mesh, config)) as door:
             yield door
+
+
+def noise(width_px: int, height_px: int) -> bytes:
+    """Return a PNG file that is about as large as its pixels."""
+    buffer = io.BytesIO()
+    Image.effect_noise((width_px, height_px), 100.0).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 async def _is_ready(mesh: Mesh) -> bool:
