@@ -260,6 +260,10 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Maximum pictures being drawn for clients at once; further requests are answered with 429."""
     max_images: v.Positive = 100
     """Maximum images that one request may draw: pictures, times rounds, times candidates of a round."""
+    max_job_images: v.Positive = 10_000
+    """Maximum images that one job may draw."""
+    webhook_hosts: tuple[v.HostName, ...] = ()
+    """Hosts to which the end of jobs may be reported; unset: none."""
     max_side_px: SidePx = 2048
     """Maximum width and height of a picture in pixels."""
     timeout_s: v.Seconds = 600.0

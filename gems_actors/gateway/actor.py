@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -12,9 +12,12 @@ from gems_actors.actor import Actor
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
+from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.draws import Draws
 from gems_actors.gateway.image_counts import keep_counts, read_counts
-from gems_actors.gateway.tokens import Tokens
+from gems_actors.gateway.jobs import webhooks
+from gems_actors.gateway.jobs.runner import Jobs
+from gems_actors.gateway.tokens import Caller, Tokens
 from gems_actors.tasks import open_background
 
 if TYPE_CHECKING:
@@ -31,13 +34,16 @@ class Gateway(Actor):
 
     role = "gateway"
 
-    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+    def __init__(
+        self, config: MeshConfig, mesh: Mesh, *, webhook_delays_s: Sequence[float] = webhooks.DELAYS_S
+    ) -> None:
         super().__init__(config, mesh)
         self._blobs = blob_store(config, mesh.address)
         self._tokens = Tokens(config.gateway)
         self._counts = config.data_path / "gateway" / "images.json"
         self._allowances = read_counts(self._counts)
         self._draws = Draws(config, mesh, self._blobs, self._allowances)
+        self._jobs = Jobs(config, mesh, self._draws, self._find_caller, webhook_delays_s=webhook_delays_s)
         self._server: HttpServer | None = None
 
     @asynccontextmanager
@@ -46,9 +52,10 @@ class Gateway(Actor):
         from gems_actors.gateway.http_server import open_http_server  # what the extra installs
         from gems_actors.gateway.routes import application
 
-        app = application(self.config, self.mesh, self._tokens, self._allowances, self._draws)
+        app = application(self.config, self.mesh, self._tokens, self._allowances, self._draws, self._jobs)
         grace_s = _SHARE_OF_GRACE * self.config.supervisor.grace_s
         async with self._blobs.open(), super().open(), open_background() as nursery:
+            await nursery.start(self._jobs.run)
             nursery.start_soon(self._reload_tokens)
             if self._tokens.are_needed:
                 nursery.start_soon(keep_counts, self._counts, self._allowances)
@@ -63,6 +70,7 @@ class Gateway(Actor):
 
     async def drain(self) -> None:
         """Stop accepting connections, and finish the requests in flight, for which the mesh is needed."""
+        self._jobs.close_events()
         if self._server is not None:
             await self._server.drain()
 
@@ -70,6 +78,16 @@ class Gateway(Actor):
         """Return the pictures in flight, and the requests that were told to come back."""
         admission = self._draws.admission
         return {"drawing": admission.in_flight, "refused": admission.refused}
+
+    def _find_caller(self, name: str) -> Caller:
+        """Return who has begun a job.
+
+        Raises:
+            ApiError: its token was taken away.
+        """
+        if (caller := self._tokens.named(name)) is None:
+            raise ApiError(401, f"expected a token of {name}, got none any more", code="invalid_api_key")
+        return caller
 
     async def _reload_tokens(self) -> None:
         while True:

@@ -55,18 +55,12 @@ class Emit(Protocol):
         """Send the event with its data, which is a tree for JSON, and an id if it has one."""
 
 
-class EventStream(Response):
-    """A stream of server-sent events, which some work emits as long as the client is there.
+class _Streamed(Response):
+    """An answer that some work writes while the client is there; a failure before its first byte has its status."""
 
-    A failure before the first event is an ordinary answer, and an event `error` after it. A stream that has nothing to
-    say is kept alive by comments, from one second after its start.
-    """
-
-    def __init__(self, work: Callable[[Emit], Awaitable[None]]) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(headers=headers, media_type="text/event-stream")
+    def __init__(self, media_type: str, headers: dict[str, str]) -> None:
+        super().__init__(headers={"cache-control": "no-store"} | headers, media_type=media_type)
         del self.headers["content-length"]
-        self._work = work
         self._is_begun = False
         self._lock = trio.Lock()
         self._send: Send
@@ -75,28 +69,58 @@ class EventStream(Response):
         self._send = send
         answer: Response | None = None
 
-        async def work() -> None:
+        async def run() -> None:
             nonlocal answer
             try:
-                await self._work(self._emit)
+                await self._run()
             except (ApiError, RequestError) as error:
                 found = error if isinstance(error, ApiError) else api_error_of(error)
                 if self._is_begun:
-                    await self._emit("error", found.tree)
+                    await self._end_with(found)
                 else:
                     answer = error_answer(found)
 
-        async def work_alive() -> None:
-            async with open_background() as nursery:
-                nursery.start_soon(self._keep_alive)
-                await work()
-
-        if not await until_disconnected(receive, work_alive):
+        if not await until_disconnected(receive, run):
             return
         if answer is not None:
             await answer(scope, receive, send)
         else:
             await self._write(b"", is_last=True)
+
+    async def _run(self) -> None:
+        """Write the answer."""
+        raise NotImplementedError
+
+    async def _end_with(self, error: ApiError) -> None:
+        """End an answer that has begun with a failure."""
+        raise NotImplementedError
+
+    async def _write(self, data: bytes, *, is_last: bool = False) -> None:
+        async with self._lock:
+            if not self._is_begun:
+                self._is_begun = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
+
+
+class EventStream(_Streamed):
+    """A stream of server-sent events, which some work emits.
+
+    A failure after the first event is an event `error`. A stream that has nothing to say is kept alive by comments,
+    from one second after its start.
+    """
+
+    def __init__(self, work: Callable[[Emit], Awaitable[None]]) -> None:
+        super().__init__("text/event-stream", {"x-accel-buffering": "no"})
+        self._work = work
+
+    async def _run(self) -> None:
+        async with open_background() as nursery:
+            nursery.start_soon(self._keep_alive)
+            await self._work(self._emit)
+
+    async def _end_with(self, error: ApiError) -> None:
+        await self._emit("error", error.tree)
 
     async def _emit(self, event: str, tree: Any, id_: str | None = None) -> None:
         lines = [f"id: {id_}".encode()] if id_ is not None else []
@@ -109,12 +133,21 @@ class EventStream(Response):
             await self._write(b": waiting\n\n")
             await trio.sleep(_COMMENTS_S)
 
-    async def _write(self, data: bytes, *, is_last: bool = False) -> None:
-        async with self._lock:
-            if not self._is_begun:
-                self._is_begun = True
-                await self._send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
+
+class FileStream(_Streamed):
+    """A file that is written while it is sent; after its first byte, a failure cuts it off."""
+
+    def __init__(
+        self, work: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]], media_type: str, name: str
+    ) -> None:
+        super().__init__(media_type, {"content-disposition": f'attachment; filename="{name}"'})
+        self._work = work
+
+    async def _run(self) -> None:
+        await self._work(self._write)
+
+    async def _end_with(self, error: ApiError) -> None:
+        raise error
 
 
 class Gone(Response):

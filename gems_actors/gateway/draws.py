@@ -68,6 +68,18 @@ class Draws:
         finally:
             self.admission.end(len(tasks), trio.current_time() - began, is_drawn=pictures is not None)
 
+    async def draw_one(self, caller: Caller, task: DrawPicture) -> Picture:
+        """Return a picture of a job, which waits behind those of other requests and is retried under overload.
+
+        Raises:
+            ApiError: the caller has no images left today.
+            RequestError: it cannot be drawn.
+        """
+        with self._counted(caller, (task,)) as drawn:
+            picture = await self._mesh.ask(task, lane=Lane.BULK)
+            drawn.append(len(picture.attempts))
+        return picture
+
     async def read(
         self, picture: Picture, task: DrawPicture, picture_format: PictureFormat, compression: int | None
     ) -> bytes:

@@ -110,7 +110,15 @@ def parse_image_fields(body: bytes) -> ImageFields:
     Raises:
         ApiError: it is not JSON, or a field is unknown or impossible.
     """
-    tree = parse_json(body)
+    return image_fields_of(parse_json(body))
+
+
+def image_fields_of(tree: dict[str, Any]) -> ImageFields:
+    """Return the fields of a body that is parsed already.
+
+    Raises:
+        ApiError: a field is unknown or impossible.
+    """
     try:
         checked = Checker(Path(), ()).check(_without_nulls(tree), ImageFields)
     except ConfigError as error:

@@ -19,6 +19,8 @@ from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.draws import Draws
 from gems_actors.gateway.front import Front, failed, not_found
 from gems_actors.gateway.images import LINKS_PATH, Images
+from gems_actors.gateway.jobs.routes import JobRoutes
+from gems_actors.gateway.jobs.runner import Jobs
 from gems_actors.gateway.repeats import Repeats
 from gems_actors.gateway.tokens import Tokens
 from protocol.messages import ReadStatus
@@ -27,7 +29,9 @@ _HEALTH_S = 1.0
 """How long the mesh has to answer a health check."""
 
 
-def application(config: MeshConfig, mesh: Mesh, tokens: Tokens, allowances: Allowances, draws: Draws) -> ASGIApp:
+def application(
+    config: MeshConfig, mesh: Mesh, tokens: Tokens, allowances: Allowances, draws: Draws, jobs: Jobs
+) -> ASGIApp:
     """Return the ASGI application of the gateway."""
     images = Images(config, draws, Repeats(mesh))
 
@@ -51,6 +55,7 @@ def application(config: MeshConfig, mesh: Mesh, tokens: Tokens, allowances: Allo
         Route("/v1/images/edits", images.refuse_edits, methods=["POST"]),
         Route("/v1/images/variations", images.refuse_edits, methods=["POST"]),
         Route(LINKS_PATH + "{name}", images.show_picture),
+        *JobRoutes(config, jobs, draws).routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: not_found, ApiError: failed})
     app.router.redirect_slashes = False

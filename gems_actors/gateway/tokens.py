@@ -69,6 +69,10 @@ class TokenTable:
                 found = caller
         return found
 
+    def named(self, name: str) -> Caller | None:
+        """Return the caller with a name; None if it has no token."""
+        return next((caller for caller in self._callers.values() if caller.name == name), None)
+
 
 class Tokens:
     """The tokens of the settings; those of the file are read again when it changes."""
@@ -97,6 +101,10 @@ class Tokens:
             _log.info("tokens_read", tokens=len(self.table))
         except ConfigError as error:
             _log.error("tokens_unusable", reason=str(error), kept=len(self.table))
+
+    def named(self, name: str) -> Caller | None:
+        """Return the caller with a name, for what was begun earlier; None if it may do nothing any more."""
+        return self.table.named(name) if self.are_needed else LOCAL
 
     def _read(self) -> TokenTable:
         callers: dict[str, Caller] = {}

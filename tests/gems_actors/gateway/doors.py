@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,7 @@ from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.errors import RequestError
 from gems_actors.gateway.actor import Gateway
+from gems_actors.gateway.jobs import webhooks
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.testing import open_test_mesh
 from protocol.messages import (
@@ -142,6 +144,10 @@ class Painter:
     withdrawn: int = 0
     rounds: int = 1
     failure: RequestError | None = None
+    refused: dict[str, RequestError] = field(default_factory=dict)
+    """Failures by prompt."""
+    held_prompts: set[str] | None = None
+    """Prompts that `hold` is about; by default all."""
     late_failure: RequestError | None = None
     """Raised after the rounds."""
     is_noisy: bool = False
@@ -159,14 +165,14 @@ class Painter:
         self.begun.append(request)
         self._note()
         try:
-            if self.failure is not None:
-                raise self.failure
+            if (failure := self.refused.get(request.prompt, self.failure)) is not None:
+                raise failure
             attempts = []
             for round_ in range(1, self.rounds + 1):
                 attempts.append(await self._paint_round(request, round_))
                 record = AttemptVerified(trajectory=request.trajectory, attempt=attempts[-1])
                 conductor.mesh.publish(StepTaken(record=record))
-            if self.hold is not None:
+            if self.hold is not None and (self.held_prompts is None or request.prompt in self.held_prompts):
                 await self.hold.wait()
             if self.late_failure is not None:
                 await trio.sleep(0.2)  # events and answers take different ways
@@ -197,7 +203,9 @@ class Painter:
 
 
 @asynccontextmanager
-async def open_painted_door(folder: Path, *settings: str) -> AsyncIterator[tuple[Door, Painter]]:
+async def open_painted_door(
+    folder: Path, *settings: str, webhook_delays_s: Sequence[float] = webhooks.DELAYS_S
+) -> AsyncIterator[tuple[Door, Painter]]:
     """Start a gateway whose pictures a `Painter` makes; memory is the real one."""
     config = load_config(None, {}, [f"data_dir={folder}/data", *settings])
     painter = Painter(BlobFolder(folder / "data" / "blobs"))
@@ -211,7 +219,7 @@ async def open_painted_door(folder: Path, *settings: str) -> AsyncIterator[tuple
         async def draw(self, request: DrawPicture) -> Picture:
             return await self.directed.paint(self, request)
 
-    async with open_door(config, Memory, Conductor) as door:
+    async with open_door(config, Memory, Conductor, webhook_delays_s=webhook_delays_s) as door:
         yield door, painter
 
 
@@ -226,13 +234,15 @@ async def open_drawing_door(folder: Path, *settings: str) -> AsyncIterator[Door]
 
 
 @asynccontextmanager
-async def open_door(config: MeshConfig, *roles: type[Actor]) -> AsyncIterator[Door]:
+async def open_door(
+    config: MeshConfig, *roles: type[Actor], webhook_delays_s: Sequence[float] = webhooks.DELAYS_S
+) -> AsyncIterator[Door]:
     """Start roles and a gateway, and yield it once it serves."""
     gateways: list[Gateway] = []
 
     class Watched(Gateway):
         def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
-            super().__init__(config, mesh)
+            super().__init__(config, mesh, webhook_delays_s=webhook_delays_s)
             gateways.append(self)
 
     async with open_test_mesh(*roles, Watched, config=config) as mesh, mesh.events("mesh") as events:
@@ -252,6 +262,27 @@ def noise(width_px: int, height_px: int) -> bytes:
 async def _is_ready(mesh: Mesh) -> bool:
     roles = (await mesh.ask(ReadStatus())).roles
     return all(actor.capacity for role in roles for actor in role.actors)
+
+
+class Events:
+    """The events of a job, as they arrive."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self.id = ""
+        """Id of the last one."""
+
+    async def next(self, wanted: str = "") -> tuple[str, Any]:
+        """Return the next event whose name begins so, and its data; empty at the end of the stream."""
+        while line := await self._lines.next():
+            if line.startswith("id: "):
+                self.id = line.removeprefix("id: ")
+            elif line.startswith("event: "):
+                name = line.removeprefix("event: ")
+                data = json.loads((await self._lines.next("data: ")).removeprefix("data: "))
+                if name.startswith(wanted):
+                    return name, data
+        return "", None
 
 
 async def in_thread(function: Callable[..., ResultT], *arguments: Any, **options: Any) -> ResultT:

@@ -1,0 +1,126 @@
+"""The body of `POST /v1/gems/jobs`. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gems_actors.app.options import MAX_SEED
+from gems_actors.config import MeshConfig
+from gems_actors.config.checks import Checker
+from gems_actors.errors import ConfigError
+from gems_actors.gateway.api_errors import ApiError
+from gems_actors.gateway.image_request import field_error, image_fields_of, order_of
+from gems_actors.gateway.jobs.records import Job, JobPicture, Webhook
+from protocol.messages.values import Seed
+
+MAX_PICTURES: Final = 1000
+_MIN_SECRET_BYTES: Final = 16
+
+
+class _Prompt(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    prompt: str
+    seed: Seed | None = None
+
+
+class _WebhookFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    url: Annotated[str, Meta(max_length=2000, description="the address of a server, of up to 2,000 characters")]
+    secret: Annotated[str, Meta(max_length=200, description="text of up to 200 characters")]
+
+
+class _JobFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    prompts: tuple[_Prompt, ...]
+    webhook: _WebhookFields | None = None
+
+
+def parse_job(tree: dict[str, Any], config: MeshConfig, *, caller: str, key: str | None, now: float) -> Job:
+    """Return the job that a body asks for.
+
+    It has the fields of the Images API that are not about one answer, and `prompts` in place of `prompt`.
+
+    Raises:
+        ApiError: a field is unknown or impossible.
+    """
+    digest = blake2b(msgspec.json.encode(tree, order="sorted"), digest_size=16).hexdigest()
+    fields = {name: value for name, value in tree.items() if name not in ("prompts", "prompt", "webhook")}
+    for name in ("stream", "partial_images", "response_format"):
+        if name in fields:
+            raise ApiError(400, f"{name}: expected it with the Images API only", code="invalid_value", param=name)
+    asked = _own_fields(tree)
+    pictures: list[JobPicture] = []
+    images, order = 0, None
+    for index, wanted in enumerate(asked.prompts):
+        seed = {} if wanted.seed is None else {"seed": wanted.seed}
+        try:
+            order = order_of(image_fields_of({**fields, "prompt": wanted.prompt, **seed}), config)
+        except ApiError as error:
+            raise ApiError(error.status, f"prompts[{index}]: {error}", code=error.code, param=error.param) from error
+        first = secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed
+        tasks = order.tasks("job", first)
+        pictures += [JobPicture(index=index, sample=task.sample, prompt=task.prompt, seed=task.seed) for task in tasks]
+        images += order.max_images
+    if order is None or len(pictures) > MAX_PICTURES:
+        got = f"{len(pictures)} of {len(asked.prompts)} prompts"
+        raise _impossible("prompts", f"prompts: expected 1 to {MAX_PICTURES} pictures, got {got}")
+    if images > config.gateway.max_job_images:
+        raise _impossible("prompts", f"prompts: expected up to {config.gateway.max_job_images} images, got {images}")
+    id_ = secrets.token_hex(12) if key is None else blake2b(f"{caller}\0{key}".encode(), digest_size=12).hexdigest()
+    return Job(
+        id=f"job-{id_}",
+        caller=caller,
+        body_digest=digest,
+        created_at=now,
+        model=order.model,
+        settings=order.settings,
+        budget=order.budget,
+        pictures=pictures,
+        picture_format=order.picture_format,
+        compression=order.compression,
+        webhook=None if asked.webhook is None else _webhook_of(asked.webhook, config.gateway.webhook_hosts),
+    )
+
+
+def _own_fields(tree: dict[str, Any]) -> _JobFields:
+    prompts = tree.get("prompts")
+    if ("prompt" in tree) == (prompts is not None):
+        raise _impossible("prompts", "prompts: expected either it or prompt")
+    if prompts is None:
+        prompts = [tree["prompt"]]
+    if isinstance(prompts, list):
+        prompts = [{"prompt": item} if isinstance(item, str) else item for item in prompts]
+    own = {"prompts": prompts} | ({"webhook": tree["webhook"]} if tree.get("webhook") is not None else {})
+    try:
+        return msgspec.convert(Checker(Path(), ()).check(own, _JobFields), _JobFields)
+    except ConfigError as error:
+        raise field_error(str(error)) from error
+
+
+def _webhook_of(fields: _WebhookFields, hosts: tuple[str, ...]) -> Webhook:
+    """Return a webhook to one of the hosts that the operator allows: callers must not send the gateway anywhere."""
+    try:
+        address = urlsplit(fields.url)
+        host = address.hostname or ""
+    except ValueError:
+        address, host = urlsplit(""), ""
+    if address.scheme not in ("http", "https") or host not in hosts or address.username is not None:
+        known = ", ".join(hosts) or "none: gateway.webhook_hosts is empty"
+        raise _impossible("webhook.url", f"webhook.url: expected an address at one of these hosts ({known})")
+    try:
+        size = len(base64.b64decode(fields.secret.removeprefix("whsec_"), validate=True))
+    except (binascii.Error, ValueError):
+        size = 0
+    if not fields.secret.startswith("whsec_") or size < _MIN_SECRET_BYTES:
+        raise _impossible("webhook.secret", "webhook.secret: expected whsec_ and at least 16 bytes in base64")
+    return Webhook(url=fields.url, secret=fields.secret)
+
+
+def _impossible(param: str, text: str) -> ApiError:
+    return ApiError(400, text, code="invalid_value", param=param)
