@@ -19,6 +19,7 @@ import structlog
 import trio
 from msgspec.structs import replace
 
+from actors.counting import count_record
 from actors.memory_store import queries
 from actors.memory_store.full_text import WordIndex
 from actors.memory_store.index import IndexFailedError
@@ -77,6 +78,7 @@ class Memory(Actor):
         self._failed = trio.Event()
         self._failure: IndexFailedError | None = None
         self._damaged_bytes = 0
+        self._counts: dict[str, float] = {}
         self._shard = shard_of_role(self.mesh.role) or 0
         self._layouts = note_layout(self.config.data_path, self.config.memory.shards)
         self._shards = max(*self._layouts, self._shard + 1)
@@ -107,6 +109,10 @@ class Memory(Actor):
             "log_bytes": self._store.live.end,
             "damaged_bytes": self._damaged_bytes,
         }
+
+    def totals(self) -> dict[str, float]:
+        """Return what was drawn and spent since this process started."""
+        return self._counts
 
     @answers
     async def append(self, request: m.AppendRecord) -> m.Appended:
@@ -140,6 +146,9 @@ class Memory(Actor):
         await batch.done.wait()
         if batch.error is not None:
             raise storage_fault(LogError(str(batch.error))) from batch.error
+        for record, (_, is_new) in zip(records, batch.outcomes[position + 1 - len(records) :], strict=False):
+            if is_new:
+                count_record(self._counts, record)
         sequence, is_new = batch.outcomes[position]
         return m.Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_only_record(records[-1]))
 

@@ -28,7 +28,7 @@ from gems_actors.tasks import open_background
 from protocol.codec import CODEC, decode_body
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
-from protocol.limits import MAX_FIGURE, MAX_FIGURES, MAX_NAME_CHARS, MAX_REMARK_CHARS
+from protocol.limits import MAX_FIGURE, MAX_FIGURES, MAX_NAME_CHARS, MAX_REMARK_CHARS, TOTAL
 from protocol.messages import Body, Cancel, Held, Reply, Request
 
 __all__ = ["Actor", "Call", "Mesh", "answers", "current_call", "is_interactive", "serve_actor"]
@@ -92,6 +92,10 @@ class Actor:
 
     def figures(self) -> dict[str, float]:
         """Return figures to show in `gems status`; called only while open."""
+        return {}
+
+    def totals(self) -> dict[str, float]:
+        """Return counts since the start of this process, which only grow; the router sums them up for metrics."""
         return {}
 
     def note(self) -> str:
@@ -218,9 +222,12 @@ class _Loop:
 
     def figures(self) -> dict[str, float]:
         """Return the actor's figures that fit the wire: a role's odd figure must not cost it its place in the mesh."""
-        found = {} if self._nursery is None else self._actor.figures()
+        found = {} if self._nursery is None else self._actor.figures() | self._totals()
         fitting = ((name, it) for name, it in found.items() if len(name) <= MAX_NAME_CHARS and abs(it) <= MAX_FIGURE)
         return {_whole(name): figure for name, figure in islice(fitting, MAX_FIGURES)}
+
+    def _totals(self) -> dict[str, float]:
+        return {f"{TOTAL}{name}": value for name, value in self._actor.totals().items()}
 
     def note(self) -> str:
         return _whole(self._actor.note()[:MAX_REMARK_CHARS])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
 from gems_actors.run_states import RunStates
+from protocol.limits import CALLS
 from protocol.messages import ActorStatus, Controlled, MeshStatus, Reply, RoleStatus
 
 
@@ -50,7 +51,14 @@ def _merge_roles(found: Sequence[RoleStatus]) -> RoleStatus:
             _merge_actors([actor for role in found for actor in role.actors if actor.name == name]) for name in names
         ),
         paused=sum(role.paused for role in found),
+        totals=_merge_totals([role.totals for role in found]),
     )
+
+
+def _merge_totals(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Merge counts: each router counts its own calls, and all of them hear every actor's other counts."""
+    names = dict.fromkeys(name for totals in found for name in totals)
+    return {name: (sum if name in CALLS else max)(totals.get(name, 0.0) for totals in found) for name in names}
 
 
 def _merge_actors(found: Sequence[ActorStatus]) -> ActorStatus:

@@ -74,6 +74,13 @@ MAX_UNIX_TIME = 1e11
 MAX_FIGURES = 1_000
 """Figures that one actor reports."""
 
+TOTAL = "total/"
+"""Beginning of the names of figures that count up from the start of an actor's process; routers add their growth to the
+`totals` of its role."""
+
+CALLS = ("calls", "call_seconds")
+"""Totals of a role that each router counts by itself: requests answered, and the time that they took."""
+
 MAX_FIGURE = 1e18
 """Any figure that an actor reports, above or below zero, and any likeness; figures are finite."""
 

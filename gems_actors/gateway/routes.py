@@ -10,12 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gems_actors.app.mesh_requests import ask_within
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import RequestError
 from gems_actors.gateway.allowances import Allowances
 from gems_actors.gateway.answers import json_answer
-from gems_actors.gateway.api_errors import ApiError
+from gems_actors.gateway.api_errors import ApiError, api_error_of
 from gems_actors.gateway.draws import Draws
 from gems_actors.gateway.front import Front, failed, not_found
 from gems_actors.gateway.images import LINKS_PATH, Images
@@ -23,6 +24,7 @@ from gems_actors.gateway.jobs.routes import JobRoutes
 from gems_actors.gateway.jobs.runner import Jobs
 from gems_actors.gateway.repeats import Repeats
 from gems_actors.gateway.tokens import Tokens
+from gems_actors.ops.prometheus import CONTENT_TYPE, metrics_text
 from protocol.messages import ReadStatus
 
 _HEALTH_S = 1.0
@@ -47,7 +49,16 @@ def application(
                 found = str(error)
         return json_answer({"status": found}, 200 if found == "ok" else 503)
 
+    async def show_metrics(request: Request) -> Response:
+        """Answer a scrape of the whole mesh."""
+        try:
+            found = await ask_within(mesh, ReadStatus(), within_s=_HEALTH_S)
+        except RequestError as error:
+            raise api_error_of(error) from error
+        return Response(metrics_text(found), media_type=CONTENT_TYPE)
+
     routes = [
+        Route("/metrics", show_metrics),
         Route("/healthz", check_health),
         Route("/v1/models", images.list_models),
         Route("/v1/models/{model}", images.show_model),

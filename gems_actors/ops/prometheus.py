@@ -1,12 +1,12 @@
 """The router's table in Prometheus's text format. Pure.
 
 Roles are labels; actors are not, because their names change at every restart. All figures are of the whole mesh, and
-every process reports the same: scrape one process, do not sum over several.
+every process reports the same: scrape one process, do not sum over several. Counters start when the router starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from gems_actors import __version__
 from gems_actors.terminal_text import printable_lines
@@ -30,6 +30,20 @@ _ROLE_METRICS: tuple[tuple[str, str, Callable[[RoleStatus], float]], ...] = (
 )
 
 
+_COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("pictures", "tasks_total", "Trajectories that ended with a picture.", ("outcome",)),
+    ("failures", "failures_total", "Trajectories that failed, each time they did.", ("code",)),
+    ("rounds", "rounds_total", "Rounds drawn and judged.", ()),
+    ("images", "images_total", "Images drawn and judged.", ()),
+    ("calls", "model_calls_total", "Calls of models, by the role that made them.", ("role",)),
+    ("tokens", "tokens_total", "Tokens of chat models, by the role that used them.", ("role", "type")),
+    ("seconds", "work_seconds_total", "Time that roles worked on trajectories; of the generator, drawing.", ("role",)),
+    ("cost", "cost_total", "Price of chat models, in the currency of the settings.", ("role",)),
+    ("restarts", "role_restarts_total", "Processes that ended unexpectedly and were replaced.", ("role",)),
+)
+"""First part of the name of a total, name of its metric, help, and the labels that the other parts are."""
+
+
 def metrics_text(found: MeshStatus) -> str:
     """Return the answer to a scrape, in Prometheus's text format."""
     roles = [role for role in found.roles if not is_agent_role(role.role)]
@@ -46,7 +60,44 @@ def metrics_text(found: MeshStatus) -> str:
         lines += _metric(name, kind, help_text, "", [("", figure)])
     for name, help_text, measure in _ROLE_METRICS:
         lines += _metric(f"role_{name}", "gauge", help_text, "role", ((role.role, measure(role)) for role in roles))
+    lines += _call_durations(roles)
+    totals = [item for role in found.roles for item in role.totals.items()]
+    for first, name, help_text, labels in _COUNTERS:
+        lines += _counter(name, help_text, labels, _sums(first, len(labels), totals))
     return "\n".join(lines) + "\n"
+
+
+def _sums(first: str, depth: int, totals: Iterable[tuple[str, float]]) -> dict[tuple[str, ...], float]:
+    """Return the totals of all roles whose name has this first part, by the other parts."""
+    sums: dict[tuple[str, ...], float] = {}
+    for name, value in totals:
+        parts = tuple(name.split("/"))
+        if parts[0] == first and len(parts) == depth + 1:
+            sums[parts[1:]] = sums.get(parts[1:], 0.0) + value
+    return sums
+
+
+def _counter(
+    name: str, help_text: str, labels: tuple[str, ...], sums: Mapping[tuple[str, ...], float]
+) -> Iterator[str]:
+    if sums:
+        yield f"# HELP gems_{name} {help_text}"
+        yield f"# TYPE gems_{name} counter"
+    for values, figure in sorted(sums.items()):
+        pairs = ",".join(f'{label}="{_escape(value)}"' for label, value in zip(labels, values, strict=True))
+        yield f"gems_{name}" + (f"{{{pairs}}}" if pairs else "") + f" {figure:.15g}"
+
+
+def _call_durations(roles: Iterable[RoleStatus]) -> Iterator[str]:
+    """Yield how often each role was asked, and for how long it worked in all."""
+    called = [role for role in roles if "calls" in role.totals]
+    name = "gems_role_call_duration_seconds"
+    if called:
+        yield f"# HELP {name} Time from the hand-out of a request to its answer."
+        yield f"# TYPE {name} summary"
+    for role in called:
+        yield f'{name}_sum{{role="{_escape(role.role)}"}} {role.totals.get("call_seconds", 0.0):.15g}'
+        yield f'{name}_count{{role="{_escape(role.role)}"}} {role.totals["calls"]:.15g}'
 
 
 def _metric(name: str, kind: str, help_text: str, label: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:

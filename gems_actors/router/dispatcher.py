@@ -30,6 +30,7 @@ from gems_actors.router.budgets import (
 from gems_actors.router.queues import Peer, Queue, Ticket
 from gems_actors.router.role_status import roles_status
 from gems_actors.router.tables import Answers, Deadlines, Tickets
+from gems_actors.router.totals import Totals
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
 from protocol import messages as m
 from protocol.codec import decode_body, encode_body
@@ -117,6 +118,7 @@ class Dispatcher:
         self._reports = 0
         self._reclaim_grace_s = settings.heartbeat_s + max(settings.heartbeat_s, _RECONNECT_S)
         self._requeued = 0
+        self._totals = Totals()
         self._run_states = RunStates()
         self._mark_budgets = MarkBudgets()
         self._accounts = Accounts()
@@ -214,7 +216,7 @@ class Dispatcher:
         peer = self._known(now, identity)
         if peer is None:
             return
-        peer.figures, peer.note = beat.figures, beat.note
+        peer.figures, peer.note = self._totals.take(peer.role, peer.hello.name, beat.figures), beat.note
         claimed = self._take_report(now, peer, beat.holding, beat.held_elsewhere)
         if beat.capacity is not None and beat.capacity != peer.capacity:
             self.capacity(now, identity, beat.capacity)
@@ -407,6 +409,7 @@ class Dispatcher:
         if is_held and peer is not None:
             del peer.held[header.id]
             peer.handled += 1
+            self._totals.count_call(peer.role, now - ticket.assigned_at)
         if (is_held or is_waiting) and not has_stopped:
             self._finish(ticket, header._replace(role=ticket.header.role), body)
         elif is_held:  # if its client waits again, by this router or after it had been lost, it is done again
@@ -679,7 +682,7 @@ class Dispatcher:
         return m.MeshStatus(
             epoch=self._epoch,
             uptime_s=now - self._began_at,
-            roles=roles_status(now, peers, self._queues),
+            roles=roles_status(now, peers, self._queues, self._totals),
             clients=sum(not peer.role for peer in peers),
             requeued=self._requeued,
             run_states=self._run_states.all(),

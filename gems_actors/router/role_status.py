@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gems_actors.router.queues import Peer, Queue
+from gems_actors.router.totals import Totals
 from protocol import messages as m
 
 
-def roles_status(now: float, peers: Iterable[Peer], queues: Mapping[str, Queue]) -> tuple[m.RoleStatus, ...]:
+def roles_status(
+    now: float, peers: Iterable[Peer], queues: Mapping[str, Queue], totals: Totals
+) -> tuple[m.RoleStatus, ...]:
     """Return the status of every role that an actor plays or requests wait for, by name; `peers` are in order."""
     found: dict[str, list[Peer]] = {role: [] for role, queue in queues.items() if queue.waiting or queue.parked}
     for peer in peers:
         if peer.role:
             found.setdefault(peer.role, []).append(peer)
-    return tuple(_status_of(now, role, found[role], queues.get(role, Queue())) for role in sorted(found))
+    return tuple(
+        _status_of(now, role, found[role], queues.get(role, Queue()), totals.of(role)) for role in sorted(found)
+    )
 
 
-def _status_of(now: float, role: str, peers: list[Peer], queue: Queue) -> m.RoleStatus:
+def _status_of(now: float, role: str, peers: list[Peer], queue: Queue, totals: dict[str, float]) -> m.RoleStatus:
     actors = tuple(
         m.ActorStatus(
             name=peer.hello.name,
@@ -36,4 +41,6 @@ def _status_of(now: float, role: str, peers: list[Peer], queue: Queue) -> m.Role
         for peer in peers
     )
     oldest_s = max((now - ticket.requested_at for ticket in queue), default=0.0)
-    return m.RoleStatus(role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked))
+    return m.RoleStatus(
+        role=role, queued=queue.waiting, oldest_s=oldest_s, actors=actors, paused=len(queue.parked), totals=totals
+    )

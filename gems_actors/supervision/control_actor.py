@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
@@ -30,6 +31,9 @@ class Controlled(Protocol):
     def stop(self) -> None:
         """Request a graceful shutdown."""
 
+    def restarts(self) -> Mapping[str, int]:
+        """Return the processes that ended unexpectedly, by role."""
+
 
 class ControlActor(Actor):
     """Lets the mesh scale the roles of a host and stop the mesh."""
@@ -44,6 +48,10 @@ class ControlActor(Actor):
     def figures(self) -> dict[str, float]:
         """Return the load of the host: processes that run or wait for a core, divided by its cores."""
         return {"host_load_share": os.getloadavg()[0] / (os.cpu_count() or 1)}
+
+    def totals(self) -> dict[str, float]:
+        """Return how often processes were replaced."""
+        return {f"restarts/{role}": float(count) for role, count in self._supervisor.restarts().items()}
 
     @answers
     async def scale(self, request: ScaleRole) -> Scaled:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Set
 from typing import NamedTuple
 
@@ -95,6 +96,8 @@ class Seats:
         self._config, self._router, self._entry = config, router, entry
         self._zygotes, self._policy = zygotes, policy
         self._report_dead, self._give_up = report_dead, give_up
+        self.restarts: Counter[str] = Counter()
+        """Processes that ended unexpectedly, by role."""
         self._seats: list[Seat] = []
         self._nursery: trio.Nursery
 
@@ -171,6 +174,7 @@ class Seats:
                 if seat.is_dismissed.is_set():
                     return
                 seat.restarts += 1
+                self.restarts[seat.role] += 1
                 # An end without a code went down with the zygote: that end is counted once, in ZygoteKeeper, and the
                 # router that knew the actor is gone too.
                 code = seat.process.code

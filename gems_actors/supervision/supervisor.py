@@ -8,7 +8,7 @@ many actors a role needs. The `zygote` forks the processes. The supervisor is al
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import structlog
@@ -129,6 +129,10 @@ class Supervisor:
         _log.info("role_scaled", scaled_role=role, before=before, after=count)
         await trio.lowlevel.checkpoint()
         return before, count
+
+    def restarts(self) -> Mapping[str, int]:
+        """Return how many processes ended unexpectedly since the start, by role."""
+        return self._seats.restarts
 
     def children(self) -> tuple[Child, ...]:
         """Return the running role processes in start order."""

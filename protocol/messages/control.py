@@ -53,6 +53,9 @@ class RoleStatus(Value, frozen=True, kw_only=True):
     actors: Annotated[tuple[ActorStatus, ...], Meta(max_length=MAX_ITEMS)]
     paused: Count = 0
     """Requests, in addition to those queued, that wait until their run or trajectory is resumed."""
+    totals: Figures = {}
+    """Counts of the role since the router started, which outlive its actors: `calls`, `call_seconds`, and those that
+    its actors report."""
 
 
 class MeshStatus(Reply, frozen=True, kw_only=True):

@@ -62,6 +62,9 @@ async def test_a_gateway_that_is_killed_is_replaced_and_one_that_drains_finishes
                 except httpx.TransportError:
                     await trio.sleep(0.05)
             assert pid_of(supervisor, "gateway") != pid
+            restarted = 'gems_role_restarts_total{role="gateway"} 1\n'
+            while restarted not in (await http.get(f"{url}/metrics")).text:  # noqa: ASYNC110
+                await trio.sleep(0.05)  # a heartbeat of the supervisor brings it
             async with open_client(supervisor.address) as mesh, trio.open_nursery() as nursery:
                 answers = []
 

@@ -68,6 +68,36 @@ def test_agents_are_counted_but_not_listed_as_roles() -> None:
     }
 
 
+TOTALS = {
+    "calls": 7.0, "call_seconds": 3.5, "pictures/all_met": 3.0, "failures/backend": 1.0, "rounds": 6.0, "images": 12.0,
+    "tokens/planner/prompt": 1e9, "calls/planner": 4.0, "seconds/generator": 2.5, "cost/planner": 0.25,
+    "restarts/verifier": 2.0, "of a role of your own": 1.0, "tokens/too/many/parts": 1.0,
+}  # fmt: skip
+
+
+def test_totals_are_counters_summed_over_roles() -> None:
+    roles = (
+        RoleStatus(role="memory", queued=0, oldest_s=0.0, actors=(), totals=TOTALS),
+        RoleStatus(role="memory_1", queued=0, oldest_s=0.0, actors=(), totals={"pictures/all_met": 2.0}),
+        RoleStatus(role=agent_role("far"), queued=0, oldest_s=0.0, actors=(), totals={"restarts/verifier": 1.0}),
+    )
+    found = samples(metrics_text(mesh(*roles)))
+    assert {name: value for name, value in found.items() if "_total" in name or "duration" in name} == {
+        "gems_requeued_requests_total": 3,
+        'gems_role_call_duration_seconds_count{role="memory"}': 7,
+        'gems_role_call_duration_seconds_sum{role="memory"}': 3.5,
+        'gems_tasks_total{outcome="all_met"}': 5,
+        'gems_failures_total{code="backend"}': 1,
+        "gems_rounds_total": 6,
+        "gems_images_total": 12,
+        'gems_model_calls_total{role="planner"}': 4,
+        'gems_tokens_total{role="planner",type="prompt"}': 1e9,
+        'gems_work_seconds_total{role="generator"}': 2.5,
+        'gems_cost_total{role="planner"}': 0.25,
+        'gems_role_restarts_total{role="verifier"}': 3,
+    }
+
+
 def test_every_sample_follows_its_help_and_type() -> None:
     text = metrics_text(mesh(RoleStatus(role="planner", queued=0, oldest_s=0.0, actors=())))
     assert text.endswith("\n")
@@ -88,7 +118,9 @@ def test_a_version_is_escaped() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None and "CI" not in os.environ, reason="needs promtool of Prometheus")
 def test_promtool_finds_nothing_to_criticise() -> None:
     roles = [
-        RoleStatus(role=name, queued=1, oldest_s=0.5, actors=(actor(f"{name}-1", name, busy=1),), paused=1)
+        RoleStatus(
+            role=name, queued=1, oldest_s=0.5, actors=(actor(f"{name}-1", name, busy=1),), paused=1, totals=TOTALS
+        )
         for name in ("planner", "generator")
     ]
     text = metrics_text(mesh(*roles))

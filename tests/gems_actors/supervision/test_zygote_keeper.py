@@ -91,6 +91,9 @@ class _Controlled:
     def stop(self) -> None:
         raise NotImplementedError
 
+    def restarts(self) -> dict[str, int]:
+        return {}
+
 
 @pytest.mark.virtual_time
 async def test_a_supervisor_waits_for_its_router_for_as_long_as_the_restart_policy_does(tmp_path: Path) -> None:

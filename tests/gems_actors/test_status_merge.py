@@ -1,0 +1,19 @@
+"""Statuses of several routers of one mesh, merged into one."""
+
+from __future__ import annotations
+
+from gems_actors.status_merge import merge_statuses
+from protocol.messages import MeshStatus, RoleStatus
+
+
+def status(epoch: str, totals: dict[str, float]) -> MeshStatus:
+    role = RoleStatus(role="memory", queued=1, oldest_s=0.5, actors=(), totals=totals)
+    return MeshStatus(epoch=epoch, uptime_s=1.0, roles=(role,), clients=1, requeued=1)
+
+
+def test_calls_of_routers_are_summed_and_counts_of_actors_which_all_of_them_hear_are_not() -> None:
+    one = status("a", {"calls": 3.0, "call_seconds": 1.5, "images": 7.0})
+    other = status("b", {"calls": 4.0, "call_seconds": 2.0, "images": 6.0, "rounds": 2.0})
+    (role,) = merge_statuses([one, other]).roles
+    assert role.totals == {"calls": 7.0, "call_seconds": 3.5, "images": 7.0, "rounds": 2.0}
+    assert role.queued == 2
