@@ -18,7 +18,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.config.checks import Checker
 from gems_actors.errors import ConfigError
 from gems_actors.gateway.api_errors import ApiError
-from gems_actors.gateway.image_request import field_error, image_fields_of, order_of
+from gems_actors.gateway.image_request import checked_prompt, field_error, image_fields_of, order_of
 from gems_actors.gateway.jobs.records import Job, JobPicture, Webhook
 from protocol.messages.values import Seed
 
@@ -56,16 +56,20 @@ def parse_job(tree: dict[str, Any], config: MeshConfig, *, caller: str, key: str
             raise ApiError(400, f"{name}: expected it with the Images API only", code="invalid_value", param=name)
     asked = _own_fields(tree)
     pictures: list[JobPicture] = []
-    images, order = 0, None
+    images, order = 0, None  # the settings of the first prompt are those of all
     for index, wanted in enumerate(asked.prompts):
-        seed = {} if wanted.seed is None else {"seed": wanted.seed}
         try:
-            order = order_of(image_fields_of({**fields, "prompt": wanted.prompt, **seed}), config)
+            if order is None:
+                order = order_of(image_fields_of({**fields, "prompt": wanted.prompt}), config)
+            prompt = checked_prompt(wanted.prompt)
         except ApiError as error:
             raise ApiError(error.status, f"prompts[{index}]: {error}", code=error.code, param=error.param) from error
-        first = secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed
-        tasks = order.tasks("job", first)
-        pictures += [JobPicture(index=index, sample=task.sample, prompt=task.prompt, seed=task.seed) for task in tasks]
+        seed = order.seed if wanted.seed is None else wanted.seed
+        first = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+        pictures += [
+            JobPicture(index=index, sample=task.sample, prompt=prompt, seed=task.seed)
+            for task in order.tasks("job", first)
+        ]
         images += order.max_images
     if order is None or len(pictures) > MAX_PICTURES:
         got = f"{len(pictures)} of {len(asked.prompts)} prompts"

@@ -1,0 +1,130 @@
+"""HTTP against the same mesh asked directly: 100 clients draw 20 pictures each, with ten times the places of the mesh.
+
+The mesh has 10 places. Directly, 20 pictures are in flight at any time; over HTTP 100 clients ask at once, and those
+that get 429 come back after its `Retry-After`. No answer may be a 5xx. The image model takes its time without CPU.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import structlog
+import trio
+
+from gems_actors.client import open_client
+from gems_actors.config import load_config
+from gems_actors.supervision.runtime_dir import open_private_folder
+from gems_actors.supervision.supervisor import Supervisor, open_supervisor
+from protocol.envelope import Lane
+from protocol.messages import DrawPicture, DrawSettings
+from tests.gems_actors.gateway.doors import free_port
+from tests.processes import memory_kib
+
+_CLIENTS, _DRAWS, _PLACES = 100, 20, 10
+_MIN_THROUGHPUT, _MAX_ANSWER_S = 0.95, 60.0
+_SETTINGS = DrawSettings(max_rounds=2, width_px=64, height_px=64)
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(supervisor: Supervisor, *, of_gateway: bool = False) -> float:
+    """Return the CPU time of the mesh's processes, or of its gateway alone."""
+    seconds = 0.0
+    for child in supervisor.children():
+        if of_gateway and child.role != "gateway":
+            continue
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        seconds += (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return seconds
+
+
+async def draw_directly(address: str) -> None:
+    """Draw all pictures with as many in flight as the mesh has places."""
+    numbers = iter(range(_CLIENTS * _DRAWS))
+
+    async def draw() -> None:
+        for line in numbers:
+            request = DrawPicture(run="direct", line=line, prompt=f"{line} red cats", seed=line, settings=_SETTINGS)
+            await mesh.ask(request, lane=Lane.BULK)
+
+    async with open_client(address) as mesh, trio.open_nursery() as nursery:
+        for _ in range(_PLACES):
+            nursery.start_soon(draw)
+
+
+async def draw_over_http(url: str) -> tuple[Counter[int], float]:
+    """Draw all pictures; return the answers by status, and the longest time to any."""
+    statuses: Counter[int] = Counter()
+    longest_s = 0.0
+    numbers = itertools.count()
+
+    async def draw() -> None:
+        nonlocal longest_s
+        async with httpx.AsyncClient(base_url=url, timeout=None) as http:
+            for _ in range(_DRAWS):
+                number = next(numbers)
+                body = {"prompt": f"{number} red cats", "seed": number, "size": "64x64", "gems": {"rounds": 2}}
+                while True:
+                    began = time.perf_counter()
+                    answer = await http.post("/v1/images/generations", json=body)
+                    statuses[answer.status_code] += 1
+                    longest_s = max(longest_s, time.perf_counter() - began)
+                    if answer.status_code != 429:
+                        break
+                    await trio.sleep(float(answer.headers["retry-after"]))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(_CLIENTS):
+            nursery.start_soon(draw)
+    return statuses, longest_s
+
+
+async def measure() -> bool:
+    """Print the table, and return whether all that is promised was kept."""
+    port, pictures = free_port(), _CLIENTS * _DRAWS
+    settings = [
+        "log.level=error", "supervisor.grace_s=2", f"roles.conductor.capacity={_PLACES}",
+        f"gateway.address=127.0.0.1:{port}", f"gateway.max_draws={_PLACES}",
+    ]  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="gems-") as folder,
+        open_private_folder(load_config(environment={}, settings=[*settings, f"data_dir={folder}"])) as config,
+    ):
+        async with open_supervisor(config) as supervisor:
+            await supervisor.ready()
+            before, began = cpu_s(supervisor), time.perf_counter()
+            await draw_directly(supervisor.address)
+            direct_s, direct_cpu_s = time.perf_counter() - began, cpu_s(supervisor) - before
+            before, gateway, began = cpu_s(supervisor), cpu_s(supervisor, of_gateway=True), time.perf_counter()
+            statuses, longest_s = await draw_over_http(f"http://127.0.0.1:{port}")
+            http_s, http_cpu_s = time.perf_counter() - began, cpu_s(supervisor) - before
+            gateway_s = cpu_s(supervisor, of_gateway=True) - gateway
+            (pid,) = (child.pid for child in supervisor.children() if child.role == "gateway")
+            resident_mib = memory_kib(pid)[0] / 1024
+    throughput, by_cpu = direct_s / http_s, direct_cpu_s / http_cpu_s
+    print(f"directly  {pictures / direct_s:6.1f} pictures/s, {1000 * direct_cpu_s / pictures:5.1f} ms CPU each")
+    print(f"over HTTP {pictures / http_s:6.1f} pictures/s, {1000 * http_cpu_s / pictures:5.1f} ms CPU each")
+    print(f"throughput {throughput:.2f} of that asked directly, by CPU time of the mesh {by_cpu:.2f}")
+    print(f"gateway: {1000 * gateway_s / pictures:.2f} ms CPU a picture, {resident_mib:.0f} MiB resident")
+    print(f"answers by status: {dict(sorted(statuses.items()))}; the longest after {longest_s:.1f} s")
+    is_clean = statuses[200] == pictures and set(statuses) <= {200, 429}
+    return is_clean and longest_s <= _MAX_ANSWER_S and max(throughput, by_cpu) >= _MIN_THROUGHPUT
+
+
+def main() -> None:
+    """Print the load of the machine and the table; exit with 1 if a promise was not kept."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    if not trio.run(measure):
+        sys.exit("expected all limits to hold")
+
+
+if __name__ == "__main__":
+    main()
