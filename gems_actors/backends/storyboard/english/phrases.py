@@ -280,7 +280,7 @@ class PhraseReader:
             return True
         if number_of(token) is not None or self.place_at(at):
             return True
-        if words and token in POSTNOMINAL:
+        if words and (token in POSTNOMINAL or self.tokens.at(at - 1).startswith(EMOJI)):
             return True
         if not any(attribute_of(word) is None and not is_adverb(word) for word in words):
             return token in COMPARATIVES and self.tokens.at(at + 1) == "than"

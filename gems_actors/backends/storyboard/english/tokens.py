@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from gems_actors.backends.storyboard.english.vocabulary import FUNCTION_WORDS, JOINTS
@@ -23,6 +25,9 @@ _COMMAS: Final = frozenset(",，、()（）[]—–|/")
 _STOPS: Final = frozenset(".!?。！？")
 _SEMICOLONS: Final = frozenset(";:；：\n")
 _EMOJI = re.compile(r"[\u203c-\u3299\U0001f000-\U0001faff]")
+_JOINED_EMOJI = re.compile("\u200d.")
+"""Second part of an emoji that is joined of several, such as a family."""
+_PART_OF_EMOJI = re.compile(r"selector|modifier|regional indicator")
 _MAX_PHRASES: Final = 16
 _MAX_PHRASE_CHARACTERS: Final = 200
 
@@ -57,7 +62,7 @@ def tokenize(text: str, limit: int) -> Tokens:
     """Return up to `limit` tokens of a prompt; punctuation becomes commas, semicolons and full stops."""
     words: list[str] = []
     raw: list[str] = []
-    for match in _TOKEN.finditer(text):
+    for match in _TOKEN.finditer(_JOINED_EMOJI.sub("", text)):
         if len(words) >= limit:
             break
         token = match[0]
@@ -69,13 +74,26 @@ def tokenize(text: str, limit: int) -> Tokens:
             word = ";"
         elif token[0].isalnum() or token == TEXT_MARK:
             word = token.lower().replace("’", "'")[:_MAX_WORD_CHARACTERS]
-        elif _EMOJI.match(token) and (name := unicodedata.name(token, "").lower()) and "selector" not in name:
+        elif _EMOJI.match(token) and (name := unicodedata.name(token, "").lower()) and not _PART_OF_EMOJI.search(name):
             word = EMOJI + name.removesuffix(" symbol")
         else:
             continue
         words.append(word)
         raw.append(token)
-    return Tokens(words, raw)
+    return Tokens(*_counted_emoji(words, raw))
+
+
+def _counted_emoji(words: list[str], raw: list[str]) -> tuple[list[str], list[str]]:
+    """Return the tokens with equal emoji in a row as a number and one emoji, and with commas between others."""
+    counted: list[tuple[str, str]] = []
+    for word, pairs in groupby(zip(words, raw, strict=True), key=itemgetter(0)):
+        run = list(pairs)
+        if not word.startswith(EMOJI):
+            counted.extend(run)
+            continue
+        counted.extend([(",", ",")] if counted and counted[-1][0].startswith(EMOJI) else [])
+        counted.extend([*([(str(len(run)), str(len(run)))] if len(run) > 1 else []), run[0]])
+    return [word for word, _ in counted], [token for _, token in counted]
 
 
 def is_latin(word: str) -> bool:
@@ -85,7 +103,7 @@ def is_latin(word: str) -> bool:
 
 def is_content(word: str) -> bool:
     """Return whether a word asks for something, so that it must be understood."""
-    return word[0].isalnum() and word not in FUNCTION_WORDS
+    return (word[0].isalnum() or word[0] == EMOJI) and word not in FUNCTION_WORDS
 
 
 def not_understood(tokens: Tokens) -> tuple[str, ...]:
@@ -100,7 +118,7 @@ def _phrases(tokens: Tokens) -> Iterator[str]:
     start: int | None = None
     end = 0
     for at, word in enumerate([*tokens.words, "."]):
-        is_open = at < len(tokens.words) and not tokens.is_used[at] and word[0].isalnum()
+        is_open = at < len(tokens.words) and not tokens.is_used[at] and (word[0].isalnum() or word[0] == EMOJI)
         if is_open and is_content(word):
             start = at if start is None else start
             end = at + 1
