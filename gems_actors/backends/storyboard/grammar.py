@@ -43,13 +43,12 @@ def _parse_description(text: str) -> Scene:
     texts = tuple(found.texts)
     if not scene.things and not texts and text.strip() and not any(map(str.isalnum, text)):
         texts = (" ".join(text.split())[:40].replace('"', "'"),)
-    left = not_understood(tokens)
     return replace(
         scene,
         texts=texts,
         styles=tuple(found.styles),
         settings=tuple(found.settings),
-        not_understood=(*dict.fromkeys(filter(None, found.unread)), *left),
+        not_understood=not_understood(tokens, found.unread),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -106,9 +106,9 @@ def is_content(word: str) -> bool:
     return (word[0].isalnum() or word[0] == EMOJI) and word not in FUNCTION_WORDS
 
 
-def not_understood(tokens: Tokens) -> tuple[str, ...]:
-    """Return the words that nothing used, as phrases of the prompt; from the sixteenth on they are one phrase."""
-    phrases = list(dict.fromkeys(_phrases(tokens)))
+def not_understood(tokens: Tokens, unread: Iterable[str]) -> tuple[str, ...]:
+    """Return what patterns left and the words that nothing used, as phrases; those from the sixteenth on are one."""
+    phrases = list(dict.fromkeys((*filter(None, unread), *_phrases(tokens))))
     if len(phrases) > _MAX_PHRASES:
         phrases = [*phrases[: _MAX_PHRASES - 1], ", ".join(phrases[_MAX_PHRASES - 1 :])]
     return tuple(text if len(text) <= 1_500 else f"{text[:1_500]}…" for text in phrases)

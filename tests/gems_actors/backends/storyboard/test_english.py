@@ -112,6 +112,16 @@ def test_what_is_not_understood_is_listed_in_the_words_of_the_prompt(prompt: str
     assert unread(prompt) == words
 
 
+def test_however_much_is_not_understood_it_fits_among_the_requirements() -> None:
+    prompt = ". ".join(
+        [f"два кота номер {chr(0x430 + n)}{n}" for n in range(30)] + [f"a cat {n} zzz{n}ly" for n in range(30)]
+    )
+    words = unread(prompt)
+    assert len(words) == 16
+    assert max(map(len, words)) < 2_000
+    assert "29ly" in words[-1]
+
+
 def test_prose_names_no_thing_that_is_not_there_and_no_negation_is_lost() -> None:
     scene, questions = parse_scene(PROSE), questions_of(PROSE)
     written = set(re.findall(r"[a-z]+", PROSE.lower()))
