@@ -326,12 +326,13 @@ class RouterConnection:
         match body:
             case m.Welcome():
                 self._heartbeat_s = body.heartbeat_s
-                self._unanswered_hellos = max(0, self._unanswered_hellos - 1)
+                if body.role in (None, self._state.role):  # otherwise it answers an earlier hello, as a client
+                    self._unanswered_hellos = max(0, self._unanswered_hellos - 1)
+                    self._state.welcomed.set()
                 self.served_at = trio.current_time()
                 self._merge_run_states(body.run_states)
                 self._meet(body.epoch)
                 self._welcomed.set()
-                self._state.welcomed.set()
             case m.Pulse():
                 del self._answers[: self._answers_before_beat]  # the router has seen the heartbeat sent after these
                 self._answers_before_beat = 0

@@ -149,7 +149,7 @@ class Dispatcher:
         claimed = self._take_report(now, peer, hello.holding, hello.held_elsewhere)
         news = self._run_states.merge_told(hello.run_states)
         welcome = m.Welcome(
-            epoch=self._epoch, heartbeat_s=self._settings.heartbeat_s, run_states=self._run_states.all()
+            epoch=self._epoch, heartbeat_s=self._settings.heartbeat_s, run_states=self._run_states.all(), role=role
         )
         self._post(identity, Kind.WELCOME, welcome)
         if claimed:

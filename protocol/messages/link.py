@@ -76,6 +76,9 @@ class Welcome(Body, frozen=True, kw_only=True):
     heartbeat_s: Annotated[float, Meta(gt=0.0, le=86_400.0)]
     run_states: RunStateList = field(default=(), name="marks")
     """All run states that the router knows: to be kept and repeated in every `Hello`."""
+    role: Name | None = None
+    """Role that the router knows the process by, empty for a client; another than the process has answers an earlier
+    hello. None: an earlier version."""
 
 
 class Heartbeat(Body, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from msgspec import structs
 
 from gems_actors.router_connection import ClientState, RouterConnection
 from gems_actors.tasks import open_background
@@ -47,7 +48,12 @@ class KeptLink:
         return [unpack_header(frame).kind for frame in sent]
 
 
-async def test_a_hello_that_is_lost_behind_one_that_was_answered_is_said_again() -> None:
+@pytest.mark.parametrize(
+    ("role_in_welcome", "copies"), [(None, 1), ("", 1), ("", 3)], ids=["earlier version", "once", "three times"]
+)
+async def test_a_hello_that_is_lost_behind_one_that_was_answered_is_said_again(
+    role_in_welcome: str | None, copies: int
+) -> None:
     """The first one is that of a client, the second says which role it plays."""
     link = KeptLink()
     takes: list[object] = []
@@ -59,7 +65,8 @@ async def test_a_hello_that_is_lost_behind_one_that_was_answered_is_said_again()
 
     connection = RouterConnection(open_link, "router", state)
     state.connections = (connection,)
-    welcome: list[Message] = [[encode_message(Header(Kind.WELCOME), Welcome(epoch="1", heartbeat_s=1.0))]]
+    body = Welcome(epoch="1", heartbeat_s=1.0, role=role_in_welcome)
+    welcome: list[Message] = [[encode_message(Header(Kind.WELCOME), body)]]
     (take,) = takes
     assert callable(take)
 
@@ -67,11 +74,12 @@ async def test_a_hello_that_is_lost_behind_one_that_was_answered_is_said_again()
     state.role = "planner"
     connection.say_hello()
     assert link.kinds() == [Kind.HELLO, Kind.HELLO]
-    take(welcome)
+    take(welcome * copies)
     async with open_background() as nursery:
         nursery.start_soon(connection.run_heartbeat)
         await trio.sleep(1.5)
         assert link.kinds() == [Kind.HELLO, Kind.HEARTBEAT]
-        take(welcome)
+        answer = structs.replace(body, role=None if role_in_welcome is None else "planner")
+        take([[encode_message(Header(Kind.WELCOME), answer)]])
         await trio.sleep(1.0)
         assert link.kinds() == [Kind.HEARTBEAT]
