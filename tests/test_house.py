@@ -59,7 +59,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
     source = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert {name for name in shipped if name.endswith(".py")} == source
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "skills").rglob("SKILL.md")} <= shipped
-    assert {"protocol/README.md", "gems_actors/app/style.css"} <= shipped
+    assert {"protocol/README.md", "gems_actors/app/style.css", "gems_actors/gateway/static/index.html"} <= shipped
 
 
 @pytest.mark.slow

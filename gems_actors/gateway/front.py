@@ -154,7 +154,8 @@ class Front:
             raise ApiError(403, "origin: expected a request of this gateway's own page, or of a program")
 
     def _find_caller(self, request: Request) -> Caller:
-        if not self._tokens.are_needed or request.url.path.startswith(self._public):
+        path = request.url.path
+        if not self._tokens.are_needed or path == "/" or path.startswith(self._public):  # the page asks for a token
             return LOCAL
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         caller = self._tokens.table.caller_of(token.strip()) if scheme.lower() == "bearer" else None

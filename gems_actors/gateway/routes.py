@@ -22,6 +22,7 @@ from gems_actors.gateway.front import Front, failed, not_found
 from gems_actors.gateway.images import LINKS_PATH, Images
 from gems_actors.gateway.jobs.routes import JobRoutes
 from gems_actors.gateway.jobs.runner import Jobs
+from gems_actors.gateway.page.routes import STATIC_PATH, PageRoutes
 from gems_actors.gateway.repeats import Repeats
 from gems_actors.gateway.tokens import Tokens
 from gems_actors.ops.prometheus import CONTENT_TYPE, metrics_text
@@ -67,7 +68,8 @@ def application(
         Route("/v1/images/variations", images.refuse_edits, methods=["POST"]),
         Route(LINKS_PATH + "{name}", images.show_picture),
         *JobRoutes(config, jobs, draws).routes(),
+        *PageRoutes(mesh, draws, shows_own_only=tokens.are_needed).routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: not_found, ApiError: failed})
     app.router.redirect_slashes = False
-    return Front(app, tokens, allowances, config.gateway.hosts, public=("/healthz", LINKS_PATH))
+    return Front(app, tokens, allowances, config.gateway.hosts, public=("/healthz", LINKS_PATH, STATIC_PATH))

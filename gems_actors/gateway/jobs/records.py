@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from gems_actors.app.picture_files import PictureFormat
 from protocol.messages import Budget, DrawPicture, DrawSettings, ImageRef
+
+_EXCERPT_CHARS: Final = 200
 
 JobStatus = Literal["running", "completed", "failed", "cancelled"]
 PictureStatus = Literal["waiting", "done", "failed"]
@@ -115,6 +117,7 @@ def summary_of(job: Job, base: str) -> dict[str, Any]:
         "created_at": int(job.created_at),
         "ended_at": None if job.ended_at is None else int(job.ended_at),
         "model": job.model,
+        "prompt": job.pictures[0].prompt[:_EXCERPT_CHARS],
         "run": job.run,
         "counts": {"total": len(job.pictures), **{name: counts[name] for name in ("waiting", "done", "failed")}},
         "url": f"{base}/v1/gems/jobs/{job.id}",
@@ -136,6 +139,7 @@ def picture_tree(job: Job, picture: JobPicture, base: str) -> dict[str, Any]:
         "sample": picture.sample,
         "prompt": picture.prompt,
         "seed": picture.seed,
+        "trajectory": job.task(picture).trajectory,
         "status": picture.status,
         "url": None if picture.image is None else f"{address}.{job.picture_format}",
         "revised_prompt": picture.revised_prompt,

@@ -1,0 +1,88 @@
+// Asks the gateway that the page came from, and no other server.
+
+const TOKEN = "gems-token";
+
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
+
+/** Sends a request and returns the answer; one that failed is an ApiError. */
+export async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const token = sessionStorage.getItem(TOKEN);
+  const given = { ...headers, ...(token && { authorization: `Bearer ${token}` }), ...(body && { "content-type": "application/json" }) };
+  const answer = await fetch(path, { method, headers: given, signal, body: body && JSON.stringify(body) });
+  if (answer.ok) return answer;
+  let message = `expected an answer, got status ${answer.status}`;
+  try {
+    message = (await answer.json()).error.message;
+  } catch { /* not an answer of the gateway itself */ }
+  throw new ApiError(answer.status, message);
+}
+
+export const get = async (path, signal) => (await send(path, { signal })).json();
+
+/** Shows a picture in an `img`. With a token, which `src` cannot carry, the picture is fetched. */
+export async function showPicture(image, path) {
+  if (!hasToken()) {
+    image.src = path;
+    return;
+  }
+  try {
+    const address = URL.createObjectURL(await (await send(path)).blob());
+    image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+    image.src = address;
+  } catch { /* its alternative text says what it is */ }
+}
+
+/**
+ * Calls `onEvent(name, data)` for the events of a stream until it is over. A connection that is lost is made again
+ * after the last event that arrived; `onConnected(isConnected)` says so.
+ */
+export async function follow(path, { onEvent, onConnected, signal }) {
+  let last = null;
+  let delay = 500;
+  while (!signal.aborted) {
+    try {
+      const answer = await send(path, { signal, headers: last ? { "last-event-id": last } : {} });
+      onConnected(true);
+      delay = 500;
+      if (answer.status === 204) return;
+      for await (const event of events(answer.body)) {
+        last = event.id ?? last;
+        onEvent(event.name, JSON.parse(event.data));
+        if (event.name === "job.ended") return;
+      }
+    } catch (error) {
+      if (signal.aborted || (error instanceof ApiError && error.status < 500 && error.status !== 429)) throw error;
+    }
+    onConnected(false);
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    delay = Math.min(2 * delay, 5000);
+  }
+}
+
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const event = { id: null, name: "message", data: "" };
+      for (const line of block.split("\n")) {
+        if (line.startsWith("id: ")) event.id = line.slice(4);
+        else if (line.startsWith("event: ")) event.name = line.slice(7);
+        else if (line.startsWith("data: ")) event.data += line.slice(6);
+      }
+      if (event.data) yield event;
+    }
+  }
+}

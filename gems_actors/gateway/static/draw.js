@@ -1,0 +1,172 @@
+// The form that draws, and a job while it is drawn.
+
+import { follow, get, send } from "/static/api.js";
+import { badge, el, moment, plural } from "/static/dom.js";
+import { renderRounds, standing } from "/static/trajectory.js";
+
+const REFRESH_MS = 250; // events that arrive closer together are shown at once
+
+/** Shows the form, and the latest jobs. */
+export async function drawView({ place, signal }) {
+  const [models, jobs] = await Promise.all([get("/v1/models", signal), get("/v1/gems/jobs", signal)]);
+  const ids = models.data.map((model) => model.id);
+  const chosen = ids.find((id) => id.endsWith("+gems")) ?? ids[0];
+  place.replaceChildren(
+    el("div", { class: "title" }, el("h1", { tabindex: -1 }, "Draw")),
+    formOf(ids, chosen),
+    el("section", {}, el("h2", {}, "Latest jobs"), jobs.data.length ? listOf(jobs.data) : el("p", { class: "quiet" }, "None yet.")),
+  );
+}
+
+function formOf(models, chosen) {
+  const problem = el("p", { class: "problem", role: "alert" });
+  const button = el("button", { class: "main" }, "Draw");
+  const field = (id, label, control) => el("div", {}, el("label", { for: id }, label), control);
+  const number = (id, label, attributes) => field(id, label, el("input", { id, name: id, type: "number", inputmode: "numeric", ...attributes }));
+  const select = (id, label, values, selected) =>
+    field(id, label, el("select", { id, name: id }, values.map(([value, text]) => el("option", { value, selected: value === selected }, text))));
+  const form = el("form", { class: "panel" },
+    field("prompt", "Prompt", el("textarea", { id: "prompt", name: "prompt", required: true, maxlength: 32000,
+      placeholder: "two red cats to the left of a stone dog" })),
+    el("div", { class: "fields" },
+      select("model", "Model", models.map((id) => [id, id]), chosen),
+      select("size", "Size", [["", "configured"], ["512x512", "512 × 512"], ["768x768", "768 × 768"], ["1024x1024", "1024 × 1024"]], ""),
+      number("n", "Pictures", { value: 1, min: 1, max: 10 }),
+      number("rounds", "Rounds, at most", { min: 1, max: 20, placeholder: "configured" }),
+      number("seed", "Seed", { min: 0, placeholder: "random" })),
+    el("div", { class: "row" }, button, el("span", { class: "quiet" }, "A job goes on when this page is closed.")),
+    problem);
+  const key = keyOf();
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    problem.textContent = "";
+    try {
+      // the same key for the same form: a click that is repeated after a lost answer starts no second job
+      const answer = await send("/v1/gems/jobs", { method: "POST", body: bodyOf(new FormData(form)), headers: { "idempotency-key": key } });
+      location.hash = `#/job/${(await answer.json()).id}`;
+    } catch (error) {
+      problem.textContent = `Not drawn: ${error.message}`;
+      button.disabled = false;
+    }
+  });
+  return form;
+}
+
+function bodyOf(data) {
+  const body = { prompt: data.get("prompt"), model: data.get("model"), n: Number(data.get("n") || 1) };
+  if (data.get("size")) body.size = data.get("size");
+  if (data.get("seed")) body.seed = Number(data.get("seed"));
+  if (data.get("rounds")) body.gems = { rounds: Number(data.get("rounds")) };
+  return body;
+}
+
+function keyOf() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is missing on plain http
+  return `page-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
+
+function listOf(jobs) {
+  return el("ul", { class: "panel list" }, jobs.map((job) => el("li", {},
+    el("a", { href: `#/job/${job.id}` }, job.prompt ?? job.id),
+    el("span", { class: "quiet" }, `${job.counts.done} of ${job.counts.total} drawn `, statusOf(job), " ", moment(job.created_at)))));
+}
+
+function statusOf(job) {
+  if (job.status === "completed") return job.counts.failed ? badge("unsure", `${job.counts.failed} failed`) : badge("met", "done");
+  return job.status === "running" ? badge("unsure", "running") : badge("unmet", job.status);
+}
+
+/** Shows a job while it is drawn; reloaded or reconnected, it goes on where it stands. */
+export async function jobView({ place, signal, setConnected }, id) {
+  let job = await get(`/v1/gems/jobs/${id}`, signal);
+  const head = el("div");
+  const problem = el("p", { class: "problem", role: "alert" });
+  const pictures = new Map(job.pictures.map((picture) => [picture.trajectory, pictureOf(picture, job.pictures.length === 1)]));
+  place.replaceChildren(head, problem, ...[...pictures.values()].map(({ element }) => element));
+  const cancel = async () => {
+    try {
+      await send(`/v1/gems/jobs/${id}`, { method: "DELETE" });
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  };
+  const download = async () => {
+    const address = URL.createObjectURL(await (await send(`/v1/gems/jobs/${id}/zip`)).blob());
+    el("a", { href: address, download: `${id}.zip` }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  };
+  const renderHead = () => head.replaceChildren(
+    el("div", { class: "title" },
+      el("h1", { class: "prompt", tabindex: -1 }, job.pictures.length === 1 ? job.pictures[0].prompt : plural(job.pictures.length, "picture")),
+      el("div", { class: "row" }, statusOf(job),
+        job.status === "running" ? el("button", { type: "button", onclick: cancel }, "Cancel")
+          : el("button", { type: "button", onclick: download }, "Download zip"))),
+    el("p", { class: "quiet" }, `${job.model} · `, moment(job.created_at), " · ",
+      el("a", { href: `#/run/${encodeURIComponent(job.run)}` }, "its run")));
+
+  const dirty = new Set();
+  let timer = null;
+  const refresh = async () => {
+    timer = null;
+    const wanted = [...dirty];
+    dirty.clear();
+    for (const trajectory of wanted) {
+      if (signal.aborted) return;
+      await pictures.get(trajectory)?.refresh(signal).catch(() => {}); // an event or a reload brings it
+    }
+  };
+  const note = (picture) => {
+    pictures.get(picture.trajectory)?.update(picture);
+    if (!picture.rounds?.length && picture.status !== "done") return; // memory may not know it yet
+    dirty.add(picture.trajectory);
+    timer ??= setTimeout(refresh, REFRESH_MS);
+  };
+  renderHead();
+  job.pictures.forEach(note);
+  await follow(`/v1/gems/jobs/${id}/events`, {
+    signal,
+    onConnected: setConnected,
+    onEvent(name, data) {
+      if (name === "job.snapshot") {
+        job = data;
+        job.pictures.forEach(note);
+      } else if (name === "job.ended") {
+        job = { ...data, pictures: job.pictures };
+        job.pictures.forEach(note);
+      } else if (name.startsWith("picture.")) {
+        const picture = job.pictures.find((known) => known.index === data.index && known.sample === data.sample);
+        if (picture) {
+          if (name === "picture.round") picture.rounds = [...picture.rounds, data];
+          else Object.assign(picture, data);
+          note(picture);
+        }
+      }
+      renderHead();
+    },
+  });
+}
+
+/** One picture of a job: what memory knows of its trajectory, read again whenever an event says that there is more. */
+function pictureOf(picture, isOnly) {
+  const rounds = el("div", {}, el("p", { class: "quiet" }, "Waiting for its first round …"));
+  const state = el("span");
+  const problem = el("p", { class: "problem" });
+  const link = el("a", { href: `#/trajectory/${picture.trajectory}` }, "In depth");
+  const element = el("article", { class: "panel trajectory" },
+    el("header", {}, el("h2", {}, isOnly ? "Rounds" : picture.prompt), el("span", { class: "row" }, state, link)), problem, rounds);
+  return {
+    element,
+    update(newer) {
+      problem.textContent = newer.error ? `Failed: ${newer.error.message}` : "";
+    },
+    async refresh(signal) {
+      const found = await get(`/v1/gems/trajectories/${picture.trajectory}`, signal);
+      if (found.rounds.length || found.status === "running") {
+        rounds.querySelector("p.quiet")?.remove();
+        renderRounds(rounds, found);
+      }
+      state.replaceChildren(standing(found));
+    },
+  };
+}

@@ -1,0 +1,121 @@
+// One trajectory in depth: its rounds side by side.
+
+import { get, showPicture } from "/static/api.js";
+import { badge, count, el, moment } from "/static/dom.js";
+
+const ANSWERS = { met: "✓", unmet: "✗", unsure: "?" };
+const CHANGES = { kept: "span", added: "ins", removed: "del" };
+const POLL_MS = 1000;
+
+/** Shows a trajectory, and again while it is running. */
+export async function trajectoryView({ place, signal }, id) {
+  while (!signal.aborted) {
+    const state = await get(`/v1/gems/trajectories/${id}`, signal);
+    const rounds = el("div");
+    renderRounds(rounds, state);
+    place.replaceChildren(...headOf(state), rounds, ...detailsOf(state));
+    document.title = `${state.prompt.slice(0, 60)} – gems-actors`;
+    if (state.status !== "running") return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function headOf(state) {
+  const line = [
+    `seed ${state.seed}`, `skill ${state.skill ?? "none"}`, state.decided_by && `chosen: ${state.decided_by}`,
+    state.outcome && state.outcome.replaceAll("_", " "),
+  ];
+  return [
+    el("div", { class: "title" }, el("h1", { class: "prompt", tabindex: -1 }, state.prompt), standing(state)),
+    el("p", { class: "quiet" }, line.filter(Boolean).join(" · "), " · ", moment(state.began_at), " · ",
+      el("a", { href: `#/run/${encodeURIComponent(state.run)}` }, "its run")),
+    state.failure && el("p", { class: "notice failed" }, `Failed: ${state.failure.code}: ${state.failure.message}`),
+  ].filter(Boolean);
+}
+
+/** Returns how a trajectory stands, in words. */
+export function standing(state) {
+  if (state.status === "failed") return badge("unmet", "failed");
+  const best = state.rounds.find((round) => round.is_chosen) ?? state.rounds.at(-1);
+  if (state.status === "running") return badge("unsure", `running, round ${state.rounds.length + 1}`);
+  const attempt = best && leadingOf(best);
+  if (!attempt || !attempt.total) return badge("unsure", "nothing to check");
+  return attempt.met === attempt.total
+    ? badge("met", `all ${attempt.total} met`)
+    : badge("unmet", `${attempt.total - attempt.met} of ${attempt.total} not met`);
+}
+
+const leadingOf = (round) => round.attempts.find((attempt) => attempt.candidate === round.leading) ?? round.attempts[0];
+
+/** Shows the rounds of a trajectory in a place; pictures that are there already stay, so that nothing flickers. */
+export function renderRounds(place, state) {
+  let list = place.querySelector("ol.rounds");
+  if (!list) place.append((list = el("ol", { class: "rounds" })));
+  const pictures = new Map([...list.querySelectorAll("a[data-image]")].map((link) => [link.dataset.image, link]));
+  const cards = state.rounds.map((round, index) => roundOf(state, round, index, pictures));
+  if (state.status === "running") cards.push(el("li", { class: "waiting" }, `Round ${state.rounds.length + 1} is being drawn …`));
+  list.replaceChildren(...cards);
+}
+
+function roundOf(state, round, index, pictures) {
+  const leading = leadingOf(round);
+  const name = `Round ${round.round}${round.is_chosen ? ", chosen" : ""}`;
+  const score = leading.total ? `${leading.met} of ${leading.total} met` : "nothing to check";
+  const others = round.attempts.filter((attempt) => attempt !== leading);
+  return el("li", { class: round.is_chosen && "chosen", "data-round": round.round },
+    el("h2", {}, `Round ${round.round}`, round.is_chosen && badge("chosen", "Chosen")),
+    pictureOf(state, leading, `${name}, for “${state.prompt.slice(0, 120)}”: ${score}.`, pictures),
+    others.length > 0 && el("div", { class: "others" }, others.map((attempt) =>
+      pictureOf(state, attempt, `${name}, candidate ${attempt.candidate}: ${attempt.met} of ${attempt.total} met.`, pictures))),
+    el("p", { class: "score" }, score),
+    checksOf(state, leading),
+    el("h3", {}, index ? "Prompt, compared with the round before" : "Prompt, compared with yours"),
+    el("p", { class: "words" }, round.changes.flatMap(({ change, text }) => [el(CHANGES[change], {}, text), " "])),
+    round.reasoning && el("details", {}, el("summary", {}, "Why it was changed"), el("p", { class: "words" }, round.reasoning)),
+    round.experience && [el("h3", {}, "Experience kept"), el("p", { class: "words" }, round.experience)],
+  );
+}
+
+function pictureOf(state, attempt, text, pictures) {
+  const path = `/v1/gems/trajectories/${state.id}/images/${attempt.image}`;
+  const known = pictures.get(path);
+  if (known) {
+    known.firstElementChild.alt = text;
+    return known;
+  }
+  const image = el("img", { alt: text, width: attempt.width_px, height: attempt.height_px });
+  showPicture(image, path);
+  return el("a", { href: path, target: "_blank", rel: "noopener", "data-image": path }, image);
+}
+
+function checksOf(state, attempt) {
+  const verdicts = new Map(attempt.verdicts.map((verdict) => [verdict.requirement, verdict]));
+  return el("ul", { class: "checks" }, state.requirements.map((requirement) => {
+    const verdict = verdicts.get(requirement.id);
+    const answer = verdict?.answer in ANSWERS ? verdict.answer : null;
+    const word = answer ?? "not judged";
+    return el("li", {},
+      el("b", { class: answer ?? "unsure", title: word },
+        el("span", { "aria-hidden": "true" }, ANSWERS[answer] ?? "·"), el("span", { class: "spoken" }, `${word}: `)),
+      el("span", {}, requirement.question, verdict?.reason && el("span", { class: "reason" }, verdict.reason)),
+      typeof verdict?.score === "number" && el("span", { class: "number" }, verdict.score.toFixed(2)));
+  }));
+}
+
+function detailsOf(state) {
+  const spent = Object.entries(state.spent);
+  const names = ["Calls", "Prompt tokens", "Completion tokens", "Seconds", "Cost"];
+  const settings = Object.entries(state.settings).filter(([, value]) => value !== null);
+  return [
+    spent.length > 0 && el("section", {}, el("h2", {}, "Cost"),
+      el("div", { class: "panel scroll", tabindex: 0, role: "region", "aria-label": "Cost" }, el("table", {},
+        el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Role"), names.map((name) => el("th", { scope: "col", class: "number" }, name)))),
+        el("tbody", {}, spent.map(([role, cost]) => el("tr", {}, el("th", { scope: "row" }, role),
+          [count(cost.calls), count(cost.prompt_tokens), count(cost.completion_tokens), (cost.seconds ?? 0).toFixed(1), (cost.cost ?? 0).toFixed(4)]
+            .map((text) => el("td", { class: "number" }, text)))))))),
+    el("section", {}, el("h2", {}, "Settings"), el("dl", { class: "panel settings" },
+      settings.map(([name, value]) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, { true: "yes", false: "no" }[value] ?? value))))),
+    state.reasoning && el("section", {}, el("h2", {}, "The planner's reasoning"), el("p", { class: "panel" }, state.reasoning)),
+  ].filter(Boolean);
+}
+

@@ -1,0 +1,123 @@
+"""The page and what it asks for: its files, runs, trajectories, lessons and the mesh."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from gems_actors.gateway.page.files import read_files
+from tests.gems_actors.gateway.doors import open_drawing_door, open_painted_door
+from tests.gems_actors.gateway.test_tokens import write
+
+LARGE = ("draw.width_px=384", "draw.height_px=384")
+"""Large enough that the storyboard of `HARD` can meet everything, without which memory recalls no lesson of it."""
+HARD = "seven sparkling croissants, and five black elephants to the left of a flamingo"
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202ecats"
+
+
+async def draw(http: httpx.AsyncClient, prompt: str, **fields: Any) -> dict[str, Any]:
+    answer = await http.post("/v1/images/generations", json={"prompt": prompt, "seed": 11, **fields})
+    assert answer.status_code == 200, answer.text
+    gems: dict[str, Any] = answer.json()["data"][0]["gems"]
+    return gems
+
+
+async def test_the_page_and_its_files_come_with_a_policy_that_allows_nothing_from_elsewhere(tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path) as (door, _), door.http() as http:
+        page = await http.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        names = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+        assert len(names) == 4
+        for name in ("/", *names):
+            answer = await http.get(name)
+            assert answer.status_code == 200, name
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';"), name
+            assert "unsafe" not in policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            unchanged = await http.get(name, headers={"if-none-match": answer.headers["etag"]})
+            assert (unchanged.status_code, unchanged.content) == (304, b"")
+        for name in ("none.js", "..%2Factor.py", "%2e%2e/actor.py", "files.py"):
+            assert (await http.get(f"/static/{name}")).status_code == 404, name
+
+
+def test_no_file_of_the_page_makes_markup_of_texts_or_names_another_host() -> None:
+    files = read_files()
+    assert len(files) > 8
+    markup = re.compile(rb"innerHTML|outerHTML|insertAdjacent|document\.write|DOMParser|eval\(|new Function|srcdoc")
+    for name, file in files.items():
+        assert not markup.search(file.data), name
+        hosts = set(re.findall(rb"https?://[^\"'\s]+", file.data))
+        assert hosts <= {b"http://www.w3.org/2000/svg"}, name
+        if name.endswith(".html"):
+            assert not re.search(rb"<style|style=|<script(?! type=\"module\" src=)| on\w+=", file.data)
+
+
+async def test_a_trajectory_is_described_round_by_round(tmp_path: Path) -> None:
+    async with open_drawing_door(tmp_path, *LARGE) as door, door.http() as http:
+        drawn = await draw(http, HARD)
+        runs = (await http.get("/v1/gems/runs")).json()
+        assert [(run["run"], run["what"], run["ended"]) for run in runs["runs"]] == [(drawn["run"], HARD, 1)]
+        run = (await http.get(f"/v1/gems/runs/{drawn['run']}?status=ended")).json()
+        assert [item["trajectory"] for item in run["trajectories"]] == [drawn["trajectory"]]
+        assert (await http.get(f"/v1/gems/runs/{drawn['run']}?status=failed")).json()["trajectories"] == []
+        state = (await http.get(f"/v1/gems/trajectories/{drawn['trajectory']}")).json()
+        assert (state["status"], state["prompt"], state["seed"]) == ("ended", HARD, 11)
+        assert [round_["round"] for round_ in state["rounds"]] == [*range(1, drawn["rounds"] + 1)]
+        assert [round_["is_chosen"] for round_ in state["rounds"]].count(True) == 1
+        first, second = state["rounds"][:2]
+        assert {"change": "added", "text": second["changes"][-1]["text"]} in second["changes"]
+        assert first["experience"]
+        (attempt,) = first["attempts"]
+        assert [verdict["requirement"] for verdict in attempt["verdicts"]] == [
+            item["id"] for item in state["requirements"]
+        ]
+        assert attempt["met"] < attempt["total"]
+        image = await http.get(f"/v1/gems/trajectories/{drawn['trajectory']}/images/{attempt['image']}")
+        with Image.open(io.BytesIO(image.content)) as picture:
+            assert picture.size == (attempt["width_px"], attempt["height_px"]) == (384, 384)
+        lessons = (await http.get("/v1/gems/lessons", params={"q": "five black elephants"})).json()["lessons"]
+        assert {lesson["trajectory"] for lesson in lessons} == {drawn["trajectory"]}
+        roles = {role["role"]: role for role in (await http.get("/v1/gems/mesh")).json()["roles"]}
+        assert roles["generator"]["actors"][0]["handled"] == drawn["rounds"]
+
+
+async def test_what_memory_does_not_have_is_not_found_and_odd_questions_are_refused(tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path) as (door, _), door.http() as http:
+        unknown = f"trajectories/{'0' * 32}"
+        for path in (unknown, f"{unknown}/images/1-1", "trajectories/x", "runs/none", f"runs/{'x' * 500}"):
+            assert (await http.get(f"/v1/gems/{path}")).status_code == 404, path
+        for path in ("runs?before=-1", "lessons", "lessons?q=", "runs/x?status=odd"):
+            assert (await http.get(f"/v1/gems/{path}")).status_code == 400, path
+
+
+@pytest.mark.parametrize(("name", "other"), [("alice", "bob"), ("a", "a-key")])
+async def test_a_caller_sees_what_its_own_token_began_and_the_page_needs_none(
+    tmp_path: Path, name: str, other: str
+) -> None:
+    keys = {name: "0123456789abcdef", other: "fedcba9876543210"}
+    tokens = write(tmp_path, "".join(f'[{caller}]\ntoken = "{token}"\n' for caller, token in keys.items()))
+    async with open_drawing_door(tmp_path, f"gateway.tokens={tokens}", *LARGE) as door:
+        async with door.http() as stranger:
+            for path in ("/", "/static/main.js"):
+                assert (await stranger.get(path)).status_code == 200, path
+            for path in ("/v1/gems/runs", "/v1/gems/mesh", "/v1/gems/lessons?q=cats"):
+                assert (await stranger.get(path)).status_code == 401, path
+        mine, theirs = ({"authorization": f"Bearer {token}"} for token in keys.values())
+        async with door.http(headers=mine) as http:
+            drawn = await draw(http, HARD)
+            path = f"/v1/gems/trajectories/{drawn['trajectory']}"
+            assert (await http.get(path)).status_code == 200
+            assert len((await http.get("/v1/gems/lessons?q=elephants")).json()["lessons"]) > 0
+            assert len((await http.get("/v1/gems/runs")).json()["runs"]) == 1
+        async with door.http(headers=theirs) as http:
+            for hidden in (path, f"{path}/images/1-1", f"/v1/gems/runs/{drawn['run']}"):
+                assert (await http.get(hidden)).status_code == 404, hidden
+            assert (await http.get("/v1/gems/lessons?q=elephants")).json() == {"lessons": []}
+            assert (await http.get("/v1/gems/runs")).json()["runs"] == []

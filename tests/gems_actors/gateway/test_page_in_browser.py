@@ -1,0 +1,158 @@
+"""The page in a browser: draw, watch, reload, look back; safe, accessible, and alive after a restart of the gateway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from playwright.sync_api import expect
+
+from gems_actors.supervision.supervisor import open_supervisor
+from tests.browser import PHONE, WIDE, WatchedPage, needs_chromium, open_browser
+from tests.gems_actors.gateway.doors import free_port, in_thread, open_drawing_door
+from tests.gems_actors.gateway.test_page import HARD, HOSTILE, LARGE
+from tests.gems_actors.gateway.test_process import config_of, pid_of
+from tests.gems_actors.gateway.test_tokens import write
+
+pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.time_limit(400)]
+
+expect.set_options(timeout=120_000)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="gems-") as name:  # a socket's path must be short
+        yield Path(name)
+
+
+def submit(watched: WatchedPage, url: str, prompt: str) -> None:
+    """Fill in the form and send it."""
+    watched.page.goto(url)
+    watched.page.get_by_label("Prompt").fill(prompt)
+    watched.page.get_by_label("Seed").fill("11")
+    watched.page.get_by_role("button", name="Draw").click()
+
+
+def wait_for_end(watched: WatchedPage) -> list[int]:
+    """Wait until a job is over, and return the rounds on the page."""
+    expect(watched.page.get_by_role("button", name="Download zip")).to_be_visible()
+    expect(watched.page.locator("li.chosen")).to_be_visible()
+    return [int(card.get_attribute("data-round") or 0) for card in watched.page.locator("li[data-round]").all()]
+
+
+def check(watched: WatchedPage, url: str) -> None:
+    """Check what must hold in every view."""
+    assert watched.violations() == [], watched.page.url
+    assert not watched.is_too_wide(), watched.page.url
+    assert watched.complaints == [], watched.page.url
+    assert [asked for asked in watched.requested if not asked.startswith((url, "blob:"))] == []
+
+
+async def test_a_prompt_is_drawn_from_the_form_and_can_be_reloaded_and_looked_back_at(tmp_path: Path) -> None:
+    def use(url: str) -> None:
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            submit(watched, url, HARD)
+            expect(watched.page.locator("li[data-round='1'] img").first).to_be_visible()
+            watched.page.reload()
+            rounds = wait_for_end(watched)
+            assert rounds == [*range(1, len(rounds) + 1)]
+            assert len(rounds) > 1
+            check(watched, url)
+            drawn = "[...document.querySelectorAll('li[data-round] img')].every((image) => image.naturalWidth === 384)"
+            watched.page.wait_for_function(drawn)
+            watched.page.get_by_role("link", name="In depth").click()
+            expect(watched.page.get_by_role("heading", name="Cost")).to_be_visible()
+            expect(watched.page.locator("ins").first).to_be_visible()
+            trajectory = watched.page.url
+            watched.page.get_by_role("link", name="its run").click()
+            watched.page.get_by_role("link", name=HARD).click()
+            expect(watched.page.get_by_role("heading", name="Cost")).to_be_visible()
+            assert watched.page.url == trajectory
+            watched.page.get_by_role("link", name="Search").click()
+            watched.page.get_by_label("Prompt, or words of one").fill("five black elephants")
+            watched.page.keyboard.press("Enter")
+            expect(watched.page.get_by_role("link", name=HARD).first).to_be_visible()
+            watched.context.close()
+            for size, scheme in ((WIDE, "dark"), (PHONE, "light")):
+                other = WatchedPage(browser, size=size, scheme="dark" if scheme == "dark" else "light")
+                for view in ("/", trajectory.removeprefix(url), "/#/runs", "/#/search?q=five+elephants", "/#/mesh"):
+                    other.page.goto(url + view)
+                    expect(other.page.get_by_role("heading", level=1)).to_be_visible()
+                    expect(other.page.locator("main .panel, main .rounds").first).to_be_visible()
+                    check(other, url)
+                other.context.close()
+
+    async with open_drawing_door(tmp_path, *LARGE) as door:
+        await in_thread(use, door.url)
+
+
+async def test_texts_of_prompts_are_shown_as_texts_in_every_view(tmp_path: Path) -> None:
+    def use(url: str) -> None:
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            dialogs: list[str] = []
+            watched.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+            submit(watched, url, HOSTILE)
+            wait_for_end(watched)
+            shown = HOSTILE.replace("\u202e", "\ufffd")
+            expect(watched.page.get_by_role("heading", level=1)).to_have_text(shown)
+            watched.page.get_by_role("link", name="In depth").click()
+            expect(watched.page.get_by_role("heading", level=1)).to_have_text(shown)
+            watched.page.get_by_role("link", name="Runs").click()
+            expect(watched.page.get_by_role("link", name=shown)).to_be_visible()
+            assert (dialogs, watched.complaints) == ([], [])
+            assert watched.page.locator("main script, main img[src=x]").count() == 0
+
+    async with open_drawing_door(tmp_path, *LARGE) as door:
+        await in_thread(use, door.url)
+
+
+async def test_the_page_asks_for_a_token_where_one_is_needed(tmp_path: Path) -> None:
+    tokens = write(tmp_path, '[alice]\ntoken = "0123456789abcdef"\n')
+
+    def use(url: str) -> None:
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            watched.page.goto(url)
+            watched.page.get_by_label("Token").fill("0123456789abcdef")
+            watched.page.get_by_role("button", name="Continue").click()
+            watched.page.get_by_label("Prompt").fill(HARD)
+            watched.page.get_by_role("button", name="Draw").click()
+            wait_for_end(watched)
+            watched.page.wait_for_function("document.querySelector('li[data-round] img').naturalWidth === 384")
+            refused = "error: Failed to load resource: the server responded with a status of 401"
+            assert [text for text in watched.complaints if not text.startswith(refused)] == []
+
+    async with open_drawing_door(tmp_path, f"gateway.tokens={tokens}", *LARGE) as door:
+        await in_thread(use, door.url)
+
+
+async def test_a_page_goes_on_when_its_gateway_was_killed_and_nothing_is_lost_or_doubled(folder: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def use(kill: Callable[[], None]) -> None:
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            submit(watched, url, HARD)
+            expect(watched.page.locator("li[data-round='1']")).to_be_visible()
+            kill()
+            rounds = wait_for_end(watched)
+            expect(watched.page.locator("#connection")).to_have_text("")
+            assert rounds == [*range(1, len(rounds) + 1)]
+            lost = "error: Failed to load resource: net::ERR"
+            assert [text for text in watched.complaints if not text.startswith(lost)] == []
+            jobs = httpx.get(f"{url}/v1/gems/jobs").json()["data"]
+            assert [(job["status"], job["counts"]["done"]) for job in jobs] == [("completed", 1)]
+
+    async with open_supervisor(config_of(folder, f"gateway.address=127.0.0.1:{port}")) as supervisor:
+        await supervisor.ready()
+        pid = pid_of(supervisor, "gateway")
+        await in_thread(use, lambda: trio.from_thread.run_sync(os.kill, pid, signal.SIGKILL))
