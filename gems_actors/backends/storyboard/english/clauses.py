@@ -231,7 +231,8 @@ class ClauseReader(Absences):
         if before in {"and", "but"}:
             return self.agent or self.head
         if self.attached is not None:
-            return self.last if follower in POSSESSIVES else self.attached  # `a squirrel with a nut in its paws`
+            is_about_last = follower in POSSESSIVES | PRONOUNS  # `a squirrel with a nut in its paws`
+            return self.last if is_about_last else self.attached
         if self.verb and (spelled in AGENT_PLACES or self.verb in TRANSFERS):
             return self.agent
         return self.last

@@ -45,6 +45,7 @@ from gems_actors.backends.storyboard.words import (
     LONGEST_PLACE,
     NOUNS_IN_ING,
     PLACES,
+    PLURAL_ONLY,
     SURFACES,
     is_participle,
     number_of,
@@ -115,6 +116,8 @@ class PhraseReader:
         """Return attributes without a noun after them, as in `the car is red and shiny`, and the index after them."""
         words: list[str] = []
         while attribute := attribute_of(self.tokens.at(at)):
+            if self.tokens.at(at + 1) == "than":
+                return (), at
             words.append(attribute)
             at += 1
             if self.tokens.at(at) in {"and", "very", ","} and attribute_of(self.tokens.at(at + 1)):
@@ -324,8 +327,8 @@ class PhraseReader:
         """Return the phrase after a measure such as `a pair of`, with its count."""
         if phrase is None or phrase.thing.is_counted:
             return phrase
-        count = MEASURES.get(measure, 4)
-        thing = Thing(phrase.thing.name, count, count < 4, phrase.thing.attributes)
+        count = 1 if phrase.thing.name in PLURAL_ONLY else MEASURES.get(measure, 4)
+        thing = Thing(phrase.thing.name, count, 1 < count < 4, phrase.thing.attributes)
         return Phrase(thing, phrase.is_definite, is_sure=True, is_plural=True, stated=-count)
 
     def _phrase_of(self, words: list[str], opening: _Opening, of: int | None = None) -> Phrase | None:

@@ -214,7 +214,7 @@ ABSTRACT: Final = _words(
     "adventure dream dreams spirit soul essence idea concept design pattern patterns hint hints glow warmth part "
     "parts piece center-stage backdrop setting edge edges corner area surface surfaces distance eye-level "
     "horizon-line presence experience expression look gaze pose stance effect effects process top-down blend mix "
-    "combination result fact case example balance harmony chaos silence noise sound music scent smell taste "
+    "combination result fact example balance harmony chaos silence noise sound music scent smell taste "
     "feeling emotion emotions mystery magic drama masterpiece artwork hour day days year years century season "
     "season's use purpose reason attempt chance testament reminder symbol symbolism narrative source focal point "
     "highlight highlights accent accents hue hues shade shades display scale size shape shapes form forms level "

@@ -71,6 +71,8 @@ def test_claims_of_everyday_prompts_survive_as_questions_and_as_clauses(table: s
         ("kids building a fort on a hill", "Are the kids building the fort?", "Is the fort on top of the hill?"),
         ("the Golden Gate Bridge", "Is there a golden gate bridge in the image?", "Is the gate bridge gold?"),
         ("a cat, but no dogs", "Is the image free of dogs?", "Is the cat without a dog?"),
+        ("a box with a hat on it", "Is the hat on top of the box?", "Is the box on top of the hat?"),
+        ("an apple is smaller than a pear", "Is the apple smaller than the pear?", "Is the apple smaller?"),
         ("a cat instead of a dog", "Is the image free of dogs?", "Is there a dog in the image?"),
         ("the cat is not on the sofa", "Is the cat not on top of a sofa?", "Is the cat on top of the sofa?"),
         ("a car that isn't red", "Is the car not red?", "Is the car red?"),
