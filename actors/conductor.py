@@ -300,6 +300,8 @@ class _Trajectory:
             try:
                 verified = await self._step(m.VerifyImage(image=drawn.image, requirements=requirements))
             except BlobError as error:  # no record names the lost picture yet, so another one is as good
+                if error.is_outage:
+                    raise
                 _log.warning("picture_redrawn", digest=drawn.image.digest, round=round_, reason=str(error))
                 again = await self._generate(prompt, seed)
                 drawn = m.Image(image=again.image, spent=sum_spent(drawn.spent, again.spent))
@@ -432,7 +434,9 @@ class _Trajectory:
         """Return the reply of a role that reads the pictures of attempts; those that are lost are drawn again."""
         try:
             return await self._step(request, role)
-        except BlobError:
+        except BlobError as error:
+            if error.is_outage:
+                raise
             await self._redraw_lost()
             return await self._step(request, role)
 

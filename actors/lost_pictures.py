@@ -25,13 +25,15 @@ async def redraw_lost(blobs: BlobStore, attempts: Iterable[Attempt], draw: Draw)
     replacement. Storing the same bytes again mends the store.
 
     Raises:
-        BlobError: the image model drew another picture this time, or the store cannot be used.
+        BlobError: the image model drew another picture this time, or the store cannot be used now.
     """
 
     async def redraw_if_lost(attempt: Attempt) -> None:
         try:
             await blobs.get(attempt.image)
         except BlobError as error:
+            if error.is_outage:
+                raise
             reason = str(error)
         else:
             return

@@ -137,7 +137,7 @@ class InternalError(RequestError, code="internal"):
 
 
 def storage_fault(error: BlobError | LogError) -> BlobError | LogError:
-    """Return a failure to write, marked as one that any other request would meet as well."""
+    """Return a failure to write or read, marked as one that any other request would meet as well."""
     error.is_outage = True
     return error
 

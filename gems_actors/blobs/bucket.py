@@ -13,7 +13,7 @@ import trio
 
 from gems_actors.blobs.store import BlobStore, key_of, verify
 from gems_actors.config import S3Config
-from gems_actors.errors import BlobError, ConfigError
+from gems_actors.errors import BlobError, ConfigError, storage_fault
 from protocol.identity import digest_of
 from protocol.messages import ImageRef
 
@@ -128,7 +128,8 @@ def _explained(expected: str) -> Iterator[None]:
     try:
         yield
     except _FAULTS as error:
-        raise BlobError(f"{expected}: {_reason(error)}") from error
+        failure = BlobError(f"{expected}: {_reason(error)}")
+        raise (failure if isinstance(error, FileNotFoundError) else storage_fault(failure)) from error
 
 
 def _reason(error: Exception) -> str:

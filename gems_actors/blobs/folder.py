@@ -52,7 +52,8 @@ class BlobFolder(BlobStore):
         """Return a picture's bytes, verified; blocks on the disk.
 
         Raises:
-            BlobError: the picture is missing, unreadable, or not of that digest and size.
+            BlobError: the picture is missing or not of that digest and size, so that it is lost; with `is_outage`, it
+                cannot be read now, as by a process that has no descriptors left.
         """
         path = self.path_of(digest)
         try:
@@ -61,7 +62,8 @@ class BlobFolder(BlobStore):
                     raise BlobError(f"{path}: expected {size_bytes} bytes, got {got_bytes}")
                 data = file.read()
         except OSError as error:
-            raise BlobError(f"{path}: expected a picture of {size_bytes} bytes: {os_reason(error)}") from error
+            failure = BlobError(f"{path}: expected a picture of {size_bytes} bytes: {os_reason(error)}")
+            raise (failure if isinstance(error, FileNotFoundError) else storage_fault(failure)) from error
         verify(data, digest, size_bytes, str(path))
         return data
 

@@ -19,7 +19,7 @@ import zmq
 
 from gems_actors.blobs.store import BlobStore, hex_of, verify
 from gems_actors.config import NO_KEYS, SecurityConfig
-from gems_actors.errors import BlobError, ConfigError
+from gems_actors.errors import BlobError, ConfigError, storage_fault
 from gems_actors.security.keys import ConnectingKeys, keys_to_connect
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import Link, Message, open_context, open_dealer
@@ -214,7 +214,8 @@ class MeshBlobs(BlobStore):
                     await request.answered.wait()
                     break
                 if trio.current_time() - max(started_at, self._last_heard) > timeout_s:
-                    raise BlobError(f"{self.address}: expected a blob server, got no answer for {timeout_s:.0f} s")
+                    text = f"{self.address}: expected a blob server, got no answer for {timeout_s:.0f} s"
+                    raise storage_fault(BlobError(text))
                 if self._link.unsent == 0:  # a request that is still queued here cannot be lost
                     self._link.send(pack_blob(header._replace(kind=BlobKind.ARE_YOU_AT_IT)))
             return request

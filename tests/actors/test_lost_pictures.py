@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gems_actors.blobs import BlobFolder
-from gems_actors.errors import BlobError, RequestError
+from gems_actors.errors import BlobError, RequestError, storage_fault
 from protocol.messages import (
     CompressAttempt,
     DrawPicture,
@@ -112,3 +112,17 @@ async def test_a_step_fails_with_the_reason_when_its_picture_cannot_be_drawn_aga
     script.broken = read
     with pytest.raises(BlobError, match=r"^the picture of round 1, candidate 1 is lost .* draw the task in a new"):
         await draw_one(tmp_path, script, TASK)
+
+
+@pytest.mark.parametrize("step", [VerifyImage, CompressAttempt, RefinePrompt])
+async def test_a_picture_that_cannot_be_read_now_is_not_lost_and_the_task_resumes_at_that_step(
+    tmp_path: Path, step: type[Request[Any]]
+) -> None:
+    script = Script()
+    script.broken = lambda request: storage_fault(BlobError("too many files")) if isinstance(request, step) else None
+    with pytest.raises(BlobError, match="too many files") as failure:
+        await draw_one(tmp_path, script, TASK)
+    assert failure.value.is_outage, "so that a bulk stops, and fails no task"
+    assert script.asked["generate"] == 1
+    again = Script()
+    assert (await draw_one(tmp_path, again, TASK)).all_met

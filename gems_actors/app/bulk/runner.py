@@ -353,7 +353,7 @@ class BulkRun:
         check_hooks(picture, models)
         drawn = DrawnTask(task, request.sample, key, picture, models, request.seed, skill_digest, reopened)
         keep = partial(self._folder.keep_picture, drawn, connection.blobs.get_from_thread)
-        return drawn, await trio.to_thread.run_sync(keep)
+        return drawn, await self._servers.stop_at_bad_disk(partial(trio.to_thread.run_sync, keep))
 
     def _fail_record(self, record: BadTask) -> None:
         self._fail(record, 0, "input", f"{record.where}: {record.reason}")

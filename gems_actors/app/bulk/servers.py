@@ -142,13 +142,10 @@ class Servers:
         while True:
             answers = self._outage.answers
             try:
-                answer = await ask()
+                answer = await self.stop_at_bad_disk(ask)
             except RequestError as error:
                 if not error.is_outage:
                     raise
-                if isinstance(error, BlobError | LogError):  # of a disk, which nobody mends while the run waits
-                    self._stop(str(error))
-                    raise LeftUndoneError from error
                 tries += self._outage.answers > answers
                 if tries >= _MAX_TRIES:
                     raise
@@ -162,6 +159,20 @@ class Servers:
             if self._is_ending.is_set():
                 raise LeftUndoneError
             retries += 1
+
+    async def stop_at_bad_disk(self, work: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+        """Return the result of `work`; a disk that fails stops the run, because nobody mends it while the run waits.
+
+        Raises:
+            LeftUndoneError: a picture or a record could not be written or read.
+        """
+        try:
+            return await work()
+        except (BlobError, LogError) as error:
+            if not error.is_outage:
+                raise
+            self._stop(str(error))
+            raise LeftUndoneError from error
 
     async def watch(self, mesh: Mesh) -> None:
         """Follow for how long the requests of each role have failed, and stop the run when that is too long."""

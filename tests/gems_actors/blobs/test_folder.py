@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,8 +91,24 @@ async def test_a_reference_with_another_size_is_refused(tmp_path: Path) -> None:
 
 async def test_a_missing_picture_is_a_failure(tmp_path: Path) -> None:
     ref = ImageRef(digest=digest_of(b"lost"), media_type="image/png", bytes=4, width_px=32, height_px=16)
-    with pytest.raises(BlobError, match="expected a picture of 4 bytes: No such file"):
+    with pytest.raises(BlobError, match="expected a picture of 4 bytes: No such file") as failure:
         await BlobFolder(tmp_path).get(ref)
+    assert not failure.value.is_outage
+
+
+async def test_a_picture_that_cannot_be_read_now_is_a_fault_of_the_store_and_not_lost(tmp_path: Path) -> None:
+    store = BlobFolder(tmp_path)
+    ref = await put(store)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        with pytest.raises(BlobError, match="Too many open files") as failure:
+            store.read(ref.digest, ref.bytes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert failure.value.is_outage
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ from gems_actors.app.bulk import BulkOptions, spec_of
 from gems_actors.app.bulk.outage import MAX_FAILURES
 from gems_actors.app.bulk.servers import LeftUndoneError, Servers, server_models
 from gems_actors.config import load_config
-from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError, RequestError
+from gems_actors.errors import (
+    BackendError,
+    BlobError,
+    ConfigError,
+    PoisonedError,
+    RefusedError,
+    RequestError,
+    storage_fault,
+)
 from gems_actors.tasks import open_background
 from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.gems_actors.backends.chats import completion
@@ -227,3 +235,18 @@ async def test_a_run_with_a_mesh_that_finds_no_server_fails_no_task(tmp_path: Pa
     assert result.unfinished.startswith("no server has answered for ")
     assert result.unfinished.endswith(": 0 of 5 done, 5 left; the same command continues")
     assert (out / "failed.jsonl").read_bytes() == b""
+
+
+async def test_a_disk_that_fails_stops_the_run_and_a_lost_picture_fails_its_task() -> None:
+    async def fail(error: BlobError) -> None:
+        raise error
+
+    servers = Servers(None, 600.0, print)
+    with pytest.raises(BlobError, match="lost"):
+        await servers.stop_at_bad_disk(lambda: fail(BlobError("lost")))
+    before = servers.stopped
+    fault = BlobError("too many open files")
+    storage_fault(fault)
+    with servers.scope, pytest.raises(LeftUndoneError):
+        await servers.stop_at_bad_disk(lambda: fail(fault))
+    assert (before, servers.stopped) == ("", "too many open files")
