@@ -96,7 +96,8 @@ class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     max_queue: v.Positive = 10_000
     """Maximum requests queued per role; further requests fail with `overloaded`."""
     max_deliveries: Annotated[int, Meta(ge=1, le=100)] = 3
-    """Number of actors that a request may crash before it fails with `poisoned`."""
+    """Number of actors that a request may crash, without a recorded step in between, before it fails with
+    `poisoned`."""
     max_requests_per_s: v.Positive = 20_000
     """Maximum requests per second of one key over tcp; further requests fail with `overloaded`."""
     insecure: bool = False

@@ -33,7 +33,7 @@ from gems_actors.router.tables import Answers, Deadlines, Tickets
 from gems_actors.router.totals import Totals
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
 from protocol import messages as m
-from protocol.codec import decode_body, encode_body
+from protocol.codec import decode_body, encode_body, peek_type
 from protocol.envelope import NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
 from protocol.identity import run_bytes
@@ -444,7 +444,10 @@ class Dispatcher:
             self._subscribers.setdefault(run, set()).add(identity)
 
     def event(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
-        """Forward an event to the subscribers of its run."""
+        """Forward an event to the subscribers of its run; a request that takes a step did not crash its actors."""
+        ticket = self._tickets.get(header.id)
+        if ticket is not None and ticket.losses and ticket.holder is self._peers.get(identity) and _is_step(body):
+            ticket.losses = 0
         for subscriber in self._subscribers.get(header.run, ()):
             self.outbox.append((subscriber, header, body))
 
@@ -715,3 +718,11 @@ class Dispatcher:
 
     def _announce(self, event: m.ActorJoined | m.ActorLeft) -> None:
         self.event(0.0, b"", Header(Kind.EVENT, role=event.role, run=MESH_RUN), encode_body(event))
+
+
+def _is_step(body: bytes) -> bool:
+    """Return whether an event tells of a step that memory has, which no later actor takes again."""
+    try:
+        return peek_type(body) == m.StepTaken.__name__
+    except ProtocolError:
+        return False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.codec import encode_body
 from protocol.envelope import Header, Kind
-from protocol.messages import (
-    Pulse,
-)
+from protocol.identity import digest_of, run_bytes
+from protocol.messages import Event, ImageDrawn, ImageRef, Pulse, RunBegun, StepTaken
 from tests.gems_actors.router.dispatching import (
     PAYLOAD,
     Stage,
@@ -16,6 +16,8 @@ from tests.gems_actors.router.dispatching import (
     id_of,
     stage_with,
 )
+
+IMAGE = ImageRef(digest=digest_of(b""), media_type="image/png", bytes=1, width_px=16, height_px=16)
 
 
 def test_a_request_sent_twice_is_given_out_and_answered_once() -> None:
@@ -138,6 +140,30 @@ def test_a_request_that_takes_down_every_actor_is_poisoned_and_goodbyes_do_not_c
     stage.join("b", "worker", 1)
     stage.dispatcher.report_dead(stage.now, "b")
     assert stage.told("client") == [(1, "poisoned")]
+
+
+@pytest.mark.parametrize(
+    ("event", "teller", "answers"),
+    [
+        (StepTaken(record=RunBegun(run="run")), None, []),
+        (StepTaken(record=RunBegun(run="run")), "another", [(1, "poisoned")]),
+        (ImageDrawn(round=1, candidate=1, image=IMAGE), None, [(1, "poisoned")]),
+    ],
+    ids=["a step", "a step told by another actor", "a picture, which no record names yet"],
+)
+def test_a_request_is_not_to_blame_for_actors_that_die_after_it_took_a_step(
+    event: Event, teller: str | None, answers: list[tuple[int, str]]
+) -> None:
+    stage = stage_with(max_deliveries=3)
+    stage.join("another", "other")
+    stage.ask("client", 1)
+    for number in range(6):
+        name = f"a{number}"
+        stage.join(name, "worker", 1)
+        header = Header(Kind.EVENT, id_of(1), "worker", attempt=number + 1, run=run_bytes("run"))
+        stage.dispatcher.event(stage.now, (teller or name).encode(), header, encode_body(event))
+        stage.dispatcher.report_dead(stage.now, name)
+    assert stage.told("client") == answers
 
 
 def test_a_silent_actor_is_lost_but_a_stall_of_the_router_does_not_count() -> None:
