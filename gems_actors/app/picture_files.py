@@ -191,15 +191,18 @@ def check_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: expected a folder to write into, got: {os_reason(error)}") from error
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, is_only_writer: bool = False) -> None:
     """Write a file atomically and durably: after a power cut it is complete or not there.
+
+    A process that is killed meanwhile leaves a part next to the file. With `is_only_writer`, which is for folders that
+    are locked, the next call for the same file replaces that part.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    part = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}")
+    part = path.with_name(f".{path.name[:200]}.{'part' if is_only_writer else os.urandom(4).hex()}")
     try:
-        with part.open("xb") as file:
+        with part.open("wb" if is_only_writer else "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

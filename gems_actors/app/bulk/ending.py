@@ -39,7 +39,7 @@ def keep_ending(folder: Path, ending: RunEnding) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    write_whole(folder / MESH_FOLDER / "ended.json", msgspec.json.encode(ending) + b"\n")
+    write_whole(folder / MESH_FOLDER / "ended.json", msgspec.json.encode(ending) + b"\n", is_only_writer=True)
 
 
 def read_ending(folder: Path, spec: RunSpec, finished: int) -> RunEnding:

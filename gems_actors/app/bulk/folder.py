@@ -121,7 +121,9 @@ class BulkFolder:
         Raises:
             OutputError: the file cannot be written.
         """
-        write_whole(self.path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+        write_whole(
+            self.path / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n", is_only_writer=True
+        )
         self.run = run
 
     def keep_picture(self, drawn: DrawnTask, read: Callable[[ImageRef], bytes]) -> Row:
@@ -197,7 +199,7 @@ class BulkFolder:
     def _write(self, file_name: str, data: bytes) -> None:
         target = self.path / "dataset" / file_name
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, data)
+        write_whole(target, data, is_only_writer=True)
 
     def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
         """Write why a task has no picture.
@@ -280,7 +282,7 @@ def settle_failures(path: Path, done: AbstractSet[tuple[TaskRef, int]]) -> None:
                 kept.pop((row.ref, row.sample), None)
                 if done.isdisjoint(((row.ref, row.sample), (row.index, row.sample))):
                     kept[row.ref, row.sample] = line
-    write_whole(file, b"".join(kept.values()))
+    write_whole(file, b"".join(kept.values()), is_only_writer=True)
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True):

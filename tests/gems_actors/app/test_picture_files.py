@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ from gems_actors.app.picture_files import (
 )
 from protocol.messages import DrawSettings, Failure
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT, attempt
+from tests.processes import environment
 
 
 def picture_bytes(kind: str, **options: Any) -> bytes:
@@ -353,3 +357,19 @@ def test_a_folder_is_created_and_checked_by_writing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="expected a folder to write into, got: Not a directory"):
         check_writable(tmp_path / "file" / "folder")
+
+
+def test_what_a_killed_writer_of_a_locked_folder_left_is_replaced_with_the_file(tmp_path: Path) -> None:
+    killed = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from gems_actors.app.picture_files import write_whole
+        os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+        write_whole(Path(sys.argv[1]), b"cut", is_only_writer=True)
+    """
+    target = tmp_path / "a.png"
+    done = subprocess.run([sys.executable, "-P", "-c", killed, str(target)], check=False, env=environment())
+    assert done.returncode == -signal.SIGKILL
+    assert len([*tmp_path.iterdir()]) == 1
+    write_whole(target, b"whole", is_only_writer=True)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.png", b"whole")]
