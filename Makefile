@@ -9,13 +9,14 @@ export MAKE_DRAW_PROMPT := $(value PROMPT)
 unexport PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help draw test check simulate mutate fuzz bench soak clean
+.PHONY: help draw test check simulate chaos mutate fuzz bench soak clean
 
 help:
 	@echo 'make draw PROMPT="a red fox"  draw a prompt and say where the picture is'
 	@echo 'make test                     run the whole test suite'
 	@echo 'make check                    lint, format, types and import contracts'
 	@echo 'make simulate SEEDS=1000      simulate meshes that fail; SCENARIO=... SEED=... runs one again'
+	@echo 'make chaos MINUTES=30         draw bulks while everything fails; SEED=7 runs one again, SEEDS=200 that many'
 	@echo 'make mutate                   change the pure modules and see that their tests notice'
 	@echo 'make fuzz                     fuzz what reads foreign bytes; TARGET=, MINUTES=, FRAMES= as in tests/fuzzing/README.md'
 	@echo 'make bench                    measure'
@@ -39,6 +40,10 @@ simulate: .venv/made-for-tests
 	$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(SCENARIO),--scenario $(SCENARIO))
 
+chaos: .venv/made-for-tests
+	$(BIN)/python -m tests.chaos --table $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(MINUTES),--minutes $(MINUTES))
+
 mutate: .venv/made-for-tests
 	$(BIN)/python -m tests.mutation
 
@@ -53,7 +58,7 @@ soak: .venv/made-for-tests
 	MINUTES=$(or $(MINUTES),10) $(BIN)/python -m tests.benchmarks soak
 
 clean:
-	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
+	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .chaos
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/made-for-drawing: pyproject.toml
