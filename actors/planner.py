@@ -33,10 +33,10 @@ from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import RefusedError
+from gems_actors.errors import BackendError, RefusedError
 from protocol.costs import sum_spent
 from protocol.messages import Plan, PlanPrompt, Recollection
-from skills import Catalogue, Skill, builtin_folder
+from skills import Catalogue, Skill, SkillReadError, builtin_folder
 
 ROUTE_RULES: Final = """\
 You work in a studio where a text-to-image model draws what people ask for. The studio keeps skills: guides to \
@@ -121,7 +121,12 @@ class Planner(ChatActor):
     @answers
     async def plan(self, request: PlanPrompt) -> Plan:
         """Return the skill and the first prompt, which is the request's own if there is neither skill nor lesson."""
-        skills = await trio.to_thread.run_sync(self.catalogue.skills)  # once, so that a choice cannot vanish
+        try:
+            skills = await trio.to_thread.run_sync(self.catalogue.skills)  # once, so that a choice cannot vanish
+        except SkillReadError as error:
+            failure = BackendError(f"planner: {error}")
+            failure.is_outage = True  # the next request would fail as well, until it can be read again
+            raise failure from error
         recalled = await recall(self.config, self.mesh, request.prompt)
         return await plan_prompt(self.chat, request.prompt, skills, recalled, wanted=request.skill)
 

@@ -6,7 +6,7 @@ The folders next to this file are the built-in skills. This package must not kno
 
 from skills.catalogue import Catalogue, ManifestEntry, Skill, SkippedSkill, builtin_folder, load_skill
 from skills.checking import SkillCheck, check_skill
-from skills.errors import SkillError, SkillFormatError, UnknownSkillError
+from skills.errors import SkillError, SkillFormatError, SkillReadError, UnknownSkillError
 
 __all__ = [
     "Catalogue",
@@ -15,6 +15,7 @@ __all__ = [
     "SkillCheck",
     "SkillError",
     "SkillFormatError",
+    "SkillReadError",
     "SkippedSkill",
     "UnknownSkillError",
     "builtin_folder",

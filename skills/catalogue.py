@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skills.checking import find_field_notes, find_field_problems
-from skills.errors import SkillFormatError, UnknownSkillError, problem
+from skills.errors import SkillFormatError, UnknownSkillError, problem, raise_unless_lasting
 from skills.parsing import FILE_NAME, read_document
 
 
@@ -67,6 +67,7 @@ def load_skill(path: Path) -> Skill:
 
     Raises:
         SkillFormatError: the folder has no readable SKILL.md, or that has no description.
+        SkillReadError: it cannot be read now.
     """
     document = read_document(path)
     if not (description := document.description):
@@ -96,7 +97,11 @@ class Catalogue:
         self._read: dict[Path, tuple[_Stamp, Skill | SkippedSkill]] = {}
 
     def skills(self) -> tuple[Skill, ...]:
-        """Return all skills, sorted by id."""
+        """Return all skills, sorted by id.
+
+        Raises:
+            SkillReadError: a folder or a SKILL.md cannot be read now.
+        """
         loaded = {found.id: found for found in self._look() if isinstance(found, Skill)}
         return tuple(loaded[skill_id] for skill_id in sorted(loaded))
 
@@ -126,6 +131,7 @@ class Catalogue:
             try:
                 paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
             except OSError as error:
+                raise_unless_lasting(folder, error)
                 reason = f"expected a folder of skills at {folder}, got {error.strerror}"
                 found.append(SkippedSkill(folder.name, folder, reason))
                 continue

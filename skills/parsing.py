@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from skills.errors import SkillFormatError, problem
+from skills.errors import SkillFormatError, problem, raise_unless_lasting
 
 FILE_NAME = "SKILL.md"
 MAX_FILE_BYTES = 256 * 1024  # ten times the size that the specification advises; the worst YAML of this size takes 3 s
@@ -93,6 +93,7 @@ def read_document(folder: Path) -> Document:
             raise SkillFormatError(1, f"at most {MAX_FILE_BYTES} bytes", f"{status.st_size}")
         content = path.read_bytes()
     except OSError as error:
+        raise_unless_lasting(path, error)
         raise SkillFormatError(1, "a readable file", error.strerror or str(error)) from error
     try:
         text = content.decode("utf-8")

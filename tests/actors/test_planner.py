@@ -12,9 +12,9 @@ from actors.prompting import say
 from actors.recalling import LESSON_RULES
 from gems_actors.backends import ChatReply
 from gems_actors.config import MemoryConfig, MeshConfig, SkillsConfig
-from gems_actors.errors import ModelOutputError
+from gems_actors.errors import BackendError, ModelOutputError
 from protocol.messages import PlanPrompt, RecallExperiences, Recollection, Request
-from skills import Skill
+from skills import Catalogue, Skill, SkillReadError
 from tests.actors.fakes import FakeChat, mesh_with, recollection, text_of
 
 HATS = Skill("hats", "hats", "Use for\n  hats.", "Put a hat on it.", Path("hats"), ())
@@ -136,3 +136,16 @@ async def test_a_skill_added_to_a_folder_is_offered_for_the_next_prompt(tmp_path
     offered = [{entry["id"] for entry in request.fields["manifest"]} for request in chat.requests]
     assert offered[1] - offered[0] == {"hats"}
     assert "text-rendering" in offered[0]
+
+
+async def test_skills_that_cannot_be_read_now_are_waited_for_and_not_done_without(tmp_path: Path) -> None:
+    class Unreadable(Catalogue):
+        def skills(self) -> tuple[Skill, ...]:
+            raise SkillReadError("/skills: expected to read skills, got: Too many open files")
+
+    planner = Planner(MeshConfig(), mesh_with())
+    planner.chat, planner.catalogue = FakeChat(), Unreadable([tmp_path])
+    with pytest.raises(BackendError, match=r"^planner: /skills: .* Too many open files") as failure:
+        await planner.plan(PlanPrompt(prompt="a cat"))
+    assert failure.value.is_outage
+    assert failure.value.is_retryable

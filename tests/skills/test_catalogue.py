@@ -1,7 +1,9 @@
 """The catalogue follows the disk and survives any files on it."""
 
 import os
+import resource
 import tempfile
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import skills.catalogue
-from skills import Catalogue, SkillFormatError, UnknownSkillError, builtin_folder, check_skill, load_skill
+from skills import (
+    Catalogue,
+    SkillFormatError,
+    SkillReadError,
+    UnknownSkillError,
+    builtin_folder,
+    check_skill,
+    load_skill,
+)
 from tests.skills.files import GEMS_FORMAT, OPEN_FORMAT, write_skill
 
 
@@ -170,3 +180,39 @@ def test_no_bytes_in_a_file_make_the_catalogue_or_the_check_raise(content: bytes
 def test_a_missing_file_is_a_format_error_rather_than_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(SkillFormatError, match="expected a readable file, got No such file"):
         load_skill(tmp_path)
+
+
+@pytest.fixture
+def no_descriptors() -> Iterator[Callable[[], None]]:
+    """Return a function that lets this process open no more files until the end of the test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def use_up() -> None:
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+
+    yield use_up
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_folder_that_cannot_be_read_now_is_a_failure_and_not_a_folder_without_skills(
+    tmp_path: Path, no_descriptors: Callable[[], None], is_known: bool
+) -> None:
+    write_skill(tmp_path, "hats")
+    catalogue = Catalogue([tmp_path])
+    if is_known:
+        assert ids(catalogue) == ["hats"]
+    no_descriptors()
+    with pytest.raises(SkillReadError, match="expected to read skills, got: Too many open files"):
+        catalogue.skills()
+
+
+def test_a_file_that_cannot_be_read_now_is_a_failure_and_not_skipped(
+    tmp_path: Path, no_descriptors: Callable[[], None]
+) -> None:
+    write_skill(tmp_path, "hats")
+    no_descriptors()
+    with pytest.raises(SkillReadError, match=r"hats/SKILL.md: expected to read skills, got: Too many open files"):
+        load_skill(tmp_path / "hats")
