@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -91,7 +92,7 @@ async def test_a_run_waits_until_its_servers_are_ready_and_says_what_it_waits_fo
             await trio.sleep(0.01)
         assert not ended.is_set()
         url = f"chat server at http://127.0.0.1:{port}/v1"
-        assert servers.note().startswith(f"waiting for servers, 1 of 600 s: {url}: ConnectError")
+        assert re.match(rf"waiting for servers, \d+ of 600 s: {url}: ConnectError", servers.note())
         with open_server(ScriptedServer(lambda fields: completion()), port):
             await ended.wait()
     assert (servers.stopped, servers.note()) == ("", "")
