@@ -18,25 +18,28 @@ class Admission:
     def __init__(self, max_draws: int) -> None:
         self._max = max_draws
         self._mean_s = _FIRST_GUESS_S
+        self._next_at = 0.0
+        """When the client that was refused last is expected back."""
         self.in_flight = 0
         self.refused = 0
         """Requests that were told to come back."""
 
-    def admit(self, count: int) -> None:
+    def admit(self, count: int, now: float) -> None:
         """Begin some pictures, all or none.
 
         Raises:
-            OverloadedError: too many are in flight; with the time after which enough of them are expected to be done.
+            OverloadedError: too many are in flight. Clients that are refused are told times one after another, as far
+                apart as pictures end, so that they neither all come back at once nor leave the mesh without work.
         """
-        excess = self.in_flight + count - self._max
-        if excess > 0:
-            self.refused += 1
-            retry_s = self._mean_s * excess / self._max
-            raise OverloadedError(
-                f"expected room for {count} of {self._max} pictures at once, got {self.in_flight} in flight",
-                min(max(retry_s, _MIN_RETRY_S), _MAX_RETRY_S),
-            )
-        self.in_flight += count
+        if self.in_flight + count <= self._max:
+            self.in_flight += count
+            return
+        self.refused += 1
+        self._next_at = min(max(self._next_at, now) + self._mean_s * count / self._max, now + _MAX_RETRY_S)
+        raise OverloadedError(
+            f"expected room for {count} of {self._max} pictures at once, got {self.in_flight} in flight",
+            max(self._next_at - now, _MIN_RETRY_S),
+        )
 
     def end(self, count: int, took_s: float, *, is_drawn: bool) -> None:
         """End some pictures that took some time; those that failed say nothing about how long a picture takes."""

@@ -51,8 +51,8 @@ class Draws:
             DeadlineError: the time limit of a request has passed.
             RequestError: a picture cannot be drawn; the others are withdrawn.
         """
-        self.admission.admit(len(tasks))
         began, pictures = trio.current_time(), None
+        self.admission.admit(len(tasks), began)
         try:
             with trio.move_on_after(self._timeout_s), self._counted(caller, tasks) as drawn:
                 begun = RunBegun(run=tasks[0].run, what=tasks[0].prompt, total=len(tasks))

@@ -110,7 +110,7 @@ class Front:
                 if not is_read and scope["http_version"].startswith("1"):  # which ends the connection
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}
-            if message["type"] != "http.response.body" or message.get("more_body", False):
+            if is_read or message["type"] != "http.response.body" or message.get("more_body", False):
                 return await send(message)
             async with open_background() as nursery:
                 nursery.start_soon(_discard, receive)

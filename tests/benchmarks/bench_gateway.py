@@ -19,19 +19,48 @@ import httpx
 import structlog
 import trio
 
+from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.client import open_client
-from gems_actors.config import load_config
+from gems_actors.config import MeshConfig, load_config
 from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.supervisor import Supervisor, open_supervisor
 from protocol.envelope import Lane
 from protocol.messages import DrawPicture, DrawSettings
+from tests.actors.fakes import png
+from tests.benchmarks.bench_bulk import run_role_with
 from tests.gems_actors.gateway.doors import free_port
 from tests.processes import memory_kib
 
 _CLIENTS, _DRAWS, _PLACES = 100, 20, 10
+_IN_FLIGHT = 2 * _PLACES
+"""So that the mesh never waits for the next request."""
+_PICTURE_S = 0.4
 _MIN_THROUGHPUT, _MAX_ANSWER_S = 0.95, 60.0
 _SETTINGS = DrawSettings(max_rounds=2, width_px=64, height_px=64)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class SlowImages:
+    """An image model that waits for each picture, which is always the same."""
+
+    capacity = _PLACES
+
+    def __init__(self) -> None:
+        self._picture = png()
+
+    def figures(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+    async def generate(self, request: ImageRequest) -> GeneratedImage:
+        """Return the picture."""
+        await trio.sleep(_PICTURE_S)
+        return GeneratedImage(self._picture, "image/png", 32, 16)
+
+
+def run_slow_role(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run a role with models that only wait."""
+    return run_role_with(SlowImages, role, config, address, name)
 
 
 def cpu_s(supervisor: Supervisor, *, of_gateway: bool = False) -> float:
@@ -46,7 +75,7 @@ def cpu_s(supervisor: Supervisor, *, of_gateway: bool = False) -> float:
 
 
 async def draw_directly(address: str) -> None:
-    """Draw all pictures with as many in flight as the mesh has places."""
+    """Draw all pictures with a fixed number in flight."""
     numbers = iter(range(_CLIENTS * _DRAWS))
 
     async def draw() -> None:
@@ -55,7 +84,7 @@ async def draw_directly(address: str) -> None:
             await mesh.ask(request, lane=Lane.BULK)
 
     async with open_client(address) as mesh, trio.open_nursery() as nursery:
-        for _ in range(_PLACES):
+        for _ in range(_IN_FLIGHT):
             nursery.start_soon(draw)
 
 
@@ -67,20 +96,20 @@ async def draw_over_http(url: str) -> tuple[Counter[int], float]:
 
     async def draw() -> None:
         nonlocal longest_s
-        async with httpx.AsyncClient(base_url=url, timeout=None) as http:
-            for _ in range(_DRAWS):
-                number = next(numbers)
-                body = {"prompt": f"{number} red cats", "seed": number, "size": "64x64", "gems": {"rounds": 2}}
-                while True:
-                    began = time.perf_counter()
-                    answer = await http.post("/v1/images/generations", json=body)
-                    statuses[answer.status_code] += 1
-                    longest_s = max(longest_s, time.perf_counter() - began)
-                    if answer.status_code != 429:
-                        break
-                    await trio.sleep(float(answer.headers["retry-after"]))
+        for _ in range(_DRAWS):
+            number = next(numbers)
+            body = {"prompt": f"{number} red cats", "seed": number, "size": "64x64", "gems": {"rounds": 2}}
+            while True:
+                began = time.perf_counter()
+                answer = await http.post("/v1/images/generations", json=body)
+                statuses[answer.status_code] += 1
+                longest_s = max(longest_s, time.perf_counter() - began)
+                if answer.status_code != 429:
+                    break
+                await trio.sleep(float(answer.headers["retry-after"]))
 
-    async with trio.open_nursery() as nursery:
+    limits = httpx.Limits(max_connections=_CLIENTS, max_keepalive_connections=_CLIENTS)
+    async with httpx.AsyncClient(base_url=url, timeout=None, limits=limits) as http, trio.open_nursery() as nursery:
         for _ in range(_CLIENTS):
             nursery.start_soon(draw)
     return statuses, longest_s
@@ -91,13 +120,13 @@ async def measure() -> bool:
     port, pictures = free_port(), _CLIENTS * _DRAWS
     settings = [
         "log.level=error", "supervisor.grace_s=2", f"roles.conductor.capacity={_PLACES}",
-        f"gateway.address=127.0.0.1:{port}", f"gateway.max_draws={_PLACES}",
+        f"gateway.address=127.0.0.1:{port}", f"gateway.max_draws={_IN_FLIGHT}",
     ]  # fmt: skip
     with (
         tempfile.TemporaryDirectory(prefix="gems-") as folder,
         open_private_folder(load_config(environment={}, settings=[*settings, f"data_dir={folder}"])) as config,
     ):
-        async with open_supervisor(config) as supervisor:
+        async with open_supervisor(config, entry=f"{__name__}:run_slow_role") as supervisor:
             await supervisor.ready()
             before, began = cpu_s(supervisor), time.perf_counter()
             await draw_directly(supervisor.address)
@@ -108,14 +137,14 @@ async def measure() -> bool:
             gateway_s = cpu_s(supervisor, of_gateway=True) - gateway
             (pid,) = (child.pid for child in supervisor.children() if child.role == "gateway")
             resident_mib = memory_kib(pid)[0] / 1024
-    throughput, by_cpu = direct_s / http_s, direct_cpu_s / http_cpu_s
+    throughput = direct_s / http_s
     print(f"directly  {pictures / direct_s:6.1f} pictures/s, {1000 * direct_cpu_s / pictures:5.1f} ms CPU each")
     print(f"over HTTP {pictures / http_s:6.1f} pictures/s, {1000 * http_cpu_s / pictures:5.1f} ms CPU each")
-    print(f"throughput {throughput:.2f} of that asked directly, by CPU time of the mesh {by_cpu:.2f}")
+    print(f"throughput {throughput:.2f} of that asked directly")
     print(f"gateway: {1000 * gateway_s / pictures:.2f} ms CPU a picture, {resident_mib:.0f} MiB resident")
     print(f"answers by status: {dict(sorted(statuses.items()))}; the longest after {longest_s:.1f} s")
     is_clean = statuses[200] == pictures and set(statuses) <= {200, 429}
-    return is_clean and longest_s <= _MAX_ANSWER_S and max(throughput, by_cpu) >= _MIN_THROUGHPUT
+    return is_clean and longest_s <= _MAX_ANSWER_S and throughput >= _MIN_THROUGHPUT
 
 
 def main() -> None:
