@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-from gems_actors.backends.storyboard.tiles import Box, Colour
+from gems_actors.backends.storyboard.patterns import Box, Colour
 
 _RUN = re.compile(rb"\xff+")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gems_actors.backends.storyboard.english.vocabulary import attribute_of, is_compound
+from gems_actors.backends.storyboard.patterns import Box
 from gems_actors.backends.storyboard.reading import Seen, SeenCard
 from gems_actors.backends.storyboard.scene import Claim, is_negative
-from gems_actors.backends.storyboard.tiles import Box
 from gems_actors.backends.storyboard.words import COLOURS, SURFACES, plural, spell
 
 _TOUCH_PX: Final = 4

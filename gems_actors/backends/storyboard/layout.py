@@ -14,13 +14,16 @@ from typing import Final
 
 from gems_actors.backends.storyboard.grid_layout import Component, Grid, Link, place_on_grid
 from gems_actors.backends.storyboard.lettering import SIZES_PX, fit_size, line_height, shorten, width_of, wrap
+from gems_actors.backends.storyboard.patterns import Box
 from gems_actors.backends.storyboard.scene import Scene, Thing
-from gems_actors.backends.storyboard.tiles import Box
+from gems_actors.backends.storyboard.tiles import MIN_SIDE_PX
 
 PAD_PX: Final = 8
 """Space between the edge of a panel and its text."""
 SIGN_PAD_PX: Final = 14
 BORDER_PX: Final = 2
+_CLEAR_PX: Final = 3
+"""Minimum distance of a tile's side from the limit at which its kind changes: JPEG can make it look a pixel wider."""
 SEPARATOR: Final = " · "
 _MAX_WRITTEN_LINES: Final = 4
 _OVERLAP: Final = 1.25
@@ -105,6 +108,8 @@ class Board:
     signs: list[Panel] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
     notes: list[Panel] = field(default_factory=list)
+    groups: list[Box] = field(default_factory=list)
+    """Backgrounds of things that are related, where others are not."""
 
 
 def lay_out(scene: Scene, width_px: int, height_px: int) -> Board:
@@ -206,7 +211,14 @@ class _CardLayout:
             min(widest, SIZES_PX[1]), min((fit_size(name, width, widest) for name, width in widths), default=widest)
         )
         for (component, region), found in zip(regions, boxes, strict=True):
+            if len(found) > 1 and len(regions) > 1:
+                self._board.groups.append(self._around(found))
             self._lay_component(component, region, found)
+
+    def _around(self, boxes: dict[str, Box]) -> Box:
+        lefts, tops, rights, bottoms = zip(*boxes.values(), strict=True)
+        rim = self._gap * 2 // 5
+        return min(lefts) - rim, min(tops) - rim, max(rights) + rim, max(bottoms) + rim
 
     def _shelve(self, area: Box) -> Iterator[tuple[Component, Box]]:
         """Divide the area into rows of components so that the smallest cell is as large as possible."""
@@ -242,13 +254,22 @@ class _CardLayout:
         link_gap = self._link_gap(component, region)
         wide = max(8, (region[2] - region[0] - link_gap * (columns - 1)) // columns)
         high = max(8, (region[3] - region[1] - self._gap * (rows - 1)) // rows)
+        most = max(self._count(name) for name in component.cells)
+        wide, high = min(wide, round(high * _spread(most))), min(high, round(wide * _spread(most)))
+        spare_wide = region[2] - region[0] - columns * wide - (columns - 1) * link_gap
+        spare_high = region[3] - region[1] - rows * high - (rows - 1) * self._gap
+        origin = (region[0] + max(0, spare_wide // 2), region[1] + max(0, spare_high // 2))
         boxes = {}
         for name, (column, row) in component.cells.items():
-            left, top = region[0] + column * (wide + link_gap), region[1] + row * (high + self._gap)
+            left, top = origin[0] + column * (wide + link_gap), origin[1] + row * (high + self._gap)
             boxes[name] = (left, top, left + wide, top + high)
         self._touch(component, boxes)
         self._cascade(component, boxes)
         return boxes
+
+    def _count(self, name: str) -> int:
+        thing = self._scene.find_thing(name)
+        return 1 if thing is None else thing.count
 
     def _link_gap(self, component: Component, region: Box) -> int:
         if not component.links:
@@ -347,6 +368,11 @@ class _CardLayout:
         self._board.arrows.append(Arrow(label, first[2] + inset, second[0] - inset, row, points_right))
 
 
+def _spread(count: int) -> float:
+    """Return the longer side of a card of so many tiles as a multiple of the shorter one: more would be blank."""
+    return 0.6 + 0.6 * min(count, 3)
+
+
 def _grid(count: int, area: Box, measures: Measures) -> Iterator[Box]:
     """Yield `count` equal squares, as large as fit, in rows centred in the area."""
     width, height = area[2] - area[0], area[3] - area[1]
@@ -356,11 +382,13 @@ def _grid(count: int, area: Box, measures: Measures) -> Iterator[Box]:
         side = min(width / (tried * 1.12 - 0.12), height / (rows * 1.12 - 0.12))
         if side > best:
             best, columns = side, tried
-    side_px = min(int(best), round(270 * measures.scale))
+    side_px = min(int(best), round(330 * measures.scale))
     gap = max(3, int(side_px * 0.1))
     side_px = min(side_px, (width - gap * (columns - 1)) // columns)
     if side_px < 6:
         return
+    if abs(side_px - MIN_SIDE_PX) <= _CLEAR_PX:
+        side_px = MIN_SIDE_PX - _CLEAR_PX
     rows = math.ceil(count / columns)
     top = area[1] + (height - rows * side_px - (rows - 1) * gap) // 2
     for row in range(rows):

@@ -16,7 +16,8 @@ from gems_actors.backends.storyboard.connected_components import Region, find_re
 from gems_actors.backends.storyboard.grid_layout import Link
 from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SEPARATOR, SIGN_PAD_PX, Measures
 from gems_actors.backends.storyboard.lettering import SIZES_PX, line_height, read_line, width_of
-from gems_actors.backends.storyboard.tiles import Box, Colour, read_tile
+from gems_actors.backends.storyboard.patterns import Box, Colour
+from gems_actors.backends.storyboard.tiles import read_tile
 from gems_actors.errors import BackendError
 
 _TOLERANCE: Final = 24

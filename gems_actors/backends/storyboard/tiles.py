@@ -1,229 +1,178 @@
-"""Paints tiles as swatches of colours and a surface, and reads them back from a tile."""
+"""Paints tiles, which show a pictogram above a swatch of colours and a surface, and reads the swatch of a tile."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from PIL import Image, ImageChops, ImageDraw, ImageStat
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
+from gems_actors.backends.storyboard.lettering import SIZES_PX, glyph, write
+from gems_actors.backends.storyboard.patterns import NATURAL, PLAIN, Colour, mix, paint_surface, scatter_stars
+from gems_actors.backends.storyboard.pictograms import Pictogram, draw_pictogram, find_pictogram
 from gems_actors.backends.storyboard.words import COLOURS, SURFACES
 
-Colour = tuple[int, int, int]
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom; right and bottom are exclusive."""
-
-OUTLINE: Final[Colour] = (78, 88, 108)
-PLAIN: Final[Colour] = (221, 228, 238)
-"""Fill of a thing without a colour."""
-_NATURAL: Final[dict[str, Colour]] = {
-    "wooden": (204, 158, 104),
-    "stone": (172, 168, 158),
-    "metal": (174, 186, 202),
-    "glass": (204, 234, 244),
-    "brick": (192, 98, 74),
-    "furry": (206, 176, 136),
-    "paper": (250, 246, 230),
-}
-"""Fill of a surface without a colour."""
+OUTLINE: Final[Colour] = (112, 124, 146)
+GROUND: Final[Colour] = (244, 246, 250)
+"""Background of a pictogram."""
+INK: Final[Colour] = (38, 46, 66)
+MIN_SIDE_PX: Final = 30
+"""Minimum side of a tile with a pictogram; a smaller one is all swatch."""
+_SWATCH: Final = 0.77
+"""Height at which the swatch of a tile begins."""
+_PICTOGRAM: Final = 0.68
+"""Side of the square that holds the pictogram."""
+_PLAIN_SPAN: Final = 0.86
+"""Height in whose middle the pictogram of a tile without colour and surface is: its foot is read as a swatch."""
 _OVERSAMPLING: Final = 2
 _SIDE: Final = 96
-_READ_SIDE: Final = 32
-"""Side, in pixels, at which tiles are compared."""
+_SMALL_SIDE: Final = 26
+_READ_SIZE: Final = (32, 12)
+"""Size, in pixels, at which swatches are compared."""
 _CANDIDATES: Final = 32
 
 
-def _mix(first: Colour, second: Colour, share: float) -> Colour:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue
+@lru_cache(maxsize=48)
+def paint_tile(name: str, side_px: int, colours: tuple[str, ...], surface: str) -> Image.Image:
+    """Return the square tile of a thing, tinted in one colour or in two halves."""
+    tile = _paint_ground(side_px, colours, surface)
+    if side_px >= MIN_SIDE_PX:
+        room = round(side_px * _PICTOGRAM)
+        middle = round(side_px * (_SWATCH if colours or surface else _PLAIN_SPAN)) // 2
+        _paint_pictogram(tile, ((side_px - room) // 2, middle - room // 2, room), name, colours, surface)
+    return tile
 
 
-@lru_cache(maxsize=512)
-def paint_tile(side_px: int, colours: tuple[str, ...], surface: str) -> Image.Image:
-    """Return a square tile: an outline, one fill or two halves, the pattern of the surface, and a white disc."""
+def _paint_ground(side_px: int, colours: tuple[str, ...], surface: str) -> Image.Image:
+    """Return a tile without its pictogram."""
     side = side_px * _OVERSAMPLING
-    fills = [COLOURS[name] for name in colours] or [_NATURAL.get(surface, PLAIN)]
-    face = _paint_surface(side, fills[0], surface)
-    if len(fills) > 1:
-        face.paste(_paint_surface(side, fills[1], surface).crop((side // 2, 0, side, side)), (side // 2, 0))
+    line = max(1, round(side_px / 60)) * _OVERSAMPLING
+    has_swatch = bool(colours or surface)
+    face = Image.new("RGB", (side, side), GROUND if has_swatch else PLAIN)
+    top = round(side * _SWATCH) if side_px >= MIN_SIDE_PX else 0
+    face.paste(_paint_halves((side, side - top), side, colours, surface), (0, top))
     draw = ImageDraw.Draw(face)
-    disc = side * 0.27
-    if side_px >= 24:
-        draw.ellipse(
-            (side / 2 - disc, side / 2 - disc, side / 2 + disc, side / 2 + disc), (255, 255, 255), PLAIN, _OVERSAMPLING
-        )
-    line = max(1, round(side_px / 48)) * _OVERSAMPLING
+    if top and has_swatch:
+        draw.rectangle((0, top, side, top + line - 1), fill=OUTLINE)
+    if top and surface == "sparkling":
+        scatter_stars(face, GROUND)
     shape = Image.new("L", (side, side))
-    ImageDraw.Draw(shape).rounded_rectangle((0, 0, side - 1, side - 1), radius=side * 0.12, fill=255)
-    draw.rounded_rectangle((0, 0, side - 1, side - 1), radius=side * 0.12, outline=OUTLINE, width=line)
+    ImageDraw.Draw(shape).rounded_rectangle((0, 0, side - 1, side - 1), radius=side * 0.1, fill=255)
+    draw.rounded_rectangle((0, 0, side - 1, side - 1), radius=side * 0.1, outline=OUTLINE, width=line)
     tile = Image.new("RGB", (side, side), (255, 255, 255))
     tile.paste(face, (0, 0), shape)
     return tile.resize((side_px, side_px), Image.Resampling.BOX)
 
 
-def _paint_surface(side: int, fill: Colour, surface: str) -> Image.Image:
-    face = Image.new("RGB", (side, side), fill)
-    is_dark = sum(fill) < 330
-    mark = _mix(fill, (255, 255, 255), 0.42) if is_dark else _mix(fill, (40, 44, 60), 0.38)
-    shine = _mix(fill, (255, 255, 255), 0.72)
-    draw = ImageDraw.Draw(face)
-    match surface:
-        case "striped":
-            _draw_diagonals(draw, side, mark, step=0.25, width=0.11)
-        case "spotted":
-            _draw_spots(draw, side, mark)
-        case "checkered":
-            _draw_checks(draw, side, mark)
-        case "brick":
-            _draw_bricks(draw, side, shine if sum(fill) < 660 else mark)
-        case "wooden":
-            _draw_grain(draw, side, mark)
-        case "metal":
-            _draw_brushing(draw, side, fill)
-        case "glass":
-            draw.rectangle((0, 0, side, side), fill=_mix(fill, (255, 255, 255), 0.45))
-            _draw_glints(draw, side, (255, 255, 255), fill)
-        case "plastic":
-            draw.rounded_rectangle((side * 0.1, side * 0.08, side * 0.9, side * 0.3), side * 0.1, fill=shine)
-            draw.rectangle((0, side * 0.86, side, side), fill=_mix(fill, (0, 0, 0), 0.3))
-        case "stone":
-            _draw_cracks(draw, side, mark)
-        case "sparkling":
-            _draw_stars(draw, side, (255, 252, 220) if sum(fill) < 560 else (214, 148, 20))
-        case "furry":
-            _draw_tufts(draw, side, mark)
-        case "paper":
-            for share in (0.16, 0.26, 0.74, 0.84):
-                draw.line((side * 0.08, side * share, side * 0.92, side * share), fill=mark, width=max(1, side // 48))
-            draw.polygon(((side * 0.7, 0), (side, 0), (side, side * 0.3)), fill=mark)
-        case _:
-            pass
+def _fills(colours: tuple[str, ...], surface: str) -> list[Colour]:
+    return [COLOURS[name] for name in colours] or [NATURAL.get(surface, PLAIN)]
+
+
+def _paint_halves(size: tuple[int, int], unit_px: float, colours: tuple[str, ...], surface: str) -> Image.Image:
+    first, *rest = _fills(colours, surface)
+    face = paint_surface(size, unit_px, first, surface)
+    for fill in rest:
+        middle = size[0] // 2
+        face.paste(paint_surface(size, unit_px, fill, surface).crop((middle, 0, *size)), (middle, 0))
     return face
 
 
-def _draw_diagonals(draw: ImageDraw.ImageDraw, side: int, mark: Colour, *, step: float, width: float) -> None:
-    for index in range(round(2 / step) + 1):
-        start = (index * step - 1) * side
-        draw.line((start, side, start + side, 0), fill=mark, width=max(1, round(width * side)))
+def _paint_pictogram(
+    face: Image.Image, place: tuple[int, int, int], name: str, colours: tuple[str, ...], surface: str
+) -> None:
+    """Draw a pictogram, or a disc with the initial of a name that has none, within (left, top, side)."""
+    left, top, room = place
+    character = find_pictogram(name)
+    shape = draw_pictogram(character, room) if character else _disc(room)
+    size = shape.lines.size
+    at = (left + (room - size[0]) // 2, top + (room - size[1]) // 2)
+    is_plain = not colours and not surface
+    pattern = "" if surface == "sparkling" else surface  # stars are around it
+    fill = Image.new("RGB", size, (255, 255, 255)) if is_plain else _paint_halves(size, room * 1.2, colours, pattern)
+    ink = Image.new("RGB", size)
+    fills = _fills(colours, surface)
+    for index, colour in enumerate(fills):
+        ink.paste(_ink_on(colour), (size[0] * index // len(fills), 0, *size))
+    if shape.is_solid:
+        # The colour shows in the lines alone: they go over a dark silhouette, or a white one without a colour.
+        rim = 1
+        wide = Image.new("L", (size[0] + 2 * rim, size[1] + 2 * rim))
+        wide.paste(shape.silhouette, (rim, rim))
+        ground = Image.new("RGB", wide.size, (255, 255, 255)) if is_plain else ink.resize(wide.size)
+        face.paste(ground, (at[0] - rim, at[1] - rim), wide.filter(ImageFilter.MaxFilter(2 * rim + 1)))
+        face.paste(ink if is_plain else fill, at, shape.lines)
+    else:
+        face.paste(fill, at, shape.silhouette)
+        face.paste(ink, at, shape.lines)
+    if not character:
+        _write_initial(face, (left, top, room), name)
 
 
-def _draw_spots(draw: ImageDraw.ImageDraw, side: int, mark: Colour) -> None:
-    radius = side * 0.075
-    for row in range(5):
-        for column in range(5):
-            x, y = (column + 0.5 * (row % 2)) * side * 0.25, (row * 0.22 + 0.06) * side
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=mark)
+def _ink_on(fill: Colour) -> Colour:
+    """Return the colour of lines that can be seen on a fill."""
+    return mix(fill, (255, 255, 255), 0.62) if sum(fill) < 200 else INK
 
 
-def _draw_checks(draw: ImageDraw.ImageDraw, side: int, mark: Colour) -> None:
-    cell = side / 6
-    for row in range(6):
-        for column in range(row % 2, 6, 2):
-            draw.rectangle((column * cell, row * cell, (column + 1) * cell - 1, (row + 1) * cell - 1), fill=mark)
+def _disc(room: int) -> Pictogram:
+    silhouette, lines = Image.new("L", (room, room)), Image.new("L", (room, room))
+    ImageDraw.Draw(silhouette).ellipse((0, 0, room - 1, room - 1), fill=255)
+    ImageDraw.Draw(lines).ellipse((0, 0, room - 1, room - 1), outline=255, width=max(2, room // 24))
+    return Pictogram(silhouette, lines, is_solid=False)
 
 
-def _draw_bricks(draw: ImageDraw.ImageDraw, side: int, mortar: Colour) -> None:
-    width = max(1, round(side * 0.03))
-    for row in range(6):
-        y = row * side / 6
-        draw.line((0, y, side, y), fill=mortar, width=width)
-        for column in range(4):
-            x = (column + 0.5 * (row % 2)) * side / 3
-            draw.line((x, y, x, y + side / 6), fill=mortar, width=width)
-
-
-def _draw_grain(draw: ImageDraw.ImageDraw, side: int, mark: Colour) -> None:
-    for line in range(1, 9):
-        points = [(x * side / 16, line * side / 9 + math.sin(x * 0.6 + line) * side * 0.022) for x in range(17)]
-        draw.line(points, fill=mark, width=max(1, round(side * 0.022)))
-    draw.ellipse((side * 0.74, side * 0.72, side * 0.9, side * 0.84), outline=mark, width=max(1, round(side * 0.03)))
-
-
-def _draw_brushing(draw: ImageDraw.ImageDraw, side: int, fill: Colour) -> None:
-    for y in range(side):
-        wave = 0.5 + 0.5 * math.cos(y / side * 4 * math.pi)
-        bright = _mix(_mix(fill, (20, 24, 36), 0.35), _mix(fill, (255, 255, 255), 0.7), wave)
-        draw.line((0, y, side, y), fill=bright)
-    rivet = side * 0.035
-    for across, down in ((0.12, 0.12), (0.88, 0.12), (0.12, 0.88), (0.88, 0.88)):
-        x, middle = across * side, down * side
-        draw.ellipse((x - rivet, middle - rivet, x + rivet, middle + rivet), fill=OUTLINE)
-
-
-def _draw_glints(draw: ImageDraw.ImageDraw, side: int, white: Colour, fill: Colour) -> None:
-    draw.line((side * 0.05, side * 0.55, side * 0.55, side * 0.05), fill=white, width=max(1, round(side * 0.1)))
-    draw.line((side * 0.45, side * 0.95, side * 0.95, side * 0.45), fill=white, width=max(1, round(side * 0.05)))
-    inset = side * 0.05
-    edge = max(1, round(side * 0.045))
-    draw.rectangle((inset, inset, side - inset, side - inset), outline=_mix(fill, (60, 90, 130), 0.3), width=edge)
-
-
-def _draw_cracks(draw: ImageDraw.ImageDraw, side: int, mark: Colour) -> None:
-    cracks = (
-        ((0, 0.3), (0.14, 0.24), (0.26, 0.34), (0.4, 0.2), (0.34, 0)),
-        ((0.26, 0.34), (0.2, 0.56), (0, 0.7)),
-        ((0.4, 0.2), (0.66, 0.16), (0.8, 0.3), (1, 0.22)),
-        ((0.8, 0.3), (0.84, 0.56), (1, 0.66)),
-        ((0.2, 0.56), (0.26, 0.8), (0.16, 1)),
-        ((0.26, 0.8), (0.56, 0.86), (0.62, 1)),
-        ((0.56, 0.86), (0.78, 0.76), (0.84, 0.56)),
-    )
-    for crack in cracks:
-        draw.line([(x * side, y * side) for x, y in crack], fill=mark, width=max(1, round(side * 0.03)))
-
-
-def _draw_stars(draw: ImageDraw.ImageDraw, side: int, mark: Colour) -> None:
-    stars = ((0.18, 0.2, 0.16), (0.82, 0.16, 0.12), (0.84, 0.8, 0.17), (0.16, 0.82, 0.12), (0.5, 0.1, 0.08))
-    for x, y, size in stars:
-        outer, inner = size * side, size * side * 0.22
-        points = []
-        for corner in range(8):
-            reach = outer if corner % 2 == 0 else inner
-            turn = corner * math.pi / 4
-            points.append((x * side + reach * math.sin(turn), y * side + reach * math.cos(turn)))
-        draw.polygon(points, fill=mark)
-
-
-def _draw_tufts(draw: ImageDraw.ImageDraw, side: int, mark: Colour) -> None:
-    for row in range(8):
-        for column in range(8):
-            x, y = (column + 0.5 * (row % 2)) * side / 8, row * side / 8
-            draw.line((x, y, x + side * 0.03, y + side * 0.09), fill=mark, width=max(1, round(side * 0.02)))
+def _write_initial(face: Image.Image, place: tuple[int, int, int], name: str) -> None:
+    left, top, room = place
+    letter = name[0].upper()[0]  # a capital ß is two letters
+    x, y, radius = left + room / 2, top + room / 2, room * 0.34
+    ImageDraw.Draw(face).ellipse((x - radius, y - radius, x + radius, y + radius), fill=GROUND)
+    size = max((size for size in SIZES_PX if size <= room * 0.5), default=SIZES_PX[0])
+    shape = glyph(letter, size)
+    write(face, (round(x - shape.mask.width / 2), round(y - shape.mask.height / 2) - shape.top_px), letter, size, INK)
 
 
 def read_tile(tile: Image.Image) -> tuple[tuple[str, ...], str]:
-    """Return the colours and the surface of the sample swatches nearest to each half of a tile."""
-    small = _for_reading(tile)
-    halves = [_nearest(small.crop(box), box[0]) for box in _HALVES]
+    """Return the colours and the surface of the sample swatches nearest to each half of a tile's swatch."""
+    is_whole = tile.width < MIN_SIDE_PX
+    small = _for_reading(tile, is_whole=is_whole)
+    samples = _samples(is_whole=is_whole)
+    halves = [_nearest(small.crop(box), half) for box, half in zip(_HALVES, samples, strict=True)]
     colours = tuple(dict.fromkeys(colour for colour, _ in halves if colour))
     return colours, halves[0][1] or halves[1][1]
 
 
-_HALVES: Final = ((0, 0, _READ_SIDE // 2, _READ_SIDE), (_READ_SIDE // 2, 0, _READ_SIDE, _READ_SIDE))
+_HALVES: Final = ((0, 0, _READ_SIZE[0] // 2, _READ_SIZE[1]), (_READ_SIZE[0] // 2, 0, *_READ_SIZE))
 
 
-def _for_reading(tile: Image.Image) -> Image.Image:
-    """Return a tile at the size of comparison, without its outline and its middle, which holds the pictogram."""
-    edge = max(1, round(tile.width * 0.04))
-    inner = tile.crop((edge, edge, tile.width - edge, tile.height - edge))
-    small = inner.resize((_READ_SIDE, _READ_SIDE), Image.Resampling.BOX)
-    middle = _READ_SIDE * 0.31
-    centre = _READ_SIDE / 2
-    ImageDraw.Draw(small).ellipse((centre - middle, centre - middle, centre + middle, centre + middle), fill=PLAIN)
-    return small
+def _for_reading(tile: Image.Image, *, is_whole: bool) -> Image.Image:
+    """Return the swatch of a tile at the size of comparison, without the outline."""
+    edge = max(1, round(tile.width * 0.035))
+    top = edge if is_whole else round(tile.height * _SWATCH) + edge
+    inner = tile.crop((edge, top, tile.width - edge, tile.height - edge))
+    return inner.resize(_READ_SIZE, Image.Resampling.BOX)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    colour: str
+    surface: str
+    swatch: Image.Image
+    mean: Colour
 
 
 @lru_cache(maxsize=2)
-def _samples(left: int) -> list[tuple[str, str, Image.Image, Colour]]:
-    """Return every colour and surface with its half tile at column `left` and the mean colour of that half."""
-    box = _HALVES[0] if left == 0 else _HALVES[1]
-    samples = []
+def _samples(*, is_whole: bool) -> tuple[list[_Sample], list[_Sample]]:
+    """Return the left and right halves of the swatches of every colour and surface."""
+    halves: tuple[list[_Sample], list[_Sample]] = ([], [])
     for colour in ("", *COLOURS):
         for surface in ("", *SURFACES):
-            half = _for_reading(paint_tile(_SIDE, (colour,) if colour else (), surface)).crop(box)
-            samples.append((colour, surface, half, _mean(half)))
-    return samples
+            tile = _paint_ground(_SMALL_SIDE if is_whole else _SIDE, (colour,) if colour else (), surface)
+            whole = _for_reading(tile, is_whole=is_whole)
+            for half, box in zip(halves, _HALVES, strict=True):
+                swatch = whole.crop(box)
+                half.append(_Sample(colour, surface, swatch, _mean(swatch)))
+    return halves
 
 
 def _mean(image: Image.Image) -> Colour:
@@ -231,11 +180,11 @@ def _mean(image: Image.Image) -> Colour:
     return red, green, blue
 
 
-def _nearest(half: Image.Image, left: int) -> tuple[str, str]:
+def _nearest(half: Image.Image, samples: list[_Sample]) -> tuple[str, str]:
     mean = _mean(half)
-    by_mean = sorted(_samples(left), key=lambda sample: math.dist(sample[3], mean))[:_CANDIDATES]
-    colour, surface, _, _ = min(by_mean, key=lambda sample: _difference(half, sample[2]))
-    return colour, surface
+    by_mean = sorted(samples, key=lambda sample: math.dist(sample.mean, mean))[:_CANDIDATES]
+    best = min(by_mean, key=lambda sample: _difference(half, sample.swatch))
+    return best.colour, best.surface
 
 
 def _difference(half: Image.Image, sample: Image.Image) -> float:

@@ -44,10 +44,10 @@ def draw_without_errors(prompt: str, *errors: Claim, width_px: int = 768, height
     return draw(scene, seed=3, width_px=width_px, height_px=height_px, caption=prompt)
 
 
-def encode_again(data: bytes, *, kind: str = "PNG", mode: str = "RGB") -> bytes:
+def encode_again(data: bytes, *, kind: str = "PNG", mode: str = "RGB", quality: int = 90) -> bytes:
     """Return the same picture as another program would save it."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(data)).convert(mode).save(file, kind, quality=95)
+    Image.open(io.BytesIO(data)).convert(mode).save(file, kind, quality=quality)
     return file.getvalue()
 
 
