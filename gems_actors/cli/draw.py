@@ -22,8 +22,9 @@ from gems_actors.errors import CancelledRequestError
 @shared.path_option("-o", "--output", metavar="PNG", help_text="File or folder for the picture.")
 @shared.draw_options(shared.seed_option("Seed of the picture (default random)."))
 @shared.json_option
+@click.option("--open", "opens", is_flag=True, help="Show the picture, in the terminal where it can.")
 @click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Show the logs of the roles.")
-def draw(prompt: str, output: Path | None, options: DrawOptions, as_json: bool, is_verbose: bool) -> int:
+def draw(prompt: str, output: Path | None, options: DrawOptions, as_json: bool, opens: bool, is_verbose: bool) -> int:
     """Draw PROMPT in rounds until every requirement is met; `-` reads it from standard input.
 
     Starts a mesh, or uses the one at --router. Ctrl-C ends with the best picture so far, a second Ctrl-C at once.
@@ -38,6 +39,11 @@ def draw(prompt: str, output: Path | None, options: DrawOptions, as_json: bool, 
         except CancelledRequestError as error:
             print(f"gems: {error}", file=stream)
             return INTERRUPTED
+        if opens:
+            from gems_actors.cli.terminal.inline_picture import show_picture  # loads Pillow
+
+            if problem := show_picture(result.path, stream):
+                print(f"gems: {problem}", file=stream)
     return INTERRUPTED if result.is_interrupted else DONE
 
 

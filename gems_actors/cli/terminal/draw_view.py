@@ -121,9 +121,10 @@ def requirement_lines(progress: Progress, columns: int, room: int, glyphs: Glyph
     shown_requirements = list(progress.requirements)
     left_out = 0
     if len(shown_requirements) > room - 3:  # blank line, rounds, sum
-        kept = sorted(shown_requirements, key=lambda requirement: latest.get(requirement.id) == "met")[: room - 4]
+        order: dict[Answer | None, int] = {"unmet": 0, "unsure": 1, None: 2, "met": 3}
+        kept = sorted(shown_requirements, key=lambda requirement: order[latest.get(requirement.id)])[: room - 4]
         left_out = len(shown_requirements) - len(kept)
-        shown_requirements = [requirement for requirement in shown_requirements if requirement in kept]
+        shown_requirements = kept
     questions = [printable(requirement.question) for requirement in shown_requirements]
     total = f"met, of {len(progress.requirements)}"
     widest = max(map(cell_len, ["requirement", *questions, total]))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import reduce
 
 import pytest
+from msgspec import structs
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -76,8 +77,18 @@ def test_the_view_is_never_higher_than_the_terminal(rows: int) -> None:
 
 
 def test_a_low_terminal_shows_unmet_requirements_first() -> None:
-    shown = [line for line in show(120, 12) if "?" in line]
-    assert any("開店" in line for line in shown)
+    progress = reduce(advance, EVENTS[:-1], Progress(PROMPT, max_rounds=5, candidates=1))
+    assert progress.requirements
+    others = tuple(
+        structs.replace(progress.requirements[0], id=f"more{number}", question="More?") for number in range(6)
+    )
+    progress = replace(progress, requirements=(*others, *progress.requirements))
+    console = Console(file=io.StringIO(), width=120)
+    with console.capture() as capture:
+        console.print(render(DrawState(progress, seed=7), 120, 14, UNICODE), highlight=False)
+    shown = [line for line in capture.get().splitlines() if "?" in line]
+    assert 1 < len(shown) < 9
+    assert "開店" in shown[0]
 
 
 def test_the_prompt_of_a_round_is_shown_with_its_changes() -> None:
