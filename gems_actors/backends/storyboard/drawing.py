@@ -63,8 +63,7 @@ def _draw_title(image: Image.Image, board: Board, name: str, caption: str) -> No
     left = margin + width_of(name, size) + measures.gap_px
     room = image.width - margin - left
     if room > 60 and caption:
-        quoted = " ".join(character if character.isascii() else "?" for character in caption.split())
-        text = shorten(quoted, small, room)
+        text = shorten(" ".join(caption.split()), small, room)
         x = image.width - margin - width_of(text, small)
         write(image, (x, (height - line_height(small)) // 2), text, small, _QUIET)
 

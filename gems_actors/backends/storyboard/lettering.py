@@ -1,8 +1,8 @@
 """Draws text so that it can be read back exactly, and reads it back.
 
 Each character is drawn at a whole pixel, with at least one blank column before the next. Pillow's embedded font covers
-little more than ASCII; any other code point is drawn as a small box of its hexadecimal digits, so that every text can
-be drawn and read.
+little more than ASCII. An emoji, or a character of a font on this host, is drawn above its code point in dots, which a
+reader without that font can read; any other one as a small box of its hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageStat
 
 from gems_actors.backends.storyboard.connected_components import ink_runs
+from gems_actors.backends.storyboard.system_fonts import draw_character
 
 SIZES_PX: Final = (9, 11, 14, 18, 23, 30, 40, 54)
 """All text sizes used in a storyboard, few so that a reader can try each."""
@@ -26,6 +27,8 @@ _DIGITS: Final = "75557 26227 71747 71317 55711 74717 44757 71122 75757 75711 25
 """Bitmaps of the sixteen digits, five rows each; a row is a number of three bits."""
 _DIGIT_ROWS: Final = [[int(row) for row in digit] for digit in _DIGITS.split()]
 _BOX_HEIGHT: Final = 15
+_CODE_ROW, _CODE_COLUMNS = 12, 12
+"""Row of a box in which the code of a character begins, below its glyph, and the number of columns of dots."""
 _IS_INK: Final = [255 if value >= _INK else 0 for value in range(256)]
 _MATCHES: Final = 0.16
 """Maximum mean difference, 0 to 1, of a segment and the glyph that it is recognised as."""
@@ -65,15 +68,60 @@ def _box_scale(size_px: int) -> int:
 
 @lru_cache(maxsize=4096)
 def glyph(character: str, size_px: int) -> Glyph:
-    """Return the glyph of one character, or the box of one that the font lacks."""
+    """Return the glyph of one character."""
     if character not in _CHARACTERS:
-        return _box(character, size_px)
+        return _coded(character, size_px) or _box(character, size_px)
     height = line_height(size_px)
     canvas = Image.new("L", (size_px * 3, height))
     top = (height - round(size_px * 1.2)) // 2
     ImageDraw.Draw(canvas).text((size_px, top), character, fill=255, font=_face(size_px))
     box = _solid(canvas).getbbox() or canvas.getbbox() or (0, 0, 1, 1)
     return Glyph(canvas.crop(box), box[1])
+
+
+def can_draw(character: str) -> bool:
+    """Return whether there is a glyph for a character on this host."""
+    return character in _CHARACTERS or draw_character(character, _BOX_HEIGHT) is not None
+
+
+def _coded(character: str, size_px: int) -> Glyph | None:
+    """Return the glyph of another font above its code point in dots, so that it is read without that font."""
+    scale = _box_scale(size_px)
+    drawn = draw_character(character, _CODE_ROW * scale - 1)
+    if drawn is None:
+        return None
+    code = _code_of(ord(character))
+    mask = Image.new("L", (_CODE_COLUMNS * scale, _BOX_HEIGHT * scale))
+    mask.paste(drawn, ((mask.width - drawn.width) // 2, (_CODE_ROW * scale - 1 - drawn.height) // 2))
+    mask.paste(code.resize((mask.width, code.height * scale), Image.Resampling.NEAREST), (0, _CODE_ROW * scale))
+    return Glyph(mask, (line_height(size_px) - mask.height) // 2)
+
+
+def _code_of(code_point: int) -> Image.Image:
+    """Return a code point and a check digit as two rows of dots above a line."""
+    number = code_point * 7 + code_point % 7
+    code = Image.new("L", (_CODE_COLUMNS, _BOX_HEIGHT - _CODE_ROW))
+    for bit in range(2 * _CODE_COLUMNS):
+        code.putpixel((bit % _CODE_COLUMNS, bit // _CODE_COLUMNS), 255 * (number >> bit & 1))
+    for column in range(_CODE_COLUMNS):
+        code.putpixel((column, 2), 255)
+    return code
+
+
+def _read_code(strip: Image.Image, size_px: int) -> tuple[str, float]:
+    """Return the character that the dots below a glyph of another font stand for, and its difference from them."""
+    scale = _box_scale(size_px)
+    if abs(strip.width - _CODE_COLUMNS * scale) > 1:
+        return "", 1.0
+    top = (line_height(size_px) - _BOX_HEIGHT * scale) // 2 + _CODE_ROW * scale
+    size = (_CODE_COLUMNS, _BOX_HEIGHT - _CODE_ROW)
+    seen = strip.crop((0, top, strip.width, top + size[1] * scale)).resize(size, Image.Resampling.BOX)
+    number = sum(1 << bit for bit, value in enumerate(seen.tobytes()[: 2 * _CODE_COLUMNS]) if value > 127)
+    code_point, check = divmod(number, 7)
+    if code_point > 0x10FFFF or 0xD800 <= code_point <= 0xDFFF or code_point % 7 != check:
+        return "", 1.0
+    difference = ImageStat.Stat(ImageChops.difference(seen, _code_of(code_point))).mean[0] / 255
+    return chr(code_point), difference / 2
 
 
 def _box(character: str, size_px: int) -> Glyph:
@@ -217,6 +265,9 @@ def _recognise(size: tuple[int, int], data: bytes, size_px: int) -> tuple[str, f
         difference = _difference(strip, glyph(character, size_px))
         if difference < doubt:
             best, doubt = character, difference
+    coded, difference = _read_code(strip, size_px)
+    if coded and difference <= doubt:
+        best, doubt = coded, difference
     boxed = _read_box(strip, size_px)
     if boxed and (difference := _difference(strip, glyph(boxed, size_px))) <= doubt:
         best, doubt = boxed, difference

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
-from gems_actors.backends.storyboard.lettering import SIZES_PX, glyph, write
+from gems_actors.backends.storyboard.lettering import SIZES_PX, can_draw, fit_size, glyph, line_height, width_of, write
 from gems_actors.backends.storyboard.patterns import NATURAL, PLAIN, Colour, mix, paint_surface, scatter_stars
 from gems_actors.backends.storyboard.pictograms import Pictogram, draw_pictogram, find_pictogram
 from gems_actors.backends.storyboard.words import COLOURS, SURFACES
@@ -116,20 +116,32 @@ def _ink_on(fill: Colour) -> Colour:
 
 
 def _disc(room: int) -> Pictogram:
-    silhouette, lines = Image.new("L", (room, room)), Image.new("L", (room, room))
-    ImageDraw.Draw(silhouette).ellipse((0, 0, room - 1, room - 1), fill=255)
-    ImageDraw.Draw(lines).ellipse((0, 0, room - 1, room - 1), outline=255, width=max(2, room // 24))
+    silhouette = _round_mask(room)
+    lines = silhouette.copy()
+    inner = room - 2 * max(1, room // 24)
+    lines.paste(0, ((room - inner) // 2, (room - inner) // 2), _round_mask(inner))
     return Pictogram(silhouette, lines, is_solid=False)
+
+
+def _round_mask(side: int) -> Image.Image:
+    large = Image.new("L", (4 * side, 4 * side))
+    ImageDraw.Draw(large).ellipse((0, 0, 4 * side - 1, 4 * side - 1), fill=255)
+    return large.resize((side, side), Image.Resampling.BOX)
 
 
 def _write_initial(face: Image.Image, place: tuple[int, int, int], name: str) -> None:
     left, top, room = place
     letter = name[0].upper()[0]  # a capital ß is two letters
-    x, y, radius = left + room / 2, top + room / 2, room * 0.34
-    ImageDraw.Draw(face).ellipse((x - radius, y - radius, x + radius, y + radius), fill=GROUND)
+    x, y, side = left + room / 2, top + room / 2, round(room * 0.7)
+    face.paste(GROUND, (round(x - side / 2), round(y - side / 2)), _round_mask(side))
     size = max((size for size in SIZES_PX if size <= room * 0.5), default=SIZES_PX[0])
-    shape = glyph(letter, size)
-    write(face, (round(x - shape.mask.width / 2), round(y - shape.mask.height / 2) - shape.top_px), letter, size, INK)
+    if can_draw(letter):
+        shape = glyph(letter, size)
+        high, shift = shape.mask.height, shape.top_px
+    else:
+        letter, size = "no font", fit_size("no font", round(0.9 * side), size)
+        high, shift = line_height(size), 0
+    write(face, (round(x - width_of(letter, size) / 2), round(y - high / 2) - shift), letter, size, INK)
 
 
 def read_tile(tile: Image.Image) -> tuple[tuple[str, ...], str]:

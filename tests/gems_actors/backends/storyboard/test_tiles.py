@@ -57,6 +57,13 @@ def test_every_pictogram_is_read_in_some_colour_surface_and_count(kind: str, par
         assert misreadings(first, kind=kind) == []
 
 
+def test_things_whose_script_has_no_font_are_drawn_and_read() -> None:
+    picture = draw(Scene((Thing("\ue000x"), Thing("猫"))), seed=1, width_px=512, height_px=512)
+    seen = look(picture)
+    assert seen is not None
+    assert [(card.name, card.count) for card in seen.cards] == [("\ue000x", 1), ("猫", 1)]
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_crowds_of_small_tiles_are_read(kind: str) -> None:
     for count in (24, 40, 60, 99):
