@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Final
 
 from gems_actors.backends.storyboard.english.vocabulary import FUNCTION_WORDS, JOINTS
+from gems_actors.backends.storyboard.pictograms import emoji_name
 
 TEXT_MARK: Final = "\ue000"
 """Stands for a text that was taken out of the prompt, such as `"OPEN"`."""
@@ -75,7 +76,7 @@ def tokenize(text: str, limit: int) -> Tokens:
         elif token[0].isalnum() or token == TEXT_MARK:
             word = token.lower().replace("’", "'")[:_MAX_WORD_CHARACTERS]
         elif _EMOJI.match(token) and (name := unicodedata.name(token, "").lower()) and not _PART_OF_EMOJI.search(name):
-            word = EMOJI + name.removesuffix(" symbol")
+            word = EMOJI + (emoji_name(token) or name.removesuffix(" symbol"))
         else:
             continue
         words.append(word)

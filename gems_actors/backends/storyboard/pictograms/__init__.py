@@ -6,7 +6,6 @@ tiles and cards must not live here.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +18,6 @@ from gems_actors.backends.storyboard.words import plural, singular
 _FOLDER: Final = Path(__file__).parent
 _SILHOUETTES: Final = 0xF0000
 """Offset of a silhouette's code point from that of its pictogram."""
-_EMOJI: Final = re.compile("[\u203c-\u3299\U0001f000-\U0001faff][\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff]*")
-_SEQUENCE: Final = re.compile(f"{_EMOJI.pattern}(?:\u200d{_EMOJI.pattern})*")
 _SIZES_PX: Final = (128, 256, 512)
 """Sizes in which pictograms are drawn before they are scaled: each open font takes a megabyte."""
 _SOLID: Final = 0.62
@@ -69,11 +66,6 @@ def _find(word: str) -> str:
     """Return the pictogram of a word, its singular or its plural: a pictogram may be called `grapes`."""
     characters = _characters()
     return characters.get(word) or characters.get(singular(word)) or characters.get(plural(word), "")
-
-
-def name_emoji(text: str) -> str:
-    """Return a text in which each emoji that has a pictogram is its spoken name, such as `cat face`."""
-    return _SEQUENCE.sub(lambda match: f" {name} " if (name := emoji_name(match[0])) else match[0], text)
 
 
 def emoji_name(emoji: str) -> str:

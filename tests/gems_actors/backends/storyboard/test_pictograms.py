@@ -12,7 +12,6 @@ from gems_actors.backends.storyboard.pictograms import (
     emoji_name,
     find_pictogram,
     is_pictogram,
-    name_emoji,
 )
 
 FOLDER = Path(pictograms.__file__).parent
@@ -53,11 +52,6 @@ def test_the_things_of_geneval_2_have_pictograms() -> None:
 
 def test_an_emoji_is_named_so_that_it_is_found_again() -> None:
     assert [character for character in ALL if find_pictogram(emoji_name(character)) != character] == []
-
-
-def test_emoji_in_a_text_become_names() -> None:
-    text = name_emoji("two 🐱 on a 🛋️, 👩🏽‍🚀, 1 + 1 = 2, ❤️ 猫")
-    assert " ".join(text.split()) == "two cat face on a couch-and-lamp , woman , 1 + 1 = 2, red heart 猫"
 
 
 @pytest.mark.parametrize("side_px", [8, 40, 200, 500])
