@@ -322,7 +322,7 @@ class _Trajectory:
     async def _generate(self, prompt: str, seed: int) -> m.Image:
         names = ("width_px", "height_px", "steps", "guidance", "negative_prompt", "exact")
         shared = {name: getattr(self._settings, name) for name in names}
-        return await self._step(m.GenerateImage(prompt=prompt, seed=seed, **shared))
+        return await self._step(m.GenerateImage(prompt=prompt, seed=seed, task_seed=self._task.seed, **shared))
 
     async def _redraw_lost(self) -> None:
         await redraw_lost(self._blobs, self._attempts.values(), self._generate)

@@ -76,6 +76,7 @@ class Generator(BlobActor):
                 guidance=request.guidance,
                 negative_prompt=request.negative_prompt,
                 exact=request.exact,
+                task_seed=request.task_seed,
                 interactive=is_interactive(),
             )
         )

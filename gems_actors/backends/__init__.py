@@ -32,6 +32,8 @@ class ImageRequest:
     """Whether batching is disabled for this picture, so that its rounding depends on no other request."""
     interactive: bool = False
     """Whether a user waits for it; interactive requests go ahead of bulk work."""
+    task_seed: int | None = None
+    """Seed that the user gave, for models that show it; the seeds of later rounds are derived from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ class GenerateImage(v.Request[Image], frozen=True, kw_only=True):
     guidance: v.Guidance | None = None
     negative_prompt: v.NegativePrompt | None = None
     exact: bool = False
+    task_seed: v.Seed | None = None
+    """Seed of the task, which a model may show in the picture; `seed` is the one to draw with."""
 
 
 class Verification(v.Reply, frozen=True, kw_only=True):

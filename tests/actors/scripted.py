@@ -68,6 +68,7 @@ class Script:
     """Number of calls of the generator that fail before one succeeds."""
     asked: Counter[str]
     seeds: list[int]
+    task_seeds: list[int | None]
     prompts: list[str]
     """Prompts that planner and decomposer got."""
     notes: list[str]
@@ -80,6 +81,7 @@ class Script:
     def __init__(self, *, met_from_round: int = 2, failures: int = 0) -> None:
         self.met_from_round, self.failures = met_from_round, failures
         self.asked, self.seeds, self.prompts, self.notes = Counter(), [], [], []
+        self.task_seeds = []
         self.broken = lambda request: None
 
     def take(self, name: str, request: Request[Any]) -> None:
@@ -124,6 +126,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
             if script.asked["generate"] <= script.failures:
                 raise BackendError("the model server restarts")
             script.seeds.append(request.seed)
+            script.task_seeds.append(request.task_seed)
             data = f"{request.prompt}\0{request.seed}{script.style}".encode()
             digest = digest_of(data)
             path = BlobFolder(self.config.data_path / "blobs").path_of(digest)

@@ -47,6 +47,7 @@ async def test_the_loop_continues_until_all_requirements_are_met(tmp_path: Path)
     assert picture.ending.outcome == "all_met"
     assert (picture.best.round, picture.all_met, picture.skill) == (3, True, "spatial-layout")
     assert script.asked == {"plan": 1, "decompose": 1, "generate": 3, "verify": 3, "compress": 2, "refine": 2}
+    assert (script.seeds[0], script.task_seeds) == (TASK.seed, [TASK.seed] * 3)
 
 
 async def test_a_task_with_an_id_is_resumed_when_its_line_has_moved(tmp_path: Path) -> None:

@@ -41,12 +41,14 @@ async def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_
     data = png()
     generator.model = painter = FakePainter(GeneratedImage(data, "image/png", 32, 16))
 
-    request = GenerateImage(prompt="a cat", seed=7, width_px=32, height_px=16, steps=8, guidance=0.0, exact=True)
+    request = GenerateImage(
+        prompt="a cat", seed=7, width_px=32, height_px=16, steps=8, guidance=0.0, exact=True, task_seed=11
+    )
     with answering(Call(Header(Kind.REQUEST, lane=lane))):
         reply = await generator.generate(request)
     stored = await generator.blobs.get(reply.image)
     interactive = lane is Lane.INTERACTIVE
-    asked = ImageRequest("a cat", 7, 32, 16, steps=8, guidance=0.0, exact=True, interactive=interactive)
+    asked = ImageRequest("a cat", 7, 32, 16, steps=8, guidance=0.0, exact=True, interactive=interactive, task_seed=11)
     assert painter.requests == [asked]
     assert generator.figures() == {"pictures": 1.0}
     assert stored == data

@@ -47,7 +47,8 @@ def draw_request(request: ImageRequest) -> bytes:
     scene = parse_scene(request.prompt)
     drawn = apply_errors(scene, choose_errors(scene, request.seed), request.seed)
     width_px, height_px = request.width_px, request.height_px
-    return draw(drawn, seed=request.seed, width_px=width_px, height_px=height_px, caption=request.prompt)
+    shown = request.seed if request.task_seed is None else request.task_seed
+    return draw(drawn, seed=shown, width_px=width_px, height_px=height_px, caption=request.prompt)
 
 
 class StoryboardChatModel:

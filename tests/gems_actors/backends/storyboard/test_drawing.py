@@ -46,6 +46,12 @@ def test_another_process_gives_the_same_bytes() -> None:
     assert len(digests) == 1
 
 
+def test_the_title_shows_the_seed_that_the_user_gave() -> None:
+    first = draw_request(ImageRequest("a cat", 4_000_000_000, 512, 512, task_seed=11))
+    assert first == draw_request(ImageRequest("a cat", 11, 512, 512))  # a single thing is never lost
+    assert first != draw_request(ImageRequest("a cat", 4_000_000_000, 512, 512))
+
+
 def test_another_seed_gives_another_picture() -> None:
     pictures = {draw_request(ImageRequest(PROMPTS[7], seed, 512, 512)) for seed in range(4)}
     assert len(pictures) == 4
