@@ -32,6 +32,7 @@ _IHDR_END = len(_PNG_SIGNATURE) + 8 + 13 + 4
 PictureFormat = Literal["png", "jpeg", "webp"]
 ENDINGS: Final[dict[PictureFormat, str]] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 _QUALITY: Final = 95
+_THUMBNAIL_QUALITY: Final = 80
 _EXIF: Final = struct.Struct(">2sHIHHHIIIHHHIII")
 """A big-endian TIFF header, a directory with one entry, and EXIF's directory with one entry."""
 _EXIF_IFD, _USER_COMMENT, _LONG, _UNDEFINED = 0x8769, 0x9286, 4, 7
@@ -175,6 +176,24 @@ def picture_of(
         with suppress(ValueError):  # its parts are not where the standard says: only encoding it again makes it ours
             return _jpeg_with(data, exif) if picture_format == "jpeg" else _webp_with(data, exif, decoded.image.size)
     return _encoded(decoded.image, picture_format, exif, _QUALITY if quality is None else quality)
+
+
+def thumbnail_of(data: bytes, side_px: int) -> bytes:
+    """Return a WebP file of a picture for a space of `side_px`, with twice as many pixels: sharp on dense screens too.
+
+    Raises:
+        PictureError: the data cannot be decoded.
+    """
+    from gems_actors.backends.pictures import decode_picture  # loads Pillow, once there is a picture
+
+    try:
+        thumbnail = decode_picture(data).image.convert("RGB")
+    except ValueError as error:
+        raise PictureError(str(error)) from error
+    thumbnail.thumbnail((2 * side_px, 2 * side_px), reducing_gap=2.0)
+    file = io.BytesIO()
+    thumbnail.save(file, "WEBP", quality=_THUMBNAIL_QUALITY, method=2)
+    return file.getvalue()
 
 
 def check_writable(folder: Path) -> None:

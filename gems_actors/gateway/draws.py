@@ -105,6 +105,18 @@ class Draws:
         """
         return await encoded(await self._blobs.get(image), image.media_type, picture_format, compression, {})
 
+    async def read_thumbnail(self, image: ImageRef, side_px: int) -> bytes:
+        """Return a small WebP file of an image.
+
+        Raises:
+            BlobError: it is lost, or cannot be decoded.
+        """
+        data = await self._blobs.get(image)
+        try:
+            return await trio.to_thread.run_sync(picture_files.thumbnail_of, data, side_px)
+        except picture_files.PictureError as error:
+            raise BlobError(str(error)) from error
+
     def story_of(self, picture: Picture, task: DrawPicture) -> dict[str, Any]:
         """Return what an answer tells about a picture in addition to its bytes."""
         best = picture.best

@@ -20,7 +20,7 @@ from gems_actors.gateway.api_errors import ApiError, api_error_of
 from gems_actors.gateway.draws import Draws
 from gems_actors.gateway.front import caller_of
 from gems_actors.gateway.page.files import POLICY, read_files
-from gems_actors.gateway.page.trees import lessons_tree, mesh_tree, trajectory_tree
+from gems_actors.gateway.page.trees import best_of, lessons_tree, mesh_tree, trajectory_tree
 from protocol.messages import (
     ListRuns,
     ListTrajectories,
@@ -36,6 +36,7 @@ from protocol.messages import Request as MeshRequest
 STATIC_PATH: Final = "/static/"
 _PAGE: Final = 50
 _LESSONS: Final = 20
+_THUMBNAIL_PX: Final = 240
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _IMAGE: Final = re.compile(r"(\d{1,6})-(\d{1,6})")
 _NUMBER: Final = re.compile(r"\d{1,15}")
@@ -61,6 +62,7 @@ class PageRoutes:
             Route("/v1/gems/runs/{run}", self.show_run),
             Route("/v1/gems/trajectories/{id}", self.show_trajectory),
             Route("/v1/gems/trajectories/{id}/images/{name}", self.show_image),
+            Route("/v1/gems/trajectories/{id}/thumbnail", self.show_thumbnail),
             Route("/v1/gems/lessons", self.recall),
             Route("/v1/gems/mesh", self.show_mesh),
         ]
@@ -108,6 +110,18 @@ class PageRoutes:
         except RequestError as error:
             raise api_error_of(error) from error
         return Response(data, headers={"cache-control": "private, max-age=86400"}, media_type=image.media_type)
+
+    async def show_thumbnail(self, request: Request) -> Response:
+        """Send a small version of the chosen image of a trajectory, or of its best one so far."""
+        state = await self._read(request)
+        if (best := best_of(state)) is None:
+            raise ApiError(404, "thumbnail: expected a trajectory with an image, got none yet", code="not_found")
+        try:
+            data = await self._draws.read_thumbnail(best.image, _THUMBNAIL_PX)
+        except RequestError as error:
+            raise api_error_of(error) from error
+        kept = "no-store" if state.ending is None else "private, max-age=3600"
+        return Response(data, headers={"cache-control": kept}, media_type="image/webp")
 
     async def recall(self, request: Request) -> Response:
         """List lessons of trajectories with similar prompts."""

@@ -84,6 +84,14 @@ def _attempt_tree(attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def best_of(state: TrajectoryState) -> Attempt | None:
+    """Return the chosen attempt of a trajectory, or its best one so far; None before the first."""
+    ending = state.ending
+    key = (ending.best_round, ending.best_candidate) if ending else None
+    chosen = next((item for item in state.attempts if (item.round, item.candidate) == key), None)
+    return chosen or leading_attempt(state.attempts)
+
+
 def mesh_tree(status: MeshStatus) -> dict[str, Any]:
     """Return the mesh as the router sees it, with the restarts that supervisors count."""
     restarts: dict[str, float] = {}

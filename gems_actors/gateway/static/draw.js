@@ -78,7 +78,7 @@ function statusOf(job) {
 }
 
 /** Shows a job while it is drawn; reloaded or reconnected, it goes on where it stands. */
-export async function jobView({ place, signal, setConnected }, id) {
+export async function jobView({ place, signal, setConnected, ready }, id) {
   let job = await get(`/v1/gems/jobs/${id}`, signal);
   const head = el("div");
   const problem = el("p", { class: "problem", role: "alert" });
@@ -123,6 +123,7 @@ export async function jobView({ place, signal, setConnected }, id) {
     timer ??= setTimeout(refresh, REFRESH_MS);
   };
   renderHead();
+  ready();
   job.pictures.forEach(note);
   await follow(`/v1/gems/jobs/${id}/events`, {
     signal,

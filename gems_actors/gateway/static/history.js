@@ -1,8 +1,9 @@
 // What was drawn: runs, the trajectories of a run, and lessons that memory recalls.
 
-import { get } from "/static/api.js";
+import { get, showPicture } from "/static/api.js";
 import { badge, count, el, moment, plural } from "/static/dom.js";
 
+const POLL_MS = 2000;
 const STATUSES = [["", "All"], ["running", "Running"], ["ended", "Ended"], ["failed", "Failed"]];
 
 /** Shows the runs, the latest first. */
@@ -28,31 +29,67 @@ function runItem(run) {
       " ", moment(run.began_at)));
 }
 
-/** Shows a run and its trajectories. */
-export async function runView({ place, signal, query }, name) {
+/** Shows a run and its trajectories, and again while any of them is running. */
+export async function runView({ place, signal, query, setConnected }, name) {
   const status = query.get("status") ?? "";
   const path = `/v1/gems/runs/${encodeURIComponent(name)}`;
   const filter = status ? `&status=${encodeURIComponent(status)}` : "";
+  const read = (cursor) => get(`${path}?after=${cursor ?? 0}${filter}`, signal);
   let run = null;
-  const list = el("ul", { class: "panel list" });
+  const items = new Map(); // by trajectory: what is shown of it, and its element
+  const show = (found) => {
+    for (const item of found) {
+      const known = items.get(item.trajectory);
+      if (known?.status === item.status) continue; // its picture is on the page already
+      const element = trajectoryItem(item);
+      known?.element.replaceWith(element);
+      if (!known) list.append(element);
+      items.set(item.trajectory, { status: item.status, element });
+    }
+  };
+  const list = el("ul", { class: "wall" });
   const more = await paged(list, signal, async (cursor) => {
-    run = await get(`${path}?after=${cursor ?? 0}${filter}`, signal);
-    return [run.trajectories.map(trajectoryItem), run.next];
+    const page = await read(cursor);
+    run ??= page;
+    show(page.trajectories);
+    return [[], page.next];
   });
-  list.hidden = !list.children.length;
-  const figures = [
-    ["Ended", `${count(run.ended)}${run.total === null ? "" : ` of ${count(run.total)}`}`], ["All met", count(run.all_met)],
-    ["Failed", count(run.failed)], ["Running", count(run.running)], ["Images", count(run.images)],
-  ];
+  const head = el("div");
+  const renderHead = () => head.replaceChildren(el("dl", { class: "figures" }, figuresOf(run).map(([term, value]) =>
+    el("div", {}, el("dt", {}, term), el("dd", {}, value)))));
+  renderHead();
   const here = `#/run/${encodeURIComponent(name)}`;
   place.replaceChildren(
     el("div", { class: "title" }, el("h1", { tabindex: -1 }, run.what || run.run)),
     el("p", { class: "quiet" }, `${run.run} · `, moment(run.began_at)),
-    el("dl", { class: "figures" }, figures.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value)))),
+    head,
     el("section", {}, el("h2", {}, "Trajectories"),
       el("nav", { "aria-label": "Status" }, el("ul", {}, STATUSES.map(([value, text]) => el("li", {},
         el("a", { href: value ? `${here}?status=${value}` : here, "aria-current": value === status && "true" }, text))))),
-      el("br"), list.children.length ? null : el("p", { class: "quiet" }, "None."), list, more));
+      el("br"), items.size ? null : el("p", { class: "quiet" }, "None."), list, more));
+  refreshWhileRunning();
+
+  async function refreshWhileRunning() {
+    while (run.running > 0) {
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      if (signal.aborted) return;
+      try {
+        run = await read(0);
+        show(run.trajectories);
+        renderHead();
+        setConnected(true);
+      } catch {
+        if (!signal.aborted) setConnected(false);
+      }
+    }
+  }
+}
+
+function figuresOf(run) {
+  return [
+    ["Ended", `${count(run.ended)}${run.total === null ? "" : ` of ${count(run.total)}`}`], ["All met", count(run.all_met)],
+    ["Failed", count(run.failed)], ["Running", count(run.running)], ["Images", count(run.images)],
+  ];
 }
 
 function trajectoryItem(item) {
@@ -61,8 +98,11 @@ function trajectoryItem(item) {
       : !item.requirements ? badge("unsure", "nothing to check")
         : item.met === item.requirements ? badge("met", `all ${item.met} met`)
           : badge("unmet", `${item.requirements - item.met} of ${item.requirements} not met`);
-  return el("li", {}, el("a", { href: `#/trajectory/${item.trajectory}` }, item.prompt || item.trajectory),
-    el("span", { class: "quiet" }, item.rounds > 0 && `${plural(item.rounds, "round")}, ${plural(item.images, "image")} `, state));
+  const image = el("img", { alt: "", loading: "lazy", width: 240, height: 240 }); // the prompt below it says what it is
+  if (item.status === "ended") showPicture(image, `/v1/gems/trajectories/${item.trajectory}/thumbnail`);
+  return el("li", { class: "panel" },
+    el("a", { href: `#/trajectory/${item.trajectory}` }, item.status === "ended" && image, el("span", {}, item.prompt || item.trajectory)),
+    el("span", { class: "quiet" }, state, item.rounds > 0 && ` ${plural(item.rounds, "round")}, ${plural(item.images, "image")}`));
 }
 
 /** Fills a list with the first page, and returns a button that fetches the next one. */

@@ -34,13 +34,18 @@ async function show({ isFirst = false } = {}) {
     if (!match) continue;
     const place = el("div");
     main.replaceChildren(place);
-    const context = { place, signal, query: new URLSearchParams(query), setConnected };
+    let isReady = false;
+    const ready = () => {
+      if (!isReady && !signal.aborted) focusTitle(!isFirst);
+      isReady = true;
+    };
+    const context = { place, signal, query: new URLSearchParams(query), setConnected, ready };
     try {
       await view(context, ...match.slice(1).map(decodeURIComponent));
     } catch (error) {
       if (!signal.aborted) place.replaceChildren(...problem(error));
     }
-    if (!signal.aborted && !isFirst) focusTitle();
+    ready(); // unless a view that goes on for long has said so itself
     return;
   }
   main.replaceChildren(el("h1", { tabindex: -1 }, "Not found"), el("p", {}, "There is no such view."));
@@ -54,11 +59,11 @@ function mark(path) {
   }
 }
 
-function focusTitle() {
+function focusTitle(takesFocus) {
   const title = main.querySelector("h1");
   if (title) {
-    document.title = `${title.textContent} – gems-actors`;
-    title.focus();
+    document.title = `${title.textContent.slice(0, 60)} – gems-actors`;
+    if (takesFocus) title.focus();
   }
 }
 

@@ -6,19 +6,32 @@ import { bar, badge, count, el } from "/static/dom.js";
 const POLL_MS = 2000;
 
 /** Shows roles, their queues and their actors. */
-export async function meshView({ place, signal, setConnected }) {
+export async function meshView({ place, signal, setConnected, ready }) {
   const body = el("div");
   place.replaceChildren(el("div", { class: "title" }, el("h1", { tabindex: -1 }, "Mesh")), body);
   for (let isFirst = true; !signal.aborted; isFirst = false) {
     try {
-      render(body, await get("/v1/gems/mesh", signal));
+      const mesh = await get("/v1/gems/mesh", signal);
+      keepingPlace(body, () => render(body, mesh));
       setConnected(true);
     } catch (error) {
       if (isFirst || signal.aborted) throw error;
       setConnected(false);
     }
-    if (isFirst) place.querySelector("h1").focus();
+    ready();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** Renders the tables anew; the one that has the focus keeps it, and how far it was scrolled. */
+function keepingPlace(body, renderAll) {
+  const focused = body.contains(document.activeElement) ? document.activeElement : null;
+  const [label, left] = [focused?.getAttribute("aria-label"), focused?.scrollLeft];
+  renderAll();
+  const next = label && body.querySelector(`[aria-label="${CSS.escape(label)}"]`);
+  if (next) {
+    next.focus({ preventScroll: true });
+    next.scrollLeft = left;
   }
 }
 

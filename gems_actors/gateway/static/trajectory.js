@@ -8,13 +8,20 @@ const CHANGES = { kept: "span", added: "ins", removed: "del" };
 const POLL_MS = 1000;
 
 /** Shows a trajectory, and again while it is running. */
-export async function trajectoryView({ place, signal }, id) {
+export async function trajectoryView({ place, signal, ready }, id) {
+  const [head, rounds, details] = [el("div"), el("div"), el("div")];
+  let before = "";
   while (!signal.aborted) {
     const state = await get(`/v1/gems/trajectories/${id}`, signal);
-    const rounds = el("div");
-    renderRounds(rounds, state);
-    place.replaceChildren(...headOf(state), rounds, ...detailsOf(state));
-    document.title = `${state.prompt.slice(0, 60)} – gems-actors`;
+    const now = JSON.stringify(state);
+    if (now !== before) { // what has the focus stays while nothing changes
+      before = now;
+      head.replaceChildren(...headOf(state));
+      renderRounds(rounds, state);
+      details.replaceChildren(...detailsOf(state));
+    }
+    if (!place.children.length) place.replaceChildren(head, rounds, details);
+    ready();
     if (state.status !== "running") return;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

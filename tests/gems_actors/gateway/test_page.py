@@ -82,6 +82,10 @@ async def test_a_trajectory_is_described_round_by_round(tmp_path: Path) -> None:
         image = await http.get(f"/v1/gems/trajectories/{drawn['trajectory']}/images/{attempt['image']}")
         with Image.open(io.BytesIO(image.content)) as picture:
             assert picture.size == (attempt["width_px"], attempt["height_px"]) == (384, 384)
+        small = await http.get(f"/v1/gems/trajectories/{drawn['trajectory']}/thumbnail")
+        assert small.headers["content-type"] == "image/webp"
+        with Image.open(io.BytesIO(small.content)) as picture:
+            assert picture.format == "WEBP"
         lessons = (await http.get("/v1/gems/lessons", params={"q": "five black elephants"})).json()["lessons"]
         assert {lesson["trajectory"] for lesson in lessons} == {drawn["trajectory"]}
         roles = {role["role"]: role for role in (await http.get("/v1/gems/mesh")).json()["roles"]}

@@ -46,6 +46,14 @@ def wait_for_end(watched: WatchedPage) -> list[int]:
     return [int(card.get_attribute("data-round") or 0) for card in watched.page.locator("li[data-round]").all()]
 
 
+def see(watched: WatchedPage, selector: str) -> None:
+    """Wait until every picture is there, not only its place."""
+    pictures = watched.page.locator(selector)
+    expect(pictures.first).to_be_visible()
+    for picture in pictures.all():
+        expect(picture).to_have_js_property("naturalWidth", 384)
+
+
 def check(watched: WatchedPage, url: str) -> None:
     """Check what must hold in every view."""
     assert watched.violations() == [], watched.page.url
@@ -65,13 +73,14 @@ async def test_a_prompt_is_drawn_from_the_form_and_can_be_reloaded_and_looked_ba
             assert rounds == [*range(1, len(rounds) + 1)]
             assert len(rounds) > 1
             check(watched, url)
-            drawn = "[...document.querySelectorAll('li[data-round] img')].every((image) => image.naturalWidth === 384)"
-            watched.page.wait_for_function(drawn)
+            see(watched, "li[data-round] img")
             watched.page.get_by_role("link", name="In depth").click()
             expect(watched.page.get_by_role("heading", name="Cost")).to_be_visible()
             expect(watched.page.locator("ins").first).to_be_visible()
             trajectory = watched.page.url
             watched.page.get_by_role("link", name="its run").click()
+            see(watched, ".wall img")
+            check(watched, url)
             watched.page.get_by_role("link", name=HARD).click()
             expect(watched.page.get_by_role("heading", name="Cost")).to_be_visible()
             assert watched.page.url == trajectory
@@ -126,7 +135,7 @@ async def test_the_page_asks_for_a_token_where_one_is_needed(tmp_path: Path) -> 
             watched.page.get_by_label("Prompt").fill(HARD)
             watched.page.get_by_role("button", name="Draw").click()
             wait_for_end(watched)
-            watched.page.wait_for_function("document.querySelector('li[data-round] img').naturalWidth === 384")
+            see(watched, "li[data-round] img")
             refused = "error: Failed to load resource: the server responded with a status of 401"
             assert [text for text in watched.complaints if not text.startswith(refused)] == []
 

@@ -6,7 +6,6 @@ A round is a card: its picture, a line per requirement, the changes of the promp
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,16 +14,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from PIL import Image
-
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.draw_progress import compare_words, count_met, leading_attempt, unchecked_line
+from gems_actors.app.picture_files import PictureError, thumbnail_of
 from protocol.messages import Answer, Attempt, Requirement, TrajectoryState
 
 _ROUND_PX: Final = 256
 _CANDIDATE_PX: Final = 72
 """Width of the pictures of a round that are not its best."""
-_QUALITY: Final = 80
 _MARKS: Final[dict[str, str]] = {"met": "✓", "unmet": "✗", "unsure": "?"}
 _CHANGES: Final = {"kept": "{}", "added": "<ins>{}</ins>", "removed": "<del>{}</del>"}
 _ALT_CHARS: Final = 120
@@ -175,11 +172,6 @@ def _shortened(prompt: str) -> str:
 def _thumbnail(path: Path, side_px: int) -> str | None:
     """Return a thumbnail in Base64, or None if the picture cannot be read."""
     try:
-        with Image.open(path) as picture:
-            thumbnail = picture.convert("RGB")
-            thumbnail.thumbnail((2 * side_px, 2 * side_px), reducing_gap=2.0)  # sharp on dense screens too
-            file = io.BytesIO()
-            thumbnail.save(file, "WEBP", quality=_QUALITY, method=2)
-    except OSError:
+        return base64.b64encode(thumbnail_of(path.read_bytes(), side_px)).decode()
+    except (OSError, PictureError):
         return None
-    return base64.b64encode(file.getvalue()).decode()
