@@ -23,6 +23,7 @@ from gems_actors.call_context import Call, answering, current_call, is_interacti
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import NO_KEYS, MeshConfig, SecurityConfig
 from gems_actors.ops import tracing
+from gems_actors.os_process import is_shortage
 from gems_actors.router_connection import RouterConnection
 from gems_actors.tasks import open_background
 from protocol.codec import CODEC, decode_body
@@ -312,7 +313,9 @@ class _Loop:
         except (Exception, SystemExit) as error:  # the one place where it becomes a failure, and is logged
             _log.exception("handler_crashed")
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return errors.failure_of(errors.InternalError(f"{self._actor.role}: {reason}"))
+            failure = errors.InternalError(f"{self._actor.role}: {reason}")
+            failure.is_outage = is_shortage(error)  # the request itself is not to blame, and may be sent again
+            return errors.failure_of(failure)
 
 
 def _whole(text: str) -> str:

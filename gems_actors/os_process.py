@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -20,11 +21,25 @@ EXIT_CONFIG = 78
 FINAL_EXITS = {64: "wrong usage", EXIT_CONFIG: "bad configuration"}
 """Exit codes, with their meaning, after which a process is not restarted; 64 is `EX_USAGE` of sysexits.h."""
 
+SHORTAGES: Final = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Reasons that may pass for which the system refuses a process, memory or a file."""
+_NO_THREAD: Final = "can't start new thread"
+"""Text of the error that Python raises for want of memory or of processes."""
+
 FileAccess = Literal["private", "group"]
 _UMASKS: Final[dict[FileAccess, int]] = {"private": 0o077, "group": 0o007}
 
 _INTERRUPTED = b"gems: interrupted\n"
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether a process got no memory, thread or descriptor, which may pass and is no fault of its task."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_shortage, error.exceptions))
+    if isinstance(error, OSError):
+        return error.errno in SHORTAGES
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error) == _NO_THREAD)
 
 
 def describe_exit(code: int) -> str:

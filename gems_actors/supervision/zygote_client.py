@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import signal
@@ -17,7 +16,7 @@ import structlog
 import trio
 
 from gems_actors.files import os_reason
-from gems_actors.os_process import EXIT_NO_FORK, describe_exit
+from gems_actors.os_process import EXIT_NO_FORK, SHORTAGES, describe_exit
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
 from gems_actors.supervision.zygote import (
     MAX_MESSAGE_BYTES,
@@ -40,9 +39,6 @@ _PING_S = 1.0
 _START_PATIENCE = 10
 """How many times longer than later on a zygote may take for its first response: its imports may come from a slow file
 system."""
-_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-"""Reasons that may pass for which the system refuses a process."""
-
 _log = structlog.get_logger()
 
 
@@ -203,7 +199,7 @@ class ZygoteKeeper:
             try:
                 self.current = Zygote()
             except OSError as error:
-                if error.errno not in _SHORTAGES:
+                if error.errno not in SHORTAGES:
                     self._give_up(GiveUp(f"zygote: cannot be started: {os_reason(error)}", is_final_exit=False))
                     return
                 _log.warning("zygote_refused_by_system", reason=os_reason(error))

@@ -31,6 +31,7 @@ _DISK: Final = frozenset(
     ("fill the disk", "use up the inodes of the disk", "remount the pictures read-only")
 )  # fmt: skip
 _SHORTAGES: Final = _DISK | {"limit the memory of a role", "use up the descriptors of a role"}
+_CRASHES: Final = re.compile(r"Traceback|handler_crashed|process_crashed")
 _ACCIDENTS: Final = re.compile(r"internal error|Traceback|handler_crashed|process_crashed")
 
 Records = dict[tuple[int, int], bytes]
@@ -74,7 +75,7 @@ def accidents(text: str, met: Iterable[str]) -> Iterator[str]:
     """Yield lines of a log that nobody foresaw; a role may end, and be replaced, where it got no memory or file."""
     has_shortage = bool(_SHORTAGES.intersection(met))
     for line in text.splitlines():
-        if _ACCIDENTS.search(line) and not (has_shortage and ("process_crashed" in line or "Traceback" in line)):
+        if _ACCIDENTS.search(line) and not (has_shortage and _CRASHES.search(line)):
             yield f"unforeseen: {line[:600]}"
 
 

@@ -81,6 +81,8 @@ class Careless(Actor):
                 sys.exit("usage:\nscript")
             case "empty":
                 return Plan(prompt="")
+            case "shortage":
+                raise MemoryError
         return Plan(prompt="fine")
 
 
@@ -91,6 +93,7 @@ class Careless(Actor):
         ("object", "Plan: expected values that fit msgpack, got: Encoding objects of type object is unsupported"),
         ("int", "Plan: expected values that fit msgpack, got: can't serialize ints"),
         ("exit", "SystemExit: usage: script"),
+        ("shortage", "MemoryError"),
         ("empty", "the answer does not fit the wire: Plan: Expected `str` of length >= 1"),
     ],
 )
@@ -104,8 +107,9 @@ async def test_a_mistake_in_a_handler_fails_its_request_and_not_the_actor(
     ):
         play = partial(serve_actor, partial(Careless, MeshConfig()), local.address, "a", role="planner")
         nursery.start_soon(play)
-        with pytest.raises(InternalError, match=message):
+        with pytest.raises(InternalError, match=message) as failure:
             await mesh.ask(PlanPrompt(prompt=prompt))
+        assert failure.value.is_outage == (prompt == "shortage"), "so that a bulk asks again, and fails no task"
         assert await mesh.ask(PlanPrompt(prompt="again")) == Plan(prompt="fine")
         nursery.cancel_scope.cancel()
 

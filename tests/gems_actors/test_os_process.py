@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from gems_actors.os_process import describe_exit
+from gems_actors.os_process import describe_exit, is_shortage
 from tests.processes import environment
 
 _SIGNALLED = """
@@ -55,3 +56,19 @@ def test_a_signal_to_stop_that_no_task_waits_for_interrupts_whatever_trio_runs(n
         check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (RuntimeError("can't start new thread"), True),
+        (ExceptionGroup("", [MemoryError(), OSError(errno.ENFILE, "")]), True),
+        (ExceptionGroup("", [MemoryError(), ValueError()]), False),
+        (OSError(errno.ENOENT, "No such file"), False),
+        (RuntimeError("another"), False),
+    ],
+)
+def test_a_shortage_of_the_system_is_told_from_a_fault(error: Exception, expected: bool) -> None:
+    assert is_shortage(error) is expected
