@@ -17,6 +17,7 @@ import trio
 
 from gems_actors.config import MeshConfig
 from gems_actors.os_process import describe_exit
+from gems_actors.roles import OPTIONAL_ROLES
 from gems_actors.shards import MEMORY_ROLE
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
 from gems_actors.supervision.zygote import Spawn
@@ -191,14 +192,19 @@ class Seats:
             self._nursery.start_soon(self._report_dead, seat.name)
         now = trio.current_time()
         decision = self._policy.decide(seat.role, seat.label, code, lived_s=now - started_at, now_s=now)
-        if isinstance(decision, GiveUp):
+        if not isinstance(decision, GiveUp):
+            delay_s = decision.delay_s
+            _log.warning("actor_ended", actor=seat.name, exit=describe_exit(code), restart_after_s=delay_s)
+        elif seat.role in OPTIONAL_ROLES and not decision.is_final_exit:  # no fault of it ends a mesh that draws
+            delay_s = self._config.supervisor.max_backoff_s
+            _log.error("actor_ended_too_often", actor=seat.name, reason=decision.reason, restart_after_s=delay_s)
+        else:
             if seat.is_extra and decision.is_final_exit:
                 _log.error("actor_given_up", actor=seat.name, reason=decision.reason)
             else:
                 self._give_up(decision)
             return False
-        _log.warning("actor_ended", actor=seat.name, exit=describe_exit(code), restart_after_s=decision.delay_s)
-        with trio.move_on_after(decision.delay_s):
+        with trio.move_on_after(delay_s):
             await seat.is_dismissed.wait()
         return True
 

@@ -80,6 +80,21 @@ async def test_a_gateway_that_is_killed_is_replaced_and_one_that_drains_finishes
                 await supervisor.resize("gateway", 2)
 
 
+@pytest.mark.slow
+async def test_a_gateway_that_ends_again_and_again_does_not_end_its_mesh(folder: Path) -> None:
+    limits = ("supervisor.max_restarts=1", "supervisor.max_backoff_s=0.2")
+    config = config_of(folder, f"gateway.address=127.0.0.1:{free_port()}", *limits)
+    async with open_supervisor(config) as supervisor:
+        await supervisor.ready()
+        for _ in range(4):
+            killed = pid_of(supervisor, "gateway")
+            os.kill(killed, signal.SIGKILL)
+            while {child.pid for child in supervisor.children() if child.role == "gateway"} <= {killed}:  # noqa: ASYNC110
+                await trio.sleep(0.02)  # a supervisor tells nobody of its children
+        assert not supervisor.stopped.is_set()
+        await supervisor.ready()
+
+
 async def _is_drawing(mesh: Mesh) -> bool:
     roles = (await mesh.ask(ReadStatus())).roles
     return any(actor.busy for role in roles if role.role == "conductor" for actor in role.actors)
