@@ -28,6 +28,7 @@ from gems_actors.config import (
     MESH_BLOBS,
     ChatModelConfig,
     ChatServerConfig,
+    GatewayConfig,
     ImageConfig,
     MeshConfig,
     SecurityConfig,
@@ -86,6 +87,8 @@ def examine(config_file: Path | None, overrides: Sequence[str], router: str | No
     if config.blobs is not None:
         yield _pictures(config, config.blobs, router or config.local_address)
     yield from _own_code(config)
+    if config.gateway.address is not None:
+        yield _gateway(config.gateway)
     yield from _skills(config)
     if config.image.backend == "diffusers" and config.image.model is not None:
         yield _pipeline(config.image.model)
@@ -254,6 +257,17 @@ def _own_code(config: MeshConfig) -> Iterator[Finding]:
                 yield Finding("ok", setting, f"{name} can be imported")
             except ConfigError as error:
                 yield Finding("fail", setting, str(error), "correct the setting or the code")
+
+
+def _gateway(settings: GatewayConfig) -> Finding:
+    """Check that a gateway could start, without the address, at which one may listen already."""
+    package = "gems_actors.gateway"
+    try:
+        load_code("gateway", f"{package}.http_server:open_http_server", ())
+        tokens = load_code("gateway", f"{package}.tokens:Tokens", ())(settings)
+    except ConfigError as error:
+        return Finding("fail", "gateway", str(error), "pip install 'gems-actors[gateway]', or correct the setting")
+    return Finding("ok", "gateway", f"can serve {settings.url} {'with' if tokens.are_needed else 'without'} tokens")
 
 
 def _network(config: MeshConfig) -> Iterator[Finding]:

@@ -116,6 +116,20 @@ def test_folders_of_skills_that_are_missing_empty_or_broken_are_reported(tmp_pat
 
 
 @pytest.mark.slow
+def test_a_gateway_that_could_not_start_is_a_finding(tmp_path: Path) -> None:
+    def found(*settings: str) -> tuple[str, str]:
+        (finding,) = findings(tmp_path, "gateway", "gateway.address=127.0.0.1:8484", *settings)
+        return finding.state, finding.found
+
+    assert found() == ("ok", "can serve http://127.0.0.1:8484 without tokens")
+    (tmp_path / "tokens.toml").write_text("[alice]\n")
+    (tmp_path / "tokens.toml").chmod(0o600)
+    state, text = found(f"gateway.tokens={tmp_path}/tokens.toml")
+    assert (state, "expected tables [NAME] with a token" in text) == ("fail", True)
+    assert findings(tmp_path, "gateway") == []
+
+
+@pytest.mark.slow
 def test_a_server_of_the_published_code_is_reached_and_its_seeds_are_said_to_have_no_effect(tmp_path: Path) -> None:
     with open_server(ScriptedServer(drawn)) as server:
         settings = ["image.backend=gems", f"image.url={server.url.removesuffix('/v1')}"]
