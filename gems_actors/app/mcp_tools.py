@@ -6,7 +6,8 @@ import base64
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -23,7 +24,7 @@ from gems_actors.app import draw_progress
 from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.memory.access import MeshMemory, read_trajectory
 from gems_actors.app.options import MAX_SEED, STRATEGIES, DrawOptions, budget_of, draw_settings, parse_size
-from gems_actors.app.picture_files import encode_json, reason_of
+from gems_actors.app.picture_files import encode_json, picture_of, reason_of
 from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.app.session import Connection, open_session, start_or_connect
 from gems_actors.client import Mesh
@@ -37,6 +38,7 @@ from protocol.messages import (
     DrawPicture,
     FindBestAttempt,
     Picture,
+    ReadTrajectory,
     RecallExperiences,
     Requirement,
     RunBegun,
@@ -49,14 +51,39 @@ _INSTRUCTIONS = (
 )
 _READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _CHUNK_BYTES = 64 * 1024
+MAX_IMAGE_BYTES = 700_000
+"""Size of a picture in a result: the SDK's client takes events of up to 1 MiB, and base64 makes a third more of it."""
+_QUALITIES = (90, 75, 50, 25)
+
+
+class Bounds:
+    """What the callers of the tools may do; this base class bounds nothing."""
+
+    sees_all: bool = True
+    """Whether every caller sees all runs."""
+
+    def hold(self, ctx: Context[Any, Any], request: DrawPicture) -> AbstractContextManager[list[int]]:
+        """Hold the place of a picture while the block draws it; the block appends how many images it took."""
+        return nullcontext([])
+
+    def name_run(self, ctx: Context[Any, Any]) -> str:
+        """Return a name for a new run of the caller."""
+        return f"mcp-{secrets.token_hex(8)}"
+
+    def may_see(self, ctx: Context[Any, Any], run: str) -> bool:
+        """Return whether the caller may see a run."""
+        return self.sees_all
 
 
 class MeshTools:
     """The tools, and the mesh that they use once there is one."""
 
-    def __init__(self, config: MeshConfig, options: DrawOptions) -> None:
-        """Offer the tools for a mesh of these settings; `options` are those of `gems mcp`."""
-        self._config, self._options = config, options
+    def __init__(self, config: MeshConfig, options: DrawOptions, bounds: Bounds | None = None) -> None:
+        """Offer the tools for a mesh of these settings, to callers within bounds.
+
+        `options` say how to draw what a call does not say.
+        """
+        self._config, self._options, self._bounds = config, options, bounds or Bounds()
         folders = (Path(folder).expanduser() for folder in config.skills.folders)
         self._catalogue = Catalogue([builtin_folder(), *folders])
         self._connection: Connection | None = None
@@ -95,19 +122,16 @@ class MeshTools:
                 rounds=rounds, strategy=strategy, images=images, size=None if size is None else parse_size(size)
             )
             request = DrawPicture(
-                run=f"mcp-{secrets.token_hex(4)}",
+                run=self._bounds.name_run(ctx),
                 prompt=check_prompt(prompt),
                 seed=seed,
                 settings=draw_settings(self._config, self._options.settings() | options.settings()),
                 budget=budget_of(self._config),
             )
             mesh, progress = await self._mesh(), _Progress(ctx, request)
-            async with mesh.events(request.run) as events, open_background() as nursery:
-                nursery.start_soon(progress.follow, events)
-                begun = RunBegun(run=request.run, what=request.prompt, total=1)
-                await mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
-                picture = await mesh.ask(request, lane=Lane.INTERACTIVE)
-            await progress.finish(picture)
+            with self._bounds.hold(ctx, request) as drawn:
+                picture = await self._draw(mesh, request, progress)
+                drawn.append(len(picture.attempts))
             image = await self._image_of(picture.best)
         except (GemsError, PromptError) as error:
             raise ToolError(str(error)) from error
@@ -115,14 +139,19 @@ class MeshTools:
 
     async def show(
         self,
+        ctx: Context[Any, Any],
         trajectory: Annotated[str, Field(pattern=r"^[0-9a-f]{4,32}$", description="Its id, or the beginning of one.")],
     ) -> CallToolResult:
         """Show how a picture was drawn: its requirements, and each round with prompt, verdicts and lesson."""
         mesh = await self._mesh()
         try:
-            state = await read_trajectory(MeshMemory(mesh), trajectory)
-            if state.task is None:
-                raise ToolError(f"trajectory: expected one that has begun, got {trajectory}")
+            if self._bounds.sees_all:
+                state = await read_trajectory(MeshMemory(mesh), trajectory)
+            else:  # the beginning of an id would find those of others
+                whole = trajectory.ljust(32, "0")
+                state = await mesh.ask(ReadTrajectory(trajectory=whole))
+            if state.task is None or not self._bounds.may_see(ctx, state.task.run):
+                raise ToolError(f"trajectory: expected one that begins with {trajectory}, got none")
             best = (await mesh.ask(FindBestAttempt(trajectory=state.task.trajectory))).attempt
             images = [] if best is None else [await self._image_of(best)]
         except GemsError as error:
@@ -152,6 +181,7 @@ class MeshTools:
 
     async def recall(
         self,
+        ctx: Context[Any, Any],
         prompt: Annotated[str, Field(description="The prompt to find lessons for.")],
         limit: Annotated[int, Field(ge=1, le=20)] = 3,
     ) -> CallToolResult:
@@ -159,6 +189,7 @@ class MeshTools:
         mesh = await self._mesh()
         try:
             found = await mesh.ask(RecallExperiences(prompt=check_prompt(prompt), limit=limit))
+            seen = [one for one in found.experiences if await self._may_see(ctx, mesh, one.trajectory)]
         except (GemsError, PromptError) as error:
             raise ToolError(str(error)) from error
         lessons = [
@@ -169,7 +200,7 @@ class MeshTools:
                 "met_after": f"{one.met_after} of {one.requirements}",
                 "trajectory": one.trajectory,
             }
-            for one in found.experiences
+            for one in seen
         ]
         return _result([], {"lessons": lessons})
 
@@ -177,6 +208,21 @@ class MeshTools:
         """List the skills that the planner can choose from, each with what it is for."""
         entries = await trio.to_thread.run_sync(self._catalogue.manifest)
         return _result([], {"skills": [{"id": entry.id, "description": entry.description} for entry in entries]})
+
+    async def _draw(self, mesh: Mesh, request: DrawPicture, progress: _Progress) -> Picture:
+        async with mesh.events(request.run) as events, open_background() as nursery:
+            nursery.start_soon(progress.follow, events)
+            begun = RunBegun(run=request.run, what=request.prompt, total=1)
+            await mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
+            picture = await mesh.ask(request, lane=Lane.INTERACTIVE)
+        await progress.finish(picture)
+        return picture
+
+    async def _may_see(self, ctx: Context[Any, Any], mesh: Mesh, trajectory: str) -> bool:
+        if self._bounds.sees_all:
+            return True
+        task = (await mesh.ask(ReadTrajectory(trajectory=trajectory))).task
+        return task is not None and self._bounds.may_see(ctx, task.run)
 
     async def _mesh(self) -> Mesh:
         await self._is_connected.wait()
@@ -189,7 +235,19 @@ class MeshTools:
             data = await self._connection.blobs.get(attempt.image)
         except BlobError as error:
             return TextContent(type="text", text=f"The picture's file is lost: {error}")
-        return ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=attempt.image.media_type)
+        data, media_type = await fitting(data, attempt.image.media_type)
+        return ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=media_type)
+
+
+async def fitting(data: bytes, media_type: str) -> tuple[bytes, str]:
+    """Return a picture's file with its media type, encoded as JPEG where it is too large for a result."""
+    if len(data) <= MAX_IMAGE_BYTES:
+        return data, media_type
+    for quality in _QUALITIES:
+        smaller = await trio.to_thread.run_sync(partial(picture_of, data, media_type, "jpeg", {}, quality=quality))
+        if len(smaller) <= MAX_IMAGE_BYTES:
+            break
+    return smaller, "image/jpeg"
 
 
 async def serve_stdio(options: DrawOptions) -> None:

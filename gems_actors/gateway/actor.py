@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from gems_actors.actor import Actor
+from gems_actors.app.session import Connection
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
@@ -50,11 +51,18 @@ class Gateway(Actor):
     async def open(self) -> AsyncIterator[None]:
         """Serve HTTP."""
         from gems_actors.gateway.http_server import open_http_server  # what the extra installs
+        from gems_actors.gateway.mcp_route import open_mcp
         from gems_actors.gateway.routes import application
 
-        app = application(self.config, self.mesh, self._tokens, self._allowances, self._draws, self._jobs)
         grace_s = _SHARE_OF_GRACE * self.config.supervisor.grace_s
-        async with self._blobs.open(), super().open(), open_background() as nursery:
+        connection = Connection(self.mesh, self._blobs)
+        async with (
+            self._blobs.open(),
+            super().open(),
+            open_mcp(self.config, connection, self._draws, shows_own_only=self._tokens.are_needed) as mcp,
+            open_background() as nursery,
+        ):
+            app = application(self.config, self.mesh, self._tokens, self._allowances, self._draws, self._jobs, mcp)
             await nursery.start(self._jobs.run)
             nursery.start_soon(self._reload_tokens)
             if self._tokens.are_needed:

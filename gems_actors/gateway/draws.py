@@ -51,22 +51,36 @@ class Draws:
             DeadlineError: the time limit of a request has passed.
             RequestError: a picture cannot be drawn; the others are withdrawn.
         """
-        began, pictures = trio.current_time(), None
+        pictures: tuple[Picture, ...] = ()
+        with self.held(caller, tasks) as drawn:
+            begun = RunBegun(run=tasks[0].run, what=tasks[0].prompt, total=len(tasks))
+            await self._mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
+            if on_round is None:
+                pictures = await gather(*(partial(self._ask, task) for task in tasks))
+            else:
+                pictures = (await self._follow(tasks[0], on_round),)
+            drawn.extend(len(picture.attempts) for picture in pictures)
+        return pictures
+
+    @contextmanager
+    def held(self, caller: Caller, tasks: tuple[DrawPicture, ...]) -> Iterator[list[int]]:
+        """Hold the places of pictures that the block draws; it appends how many images each of them took.
+
+        Raises:
+            ApiError: the caller has no images left today.
+            OverloadedError: too many pictures are in flight.
+            DeadlineError: the time limit of a request has passed.
+        """
+        began, is_drawn = trio.current_time(), False
         self.admission.admit(len(tasks), began)
         try:
-            with trio.move_on_after(self._timeout_s), self._counted(caller, tasks) as drawn:
-                begun = RunBegun(run=tasks[0].run, what=tasks[0].prompt, total=len(tasks))
-                await self._mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
-                if on_round is None:
-                    pictures = await gather(*(partial(self._ask, task) for task in tasks))
-                else:
-                    pictures = (await self._follow(tasks[0], on_round),)
-                drawn.extend(len(picture.attempts) for picture in pictures)
-            if pictures is None:
+            with trio.move_on_after(self._timeout_s) as limit, self._counted(caller, tasks) as drawn:
+                yield drawn
+                is_drawn = bool(drawn)
+            if limit.cancelled_caught:
                 raise DeadlineError(f"not answered within {self._timeout_s:g} s")
-            return pictures
         finally:
-            self.admission.end(len(tasks), trio.current_time() - began, is_drawn=pictures is not None)
+            self.admission.end(len(tasks), trio.current_time() - began, is_drawn=is_drawn)
 
     async def draw_one(self, caller: Caller, task: DrawPicture) -> Picture:
         """Return a picture of a job, which waits behind those of other requests and is retried under overload.

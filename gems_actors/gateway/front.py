@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import structlog
@@ -20,6 +21,7 @@ from gems_actors.gateway.allowances import Allowances
 from gems_actors.gateway.answers import error_answer
 from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.tokens import LOCAL, Caller, Tokens
+from gems_actors.ops import tracing
 from gems_actors.tasks import open_background
 
 _CALLER: Final = "gems.caller"
@@ -117,8 +119,9 @@ class Front:
                 await send(message)
 
         try:
-            app = self._check(Request(scope)) or self._app
-            await app(scope, receive_noted, send_with_id)
+            app = self._check(request := Request(scope)) or self._app
+            with _traced(request):
+                await app(scope, receive_noted, send_with_id)
         except ClientDisconnect:
             _log.debug("http_client_gone", request_id=request_id)
         except Exception:  # the loop that serves requests: a fault in one of them ends no other
@@ -163,6 +166,13 @@ class Front:
             raise ApiError(401, "authorization: expected `Bearer` and a valid token", code="invalid_api_key")
         self._allowances.count_request(caller, time.time())
         return caller
+
+
+def _traced(request: Request) -> AbstractContextManager[object]:
+    """Record what may draw as a span, in the trace of the client if it names one."""
+    if not tracing.is_on() or request.method != "POST":
+        return nullcontext()
+    return tracing.serving(request.headers.get("traceparent"), f"POST {request.url.path[:100]}")
 
 
 def _check_framing(request: Request) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from gems_actors.app.mesh_requests import ask_within
@@ -33,9 +35,15 @@ _HEALTH_S = 1.0
 
 
 def application(
-    config: MeshConfig, mesh: Mesh, tokens: Tokens, allowances: Allowances, draws: Draws, jobs: Jobs
+    config: MeshConfig,
+    mesh: Mesh,
+    tokens: Tokens,
+    allowances: Allowances,
+    draws: Draws,
+    jobs: Jobs,
+    more: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
-    """Return the ASGI application of the gateway."""
+    """Return the ASGI application of the gateway, with `more` routes."""
     images = Images(config, draws, Repeats(mesh))
 
     async def check_health(request: Request) -> Response:
@@ -69,6 +77,7 @@ def application(
         Route(LINKS_PATH + "{name}", images.show_picture),
         *JobRoutes(config, jobs, draws).routes(),
         *PageRoutes(mesh, draws, shows_own_only=tokens.are_needed).routes(),
+        *more,
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: not_found, ApiError: failed})
     app.router.redirect_slashes = False

@@ -21,6 +21,7 @@ from gems_actors.gateway.draws import Draws
 from gems_actors.gateway.front import caller_of
 from gems_actors.gateway.page.files import POLICY, read_files
 from gems_actors.gateway.page.trees import best_of, lessons_tree, mesh_tree, trajectory_tree
+from gems_actors.gateway.run_names import is_run_of
 from protocol.messages import (
     ListRuns,
     ListTrajectories,
@@ -168,12 +169,7 @@ class PageRoutes:
         return state
 
     def _may_see(self, request: Request, run: str) -> bool:
-        if not self._shows_own_only:
-            return True
-        caller = re.escape(caller_of(request).name)
-        # whole names, because that of one caller may begin like that of another
-        own = rf"http-{caller}-([0-9a-f]{{16}}|key-[0-9a-f]{{32}}|job-[0-9a-f]{{24}})"
-        return re.fullmatch(own, run) is not None
+        return not self._shows_own_only or is_run_of(caller_of(request), run)
 
     async def _ask(self, message: MeshRequest[ReplyT]) -> ReplyT:
         try:
