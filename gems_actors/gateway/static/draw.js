@@ -4,6 +4,8 @@ import { follow, get, send } from "/static/api.js";
 import { badge, el, moment, plural } from "/static/dom.js";
 import { renderRounds, standing } from "/static/trajectory.js";
 
+const RETRY_MS = 1000;
+const MAX_IN_FULL = 12; // pictures whose rounds are followed; a job may have a thousand
 const REFRESH_MS = 250; // events that arrive closer together are shown at once
 
 /** Shows the form, and the latest jobs. */
@@ -82,8 +84,11 @@ export async function jobView({ place, signal, setConnected, ready }, id) {
   let job = await get(`/v1/gems/jobs/${id}`, signal);
   const head = el("div");
   const problem = el("p", { class: "problem", role: "alert" });
-  const pictures = new Map(job.pictures.map((picture) => [picture.trajectory, pictureOf(picture, job.pictures.length === 1)]));
-  place.replaceChildren(head, problem, ...[...pictures.values()].map(({ element }) => element));
+  const inFull = job.pictures.slice(0, MAX_IN_FULL);
+  const pictures = new Map(inFull.map((picture) => [picture.trajectory, pictureOf(picture, job.pictures.length === 1)]));
+  const others = job.pictures.length - inFull.length;
+  place.replaceChildren(head, problem, ...[...pictures.values()].map(({ element }) => element),
+    others ? el("p", { class: "note" }, `${plural(others, "further picture")}: `, el("a", { href: `#/run/${encodeURIComponent(job.run)}` }, "the whole run")) : "");
   const cancel = async () => {
     try {
       await send(`/v1/gems/jobs/${id}`, { method: "DELETE" });
@@ -106,21 +111,32 @@ export async function jobView({ place, signal, setConnected, ready }, id) {
       el("a", { href: `#/run/${encodeURIComponent(job.run)}` }, "its run")));
 
   const dirty = new Set();
-  let timer = null;
-  const refresh = async () => {
-    timer = null;
-    const wanted = [...dirty];
-    dirty.clear();
-    for (const trajectory of wanted) {
-      if (signal.aborted) return;
-      await pictures.get(trajectory)?.refresh(signal).catch(() => {}); // an event or a reload brings it
+  let isRefreshing = false;
+  const refresh = async () => { // one at a time: an answer never overwrites a later one
+    isRefreshing = true;
+    while (dirty.size && !signal.aborted) {
+      const wanted = [...dirty];
+      dirty.clear();
+      let delay = REFRESH_MS;
+      for (const trajectory of wanted) {
+        try {
+          await pictures.get(trajectory).refresh(signal);
+        } catch (error) { // the gateway or memory is away: nothing else may ever say that there is more
+          if (error.status === 404) continue;
+          dirty.add(trajectory);
+          delay = RETRY_MS;
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, delay));
     }
+    isRefreshing = false;
   };
   const note = (picture) => {
-    pictures.get(picture.trajectory)?.update(picture);
+    if (!pictures.has(picture.trajectory)) return;
+    pictures.get(picture.trajectory).update(picture);
     if (!picture.rounds?.length && picture.status !== "done") return; // memory may not know it yet
     dirty.add(picture.trajectory);
-    timer ??= setTimeout(refresh, REFRESH_MS);
+    if (!isRefreshing) refresh();
   };
   renderHead();
   ready();

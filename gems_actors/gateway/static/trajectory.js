@@ -8,11 +8,20 @@ const CHANGES = { kept: "span", added: "ins", removed: "del" };
 const POLL_MS = 1000;
 
 /** Shows a trajectory, and again while it is running. */
-export async function trajectoryView({ place, signal, ready }, id) {
+export async function trajectoryView({ place, signal, ready, setConnected }, id) {
   const [head, rounds, details] = [el("div"), el("div"), el("div")];
   let before = "";
   while (!signal.aborted) {
-    const state = await get(`/v1/gems/trajectories/${id}`, signal);
+    let state;
+    try {
+      state = await get(`/v1/gems/trajectories/${id}`, signal);
+      setConnected(true);
+    } catch (error) {
+      if (!before || signal.aborted || error.status === 404) throw error;
+      setConnected(false);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      continue;
+    }
     const now = JSON.stringify(state);
     if (now !== before) { // what has the focus stays while nothing changes
       before = now;
