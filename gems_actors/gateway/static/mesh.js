@@ -1,18 +1,22 @@
 // The mesh as the router sees it, again every two seconds.
 
 import { get } from "/static/api.js";
+import { rateChart } from "/static/chart.js";
 import { bar, badge, count, el } from "/static/dom.js";
 
 const POLL_MS = 2000;
 
 /** Shows roles, their queues and their actors. */
 export async function meshView({ place, signal, setConnected, ready }) {
-  const body = el("div");
-  place.replaceChildren(el("div", { class: "title" }, el("h1", { tabindex: -1 }, "Mesh")), body);
+  const [figures, body] = [el("div"), el("div")];
+  const images = rateChart("Images a minute");
+  place.replaceChildren(el("div", { class: "title" }, el("h1", { tabindex: -1 }, "Mesh")), figures, images.element, body);
   for (let isFirst = true; !signal.aborted; isFirst = false) {
     try {
       const mesh = await get("/v1/gems/mesh", signal);
+      figures.replaceChildren(...figuresOf(mesh));
       keepingPlace(body, () => render(body, mesh));
+      images.add(Date.now() / 1000, mesh.roles.find((role) => role.role === "generator")?.totals.calls ?? 0);
       setConnected(true);
     } catch (error) {
       if (isFirst || signal.aborted) throw error;
@@ -35,15 +39,20 @@ function keepingPlace(body, renderAll) {
   }
 }
 
-function render(body, mesh) {
+function figuresOf(mesh) {
   const figures = [
     ["Up for", duration(mesh.uptime_s)], ["Clients", count(mesh.clients)], ["Requests handed out again", count(mesh.requeued)],
     ["Paused runs", count(mesh.paused_runs)], ["Restarts", count(mesh.roles.reduce((sum, role) => sum + role.restarts, 0))],
   ];
   const notes = mesh.roles.flatMap((role) => role.actors.filter((actor) => actor.note).map((actor) => [actor.name, actor.note]));
-  body.replaceChildren(
+  return [
     el("dl", { class: "figures" }, figures.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value)))),
     ...notes.map(([name, note]) => el("p", { class: "notice" }, `${name}: ${note}`)),
+  ];
+}
+
+function render(body, mesh) {
+  body.replaceChildren(
     el("section", {}, el("h2", {}, "Roles"), table("Roles",
       ["Role", "Busy", "", "Queued", "Oldest", "Restarts"], mesh.roles.map((role) => [
         role.role, role.capacity ? `${role.busy} of ${role.capacity}` : badge("unmet", "none ready"),

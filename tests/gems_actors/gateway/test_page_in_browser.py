@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from gems_actors.supervision.supervisor import open_supervisor
 from tests.browser import PHONE, WIDE, WatchedPage, needs_chromium, open_browser
@@ -95,6 +96,8 @@ async def test_a_prompt_is_drawn_from_the_form_and_can_be_reloaded_and_looked_ba
                     other.page.goto(url + view)
                     expect(other.page.get_by_role("heading", level=1)).to_be_visible()
                     expect(other.page.locator("main .panel, main .rounds").first).to_be_visible()
+                    if view == "/#/mesh":
+                        expect(other.page.locator("canvas")).to_be_visible()
                     check(other, url)
                 other.context.close()
 
@@ -118,6 +121,29 @@ async def test_texts_of_prompts_are_shown_as_texts_in_every_view(tmp_path: Path)
             expect(watched.page.get_by_role("link", name=shown)).to_be_visible()
             assert (dialogs, watched.complaints) == ([], [])
             assert watched.page.locator("main script, main img[src=x]").count() == 0
+
+    async with open_drawing_door(tmp_path, *LARGE) as door:
+        await in_thread(use, door.url)
+
+
+async def test_what_could_not_be_read_is_read_again(tmp_path: Path) -> None:
+    def use(url: str) -> None:
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            lost: list[str] = []
+
+            def lose(route: Route) -> None:
+                lost.append(route.request.url)
+                if len(lost) <= 5:
+                    route.abort()
+                else:
+                    route.continue_()
+
+            watched.page.route(re.compile("/v1/gems/trajectories/[0-9a-f]+$"), lose)
+            submit(watched, url, HARD)
+            rounds = wait_for_end(watched)
+            assert rounds == [*range(1, len(rounds) + 1)]
+            assert len(lost) > 5
 
     async with open_drawing_door(tmp_path, *LARGE) as door:
         await in_thread(use, door.url)
