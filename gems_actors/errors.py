@@ -52,6 +52,10 @@ class MeshRefusedError(GemsError):
     """A router does not admit this process, for instance because of its version; retrying does not help."""
 
 
+class ResumableError(GemsError):
+    """A run ended before its time, and the same command continues it once the cause is gone."""
+
+
 class AddressInUseError(GemsError):
     """Another process already listens at the address."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -26,6 +27,8 @@ from protocol.messages import Picture, Spent
 if TYPE_CHECKING:
     from PIL import Image
 
+DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""Errors of a disk that is full or fails."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = len(_PNG_SIGNATURE) + 8 + 13 + 4
 
@@ -46,6 +49,12 @@ BLIND_VERIFIER: Final = (
 
 class OutputError(GemsError):
     """A file cannot be written or read."""
+
+    @property
+    def is_of_disk(self) -> bool:
+        """Whether its disk is full or fails, so that the same command may continue once it is mended."""
+        cause = self.__cause__
+        return isinstance(cause, OSError) and cause.errno in DISK_FAULTS
 
 
 class PictureError(OutputError):

@@ -33,19 +33,21 @@ def end_of(error: BaseException) -> tuple[str, int]:
     if any(isinstance(leaf, (KeyboardInterrupt, click.Abort)) for leaf in leaves):
         return _one_line("interrupted"), INTERRUPTED  # import nothing here: Ctrl-C may have interrupted an import
     # imported here: 40 ms that `gems --version` does not need
-    from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError, UsageError
+    from gems_actors import errors
     from gems_actors.files import os_reason
     from skills import SkillError
 
-    causes = sorted(leaves, key=lambda leaf: not isinstance(leaf, (GemsError, click.ClickException)))
+    causes = sorted(leaves, key=lambda leaf: not isinstance(leaf, (errors.GemsError, click.ClickException)))
     match cause := causes[0]:
         case click.ClickException():
             return _one_line(_message_of(cause)), cause.exit_code
-        case ConfigError() | AddressInUseError() | MeshRefusedError():
+        case errors.ConfigError() | errors.AddressInUseError() | errors.MeshRefusedError():
             return _one_line(str(cause)), BAD_CONFIG
-        case UsageError():
+        case errors.UsageError():
             return _one_line(str(cause)), USAGE
-        case GemsError() | SkillError():
+        case errors.ResumableError():
+            return _one_line(str(cause)), QUEUE_AGAIN
+        case errors.GemsError() | SkillError():
             return _one_line(str(cause)), FAILED
         case BrokenPipeError() | SystemExit():  # `gems skills list | head -1`, which is how click ends for it
             return "", DONE

@@ -141,7 +141,7 @@ def in_steps(script: str, folder: Path, *command: str) -> tuple[str, ...]:
 
 def test_a_bulk_whose_disk_has_no_inodes_left_says_so(tmp_path: Path, disk: Path) -> None:
     done = on_disk("nr_inodes=100", disk, *bulk(tmp_path, disk / "out"))
-    assert done.returncode in (1, 75)
+    assert done.returncode == 75
     last = done.stderr.splitlines()[-1]
     assert re.match(r"gems: /\S+: expected .* its disk has room but no inodes left: .* \(see `df -i`\)", last)
     assert "internal error" not in done.stderr
@@ -171,6 +171,18 @@ def test_a_bulk_whose_memory_has_no_room_stops_and_the_same_command_continues(tm
     assert re.search(
         r"gems: \S+/log: expected at least 32 MiB free on its disk, got .* left; the same command", done.stderr
     )
+
+
+def test_a_bulk_whose_dataset_has_no_room_stops_and_the_same_command_continues(tmp_path: Path, disk: Path) -> None:
+    """Memory and store are on another disk; what fills is the one of the dataset, at some picture or row."""
+    elsewhere = ("--set", f'blobs="file://{tmp_path}/blobs"')
+    script = (
+        f"mkdir -p $disk/out {tmp_path}/mesh; ln -s {tmp_path}/mesh $disk/out/.mesh; gems; echo first $?;"
+        " mount -o remount,size=200m $disk; gems; echo second $?; cat $disk/out/failed.jsonl"
+    )
+    done = on_disk("size=600k", disk, *in_steps(script, disk, *bulk(tmp_path, disk / "out"), *elsewhere))
+    assert done.stdout.splitlines() == ["first 75", "second 0"], done.stderr
+    assert re.search(r"^gems: .*No space left on device|^gems: .*the disk is full", done.stderr, re.MULTILINE)
 
 
 def test_a_bulk_whose_pictures_are_on_a_disk_that_becomes_read_only_stops(tmp_path: Path, disk: Path) -> None:

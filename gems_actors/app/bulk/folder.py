@@ -17,6 +17,7 @@ drawn again. Rows are appended as pictures finish, and sorted into the order of 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -398,4 +399,5 @@ def _append(file: int, line: bytes, folder: Path) -> None:
     except OSError as error:
         raise OutputError(f"{folder}: expected to append {len(data)} bytes, got: {os_reason(error)}") from error
     if written != len(data):
-        raise OutputError(f"{folder}: expected to append {len(data)} bytes, got {written}: the disk is full")
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OutputError(f"{folder}: expected to append {len(data)} bytes, got {written}: the disk is full") from full

@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from gems_actors.app import session
+from gems_actors.app.bulk.disk_faults import resumable_after_disk_faults
 from gems_actors.app.bulk.ending import RunEnding, forget_ending, keep_ending
 from gems_actors.app.bulk.finished.consent import settled
 from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
@@ -59,12 +60,14 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
         UsageError: the input cannot be read, the folder belongs to another run, or finished pictures would be replaced
             without consent.
         ConfigError: the mesh cannot run with this configuration.
+        ResumableError: a disk is full or fails.
         GemsError: the mesh failed. The failure of a single task goes to failed.jsonl instead.
     """
     require_trio("app.bulk.run")
     result: BulkResult | None = None
-    async with open_interrupts() as interrupts:
-        result = await _run(options, view or BulkView(), interrupts)
+    with resumable_after_disk_faults(options.out):
+        async with open_interrupts() as interrupts:
+            result = await _run(options, view or BulkView(), interrupts)
     if result is None:  # a further signal, after the one that ended the drawing
         raise KeyboardInterrupt
     return result

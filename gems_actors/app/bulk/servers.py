@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 import trio
 
 from gems_actors.app.bulk.outage import Outage
+from gems_actors.app.picture_files import OutputError
 from gems_actors.backends.failover import RetryPolicy
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, ModelServerConfig
@@ -168,8 +169,8 @@ class Servers:
         """
         try:
             return await work()
-        except (BlobError, LogError) as error:
-            if not error.is_outage:
+        except (BlobError, LogError, OutputError) as error:
+            if not (error.is_of_disk if isinstance(error, OutputError) else error.is_outage):
                 raise
             self._stop(str(error))
             raise LeftUndoneError from error
