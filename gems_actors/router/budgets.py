@@ -12,6 +12,11 @@ from typing import Final
 
 from gems_actors.errors import OverloadedError
 from gems_actors.run_states import Key
+from gems_actors.shards import shard_of_role
+from protocol.codec import peek_type
+from protocol.envelope import Header
+from protocol.errors import BodyError
+from protocol.messages import ReadLog
 
 MIN_REQUESTS: Final = 1_000
 """Requests that a peer may have in flight, or half of `router.max_queue` if that is more."""
@@ -19,6 +24,8 @@ MAX_REQUESTED_BYTES: Final = 256 * 1024 * 1024
 """Bytes of these requests, up to one request more."""
 MAX_FOLLOWED: Final = 1_000
 """Runs whose events a peer may follow; further subscriptions are ignored."""
+MAX_READERS: Final = 64
+"""Requests of a peer for memory's log, each of which may wait for the next record and so hold a place there."""
 MAX_CONNECTIONS: Final = 1_000
 """Connections of clients with one key."""
 MAX_BEFORE_HELLO: Final = 1_000
@@ -47,8 +54,20 @@ class Account:
     """Requests in flight."""
     requested_bytes: int = 0
     """Bytes of these requests."""
+    readers: int = 0
+    """Those of them that read memory's log."""
     followed: int = 0
     """Runs whose events they follow."""
+
+
+def may_wait(header: Header, body: bytes) -> bool:
+    """Return whether a request may wait in memory for the next record: a long poll."""
+    if shard_of_role(header.role) is None:
+        return False
+    try:
+        return peek_type(body) == ReadLog.__name__
+    except BodyError:
+        return False
 
 
 class Accounts:

@@ -19,6 +19,7 @@ from gems_actors.router.budgets import (
     MAX_BEFORE_HELLO,
     MAX_BEFORE_HELLO_BYTES,
     MAX_FOLLOWED,
+    MAX_READERS,
     MAX_REQUESTED_BYTES,
     MAX_UNPLAYED_ROLES,
     MIN_REQUESTS,
@@ -26,6 +27,7 @@ from gems_actors.router.budgets import (
     Account,
     Accounts,
     MarkBudgets,
+    may_wait,
 )
 from gems_actors.router.queues import Peer, Queue, Ticket
 from gems_actors.router.role_status import roles_status
@@ -299,10 +301,10 @@ class Dispatcher:
             if state is not None and state.state == "cancelled":
                 self._refuse(identity, header, cancellation_of(state))
                 return
-            queue = self._queues.get(header.role)
-            if peer is None or queue is None or self._is_spent(peer):
+            queue, is_reader = self._queues.get(header.role), may_wait(header, body)
+            if peer is None or queue is None or self._is_spent(peer) or is_reader:
                 try:
-                    self._check_budget(peer, header)
+                    self._check_budget(peer, header, is_reader=is_reader)
                 except errors.OverloadedError as error:
                     self._refuse(identity, header, error)
                     return
@@ -310,6 +312,8 @@ class Dispatcher:
             if full := self._make_room(now, queue, header):
                 self._refuse(identity, header, full)
                 return
+            if is_reader and peer is not None:
+                peer.add_reader(header.id)
             ticket = Ticket(header, body, identity, now)
             self._tickets.add(ticket)
             if header.attempt:
@@ -371,7 +375,7 @@ class Dispatcher:
         account = peer.account
         return account.requests >= self._max_requests or account.requested_bytes >= MAX_REQUESTED_BYTES
 
-    def _check_budget(self, peer: Peer | None, header: Header) -> None:
+    def _check_budget(self, peer: Peer | None, header: Header, *, is_reader: bool) -> None:
         """Count a new request of a peer, or of a connection that has not said hello.
 
         Raises:
@@ -391,6 +395,9 @@ class Dispatcher:
         elif self._is_spent(peer):
             count, size = peer.account.requests, peer.account.requested_bytes
             text = f"{count} requests of {size:,} bytes of one client are in flight, the maximum"
+            raise errors.OverloadedError(text, RETRY_AFTER_S)
+        elif is_reader and peer.account.readers >= MAX_READERS:
+            text = f"{MAX_READERS} requests of one client read memory's log, the maximum"
             raise errors.OverloadedError(text, RETRY_AFTER_S)
 
     def answer(self, now: float, identity: bytes, header: Header, body: bytes) -> None:

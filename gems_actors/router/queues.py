@@ -33,6 +33,8 @@ class Peer:
     """What its owner has taken, by this and other connections."""
     requested: dict[bytes, int] = field(default_factory=dict)
     """Requests in flight that it has sent, and how many bytes each has."""
+    reading: set[bytes] = field(default_factory=set)
+    """Those of them that read memory's log."""
     followed: set[bytes] = field(default_factory=set)
     """Runs whose events it follows."""
     handled: int = 0
@@ -53,6 +55,14 @@ class Peer:
         if (size := self.requested.pop(id_, None)) is not None:
             self.account.requests -= 1
             self.account.requested_bytes -= size
+            if id_ in self.reading:
+                self.reading.remove(id_)
+                self.account.readers -= 1
+
+    def add_reader(self, id_: bytes) -> None:
+        """Count a request that it has sent as one that reads memory's log."""
+        self.account.readers += id_ not in self.reading
+        self.reading.add(id_)
 
     def move_to(self, owner: Hashable, account: Account) -> None:
         """Have another account pay for what it has taken."""
@@ -60,6 +70,7 @@ class Peer:
         for account_, sign in ((self.account, -1), (account, 1)):
             account_.requests += sign * len(self.requested)
             account_.requested_bytes += sign * size
+            account_.readers += sign * len(self.reading)
             account_.followed += sign * len(self.followed)
         self.owner, self.account = owner, account
 

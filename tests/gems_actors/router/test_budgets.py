@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gems_actors.errors import OverloadedError
@@ -12,15 +14,16 @@ from gems_actors.router.budgets import (
     MAX_CONNECTIONS,
     MAX_FOLLOWED,
     MAX_MARKS,
+    MAX_READERS,
     MAX_UNPLAYED_ROLES,
     MIN_REQUESTS,
 )
 from gems_actors.run_states import WHOLE_RUN, RunStates
-from protocol.codec import decode_body
-from protocol.envelope import Kind
+from protocol.codec import decode_body, encode_body
+from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes
-from protocol.messages import Failure, Hello
-from tests.gems_actors.router.dispatching import Stage
+from protocol.messages import CountRecords, Failure, Hello, ReadLog, Request
+from tests.gems_actors.router.dispatching import Stage, id_of
 
 
 def refusals(stage: Stage, client: str) -> list[Failure]:
@@ -160,6 +163,25 @@ def test_a_key_has_a_bounded_number_of_connections_and_others_go_on_connecting()
     stage.join("actor", "worker", 1, key="greedy")
     stage.dispatcher.disconnect(stage.now, b"greedy-1")
     stage.join("one-more", key="greedy")
+
+
+def test_a_client_reads_the_log_with_a_bounded_number_of_requests_and_others_go_on_reading() -> None:
+    stage = Stage()
+    stage.join("memory", "memory", 2 * MAX_READERS)
+    stage.join("greedy")
+    stage.join("honest")
+
+    def read(client: str, number: int, body: Request[Any]) -> list[str]:
+        header = Header(Kind.REQUEST, id_of(number), "memory")
+        stage.dispatcher.request(stage.now, client.encode(), header, encode_body(body))
+        return [failure.code for failure in refusals(stage, client)]
+
+    poll = ReadLog(since=0, wait_s=60)
+    assert [read("greedy", number, poll) for number in range(MAX_READERS + 1)] == [[]] * MAX_READERS + [["overloaded"]]
+    assert read("greedy", 5_000, CountRecords()) == read("honest", 6_000, poll) == []
+    stage.cancel("greedy", 0)
+    assert read("greedy", 7_000, poll) == []
+    assert read("greedy", 7_001, poll) == ["overloaded"]
 
 
 @pytest.mark.parametrize("again", [False, True])
