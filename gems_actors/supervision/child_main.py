@@ -17,7 +17,7 @@ from gems_actors.config import MeshConfig, load_code
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.ops import tracing
 from gems_actors.ops.log_setup import configure_logging
-from gems_actors.os_process import EXIT_CONFIG, protect_files, stop_signals
+from gems_actors.os_process import EXIT_CONFIG, is_shortage, protect_files, stop_signals
 from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.supervision.runtime_dir import check_platform
@@ -63,7 +63,8 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
             trio.run(_run_until_stopped, _main_of(role, config, address, name))
     except GemsError as error:
         print(printable(f"gems: {role}: {error}"), file=sys.stderr, flush=True)  # noqa: T201
-        return EXIT_CONFIG if isinstance(error, ConfigError | AddressInUseError | MeshRefusedError) else 1
+        is_final = isinstance(error, ConfigError | AddressInUseError | MeshRefusedError)
+        return EXIT_CONFIG if is_final and not is_shortage(error.__cause__) else 1  # what passes is tried again
     except Exception:  # the last frame of the process: its log gets the traceback
         structlog.get_logger().exception("process_crashed")
         return 1

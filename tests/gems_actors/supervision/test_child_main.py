@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket as network
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, RoleConfig, RouterConfig
 from gems_actors.errors import ConfigError
+from gems_actors.supervision import child_main
 from gems_actors.supervision.child_main import load_actor, run_role
 from protocol.messages import ReadStatus
 from tests.processes import environment, started
@@ -81,3 +84,17 @@ def test_a_process_is_refused_on_other_systems_than_linux(
     assert capsys.readouterr().err == (
         "gems: planner: expected Linux to run processes of a mesh, got darwin; use a container or a VM\n"
     )
+
+
+@pytest.mark.parametrize(("reason", "code"), [(errno.EMFILE, 1), (errno.ENOMEM, 1), (errno.EACCES, 78)])
+def test_what_a_role_cannot_open_for_want_of_descriptors_or_memory_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reason: int, code: int
+) -> None:
+    """1 has the supervisor start another process, 78 ends the mesh."""
+
+    def refuse() -> None:
+        raise ConfigError("data: expected a folder") from OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(child_main, "check_platform", refuse)
+    assert run_role("memory", MeshConfig(), "ipc:///nowhere", "memory-1") == code
+    assert capsys.readouterr().err == "gems: memory: data: expected a folder\n"
