@@ -156,7 +156,9 @@ def _frame_under(image: Image.Image, bar: Region, name: str) -> _Frame:
 
 
 def _run_down(image: Image.Image, x: int, top: int, colour: Colour, tolerance: int, width_px: int = 1) -> int:
-    """Return the row at which a colour ends, going down one column."""
+    """Return the row at which a colour ends, going down one column; `top` itself at the end of a small picture."""
+    if top >= image.height or x + width_px > image.width:
+        return top
     column = image.crop((x, top, x + width_px, image.height)).resize((1, image.height - top), Image.Resampling.BOX)
     mask = mask_near(column, colour, tolerance).tobytes()
     return top + (len(mask) if (end := mask.find(b"\0\0")) < 0 else end)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gems_actors.backends import ImageRequest
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.backends.storyboard.claims import ask
 from gems_actors.backends.storyboard.grammar import parse_scene
-from gems_actors.backends.storyboard.models import judge_question
+from gems_actors.backends.storyboard.models import draw_request, judge_question
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.scene import Claim, claims_of
 from gems_actors.errors import BackendError
@@ -127,3 +128,13 @@ def test_a_picture_is_read_once_for_several_questions() -> None:
     model, picture = StoryboardChatModel(read_and_note), draw_without_errors("a cat")
     assert [verify("Is there a cat in the image?", picture, model) for _ in range(3)] == ["yes"] * 3
     assert read == [picture]
+
+
+def test_a_picture_too_small_for_what_it_shows_is_read_as_far_as_it_goes() -> None:
+    prompt = (
+        "five purple glass cats left of three wooden chairs under a red metal lamp beside seven tiny green frogs"
+        " jumping over two blue plastic boxes"
+    )
+    for side_px in (16, 64, 96, 144):
+        for seed in range(15):
+            assert look(draw_request(ImageRequest(prompt, seed, side_px, side_px))) is not None
