@@ -18,12 +18,16 @@ import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
 
+from tests.processes import take_signals
+
 settings.register_profile("mesh", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mesh")
 
 # The suite starts some thousand Python processes: without cached bytecode each of them would compile the packages.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+take_signals()
 
 # Models of the tests are so small that further threads of torch and NumPy only wait in loops for one another.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,13 @@ from typing import Any
 from tests.gems_actors.cli.fork_server import SERVER_NAME
 
 _TIMEOUT_S = 240.0
+
+
+def take_signals() -> None:
+    """Have the processes that are started from now on take signals, also where `nohup` or `&` has us ignore them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -18,12 +18,14 @@ import msgspec
 from tests.chaos.run import LIMIT_S, Outcome, draw_reference, run_seed
 from tests.chaos.schedule import KINDS, schedule_of
 from tests.chaos.world import python_environment
+from tests.processes import take_signals
 
 KEPT = Path(__file__).parents[2] / ".chaos"
 
 
 def main() -> int:
     """Return the exit code: 0, or 1 after a broken invariant."""
+    take_signals()
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="the only seed, or the first one of several")
     parser.add_argument("--seeds", type=int, help="number of seeds (default 20, or as many as fit the minutes)")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from gems_actors import Drawing, GemsError, UsageError, draw
 from tests.gems_actors.app.meshes import open_drawing_mesh
-from tests.processes import await_gone, descendants
+from tests.processes import await_gone, descendants, started
 
 _DRAW = """
 import sys, gems_actors
@@ -122,9 +122,7 @@ def test_ctrl_c_cancels_a_draw_with_its_own_mesh_and_leaves_no_process(tmp_path:
     with socket.create_server(("127.0.0.1", 0)) as silent_server:
         url = f"chat.url=http://127.0.0.1:{silent_server.getsockname()[1]}/v1"
         command = [sys.executable, "-c", _DRAW, str(tmp_path / "data"), "chat.backend=openai", "chat.model=x", url]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
-        ) as process:
+        with started(command, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
             silent_server.settimeout(60)
             with silent_server.accept()[0]:  # a role waits for an answer
                 family = {*descendants(process.pid)}

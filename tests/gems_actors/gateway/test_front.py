@@ -9,6 +9,7 @@ import httpx
 import openai
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from gems_actors.gateway import front
 from tests.gems_actors.gateway.doors import PROMPT, Door, in_thread, open_painted_door
@@ -117,9 +118,7 @@ async def test_a_gateway_with_tokens_serves_those_who_have_one(tmp_path: Path) -
         assert len(painter.begun) == 1
 
 
-async def test_tokens_are_read_again_when_their_file_changes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_tokens_are_read_again_when_their_file_changes(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[alice]\ntoken = "{SECRET}"\n')
     tokens.chmod(0o600)
@@ -130,15 +129,16 @@ async def test_tokens_are_read_again_when_their_file_changes(
             while (await http.get("/v1/models", headers=headers)).status_code != status:  # noqa: ASYNC110
                 await trio.sleep(0.05)  # there is no event: the file is looked at once a second
 
-    async with open_painted_door(tmp_path, f"gateway.tokens={tokens}") as (door, _):
-        await until(door, SECRET, 200)
-        tokens.write_text(f'[bob]\ntoken = "{SECRET}-of-bob"\n')
-        await until(door, f"{SECRET}-of-bob", 200)
-        await until(door, SECRET, 401)
-        tokens.write_text("nonsense")
-        while "tokens_unusable" not in capsys.readouterr().out:  # noqa: ASYNC110
-            await trio.sleep(0.05)
-        await until(door, f"{SECRET}-of-bob", 200)
+    with capture_logs() as logs:
+        async with open_painted_door(tmp_path, f"gateway.tokens={tokens}") as (door, _):
+            await until(door, SECRET, 200)
+            tokens.write_text(f'[bob]\ntoken = "{SECRET}-of-bob"\n')
+            await until(door, f"{SECRET}-of-bob", 200)
+            await until(door, SECRET, 401)
+            tokens.write_text("nonsense")
+            while "tokens_unusable" not in {line["event"] for line in logs}:  # noqa: ASYNC110
+                await trio.sleep(0.05)
+            await until(door, f"{SECRET}-of-bob", 200)
 
 
 async def test_health_is_that_of_the_mesh(tmp_path: Path) -> None:
