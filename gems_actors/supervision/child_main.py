@@ -64,7 +64,8 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     except GemsError as error:
         print(printable(f"gems: {role}: {error}"), file=sys.stderr, flush=True)  # noqa: T201
         is_final = isinstance(error, ConfigError | AddressInUseError | MeshRefusedError)
-        return EXIT_CONFIG if is_final and not is_shortage(error.__cause__) else 1  # what passes is tried again
+        may_pass = error.__cause__ is not None and is_shortage(error.__cause__)
+        return EXIT_CONFIG if is_final and not may_pass else 1
     except Exception:  # the last frame of the process: its log gets the traceback
         structlog.get_logger().exception("process_crashed")
         return 1
