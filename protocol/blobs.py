@@ -48,6 +48,8 @@ class BlobKind(IntEnum):
     """The request is not in progress: it was answered, or never arrived."""
     FAILED = 10
     """The request failed; the reason follows the header."""
+    UNAVAILABLE = 11
+    """The store cannot be used now, as with a full disk or without open files; the reason follows the header."""
 
 
 class BlobHeader(NamedTuple):

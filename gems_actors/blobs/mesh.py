@@ -199,8 +199,10 @@ class MeshBlobs(BlobStore):
         return bytes(data)
 
     def _unexpected(self, answer: _PendingRequest, expected: str) -> BlobError:
-        if answer.kind is BlobKind.FAILED:
-            return BlobError(bytes(answer.data).decode(errors="replace"))
+        if answer.kind in (BlobKind.FAILED, BlobKind.UNAVAILABLE):
+            error = BlobError(bytes(answer.data).decode(errors="replace"))
+            error.is_outage = answer.kind is BlobKind.UNAVAILABLE
+            return error
         return BlobError(f"{self.address}: expected {expected}, got {answer.kind.name}")
 
     async def _request(self, kind: BlobKind, digest: str, size_bytes: int, data: bytes = b"") -> _PendingRequest:

@@ -231,4 +231,6 @@ class _BlobServer:
 
 
 def _failed(header: BlobHeader, error: Exception) -> bytes:
-    return pack_blob(header._replace(kind=BlobKind.FAILED), str(error).encode(errors="replace"))
+    may_pass = isinstance(error, BlobError) and error.is_outage
+    kind = BlobKind.UNAVAILABLE if may_pass else BlobKind.FAILED
+    return pack_blob(header._replace(kind=kind), str(error).encode(errors="replace"))

@@ -53,10 +53,10 @@ def test_the_address_for_pictures_follows_from_the_router(router: str, blobs: st
         (b"GA" + FRAME[2:], FrameError),
         (FRAME[:2] + b"\x02" + FRAME[3:], VersionError),
         (FRAME[:3] + b"\x00" + FRAME[4:], UnknownKindError),
-        (FRAME[:3] + b"\x0b" + FRAME[4:], UnknownKindError),
+        (FRAME[:3] + b"\x0c" + FRAME[4:], UnknownKindError),
         (FRAME + bytes(MAX_BLOB_BYTES), TooLargeError),
     ],
-    ids=["empty", "short", "magic", "version", "kind 0", "kind 11", "long"],
+    ids=["empty", "short", "magic", "version", "kind 0", "kind 12", "long"],
 )
 def test_an_invalid_frame_is_refused(frame: bytes, error: type[ProtocolError]) -> None:
     with pytest.raises(error):

@@ -71,8 +71,12 @@ async def test_putting_a_picture_twice_keeps_the_first_file_and_sends_no_bytes(t
         (tmp_path / "blobs/partial").write_text("in the way of every write")
         await put(store)
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-        with pytest.raises(BlobError, match="expected to store 3 bytes: File exists"):
+        with pytest.raises(BlobError, match="expected to store 3 bytes: File exists") as caught:
             await put(store, b"new")
+        assert caught.value.is_outage  # any other picture would fail as well: the run stops, and no task fails
+        with pytest.raises(BlobError, match="No such file") as caught:
+            await store.get(ref_of(b"never stored"))
+        assert not caught.value.is_outage
 
 
 @pytest.mark.parametrize("damaged", [DATA[:-1], b"N" + DATA[1:]], ids=["cut", "flipped"])
