@@ -8,7 +8,7 @@ import io
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,11 +108,12 @@ class Drawing:
             f"<figcaption>{'★ ' if one is self.best else ''}round {one.number}: {_met_of(one)}</figcaption></figure>"
             for one in self.rounds
         )
-        unmet = "".join(f"<li>{_safe(question)}</li>" for question, is_met in self.best.met.items() if not is_met)
+        unmet, unsure = (_list_of(self.best, answer) for answer in (False, None))
         return (
             f'<div><img alt="{_safe(self.prompt)}" style="max-width:100%" src="{_address_of(self.best)}">'
             f"<p>{_safe(self.prompt)} – {_met_of(self.best)}, seed {self.seed}</p>"
             f"{f'<p>Not met:</p><ul>{unmet}</ul>' if unmet else ''}"
+            f"{f'<p>Not sure, or not checked:</p><ul>{unsure}</ul>' if unsure else ''}"
             f"<div>{rounds if len(self.rounds) > 1 else ''}</div></div>"
         )
 
@@ -190,8 +191,11 @@ def _run_in_thread(options: DrawOptions, prompt: str) -> Drawing:
         try:
             drawing = future.result()
         except KeyboardInterrupt:
-            if tokens and not future.done():
-                tokens[0].run_sync_soon(scope.cancel)
+            with suppress(trio.RunFinishedError):
+                if tokens:
+                    tokens[0].run_sync_soon(scope.cancel)
+                else:
+                    scope.cancel()  # trio has not started yet, and enters a scope that is cancelled already
             raise
     assert drawing is not None
     return drawing
@@ -257,6 +261,10 @@ def _decoded(data: bytes) -> Image.Image:
 
 def _met_of(one: DrawnRound) -> str:
     return f"{sum(is_met is True for is_met in one.met.values())} of {len(one.met)} met"
+
+
+def _list_of(one: DrawnRound, answer: bool | None) -> str:
+    return "".join(f"<li>{_safe(question)}</li>" for question, is_met in one.met.items() if is_met is answer)
 
 
 def _address_of(one: DrawnRound) -> str:

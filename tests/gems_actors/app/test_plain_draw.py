@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def test_a_notebook_shows_the_picture_and_takes_no_markup_from_the_prompt(drawin
     assert "<b>" not in shown
     assert shown.count("<img ") == 1 + (len(drawing.rounds) if len(drawing.rounds) > 1 else 0)
     assert drawing._repr_png_().startswith(b"\x89PNG")
+
+
+def test_what_nobody_checked_is_not_shown_as_unmet(drawing: Drawing) -> None:
+    best = replace(drawing.best, met={"Is it red?": True, "Is it big?": False, "chiaroscuro": None})
+    shown = replace(drawing, best=best)._repr_html_()
+    assert "<p>Not met:</p><ul><li>Is it big?</li></ul>" in shown
+    assert "<p>Not sure, or not checked:</p><ul><li>chiaroscuro</li></ul>" in shown
 
 
 async def test_a_draw_runs_beside_an_asyncio_loop_in_its_thread(tmp_path: Path) -> None:
