@@ -92,6 +92,9 @@ def asking(header: HeaderT, request: str) -> Iterator[HeaderT]:
         return
     with _span(f"ask {header.role}", "CLIENT", {"gems.request": request}, parent) as span:
         context = span.get_span_context()
+        if not context.trace_flags.sampled:  # its client wants no spans of it
+            yield header
+            return
         yield header._replace(trace=context.trace_id.to_bytes(16, "big"), span=context.span_id.to_bytes(8, "big"))
 
 
@@ -146,7 +149,9 @@ def traceparent() -> str | None:
     from opentelemetry.trace import get_current_span
 
     context = get_current_span().get_span_context()
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01" if context.is_valid else None
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
 @contextmanager

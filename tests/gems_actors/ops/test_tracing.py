@@ -162,3 +162,14 @@ def test_a_trace_that_came_over_http_goes_on_to_the_mesh_and_out_again() -> None
             assert header.span.hex() not in ("cd" * 8, "00" * 8)
         assert tracing.traceparent() == f"00-{'ab' * 16}-{span.get_span_context().span_id:016x}-01"
     assert tracing.traceparent() is None
+
+
+def test_a_client_that_wants_no_spans_gets_none_anywhere() -> None:
+    came = f"00-{'ab' * 16}-{'cd' * 8}-00"
+    with recording(), tracing.serving(came, "POST /v1/images/generations"):
+        with tracing.asking(Header(Kind.REQUEST, role="conductor"), "DrawPicture") as header:
+            assert not any(header.trace)
+        parent = tracing.traceparent()
+    assert parent is not None
+    assert parent.startswith(f"00-{'ab' * 16}-")
+    assert parent.endswith("-00")
