@@ -51,6 +51,7 @@ _INSTRUCTIONS = (
 )
 _READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _CHUNK_BYTES = 64 * 1024
+_ID_DIGITS = 32
 MAX_IMAGE_BYTES = 700_000
 """Size of a picture in a result: the SDK's client takes events of up to 1 MiB, and base64 makes a third more of it."""
 _QUALITIES = (90, 75, 50, 25)
@@ -147,9 +148,10 @@ class MeshTools:
         try:
             if self._bounds.sees_all:
                 state = await read_trajectory(MeshMemory(mesh), trajectory)
+            elif len(trajectory) == _ID_DIGITS:
+                state = await mesh.ask(ReadTrajectory(trajectory=trajectory))
             else:  # the beginning of an id would find those of others
-                whole = trajectory.ljust(32, "0")
-                state = await mesh.ask(ReadTrajectory(trajectory=whole))
+                raise ToolError(f"trajectory: expected a whole id of {_ID_DIGITS} digits, got {trajectory}")
             if state.task is None or not self._bounds.may_see(ctx, state.task.run):
                 raise ToolError(f"trajectory: expected one that begins with {trajectory}, got none")
             best = (await mesh.ask(FindBestAttempt(trajectory=state.task.trajectory))).attempt

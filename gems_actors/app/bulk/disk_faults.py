@@ -17,7 +17,7 @@ def resumable_after_disk_faults(folder: Path) -> Iterator[None]:
     """Turn what a disk of a run's folder, memory or pictures did to the block into a `ResumableError`."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # of whatever part of a run; everything but the fault of a disk is raised again
         if (text := _fault_in(error, folder)) is None:
             raise
         raise ResumableError(f"{text}; the same command continues") from error
