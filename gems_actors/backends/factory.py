@@ -59,7 +59,7 @@ async def open_chat_model(config: MeshConfig, role: str) -> AsyncIterator[ChatMo
     """Open the chat model of a role."""
     settings = config.chat.of(role)
     table = "chat" if settings.url == config.chat.url else f"chat.roles.{role}"
-    async with _open_chat(config, settings, table) as model:
+    async with _open_chat(config, settings, table, is_verifier=role == "verifier") as model:
         yield model
 
 
@@ -70,7 +70,7 @@ async def open_second_opinion(config: MeshConfig) -> AsyncIterator[ChatModel | N
         yield None
         return
     settings = config.verify.second_opinion.over(config.chat.of("verifier"))
-    async with _open_chat(config, settings, "verify.second_opinion") as model:
+    async with _open_chat(config, settings, "verify.second_opinion", is_verifier=True) as model:
         yield model
 
 
@@ -95,14 +95,17 @@ async def _open_own(
 
 
 @asynccontextmanager
-async def _open_chat(config: MeshConfig, settings: ChatModelConfig, table: str) -> AsyncIterator[ChatModel]:
+async def _open_chat(
+    config: MeshConfig, settings: ChatModelConfig, table: str, *, is_verifier: bool
+) -> AsyncIterator[ChatModel]:
     async with AsyncExitStack() as stack:
         model: ChatModel
         match settings.backend:
             case "storyboard":
                 from gems_actors.backends.storyboard import StoryboardChatModel
+                from gems_actors.backends.storyboard.verifier_error import NO_ERRORS
 
-                model = StoryboardChatModel()
+                model = StoryboardChatModel(errors=config.storyboard.verifier_error if is_verifier else NO_ERRORS)
             case "openai":
                 from gems_actors.backends.openai_chat import open_openai_chat
 

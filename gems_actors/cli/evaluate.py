@@ -14,7 +14,7 @@ from gems_actors.app.bulk.tasks import MAX_SAMPLES
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS
 from gems_actors.app.evaluation.compare import compare, curve_of
 from gems_actors.app.evaluation.runner import EvaluationOptions, EvaluationView, run
-from gems_actors.app.evaluation.runs import read_run_folder
+from gems_actors.app.evaluation.runs import read_run_folders
 from gems_actors.app.evaluation.scores import SCORED_BENCHMARKS, score_lines
 from gems_actors.app.evaluation.tables import FORMATS, comparison_rows, curve_csv_of, plot_of, provenance_lines
 from gems_actors.app.options import DrawOptions
@@ -107,9 +107,10 @@ def compare_runs(
 ) -> int:
     """Compare the strategies of runs over the same prompts, with 95 % intervals.
 
-    Folders with the same strategy count as its repeats. Differences are from the strategy of the first folder.
+    Folders with the same strategy count as its repeats. Differences are from the strategy of the first folder. Where
+    the storyboard's verifier made simulated errors, the table tells what it believed and what the pictures truly meet.
     """
-    runs = [read_run_folder(folder) for folder in folders]
+    runs = read_run_folders(folders)
     try:
         compared = compare(runs)
         points = [] if curve is None else curve_of(runs)

@@ -14,7 +14,8 @@ from gems_actors.config.loading import (
 from gems_actors.config.models import (
     ChatConfig as ChatConfig, ChatModelConfig as ChatModelConfig, ChatRoleConfig as ChatRoleConfig,
     ChatServerConfig as ChatServerConfig, ImageConfig as ImageConfig, ModelServerConfig as ModelServerConfig,
-    Prices as Prices, VerifyConfig as VerifyConfig,
+    Prices as Prices, StoryboardConfig as StoryboardConfig, VerifierErrorConfig as VerifierErrorConfig,
+    VerifyConfig as VerifyConfig,
 )
 from gems_actors.config.schema import (
     NO_KEYS as NO_KEYS, GatewayConfig as GatewayConfig, LogConfig as LogConfig, LoopConfig as LoopConfig,

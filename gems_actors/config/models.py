@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from gems_actors.config import values as v
-from protocol.messages import SidePx
+from protocol.messages import RequirementKind, SidePx
 
 
 class ModelServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -146,6 +146,71 @@ class ChatConfig(ChatModelConfig, frozen=True, forbid_unknown_fields=True, kw_on
     def of(self, role: str) -> ChatModelConfig:
         """Return the model of one role."""
         return self.roles.get(role, ChatRoleConfig()).over(self)
+
+
+class ErrorRates(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often the storyboard's verifier errs on one kind of requirement."""
+
+    miss: v.Share | None = None
+    """Probability that a requirement that is not met is judged as met; unset: as for all kinds."""
+    false_alarm: v.Share | None = None
+    """Probability that a requirement that is met is judged as unmet; unset: as for all kinds."""
+    unsure: v.Share | None = None
+    """Probability that the verifier is unsure in place of an answer; unset: as for all kinds."""
+
+
+class VerifierErrorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often the storyboard's verifier errs, to compare strategies while the truth stays known; by default never.
+
+    The same question about the same picture always gets the same answer.
+    """
+
+    miss: v.Share = 0.0
+    """Probability that a requirement that is not met is judged as met."""
+    false_alarm: v.Share = 0.0
+    """Probability that a requirement that is met is judged as unmet."""
+    unsure: v.Share = 0.0
+    """Probability that the verifier is unsure in place of an answer."""
+    object: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `object`; unset: none."""
+    count: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `count`; unset: none."""
+    attribute: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `attribute`; unset: none."""
+    position: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `position`; unset: none."""
+    action: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `action`; unset: none."""
+    text: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `text`; unset: none."""
+    style: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `style`; unset: none."""
+    other: ErrorRates | None = None
+    """Probabilities that differ for requirements of kind `other`; unset: none."""
+
+    def rate(self, name: Literal["miss", "false_alarm", "unsure"], kind: RequirementKind) -> float:
+        """Return a probability for one kind of requirement."""
+        rates: ErrorRates | None = getattr(self, kind)
+        own: float | None = None if rates is None else getattr(rates, name)
+        common: float = getattr(self, name)
+        return common if own is None else own
+
+    def __str__(self) -> str:
+        """Return the probabilities that are set, such as `miss 0.3, position miss 0.5`; empty without errors."""
+        shown = []
+        for name, value in structs.asdict(self).items():
+            if isinstance(value, ErrorRates):
+                own = structs.asdict(value).items()
+                shown += [f"{name} {rate} {share:g}" for rate, share in own if share is not None]
+            elif value:
+                shown.append(f"{name} {value:g}")
+        return ", ".join(shown)
+
+
+class StoryboardConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The laboratory of the storyboard: faults for experiments, all off by default."""
+
+    verifier_error: VerifierErrorConfig = VerifierErrorConfig()
 
 
 class VerifyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

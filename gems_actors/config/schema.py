@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, structs
 
 from gems_actors.addresses import can_hold_sockets, join_addresses, next_address, split_addresses
 from gems_actors.config import values as v
-from gems_actors.config.models import ChatConfig, ChatModelConfig, ImageConfig, VerifyConfig
+from gems_actors.config.models import ChatConfig, ChatModelConfig, ImageConfig, StoryboardConfig, VerifyConfig
 from gems_actors.os_process import FileAccess
 from gems_actors.roles import BUILT_IN_ROLES, OPTIONAL_ROLES, RoleSpec, start_order
 from protocol.blobs import blob_address
@@ -329,6 +329,7 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     image: ImageConfig = ImageConfig()
     chat: ChatConfig = ChatConfig()
     verify: VerifyConfig = VerifyConfig()
+    storyboard: StoryboardConfig = StoryboardConfig()
     budget: BudgetConfig = BudgetConfig()
     judge: ChatModelConfig | None = None
     """Chat model that judges benchmarks for `gems eval --score`, with settings as in `[chat]`; best another than those

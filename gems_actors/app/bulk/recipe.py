@@ -20,6 +20,8 @@ from protocol.messages import DrawSettings, Picture
 from skills import Catalogue, builtin_folder
 
 _MAX_SHOWN_CHARS: Final = 40
+SIMULATED_ERRORS: Final = " (simulated errors: "
+"""Begins the part of a verifier's name that tells its simulated errors."""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,8 @@ def models_of(config: MeshConfig) -> dict[str, str]:
     asked = {*BUILT_IN_ROLES, *(role for _, role, _ in config.loop.hooks())}
     configured = {role: config.chat.of(role) for role in config.chat_roles if role in asked}
     chats = {role: model.model or model.backend for role, model in configured.items()}
+    if "verifier" in chats and (errors := str(config.storyboard.verifier_error)):
+        chats["verifier"] += f"{SIMULATED_ERRORS}{errors})"
     shown = {"chat": next(iter(chats.values()))} if len({*chats.values()}) == 1 else chats
     return {"image": config.image.shown_name, **shown, **hooks, **_replaced_roles(config)}
 

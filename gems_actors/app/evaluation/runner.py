@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.rows import rows_of
@@ -21,6 +23,7 @@ from gems_actors.app.evaluation.layout_writer import write_layout
 from gems_actors.app.evaluation.layouts import Pictures
 from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
 from gems_actors.app.evaluation.scores import ScoringPlan, move_old_scores, plan_scoring, score_pictures
+from gems_actors.app.evaluation.truth import believed_and_true
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, text_of_path, write_whole
 from gems_actors.errors import UsageError
@@ -114,6 +117,8 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
     bulk = await run_bulk(bulk_options, view.bulk)
     view.finish_bulk(bulk)
     write_description(options.out, prepared.description)
+    if truth := await trio.to_thread.run_sync(believed_and_true, options.out):
+        view.note(truth)
     pictures, missing = prepared.pictures()
     scores = None
     if not missing:

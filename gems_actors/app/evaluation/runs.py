@@ -12,11 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.app.bulk.folder import inspect_folder
+from gems_actors.app.bulk.recipe import SIMULATED_ERRORS
 from gems_actors.app.bulk.rows import Row, lines_of
 from gems_actors.app.bulk.run_spec import RunSpec, read_run
 from gems_actors.app.evaluation.description import prompt_id_of, read_description
 from gems_actors.app.evaluation.figures import Figure, Parts, sum_parts
 from gems_actors.app.evaluation.scores import SCORERS, ScoredPrompt, scores_in
+from gems_actors.app.evaluation.truth import true_counts
 from gems_actors.app.picture_files import OutputError, text_of_path
 from gems_actors.errors import UsageError
 from protocol.costs import chat_cost
@@ -26,6 +28,9 @@ Key = tuple[str, int]
 
 ALL_MET: Final = Figure("all met %", scale=100.0, largest=100.0)
 REQUIREMENTS_MET: Final = Figure("requirements met %", scale=100.0, largest=100.0)
+TRULY_ALL_MET: Final = Figure("truly all met %", scale=100.0, largest=100.0)
+TRULY_MET: Final = Figure("requirements truly met %", scale=100.0, largest=100.0)
+"""By the pictures themselves, where the verifier made simulated errors."""
 IMAGES: Final = Figure("images each")
 _CALLS: Final = "calls each"
 
@@ -55,6 +60,8 @@ class Run:
     """Figures after each round, from the first on: images each, requirements met, all met."""
     made_with: Mapping[str, str]
     """Version, models, judge, and file of the prompts with its digest; those that are known."""
+    has_simulated_errors: bool = False
+    """Whether the verifier made simulated errors."""
 
 
 @dataclass(slots=True)
@@ -63,17 +70,35 @@ class _Record:
 
     prompt: str
     id: object
+    truly_met: list[tuple[int, int]] = field(default_factory=list)
+    """Requirements truly met, and requirements, of each picture; empty unless simulated errors make a difference."""
     pictures: list[tuple[int, int, bool, tuple[int, ...], float]] = field(default_factory=list)
     """Requirements met, requirements, all met, best number met up to each round, images a round."""
 
 
-def read_run_folder(folder: Path) -> Run:
-    """Return the run in a folder of `gems bulk` or `gems eval`.
+def read_run_folders(folders: Iterable[Path]) -> list[Run]:
+    """Return the runs in folders of `gems bulk` or `gems eval`, as far as needed with true verdicts.
+
+    If the verifier of one of them made simulated errors, the pictures of all are read for the truth.
 
     Raises:
-        UsageError: the folder has no run, or no pictures.
+        UsageError: a folder has no run, or no pictures; or a picture whose truth is needed cannot be read.
+    """
+    folders = list(folders)
+    runs = [read_run_folder(folder) for folder in folders]
+    if any(run.has_simulated_errors for run in runs):
+        return [read_run_folder(folder, with_truth=True) for folder in folders]
+    return runs
+
+
+def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
+    """Return the run in a folder of `gems bulk` or `gems eval`; `with_truth` also by what its storyboards truly show.
+
+    Raises:
+        UsageError: the folder has no run, or no pictures; or a picture whose truth is needed cannot be read.
     """
     records: dict[int, _Record] = {}
+    rows: list[Row] = []
     models: dict[str, set[str]] = defaultdict(set)
 
     def take(row: Row) -> None:
@@ -86,6 +111,8 @@ def read_run_folder(folder: Path) -> Run:
         record.pictures.append((row.met, len(row.requirements), row.all_met, tuple(bests), each))
         for role, name in row.models.items():
             models[role].add(name)
+        if with_truth:
+            rows.append(row)
 
     try:
         spec = read_run(folder)
@@ -97,6 +124,8 @@ def read_run_folder(folder: Path) -> Run:
         raise UsageError(f"DIR: {error}") from error
     if not records:
         raise UsageError(f"DIR: {folder}: expected pictures, got none")
+    for row, met in true_counts(folder, rows):
+        records[row.index].truly_met.append((met, len(row.requirements)))
     keys = _keys_of(records)
     totals, figures = _scores_of(folder, scores, {str(records[index].id): key for index, key in keys.items()})
     figures |= _figures_of(records, keys)
@@ -110,6 +139,7 @@ def read_run_folder(folder: Path) -> Run:
         totals={**totals, _CALLS: chat_cost(spent).calls / pictures},
         rounds=_rounds_of(records, keys),
         made_with=_made_with(folder, spec, scores, models),
+        has_simulated_errors=any(SIMULATED_ERRORS in name for names in models.values() for name in names),
     )
 
 
@@ -151,13 +181,21 @@ def _has_value(item: RunFigure) -> bool:
 
 
 def _figures_of(records: Mapping[int, _Record], keys: Mapping[int, Key]) -> dict[str, RunFigure]:
-    all_met, met, images = {}, {}, {}
+    all_met, met, images, truly_all_met, truly_met = {}, {}, {}, {}, {}
     for index, record in records.items():
         key, count = keys[index], float(len(record.pictures))
+        if record.truly_met:
+            truly_all_met[key] = {"": (float(sum(truly == total > 0 for truly, total in record.truly_met)), count)}
+            truly_met[key] = {"": _sums(record.truly_met)}
         all_met[key] = {"": (float(sum(picture[2] for picture in record.pictures)), count)}
         met[key] = {"": _sums((picture[0], picture[1]) for picture in record.pictures)}
         images[key] = {"": (sum(picture[4] * len(picture[3]) for picture in record.pictures), count)}
-    found = (RunFigure(ALL_MET, all_met), RunFigure(REQUIREMENTS_MET, met), RunFigure(IMAGES, images))
+    found = (
+        RunFigure(ALL_MET, all_met),
+        RunFigure(REQUIREMENTS_MET, met),
+        *((RunFigure(TRULY_ALL_MET, truly_all_met), RunFigure(TRULY_MET, truly_met)) if truly_met else ()),
+        RunFigure(IMAGES, images),
+    )
     return {item.figure.name: item for item in found if _has_value(item)}
 
 

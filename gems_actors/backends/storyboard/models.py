@@ -18,10 +18,19 @@ from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.judging import judge
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.rules import answer
+from gems_actors.backends.storyboard.verifier_error import NO_ERRORS, Eye
+from gems_actors.config import VerifierErrorConfig
 from gems_actors.errors import BackendError
 
 _MAX_SEEN: Final = 16
 """Maximum readings cached; a trajectory asks all questions on one picture before it draws the next."""
+
+_GLANCE: Final = {
+    "yes": "it looks right at a glance",
+    "no": "it looks wrong at a glance",
+    "unsure": "it cannot be told at a glance",
+}
+"""Reasons of answers that are simulated errors."""
 
 
 class StoryboardImageModel:
@@ -54,9 +63,9 @@ def draw_request(request: ImageRequest) -> bytes:
 class StoryboardChatModel:
     """Answers by rules; questions about a picture are answered from its pixels alone."""
 
-    def __init__(self, read: Callable[[bytes], Seen | None] = look) -> None:
-        """Answer from what `read` finds in a picture."""
-        self._read = read
+    def __init__(self, read: Callable[[bytes], Seen | None] = look, errors: VerifierErrorConfig = NO_ERRORS) -> None:
+        """Answer from what `read` finds in a picture, with simulated errors."""
+        self._read, self._errors = read, errors
         self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
         self._looking = trio.Lock()
 
@@ -76,25 +85,29 @@ class StoryboardChatModel:
         """
         match request.task, request.fields:
             case "verify", {"question": str(question)}:
-                verdict, reasoning = judge_question(question, await self._look_at(request))
+                seen, eye = await self._look_at(request)
+                verdict, reasoning = judge_question(question, seen, eye)
                 return ChatReply(verdict, reasoning)
             case "verify_all", {"questions": list(questions)}:
-                seen = await self._look_at(request)
-                verdicts = {item["id"]: judge_question(item["question"], seen)[0].partition(": ") for item in questions}
+                seen, eye = await self._look_at(request)
+                told = {item["id"]: judge_question(item["question"], seen, eye)[0] for item in questions}
+                verdicts = {id_: verdict.partition(": ") for id_, verdict in told.items()}
                 answers = [{"id": id_, "answer": word, "reason": why} for id_, (word, _, why) in verdicts.items()]
                 return ChatReply(json.dumps({"answers": answers}))
             case "verify" | "verify_all", _:
                 raise BackendError("storyboard chat: expected questions, got none")
         return await trio.to_thread.run_sync(answer, request.task, request.fields)
 
-    async def _look_at(self, request: ChatRequest) -> Seen | None:
+    async def _look_at(self, request: ChatRequest) -> tuple[Seen | None, Eye]:
+        """Return what the only picture of a request shows, and how it is seen."""
         pictures = [part for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
         if len(pictures) != 1:
             raise BackendError(f"storyboard chat: expected one picture, got {len(pictures)}")
-        return await self._look(pictures[0].data)
+        seen, digest = await self._look(pictures[0].data)
+        return seen, Eye(self._errors, digest, str(request.fields.get("look", "")))
 
-    async def _look(self, data: bytes) -> Seen | None:
-        """Return what a picture shows, cached by its digest.
+    async def _look(self, data: bytes) -> tuple[Seen | None, bytes]:
+        """Return what a picture shows, cached by its digest, and the digest.
 
         One thread reads at a time: the work holds the interpreter lock, so more threads would only cost memory.
         """
@@ -105,14 +118,17 @@ class StoryboardChatModel:
             self._seen.move_to_end(digest)
             if len(self._seen) > _MAX_SEEN:
                 self._seen.popitem(last=False)
-            return self._seen[digest]
+            return self._seen[digest], digest
 
 
-def judge_question(question: str, seen: Seen | None) -> tuple[str, str]:
-    """Return the answer to one question about a picture, and the reasoning."""
+def judge_question(question: str, seen: Seen | None, eye: Eye | None = None) -> tuple[str, str]:
+    """Return the answer to one question about a picture, and the reasoning; the truth unless an eye may err."""
     if seen is None:
         return "unsure: this picture is no storyboard, and a storyboard is all I can read.", ""
     if (claim := parse_claim(question)) is None:
         return "unsure: I cannot tell what is asked.", ""
     verdict = judge(claim, seen)
-    return f"{verdict.answer}: {verdict.reason}.", f"I read the picture: {verdict.reason}."
+    word = verdict.answer if eye is None else eye.sees(verdict.answer, question, claim.kind)
+    if word != verdict.answer:  # the reason must not tell the truth
+        return f"{word}: {_GLANCE[word]}.", f"I glanced at the picture: {_GLANCE[word]}."
+    return f"{word}: {verdict.reason}.", f"I read the picture: {verdict.reason}."
