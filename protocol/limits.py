@@ -14,6 +14,9 @@ MAX_PROMPT_CHARS = 32_000
 MAX_NOTE_CHARS = 2_000
 """Length of a lesson, of a requirement's question, and of the note that a hook gives the refiner."""
 
+MAX_CLAIM_CHARS = 500
+"""Length of the value of a claim; longer texts have no claim."""
+
 MAX_REASON_CHARS = 8_000
 """Length of a verdict's reason: an attempt with all of its verdicts fits a frame."""
 

@@ -87,6 +87,23 @@ class ImageRef(Value, frozen=True, kw_only=True):
     height_px: SidePx
 
 
+ClaimType = Literal["exists", "count", "attribute", "relation", "text"]
+
+
+class Claim(Value, frozen=True, kw_only=True):
+    """What a requirement says of the picture, in a form that code can decide from a list of what is there."""
+
+    type: ClaimType
+    subject: Name = ""
+    """The thing that it is about; empty for a text anywhere in the picture."""
+    object: Name = ""
+    """The other thing of a relation; empty otherwise."""
+    value: Annotated[str, Meta(max_length=limits.MAX_CLAIM_CHARS)] = ""
+    """Number of a count, word of an attribute or a relation, or the text; empty for existence."""
+    negated: bool = False
+    """Whether the requirement is met if this is not so."""
+
+
 class Requirement(Value, frozen=True, kw_only=True):
     """One atomic yes/no question about the picture."""
 
@@ -98,6 +115,8 @@ class Requirement(Value, frozen=True, kw_only=True):
     not_understood: Annotated[str, Meta(max_length=2_000)] = ""
     """Words of the prompt that the decomposer did not understand, so that nobody checks them: the verdict is `unsure`.
     Empty for every requirement that is checked."""
+    claim: Claim | None = None
+    """The question in a form that code can decide; nil where there is none, so that only a model can answer it."""
 
 
 class Verdict(Value, frozen=True, kw_only=True):
