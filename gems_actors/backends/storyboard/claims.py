@@ -199,4 +199,6 @@ def _be(count: str) -> str:
 
 
 def _article(name: str) -> str:
+    if name.rpartition(" ")[2] in PLURAL_ONLY:
+        return "any"
     return "an" if name[:1] in "aeiou" else "a"

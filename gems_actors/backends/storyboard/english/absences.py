@@ -8,16 +8,24 @@ from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.sentence import Sentence
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
+    COPULAS,
     DETERMINERS,
     HAVING,
     NEGATIONS,
     WRITING,
     attribute_of,
 )
-from gems_actors.backends.storyboard.words import is_participle, number_of, singular
+from gems_actors.backends.storyboard.words import is_participle, number_of, singular, surface_of
 
 _SHOWING: Final = frozenset(("any", "include", "show", "draw", "add", "contain", "depict", "use", "put", "want"))
 """Verbs of the prompt itself: what they deny must not be in the picture."""
+
+_SOME: Final = frozenset(
+    ("none", "both", "all", "other", "others", "another", "some", "half", "most", "many", "few", "several", "each")
+)
+"""Words for members of a group."""
+_ALL: Final = frozenset(("both", "all"))
+_CLAUSE_ENDS: Final = frozenset((",", ".", ";", "and", "but", "while"))
 
 
 class Absences(Sentence):
@@ -26,22 +34,18 @@ class Absences(Sentence):
     def member(self, at: int) -> int | None:
         """Take `one black`, `a big one` or `one of them broken` after a group, and tell these apart."""
         word = self.tokens.at(at)
-        if self.group is None or not (number_of(word) or word in DETERMINERS | {"none", "both", "all", "other"}):
+        if self.group is None or not (number_of(word) or word in DETERMINERS | _SOME):
             return None
         if self.tokens.at(at + 1) == "of" and self.tokens.at(at + 2) in {"them", "which", "whom"}:
-            attribute = attribute_of(self.tokens.at(at + 3))
-            if attribute is None:
-                return None
-            self.tokens.use(at, at + 4)
-            if word == "none":
-                is_action = is_participle(attribute)
-                negated = f"not {attribute}"
-                self.found.describe(self.group, **{"action" if is_action else "attribute": negated})
-            elif word in {"both", "all"}:
-                self.found.describe(self.group, attribute=attribute)
-            else:
-                self.found.split(self.group, number_of(word) or 1, (attribute,))
-            return at + 4
+            return self._members_of(at, self.group)
+        start = at + 1 + (self.tokens.at(at + 1) in {"other", "others", "one"})
+        if word in _ALL and self._begins_action(start):
+            self.tokens.use(at, start)
+            self.last = self.head = self.group
+            return start
+        is_some = number_of(word) or word in _SOME or start > at + 1
+        if is_some and self._begins_action(start):
+            return self._pass_by_members(at, self.group)
         member = self.phrases.read_pronominal(at)
         if member is None:
             return None
@@ -50,6 +54,43 @@ class Absences(Sentence):
         if name is not None:
             self.tokens.use(at, after)
         return after
+
+    def _members_of(self, at: int, group: str) -> int:
+        """Take `one of them broken`, `none of them smiling` or `all of them holding umbrellas`."""
+        word, start = self.tokens.at(at), at + 3
+        start += self.tokens.at(start) in COPULAS
+        if word in _ALL and self._begins_action(start):
+            self.tokens.use(at, start)
+            self.last = self.head = group
+            return start
+        attribute = attribute_of(self.tokens.at(start))
+        is_action = attribute is not None and is_participle(attribute)
+        ends = self.tokens.at(start + 1) in _CLAUSE_ENDS
+        if attribute is None or not ends or (is_action and word not in {"none", *_ALL}):
+            return self._pass_by_members(at, group)
+        self.tokens.use(at, start + 1)
+        if word in {"none", *_ALL}:
+            said = f"not {attribute}" if word == "none" else attribute
+            self.found.describe(group, **{"action" if is_action else "attribute": said})
+        else:
+            self.found.split(group, number_of(word) or 1, (attribute,))
+        return start + 1
+
+    def _begins_action(self, at: int) -> bool:
+        """Return whether an action or an accessory begins at a token, as in `two wearing hats` or `one with a hat`."""
+        word = self.tokens.at(at)
+        is_action = self.phrases.is_participle_at(at) and surface_of(word) is None
+        return is_action or word in HAVING or word in COPULAS or word == "without" or self.phrases.place_at(at) > 0
+
+    def _pass_by_members(self, at: int, group: str) -> int:
+        """Pass by what only some of a group do: no part of it is asked of the whole group, or as a further thing."""
+        self.lose()
+        self.group = group
+        while True:
+            at = self._end_of_denial(at + 1)
+            following = self.tokens.at(at + 1)
+            if self.tokens.at(at) != "and" or number_of(following) or following in {"the", "another"}:
+                return at
 
     def absence(self, at: int) -> int | None:
         """Take `no cars`, `without a hat` or `free of cars`: of the subject if there is one, else of the picture."""
@@ -103,7 +144,7 @@ class Absences(Sentence):
 
     def _end_of_denial(self, at: int) -> int:
         """Return the index after a denial that was not understood, no part of which may be asked for."""
-        while self.tokens.at(at) not in {",", ".", ";", "and", "but", "while"}:
+        while self.tokens.at(at) not in _CLAUSE_ENDS:
             at += 1
         return at
 

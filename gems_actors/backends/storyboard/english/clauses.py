@@ -369,8 +369,8 @@ class ClauseReader(Absences):
             self.pending = None
             return after
         self.complete(name)
-        if phrase.is_plural:
-            self.group = name
+        if phrase.is_plural and (self.group is None or self.attached != self.group):
+            self.group = name  # in `two women in red dresses, one tall`, `one` is a woman
         self.named_until = after
         if is_cut_short:
             self.lose()

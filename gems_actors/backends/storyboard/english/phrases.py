@@ -35,6 +35,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_abstract,
     is_adverb,
     is_colour_only,
+    is_compound,
     is_past,
     is_plain_adjective,
     is_shade,
@@ -229,7 +230,7 @@ class PhraseReader:
             if words and (number_of(token) or 0) > MAX_COUNT:  # the year of a `red 1969 Camaro`
                 at += 1
                 continue
-            if f"{token}-{self.tokens.at(at + 1)}" in COMPOUNDS or self._is_compound_plural(at):
+            if is_compound(token, self.tokens.at(at + 1)) or self._is_compound_plural(at):
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2
                 continue
@@ -307,6 +308,8 @@ class PhraseReader:
             return self._measured(inner, head), end
         if head in WHOLES:
             return inner, end
+        if inner is None and is_abstract(singular(self.tokens.at(after + 1))) and singular(head) not in ANIMATE:
+            return None, after  # `the passage of time` has no passage
         if inner is None or is_abstract(singular(head)) or is_abstract(head) or " of " in inner.thing.name:
             return self._phrase_of(words, opening), after
         thing = inner.thing
@@ -374,6 +377,8 @@ def _is_nameable(head: str) -> bool:
     """Return whether a word can be the head of a phrase that names a thing."""
     if head == "lights":
         return True
+    if head in POSTNOMINAL:
+        return False
     if is_abstract(head) or is_abstract(singular(head)) or head.endswith("'s"):
         return False
     return head[0].isalpha() and (len(head) > 1 or not head.isascii())

@@ -83,18 +83,18 @@ CLOTHES: Final = _words(
 )
 
 _VERBS: Final = _words(
-    "eat sit hold wear ride carry chase stand lie fly jump run walk play read write draw paint cook bake hug kiss "
+    "die eat sit hold wear ride carry chase stand lie fly jump run walk play read write draw paint cook bake hug kiss "
     "push pull throw catch kick climb swim sleep rest lean hang fall float drive sail row fight attack follow lead "
     "feed drink pour look watch stare gaze point reach touch pet hunt dig bite lick smell sniff sing dance laugh "
-    "smile cry shout yell whisper talk speak listen wave clap bow kneel crawl hop leap skip march race surf ski "
-    "skate dive splash fish build repair fix clean wash sweep open close cut chop slice stir mix serve sell buy "
-    "give hand offer show deliver pick plant water grow bloom shine glow burn melt freeze rise set land hover soar "
-    "glide perch nest hide peek emerge cross pass enter leave approach surround cover fill face overlook examine "
-    "inspect study teach learn type press hit break tear wrap tie lift raise drop hatch guard protect embrace "
-    "cuddle balance juggle spin twirl blow gallop graze howl bark roar purr yawn wait work knit sew weave comb "
-    "brush shave conduct perform celebrate pray meditate think dream wink grin use bring take put make weld hammer "
-    "polish roll slide swing bounce dangle drip spill crash explode orbit explore travel wander stroll jog sprint "
-    "cycle camp shop visit meet greet shake salute"
+    "smile cry shout yell whisper talk speak listen wave clap bow kneel crawl hop leap skip march race surf ski skate "
+    "dive splash fish build repair fix clean wash sweep open close cut chop slice stir mix serve sell buy give hand "
+    "offer show deliver pick plant water grow bloom shine glow burn melt freeze rise set land hover soar glide perch "
+    "nest hide peek emerge cross pass enter leave approach surround cover fill face overlook examine inspect study "
+    "teach learn type press hit break tear wrap tie lift raise drop hatch guard protect embrace cuddle balance juggle "
+    "spin twirl blow gallop graze howl bark roar purr yawn wait work knit sew weave comb brush shave conduct perform "
+    "celebrate pray meditate think dream wink grin use bring take put make weld hammer polish roll slide swing bounce "
+    "dangle drip spill crash explode orbit explore travel wander stroll jog sprint cycle camp shop visit meet greet "
+    "shake salute"
 )
 _NOUNS_MOSTLY: Final = _words(
     "roll bite press pass cross spill crash leave plant park train box rock sign face fire water fish nest land "
@@ -202,34 +202,56 @@ COMPOUNDS: Final = _words(
 NOUNS_IN_LY: Final = _words("butterfly dragonfly firefly family monopoly assembly belly jelly lily bully holly fly")
 
 ABSTRACT: Final = _words(
-    "mid-air none organization sight one ones height width length meantime background foreground view style shot "
-    "side sides top front back middle center centre left right bottom composition lighting light detail details "
-    "shadow shadows mood atmosphere ambiance ambience focus depth quality resolution contrast texture textures "
-    "color colors colour colours perspective angle layout space position arrangement aesthetic palette tone tones "
-    "feel sense vibe touch emphasis theme who what where when while lens camera bokeh hd 4k 8k uhd exposure "
-    "typography font way kind type sort text letters front-facing attention daytime nighttime errand errands "
-    "visually scenery time variety array object objects item items thing things reader viewer requirement all "
-    "everything anything nothing something others story memory memories hope beauty nature life love joy wonder "
-    "peace power energy motion movement action moment moments history culture tradition world future past journey "
-    "adventure dream dreams spirit soul essence idea concept design pattern patterns hint hints glow warmth part "
-    "parts piece center-stage backdrop setting edge edges corner area surface surfaces distance eye-level "
-    "horizon-line presence experience expression look gaze pose stance effect effects process top-down blend mix "
-    "combination result fact example balance harmony chaos silence noise sound music scent smell taste "
-    "feeling emotion emotions mystery magic drama masterpiece artwork hour day days year years century season "
-    "season's use purpose reason attempt chance testament reminder symbol symbolism narrative source focal point "
-    "highlight highlights accent accents hue hues shade shades display scale size shape shapes form forms level "
-    "order direction end start beginning row rows line lines number words word message title caption scene image "
-    "picture photo photograph meter meters metre metres mile miles bottom-left bottom-right top-left top-right "
-    "top-center kilometer kilometers inch inches degree degrees percent minute minutes hours weeks months times "
-    "tip tips task"
+    "mid-air none organization sight one ones height width length meantime background foreground view style shot side "
+    "sides top front back middle center centre left right bottom composition lighting light detail details shadow "
+    "shadows mood atmosphere ambiance ambience focus depth quality resolution contrast texture textures color colors "
+    "colour colours perspective angle layout space position arrangement aesthetic palette tone tones feel sense vibe "
+    "touch emphasis theme who what where when while lens camera bokeh hd 4k 8k uhd exposure typography font way kind "
+    "type sort text letters front-facing attention daytime nighttime errand errands visually scenery time variety "
+    "array object objects item items thing things reader viewer requirement all everything anything nothing something "
+    "others story memory memories hope beauty nature life love joy wonder peace power energy motion movement action "
+    "moment moments history culture tradition world future past journey adventure dream dreams spirit soul essence "
+    "idea concept design pattern patterns hint hints glow warmth part parts piece center-stage backdrop setting edge "
+    "edges corner area surface surfaces distance eye-level horizon-line presence experience expression look gaze pose "
+    "stance effect effects process top-down blend mix combination result fact example balance harmony chaos silence "
+    "noise sound music scent smell taste feeling emotion emotions mystery magic drama masterpiece artwork hour day "
+    "days year years century season season's use purpose reason attempt chance testament reminder symbol symbolism "
+    "narrative source focal point highlight highlights accent accents hue hues shade shades display scale size shape "
+    "shapes form forms level order direction end start beginning row rows line lines number words word message title "
+    "caption scene image picture photo photograph meter meters metre metres mile miles bottom-left bottom-right "
+    "top-left top-right top-center kilometer kilometers inch inches degree degrees percent minute minutes hours weeks "
+    "months times tip tips task freedom justice truth faith fate destiny progress success growth economy economics "
+    "politics society teamwork knowledge wisdom philosophy psychology technology science mathematics physics mind "
+    "thought thoughts courage respect trust pride shame guilt grief sorrow anger rage fear hatred desire wealth "
+    "poverty health death birth war luck risk privacy secrecy bureaucracy melancholy nostalgia euphoria bliss climate "
+    "blockchain network networks finance business trade research logic theory law boredom stress burnout empathy "
+    "sympathy apathy anarchy hierarchy synergy strategy policy agency therapy philanthropy entropy quantum metaphor "
+    "metaphors depiction portrayal representation interpretation visualisation visualization evocation abstraction "
+    "change crisis birthday morning afternoon service matter vision values horror discontents startup haiku brand"
 )
 """Nouns that name nothing that can be drawn as a thing."""
-_ABSTRACT_SUFFIXES: Final = ("ness", "ism", "ity", "ance", "ence", "hood", "ship")
-_CONCRETE: Final = _words(
-    "city university fence audience ambulance entrance dance ship spaceship airship battleship harness witness "
-    "lioness cruise-ship cruise-liner deity facility conference appliance substance residence prism cruise "
-    "steamship warship"
+_ABSTRACT_SUFFIXES: Final = (
+    *("ness", "ism", "ity", "ety", "ance", "ence", "hood", "ship", "tion", "sion", "ment", "logy", "cracy", "itude"),
+    *("osophy", "nomics"),
 )
+_CONCRETE: Final = _words(
+    "inscription condensation city university fence audience ambulance entrance dance ship spaceship airship "
+    "battleship harness witness lioness cruise-ship cruise-liner deity facility conference appliance substance "
+    "residence prism cruise steamship warship community neighborhood neighbourhood station substation workstation "
+    "fraction lotion potion carnation constellation reflection intersection junction vegetation plantation decoration "
+    "construction exclamation explosion eruption collision mansion television procession section installation "
+    "formation invitation fortification illustration advertisement apartment monument instrument garment ornament "
+    "document basement pavement parchment element equipment cement settlement compartment department fragment "
+    "filament pigment sediment battlement ointment condiment tenement firmament casement escarpment attachment "
+    "regiment encampment undergarment concoction equation exhibition accordion extension projection medication"
+)
+ABSTRACT_COMPOUNDS: Final = frozenset(
+    (
+        *("machine learning", "deep learning", "climate change", "global warming", "mental health", "virtual reality"),
+        *("social media", "supply chain", "cloud computing", "augmented reality"),
+    )
+)
+"""Names of two words that can be drawn as little as one abstract noun, although their first word could."""
 
 FOREIGN: Final = _words(
     "der das ein eine einen einem und mit auf dem den im ist nicht ohne unter neben zwei le les un une des du et "
@@ -309,7 +331,7 @@ def is_adverb(word: str) -> bool:
 
 def is_abstract(noun: str) -> bool:
     """Return whether a noun in the singular or plural names nothing that can be drawn."""
-    if noun in ABSTRACT:
+    if noun in ABSTRACT or noun in ABSTRACT_COMPOUNDS:
         return True
     noun = noun.rpartition(" ")[2]
     return noun.endswith(_ABSTRACT_SUFFIXES) and len(noun) > 6 and noun not in _CONCRETE
@@ -330,7 +352,7 @@ def is_plain_adjective(word: str) -> bool:
 
 def is_compound(first: str, rest: str) -> bool:
     """Return whether two words are one name although the first is an adjective, as in `hot dog`."""
-    return f"{first}-{rest}" in COMPOUNDS
+    return f"{first}-{rest}" in COMPOUNDS or f"{first} {rest}" in ABSTRACT_COMPOUNDS
 
 
 def is_shade(word: str, following: str) -> bool:

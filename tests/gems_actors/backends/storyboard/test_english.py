@@ -87,6 +87,21 @@ def test_claims_of_everyday_prompts_survive_as_questions_and_as_clauses(table: s
         ("a hand sprinkles sugar", "Is there a hand in the image?", "Is there a hand sprinkle in the image?"),
         ("a bird trying to attract a mate", "Is there a bird in the image?", "Is there an attract in the image?"),
         ("a car in electric blue", "Is there a car in the image?", "Is there a blue in the image?"),
+        (
+            "three kids, two wearing hats",
+            "Are there exactly three kids in the image?",
+            "Are there any hats in the image?",
+        ),
+        ("two dogs, both wearing hats", "Are the dogs wearing the hats?", "Are the hats wearing?"),
+        ("two birds, one in a cage", "Are there exactly two birds in the image?", "Are the birds inside the cage?"),
+        (
+            "two women in dresses, one tall",
+            "Is there a tall woman in the image?",
+            "Is there a tall dress in the image?",
+        ),
+        ("a man without glasses", "Is the man without any eyeglasses?", "Are there any eyeglasses in the image?"),
+        ("freedom in a red poster", "Is the poster red?", "Is there a freedom in the image?"),
+        ("an illustration of machine learning", "Is the style of the image illustration?", "Is the machine learning?"),
     ],
 )
 def test_a_prompt_asks_what_it_says(prompt: str, asked: str, not_asked: str) -> None:
@@ -107,6 +122,13 @@ def test_a_prompt_asks_what_it_says(prompt: str, asked: str, not_asked: str) -> 
         ("一只黑猫坐在椅子上", ("一只黑猫坐在椅子上",)),
         ("a cat next to собака", ("собака",)),
         ("900 sheep", ("900",)),
+        ("three kids, two wearing hats and scarves, on a beach", ("two wearing hats and scarves",)),
+        ("five people, none of them wearing hats", ("none of them wearing hats",)),
+        ("four people, each holding a balloon", ("each holding a balloon",)),
+        ("quantum entanglement", ("quantum entanglement",)),
+        ("the passage of time", ("the passage of time",)),
+        ("a man of peace", ("of peace",)),
+        ("teamwork and leadership", ("teamwork and leadership",)),
         ("a red ball", ()),
     ],
 )
