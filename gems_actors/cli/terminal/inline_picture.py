@@ -6,11 +6,14 @@ Terminals are known by the variables that they set: to ask one would need its ke
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import os
 import re
 import shutil
+import struct
 import sys
+import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TextIO
@@ -21,6 +24,8 @@ from gems_actors.terminal_text import paint
 
 _CELLS: Final = 48
 """Width of a picture in a terminal that scales it."""
+_CELL_HEIGHT: Final = 2.0
+"""Height of a cell in widths where the terminal does not tell."""
 _SIXEL_SIDE_PX: Final = 480
 _SIXEL_COLOURS: Final = 64
 _KITTY_CHUNK: Final = 4096
@@ -36,7 +41,7 @@ def show_picture(path: Path, stream: TextIO, environment: Mapping[str, str] = os
     """
     encode = encoder_for(environment) if stream.isatty() else None
     if encode is not None:
-        paint(stream, encode(path.read_bytes()) + "\n")
+        paint(stream, encode(path.read_bytes(), _cell_height(stream)) + "\n")
         stream.flush()
         return ""
     viewer = viewer_for(environment)
@@ -48,7 +53,17 @@ def show_picture(path: Path, stream: TextIO, environment: Mapping[str, str] = os
     return ""
 
 
-def encoder_for(environment: Mapping[str, str]) -> Callable[[bytes], str] | None:
+def _cell_height(stream: TextIO) -> float:
+    """Return the height of a terminal's cells in widths, from its size in pixels and in cells."""
+    try:
+        size = fcntl.ioctl(stream.fileno(), termios.TIOCGWINSZ, bytes(8))
+    except (OSError, ValueError):  # a stream without a file, as in a notebook
+        return _CELL_HEIGHT
+    rows, columns, width_px, height_px = struct.unpack("4H", size)
+    return height_px / rows / (width_px / columns) if rows and columns and width_px and height_px else _CELL_HEIGHT
+
+
+def encoder_for(environment: Mapping[str, str]) -> Callable[[bytes, float], str] | None:
     """Return what encodes a picture for the terminal with these variables, or None if it shows no pictures."""
     term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if environment.get("TMUX") or environment.get("STY"):  # which pass no pictures on
@@ -70,21 +85,27 @@ def viewer_for(environment: Mapping[str, str]) -> str | None:
     return shutil.which("xdg-open", path=environment.get("PATH")) if has_desktop else None
 
 
-def encode_for_kitty(png: bytes) -> str:
+def encode_for_kitty(png: bytes, cell_height: float = _CELL_HEIGHT) -> str:
     """Return the commands of kitty's graphics protocol that show a PNG file.
+
+    Args:
+        png: the file.
+        cell_height: height of the terminal's cells in widths; kitty up to 0.26 distorts a picture without its rows.
 
     Source: https://sw.kovidgoyal.net/kitty/graphics-protocol/
     """
     text = base64.b64encode(png).decode()
     chunks = [text[at : at + _KITTY_CHUNK] for at in range(0, len(text), _KITTY_CHUNK)]
+    with Image.open(io.BytesIO(png)) as file:
+        rows = max(1, round(_CELLS * file.height / file.width / cell_height))
     commands = []
     for index, chunk in enumerate(chunks):
-        first = f"a=T,f=100,c={_CELLS},q=2," if index == 0 else ""
+        first = f"a=T,f=100,c={_CELLS},r={rows},q=2," if index == 0 else ""
         commands.append(f"\x1b_G{first}m={int(index < len(chunks) - 1)};{chunk}\x1b\\")
     return "".join(commands)
 
 
-def encode_for_iterm(png: bytes) -> str:
+def encode_for_iterm(png: bytes, _: float = _CELL_HEIGHT) -> str:
     """Return the command of iTerm2 that shows an image file.
 
     Source: https://iterm2.com/documentation-images.html
@@ -93,7 +114,7 @@ def encode_for_iterm(png: bytes) -> str:
     return f"\x1b]1337;File=inline=1;size={len(png)};width={_CELLS};preserveAspectRatio=1:{text}\a"
 
 
-def encode_as_sixels(png: bytes) -> str:
+def encode_as_sixels(png: bytes, _: float = _CELL_HEIGHT) -> str:
     """Return a picture as sixels: for each band of six rows and each colour, one character a column.
 
     Source: https://vt100.net/docs/vt3xx-gp/chapter14.html

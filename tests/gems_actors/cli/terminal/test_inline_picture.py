@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import os
+import pty
 import re
+import struct
+import termios
 from pathlib import Path
 
 import pytest
@@ -51,6 +55,22 @@ def noise() -> Image.Image:
 )
 def test_a_terminal_is_known_by_its_variables(environment: dict[str, str], encoder: object) -> None:
     assert encoder_for(environment) is encoder
+
+
+@pytest.mark.parametrize(("cell_height", "rows"), [(2.0, 24), (2.4, 20)])
+def test_kitty_is_told_as_many_rows_as_keep_the_shape(cell_height: float, rows: int) -> None:
+    shown = encode_for_kitty(png_of(Image.new("RGB", (90, 90))), cell_height)
+    assert f"c=48,r={rows}," in shown
+
+
+def test_the_shape_of_cells_is_that_of_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png_of(Image.new("RGB", (90, 90))))
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 50, 100, 1000, 1500))
+    with os.fdopen(its, "w") as stream:
+        assert show_picture(tmp_path / "x.png", stream, {"TERM": "xterm-kitty"}) == ""
+        assert b"c=48,r=16," in os.read(ours, 4096)
+    os.close(ours)
 
 
 def test_kitty_gets_the_file_in_chunks() -> None:
