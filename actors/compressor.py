@@ -7,20 +7,16 @@ Source: arXiv 2603.28088, Agent Memory: facts are kept unchanged, thoughts are c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from actors.blob_actor import BlobActor
-from actors.prompting import ChatActor, ask_model, list_lines, render, say, unexpected
+from actors.lessons import MAX_WORDS, cut_lesson, parse_lesson
+from actors.prompting import ChatActor, ask_model, list_lines, render, say
 from actors.rounds import PastRound, look_back
 from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest, ImagePart
 from protocol.messages import CompressAttempt, Lesson, ReadTrajectory
-
-MAX_WORDS: Final = 100
-MAX_CHARS: Final = 2_000
-"""Limit of the message; it also bounds scripts in which neither spaces nor characters separate words."""
 
 RULES: Final = f"""\
 You keep the notebook of a studio that draws with a text-to-image model and tries again until the picture is right. \
@@ -60,14 +56,6 @@ $reasoning
 Lessons so far, the oldest first:
 $experiences"""
 
-_CJK = (
-    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-)
-"""Ideographs, hiragana and katakana, half-width forms included."""
-# Each of these characters, with the punctuation after it, is a word; in other scripts spaces separate words.
-_WORD = re.compile(rf"[{_CJK}][^\w\s]*|[^\s{_CJK}]+")
-_SENTENCE_END = re.compile(r"""[.!?]["'”’)]*(?=\s|\Z)|[。！？]""")
-
 
 class Compressor(BlobActor, ChatActor):
     """Answers `CompressAttempt`."""
@@ -104,38 +92,3 @@ def compress_request(past: PastRound, earlier: Sequence[PastRound], picture: Ima
     )
     messages = (say("system", RULES), say("user", picture, user))
     return ChatRequest("compress", fields, messages, needs_pictures=False)
-
-
-def parse_lesson(text: str) -> str:
-    """Return a lesson as the model wrote it.
-
-    Raises:
-        ModelOutputError: the lesson is empty or too long.
-    """
-    lesson = _parse_words(text)
-    if (words := len(_WORD.findall(lesson))) > MAX_WORDS:
-        raise unexpected(f"at most {MAX_WORDS} words, got {words}", lesson)
-    if len(lesson) > MAX_CHARS:
-        raise unexpected(f"at most {MAX_CHARS} characters, got {len(lesson)}", lesson)
-    return lesson
-
-
-def cut_lesson(text: str) -> str:
-    """Return a lesson, cut after the last whole sentence within the limit, or at the limit if no sentence ends there.
-
-    Raises:
-        ModelOutputError: the lesson is empty.
-    """
-    lesson = _parse_words(text)
-    words = list(_WORD.finditer(lesson))
-    limit = min(MAX_CHARS, words[MAX_WORDS - 1].end() if len(words) > MAX_WORDS else len(lesson))
-    if limit == len(lesson):
-        return lesson
-    ends = [match.end() for match in _SENTENCE_END.finditer(lesson) if match.end() <= limit]
-    return lesson[: ends[-1] if ends else limit].rstrip()
-
-
-def _parse_words(text: str) -> str:
-    if not (text := text.strip()):
-        raise unexpected("a lesson in plain sentences", text)
-    return text

@@ -15,34 +15,28 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import structlog
 import trio
 from msgspec import structs
 
 from actors.blob_actor import BlobActor
-from actors.endings import outcome_if_met, outcome_of
+from actors.endings import is_within, outcome_if_met
 from actors.lost_pictures import redraw_lost
-from actors.ranking import choose_best
+from actors.ranking import choice_of, choose_best, close_rival, explain_choice
+from actors.rounds import refinement_of
+from actors.steps import ReplyT, StepError, Steps
 from gems_actors.actor import answers, current_call
-from gems_actors.errors import (
-    BlobError,
-    CancelledRequestError,
-    ModelOutputError,
-    RefusedError,
-    RequestError,
-    failure_of,
-)
+from gems_actors.errors import BlobError, CancelledRequestError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
 from protocol import messages as m
 from protocol.costs import add_costs, chat_cost, costs_of, sum_spent
 from protocol.identity import attempt_seed
+from protocol.limits import MAX_PROMPTS
 
-ReplyT = TypeVar("ReplyT", bound=m.Reply)
-
-_TRIES = 3
-"""Maximum number of tries of a step that fails with a retryable error, such as that of a server that restarts."""
+_CALLS_OF_COMPARISON = 2
+"""Calls of the verifier's model for a comparison of two pictures, one for each order."""
 _RECORD_CANCEL_S = 5.0
 """Time limit for recording that a trajectory was cancelled."""
 
@@ -51,14 +45,6 @@ _log = structlog.get_logger()
 
 class _OtherTaskError(RefusedError):
     """A trajectory was begun with another task than the one that is asked for; its records stay as they are."""
-
-
-class _StepError(RequestError):
-    """A step of a round failed for good, with the outcome that the trajectory has if it has an attempt."""
-
-    def __init__(self, outcome: m.Outcome, error: RequestError) -> None:
-        super().__init__(str(error))
-        self.outcome, self.error = outcome, error
 
 
 class Conductor(BlobActor):
@@ -102,10 +88,12 @@ class _Trajectory:
         self._mesh = conductor.mesh
         self._blobs = conductor.blobs
         self._config = conductor.config
-        self._retry_delay_s = conductor.retry_delay_s
+        self._steps = Steps(conductor.mesh, conductor.retry_delay_s)
         self._task = task
         self._settings = task.settings
         self._id = task.trajectory
+        self._request_prompt = task.prompt
+        """The prompt that planner, decomposer and refiner see."""
         self._spent: dict[str, m.Spent] = {}
         """Cost of all recorded steps by role."""
         self._hooks: dict[str, m.Hook] = {}
@@ -116,6 +104,8 @@ class _Trajectory:
         """Attempts by round and candidate, also those of later rounds that memory had when this conductor began."""
         self._judged: dict[tuple[int, int], m.Attempt] = {}
         """Attempts up to now whose verdicts are final: one of them becomes the picture."""
+        self._actions: dict[int, m.RefineAction] = {}
+        """What the refiner decided for each round after the first."""
         self._held: list[m.AnyRecord] = []
         """Records that are sent to memory together with the next one."""
         self._spent_by_last_round = m.Spent()
@@ -124,10 +114,11 @@ class _Trajectory:
     async def draw(self) -> m.Picture:
         state = await self._begin()
         self._spent, self._hooks = dict(state.spent), dict(state.hooks)
+        self._actions = {refinement.round: refinement.action for refinement in state.refinements}
         self._reviewed = {(review.round, review.candidate) for review in state.reviews}
         self._attempts = {(attempt.round, attempt.candidate): attempt for attempt in state.attempts}
-        request_prompt = await self._prepare(state)
-        plan, requirements = await self._plan_and_decompose(request_prompt, state)
+        self._request_prompt = await self._prepare(state)
+        plan, requirements = await self._plan_and_decompose(self._request_prompt, state)
         if state.ending is not None:  # the client could not read a picture, or never had it
             await self._redraw_lost()
         ending = state.ending or await self._finish(plan.prompt, requirements, state)
@@ -141,17 +132,18 @@ class _Trajectory:
             settings=self._settings,
             spent=self._spent,
             hooks=self._hooks,
+            actions=tuple(self._actions[round_] for round_ in sorted(self._actions)),
         )
 
     async def _begin(self) -> m.TrajectoryState:
         """Record the beginning and return what memory has of the trajectory, which is usually nothing."""
         begun = m.TrajectoryBegun(trajectory=self._id, task=self._task)
-        kept = await self._ask(m.AppendRecord(record=begun))
+        kept = await self._steps.ask(m.AppendRecord(record=begun))
         if kept.is_new:
             self._mesh.publish(m.StepTaken(record=begun))
         if kept.is_first:
             return m.TrajectoryState(task=self._task)
-        state = await self._ask(m.ReadTrajectory(trajectory=self._id))
+        state = await self._steps.ask(m.ReadTrajectory(trajectory=self._id))
         if state.task is None:
             return state
         if state.reopenings:  # with more rounds, whether it is asked for with those or with the first ones
@@ -169,7 +161,7 @@ class _Trajectory:
         failure: m.Failure | None = None
         try:
             outcome = await self._draw_rounds(prompt, requirements, state)
-        except _StepError as step:
+        except StepError as step:
             if not self._judged:
                 raise step.error from None
             _log.warning("trajectory_ended_early", outcome=step.outcome, reason=str(step.error))
@@ -178,7 +170,7 @@ class _Trajectory:
                 outcome = met
             else:
                 outcome, failure = step.outcome, failure_of(step.error)
-        best, decided_by = choose_best([self._judged[place] for place in sorted(self._judged)])
+        best, decided_by = await self._choose(outcome, requirements, state)
         ending = m.Ending(
             outcome=outcome,
             best_round=best.round,
@@ -193,13 +185,47 @@ class _Trajectory:
         self, prompt: str, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState
     ) -> m.Outcome:
         """Draw and learn round by round until there is a reason to end."""
-        round_ = 1
+        turn = m.Refinement(round=1, prompt=prompt)
         while True:
-            await self._draw_round(round_, prompt, requirements)
-            if (outcome := self._outcome(round_, requirements, state)) is not None:
+            await self._draw_round(turn, requirements)
+            if (outcome := self._outcome(turn.round, requirements, state)) is not None:
                 return outcome
-            prompt = await self._learn(round_, state)
-            round_ += 1
+            turn = await self._learn(turn.round, state)
+            if turn.action == "stop":
+                return "refiner_stopped"
+
+    async def _choose(
+        self, outcome: m.Outcome, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState
+    ) -> tuple[m.Attempt, str]:
+        """Return the best attempt and what decided, if the settings say so after a comparison of two close ones."""
+        attempts = [self._judged[place] for place in sorted(self._judged)]
+        best, decided_by = choose_best(attempts)
+        if self._settings.choose != "pairwise":
+            return best, decided_by
+        rival = close_rival(best, attempts, is_met=self._outcome_if_met(requirements) is not None)
+        if rival is None:
+            return best, decided_by
+        choice = state.choice_between(best, rival)
+        if choice is None and (outcome == "wound_down" or not self._can_afford_a_comparison()):
+            return best, decided_by
+        try:
+            choice = choice or await self._compare(best, rival, requirements)
+        except StepError as error:
+            _log.warning("pictures_not_compared", reason=str(error))
+            return best, f"{decided_by}; its picture could not be compared"
+        return (rival if choice.preferred == "second" else best), explain_choice(best, rival, choice, decided_by)
+
+    async def _compare(
+        self, best: m.Attempt, rival: m.Attempt, requirements: tuple[m.Requirement, ...]
+    ) -> m.PairChoice:
+        found = await self._look_back(
+            m.CompareImages(
+                first=best.image, second=rival.image, prompt=self._request_prompt, requirements=requirements
+            )
+        )
+        choice = choice_of(best, rival, found)
+        await self._keep(m.AttemptsCompared(trajectory=self._id, choice=choice, spent=found.spent))
+        return choice
 
     async def _prepare(self, state: m.TrajectoryState) -> str:
         """Return the prompt that planner, decomposer and refiner see: the user's own unless a hook replaces it."""
@@ -208,7 +234,7 @@ class _Trajectory:
             return state.prepared or self._task.prompt
         task = self._task
         request = m.BeforePlan(trajectory=self._id, prompt=task.prompt, seed=task.seed, settings=task.settings)
-        reply = await self._ask(request, role=self._config.loop.before_plan)
+        reply = await self._steps.ask(request, role=self._config.loop.before_plan)
         hook = self._note_hook("before_plan", reply.version)
         await self._keep(m.PromptPrepared(trajectory=self._id, prompt=reply.prompt, hook=hook, spent=reply.spent))
         return reply.prompt
@@ -221,7 +247,7 @@ class _Trajectory:
         async def plan() -> m.Plan:
             if state.plan is not None:
                 return state.plan
-            plan = await self._ask(m.PlanPrompt(prompt=prompt, skill=self._settings.skill))
+            plan = await self._steps.ask(m.PlanPrompt(prompt=prompt, skill=self._settings.skill))
             record = m.PromptPlanned(
                 trajectory=self._id, prompt=plan.prompt, skill=plan.skill, reasoning=plan.reasoning, spent=plan.spent
             )
@@ -231,34 +257,34 @@ class _Trajectory:
         async def decompose() -> tuple[m.Requirement, ...]:
             if state.requirements is not None:
                 return state.requirements
-            found = await self._ask(m.DecomposePrompt(prompt=prompt))
+            found = await self._steps.ask(m.DecomposePrompt(prompt=prompt))
             record = m.PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
             await self._keep(record)
             return found.requirements
 
         return await gather(plan, decompose)
 
-    async def _draw_round(self, round_: int, prompt: str, requirements: tuple[m.Requirement, ...]) -> None:
+    async def _draw_round(self, turn: m.Refinement, requirements: tuple[m.Requirement, ...]) -> None:
         """Draw, verify and review the candidates of a round, as far as memory does not have them.
 
         When one fails for good, the others are completed, so that a conductor that resumes finds the same best attempt.
 
         Raises:
-            _StepError: the first candidate that failed for good.
+            StepError: the first candidate that failed for good.
         """
-        places = [(round_, number) for number in range(1, self._settings.candidates + 1)]
+        places = [(turn.round, number) for number in range(1, self._settings.candidates + 1)]
         missing = [place for place in places if place not in self._attempts]
 
-        async def draw(place: tuple[int, int]) -> _StepError | None:
+        async def draw(place: tuple[int, int]) -> StepError | None:
             try:
                 if place in missing:
-                    attempt = await self._draw_attempt(*place, prompt, requirements)
+                    attempt = await self._draw_attempt(*place, turn.prompt_of(place[1]), requirements)
                     self._attempts[place] = attempt
                     self._hold(m.AttemptVerified(trajectory=self._id, attempt=attempt))
                     if len(missing) > 1 or self._config.loop.after_verdicts:  # else the round's outcome comes next
                         await self._keep_held()
                 self._attempts[place] = await self._review(self._attempts[place], requirements)
-            except _StepError as error:
+            except StepError as error:
                 return error
             self._judged[place] = self._attempts[place]
             return None
@@ -298,14 +324,14 @@ class _Trajectory:
         verified = m.Verification(verdicts=())
         if requirements:
             try:
-                verified = await self._step(m.VerifyImage(image=drawn.image, requirements=requirements))
+                verified = await self._steps.take(m.VerifyImage(image=drawn.image, requirements=requirements))
             except BlobError as error:  # no record names the lost picture yet, so another one is as good
                 if error.is_outage:
                     raise
                 _log.warning("picture_redrawn", digest=drawn.image.digest, round=round_, reason=str(error))
                 again = await self._generate(prompt, seed)
                 drawn = m.Image(image=again.image, spent=sum_spent(drawn.spent, again.spent))
-                verified = await self._step(m.VerifyImage(image=drawn.image, requirements=requirements))
+                verified = await self._steps.take(m.VerifyImage(image=drawn.image, requirements=requirements))
         return m.Attempt(
             round=round_,
             candidate=candidate,
@@ -322,7 +348,7 @@ class _Trajectory:
     async def _generate(self, prompt: str, seed: int) -> m.Image:
         names = ("width_px", "height_px", "steps", "guidance", "negative_prompt", "exact")
         shared = {name: getattr(self._settings, name) for name in names}
-        return await self._step(m.GenerateImage(prompt=prompt, seed=seed, task_seed=self._task.seed, **shared))
+        return await self._steps.take(m.GenerateImage(prompt=prompt, seed=seed, task_seed=self._task.seed, **shared))
 
     async def _redraw_lost(self) -> None:
         await redraw_lost(self._blobs, self._attempts.values(), self._generate)
@@ -332,7 +358,7 @@ class _Trajectory:
     ) -> m.Outcome | None:
         """Return why the trajectory ends after this round, or None if it continues."""
         learned = {lesson.round for lesson in state.experiences} | {note.round for note in state.notes}
-        if round_ in learned or state.prompt_of(round_ + 1) is not None:  # it continued before
+        if round_ in learned or state.refinement_of(round_ + 1) is not None:  # it continued before
             known = state.spent_by_round[round_ - 1 : round_]
             self._spent_by_last_round = known[0] if known else m.Spent()
             return None
@@ -352,25 +378,47 @@ class _Trajectory:
         """Return whether the budget covers another round like this one, which includes planning if it is the first."""
         spent = chat_cost(self._spent)
         before, self._spent_by_last_round = self._spent_by_last_round, spent
-        limits = self._task.budget
-        is_enough = limits.max_calls is None or 2 * spent.calls - before.calls <= limits.max_calls
-        return is_enough and (limits.max_tokens is None or 2 * spent.tokens - before.tokens <= limits.max_tokens)
+        return is_within(self._task.budget, 2 * spent.calls - before.calls, 2 * spent.tokens - before.tokens)
 
-    async def _learn(self, round_: int, state: m.TrajectoryState) -> str:
-        """Return the next round's prompt; compressor and refiner read the past from memory."""
+    def _can_afford_a_comparison(self) -> bool:
+        spent = chat_cost(self._spent)
+        return is_within(self._task.budget, spent.calls + _CALLS_OF_COMPARISON, spent.tokens + 1)
+
+    async def _learn(self, round_: int, state: m.TrajectoryState) -> m.Refinement:
+        """Return what the refiner decides for the next round; compressor and refiner read the past from memory."""
         await self._keep_held()
-        if (prompt := state.prompt_of(round_ + 1)) is not None:
-            return prompt
-        memory = self._settings.memory
-        if memory == "full" and not any(experience.round == round_ for experience in state.experiences):
+        if (refinement := state.refinement_of(round_ + 1)) is None:
+            refinement = await self._refine(round_, state)
+        self._actions[refinement.round] = refinement.action
+        return refinement
+
+    async def _refine(self, round_: int, state: m.TrajectoryState) -> m.Refinement:
+        """Ask compressor and refiner, or the refiner alone for both the lesson and the next prompts."""
+        settings = self._settings
+        is_due = settings.memory == "full" and all(lesson.round != round_ for lesson in state.experiences)
+        if is_due and settings.lesson_by == "compressor":
             lesson = await self._look_back(m.CompressAttempt(trajectory=self._id, round=round_))
             experience = m.Experience(round=round_, text=lesson.text)
             await self._keep(m.ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
-        note = await self._note_for_refiner(round_, state)
-        refined = await self._look_back(m.RefinePrompt(trajectory=self._id, round=round_, memory=memory, note=note))
-        refinement = m.Refinement(round=round_ + 1, prompt=refined.prompt, reasoning=refined.reasoning)
+        request = m.RefinePrompt(
+            trajectory=self._id,
+            round=round_,
+            memory=settings.memory,
+            note=await self._note_for_refiner(round_, state),
+            prompts=min(settings.candidates, MAX_PROMPTS),
+            with_lesson=is_due and settings.lesson_by == "refiner",
+        )
+        refined = await self._look_back(request)
+        last, _ = choose_best([attempt for place, attempt in self._judged.items() if place[0] == round_])
+        try:
+            refinement = refinement_of(refined, request, last.prompt)
+        except RefusedError as error:
+            raise StepError("refused", error) from error
+        if request.with_lesson:
+            experience = m.Experience(round=round_, text=refined.lesson)
+            self._hold(m.ExperienceKept(trajectory=self._id, experience=experience))
         await self._keep(m.PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
-        return refined.prompt
+        return refinement
 
     async def _note_for_refiner(self, round_: int, state: m.TrajectoryState) -> str:
         """Return the note that the refiner is shown: empty unless a hook writes one."""
@@ -410,44 +458,18 @@ class _Trajectory:
     async def _keep_held(self) -> None:
         records, self._held = tuple(self._held), []
         if len(records) > 1:
-            await self._ask(m.AppendRecords(records=records))
+            await self._steps.ask(m.AppendRecords(records=records))
         elif records:
-            await self._ask(m.AppendRecord(record=records[0]))
+            await self._steps.ask(m.AppendRecord(record=records[0]))
         for record in records:
             self._mesh.publish(m.StepTaken(record=record))
-
-    async def _step(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
-        """Return the reply of a role in a round.
-
-        Raises:
-            _StepError: the step failed for good.
-            RequestError: another failure, after which the trajectory can resume at this step.
-        """
-        try:
-            return await self._ask(request, role)
-        except RequestError as error:
-            if (outcome := outcome_of(error)) is None:
-                raise
-            raise _StepError(outcome, error) from error
 
     async def _look_back(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
         """Return the reply of a role that reads the pictures of attempts; those that are lost are drawn again."""
         try:
-            return await self._step(request, role)
+            return await self._steps.take(request, role)
         except BlobError as error:
             if error.is_outage:
                 raise
             await self._redraw_lost()
-            return await self._step(request, role)
-
-    async def _ask(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
-        """Return the reply of a role; a request that fails with a retryable error is retried with backoff."""
-        for attempt in range(1, _TRIES):
-            try:
-                return await self._mesh.ask(request, role=role)
-            except RequestError as error:
-                if not error.is_retryable or isinstance(error, ModelOutputError):  # the role itself asked twice
-                    raise
-                _log.warning("step_retried", request=type(request).__name__, reason=str(error))
-                await trio.sleep(self._retry_delay_s * 2 ** (attempt - 1))
-        return await self._mesh.ask(request, role=role)
+            return await self._steps.take(request, role)

@@ -14,14 +14,16 @@ _MAX_NAMES: Final = 500
 def count_record(counts: dict[str, float], record: m.AnyRecord) -> None:
     """Add a new record to the counts, in place.
 
-    Names are `pictures/OUTCOME`, `failures/CODE`, `rounds`, `images`, and by role `seconds/ROLE`, `calls/ROLE`,
-    `tokens/ROLE/prompt`, `tokens/ROLE/completion` and `cost/ROLE`.
+    Names are `pictures/OUTCOME`, `failures/CODE`, `refinements/ACTION`, `rounds`, `images`, and by role
+    `seconds/ROLE`, `calls/ROLE`, `tokens/ROLE/prompt`, `tokens/ROLE/completion` and `cost/ROLE`.
     """
     match record:
         case m.TrajectoryEnded(ending=ending):
             _add(counts, f"pictures/{ending.outcome}", 1)
         case m.TrajectoryFailed(failure=failure):
             _add(counts, f"failures/{failure.code}", 1)
+        case m.PromptRefined(refinement=refinement):
+            _add(counts, f"refinements/{refinement.action}", 1)
         case m.AttemptVerified(attempt=attempt):
             _add(counts, "images", 1)
             _add(counts, "rounds", attempt.candidate == 1)

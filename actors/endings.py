@@ -1,11 +1,11 @@
-"""The rules by which requirements that are met, or a step that fails, end a trajectory. Pure."""
+"""The rules by which requirements that are met, a step that fails, or a budget end a trajectory. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from gems_actors import errors
-from protocol.messages import Attempt, Outcome, Requirement
+from protocol.messages import Attempt, Budget, Outcome, Requirement
 
 _NOT_OF_THE_REQUEST = (
     errors.CancelledRequestError,
@@ -45,3 +45,9 @@ def outcome_if_met(requirements: Iterable[Requirement], attempts: Iterable[Attem
         if all(verdict.answer == "unsure" and verdict.requirement in skipped for verdict in left):
             return "checkable_met"
     return None
+
+
+def is_within(budget: Budget, calls: int, tokens: int) -> bool:
+    """Return whether a trajectory may have cost this many calls and tokens of chat models."""
+    is_enough = budget.max_calls is None or calls <= budget.max_calls
+    return is_enough and (budget.max_tokens is None or tokens <= budget.max_tokens)

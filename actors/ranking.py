@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Final
 
-from protocol.messages import Attempt
+from protocol.messages import Attempt, Comparison, PairChoice
 
 _MAX_NAMED: Final = 4
 
@@ -42,6 +42,44 @@ def choose_best(attempts: Sequence[Attempt]) -> tuple[Attempt, str]:
         within_round = any(attempt.round == best.round for attempt in by_score if attempt is not best)
         parts.append("the first drawn is taken" if within_round else "the earlier one is taken")
     return best, "; ".join(parts)
+
+
+def close_rival(best: Attempt, attempts: Sequence[Attempt], *, is_met: bool) -> Attempt | None:
+    """Return the attempt that comes second if verdicts alone can hardly tell it from the best, or None.
+
+    It is close if it meets at most one requirement fewer, or as many if the best leaves nothing to do (`is_met`).
+    """
+    others = [attempt for attempt in attempts if attempt.image.digest != best.image.digest]
+    if not others:
+        return None
+    second, _ = choose_best(others)
+    return second if _met(best) - _met(second) <= (0 if is_met else 1) else None
+
+
+def choice_of(best: Attempt, rival: Attempt, found: Comparison) -> PairChoice:
+    """Return the comparison of two attempts as memory keeps it."""
+    return PairChoice(
+        round=best.round,
+        candidate=best.candidate,
+        other_round=rival.round,
+        other_candidate=rival.candidate,
+        preferred=found.preferred,
+        reason=found.reason,
+    )
+
+
+def explain_choice(best: Attempt, rival: Attempt, choice: PairChoice, decided_by: str) -> str:
+    """Return what decided after the pictures of the two best attempts were compared."""
+    first, second = _name_others(rival, [best]), _name_others(best, [rival])
+    match choice.preferred:
+        case "first":
+            return f"{decided_by}; its picture is also better than that of {second}, in both orders"
+        case "second":
+            total = len(rival.verdicts)
+            text = f"{_met(rival)} of {total} requirements met" if total else "no requirements to check"
+            return f"{text}; its picture is better than that of {first}, in both orders"
+        case "tie":
+            return f"{decided_by}; compared with {second}, neither picture is better in both orders"
 
 
 def _met(attempt: Attempt) -> int:

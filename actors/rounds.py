@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.ranking import choose_best
-from gems_actors.errors import LogError
-from protocol.messages import Answer, Attempt, TrajectoryState
+from gems_actors.errors import LogError, RefusedError
+from protocol.messages import Answer, Attempt, Refined, Refinement, RefinePrompt, TrajectoryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +61,26 @@ def _look_at(state: TrajectoryState, round_: int) -> PastRound:
         ),
         reasoning=thoughts.get(round_, ""),
         experience=next((kept.text for kept in state.experiences if kept.round == round_), None),
+    )
+
+
+def refinement_of(refined: Refined, request: RefinePrompt, last_prompt: str) -> Refinement:
+    """Return the next round as the refiner decided, whose prompt is the last one unless it wrote another.
+
+    Raises:
+        RefusedError: no image model can do what was decided, or the lesson that was asked for is missing.
+    """
+    if refined.action == "edit":
+        raise RefusedError("refiner: expected the action rewrite, resample or stop, got edit, which is reserved")
+    if request.with_lesson and not refined.lesson:
+        raise RefusedError(
+            "refiner: expected a lesson, got none; a refiner of your own needs draw.lesson_by = compressor"
+        )
+    is_new = refined.action == "rewrite"
+    return Refinement(
+        round=request.round + 1,
+        prompt=refined.prompt if is_new else last_prompt,
+        reasoning=refined.reasoning,
+        action=refined.action,
+        others=refined.others[: request.prompts - 1] if is_new else (),
     )

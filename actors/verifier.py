@@ -1,6 +1,7 @@
 """The verifier: answers each requirement for one picture, and skips questions that another answer settles.
 
-It must not know the prompt: it judges what is drawn, not what was meant. A failed call is never a verdict.
+It must not know the prompt: it judges what is drawn, not what was meant. Only where it compares two pictures is it told
+what both were drawn for. A failed call is never a verdict.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from msgspec import structs
 from PIL import Image as Pillow
 
 from actors.blob_actor import BlobActor
+from actors.comparing import compare_pictures
 from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, repeated_example, say, unexpected
 from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest, ImagePart
@@ -28,7 +30,16 @@ from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import ModelOutputError, RequestError
 from gems_actors.tasks import gather, open_background
 from protocol.costs import sum_spent
-from protocol.messages import Answer, Requirement, Spent, Verdict, Verification, VerifyImage
+from protocol.messages import (
+    Answer,
+    CompareImages,
+    Comparison,
+    Requirement,
+    Spent,
+    Verdict,
+    Verification,
+    VerifyImage,
+)
 
 _LOOKING: Final = """\
 Look before you judge, and judge only what is drawn, not what is likely or what was probably meant.
@@ -95,7 +106,7 @@ _MAX_COPIED: Final = 1
 
 
 class Verifier(BlobActor, ChatActor):
-    """Answers `VerifyImage`."""
+    """Answers `VerifyImage` and `CompareImages`."""
 
     role = "verifier"
 
@@ -134,6 +145,12 @@ class Verifier(BlobActor, ChatActor):
         if self._background is not None:
             await self._is_sight_known.wait()
         return structs.replace(found, is_blind=self._is_blind)
+
+    @answers
+    async def compare(self, request: CompareImages) -> Comparison:
+        """Return which of two pictures meets the request better; a tie if that depends on their order."""
+        first, second = await self.read_picture(request.first), await self.read_picture(request.second)
+        return await compare_pictures(self.chat, first, second, request.prompt, request.requirements)
 
     async def _check_sight(self) -> None:
         """Log an error if the model gives the same answer about two pictures that cannot both have it.

@@ -64,7 +64,7 @@ _TABLE = (
         name="conductor", actor="actors.conductor:Conductor", requests=("DrawPicture",),
         may_ask=(
             "planner.PlanPrompt", "decomposer.DecomposePrompt", "generator.GenerateImage", "verifier.VerifyImage",
-            "compressor.CompressAttempt", "refiner.RefinePrompt", *_READS, *_WRITES,
+            "verifier.CompareImages", "compressor.CompressAttempt", "refiner.RefinePrompt", *_READS, *_WRITES,
         ),
         may_publish=("StepTaken", "ImageDrawn"), reads_blobs=True,
     ),
@@ -81,7 +81,7 @@ _TABLE = (
         clients_may_ask=(), writes_blobs=True, scales_freely=False,
     ),
     RoleSpec(
-        name="verifier", actor="actors.verifier:Verifier", requests=("VerifyImage",),
+        name="verifier", actor="actors.verifier:Verifier", requests=("VerifyImage", "CompareImages"),
         clients_may_ask=(), reads_blobs=True, uses_chat=True,
     ),
     RoleSpec(

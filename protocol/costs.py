@@ -35,6 +35,8 @@ def costs_of(record: m.AnyRecord) -> dict[str, m.Spent]:
             return {"compressor": record.spent}
         case m.PromptRefined():
             return {"refiner": record.spent}
+        case m.AttemptsCompared():
+            return {"verifier": record.spent}
         case _:
             return {}
 

@@ -41,6 +41,9 @@ MAX_ROUNDS = 64
 MAX_CANDIDATES = 64
 """Images drawn in one round."""
 
+MAX_PROMPTS = 8
+"""Prompts that the refiner writes for one round; further candidates share them in turn."""
+
 MAX_ATTEMPTS = MAX_ROUNDS * MAX_CANDIDATES
 """Images of one trajectory."""
 

@@ -10,11 +10,16 @@ from msgspec import structs
 from actors.ranking import choose_best
 from protocol import messages as m
 from protocol.costs import add_costs, chat_cost, costs_of
+from protocol.limits import MAX_ROUNDS
 
 
 def step_of(record: m.AnyRecord) -> str | None:
     """Return the name of a step that happens once in its trajectory or run, or None for a record that may repeat."""
     return _STEPS[type(record)](record)
+
+
+def _name_of(choice: m.PairChoice) -> str:
+    return f"compared {choice.round}.{choice.candidate} {choice.other_round}.{choice.other_candidate}"
 
 
 _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
@@ -28,6 +33,7 @@ _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
     m.ExperienceKept: lambda record: f"experience {record.experience.round}",
     m.RefinementNoted: lambda record: f"noted {record.note.round}",
     m.PromptRefined: lambda record: f"refined {record.refinement.round}",
+    m.AttemptsCompared: lambda record: _name_of(record.choice),
     m.TrajectoryEnded: lambda record: f"ended {record.reopening}" if record.reopening else "ended",
     m.TrajectoryReopened: lambda record: f"reopened {record.reopening}",
     m.TrajectoryFailed: lambda record: None,
@@ -85,6 +91,7 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
         attempts=tuple(sorted(attempts, key=lambda attempt: (attempt.round, attempt.candidate))),
         experiences=tuple(experiences),
         refinements=tuple(refinements),
+        choices=_choices_of(logged),
         ending=ending,
         reopenings=reopened.reopening if reopened is not None else 0,
         failure=failure,
@@ -94,6 +101,12 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
         last_at=logged[-1].at if logged else None,
     )
     return _with_hooks(state, (item.record for item in logged))
+
+
+def _choices_of(logged: Sequence[m.LoggedRecord]) -> tuple[m.PairChoice, ...]:
+    """Return the latest comparisons: each time that a trajectory is reopened there may be one more."""
+    found = [item.record.choice for item in logged if isinstance(item.record, m.AttemptsCompared)]
+    return tuple(found[-MAX_ROUNDS:])
 
 
 def _with_hooks(state: m.TrajectoryState, records: Iterable[m.AnyRecord]) -> m.TrajectoryState:

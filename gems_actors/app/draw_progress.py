@@ -73,8 +73,7 @@ def advance(progress: Progress, event: m.Event) -> Progress:
             return replace(progress, attempts=attempts)
         case m.StepTaken(record=m.ExperienceKept() as record):
             return replace(progress, lessons=progress.lessons | {record.experience.round})
-        case m.StepTaken(record=m.PromptRefined() as record):
-            refinement = record.refinement
+        case m.StepTaken(record=m.PromptRefined(refinement=refinement)) if refinement.action != "stop":
             return replace(progress, prompts={**progress.prompts, refinement.round: refinement.prompt})
         case m.StepTaken(record=m.TrajectoryEnded() as record):
             return replace(progress, ending=record.ending)
@@ -162,9 +161,38 @@ def lines_of(progress: Progress, event: m.Event) -> list[str]:
             return [_line_of_attempt(progress, item) for item in reviewed]
         case m.StepTaken(record=m.RefinementNoted(note=note)) if note.text:
             return [f"round {note.round} note: {printable(note.text)}"]
-        case m.StepTaken(record=m.PromptRefined() as record):
-            return [f"round {record.refinement.round} prompt: {printable(record.refinement.prompt)}"]
+        case m.StepTaken(record=m.PromptRefined(refinement=refinement)):
+            return refinement_lines(refinement)
+        case m.StepTaken(record=m.AttemptsCompared(choice=choice)):
+            return [comparison_line(choice)]
     return []
+
+
+def refinement_lines(refinement: m.Refinement) -> list[str]:
+    """Return what the refiner decided for a round, as lines."""
+    name = f"round {refinement.round}"
+    if refinement.action != "rewrite":
+        return [f"{name}: {action_text(refinement)}"]
+    if not refinement.others:
+        return [f"{name} prompt: {printable(refinement.prompt)}"]
+    prompts = enumerate((refinement.prompt, *refinement.others), 1)
+    return [f"{name} prompt of candidate {number}: {printable(prompt)}" for number, prompt in prompts]
+
+
+def action_text(refinement: m.Refinement) -> str:
+    """Return what an action means that writes no prompt."""
+    if refinement.action == "resample":
+        return "the same prompt, drawn with another seed"
+    why = printable(refinement.reasoning)
+    return "not drawn, because the refiner stopped" + (f": {why}" if why else "")
+
+
+def comparison_line(choice: m.PairChoice) -> str:
+    """Return which of two pictures the verifier's model prefers, as a line."""
+    first = f"round {choice.round} candidate {choice.candidate}"
+    second = f"round {choice.other_round} candidate {choice.other_candidate}"
+    better = {"first": first, "second": second, "tie": "neither"}[choice.preferred]
+    return f"compared {first} with {second}: {better} is better"
 
 
 def unchecked_line(words: Sequence[str], total: int) -> str:

@@ -268,6 +268,8 @@ def summary_lines(picture: Picture, *, seed: int, seconds: float) -> Iterator[st
     stopped = f"stopped after round {rounds} of {picture.settings.max_rounds}"
     if picture.ending.outcome == "budget_spent":
         yield f"{stopped}: the budget does not cover another round"
+    if picture.ending.outcome == "refiner_stopped":
+        yield f"{stopped}: the refiner expects nothing of another prompt"
     if (reason := reason_of(picture)) is not None:
         yield f"{stopped}: {reason}"
     if tokens := format_cost(chat_cost(picture.spent)):

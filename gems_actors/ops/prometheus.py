@@ -33,6 +33,7 @@ _ROLE_METRICS: tuple[tuple[str, str, Callable[[RoleStatus], float]], ...] = (
 _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("pictures", "tasks_total", "Trajectories that ended with a picture.", ("outcome",)),
     ("failures", "failures_total", "Trajectories that failed, each time they did.", ("code",)),
+    ("refinements", "refinements_total", "What the refiner decided after rounds.", ("action",)),
     ("rounds", "rounds_total", "Rounds drawn and judged.", ()),
     ("images", "images_total", "Images drawn and judged.", ()),
     ("calls", "model_calls_total", "Calls of models, by the role that made them.", ("role",)),

@@ -21,18 +21,18 @@ LINK_BODIES: tuple[type[Body], ...] = (
 )  # fmt: skip
 REQUESTS: tuple[type[Request[Any]], ...] = (
     ReadStatus, ReportLoss, ControlRun, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
-    CompressAttempt, RefinePrompt, BeforePlan, AfterVerdicts, BeforeRefinement, DrawPicture, AppendRecord,
-    AppendRecords, ReadTrajectory, FindBestAttempt, ListTrajectories, ListRuns, RecallExperiences, ReadLog,
-    CountRecords,
+    CompareImages, CompressAttempt, RefinePrompt, BeforePlan, AfterVerdicts, BeforeRefinement, DrawPicture,
+    AppendRecord, AppendRecords, ReadTrajectory, FindBestAttempt, ListTrajectories, ListRuns, RecallExperiences,
+    ReadLog, CountRecords,
 )  # fmt: skip
 REPLIES: tuple[type[Reply], ...] = (
-    MeshStatus, Noted, Controlled, Scaled, Plan, Requirements, Image, Verification, Lesson, Refined, PreparedPrompt,
-    ReviewedVerdicts, RefinementNote, Picture, Appended, TrajectoryState, BestAttempt, Trajectories, Runs,
-    Recollection, LoggedRecords, MemoryCounts,
+    MeshStatus, Noted, Controlled, Scaled, Plan, Requirements, Image, Verification, Comparison, Lesson, Refined,
+    PreparedPrompt, ReviewedVerdicts, RefinementNote, Picture, Appended, TrajectoryState, BestAttempt, Trajectories,
+    Runs, Recollection, LoggedRecords, MemoryCounts,
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = (ActorJoined, ActorLeft, StepTaken, ImageDrawn)
 RECORDS: tuple[type[Record], ...] = (
     RunBegun, RecordsLost, TrajectoryBegun, PromptPrepared, PromptPlanned, PromptDecomposed, AttemptVerified,
-    VerdictsReviewed, ExperienceKept, RefinementNoted, PromptRefined, TrajectoryEnded, TrajectoryReopened,
-    TrajectoryFailed,
+    VerdictsReviewed, ExperienceKept, RefinementNoted, PromptRefined, AttemptsCompared, TrajectoryEnded,
+    TrajectoryReopened, TrajectoryFailed,
 )  # fmt: skip

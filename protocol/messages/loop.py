@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
 
 from protocol.identity import trajectory_id
+from protocol.limits import MAX_PROMPTS, MAX_ROUNDS
 from protocol.messages import values as v
 from protocol.messages.link import Failure
 
@@ -83,6 +86,26 @@ class VerifyImage(v.Request[Verification], frozen=True, kw_only=True):
     requirements: v.RequirementList
 
 
+class Comparison(v.Reply, frozen=True, kw_only=True):
+    """The verifier's answer: which picture meets the request better."""
+
+    preferred: v.Preference
+    """The picture that was better in both orders, or `tie`."""
+    reason: v.Reason = ""
+    spent: v.Spent = v.Spent()
+
+
+class CompareImages(v.Request[Comparison], frozen=True, kw_only=True):
+    """Asks the verifier which of two pictures meets the request better; its model sees them in both orders."""
+
+    role: ClassVar[str] = "verifier"
+    first: v.ImageRef
+    second: v.ImageRef
+    prompt: v.Prompt
+    """The prompt that the pictures must meet."""
+    requirements: v.RequirementList
+
+
 class Lesson(v.Reply, frozen=True, kw_only=True):
     """The compressor's answer."""
 
@@ -102,8 +125,14 @@ class Refined(v.Reply, frozen=True, kw_only=True):
     """The refiner's answer."""
 
     prompt: v.Prompt
+    """Prompt of the first candidate; with another action than `rewrite` it is not used."""
     reasoning: v.Text = ""
     spent: v.Spent = v.Spent()
+    action: v.RefineAction = "rewrite"
+    others: v.OtherPrompts = ()
+    """Prompts of the other candidates."""
+    lesson: v.NoteText = ""
+    """Lesson of the last round, if it was asked for."""
 
 
 class RefinePrompt(v.Request[Refined], frozen=True, kw_only=True):
@@ -115,6 +144,10 @@ class RefinePrompt(v.Request[Refined], frozen=True, kw_only=True):
     memory: v.MemoryMode
     note: v.NoteText = ""
     """Text of the `before_refinement` hook that the refiner is shown; empty: none."""
+    prompts: Annotated[int, Meta(ge=1, le=MAX_PROMPTS)] = 1
+    """Number of prompts to write, which differ in structure."""
+    with_lesson: bool = False
+    """Whether the reply must have the lesson of the round."""
 
 
 class PreparedPrompt(v.Reply, frozen=True, kw_only=True):
@@ -190,10 +223,11 @@ Outcome = Literal[
     "budget_spent",
     "refused",
     "failed_later",
+    "refiner_stopped",
 ]
 """Why a trajectory ended: everything met, everything met except words that were not understood, no round left, no
-requirement that can be checked (one image is drawn), stopped gracefully, no budget for another round, or a step after
-the first attempt was refused or failed."""
+requirement that can be checked (one image is drawn), stopped gracefully, no budget for another round, a step after
+the first attempt was refused or failed, or the refiner expected nothing of another round."""
 
 
 class Ending(v.Value, frozen=True, kw_only=True):
@@ -222,6 +256,8 @@ class Picture(v.Reply, frozen=True, kw_only=True):
     """Costs by role."""
     hooks: v.Hooks = {}
     """Hooks that took part, by setting: `before_plan`, `after_verdicts`, `before_refinement`."""
+    actions: Annotated[tuple[v.RefineAction, ...], Meta(max_length=MAX_ROUNDS)] = ()
+    """What the refiner decided after each round."""
 
     @property
     def best(self) -> v.Attempt:

@@ -107,6 +107,13 @@ class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
     spent: v.Spent = v.Spent()
 
 
+class AttemptsCompared(TrajectoryRecord, frozen=True, kw_only=True):
+    """The verifier's model compared the pictures of two attempts."""
+
+    choice: v.PairChoice
+    spent: v.Spent = v.Spent()
+
+
 class TrajectoryEnded(TrajectoryRecord, frozen=True, kw_only=True):
     """The trajectory ended and its picture is chosen."""
 
@@ -132,8 +139,8 @@ class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
 
 AnyRecord = (
     RunBegun | RecordsLost | TrajectoryBegun | PromptPrepared | PromptPlanned | PromptDecomposed | AttemptVerified
-    | VerdictsReviewed | ExperienceKept | RefinementNoted | PromptRefined | TrajectoryEnded | TrajectoryReopened
-    | TrajectoryFailed
+    | VerdictsReviewed | ExperienceKept | RefinementNoted | PromptRefined | AttemptsCompared | TrajectoryEnded
+    | TrajectoryReopened | TrajectoryFailed
 )  # fmt: skip
 
 
@@ -194,6 +201,8 @@ class TrajectoryState(v.Reply, frozen=True, kw_only=True):
     notes: Annotated[tuple[v.Note, ...], Meta(max_length=MAX_ROUNDS)] = ()
     experiences: Annotated[tuple[v.Experience, ...], Meta(max_length=MAX_ROUNDS)] = ()
     refinements: Annotated[tuple[v.Refinement, ...], Meta(max_length=MAX_ROUNDS)] = ()
+    choices: Annotated[tuple[v.PairChoice, ...], Meta(max_length=MAX_ROUNDS)] = ()
+    """The latest comparisons of pictures."""
     ending: Ending | None = None
     """None while the trajectory has not ended, or once it was reopened."""
     reopenings: v.Count = 0
@@ -214,11 +223,22 @@ class TrajectoryState(v.Reply, frozen=True, kw_only=True):
         """The prompt that planner, decomposer and refiner see: prepared by a hook, or the user's own."""
         return self.prepared or (self.task.prompt if self.task else "")
 
+    def refinement_of(self, round_: int) -> v.Refinement | None:
+        """Return what the refiner decided for a round, or None if it was not asked yet."""
+        return next((item for item in self.refinements if item.round == round_), None)
+
     def prompt_of(self, round_: int) -> str | None:
-        """Return the prompt of a round, or None if it is not written yet."""
+        """Return the prompt of a round's first candidate, or None if it is not written yet."""
         if round_ == 1:
             return self.plan.prompt if self.plan else None
-        return next((item.prompt for item in self.refinements if item.round == round_), None)
+        refinement = self.refinement_of(round_)
+        return None if refinement is None else refinement.prompt
+
+    def choice_between(self, first: v.Attempt, second: v.Attempt) -> v.PairChoice | None:
+        """Return the comparison of two attempts, or None if they were not compared in this order."""
+        pair = (first.round, first.candidate, second.round, second.candidate)
+        known = ((item.round, item.candidate, item.other_round, item.other_candidate) for item in self.choices)
+        return next((item for item, places in zip(self.choices, known, strict=True) if places == pair), None)
 
 
 class ReadTrajectory(MemoryRequest[TrajectoryState], frozen=True, kw_only=True):

@@ -71,6 +71,17 @@ Control = Literal["pause", "resume", "cancel"]
 MemoryMode = Literal["none", "prompts", "images", "thoughts", "full"]
 """What memory shows the refiner: the last attempt alone, all prompts and verdicts, these and the images, these and the
 refiner's raw reasoning, or the images and the compressed experiences. Source: arXiv 2603.28088, Figure 4 right."""
+RefineAction = Literal["rewrite", "resample", "stop", "edit"]
+"""What the refiner decides after a round: another prompt, the same prompt with other seeds, or the end. `edit` is
+reserved for image models that can edit; until then it is refused."""
+OtherPrompts = Annotated[tuple[Prompt, ...], Meta(max_length=limits.MAX_PROMPTS - 1)]
+"""Prompts of the candidates after the first, in their order."""
+ChoiceRule = Literal["verdicts", "pairwise"]
+"""What decides between attempts: their verdicts alone, or for close ones a comparison of the pictures."""
+LessonAuthor = Literal["compressor", "refiner"]
+"""Who writes the lesson of a round: the compressor in its own call, or the refiner together with the next prompt."""
+Preference = Literal["first", "second", "tie"]
+"""Which of two pictures is better."""
 
 
 class Value(Struct, frozen=True, kw_only=True):
@@ -182,7 +193,29 @@ class Refinement(Value, frozen=True, kw_only=True):
 
     round: Round
     prompt: Prompt
+    """Prompt of the first candidate; with another action than `rewrite`, the last prompt as it was."""
     reasoning: Text = ""
+    action: RefineAction = "rewrite"
+    others: OtherPrompts = ()
+    """Prompts of the other candidates; candidates in excess of the prompts share them in turn."""
+
+    def prompt_of(self, candidate: int) -> str:
+        """Return the prompt of a candidate, counted from 1."""
+        prompts = (self.prompt, *self.others)
+        return prompts[(candidate - 1) % len(prompts)]
+
+
+class PairChoice(Value, frozen=True, kw_only=True):
+    """What the verifier's model found when it compared the pictures of two attempts."""
+
+    round: Round
+    """Round of the first attempt, the better one by its verdicts; `candidate` is its candidate."""
+    candidate: Candidate
+    other_round: Round
+    other_candidate: Candidate
+    preferred: Preference
+    """The better picture, in both orders in which they were shown; `tie` if that depends on the order."""
+    reason: Reason = ""
 
 
 class Experience(Value, frozen=True, kw_only=True):
@@ -227,7 +260,7 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     stop_when_all_met: bool = True
     """Whether the loop ends as soon as every requirement is met."""
     candidates: Candidate = 1
-    """Images drawn in each round, up to 64."""
+    """Images drawn in each round, up to 64. From the second round on the refiner writes a prompt for each, up to 8."""
     memory: MemoryMode = "full"
     """What memory shows the refiner: nothing but the last attempt, all prompts, these and the images, these and its own
     reasoning, or the images and the compressed experiences."""
@@ -245,6 +278,12 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     """Whether each image is drawn alone, so that not even rounding depends on other images of a batch."""
     skill: SkillId | None = None
     """Skill that the planner follows, or `none` for no skill; unset: the planner chooses."""
+    choose: ChoiceRule = "verdicts"
+    """What decides between attempts: `verdicts`, or `pairwise`, by which the verifier's model compares the pictures of
+    the two best ones if they are close, in both orders (two more calls)."""
+    lesson_by: LessonAuthor = "compressor"
+    """Who writes the lesson of a round where `memory` is `full`: `compressor`, in its own call, or `refiner`, in the
+    call that writes the next prompt."""
 
 
 ReplyT = TypeVar("ReplyT", bound="Reply")

@@ -20,6 +20,8 @@ from gems_actors.errors import BackendError, RequestError
 from gems_actors.testing import open_test_mesh
 from protocol.identity import digest_of
 from protocol.messages import (
+    CompareImages,
+    Comparison,
     CompressAttempt,
     DecomposePrompt,
     DrawPicture,
@@ -30,6 +32,7 @@ from protocol.messages import (
     Picture,
     Plan,
     PlanPrompt,
+    Preference,
     Refined,
     RefinePrompt,
     Request,
@@ -75,6 +78,14 @@ class Script:
     """Notes that the refiner got."""
     style: str = ""
     """Part of what is drawn that follows neither from the prompt nor from the seed."""
+    refine: Callable[[RefinePrompt], Refined]
+    """Returns what the refiner decides, by default another prompt each time."""
+    refinements: list[RefinePrompt]
+    """What the refiner was asked."""
+    preferred: Preference = "tie"
+    """The better one of any two pictures."""
+    compared: list[CompareImages]
+    """Pictures that were compared."""
     broken: Callable[[Request[Any]], RequestError | None]
     """Returns the error with which a request fails every time, or None if it is answered."""
 
@@ -83,6 +94,8 @@ class Script:
         self.asked, self.seeds, self.prompts, self.notes = Counter(), [], [], []
         self.task_seeds = []
         self.broken = lambda request: None
+        self.refine = lambda request: Refined(prompt=f"p{request.round + 1}", reasoning="because")
+        self.refinements, self.compared = [], []
 
     def take(self, name: str, request: Request[Any]) -> None:
         """Count a request, and fail if it is broken."""
@@ -150,6 +163,12 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
             )
             return Verification(verdicts=verdicts, calls_saved=1, is_blind=True, spent=COSTS[self.role])
 
+        @answers
+        async def compare(self, request: CompareImages) -> Comparison:
+            script.take("compare", request)
+            script.compared.append(request)
+            return Comparison(preferred=script.preferred, reason="the other lacks a cat", spent=COSTS[self.role])
+
     class Compressor(_Scripted):
         role = "compressor"
 
@@ -165,7 +184,8 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
         async def refine(self, request: RefinePrompt) -> Refined:
             script.take("refine", request)
             script.notes.append(request.note)
-            return Refined(prompt=f"p{request.round + 1}", reasoning="because", spent=COSTS[self.role])
+            script.refinements.append(request)
+            return structs.replace(script.refine(request), spent=COSTS[self.role])
 
     return [Planner, Decomposer, Generator, Verifier, Compressor, Refiner]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.compressor import MAX_WORDS, cut_lesson, parse_lesson
 from actors.decomposer import parse_requirements
+from actors.lessons import MAX_WORDS, cut_lesson, parse_lesson
 from actors.planner import parse_route, parse_written
 from actors.refiner import parse_refined
 from actors.verifier import RULES, parse_batch, parse_verdict
@@ -144,7 +144,8 @@ def test_empty_and_too_long_prompts_are_errors(prompt: str) -> None:
 
 
 def test_a_refinement_is_a_diagnosis_and_a_prompt() -> None:
-    assert parse_refined('{"diagnosis": " too few ", "prompt": " three owls "}') == ("too few", "three owls")
+    refined = parse_refined('{"diagnosis": " too few ", "prompt": " three owls "}')
+    assert (refined.action, refined.diagnosis, refined.prompts) == ("rewrite", "too few", ("three owls",))
     with pytest.raises(ModelOutputError, match="expected JSON"):
         parse_refined('{"prompt": "three owls"}')
 

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from actors.prompting import say
 from actors.recalling import LESSON_RULES
-from actors.refiner import RULES, Refiner
+from actors.refiner import LESSON, RULES, Refiner, Wanted, parse_refined
 from gems_actors.backends import ChatReply, ChatRequest
 from gems_actors.blobs import BlobFolder
 from gems_actors.config import MemoryConfig, MeshConfig
-from gems_actors.errors import LogError
+from gems_actors.errors import LogError, ModelOutputError
 from protocol.messages import (
     Experience,
     MemoryMode,
@@ -118,7 +118,7 @@ async def test_the_best_attempt_of_a_round_is_shown_with_all_its_verdicts(tmp_pa
 async def test_later_rounds_are_not_shown(tmp_path: Path) -> None:
     _, request = await refine(tmp_path, await three_rounds(tmp_path), 2, "full")
     assert [item["round"] for item in request.fields["attempts"]] == [1, 2]
-    assert "Now write the prompt of round 3." in text_of(request)
+    assert "Now decide on round 3." in text_of(request)
 
 
 async def test_the_reasoning_is_that_of_the_model_or_else_its_diagnosis(tmp_path: Path) -> None:
@@ -137,8 +137,9 @@ async def test_lessons_from_other_trajectories_are_shown_if_recall_is_on(tmp_pat
     assert request.fields["lessons"] == ["Count them in the first sentence.", "Say left twice."]
     *_, shown, closing = (getattr(part, "text", "") for part in request.messages[-1].parts)
     assert '- for "five owls on lamp 1": Count them in the first sentence. (met 1 of 5 before it' in shown
-    assert closing == "Now write the prompt of round 4."
-    assert request.messages[0] == say("system", f"{RULES}\n\n{LESSON_RULES}")
+    assert closing == "Now decide on round 4."
+    plain = text_of(await refine_with_lessons(tmp_path, state, recollection(), []))
+    assert request.messages[0] == say("system", f"{plain.partition('<request>')[0].rstrip()}\n\n{LESSON_RULES}")
 
 
 async def test_without_lessons_the_request_is_the_same_whether_memory_was_asked_or_not(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ async def test_without_lessons_the_request_is_the_same_whether_memory_was_asked_
     _, unasked = await refine(tmp_path, state, 3, "full")
     assert await refine_with_lessons(tmp_path, state, recollection(), []) == unasked
     assert "lessons" not in unasked.fields
-    assert unasked.messages[0] == say("system", RULES)
+    assert text_of(unasked).startswith(RULES)
 
 
 async def test_without_recall_memory_is_asked_only_for_the_trajectory(tmp_path: Path) -> None:
@@ -180,3 +181,69 @@ async def test_the_prepared_prompt_of_a_hook_is_shown_in_place_of_the_users_own(
     _, request = await refine(tmp_path, state, 3, "none")
     assert request.fields["prompt"] == "three owls"
     assert "the user's own prompt" not in text_of(request)
+
+
+# ------------------------------------------------------------------------------------------------------------ decisions
+
+
+async def decide(
+    tmp_path: Path, *replies: str, prompts: int = 1, with_lesson: bool = False
+) -> tuple[Refined, list[ChatRequest]]:
+    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(await three_rounds(tmp_path)))
+    refiner.chat = chat = FakeChat(*replies)
+    request = RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full", prompts=prompts, with_lesson=with_lesson)
+    return await refiner.refine(request), chat.requests
+
+
+async def test_the_model_may_rewrite_resample_or_stop(tmp_path: Path) -> None:
+    refined, (request,) = await decide(tmp_path, '{"diagnosis": "d", "action": "rewrite", "prompt": "three owls"}')
+    assert (refined.action, refined.prompt, refined.others) == ("rewrite", "three owls", ())
+    assert request.schema is not None
+    assert request.schema["properties"]["action"]["enum"] == ["rewrite", "resample", "stop"]
+    last = (await three_rounds(tmp_path)).attempts[-1].prompt
+    for action in ("resample", "stop"):
+        refined, _ = await decide(tmp_path, f'{{"diagnosis": "no words help", "action": "{action}", "prompt": ""}}')
+        assert (refined.action, refined.prompt, refined.reasoning) == (action, last, "no words help")
+
+
+async def test_an_action_that_nobody_can_take_is_asked_for_again(tmp_path: Path) -> None:
+    refined, requests = await decide(
+        tmp_path, '{"diagnosis": "d", "action": "edit", "prompt": "x"}', '{"diagnosis": "d", "action": "stop"}'
+    )
+    assert (refined.action, refined.spent.calls) == ("stop", 2)
+    assert "expected the action rewrite, resample or stop, got 'edit'" in text_of(requests[1])
+    with pytest.raises(ModelOutputError, match="expected the action rewrite, resample or stop, got 'redraw'"):
+        await decide(tmp_path, *['{"diagnosis": "d", "action": "redraw", "prompt": "x"}'] * 2)
+
+
+async def test_for_several_candidates_one_call_writes_prompts_that_differ(tmp_path: Path) -> None:
+    answer = '{"diagnosis": "d", "action": "rewrite", "prompts": ["three owls", " owls, three "]}'
+    refined, (request,) = await decide(tmp_path, answer, prompts=2)
+    assert (refined.prompt, refined.others, refined.spent.calls) == ("three owls", ("owls, three",), 1)
+    assert request.fields["prompts"] == 2
+    assert "Write 2 prompts" in text_of(request)
+
+
+async def test_prompts_that_are_equal_or_too_few_are_asked_for_again_and_then_accepted(tmp_path: Path) -> None:
+    same = '{"diagnosis": "d", "action": "rewrite", "prompts": ["owls", "owls "]}'
+    refined, requests = await decide(tmp_path, same, same, prompts=2)
+    assert (refined.prompt, refined.others, len(requests)) == ("owls", (), 2)
+    assert "expected 2 prompts that differ, got 1" in text_of(requests[1])
+    with pytest.raises(ModelOutputError):
+        await decide(tmp_path, *['{"diagnosis": "d", "action": "rewrite", "prompts": []}'] * 2, prompts=2)
+
+
+async def test_the_lesson_of_the_round_is_written_in_the_same_call(tmp_path: Path) -> None:
+    answer = '{"diagnosis": "d", "action": "rewrite", "lesson": "Say left twice.", "prompt": "three owls"}'
+    refined, (request,) = await decide(tmp_path, answer, with_lesson=True)
+    assert (refined.lesson, refined.prompt) == ("Say left twice.", "three owls")
+    assert LESSON in text_of(request)
+    missing = '{"diagnosis": "d", "action": "rewrite", "prompt": "three owls"}'
+    with pytest.raises(ModelOutputError, match="a lesson in plain sentences"):
+        await decide(tmp_path, missing, missing, with_lesson=True)
+
+
+def test_a_lesson_that_is_too_long_is_cut_rather_than_asked_for_again() -> None:
+    long = "One word. " * 80
+    text = f'{{"diagnosis": "d", "action": "stop", "lesson": "{long}"}}'
+    assert len(parse_refined(text, Wanted(with_lesson=True)).lesson.split()) == 100

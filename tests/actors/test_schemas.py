@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from actors.comparing import compare_request
 from actors.decomposer import decompose_request
 from actors.planner import route_request, write_request
-from actors.refiner import refine_request
+from actors.refiner import Wanted, refine_request
 from actors.rounds import PastRound
 from actors.verifier import batch_request
 from gems_actors.backends import ChatRequest, ImagePart
@@ -35,6 +36,8 @@ def nodes_of(schema: Any) -> Iterator[dict[str, Any]]:
         write_request("a fox", SKILLS[0]),
         decompose_request("a fox"),
         refine_request("a fox", [PAST], [], "none"),
+        refine_request("a fox", [PAST], [], "full", wanted=Wanted(3, with_lesson=True)),
+        compare_request(ImagePart(b"x", "image/png"), ImagePart(b"y", "image/png"), "a fox", [requirement("a")]),
         batch_request(ImagePart(b"x", "image/png"), [requirement("a"), requirement("b")]),
     ],
     ids=lambda request: request.task,

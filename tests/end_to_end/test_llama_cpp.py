@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import pytest
 
-from actors.compressor import MAX_WORDS
+from actors.lessons import MAX_WORDS
 from gems_actors.blobs import blob_store
 from gems_actors.client import Mesh
 from gems_actors.config import ChatConfig, MeshConfig

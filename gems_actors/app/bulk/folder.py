@@ -62,7 +62,7 @@ class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.task or self.index
 
 
-class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
+class SpentRow(msgspec.Struct, frozen=True, kw_only=True):
     """The cost of a picture. Not part of its row, which is the same whenever the picture is the same."""
 
     index: int
@@ -71,6 +71,8 @@ class _SpentRow(msgspec.Struct, frozen=True, kw_only=True):
     key: str = "0"
     """Key of the picture, and another one each time that it is continued."""
     spent: dict[str, Spent]
+    calls_by_image: tuple[int, ...] = ()
+    """Calls of chat models until the verdicts on each image; none in folders of earlier versions."""
 
     @property
     def ref(self) -> TaskRef:
@@ -104,7 +106,7 @@ class BulkFolder:
         for row in rows_of(path):
             self._is_older = self._is_older or isinstance(row.metadata, dict)
             take_row(row)
-        for cost in _costs_of(path):
+        for cost in costs_of_pictures(path):
             if ledger.has(cost.ref, cost.sample):
                 add_costs(self.spent, cost.spent)
         self._metadata = _open_to_append(self.metadata_path, 0)
@@ -149,7 +151,14 @@ class BulkFolder:
         if self.run.attempts:
             rows = [*self._keep_others(drawn, row, read), dataset_rows.attempt_row(row, picture.best, chosen=True)]
         key = f"{int(row.key, 16) ^ drawn.reopened.reopenings:x}"
-        spent = _SpentRow(index=row.index, sample=row.sample, task=row.task, key=key, spent=drawn.spent)
+        spent = SpentRow(
+            index=row.index,
+            sample=row.sample,
+            task=row.task,
+            key=key,
+            spent=drawn.spent,
+            calls_by_image=drawn.calls_by_image,
+        )
         _append(self._spent, msgspec.json.encode(spent), self.path)
         if is_redrawn:
             self.keep_rows(rows)
@@ -321,7 +330,7 @@ def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     failed = Counter(row.class_ for row in lines_of(path / "failed.jsonl", FailedRow) if row is not None)
     spent: dict[str, Spent] = {}
     priced = 0
-    for cost in _costs_of(path):
+    for cost in costs_of_pictures(path):
         add_costs(spent, cost.spent)
         priced += 1
     sessions = [item for item in lines_of(path / MESH_FOLDER / "sessions.jsonl", _Session) if item is not None]
@@ -335,10 +344,10 @@ def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     )
 
 
-def _costs_of(path: Path) -> Iterator[_SpentRow]:
+def costs_of_pictures(path: Path) -> Iterator[SpentRow]:
     """Yield the cost of each picture once; it is written twice where a kill came before the picture's row."""
     given = IdTable()
-    for row in lines_of(path / MESH_FOLDER / "spent.jsonl", _SpentRow):
+    for row in lines_of(path / MESH_FOLDER / "spent.jsonl", SpentRow):
         if row is not None and given.add_new(number_of(row.ref, row.sample) ^ int(row.key, 16)):
             yield row
 

@@ -90,7 +90,7 @@ class RunProgress:
         match event:
             case StepTaken(record=AttemptVerified() as record):
                 self._forecast.verify_round(record.trajectory, record.attempt.round)
-            case StepTaken(record=PromptRefined() as record):
+            case StepTaken(record=PromptRefined() as record) if record.refinement.action != "stop":
                 self._forecast.begin_round(record.trajectory, record.refinement.round)
 
     async def read_ahead(self, file: Path, options: RecordOptions) -> None:

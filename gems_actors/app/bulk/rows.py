@@ -29,6 +29,8 @@ from gems_actors.app.picture_files import reason_of, rounds_of
 from protocol.costs import costs_since
 from protocol.messages import Attempt, DrawSettings, Picture, Spent
 
+_LATER_SETTINGS: Final = {"choose": "verdicts", "lesson_by": "compressor"}
+"""Drawing settings that were added once there were keys, with their defaults, which leave a key as it is."""
 SORTED_AT_ONCE: Final = 5_000
 """Rows that are sorted in memory."""
 MERGED_AT_ONCE: Final = 256
@@ -76,6 +78,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requirements: tuple[RowRequirement, ...]
     met_by_round: tuple[int, ...]
     """Requirements met by the best image of each round."""
+    met_by_image: tuple[int, ...] = ()
+    """Requirements met by each image in the order of rounds and candidates; left out with one image a round."""
+    actions: tuple[str, ...] = ()
+    """What the refiner decided after each round; left out where it only rewrote."""
     failure: str = ""
     """The failure that ended the loop with the best attempt so far; left out when there is none."""
     judged_blind: bool = False
@@ -143,6 +149,22 @@ class DrawnTask:
         """Cost by role, without what the task had cost before it was continued."""
         return costs_since(self.reopened.spent, self.picture.spent)
 
+    @property
+    def calls_by_image(self) -> tuple[int, ...]:
+        """Calls of chat models until the verdicts on each image, in the order of rounds and candidates.
+
+        Calls between rounds are shared out evenly, because a picture does not say which round they were for.
+        """
+        attempts, spent = self.picture.attempts, self.picture.spent
+        learning = sum(cost.calls for role, cost in spent.items() if role in ("compressor", "refiner"))
+        verifying = sum(cost.calls for role, cost in spent.items() if role in ("verifier", "generator"))
+        before = sum(cost.calls for cost in spent.values()) - learning - verifying
+        gaps, calls, found = max(1, rounds_of(self.picture) - 1), before, []
+        for attempt in attempts:
+            calls += attempt.verifying.calls
+            found.append(calls + learning * (attempt.round - 1) // gaps)
+        return tuple(found)
+
 
 class RowId(msgspec.Struct, frozen=True, order=True):
     """The fields of a row by which rows are sorted."""
@@ -200,6 +222,8 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
             for item in picture.requirements
         ),
         met_by_round=tuple(count_met(attempt) for attempt in leading if attempt is not None),
+        met_by_image=tuple(map(count_met, picture.attempts)) if len(picture.attempts) > rounds else (),
+        actions=picture.actions if {*picture.actions} - {"rewrite"} else (),
         failure=reason_of(picture) or "",
         metadata=json_text(task.metadata),
         not_understood=picture.not_understood,
@@ -220,7 +244,12 @@ def key_of(prompt: str, seed: int, settings: DrawSettings, models: Mapping[str, 
     `skills` is the digest of all skills in folders of earlier versions, and empty otherwise: the skill that was used is
     compared on its own.
     """
-    parts = [prompt, seed, msgspec.to_builtins(settings), dict(sorted(models.items())), skills]
+    drawing = {
+        name: value
+        for name, value in msgspec.to_builtins(settings).items()
+        if (name, value) not in _LATER_SETTINGS.items()  # keys of earlier versions stay as they were
+    }
+    parts = [prompt, seed, drawing, dict(sorted(models.items())), skills]
     return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
 
 

@@ -16,7 +16,7 @@ from protocol.messages import Spent
 
 _SHOWN_ROUNDS: Final = 6
 """Rounds in a line of progress; of more rounds, the first ones and the last."""
-_COMPLETE: Final = ("all_met", "checkable_met", "rounds_spent", "nothing_to_check")
+_COMPLETE: Final = ("all_met", "checkable_met", "rounds_spent", "nothing_to_check", "refiner_stopped")
 """Outcomes of tasks that ended because nothing was left to do; the others ended early."""
 
 
@@ -52,6 +52,8 @@ class Tally:
     all_met: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     """Number of pictures by outcome."""
+    actions: Counter[str] = field(default_factory=Counter)
+    """How often the refiner decided otherwise than to rewrite the prompt, by action."""
     judged_blind: int = 0
     """Pictures with verdicts of a verifier that sees none."""
     chosen: Share = field(default_factory=Share)
@@ -77,6 +79,7 @@ class Tally:
         self.images += row.images
         self.all_met += row.all_met
         self.outcomes[row.outcome] += 1
+        self.actions.update(action for action in row.actions if action != "rewrite")
         self.judged_blind += row.judged_blind
         self.chosen.add(row.met, total)
         for _ in range(self.last_round, row.rounds):  # earlier pictures had reached their best before such a round
@@ -215,6 +218,7 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
         "all_met": tally.all_met,
         "checkable_met": tally.checkable_met,
         "outcomes": dict(sorted(tally.outcomes.items())),
+        "actions": dict(sorted(tally.actions.items())),
         **_rates_of(tally),
         "spent": msgspec.to_builtins(tally.spent),
     }
@@ -251,6 +255,8 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
             yield f"checkable met      {tally.checkable_met} of {tally.pictures}; other words were not understood"
     if tally.ended_early:
         yield f"ended early        {tally.ended_early}"
+    if tally.actions:
+        yield f"refiner            {', '.join(f'{count} {name}' for name, count in tally.actions.most_common())}"
     for role, cost in sorted(tally.spent.items()):
         if text := format_cost(cost):
             yield f"{role:<18} {text}, {cost.seconds:,.1f} s"

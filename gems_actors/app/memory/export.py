@@ -104,7 +104,7 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
             case m.PromptPrepared(prompt=prompt):
                 row["prompt"] = prompt
             case m.PromptRefined(refinement=refinement):
-                row |= {"round": refinement.round, "prompt": refinement.prompt}
+                row |= {"round": refinement.round, "prompt": refinement.prompt, "action": refinement.action}
             case m.AttemptVerified(attempt=attempt):
                 row |= {"prompt": attempt.prompt, "image": attempt.image.digest, "seed": attempt.seed}
                 row |= _verdict_cells(attempt)

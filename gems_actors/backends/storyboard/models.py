@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -94,17 +94,22 @@ class StoryboardChatModel:
                 verdicts = {id_: verdict.partition(": ") for id_, verdict in told.items()}
                 answers = [{"id": id_, "answer": word, "reason": why} for id_, (word, _, why) in verdicts.items()]
                 return ChatReply(json.dumps({"answers": answers}))
-            case "verify" | "verify_all", _:
+            case "compare", {"questions": list(questions)}:
+                places = zip(_pictures_in(request, 2), ("compared first", "compared second"), strict=True)
+                first, second = [await self._look_as(data, place) for data, place in places]
+                return ChatReply(json.dumps(compare_seen(questions, first, second)))
+            case "verify" | "verify_all" | "compare", _:
                 raise BackendError("storyboard chat: expected questions, got none")
         return await trio.to_thread.run_sync(answer, request.task, request.fields)
 
     async def _look_at(self, request: ChatRequest) -> tuple[Seen | None, Eye]:
         """Return what the only picture of a request shows, and how it is seen."""
-        pictures = [part for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
-        if len(pictures) != 1:
-            raise BackendError(f"storyboard chat: expected one picture, got {len(pictures)}")
-        seen, digest = await self._look(pictures[0].data)
-        return seen, Eye(self._errors, digest, str(request.fields.get("look", "")))
+        (data,) = _pictures_in(request, 1)
+        return await self._look_as(data, str(request.fields.get("look", "")))
+
+    async def _look_as(self, data: bytes, look: str) -> tuple[Seen | None, Eye]:
+        seen, digest = await self._look(data)
+        return seen, Eye(self._errors, digest, look)
 
     async def _look(self, data: bytes) -> tuple[Seen | None, bytes]:
         """Return what a picture shows, cached by its digest, and the digest.
@@ -119,6 +124,28 @@ class StoryboardChatModel:
             if len(self._seen) > _MAX_SEEN:
                 self._seen.popitem(last=False)
             return self._seen[digest], digest
+
+
+def _pictures_in(request: ChatRequest, count: int) -> list[bytes]:
+    found = [part.data for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
+    if len(found) != count:
+        expected = "one picture" if count == 1 else f"{count} pictures"
+        raise BackendError(f"storyboard chat: expected {expected}, got {len(found)}")
+    return found
+
+
+def compare_seen(
+    questions: Sequence[str], first: tuple[Seen | None, Eye], second: tuple[Seen | None, Eye]
+) -> dict[str, str]:
+    """Return which of two pictures lacks less of what some questions ask for, in the form of the task `compare`."""
+    lacks = [
+        [question for question in questions if not judge_question(question, seen, eye)[0].startswith("yes")]
+        for seen, eye in (first, second)
+    ]
+    counts = [len(missing) for missing in lacks]
+    better = "neither" if counts[0] == counts[1] else "first" if counts[0] < counts[1] else "second"
+    said = [f"{len(missing)} of {len(questions)}, first {missing[0]}" if missing else "nothing" for missing in lacks]
+    return {"first_lacks": said[0], "second_lacks": said[1], "better": better}
 
 
 def judge_question(question: str, seen: Seen | None, eye: Eye | None = None) -> tuple[str, str]:

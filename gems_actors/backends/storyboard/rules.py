@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +24,18 @@ _MIN_SKILL_SCORE: Final = 2.0
 _MAX_HARD_KINDS: Final = 2
 _MAX_FORESEEN: Final = 6
 """Maximum claims stressed because of lessons before any failed; stressing everything stresses nothing."""
+_MAX_FAILURES: Final = 6
+"""Failures of a claim after which the refiner gives it up, if it was stressed as much as words can."""
+_VIEWS: Final = (
+    "seen from above, every part by itself",
+    "seen from the front, the hardest part in the middle",
+    "seen from near, nothing else around",
+    "seen from far, all parts in one row",
+    "seen from the side, the parts one behind another",
+    "drawn plainly, large and with wide gaps",
+    "drawn from left to right in the order of the request",
+)
+"""Directions by which the prompts of several candidates differ."""
 _HARDEST: Final = re.compile(r"\bHardest: ([a-z]+(?:, [a-z]+)*)\.")
 """Phrase by which `_compress` names the kinds of claims that failed most."""
 _HINTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
@@ -157,7 +169,7 @@ def _hard_kinds(fields: Mapping[str, Any]) -> list[str]:
     return [kind for kind, _ in kinds.most_common(_MAX_HARD_KINDS)]
 
 
-def _foresee(scene: Scene, hard: list[str]) -> list[Claim]:
+def _foresee(scene: Scene, hard: Iterable[str]) -> list[Claim]:
     """Return the claims to stress before any has failed, those of the hardest kind first."""
     return [claim for kind in hard for claim in claims_of(scene) if claim.kind == kind][:_MAX_FORESEEN]
 
@@ -165,21 +177,54 @@ def _foresee(scene: Scene, hard: list[str]) -> list[Claim]:
 def _refine(fields: Mapping[str, Any]) -> ChatReply:
     prompt, attempts = str(fields["prompt"]), list(fields["attempts"])
     scene = parse_scene(prompt)
-    failures: Counter[Claim] = Counter()
-    for attempt in attempts:
-        for question in (*attempt.get("unmet", ()), *attempt.get("unsure", ())):
-            claim = parse_claim(str(question))
-            if claim is not None:
-                failures[claim] += 1
+    failed = [_claims_in((*attempt.get("unmet", ()), *attempt.get("unsure", ()))) for attempt in attempts]
+    failures = Counter(claim for claims in failed for claim in claims)
+    latest = attempts[-1] if attempts else {}
+    missed = [str(question) for question in latest.get("unmet", ())]
+    diagnosis = f"The last picture misses: {_listed(missed)}." if missed else "The last picture misses nothing known."
+    answer: dict[str, Any] = {"diagnosis": diagnosis, "action": _action(failed, failures, attempts)}
+    if fields.get("with_lesson"):
+        experiences = [attempt["experience"] for attempt in attempts if attempt.get("experience")]
+        answer["lesson"] = _compress({**latest, "experiences": experiences}).text
+    count = int(fields.get("prompts", 1))
+    written = _rewrite(prompt, scene, failures, _hard_kinds(fields), count) if answer["action"] == "rewrite" else []
+    answer |= {"prompt": "".join(written)} if count == 1 else {"prompts": written}
+    earlier = len(Counter(dict(scene.stress)) + failures) - len(set(_claims_in(missed)))
+    reasoning = f"{len(missed)} requirements failed last; {max(earlier, 0)} that failed earlier keep their stress."
+    if answer["action"] != "rewrite":
+        reasoning = f"{len(missed)} requirements failed last, though they were stressed as much as words can."
+    return ChatReply(_json(answer), reasoning)
+
+
+def _claims_in(questions: Iterable[object]) -> list[Claim]:
+    return [claim for claim in map(parse_claim, map(str, questions)) if claim is not None]
+
+
+def _action(failed: list[list[Claim]], failures: Counter[Claim], attempts: list[Mapping[str, Any]]) -> str:
+    """Return `rewrite`, unless the last prompt stressed all that failed as much as words can.
+
+    Then more words change nothing: chance gets another try, and if that does not help either, the end.
+    """
+    latest = failed[-1] if failed else []
+    stressed = parse_scene(str(attempts[-1].get("prompt", ""))).stress if attempts else ()
+    strongest = {claim for claim, level in stressed if level > _MAX_EXCLAMATIONS}
+    if not latest or not strongest.issuperset(latest):
+        return "rewrite"
+    return "stop" if all(failures[claim] > _MAX_FAILURES for claim in latest) else "resample"
+
+
+def _rewrite(prompt: str, scene: Scene, failures: Counter[Claim], hard: list[str], count: int) -> list[str]:
+    """Return prompts that stress what failed; those after the first also what is like it, from another viewpoint."""
     levels = Counter(dict(scene.stress)) + failures
-    hard = _hard_kinds(fields)  # stress from lessons stays, and grows for claims that failed all the same
+    # Stress from lessons stays, and grows for claims that failed all the same.
     foreseen = dict.fromkeys([*_foresee(scene, hard), *(claim for claim in failures if claim.kind in hard)])
-    refined = _stress(prompt, scene, levels + Counter(foreseen.keys()))
-    latest = [str(question) for question in (attempts[-1].get("unmet", ()) if attempts else ())]
-    diagnosis = f"The last picture misses: {_listed(latest)}." if latest else "The last picture misses nothing known."
-    kept = len(levels) - len({claim for claim in map(parse_claim, latest) if claim is not None})
-    reasoning = f"{len(latest)} requirements failed last; {max(kept, 0)} that failed earlier keep their stress."
-    return ChatReply(_json({"diagnosis": diagnosis, "prompt": refined}), reasoning)
+    levels += Counter(foreseen.keys())
+    prompts = [_stress(prompt, scene, levels)]
+    kinds = [*dict.fromkeys(claim.kind for claim in failures)]
+    for view in _VIEWS[: count - 1]:
+        alike = [claim for claim in _foresee(scene, kinds) if claim not in levels]
+        prompts.append(_stress(prompt, scene, levels + Counter(alike), f"\n\n{DIRECTION_OPENING} {view}."))
+    return prompts
 
 
 def _stress(prompt: str, scene: Scene, levels: Mapping[Claim, int], advice: str = "") -> str:

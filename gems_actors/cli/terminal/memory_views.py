@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from gems_actors.app.draw_progress import Change, Progress, compare_words, count_met
+from gems_actors.app.draw_progress import (
+    Change,
+    Progress,
+    action_text,
+    compare_words,
+    comparison_line,
+    count_met,
+    refinement_lines,
+)
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import SHORT_ID_DIGITS
 from gems_actors.cli.terminal.draw_view import Glyphs, requirement_lines
@@ -70,7 +78,13 @@ def trajectory_view(
         yield Text()
         met = f"{glyphs.between}{max(map(count_met, attempts))} of {len(attempts[0].verdicts)} met" if attempts else ""
         yield Text(f"round {round_}{met}", "bold")
-        yield Labelled("prompt", _changes(before, prompt, has_colours))
+        refinement = state.refinement_of(round_)
+        if refinement is not None and refinement.action != "rewrite":
+            yield Labelled(refinement.action, Text(action_text(refinement)))
+        else:
+            yield Labelled("prompt", _changes(before, prompt, has_colours))
+        for number, other in enumerate(refinement.others if refinement else (), 2):
+            yield Labelled(f"prompt {number}", _changes(before, other, has_colours))
         before = prompt
         if has_reasoning:
             yield from _reasoning_lines(state, round_)
@@ -174,7 +188,9 @@ def _describe(record: m.AnyRecord) -> str:
         case m.RefinementNoted(note=note, hook=hook):
             return f"round {note.round}, note by {_name_of(hook)}: {printable(note.text)}"
         case m.PromptRefined(refinement=refinement):
-            return f"round {refinement.round}, prompt: {printable(refinement.prompt)}"
+            return "; ".join(refinement_lines(refinement))
+        case m.AttemptsCompared(choice=choice):
+            return comparison_line(choice)
         case m.TrajectoryEnded(ending=ending):
             reason = f" by {printable(ending.failure.message)}" if ending.failure else ""
             return f"ended, {ending.outcome.replace('_', ' ')}{reason}: {printable(ending.decided_by)}"

@@ -57,12 +57,13 @@ def _round_tree(state: TrajectoryState, round_: int) -> dict[str, Any]:
     leading = (chosen or [leading_attempt(attempts) or attempts[0]])[0]
     before = state.request_prompt if round_ == 1 else state.prompt_of(round_ - 1) or state.request_prompt
     prompt = state.prompt_of(round_) or leading.prompt
-    refinement = next((item for item in state.refinements if item.round == round_), None)
+    refinement = state.refinement_of(round_)
     return {
         "round": round_,
         "is_chosen": is_chosen,
         "prompt": prompt,
         "changes": [{"change": change, "text": text} for change, text in compare_words(before, prompt)],
+        "action": refinement.action if refinement else None,
         "reasoning": refinement.reasoning if refinement else "",
         "experience": next((item.text for item in state.experiences if item.round == round_), None),
         "leading": leading.candidate,

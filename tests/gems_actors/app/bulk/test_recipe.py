@@ -45,6 +45,11 @@ def test_without_hooks_keys_are_the_same_as_ever() -> None:
     assert key_of("a cat", 7, DrawSettings(), models_of(MeshConfig()), "skills") == "e469be365e2349b6"
 
 
+def test_what_is_chosen_otherwise_and_who_writes_lessons_is_part_of_the_key() -> None:
+    chosen: list[DrawSettings] = [DrawSettings(), DrawSettings(choose="pairwise"), DrawSettings(lesson_by="refiner")]
+    assert len({key_of("a cat", 7, settings, models_of(MeshConfig()), "skills") for settings in chosen}) == 3
+
+
 def test_a_planner_of_the_user_needs_no_chat_model() -> None:
     planner = RoleConfig(actor="studio:Planner", uses_chat=False)
     models = {"image": "storyboard", "chat": "storyboard", "roles.planner": "studio:Planner"}

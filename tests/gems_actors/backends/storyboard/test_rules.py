@@ -214,3 +214,52 @@ def test_an_unknown_task_and_a_missing_field_are_errors() -> None:
         chat("decompose", {})
     with pytest.raises(BackendError, match="expected one picture, got 0"):
         chat("verify", {"question": "Is there a cat?"})
+
+
+# -------------------------------------------------------------------------------------------------------------- actions
+
+CATS = "two red cats and a dog"
+RED, TWO = "Are the cats red?", "Are there exactly two cats in the image?"
+
+
+def refine_after(*rounds: tuple[str, list[str]], **more: Any) -> dict[str, Any]:
+    """Return the refiner's answer after rounds, each with its prompt and what was unmet."""
+    attempts = [
+        {"round": number, "prompt": prompt, "met": [], "unmet": unmet, "unsure": [], "experience": None}
+        for number, (prompt, unmet) in enumerate(rounds, start=1)
+    ]
+    answer: dict[str, Any] = json.loads(chat("refine", {"prompt": CATS, "attempts": attempts, **more}).text)
+    return answer
+
+
+def test_a_failure_that_words_can_still_stress_is_rewritten() -> None:
+    answer = refine_after((CATS, [RED]))
+    assert (answer["action"], answer["prompt"]) == ("rewrite", f"{CATS}\n\nMake sure: the cats are red")
+
+
+def test_once_words_are_as_strong_as_they_can_be_chance_is_tried_and_then_the_refiner_stops() -> None:
+    rounds, actions = [(CATS, [RED])], []
+    for _ in range(8):
+        answer = refine_after(*rounds)
+        actions.append(answer["action"])
+        rounds.append((answer["prompt"] or rounds[-1][0], [RED]))
+    assert actions == ["rewrite"] * 4 + ["resample"] * 2 + ["stop"] * 2
+    assert refine_after(*rounds[:5], (rounds[4][0], [TWO]))["action"] == "rewrite", "another failure can be stressed"
+
+
+def test_for_several_candidates_it_writes_prompts_that_differ_in_view_and_stress_what_is_alike() -> None:
+    answer = refine_after((CATS, [RED]), prompts=8)
+    first, second, *_ = answer["prompts"]
+    assert len({*answer["prompts"]}) == 8
+    assert first == refine_after((CATS, [RED]))["prompt"]
+    for prompt in answer["prompts"]:
+        assert set(claims_of(parse_scene(prompt))) == set(claims_of(parse_scene(CATS)))
+    assert "Direction: seen from above" in second
+    answer = refine_after(("a red cat and a green dog", [RED.replace("cats", "cat").replace("Are", "Is")]), prompts=2)
+    assert len(answer["prompts"]) == 2
+
+
+def test_it_writes_the_lesson_that_the_compressor_would_write() -> None:
+    answer = refine_after((CATS, [RED]), with_lesson=True)
+    assert answer["lesson"] == chat("compress", {"met": [], "unmet": [RED], "experiences": []}).text
+    assert "lesson" not in refine_after((CATS, [RED]))
