@@ -75,8 +75,8 @@ def parse_shard(value: str) -> tuple[int, int]:
     return number, count
 
 
-def read_config(file: Path | None, overrides: Sequence[str]) -> MeshConfig:
-    """Return the settings of a mesh, read from a file, the environment and `--set` flags.
+def read_config(file: Path | None, overrides: Sequence[str], preset: str | None = None) -> MeshConfig:
+    """Return the settings of a mesh, read from a file, the environment, a preset and `--set` flags.
 
     Raises:
         ConfigError: a setting is unknown or invalid; the message names its source.
@@ -86,7 +86,7 @@ def read_config(file: Path | None, overrides: Sequence[str]) -> MeshConfig:
             override.encode()
         except UnicodeEncodeError as error:
             raise ConfigError(f"--set: expected UTF-8, got {override!a}") from error
-    return load_config(file, settings=overrides)
+    return load_config(file, settings=overrides, preset=preset)
 
 
 def budget_of(config: MeshConfig) -> Budget:
@@ -124,6 +124,8 @@ class DrawOptions:
     """TOML file with the settings of the mesh."""
     overrides: tuple[str, ...] = ()
     """Single settings as `KEY=VALUE`."""
+    preset: str | None = None
+    """Named set of settings, a key of `PRESETS`; `overrides` have precedence."""
     router: str | None = None
     """Address of a running mesh; by default a mesh is started and ends with the command."""
 
@@ -133,7 +135,7 @@ class DrawOptions:
         Raises:
             ConfigError: a setting is unknown or invalid.
         """
-        return read_config(self.config_file, self.overrides)
+        return read_config(self.config_file, self.overrides, self.preset)
 
     def settings(self) -> dict[str, Any]:
         """Return what differs from the configured settings, by the names that `draw_settings` knows.
@@ -144,7 +146,10 @@ class DrawOptions:
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"--seed: expected 0 to {MAX_SEED}, got {self.seed}")
         chosen = {name: getattr(self, name) for name in _SETTINGS}
-        of_strategy = _strategy_settings(self.strategy, self.images, self.rounds, self.candidates)
+        candidates = self.candidates
+        if candidates is None and self.images is not None and self.strategy in (None, "gems"):
+            candidates = self.read_config().draw.candidates  # of which each round draws as many
+        of_strategy = _strategy_settings(self.strategy, self.images, self.rounds, candidates)
         for name in ("candidates", "skill"):
             if chosen[name] is not None and of_strategy.get(name, chosen[name]) != chosen[name]:
                 expected = f"expected --{name} {of_strategy[name]} or none"

@@ -17,7 +17,15 @@ from gems_actors.app.mesh_requests import ask_mesh
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import address_of
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
-from gems_actors.cli.options import config_options, json_option, path_option, read_settings, router_option, set_option
+from gems_actors.cli.options import (
+    config_options,
+    json_option,
+    path_option,
+    preset_option,
+    read_settings,
+    router_option,
+    set_option,
+)
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
 from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.ops.log_setup import configure_logging
@@ -40,14 +48,15 @@ host_option = click.option("--host", metavar="NAME", help="Name of an agent to a
     metavar="[HOST:PORT]",
     help=f"Serve HTTP, at {GATEWAY_ADDRESS} unless given.",
 )
+@preset_option
 @set_option
-def up(file: Path | None, gateway: str | None, overrides: tuple[str, ...]) -> int:
+def up(file: Path | None, gateway: str | None, preset: str | None, overrides: tuple[str, ...]) -> int:
     """Run a mesh in the foreground, with the settings of a TOML file or the defaults.
 
     The first Ctrl-C or SIGTERM drains it, the second kills it. In a Slurm job, SIGTERM ends it with exit code 75, so
     that the job is requeued.
     """
-    config = read_settings(file, overrides if gateway is None else (*overrides, f"gateway.address={gateway}"))
+    config = read_settings(file, overrides if gateway is None else (*overrides, f"gateway.address={gateway}"), preset)
     configure_logging(config.log, role="supervisor")
     return trio.run(_up, config)
 

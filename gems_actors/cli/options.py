@@ -16,6 +16,7 @@ from gems_actors.app import options as values
 from gems_actors.app.options import DrawOptions
 from gems_actors.cli.suggestions import suggestion_for
 from gems_actors.config import MeshConfig
+from gems_actors.config.presets import PRESETS
 from gems_actors.errors import UsageError
 from gems_actors.os_process import protect_files
 from protocol.limits import MAX_CANDIDATES, MAX_ROUNDS, MAX_STEPS
@@ -154,6 +155,7 @@ wait_option = click.option(
     metavar="SECONDS",
     help="Time to wait for model servers, at the start and later (default 600).",
 )
+preset_option = choice_option("--preset", names=tuple(PRESETS), help_text="Named set of settings.")
 config_option = path_option("--config", "config_file", metavar="FILE", help_text="TOML file with the mesh's settings.")
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as roles.verifier.count=4."
@@ -167,9 +169,9 @@ router_option = click.option(
 )
 
 
-def read_settings(config_file: Path | None, overrides: Sequence[str]) -> MeshConfig:
-    """Return the settings that `--config` and `--set` select, and protect the files of this command as they say."""
-    config = values.read_config(config_file, overrides)
+def read_settings(config_file: Path | None, overrides: Sequence[str], preset: str | None = None) -> MeshConfig:
+    """Return the settings that these options select, and protect the files of this command as they say."""
+    config = values.read_config(config_file, overrides, preset)
     protect_files(config.access)
     return config
 
@@ -216,10 +218,12 @@ def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Cal
         @wraps(command)
         def with_record(**others: Any) -> int:
             options = DrawOptions(**{key: others.pop(key) for key in names & others.keys()})
-            read_settings(options.config_file, options.overrides)  # before the command creates its first file
+            read_settings(
+                options.config_file, options.overrides, options.preset
+            )  # before the command creates its first file
             return command(options=options, **others)
 
-        of_mesh = (memory_option, config_option, set_option, router_option)
+        of_mesh = (memory_option, preset_option, config_option, set_option, router_option)
         for parameter in reversed((rounds_option, *own, *of_pictures, *of_mesh)):
             with_record = parameter(with_record)
         return with_record

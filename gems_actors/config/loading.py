@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gems_actors.config.checks import Checker, UnknownRoleError, check_config, shown
+from gems_actors.config.presets import preset_tree
 from gems_actors.config.schema import MeshConfig, RoleConfig
 from gems_actors.errors import ConfigError
 from gems_actors.files import open_regular, os_reason
@@ -36,10 +37,23 @@ class _Source(NamedTuple):
     tree: dict[str, Any]
 
 
+class Origin(NamedTuple):
+    """A setting that some source sets."""
+
+    key: str
+    """Key of the setting, such as `draw.candidates`."""
+    value: Any
+    source: str
+    """Where the value is from: a file, `environment NAME`, `preset NAME`, `--set`, or `default`."""
+
+
 def load_config(
-    path: Path | None = None, environment: Mapping[str, str] | None = None, settings: Iterable[str] = ()
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    settings: Iterable[str] = (),
+    preset: str | None = None,
 ) -> MeshConfig:
-    """Read the settings of a mesh from its file, the environment and `KEY=VALUE` flags; later sources win.
+    """Read the settings of a mesh: its file, the environment, a preset, `KEY=VALUE` flags; later sources win.
 
     A relative path in the file refers to the file's folder, elsewhere to the working directory. A role that they name
     without its class is looked up in installed packages.
@@ -47,11 +61,7 @@ def load_config(
     Raises:
         ConfigError: in one line, with the source, the key, what was expected and what was found.
     """
-    here, variables = Path().absolute(), os.environ if environment is None else environment
-    sources = [] if path is None else [_Source(str(path), path.parent.absolute(), _read_file(path))]
-    for name in sorted(name for name in variables if name.startswith(_PREFIX)):
-        sources.append(_Source(f"environment {name}", here, _read_variable(name, variables[name])))
-    sources += [_Source("--set", here, _read_flag(flag)) for flag in settings]
+    sources = _sources_of(path, environment, settings, preset)
     installed: dict[str, _Source] = {}
     while True:
         try:
@@ -60,6 +70,47 @@ def load_config(
             if error.role in installed or (source := _installed_role(error.role)) is None:
                 raise
             installed[error.role] = source
+
+
+def explain_config(
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    settings: Iterable[str] = (),
+    preset: str | None = None,
+) -> list[Origin]:
+    """Return every setting that a source sets, by key, with the source that wins; arguments as for `load_config`.
+
+    Raises:
+        ConfigError: as for `load_config`.
+    """
+    given = list(settings)
+    load_config(path, environment, given, preset)  # which says what is wrong
+    found: dict[str, Origin] = {}
+    for source in _sources_of(path, environment, given, preset):
+        for key, value in _leaves(source.tree):
+            found[key] = Origin(key, value, source.name)
+    return [found[key] for key in sorted(found)]
+
+
+def _sources_of(
+    path: Path | None, environment: Mapping[str, str] | None, settings: Iterable[str], preset: str | None
+) -> list[_Source]:
+    here, variables = Path().absolute(), os.environ if environment is None else environment
+    sources = [] if path is None else [_Source(str(path), path.parent.absolute(), _read_file(path))]
+    for name in sorted(name for name in variables if name.startswith(_PREFIX)):
+        sources.append(_Source(f"environment {name}", here, _read_variable(name, variables[name])))
+    if preset is not None:
+        sources.append(_Source(f"preset {preset}", here, preset_tree(preset)))
+    return sources + [_Source("--set", here, _read_flag(flag)) for flag in settings]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the key and value of every setting in the tables of a source."""
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def with_installed_roles(config: MeshConfig, names: Iterable[str]) -> MeshConfig:

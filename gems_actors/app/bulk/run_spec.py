@@ -32,6 +32,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Options that differ from the configured settings, by the names that `draw_settings` knows."""
     config_file: str | None
     overrides: tuple[str, ...]
+    preset: str | None = None
+    """Named set of settings."""
     pictures: PictureFormat = "png"
     attempts: bool = False
     """Whether the dataset has a row and a picture for every attempt."""
@@ -61,7 +63,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: a setting is unknown or invalid.
         """
-        return read_config(None if self.config_file is None else Path(self.config_file), self.overrides)
+        return read_config(None if self.config_file is None else Path(self.config_file), self.overrides, self.preset)
 
 
 def spec_of(
@@ -88,6 +90,7 @@ def spec_of(
         settings=options.settings(),
         config_file=None if options.config_file is None else text_of_path(options.config_file.absolute()),
         overrides=options.overrides,
+        preset=options.preset,
         pictures=pictures,
         attempts=attempts,
         keep_attempts=keep_attempts,
