@@ -12,19 +12,23 @@ import trio
 from gems_actors.app.bulk.interface import BulkResult
 from gems_actors.app.bulk.tasks import MAX_SAMPLES
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS
-from gems_actors.app.evaluation.compare import compare, curve_of
-from gems_actors.app.evaluation.runner import EvaluationOptions, EvaluationView, run
-from gems_actors.app.evaluation.runs import read_run_folders
+from gems_actors.app.evaluation.compare import at_budget, compare, curve_of
+from gems_actors.app.evaluation.curve import run_curve
+from gems_actors.app.evaluation.curve_plot import curve_svg_of
+from gems_actors.app.evaluation.runner import EvaluationOptions, EvaluationResult, EvaluationView, run
+from gems_actors.app.evaluation.runs import CALLS, IMAGES, read_run_folders
 from gems_actors.app.evaluation.scores import SCORED_BENCHMARKS, score_lines
 from gems_actors.app.evaluation.tables import FORMATS, comparison_rows, curve_csv_of, plot_of, provenance_lines
 from gems_actors.app.options import DrawOptions
-from gems_actors.app.picture_files import OutputError, write_whole
+from gems_actors.app.picture_files import OutputError, text_of_path, write_whole
 from gems_actors.cli import options as flags
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import json_option, path_option
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.cli.terminal.views import open_terminal
+
+_BUDGET = click.FloatRange(min=1.0)
 
 
 @click.group("eval", cls=flags.DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -45,6 +49,9 @@ def evaluate() -> None:
 @click.option(
     "--score", "is_scored", is_flag=True, help=f"Score with the model of [judge] ({', '.join(SCORED_BENCHMARKS)})."
 )
+@click.option(
+    "--curve", "is_curve", is_flag=True, help="Draw several strategies in folders of DIR, and write curve.csv and .svg."
+)
 @flags.wait_option
 @flags.draw_options(
     flags.strategy_option,
@@ -53,22 +60,46 @@ def evaluate() -> None:
 )
 @flags.consent_option
 @json_option
-def _draw(options: DrawOptions, as_json: bool, **chosen: Any) -> int:
+def _draw(options: DrawOptions, is_curve: bool, as_json: bool, **chosen: Any) -> int:
     """Draw every prompt of benchmark NAME, and lay the pictures out in DIR/NAME for its official scorer.
 
     The prompt files are not part of this package. The same command continues an earlier run. Nothing is laid out before
-    every picture exists, of the first N prompts with --limit N.
+    every picture exists, of the first N prompts with --limit N. --images is what --curve may draw for a picture (8).
     """
+    evaluation = EvaluationOptions(options=options, redirects_stderr=True, **chosen)
+    if is_curve:
+        return _draw_curve(evaluation, as_json=as_json)
     with open_terminal() as stream:
         view = _View(stream, as_json=as_json)
-        result = trio.run(run, EvaluationOptions(options=options, redirects_stderr=True, **chosen), view)
+        result = trio.run(run, evaluation, view)
     if result.missing:
-        counts = f"{result.missing} of {result.total} pictures are missing"
-        click.echo(f"gems: {counts}, so nothing is laid out for the scorer", err=True)
-        return view.code or FAILED
+        return _report_missing(result, view)
     if result.scores is not None:
         click.echo("\n".join(score_lines(result.scores)), err=as_json)
     return view.code
+
+
+def _draw_curve(evaluation: EvaluationOptions, *, as_json: bool) -> int:
+    """Draw every strategy of a curve, as far as it is not drawn, and return the exit code."""
+    views: dict[str, _View] = {}
+    with open_terminal() as stream:
+
+        def view_of(name: str) -> _View:
+            print(f"curve: {name}", file=stream)
+            return views.setdefault(name, _View(stream, as_json=as_json))
+
+        result = trio.run(run_curve, evaluation, view_of)
+    name, last = list(result.results.items())[-1]
+    if not result.is_complete:
+        return _report_missing(last, views[name])
+    click.echo(f"wrote curve.csv and curve.svg in {text_of_path(evaluation.out)}", err=as_json)
+    return max(view.code for view in views.values())
+
+
+def _report_missing(result: EvaluationResult, view: _View) -> int:
+    counts = f"{result.missing} of {result.total} pictures are missing"
+    click.echo(f"gems: {counts}, so nothing is laid out for the scorer", err=True)
+    return view.code or FAILED
 
 
 evaluate.default = _draw
@@ -100,24 +131,42 @@ class _View(EvaluationView):
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
 @flags.choice_option("--format", "format_", names=tuple(FORMATS), help_text="Print in this format, not as a table.")
 @path_option("--plot", metavar="SVG", help_text="Write a bar chart of the first figure to this file.")
-@path_option("--curve", metavar="CSV", help_text="Write the figures by rounds and images to this file.")
+@path_option("--curve", metavar="CSV|SVG", help_text="Write the figures by rounds, images and calls to this file.")
+@click.option(
+    "--at-images", type=_BUDGET, metavar="N", help="Cut each run where a picture had drawn N images on average."
+)
+@click.option("--at-calls", type=_BUDGET, metavar="N", help="Cut each run where a picture had cost N calls on average.")
 @json_option
 def compare_runs(
-    folders: tuple[Path, ...], format_: str | None, plot: Path | None, curve: Path | None, as_json: bool
+    folders: tuple[Path, ...],
+    format_: str | None,
+    plot: Path | None,
+    curve: Path | None,
+    at_images: float | None,
+    at_calls: float | None,
+    as_json: bool,
 ) -> int:
     """Compare the strategies of runs over the same prompts, with 95 % intervals.
 
     Folders with the same strategy count as its repeats. Differences are from the strategy of the first folder. Where
     the storyboard's verifier made simulated errors, the table tells what it believed and what the pictures truly meet.
+    At an equal budget, each run is cut after the last round within it, or image where it has only one round.
     """
+    if at_images is not None and at_calls is not None:
+        raise click.UsageError("--at-images: expected either it or --at-calls, got both")
     runs = read_run_folders(folders)
     try:
+        if at_images is not None:
+            runs = at_budget(runs, IMAGES, at_images)
+        if at_calls is not None:
+            runs = at_budget(runs, CALLS, at_calls)
         compared = compare(runs)
         points = [] if curve is None else curve_of(runs)
     except ValueError as error:
         raise click.UsageError(f"DIR: {error}") from error
     _write("--plot", plot, lambda: plot_of(compared, compared.figures[0]))
-    _write("--curve", curve, lambda: f"{curve_csv_of(points)}\n")
+    is_svg = curve is not None and curve.suffix.lower() == ".svg"
+    _write("--curve", curve, lambda: curve_svg_of(points) if is_svg else f"{curve_csv_of(points)}\n")
     if as_json or format_ is not None:
         click.echo(FORMATS[format_ or "json"](compared))
     else:

@@ -9,7 +9,7 @@ same intervals.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
 from statistics import fmean
@@ -17,7 +17,7 @@ from typing import Final
 
 from gems_actors.app.evaluation.bootstrap import interval_of, resampled_sums
 from gems_actors.app.evaluation.figures import Figure, sum_parts
-from gems_actors.app.evaluation.runs import IMAGES, Key, Run, RunFigure
+from gems_actors.app.evaluation.runs import CALLS, IMAGES, Key, Run, RunFigure
 
 RESAMPLES: Final = 10_000
 _SEED: Final = 0
@@ -46,13 +46,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A figure of a strategy after some rounds."""
+    """A figure of a strategy after some rounds, or after some images of its only round."""
 
     strategy: str
     repeats: int
     rounds: int
     images: float
     """Mean number of images drawn for a picture until then."""
+    calls: float | None
+    """Mean number of calls of chat models for a picture until then; None if unknown."""
     figure: str
     estimate: Estimate
 
@@ -129,32 +131,70 @@ def compare(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> Comparison:
 
 
 def curve_of(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> list[CurvePoint]:
-    """Return the figures after each round; scores, which are known of the final pictures only, are after the last.
+    """Return the figures after each stage; scores, which are known of the final pictures only, are after the last.
 
     Raises:
         ValueError: there is no prompt that all runs have.
     """
     strategies, keys = _strategies_of(runs), _common_keys(runs)
-    last = {name: max(len(run.rounds) for run in repeats) for name, repeats in strategies.items()}
+    last = {name: max(len(run.stages) for run in repeats) for name, repeats in strategies.items()}
     found = _resample(
-        {name: [_by_round(run, last[name]) for run in repeats] for name, repeats in strategies.items()}, keys, resamples
+        {name: [_by_stage(run, last[name]) for run in repeats] for name, repeats in strategies.items()}, keys, resamples
     )
     points = []
     for name, repeats in strategies.items():
         for label, values in found[name].items():
             number, _, figure = label.partition(" ")
             images = found[name][f"{number} {IMAGES.name}"].mean
-            if figure != IMAGES.name:
-                points.append(CurvePoint(name, len(repeats), int(number), images, figure, values.estimate()))
+            calls = found[name].get(f"{number} {CALLS.name}")
+            if figure not in (IMAGES.name, CALLS.name):
+                rounds = 1 if all(run.has_one_round for run in repeats) else int(number)
+                spent = None if calls is None else calls.mean
+                points.append(CurvePoint(name, len(repeats), rounds, images, spent, figure, values.estimate()))
     return points
 
 
-def _by_round(run: Run, last: int) -> dict[str, RunFigure]:
-    """Return the figures of a run after each round up to `last`, named by round and figure."""
+def at_budget(runs: Sequence[Run], what: Figure, budget: float) -> list[Run]:
+    """Return the runs as they stood when a picture had cost, on average, at most so many images or calls.
+
+    `what` is `IMAGES` or `CALLS`. Each strategy is cut after the same stage in all of its runs.
+
+    Raises:
+        ValueError: the calls of a run are unknown, or its first stage costs more already.
+    """
+    cut = []
+    for name, repeats in _strategies_of(runs).items():
+        last = max(len(run.stages) for run in repeats)
+        found = [fmean(_mean_of(run, what, number) for run in repeats) for number in range(1, last + 1)]
+        within = [number for number, cost in enumerate(found, 1) if cost <= budget]
+        if not within:
+            raise ValueError(
+                f"expected runs with a stage of at most {budget:g} {what.name}, got {name} with {found[0]:.1f}"
+            )
+        cut += [_cut_after(run, within[-1], last) for run in repeats]
+    return cut
+
+
+def _cut_after(run: Run, number: int, last: int) -> Run:
+    if number == last:
+        return run
+    return replace(run, figures=run.stages[min(number, len(run.stages)) - 1], totals={})
+
+
+def _mean_of(run: Run, what: Figure, number: int) -> float:
+    figures = run.stages[min(number, len(run.stages)) - 1]
+    value = what.value(sum_parts(figures[what.name].parts.values())) if what.name in figures else None
+    if value is None:
+        raise ValueError(f"expected runs of this version, got {run.folder}, whose {what.name} are unknown")
+    return value
+
+
+def _by_stage(run: Run, last: int) -> dict[str, RunFigure]:
+    """Return the figures of a run after each stage up to `last`, named by stage and figure."""
     figures: dict[str, RunFigure] = {}
     for number in range(1, last + 1):
-        of_round = run.rounds[min(number, len(run.rounds)) - 1]
-        shown = {**run.figures, **of_round} if number == last else of_round
+        of_stage = run.stages[min(number, len(run.stages)) - 1]
+        shown = {**of_stage, **run.figures} if number == last else of_stage
         figures |= {f"{number} {name}": item for name, item in shown.items()}
     return figures
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gems_actors.app.bulk.folder import inspect_folder
+from gems_actors.app.bulk.finished.ledger import TaskRef
+from gems_actors.app.bulk.folder import costs_of_pictures, inspect_folder
 from gems_actors.app.bulk.recipe import SIMULATED_ERRORS
 from gems_actors.app.bulk.rows import Row, lines_of
 from gems_actors.app.bulk.run_spec import RunSpec, read_run
@@ -32,7 +33,9 @@ TRULY_ALL_MET: Final = Figure("truly all met %", scale=100.0, largest=100.0)
 TRULY_MET: Final = Figure("requirements truly met %", scale=100.0, largest=100.0)
 """By the pictures themselves, where the verifier made simulated errors."""
 IMAGES: Final = Figure("images each")
-_CALLS: Final = "calls each"
+CALLS: Final = Figure("calls each")
+_OF_STRATEGY: Final = ("draw.", "verify.", "memory.recall")
+"""Beginnings of single settings that tell a strategy from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,10 @@ class Run:
     """Figures by name, scores first."""
     totals: Mapping[str, float]
     """Figures that are only known of the whole run."""
-    rounds: tuple[Mapping[str, RunFigure], ...]
-    """Figures after each round, from the first on: images each, requirements met, all met."""
+    stages: tuple[Mapping[str, RunFigure], ...]
+    """Figures after each round, or after each image of a run of one round: images and calls each, requirements met, all
+    met. The last stage is that of the chosen pictures."""
+    has_one_round: bool
     made_with: Mapping[str, str]
     """Version, models, judge, and file of the prompts with its digest; those that are known."""
     has_simulated_errors: bool = False
@@ -70,10 +75,41 @@ class _Record:
 
     prompt: str
     id: object
+    pictures: list[_Drawn] = field(default_factory=list)
     truly_met: list[tuple[int, int]] = field(default_factory=list)
     """Requirements truly met, and requirements, of each picture; empty unless simulated errors make a difference."""
-    pictures: list[tuple[int, int, bool, tuple[int, ...], float]] = field(default_factory=list)
-    """Requirements met, requirements, all met, best number met up to each round, images a round."""
+
+
+class _Stage(NamedTuple):
+    """What a picture had come to after a round, or after an image of its only round."""
+
+    met: int
+    """Requirements met by the best image until then."""
+    images: float
+    calls: float | None
+    """Calls of chat models until then; None where that is unknown."""
+
+
+class _Drawn(NamedTuple):
+    """A picture."""
+
+    met: int
+    total: int
+    """Requirements."""
+    all_met: bool
+    stages: tuple[_Stage, ...]
+
+    def at(self, number: int) -> _Stage:
+        """Return a stage, counted from 1, or the last one if the picture was finished before."""
+        return self.stages[min(number, len(self.stages)) - 1]
+
+
+class _Calls(NamedTuple):
+    """Calls of chat models for one picture."""
+
+    total: int
+    by_image: tuple[int, ...]
+    """Calls until the verdicts on each image."""
 
 
 def read_run_folders(folders: Iterable[Path]) -> list[Run]:
@@ -103,12 +139,8 @@ def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
 
     def take(row: Row) -> None:
         record = records.setdefault(row.index, _Record(row.prompt, prompt_id_of(row)))
-        best, bests = 0, []
-        for met in row.met_by_round or (row.met,):
-            best = max(best, met)
-            bests.append(best)
-        each = row.images / max(1, len(bests))
-        record.pictures.append((row.met, len(row.requirements), row.all_met, tuple(bests), each))
+        stages = _stages_of(row, calls.get((row.ref, row.sample)), by_image=has_one_round)
+        record.pictures.append(_Drawn(row.met, len(row.requirements), row.all_met, stages))
         for role, name in row.models.items():
             models[role].add(name)
         if with_truth:
@@ -118,6 +150,7 @@ def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
         spec = read_run(folder)
         if spec is None:
             raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, got none")
+        calls, has_one_round = _calls_of(folder), spec.settings.get("rounds") == 1
         spent = inspect_folder(folder, take).spent
         scores = scores_in(folder)
     except OutputError as error:
@@ -128,16 +161,21 @@ def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
         records[row.index].truly_met.append((met, len(row.requirements)))
     keys = _keys_of(records)
     totals, figures = _scores_of(folder, scores, {str(records[index].id): key for index, key in keys.items()})
+    stages = _stage_figures_of(records, keys)
     figures |= _figures_of(records, keys)
-    pictures = sum(len(record.pictures) for record in records.values())
+    if CALLS.name in stages[-1]:
+        figures[CALLS.name] = stages[-1][CALLS.name]
+    else:  # a folder of an earlier version
+        totals[CALLS.name] = chat_cost(spent).calls / sum(len(record.pictures) for record in records.values())
     return Run(
         folder=text_of_path(folder),
         strategy=_name_of(spec),
         seed=spec.seed,
         prompts=len(records),
         figures=figures,
-        totals={**totals, _CALLS: chat_cost(spent).calls / pictures},
-        rounds=_rounds_of(records, keys),
+        totals=totals,
+        stages=stages,
+        has_one_round=has_one_round,
         made_with=_made_with(folder, spec, scores, models),
         has_simulated_errors=any(SIMULATED_ERRORS in name for names in models.values() for name in names),
     )
@@ -155,8 +193,35 @@ def _keys_of(records: Mapping[int, _Record]) -> dict[int, Key]:
 
 
 def _name_of(spec: RunSpec) -> str:
-    named = {"gems": ("rounds", "memory"), "best-of-n": ("candidates",)}.get(spec.strategy, ())
-    return spec.strategy + "".join(f" {name} {spec.settings[name]}" for name in named if name in spec.settings)
+    """Return the strategy of a run with everything that tells it from others."""
+    named = {"gems": ("rounds", "memory", "candidates"), "best-of-n": ("candidates",)}.get(spec.strategy, ())
+    parts = [spec.strategy, *([spec.preset] if spec.preset else [])]
+    parts += [f"{name} {spec.settings[name]}" for name in named if name in spec.settings]
+    return " ".join([*parts, *(item for item in spec.overrides if item.startswith(_OF_STRATEGY))])
+
+
+def _calls_of(folder: Path) -> dict[tuple[TaskRef, int], _Calls]:
+    """Return the calls for each picture, by task and sample."""
+    found: dict[tuple[TaskRef, int], _Calls] = {}
+    for cost in costs_of_pictures(folder):
+        before = found.get((cost.ref, cost.sample), _Calls(0, ()))
+        total = before.total + chat_cost(cost.spent).calls  # a picture that was continued has several costs
+        found[cost.ref, cost.sample] = _Calls(total, cost.calls_by_image or before.by_image)
+    return found
+
+
+def _stages_of(row: Row, calls: _Calls | None, *, by_image: bool) -> tuple[_Stage, ...]:
+    """Return the stages of a picture: its images if its run has one round, else its rounds."""
+    mets = (row.met_by_image if by_image else ()) or row.met_by_round or (row.met,)
+    each, best, stages = row.images / len(mets), 0, []
+    for number, met in enumerate(mets, 1):
+        best, images, spent = max(best, met), each * number, None
+        if calls is not None and number == len(mets):
+            spent = float(calls.total)
+        elif calls is not None and round(images) <= len(calls.by_image):
+            spent = float(calls.by_image[round(images) - 1])
+        stages.append(_Stage(best, images, spent))
+    return tuple(stages)
 
 
 def _scores_of(
@@ -187,9 +252,9 @@ def _figures_of(records: Mapping[int, _Record], keys: Mapping[int, Key]) -> dict
         if record.truly_met:
             truly_all_met[key] = {"": (float(sum(truly == total > 0 for truly, total in record.truly_met)), count)}
             truly_met[key] = {"": _sums(record.truly_met)}
-        all_met[key] = {"": (float(sum(picture[2] for picture in record.pictures)), count)}
-        met[key] = {"": _sums((picture[0], picture[1]) for picture in record.pictures)}
-        images[key] = {"": (sum(picture[4] * len(picture[3]) for picture in record.pictures), count)}
+        all_met[key] = {"": (float(sum(picture.all_met for picture in record.pictures)), count)}
+        met[key] = {"": _sums((picture.met, picture.total) for picture in record.pictures)}
+        images[key] = {"": (sum(picture.stages[-1].images for picture in record.pictures), count)}
     found = (
         RunFigure(ALL_MET, all_met),
         RunFigure(REQUIREMENTS_MET, met),
@@ -199,21 +264,23 @@ def _figures_of(records: Mapping[int, _Record], keys: Mapping[int, Key]) -> dict
     return {item.figure.name: item for item in found if _has_value(item)}
 
 
-def _rounds_of(records: Mapping[int, _Record], keys: Mapping[int, Key]) -> tuple[Mapping[str, RunFigure], ...]:
-    last = max(len(picture[3]) for record in records.values() for picture in record.pictures)
-    rounds = []
+def _stage_figures_of(records: Mapping[int, _Record], keys: Mapping[int, Key]) -> tuple[Mapping[str, RunFigure], ...]:
+    last = max(len(picture.stages) for record in records.values() for picture in record.pictures)
+    figures = []
     for number in range(1, last + 1):
-        all_met, met, images = {}, {}, {}
+        all_met, met, images, calls = {}, {}, {}, {}
         for index, record in records.items():
             key, count = keys[index], float(len(record.pictures))
-            bests = [(bests[min(number, len(bests)) - 1], total) for _, total, _, bests, _ in record.pictures]
-            drawn = (each * min(number, len(bests)) for _, _, _, bests, each in record.pictures)
-            met[key] = {"": _sums(bests)}
-            all_met[key] = {"": (float(sum(best == total for best, total in bests)), count)}
-            images[key] = {"": (sum(drawn), count)}
-        found = (RunFigure(IMAGES, images), RunFigure(REQUIREMENTS_MET, met), RunFigure(ALL_MET, all_met))
-        rounds.append({item.figure.name: item for item in found if _has_value(item)})
-    return tuple(rounds)
+            reached = [(picture.at(number), picture.total) for picture in record.pictures]
+            met[key] = {"": _sums((stage.met, total) for stage, total in reached)}
+            all_met[key] = {"": (float(sum(stage.met == total for stage, total in reached)), count)}
+            images[key] = {"": (sum(stage.images for stage, _ in reached), count)}
+            spent = [stage.calls for stage, _ in reached if stage.calls is not None]
+            calls[key] = {"": (sum(spent), float(len(spent) == len(reached)) * count)}
+        found = [RunFigure(IMAGES, images), RunFigure(REQUIREMENTS_MET, met), RunFigure(ALL_MET, all_met)]
+        found += [RunFigure(CALLS, calls)] if all(parts[""][1] for parts in calls.values()) else []
+        figures.append({item.figure.name: item for item in found if _has_value(item)})
+    return tuple(figures)
 
 
 def _sums(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:

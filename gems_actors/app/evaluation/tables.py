@@ -127,13 +127,13 @@ def _joined(compared: Comparison, what: str) -> dict[str, str]:
 
 
 def curve_csv_of(points: Sequence[CurvePoint]) -> str:
-    """Return the points of a curve as CSV: figures against rounds and images."""
-    head = ("strategy", "repeats", "rounds", "images", "figure", "mean", "low", "high")
+    """Return the points of a curve as CSV: figures against rounds, images and calls."""
+    head = ("strategy", "repeats", "rounds", "images", "calls", "figure", "mean", "low", "high")
     return _csv(
         head,
         [
             (
-                point.strategy, point.repeats, point.rounds, point.images,
+                point.strategy, point.repeats, point.rounds, point.images, point.calls,
                 point.figure, point.estimate.mean, point.estimate.low, point.estimate.high,
             )
             for point in points

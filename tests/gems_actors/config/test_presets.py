@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import gems_actors
 from gems_actors.app.options import DrawOptions
 from gems_actors.cli import main
 from gems_actors.config import load_config
@@ -40,6 +41,16 @@ def test_a_preset_wins_over_file_and_environment_and_flags_win_over_it(tmp_path:
         Origin("verify.met_from", 0.7, str(file)),
         Origin("verify.mode", "batch", "preset thrifty"),
     ]
+
+
+def test_the_guide_names_every_preset_and_what_it_sets() -> None:
+    guide = (Path(gems_actors.__file__).parent / "cli/README.md").read_text()
+    lines = {line.split("`")[1]: line for line in guide.splitlines() if line.startswith("| `")}
+    for name, preset in PRESETS.items():
+        base = PRESETS["thrifty"].settings if "as `thrifty`" in lines[name] else {}
+        for key, value in preset.settings.items():
+            shown = f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+            assert shown in lines[name] or base.get(key) == value
 
 
 def test_an_unknown_preset_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:

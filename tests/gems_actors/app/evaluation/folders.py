@@ -9,13 +9,22 @@ from typing import Any
 
 import msgspec
 
+from gems_actors.app.bulk.folder import SpentRow
 from gems_actors.app.bulk.rows import Row, RowRequirement
 from gems_actors.app.bulk.run_spec import RunSpec, spec_of
 from gems_actors.app.options import DrawOptions
+from protocol.messages import Spent
 
 
 def row(
-    prompt: str, index: int, met_by_round: Sequence[int], *, total: int = 4, sample: int = 0, images: int = 0
+    prompt: str,
+    index: int,
+    met_by_round: Sequence[int],
+    *,
+    total: int = 4,
+    sample: int = 0,
+    images: int = 0,
+    met_by_image: Sequence[int] = (),
 ) -> Row:
     """Return the row of a picture whose best round is the chosen one."""
     met = max(met_by_round)
@@ -41,6 +50,7 @@ def row(
             RowRequirement(id=str(number), question="?", kind="object", answer=None) for number in range(total)
         ),
         met_by_round=tuple(met_by_round),
+        met_by_image=tuple(met_by_image),
         metadata=json.dumps({"id": f"{index:05d}"}),
     )
 
@@ -63,3 +73,12 @@ def write_folder(out: Path, rows: Sequence[Row], *, scores: Mapping[str, Any] | 
         parts = [{"id": id_, "parts": {"creativity (of 30)": {"": [score, 1]}}} for id_, score in scores.items()]
         (out / "scores_by_prompt.jsonl").write_text("".join(json.dumps(line) + "\n" for line in parts))
     return out
+
+
+def write_calls(out: Path, calls_by_image: Sequence[Sequence[int]], totals: Sequence[int]) -> None:
+    """Write the calls for each picture of a folder, in the order of its rows."""
+    rows = [
+        SpentRow(index=index, key=f"{index:x}", spent={"verifier": Spent(calls=total)}, calls_by_image=tuple(calls))
+        for index, (calls, total) in enumerate(zip(calls_by_image, totals, strict=True))
+    ]
+    (out / ".mesh" / "spent.jsonl").write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in rows))

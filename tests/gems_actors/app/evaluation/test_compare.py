@@ -32,7 +32,8 @@ def run_of(strategy: str, scores: Mapping[str, float | Parts], *, seed: int = 0,
     }
     return Run(
         folder=f"{strategy}-{seed}", strategy=strategy, seed=seed, prompts=len(scores),
-        figures={figure.name: RunFigure(figure, parts)}, totals={}, rounds=(), made_with={},
+        figures={figure.name: RunFigure(figure, parts)}, totals={}, stages=(), has_one_round=False,
+        made_with={},
     )  # fmt: skip
 
 

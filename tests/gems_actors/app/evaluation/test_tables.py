@@ -182,7 +182,7 @@ def test_the_command_writes_a_plot_and_a_curve_and_prints_the_format(
     assert shown.out.startswith("|  | repeats | creativity (of 30) |")
     assert shown.err == ""
     assert plot.read_text().startswith("<svg ")
-    assert curve.read_text().startswith("strategy,repeats,rounds,images,figure,mean,low,high\n")
+    assert curve.read_text().startswith("strategy,repeats,rounds,images,calls,figure,mean,low,high\n")
 
 
 def test_the_command_prints_a_table_above_its_provenance(
