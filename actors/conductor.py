@@ -407,6 +407,7 @@ class _Trajectory:
             note=await self._note_for_refiner(round_, state),
             prompts=min(settings.candidates, MAX_PROMPTS),
             with_lesson=is_due and settings.lesson_by == "refiner",
+            actions=settings.actions,
         )
         refined = await self._look_back(request)
         last, _ = choose_best([attempt for place, attempt in self._judged.items() if place[0] == round_])

@@ -72,6 +72,8 @@ def refinement_of(refined: Refined, request: RefinePrompt, last_prompt: str) -> 
     """
     if refined.action == "edit":
         raise RefusedError("refiner: expected the action rewrite, resample or stop, got edit, which is reserved")
+    if request.actions == "rewrite" and refined.action != "rewrite":
+        raise RefusedError(f"refiner: expected the action rewrite, as draw.actions says, got {refined.action}")
     if request.with_lesson and not refined.lesson:
         raise RefusedError(
             "refiner: expected a lesson, got none; a refiner of your own needs draw.lesson_by = compressor"

@@ -148,6 +148,8 @@ class RefinePrompt(v.Request[Refined], frozen=True, kw_only=True):
     """Number of prompts to write, which differ in structure."""
     with_lesson: bool = False
     """Whether the reply must have the lesson of the round."""
+    actions: v.ActionChoice = "any"
+    """What the reply may decide."""
 
 
 class PreparedPrompt(v.Reply, frozen=True, kw_only=True):

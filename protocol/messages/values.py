@@ -76,6 +76,8 @@ RefineAction = Literal["rewrite", "resample", "stop", "edit"]
 reserved for image models that can edit; until then it is refused."""
 OtherPrompts = Annotated[tuple[Prompt, ...], Meta(max_length=limits.MAX_PROMPTS - 1)]
 """Prompts of the candidates after the first, in their order."""
+ActionChoice = Literal["any", "rewrite"]
+"""What the refiner may decide: any action, or always to rewrite."""
 ChoiceRule = Literal["verdicts", "pairwise"]
 """What decides between attempts: their verdicts alone, or for close ones a comparison of the pictures."""
 LessonAuthor = Literal["compressor", "refiner"]
@@ -278,6 +280,9 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     """Whether each image is drawn alone, so that not even rounding depends on other images of a batch."""
     skill: SkillId | None = None
     """Skill that the planner follows, or `none` for no skill; unset: the planner chooses."""
+    actions: ActionChoice = "any"
+    """What the refiner may decide after a round: `any` action (another prompt, the same one again, or to stop), or only
+    to `rewrite` the prompt."""
     choose: ChoiceRule = "verdicts"
     """What decides between attempts: `verdicts`, or `pairwise`, by which the verifier's model compares the pictures of
     the two best ones if they are close, in both orders (two more calls)."""

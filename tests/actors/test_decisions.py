@@ -94,6 +94,16 @@ async def test_an_edit_is_refused_because_nothing_can_edit(tmp_path: Path) -> No
     assert "got edit, which is reserved" in picture.ending.failure.message
 
 
+async def test_a_refiner_that_must_rewrite_is_told_so_and_may_do_nothing_else(tmp_path: Path) -> None:
+    script = Script(met_from_round=NEVER)
+    script.refine = lambda request: Refined(prompt="p2", action="stop")
+    task = structs.replace(TASK, settings=DrawSettings(actions="rewrite"))
+    picture = await draw_one(tmp_path, script, task)
+    assert script.refinements[0].actions == "rewrite"
+    assert picture.ending.failure is not None
+    assert "expected the action rewrite, as draw.actions says, got stop" in picture.ending.failure.message
+
+
 async def test_each_candidate_is_drawn_from_its_own_prompt(tmp_path: Path) -> None:
     script = Script(met_from_round=NEVER)
     script.refine = lambda request: Refined(prompt=f"p{request.round + 1}", others=(f"p0{request.round + 1}",))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from actors.prompting import say
 from actors.recalling import LESSON_RULES
-from actors.refiner import LESSON, RULES, Refiner, Wanted, parse_refined
+from actors.refiner import ACTIONS, LESSON, RULES, Refiner, Wanted, parse_refined
 from gems_actors.backends import ChatReply, ChatRequest
 from gems_actors.blobs import BlobFolder
 from gems_actors.config import MemoryConfig, MeshConfig
@@ -214,6 +214,18 @@ async def test_an_action_that_nobody_can_take_is_asked_for_again(tmp_path: Path)
     assert "expected the action rewrite, resample or stop, got 'edit'" in text_of(requests[1])
     with pytest.raises(ModelOutputError, match="expected the action rewrite, resample or stop, got 'redraw'"):
         await decide(tmp_path, *['{"diagnosis": "d", "action": "redraw", "prompt": "x"}'] * 2)
+
+
+async def test_where_the_settings_say_so_the_model_must_rewrite(tmp_path: Path) -> None:
+    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(await three_rounds(tmp_path)))
+    refiner.chat = chat = FakeChat('{"diagnosis": "d", "action": "stop", "prompt": ""}', ANSWER)
+    refined = await refiner.refine(RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full", actions="rewrite"))
+    assert (refined.action, refined.prompt, refined.spent.calls) == ("rewrite", "three owls", 2)
+    first, second = chat.requests
+    assert ACTIONS not in text_of(first)
+    assert first.schema is not None
+    assert [*first.schema["properties"]] == ["diagnosis", "prompt"]
+    assert "expected the action rewrite, got 'stop'" in text_of(second)
 
 
 async def test_for_several_candidates_one_call_writes_prompts_that_differ(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from actors.compressor import RULES as COMPRESS_RULES
 from actors.decomposer import RULES as DECOMPOSE_RULES
 from actors.planner import ROUTE_RULES
-from actors.refiner import RULES as REFINE_RULES
+from actors.refiner import rules_for
 from actors.verifier import RULES as VERIFY_RULES
 from gems_actors.os_process import EXIT_CONFIG
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
@@ -28,7 +28,7 @@ ANSWERS: Final = {
     DECOMPOSE_RULES: '{"requirements": [{"id": "r1", "question": "Is it?", "kind": "object", "depends_on": null}]}',
     VERIFY_RULES: "no, it is not",
     COMPRESS_RULES: "Say it first.",
-    REFINE_RULES: '{"diagnosis": "lost", "prompt": "it, and it alone"}',
+    rules_for(): '{"diagnosis": "lost", "prompt": "it, and it alone"}',
 }
 
 

@@ -182,7 +182,8 @@ def _refine(fields: Mapping[str, Any]) -> ChatReply:
     latest = attempts[-1] if attempts else {}
     missed = [str(question) for question in latest.get("unmet", ())]
     diagnosis = f"The last picture misses: {_listed(missed)}." if missed else "The last picture misses nothing known."
-    answer: dict[str, Any] = {"diagnosis": diagnosis, "action": _action(failed, failures, attempts)}
+    action = "rewrite" if fields.get("must_rewrite") else _action(failed, failures, attempts)
+    answer: dict[str, Any] = {"diagnosis": diagnosis, "action": action}
     if fields.get("with_lesson"):
         experiences = [attempt["experience"] for attempt in attempts if attempt.get("experience")]
         answer["lesson"] = _compress({**latest, "experiences": experiences}).text

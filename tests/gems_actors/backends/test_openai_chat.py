@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from actors.compressor import RULES as COMPRESS_RULES
 from actors.decomposer import RULES as DECOMPOSE_RULES
 from actors.planner import ROUTE_RULES
-from actors.refiner import RULES as REFINE_RULES
+from actors.refiner import rules_for
 from actors.verifier import CANARY_QUESTION
 from actors.verifier import RULES as VERIFY_RULES
 from gems_actors.backends.model_server import ModelServer
@@ -437,7 +437,7 @@ async def test_a_whole_loop_with_one_server_for_every_role(server: ScriptedServe
                 ROUTE_RULES: '{"skill": null}',
                 DECOMPOSE_RULES: json.dumps({"requirements": [requirement]}),
                 COMPRESS_RULES: "Say cats first.",
-                REFINE_RULES: '```json\n{"diagnosis": "no cats", "prompt": "cats, two red cats"}\n```',
+                rules_for(): '```json\n{"diagnosis": "no cats", "prompt": "cats, two red cats"}\n```',
             }[rules["content"]],
             reasoning_content="I thought of cats.",
         )

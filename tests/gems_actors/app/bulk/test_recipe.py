@@ -46,8 +46,9 @@ def test_without_hooks_keys_are_the_same_as_ever() -> None:
 
 
 def test_what_is_chosen_otherwise_and_who_writes_lessons_is_part_of_the_key() -> None:
-    chosen: list[DrawSettings] = [DrawSettings(), DrawSettings(choose="pairwise"), DrawSettings(lesson_by="refiner")]
-    assert len({key_of("a cat", 7, settings, models_of(MeshConfig()), "skills") for settings in chosen}) == 3
+    others = [DrawSettings(choose="pairwise"), DrawSettings(lesson_by="refiner"), DrawSettings(actions="rewrite")]
+    keys = {key_of("a cat", 7, settings, models_of(MeshConfig()), "skills") for settings in (DrawSettings(), *others)}
+    assert len(keys) == 4
 
 
 def test_a_planner_of_the_user_needs_no_chat_model() -> None:

@@ -244,6 +244,7 @@ def test_once_words_are_as_strong_as_they_can_be_chance_is_tried_and_then_the_re
         actions.append(answer["action"])
         rounds.append((answer["prompt"] or rounds[-1][0], [RED]))
     assert actions == ["rewrite"] * 4 + ["resample"] * 2 + ["stop"] * 2
+    assert refine_after(*rounds, must_rewrite=True)["action"] == "rewrite"
     assert refine_after(*rounds[:5], (rounds[4][0], [TWO]))["action"] == "rewrite", "another failure can be stressed"
 
 
