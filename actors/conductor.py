@@ -23,6 +23,7 @@ from msgspec import structs
 
 from actors.blob_actor import BlobActor
 from actors.endings import is_within, outcome_if_met
+from actors.granting import granted_by, has_images, reopening_for
 from actors.lost_pictures import redraw_lost
 from actors.ranking import choice_of, choose_best, close_rival, explain_choice
 from actors.rounds import refinement_of
@@ -133,6 +134,7 @@ class _Trajectory:
             spent=self._spent,
             hooks=self._hooks,
             actions=tuple(self._actions[round_] for round_ in sorted(self._actions)),
+            grants=state.grants,
         )
 
     async def _begin(self) -> m.TrajectoryState:
@@ -142,7 +144,7 @@ class _Trajectory:
         if kept.is_new:
             self._mesh.publish(m.StepTaken(record=begun))
         if kept.is_first:
-            return m.TrajectoryState(task=self._task)
+            return m.TrajectoryState(task=self._task, grants=granted_by(self._task))
         state = await self._steps.ask(m.ReadTrajectory(trajectory=self._id))
         if state.task is None:
             return state
@@ -154,7 +156,15 @@ class _Trajectory:
                 f"trajectory {self._id} was begun with another prompt, seed or setting; another picture needs another "
                 f"run, line or sample than {self._task.run!r}, {self._task.line} and {self._task.sample}"
             )
-        return state
+        return await self._take_grant(state)
+
+    async def _take_grant(self, state: m.TrajectoryState) -> m.TrajectoryState:
+        """Continue a trajectory that ended for want of images, if it is granted more; the grant is recorded first."""
+        if (record := reopening_for(self._task, self._settings, state)) is None:
+            return state
+        await self._keep(record)
+        grants = (*state.grants, *granted_by(record.task))
+        return structs.replace(state, ending=None, reopenings=record.reopening, grants=grants)
 
     async def _finish(self, prompt: str, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState) -> m.Ending:
         """Draw the rounds that are left and record the ending; a step that fails for good ends them."""
@@ -206,7 +216,7 @@ class _Trajectory:
         if rival is None:
             return best, decided_by
         choice = state.choice_between(best, rival)
-        if choice is None and (outcome == "wound_down" or not self._can_afford_a_comparison()):
+        if choice is None and (outcome in ("wound_down", "budget_elsewhere") or not self._can_afford_a_comparison()):
             return best, decided_by
         try:
             choice = choice or await self._compare(best, rival, requirements)
@@ -369,7 +379,10 @@ class _Trajectory:
             return met or "rounds_spent"
         if current_call().stop_gracefully.is_set():
             return "wound_down"
-        return None if self._can_afford_a_round() else "budget_spent"
+        if not self._can_afford_a_round():
+            return "budget_spent"
+        images = (round_ + 1) * self._settings.candidates
+        return None if has_images(self._task, state.grants, images) else "budget_elsewhere"
 
     def _outcome_if_met(self, requirements: tuple[m.Requirement, ...]) -> m.Outcome | None:
         return outcome_if_met(requirements, self._judged.values())

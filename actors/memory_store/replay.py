@@ -81,11 +81,8 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
                 ending, reopened = None, record
             case m.TrajectoryFailed() if ending is None:
                 failure = record.failure  # informative only: the trajectory continues after the step before it
-    if reopened is not None and task is not None:
-        max_rounds = reopened.task.settings.max_rounds
-        task = structs.replace(task, settings=structs.replace(task.settings, max_rounds=max_rounds))
     state = m.TrajectoryState(
-        task=task,
+        task=_as_reopened(task, reopened),
         plan=plan,
         requirements=requirements,
         attempts=tuple(sorted(attempts, key=lambda attempt: (attempt.round, attempt.candidate))),
@@ -96,6 +93,7 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
         reopenings=reopened.reopening if reopened is not None else 0,
         failure=failure,
         spent=spent,
+        grants=_grants_in(logged),
         spent_by_round=tuple(spent_by_round.get(n, m.Spent()) for n in range(1, max(spent_by_round, default=0) + 1)),
         began_at=logged[0].at if logged else None,
         last_at=logged[-1].at if logged else None,
@@ -103,10 +101,24 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
     return _with_hooks(state, (item.record for item in logged))
 
 
+def _as_reopened(task: m.DrawPicture | None, reopened: m.TrajectoryReopened | None) -> m.DrawPicture | None:
+    """Return the task that was begun, with the rounds that it had when it was reopened last."""
+    if task is None or reopened is None:
+        return task
+    settings = structs.replace(task.settings, max_rounds=reopened.task.settings.max_rounds)
+    return structs.replace(task, settings=settings)
+
+
 def _choices_of(logged: Sequence[m.LoggedRecord]) -> tuple[m.PairChoice, ...]:
     """Return the latest comparisons: each time that a trajectory is reopened there may be one more."""
     found = [item.record.choice for item in logged if isinstance(item.record, m.AttemptsCompared)]
     return tuple(found[-MAX_ROUNDS:])
+
+
+def _grants_in(logged: Sequence[m.LoggedRecord]) -> tuple[m.ImageGrant, ...]:
+    """Return the images that a run allotted to a trajectory, in the order of the records."""
+    asked = (item.record.task for item in logged if isinstance(item.record, m.TrajectoryBegun | m.TrajectoryReopened))
+    return tuple(task.budget.grant for task in asked if task.budget.grant is not None)
 
 
 def _with_hooks(state: m.TrajectoryState, records: Iterable[m.AnyRecord]) -> m.TrajectoryState:

@@ -223,13 +223,15 @@ Outcome = Literal[
     "nothing_to_check",
     "wound_down",
     "budget_spent",
+    "budget_elsewhere",
     "refused",
     "failed_later",
     "refiner_stopped",
 ]
 """Why a trajectory ended: everything met, everything met except words that were not understood, no round left, no
-requirement that can be checked (one image is drawn), stopped gracefully, no budget for another round, a step after
-the first attempt was refused or failed, or the refiner expected nothing of another round."""
+requirement that can be checked (one image is drawn), stopped gracefully, no budget for another round, the run's images
+are spent on other trajectories, a step after the first attempt was refused or failed, or the refiner expected nothing
+of another round."""
 
 
 class Ending(v.Value, frozen=True, kw_only=True):
@@ -260,6 +262,8 @@ class Picture(v.Reply, frozen=True, kw_only=True):
     """Hooks that took part, by setting: `before_plan`, `after_verdicts`, `before_refinement`."""
     actions: Annotated[tuple[v.RefineAction, ...], Meta(max_length=MAX_ROUNDS)] = ()
     """What the refiner decided after each round."""
+    grants: v.ImageGrants = ()
+    """Images that the run allotted to the trajectory, in order; empty for a run without such a budget."""
 
     @property
     def best(self) -> v.Attempt:
@@ -284,11 +288,14 @@ class Picture(v.Reply, frozen=True, kw_only=True):
 
 
 class Budget(v.Value, frozen=True, kw_only=True):
-    """What one trajectory may spend on chat models; no round begins that would exceed it."""
+    """What one trajectory may spend; no round begins that would exceed it."""
 
     max_calls: v.Count | None = None
-    """Maximum calls; unlimited by default. The same applies to `max_tokens`."""
+    """Maximum calls of chat models; unlimited by default. The same applies to `max_tokens`."""
     max_tokens: v.Count | None = None
+    grant: v.ImageGrant | None = None
+    """Images that the run allots to the trajectory; by default all of its rounds. A trajectory that ended with the
+    outcome `budget_elsewhere` continues when it is asked for with more images."""
 
 
 class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
@@ -308,7 +315,7 @@ class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
     version: v.Version = ""
     """Distinguishes trajectories of the same line and sample, for instance by different models."""
     budget: Budget = Budget()
-    """Limit on chat models; not part of the picture's identity, so it may differ when a trajectory is resumed."""
+    """Limits; not part of the picture's identity, so they may differ when a trajectory is resumed."""
     task: v.TaskId = ""
     """Id of the prompt in its run. With it, `line` only says where the prompt is and may differ when it is resumed."""
 

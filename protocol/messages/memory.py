@@ -128,7 +128,7 @@ class TrajectoryReopened(TrajectoryRecord, frozen=True, kw_only=True):
     reopening: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
     """1 for the first time, then 2, ..."""
     task: DrawPicture
-    """The task, of which only the maximum of rounds may differ from the one that was begun."""
+    """The task, of which only the maximum of rounds and the budget may differ from the one that was begun."""
 
 
 class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
@@ -215,6 +215,8 @@ class TrajectoryState(v.Reply, frozen=True, kw_only=True):
     """Costs of all chat models up to the last verdict of each round, from the first round on."""
     hooks: v.Hooks = {}
     """Hooks that took part, by setting."""
+    grants: v.ImageGrants = ()
+    """Images that the run allotted to the trajectory, in the order of its records."""
     began_at: v.UnixTime | None = None
     last_at: v.UnixTime | None = None
 

@@ -254,6 +254,22 @@ class Note(Value, frozen=True, kw_only=True):
     text: NoteText = ""
 
 
+class ImageGrant(Value, frozen=True, kw_only=True):
+    """Images that a run allots to one of its trajectories, and the decision by which it got the last of them."""
+
+    images: Annotated[int, Meta(ge=1, le=limits.MAX_ATTEMPTS)]
+    """Maximum images of the trajectory; no round begins that would exceed it."""
+    plan: Count = 0
+    """Number of the run's plan, of which a run has another one each time that its budget changes."""
+    wave: Count = 0
+    """Number of the decision in its plan; 0 for the first round of a trajectory."""
+    expected_gain: Annotated[float, Meta(ge=0.0, le=limits.MAX_REQUIREMENTS)] = 0.0
+    """Requirements that the images were expected to meet in addition."""
+
+
+ImageGrants = Annotated[tuple[ImageGrant, ...], Meta(max_length=limits.MAX_ATTEMPTS)]
+
+
 class DrawSettings(Value, frozen=True, kw_only=True):
     """How one prompt is drawn."""
 
