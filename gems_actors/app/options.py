@@ -15,7 +15,7 @@ from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.config.checks import Checker
 from gems_actors.errors import ConfigError, UsageError
-from protocol.limits import MAX_GUIDANCE, MAX_SIDE_PX
+from protocol.limits import MAX_ATTEMPTS, MAX_GUIDANCE, MAX_SIDE_PX
 from protocol.messages import Budget, DrawSettings, MemoryMode
 
 MAX_SEED: Final = 0xFFFFFFFF
@@ -38,6 +38,17 @@ def parse_size(value: str) -> tuple[int, int]:
         limits = f"with sides of {_MIN_SIDE_PX} to {MAX_SIDE_PX} pixels"
         raise UsageError(f"expected WIDTHxHEIGHT such as 768x512, {limits}, got {value!r}")
     return sides
+
+
+def parse_mean(value: str) -> float:
+    """Return a mean number of images a task."""
+    try:
+        mean = float(value)
+    except ValueError:
+        mean = -1.0
+    if not 1 <= mean <= MAX_ATTEMPTS:
+        raise UsageError(f"expected a number from 1 to {MAX_ATTEMPTS}, got {value!r}")
+    return mean
 
 
 def parse_guidance(value: str) -> float:

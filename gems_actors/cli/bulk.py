@@ -68,6 +68,7 @@ def bulk() -> None:
 @shared.draw_options(
     shared.strategy_option, shared.images_option, shared.seed_option("Base of the tasks' seeds (default 0).", default=0)
 )
+@shared.image_budget_options
 @click.option("--id-column", metavar="NAME", help="Field that names the files of a record.")
 @shared.consent_option
 @click.option("--dry-run", "is_dry", is_flag=True, help="Check and estimate everything, draw nothing.")

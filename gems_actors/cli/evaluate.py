@@ -58,6 +58,7 @@ def evaluate() -> None:
     flags.images_option,
     flags.seed_option("Seed of the benchmark; each picture derives its own (default 0).", default=0),
 )
+@flags.image_budget_options
 @flags.consent_option
 @json_option
 def _draw(options: DrawOptions, is_curve: bool, as_json: bool, **chosen: Any) -> int:

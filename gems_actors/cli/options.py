@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from gems_actors.app import options as values
+from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.options import DrawOptions
 from gems_actors.cli.suggestions import suggestion_for
 from gems_actors.config import MeshConfig
@@ -205,6 +206,23 @@ def consent_option(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--redraw", is_flag=True, help=redraw_help),
     )
     return flags[0](flags[1](with_consent))
+
+
+def image_budget_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that limit the images of a whole run, passed as one `image_budget`."""
+
+    @wraps(command)
+    def with_budget(run_images: int | None, mean_images: float | None, **others: Any) -> int:
+        if run_images is not None and mean_images is not None:
+            raise click.UsageError("--run-images: expected either it or --mean-images, got both")
+        is_limited = run_images is not None or mean_images is not None
+        return command(image_budget=ImageBudget(run_images, mean_images) if is_limited else None, **others)
+
+    of_run = number_option("--run-images", 10**9, "N", "Maximum images of the whole run, spread over its tasks.")
+    mean = click.option(
+        "--mean-images", type=parsed_by(values.parse_mean), metavar="X", help="The same as a mean over the tasks."
+    )
+    return of_run(mean(with_budget))
 
 
 def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gems_actors.app.bulk.finished.pruning import Pruned
+from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.run_spec import Consent, RunSpec
 from gems_actors.app.bulk.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
@@ -32,6 +33,8 @@ class BulkOptions:
     wait_for_servers_s: float = WAIT_S
     """Seconds to wait for model servers that are not ready, or that all fail later, before the run stops; with 0, a
     server must be ready at the start."""
+    image_budget: ImageBudget | None = None
+    """Images of the whole run, which go where they are expected to gain most; by default each task has its own."""
     keeps_failures: bool = False
     """Whether failed.jsonl keeps the failures of the run before."""
     consent: Consent | None = None

@@ -15,7 +15,9 @@ from gems_actors.errors import LogError
 from protocol.envelope import Lane
 from protocol.messages import AppendRecord, DrawPicture, Outcome, ReadTrajectory, TrajectoryReopened
 
-CONTINUED: Final[tuple[Outcome, ...]] = ("refused", "failed_later", "rounds_spent", "budget_spent", "wound_down")
+CONTINUED: Final[tuple[Outcome, ...]] = (
+    "refused", "failed_later", "rounds_spent", "budget_spent", "budget_elsewhere", "wound_down",
+)  # fmt: skip
 """Outcomes that a task can leave. What met all that is checked is done; without requirements, nothing is judged."""
 
 
@@ -28,6 +30,16 @@ def part_to_continue(folder: Path, outcomes: Collection[str], max_rounds: int | 
     found = (row for row in rows_of(folder) if row.outcome in possible)
     left = (row for row in found if row.outcome != "rounds_spent" or row.rounds < (max_rounds or 0))
     return Part(only=frozenset((row.ref, row.sample) for row in left), continuation=Continuation(max_rounds))
+
+
+async def find_standing(mesh: Mesh, request: DrawPicture) -> Reopened:
+    """Return how the trajectory of a task stands that has a picture and may get further images.
+
+    Raises:
+        RequestError: memory cannot answer.
+    """
+    state = await mesh.ask(ReadTrajectory(trajectory=request.trajectory), lane=Lane.BULK)
+    return Reopened(state.reopenings + 1, state.spent)
 
 
 async def reopen(mesh: Mesh, request: DrawPicture, continuation: Continuation | None) -> Reopened:

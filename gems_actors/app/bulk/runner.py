@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from gems_actors.app.bulk.finished.consent import settled
 from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.finished.removed import Removed, set_aside
 from gems_actors.app.bulk.folder import MESH_FOLDER, open_bulk_folder, run_of, settle_failures
+from gems_actors.app.bulk.images.allotment import ImageAllotment
+from gems_actors.app.bulk.images.places import FreePlace, Slot, UnlimitedImages
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView, Outcome
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
-from gems_actors.app.bulk.reopening import reopen
+from gems_actors.app.bulk.reopening import find_standing, reopen
 from gems_actors.app.bulk.rows import DrawnTask, Reopened, Row, rows_of, sort_rows
 from gems_actors.app.bulk.servers import LeftUndoneError, Servers
 from gems_actors.app.bulk.task_feed import TaskFeed
@@ -42,7 +45,7 @@ from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
 from protocol.costs import add_costs
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, ControlRun, DrawPicture, RunBegun, RunState
+from protocol.messages import AppendRecord, ControlRun, DrawPicture, Picture, RunBegun, RunState
 
 SHOWN_IN_REPORT = 100
 """Trajectories in report.html by default."""
@@ -113,6 +116,8 @@ class BulkRun:
         self._progressing = RunProgress(self._tally, self._recipe.settings.max_rounds)
         self._elsewhere = 0
         """Pictures of earlier runs whose tasks are not selected now."""
+        self._continued = 0
+        """Pictures of earlier runs whose tasks got more images of the run's."""
         self._set_aside_pictures = 0
         """Finished pictures without a record that have left the dataset."""
         self._unfinished = 0
@@ -124,7 +129,11 @@ class BulkRun:
         self._role_notes = ""
         self._obstacle = ""
         """What kept tasks in flight from being finished after an interrupt."""
+        self._images = UnlimitedImages()
         try:
+            if options.image_budget is not None:
+                mesh_folder, candidates = options.out / MESH_FOLDER, self._recipe.settings.candidates
+                self._images = ImageAllotment(options.image_budget, mesh_folder, candidates)
             self._feed = TaskFeed(
                 options.file, options.out, self._spec.record_options, self._part, self._recipe, options.consent, stack
             )
@@ -143,6 +152,7 @@ class BulkRun:
         except OutputError as error:
             raise UsageError(f"--out: {error}") from error
         self._tally.spent = self._folder.spent
+        self._images.begin(self._feed.total)
         forget_ending(options.out)
 
     async def run(self, config: MeshConfig, interrupts: Interrupts) -> BulkResult:
@@ -194,8 +204,8 @@ class BulkRun:
             seconds=seconds,
             outcome=outcome,
             unfinished=unfinished,
-            redrawn=0 if self._part.continuation else redrawn,
-            continued=redrawn if self._part.continuation else 0,
+            redrawn=0 if self._part.continuation else redrawn - self._continued,
+            continued=redrawn if self._part.continuation else self._continued,
             report=report,
             report_error=report_error,
             pruned=pruned,
@@ -226,6 +236,7 @@ class BulkRun:
         self._tally.add(row, is_from_before=True)
         self._progressing.count_earlier(row)
         self._elsewhere += not self._part.has(row.ref, row.index, row.sample)
+        self._images.note_row(row.ref, row.sample, row.images, row.outcome)
 
     @property
     def _total_of_run(self) -> int | None:
@@ -257,12 +268,15 @@ class BulkRun:
         nursery.start_soon(self._end_when_hopeless, mesh, interrupts)
         for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
             nursery.start_soon(self._servers.end_at, reason)
+        for reason in (interrupts.asked, self._is_cancelled):
+            nursery.start_soon(_call_at, reason, self._images.abandon)
+        nursery.start_soon(_call_at, self._token_budget.is_spent, self._images.stop)
         begun = RunBegun(run=self._run, what=self._spec.source, total=self._total_of_run)
         await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
 
     async def _draw_tasks(self, connection: session.Connection, interrupts: Interrupts) -> None:
         """Draw all tasks; start no new ones after an interrupt, a cancellation or the end of the budget."""
-        limiter = self._task_limit.limiter
+        images = self._images
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as reading:
 
@@ -272,7 +286,7 @@ class BulkRun:
 
                 async with (
                     open_background() as background,
-                    aclosing(self._feed.tasks(self._fail_record, self._restore)) as tasks,
+                    aclosing(self._feed.tasks(self._fail_record, self._restore, images.wants)) as tasks,
                 ):
                     for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
                         background.start_soon(stop_reading, reason)
@@ -280,10 +294,13 @@ class BulkRun:
                     await trio.lowlevel.checkpoint()
                     async for task, sample, key in tasks:
                         await self._await_servers()
-                        borrower = object()
-                        await limiter.acquire_on_behalf_of(borrower)
-                        release = partial(limiter.release_on_behalf_of, borrower)
-                        nursery.start_soon(self._draw_task, connection, task, sample, key, release)
+                        await images.wait_for_room()
+                        slot = Slot(self._task_limit.limiter)
+                        await slot.acquire()
+                        place = images.join(self._recipe.settings_of(task).candidates, slot, self._feed.total)
+                        nursery.start_soon(self._draw_task, connection, task, sample, key, place)
+            has_read_all = self._feed.has_read_all
+            images.end(None if has_read_all else self._feed.total, has_read_all=has_read_all)
 
     async def _end_when_hopeless(self, mesh: Mesh, interrupts: Interrupts) -> None:
         """Stop waiting after an interrupt for tasks in flight that nobody can finish; the next run draws them."""
@@ -301,7 +318,7 @@ class BulkRun:
         return self._state is not None and self._state.state == "paused"
 
     async def _draw_task(
-        self, connection: session.Connection, task: Task, sample: int, key: str, release: Callable[[], None]
+        self, connection: session.Connection, task: Task, sample: int, key: str, place: FreePlace
     ) -> None:
         self._unfinished += 1
         request = DrawPicture(
@@ -316,42 +333,64 @@ class BulkRun:
             task=task.id,
         )
         row: Row | None = None
+        is_left = True  # to the next run, which draws it
         self._progressing.begin(request)
         try:
-            reopened = await reopen(connection.mesh, request, self._part.continuation)
-            draw = partial(self._draw_and_keep, connection, request, task, key, reopened)
+            if place.had_images:
+                reopened = await find_standing(connection.mesh, request)
+            else:
+                reopened = await reopen(connection.mesh, request, self._part.continuation)
+            draw = partial(self._draw_and_keep, connection, request, task, key, reopened, place)
             try:
-                drawn, row = await draw()
+                found = await draw()
             except BlobError as error:  # asked for again, a finished trajectory has its lost pictures drawn again
                 self._view.say(f"drawing a lost picture again: {error}")
-                drawn, row = await draw()
-            self._unfinished -= 1
-            self._feed.take_drawn(task, sample)
-            self._tally.add(row)
-            add_costs(self._tally.spent, drawn.spent)
-            self._token_budget.check(self._tally.chats.tokens)
+                found = await draw()
+            is_left = False
+            if found is not None:
+                drawn, row = found
+                self._feed.take_drawn(task, sample)
+                self._tally.add(row)
+                add_costs(self._tally.spent, drawn.spent)
+                self._token_budget.check(self._tally.chats.tokens)
         except RequestError as error:
             self._take_state(connection.mesh.run_state(self._run))
             is_ending = self._token_budget.is_spent.is_set() or self._is_cancelled.is_set()
-            if not (isinstance(error, CancelledRequestError) and is_ending):  # otherwise the next run draws it
-                self._unfinished -= 1
+            is_left = isinstance(error, CancelledRequestError) and is_ending
+            if not is_left:
                 self._fail(task, sample, error.code, str(error))
         except LeftUndoneError:
-            pass  # the next run draws it
+            pass
         except PictureError as error:
-            self._unfinished -= 1
+            is_left = False
             self._fail(task, sample, BackendError.code, str(error))
         finally:
+            self._unfinished -= not is_left
             self._progressing.end(request, row)
-            release()
+            place.leave(is_kept=not is_left)
 
     async def _draw_and_keep(
-        self, connection: session.Connection, request: DrawPicture, task: Task, key: str, reopened: Reopened
-    ) -> tuple[DrawnTask, Row]:
-        """Draw a task and write its picture into the dataset."""
+        self,
+        connection: session.Connection,
+        request: DrawPicture,
+        task: Task,
+        key: str,
+        reopened: Reopened,
+        place: FreePlace,
+    ) -> tuple[DrawnTask, Row] | None:
+        """Draw a task and write its picture into the dataset; None if it is there already and got no more images."""
         stop = self._token_budget.stop_gracefully
-        ask = partial(connection.mesh.ask, request, lane=Lane.BULK, stop_gracefully=stop)
-        picture = await self._servers.keep_asking(ask)
+
+        async def ask(request: DrawPicture) -> Picture:
+            draw = partial(connection.mesh.ask, request, lane=Lane.BULK, stop_gracefully=stop)
+            return await self._servers.keep_asking(draw)
+
+        picture = await place.draw(request, ask)
+        if place.had_images == len(picture.attempts):
+            return None
+        if place.had_images:
+            self._feed.note_continued()
+            self._continued += 1
         models, skill_digest = self._recipe.models, self._recipe.skills.get(picture.skill or "", "")
         check_hooks(picture, models)
         drawn = DrawnTask(task, request.sample, key, picture, models, request.seed, skill_digest, reopened)
@@ -401,7 +440,8 @@ class BulkRun:
             total = min(total, self._tally.before - self._elsewhere + self._part.limit + self._tally.failed)
         gone = self._feed.gone - self._set_aside_pictures if self._part.is_all else 0
         uncounted = self._elsewhere + self._feed.redrawn + gone
-        return self._progressing.at(total, uncounted=uncounted, busy_share=self._task_limit.busy_share, note=note)
+        progress = self._progressing.at(total, uncounted=uncounted, busy_share=self._task_limit.busy_share, note=note)
+        return replace(progress, images=self._images.figures(self._feed.total))
 
     async def _write_report(self) -> tuple[Path | None, str]:
         """Write the page of the run; return its path, or None and the reason. A run needs no report to succeed."""
@@ -451,3 +491,8 @@ class BulkRun:
         if finished < total:
             return f"{finished} of {total} done, {total - finished} left"
         return f"{total} of {total} exist, but not all were checked"
+
+
+async def _call_at(event: trio.Event, function: Callable[[], None]) -> None:
+    await event.wait()
+    function()

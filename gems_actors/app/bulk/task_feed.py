@@ -90,15 +90,20 @@ class TaskFeed:
         return self.agreement.run
 
     async def tasks(
-        self, take_bad: Callable[[BadTask], None], restore: Callable[[Task, int, str], bool]
+        self,
+        take_bad: Callable[[BadTask], None],
+        restore: Callable[[Task, int, str], bool],
+        wants: Callable[[TaskRef, int], bool] = lambda ref, sample: False,
     ) -> AsyncGenerator[tuple[Task, int, str]]:
         """Yield the tasks to draw with sample and key.
 
         Args:
             take_bad: gets selected records that cannot be drawn.
             restore: returns whether the picture of a sample with a key existed before and is back now.
+            wants: returns whether to yield a sample that is done, because it may get a better picture.
         """
         given = 0
+        self._wants = wants
         at_once = 1 if self._file == Path("-") else _RECORDS_READ_AT_ONCE
         while batch := await trio.to_thread.run_sync(self._next_tasks, at_once, abandon_on_cancel=True):
             for task in batch:
@@ -144,11 +149,18 @@ class TaskFeed:
             self.redrawn += 1
             self.redraws_left += 1
             return True
+        if state == "done" and self._wants(task.ref, sample):
+            return True
         if state == "changed" and self.agreement.consent is None:
             self._refused = task
         elif state != "new":
             self._note_done(task, sample)
         return state == "new"
+
+    def note_continued(self) -> None:
+        """Note that a task that was done has drawn more images."""
+        self.redrawn += 1
+        self.redraws_left += 1
 
     def take_drawn(self, task: Task, sample: int) -> None:
         """Note that a task that was yielded has its picture."""

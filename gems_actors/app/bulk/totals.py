@@ -129,6 +129,8 @@ class BulkProgress:
     """Share of time, 0 to 1, that the generators' devices are busy, if they report it."""
     note: str = ""
     """Note for the user on what happens next; may be empty."""
+    images: tuple[int, int | None] | None = None
+    """Images that the run has drawn or granted, and its budget or None while that is unknown; None without a budget."""
     uncounted: int = 0
     """Pictures in the tally that are not in `total`: of another part of the input, or about to be replaced."""
 
@@ -166,6 +168,9 @@ def result_parts(progress: BulkProgress) -> list[str]:
         blind = " (blind verifier)" if tally.judged_blind else ""
         parts.append(f"{_percent(tally.chosen.rate)} met{blind}")
         parts.append(f"by round {' '.join(shown)} %")
+    if progress.images is not None:
+        spent, budget = progress.images
+        parts.append(f"{spent} images" + ("" if budget is None else f" of {budget}"))
     if progress.busy_share is not None:
         parts.append(f"devices busy {_percent(progress.busy_share)}")
     chats = progress.tally.chats
@@ -193,6 +198,7 @@ def progress_event(progress: BulkProgress) -> dict[str, Any]:
         "in_hand": progress.in_flight,
         "left_s": None if progress.left_s is None else round(progress.left_s, 1),
         "busy_share": _rounded(progress.busy_share),
+        "image_budget": None if progress.images is None else {"spent": progress.images[0], "of": progress.images[1]},
         "note": progress.note,
         **summary_of(progress.tally, progress.seconds),
         **_rates_of(progress.cohort or progress.tally),

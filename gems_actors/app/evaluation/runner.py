@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.run_spec import Consent, RunSpec, spec_of
@@ -47,6 +48,8 @@ class EvaluationOptions:
     """Number of prompts to draw, lay out and score, the first ones; all by default."""
     wait_for_servers_s: float = WAIT_S
     """Seconds to wait for model servers, as in `BulkOptions`."""
+    image_budget: ImageBudget | None = None
+    """Images of the whole run, as in `BulkOptions`."""
     is_scored: bool = False
     """Whether the judge scores the pictures."""
     consent: Consent | None = None
@@ -111,6 +114,7 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
         part=prepared.part,
         router=options.options.router,
         wait_for_servers_s=options.wait_for_servers_s,
+        image_budget=options.image_budget,
         consent=options.consent,
         redirects_stderr=options.redirects_stderr,
     )

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gems_actors.app.bulk.finished.ledger import TaskRef
-from gems_actors.app.bulk.folder import costs_of_pictures, inspect_folder
+from gems_actors.app.bulk.folder import MESH_FOLDER, costs_of_pictures, inspect_folder
+from gems_actors.app.bulk.images.plan import read_plan
 from gems_actors.app.bulk.recipe import SIMULATED_ERRORS
 from gems_actors.app.bulk.rows import Row, lines_of
 from gems_actors.app.bulk.run_spec import RunSpec, read_run
@@ -169,7 +170,7 @@ def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
         totals[CALLS.name] = chat_cost(spent).calls / sum(len(record.pictures) for record in records.values())
     return Run(
         folder=text_of_path(folder),
-        strategy=_name_of(spec),
+        strategy=_name_of(spec) + str(read_plan(folder / MESH_FOLDER)),
         seed=spec.seed,
         prompts=len(records),
         figures=figures,
