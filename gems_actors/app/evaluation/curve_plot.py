@@ -16,8 +16,10 @@ _DOT_PX, _LAST_DOT_PX = 2.5, 4.5
 _STYLE: Final = """\
 text{font:12px sans-serif;fill:#222}.head{font-weight:bold}.paper{fill:#fff}.grid{stroke:#ddd}.axis{stroke:#888}
 @media(prefers-color-scheme:dark){text{fill:#ddd}.paper{fill:#161616}.grid{stroke:#333}.axis{stroke:#777}}"""
-_COLOURS: Final = ("#0077bb", "#ee7733", "#009988", "#cc3311", "#33a1de", "#aa4499", "#999933", "#777777")
+_COLOURS: Final = ("#777777", "#ee7733", "#009988", "#0077bb", "#cc3311", "#aa4499", "#999933", "#33a1de")
 """Paul Tol's vibrant scheme and its neighbours, which colour-blind people can tell apart, on white and on black."""
+_DASHES: Final = ("none", "7 3")
+"""Every other line is dashed, so that one below another can be seen."""
 
 
 class _Axis(NamedTuple):
@@ -84,11 +86,13 @@ def _panel(
         yield f'<text x="{x:.1f}" y="{_HEIGHT_PX + 19}" text-anchor="middle">{tick:g}</text>'
     yield f'<path d="M0 0V{_HEIGHT_PX}H{_PANEL_PX}" class="axis" fill="none"/>'
     yield f'<text x="{_PANEL_PX}" y="{_HEIGHT_PX + 36}" text-anchor="end">{escape(label)}</text>'
-    for name, colour in colours.items():
+    numbered = enumerate(colours.items())
+    for number, (name, colour) in sorted(numbered, key=lambda item: item[0] % len(_DASHES)):  # dashes on top
         own = [(point, x) for point, x in found if point.strategy == name]
         places = [(along.px(x), _HEIGHT_PX - up.px(point.estimate.mean)) for point, x in own]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
+        dash = _DASHES[number % len(_DASHES)]
+        yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dash}"/>'
         for (point, _), (x, y) in zip(own, places, strict=True):
             low, high = point.estimate.low, point.estimate.high
             if low is not None and high is not None:
@@ -100,14 +104,15 @@ def _panel(
 
 def _legend(names: Sequence[str], colours: dict[str, str], width: float, top: float) -> Iterator[str]:
     """Yield the rows of a legend, as many names in each as fit."""
-    column = max(map(len, names)) * _CHAR_PX + 44
+    column = max(map(len, names)) * _CHAR_PX + 60
     per_row = max(1, int((width - _LEFT_PX) // column))
     for first in range(0, len(names), per_row):
         y = top + first // per_row * _LEGEND_ROW_PX + 8
         parts = []
         for number, name in enumerate(names[first : first + per_row]):
-            x = _LEFT_PX + number * column
-            parts.append(f'<path d="M{x} {y - 4}h22" stroke="{colours[name]}" stroke-width="3"/>')
+            x, dash = _LEFT_PX + number * column, _DASHES[(first + number) % len(_DASHES)]
+            line = f'stroke="{colours[name]}" stroke-width="2.5" stroke-dasharray="{dash}"'
+            parts.append(f'<path d="M{x} {y - 4}h22" {line}/>')
             parts.append(f'<text x="{x + 28}" y="{y}">{escape(name)}</text>')
         yield "".join(parts)
 
