@@ -41,7 +41,10 @@ def config(context: click.Context, as_markdown: bool, as_json: bool) -> int:
 def explain(
     keys: tuple[str, ...], config_file: Path | None, preset: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> int:
-    """Print every setting that differs from its default, and where its value is from; KEY names settings or tables."""
+    """Print where the values of settings are from.
+
+    Without KEY, all settings that differ from their defaults; a KEY is a setting or a table, such as verify.mode.
+    """
     found = explain_config(config_file, settings=overrides, preset=preset)
     if keys:
         known = {item.key for item in found}

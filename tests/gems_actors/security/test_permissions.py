@@ -30,7 +30,10 @@ REQUESTS: dict[str, type[AnyRequest[Any]]] = {
 READS = {
     "ReadTrajectory", "FindBestAttempt", "ListTrajectories", "ListRuns", "RecallExperiences", "ReadLog", "CountRecords",
 }  # fmt: skip
-STEPS = {"PlanPrompt", "DecomposePrompt", "GenerateImage", "VerifyImage", "CompressAttempt", "RefinePrompt"}
+STEPS = {"PlanPrompt", "DecomposePrompt", "GenerateImage", "VerifyImage", "CompareImages"} | {
+    "CompressAttempt",
+    "RefinePrompt",
+}
 KEY = "x" * 40
 GRANTS = BUILT_IN_PERMISSIONS.grants
 
