@@ -106,6 +106,11 @@ $met
 Not met, or impossible to tell:
 $findings"""
 
+OTHER: Final = """\
+Another picture of round $round was drawn from $prompt
+It lacked:
+$missed"""
+
 NOTE: Final = """\
 A note on the next attempt:
 <note>
@@ -113,6 +118,9 @@ $note
 </note>"""
 
 CLOSING: Final = "Now decide on round $round."
+
+_MAX_OTHERS: Final = 7
+"""Maximum candidates of a round, besides the best one, of which the model is told what they lacked."""
 
 _ACTIONS: Final[dict[str, RefineAction]] = {"rewrite": "rewrite", "resample": "resample", "stop": "stop"}
 
@@ -219,6 +227,8 @@ def refine_request(
                 "reasoning": reasoning,
             }
         )
+        if item.others:
+            fields[-1]["others"] = [{"prompt": other.prompt, "missed": list(other.missed)} for other in item.others]
         parts.append(_describe(item, experience, reasoning))
         parts.extend(pictures[index : index + 1])
     parts.extend(lesson_parts(recalled))
@@ -275,6 +285,10 @@ def _describe(item: PastRound, experience: str | None, reasoning: str | None) ->
         text += f"\nThe thinking behind its prompt:\n<thinking>\n{reasoning}\n</thinking>"
     if experience:
         text += f"\nThe lesson drawn from it: {experience}"
+    for other in item.others[:_MAX_OTHERS]:
+        is_same = other.prompt == item.attempt.prompt
+        prompt = "the same prompt." if is_same else f"this prompt:\n<prompt>\n{other.prompt}\n</prompt>"
+        text += "\n" + render(OTHER, round=str(item.attempt.round), prompt=prompt, missed=list_lines(other.missed))
     return text
 
 

@@ -10,6 +10,15 @@ from protocol.messages import Answer, Attempt, Refined, Refinement, RefinePrompt
 
 
 @dataclass(frozen=True, slots=True)
+class OtherCandidate:
+    """Another attempt of a round than its best one."""
+
+    prompt: str
+    missed: tuple[str, ...]
+    """Questions that are not met."""
+
+
+@dataclass(frozen=True, slots=True)
 class PastRound:
     """One round: its best attempt with its verdicts, the reasoning before it and the lesson after it."""
 
@@ -26,6 +35,8 @@ class PastRound:
     """Reasoning behind the round's prompt, of the planner in the first round, else of the refiner; may be empty."""
     experience: str | None
     """Lesson of the round; None if there is none yet."""
+    others: tuple[OtherCandidate, ...] = ()
+    """The other candidates, in their order."""
 
 
 def look_back(state: TrajectoryState, last: int) -> tuple[PastRound, ...]:
@@ -41,7 +52,8 @@ def look_back(state: TrajectoryState, last: int) -> tuple[PastRound, ...]:
 
 
 def _look_at(state: TrajectoryState, round_: int) -> PastRound:
-    attempt, _ = choose_best([attempt for attempt in state.attempts if attempt.round == round_])
+    candidates = [attempt for attempt in state.attempts if attempt.round == round_]
+    attempt, _ = choose_best(candidates)
     thoughts = {1: state.plan.reasoning} if state.plan else {}
     thoughts |= {refined.round: refined.reasoning for refined in state.refinements}
     questions = {requirement.id: requirement.question for requirement in state.requirements or ()}
@@ -61,6 +73,14 @@ def _look_at(state: TrajectoryState, round_: int) -> PastRound:
         ),
         reasoning=thoughts.get(round_, ""),
         experience=next((kept.text for kept in state.experiences if kept.round == round_), None),
+        others=tuple(
+            OtherCandidate(
+                other.prompt,
+                tuple(questions[verdict.requirement] for verdict in other.verdicts if verdict.answer != "met"),
+            )
+            for other in candidates
+            if other is not attempt
+        ),
     )
 
 

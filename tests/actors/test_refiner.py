@@ -115,6 +115,20 @@ async def test_the_best_attempt_of_a_round_is_shown_with_all_its_verdicts(tmp_pa
     assert "- unmet: r2? (seen in round 2)\n- unsure: r3? (seen in round 2)" in text_of(request)
 
 
+async def test_of_the_other_candidates_of_a_round_the_model_is_told_what_they_lacked(tmp_path: Path) -> None:
+    state = await three_rounds(tmp_path)
+    first, worse, best, last = state.attempts
+    state = replace(state, attempts=(first, replace(worse, prompt="owls seen from above"), best, last))
+    _, request = await refine(tmp_path, state, 3, "prompts")
+    told = "was drawn from this prompt:\n<prompt>\nowls seen from above\n</prompt>\nIt lacked:\n- r1?\n- r2?\n- r3?"
+    assert f"Another picture of round 2 {told}" in text_of(request)
+    assert [item.get("others") for item in request.fields["attempts"]] == [
+        None, [{"prompt": "owls seen from above", "missed": ["r1?", "r2?", "r3?"]}], None,
+    ]  # fmt: skip
+    _, request = await refine(tmp_path, await three_rounds(tmp_path), 2, "none")
+    assert "Another picture of round 2 was drawn from the same prompt.\nIt lacked:\n- r1?" in text_of(request)
+
+
 async def test_later_rounds_are_not_shown(tmp_path: Path) -> None:
     _, request = await refine(tmp_path, await three_rounds(tmp_path), 2, "full")
     assert [item["round"] for item in request.fields["attempts"]] == [1, 2]

@@ -179,6 +179,8 @@ def _refine(fields: Mapping[str, Any]) -> ChatReply:
     scene = parse_scene(prompt)
     failed = [_claims_in((*attempt.get("unmet", ()), *attempt.get("unsure", ()))) for attempt in attempts]
     failures = Counter(claim for claims in failed for claim in claims)
+    for other in (other for attempt in attempts for other in attempt.get("others", ())):
+        failures.update(_claims_in(other["missed"]))
     latest = attempts[-1] if attempts else {}
     missed = [str(question) for question in latest.get("unmet", ())]
     diagnosis = f"The last picture misses: {_listed(missed)}." if missed else "The last picture misses nothing known."

@@ -260,6 +260,13 @@ def test_for_several_candidates_it_writes_prompts_that_differ_in_view_and_stress
     assert len(answer["prompts"]) == 2
 
 
+def test_what_other_candidates_lacked_is_stressed_too() -> None:
+    attempt = {"round": 1, "prompt": CATS, "met": [], "unmet": [RED], "unsure": [], "experience": None}
+    attempts = [{**attempt, "others": [{"prompt": CATS, "missed": [TWO]}]}]
+    written = json.loads(chat("refine", {"prompt": CATS, "attempts": attempts}).text)["prompt"]
+    assert written.endswith("Make sure: there are exactly two cats; the cats are red")
+
+
 def test_it_writes_the_lesson_that_the_compressor_would_write() -> None:
     answer = refine_after((CATS, [RED]), with_lesson=True)
     assert answer["lesson"] == chat("compress", {"met": [], "unmet": [RED], "experiences": []}).text
