@@ -6,7 +6,8 @@ the configured one is asked a question. Each request is sent once; the caller de
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
 import trio
@@ -26,14 +27,17 @@ _NO_MODEL: Final = (400, 422)
 _LOADING: Final = (429, 502, 503, 504)
 """Statuses of a server that is not ready yet, or of a gateway in front of one."""
 _MAX_LISTED: Final = 5
+_MAX_TOLD_CHARS: Final = 1_000
 
 
 class NotReadyError(Exception):
     """A server is not ready yet; the text says what it does instead."""
 
 
-async def check_ready(kind: str, table: str, server: ModelServerConfig) -> None:
-    """Return if a server is ready: any answer counts but that of a loading server, and a refusal of the key or model.
+async def check_ready(kind: str, table: str, server: ModelServerConfig) -> dict[str, Any]:
+    """Return once a server is ready: any answer counts but that of a loading server, and a refusal of the key or model.
+
+    The result is what the server tells of the model, such as its id; empty if it tells nothing.
 
     Args:
         kind: kind of server in messages, `chat` or `image`.
@@ -49,11 +53,22 @@ async def check_ready(kind: str, table: str, server: ModelServerConfig) -> None:
         listed = await _models_of(connection, table, server)
         is_listed = listed is not None and (server.model is None or server.model in listed)
         if isinstance(server, ChatServerConfig) and not is_listed:
-            await _ask_word(connection, table, server, listed or ())
+            await _ask_word(connection, table, server, tuple(listed or ()))
+    return _told_of(server.model, listed or {})
 
 
-async def _models_of(connection: ModelServer, table: str, server: ModelServerConfig) -> tuple[str, ...] | None:
-    """Return the names of the models that a server lists; None if it has no list."""
+def _told_of(model: str | None, listed: Mapping[str, _Model]) -> dict[str, Any]:
+    """Return what a server tells of the configured model, or of its only one."""
+    if model is None and len(listed) == 1:
+        (model,) = listed
+    if model is None or model not in listed:
+        return {}
+    told = msgspec.to_builtins(listed[model])
+    return {name: value for name, value in told.items() if value is not None}
+
+
+async def _models_of(connection: ModelServer, table: str, server: ModelServerConfig) -> dict[str, _Model] | None:
+    """Return the models that a server lists, by their names; None if it has no list."""
     body = b""
     try:
         with trio.move_on_after(_LIST_S) as scope:
@@ -64,7 +79,7 @@ async def _models_of(connection: ModelServer, table: str, server: ModelServerCon
     if scope.cancelled_caught:
         raise NotReadyError(f"{connection.name}: expected an answer within {_LIST_S:g} s, got none")
     try:
-        return tuple(item.id for item in msgspec.json.decode(body, type=_Models).data)
+        return {item.id: item for item in msgspec.json.decode(body, type=_Models).data}
     except (ValueError, RecursionError):
         return None
 
@@ -101,7 +116,12 @@ def _raise_unless_ready(connection: ModelServer, table: str, server: ModelServer
 
 
 class _Model(msgspec.Struct):
-    id: str
+    """A model in the list of a server; vLLM and SGLang fill all fields."""
+
+    id: Annotated[str, msgspec.Meta(max_length=_MAX_TOLD_CHARS)]
+    root: Annotated[str, msgspec.Meta(max_length=_MAX_TOLD_CHARS)] | None = None
+    owned_by: Annotated[str, msgspec.Meta(max_length=_MAX_TOLD_CHARS)] | None = None
+    max_model_len: int | None = None
 
 
 class _Models(msgspec.Struct):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from gems_actors.app.bulk.images.places import FreePlace, Slot, UnlimitedImages
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView, Outcome
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
+from gems_actors.app.bulk.provenance import drawn_with, write_provenance
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.reopening import find_standing, reopen
 from gems_actors.app.bulk.rows import DrawnTask, Reopened, Row, rows_of, sort_rows
@@ -91,6 +91,7 @@ async def _run(options: BulkOptions, view: BulkView, interrupts: Interrupts) -> 
         config = stack.enter_context(opened)
         memo = stack.enter_context(remembered(bulk.history_entry()))
         result = await bulk.run(config, interrupts)
+        await trio.to_thread.run_sync(bulk.keep_provenance)
         memo.note(outcome=result.outcome, done=result.tally.pictures, failed=result.tally.failed)
         return result
 
@@ -105,7 +106,7 @@ class BulkRun:
             UsageError: one of them cannot be opened.
         """
         self._options, self._spec, self._part, self._view = options, options.spec, options.part, view
-        self._run = run_of(options.out)
+        self._run, self._config = run_of(options.out), config
         self._recipe = recipe_of(self._spec.seed, self._spec.settings, config)
         self._trajectory_budget = budget_of(config)
         self._token_budget = TokenBudget(config.budget.max_tokens_per_run)
@@ -131,9 +132,8 @@ class BulkRun:
         """What kept tasks in flight from being finished after an interrupt."""
         self._images = UnlimitedImages()
         try:
-            if options.image_budget is not None:
-                mesh_folder, candidates = options.out / MESH_FOLDER, self._recipe.settings.candidates
-                self._images = ImageAllotment(options.image_budget, mesh_folder, candidates)
+            if (budget := options.image_budget) is not None:
+                self._images = ImageAllotment(budget, options.out / MESH_FOLDER, self._recipe.settings.candidates)
             self._feed = TaskFeed(
                 options.file, options.out, self._spec.record_options, self._part, self._recipe, options.consent, stack
             )
@@ -268,9 +268,7 @@ class BulkRun:
         nursery.start_soon(self._end_when_hopeless, mesh, interrupts)
         for reason in (interrupts.asked, self._token_budget.is_spent, self._is_cancelled):
             nursery.start_soon(self._servers.end_at, reason)
-        for reason in (interrupts.asked, self._is_cancelled):
-            nursery.start_soon(_call_at, reason, self._images.abandon)
-        nursery.start_soon(_call_at, self._token_budget.is_spent, self._images.stop)
+        self._images.end_at(nursery, self._token_budget.is_spent, interrupts.asked, self._is_cancelled)
         begun = RunBegun(run=self._run, what=self._spec.source, total=self._total_of_run)
         await mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)
 
@@ -476,6 +474,15 @@ class BulkRun:
         why = f"the budget of {self._token_budget.max_tokens} tokens is spent"
         return "failed", f"{why}: {self._how_far()}; a larger budget.max_tokens_per_run continues"
 
+    def keep_provenance(self) -> None:
+        """Write what the pictures were drawn with; a run that has drawn everything does not fail for its sake."""
+        has_drawn = self._tally.pictures > self._tally.before or self._continued
+        drawn = drawn_with(self._config, self._servers.told, self._options.router) if has_drawn else None
+        try:
+            write_provenance(self._folder.path, self._spec, self._images.plan, self._tally.skills, self._config, drawn)
+        except OutputError as error:
+            self._view.say(f"gems: no provenance: {error}")
+
     def _keep_ending(self, unfinished: str) -> None:
         """Remember how the run ended; a part of it that ends well says nothing about the rest."""
         if unfinished or (self._part.is_all and self._part.limit is None):
@@ -491,8 +498,3 @@ class BulkRun:
         if finished < total:
             return f"{finished} of {total} done, {total - finished} left"
         return f"{total} of {total} exist, but not all were checked"
-
-
-async def _call_at(event: trio.Event, function: Callable[[], None]) -> None:
-    await event.wait()
-    function()

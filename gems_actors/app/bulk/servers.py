@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import trio
 
@@ -67,6 +67,8 @@ class Servers:
         """Scope of everything that needs the servers; cancelled when the run stops because of them."""
         self.stopped = ""
         """Why the run stops; empty while it goes on."""
+        self.told: dict[str, dict[str, Any]] = {}
+        """What the first ready server of each model told of it, by the table of its settings."""
         self._models = [] if config is None else list(server_models(config))
         self._wait_s, self._say = wait_s, say
         self._outage = Outage(wait_s)
@@ -115,11 +117,12 @@ class Servers:
             for index, server in enumerate(model.servers):
                 table = f"{model.table}.fallbacks[{index - 1}]" if index else model.table
                 try:
-                    await check_ready(model.kind, table, server)
+                    told = await check_ready(model.kind, table, server)
                 except NotReadyError as error:
                     reasons.append(str(error))
                     continue
                 self._not_ready.pop(model.table, None)
+                self.told[table] = {"url": server.url, **told}
                 return
             if model.table not in self._not_ready:
                 self._say(f"waiting up to {self._wait_s:g} s for servers: {'; '.join(reasons)}")

@@ -56,6 +56,8 @@ class Tally:
     """How often the refiner decided otherwise than to rewrite the prompt, by action."""
     judged_blind: int = 0
     """Pictures with verdicts of a verifier that sees none."""
+    skills: dict[str, str] = field(default_factory=dict)
+    """Digest of each skill that a picture was drawn with, that of the latest one."""
     chosen: Share = field(default_factory=Share)
     """Share of the chosen pictures."""
     in_round: list[Share] = field(default_factory=list)
@@ -81,6 +83,8 @@ class Tally:
         self.outcomes[row.outcome] += 1
         self.actions.update(action for action in row.actions if action != "rewrite")
         self.judged_blind += row.judged_blind
+        if row.skill is not None:
+            self.skills[row.skill] = "" if row.skill_digest is msgspec.UNSET else row.skill_digest
         self.chosen.add(row.met, total)
         for _ in range(self.last_round, row.rounds):  # earlier pictures had reached their best before such a round
             self.in_round.append(Share())

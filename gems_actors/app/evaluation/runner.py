@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
+from gems_actors.app.bulk.provenance import add_evaluation
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.run_spec import Consent, RunSpec, spec_of
 from gems_actors.app.bulk.runner import run as run_bulk
@@ -23,11 +25,12 @@ from gems_actors.app.evaluation.description import Description, check_folder, pr
 from gems_actors.app.evaluation.layout_writer import write_layout
 from gems_actors.app.evaluation.layouts import Pictures
 from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
-from gems_actors.app.evaluation.scores import ScoringPlan, move_old_scores, plan_scoring, score_pictures
+from gems_actors.app.evaluation.scores import ScoringPlan, move_old_scores, plan_scoring, score_pictures, scores_in
 from gems_actors.app.evaluation.truth import believed_and_true
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, text_of_path, write_whole
 from gems_actors.errors import UsageError
+from gems_actors.terminal_text import without_passwords
 from gems_actors.transport.sockets import require_trio
 
 
@@ -131,6 +134,7 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
             scores = await score_pictures(
                 prepared.plan, prepared.chosen, pictures, options.out, view.note, of_prompts=len(prepared.prompts)
             )
+    _note_evaluation(options.out, prepared)
     return EvaluationResult(
         bulk=bulk,
         missing=missing,
@@ -139,6 +143,13 @@ async def run(options: EvaluationOptions, view: EvaluationView | None = None) ->
         of_prompts=len(prepared.prompts),
         scores=scores,
     )
+
+
+def _note_evaluation(folder: Path, prepared: _Prepared) -> None:
+    """Add benchmark, prompt file and judge to the provenance of the pictures."""
+    scores = scores_in(folder) or {}
+    judged = {name: without_passwords(str(scores[name])) for name in ("scorer", "judge") if name in scores}
+    add_evaluation(folder, msgspec.to_builtins(prepared.description) | judged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ pool. The images of the next pool's first rounds keep the generators busy betwee
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -243,11 +244,22 @@ class ImageAllotment(UnlimitedImages):
 
     # ------------------------------------------------------------------------------------------------ decisions
 
+    def end_at(self, nursery: trio.Nursery, is_spent: trio.Event, *ends: trio.Event) -> None:
+        async def call_at(event: trio.Event, function: Callable[[], None]) -> None:
+            await event.wait()
+            function()
+
+        nursery.start_soon(call_at, is_spent, self.stop)
+        for end in ends:
+            nursery.start_soon(call_at, end, self.abandon)
+
     def stop(self) -> None:
+        """Grant no more images: every task ends with the picture that it has."""
         self._is_stopped = True
         self.advance()
 
     def abandon(self) -> None:
+        """Leave the tasks that wait to the next run."""
         self.is_abandoned = True
         for pool in self._pools:
             for place in pool.places:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gems_actors.app.bulk.finished.ledger import TaskRef
+from gems_actors.app.bulk.images.plan import Plan
 from protocol.messages import DrawPicture, Picture
 
 Ask = Callable[[DrawPicture], Awaitable[Picture]]
@@ -56,6 +57,8 @@ class FreePlace:
 class UnlimitedImages:
     """The images of a run whose tasks have each their own rounds, and no budget in common."""
 
+    plan = Plan()
+
     def begin(self, tasks: int | None) -> None:
         """Remember the plan, so that the next process with the same budget continues it.
 
@@ -95,11 +98,14 @@ class UnlimitedImages:
             has_read_all: whether every task of the run has joined.
         """
 
-    def stop(self) -> None:
-        """Grant no more images: every task ends with the picture that it has."""
+    def end_at(self, nursery: trio.Nursery, is_spent: trio.Event, *ends: trio.Event) -> None:
+        """Watch for the end of the run, in tasks of a nursery.
 
-    def abandon(self) -> None:
-        """Leave the tasks that wait to the next run."""
+        Args:
+            nursery: where to watch.
+            is_spent: after which no more images are granted, and every task ends with the picture that it has.
+            ends: after which tasks that wait are left to the next run.
+        """
 
     def figures(self, total: int | None) -> tuple[int, int | None] | None:
         """Return the images drawn or granted so far, and how many the run has; None in a run without a budget.
