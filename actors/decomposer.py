@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, get_args
 
@@ -30,7 +30,7 @@ from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest
 from gems_actors.errors import ModelOutputError
 from protocol.limits import MAX_REQUIREMENTS
-from protocol.messages import DecomposePrompt, Requirement, RequirementKind, Requirements
+from protocol.messages import Claim, ClaimType, DecomposePrompt, Requirement, RequirementKind, Requirements
 
 RULES: Final = f"""\
 You prepare the inspection of a picture that a text-to-image model will draw from the prompt you are given. Write \
@@ -69,6 +69,24 @@ Answer with one JSON object and nothing else. For the prompt: three ceramic owls
   {{"id": "r6", "question": "Are the owls under the sign?", "kind": "position", "depends_on": "r4"}}
 ]}}"""
 
+CLAIM_RULES: Final = """\
+Each requirement also has a claim: the same demand in parts, which is compared with an inspector's list of what the \
+picture shows.
+- type exists: subject. type count: subject, and the number in digits as the value.
+- type attribute: subject, and one colour, material, pattern, size, state or activity as the value.
+- type relation: subject, object, and as the value the place or action of the first with respect to the second, such \
+as "left of", "on top of", "holding".
+- type text: the text as the value, letter by letter.
+- type none: no claim says the whole of the question, as for style, mood, comparisons and relations of three things.
+subject and object are the plain name of one thing in the singular, always the same name for the same thing ("owl"; \
+"black dog" where there is also a white one). negated is true if the demand is that this is not so. What is not used \
+is an empty text.
+For the example above, the claims of r2, r3, r5 and r6 are
+{"type": "count", "subject": "owl", "object": "", "value": "3", "negated": false}
+{"type": "attribute", "subject": "owl", "object": "", "value": "ceramic", "negated": false}
+{"type": "text", "subject": "sign", "object": "", "value": "OPEN", "negated": false}
+{"type": "relation", "subject": "owl", "object": "sign", "value": "below", "negated": false}"""
+
 USER: Final = """\
 <prompt>
 $prompt
@@ -78,16 +96,18 @@ _EXPECTED = (
     'JSON of the form {"requirements": [{"id": text, "question": text, "kind": text, "depends_on": text or null}]}'
 )
 _TEXT: Final = {"type": "string"}
-_SCHEMA: Final = object_schema(
-    requirements={
-        "type": "array",
-        "items": object_schema(
-            id=_TEXT,
-            question=_TEXT,
-            kind={**_TEXT, "enum": list(get_args(RequirementKind))},
-            depends_on={"type": ["string", "null"]},
-        ),
-    }
+_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "id": _TEXT,
+    "question": _TEXT,
+    "kind": {**_TEXT, "enum": list(get_args(RequirementKind))},
+    "depends_on": {"type": ["string", "null"]},
+}
+_CLAIM: Final = object_schema(
+    type={**_TEXT, "enum": [*get_args(ClaimType), "none"]},
+    subject=_TEXT,
+    object=_TEXT,
+    value=_TEXT,
+    negated={"type": "boolean"},
 )
 
 
@@ -104,6 +124,7 @@ class _Loose(msgspec.Struct):
     depends_on: Any = None
     not_understood: str = ""
     """Only the storyboard sets it; language models are not told of it."""
+    claim: Any = None
 
 
 class _Found(msgspec.Struct):
@@ -119,15 +140,19 @@ class Decomposer(ChatActor):
     async def decompose(self, request: DecomposePrompt) -> Requirements:
         """Return the requirements of a prompt; empty if there is nothing to check."""
         parse = partial(parse_requirements, prompt=request.prompt)
-        question = decompose_request(request.prompt)
+        question = decompose_request(request.prompt, with_claims=self.config.verify.mode == "evidence")
         answer = await ask_model(self.chat, question, parse, partial(parse, is_last=True))
         return Requirements(requirements=answer.value, spent=answer.spent)
 
 
-def decompose_request(prompt: str) -> ChatRequest:
-    """Return the chat request to decompose a prompt."""
-    messages = (say("system", RULES), say("user", render(USER, prompt=prompt)))
-    return ChatRequest("decompose", {"prompt": prompt}, messages, schema=_SCHEMA)
+def decompose_request(prompt: str, *, with_claims: bool = False) -> ChatRequest:
+    """Return the chat request to decompose a prompt, with a claim for each requirement only where it is of use."""
+    rules = f"{RULES}\n\n{CLAIM_RULES}" if with_claims else RULES
+    messages = (say("system", rules), say("user", render(USER, prompt=prompt)))
+    claim = {"claim": _CLAIM} if with_claims else {}
+    schema = object_schema(requirements={"type": "array", "items": object_schema(**_FIELDS, **claim)})
+    fields = {"prompt": prompt, "with_claims": True} if with_claims else {"prompt": prompt}
+    return ChatRequest("decompose", fields, messages, schema=schema)
 
 
 def parse_requirements(text: str, *, prompt: str = "", is_last: bool = False) -> tuple[Requirement, ...]:
@@ -180,11 +205,33 @@ def _read(item: _Loose, is_last: bool) -> Requirement:
         "kind": "other" if is_last and kind not in get_args(RequirementKind) else kind,
         "depends_on": parent,
         "not_understood": item.not_understood,
+        "claim": _read_claim(item.claim),
     }
     try:
         return msgspec.convert(fields, Requirement)
     except msgspec.ValidationError as error:
         raise ModelOutputError(f"{id_[:100]}: expected {_EXPECTED} ({error}), got {str(fields)[:200]}") from error
+
+
+def _read_claim(claim: Any) -> Claim | None:
+    """Return a claim in the form of the wire; None for one that is of no use, because the question is asked then."""
+    if not isinstance(claim, Mapping):
+        return None
+    told = {name: value for name, value in claim.items() if value is not None}
+    if isinstance(number := told.get("value"), int | float) and not isinstance(number, bool):
+        told["value"] = f"{number:g}"
+    try:
+        found = msgspec.convert(told, Claim)
+    except msgspec.ValidationError:
+        return None
+    needed = {
+        "exists": (found.subject,),
+        "count": (found.subject, found.value),
+        "attribute": (found.subject, found.value),
+        "relation": (found.subject, found.object, found.value),
+        "text": (found.value,),
+    }
+    return found if all(text.strip() for text in needed[found.type]) else None
 
 
 def _refuse_example(found: Sequence[Requirement], prompt: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from typing import Final
@@ -22,9 +23,13 @@ from PIL import Image as Pillow
 from actors.blob_actor import BlobActor
 from actors.comparing import compare_pictures
 from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, repeated_example, say, unexpected
+from actors.verifying.evidence import decide
+from actors.verifying.evidence_listing import evidence_request, parse_evidence
+from actors.verifying.text_matching import shows_text, text_asked_for
+from actors.verifying.verdict_rules import count_votes, needs_unmet
 from gems_actors.actor import answers
-from gems_actors.backends import ChatModel, ChatRequest, ImagePart
-from gems_actors.backends.factory import open_second_opinion
+from gems_actors.backends import ChatModel, ChatRequest, ImagePart, TextReader
+from gems_actors.backends.factory import open_second_opinion, open_text_reader
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import ModelOutputError, RequestError
@@ -117,14 +122,16 @@ class Verifier(BlobActor, ChatActor):
         self._is_sight_known = trio.Event()
         """Set once the model's sight was checked for the first time, or could not be checked."""
         self._second: ChatModel | None = None
+        self._reader: TextReader | None = None
         self._background: trio.Nursery | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep the store and the chat models open."""
+        """Keep the store, the chat models and the reader of texts open."""
         async with (
             super().open(),
             open_second_opinion(self.config) as self._second,
+            open_text_reader(self.config) as self._reader,
             open_background() as self._background,
         ):
             yield
@@ -141,7 +148,9 @@ class Verifier(BlobActor, ChatActor):
             self._background.start_soon(self._check_sight)
         self._verified += 1
         picture = await self.read_picture(request.image)
-        found = await verify_picture(self.chat, picture, request.requirements, self.config.verify, self._second)
+        found = await verify_picture(
+            self.chat, picture, request.requirements, self.config.verify, self._second, self._reader
+        )
         if self._background is not None:
             await self._is_sight_known.wait()
         return structs.replace(found, is_blind=self._is_blind)
@@ -190,6 +199,7 @@ async def verify_picture(
     requirements: Sequence[Requirement],
     settings: VerifyConfig,
     second: ChatModel | None = None,
+    reader: TextReader | None = None,
 ) -> Verification:
     """Answer all requirements for one picture, parents before children.
 
@@ -199,6 +209,7 @@ async def verify_picture(
         requirements: the requirements.
         settings: the mode, and the probabilities from which a requirement is met or unmet.
         second: another model, which is asked if the first is unsure.
+        reader: reads the texts in the picture, so that the model is asked only about those that it does not find.
 
     Raises:
         BackendError: a model could not be asked; there are no partial results.
@@ -212,8 +223,13 @@ async def verify_picture(
     }
     checked = [item for item in requirements if not item.not_understood]
     calls_saved = 0
-    if settings.mode == "batch" and checked:
-        verdicts |= await inspection.ask_all(picture, checked)
+    if reader is not None:
+        verdicts |= await inspection.read_texts(picture, checked, reader)
+    if settings.mode == "evidence":
+        verdicts |= await inspection.list_evidence(picture, [item for item in checked if item.id not in verdicts])
+        checked = [item for item in checked if not needs_unmet(item, checked, verdicts)]
+    if settings.mode in ("batch", "evidence"):
+        verdicts |= await inspection.ask_all(picture, [item for item in checked if item.id not in verdicts])
     for layer in layers_of(requirements):
         open_questions: list[Requirement] = []
         for requirement in layer:
@@ -242,42 +258,89 @@ class _Inspection:
         """Return the verdict for one requirement."""
         async with self._limiter:
             verdict = await self._ask(self._chat, picture, requirement)
-            return await self._ask_again(picture, requirement, verdict)
+            verdict = await self._ask_second(picture, requirement, verdict)
+            votes = self._votes if verdict.answer == "unsure" else ()
+            return count_votes(
+                verdict, [await self._ask(self._chat, picture, requirement, f"vote {vote}", vote) for vote in votes]
+            )
 
     async def ask_all(self, picture: ImagePart, requirements: Sequence[Requirement]) -> dict[str, Verdict]:
-        """Return the verdicts for all requirements by id, from one call."""
-        ids = [requirement.id for requirement in requirements]
-        answer = await ask_model(self._chat, batch_request(picture, requirements), lambda text: parse_batch(text, ids))
-        self.spent = sum_spent(self.spent, answer.spent)
-        asked = await gather(
-            *(
-                partial(self._ask_again, picture, requirement, verdict)
-                for requirement, verdict in zip(requirements, answer.value, strict=True)
-            )
-        )
-        return {verdict.requirement: verdict for verdict in asked}
+        """Return the verdicts for all requirements by id, from one call, and one for each vote on unsure ones."""
+        verdicts = await self._ask_all(picture, requirements)
+        asked = [partial(self._ask_second, picture, item, verdicts[item.id]) for item in requirements]
+        verdicts = {verdict.requirement: verdict for verdict in await gather(*asked)}
+        unsure = [item for item in requirements if verdicts[item.id].answer == "unsure"]
+        votes = await gather(*(partial(self._ask_all, picture, unsure, vote) for vote in self._votes))
+        return verdicts | {item.id: count_votes(verdicts[item.id], [one[item.id] for one in votes]) for item in unsure}
 
-    async def _ask(self, chat: ChatModel, picture: ImagePart, requirement: Requirement) -> Verdict:
-        is_scored = self._settings.mode == "score"
-        request = verify_request(picture, requirement.question, is_scored=is_scored)
-        answer = await ask_model(chat, request, parse_verdict)
+    async def list_evidence(self, picture: ImagePart, requirements: Sequence[Requirement]) -> dict[str, Verdict]:
+        """Return the verdicts that follow from a list of what the picture shows, by id; one call, or none."""
+        claims = {item.id: item.claim for item in requirements if item.claim is not None}
+        if not claims:
+            return {}
+        answer = await ask_model(self._chat, evidence_request(picture, requirements), parse_evidence)
+        self.spent = sum_spent(self.spent, answer.spent)
+        found = {id_: decide(claim, answer.value) for id_, claim in claims.items()}
+        return {
+            id_: Verdict(requirement=id_, answer=finding.answer, reason=finding.reason[:MAX_REASON_CHARS])
+            for id_, finding in found.items()
+            if finding.answer != "unsure"
+        }
+
+    async def read_texts(
+        self, picture: ImagePart, requirements: Sequence[Requirement], reader: TextReader
+    ) -> dict[str, Verdict]:
+        """Return the verdicts on texts by id, from what a reader finds; none if it finds no text at all."""
+        wanted = {item.id: text for item in requirements if (text := text_asked_for(item)) is not None}
+        read = await reader.read(picture.data) if wanted else ()
+        reason = f"reads {' / '.join(read)}"[:MAX_REASON_CHARS]
+        return {
+            id_: Verdict(requirement=id_, answer="met" if shows_text(text, read) else "unmet", reason=reason)
+            for id_, text in wanted.items()
+            if read
+        }
+
+    @property
+    def _votes(self) -> range:
+        """Numbers of the votes after the first answer."""
+        return range(2, self._settings.votes + 1)
+
+    async def _ask(
+        self, chat: ChatModel, picture: ImagePart, requirement: Requirement, look: str = "", vote: int = 0
+    ) -> Verdict:
+        is_scored = self._settings.mode == "score" and not vote  # one token's probability does not vary
+        request = replace(verify_request(picture, requirement.question, is_scored=is_scored, look=look), vote=vote)
+        answer = await ask_model(chat, replace(request, vary=vote > 0), parse_verdict)
         self.spent = sum_spent(self.spent, answer.spent)
         said, reason = answer.value
         if not answer.probabilities:
             return Verdict(requirement=requirement.id, answer=said, reason=reason)
         score = score_of(answer.probabilities)
-        return Verdict(requirement=requirement.id, answer=self._answer_for(score), score=score)
+        return Verdict(requirement=requirement.id, answer=self._answer_for(score, requirement), score=score)
 
-    def _answer_for(self, score: float) -> Answer:
-        if score >= self._settings.met_from:
+    async def _ask_all(
+        self, picture: ImagePart, requirements: Sequence[Requirement], vote: int = 0
+    ) -> dict[str, Verdict]:
+        if not requirements:
+            return {}
+        ids = [requirement.id for requirement in requirements]
+        request = batch_request(picture, requirements, look=f"vote {vote}" if vote else "")
+        request = replace(request, vary=vote > 0, vote=vote)
+        answer = await ask_model(self._chat, request, lambda text: parse_batch(text, ids))
+        self.spent = sum_spent(self.spent, answer.spent)
+        return {verdict.requirement: verdict for verdict in answer.value}
+
+    def _answer_for(self, score: float, requirement: Requirement) -> Answer:
+        thresholds = self._settings.thresholds_of(requirement.kind)
+        if score >= thresholds.met_from:
             return "met"
-        return "unmet" if score < self._settings.unmet_below else "unsure"
+        return "unmet" if score < thresholds.unmet_below else "unsure"
 
-    async def _ask_again(self, picture: ImagePart, requirement: Requirement, verdict: Verdict) -> Verdict:
+    async def _ask_second(self, picture: ImagePart, requirement: Requirement, verdict: Verdict) -> Verdict:
         """Ask the second model if the first is unsure; if the second is unsure too, the first verdict counts."""
         if verdict.answer != "unsure" or self._second is None:
             return verdict
-        other = await self._ask(self._second, picture, requirement)
+        other = await self._ask(self._second, picture, requirement, "second opinion")
         if other.answer == "unsure":
             return verdict
         return structs.replace(other, reason=f"second opinion: {other.reason}" if other.reason else "second opinion")
@@ -305,14 +368,18 @@ def layers_of(requirements: Iterable[Requirement]) -> list[list[Requirement]]:
     return layers
 
 
-def verify_request(picture: ImagePart, question: str, *, is_scored: bool = False) -> ChatRequest:
-    """Return one question about a picture; the picture comes first, so that servers can cache it as a prefix."""
+def verify_request(picture: ImagePart, question: str, *, is_scored: bool = False, look: str = "") -> ChatRequest:
+    """Return one question about a picture; the picture comes first, so that servers can cache it as a prefix.
+
+    `look` tells the storyboard this look at the picture from the first one.
+    """
     messages = (say("system", RULES), say("user", picture, question))
-    return ChatRequest("verify", {"question": question}, messages, choices=tuple(_ANSWERS) if is_scored else ())
+    fields = {"question": question, "look": look} if look else {"question": question}
+    return ChatRequest("verify", fields, messages, choices=tuple(_ANSWERS) if is_scored else ())
 
 
-def batch_request(picture: ImagePart, requirements: Sequence[Requirement]) -> ChatRequest:
-    """Return all questions about a picture in one request."""
+def batch_request(picture: ImagePart, requirements: Sequence[Requirement], *, look: str = "") -> ChatRequest:
+    """Return all questions about a picture in one request; `look` is as in `verify_request`."""
     questions = [{"id": requirement.id, "question": requirement.question} for requirement in requirements]
     lines = "\n".join(f"{item['id']}: {item['question']}" for item in questions)
     text = {"type": "string"}
@@ -320,7 +387,8 @@ def batch_request(picture: ImagePart, requirements: Sequence[Requirement]) -> Ch
     answer = object_schema(id={**text, "enum": ids}, reason=text, answer={**text, "enum": [*_ANSWERS]})
     messages = (say("system", BATCH_RULES), say("user", picture, render(BATCH, questions=lines)))
     schema = object_schema(answers={"type": "array", "items": answer})
-    return ChatRequest("verify_all", {"questions": questions}, messages, schema=schema)
+    fields = {"questions": questions, "look": look} if look else {"questions": questions}
+    return ChatRequest("verify_all", fields, messages, schema=schema)
 
 
 class _BatchAnswer(msgspec.Struct):

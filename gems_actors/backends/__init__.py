@@ -128,6 +128,8 @@ class ChatRequest:
     """Temperature that the task prescribes; None for the one in the settings."""
     vary: bool = False
     """Whether another answer than before is needed, so that a temperature near 0 is raised."""
+    vote: int = 0
+    """Number of this answer among several to the same question; a seed in the settings is raised by it."""
     interactive: bool = False
     """Whether a user waits for it; interactive requests go ahead of bulk work."""
 
@@ -166,4 +168,15 @@ class ChatModel(Protocol):
             OverloadedError: the servers were busy until the deadline.
             BackendError: the model failed.
             ModelOutputError: the model gave no usable answer.
+        """
+
+
+class TextReader(Protocol):
+    """Reads the texts in pictures; safe to call from many tasks at once."""
+
+    async def read(self, data: bytes) -> tuple[str, ...]:
+        """Return the lines of text in an encoded picture, from top to bottom; none if there is no text.
+
+        Raises:
+            BackendError: the picture cannot be read, or the reader failed.
         """

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gems_actors.backends import ChatModel, ImageModel
+from gems_actors.backends import ChatModel, ImageModel, TextReader
 from gems_actors.backends.traced import TracedChatModel, TracedImageModel
 from gems_actors.config import ChatModelConfig, MeshConfig, ModelServerConfig, load_code
 from gems_actors.errors import ConfigError
@@ -72,6 +72,18 @@ async def open_second_opinion(config: MeshConfig) -> AsyncIterator[ChatModel | N
     settings = config.verify.second_opinion.over(config.chat.of("verifier"))
     async with _open_chat(config, settings, "verify.second_opinion", is_verifier=True) as model:
         yield model
+
+
+@asynccontextmanager
+async def open_text_reader(config: MeshConfig) -> AsyncIterator[TextReader | None]:
+    """Open what reads the texts in pictures; None if the chat model does."""
+    if config.verify.text == "model":
+        yield None
+        return
+    from gems_actors.backends.ocr.reader import open_ocr
+
+    async with open_ocr() as reader:
+        yield reader
 
 
 @asynccontextmanager

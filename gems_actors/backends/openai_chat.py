@@ -105,6 +105,8 @@ class Endpoint:
         temperature = {**self._fields, **fields}.get("temperature")
         if request.vary and isinstance(temperature, int | float):
             fields["temperature"] = max(temperature, _VARIED_TEMPERATURE)
+        if request.vote and isinstance(seed := self._fields.get("seed"), int):
+            fields["seed"] = seed + request.vote
         if not request.choices or not self.gives_probabilities:
             return await self._answer_in_text(request, fields)
         try:

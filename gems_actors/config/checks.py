@@ -262,11 +262,12 @@ def _check_models(config: MeshConfig) -> None:
                 raise _no_server(f"{table}.fallbacks[{number - 1}]" if number else table)
         if model.backend == "replay" and config.chat.replay is None:
             raise ConfigError("chat.replay: expected the path of a file that chat.record has made, got none")
-    verify = config.verify
-    if verify.unmet_below > verify.met_from:
-        raise ConfigError(
-            f"verify.unmet_below: expected at most verify.met_from ({verify.met_from:g}), got {verify.unmet_below:g}"
-        )
+    own = structs.asdict(config.verify.thresholds)
+    for table, part in {"verify": config.verify, **{f"verify.thresholds.{kind}": own[kind] for kind in own}}.items():
+        if part is not None and part.unmet_below > part.met_from:
+            raise ConfigError(
+                f"{table}.unmet_below: expected at most {table}.met_from ({part.met_from:g}), got {part.unmet_below:g}"
+            )
 
 
 def _check_gateway(config: MeshConfig) -> None:

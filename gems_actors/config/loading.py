@@ -55,6 +55,8 @@ def load_config(
 ) -> MeshConfig:
     """Read the settings of a mesh: its file, the environment, a preset, `KEY=VALUE` flags; later sources win.
 
+    Files that the mesh file includes are read before it, and so have less weight.
+
     A relative path in the file refers to the file's folder, elsewhere to the working directory. A role that they name
     without its class is looked up in installed packages.
 
@@ -96,7 +98,7 @@ def _sources_of(
     path: Path | None, environment: Mapping[str, str] | None, settings: Iterable[str], preset: str | None
 ) -> list[_Source]:
     here, variables = Path().absolute(), os.environ if environment is None else environment
-    sources = [] if path is None else [_Source(str(path), path.parent.absolute(), _read_file(path))]
+    sources = [] if path is None else [*_file_sources(path)]
     for name in sorted(name for name in variables if name.startswith(_PREFIX)):
         sources.append(_Source(f"environment {name}", here, _read_variable(name, variables[name])))
     if preset is not None:
@@ -204,6 +206,20 @@ def _installed_role(name: str) -> _Source | None:
         }
         return _Source(source, Path().absolute(), {"roles": {name: table}})
     return None
+
+
+def _file_sources(path: Path) -> Iterator[_Source]:
+    """Yield the files that a mesh file includes, and then itself, so that its own settings win."""
+    tree, folder = _read_file(path), path.parent.absolute()
+    included = tree.get("include", [])
+    for name in included if isinstance(included, list) else []:  # another type is refused by the checks
+        if isinstance(name, str) and name:
+            other = folder / Path(name).expanduser()
+            inner = _read_file(other)
+            if "include" in inner:
+                raise ConfigError(f"{other}: include: expected it only in the mesh file, got it in an included one")
+            yield _Source(str(other), other.parent, inner)
+    yield _Source(str(path), folder, tree)
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from gems_actors.config import values as v
 from protocol.messages import RequirementKind, SidePx
@@ -213,16 +213,58 @@ class StoryboardConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     verifier_error: VerifierErrorConfig = VerifierErrorConfig()
 
 
+class Thresholds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From which probabilities a requirement of one kind is met or unmet."""
+
+    met_from: v.Share
+    """Probability from which a requirement counts as met."""
+    unmet_below: v.Share
+    """Probability below which a requirement counts as unmet."""
+
+
+class ThresholdsByKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Probabilities that differ by kind of requirement, as `gems verify calibrate` finds them."""
+
+    object: Thresholds | None = None
+    """Probabilities for requirements of kind `object`; unset: those for all kinds."""
+    count: Thresholds | None = None
+    """Probabilities for requirements of kind `count`; unset: those for all kinds."""
+    attribute: Thresholds | None = None
+    """Probabilities for requirements of kind `attribute`; unset: those for all kinds."""
+    position: Thresholds | None = None
+    """Probabilities for requirements of kind `position`; unset: those for all kinds."""
+    action: Thresholds | None = None
+    """Probabilities for requirements of kind `action`; unset: those for all kinds."""
+    text: Thresholds | None = None
+    """Probabilities for requirements of kind `text`; unset: those for all kinds."""
+    style: Thresholds | None = None
+    """Probabilities for requirements of kind `style`; unset: those for all kinds."""
+    other: Thresholds | None = None
+    """Probabilities for requirements of kind `other`; unset: those for all kinds."""
+
+
 class VerifyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a picture is checked against its requirements."""
 
-    mode: Literal["score", "words", "batch"] = "score"
+    mode: Literal["score", "words", "batch", "evidence"] = "score"
     """How requirements are judged: `score` (one call each, answered by one token and its probability), `words` (one
-    call each, answered with a reason), or `batch` (one call for all of them)."""
+    call each, answered with a reason), `batch` (one call for all of them), or `evidence` (one call that lists what the
+    picture shows, from which code decides, and one for all that it leaves open)."""
+    text: Literal["model", "ocr"] = "model"
+    """What reads texts: the chat model, or `ocr` (RapidOCR on this host's CPU, extra `ocr`), after which the model is
+    asked only where no text is found."""
+    votes: Annotated[int, Meta(ge=1, le=15)] = 1
+    """Number of answers to a requirement of which the first is unsure; more than half of them decide."""
     met_from: v.Share = 0.6
     """Probability from which a requirement counts as met."""
     unmet_below: v.Share = 0.4
     """Probability below which a requirement counts as unmet; between the two it is unsure."""
+    thresholds: ThresholdsByKind = ThresholdsByKind()
     second_opinion: ChatRoleConfig | None = None
     """Another chat model that is asked where the verifier is unsure, with settings as in `[chat.roles.NAME]`; unset:
     none."""
+
+    def thresholds_of(self, kind: RequirementKind) -> Thresholds:
+        """Return the probabilities that hold for a kind of requirement."""
+        own: Thresholds | None = getattr(self.thresholds, kind)
+        return own or Thresholds(met_from=self.met_from, unmet_below=self.unmet_below)

@@ -304,6 +304,8 @@ def user_state_path() -> Path:
 class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of a mesh; the defaults are an embedded mesh that needs no GPU, no weights and no key."""
 
+    include: tuple[v.FilePath, ...] = ()
+    """Files with further settings, relative to the mesh file, which wins over them; only in a mesh file."""
     data_dir: v.Folder | None = None
     """Folder of memory's log and the pictures; default: `$XDG_STATE_HOME/gems-actors`, or a private folder for a single
     draw."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from actors.decomposer import RULES, Decomposer, parse_requirements
-from gems_actors.config import MemoryConfig, MeshConfig
+from actors.decomposer import CLAIM_RULES, RULES, Decomposer, parse_requirements
+from gems_actors.config import MemoryConfig, MeshConfig, VerifyConfig
 from gems_actors.errors import ModelOutputError
-from protocol.messages import DecomposePrompt, Request
+from protocol.messages import Claim, DecomposePrompt, Request
 from tests.actors.fakes import FakeChat, mesh_with, text_of
 
 
@@ -55,3 +55,67 @@ async def test_the_second_answer_may_depend_on_what_does_not_exist() -> None:
     (found,) = (await decomposer.decompose(DecomposePrompt(prompt="a cat"))).requirements
     assert (found.kind, found.depends_on) == ("other", None)
     assert [request.vary for request in chat.requests] == [False, True]
+
+
+# --------------------------------------------------------------------------------------------------------- claims
+
+
+def one(claim: object) -> str:
+    """Return an answer of one requirement with a claim."""
+    row = {"id": "r1", "question": "Is it?", "kind": "count", "depends_on": None, "claim": claim}
+    return json.dumps({"requirements": [row]})
+
+
+async def test_claims_are_asked_for_only_where_evidence_decides() -> None:
+    for mode in ("batch", "evidence"):
+        config = MeshConfig(verify=VerifyConfig(mode=mode))
+        decomposer = Decomposer(config, mesh_with())
+        decomposer.chat = chat = FakeChat('{"requirements": []}')
+        await decomposer.decompose(DecomposePrompt(prompt="a cat"))
+        (request,) = chat.requests
+        assert (CLAIM_RULES in text_of(request)) is (mode == "evidence")
+        assert ('"claim"' in json.dumps(request.schema)) is (mode == "evidence")
+
+
+def test_the_claims_of_the_example_are_valid() -> None:
+    examples = [json.loads(line) for line in CLAIM_RULES.splitlines() if line.startswith("{")]
+    assert len(examples) == 4
+    for example in examples:
+        (found,) = parse_requirements(one(example))
+        assert found.claim is not None
+        assert found.claim.type == example["type"]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"type": "count", "subject": "owl", "value": 3},
+        {"type": "count", "subject": "owl", "value": 3.0, "object": None, "negated": None},
+        {"type": "count", "subject": "owl", "object": "", "value": "3", "negated": False, "more": 1},
+    ],
+)
+def test_a_claim_is_read_where_it_has_one_meaning(claim: dict[str, Any]) -> None:
+    (found,) = parse_requirements(one(claim))
+    assert found.claim == Claim(type="count", subject="owl", value="3")
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        None,
+        "an owl",
+        [],
+        {},
+        {"type": "none", "subject": "", "object": "", "value": "", "negated": False},
+        {"type": "mood", "subject": "owl"},
+        {"type": "count", "subject": "owl"},
+        {"type": "exists", "subject": " "},
+        {"type": "relation", "subject": "owl", "value": "left of"},
+        {"type": "text", "subject": "sign"},
+        {"type": "text", "value": "x" * 501},
+        {"type": "exists", "subject": ["owl"]},
+    ],
+)
+def test_a_claim_that_decides_nothing_is_left_out_because_the_question_is_asked_then(claim: object) -> None:
+    (found,) = parse_requirements(one(claim))
+    assert (found.question, found.claim) == ("Is it?", None)

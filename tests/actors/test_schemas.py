@@ -13,6 +13,7 @@ from actors.planner import route_request, write_request
 from actors.refiner import Wanted, refine_request
 from actors.rounds import PastRound
 from actors.verifier import batch_request
+from actors.verifying.evidence_listing import evidence_request
 from gems_actors.backends import ChatRequest, ImagePart
 from protocol.messages import Attempt
 from skills import Catalogue, builtin_folder
@@ -35,10 +36,12 @@ def nodes_of(schema: Any) -> Iterator[dict[str, Any]]:
         route_request("a fox", SKILLS),
         write_request("a fox", SKILLS[0]),
         decompose_request("a fox"),
+        decompose_request("a fox", with_claims=True),
         refine_request("a fox", [PAST], [], "none"),
         refine_request("a fox", [PAST], [], "full", wanted=Wanted(3, with_lesson=True)),
         compare_request(ImagePart(b"x", "image/png"), ImagePart(b"y", "image/png"), "a fox", [requirement("a")]),
         batch_request(ImagePart(b"x", "image/png"), [requirement("a"), requirement("b")]),
+        evidence_request(ImagePart(b"x", "image/png"), [requirement("a")]),
     ],
     ids=lambda request: request.task,
 )

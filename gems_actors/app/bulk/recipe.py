@@ -100,7 +100,19 @@ def models_of(config: MeshConfig) -> dict[str, str]:
     if "verifier" in chats and (errors := str(config.storyboard.verifier_error)):
         chats["verifier"] += f"{SIMULATED_ERRORS}{errors})"
     shown = {"chat": next(iter(chats.values()))} if len({*chats.values()}) == 1 else chats
-    return {"image": config.image.shown_name, **shown, **hooks, **_replaced_roles(config)}
+    verifying = {"verify": shown_verify} if (shown_verify := _verifying(config)) else {}
+    return {"image": config.image.shown_name, **shown, **verifying, **hooks, **_replaced_roles(config)}
+
+
+def _verifying(config: MeshConfig) -> str:
+    """Return how verdicts come about where it differs from what folders of earlier versions know; else nothing."""
+    verify = config.verify
+    parts: list[str] = [verify.mode] if verify.mode == "evidence" else []
+    parts += [f"text by {verify.text}"] if verify.text != "model" else []
+    parts += [f"{verify.votes} votes"] if verify.votes > 1 else []
+    for kind, own in msgspec.structs.asdict(verify.thresholds).items():
+        parts += [f"{kind} met from {own.met_from:g}, unmet below {own.unmet_below:g}"] if own is not None else []
+    return ", ".join(parts)
 
 
 def hooks_of(config: MeshConfig) -> dict[str, str]:

@@ -25,6 +25,7 @@ from gems_actors.backends.storyboard.words import (
     spell,
     surface_of,
 )
+from protocol.limits import MAX_CLAIM_CHARS, MAX_NAME_CHARS
 
 _POSITION_PHRASES: Final = {"left of": "to the left of", "right of": "to the right of"}
 _ARTICLES: Final = frozenset({"a", "an", "any", "some", "the"})
@@ -84,6 +85,33 @@ def state(claim: Claim, scene: Scene) -> str:
 def ask_about(words: str) -> str:
     """Return the question of a requirement that nobody can check, because its words were not understood."""
     return f'Does the image agree with "{words.replace(chr(34), chr(39))}"?'
+
+
+def claim_fields(claim: Claim) -> dict[str, object] | None:
+    """Return a claim in the form of the wire; None for one that has none, such as a style or `between`."""
+    value, is_denied = claim.value.removeprefix("not "), claim.value.startswith("not ")
+    match claim:
+        case Claim(kind="object"):
+            return _fields("exists", claim.subject)
+        case Claim(kind="count", value="0"):
+            return _fields("exists", claim.subject, negated=True)
+        case Claim(kind="count"):
+            return _fields("count", claim.subject, value)
+        case Claim(kind="text"):
+            return _fields("text", value=claim.value)
+        case Claim(kind="attribute" | "action", objects=()):
+            return _fields("attribute", claim.subject, value, negated=is_denied)
+        case Claim(kind="position" | "action", objects=(target,)) if value != "without":
+            return _fields("relation", claim.subject, value, target, negated=is_denied)
+    return None
+
+
+def _fields(
+    type_: str, subject: str = "", value: str = "", target: str = "", *, negated: bool = False
+) -> dict[str, object] | None:
+    if len(subject) > MAX_NAME_CHARS or len(target) > MAX_NAME_CHARS or len(value) > MAX_CLAIM_CHARS:
+        return None
+    return {"type": type_, "subject": subject, "object": target, "value": value, "negated": negated}
 
 
 def parse_claim(sentence: str) -> Claim | None:

@@ -67,6 +67,31 @@ def judge(claim: Claim, seen: Seen) -> Verdict:
             return _judge_attribute(claim.value, card)
 
 
+def tiles_of(name: str, seen: Seen) -> tuple[int | None, SeenCard | None]:
+    """Return how many tiles a name has, and the card that shows how they look; 0 and None if nothing has that name.
+
+    The number is None where things are there and cannot be counted: a chart has no tiles, and a name may only be the
+    end of other names.
+    """
+    named = _cards_named(name, seen)
+    cards = named + [card for card in _individuals(name, seen) if card not in named]
+    is_there = bool(cards) or any(card.name.endswith(f" {name}") for card in seen.cards)
+    count = sum(card.count for card in cards)
+    return None if is_there and not count else count, next(iter(named), None)
+
+
+def relations_between(subject: str, target: str, seen: Seen) -> list[str] | None:
+    """Return the places and actions of one thing with respect to another; None if one of them is missing."""
+    first, second = _find(subject, seen), _find(target, seen)
+    if first is None or second is None:
+        return None
+    words = [word for word in _PLACES if _relates(first, word, second, seen)]
+    words += [link.word for link in seen.links if (link.subject, link.target) == (first.name, second.name)]
+    opening, ending = f"{first.name} ", f" {second.name}"
+    noted = [note for note in seen.notes if note.startswith(opening) and note.endswith(ending)]
+    return list(dict.fromkeys([*words, *(note[len(opening) : -len(ending)] for note in noted)]))
+
+
 def _cards_named(name: str, seen: Seen) -> list[SeenCard]:
     """Return the cards of a name; one that begins with a colour or material, as in `red ball`, must also look so."""
     cards = [card for card in seen.cards if _is_named(card.name, name)]

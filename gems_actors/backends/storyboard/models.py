@@ -14,6 +14,7 @@ from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImagePa
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.drawing import draw
 from gems_actors.backends.storyboard.error_model import apply_errors, choose_errors
+from gems_actors.backends.storyboard.evidence import list_evidence
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.judging import judge
 from gems_actors.backends.storyboard.reading import Seen, look
@@ -98,7 +99,9 @@ class StoryboardChatModel:
                 places = zip(_pictures_in(request, 2), ("compared first", "compared second"), strict=True)
                 first, second = [await self._look_as(data, place) for data, place in places]
                 return ChatReply(json.dumps(compare_seen(questions, first, second)))
-            case "verify" | "verify_all" | "compare", _:
+            case "list_evidence", {"names": list(), "pairs": list(), "requirements": list()} as fields:
+                return ChatReply(json.dumps(list_evidence(fields, *await self._look_at(request))))
+            case "verify" | "verify_all" | "compare" | "list_evidence", _:
                 raise BackendError("storyboard chat: expected questions, got none")
         return await trio.to_thread.run_sync(answer, request.task, request.fields)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gems_actors.backends import ChatReply
-from gems_actors.backends.storyboard.claims import ask, ask_about, parse_claim, state
+from gems_actors.backends.storyboard.claims import ask, ask_about, claim_fields, parse_claim, state
 from gems_actors.backends.storyboard.grammar import DIRECTION_OPENING, STRESS_OPENING, parse_scene
 from gems_actors.backends.storyboard.scene import Claim, Scene, claims_of
 from gems_actors.errors import BackendError
@@ -121,6 +121,7 @@ def _decompose(fields: Mapping[str, Any]) -> ChatReply:
             "question": ask(claim, scene),
             "kind": claim.kind,
             "depends_on": None if claim.kind == "object" else ids.get(Claim("object", claim.subject)),
+            **({"claim": claim_fields(claim)} if fields.get("with_claims") else {}),
         }
         for claim in claims
     ]
