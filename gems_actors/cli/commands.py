@@ -25,6 +25,7 @@ COMMANDS = {
     "draw": ("draw:draw", "Draw one prompt, and watch it improve from round to round."),
     "bulk": ("bulk:bulk", "Draw every prompt of a file."),
     "eval": ("evaluate:evaluate", "Draw the prompts of a benchmark for its official scorer."),
+    "verify": ("verify:verify", "Fit the verifier's thresholds to known answers."),
     "history": ("history:history", "List this user's latest draws and bulks, wherever their files are."),
     "show": ("history:show", "Show a draw or bulk of the history."),
     "runs": ("control:runs", "List running runs, and the latest that memory knows."),
