@@ -136,7 +136,7 @@ class Refined(v.Reply, frozen=True, kw_only=True):
 
 
 class RefinePrompt(v.Request[Refined], frozen=True, kw_only=True):
-    """Asks the refiner for the prompt of the round after `round`; it reads the trajectory's state from memory."""
+    """Asks the refiner what to draw in the round after `round`; it reads the trajectory's state from memory."""
 
     role: ClassVar[str] = "refiner"
     trajectory: v.TrajectoryId

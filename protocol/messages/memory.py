@@ -101,7 +101,7 @@ class RefinementNoted(TrajectoryRecord, frozen=True, kw_only=True):
 
 
 class PromptRefined(TrajectoryRecord, frozen=True, kw_only=True):
-    """The refiner wrote the prompt of the next round."""
+    """The refiner decided on the next round, or that there is none."""
 
     refinement: v.Refinement
     spent: v.Spent = v.Spent()

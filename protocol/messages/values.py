@@ -191,7 +191,7 @@ Attempts = Annotated[tuple[Attempt, ...], Meta(max_length=limits.MAX_ATTEMPTS)]
 
 
 class Refinement(Value, frozen=True, kw_only=True):
-    """The prompt of a round after the first, and the reasoning behind it."""
+    """What the refiner decided for a round after the first, and its reasoning; after `stop`, the round is not drawn."""
 
     round: Round
     prompt: Prompt
