@@ -124,6 +124,7 @@ def draw(
     router: str | None = None,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
+    preset: str | None = None,
     seed: int | None = None,
     rounds: int | None = None,
     candidates: int | None = None,
@@ -138,8 +139,9 @@ def draw(
 ) -> Drawing:
     """Draw a prompt and return the picture; blocks until it is drawn, and needs no event loop.
 
-    Without `router` (the address of a running mesh), a mesh is started with the settings of the TOML file `config` and
-    of `settings` (each `KEY=VALUE`), and ends with the call: about a second for the built-in models, which need no GPU.
+    Without `router` (the address of a running mesh), a mesh is started with the settings of the TOML file `config`, of
+    the named set `preset` and of `settings` (each `KEY=VALUE`), and ends with the call: about a second for the built-in
+    models, which need no GPU.
     The other arguments are the options of `gems draw`; None stays as configured. `size` is in pixels: "768x512" or
     (768, 512). The call may be made while an asyncio loop runs in the same thread, as in a notebook, which it blocks;
     Ctrl-C cancels it and raises KeyboardInterrupt.
@@ -169,6 +171,7 @@ def draw(
         seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
         config_file=None if config is None else Path(config),
         overrides=tuple(settings),
+        preset=preset,
         router=None if router is None else parse_address(router),
     )
     with _kept_logging():

@@ -18,7 +18,7 @@ import structlog
 import trio
 from PIL import Image
 
-from gems_actors import Drawing, GemsError, UsageError, draw
+from gems_actors import ConfigError, Drawing, GemsError, UsageError, draw
 from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.processes import await_gone, descendants, started
 
@@ -49,6 +49,17 @@ def test_a_drawing_has_the_picture_and_every_round_that_led_to_it(drawing: Drawi
     questions = {requirement.question for requirement in drawing.picture.requirements}
     assert all(one.met.keys() <= questions for one in drawing.rounds)
     assert drawing.all_met == all(drawing.best.met.values())
+
+
+async def test_a_preset_draws_as_it_says_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    async with open_drawing_mesh(tmp_path) as chosen:
+        call = partial(
+            draw, "a red fox", router=chosen.router, settings=chosen.overrides, preset="thrifty", size="64x48"
+        )
+        drawing = await trio.to_thread.run_sync(call)
+    assert (drawing.picture.settings.lesson_by, drawing.picture.settings.max_rounds) == ("refiner", 8)
+    with pytest.raises(ConfigError, match="--preset: expected one of thrifty, diverse, got 'cheap'"):
+        await trio.to_thread.run_sync(partial(draw, "a red fox", preset="cheap"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gems_actors.app.bulk.rows import Row
-from gems_actors.app.draw_progress import compare_words, count_met, leading_attempt, unchecked_line
+from gems_actors.app.draw_progress import action_text, compare_words, count_met, leading_attempt, unchecked_line
 from gems_actors.app.picture_files import PictureError, thumbnail_of
 from protocol.messages import Answer, Attempt, Requirement, TrajectoryState
 
@@ -160,7 +160,10 @@ def _changes(prompt: str, state: TrajectoryState, rounds: Iterable[int]) -> Iter
     """Yield the changes of the prompt in each round; the first round is compared with the user's prompt."""
     before = prompt
     for round_ in rounds:
-        after = state.prompt_of(round_) or before
+        after, refinement = state.prompt_of(round_) or before, state.refinement_of(round_)
+        if refinement is not None and refinement.action != "rewrite":
+            yield escape(action_text(refinement))
+            continue
         yield " ".join(_CHANGES[change].format(escape(passage)) for change, passage in compare_words(before, after))
         before = after
 
