@@ -7,6 +7,7 @@
     failed.jsonl                        one row per failed task: its record with class and reason of the failure
     run.json                            the run's specification: input, seed, settings; how its pictures were drawn
     provenance.json                     what a figure of the run needs to be made again: see `provenance`
+    provenance.json                     what a figure of the run needs to be made again: see `provenance`
     .mesh/                              log and pictures of the mesh that the bulk starts; spent.jsonl, the cost of
                                         each picture; sessions.jsonl, pictures and seconds of each process;
                                         images.json, how the images of a run are spent

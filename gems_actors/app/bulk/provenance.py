@@ -60,7 +60,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """The content of the file."""
 
     run: dict[str, Any]
-    """Input, seed, samples, strategy and options, as in run.json, and the images of the run if they are limited."""
+    """Input, seed, samples, strategy, preset and options, as in run.json, and the images of the run if limited."""
     prompts_sha256: str | None
     """SHA-256 of the input file; None for standard input."""
     skills: dict[str, str | None]
@@ -89,10 +89,7 @@ def write_provenance(
     """
     earlier = _read(folder)
     before = () if earlier is None else earlier.drawn_with
-    run = {
-        name: getattr(spec, name)
-        for name in ("source", "seed", "samples", "strategy", "preset", "settings", "overrides")
-    }
+    run = {name: getattr(spec, name) for name in ("source", "seed", "samples", "strategy", "preset", "settings")}
     budget = {"run_images": plan.images, "mean_images": plan.mean}
     run |= {name: value for name, value in budget.items() if value is not None}
     found = Provenance(

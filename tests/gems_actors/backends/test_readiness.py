@@ -45,6 +45,25 @@ async def test_a_server_that_lists_the_model_is_ready_without_a_question(server:
     assert await check_chat(server) == 0, "the only model of the server"
 
 
+async def test_what_a_server_tells_of_its_model_is_returned(server: ScriptedServer) -> None:
+    vllm = {
+        "id": "mine",
+        "object": "model",
+        "created": 1,
+        "owned_by": "vllm",
+        "root": "/models/q",
+        "max_model_len": 8192,
+    }
+    server.files[MODELS] = json.dumps({"data": [vllm, {"id": "other"}]}).encode()
+    told = await check_ready("chat", "chat", ChatConfig(backend="openai", url=server.url, model="mine"))
+    assert told == {"id": "mine", "owned_by": "vllm", "root": "/models/q", "max_model_len": 8192}
+    server.files[MODELS] = listing("its-own-name")
+    image = await check_ready("image", "image", ImageConfig(backend="openai", url=server.url))
+    assert image == {"id": "its-own-name"}
+    server.files[MODELS] = listing("one", "two")
+    assert await check_ready("image", "image", ImageConfig(backend="openai", url=server.url)) == {}
+
+
 @pytest.mark.parametrize(
     "answer",
     [

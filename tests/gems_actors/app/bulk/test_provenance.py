@@ -43,6 +43,7 @@ async def test_a_bulk_tells_what_its_pictures_were_drawn_with(tmp_path: Path) ->
     assert first["run"]["mean_images"] == 1.5
     assert (first["run"]["source"], first["run"]["seed"]) == (str(file), 7)
     assert first["prompts_sha256"] == sha256(file.read_bytes()).hexdigest()
+    assert "overrides" not in first["run"], "they may hold secrets"
     (drawn,) = first["drawn_with"]
     assert drawn["mesh"] == options.router
     assert set(drawn["versions"]) == {"gems-actors", "python"}

@@ -54,6 +54,9 @@ async def test_a_program_draws_a_part_of_a_benchmark_and_then_the_rest(
         pictures = {path.name: path.stat().st_mtime for path in (tmp_path / "out/dataset").rglob("*.png")}
         assert drawn.items() <= pictures.items(), "nothing is drawn again"
         drawn = pictures
+    provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    data = hashlib.sha256((tmp_path / "data.jsonl").read_bytes()).hexdigest()
+    assert (provenance["evaluation"]["benchmark"], provenance["evaluation"]["data_sha256"]) == ("artimuse", data)
     assert view.shown == [
         "2 pictures", "laid out 2 of 3 prompts for the scorer of ArtiMuse",
         "2 pictures", "laid out 2 of 3 prompts for the scorer of ArtiMuse",
