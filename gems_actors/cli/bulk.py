@@ -167,6 +167,8 @@ def status(folder: Path, as_json: bool) -> int:
         click.echo(f"source             {spec.source}")
         click.echo(f"running            {state.running if ending is None else _ending_in_words(ending, tally)}")
         click.echo("\n".join(summary_table(tally, None)))
+        if state.plan.number:
+            click.echo(f"images of the run  {tally.images} of {state.plan.in_words}")
         for class_, count in sorted(state.failed.items()):
             click.echo(f"  {class_:<16} {count}")
     return DONE

@@ -28,6 +28,15 @@ class RunEnding(msgspec.Struct, frozen=True, kw_only=True):
     """Why it ended early, how far it is and what continues it."""
 
 
+def how_far(finished: int, total: int | None) -> str:
+    """Return in words how far a run is that ended early."""
+    if total is None:
+        return f"{finished} done"
+    if finished < total:
+        return f"{finished} of {total} done, {total - finished} left"
+    return f"{total} of {total} exist, but not all were checked"
+
+
 def forget_ending(folder: Path) -> None:
     """Forget how the last process ended, because another one begins."""
     (folder / MESH_FOLDER / "ended.json").unlink(missing_ok=True)

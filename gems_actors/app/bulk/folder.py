@@ -7,7 +7,6 @@
     failed.jsonl                        one row per failed task: its record with class and reason of the failure
     run.json                            the run's specification: input, seed, settings; how its pictures were drawn
     provenance.json                     what a figure of the run needs to be made again: see `provenance`
-    provenance.json                     what a figure of the run needs to be made again: see `provenance`
     .mesh/                              log and pictures of the mesh that the bulk starts; spent.jsonl, the cost of
                                         each picture; sessions.jsonl, pictures and seconds of each process;
                                         images.json, how the images of a run are spent
@@ -37,6 +36,7 @@ from gems_actors.app import picture_files
 from gems_actors.app.bulk import rows as dataset_rows
 from gems_actors.app.bulk.finished.identity import file_name_of
 from gems_actors.app.bulk.finished.ledger import IdTable, Ledger, TaskRef, number_of
+from gems_actors.app.bulk.images.plan import Plan, read_plan
 from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.rows import DrawnTask, Row, lines_of, rows_of
 from gems_actors.app.bulk.run_spec import RunSpec, check_run, read_run, remembering
@@ -312,6 +312,8 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True):
     timed_pictures: int = 0
     """Pictures drawn by processes that ran to their end, in `timed_s` seconds."""
     timed_s: float = 0.0
+    plan: Plan = Plan()
+    """Plan of a run with a budget of images."""
 
 
 def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
@@ -344,6 +346,7 @@ def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
         priced=priced,
         timed_pictures=sum(item.pictures for item in sessions),
         timed_s=sum(item.seconds for item in sessions),
+        plan=read_plan(path / MESH_FOLDER),
     )
 
 

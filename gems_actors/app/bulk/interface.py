@@ -62,6 +62,8 @@ class BulkResult:
     continued: int
     """Pictures whose tasks were continued, whether a better one was found or not."""
     report: Path | None
+    images: tuple[int, int | None] | None = None
+    """Images drawn or granted, and the budget of them, None while that is unknown; None without a budget."""
     report_error: str = ""
     """Why there is no report."""
     pruned: Pruned | None = None

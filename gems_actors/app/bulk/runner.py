@@ -12,7 +12,7 @@ import trio
 
 from gems_actors.app import session
 from gems_actors.app.bulk.disk_faults import resumable_after_disk_faults
-from gems_actors.app.bulk.ending import RunEnding, forget_ending, keep_ending
+from gems_actors.app.bulk.ending import RunEnding, forget_ending, how_far, keep_ending
 from gems_actors.app.bulk.finished.consent import settled
 from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.finished.removed import Removed, set_aside
@@ -206,6 +206,7 @@ class BulkRun:
             unfinished=unfinished,
             redrawn=0 if self._part.continuation else redrawn - self._continued,
             continued=redrawn if self._part.continuation else self._continued,
+            images=self._images.figures(self._feed.total),
             report=report,
             report_error=report_error,
             pruned=pruned,
@@ -491,10 +492,4 @@ class BulkRun:
             keep_ending(self._folder.path, ending)
 
     def _how_far(self) -> str:
-        finished = self._progress().finished
-        total = self._feed.total
-        if total is None:
-            return f"{finished} done"
-        if finished < total:
-            return f"{finished} of {total} done, {total - finished} left"
-        return f"{total} of {total} exist, but not all were checked"
+        return how_far(self._progress().finished, self._feed.total)

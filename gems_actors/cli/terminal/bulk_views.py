@@ -63,6 +63,9 @@ def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> i
     if result.continued:
         print(f"{result.continued} of these {'was' if result.continued == 1 else 'were'} continued", file=stream)
     print("\n".join(summary_table(tally, result.seconds)), file=stream)
+    if result.images is not None:
+        spent, budget = result.images
+        print(f"images of the run  {spent}" + ("" if budget is None else f" of {budget}"), file=stream)
     if tally.failed:
         print(f"failures           {text_of_path(folder / 'failed.jsonl')}", file=stream)
     if result.report is not None:

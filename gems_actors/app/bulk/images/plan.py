@@ -29,6 +29,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sums: dict[str, tuple[int, int]] = {}
     """The table of gains: observations and requirements gained, by cell."""
 
+    @property
+    def in_words(self) -> str:
+        """The budget as a number of images."""
+        return f"{self.images:,}" if self.images is not None else f"{self.mean or 0:g} a task"
+
     def __str__(self) -> str:
         """Return the budget as a part of a strategy's name; empty without one."""
         if self.images is not None:

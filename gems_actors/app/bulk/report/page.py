@@ -151,7 +151,7 @@ def _figures_of(tally: Tally, state: FolderState) -> str:
         "Requirements met": (_percent(tally.chosen.rate), f"{tally.chosen.met:,} of {tally.chosen.total:,}"),
         "Images for each picture": (
             f"{tally.images_per_picture:.2f}" if tally.images_per_picture else "–",
-            f"{tally.images:,} drawn",
+            f"{tally.images:,} drawn" + (f" of {state.plan.in_words}" if state.plan.number else ""),
         ),
     }
     if state.timed_pictures:

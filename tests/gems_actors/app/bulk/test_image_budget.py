@@ -45,7 +45,7 @@ async def test_a_bulk_spends_its_images_records_each_grant_and_a_larger_budget_c
     async with open_drawing_mesh(tmp_path) as options:
         task = options_for(options, tmp_path, ImageBudget(images=6))
         first = await bulk.run(task, view)
-        before = rows_in(tmp_path)
+        before, page = rows_in(tmp_path), (tmp_path / "out/report.html").read_text()
         async with open_client(options.router or "") as mesh:
             records = (await mesh.ask(CountRecords())).records
             again = await bulk.run(task)
@@ -56,6 +56,8 @@ async def test_a_bulk_spends_its_images_records_each_grant_and_a_larger_budget_c
         whole = await bulk.run(replace(task, image_budget=None))
     assert (first.outcome, first.tally.images, first.tally.pictures) == ("done", 6, 4)
     assert "budget elsewhere" in first.tally.ended_early
+    assert first.images == (6, 6)
+    assert "6 drawn of 6" in page
     assert view.last is not None
     assert ", 6 images of 6, " in progress_line(view.last)
     assert (again.tally.before, again.tally.images, again.continued) == (4, 6, 0)

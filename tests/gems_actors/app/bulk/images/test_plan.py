@@ -21,6 +21,7 @@ def test_a_plan_names_its_budget() -> None:
     assert [str(plan) for plan in (Plan(), Plan(number=1, images=700), Plan(number=1, mean=1.5))] == [
         "", " run images 700", " mean images 1.5",
     ]  # fmt: skip
+    assert (Plan(images=7000).in_words, Plan(mean=1.5).in_words) == ("7,000", "1.5 a task")
 
 
 def test_a_plan_that_cannot_be_read_is_an_error_and_not_another_plan(tmp_path: Path) -> None:
