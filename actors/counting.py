@@ -11,15 +11,16 @@ _MAX_NAMES: Final = 500
 """Names contain codes of failures and roles of hooks, which others choose."""
 
 
-def count_record(counts: dict[str, float], record: m.AnyRecord) -> None:
-    """Add a new record to the counts, in place.
+def count_record(counts: dict[str, float], record: m.AnyRecord, rounds: int = 0) -> None:
+    """Add a new record to the counts, in place; `rounds` is how many a trajectory has that ends with the record.
 
-    Names are `pictures/OUTCOME`, `failures/CODE`, `refinements/ACTION`, `rounds`, `images`, and by role
-    `seconds/ROLE`, `calls/ROLE`, `tokens/ROLE/prompt`, `tokens/ROLE/completion` and `cost/ROLE`.
+    Names are `pictures/OUTCOME`, `pictures_of_rounds/ROUNDS`, `failures/CODE`, `refinements/ACTION`, `rounds`, `images`,
+    and by role `seconds/ROLE`, `calls/ROLE`, `tokens/ROLE/prompt`, `tokens/ROLE/completion` and `cost/ROLE`.
     """
     match record:
         case m.TrajectoryEnded(ending=ending):
             _add(counts, f"pictures/{ending.outcome}", 1)
+            _add(counts, f"pictures_of_rounds/{rounds}", 1)
         case m.TrajectoryFailed(failure=failure):
             _add(counts, f"failures/{failure.code}", 1)
         case m.PromptRefined(refinement=refinement):

@@ -10,8 +10,9 @@ the other shards forward requests; requests to memory as a whole are answered by
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from typing import ClassVar, Final, TypeVar, cast
 
 import apsw
@@ -35,6 +36,7 @@ from gems_actors.tasks import open_background
 from protocol import messages as m
 
 ReplyT = TypeVar("ReplyT", bound=m.Reply)
+FoundT = TypeVar("FoundT")
 
 _INDEX_COMMIT_PERIOD_S: Final = 1.0
 """Period between commits of the index; after a kill, uncommitted changes are read from the log again."""
@@ -148,7 +150,7 @@ class Memory(Actor):
             raise storage_fault(LogError(str(batch.error))) from batch.error
         for record, (_, is_new) in zip(records, batch.outcomes[position + 1 - len(records) :], strict=False):
             if is_new:
-                count_record(self._counts, record)
+                count_record(self._counts, record, self._store.rounds_of(record))
         sequence, is_new = batch.outcomes[position]
         return m.Appended(sequence=sequence, is_new=is_new, is_first=is_new and self._store.is_only_record(records[-1]))
 
@@ -212,10 +214,23 @@ class Memory(Actor):
         if self._needs_other_shards(request):
             return await self._ask_others(request)
         async with self._ending_on_index_failure():
-            async with self._recalling:
-                self._store.index.commit()  # so that the other connection sees everything
-                similar = await trio.to_thread.run_sync(self._find_similar, request.prompt)
+            find = partial(self._word_index.find_similar, request.prompt, queries.MAX_SIMILAR)
+            similar = await self._search_words(find)
             return queries.recollect(self._store, similar, request.limit)
+
+    @answers
+    async def read_run_figures(self, request: m.ReadRunFigures) -> m.RunFigures:
+        """Answer with what a run achieved and cost."""
+        return await self._query(request)
+
+    @answers
+    async def search(self, request: m.SearchTrajectories) -> m.Trajectories:
+        """Answer with one page of trajectories by words of their prompts; the search runs in a thread, too."""
+        if self._needs_other_shards(request):
+            return await self._ask_others(request)
+        async with self._ending_on_index_failure():
+            numbers = await self._search_words(partial(queries.find_words, self._word_index, request))
+            return queries.search(self._store, numbers, request)
 
     async def _query(self, request: m.MemoryRequest[ReplyT]) -> ReplyT:
         """Answer from the log of this shard, or from those of other shards if the request needs them."""
@@ -313,11 +328,18 @@ class Memory(Actor):
 
     # ----------------------------------------------------------------------------------------- internals
 
-    def _find_similar(self, prompt: str) -> dict[int, float]:
-        try:
-            return self._word_index.find_similar(prompt, queries.MAX_SIMILAR)
-        except apsw.Error as error:
-            raise self._store.index.fail(error) from error
+    async def _search_words(self, find: Callable[[], FoundT]) -> FoundT:
+        """Return what a search of the word index finds; it runs in a thread, and this process goes on meanwhile."""
+
+        def find_in_thread() -> FoundT:
+            try:
+                return find()
+            except apsw.Error as error:
+                raise self._store.index.fail(error) from error
+
+        async with self._recalling:
+            self._store.index.commit()  # so that the other connection sees everything
+            return await trio.to_thread.run_sync(find_in_thread)
 
     async def _run_commits(self) -> None:
         while True:

@@ -54,7 +54,8 @@ class RoleSpec(Struct, frozen=True, kw_only=True):
 
 _READS = (
     "memory.ReadTrajectory", "memory.FindBestAttempt", "memory.ListTrajectories", "memory.ListRuns",
-    "memory.RecallExperiences", "memory.ReadLog", "memory.CountRecords",
+    "memory.RecallExperiences", "memory.ReadLog", "memory.CountRecords", "memory.SearchTrajectories",
+    "memory.ReadRunFigures",
 )  # fmt: skip
 _WRITES = ("memory.AppendRecord", "memory.AppendRecords")
 _READ_TYPES = tuple(request.partition(".")[2] for request in _READS)
@@ -106,7 +107,7 @@ BUILT_IN_ROLES: Final[Mapping[str, RoleSpec]] = MappingProxyType({spec.name: spe
 _OPTIONAL_TABLE = (
     RoleSpec(
         name="gateway", actor="gems_actors.gateway.actor:Gateway", requests=(),
-        may_ask=("conductor.DrawPicture", *_READS), reads_blobs=True, scales_freely=False,
+        may_ask=("conductor.DrawPicture", "supervisor.ScaleRole", *_READS), reads_blobs=True, scales_freely=False,
     ),
 )  # fmt: skip
 

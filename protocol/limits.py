@@ -87,6 +87,12 @@ TOTAL = "total/"
 CALLS = ("calls", "call_seconds")
 """Totals of a role that each router counts by itself: requests answered, and the time that they took."""
 
+CALLS_WITHIN = "calls_within/"
+"""Beginning of the names of further totals that each router counts: requests answered within so many seconds."""
+
+CALLS_WITHIN_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Those seconds."""
+
 MAX_FIGURE = 1e18
 """Any figure that an actor reports, above or below zero, and any likeness; figures are finite."""
 

@@ -1,4 +1,4 @@
-"""Full-text search for similar prompts, with SQLite's FTS5.
+"""Full-text search for similar prompts, and for prompts with certain words, with SQLite's FTS5.
 
 A query with a whole prompt would read the posting list of every common word: 125 ms for 80,000 prompts. A query with
 only its rarest words finds the same prompts in a few milliseconds.
@@ -71,6 +71,22 @@ class WordIndex:
         return {
             number: -rank for number, rank in found if rank <= MIN_RELATIVE_LIKENESS * found[0][1]
         }  # ranks are negative
+
+    def find_words(self, text: str, before: int, limit: int) -> list[int]:
+        """Return the numbers of the trajectories below `before` whose prompts have all words of a text, latest first.
+
+        The last word may be the beginning of a word.
+        """
+        tokens = self._stem(split_words(text).encode(), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False)
+        stems = list(dict.fromkeys(str(token[0]) for token in tokens))[:_MAX_WORDS]
+        if not stems:
+            return []
+        query = " AND ".join(f'"{stem}"' for stem in stems) + " *"
+        rows = self._connection.execute(
+            "SELECT rowid FROM history WHERE history MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
+            (query, before, limit),
+        )
+        return [number for (number,) in rows]
 
     def _rarest(self, words: str) -> list[str]:
         """Return the stems that any prompt has, rarest first, up to what one query may read."""

@@ -23,10 +23,21 @@ from actors.memory_store.index_rows import IndexedRun, IndexedTrajectory, Record
 from actors.memory_store.log import HEADER_BYTES, Identity
 from actors.memory_store.log_folder import Extent
 from actors.memory_store.replay import step_of
+from actors.memory_store.run_tally import RunTally
 from gems_actors.errors import ConfigError, LogError
 from protocol import messages as m
+from protocol.costs import costs_of
 
 _MAX_STORED_CHARS: Final = 200
+_MAX_SEARCHED_CHARS: Final = 4000
+"""Length of the part of a prompt that a search in the history reads."""
+_MAX_FAILURE_CODES: Final = 100
+
+_SUMMARIES: Final = (
+    "SELECT t.number, t.id, coalesce(r.name, ''), t.line, t.sample, t.prompt, t.status, t.outcome, t.failure, "
+    "t.images, t.rounds, t.met, t.requirements, t.began_at, t.last_at FROM trajectories t "
+    "LEFT JOIN runs r ON r.number = t.run"
+)
 
 SummaryT = TypeVar("SummaryT", m.TrajectorySummary, m.RunSummary)
 
@@ -70,6 +81,7 @@ class Index:
         self._runs: dict[str, IndexedRun] = {}
         self._changed_runs: list[IndexedRun] = []
         self._recallable: list[tuple[int, str]] = []
+        self._begun: list[tuple[int, str]] = []
         self._is_changed = False
         self._is_writing = False
         (row,) = self._select("SELECT log_id, generation, sequence FROM position")
@@ -99,10 +111,13 @@ class Index:
     def run(self, name: str) -> IndexedRun | None:
         """Return a run, or None if no record names it."""
         if name not in self._runs:
-            rows = self._select(f"SELECT {', '.join(index_rows.RUN_FIELDS)} FROM runs WHERE name = ?", name)
+            rows = self._select(f"SELECT {', '.join(index_rows.RUN_FIELDS)}, tally FROM runs WHERE name = ?", name)
             if not rows:
                 return None
-            self._runs[name] = IndexedRun(**dict(zip(index_rows.RUN_FIELDS, rows[0], strict=True)))
+            *values, packed = rows[0]
+            run = IndexedRun(**dict(zip(index_rows.RUN_FIELDS, values, strict=True)))
+            run.tally = RunTally.unpack(packed)
+            self._runs[name] = run
         return self._runs[name]
 
     def add(self, record: m.AnyRecord, step: str | None, at: float, location: RecordLocation) -> None:
@@ -145,6 +160,10 @@ class Index:
                 self._set_status(found, "failed", record.failure.code, at)
             case _ if found.status == "failed":
                 self._set_status(found, "running", "", at)
+        if found.run_name is not None and (costs := costs_of(record)):
+            run = self._run_of(found.run_name, at)
+            run.tally.add_costs(costs)
+            self._mark(run)
 
     def extend(self, file: int, end: int, checksum: int) -> None:
         """Note that a file was read up to `end`, and the checksum of its open extent up to there.
@@ -174,13 +193,14 @@ class Index:
         Raises:
             IndexFailedError: the database failed; the store must be opened again.
         """
-        if not (self._changed or self._changed_runs or self._recallable):
+        if not (self._changed or self._changed_runs or self._recallable or self._begun):
             return
         try:
             self._begin()
             self._put(index_rows.PUT_RUN, map(index_rows.run_row, self._changed_runs))
             self._put(index_rows.PUT_TRAJECTORY, map(index_rows.trajectory_row, self._changed))
             self._put("INSERT INTO prompts (rowid, words) VALUES (?, ?)", self._recallable)
+            self._put("INSERT INTO history (rowid, words) VALUES (?, ?)", self._begun)
         except apsw.Error as error:
             raise self.fail(error) from error
         for found in self._changed:
@@ -190,6 +210,7 @@ class Index:
         self._changed.clear()
         self._changed_runs.clear()
         self._recallable.clear()
+        self._begun.clear()
         if len(self._runs) > self._limits.max_cached:
             self._runs.clear()
 
@@ -245,13 +266,15 @@ class Index:
             conditions.append("t.id BETWEEN ? AND ?")
             values += (request.prefix, request.prefix + "g")  # g sorts after every hexadecimal digit
         rows = self._select(
-            "SELECT t.number, t.id, coalesce(r.name, ''), t.line, t.sample, t.prompt, t.status, t.outcome, t.failure, "
-            "t.images, t.rounds, t.met, t.requirements, t.began_at, t.last_at FROM trajectories t "
-            f"LEFT JOIN runs r ON r.number = t.run WHERE {' AND '.join(conditions)} ORDER BY t.number LIMIT ?",
-            *values,
-            request.limit + 1,
+            f"{_SUMMARIES} WHERE {' AND '.join(conditions)} ORDER BY t.number LIMIT ?", *values, request.limit + 1
         )
         found, following = _page(m.TrajectorySummary, rows, request.limit)
+        return m.Trajectories(trajectories=found, next=following)
+
+    def summaries(self, numbers: Sequence[int], limit: int) -> m.Trajectories:
+        """Return a page of trajectories by row number, in that order; one number more says that more follow."""
+        rows = [row for number in numbers for row in self._select(f"{_SUMMARIES} WHERE t.number = ?", number)]
+        found, following = _page(m.TrajectorySummary, rows, limit)
         return m.Trajectories(trajectories=found, next=following)
 
     def list_runs(self, request: m.ListRuns) -> m.Runs:
@@ -270,6 +293,20 @@ class Index:
         )
         found, following = _page(m.RunSummary, rows, request.limit)
         return m.Runs(runs=found, next=following)
+
+    def run_figures(self, name: str) -> m.RunFigures:
+        """Return what a run achieved and cost."""
+        run = self.run(name)
+        if run is None:
+            return m.RunFigures()
+        self.flush()
+        failures = self._select(
+            "SELECT failure, count(*) FROM trajectories WHERE run = ? AND status = 'failed' GROUP BY failure "
+            "ORDER BY count(*) DESC, failure LIMIT ?",
+            run.number,
+            _MAX_FAILURE_CODES,
+        )
+        return run.tally.figures(dict(failures))
 
     def counts(self) -> dict[str, int]:
         """Return the number of runs, trajectories by status, recallable trajectories and archived records."""
@@ -353,6 +390,8 @@ class Index:
             if (step := step_of(record)) is not None:
                 found.steps[step] = location.sequence
             found.note(record)
+            if isinstance(record, m.TrajectoryEnded):
+                found.result = found.result_of(record.ending)
         if found.begun is not None:
             found.run_name = found.begun.task.run
         return found
@@ -367,6 +406,9 @@ class Index:
 
     def _change(self, run: IndexedRun, at: float) -> None:
         run.last_at = at
+        self._mark(run)
+
+    def _mark(self, run: IndexedRun) -> None:
         if not run.is_changed:
             run.is_changed = True
             self._changed_runs.append(run)
@@ -378,6 +420,7 @@ class Index:
         found.prompt = task.prompt[:_MAX_STORED_CHARS]
         self._set_status(found, "running", "", at)  # counts nothing yet: the trajectory has no run so far
         found.run_name = task.run
+        self._begun.append((found.number, split_words(task.prompt[:_MAX_SEARCHED_CHARS])))
         run.running += 1
         self._change(run, at)
 
@@ -389,6 +432,7 @@ class Index:
         found.images = len(found.judged)
         found.rounds = max((round_ for round_, _ in found.judged), default=0)
         found.met, found.requirements = found.judged.get((ending.best_round, ending.best_candidate), (0, 0))
+        found.result = found.result_of(ending)
         self._set_status(found, "ended", "", at)
         if index_rows.is_recallable(ending) and found.begun is not None and found.recallable_endings == 1:
             self._recallable.append((found.number, split_words(found.prepared or found.begun.task.prompt)))
@@ -401,6 +445,8 @@ class Index:
                 if changed == "ended":
                     run.images += difference * found.images
                     run.all_met += difference * (found.outcome == "all_met")
+                    if found.result is not None:
+                        run.tally.count(found.result, difference)
             self._change(run, at)
         found.status, found.failure, found.last_at = status, failure, at
 

@@ -14,10 +14,13 @@ from gems_actors.errors import ConfigError
 
 OLDEST_SQLITE: Final = (3, 51, 3)
 """Oldest SQLite version that is accepted; earlier ones can lose committed data (the WAL-reset bug)."""
-TABLES: Final = ("position", "open_extents", "extents", "archives", "runs", "trajectories", "words")
+TABLES: Final = (
+    "position", "open_extents", "extents", "archives", "runs", "trajectories", "words", "history_words",
+)  # fmt: skip
 
-_FORMAT: Final = 2
-"""2: no row exceeds the bounds of messages, so that every row can be listed."""
+_FORMAT: Final = 3
+"""2: no row exceeds the bounds of messages, so that every row can be listed. 3: tallies of runs, and the words of
+all prompts."""
 _VFS: Final = "cksmvfs"
 _BUSY_TIMEOUT_MS: Final = 5000
 """How long to wait for another process that reads the index, such as `gems memory export`."""
@@ -37,7 +40,7 @@ CREATE TABLE archives (number INTEGER PRIMARY KEY, records INTEGER NOT NULL) STR
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, begun INTEGER, what TEXT NOT NULL, total INTEGER,
     running INTEGER NOT NULL, ended INTEGER NOT NULL, failed INTEGER NOT NULL, all_met INTEGER NOT NULL,
-    images INTEGER NOT NULL, began_at REAL NOT NULL, last_at REAL NOT NULL
+    images INTEGER NOT NULL, began_at REAL NOT NULL, last_at REAL NOT NULL, tally BLOB NOT NULL
 ) STRICT;
 CREATE TABLE trajectories (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, run INTEGER, line INTEGER NOT NULL, sample INTEGER NOT NULL,
@@ -51,6 +54,10 @@ CREATE VIRTUAL TABLE prompts USING fts5(
     words, content='', tokenize="porter unicode61 remove_diacritics 2"
 );
 CREATE VIRTUAL TABLE words USING fts5vocab(prompts, row);
+CREATE VIRTUAL TABLE history USING fts5(
+    words, content='', detail=none, tokenize="porter unicode61 remove_diacritics 2"
+);
+CREATE VIRTUAL TABLE history_words USING fts5vocab(history, row);
 PRAGMA user_version = {_FORMAT};
 """
 

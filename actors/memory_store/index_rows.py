@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+from actors.memory_store.run_tally import Result, RunTally
 from protocol import messages as m
 
 _LOCATION: Final = struct.Struct("<QIQI")
@@ -39,6 +40,7 @@ class IndexedRun:
     failed: int = 0
     all_met: int = 0
     images: int = 0
+    tally: RunTally = field(default_factory=RunTally)
     is_changed: bool = False
     """Whether it differs from its row in the database."""
 
@@ -68,6 +70,12 @@ class IndexedTrajectory:
     """Sequence of each step that can happen only once, by the name of the step."""
     judged: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     """Requirements met, and all requirements, of each attempt, by round and candidate."""
+    met_ids: dict[tuple[int, int], frozenset[str]] = field(default_factory=dict)
+    """Ids of the requirements met, of each attempt."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Kinds of its requirements by id."""
+    result: Result | None = None
+    """What it adds to the tally of its run; None before it ended."""
     begun: m.TrajectoryBegun | None = None
     prepared: str | None = None
     """Prompt of the `before_plan` hook; None if no such hook was asked."""
@@ -83,6 +91,10 @@ class IndexedTrajectory:
             judged = record.attempt if isinstance(record, m.AttemptVerified) else record.review
             met = sum(verdict.answer == "met" for verdict in judged.verdicts)
             self.judged[judged.round, judged.candidate] = met, len(judged.verdicts)
+            ids = (verdict.requirement for verdict in judged.verdicts if verdict.answer == "met")
+            self.met_ids[judged.round, judged.candidate] = frozenset(ids)
+        elif isinstance(record, m.PromptDecomposed):
+            self.kinds = {requirement.id: requirement.kind for requirement in record.requirements}
         elif isinstance(record, m.PromptPrepared):
             self.prepared = record.prompt
         elif isinstance(record, m.TrajectoryBegun):
@@ -90,26 +102,39 @@ class IndexedTrajectory:
         elif isinstance(record, m.TrajectoryEnded) and is_recallable(record.ending) and self.begun is not None:
             self.recallable_endings += any(step.startswith("experience") for step in self.steps)
 
+    def result_of(self, ending: m.Ending) -> Result:
+        """Return what the trajectory adds to the tally of its run when it ends so."""
+        met_by_round: dict[int, int] = {}
+        for (round_, _), (met, _) in self.judged.items():
+            met_by_round[round_] = max(met, met_by_round.get(round_, 0))
+        met_ids = self.met_ids.get((ending.best_round, ending.best_candidate), frozenset())
+        return Result.of(met_by_round, self.kinds, met_ids)
+
 
 def is_recallable(ending: m.Ending) -> bool:
     """Return whether the lessons of a trajectory that ended so led to a picture that meets all that was checked."""
     return ending.outcome in ("all_met", "checkable_met")
 
 
-RUN_FIELDS: Final = tuple(item.name for item in fields(IndexedRun) if item.name != "is_changed")
+RUN_FIELDS: Final = tuple(item.name for item in fields(IndexedRun) if item.name not in ("tally", "is_changed"))
 TRAJECTORY_FIELDS: Final = (
     "number", "id", "run", "line", "sample", "prompt", "status", "outcome", "failure", "images", "rounds", "met",
     "requirements", "began_at", "last_at",
 )  # fmt: skip
-run_row: Callable[[IndexedRun], tuple[Any, ...]] = attrgetter(*RUN_FIELDS)
+_run_fields: Callable[[IndexedRun], tuple[Any, ...]] = attrgetter(*RUN_FIELDS)
 _trajectory_fields: Callable[[IndexedTrajectory], tuple[Any, ...]] = attrgetter(*TRAJECTORY_FIELDS)
 PUT_RUN: Final = f"""
-INSERT OR REPLACE INTO runs ({", ".join(RUN_FIELDS)}) VALUES ({", ".join("?" * len(RUN_FIELDS))})
+INSERT OR REPLACE INTO runs ({", ".join(RUN_FIELDS)}, tally) VALUES ({", ".join("?" * (len(RUN_FIELDS) + 1))})
 """
 PUT_TRAJECTORY: Final = f"""
 INSERT OR REPLACE INTO trajectories ({", ".join(TRAJECTORY_FIELDS)}, places)
     VALUES ({", ".join("?" * (len(TRAJECTORY_FIELDS) + 1))})
 """
+
+
+def run_row(run: IndexedRun) -> tuple[Any, ...]:
+    """Return the row of a run, whose last column is its tally."""
+    return *_run_fields(run), run.tally.pack()
 
 
 def trajectory_row(found: IndexedTrajectory) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
@@ -18,6 +18,8 @@ ReplyT = TypeVar("ReplyT", bound=m.Reply)
 _MAX_REPLY_BYTES: Final = 1024 * 1024
 MAX_SIMILAR: Final = 16
 """Maximum number of similar trajectories that one recollection considers."""
+_BEHIND_ALL: Final = 2**62
+"""A number that no trajectory has."""
 
 
 def _find_best(store: MemoryStore, request: m.FindBestAttempt) -> m.BestAttempt:
@@ -81,6 +83,17 @@ def recollect(store: MemoryStore, similar: Mapping[int, float], limit: int) -> m
     )
 
 
+def search(store: MemoryStore, numbers: Sequence[int], request: m.SearchTrajectories) -> m.Trajectories:
+    """Return the page of trajectories that a search found by their numbers in the index."""
+    return store.index.summaries(numbers, request.limit)
+
+
+def find_words(words: WordIndex, request: m.SearchTrajectories) -> list[int]:
+    """Return the numbers of the trajectories that a request searches for, and of the first one of the next page."""
+    before = _BEHIND_ALL if request.before is None else request.before
+    return words.find_words(request.words, before, request.limit + 1)
+
+
 def answer(store: MemoryStore, request: m.Request[ReplyT]) -> ReplyT:
     """Return the reply to any read request.
 
@@ -104,6 +117,11 @@ def _answer(store: MemoryStore, request: m.Request[Any]) -> m.Reply:
             return _read_log(store, request)
         case m.CountRecords():
             return _count_records(store)
+        case m.ReadRunFigures():
+            return store.index.run_figures(request.of_run)
+        case m.SearchTrajectories():
+            store.index.flush()
+            return search(store, find_words(WordIndex(store.index.connection), request), request)
         case m.RecallExperiences():
             store.index.flush()
             similar = WordIndex(store.index.connection).find_similar(request.prompt, MAX_SIMILAR)

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from msgspec.structs import replace
 
 from actors.memory_store.full_text import MIN_RELATIVE_LIKENESS
+from actors.memory_store.run_tally import merge_figures
 from gems_actors.errors import RefusedError
 from gems_actors.tasks import gather
 from protocol import messages as m
@@ -18,7 +19,7 @@ ReplyT = TypeVar("ReplyT", bound=m.Reply)
 CURSORS_A_SHARD: Final = 1 << 40
 """Factor of a global cursor, which is the shard number times this, plus the shard's own cursor."""
 _LAST_CURSOR: Final = CURSORS_A_SHARD - 1
-"""Cursor after all runs of a shard, which are listed backwards."""
+"""Cursor after all that a shard lists backwards."""
 _PAGE: Final = 1000
 
 
@@ -47,6 +48,10 @@ async def _answer(request: m.MemoryRequest[Any], shards: int, ask: AskShard) -> 
             return await _list_runs(request, shards, ask)
         case m.CountRecords():
             return await _count_records(request, shards, ask)
+        case m.SearchTrajectories():
+            return await _search(request, shards, ask)
+        case m.ReadRunFigures():
+            return merge_figures(await _ask_all(request, shards, ask))
         case m.RecallExperiences():
             return merge_recollections(await _ask_all(request, shards, ask), request.limit)
         case m.ReadLog():
@@ -83,6 +88,20 @@ async def _list_trajectories(request: m.ListTrajectories, shards: int, ask: AskS
             return m.Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD + page.next)
         shard, after = shard + 1, 0
     return m.Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD if shard < shards else None)
+
+
+async def _search(request: m.SearchTrajectories, shards: int, ask: AskShard) -> m.Trajectories:
+    """List the trajectories that a search finds shard by shard, of each the latest first."""
+    shard, before = divmod(_LAST_CURSOR if request.before is None else request.before, CURSORS_A_SHARD)
+    found: list[Any] = []
+    while shard < shards and len(found) < request.limit:
+        page = await ask(replace(request, shard=shard, before=before, limit=request.limit - len(found)))
+        found += page.trajectories
+        if page.next is not None:
+            return m.Trajectories(trajectories=tuple(found), next=shard * CURSORS_A_SHARD + page.next)
+        shard, before = shard + 1, _LAST_CURSOR
+    following = shard * CURSORS_A_SHARD + _LAST_CURSOR if shard < shards else None
+    return m.Trajectories(trajectories=tuple(found), next=following)
 
 
 async def _list_runs(request: m.ListRuns, shards: int, ask: AskShard) -> m.Runs:

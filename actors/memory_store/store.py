@@ -22,7 +22,7 @@ from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
 from gems_actors.files import os_reason
 from protocol.codec import encode_body
-from protocol.messages import AnyRecord, LoggedRecord, RunBegun, TrajectoryRecord
+from protocol.messages import AnyRecord, LoggedRecord, RunBegun, TrajectoryEnded, TrajectoryRecord
 
 _INDEX_COMMIT_RECORDS: Final = 2000
 """Records that are indexed between two commits of the index while it catches up."""
@@ -130,6 +130,10 @@ class MemoryStore:
     def is_only_record(self, record: AnyRecord) -> bool:
         """Return whether a kept record is the only one of its trajectory."""
         return isinstance(record, TrajectoryRecord) and len(self.index.trajectory(record.trajectory).locations) == 1
+
+    def rounds_of(self, record: AnyRecord) -> int:
+        """Return how many rounds a trajectory has that ended with a kept record; 0 for every other record."""
+        return self.index.trajectory(record.trajectory).rounds if isinstance(record, TrajectoryEnded) else 0
 
     def _look_up(self, record: AnyRecord, step: str) -> tuple[str, int]:
         """Return the owner of a step, and the sequence of its first record, or 0 if there is none yet."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, field
 
-from protocol.limits import MAX_ACTORS, MAX_ITEMS
+from protocol.limits import MAX_ACTORS, MAX_ITEMS, MAX_NAME_CHARS
 from protocol.messages.link import RunStateList
 from protocol.messages.values import (
     Control,
@@ -54,8 +54,12 @@ class RoleStatus(Value, frozen=True, kw_only=True):
     paused: Count = 0
     """Requests, in addition to those queued, that wait until their run or trajectory is resumed."""
     totals: Figures = {}
-    """Counts of the role since the router started, which outlive its actors: `calls`, `call_seconds`, and those that
-    its actors report."""
+    """Counts of the role since the router started, which outlive its actors: `calls`, `call_seconds`,
+    `calls_within/SECONDS`, and those that its actors report."""
+    last_error: Remark = ""
+    """The latest failure that an actor answered with, or the latest loss of an actor; empty if there was none."""
+    last_error_s: Seconds | None = None
+    """Time since then; None if there was none."""
 
 
 class MeshStatus(Reply, frozen=True, kw_only=True):
@@ -85,6 +89,8 @@ class ReportLoss(Request[Noted], frozen=True, kw_only=True):
 
     role: ClassVar[str] = "router"
     name: Name
+    how: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
+    """How it ended, such as `signal SIGKILL`; empty if that is unknown."""
 
 
 class Controlled(Reply, frozen=True, kw_only=True):

@@ -6,7 +6,16 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from protocol.limits import MAX_ATTEMPTS, MAX_COUNT, MAX_PAGE, MAX_ROUNDS, MAX_SHARDS
+from protocol.limits import (
+    MAX_ATTEMPTS,
+    MAX_COUNT,
+    MAX_FIGURES,
+    MAX_ITEMS,
+    MAX_NOTE_CHARS,
+    MAX_PAGE,
+    MAX_ROUNDS,
+    MAX_SHARDS,
+)
 from protocol.messages import values as v
 from protocol.messages.link import Failure
 from protocol.messages.loop import DrawPicture, Ending, Outcome, Plan
@@ -292,11 +301,11 @@ class TrajectorySummary(v.Value, frozen=True, kw_only=True):
 
 
 class Trajectories(v.Reply, frozen=True, kw_only=True):
-    """A page of trajectories: shard by shard, within each in the order in which they began."""
+    """A page of trajectories: shard by shard, within each in the order in which they began, or the latest first."""
 
     trajectories: Annotated[tuple[TrajectorySummary, ...], Meta(max_length=MAX_PAGE)]
     next: v.Count | None = None
-    """Cursor for `after` to get the next page; unset on the last page."""
+    """Cursor for `after`, or for `before`, to get the next page; unset on the last page."""
 
 
 class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
@@ -306,6 +315,16 @@ class ListTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
     status: TrajectoryStatus | None = None
     prefix: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,32}\Z")] = ""
     after: v.Count = 0
+    limit: v.PageSize = 100
+    """Maximum length of the page; any page may be shorter."""
+
+
+class SearchTrajectories(MemoryRequest[Trajectories], frozen=True, kw_only=True):
+    """Asks memory for a page of trajectories whose prompts contain all of some words, the latest first."""
+
+    words: Annotated[str, Meta(min_length=1, max_length=MAX_NOTE_CHARS)]
+    """Words in any order; the last one may be the beginning of a word."""
+    before: v.Count | None = None
     limit: v.PageSize = 100
     """Maximum length of the page; any page may be shorter."""
 
@@ -343,6 +362,44 @@ class ListRuns(MemoryRequest[Runs], frozen=True, kw_only=True):
     """Maximum length of the page; any page may be shorter."""
     named: Annotated[tuple[v.RunName, ...], Meta(max_length=MAX_PAGE)] | None = None
     """Names of the runs to list; all by default."""
+
+
+class RoundFigures(v.Value, frozen=True, kw_only=True):
+    """One round of the loop, over the ended trajectories of a run."""
+
+    trajectories: v.Count
+    """Trajectories that drew it."""
+    gained: v.Count
+    """Requirements that the best image up to this round meets in addition to the best image of the rounds before."""
+
+
+class MetFigures(v.Value, frozen=True, kw_only=True):
+    """How many requirements are met."""
+
+    met: v.Count
+    total: v.Count
+
+
+class RunFigures(v.Reply, frozen=True, kw_only=True):
+    """What the trajectories of a run achieved and cost; without records of it, nothing."""
+
+    ended: v.Count = 0
+    """Trajectories that ended; `requirements`, `rounds` and `kinds` are about these."""
+    requirements: v.Count = 0
+    rounds: Annotated[tuple[RoundFigures, ...], Meta(max_length=MAX_ROUNDS)] = ()
+    """The rounds in their order."""
+    kinds: Annotated[dict[v.Name, MetFigures], Meta(max_length=MAX_ITEMS)] = {}
+    """Requirements of the chosen images by their kind."""
+    failures: Annotated[dict[v.Name, v.Count], Meta(max_length=MAX_FIGURES)] = {}
+    """Trajectories that are failed now, by the code of their failure, of which rare ones may be missing."""
+    spent: v.SpentByRole = {}
+    """Costs of all trajectories by role."""
+
+
+class ReadRunFigures(MemoryRequest[RunFigures], frozen=True, kw_only=True):
+    """Asks memory what a run achieved and cost so far."""
+
+    of_run: v.Name
 
 
 class RecalledExperience(v.Value, frozen=True, kw_only=True):

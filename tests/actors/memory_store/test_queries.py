@@ -16,11 +16,18 @@ from protocol.messages import (
     Hook,
     ListRuns,
     ListTrajectories,
+    MetFigures,
     PlanPrompt,
+    PromptPlanned,
     ReadLog,
+    ReadRunFigures,
     ReadTrajectory,
     RecallExperiences,
     Recollection,
+    RoundFigures,
+    RunFigures,
+    SearchTrajectories,
+    Spent,
     TrajectoryStatus,
 )
 from tests.actors.memory_store.records import begun, ended_again, failed, open_store, reopened, run_begun, story
@@ -211,3 +218,72 @@ def test_counts_add_up(tmp_path: Path) -> None:
 def test_other_requests_are_refused(tmp_path: Path) -> None:
     with open_store(tmp_path) as store, pytest.raises(TypeError, match="PlanPrompt"):
         answer(store, PlanPrompt(prompt="a fox"))
+
+
+def search(store: MemoryStore, words: str, limit: int = 100) -> list[tuple[str, int]]:
+    found = answer(store, SearchTrajectories(words=words, limit=limit)).trajectories
+    return [(item.run, item.line) for item in found]
+
+
+def test_a_search_finds_whatever_has_all_words_in_its_prompt_and_the_latest_first(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(
+            story("one", 0, prompt="Two croissants, and a black elephant", answers=("uu",), outcome="rounds_spent")
+        )
+        store.append([begun("one", 1, "a black cat"), begun("two", 0, "an elephant in a red room"), failed("two", 0)])
+        assert search(store, "elephants") == [("two", 0), ("one", 0)]
+        assert search(store, "black elephant") == [("one", 0)]
+        assert search(store, "the ELEPHANT, black") == [("one", 0)]
+        assert search(store, "two croiss") == [("one", 0)], "the last word may be unfinished"
+        assert search(store, "black zebra") == []
+        for odd in ("the", '"', "* OR NEAR(", "\x00", "\udcff", "a" * 2000):
+            assert search(store, odd) == []
+
+
+def test_a_search_reads_page_by_page_also_while_trajectories_begin(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append([begun("run", line, f"fox {line}") for line in range(7)])
+        lines, page = [], answer(store, SearchTrajectories(words="fox", limit=3))
+        while page.next is not None:
+            lines += [item.line for item in page.trajectories]
+            store.append([begun("later", len(lines), "fox")])
+            page = answer(store, SearchTrajectories(words="fox", limit=3, before=page.next))
+        assert [*lines, *(item.line for item in page.trajectories)] == [*range(6, -1, -1)]
+
+
+def test_what_a_run_achieved_is_told_by_round_and_by_kind_with_its_failures_and_costs(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        assert answer(store, ReadRunFigures(of_run="run")) == RunFigures()
+        store.append([*story("run", 0, answers=("mu", "um", "mm")), *story("run", 1, answers=("mm",))])
+        store.append(
+            [begun("run", 2), failed("run", 2), begun("run", 3), failed("run", 3), *story("other", answers=("uu",))]
+        )
+        id_ = begun("run", 2).trajectory
+        store.append([PromptPlanned(trajectory=id_, prompt="a fox", spent=Spent(calls=2, cost=0.5)), failed("run", 2)])
+        found = answer(store, ReadRunFigures(of_run="run"))
+        assert (found.ended, found.requirements) == (2, 4)
+        assert [(item.trajectories, item.gained) for item in found.rounds] == [(2, 3), (1, 0), (1, 1)]
+        kind = story("run")[2].requirements[0].kind  # type: ignore[union-attr]
+        assert found.kinds == {kind: MetFigures(met=4, total=4)}
+        assert found.failures == {"backend": 2}
+        assert found.spent == {"planner": Spent(calls=2, cost=0.5)}
+
+
+def test_a_trajectory_that_is_reopened_counts_once_for_its_run_also_in_a_rebuilt_index(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.append(story("run", 0, answers=("mu", "mm")))
+        store.append([reopened("run", 0)])
+        assert answer(store, ReadRunFigures(of_run="run")) == RunFigures()
+    with open_store(tmp_path) as store:  # the trajectory is read from the log again
+        store.append([ended_again("run", 0)])
+        once = answer(store, ReadRunFigures(of_run="run"))
+        assert once.rounds == (RoundFigures(trajectories=1, gained=1), RoundFigures(trajectories=1, gained=1))
+        assert [share.met for share in once.kinds.values()] == [1], "the first round is chosen now"
+    with open_store(tmp_path) as store:
+        store.append([reopened("run", 0, reopening=2)])
+        assert answer(store, ReadRunFigures(of_run="run")) == RunFigures()
+        store.append([ended_again("run", 0, reopening=2)])
+        assert answer(store, ReadRunFigures(of_run="run")) == once
+        store.reset_index()
+        store.catch_up()
+        assert answer(store, ReadRunFigures(of_run="run")) == once

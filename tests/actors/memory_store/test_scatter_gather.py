@@ -19,11 +19,13 @@ from protocol.messages import (
     ListTrajectories,
     MemoryRequest,
     ReadLog,
+    ReadRunFigures,
     ReadTrajectory,
     RecallExperiences,
     Recollection,
     Reply,
     RunSummary,
+    SearchTrajectories,
     TrajectoryRecord,
     TrajectorySummary,
 )
@@ -131,6 +133,22 @@ async def test_a_list_is_filtered_in_all_shards(tmp_path: Path) -> None:
             await one.ask(ListRuns(named=("a",)))
         ).runs
         assert (await several.ask(ListRuns(named=("nothing",)))).runs == ()
+
+
+async def test_a_search_and_the_figures_of_a_run_are_those_of_one_shard(tmp_path: Path) -> None:
+    with open_shards(tmp_path, 1) as one, open_shards(tmp_path, SHARDS) as several:
+        everything = (await one.ask(SearchTrajectories(words="fox", limit=1000))).trajectories
+        for limit in (1, 3, 100):
+            found: list[TrajectorySummary] = []
+            page = await several.ask(SearchTrajectories(words="fox", limit=limit))
+            while page.next is not None:
+                found += page.trajectories
+                page = await several.ask(SearchTrajectories(words="fox", limit=limit, before=page.next))
+            found += page.trajectories
+            assert sorted(found, key=lambda item: item.began_at) == [*reversed(everything)]
+        for run in ("a", "b", "d", "nothing"):
+            assert await several.ask(ReadRunFigures(of_run=run)) == await one.ask(ReadRunFigures(of_run=run))
+        assert (await one.ask(ReadRunFigures(of_run="b"))).ended > 1
 
 
 async def test_a_run_that_is_not_in_shard_0_is_on_the_first_page(tmp_path: Path) -> None:

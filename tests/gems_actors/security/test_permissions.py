@@ -29,6 +29,7 @@ REQUESTS: dict[str, type[AnyRequest[Any]]] = {
 }
 READS = {
     "ReadTrajectory", "FindBestAttempt", "ListTrajectories", "ListRuns", "RecallExperiences", "ReadLog", "CountRecords",
+    "SearchTrajectories", "ReadRunFigures",
 }  # fmt: skip
 STEPS = {"PlanPrompt", "DecomposePrompt", "GenerateImage", "VerifyImage", "CompareImages"} | {
     "CompressAttempt",
