@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
 from gems_actors.run_states import RunStates
-from protocol.limits import CALLS
+from protocol.limits import CALLS, CALLS_WITHIN
 from protocol.messages import ActorStatus, Controlled, MeshStatus, Reply, RoleStatus
 
 
@@ -43,6 +44,7 @@ def merge_statuses(found: Sequence[MeshStatus]) -> MeshStatus:
 
 def _merge_roles(found: Sequence[RoleStatus]) -> RoleStatus:
     names = sorted({actor.name for role in found for actor in role.actors})
+    latest = min(found, key=lambda role: math.inf if role.last_error_s is None else role.last_error_s)
     return RoleStatus(
         role=found[0].role,
         queued=sum(role.queued for role in found),
@@ -52,13 +54,16 @@ def _merge_roles(found: Sequence[RoleStatus]) -> RoleStatus:
         ),
         paused=sum(role.paused for role in found),
         totals=_merge_totals([role.totals for role in found]),
+        last_error=latest.last_error,
+        last_error_s=latest.last_error_s,
     )
 
 
 def _merge_totals(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Merge counts: each router counts its own calls, and all of them hear every actor's other counts."""
     names = dict.fromkeys(name for totals in found for name in totals)
-    return {name: (sum if name in CALLS else max)(totals.get(name, 0.0) for totals in found) for name in names}
+    own = {name for name in names if name in CALLS or name.startswith(CALLS_WITHIN)}
+    return {name: (sum if name in own else max)(totals.get(name, 0.0) for totals in found) for name in names}
 
 
 def _merge_actors(found: Sequence[ActorStatus]) -> ActorStatus:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from gems_actors import __version__
 from gems_actors.terminal_text import printable_lines
 from protocol.identity import is_agent_role
+from protocol.limits import CALLS_WITHIN, CALLS_WITHIN_S
 from protocol.messages import MeshStatus, RoleStatus
 
+_ROUNDS = (1, 2, 3, 4, 5, 6, 8, 10, 16, 32, 64)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _ROLE_METRICS: tuple[tuple[str, str, Callable[[RoleStatus], float]], ...] = (
@@ -62,6 +64,7 @@ def metrics_text(found: MeshStatus) -> str:
     for name, help_text, measure in _ROLE_METRICS:
         lines += _metric(f"role_{name}", "gauge", help_text, "role", ((role.role, measure(role)) for role in roles))
     lines += _call_durations(roles)
+    lines += _rounds_of_pictures(found.roles)
     totals = [item for role in found.roles for item in role.totals.items()]
     for first, name, help_text, labels in _COUNTERS:
         lines += _counter(name, help_text, labels, _sums(first, len(labels), totals))
@@ -90,15 +93,41 @@ def _counter(
 
 
 def _call_durations(roles: Iterable[RoleStatus]) -> Iterator[str]:
-    """Yield how often each role was asked, and for how long it worked in all."""
+    """Yield how often each role was asked, and for how long it worked."""
     called = [role for role in roles if "calls" in role.totals]
-    name = "gems_role_call_duration_seconds"
+    name = "role_call_duration_seconds"
     if called:
-        yield f"# HELP {name} Time from the hand-out of a request to its answer."
-        yield f"# TYPE {name} summary"
+        yield f"# HELP gems_{name} Time from the hand-out of a request to its answer."
+        yield f"# TYPE gems_{name} histogram"
     for role in called:
-        yield f'{name}_sum{{role="{_escape(role.role)}"}} {role.totals.get("call_seconds", 0.0):.15g}'
-        yield f'{name}_count{{role="{_escape(role.role)}"}} {role.totals["calls"]:.15g}'
+        label, totals = f'role="{_escape(role.role)}"', role.totals
+        within = [(seconds, totals.get(f"{CALLS_WITHIN}{seconds:g}", 0.0)) for seconds in CALLS_WITHIN_S]
+        yield from _histogram(name, label, within, totals["calls"], totals.get("call_seconds", 0.0))
+
+
+def _rounds_of_pictures(roles: Iterable[RoleStatus]) -> Iterator[str]:
+    """Yield how many rounds the trajectories drew that ended with a picture."""
+    totals = [item for role in roles for item in role.totals.items()]
+    sums = _sums("pictures_of_rounds", 1, totals)
+    counts = {int(rounds): count for (rounds,), count in sums.items() if rounds.isdecimal() and len(rounds) < 4}
+    if counts:
+        yield "# HELP gems_task_rounds Rounds of the trajectories that ended with a picture."
+        yield "# TYPE gems_task_rounds histogram"
+        within = [(limit, sum(count for rounds, count in counts.items() if rounds <= limit)) for limit in _ROUNDS]
+        total = sum(rounds * count for rounds, count in counts.items())
+        yield from _histogram("task_rounds", "", within, sum(counts.values()), total)
+
+
+def _histogram(
+    name: str, label: str, within: Iterable[tuple[float, float]], count: float, total: float
+) -> Iterator[str]:
+    """Yield a histogram: how many values are at most each limit, how many there are, and their sum."""
+    for limit, figure in [*((f"{limit:g}", figure) for limit, figure in within), ("+Inf", count)]:
+        labels = ",".join(filter(None, (label, f'le="{limit}"')))
+        yield f"gems_{name}_bucket{{{labels}}} {figure:.15g}"
+    braces = f"{{{label}}}" if label else ""
+    yield f"gems_{name}_sum{braces} {total:.15g}"
+    yield f"gems_{name}_count{braces} {count:.15g}"
 
 
 def _metric(name: str, kind: str, help_text: str, label: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:

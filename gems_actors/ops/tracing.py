@@ -9,6 +9,7 @@ generative AI, which are not stable yet and so are spelled out here.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -84,8 +85,7 @@ def recording(config: TracesConfig, role: str, name: str) -> Iterator[None]:
 def asking(header: HeaderT, request: str) -> Iterator[HeaderT]:
     """Record a request of this process to a role, and yield its header with the span in it.
 
-    It lasts until the answer; the role's own span begins when an actor takes the request, so the time before that span
-    is the time in queues.
+    It lasts until the answer, and contains the time in the router's queue (`note_queued`) and the role's own span.
     """
     if _tracer is None or (parent := _parent_of(header)) is None:
         yield header
@@ -96,6 +96,17 @@ def asking(header: HeaderT, request: str) -> Iterator[HeaderT]:
             yield header
             return
         yield header._replace(trace=context.trace_id.to_bytes(16, "big"), span=context.span_id.to_bytes(8, "big"))
+
+
+def note_queued(header: Header, waited_s: float) -> None:
+    """Record how long a request has waited until now, when it is handed to an actor: a span in that of its client."""
+    if _tracer is None or not any(header.trace):
+        return
+    now_ns = time.time_ns()
+    attributes = {"gems.lane": header.lane.name.lower()}
+    _tracer.start_span(
+        f"queue {header.role}", _remote(header), attributes=attributes, start_time=now_ns - int(waited_s * 1e9)
+    ).end(now_ns)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ requests they hold, clients repeat unanswered requests, and both are matched by 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -32,7 +33,7 @@ from gems_actors.router.budgets import (
 from gems_actors.router.queues import Peer, Queue, Ticket
 from gems_actors.router.role_status import roles_status
 from gems_actors.router.tables import Answers, Deadlines, Tickets
-from gems_actors.router.totals import Totals
+from gems_actors.router.totals import LastErrors, Totals
 from gems_actors.run_states import WHOLE_RUN, RunStates, cancellation_of, concerns
 from protocol import messages as m
 from protocol.codec import decode_body, encode_body, peek_type
@@ -68,6 +69,9 @@ class Sizes:
     answer_bytes: int
 
 
+_NO_ERRORS = (errors.WithdrawnError.code, errors.CancelledRequestError.code)
+
+
 def _says_withdrawn(body: bytes) -> bool:
     """Return whether a failure says that an actor stopped because a router had told it to: that is no answer."""
     try:
@@ -75,6 +79,17 @@ def _says_withdrawn(body: bytes) -> bool:
     except ProtocolError:
         return False
     return isinstance(failure, m.Failure) and failure.code == errors.WithdrawnError.code
+
+
+def _error_text(body: bytes) -> str:
+    """Return a failure as text; empty if its request was cancelled, which is no error."""
+    try:
+        failure = decode_body(body)
+    except ProtocolError:
+        return ""
+    if not isinstance(failure, m.Failure) or failure.code in _NO_ERRORS:
+        return ""
+    return f"{failure.code}: {failure.message}"
 
 
 class Dispatcher:
@@ -90,8 +105,10 @@ class Dispatcher:
         now: float,
         *,
         unstoppable_roles: frozenset[str] = frozenset(),
+        on_first_hand_out: Callable[[Header, float], None] | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
+        """Start without peers; `on_first_hand_out` gets each request that an actor gets, and how long it has waited."""
         self.outbox: list[tuple[bytes, Header, bytes]] = []
         """Messages to send: recipient, header and body. Emptied by the router."""
         self._settings = settings
@@ -121,6 +138,8 @@ class Dispatcher:
         self._reclaim_grace_s = settings.heartbeat_s + max(settings.heartbeat_s, _RECONNECT_S)
         self._requeued = 0
         self._totals = Totals()
+        self._last_errors = LastErrors()
+        self._on_first_hand_out = on_first_hand_out
         self._run_states = RunStates()
         self._mark_budgets = MarkBudgets()
         self._accounts = Accounts()
@@ -244,10 +263,11 @@ class Dispatcher:
             m.Pulse(epoch=self._epoch, unknown=tuple(unknown), claimed=claimed, run_states=run_states),
         )
 
-    def report_dead(self, now: float, name: str) -> None:
+    def report_dead(self, now: float, name: str, how: str = "") -> None:
         """Remove an actor whose process was seen to end; its requests are requeued and counted as crashes."""
+        reason = f"its process ended with {how}" if how else "its process ended"
         for identity in [peer.identity for peer in self._peers.values() if peer.hello.name == name]:
-            self._remove(now, identity, "its process ended", is_loss=True)
+            self._remove(now, identity, reason, is_loss=True)
 
     def disconnect(self, now: float, identity: bytes, reason: str = "left") -> None:
         """Remove a process, if known; its requests are requeued and not counted as crashes."""
@@ -285,6 +305,8 @@ class Dispatcher:
                 del self._subscribers[run]
         peer.move_to(None, Account())
         self._accounts.leave(*payer)
+        if peer.role and is_loss:
+            self._last_errors.note(peer.role, now, f"{peer.hello.name}: {reason}")
         if peer.role:
             self._announce(m.ActorLeft(name=peer.hello.name, role=peer.role, reason=reason))
 
@@ -417,6 +439,8 @@ class Dispatcher:
             del peer.held[header.id]
             peer.handled += 1
             self._totals.count_call(peer.role, now - ticket.assigned_at)
+            if header.kind is Kind.FAILURE and (text := _error_text(body)):
+                self._last_errors.note(peer.role, now, text)
         if (is_held or is_waiting) and not has_stopped:
             self._finish(ticket, header._replace(role=ticket.header.role), body)
         elif is_held:  # if its client waits again, by this router or after it had been lost, it is done again
@@ -487,6 +511,8 @@ class Dispatcher:
             left = NO_DEADLINE_MS if ticket.deadline == inf else max(0, int((ticket.deadline - now) * 1000))
             header = ticket.header._replace(attempt=ticket.attempt, time_left_ms=left)
             self.outbox.append((peer.identity, header, ticket.body))
+            if self._on_first_hand_out is not None and ticket.attempt == 1:
+                self._on_first_hand_out(header, now - ticket.requested_at)
 
     def _offer(self, now: float, peer: Peer) -> None:
         """Queue an actor with free capacity for its turn."""
@@ -692,7 +718,7 @@ class Dispatcher:
         return m.MeshStatus(
             epoch=self._epoch,
             uptime_s=now - self._began_at,
-            roles=roles_status(now, peers, self._queues, self._totals),
+            roles=roles_status(now, peers, self._queues, self._totals, self._last_errors),
             clients=sum(not peer.role for peer in peers),
             requeued=self._requeued,
             run_states=self._run_states.all(),

@@ -21,6 +21,7 @@ from msgspec import structs
 from gems_actors import __version__
 from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.errors import ForbiddenError, OverloadedError, RefusedError, RequestError, failure_of
+from gems_actors.ops import tracing
 from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
 from gems_actors.router.dispatcher import Dispatcher
@@ -105,8 +106,9 @@ class _Router:
         self._sessions = Sessions({}, 1, 0.0)
         self._rejections = RateLimitedLog(_log)
         self._dispatcher = Dispatcher(
-            settings, os.urandom(8).hex(), time.monotonic(), unstoppable_roles=unstoppable_roles
-        )
+            settings, os.urandom(8).hex(), time.monotonic(), unstoppable_roles=unstoppable_roles,
+            on_first_hand_out=tracing.note_queued if tracing.is_on() else None,
+        )  # fmt: skip
         self._tick_s = min(_TICK_S, settings.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
 
     async def run_clock(self) -> None:
@@ -215,8 +217,8 @@ class _Router:
             case m.ReadStatus():
                 reply = self._dispatcher.status(now)
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
-            case m.ReportLoss(name=name):
-                self._dispatcher.report_dead(now, name)
+            case m.ReportLoss(name=name, how=how):
+                self._dispatcher.report_dead(now, name, how)
                 self._post(identity, encode_message(header._replace(kind=Kind.REPLY), m.Noted()))
             case m.ControlRun() as request:
                 trajectory = None if request.trajectory is None else bytes.fromhex(request.trajectory)

@@ -86,13 +86,14 @@ class Seats:
         zygotes: ZygoteKeeper,
         policy: RestartPolicy,
         *,
-        report_dead: Callable[[str], Awaitable[None]],
+        report_dead: Callable[[str, str], Awaitable[None]],
         give_up: Callable[[GiveUp], None],
     ) -> None:
         """Start without seats.
 
         `router` is the address that actors connect to, and `entry` the `module:function` that processes run.
-        `report_dead` is called with the name of an actor whose process ended, `give_up` when the mesh cannot go on.
+        `report_dead` is called with the name of an actor whose process ended, and how; `give_up` when the mesh cannot
+        go on.
         """
         self._config, self._router, self._entry = config, router, entry
         self._zygotes, self._policy = zygotes, policy
@@ -189,7 +190,7 @@ class Seats:
     async def _await_restart(self, seat: Seat, code: int, started_at: float) -> bool:
         """Wait for the back-off before the next process of a seat; return False if it is not restarted."""
         if seat.role not in SERVERS:
-            self._nursery.start_soon(self._report_dead, seat.name)
+            self._nursery.start_soon(self._report_dead, seat.name, describe_exit(code))
         now = trio.current_time()
         decision = self._policy.decide(seat.role, seat.label, code, lived_s=now - started_at, now_s=now)
         if not isinstance(decision, GiveUp):

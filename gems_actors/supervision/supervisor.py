@@ -213,11 +213,11 @@ class Supervisor:
 
     # ----------------------------------------------------------------------------------------- failures
 
-    async def _report_dead(self, name: str) -> None:
+    async def _report_dead(self, name: str, how: str) -> None:
         """Have the router requeue the requests of a dead actor now, not only after the heartbeat timeout."""
         if self._membership.joined.is_set():
             with trio.move_on_after(ROUTER_TIMEOUT_S), suppress(GemsError):  # the timeout is the fallback
-                await self._membership.mesh.ask(ReportLoss(name=name))
+                await self._membership.mesh.ask(ReportLoss(name=name, how=how))
 
     async def _are_all_registered(self) -> bool:
         status = await self._membership.mesh.ask(ReadStatus())

@@ -22,6 +22,7 @@ QUERIES = [target["expr"] for panel in BOARD["panels"] for target in panel["targ
 TOTALS = {
     "calls": 1.0, "call_seconds": 1.0, "pictures/all_met": 1.0, "failures/backend": 1.0, "rounds": 1.0, "images": 1.0,
     "tokens/planner/prompt": 1.0, "calls/planner": 1.0, "cost/planner": 1.0, "restarts/planner": 1.0,
+    "pictures_of_rounds/2": 1.0,
 }  # fmt: skip
 
 

@@ -12,8 +12,20 @@ def status(epoch: str, totals: dict[str, float]) -> MeshStatus:
 
 
 def test_calls_of_routers_are_summed_and_counts_of_actors_which_all_of_them_hear_are_not() -> None:
-    one = status("a", {"calls": 3.0, "call_seconds": 1.5, "images": 7.0})
-    other = status("b", {"calls": 4.0, "call_seconds": 2.0, "images": 6.0, "rounds": 2.0})
+    one = status("a", {"calls": 3.0, "call_seconds": 1.5, "calls_within/1": 3.0, "images": 7.0})
+    other = status("b", {"calls": 4.0, "call_seconds": 2.0, "calls_within/1": 2.0, "images": 6.0, "rounds": 2.0})
     (role,) = merge_statuses([one, other]).roles
-    assert role.totals == {"calls": 7.0, "call_seconds": 3.5, "images": 7.0, "rounds": 2.0}
+    assert role.totals == {"calls": 7.0, "call_seconds": 3.5, "calls_within/1": 5.0, "images": 7.0, "rounds": 2.0}
     assert role.queued == 2
+
+
+def test_the_latest_error_that_any_router_knows_stands() -> None:
+    roles = [
+        RoleStatus(role="memory", queued=0, oldest_s=0.0, actors=(), last_error=text, last_error_s=age)
+        for text, age in (("", None), ("log: full", 9.0), ("log: away", 3.0))
+    ]
+    found = [
+        MeshStatus(epoch=f"{n}", uptime_s=1.0, roles=(role,), clients=1, requeued=0) for n, role in enumerate(roles)
+    ]
+    (role,) = merge_statuses(found).roles
+    assert (role.last_error, role.last_error_s) == ("log: away", 3.0)

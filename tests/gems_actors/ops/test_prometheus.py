@@ -71,7 +71,9 @@ def test_agents_are_counted_but_not_listed_as_roles() -> None:
 TOTALS = {
     "calls": 7.0, "call_seconds": 3.5, "pictures/all_met": 3.0, "failures/backend": 1.0, "rounds": 6.0, "images": 12.0,
     "tokens/planner/prompt": 1e9, "calls/planner": 4.0, "seconds/generator": 2.5, "cost/planner": 0.25,
-    "restarts/verifier": 2.0, "of a role of your own": 1.0, "tokens/too/many/parts": 1.0,
+    "restarts/verifier": 2.0, "calls_within/0.1": 2.0, "calls_within/1": 7.0, "pictures_of_rounds/1": 2.0,
+    "pictures_of_rounds/7": 1.0, "pictures_of_rounds/nonsense": 1.0,
+    "of a role of your own": 1.0, "tokens/too/many/parts": 1.0,
 }  # fmt: skip
 
 
@@ -82,7 +84,9 @@ def test_totals_are_counters_summed_over_roles() -> None:
         RoleStatus(role=agent_role("far"), queued=0, oldest_s=0.0, actors=(), totals={"restarts/verifier": 1.0}),
     )
     found = samples(metrics_text(mesh(*roles)))
-    assert {name: value for name, value in found.items() if "_total" in name or "duration" in name} == {
+    assert {
+        name: value for name, value in found.items() if "_total" in name or "_seconds_sum" in name or "_count" in name
+    } == {
         "gems_requeued_requests_total": 3,
         'gems_role_call_duration_seconds_count{role="memory"}': 7,
         'gems_role_call_duration_seconds_sum{role="memory"}': 3.5,
@@ -95,7 +99,17 @@ def test_totals_are_counters_summed_over_roles() -> None:
         'gems_work_seconds_total{role="generator"}': 2.5,
         'gems_cost_total{role="planner"}': 0.25,
         'gems_role_restarts_total{role="verifier"}': 3,
+        "gems_task_rounds_count": 3,
     }
+
+
+def test_calls_and_rounds_are_histograms() -> None:
+    found = samples(metrics_text(mesh(RoleStatus(role="memory", queued=0, oldest_s=0.0, actors=(), totals=TOTALS))))
+    name = 'gems_role_call_duration_seconds_bucket{role="memory",le='
+    assert (found[f'{name}"0.1"}}'], found[f'{name}"1"}}'], found[f'{name}"+Inf"}}']) == (2, 7, 7)
+    rounds = {name.split('"')[1]: value for name, value in found.items() if name.startswith("gems_task_rounds_bucket")}
+    assert (rounds["1"], rounds["6"], rounds["8"], rounds["+Inf"]) == (2, 2, 3, 3)
+    assert found["gems_task_rounds_sum"] == 9
 
 
 def test_every_sample_follows_its_help_and_type() -> None:

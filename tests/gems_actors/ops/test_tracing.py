@@ -91,6 +91,12 @@ def test_a_draw_is_one_trace_of_every_role_and_model_call(tmp_path: Path, collec
     assert names["generate_content storyboard"] == names["invoke_agent generator"] == picture["images"]
     assert {f"invoke_agent {role}" for role in ("planner", "decomposer", "verifier", "memory")} <= names.keys()
     assert names["chat storyboard"] >= picture["images"]
+    queued = [span for role, span in collector.spans if role == "router" and span.name == "queue generator"]
+    assert len(queued) == picture["images"]
+    for span in queued:
+        asked = by_id[span.parent_span_id]
+        assert asked.name == "ask generator"
+        assert asked.start_time_unix_nano <= span.end_time_unix_nano <= asked.end_time_unix_nano
     for role, span in collector.spans:
         parent = by_id.get(span.parent_span_id)
         if span.kind == Span.SPAN_KIND_SERVER and parent is not None:  # what the asking process recorded around it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gems_actors.errors import BackendError, CancelledRequestError, failure_of
 from protocol.codec import encode_body
 from protocol.envelope import Header, Kind
 from protocol.identity import digest_of, run_bytes
@@ -385,3 +386,24 @@ def test_an_actor_that_returns_before_its_request_was_reassigned_keeps_it() -> N
     assert stage.dispatcher.status(stage.now).roles[0].queued == 0
     stage.answer("a", 1)
     assert stage.told("client") == [(1, "reply")]
+
+
+def test_the_status_of_a_role_has_its_latest_loss_or_failure_and_no_cancellation() -> None:
+    stage = stage_with(("a", 5), ("b", 5))
+
+    def last_error() -> tuple[str, float | None]:
+        (role,) = stage.dispatcher.status(stage.now).roles
+        return role.last_error, role.last_error_s
+
+    assert last_error() == ("", None)
+    stage.dispatcher.report_dead(stage.now, "a", "signal SIGKILL")
+    stage.now += 2.0
+    assert last_error() == ("a: its process ended with signal SIGKILL", 2.0)
+    for number, error in enumerate((BackendError("the server is away"), CancelledRequestError("by alice")), 1):
+        stage.ask("client", number)
+        header = Header(Kind.FAILURE, id_of(number), "worker", attempt=1)
+        stage.dispatcher.answer(stage.now, b"b", header, encode_body(failure_of(error)))
+        assert last_error() == ("backend: the server is away", 0.0)
+    stage.dispatcher.disconnect(stage.now, b"b")
+    stage.join("c", "worker", 1)
+    assert last_error() == ("backend: the server is away", 0.0), "an actor that leaves is no error"

@@ -10,8 +10,8 @@ from gems_actors.tasks import open_background
 
 
 async def test_a_dead_actor_that_the_router_still_lists_is_not_ready() -> None:
-    async def report_dead(name: str) -> None:
-        raise AssertionError(name)
+    async def report_dead(name: str, how: str) -> None:
+        raise AssertionError(name, how)
 
     def give_up(decision: GiveUp) -> None:
         raise AssertionError(decision.reason)
