@@ -27,6 +27,11 @@ def json_answer(tree: Any, status: int = 200, headers: dict[str, str] | None = N
     )
 
 
+def json_bytes(data: bytes) -> Response:
+    """Return an answer whose JSON is encoded already."""
+    return Response(data, headers={"cache-control": "no-store"}, media_type="application/json")
+
+
 def error_answer(error: ApiError) -> Response:
     """Return the answer to a request that failed."""
     return json_answer(error.tree, error.status, error.headers)

@@ -150,10 +150,14 @@ class Front:
             raise ApiError(421, f"host: expected localhost, an IP address or one of gateway.hosts, got {got!r}")
 
     def _check_origin(self, request: Request) -> None:
-        """Refuse what a browser sends for pages of other sites, which gives them no answer either (no CORS)."""
+        """Refuse what a browser sends for pages of other sites, which gives them no answer either (no CORS).
+
+        A person may follow a link to here from anywhere: what a GET opens in a tab of its own, no other page reads.
+        """
         origin = request.headers.get("origin")
         is_foreign = origin is not None and origin.partition("://")[2] != request.headers["host"]
-        if is_foreign or request.headers.get("sec-fetch-site", "none") == "cross-site":
+        is_cross_site = request.headers.get("sec-fetch-site", "none") == "cross-site"
+        if is_foreign or (is_cross_site and not _is_followed_link(request)):
             raise ApiError(403, "origin: expected a request of this gateway's own page, or of a program")
 
     def _find_caller(self, request: Request) -> Caller:
@@ -166,6 +170,11 @@ class Front:
             raise ApiError(401, "authorization: expected `Bearer` and a valid token", code="invalid_api_key")
         self._allowances.count_request(caller, time.time())
         return caller
+
+
+def _is_followed_link(request: Request) -> bool:
+    how = request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest")
+    return request.method in ("GET", "HEAD") and how == ("navigate", "document")
 
 
 def _traced(request: Request) -> AbstractContextManager[object]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,8 @@ from gems_actors.gateway.catalogue import strategy_of
 from protocol.limits import MAX_CANDIDATES, MAX_GUIDANCE, MAX_PROMPT_CHARS
 from protocol.messages import Budget, DrawPicture, DrawSettings, MemoryMode
 from protocol.messages.values import Candidate, Round, Seed, SkillId, Steps
+
+FieldsT = TypeVar("FieldsT")
 
 _Label = Annotated[str, Meta(max_length=512, description="text of up to 512 characters")]
 
@@ -144,6 +146,18 @@ def parse_json(body: bytes) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ApiError(400, f"body: expected an object, got {type(tree).__name__}", code="invalid_json")
     return tree
+
+
+def parse_fields(body: bytes, kind: type[FieldsT]) -> FieldsT:
+    """Return the fields of a body whose type forbids others.
+
+    Raises:
+        ApiError: it is not JSON, or a field is missing, unknown or impossible.
+    """
+    try:
+        return msgspec.convert(Checker(Path(), ()).check(parse_json(body), kind), kind)
+    except (ConfigError, msgspec.ValidationError) as error:
+        raise field_error(str(error)) from error
 
 
 def order_of(fields: ImageFields, config: MeshConfig) -> PictureOrder:

@@ -62,7 +62,8 @@ async def open_mcp(
             return f"http-{_caller_of(ctx).name}-{secrets.token_hex(8)}"
 
         def may_see(self, ctx: Context[Any, Any], run: str) -> bool:
-            return self.sees_all or is_run_of(_caller_of(ctx), run)
+            caller = _caller_of(ctx)
+            return self.sees_all or caller.is_admin or is_run_of(caller, run)
 
     tools = MeshTools(config, DrawOptions(), CallerBounds())
     tools.connect(connection)

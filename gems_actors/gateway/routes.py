@@ -76,7 +76,7 @@ def application(
         Route("/v1/images/variations", images.refuse_edits, methods=["POST"]),
         Route(LINKS_PATH + "{name}", images.show_picture),
         *JobRoutes(config, jobs, draws).routes(),
-        *PageRoutes(mesh, draws, shows_own_only=tokens.are_needed).routes(),
+        *PageRoutes(config, mesh, draws, shows_own_only=tokens.are_needed).routes(),
         *more,
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: not_found, ApiError: failed})

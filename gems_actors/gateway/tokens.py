@@ -8,7 +8,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
@@ -35,9 +35,11 @@ class Caller:
     requests_per_minute: int | None = None
     """None: no limit; the same applies to `images_per_day`."""
     images_per_day: int | None = None
+    is_admin: bool = False
+    """Whether it sees and controls everything: all runs, and how many actors a role has."""
 
 
-LOCAL: Final = Caller("local")
+LOCAL: Final = Caller("local", is_admin=True)
 """Everybody, where a gateway has no tokens: it listens on loopback alone."""
 
 
@@ -48,6 +50,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     token: str
     requests_per_minute: _Limit | None = None
     images_per_day: _Limit | None = None
+    admin: bool = False
 
 
 class TokenTable:
@@ -116,10 +119,10 @@ class Tokens:
 
     def _limited(self, caller: Caller) -> Caller:
         """Return a caller with the limits of the settings where it has no own ones."""
-        return Caller(
-            caller.name,
-            caller.requests_per_minute or self._settings.requests_per_minute,
-            caller.images_per_day or self._settings.images_per_day,
+        return replace(
+            caller,
+            requests_per_minute=caller.requests_per_minute or self._settings.requests_per_minute,
+            images_per_day=caller.images_per_day or self._settings.images_per_day,
         )
 
     def _fingerprint(self) -> tuple[int, int, int] | None:
@@ -154,7 +157,7 @@ def read_tokens(path: Path) -> dict[str, Caller]:
         raise ConfigError(f"{path}: expected tables [NAME] with a token: {type(error).__name__}") from error
     callers: dict[str, Caller] = {}
     for name, entry in entries.items():
-        caller = Caller(name, entry.requests_per_minute, entry.images_per_day)
+        caller = Caller(name, entry.requests_per_minute, entry.images_per_day, entry.admin)
         _add(callers, f"{path}: [{name[:80]}]", caller, entry.token)
     if not callers:
         raise ConfigError(f"{path}: expected tables [NAME] with a token, got none")

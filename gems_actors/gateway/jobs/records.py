@@ -73,6 +73,8 @@ class Job(Struct, kw_only=True):
     webhook: Webhook | None = None
     is_reported: bool = False
     """Whether the webhook was answered, or given up."""
+    retries: int = 0
+    """How often it was begun again."""
 
     @property
     def run(self) -> str:
@@ -99,6 +101,18 @@ class Job(Struct, kw_only=True):
     def find(self, name: str) -> JobPicture | None:
         """Return the picture with a name."""
         return next((picture for picture in self.pictures if picture.name == name), None)
+
+    @property
+    def unfinished(self) -> list[JobPicture]:
+        """The pictures that are not drawn."""
+        return [picture for picture in self.pictures if picture.status != "done"]
+
+    def begin_again(self) -> None:
+        """Continue a job that is over with the pictures that are not drawn."""
+        for picture in self.unfinished:
+            picture.status, picture.error = "waiting", None
+        self.status, self.ended_at, self.is_reported = "running", None, False
+        self.retries += 1
 
     def end(self, now: float, *, is_cancelled: bool = False) -> None:
         """Set the final status: failed only if every picture failed."""

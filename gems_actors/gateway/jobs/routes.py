@@ -43,7 +43,9 @@ class JobRoutes:
             Route(path, self.list, methods=["GET"]),
             Route(path + "/{id}", self.show, methods=["GET"]),
             Route(path + "/{id}", self.cancel, methods=["DELETE"]),
+            Route(path + "/{id}/retry", self.retry, methods=["POST"]),
             Route(path + "/{id}/events", self.follow),
+            Route(path + "/{id}/view", self.view),
             Route(path + "/{id}/zip", self.archive),
             Route(path + "/{id}/pictures/{name}", self.picture),
         ]
@@ -84,6 +86,27 @@ class JobRoutes:
         live = self._find(request)
         await self._jobs.cancel(live)
         return json_answer(summary_of(live.job, _base(request)))
+
+    async def retry(self, request: Request) -> Response:
+        """Draw again what a job that is over has not drawn; one that runs stays as it is."""
+        live = self._find(request)
+        await read_body(request)
+        try:
+            await self._jobs.retry(live)
+        except RequestError as error:
+            raise api_error_of(error) from error
+        return json_answer(summary_of(live.job, _base(request)), 202)
+
+    async def view(self, request: Request) -> Response:
+        """Stream what the page shows of a job: everything, then what changes, at most four times a second."""
+        await trio.lowlevel.checkpoint()
+        live = self._find(request)
+
+        async def follow(emit: Emit) -> None:
+            with self._jobs.watch(live) as view:
+                await view.follow(emit)
+
+        return EventStream(follow)
 
     async def follow(self, request: Request) -> Response:
         """Stream the events of a job, those after `Last-Event-ID` if they are known, else first the whole job."""

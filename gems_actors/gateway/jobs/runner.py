@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import structlog
 import trio
 
 from gems_actors.app.draw_progress import count_met, leading_attempt
+from gems_actors.app.mesh_requests import ask_within
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError, OverloadedError, RequestError
@@ -22,10 +24,22 @@ from gems_actors.gateway.jobs import webhooks
 from gems_actors.gateway.jobs.event_log import EventLog
 from gems_actors.gateway.jobs.records import Job, JobPicture, ShownRound, picture_tree, round_tree, summary_of
 from gems_actors.gateway.jobs.store import JobStore
+from gems_actors.gateway.jobs.views import JobView
+from gems_actors.gateway.page.trees import trajectory_tree
 from gems_actors.gateway.tokens import Caller
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
-from protocol.messages import AppendRecord, Attempt, AttemptVerified, Event, RunBegun, StepTaken
+from protocol.messages import (
+    AppendRecord,
+    Attempt,
+    AttemptVerified,
+    ControlRun,
+    Event,
+    ReadTrajectory,
+    RunBegun,
+    StepTaken,
+    TrajectoryRecord,
+)
 
 MAX_RUNNING: Final = 1000
 MAX_KEPT: Final = 1000
@@ -42,6 +56,7 @@ class LiveJob:
 
     job: Job
     events: EventLog
+    view: JobView
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     is_dirty: bool = False
     """Whether its file is older than it."""
@@ -85,6 +100,7 @@ class Jobs:
         """End the streams of events, which would keep a gateway that drains waiting."""
         for live in self._jobs.values():
             live.events.close()
+            live.view.close()
 
     def of(self, caller: Caller) -> list[Job]:
         """Return the jobs of a caller, the newest first."""
@@ -97,7 +113,7 @@ class Jobs:
             ApiError: the caller has no such job.
         """
         live = self._jobs.get(id_)
-        if live is None or live.job.caller != caller.name:
+        if live is None or not (caller.is_admin or live.job.caller == caller.name):
             raise ApiError(404, f"job: expected one of yours, got {id_[:100]!r}", code="not_found")
         return live
 
@@ -128,8 +144,30 @@ class Jobs:
             live.scope.cancel()
             await self._finish(live)
 
+    async def retry(self, live: LiveJob) -> None:
+        """Draw again what has failed or was withdrawn; nothing happens while a job runs or if all is drawn.
+
+        Raises:
+            RequestError: the router does not let a run that was cancelled go on.
+        """
+        job = live.job
+        if not job.is_over or not job.unfinished:
+            return
+        await self._mesh.ask(ControlRun(run=job.run, action="resume", by=job.caller))
+        if job.status == "running":  # another request was faster
+            return
+        job.begin_again()
+        live.scope, live.is_dirty = trio.CancelScope(), True
+        live.events.add("job.retried", summary_of(job, ""))
+        live.view.touch(*(job.task(picture).trajectory for picture in job.unfinished))
+        self._nursery.start_soon(self._run, live)
+
+    def watch(self, live: LiveJob) -> AbstractContextManager[JobView]:
+        """Keep the view of a job up to date within the block."""
+        return live.view.watched(self._nursery)
+
     def _start(self, job: Job) -> LiveJob:
-        live = self._jobs[job.id] = LiveJob(job, EventLog(self._boot))
+        live = self._jobs[job.id] = LiveJob(job, EventLog(self._boot), JobView(job, self._read_trajectory))
         if not job.is_over:
             self._nursery.start_soon(self._run, live)
         elif job.webhook is not None and not job.is_reported:
@@ -179,6 +217,7 @@ class Jobs:
             self._room.release_on_behalf_of((job.id, picture.name))
         live.is_dirty = True
         live.events.add(f"picture.{picture.status}", picture_tree(job, picture, ""))
+        live.view.touch(job.task(picture).trajectory)
 
     async def _note_rounds(self, live: LiveJob, events: trio.MemoryReceiveChannel[Event]) -> None:
         """Add an event for each round that is judged; one that is lost is in the picture at the end."""
@@ -186,9 +225,11 @@ class Jobs:
         by_trajectory = {job.task(picture).trajectory: picture for picture in job.pictures}
         attempts: dict[tuple[str, int], list[Attempt]] = {}
         async for event in events:
-            if not (isinstance(event, StepTaken) and isinstance(event.record, AttemptVerified)):
+            record = event.record if isinstance(event, StepTaken) else None
+            if isinstance(record, TrajectoryRecord):
+                live.view.touch(record.trajectory)
+            if not isinstance(record, AttemptVerified):
                 continue
-            record = event.record
             picture = by_trajectory.get(record.trajectory)
             if picture is None or picture.status != "waiting":
                 continue
@@ -207,6 +248,7 @@ class Jobs:
         """Keep the end of a job, and report it."""
         _log.info("job_ended", job=live.job.id, status=live.job.status)
         live.events.add("job.ended", summary_of(live.job, ""))
+        live.view.touch()
         live.is_dirty = True
         await self._save(live)
         if live.job.webhook is not None:
@@ -217,8 +259,12 @@ class Jobs:
         assert job.webhook is not None
         data: dict[str, Any] = {"id": job.id, "object": "event", "type": f"gems.job.{job.status}"}
         body = msgspec.json.encode(data | {"created_at": int(job.ended_at or 0), "data": summary_of(job, "")})
-        await webhooks.report(job.webhook, job.id, body, self._delays_s)
+        id_ = f"{job.id}-{job.retries}" if job.retries else job.id  # each end of a job is reported for itself
+        await webhooks.report(job.webhook, id_, body, self._delays_s)
         job.is_reported, live.is_dirty = True, True
+
+    async def _read_trajectory(self, id_: str) -> dict[str, Any]:
+        return trajectory_tree(id_, await ask_within(self._mesh, ReadTrajectory(trajectory=id_)))
 
     async def _save_often(self) -> None:
         while True:

@@ -5,23 +5,31 @@ Texts of prompts and models are passed on as they are: the page shows them as te
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from gems_actors.app.draw_progress import compare_words, count_met, leading_attempt
+from gems_actors.roles import OPTIONAL_ROLES, RoleSpec
+from gems_actors.run_states import RunStates
+from protocol.identity import is_agent_role, run_bytes
 from protocol.messages import (
     ActorStatus,
     Attempt,
     MeshStatus,
     RecalledExperience,
     RoleStatus,
+    RunFigures,
+    RunSummary,
     TrajectoryState,
 )
 
-_RESTARTS = "restarts/"
-"""Beginning of the figures in which a supervisor reports how often it replaced processes of a role."""
+SUPERVISOR: Final = "supervisor"
+_RESTARTS: Final = "restarts/"
+"""Beginning of the totals in which supervisors report how often they replaced processes of a role."""
+_LOAD: Final = "host_load_share"
 
 
 def trajectory_tree(id_: str, state: TrajectoryState) -> dict[str, Any]:
@@ -93,25 +101,85 @@ def best_of(state: TrajectoryState) -> Attempt | None:
     return chosen or leading_attempt(state.attempts)
 
 
-def mesh_tree(status: MeshStatus) -> dict[str, Any]:
-    """Return the mesh as the router sees it, with the restarts that supervisors count."""
-    restarts: dict[str, float] = {}
-    for role in status.roles:
-        for actor in role.actors:
-            for name, count in actor.figures.items():
-                if name.startswith(_RESTARTS):
-                    role_name = name.removeprefix(_RESTARTS)
-                    restarts[role_name] = restarts.get(role_name, 0) + count
+def states_of(status: MeshStatus) -> RunStates:
+    """Return which runs are paused or cancelled."""
+    states = RunStates()
+    states.merge(status.run_states)
+    return states
+
+
+def run_tree(run: RunSummary, states: RunStates) -> dict[str, Any]:
+    """Return a run of a list, with its phase: `running`, `paused` or `cancelled`."""
+    return {**msgspec.to_builtins(run), "phase": states.phase_of(run_bytes(run.run))}
+
+
+def figures_tree(figures: RunFigures) -> dict[str, Any]:
+    """Return what a run achieved by round and by kind, its failures by code, and its costs by role."""
+    met, rounds = 0, []
+    for number, round_ in enumerate(figures.rounds, 1):
+        met += round_.gained
+        rounds.append({"round": number, "trajectories": round_.trajectories, "met": met})
+    return {
+        "requirements": figures.requirements,
+        "by_round": rounds,
+        "by_kind": msgspec.to_builtins(figures.kinds),
+        "failures": figures.failures,
+        "spent": msgspec.to_builtins(figures.spent),
+    }
+
+
+def may_scale(specs: Mapping[str, RoleSpec], role: str) -> bool:
+    """Return whether the number of a role's actors can be changed."""
+    return role in specs and role not in OPTIONAL_ROLES and not specs[role].sharded
+
+
+def mesh_tree(status: MeshStatus, specs: Mapping[str, RoleSpec], *, is_admin: bool) -> dict[str, Any]:
+    """Return the mesh as the router sees it, with the restarts that supervisors count; errors are for admins."""
+    supervisors = [role for role in status.roles if role.role == SUPERVISOR or is_agent_role(role.role)]
+    restarts: Counter[str] = Counter()
+    for role in supervisors:
+        for name, count in role.totals.items():
+            if name.startswith(_RESTARTS):
+                restarts[name.removeprefix(_RESTARTS)] += int(count)
+    loads = {
+        actor.host: actor.figures[_LOAD] for role in supervisors for actor in role.actors if _LOAD in actor.figures
+    }
+    home = next((actor.host for role in supervisors if role.role == SUPERVISOR for actor in role.actors), None)
+    played = [role for role in status.roles if role not in supervisors]
+    roles = []
+    for role in played:
+        tree = _role_tree(role, restarts[role.role], is_admin=is_admin)
+        if is_admin and home is not None and may_scale(specs, role.role):
+            tree["count"] = sum(actor.host == home for actor in role.actors)
+        roles.append(tree)
     return {
         "uptime_s": status.uptime_s,
         "clients": status.clients,
         "requeued": status.requeued,
-        "paused_runs": len(status.run_states),
-        "roles": [_role_tree(role, restarts.get(role.role, 0)) for role in status.roles],
+        "paused_runs": sum(state.state == "paused" for state in status.run_states),
+        "is_admin": is_admin,
+        "hosts": [_host_tree(host, played, loads) for host in sorted(_hosts_of(status.roles))],
+        "roles": roles,
     }
 
 
-def _role_tree(role: RoleStatus, restarts: float) -> dict[str, Any]:
+def _hosts_of(roles: Iterable[RoleStatus]) -> set[str]:
+    return {actor.host for role in roles for actor in role.actors}
+
+
+def _host_tree(host: str, roles: Iterable[RoleStatus], loads: Mapping[str, float]) -> dict[str, Any]:
+    here = [actor for role in roles for actor in role.actors if actor.host == host]
+    return {
+        "host": host,
+        "load": loads.get(host),
+        "actors": len(here),
+        "busy": sum(actor.busy for actor in here),
+        "capacity": sum(actor.capacity for actor in here),
+        "versions": sorted({actor.version for actor in here if actor.version}),
+    }
+
+
+def _role_tree(role: RoleStatus, restarts: int, *, is_admin: bool) -> dict[str, Any]:
     return {
         "role": role.role,
         "queued": role.queued,
@@ -119,7 +187,9 @@ def _role_tree(role: RoleStatus, restarts: float) -> dict[str, Any]:
         "oldest_s": role.oldest_s,
         "capacity": sum(actor.capacity for actor in role.actors),
         "busy": sum(actor.busy for actor in role.actors),
-        "restarts": int(restarts),
+        "restarts": restarts,
+        "last_error": role.last_error if is_admin else "",
+        "last_error_s": role.last_error_s,
         "totals": role.totals,
         "actors": [_actor_tree(actor) for actor in role.actors],
     }

@@ -41,23 +41,22 @@ export async function showPicture(image, path) {
 }
 
 /**
- * Calls `onEvent(name, data)` for the events of a stream until it is over. A connection that is lost is made again
- * after the last event that arrived; `onConnected(isConnected)` says so.
+ * Calls `onEvent(data)` for the events of a stream until one is the last, for which it returns false, and the stream is
+ * over. A connection that is lost is made again, and then begins with everything; `onConnected(isConnected)` says so.
  */
 export async function follow(path, { onEvent, onConnected, signal }) {
-  let last = null;
   let delay = 500;
+  let isMore = true;
   while (!signal.aborted) {
     try {
-      const answer = await send(path, { signal, headers: last ? { "last-event-id": last } : {} });
+      const answer = await send(path, { signal });
       onConnected(true);
       delay = 500;
-      if (answer.status === 204) return;
       for await (const event of events(answer.body)) {
-        last = event.id ?? last;
-        onEvent(event.name, JSON.parse(event.data));
-        if (event.name === "job.ended") return;
+        if (event.name === "error") throw new Error(JSON.parse(event.data).error.message);
+        isMore = onEvent(JSON.parse(event.data));
       }
+      if (!isMore) return;
     } catch (error) {
       if (signal.aborted || (error instanceof ApiError && error.status < 500 && error.status !== 429)) throw error;
     }
@@ -76,10 +75,9 @@ async function* events(body) {
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {
-      const event = { id: null, name: "message", data: "" };
+      const event = { name: "message", data: "" };
       for (const line of block.split("\n")) {
-        if (line.startsWith("id: ")) event.id = line.slice(4);
-        else if (line.startsWith("event: ")) event.name = line.slice(7);
+        if (line.startsWith("event: ")) event.name = line.slice(7);
         else if (line.startsWith("data: ")) event.data += line.slice(6);
       }
       if (event.data) yield event;

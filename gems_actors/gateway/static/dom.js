@@ -46,6 +46,34 @@ export function bar(share) {
   return svg;
 }
 
+/** Returns a table that scrolls sideways by itself where it is too wide; cells are texts, elements, or `number(text)`. */
+export function table(name, columns, rows) {
+  const cell = (tag, attributes, content) => (content?.isNumber
+    ? el(tag, { ...attributes, class: "number" }, content.text) : el(tag, attributes, content));
+  return el("div", { class: "panel scroll", tabindex: 0, role: "region", "aria-label": name }, el("table", {},
+    el("thead", {}, el("tr", {}, columns.map((column) => (column ? cell("th", { scope: "col" }, column) : el("td", {}))))),
+    el("tbody", {}, rows.map(([first, ...others]) => el("tr", {}, el("th", { scope: "row" }, first), others.map((content) => cell("td", {}, content)))))));
+}
+
+export const number = (text) => ({ isNumber: true, text });
+export const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+
+/** Renders again; the element that has the focus keeps it by its name, and how far it was scrolled. */
+export function keepingPlace(place, renderAll) {
+  const focused = place.contains(document.activeElement) ? document.activeElement : null;
+  const [name, left] = [focused?.getAttribute("aria-label"), focused?.scrollLeft];
+  renderAll();
+  const next = name && place.querySelector(`[aria-label="${CSS.escape(name)}"]`);
+  if (next) {
+    next.focus({ preventScroll: true });
+    next.scrollLeft = left;
+  }
+}
+
+/** Returns figures with their names, side by side. */
+export const figures = (pairs) =>
+  el("dl", { class: "figures" }, pairs.map(([term, ...value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))));
+
 const BADGES = { met: "✓", unmet: "✗", unsure: "?", chosen: "" };
 
 /** Returns a word that says how something stands, with a sign in addition to its colour. */

@@ -1,12 +1,8 @@
 // The form that draws, and a job while it is drawn.
 
 import { follow, get, send } from "/static/api.js";
-import { badge, el, moment, plural } from "/static/dom.js";
+import { badge, el, keepingPlace, moment, plural } from "/static/dom.js";
 import { renderRounds, standing } from "/static/trajectory.js";
-
-const RETRY_MS = 1000;
-const MAX_IN_FULL = 12; // pictures whose rounds are followed; a job may have a thousand
-const REFRESH_MS = 250; // events that arrive closer together are shown at once
 
 /** Shows the form, and the latest jobs. */
 export async function drawView({ place, signal }) {
@@ -81,104 +77,70 @@ function statusOf(job) {
 
 /** Shows a job while it is drawn; reloaded or reconnected, it goes on where it stands. */
 export async function jobView({ place, signal, setConnected, ready }, id) {
-  let job = await get(`/v1/gems/jobs/${id}`, signal);
-  const head = el("div");
-  const problem = el("p", { class: "problem", role: "alert" });
-  const inFull = job.pictures.slice(0, MAX_IN_FULL);
-  const pictures = new Map(inFull.map((picture) => [picture.trajectory, pictureOf(picture, job.pictures.length === 1)]));
-  const others = job.pictures.length - inFull.length;
-  place.replaceChildren(head, problem, ...[...pictures.values()].map(({ element }) => element),
-    others ? el("p", { class: "note" }, `${plural(others, "further picture")}: `, el("a", { href: `#/run/${encodeURIComponent(job.run)}` }, "the whole run")) : "");
-  const cancel = async () => {
+  const [head, problem, body] = [el("div"), el("p", { class: "problem", role: "alert" }), el("div")];
+  const pictures = new Map();
+  place.replaceChildren(head, problem, body);
+  const ask = async (path, method) => {
+    problem.textContent = "";
     try {
-      await send(`/v1/gems/jobs/${id}`, { method: "DELETE" });
+      await send(path, { method, body: method === "POST" ? {} : undefined });
     } catch (error) {
       problem.textContent = error.message;
     }
+  };
+  const cancel = () => ask(`/v1/gems/jobs/${id}`, "DELETE");
+  const retry = async () => {
+    await ask(`/v1/gems/jobs/${id}/retry`, "POST");
+    if (!signal.aborted && !problem.textContent) followJob().catch((error) => { if (!signal.aborted) problem.textContent = error.message; });
   };
   const download = async () => {
     const address = URL.createObjectURL(await (await send(`/v1/gems/jobs/${id}/zip`)).blob());
     el("a", { href: address, download: `${id}.zip` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   };
-  const renderHead = () => head.replaceChildren(
-    el("div", { class: "title" },
-      el("h1", { class: "prompt", tabindex: -1 }, job.pictures.length === 1 ? job.pictures[0].prompt : plural(job.pictures.length, "picture")),
-      el("div", { class: "row" }, statusOf(job),
-        job.status === "running" ? el("button", { type: "button", onclick: cancel }, "Cancel")
-          : el("button", { type: "button", onclick: download }, "Download zip"))),
-    el("p", { class: "quiet" }, `${job.model} · `, moment(job.created_at), " · ",
-      el("a", { href: `#/run/${encodeURIComponent(job.run)}` }, "its run")));
-
-  const dirty = new Set();
-  let isRefreshing = false;
-  const refresh = async () => { // one at a time: an answer never overwrites a later one
-    isRefreshing = true;
-    while (dirty.size && !signal.aborted) {
-      const wanted = [...dirty];
-      dirty.clear();
-      let delay = REFRESH_MS;
-      for (const trajectory of wanted) {
-        try {
-          await pictures.get(trajectory).refresh(signal);
-        } catch (error) { // the gateway or memory is away: nothing else may ever say that there is more
-          if (error.status === 404) continue;
-          dirty.add(trajectory);
-          delay = RETRY_MS;
-        }
-      }
-      await new Promise((resolve) => setTimeout(resolve, delay));
-    }
-    isRefreshing = false;
-  };
-  const note = (picture) => {
-    if (!pictures.has(picture.trajectory)) return;
-    pictures.get(picture.trajectory).update(picture);
-    if (!picture.rounds?.length && picture.status !== "done") return; // memory may not know it yet
-    dirty.add(picture.trajectory);
-    if (!isRefreshing) refresh();
-  };
-  renderHead();
-  ready();
-  job.pictures.forEach(note);
-  await follow(`/v1/gems/jobs/${id}/events`, {
-    signal,
-    onConnected: setConnected,
-    onEvent(name, data) {
-      if (name === "job.snapshot") {
-        job = data;
-        job.pictures.forEach(note);
-      } else if (name === "job.ended") {
-        job = { ...data, pictures: job.pictures };
-        job.pictures.forEach(note);
-      } else if (name.startsWith("picture.")) {
-        const picture = job.pictures.find((known) => known.index === data.index && known.sample === data.sample);
-        if (picture) {
-          if (name === "picture.round") picture.rounds = [...picture.rounds, data];
-          else Object.assign(picture, data);
-          note(picture);
-        }
-      }
-      renderHead();
-    },
+  const renderHead = (job) => keepingPlace(head, () => {
+    const { total, done } = job.counts;
+    const button = (name, onclick) => el("button", { type: "button", "aria-label": name, onclick }, name);
+    head.replaceChildren(
+      el("div", { class: "title" },
+        el("h1", { class: "prompt", tabindex: -1 }, total === 1 ? job.prompt : plural(total, "picture")),
+        el("div", { class: "row" }, statusOf(job), job.status === "running" ? button("Cancel", cancel)
+          : [done < total && button(`Retry ${plural(total - done, "picture")}`, retry), button("Download zip", download)])),
+      el("p", { class: "quiet" }, `${job.model} · `, total > 1 && `${done} of ${total} drawn · `, moment(job.created_at), " · ",
+        el("a", { href: `#/run/${encodeURIComponent(job.run)}` }, "its run")));
   });
+  const show = ({ job, pictures: changed, trajectories }) => {
+    if (!pictures.size) { // the first update has everything
+      for (const [trajectory, picture] of Object.entries(changed)) pictures.set(trajectory, pictureOf(trajectory, picture, job.counts.total === 1));
+      const others = job.counts.total - job.in_full;
+      body.replaceChildren(...[...pictures.values()].map(({ element }) => element), others > 0
+        ? el("p", { class: "note" }, `${plural(others, "further picture")}: `, el("a", { href: `#/run/${encodeURIComponent(job.run)}` }, "the whole run")) : "");
+    }
+    for (const [trajectory, picture] of Object.entries(changed)) pictures.get(trajectory)?.update(picture);
+    for (const [trajectory, state] of Object.entries(trajectories)) pictures.get(trajectory)?.show(state);
+    renderHead(job);
+    ready();
+    return job.status === "running";
+  };
+  const followJob = () => follow(`/v1/gems/jobs/${id}/view`, { signal, onConnected: setConnected, onEvent: show });
+  await followJob();
 }
 
-/** One picture of a job: what memory knows of its trajectory, read again whenever an event says that there is more. */
-function pictureOf(picture, isOnly) {
+/** One picture of a job, with what memory knows of its trajectory. */
+function pictureOf(trajectory, picture, isOnly) {
   const rounds = el("div", {}, el("p", { class: "quiet" }, "Waiting for its first round …"));
   const state = el("span");
   const problem = el("p", { class: "problem" });
-  const link = el("a", { href: `#/trajectory/${picture.trajectory}` }, "In depth");
+  const link = el("a", { href: `#/trajectory/${trajectory}` }, "In depth");
   const element = el("article", { class: "panel trajectory" },
     el("header", {}, el("h2", {}, isOnly ? "Rounds" : picture.prompt), el("span", { class: "row" }, state, link)), problem, rounds);
   return {
     element,
-    update(newer) {
-      problem.textContent = newer.error ? `Failed: ${newer.error.message}` : "";
+    update({ error }) {
+      problem.textContent = error ? `Failed: ${error.message}` : "";
     },
-    async refresh(signal) {
-      const found = await get(`/v1/gems/trajectories/${picture.trajectory}`, signal);
+    show(found) {
+      if (found.began_at === null) return; // memory does not know it yet
       if (found.rounds.length || found.status === "running") {
         rounds.querySelector("p.quiet")?.remove();
         renderRounds(rounds, found);

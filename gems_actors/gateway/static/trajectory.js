@@ -1,7 +1,7 @@
 // One trajectory in depth: its rounds side by side.
 
 import { get, showPicture } from "/static/api.js";
-import { badge, count, el, moment } from "/static/dom.js";
+import { badge, count, el, moment, number, table } from "/static/dom.js";
 
 const ANSWERS = { met: "✓", unmet: "✗", unsure: "?" };
 const CHANGES = { kept: "span", added: "ins", removed: "del" };
@@ -118,17 +118,21 @@ function checksOf(state, attempt) {
   }));
 }
 
+/** Returns what the roles cost. */
+export function costTable(spent) {
+  const columns = [
+    ["Calls", (cost) => cost.calls, count], ["Prompt tokens", (cost) => cost.prompt_tokens, count],
+    ["Completion tokens", (cost) => cost.completion_tokens, count], ["Seconds", (cost) => cost.seconds, (figure) => figure.toFixed(1)],
+    ["Cost", (cost) => cost.cost, (figure) => figure.toFixed(4)],
+  ].filter(([, figure]) => Object.values(spent).some(figure)); // a model of our own has neither tokens nor a price
+  return table("Cost", ["Role", ...columns.map(([name]) => number(name))],
+    Object.entries(spent).map(([role, cost]) => [role, ...columns.map(([, figure, text]) => number(text(figure(cost) ?? 0)))]));
+}
+
 function detailsOf(state) {
-  const spent = Object.entries(state.spent);
-  const names = ["Calls", "Prompt tokens", "Completion tokens", "Seconds", "Cost"];
   const settings = Object.entries(state.settings).filter(([, value]) => value !== null);
   return [
-    spent.length > 0 && el("section", {}, el("h2", {}, "Cost"),
-      el("div", { class: "panel scroll", tabindex: 0, role: "region", "aria-label": "Cost" }, el("table", {},
-        el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Role"), names.map((name) => el("th", { scope: "col", class: "number" }, name)))),
-        el("tbody", {}, spent.map(([role, cost]) => el("tr", {}, el("th", { scope: "row" }, role),
-          [count(cost.calls), count(cost.prompt_tokens), count(cost.completion_tokens), (cost.seconds ?? 0).toFixed(1), (cost.cost ?? 0).toFixed(4)]
-            .map((text) => el("td", { class: "number" }, text)))))))),
+    Object.keys(state.spent).length > 0 && el("section", {}, el("h2", {}, "Cost"), costTable(state.spent)),
     el("section", {}, el("h2", {}, "Settings"), el("dl", { class: "panel settings" },
       settings.map(([name, value]) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, { true: "yes", false: "no" }[value] ?? value))))),
     state.reasoning && el("section", {}, el("h2", {}, "The planner's reasoning"), el("p", { class: "panel" }, state.reasoning)),

@@ -61,6 +61,23 @@ async def test_pages_of_other_sites_are_refused_and_get_no_cors(tmp_path: Path, 
         assert own.status_code == 200
 
 
+FOLLOWED = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+async def test_a_link_of_another_site_leads_to_the_page_and_does_nothing_else(tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path) as (door, painter), door.http() as http:
+        assert (await http.get("/", headers=FOLLOWED)).status_code == 200
+        for changed in (
+            {"sec-fetch-dest": "iframe"}, {"sec-fetch-dest": "image"}, {"sec-fetch-mode": "no-cors"},
+            {"origin": "https://evil.example.org"},
+        ):  # fmt: skip
+            assert (await http.get("/", headers={**FOLLOWED, **changed})).status_code == 403, changed
+        for method in ("POST", "DELETE"):
+            answer = await http.request(method, "/v1/gems/jobs", json={"prompt": PROMPT}, headers=FOLLOWED)
+            assert answer.status_code == 403
+        assert not painter.begun
+
+
 async def test_a_body_must_say_that_it_is_json(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter), door.http() as http:
         body = json.dumps({"prompt": PROMPT})

@@ -9,9 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from PIL import Image
 
+from gems_actors.errors import BackendError
 from gems_actors.gateway.page.files import read_files
+from protocol.messages import AppendRecord, RunBegun
 from tests.gems_actors.gateway.doors import open_drawing_door, open_painted_door
 from tests.gems_actors.gateway.test_tokens import write
 
@@ -97,8 +100,94 @@ async def test_what_memory_does_not_have_is_not_found_and_odd_questions_are_refu
         unknown = f"trajectories/{'0' * 32}"
         for path in (unknown, f"{unknown}/images/1-1", "trajectories/x", "runs/none", f"runs/{'x' * 500}"):
             assert (await http.get(f"/v1/gems/{path}")).status_code == 404, path
-        for path in ("runs?before=-1", "lessons", "lessons?q=", "runs/x?status=odd"):
+        for path in ("runs?before=-1", "lessons", "lessons?q=", "runs/x?status=odd", "history?q=%20"):
             assert (await http.get(f"/v1/gems/{path}")).status_code == 400, path
+
+
+async def test_a_run_is_described_by_round_and_by_kind_and_found_by_words_of_its_prompts(tmp_path: Path) -> None:
+    async with open_drawing_door(tmp_path, *LARGE) as door, door.http() as http:
+        drawn = await draw(http, HARD)
+        other = await draw(http, "one blue bird", gems={"rounds": 1})
+        run = (await http.get(f"/v1/gems/runs/{drawn['run']}")).json()
+        assert [item["round"] for item in run["by_round"]] == [*range(1, drawn["rounds"] + 1)]
+        met = [item["met"] for item in run["by_round"]]
+        assert met == sorted(met)
+        assert (met[0] < met[-1], met[-1], run["requirements"]) == (True, drawn["met"], drawn["requirements"])
+        assert sum(kind["total"] for kind in run["by_kind"].values()) == drawn["requirements"]
+        assert run["by_kind"]["count"]["met"] <= run["by_kind"]["count"]["total"]
+        assert run["spent"]["generator"]["calls"] == drawn["images"]
+        assert (run["phase"], run["failures"], run["job"]) == ("running", {}, None)
+
+        async def search(words: str) -> list[str]:
+            found = (await http.get("/v1/gems/history", params={"q": words})).json()
+            assert found["next"] is None
+            return [item["trajectory"] for item in found["trajectories"]]
+
+        assert await search("elephants croissants") == [drawn["trajectory"]]
+        assert await search("blue BIRD") == [other["trajectory"]]
+        assert await search("blue elephants") == []
+
+
+async def test_a_run_is_paused_resumed_and_cancelled(tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path) as (door, painter), door.http() as http:
+        painter.hold = trio.Event()
+        job = (await http.post("/v1/gems/jobs", json={"prompts": ["one", "two"]})).json()
+        path = f"/v1/gems/runs/{job['run']}"
+        await painter.until(lambda: len(painter.begun) == 2)
+        for action, before, phase in (
+            ("pause", "running", "paused"), ("resume", "paused", "running"), ("cancel", "running", "cancelled"),
+        ):  # fmt: skip
+            done = await http.post(path, json={"action": action})
+            assert (done.status_code, done.json()["before"]) == (200, before), done.text
+            assert (await http.get(path)).json()["phase"] == phase
+            assert [run["phase"] for run in (await http.get("/v1/gems/runs")).json()["runs"]] == [phase]
+        assert (await http.post(path, json={"action": "explode"})).status_code == 400
+        assert (await http.post(path, json={})).status_code == 400
+        assert (await http.post("/v1/gems/runs/none", json={"action": "pause"})).status_code == 404
+
+
+async def test_only_an_admin_scales_roles_and_sees_what_others_began(tmp_path: Path) -> None:
+    keys = {"alice": "0123456789abcdef", "root": "fedcba9876543210"}
+    text = "".join(f'[{caller}]\ntoken = "{token}"\n' for caller, token in keys.items())
+    tokens = write(tmp_path, f"{text}admin = true\n")
+    async with open_painted_door(tmp_path, f"gateway.tokens={tokens}") as (door, painter):
+        alice, root = ({"authorization": f"Bearer {token}"} for token in keys.values())
+        painter.failure = BackendError("the prompt 'of alice' is away")
+        async with door.http() as http:
+            failed = await http.post("/v1/images/generations", json={"prompt": "x"}, headers=alice)
+            assert failed.status_code == 502
+            scale = "/v1/gems/mesh/roles/conductor"
+            refused = await http.post(scale, json={"count": 2}, headers=alice)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_admin")
+            assert (await http.post(scale, json={"count": 2})).status_code == 401
+            for odd in ({"count": -1}, {"count": "two"}, {"count": 10**9}, {}):
+                assert (await http.post(scale, json=odd, headers=root)).status_code == 400, odd
+            for role in ("memory", "gateway", "supervisor", "router", "nothing"):
+                found = await http.post(f"/v1/gems/mesh/roles/{role}", json={"count": 2}, headers=root)
+                assert found.status_code == 404, role
+            mine, all_ = [(await http.get("/v1/gems/mesh", headers=who)).json() for who in (alice, root)]
+            errors = [{role["role"]: role["last_error"] for role in mesh["roles"]} for mesh in (mine, all_)]
+            assert errors[0]["conductor"] == "", "which may quote what others asked for"
+            assert errors[1]["conductor"] == "backend: the prompt 'of alice' is away"
+            assert (mine["is_admin"], all_["is_admin"]) == (False, True)
+            runs = (await http.get("/v1/gems/runs", headers=root)).json()["runs"]
+            assert runs == (await http.get("/v1/gems/runs", headers=alice)).json()["runs"]
+            assert runs[0]["run"].startswith("http-alice-")
+
+
+async def test_pages_of_what_others_began_are_skipped(tmp_path: Path) -> None:
+    keys = {"alice": "0123456789abcdef", "bob": "fedcba9876543210"}
+    tokens = write(tmp_path, "".join(f'[{caller}]\ntoken = "{token}"\n' for caller, token in keys.items()))
+    async with open_painted_door(tmp_path, f"gateway.tokens={tokens}") as (door, _):
+        alice, bob = ({"authorization": f"Bearer {token}"} for token in keys.values())
+        async with door.http() as http:
+            assert (await http.post("/v1/images/generations", json={"prompt": "x"}, headers=alice)).status_code == 200
+            for number in range(60):
+                begun = RunBegun(run=f"http-bob-{number:016x}", what="y", total=1)
+                await door.mesh.ask(AppendRecord(record=begun))
+            found = (await http.get("/v1/gems/runs", headers=alice)).json()
+            assert [run["what"] for run in found["runs"]] == ["x"]
+            assert len((await http.get("/v1/gems/runs", headers=bob)).json()["runs"]) == 50
 
 
 @pytest.mark.parametrize(("name", "other"), [("alice", "bob"), ("a", "a-key")])
@@ -111,7 +200,7 @@ async def test_a_caller_sees_what_its_own_token_began_and_the_page_needs_none(
         async with door.http() as stranger:
             for path in ("/", "/static/main.js"):
                 assert (await stranger.get(path)).status_code == 200, path
-            for path in ("/v1/gems/runs", "/v1/gems/mesh", "/v1/gems/lessons?q=cats"):
+            for path in ("/v1/gems/runs", "/v1/gems/mesh", "/v1/gems/lessons?q=cats", "/v1/gems/history?q=cats"):
                 assert (await stranger.get(path)).status_code == 401, path
         mine, theirs = ({"authorization": f"Bearer {token}"} for token in keys.values())
         async with door.http(headers=mine) as http:
@@ -124,4 +213,6 @@ async def test_a_caller_sees_what_its_own_token_began_and_the_page_needs_none(
             for hidden in (path, f"{path}/images/1-1", f"/v1/gems/runs/{drawn['run']}"):
                 assert (await http.get(hidden)).status_code == 404, hidden
             assert (await http.get("/v1/gems/lessons?q=elephants")).json() == {"lessons": []}
+            assert (await http.get("/v1/gems/history?q=elephants")).json() == {"trajectories": [], "next": None}
+            assert (await http.post(f"/v1/gems/runs/{drawn['run']}", json={"action": "pause"})).status_code == 404
             assert (await http.get("/v1/gems/runs")).json()["runs"] == []

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gems_actors.config import GatewayConfig
 from gems_actors.errors import ConfigError
-from gems_actors.gateway.tokens import Caller, TokenTable, parse_variable, read_tokens
+from gems_actors.gateway.tokens import Caller, Tokens, TokenTable, parse_variable, read_tokens
 
 
 def write(folder: Path, text: str, mode: int = 0o600) -> Path:
@@ -36,6 +37,7 @@ def test_each_token_has_its_caller(tmp_path: Path) -> None:
         ('[alice]\ntoken = "with a space 0123456"\n', "16 to 256 printable"),
         ("[alice]\ntoken = 1\n", "expected tables"),
         ('[alice]\ntoken = "0123456789abcdef"\nmay = "all"\n', "expected tables"),
+        ('[alice]\ntoken = "0123456789abcdef"\nadmin = "yes"\n', "expected tables"),
         ('[Alice]\ntoken = "0123456789abcdef"\n', "lower-case"),
         ('[a]\ntoken = "0123456789abcdef"\n[b]\ntoken = "0123456789abcdef"\n', "no other name"),
     ],
@@ -51,6 +53,15 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         read_tokens(write(tmp_path, '[alice]\ntoken = "0123456789abcdef"\n', 0o640))
     with pytest.raises(ConfigError, match="No such file"):
         read_tokens(tmp_path / "none")
+
+
+def test_an_admin_is_one_whose_table_says_so(tmp_path: Path) -> None:
+    text = '[alice]\ntoken = "0123456789abcdef"\n[root]\ntoken = "fedcba9876543210"\nadmin = true\n'
+    callers = read_tokens(write(tmp_path, text))
+    assert {caller.name: caller.is_admin for caller in callers.values()} == {"alice": False, "root": True}
+    settings = GatewayConfig(tokens=str(tmp_path / "tokens.toml"), images_per_day=5)
+    assert Tokens(settings).named("root") == Caller("root", images_per_day=5, is_admin=True)
+    assert not any(caller.is_admin for caller in parse_variable("T", "root=0123456789abcdef").values())
 
 
 def test_a_variable_holds_names_and_tokens() -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 
-from gems_actors.errors import RefusedError
+from gems_actors.errors import BackendError, RefusedError
 from tests.gems_actors.gateway.doors import PROMPT, Events, open_drawing_door, open_painted_door
 
 JOBS = "/v1/gems/jobs"
@@ -71,6 +71,43 @@ async def test_a_job_that_is_cancelled_withdraws_its_pictures_and_keeps_those_th
         painter.hold = None
         other = await until_over(http, (await http.post(JOBS, json={"prompt": PROMPT})).json()["id"])
         assert other["status"] == "completed"
+
+
+async def test_what_failed_is_drawn_again_on_demand_and_nothing_else(tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path) as (door, painter), door.http() as http:
+        painter.refused["bad"] = BackendError("away")
+        id_ = (await http.post(JOBS, json={"prompts": ["good", "bad"]})).json()["id"]
+        assert (await until_over(http, id_))["counts"]["failed"] == 1
+        async with door.lines("GET", f"{JOBS}/{id_}/events", **{"last-event-id": "x-1"}) as lines:
+            events = Events(lines)
+            await events.next("job.snapshot")
+        painter.refused.clear()
+        again = await http.post(f"{JOBS}/{id_}/retry", json={})
+        assert (again.status_code, again.json()["status"]) == (202, "running")
+        job = await until_over(http, id_)
+        assert (job["status"], job["counts"]["done"]) == ("completed", 2)
+        assert job["pictures"][1]["error"] is None
+        assert sorted(task.prompt for task in painter.begun) == ["bad", "bad", "good"]
+        async with door.lines("GET", f"{JOBS}/{id_}/events", **{"last-event-id": events.id}) as lines:
+            later = Events(lines)
+            names = [(await later.next())[0] for _ in range(4)]
+            assert (names[0], names[-1]) == ("job.retried", "job.ended")
+        whole = (await http.post(f"{JOBS}/{id_}/retry", json={})).json()
+        assert whole["status"] == "completed", "nothing is left to draw"
+        assert (await http.post(f"{JOBS}/job-none/retry", json={})).status_code == 404
+
+
+async def test_a_job_whose_run_was_cancelled_goes_on_when_it_is_retried(tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path) as (door, painter), door.http() as http:
+        painter.hold = trio.Event()
+        job = (await http.post(JOBS, json={"prompts": ["one", "two"]})).json()
+        await painter.until(lambda: len(painter.begun) == 2)
+        await http.post(f"/v1/gems/runs/{job['run']}", json={"action": "cancel"})
+        cancelled = await until_over(http, job["id"])
+        assert [item["error"]["code"] for item in cancelled["pictures"]] == ["cancelled", "cancelled"]
+        painter.hold.set()
+        await http.post(f"{JOBS}/{job['id']}/retry", json={})
+        assert (await until_over(http, job["id"]))["counts"]["done"] == 2
 
 
 async def test_events_tell_each_round_and_go_on_where_a_client_was_cut_off(tmp_path: Path) -> None:
