@@ -6,15 +6,10 @@ upstream's.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import trio
 
@@ -24,9 +19,8 @@ from gems_actors.backends.openai_chat import open_openai_chat
 from gems_actors.config import ChatConfig
 from gems_actors.errors import BackendError, RefusedError
 from tests.gems_actors.backends.chats import QUESTION, completion
+from tests.gems_actors.backends.litellm_proxy import open_litellm
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
-from tests.gems_actors.cli.commands import environment
-from tests.processes import started
 
 pytestmark = pytest.mark.slow
 
@@ -42,40 +36,10 @@ def upstream() -> Iterator[ScriptedServer]:
 @pytest.fixture(scope="module")
 def proxy(upstream: ScriptedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of a proxy that serves the model `judge` and needs the key `sk-judge`."""
-    folder = tmp_path_factory.mktemp("litellm")
     served = {"model": "openai/upstream", "api_base": upstream.url, "api_key": "none"}
-    settings = {
-        "model_list": [{"model_name": "judge", "litellm_params": served}],
-        "litellm_settings": {"num_retries": 0},
-        "router_settings": {"num_retries": 0, "disable_cooldowns": True},
-        "general_settings": {"master_key": "sk-judge"},
-    }
-    (folder / "proxy.yaml").write_text(json.dumps(settings))  # JSON is YAML
-    port_file = folder / "port"
-    python = Path(sys.prefix) / "litellm/bin/python"  # the proxy's own environment; its pins contradict ours
-    command = [str(python), "-c", _SERVE, str(folder / "proxy.yaml"), str(port_file)]
-    env = environment(folder, LITELLM_LOCAL_MODEL_COST_MAP="True", NO_PROXY="127.0.0.1")
-    with (folder / "log").open("wb") as log, started(command, env=env, stdout=log, stderr=subprocess.STDOUT) as process:
-        with httpx.Client(trust_env=False) as client:
-            while True:  # until it answers
-                assert process.poll() is None, (folder / "log").read_text()
-                try:
-                    url = f"http://127.0.0.1:{int(port_file.read_text())}"
-                    client.get(f"{url}/health/liveliness", timeout=5.0).raise_for_status()
-                    break
-                except (OSError, ValueError, httpx.HTTPError):
-                    time.sleep(0.1)  # it takes many seconds to start, and needs the processor
-        yield f"{url}/v1"
-
-
-_SERVE = """\
-import os, socket, sys, uvicorn
-os.environ["CONFIG_FILE_PATH"] = sys.argv[1]
-from litellm.proxy.proxy_server import app
-server = socket.create_server(("127.0.0.1", 0))
-open(sys.argv[2], "w").write(str(server.getsockname()[1]))
-uvicorn.Server(uvicorn.Config(app)).run(sockets=[server])
-"""
+    models = [{"model_name": "judge", "litellm_params": served}]
+    with open_litellm(tmp_path_factory.mktemp("litellm"), models, key="sk-judge") as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)
