@@ -26,6 +26,7 @@ from gems_actors.cli.options import (
     router_option,
     set_option,
 )
+from gems_actors.cli.terminal.desktop import open_on_desktop
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
 from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.ops.log_setup import configure_logging
@@ -48,17 +49,20 @@ host_option = click.option("--host", metavar="NAME", help="Name of an agent to a
     metavar="[HOST:PORT]",
     help=f"Serve HTTP, at {GATEWAY_ADDRESS} unless given.",
 )
+@click.option("--open", "opens", is_flag=True, help="Open the gateway's page in the browser, or print its address.")
 @preset_option
 @set_option
-def up(file: Path | None, gateway: str | None, preset: str | None, overrides: tuple[str, ...]) -> int:
+def up(file: Path | None, gateway: str | None, opens: bool, preset: str | None, overrides: tuple[str, ...]) -> int:
     """Run a mesh in the foreground, with the settings of a TOML file or the defaults.
 
     The first Ctrl-C or SIGTERM drains it, the second kills it. In a Slurm job, SIGTERM ends it with exit code 75, so
     that the job is requeued.
     """
     config = read_settings(file, overrides if gateway is None else (*overrides, f"gateway.address={gateway}"), preset)
+    if opens and config.gateway.address is None:
+        config = read_settings(file, (*overrides, f"gateway.address={GATEWAY_ADDRESS}"), preset)
     configure_logging(config.log, role="supervisor")
-    return trio.run(_up, config)
+    return trio.run(_up, config, opens)
 
 
 @click.command()
@@ -180,13 +184,19 @@ async def _run_agent(config: MeshConfig, router: str | Path, name: str) -> int:
     return _exit_code_of(interrupts)
 
 
-async def _up(config: MeshConfig) -> int:
+async def _up(config: MeshConfig, opens: bool) -> int:
     ready = f"mesh ready at {' and '.join(split_addresses(join_addresses(config.router_addresses)))}"
     if config.gateway.address is not None:
         ready += f", and at {config.gateway.url}"
     how = "stop with Ctrl-C or `gems down`"
+
+    def tell(count: int) -> None:
+        click.echo(f"{ready}: {count} processes; {how}")
+        if opens and not open_on_desktop(config.gateway.local_url):
+            click.echo(f"open {config.gateway.local_url} in a browser")
+
     async with open_interrupts() as interrupts:
-        await host_mesh(config, interrupts, lambda count: click.echo(f"{ready}: {count} processes; {how}"))
+        await host_mesh(config, interrupts, tell)
     return _exit_code_of(interrupts)
 
 

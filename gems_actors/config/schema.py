@@ -236,6 +236,9 @@ class TracesConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Address of a collector that takes OTLP over HTTP, such as `http://collector:4318`; unset: no traces."""
 
 
+_EVERY_HOST = ("0.0.0.0", "*", "[::]", "")
+
+
 class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the gateway serves HTTP, and who may use it."""
 
@@ -275,6 +278,13 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Where it serves; empty without an address."""
         scheme = "http" if self.tls_certificate is None else "https"
         return "" if self.address is None else f"{scheme}://{self.address}"
+
+    @property
+    def local_url(self) -> str:
+        """Where a browser of its host finds it; empty without an address."""
+        scheme, _, address = self.url.partition("://")
+        host, _, port = address.rpartition(":")
+        return f"{scheme}://{'127.0.0.1' if host in _EVERY_HOST else host}:{port}/" if address else ""
 
 
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

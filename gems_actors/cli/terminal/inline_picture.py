@@ -10,9 +10,7 @@ import fcntl
 import io
 import os
 import re
-import shutil
 import struct
-import sys
 import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Final, TextIO
 
 from PIL import Image
 
+from gems_actors.cli.terminal.desktop import open_on_desktop
 from gems_actors.terminal_text import paint
 
 _CELLS: Final = 48
@@ -44,12 +43,8 @@ def show_picture(path: Path, stream: TextIO, environment: Mapping[str, str] = os
         paint(stream, encode(path.read_bytes(), _cell_height(stream)) + "\n")
         stream.flush()
         return ""
-    viewer = viewer_for(environment)
-    if viewer is None:
+    if not open_on_desktop(str(path.absolute()), environment):
         return "--open: no viewer found: expected xdg-open and a desktop, or a terminal such as kitty, iTerm2 or foot"
-    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-    # It outlives this command, so nobody waits for it.
-    os.posix_spawn(viewer, [viewer, str(path.absolute())], dict(environment), file_actions=null, setsid=True)
     return ""
 
 
@@ -75,14 +70,6 @@ def encoder_for(environment: Mapping[str, str]) -> Callable[[bytes, float], str]
     if "sixel" in term or term.partition("-")[0] in {"foot", "mlterm", "yaft", "contour"}:
         return encode_as_sixels
     return None
-
-
-def viewer_for(environment: Mapping[str, str]) -> str | None:
-    """Return the command that opens a file on this desktop, or None without a desktop."""
-    if sys.platform == "darwin":
-        return shutil.which("open")
-    has_desktop = bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
-    return shutil.which("xdg-open", path=environment.get("PATH")) if has_desktop else None
 
 
 def encode_for_kitty(png: bytes, cell_height: float = _CELL_HEIGHT) -> str:

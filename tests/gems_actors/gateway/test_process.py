@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,33 @@ def test_up_serves_http_and_says_where(folder: Path) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
         mesh.send_signal(signal.SIGTERM)
         assert mesh.wait(60) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_desktop", [True, False])
+def test_up_opens_the_page_in_the_browser_or_prints_its_address(folder: Path, has_desktop: bool) -> None:
+    port = free_port()
+    (folder / "bin").mkdir()
+    browser = folder / "bin" / "xdg-open"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {folder}/opened.new && mv {folder}/opened.new {folder}/opened\n')
+    browser.chmod(0o700)
+    desktop = {"DISPLAY": ":7"} if has_desktop else {"DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    env = environment(folder, PATH=f"{folder}/bin:{os.environ['PATH']}", **desktop)
+    where = ("--set", f"gateway.address=0.0.0.0:{port}", "--set", "gateway.tokens_env=TOKENS")
+    up = [*COMMAND, "up", "--open", *where, "--set", f"router.runtime_dir={folder}/run"]
+    with started(
+        up, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**env, "TOKENS": "a=0123456789abcdef"}
+    ) as mesh:
+        assert mesh.stdout is not None
+        assert "mesh ready" in mesh.stdout.readline()
+        url = f"http://127.0.0.1:{port}/"
+        if has_desktop:
+            while not (folder / "opened").exists():
+                time.sleep(0.02)
+            assert (folder / "opened").read_text() == f"{url}\n"
+        else:
+            assert mesh.stdout.readline() == f"open {url} in a browser\n"
+        assert httpx.get(url).status_code == 200
 
 
 @pytest.mark.slow

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gems_actors.cli.terminal.desktop import viewer_for
 from gems_actors.cli.terminal.inline_picture import (
     encode_as_sixels,
     encode_for_iterm,
     encode_for_kitty,
     encoder_for,
     show_picture,
-    viewer_for,
 )
 
 
