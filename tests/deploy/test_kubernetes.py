@@ -21,7 +21,7 @@ from gems_actors.config import MeshConfig, load_config
 from gems_actors.roles import BUILT_IN_ROLES
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
-BASE, GPU = FOLDER / "base", FOLDER / "overlays" / "gpu"
+BASE, GPU, GATEWAY = FOLDER / "base", FOLDER / "overlays" / "gpu", FOLDER / "components" / "gateway"
 VERSION = "1.36.0"
 LABELS = "app.kubernetes.io/name", "app.kubernetes.io/component"
 PATCH = GPU / "generator.yaml"
@@ -131,11 +131,11 @@ def test_a_mistake_in_a_manifest_is_found(wrong: Document) -> None:
         validate(deployment)
 
 
-@pytest.mark.parametrize("folder", [BASE, GPU], ids=["base", "gpu"])
+@pytest.mark.parametrize("folder", [BASE, GPU, GATEWAY], ids=["base", "gpu", "gateway"])
 def test_a_kustomization_lists_every_file_in_its_folder(folder: Path) -> None:
     (found,) = documents(folder / "kustomization.yaml")
     named = [*found["resources"], *(patch["path"] for patch in found.get("patches", ()))]
-    named += [file for generator in found["configMapGenerator"] for file in generator["files"]]
+    named += [file for generator in found.get("configMapGenerator", ()) for file in generator["files"]]
     assert {path for path in named if path != "../../base"} | {"kustomization.yaml"} == {
         path.name for path in folder.iterdir()
     }
@@ -229,3 +229,27 @@ def test_selectors_match_exactly_one_pod() -> None:
         (metric,) = one["spec"]["metrics"]
         role = metric["external"]["metric"]["selector"]["matchLabels"]["role"]
         assert one["spec"]["scaleTargetRef"]["name"] == f"gems-{role}"
+
+
+def test_the_gateway_is_an_agent_whose_service_and_probes_lead_to_its_address() -> None:
+    service, controller, policy = documents(GATEWAY / "gateway.yaml")
+    pod = pod_of(controller, BASE / "mesh.toml")
+    assert pod.parameters["counts"] == ("gateway=1",)
+    assert pod.parameters["router"] == "tcp://gems-router:27960"
+    ports = {port["name"]: port["containerPort"] for port in pod.container["ports"]}
+    assert pod.config.gateway.address == f"0.0.0.0:{ports['http']}"
+    assert pod.config.gateway.hosts == (service["metadata"]["name"],)
+    (token,) = (item for item in pod.container["env"] if "secretKeyRef" in item["valueFrom"])
+    assert pod.config.gateway.tokens_env == token["name"]
+    assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+    labels = controller["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == labels
+    assert policy["spec"]["ingress"] == [{"ports": [{"port": "http"}]}]
+    assert pod.container["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    for probe in ("startupProbe", "livenessProbe"):
+        assert pod.container[probe]["httpGet"]["port"] == "metrics"
+    mounts = {mount["mountPath"] for mount in pod.container["volumeMounts"]}
+    assert {pod.config.data_dir, str(pod.config.runtime_path.parent), "/etc/gems-keys"} <= mounts
+    (claim,) = controller["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] in {mount["name"] for mount in pod.container["volumeMounts"]}
+    assert pod.spec["terminationGracePeriodSeconds"] >= pod.config.supervisor.grace_s + 10

@@ -47,6 +47,14 @@ def test_there_is_a_file_for_the_head_and_one_for_each_group(tmp_path: Path) -> 
     assert [*rendered(tmp_path, "")] == ["head.sbatch"]
 
 
+def test_a_gateway_of_the_mesh_file_is_played_by_the_head_and_by_no_group(tmp_path: Path) -> None:
+    files = rendered(tmp_path, f'{MESH}[gateway]\naddress = "127.0.0.1:8484"\n')
+    head, *groups = files.values()
+    assert "gateway" in head.splitlines()[1]
+    assert "roles.gateway" not in head, "whose count is that of the settings"
+    assert not [text for text in groups if "gateway" in text]
+
+
 def test_jobs_have_the_options_of_the_settings_and_no_others(tmp_path: Path) -> None:
     files = rendered(tmp_path)
     common = {
