@@ -23,7 +23,9 @@ ROOMS = (
     "gems_actors", "gems_actors/cli", "gems_actors/gateway", "gems_actors/backends", "actors", "protocol", "skills",
     "deploy", "tests",
 )  # fmt: skip
-GUIDES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS)]
+GUIDES = [
+    ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS), ROOT / "gems_actors/gateway/CLIENTS.md",
+]  # fmt: skip
 
 PROMPTS = '{"prompt": "two red cats to the left of a stone dog"}\n{"prompt": "one blue bird"}\n'
 
