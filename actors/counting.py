@@ -14,8 +14,8 @@ _MAX_NAMES: Final = 500
 def count_record(counts: dict[str, float], record: m.AnyRecord, rounds: int = 0) -> None:
     """Add a new record to the counts, in place; `rounds` is how many a trajectory has that ends with the record.
 
-    Names are `pictures/OUTCOME`, `pictures_of_rounds/ROUNDS`, `failures/CODE`, `refinements/ACTION`, `rounds`, `images`,
-    and by role `seconds/ROLE`, `calls/ROLE`, `tokens/ROLE/prompt`, `tokens/ROLE/completion` and `cost/ROLE`.
+    Names are `pictures/OUTCOME`, `pictures_of_rounds/ROUNDS`, `failures/CODE`, `refinements/ACTION`, `rounds`,
+    `images`, and by role `seconds/ROLE`, `calls/ROLE`, `tokens/ROLE/prompt`, `tokens/ROLE/completion` and `cost/ROLE`.
     """
     match record:
         case m.TrajectoryEnded(ending=ending):

@@ -6,9 +6,9 @@ A page needs no history: each update holds the state of what has changed, and a 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import trio
@@ -25,6 +25,23 @@ _KEPT: Final = 8
 """Updates that a page may be behind before it gets everything again."""
 
 
+class _Tree(NamedTuple):
+    """A trajectory for pages; its rounds are encoded, because most of them never change again."""
+
+    head: dict[str, Any]
+    rounds: list[msgspec.Raw]
+
+    @classmethod
+    def of(cls, tree: dict[str, Any]) -> _Tree:
+        rounds = [msgspec.Raw(msgspec.json.encode(round_)) for round_ in tree["rounds"]]
+        return cls({name: value for name, value in tree.items() if name != "rounds"}, rounds)
+
+    def since(self, before: _Tree | None) -> _Tree:
+        """Return it with those rounds only that differ from what was known before."""
+        known = {bytes(round_) for round_ in before.rounds} if before else set()
+        return _Tree(self.head, [round_ for round_ in self.rounds if bytes(round_) not in known])
+
+
 class JobView:
     """The state of one job for pages; it is read only while any of them is open."""
 
@@ -32,7 +49,7 @@ class JobView:
         """Start unread; `read` returns a trajectory as a tree."""
         self._job, self._read = job, read
         self._pictures = {job.task(picture).trajectory: picture for picture in job.pictures[:MAX_IN_FULL]}
-        self._trees: dict[str, msgspec.Raw] = {}
+        self._trees: dict[str, _Tree] = {}
         self._touched: set[str] = set()
         self._updates: deque[tuple[int, msgspec.Raw]] = deque(maxlen=_KEPT)
         self._whole: tuple[int, msgspec.Raw] | None = None
@@ -100,17 +117,18 @@ class JobView:
     async def _publish(self) -> bool:
         """Make an update of what has changed, and return whether all of that could be read."""
         wanted, touched, self._touched = self._wanted, self._touched, set()
-        read: dict[str, msgspec.Raw] = {}
+        changed: dict[str, _Tree] = {}
         for id_ in touched:
             try:
-                read[id_] = msgspec.Raw(msgspec.json.encode(await self._read(id_)))
+                tree = _Tree.of(await self._read(id_))
+                changed[id_] = tree.since(self._trees.get(id_))
+                self._trees[id_] = tree
             except RequestError:  # memory is away: nothing else may ever say that there is more
                 self._touched.add(id_)
                 self._dirty.set()
-        self._trees |= read
         self._version += 1
         self._shown = self._shown if self._touched else wanted
-        self._updates.append((self._version, self._update(touched, read)))
+        self._updates.append((self._version, self._update(touched, changed)))
         self._published.set()
         self._published = trio.Event()
         return not self._touched
@@ -120,10 +138,11 @@ class JobView:
             self._whole = self._version, self._update(self._pictures, self._trees)
         return self._whole[1]
 
-    def _update(self, changed: Any, trees: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    def _update(self, changed: Collection[str], trees: Mapping[str, _Tree]) -> msgspec.Raw:
         pictures = {id_: _picture_tree(picture) for id_, picture in self._pictures.items() if id_ in changed}
         job = summary_of(self._job, "") | {"in_full": len(self._pictures)}
-        return msgspec.Raw(msgspec.json.encode({"job": job, "pictures": pictures, "trajectories": trees}))
+        trajectories = {id_: tree.head | {"rounds": tree.rounds} for id_, tree in trees.items()}
+        return msgspec.Raw(msgspec.json.encode({"job": job, "pictures": pictures, "trajectories": trajectories}))
 
 
 def _picture_tree(picture: JobPicture) -> dict[str, Any]:

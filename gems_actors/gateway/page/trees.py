@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -70,13 +71,18 @@ def _round_tree(state: TrajectoryState, round_: int) -> dict[str, Any]:
         "round": round_,
         "is_chosen": is_chosen,
         "prompt": prompt,
-        "changes": [{"change": change, "text": text} for change, text in compare_words(before, prompt)],
+        "changes": [{"change": change, "text": text} for change, text in _changes(before, prompt)],
         "action": refinement.action if refinement else None,
         "reasoning": refinement.reasoning if refinement else "",
         "experience": next((item.text for item in state.experiences if item.round == round_), None),
         "leading": leading.candidate,
         "attempts": [_attempt_tree(attempt) for attempt in attempts],
     }
+
+
+@lru_cache(maxsize=1024)
+def _changes(before: str, prompt: str) -> tuple[tuple[str, str], ...]:
+    return tuple(compare_words(before, prompt))
 
 
 def _attempt_tree(attempt: Attempt) -> dict[str, Any]:

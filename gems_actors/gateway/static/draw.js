@@ -128,6 +128,7 @@ export async function jobView({ place, signal, setConnected, ready }, id) {
 
 /** One picture of a job, with what memory knows of its trajectory. */
 function pictureOf(trajectory, picture, isOnly) {
+  const known = new Map(); // updates have the rounds that changed
   const rounds = el("div", {}, el("p", { class: "quiet" }, "Waiting for its first round …"));
   const state = el("span");
   const problem = el("p", { class: "problem" });
@@ -139,8 +140,10 @@ function pictureOf(trajectory, picture, isOnly) {
     update({ error }) {
       problem.textContent = error ? `Failed: ${error.message}` : "";
     },
-    show(found) {
-      if (found.began_at === null) return; // memory does not know it yet
+    show(changed) {
+      if (changed.began_at === null) return; // memory does not know it yet
+      for (const round of changed.rounds) known.set(round.round, round);
+      const found = { ...changed, rounds: [...known.values()].sort((one, other) => one.round - other.round) };
       if (found.rounds.length || found.status === "running") {
         rounds.querySelector("p.quiet")?.remove();
         renderRounds(rounds, found);

@@ -44,7 +44,7 @@ async def test_litellm_in_front_of_the_gateway_draws_and_passes_failures_on(tmp_
                 with pytest.raises(openai.NotFoundError, match="storyboard"):
                     client.images.generate(prompt=PROMPT, model="nothing")
                 with pytest.raises(openai.BadRequestError, match="up to 2048 pixels"):
-                    client.images.generate(prompt=PROMPT, model="picture", size="9000x64")
+                    client.images.generate(prompt=PROMPT, model="picture", size="4096x64")
                 painter.failure = RefusedError("not this")
                 with pytest.raises(openai.BadRequestError, match="not this"):
                     client.images.generate(prompt=PROMPT, model="picture")

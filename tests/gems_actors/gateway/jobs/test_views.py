@@ -40,7 +40,8 @@ class Stage:
         if self.failures:
             self.failures -= 1
             raise BackendError("memory is away")
-        return {"id": id_, "reads": self.reads.count(id_)}
+        reads = self.reads.count(id_)
+        return {"id": id_, "reads": reads, "rounds": [{"round": number} for number in range(1, reads + 1)]}
 
     @asynccontextmanager
     async def page(self, *, delay_s: Callable[[], float] = lambda: 0.0) -> AsyncIterator[list[Update]]:
@@ -72,6 +73,21 @@ async def test_events_that_arrive_close_together_are_one_update_for_all_pages() 
         assert all([*update["trajectories"]] == [stage.ids[0]] for update in updates)
         assert second[-len(updates) :] == updates
         assert len(stage.reads) - reads == len(updates), "each is read once, however many pages there are"
+
+
+async def test_an_update_has_the_rounds_that_changed_and_the_first_one_all_of_them() -> None:
+    stage = Stage(pictures=1)
+
+    def rounds(update: Update) -> list[int]:
+        return [round_["round"] for round_ in update["trajectories"][stage.ids[0]]["rounds"]]
+
+    async with stage.page() as page:
+        for _ in range(3):
+            stage.view.touch(*stage.ids)
+            await trio.sleep(1.0)
+        assert [rounds(update) for update in page if update["trajectories"]] == [[1], [2], [3], [4]]
+        async with stage.page() as later:
+            assert rounds(later[0]) == [1, 2, 3, 4]
 
 
 async def test_a_page_begins_with_everything_and_ends_with_the_job() -> None:
@@ -114,7 +130,8 @@ async def test_what_cannot_be_read_is_read_again() -> None:
         stage.job.end(2.0)
         stage.view.touch(*stage.ids)
         await trio.sleep(20.0)
-        assert page[-1]["trajectories"] == {stage.ids[0]: {"id": stage.ids[0], "reads": 4}}
+        (shown,) = page[-1]["trajectories"].values()
+        assert (shown["id"], shown["reads"]) == (stage.ids[0], 4)
 
 
 async def test_nothing_is_read_while_no_page_is_open_and_few_of_many_pictures_in_full() -> None:
