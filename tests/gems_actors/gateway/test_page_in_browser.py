@@ -14,9 +14,10 @@ import pytest
 import trio
 from playwright.sync_api import Route, expect
 
+from gems_actors.errors import BackendError
 from gems_actors.supervision.supervisor import open_supervisor
 from tests.browser import PHONE, WIDE, WatchedPage, needs_chromium, open_browser
-from tests.gems_actors.gateway.doors import free_port, in_thread, open_drawing_door
+from tests.gems_actors.gateway.doors import free_port, in_thread, open_drawing_door, open_painted_door
 from tests.gems_actors.gateway.test_page import HARD, HOSTILE, LARGE
 from tests.gems_actors.gateway.test_process import config_of, pid_of
 from tests.gems_actors.gateway.test_tokens import write
@@ -81,14 +82,17 @@ async def test_a_prompt_is_drawn_from_the_form_and_can_be_reloaded_and_looked_ba
             trajectory = watched.page.url
             watched.page.get_by_role("link", name="its run").click()
             see(watched, ".wall img")
+            for name in ("Pass rate by round", "Pass rate by kind", "Cost"):
+                expect(watched.page.get_by_role("region", name=name)).to_be_visible()
             check(watched, url)
             watched.page.get_by_role("link", name=HARD).click()
             expect(watched.page.get_by_role("heading", name="Cost")).to_be_visible()
             assert watched.page.url == trajectory
             watched.page.get_by_role("link", name="Search").click()
-            watched.page.get_by_label("Prompt, or words of one").fill("five black elephants")
+            watched.page.get_by_label("Words of a prompt, or a whole one").fill("five black elephants")
             watched.page.keyboard.press("Enter")
-            expect(watched.page.get_by_role("link", name=HARD).first).to_be_visible()
+            see(watched, ".wall img")
+            expect(watched.page.locator("ul.list").get_by_role("link", name=HARD).first).to_be_visible()
             watched.context.close()
             for size, scheme in ((WIDE, "dark"), (PHONE, "light")):
                 other = WatchedPage(browser, size=size, scheme="dark" if scheme == "dark" else "light")
@@ -134,19 +138,77 @@ async def test_what_could_not_be_read_is_read_again(tmp_path: Path) -> None:
 
             def lose(route: Route) -> None:
                 lost.append(route.request.url)
-                if len(lost) <= 5:
+                if len(lost) <= 3:
                     route.abort()
                 else:
                     route.continue_()
 
-            watched.page.route(re.compile("/v1/gems/trajectories/[0-9a-f]+$"), lose)
+            watched.page.route(re.compile("/v1/gems/jobs/[^/]+/view$"), lose)
             submit(watched, url, HARD)
             rounds = wait_for_end(watched)
             assert rounds == [*range(1, len(rounds) + 1)]
-            assert len(lost) > 5
+            assert len(lost) > 3
 
     async with open_drawing_door(tmp_path, *LARGE) as door:
         await in_thread(use, door.url)
+
+
+async def test_what_failed_is_retried_from_the_page_of_its_job(tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path, *LARGE) as (door, painter):
+        painter.refused["a bad one"] = BackendError("the server is away")
+
+        def use(url: str) -> None:
+            with open_browser() as browser:
+                watched = WatchedPage(browser)
+                submit(watched, url, "a bad one")
+                retry = watched.page.get_by_role("button", name="Retry 1 picture")
+                expect(retry).to_be_visible()
+                expect(watched.page.get_by_text("the server is away")).to_be_visible()
+                check(watched, url)
+                painter.refused.clear()
+                retry.click()
+                expect(watched.page.get_by_text("✓ done")).to_be_visible()
+                expect(watched.page.get_by_text("the server is away")).to_have_count(0)
+
+        await in_thread(use, door.url)
+        assert [task.prompt for task in painter.begun] == ["a bad one"] * 2
+
+
+async def test_an_admin_scales_a_role_and_pauses_a_run_on_the_page_of_the_mesh(folder: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def use() -> None:
+        body = {"prompts": [f"{number} black elephants" for number in range(60)], "size": "384x384"}
+        run = httpx.post(f"{url}/v1/gems/jobs", json=body).json()["run"]
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            watched.page.goto(f"{url}/#/mesh")
+            page = watched.page
+            more, less = (page.get_by_role("button", name=f"One planner {word}") for word in ("more", "less"))
+            more.click()
+            expect(page.get_by_role("status").get_by_text("planner: 1 → 2 actors.")).to_be_visible()
+            expect(page.get_by_role("region", name="Actors").get_by_role("rowheader", name="planner-")).to_have_count(2)
+            less.focus()
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("status").get_by_text("planner: 2 → 1 actors.")).to_be_visible()
+            expect(less).to_be_focused()
+            unfinished = page.get_by_role("region", name="Unfinished runs")
+            unfinished.get_by_role("button", name="Pause").click()
+            expect(unfinished.get_by_text("paused")).to_be_visible()
+            check(watched, url)
+            page.goto(f"{url}/#/run/{run}")
+            expect(page.get_by_text("paused").first).to_be_visible()
+            check(watched, url)
+            page.get_by_role("button", name="Resume").click()
+            expect(page.get_by_role("status").get_by_text("Resumed")).to_be_visible()
+            page.get_by_role("button", name="Cancel").click()
+            expect(page.get_by_text("✗ cancelled").first).to_be_visible()
+            assert watched.complaints == []
+
+    async with open_supervisor(config_of(folder, f"gateway.address=127.0.0.1:{port}")) as supervisor:
+        await supervisor.ready()
+        await in_thread(use)
 
 
 async def test_the_page_asks_for_a_token_where_one_is_needed(tmp_path: Path) -> None:
