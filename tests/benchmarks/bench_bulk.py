@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -57,6 +57,9 @@ _ANSWERS = {
 class NullChat:
     """Chat model that takes a millisecond and returns a fixed answer for each task."""
 
+    def __init__(self, answers: Mapping[str, str] = _ANSWERS) -> None:
+        self._answers = answers
+
     def figures(self) -> dict[str, float]:
         """Return nothing."""
         return {}
@@ -68,7 +71,7 @@ class NullChat:
     async def chat(self, request: ChatRequest) -> ChatReply:
         """Return the answer of its task."""
         await trio.sleep(0.001)
-        return ChatReply(_ANSWERS[request.task])
+        return ChatReply(self._answers[request.task])
 
 
 class NullImages:
@@ -108,14 +111,16 @@ def run_null_role(role: str, config: MeshConfig, address: str, name: str) -> int
     return run_role_with(NullImages, role, config, address, name)
 
 
-def run_role_with(make_images: Callable[[], ImageModel], role: str, config: MeshConfig, address: str, name: str) -> int:
-    """Run a role with a chat model that only waits and the given image model."""
+def run_role_with(
+    make_images: Callable[[], ImageModel], role: str, config: MeshConfig, address: str, name: str, **answers: str
+) -> int:
+    """Run a role with a chat model that only waits, with other answers to some tasks, and the given image model."""
     import actors.generator
     import actors.prompting
 
     @asynccontextmanager
     async def open_chat(config: MeshConfig, role: str) -> AsyncIterator[NullChat]:
-        yield NullChat()
+        yield NullChat({**_ANSWERS, **answers})
 
     @asynccontextmanager
     async def open_images(

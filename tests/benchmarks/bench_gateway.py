@@ -44,6 +44,7 @@ class SlowImages:
     """An image model that waits for each picture, which is always the same."""
 
     capacity = _PLACES
+    picture_s = _PICTURE_S
 
     def __init__(self) -> None:
         self._picture = png()
@@ -54,7 +55,7 @@ class SlowImages:
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture."""
-        await trio.sleep(_PICTURE_S)
+        await trio.sleep(self.picture_s)
         return GeneratedImage(self._picture, "image/png", 32, 16)
 
 
