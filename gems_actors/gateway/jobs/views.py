@@ -118,6 +118,7 @@ class JobView:
         """Make an update of what has changed, and return whether all of that could be read."""
         wanted, touched, self._touched = self._wanted, self._touched, set()
         changed: dict[str, _Tree] = {}
+        is_whole = True
         for id_ in touched:
             try:
                 tree = _Tree.of(await self._read(id_))
@@ -126,12 +127,13 @@ class JobView:
             except RequestError:  # memory is away: nothing else may ever say that there is more
                 self._touched.add(id_)
                 self._dirty.set()
+                is_whole = False
         self._version += 1
-        self._shown = self._shown if self._touched else wanted
+        self._shown = wanted if is_whole else self._shown
         self._updates.append((self._version, self._update(touched, changed)))
         self._published.set()
         self._published = trio.Event()
-        return not self._touched
+        return is_whole
 
     def _everything(self) -> msgspec.Raw:
         if self._whole is None or self._whole[0] != self._version:

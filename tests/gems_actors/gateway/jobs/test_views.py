@@ -32,10 +32,11 @@ class Stage:
         self.ids = [self.job.task(picture).trajectory for picture in self.job.pictures]
         self.reads: list[str] = []
         self.failures = 0
+        self.read_s = 0.0
         self.view = JobView(self.job, self.read)
 
     async def read(self, id_: str) -> dict[str, Any]:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.read_s)
         self.reads.append(id_)
         if self.failures:
             self.failures -= 1
@@ -73,6 +74,20 @@ async def test_events_that_arrive_close_together_are_one_update_for_all_pages() 
         assert all([*update["trajectories"]] == [stage.ids[0]] for update in updates)
         assert second[-len(updates) :] == updates
         assert len(stage.reads) - reads == len(updates), "each is read once, however many pages there are"
+
+
+async def test_what_happens_while_trajectories_are_read_is_in_the_next_update() -> None:
+    stage = Stage()
+    stage.read_s = 0.01
+    async with stage.page() as page:
+        await trio.sleep(1.0)
+        before = len(page)
+        for _ in range(100):
+            stage.view.touch(*stage.ids)
+            await trio.sleep(0.01)
+        assert len(page) - before >= 3, "in a second"
+        await trio.sleep(1.0)
+        assert page[-1]["trajectories"].keys() == set(stage.ids)
 
 
 async def test_an_update_has_the_rounds_that_changed_and_the_first_one_all_of_them() -> None:
