@@ -1,7 +1,7 @@
-"""HTTP against the same mesh asked directly: 100 clients draw 20 pictures each, with ten times the places of the mesh.
+"""HTTP against `gems bulk` of the same mesh: 100 clients draw 20 pictures each, with ten times the places of the mesh.
 
-The mesh has 10 places. Directly, 20 pictures are in flight at any time; over HTTP 100 clients ask at once, and those
-that get 429 come back after its `Retry-After`. No answer may be a 5xx. The image model takes its time without CPU.
+The mesh has 10 places. Over HTTP 100 clients ask at once, and those that get 429 come back after its `Retry-After`. No
+answer may be a 5xx. The image model takes its time without CPU.
 """
 
 from __future__ import annotations
@@ -20,23 +20,20 @@ import structlog
 import trio
 
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.supervisor import Supervisor, open_supervisor
-from protocol.envelope import Lane
-from protocol.messages import DrawPicture, DrawSettings
 from tests.actors.fakes import png
 from tests.benchmarks.bench_bulk import run_role_with
+from tests.gems_actors.cli.commands import summary_in
 from tests.gems_actors.gateway.doors import free_port
 from tests.processes import memory_kib
 
 _CLIENTS, _DRAWS, _PLACES = 100, 20, 10
 _IN_FLIGHT = 2 * _PLACES
-"""So that the mesh never waits for the next request."""
+"""Pictures that the gateway draws at once, so that the mesh never waits for the next request."""
 _PICTURE_S = 0.4
 _MIN_THROUGHPUT, _MAX_ANSWER_S = 0.95, 60.0
-_SETTINGS = DrawSettings(max_rounds=2, width_px=64, height_px=64)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -75,18 +72,17 @@ def cpu_s(supervisor: Supervisor, *, of_gateway: bool = False) -> float:
     return seconds
 
 
-async def draw_directly(address: str) -> None:
-    """Draw all pictures with a fixed number in flight."""
-    numbers = iter(range(_CLIENTS * _DRAWS))
-
-    async def draw() -> None:
-        for line in numbers:
-            request = DrawPicture(run="direct", line=line, prompt=f"{line} red cats", seed=line, settings=_SETTINGS)
-            await mesh.ask(request, lane=Lane.BULK)
-
-    async with open_client(address) as mesh, trio.open_nursery() as nursery:
-        for _ in range(_IN_FLIGHT):
-            nursery.start_soon(draw)
+async def draw_as_bulk(folder: Path, address: str) -> float:
+    """Draw all pictures by `gems bulk`, and return the seconds that it needed, without those of its start."""
+    source = folder / "prompts.txt"
+    source.write_text("".join(f"{number} red cats\n" for number in range(_CLIENTS * _DRAWS)))
+    options = ("--out", f"{folder}/out", "--router", address, "--rounds", "2", "--size", "64x64", "--json")
+    command = [sys.executable, "-P", "-m", "gems_actors.cli", "bulk", str(source), *options]
+    done = await trio.run_process(
+        [*command, "--set", f"data_dir={folder}", "--set", "log.level=error"], capture_stdout=True, stderr=None
+    )
+    seconds: float = summary_in(done.stdout)["seconds"]
+    return seconds
 
 
 async def draw_over_http(url: str) -> tuple[Counter[int], float]:
@@ -129,19 +125,19 @@ async def measure() -> bool:
     ):
         async with open_supervisor(config, entry=f"{__name__}:run_slow_role") as supervisor:
             await supervisor.ready()
-            before, began = cpu_s(supervisor), time.perf_counter()
-            await draw_directly(supervisor.address)
-            direct_s, direct_cpu_s = time.perf_counter() - began, cpu_s(supervisor) - before
+            before = cpu_s(supervisor)
+            bulk_s = await draw_as_bulk(Path(folder), supervisor.address)
+            bulk_cpu_s = cpu_s(supervisor) - before
             before, gateway, began = cpu_s(supervisor), cpu_s(supervisor, of_gateway=True), time.perf_counter()
             statuses, longest_s = await draw_over_http(f"http://127.0.0.1:{port}")
             http_s, http_cpu_s = time.perf_counter() - began, cpu_s(supervisor) - before
             gateway_s = cpu_s(supervisor, of_gateway=True) - gateway
             (pid,) = (child.pid for child in supervisor.children() if child.role == "gateway")
             resident_mib = memory_kib(pid)[0] / 1024
-    throughput = direct_s / http_s
-    print(f"directly  {pictures / direct_s:6.1f} pictures/s, {1000 * direct_cpu_s / pictures:5.1f} ms CPU each")
+    throughput = bulk_s / http_s
+    print(f"gems bulk {pictures / bulk_s:6.1f} pictures/s, {1000 * bulk_cpu_s / pictures:5.1f} ms CPU each")
     print(f"over HTTP {pictures / http_s:6.1f} pictures/s, {1000 * http_cpu_s / pictures:5.1f} ms CPU each")
-    print(f"throughput {throughput:.2f} of that asked directly")
+    print(f"throughput {throughput:.2f} of that of gems bulk")
     print(f"gateway: {1000 * gateway_s / pictures:.2f} ms CPU a picture, {resident_mib:.0f} MiB resident")
     print(f"answers by status: {dict(sorted(statuses.items()))}; the longest after {longest_s:.1f} s")
     is_clean = statuses[200] == pictures and set(statuses) <= {200, 429}
