@@ -4,5 +4,6 @@ The actor's process:   models (the image model; writes PNG files), engine_host (
 Between the two:       engine_messages
 The engine's process:  engine_process, loading, engine (text, denoising and decoding, step by step), devices,
                        batch_scheduler (which requests share the next step: pure), and the arithmetic of the pipelines:
-                       z_image, qwen_image, flow_matching, generic_pipeline
+                       stepwise (the contract), z_image, qwen_image, qwen_image_21, flux2_klein, generic_pipeline;
+                       of their steps: flow_matching, row_attention, denoising_cache, float8
 """

@@ -7,8 +7,9 @@ while it is launched, so a span is done when its block ends.
 from __future__ import annotations
 
 import os
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -81,6 +82,16 @@ class Device:
             yield span
             end.record()
         span._events = start, end
+
+    def seconds_of(self, work: Callable[[], object], repeats: int = 3) -> float:
+        """Return the median seconds that some work takes, after one run to warm up."""
+        seconds = []
+        for _ in range(repeats + 1):
+            with self.span() as span:
+                work()
+            span.wait()
+            seconds.append(span.seconds)
+        return statistics.median(seconds[1:])
 
     def to_host(self, pixels: Tensor) -> Tensor:
         """Launch the copy of a tensor to host memory; the copy is complete once the enclosing span is done."""

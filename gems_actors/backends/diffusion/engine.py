@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import torch
@@ -22,8 +23,6 @@ from gems_actors.backends.diffusion.jobs import Drawn, Failed, Job, Pipeline
 
 Ended = list[Drawn | Failed]
 
-_MAX_TEXTS: Final = 32
-"""Maximum prompts encoded together; with 512 tokens each they take as long as one or two pictures."""
 _DECODE_PX: Final = 1024 * 1024
 """Maximum pixels decoded together: a decoder consists of convolutions and gains only memory use from more."""
 
@@ -69,7 +68,7 @@ class Engine:
         self._texts: dict[int, _Text] = {}
         self._began_s = clock()
         self._busy_s = self._forward_s = self._text_s = self._decode_s = 0.0
-        self._forwards = self._rows = self._tokens = self._images = self._splits = 0
+        self._forwards = self._rows = self._tokens = self._images = self._splits = self._reused = 0
 
     @property
     def is_idle(self) -> bool:
@@ -123,6 +122,7 @@ class Engine:
             forward_s=self._forward_s,
             rows=self._rows,
             tokens=self._tokens,
+            reused=self._reused,
             images=self._images,
             text_s=self._text_s,
             decode_s=self._decode_s,
@@ -139,7 +139,7 @@ class Engine:
         """Remove and return the oldest requests whose prompts can be encoded together."""
         count = 1
         if not self._fresh[0].is_alone:
-            while count < min(len(self._fresh), _MAX_TEXTS) and not self._fresh[count].is_alone:
+            while count < min(len(self._fresh), self._pipeline.max_texts) and not self._fresh[count].is_alone:
                 count += 1
         taken, self._fresh = self._fresh[:count], self._fresh[count:]
         return taken
@@ -166,7 +166,7 @@ class Engine:
         began = self._clock()
         try:
             with self._device.span() as step:
-                latents = self._pipeline.denoise(group)
+                stepped = self._pipeline.denoise(group)
             step.wait()
         except torch.OutOfMemoryError as error:
             if len(group) == 1:
@@ -186,18 +186,32 @@ class Engine:
             text = self._texts.pop(job.id)
             job.begun_s, job.text_s = began, text.span.seconds
             self._text_s += text.span.seconds / text.requests
-        for job, after in zip(group, latents, strict=True):
-            job.latents = after
+        for job, after in zip(group, stepped, strict=True):
+            job.latents, job.cache = after
             job.step += 1
             job.denoise_s += seconds
             job.batch_requests += len(group)
+            self._reuse(job)
         self._forwards += 1
         self._forward_s += seconds
         self._rows += sum(job.rows for job in group)
         self._tokens += cost_of(group)
-        self._denoised += [job for job in group if job.is_denoised]
+        for job in group:
+            if job.is_denoised:  # what the transformer read can be larger than the picture
+                job.positive = job.negative = job.cache = None
+                job.kept.clear()
+                self._denoised.append(job)
         self._encoded = [job for job in self._encoded if not job.is_denoised]
         return []
+
+    def _reuse(self, job: Job) -> None:
+        """Take the steps of a request that need no forward: it leaves the batch and is ready for its next one."""
+        with suppress(torch.OutOfMemoryError):  # the next step is computed then
+            while (latents := self._pipeline.reuse(job)) is not None:
+                job.latents = latents
+                job.step += 1
+                job.reused_steps += 1
+                self._reused += 1
 
     def _take_pictures(self) -> list[Job]:
         """Remove and return the oldest denoised requests that can be decoded together."""

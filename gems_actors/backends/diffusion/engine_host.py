@@ -39,7 +39,7 @@ class DrawnPixels:
 
     finished: m.Finished
     memory: mmap.mmap
-    """Pixels as (height, width, 3) bytes; the caller closes it."""
+    """Pixels as (height, width, channels) bytes; the caller closes it."""
 
 
 @dataclass(slots=True)
@@ -270,7 +270,7 @@ async def _wait_for(process: subprocess.Popen[bytes]) -> None:
 
 def _map(finished: m.Finished, descriptor: int) -> DrawnPixels:
     try:
-        size = finished.width_px * finished.height_px * 3
+        size = finished.width_px * finished.height_px * finished.channels
         return DrawnPixels(finished, mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
     finally:
         os.close(descriptor)

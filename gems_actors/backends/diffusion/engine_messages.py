@@ -32,6 +32,8 @@ class Load(Struct, frozen=True, tag=True):
     """Folder in which engines lock their GPUs."""
     dtype: str = "auto"
     compile: bool = False
+    denoising_cache: float | None = None
+    quantization: str = "none"
     max_step_tokens: int | None = None
     warm_up: tuple[tuple[int, int], ...] = ()
     """Sizes, as width and height, to draw before the engine is ready."""
@@ -102,7 +104,7 @@ class Begun(Struct, frozen=True, tag=True):
 
 
 class Finished(Struct, frozen=True, tag=True):
-    """To the actor: a picture is drawn; comes with a descriptor of its pixels, (height, width, 3), uint8."""
+    """To the actor: a picture is drawn; comes with a descriptor of its pixels, (height, width, channels), uint8."""
 
     id: int
     width_px: int
@@ -111,6 +113,10 @@ class Finished(Struct, frozen=True, tag=True):
     """Seconds of the stages `wait`, `text`, `denoise` and `decode`."""
     batch: float
     """Mean number of requests in its forwards, itself included."""
+    reused_steps: int = 0
+    """Steps taken from the denoising cache."""
+    channels: int = 3
+    """3 for red, green and blue, or 4 with alpha."""
 
 
 class Unfinished(Struct, frozen=True, tag=True):
@@ -132,6 +138,8 @@ class Totals(Struct, frozen=True, tag=True):
     rows: int = 0
     tokens: int = 0
     """Tokens in all forwards, padding included."""
+    reused: int = 0
+    """Steps of pictures taken from the denoising cache, without a forward."""
     images: int = 0
     text_s: float = 0.0
     decode_s: float = 0.0

@@ -146,14 +146,16 @@ def _report(link: Link, ended: Drawn | Failed) -> None:
     if isinstance(ended, Failed):
         link.send(m.Unfinished(job.id, ended.reason, ended.is_final))
         return
-    height_px, width_px, _ = ended.pixels.shape
+    height_px, width_px, channels = ended.pixels.shape
     seconds = {
         "wait": max(0.0, job.begun_s - job.arrived_s),
         "text": job.text_s,
         "denoise": job.denoise_s,
         "decode": job.decode_s,
     }
-    finished = m.Finished(job.id, width_px, height_px, seconds, batch=job.batch_requests / max(1, job.step))
+    forwards = max(1, job.step - job.reused_steps)
+    batch = job.batch_requests / forwards
+    finished = m.Finished(job.id, width_px, height_px, seconds, batch, job.reused_steps, channels)
     link.send_picture(finished, memoryview(ended.pixels.numpy()).cast("B"))
 
 

@@ -1,12 +1,12 @@
-"""Parts shared by Z-Image and Qwen-Image: schedule and step of flow matching, noise and pixels.
+"""The arithmetic that flow-matching pipelines share: schedule, step, guidance, noise and pixels.
 
-Source: diffusers 0.42, FlowMatchEulerDiscreteScheduler and the two pipelines' `__call__`; tests compare with both.
+Source: diffusers 0.42, FlowMatchEulerDiscreteScheduler and the pipelines' `__call__`; tests compare with them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,9 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gems_actors.backends.diffusion.batch_scheduler import LAUNCH_TOKENS
-from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.jobs import Defaults, Job, UnfitError
+from gems_actors.backends.diffusion.jobs import UnfitError
 
 
 class Schedule(NamedTuple):
@@ -30,9 +28,18 @@ class Schedule(NamedTuple):
 class Schedules:
     """Cached schedules of a pipeline; its scheduler is copied, because it holds the state of one picture."""
 
-    def __init__(self, scheduler: Any, sigmas_of: Callable[[int], Any]) -> None:
-        """Use a stock pipeline's scheduler, and a function from a number of steps to the pipeline's sigmas."""
+    def __init__(
+        self, scheduler: Any, sigmas_of: Callable[[int], Any], mu_of: Callable[[int, int], float] | None = None
+    ) -> None:
+        """Use a stock pipeline's scheduler.
+
+        Args:
+            scheduler: the scheduler; it is not changed.
+            sigmas_of: returns the pipeline's sigmas for a number of steps.
+            mu_of: returns the shift for a number of steps and of tokens of the picture; by default the usual line.
+        """
         self._scheduler, self._sigmas_of = scheduler, sigmas_of
+        self._mu_of = mu_of or (lambda steps, tokens: shift_of(scheduler.config, tokens))
         self._known: dict[tuple[int, int], Schedule] = {}
 
     def get(self, steps: int, image_tokens: int) -> Schedule:
@@ -44,7 +51,7 @@ class Schedules:
         key = (steps, image_tokens)
         if key not in self._known:
             scheduler = copy.deepcopy(self._scheduler)
-            mu = shift_of(scheduler.config, image_tokens)
+            mu = self._mu_of(steps, image_tokens)
             with np.errstate(invalid="ignore", divide="ignore"):
                 scheduler.set_timesteps(sigmas=self._sigmas_of(steps), device="cpu", mu=mu)
             deltas = scheduler.sigmas[1:] - scheduler.sigmas[:-1]
@@ -75,43 +82,32 @@ def take_step(latents: Tensor, velocity: Tensor, delta: float) -> Tensor:
     return (latents.float() + change).to(velocity.dtype)
 
 
-class Prediction(NamedTuple):
-    """Output of the transformer for one picture in one step."""
+class Guidance(NamedTuple):
+    """How a pipeline follows its prompt more closely by also looking at the velocity for a negative prompt."""
 
-    velocity: Tensor
-    unguided: Tensor | None
-    """Velocity for the negative prompt; None without guidance."""
-
-
-def predict(
-    jobs: Sequence[Job], forward: Callable[[Sequence[Job], Sequence[Tensor]], Sequence[Tensor]], *, stock_is_apart: bool
-) -> list[Prediction]:
-    """Return the predictions for jobs, with prompts and negative prompts in one forward or in two.
-
-    Negative prompts are usually short, and in one forward they are padded to the longest prompt. If that padding costs
-    more than another launch, two forwards are used.
-
-    Args:
-        jobs: encoded jobs.
-        forward: runs the transformer on jobs, with one text for each.
-        stock_is_apart: whether the stock pipeline uses two forwards; a job that runs alone does the same.
-    """
-    guided = [job for job in jobs if job.negative is not None]
-    positives = [job.positive for job in jobs if job.positive is not None]
-    negatives = [job.negative for job in guided if job.negative is not None]
-    padding = _padding([*positives, *negatives]) - _padding(positives) - _padding(negatives)
-    if stock_is_apart if jobs[0].is_alone else padding > LAUNCH_TOKENS:
-        velocities = [*forward(jobs, positives), *(forward(guided, negatives) if guided else ())]
-    else:
-        velocities = [*forward([*jobs, *guided], [*positives, *negatives])]
-    unguided = {job.id: velocity for job, velocity in zip(guided, velocities[len(jobs) :], strict=True)}
-    return [Prediction(velocity, unguided.get(job.id)) for job, velocity in zip(jobs, velocities, strict=False)]
+    above: float
+    """Scale above which the negative prompt is used."""
+    combine: Callable[[Tensor, Tensor, float], Tensor]
+    """Combines the velocities for prompt and negative prompt by the scale."""
+    is_apart: bool
+    """Whether the stock pipeline runs the two in two forwards; a request that runs alone does the same."""
 
 
-def _padding(texts: Sequence[Tensor]) -> int:
-    """Return the tokens needed to pad texts to the longest."""
-    lengths = [len(text) for text in texts]
-    return len(lengths) * max(lengths, default=0) - sum(lengths)
+def from_prompt(velocity: Tensor, negative: Tensor, scale: float) -> Tensor:
+    """Go from the prompt's velocity away from the negative one's."""
+    return velocity + scale * (velocity - negative)
+
+
+def from_negative(velocity: Tensor, negative: Tensor, scale: float) -> Tensor:
+    """Go from the negative prompt's velocity towards the prompt's and beyond: the usual form."""
+    return negative + scale * (velocity - negative)
+
+
+def with_length_of_prompt(velocity: Tensor, negative: Tensor, scale: float) -> Tensor:
+    """Combine in the usual form, and give each token the length that it has in the prompt's velocity."""
+    combined = from_negative(velocity, negative, scale)
+    length, wanted = (torch.norm(part, dim=-1, keepdim=True) for part in (combined, velocity))
+    return combined * (wanted / length)
 
 
 def noise(shape: tuple[int, ...], seed: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -121,7 +117,7 @@ def noise(shape: tuple[int, ...], seed: int, dtype: torch.dtype, device: torch.d
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Return decoded pictures, (count, 3, height, width) in [-1, 1], as (count, height, width, 3), uint8."""
+    """Return decoded pictures, (count, channels, height, width) in [-1, 1], as uint8 with channels last."""
     scaled = (images * 0.5 + 0.5).clamp(0, 1)
     return (scaled.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
@@ -151,44 +147,3 @@ def tiling(vae: Any, is_wanted: bool) -> Iterator[None]:
     finally:
         if is_wanted:
             vae.disable_tiling()
-
-
-def new_job(draw: Draw, defaults: Defaults, schedules: Schedules, multiple_px: int) -> Job:
-    """Return the job of a request, with its size as its bucket, one row and the tokens of the picture alone.
-
-    Raises:
-        UnfitError: the pipeline does not support this size or number of steps.
-    """
-    check_size(draw.width_px, draw.height_px, multiple_px)
-    steps, tokens = draw.steps or defaults.steps, count_patches(draw.width_px, draw.height_px, multiple_px)
-    schedule = schedules.get(steps, tokens)
-    return Job(
-        id=draw.id,
-        prompt=draw.prompt,
-        negative_prompt=draw.negative_prompt or defaults.negative_prompt,
-        seed=draw.seed,
-        width_px=draw.width_px,
-        height_px=draw.height_px,
-        steps=steps,
-        timesteps=schedule.timesteps,
-        deltas=schedule.deltas,
-        guidance=defaults.guidance if draw.guidance is None else draw.guidance,
-        is_alone=draw.is_alone,
-        bucket=(draw.width_px, draw.height_px),
-        tokens=tokens,
-    )
-
-
-def set_embeddings(jobs: Sequence[Job], embed: Callable[[Sequence[str]], list[Tensor]]) -> None:
-    """Embed the prompts, and the negative prompts of jobs with two rows; a text that jobs share is embedded once.
-
-    The texts of a job that runs alone are embedded one by one, as the stock pipelines do: on some CPUs padding changes
-    the last bits of an embedding.
-    """
-    guided = [job for job in jobs if job.rows == 2]
-    texts = list(dict.fromkeys([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)]))
-    batches = [[text] for text in texts] if jobs[0].is_alone else [texts]
-    embeddings = dict(zip(texts, (embedding for batch in batches for embedding in embed(batch)), strict=True))
-    for job in jobs:
-        job.positive = embeddings[job.prompt]
-        job.negative = embeddings[job.negative_prompt] if job.rows == 2 else None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.flow_matching import check_size, count_patches
-from gems_actors.backends.diffusion.jobs import Defaults, Job, UnfitError
+from gems_actors.backends.diffusion.jobs import Defaults, Job, Stepped, UnfitError
 
 _TOKEN_PX: Final = 16
 """Approximate side of the area that one token covers, only to estimate the cost of a request."""
@@ -25,7 +25,7 @@ _STEPS_IN_ONE: Final = 8
 class GenericPipeline:
     """Calls a stock pipeline as one step of the engine."""
 
-    mixes_sizes = False
+    mixes_sizes, max_texts = False, 32
 
     def __init__(self, pipe: Any) -> None:
         """Wrap a stock pipeline with all components on one device.
@@ -77,7 +77,7 @@ class GenericPipeline:
     def encode(self, jobs: Sequence[Job]) -> None:
         """Do nothing: the call encodes the text."""
 
-    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
+    def denoise(self, jobs: Sequence[Job]) -> list[Stepped]:
         """Return the pictures of one call, each (3, height, width) in [0, 1]."""
         first = jobs[0]
         arguments: dict[str, Any] = {
@@ -93,7 +93,11 @@ class GenericPipeline:
         if first.negative_prompt:
             arguments["negative_prompt"] = [job.negative_prompt for job in jobs]
         images = self._pipe(**{name: value for name, value in arguments.items() if name in self._takes}).images
-        return list(images)
+        return [Stepped(image) for image in images]
+
+    def reuse(self, job: Job) -> Tensor | None:
+        """Return None: a call has no steps."""
+        return None
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
         """Return the pictures as (count, height, width, 3), uint8."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from gems_actors.backends.diffusion.denoising_cache import VelocityCache
 from gems_actors.backends.diffusion.engine_messages import Draw
 
 
@@ -33,10 +34,14 @@ class Job:
     tokens: int = 0
     """Length of one row: picture, plus text once that is encoded."""
     positive: Tensor | None = None
-    """Text embeddings of the prompt, (tokens, width of the text encoder)."""
+    """What the transformer reads of the prompt, with one entry per token."""
     negative: Tensor | None = None
-    """Text embeddings of the negative prompt; None without guidance."""
+    """The same of the negative prompt; None without guidance."""
     latents: Tensor | None = None
+    cache: VelocityCache | None = None
+    """Velocities that further steps may reuse; None if the transformer computes every step."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What a pipeline keeps from one step of a request that runs alone to the next."""
     timesteps: tuple[float, ...] = ()
     """Timesteps that the transformer receives, one per step."""
     deltas: tuple[float, ...] = ()
@@ -52,12 +57,9 @@ class Job:
     denoise_s: float = 0.0
     decode_s: float = 0.0
     batch_requests: int = 0
-    """Requests in its forwards, itself included, summed over its steps."""
-
-    @property
-    def text_tokens(self) -> int:
-        """Length of the longer of its encoded texts."""
-        return max(len(text) for text in (self.positive, self.negative) if text is not None)
+    """Requests in its forwards, itself included, summed over its forwards."""
+    reused_steps: int = 0
+    """Steps taken from the cache, without a forward."""
 
     @property
     def is_denoised(self) -> bool:
@@ -74,6 +76,13 @@ class Defaults:
     negative_prompt: str = ""
 
 
+class Stepped(NamedTuple):
+    """What a step makes of a request; the engine puts it into the job once the step is done."""
+
+    latents: Tensor
+    cache: VelocityCache | None = None
+
+
 class Pipeline(Protocol):
     """Replaces the `__call__` of a stock pipeline by separate steps on the same components."""
 
@@ -83,6 +92,8 @@ class Pipeline(Protocol):
     """Number of which both sides must be multiples."""
     mixes_sizes: bool
     """Whether pictures of different sizes can share a forward."""
+    max_texts: int
+    """Maximum prompts encoded together: a few thousand tokens, beyond which they only take longer."""
     defaults: Defaults
 
     def prepare(self, draw: Draw) -> Job:
@@ -95,11 +106,14 @@ class Pipeline(Protocol):
     def encode(self, jobs: Sequence[Job]) -> None:
         """Set the text embeddings and the noise of each job."""
 
-    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
-        """Return the latents of each after its next step; the jobs do not change, so a failed step can be retried."""
+    def denoise(self, jobs: Sequence[Job]) -> list[Stepped]:
+        """Return each after its next step; the jobs do not change, so a failed step can be retried."""
+
+    def reuse(self, job: Job) -> Tensor | None:
+        """Return the latents after the next step if that step needs no forward, else None."""
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
-        """Return the pictures of jobs of one size: (count, height, width, 3), uint8, on the device."""
+        """Return the pictures of jobs of one size: (count, height, width, 3 or 4), uint8, on the device."""
 
 
 class UnfitError(ValueError):
@@ -112,7 +126,7 @@ class Drawn:
 
     job: Job
     pixels: Tensor
-    """Pixels as (height, width, 3), uint8, in host memory."""
+    """Pixels as (height, width, 3), or 4 with alpha, uint8, in host memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,27 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
+from gems_actors.backends.diffusion import float8
 from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, BatchScheduler
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw, Load
-from gems_actors.backends.diffusion.flow_matching import is_plain_euler
+from gems_actors.backends.diffusion.generic_pipeline import GenericPipeline
 from gems_actors.backends.diffusion.jobs import Failed, Pipeline, UnfitError
+from gems_actors.backends.diffusion.stepwise import StepwisePipeline
 from gems_actors.locks import LockHeldError, hold_lock
 
 _MIN_DIFFUSERS: Final = (0, 39)
 """Minimum version; in earlier ones Z-Image's schedule has another number of steps, see `z_image`."""
 MAX_CAPACITY: Final = 64
 _LIBRARIES: Final = ("diffusers", "transformers")
+STEPWISE: Final = {
+    "ZImagePipeline": "z_image:ZImageSteps",
+    "QwenImagePipeline": "qwen_image:QwenImageSteps",
+    "QwenImage21Pipeline": "qwen_image_21:QwenImage21Steps",
+    "Flux2KleinPipeline": "flux2_klein:Flux2KleinSteps",
+}
+"""Class of each stock pipeline that is driven step by step, and our module and class that do so."""
 DEVICE_WAIT_S: Final = 15.0
 """Seconds to wait for a device, which the engine of an actor killed just now may still hold."""
 _POLL_S: Final = 0.2
@@ -99,6 +108,9 @@ def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepar
     """
     device = Device(device_name)
     pipeline = load_pipeline(load, device, tell)
+    # A loop over a varying number of rows would be compiled each time; one masked call is compiled once.
+    if device.is_gpu and not load.compile and load.warm_up:
+        tell(choose_attention(pipeline, load.warm_up[0], device.seconds_of))
     scheduler = BatchScheduler(
         max_step_tokens=load.max_step_tokens or MAX_STEP_TOKENS, mixes_buckets=pipeline.mixes_sizes
     )
@@ -150,11 +162,16 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
             found[name] = part.to(device.torch_device).eval()
         pipe = diffusers.DiffusionPipeline.from_pretrained(source, torch_dtype=dtype, **found)
         pipe.set_progress_bar_config(disable=True)
-        return wrap_pipeline(pipe.to(device.torch_device), is_compiled=load.compile, splits_attention=device.is_gpu)
+        pipeline = wrap_pipeline(pipe.to(device.torch_device), is_compiled=load.compile)
+        if load.denoising_cache is not None or load.quantization != "none":
+            approximate(pipeline, load, device, tell)
+        return pipeline
     except torch.OutOfMemoryError as error:
         memory = device.memory()
         gib = f"{memory.total / 2**30:.1f} GiB of memory, {memory.free / 2**30:.1f} of them free"
         raise LoadingError(f"image.model: {load.model} does not fit into {device.torch_device} with {gib}") from error
+    except LoadingError:
+        raise
     except UnfitError as error:
         raise LoadingError(f"image.model: {load.model}: {error}") from error
     except Exception as error:  # libraries raise anything for weights they cannot read
@@ -164,7 +181,7 @@ def load_pipeline(load: Load, device: Device, tell: Callable[[str], None]) -> Pi
         ) from error
 
 
-def wrap_pipeline(pipe: Any, *, is_compiled: bool = False, splits_attention: bool = False) -> Pipeline:
+def wrap_pipeline(pipe: Any, *, is_compiled: bool = False) -> Pipeline:
     """Return a stock pipeline wrapped for the engine: step by step if its steps are known, else one call per batch.
 
     Raises:
@@ -172,20 +189,54 @@ def wrap_pipeline(pipe: Any, *, is_compiled: bool = False, splits_attention: boo
     """
     if is_compiled and hasattr(getattr(pipe, "transformer", None), "compile_repeated_blocks"):
         pipe.transformer.compile_repeated_blocks(dynamic=True)
-    kind = type(pipe).__name__
-    if is_plain_euler(pipe.scheduler):
-        if kind == "ZImagePipeline":
-            from gems_actors.backends.diffusion.z_image import ZImageSteps
-
-            # A loop over a varying number of rows is recompiled each time; one masked call is compiled once.
-            return ZImageSteps(pipe, splits_attention=splits_attention and not is_compiled)
-        if kind == "QwenImagePipeline" and not pipe.transformer.config.guidance_embeds:
-            from gems_actors.backends.diffusion.qwen_image import QwenImageSteps
-
-            return QwenImageSteps(pipe)
-    from gems_actors.backends.diffusion.generic_pipeline import GenericPipeline
-
+    if found := STEPWISE.get(type(pipe).__name__):
+        module, name = found.split(":")
+        kind = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        if kind.can_drive(pipe):
+            wrapped: Pipeline = kind(pipe)
+            return wrapped
     return GenericPipeline(pipe)
+
+
+def approximate(pipeline: Pipeline, load: Load, device: Device, tell: Callable[[str], None]) -> None:
+    """Make a pipeline faster at the price of other pictures, as the settings say; exact requests stay as they are.
+
+    Raises:
+        LoadingError: the pipeline is called as a whole, or torchao is missing.
+    """
+    if not isinstance(pipeline, StepwisePipeline):
+        name = "quantization" if load.denoising_cache is None else "denoising_cache"
+        raise LoadingError(f"image.{name}: expected a model of {', '.join(STEPWISE)}, got one of {pipeline.name}")
+    pipeline.cache_threshold = load.denoising_cache
+    if load.quantization == "fp8":
+        if not float8.is_installed():
+            raise LoadingError("image.quantization: fp8 needs torchao: pip install 'gems-actors[fp8]'")
+        tell("quantizing the transformer")
+        pipeline.float8 = float8.quantize(pipeline.transformer, device.torch_device)
+
+
+def choose_attention(
+    pipeline: Pipeline, size: tuple[int, int], seconds_of: Callable[[Callable[[], object]], float]
+) -> str:
+    """Let prompts of different lengths attend in the faster way: row by row, or padded with a mask. Return a note.
+
+    Args:
+        pipeline: a pipeline that is ready.
+        size: width and height of the pictures that are measured with.
+        seconds_of: returns how long some work takes on the device.
+    """
+    if not isinstance(pipeline, StepwisePipeline) or pipeline.attention is None:
+        return ""
+    texts = ("a fox", "a fox " * 20, "a fox " * 40, "a fox " * 80)
+    jobs = [pipeline.prepare(Draw(number, text, 0, *size, guidance=0.0)) for number, text in enumerate(texts)]
+    seconds = {}
+    with torch.no_grad():
+        pipeline.encode(jobs)
+        for by_row in (False, True):
+            pipeline.attends_by_row = by_row
+            seconds[by_row] = seconds_of(lambda: pipeline.denoise(jobs))
+    pipeline.attends_by_row = seconds[True] < seconds[False]
+    return f"attention row by row {seconds[True] * 1000:.1f} ms, with a mask {seconds[False] * 1000:.1f} ms"
 
 
 def _check_version() -> None:

@@ -8,97 +8,69 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gems_actors.backends.diffusion import flow_matching
-from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Defaults, Job
+from gems_actors.backends.diffusion.row_attention import Processors, RowLengths, attend, rotate
+from gems_actors.backends.diffusion.stepwise import StepwisePipeline
 
 _MAX_TEXT_TOKENS: Final = 512
 
 
-class QwenImageSteps:
-    """Takes the steps of `QwenImagePipeline`."""
+class QwenImageSteps(StepwisePipeline):
+    """Takes the steps of `QwenImagePipeline`.
+
+    The positions of a forward are those of its first row, so a bucket holds one width and one height: of a landscape
+    and a portrait with equal tokens, the second would come out wrong without an error.
+    """
 
     name = "QwenImagePipeline"
-    mixes_sizes = False
-    """The positions of a forward are those of its first row, so a bucket holds one width and one height: of a landscape
-    and a portrait with equal tokens, the second would come out wrong without an error."""
-    defaults = Defaults(steps=50, guidance=4.0, negative_prompt=" ")
-    """Defaults of Qwen-Image-2512; true guidance needs a negative prompt, if only a blank."""
+    guidance = flow_matching.Guidance(above=1.0, combine=flow_matching.with_length_of_prompt, is_apart=True)
 
     def __init__(self, pipe: Any) -> None:
         """Use the components of a stock pipeline, all on one device."""
-        self._pipe = pipe
-        self._transformer = pipe.transformer
-        self._device = pipe.transformer.device
-        self._schedules = flow_matching.Schedules(pipe.scheduler, lambda n: np.linspace(1.0, 1 / n, n))
-        self.multiple_px = pipe.vae_scale_factor * 2
+        # Defaults of Qwen-Image-2512; true guidance needs a negative prompt, if only a blank.
+        defaults = Defaults(steps=50, guidance=4.0, negative_prompt=" ")
+        super().__init__(pipe, multiple_px=pipe.vae_scale_factor * 2, defaults=defaults)
+        self._lengths = RowLengths()
+        attentions = [block.attn for block in self.transformer.transformer_blocks]
+        self.attention = Processors(attentions, lambda _: _RowByRow(self._lengths))
 
-    def prepare(self, draw: Draw) -> Job:
-        """Return the job of a request; its bucket is its size.
+    @classmethod
+    def can_drive(cls, pipe: Any) -> bool:
+        """Return whether this class takes the steps of a stock pipeline; distilled ones take the scale as an input."""
+        return super().can_drive(pipe) and not pipe.transformer.config.guidance_embeds
 
-        Raises:
-            UnfitError: the pipeline does not support this size or number of steps.
-        """
-        job = flow_matching.new_job(draw, self.defaults, self._schedules, self.multiple_px)
-        job.rows = 2 if job.guidance is not None and job.guidance > 1 else 1
-        return job
+    def embed(self, texts: Sequence[str], *, is_alone: bool) -> list[Tensor]:
+        """Return the embeddings of each text without padding: (tokens, 3584 for Qwen2.5-VL-7B)."""
+        hidden, mask = self.pipe._get_qwen_prompt_embeds(list(texts), self.device)
+        lengths = mask.sum(dim=1).tolist()
+        return [row[: min(length, _MAX_TEXT_TOKENS)].clone() for row, length in zip(hidden, lengths, strict=True)]
 
-    def encode(self, jobs: Sequence[Job]) -> None:
-        """Set the text embeddings and the noise of each job."""
-        flow_matching.set_embeddings(jobs, self._embed)
-        channels = self._transformer.config.in_channels // 4
-        for job in jobs:
-            assert job.positive is not None
-            patches = flow_matching.count_patches(job.width_px, job.height_px, self.multiple_px)
-            job.tokens = patches + job.text_tokens
-            height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
-            fresh = flow_matching.noise((1, 1, channels, height, width), job.seed, job.positive.dtype, self._device)
-            job.latents = self._pipe._pack_latents(fresh, 1, channels, height, width)[0]
+    def noise(self, job: Job) -> Tensor:
+        """Return the initial latents: (tokens, 64), in the dtype of the text encoder."""
+        assert job.positive is not None
+        channels = self.transformer.config.in_channels // 4
+        height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
+        fresh = flow_matching.noise((1, 1, channels, height, width), job.seed, job.positive.dtype, self.device)
+        packed: Tensor = self.pipe._pack_latents(fresh, 1, channels, height, width)
+        return packed[0]
 
-    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
-        """Return the latents of each after its next step, (tokens, 64), in the dtype of the text encoder."""
-        stepped = []
-        predictions = flow_matching.predict(jobs, self._forward, stock_is_apart=True)
-        for job, (output, unguided) in zip(jobs, predictions, strict=True):
-            velocity = output
-            if unguided is not None and job.guidance is not None:
-                combined = unguided + job.guidance * (output - unguided)
-                length, wanted = (torch.norm(part, dim=-1, keepdim=True) for part in (combined, output))
-                velocity = combined * (wanted / length)
-            assert job.latents is not None
-            stepped.append(flow_matching.take_step(job.latents, velocity, job.deltas[job.step]))
-        return stepped
-
-    def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
-        """Return the pictures of jobs of one size."""
-        vae, pipe = self._pipe.vae, self._pipe
-        packed = torch.stack([job.latents for job in jobs if job.latents is not None])
-        latents = pipe._unpack_latents(packed, jobs[0].height_px, jobs[0].width_px, pipe.vae_scale_factor)
-        latents = latents.to(vae.dtype)
-        mean, deviation = (
-            torch.tensor(values).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        latents = latents / (1.0 / deviation) + mean
-        with flow_matching.tiling(vae, tiled):
-            return flow_matching.to_pixels(vae.decode(latents, return_dict=False)[0][:, :, 0])
-
-    def _forward(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Tensor:
+    def velocities(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Tensor:
+        """Return the velocity of each job, in the dtype of the transformer."""
         lengths = [len(text) for text in texts]
+        self._lengths.set(text=lengths)
         mask = None
         if len(set(lengths)) > 1:
-            mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).to(self._device, non_blocking=True)
-        latents = torch.stack([job.latents for job in jobs if job.latents is not None])
-        timesteps = torch.tensor([job.timesteps[job.step] for job in jobs]).to(latents.dtype)
+            mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).to(self.device, non_blocking=True)
+        latents = self.latents_of(jobs)
         height, width = (side // self.multiple_px for side in (jobs[0].height_px, jobs[0].width_px))
-        velocity: Tensor = self._transformer(
+        velocity: Tensor = self.transformer(
             hidden_states=latents,
-            timestep=(timesteps / 1000).to(self._device, non_blocking=True),
+            timestep=self.timesteps_of(jobs, latents.dtype),
             guidance=None,
             encoder_hidden_states_mask=mask,
             encoder_hidden_states=pad_sequence(list(texts), batch_first=True),
@@ -108,8 +80,57 @@ class QwenImageSteps:
         )[0]
         return velocity
 
-    def _embed(self, texts: Sequence[str]) -> list[Tensor]:
-        """Return the embeddings of each text without padding: (tokens, 3584 for Qwen2.5-VL-7B)."""
-        hidden, mask = self._pipe._get_qwen_prompt_embeds(list(texts), self._device)
-        lengths = mask.sum(dim=1).tolist()
-        return [row[: min(length, _MAX_TEXT_TOKENS)].clone() for row, length in zip(hidden, lengths, strict=True)]
+    def latents_to_decode(self, jobs: Sequence[Job]) -> Tensor:
+        """Return the latents of jobs of one size as the decoder takes them."""
+        vae, pipe = self.pipe.vae, self.pipe
+        packed = self.latents_of(jobs)
+        latents = pipe._unpack_latents(packed, jobs[0].height_px, jobs[0].width_px, pipe.vae_scale_factor)
+        latents = latents.to(vae.dtype)
+        mean, deviation = (
+            torch.tensor(values).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
+            for values in (vae.config.latents_mean, vae.config.latents_std)
+        )
+        restored: Tensor = latents / (1.0 / deviation) + mean
+        return restored
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Return decoded latents; the decoder is one of videos, and a picture is the only frame."""
+        return super().decoded(latents)[:, :, 0]
+
+
+class _RowByRow:
+    """Attention for Qwen-Image's blocks that handles each row separately and needs no mask."""
+
+    def __init__(self, lengths: RowLengths) -> None:
+        self._lengths = lengths
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_hidden_states_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        width = attn.inner_dim // attn.heads
+        text_tokens = encoder_hidden_states.shape[1]
+        joint = []
+        for states, projections, norms, place in (
+            (encoder_hidden_states, (attn.add_q_proj, attn.add_k_proj), (attn.norm_added_q, attn.norm_added_k), 1),
+            (hidden_states, (attn.to_q, attn.to_k), (attn.norm_q, attn.norm_k), 0),
+        ):
+            pair = [project(states).unflatten(-1, (-1, width)) for project in projections]
+            pair = [part if norm is None else norm(part) for part, norm in zip(pair, norms, strict=True)]
+            if image_rotary_emb is not None:
+                pair = [rotate(part, image_rotary_emb[place]) for part in pair]
+            joint.append(pair)
+        query, key = (torch.cat(parts, 1) for parts in zip(*joint, strict=True))
+        values = (attn.add_v_proj(encoder_hidden_states), attn.to_v(hidden_states))
+        value = torch.cat([part.unflatten(-1, (-1, width)) for part in values], 1)
+        rows = None
+        if encoder_hidden_states_mask is not None:
+            rows = [(slice(length), slice(text_tokens, None)) for length in self._lengths["text"]]
+        attended = attend(query, key, value, rows, rows).flatten(2, 3).to(query.dtype)
+        picture = attn.to_out[1](attn.to_out[0](attended[:, text_tokens:].contiguous()))
+        return picture, attn.to_add_out(attended[:, :text_tokens].contiguous())

@@ -6,106 +6,84 @@ Source: ZImagePipeline of diffusers 0.39 to 0.42, whose components are used and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from pathlib import PurePath
 from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from gems_actors.backends.diffusion import flow_matching
-from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.jobs import Defaults, Job
+from gems_actors.backends.diffusion.row_attention import Processors, RowLengths, attend, rotate
+from gems_actors.backends.diffusion.stepwise import StepwisePipeline
 
 _MAX_TEXT_TOKENS: Final = 512
 _TOKEN_MULTIPLE: Final = 32
 """Multiple to which caption and picture are each padded, with learned tokens that take part in attention."""
+_TURBO_SHIFT: Final = 3.0
+"""Shift of Z-Image-Turbo's schedule, by which a folder of any name is recognised."""
 
 
-class ZImageSteps:
-    """Takes the steps of `ZImagePipeline`."""
+class ZImageSteps(StepwisePipeline):
+    """Takes the steps of `ZImagePipeline`: Z-Image with guidance, and Z-Image-Turbo without."""
 
     name = "ZImagePipeline"
     mixes_sizes = True
-    defaults = Defaults(steps=8, guidance=0.0)
-    """Defaults of Z-Image-Turbo. With diffusers 0.38 and before, the same schedule had a ninth, wasted step."""
+    guidance = flow_matching.Guidance(above=0.0, combine=flow_matching.from_prompt, is_apart=False)
 
-    def __init__(self, pipe: Any, *, splits_attention: bool = False) -> None:
-        """Use the components of a stock pipeline.
+    def __init__(self, pipe: Any) -> None:
+        """Use the components of a stock pipeline, all on one device."""
+        super().__init__(pipe, multiple_px=pipe.vae_scale_factor * 2, defaults=_defaults_of(pipe))
+        self._lengths = RowLengths()
+        kinds = (
+            (self.transformer.noise_refiner, "picture"),
+            (self.transformer.context_refiner, "caption"),
+            (self.transformer.layers, "both"),
+        )
+        names = {block.attention: name for blocks, name in kinds for block in blocks}
+        self.attention = Processors(list(names), lambda attention: _RowByRow(self._lengths, names[attention]))
 
-        Args:
-            pipe: stock pipeline with all components on one device.
-            splits_attention: whether rows of different lengths attend one by one, without a mask, which flash attention
-                does not support.
-        """
-        self._pipe = pipe
-        self._transformer = pipe.transformer
-        self._device = pipe.transformer.device
-        self._schedules = flow_matching.Schedules(pipe.scheduler, lambda n: torch.linspace(1.0, 1.0 / n, n).tolist())
-        self.multiple_px = pipe.vae_scale_factor * 2
-        self._lengths = _Lengths() if splits_attention else None
-        if self._lengths is not None:
-            self._lengths.install(self._transformer)
+    def sigmas_of(self, steps: int) -> list[float]:
+        """Return the sigmas of a schedule before its shift. Before diffusers 0.39 they had a last, wasted step."""
+        sigmas: list[float] = torch.linspace(1.0, 1.0 / steps, steps).tolist()
+        return sigmas
 
-    def prepare(self, draw: Draw) -> Job:
-        """Return the job of a request; its bucket is its size.
+    def row_tokens(self, job: Job, text_tokens: int) -> int:
+        """Return the length of one row."""
+        return _padded(self.image_tokens(job)) + _padded(max(1, text_tokens))
 
-        Raises:
-            UnfitError: the pipeline does not support this size or number of steps.
-        """
-        job = flow_matching.new_job(draw, self.defaults, self._schedules, self.multiple_px)
-        job.timesteps = tuple((1000 - timestep) / 1000 for timestep in job.timesteps)
-        job.rows = 2 if job.guidance else 1
-        job.tokens = _padded(job.tokens) + _TOKEN_MULTIPLE
-        return job
+    def noise(self, job: Job) -> Tensor:
+        """Return the initial latents: (16, 1, height / 8, width / 8), float32."""
+        height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
+        shape = (self.transformer.in_channels, 1, height, width)
+        return flow_matching.noise(shape, job.seed, torch.float32, self.device)
 
-    def encode(self, jobs: Sequence[Job]) -> None:
-        """Set the text embeddings and the noise of each job."""
-        # The stock pipeline pads to 512 tokens. They are masked, but their number changes the rounding.
-        is_padded = any(job.is_alone for job in jobs)
-        flow_matching.set_embeddings(jobs, partial(self._embed, is_padded=is_padded))
-        for job in jobs:
-            patches = flow_matching.count_patches(job.width_px, job.height_px, self.multiple_px)
-            job.tokens = _padded(patches) + _padded(job.text_tokens)
-            height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
-            shape = (self._transformer.in_channels, 1, height, width)
-            job.latents = flow_matching.noise(shape, job.seed, torch.float32, self._device)
-
-    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
-        """Return the latents of each after its next step, (16, 1, height / 8, width / 8), float32."""
-        stepped = []
-        predictions = flow_matching.predict(jobs, self._forward, stock_is_apart=False)
-        for job, (output, unguided) in zip(jobs, predictions, strict=True):
-            velocity = output.float()
-            if unguided is not None and job.guidance is not None:
-                velocity = velocity + job.guidance * (velocity - unguided.float())
-            stepped.append(flow_matching.take_step(_not_none(job.latents), -velocity, job.deltas[job.step]))
-        return stepped
-
-    def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
-        """Return the pictures of jobs of one size."""
-        vae = self._pipe.vae
-        latents = torch.stack([_not_none(job.latents)[:, 0] for job in jobs]).to(vae.dtype)
-        latents = latents / vae.config.scaling_factor + vae.config.shift_factor
-        with flow_matching.tiling(vae, tiled):
-            return flow_matching.to_pixels(vae.decode(latents, return_dict=False)[0])
-
-    def _forward(self, jobs: Sequence[Job], captions: Sequence[Tensor]) -> list[Tensor]:
-        timesteps = torch.tensor([job.timesteps[job.step] for job in jobs], dtype=torch.float32)
-        latents = [_not_none(job.latents) for job in jobs]
-        if self._lengths is not None:
-            self._lengths.set(latents, captions)
-        outputs: list[Tensor] = self._transformer(
-            [latent.to(self._transformer.dtype) for latent in latents],
-            timesteps.to(self._device, non_blocking=True),
-            list(captions),
+    def velocities(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> list[Tensor]:
+        """Return the velocity of each job, float32; the transformer's own points the other way and counts time up."""
+        timesteps = torch.tensor([(1000 - job.timesteps[job.step]) / 1000 for job in jobs], dtype=torch.float32)
+        latents = [job.latents for job in jobs if job.latents is not None]
+        picture = [_padded(latent.shape[-2] * latent.shape[-1] // 4) for latent in latents]
+        caption = [_padded(len(text)) for text in texts]
+        both = [sum(pair) for pair in zip(picture, caption, strict=True)]
+        self._lengths.set(picture=picture, caption=caption, both=both)
+        outputs: list[Tensor] = self.transformer(
+            [latent.to(self.transformer.dtype) for latent in latents],
+            timesteps.to(self.device, non_blocking=True),
+            list(texts),
             return_dict=False,
         )[0]
-        return outputs
+        return [-output.float() for output in outputs]
 
-    def _embed(self, texts: Sequence[str], *, is_padded: bool) -> list[Tensor]:
+    def latents_to_decode(self, jobs: Sequence[Job]) -> Tensor:
+        """Return the latents of jobs of one size as the decoder takes them."""
+        vae = self.pipe.vae
+        latents = self.latents_of(jobs)[:, :, 0].to(vae.dtype)
+        return latents / vae.config.scaling_factor + vae.config.shift_factor
+
+    def embed(self, texts: Sequence[str], *, is_alone: bool) -> list[Tensor]:
         """Return the embeddings of each text without padding: (tokens, 2560 for Qwen3-4B)."""
-        pipe = self._pipe
+        pipe = self.pipe
+        # The stock pipeline pads to 512 tokens. They are masked, but their number changes the rounding.
         chats = [
             pipe.tokenizer.apply_chat_template(
                 [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
@@ -114,49 +92,25 @@ class ZImageSteps:
         ]
         tokens = pipe.tokenizer(
             chats,
-            padding="max_length" if is_padded else "longest",
+            padding="max_length" if is_alone else "longest",
             max_length=_MAX_TEXT_TOKENS,
             truncation=True,
             return_tensors="pt",
         )
         lengths = tokens.attention_mask.sum(dim=1).tolist()
         hidden = pipe.text_encoder(
-            input_ids=tokens.input_ids.to(self._device),
-            attention_mask=tokens.attention_mask.to(self._device).bool(),
+            input_ids=tokens.input_ids.to(self.device),
+            attention_mask=tokens.attention_mask.to(self.device).bool(),
             output_hidden_states=True,
         ).hidden_states[-2]
         return [row[:length].clone() for row, length in zip(hidden, lengths, strict=True)]
 
 
-class _Lengths:
-    """Row lengths of the current forward, on the host; reading them from a mask would synchronise with the device."""
-
-    def __init__(self) -> None:
-        self.picture: list[int] = []
-        self.caption: list[int] = []
-        self.both: list[int] = []
-
-    def set(self, latents: Sequence[Tensor], captions: Sequence[Tensor]) -> None:
-        self.picture = [_padded(latent.shape[-2] * latent.shape[-1] // 4) for latent in latents]
-        self.caption = [_padded(len(caption)) for caption in captions]
-        self.both = [sum(pair) for pair in zip(self.picture, self.caption, strict=True)]
-
-    def install(self, transformer: Any) -> None:
-        """Make every block of a transformer attend row by row."""
-        for blocks, field in (
-            (transformer.noise_refiner, "picture"),
-            (transformer.context_refiner, "caption"),
-            (transformer.layers, "both"),
-        ):
-            for block in blocks:
-                block.attention.set_processor(_RowByRow(self, field))
-
-
 class _RowByRow:
     """Attention for Z-Image's blocks that handles each row separately and needs no mask."""
 
-    def __init__(self, lengths: _Lengths, field: str) -> None:
-        self._lengths, self._field = lengths, field
+    def __init__(self, lengths: RowLengths, name: str) -> None:
+        self._lengths, self._name = lengths, name
 
     def __call__(
         self,
@@ -172,29 +126,18 @@ class _RowByRow:
         if attn.norm_q is not None:
             query, key = attn.norm_q(query), attn.norm_k(key)
         if freqs_cis is not None:
-            query, key = (_rotate(states, freqs_cis) for states in (query, key))
-        query, key, value = (states.transpose(1, 2) for states in (query, key, value))
-        if attention_mask is None:
-            attended = scaled_dot_product_attention(query, key, value)
-        else:
-            attended = torch.zeros_like(query)
-            for row, length in enumerate(getattr(self._lengths, self._field)):
-                own = (slice(row, row + 1), slice(None), slice(length))
-                attended[own] = scaled_dot_product_attention(query[own], key[own], value[own])
-        output: Tensor = attn.to_out[0](attended.transpose(1, 2).flatten(2, 3))
+            query, key = (rotate(states, freqs_cis) for states in (query, key))
+        rows = None if attention_mask is None else [(slice(length),) for length in self._lengths[self._name]]
+        output: Tensor = attn.to_out[0](attend(query, key, value, rows, rows).flatten(2, 3))
         return output
 
 
-def _rotate(states: Tensor, frequencies: Tensor) -> Tensor:
-    """Apply rotary position embeddings: (rows, tokens, heads, width) by complex (rows, tokens, width / 2)."""
-    pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * frequencies.unsqueeze(2)).flatten(3).type_as(states)
+def _defaults_of(pipe: Any) -> Defaults:
+    """Return the defaults of Z-Image-Turbo, or of Z-Image, by the checkpoint's name and else by its schedule."""
+    name = PurePath(str(getattr(pipe, "name_or_path", ""))).name.lower()
+    is_turbo = "turbo" in name or (name != "z-image" and pipe.scheduler.config.shift == _TURBO_SHIFT)
+    return Defaults(steps=8, guidance=0.0) if is_turbo else Defaults(steps=50, guidance=4.0)
 
 
 def _padded(tokens: int) -> int:
     return -(-tokens // _TOKEN_MULTIPLE) * _TOKEN_MULTIPLE
-
-
-def _not_none(tensor: Tensor | None) -> Tensor:
-    assert tensor is not None, "a request is encoded before it takes a step"
-    return tensor

@@ -13,8 +13,9 @@ from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, Batc
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.jobs import Drawn, Failed, Job, Pipeline
+from gems_actors.backends.diffusion.jobs import Drawn, Failed, Job, Pipeline, Stepped
 from gems_actors.backends.diffusion.loading import wrap_pipeline
+from gems_actors.backends.diffusion.stepwise import StepwisePipeline
 from tests.gems_actors.backends.diffusion.tiny import BUILDERS
 
 
@@ -35,14 +36,15 @@ def stock(kind: str) -> Any:
 def draw_alone(kind: str, draw: Draw) -> Alone:
     """Draw a request with nothing but the stock pipeline."""
     pipe = stock(kind)
+    negative: dict[str, Any] = {"negative_prompt": draw.negative_prompt and [draw.negative_prompt]}
     guidance = {"guidance_scale": draw.guidance}
-    if kind == "qwen-image":
+    if kind.startswith("qwen-image"):
         is_guided = draw.guidance is not None and draw.guidance > 1
         guidance = {"true_cfg_scale": draw.guidance if is_guided else 1.0}
+        negative = {"negative_prompt": [draw.negative_prompt or " "] if is_guided else None}
+    elif kind == "flux2-klein":
+        negative = {"negative_prompt_embeds": pipe.encode_prompt([draw.negative_prompt or ""], "cpu")[0]}
     wanted = {"height": draw.height_px, "width": draw.width_px, "num_inference_steps": draw.steps}
-    negative = draw.negative_prompt
-    if kind == "qwen-image":
-        negative = (negative or " ") if guidance["true_cfg_scale"] != 1.0 else None
 
     steps: list[Tensor] = []
 
@@ -52,10 +54,10 @@ def draw_alone(kind: str, draw: Draw) -> Alone:
 
     images = pipe(
         prompt=[draw.prompt],
-        negative_prompt=None if negative is None else [negative],
         generator=[torch.Generator("cpu").manual_seed(draw.seed)],
         output_type="pt",
         callback_on_step_end=record,
+        **negative,
         **wanted,
         **guidance,
     ).images
@@ -67,7 +69,7 @@ class Watched:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.name, self.multiple_px = pipeline.name, pipeline.multiple_px
-        self.mixes_sizes, self.defaults = pipeline.mixes_sizes, pipeline.defaults
+        self.mixes_sizes, self.max_texts, self.defaults = pipeline.mixes_sizes, pipeline.max_texts, pipeline.defaults
         self.latents: dict[int, Tensor] = {}
         self.groups: list[tuple[int, ...]] = []
         self.decoded: list[tuple[tuple[int, ...], bool]] = []
@@ -82,10 +84,13 @@ class Watched:
         self.before("encode", jobs)
         self._pipeline.encode(jobs)
 
-    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
+    def denoise(self, jobs: Sequence[Job]) -> list[Stepped]:
         self.before("denoise", jobs)
         self.groups.append(tuple(job.id for job in jobs))
         return self._pipeline.denoise(jobs)
+
+    def reuse(self, job: Job) -> Tensor | None:
+        return self._pipeline.reuse(job)
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
         self.before("decode tiled" if tiled else "decode", jobs)
@@ -94,10 +99,13 @@ class Watched:
         return self._pipeline.decode(jobs, tiled=tiled)
 
 
-def watched(kind: str, *, splits_attention: bool = False) -> Watched:
-    """Return a tiny pipeline, wrapped."""
-    pipe = BUILDERS[kind]() if splits_attention else stock(kind)  # split attention changes the pipeline
-    return Watched(wrap_pipeline(pipe, splits_attention=splits_attention))
+def watched(kind: str, *, by_row: bool = False, cache_threshold: float | None = None) -> Watched:
+    """Return a tiny pipeline, wrapped; `by_row` says how rows of different lengths attend."""
+    pipeline = wrap_pipeline(BUILDERS[kind]() if by_row else stock(kind))  # attention by row changes the pipeline
+    if isinstance(pipeline, StepwisePipeline):
+        pipeline.cache_threshold = cache_threshold
+        pipeline.attends_by_row = by_row
+    return Watched(pipeline)
 
 
 def engine_of(pipeline: Pipeline, *, max_step_tokens: int = MAX_STEP_TOKENS) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,18 @@ import torch
 from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler
 from gems_actors.backends.diffusion.engine_messages import Draw, Load
 from gems_actors.backends.diffusion.generic_pipeline import GenericPipeline
-from gems_actors.backends.diffusion.jobs import Drawn, UnfitError
-from gems_actors.backends.diffusion.loading import LoadingError, capacity_of, claim_device, prepare, wrap_pipeline
+from gems_actors.backends.diffusion.jobs import Defaults, Drawn, UnfitError
+from gems_actors.backends.diffusion.loading import (
+    LoadingError,
+    capacity_of,
+    choose_attention,
+    claim_device,
+    prepare,
+    wrap_pipeline,
+)
+from gems_actors.backends.diffusion.stepwise import StepwisePipeline
 from tests.gems_actors.backends.diffusion.engines import draw_alone, engine_of, run_all, stock
-from tests.gems_actors.backends.diffusion.tiny import save_tiny
+from tests.gems_actors.backends.diffusion.tiny import save_tiny, tiny_flux2_klein, tiny_qwen_image_21
 
 
 @pytest.fixture
@@ -94,6 +103,8 @@ def test_a_model_that_cannot_be_loaded_is_a_one_line_error(model: str, got: str,
         ("z-image", (1024, 1024), 31),
         ("z-image", (512, 512), 64),
         ("qwen-image", (1024, 1024), 16),
+        ("qwen-image-21", (1024, 1024), 32),
+        ("flux2-klein", (1024, 1024), 14),
         ("z-image", (8192, 8192), 2),
     ],
 )
@@ -120,3 +131,56 @@ def test_a_stochastic_scheduler_uses_the_generic_pipeline() -> None:
     )
     assert wrap_pipeline(pipe).mixes_sizes
     assert isinstance(wrap_pipeline(random), GenericPipeline)
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "steps", "guidance"),
+    [
+        ("Tongyi-MAI/Z-Image-Turbo", 3.0, 8, 0.0),
+        ("Tongyi-MAI/Z-Image", 3.0, 50, 4.0),
+        ("/models/of-mine", 3.0, 8, 0.0),
+        ("/models/of-mine", 6.0, 50, 4.0),
+    ],
+)
+def test_z_image_and_its_turbo_have_their_own_defaults(name: str, shift: float, steps: int, guidance: float) -> None:
+    import diffusers
+
+    pipe = stock("z-image")
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    renamed = type(pipe)(**pipe.components | {"scheduler": scheduler})
+    renamed.register_to_config(_name_or_path=name)
+    assert wrap_pipeline(renamed).defaults == Defaults(steps, guidance)
+
+
+def test_turbo_of_qwen_image_21_has_the_steps_of_its_own_schedule() -> None:
+    sigmas = [1.0, 0.9, 0.5]
+    pipeline = wrap_pipeline(tiny_qwen_image_21(sigmas))
+    job = pipeline.prepare(Draw(0, "a red fox", 7, 64, 64))
+    assert (job.steps, job.rows) == (3, 1)
+    assert job.timesteps != pipeline.prepare(Draw(0, "", 7, 64, 64, steps=4)).timesteps[:3]
+    even = wrap_pipeline(stock("qwen-image-21"))
+    assert even.defaults.steps == 40
+    assert job.timesteps != even.prepare(Draw(0, "", 7, 64, 64, steps=3)).timesteps
+
+
+def test_distilled_klein_refuses_guidance_that_it_would_ignore() -> None:
+    pipeline = wrap_pipeline(tiny_flux2_klein(is_distilled=True))
+    assert pipeline.defaults == Defaults(4, 1.0)
+    assert pipeline.prepare(Draw(0, "a red fox", 7, 64, 64)).rows == 1
+    with pytest.raises(UnfitError, match=r"guidance: expected none or at most 1, .* distilled, got 4.0"):
+        pipeline.prepare(Draw(0, "a red fox", 7, 64, 64, guidance=4.0))
+
+
+@pytest.mark.parametrize(("by_row_s", "is_by_row"), [(0.01, True), (0.03, False)])
+def test_prompts_of_different_lengths_attend_in_the_faster_way(by_row_s: float, is_by_row: bool) -> None:
+    pipeline = wrap_pipeline(tiny_qwen_image_21())
+    assert isinstance(pipeline, StepwisePipeline)
+
+    def seconds_of(work: Callable[[], object]) -> float:
+        work()
+        return by_row_s if pipeline.attends_by_row else 0.02
+
+    note = choose_attention(pipeline, (64, 64), seconds_of)
+    assert pipeline.attends_by_row is is_by_row
+    assert note == f"attention row by row {by_row_s * 1000:.1f} ms, with a mask 20.0 ms"
+    assert choose_attention(wrap_pipeline(stock("flux2-klein")), (64, 64), seconds_of) == "", "no rows of other lengths"

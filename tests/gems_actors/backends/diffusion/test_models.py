@@ -85,6 +85,17 @@ def test_a_png_holds_the_same_pixels() -> None:
         assert np.array_equal(np.asarray(picture), pixels)
 
 
+def test_a_png_keeps_an_alpha_channel_that_hides_something() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    with Image.open(BytesIO(png_of(pixels.tobytes(), 30, 20, 4))) as picture:
+        assert picture.mode == "RGBA"
+        assert np.array_equal(np.asarray(picture), pixels)
+    pixels[..., 3] = 255
+    with Image.open(BytesIO(png_of(pixels.tobytes(), 30, 20, 4))) as picture:
+        assert picture.mode == "RGB"
+        assert np.array_equal(np.asarray(picture), pixels[..., :3])
+
+
 async def test_without_torch_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     config = ImageConfig(backend="diffusers", model="owner/name")

@@ -19,6 +19,10 @@ _CHAT_TEMPLATE: Final = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
     "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
 )
+_CHAT_TEMPLATE_OF_PARTS: Final = (
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}{%- for part in message.content %}"
+    "{{- part.text }}{%- endfor %}{{- '<|im_end|>\n' }}{%- endfor %}"
+)
 
 
 def tiny_tokenizer() -> Any:
@@ -174,6 +178,153 @@ def tiny_qwen_image() -> Any:
     )
 
 
+def tiny_qwen_image_21(sample_sigmas: list[float] | None = None) -> Any:
+    """Return a `QwenImage21Pipeline` of 1 MB with pictures that have alpha; Turbo has sigmas of its own."""
+    import diffusers
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+    class TextProcessor(Qwen3VLProcessor):  # type: ignore[misc]
+        """The processor without its parts for images and videos, which need torchvision."""
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            return type(argument)
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = "left"
+    numbers = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    torch.manual_seed(0)
+    transformer = diffusers.QwenImage21Transformer2DModel(
+        in_channels=8,
+        out_channels=8,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        context_in_dim=16,
+        axes_dims_rope=(8, 4, 4),
+    )
+    with torch.no_grad():
+        for weight in transformer.parameters():
+            if weight.ndim == 2:
+                weight.mul_(2.0)
+    torch.manual_seed(0)
+    vae = diffusers.AutoencoderKLQwenImage21(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=8,
+        dim_mult=[1, 1, 1, 2, 2],
+        num_res_blocks=1,
+        latents_mean=[0.1 * channel for channel in range(8)],
+        latents_std=[1.0 + 0.1 * channel for channel in range(8)],
+    ).eval()
+    torch.manual_seed(0)
+    text_encoder = Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(
+            text_config={
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "head_dim": 8,
+                "vocab_size": len(tokenizer),
+                "bos_token_id": None,
+                "eos_token_id": None,
+                "max_position_embeddings": 2048,
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 5e6,
+                    "mrope_section": [2, 1, 1],
+                    "mrope_interleaved": True,
+                },
+            },
+            vision_config={
+                "depth": 1,
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_heads": 2,
+                "out_hidden_size": 16,
+                "num_position_embeddings": 16,
+                "deepstack_visual_indexes": [0],
+            },
+            image_token_id=numbers["<|image_pad|>"],
+            video_token_id=numbers["<|video_pad|>"],
+            vision_start_token_id=numbers["<|vision_start|>"],
+            vision_end_token_id=numbers["<|vision_end|>"],
+        )
+    ).eval()
+    return _quiet(
+        diffusers.QwenImage21Pipeline(
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02),
+            vae=vae,
+            text_encoder=text_encoder,
+            processor=TextProcessor(tokenizer=tokenizer, chat_template=_CHAT_TEMPLATE_OF_PARTS),
+            transformer=transformer,
+            sample_sigmas=sample_sigmas,
+        )
+    )
+
+
+def tiny_flux2_klein(*, is_distilled: bool = False) -> Any:
+    """Return a `Flux2KleinPipeline` of 1 MB."""
+    import diffusers
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(2, 2, 2, 2),
+        guidance_embeds=False,
+    )
+    with torch.no_grad():
+        for weight in transformer.parameters():
+            if weight.ndim == 2:
+                weight.mul_(2.0)
+    torch.manual_seed(0)
+    vae = diffusers.AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=64,
+    ).eval()
+    vae.bn.running_mean.copy_(torch.linspace(-0.5, 0.5, 16))
+    vae.bn.running_var.copy_(torch.linspace(0.5, 1.5, 16))
+    torch.manual_seed(0)
+    text_encoder = Qwen3ForCausalLM(
+        Qwen3Config(
+            hidden_size=8,
+            intermediate_size=16,
+            num_hidden_layers=27,  # the pipeline reads the outputs of three layers, the last after 27
+            num_attention_heads=1,
+            num_key_value_heads=1,
+            head_dim=8,
+            vocab_size=len(tokenizer),
+            bos_token_id=None,
+            eos_token_id=None,
+            max_position_embeddings=1024,
+        )
+    ).eval()
+    return _quiet(
+        diffusers.Flux2KleinPipeline(
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True),
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            transformer=transformer,
+            is_distilled=is_distilled,
+        )
+    )
+
+
 def tiny_stable_diffusion() -> Any:
     """Return a `StableDiffusionPipeline`: one without access to its steps."""
     import diffusers
@@ -229,6 +380,8 @@ def tiny_stable_diffusion() -> Any:
 BUILDERS: Final = {
     "z-image": tiny_z_image,
     "qwen-image": tiny_qwen_image,
+    "qwen-image-21": tiny_qwen_image_21,
+    "flux2-klein": tiny_flux2_klein,
     "stable-diffusion": tiny_stable_diffusion,
 }
 
