@@ -116,7 +116,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
         settings=draw_settings(config, options.settings()),
         budget=budget_of(config),
     )
-    model = config.image.shown_name
+    model = config.image.drawn_by
     result: DrawResult | None = None
     _show_warnings(config, options, view)
     where = picture_files.text_of_path(path.absolute())

@@ -233,7 +233,7 @@ def _drawing_of(picture: Picture, data: Sequence[bytes], seed: int, config: Mesh
         for attempt, file in zip(picture.attempts, data, strict=True)
     ]
     best = rounds[picture.attempts.index(picture.best)]
-    return Drawing(picture.prompt, seed, config.image.shown_name, picture, rounds, best)
+    return Drawing(picture.prompt, seed, config.image.drawn_by, picture, rounds, best)
 
 
 def _met_by_question(attempt: Attempt, questions: Mapping[str, str]) -> dict[str, bool | None]:

@@ -46,6 +46,12 @@ class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw
     """Data type of the weights for `diffusers`; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     compile: bool = False
     """Whether the transformer's blocks are compiled during loading, which takes minutes and speeds up drawing."""
+    denoising_cache: v.CacheThreshold | None = None
+    """Largest relative change of the velocity, such as 0.1, up to which `diffusers` extrapolates it instead of running
+    the transformer, in pictures of 20 steps or more; unset: every step is computed."""
+    quantization: Literal["none", "fp8"] = "none"
+    """Quantization of the transformer's linear layers for `diffusers`; `fp8` needs torchao, half the memory, and draws
+    slightly different pictures."""
     max_step_tokens: v.Positive | None = None
     """Maximum image tokens in one denoising step of a batch; unset: as many as a batch still gains from."""
     warm_up: tuple[tuple[SidePx, SidePx], ...] = ()
@@ -59,10 +65,19 @@ class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw
 
     @property
     def shown_name(self) -> str:
-        """Name under which a picture records what drew it."""
+        """Name of the model."""
         if self.backend == "diffusers" and self.model is not None and Path(self.model).is_absolute():
             return Path(self.model).name
         return self.model or self.backend
+
+    @property
+    def drawn_by(self) -> str:
+        """What a picture records as its image model: the name, and settings with which it draws other pictures."""
+        if self.backend != "diffusers":
+            return self.shown_name
+        cache = () if self.denoising_cache is None else (f"denoising cache {self.denoising_cache:g}",)
+        settings = (*cache, *((self.quantization,) if self.quantization != "none" else ()))
+        return f"{self.shown_name} ({', '.join(settings)})" if settings else self.shown_name
 
 
 class Prices(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -28,6 +28,7 @@ Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 ActorCount = Annotated[int, Meta(ge=0, le=MAX_ACTORS)]
 TokenCount = Annotated[int, Meta(ge=1, le=10**15)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+CacheThreshold = Annotated[float, Meta(ge=0.001, le=1.0)]
 Price = Annotated[float, Meta(ge=0.0, le=1e9)]
 
 IS_PATH = {"is_path": True}

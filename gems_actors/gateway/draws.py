@@ -34,7 +34,7 @@ class Draws:
 
     def __init__(self, config: MeshConfig, mesh: Mesh, blobs: BlobStore, allowances: Allowances) -> None:
         self._mesh, self._blobs, self._allowances = mesh, blobs, allowances
-        self._model = config.image.shown_name
+        self._model = config.image.drawn_by
         self._timeout_s = config.gateway.timeout_s
         self.admission = Admission(config.gateway.max_draws)
 

@@ -101,7 +101,7 @@ def models_of(config: MeshConfig) -> dict[str, str]:
         chats["verifier"] += f"{SIMULATED_ERRORS}{errors})"
     shown = {"chat": next(iter(chats.values()))} if len({*chats.values()}) == 1 else chats
     verifying = {"verify": shown_verify} if (shown_verify := _verifying(config)) else {}
-    return {"image": config.image.shown_name, **shown, **verifying, **hooks, **_replaced_roles(config)}
+    return {"image": config.image.drawn_by, **shown, **verifying, **hooks, **_replaced_roles(config)}
 
 
 def _verifying(config: MeshConfig) -> str:

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from gems_actors.app.bulk.recipe import check_hooks, hooks_of, models_of
 from gems_actors.app.bulk.rows import key_of
-from gems_actors.config import LoopConfig, MeshConfig, RoleConfig
+from gems_actors.config import ImageConfig, LoopConfig, MeshConfig, RoleConfig
 from gems_actors.errors import RefusedError
 from protocol.messages import DrawSettings, Ending, Hook, Picture
 from tests.actors.fakes import attempt, requirement
@@ -49,6 +49,24 @@ def test_what_is_chosen_otherwise_and_who_writes_lessons_is_part_of_the_key() ->
     others = [DrawSettings(choose="pairwise"), DrawSettings(lesson_by="refiner"), DrawSettings(actions="rewrite")]
     keys = {key_of("a cat", 7, settings, models_of(MeshConfig()), "skills") for settings in (DrawSettings(), *others)}
     assert len(keys) == 4
+
+
+def test_settings_that_draw_other_pictures_are_part_of_the_model_and_of_the_key() -> None:
+    images = [
+        ImageConfig(backend="diffusers", model="owner/name", denoising_cache=cache, quantization=quantization)
+        for cache in (None, 0.1, 0.2)
+        for quantization in ("none", "fp8")
+    ]
+    models = [models_of(MeshConfig(image=image)) for image in images]
+    assert [model["image"] for model in models[:4]] == [
+        "owner/name",
+        "owner/name (fp8)",
+        "owner/name (denoising cache 0.1)",
+        "owner/name (denoising cache 0.1, fp8)",
+    ]
+    assert len({key_of("a cat", 7, DrawSettings(), model, "skills") for model in models}) == 6
+    served = ImageConfig(backend="openai", url="http://localhost/v1", model="owner/name", denoising_cache=0.1)
+    assert models_of(MeshConfig(image=served))["image"] == "owner/name", "a server draws as it is started"
 
 
 def test_a_planner_of_the_user_needs_no_chat_model() -> None:
