@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import trio
@@ -27,15 +27,32 @@ from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler
 from gems_actors.backends.diffusion.devices import Device, Span
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.jobs import Defaults, Drawn, Job
+from gems_actors.backends.diffusion.jobs import Defaults, Drawn, Job, Stepped
 from gems_actors.backends.diffusion.models import open_diffusion
 from gems_actors.config import ImageConfig
-from tests.gems_actors.backends.diffusion.tiny import BUILDERS, save_tiny
+from tests.gems_actors.backends.diffusion.tiny import BUILDERS
 
+ENGINE = "tests.gems_actors.backends.diffusion.tiny_engine"
 _REQUESTS, _RUNS, _SIDE_PX = 64, 5, 64
 _WORDS = ("red", "fox", "on", "snow", "under", "three", "moons", "by", "an", "old", "lighthouse", "in", "oil")
-_STEPS = {"z-image": 8, "qwen-image": 8}
-_GUIDANCE = {"z-image": 0.0, "qwen-image": 4.0}
+
+
+class Case(NamedTuple):
+    """A tiny pipeline, and what it draws with."""
+
+    name: str
+    kind: str
+    steps: int
+    guidance: float
+
+
+CASES = (
+    Case("Z-Image-Turbo", "z-image", 8, 0.0),
+    Case("Z-Image", "z-image", 20, 4.0),
+    Case("Qwen-Image", "qwen-image", 8, 4.0),
+    Case("Qwen-Image 2.1 Turbo", "qwen-image-21", 8, 1.0),
+    Case("FLUX.2 [klein], distilled", "flux2-klein", 4, 1.0),
+)
 
 _FLOOR_S, _RATE_TFLOP = 0.025, 600.0
 """Of a forward of Z-Image on an H200, derived: kernels a forward, and three quarters of 790 TFLOP/s."""
@@ -54,20 +71,21 @@ def prompts() -> list[str]:
 # ------------------------------------------------------------------------------------------------- on this CPU
 
 
-def loop_over_stock(kind: str) -> float:
+def loop_over_stock(case: Case) -> float:
     """Return the seconds that the stock pipeline takes for all requests, one after another, with PNG files."""
-    pipe = BUILDERS[kind]()
-    guidance = {"guidance_scale" if kind == "z-image" else "true_cfg_scale": _GUIDANCE[kind]}
+    pipe = BUILDERS[case.kind]()
+    options: dict[str, Any] = {"true_cfg_scale" if case.kind.startswith("qwen") else "guidance_scale": case.guidance}
+    if case.kind == "qwen-image":
+        options["negative_prompt"] = [" "]
 
     def draw(prompt: str, seed: int) -> None:
         image = pipe(
             prompt=[prompt],
-            negative_prompt=[" "] if _GUIDANCE[kind] else None,
             height=_SIDE_PX,
             width=_SIDE_PX,
-            num_inference_steps=_STEPS[kind],
+            num_inference_steps=case.steps,
             generator=[torch.Generator("cpu").manual_seed(seed)],
-            **guidance,
+            **options,
         ).images[0]
         image.save(BytesIO(), "PNG")
 
@@ -86,18 +104,17 @@ class Rates(NamedTuple):
     """Share of the wall's time, from the first request to the last picture drawn, in which the device had work."""
 
 
-async def through_engine(kind: str, folder: Path) -> list[Rates]:
+async def through_engine(case: Case, folder: Path) -> list[Rates]:
     """Return what each run of all requests at once took."""
-    config = ImageConfig(backend="diffusers", model=str(save_tiny(kind, folder)), devices=("cpu",))
+    config = ImageConfig(backend="diffusers", model=case.kind, devices=("cpu",))
     rates = []
     drawn_at: list[float] = []
-    async with open_diffusion(config, size=(_SIDE_PX, _SIDE_PX), locks=folder, tell=lambda _: None) as model:
+    size = _SIDE_PX, _SIDE_PX
+    async with open_diffusion(config, size=size, locks=folder, tell=lambda _: None, engine_module=ENGINE) as model:
         (host,) = model.hosts
 
         async def ask(seed: int, prompt: str) -> None:
-            request = ImageRequest(
-                prompt, seed, _SIDE_PX, _SIDE_PX, steps=_STEPS[kind], guidance=_GUIDANCE[kind], negative_prompt=" "
-            )
+            request = ImageRequest(prompt, seed, *size, steps=case.steps, guidance=case.guidance)
             picture = await model.generate(request)
             drawn_at.append(time.perf_counter() - picture.details["png_s"])
 
@@ -117,14 +134,14 @@ async def through_engine(kind: str, folder: Path) -> list[Rates]:
 def compare_on_cpu() -> None:
     """Print images a second, and the engine's busy share."""
     threads = torch.get_num_threads()
-    for kind in _STEPS:
+    for case in CASES:
         with tempfile.TemporaryDirectory() as name:
-            alone = [loop_over_stock(kind) for _ in range(_RUNS)]
-            together = trio.run(through_engine, kind, Path(name))
+            alone = [loop_over_stock(case) for _ in range(_RUNS)]
+            together = trio.run(through_engine, case, Path(name))
         stock, ours = (statistics.median(seconds) for seconds in (alone, [rate.seconds for rate in together]))
         busy = statistics.median(rate.busy for rate in together)
         print(
-            f"{kind}: {_REQUESTS} requests of {_SIDE_PX} px at once, {_STEPS[kind]} steps, {threads} threads: "
+            f"{case.name}: {_REQUESTS} requests of {_SIDE_PX} px at once, {case.steps} steps, {threads} threads: "
             f"{_REQUESTS / ours:.1f} images/s, {stock / ours:.2f} times the stock pipeline one at a time "
             f"({_REQUESTS / stock:.1f}); engine busy {busy:.1%} of the wall while requests wait"
         )
@@ -157,7 +174,7 @@ class CountingDevice(Device):
 class CountingPipeline:
     """Z-Image as far as time goes."""
 
-    name, multiple_px, mixes_sizes = "counting", 16, True
+    name, multiple_px, mixes_sizes, max_texts = "counting", 16, True, 32
     defaults = Defaults(steps=8)
 
     def __init__(self, clock: Clock) -> None:
@@ -182,11 +199,14 @@ class CountingPipeline:
     def encode(self, jobs: Sequence[Job]) -> None:
         self._clock.now_s += _TEXT_S * len(jobs)
 
-    def denoise(self, jobs: Sequence[Job]) -> list[Tensor]:
+    def denoise(self, jobs: Sequence[Job]) -> list[Stepped]:
         seconds = _FLOOR_S + sum(_FORWARD_TFLOP[job.width_px] for job in jobs) / _RATE_TFLOP
         self.longest_s = max(self.longest_s, seconds)
         self._clock.now_s += seconds
-        return [torch.empty(0)] * len(jobs)
+        return [Stepped(torch.empty(0))] * len(jobs)
+
+    def reuse(self, job: Job) -> Tensor | None:
+        return None
 
     def decode(self, jobs: Sequence[Job], *, tiled: bool = False) -> Tensor:
         self._clock.now_s += sum(_DECODE_TFLOP[job.width_px] for job in jobs) / _RATE_TFLOP

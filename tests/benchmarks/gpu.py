@@ -1,15 +1,18 @@
-"""Z-Image at full size with random weights on a GPU: images a second, forward times, and how far from the arithmetic.
+"""Z-Image at full size on a GPU: images a second, how they grow with the batch, and what cache, fp8 and compiling give.
 
     python -m tests.benchmarks.gpu                  on the first GPU, bfloat16, 512 and 1024 px
+    python -m tests.benchmarks.gpu --weights FOLDER with real weights of any pipeline that is driven step by step
     python -m tests.benchmarks.gpu --tiny           on the CPU, of a tiny model: to see that it runs
 
-Weights are drawn at random from the model's own configuration, so nothing is downloaded and the pictures are noise; the
-time does not depend on what they show. Every figure is measured in the same run as its baseline.
+Without `--weights` they are drawn at random from Z-Image's own configuration, so nothing is downloaded and the pictures
+are noise: the time does not depend on what they show, but how like two pictures are does. Every figure is measured in
+the same run as its baseline. fp8 needs torchao.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import multiprocessing
 import random
@@ -25,17 +28,22 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from gems_actors.backends.diffusion import float8
 from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, BatchScheduler
 from gems_actors.backends.diffusion.devices import Device
 from gems_actors.backends.diffusion.engine import Engine
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.jobs import Drawn, Job
+from gems_actors.backends.diffusion.jobs import Drawn, Job, Stepped
 from gems_actors.backends.diffusion.loading import wrap_pipeline
 from gems_actors.backends.diffusion.models import png_of
-from gems_actors.backends.diffusion.z_image import ZImageSteps
+from gems_actors.backends.diffusion.stepwise import StepwisePipeline
+from tests.benchmarks.likeness import psnr_db, ssim
 from tests.gems_actors.backends.diffusion.tiny import tiny_tokenizer, tiny_z_image
 
 STEPS: Final = 8
+CACHED_STEPS: Final = 40
+"""Steps of the pictures that the denoising cache is measured with: those of Qwen-Image 2.1."""
+THRESHOLDS: Final = (0.05, 0.1, 0.2)
 WORDS: Final = ("red", "fox", "on", "snow", "under", "three", "moons", "by", "an", "old", "lighthouse", "in", "oil")
 
 
@@ -49,11 +57,12 @@ class Plan(NamedTuple):
     requests: int
     repeats: int
     png_processes: int
+    cached_images: int
     is_compiled: bool
 
 
-FULL: Final = Plan("cuda:0", (512, 1024), (1, 2, 4, 8, 16), 12, 96, 5, 4, is_compiled=True)
-TINY: Final = Plan("cpu", (64, 96), (1, 2), 2, 6, 2, 1, is_compiled=True)
+FULL: Final = Plan("cuda:0", (512, 1024), (1, 2, 4, 8, 16), 12, 96, 5, 4, 16, is_compiled=True)
+TINY: Final = Plan("cpu", (64, 96), (1, 2), 2, 6, 2, 1, 2, is_compiled=True)
 
 
 def full_z_image(device: torch.device) -> Any:
@@ -145,7 +154,7 @@ def prompt_of(length: int, seed: int) -> str:
     return text[:length]
 
 
-def jobs_of(pipeline: ZImageSteps, count: int, side_px: int, lengths: Sequence[int]) -> list[Job]:
+def jobs_of(pipeline: StepwisePipeline, count: int, side_px: int, lengths: Sequence[int]) -> list[Job]:
     """Return encoded requests that have taken no step."""
     prompts = [prompt_of(lengths[number % len(lengths)], number) for number in range(count)]
     jobs = [
@@ -175,24 +184,29 @@ class Limit(NamedTuple):
         return tflops / (STEPS * self.forward_tflop + self.decode_tflop)
 
 
-def limit_of(pipeline: ZImageSteps, side_px: int) -> Limit:
+def limit_of(pipeline: StepwisePipeline, side_px: int) -> Limit:
     """Count the operations of one forward and one decoding, with a caption of 100 tokens."""
     (job,) = jobs_of(pipeline, 1, side_px, [100])
     forward = flops_of(lambda: pipeline.denoise([job]))
     return Limit(forward / 1e12, flops_of(lambda: pipeline.decode([job])) / 1e12)
 
 
-def stock_rate(pipe: Any, side_px: int, images: int, device: Device) -> float:
+def stock_rate(pipeline: StepwisePipeline, side_px: int, images: int, device: Device) -> float:
     """Return images a second of a loop over the stock pipeline, one picture at a time, PNG by Pillow as it comes."""
+    takes = inspect.signature(pipeline.pipe.__call__).parameters
+    (job,) = jobs_of(pipeline, 1, side_px, [100])
+    options = {"true_cfg_scale" if "true_cfg_scale" in takes else "guidance_scale": job.guidance}
+    negative = {"negative_prompt": [job.negative_prompt]} if job.rows == 2 and "negative_prompt" in takes else {}
 
     def draw(seed: int) -> None:
-        image = pipe(
+        image = pipeline.pipe(
             prompt=[prompt_of(100, seed)],
             height=side_px,
             width=side_px,
             num_inference_steps=STEPS,
-            guidance_scale=0.0,
             generator=[torch.Generator("cpu").manual_seed(seed)],
+            **options,
+            **negative,
         ).images[0]
         image.save(BytesIO(), "PNG")
 
@@ -215,7 +229,7 @@ class EngineRate(NamedTuple):
 
 
 def engine_rate(
-    pipeline: ZImageSteps, side_px: int, requests: int, device: Device, lengths: Sequence[int], pool: Executor
+    pipeline: StepwisePipeline, side_px: int, requests: int, device: Device, lengths: Sequence[int], pool: Executor
 ) -> EngineRate:
     """Draw requests through the engine; PNG files are made in other processes, as the actor's is one."""
     scheduler = BatchScheduler(max_step_tokens=MAX_STEP_TOKENS, mixes_buckets=True)
@@ -244,88 +258,182 @@ def engine_rate(
     )
 
 
+class Pictures(NamedTuple):
+    """Pictures of one way to draw, and what they took."""
+
+    pixels: list[Tensor]
+    images_per_s: float
+    forwards: float
+    """Forwards of a picture."""
+
+
+def drawn(pipeline: StepwisePipeline, side_px: int, count: int, steps: int, device: Device) -> Pictures:
+    """Draw the same prompts and seeds through the engine, after one to warm up."""
+    for number in (1, count):
+        engine = Engine(pipeline, device, BatchScheduler(mixes_buckets=pipeline.mixes_sizes))
+        began = time.perf_counter()
+        for seed in range(number):
+            engine.add(Draw(seed, prompt_of(100, seed), seed, side_px, side_px, steps=steps))
+        pixels: dict[int, Tensor] = {}
+        while not engine.is_idle:
+            for ended in engine.run_once():
+                assert isinstance(ended, Drawn), ended
+                pixels[ended.job.id] = ended.pixels.clone()
+        seconds = time.perf_counter() - began
+    forwards = steps - engine.totals().reused / count
+    return Pictures([pixels[seed] for seed in range(count)], count / seconds, forwards)
+
+
+def likeness(pictures: Pictures, others: Pictures) -> dict[str, float]:
+    """Return how like the same pictures drawn in another way are: medians of PSNR and SSIM, the latter's worst too."""
+    pairs = list(zip(pictures.pixels, others.pixels, strict=True))
+    similar = [ssim(*pair) for pair in pairs]
+    decibels = min(statistics.median(psnr_db(*pair) for pair in pairs), 99.0)  # equal ones are infinite, unlike JSON
+    return {"psnr_db": decibels, "ssim": statistics.median(similar), "worst_ssim": min(similar)}
+
+
 # ------------------------------------------------------------------------------------------------- the tables
 
 
 def measure(plan: Plan, pipe: Any, tell: Callable[[str], None]) -> dict[Any, Any]:
     """Measure everything of a plan and return the figures."""
     device = Device(plan.device)
-    masked = ZImageSteps(pipe)
+    pipeline = wrap_pipeline(pipe)
+    assert isinstance(pipeline, StepwisePipeline), "expected a pipeline that is driven step by step"
     name = torch.cuda.get_device_name(device.torch_device) if device.is_gpu else "CPU"
     tflops = matmul_tflops(device)
-    tell(f"{name}, torch {torch.__version__}: a large product runs at {tflops:.3g} TFLOP/s")
+    tell(f"{name}, torch {torch.__version__}, {pipeline.name}: a large product runs at {tflops:.3g} TFLOP/s")
     found: dict[Any, Any] = {"device": name, "torch": torch.__version__, "matmul_tflops": tflops}
-    limits = {side_px: limit_of(masked, side_px) for side_px in plan.sides_px}
-    stock = {side_px: stock_rate(pipe, side_px, plan.stock_images, device) for side_px in plan.sides_px}
-    forwards = {side_px: _forwards(masked, plan, side_px, device, [100]) for side_px in plan.sides_px}
-    ragged = {"mask": {side_px: _forwards(masked, plan, side_px, device, [40, 400]) for side_px in plan.sides_px}}
-    split = ZImageSteps(pipe, splits_attention=True)  # from here on the pipeline attends row by row
-    ragged["split"] = {side_px: _forwards(split, plan, side_px, device, [40, 400]) for side_px in plan.sides_px}
     spawn = multiprocessing.get_context("spawn")  # forks of a process with CUDA hang
     with ProcessPoolExecutor(plan.png_processes, spawn) as pool:
-        rates = {
-            side_px: engine_rate(split, side_px, plan.requests, device, [40, 100, 250], pool)
-            for side_px in plan.sides_px
-        }
+        for side_px in plan.sides_px:
+            found[side_px] = _of_size(plan, pipeline, side_px, device, tflops, pool, tell)
     for side_px in plan.sides_px:
-        limit, rate = limits[side_px], rates[side_px]
-        ceiling = limit.images_per_s(tflops)
-        found[side_px] = {
-            "limit": limit._asdict(),
-            "limit_images_per_s": ceiling,
-            "stock_images_per_s": stock[side_px],
-            "engine": rate._asdict(),
-            "forward_s": forwards[side_px],
-            "ragged_forward_s": {kind: times[side_px] for kind, times in ragged.items()},
-        }
-        tell(
-            f"{side_px} px: engine {rate.images_per_s:.3g} images/s = {rate.images_per_s / stock[side_px]:.2f} times "
-            f"the loop over the stock pipeline ({stock[side_px]:.3g}) = {rate.images_per_s / ceiling:.2f} of the limit "
-            f"({ceiling:.3g}); device busy {rate.busy_share:.1%}, batch {rate.batch:.1f}, "
-            f"step {rate.step_s * 1000:.3g} ms, peak {rate.peak_gib:.1f} GiB"
-        )
-        for batch, seconds in forwards[side_px].items():
-            both = [f"{kind} {times[side_px][batch] * 1000:.3g} ms" for kind, times in ragged.items()]
-            tell(
-                f"{side_px} px, batch {batch}: forward {seconds * 1000:.3g} ms, "
-                f"{batch * limit.forward_tflop / seconds:.3g} TFLOP/s; captions of 40 and 400 tokens: {', '.join(both)}"
-            )
+        found[side_px]["cache"] = _cached(plan, pipeline, side_px, device, tell)
     if plan.is_compiled:
-        found["compiled"] = _compiled(plan, pipe, device, tell)
+        pipeline.attends_by_row = False
+        pipe.transformer.compile_repeated_blocks(dynamic=True)
+        found["compiled"] = {
+            side_px: _curve("compiled", plan, pipeline, side_px, device, tell) for side_px in plan.sides_px
+        }
+    if float8.is_installed():
+        found["fp8"] = _quantized(plan, pipeline, device, tell)
+    else:
+        tell("fp8 was not measured: torchao is not installed")
+    return found
+
+
+def _of_size(
+    plan: Plan,
+    pipeline: StepwisePipeline,
+    side_px: int,
+    device: Device,
+    tflops: float,
+    pool: Executor,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return what one size takes: the loop over the stock pipeline, the engine, and forwards against the batch."""
+    limit = limit_of(pipeline, side_px)
+    stock = stock_rate(pipeline, side_px, plan.stock_images, device)
+    curve = _curve("eager", plan, pipeline, side_px, device, tell)
+    ragged = {}
+    for kind, by_row in (("mask", False), ("split", True)):
+        pipeline.attends_by_row = by_row
+        ragged[kind] = _forwards(pipeline, plan, side_px, device, [40, 400])
+    pipeline.attends_by_row = sum(ragged["split"].values()) < sum(ragged["mask"].values())
+    rate = engine_rate(pipeline, side_px, plan.requests, device, [40, 100, 250], pool)
+    ceiling = limit.images_per_s(tflops)
+    tell(
+        f"{side_px} px: engine {rate.images_per_s:.3g} images/s = {rate.images_per_s / stock:.2f} times "
+        f"the loop over the stock pipeline ({stock:.3g}) = {rate.images_per_s / ceiling:.2f} of the limit "
+        f"({ceiling:.3g}); device busy {rate.busy_share:.1%}, batch {rate.batch:.1f}, "
+        f"step {rate.step_s * 1000:.3g} ms, peak {rate.peak_gib:.1f} GiB"
+    )
+    for batch, seconds in curve.items():
+        both = [f"{kind} {times[batch] * 1000:.3g} ms" for kind, times in ragged.items()]
+        tell(
+            f"{side_px} px, batch {batch}: {batch * limit.forward_tflop / seconds:.3g} TFLOP/s; "
+            f"prompts of 40 and 400 tokens: {', '.join(both)}"
+        )
+    return {
+        "limit": limit._asdict(),
+        "limit_images_per_s": ceiling,
+        "stock_images_per_s": stock,
+        "engine": rate._asdict(),
+        "forward_s": curve,
+        "ragged_forward_s": ragged,
+    }
+
+
+def _curve(
+    name: str, plan: Plan, pipeline: StepwisePipeline, side_px: int, device: Device, tell: Callable[[str], None]
+) -> dict[int, float]:
+    """Return the seconds of a forward against the batch, and tell how much more a larger batch gives."""
+    times = _forwards(pipeline, plan, side_px, device, [100])
+    alone = times[min(times)] / min(times)
+    for batch, seconds in times.items():
+        tell(
+            f"{side_px} px, batch {batch}, {name}: forward {seconds * 1000:.3g} ms, {batch / seconds:.3g} steps/s, "
+            f"{batch * alone / seconds:.2f} times the smallest batch"
+        )
+    return times
+
+
+def _cached(
+    plan: Plan, pipeline: StepwisePipeline, side_px: int, device: Device, tell: Callable[[str], None]
+) -> dict[float, dict[str, float]]:
+    """Return what each threshold of the denoising cache gives and costs, against pictures without it."""
+    pipeline.cache_threshold = None
+    computed = drawn(pipeline, side_px, plan.cached_images, CACHED_STEPS, device)
+    found = {}
+    for threshold in THRESHOLDS:
+        pipeline.cache_threshold = threshold
+        pictures = drawn(pipeline, side_px, plan.cached_images, CACHED_STEPS, device)
+        faster = pictures.images_per_s / computed.images_per_s
+        like = likeness(pictures, computed)
+        found[threshold] = {"faster": faster, "forwards": pictures.forwards, **like}
+        tell(
+            f"{side_px} px, denoising cache {threshold}: {pictures.forwards:.1f} forwards of {CACHED_STEPS}, "
+            f"{faster:.2f} times as fast, PSNR {like['psnr_db']:.1f} dB, SSIM {like['ssim']:.3f}"
+        )
+    pipeline.cache_threshold = None
+    return found
+
+
+def _quantized(
+    plan: Plan, pipeline: StepwisePipeline, device: Device, tell: Callable[[str], None]
+) -> dict[int, dict[str, Any]]:
+    """Return what fp8 gives and costs; the pipeline stays quantized."""
+    original = {side_px: drawn(pipeline, side_px, plan.cached_images, STEPS, device) for side_px in plan.sides_px}
+    began = time.perf_counter()
+    pipeline.float8 = float8.quantize(pipeline.transformer, device.torch_device)
+    tell(f"fp8: {pipeline.float8.layers} layers quantized in {time.perf_counter() - began:.1f} s")
+    found = {}
+    for side_px in plan.sides_px:
+        times = _curve("fp8", plan, pipeline, side_px, device, tell)
+        pictures = drawn(pipeline, side_px, plan.cached_images, STEPS, device)
+        faster = pictures.images_per_s / original[side_px].images_per_s
+        like = likeness(pictures, original[side_px])
+        found[side_px] = {"forward_s": times, "faster": faster, **like}
+        tell(
+            f"{side_px} px, fp8: {faster:.2f} times as fast, PSNR {like['psnr_db']:.1f} dB, SSIM {like['ssim']:.3f}, "
+            f"peak {device.peak_bytes() / 2**30:.1f} GiB"
+        )
     return found
 
 
 def _forwards(
-    pipeline: ZImageSteps, plan: Plan, side_px: int, device: Device, lengths: Sequence[int]
+    pipeline: StepwisePipeline, plan: Plan, side_px: int, device: Device, lengths: Sequence[int]
 ) -> dict[int, float]:
     """Return the seconds of a forward against the batch."""
     times = {}
     for batch in plan.batches:
         jobs = jobs_of(pipeline, batch, side_px, lengths)
 
-        def work(jobs: list[Job] = jobs) -> list[Tensor]:
+        def work(jobs: list[Job] = jobs) -> list[Stepped]:
             return pipeline.denoise(jobs)
 
         times[batch] = timed(work, device, plan.repeats)
-    return times
-
-
-def _compiled(plan: Plan, pipe: Any, device: Device, tell: Callable[[str], None]) -> dict[int, dict[int, float]]:
-    """Return the seconds of a compiled forward, with a mask where captions differ."""
-    from diffusers.models.transformers.transformer_z_image import ZSingleStreamAttnProcessor
-
-    for blocks in (pipe.transformer.noise_refiner, pipe.transformer.context_refiner, pipe.transformer.layers):
-        for block in blocks:
-            block.attention.set_processor(ZSingleStreamAttnProcessor())
-    began = time.perf_counter()
-    pipeline = wrap_pipeline(pipe, is_compiled=True)
-    assert isinstance(pipeline, ZImageSteps)
-    times = {}
-    for side_px in plan.sides_px:
-        times[side_px] = _forwards(pipeline, plan, side_px, device, [100])
-        for batch, seconds in times[side_px].items():
-            tell(f"{side_px} px, batch {batch}, compiled: forward {seconds * 1000:.3g} ms")
-    tell(f"compiling and measuring took {time.perf_counter() - began:.0f} s")
     return times
 
 
@@ -333,12 +441,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[Any, Any]:
     """Measure and print; the last line is all of it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU")
+    parser.add_argument("--weights", metavar="MODEL", help="a folder or hub id instead of random weights of Z-Image")
     parser.add_argument("--no-compile", action="store_true", help="leave the compiled forwards out: they take minutes")
     options = parser.parse_args(arguments)
     plan = TINY if options.tiny else FULL
     if options.no_compile:
         plan = plan._replace(is_compiled=False)
-    pipe = tiny_z_image() if options.tiny else full_z_image(torch.device(plan.device))
+    if options.weights:
+        from diffusers import DiffusionPipeline
+
+        pipe = DiffusionPipeline.from_pretrained(options.weights, torch_dtype=torch.bfloat16).to(plan.device)
+        pipe.set_progress_bar_config(disable=True)
+    else:
+        pipe = tiny_z_image() if options.tiny else full_z_image(torch.device(plan.device))
     found = measure(plan, pipe, lambda line: print(line, flush=True))
     print(json.dumps(found))
     return found
