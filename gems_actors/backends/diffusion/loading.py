@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -108,15 +109,16 @@ def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepar
     """
     device = Device(device_name)
     pipeline = load_pipeline(load, device, tell)
-    # A loop over a varying number of rows would be compiled each time; one masked call is compiled once.
-    if device.is_gpu and not load.compile and load.warm_up:
-        tell(choose_attention(pipeline, load.warm_up[0], device.seconds_of))
     scheduler = BatchScheduler(
         max_step_tokens=load.max_step_tokens or MAX_STEP_TOKENS, mixes_buckets=pipeline.mixes_sizes
     )
     for width_px, height_px in load.warm_up:
         tell(f"warming up at {width_px}x{height_px} px")
         _warm_up(Engine(pipeline, device, scheduler), width_px, height_px)
+    # A loop over a varying number of rows would be compiled each time; one masked call is compiled once.
+    if device.is_gpu and not load.compile and load.warm_up:
+        tell(choose_attention(pipeline, load.warm_up[0], device.seconds_of))
+        device.settle()
     return Prepared(pipeline, device, scheduler, capacity_of(pipeline, scheduler, load.warm_up))
 
 
@@ -229,10 +231,10 @@ def choose_attention(
         return ""
     texts = ("a fox", "a fox " * 20, "a fox " * 40, "a fox " * 80)
     jobs = [pipeline.prepare(Draw(number, text, 0, *size, guidance=0.0)) for number, text in enumerate(texts)]
-    seconds = {}
-    with torch.no_grad():
+    seconds = {True: math.inf, False: math.inf}
+    with suppress(torch.OutOfMemoryError), torch.no_grad():  # then four such pictures are never drawn together either
         pipeline.encode(jobs)
-        for by_row in (False, True):
+        for by_row in seconds:
             pipeline.attends_by_row = by_row
             seconds[by_row] = seconds_of(lambda: pipeline.denoise(jobs))
     pipeline.attends_by_row = seconds[True] < seconds[False]
