@@ -21,8 +21,8 @@ from msgspec import structs
 from PIL import Image as Pillow
 
 from actors.blob_actor import BlobActor
-from actors.comparing import compare_pictures
 from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, repeated_example, say, unexpected
+from actors.verifying.comparing import compare_pictures
 from actors.verifying.evidence import decide
 from actors.verifying.evidence_listing import evidence_request, parse_evidence
 from actors.verifying.text_matching import shows_text, text_asked_for

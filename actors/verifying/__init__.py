@@ -1,1 +1,1 @@
-"""What the verifier decides without a model: claims from evidence, texts that were read, and verdicts from others."""
+"""How the verifier decides: claims from evidence, texts that were read, verdicts from others, and pictures compared."""

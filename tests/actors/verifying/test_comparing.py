@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from actors.comparing import COMPARE_RULES, compare_pictures, parse_comparison
 from actors.ranking import choice_of, choose_best, close_rival, explain_choice
 from actors.verifier import Verifier
+from actors.verifying.comparing import COMPARE_RULES, compare_pictures, parse_comparison
 from gems_actors.backends import ChatRequest, ImagePart
 from gems_actors.backends.storyboard import StoryboardChatModel
 from gems_actors.blobs import BlobFolder
