@@ -259,19 +259,19 @@ class _Inspection:
         async with self._limiter:
             verdict = await self._ask(self._chat, picture, requirement)
             verdict = await self._ask_second(picture, requirement, verdict)
-            votes = self._votes if verdict.answer == "unsure" else ()
+            votes = self._votes if self._is_voted_on(verdict) else ()
             return count_votes(
                 verdict, [await self._ask(self._chat, picture, requirement, f"vote {vote}", vote) for vote in votes]
             )
 
     async def ask_all(self, picture: ImagePart, requirements: Sequence[Requirement]) -> dict[str, Verdict]:
-        """Return the verdicts for all requirements by id, from one call, and one for each vote on unsure ones."""
+        """Return the verdicts for all requirements by id, from one call, and one for each vote."""
         verdicts = await self._ask_all(picture, requirements)
         asked = [partial(self._ask_second, picture, item, verdicts[item.id]) for item in requirements]
         verdicts = {verdict.requirement: verdict for verdict in await gather(*asked)}
-        unsure = [item for item in requirements if verdicts[item.id].answer == "unsure"]
-        votes = await gather(*(partial(self._ask_all, picture, unsure, vote) for vote in self._votes))
-        return verdicts | {item.id: count_votes(verdicts[item.id], [one[item.id] for one in votes]) for item in unsure}
+        open_ = [item for item in requirements if self._is_voted_on(verdicts[item.id])]
+        votes = await gather(*(partial(self._ask_all, picture, open_, vote) for vote in self._votes))
+        return verdicts | {item.id: count_votes(verdicts[item.id], [one[item.id] for one in votes]) for item in open_}
 
     async def list_evidence(self, picture: ImagePart, requirements: Sequence[Requirement]) -> dict[str, Verdict]:
         """Return the verdicts that follow from a list of what the picture shows, by id; one call, or none."""
@@ -299,6 +299,9 @@ class _Inspection:
             for id_, text in wanted.items()
             if read
         }
+
+    def _is_voted_on(self, verdict: Verdict) -> bool:
+        return self._settings.vote_on == "all" or verdict.answer == "unsure"
 
     @property
     def _votes(self) -> range:

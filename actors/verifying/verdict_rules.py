@@ -13,7 +13,7 @@ from protocol.messages import Requirement, Verdict
 def count_votes(verdict: Verdict, votes: Sequence[Verdict]) -> Verdict:
     """Return a verdict with the answer that more than half of it and the votes give, or as it is if there is none."""
     for answer in ("met", "unmet"):
-        same = [vote for vote in votes if vote.answer == answer]
+        same = [vote for vote in (verdict, *votes) if vote.answer == answer]
         if 2 * len(same) > len(votes) + 1:
             reason = f"{len(same)} of {len(votes) + 1} votes: {same[0].reason}"[:MAX_REASON_CHARS]
             return structs.replace(verdict, answer=same[0].answer, reason=reason)

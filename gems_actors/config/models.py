@@ -269,7 +269,10 @@ class VerifyConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """What reads texts: the chat model, or `ocr` (RapidOCR on this host's CPU, extra `ocr`), after which the model is
     asked only where no text is found."""
     votes: Annotated[int, Meta(ge=1, le=15)] = 1
-    """Number of answers to a requirement of which the first is unsure; more than half of them decide."""
+    """Number of answers to a requirement that is voted on; more than half of them decide."""
+    vote_on: Literal["unsure", "all"] = "unsure"
+    """Requirements that are voted on: those of which the first answer is unsure, or all that the model is asked about,
+    because a model that misses a fault is sure."""
     met_from: v.Share = 0.6
     """Probability from which a requirement counts as met."""
     unmet_below: v.Share = 0.4

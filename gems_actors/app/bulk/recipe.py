@@ -109,7 +109,7 @@ def _verifying(config: MeshConfig) -> str:
     verify = config.verify
     parts: list[str] = [verify.mode] if verify.mode == "evidence" else []
     parts += [f"text by {verify.text}"] if verify.text != "model" else []
-    parts += [f"{verify.votes} votes"] if verify.votes > 1 else []
+    parts += [f"{verify.votes} votes{' on all' * (verify.vote_on == 'all')}"] if verify.votes > 1 else []
     for kind, own in msgspec.structs.asdict(verify.thresholds).items():
         parts += [f"{kind} met from {own.met_from:g}, unmet below {own.unmet_below:g}"] if own is not None else []
     return ", ".join(parts)

@@ -181,6 +181,32 @@ async def test_a_score_that_is_unsure_is_voted_on_in_words() -> None:
     assert [bool(request.choices) for request in chat.requests] == [True, False, False]
 
 
+@pytest.mark.parametrize("mode", ["words", "batch"])
+async def test_votes_on_all_outvote_an_answer_that_is_sure_and_wrong(mode: Any) -> None:
+    def answer(request: ChatRequest) -> str:
+        word = "no" if request.vote else "yes"
+        asked = request.fields.get("questions")
+        rows = [{"id": item["id"], "answer": word, "reason": "it is blue"} for item in asked or ()]
+        return json.dumps({"answers": rows}) if asked else f"{word}: it is blue"
+
+    chat = FakeChat(rule=answer)
+    settings = VerifyConfig(mode=mode, votes=3, vote_on="all")
+    found = await verify_picture(chat, PICTURE, [requirement("a")], settings)
+    assert (summary(found), found.verdicts[0].reason, found.spent.calls) == ("a:unmet", "2 of 3 votes: it is blue", 3)
+
+
+async def test_votes_on_all_find_faults_that_a_simulated_verifier_misses() -> None:
+    picture = ImagePart(draw_request(ImageRequest("a cat and a dog", 7, 512, 512)), "image/png")
+    absent = ("cow", "pig", "fox", "hen", "owl", "bee", "ant", "rat", "bat", "elk", "emu", "yak", "cod", "ape")
+    wanted = [structs.replace(requirement(id_), question=f"Is there a {id_} in the image?") for id_ in absent]
+    missed = {}
+    for votes in (1, 5):
+        chat = StoryboardChatModel(errors=VerifierErrorConfig(miss=0.3))
+        found = await verify_picture(chat, picture, wanted, VerifyConfig(mode="batch", votes=votes, vote_on="all"))
+        missed[votes] = sum(verdict.answer == "met" for verdict in found.verdicts)
+    assert missed[5] < missed[1]
+
+
 async def test_votes_make_a_simulated_verifier_that_is_often_unsure_sure() -> None:
     picture = ImagePart(draw_request(ImageRequest("a cat and a dog", 7, 512, 512)), "image/png")
     wanted = [
