@@ -7,9 +7,10 @@ A picture is its length, 4 bytes big-endian, and its file; the answer to it is f
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final
 
 MAX_THREADS: Final = 4
@@ -31,9 +32,32 @@ def _open_reader() -> Callable[[bytes], list[str]]:
 
     def read(data: bytes) -> list[str]:
         found, _ = engine(data)
-        return [str(text) for _, text, _ in found or ()]
+        return in_reading_order([(box, str(text)) for box, text, _ in found or ()])
 
     return read
+
+
+def in_reading_order(found: Sequence[tuple[Sequence[Sequence[float]], str]]) -> list[str]:
+    """Return texts from top to bottom and, within a line, from left to right, as seen along the lines of a turned sign.
+
+    Args:
+        found: texts, each with the corners of its box: top left, top right, bottom right, bottom left.
+    """
+    along = sum(box[1][0] - box[0][0] for box, _ in found), sum(box[1][1] - box[0][1] for box, _ in found)
+    angle = math.atan2(along[1], along[0])
+    placed = []
+    for box, text in found:
+        x, y = (sum(corner[axis] for corner in box) / 4 for axis in (0, 1))
+        height = math.dist(box[0], box[3])
+        across = y * math.cos(angle) - x * math.sin(angle)
+        placed.append((across, x * math.cos(angle) + y * math.sin(angle), height, text))
+    lines: list[list[tuple[float, float, float, str]]] = []
+    for item in sorted(placed):
+        if lines and item[0] - lines[-1][0][0] < min(item[2], lines[-1][0][2]) / 2:
+            lines[-1].append(item)
+        else:
+            lines.append([item])
+    return [text for line in lines for _, _, _, text in sorted(line, key=lambda item: item[1])]
 
 
 def serve(pictures: BinaryIO, answers: BinaryIO, read: Callable[[bytes], list[str]]) -> None:

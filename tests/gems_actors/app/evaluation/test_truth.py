@@ -17,6 +17,7 @@ from gems_actors.config import MeshConfig, StoryboardConfig, VerifierErrorConfig
 from gems_actors.errors import UsageError
 from tests.gems_actors.app.evaluation.folders import row, write_folder
 from tests.gems_actors.backends.storyboard.pictures import draw_without_errors
+from tests.gems_actors.cli.commands import run_gems
 
 NOISY = MeshConfig(storyboard=StoryboardConfig(verifier_error=VerifierErrorConfig(miss=0.3)))
 PROMPT = "two red cats"
@@ -86,3 +87,24 @@ def test_simulated_errors_are_part_of_a_pictures_key_and_none_are_not() -> None:
     assert models_of(MeshConfig())["chat"] == "storyboard"
     assert models_of(NOISY)["verifier"] == "storyboard (simulated errors: miss 0.3)"
     assert models_of(NOISY)["planner"] == "storyboard"
+
+
+@pytest.mark.slow
+def test_a_run_with_simulated_errors_is_drawn_resumed_and_compared_by_the_truth(tmp_path: Path) -> None:
+    prompts = ["two red cats left of a stone dog", "three glass owls under a sign"]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    errors = "storyboard.verifier_error={miss=1.0}"
+    command = ("eval", "artimuse", "--data", "data.jsonl", "--out", "noisy", "--images", "3", "--set", errors)
+    done = run_gems(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+    assert "simulated errors: 100.0 % of requirements met by the verifier's account" in done.stderr
+    rows = (tmp_path / "noisy/dataset/metadata.jsonl").read_text()
+    assert all(json.loads(line)["rounds"] == 1 for line in rows.splitlines()), (
+        "a verifier that misses all stops at once"
+    )
+    assert run_gems(tmp_path, *command).returncode == 0
+    assert (tmp_path / "noisy/dataset/metadata.jsonl").read_text() == rows
+    compared = json.loads(run_gems(tmp_path, "eval", "compare", "noisy", "--json").stdout)
+    assert "requirements truly met %" in json.dumps(compared)
+    changed = run_gems(tmp_path, *command[:-1], "storyboard.verifier_error={miss=0.5}")
+    assert changed.returncode == 2, "pictures of another verifier are not mixed with these"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from importlib.util import find_spec
 from io import BytesIO
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from actors.verifying.text_matching import shows_text
 from gems_actors.backends.factory import open_text_reader
+from gems_actors.backends.ocr.process import in_reading_order
 from gems_actors.backends.ocr.reader import open_ocr
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import BackendError, ConfigError
@@ -44,6 +46,21 @@ async def test_pictures_are_read_one_after_another_by_one_process() -> None:
             for number in range(5):
                 nursery.start_soon(read, str(number).encode())
         assert sorted(found) == [(str(number),) for number in range(5)]
+
+
+def turned(left: float, top: float, degrees: float) -> list[tuple[float, float]]:
+    """Return the corners of a box of 80 by 20 on a sign that is turned clockwise."""
+    corners = [(left, top), (left + 80, top), (left + 80, top + 20), (left, top + 20)]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [(x * cos - y * sin, x * sin + y * cos) for x, y in corners]
+
+
+@pytest.mark.parametrize("degrees", [-40, -12, 0, 12, 40])
+def test_lines_of_a_turned_sign_are_read_in_their_order(degrees: float) -> None:
+    places = {"first": (0, 0), "second": (100, 3), "third": (300, 30), "fourth": (0, 60), "fifth": (500, 60)}
+    found = [(turned(left, top, degrees), text) for text, (left, top) in places.items()]
+    assert in_reading_order(found[::-1]) == [*places]
+    assert in_reading_order([]) == []
 
 
 async def test_a_process_that_dies_is_replaced_and_the_picture_read_again(tmp_path: Path) -> None:
