@@ -92,6 +92,8 @@ def examine(config_file: Path | None, overrides: Sequence[str], router: str | No
     yield from _skills(config)
     if config.image.backend == "diffusers" and config.image.model is not None:
         yield _pipeline(config.image.model)
+    if config.verify.text == "ocr":
+        yield _ocr()
     yield from _network(config)
     if config.image.url is not None:
         yield _image_server(config.image)
@@ -268,6 +270,19 @@ def _gateway(settings: GatewayConfig) -> Finding:
     except ConfigError as error:
         return Finding("fail", "gateway", str(error), "pip install 'gems-actors[gateway]', or correct the setting")
     return Finding("ok", "gateway", f"can serve {settings.url} {'with' if tokens.are_needed else 'without'} tokens")
+
+
+def _ocr() -> Finding:
+    """Check the reader of texts, which a verifier opens."""
+    what = "reader of texts"
+    try:
+        import rapidocr_onnxruntime  # noqa: F401 -- find_spec would not notice a missing libGL
+    except ImportError as error:
+        advice = (
+            "pip install 'gems-actors[ocr]'; without libGL also opencv-python-headless; or set verify.text to model"
+        )
+        return Finding("fail", what, str(error), advice)
+    return Finding("ok", what, f"RapidOCR {version('rapidocr-onnxruntime')} can be imported")
 
 
 def _network(config: MeshConfig) -> Iterator[Finding]:

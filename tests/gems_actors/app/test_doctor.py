@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,15 @@ def test_folders_of_skills_that_are_missing_empty_or_broken_are_reported(tmp_pat
         "broken/hats",
         "missing",
     ]
+
+
+@pytest.mark.slow
+def test_a_reader_of_texts_that_is_not_installed_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings(tmp_path, "reader of texts") == []
+    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
+    (finding,) = findings(tmp_path, "reader of texts", "verify.text=ocr")
+    assert finding.state == "fail"
+    assert "pip install 'gems-actors[ocr]'" in finding.advice
 
 
 @pytest.mark.slow
