@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import BinaryIO, Final
 
 MAX_THREADS: Final = 4
@@ -25,8 +26,12 @@ def main() -> None:
 
 
 def _open_reader() -> Callable[[bytes], list[str]]:
-    from rapidocr_onnxruntime import RapidOCR
-
+    try:
+        from rapidocr_onnxruntime import RapidOCR
+    except ImportError as error:  # its OpenCV needs libGL, which a host without a screen may lack
+        return partial(
+            _fail, f"{error}; install the package with it, or opencv-python-headless in place of opencv-python"
+        )
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     engine = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
 
@@ -35,6 +40,10 @@ def _open_reader() -> Callable[[bytes], list[str]]:
         return in_reading_order([(box, str(text)) for box, text, _ in found or ()])
 
     return read
+
+
+def _fail(reason: str, data: bytes) -> list[str]:
+    raise ImportError(reason)
 
 
 def in_reading_order(found: Sequence[tuple[Sequence[Sequence[float]], str]]) -> list[str]:

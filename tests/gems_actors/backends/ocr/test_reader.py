@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
+from ctypes.util import find_library
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +24,8 @@ from gems_actors.errors import BackendError, ConfigError
 FRAGILE = "tests.gems_actors.backends.ocr.fragile_process"
 DROID = Path("/usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf")
 HAS_DROID = DROID.exists()
-needs_ocr = pytest.mark.skipif(find_spec("rapidocr_onnxruntime") is None, reason="the extra `ocr` is not installed")
+HAS_OCR = find_spec("rapidocr_onnxruntime") is not None and find_library("GL") is not None
+needs_ocr = pytest.mark.skipif(not HAS_OCR, reason="the extra `ocr`, or libGL for its OpenCV, is not installed")
 
 
 def sign(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> bytes:
@@ -95,6 +98,17 @@ async def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pyt
     with pytest.raises(ConfigError, match=r"verify\.text: .*pip install 'gems-actors\[ocr\]'"):
         async with open_text_reader(MeshConfig(verify=VerifyConfig(text="ocr"))):
             raise AssertionError
+
+
+async def test_a_package_that_cannot_be_imported_fails_each_picture_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rapidocr_onnxruntime.py").write_text('raise ImportError("libGL.so.1: cannot open shared object file")')
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend(tmp_path)
+    async with open_ocr() as reader:
+        with pytest.raises(BackendError, match=r"libGL\.so\.1.*opencv-python-headless"):
+            await reader.read(sign("OPEN", ImageFont.load_default(56)))
 
 
 async def test_without_the_setting_nothing_is_opened() -> None:
