@@ -62,7 +62,7 @@ class Plan(NamedTuple):
 
 
 FULL: Final = Plan("cuda:0", (512, 1024), (1, 2, 4, 8, 16), 12, 96, 5, 4, 16, is_compiled=True)
-TINY: Final = Plan("cpu", (64, 96), (1, 2), 2, 6, 2, 1, 2, is_compiled=True)
+TINY: Final = Plan("cpu", (64, 96), (1, 2), 2, 6, 2, 1, 1, is_compiled=True)
 
 
 def full_z_image(device: torch.device) -> Any:

@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from tests.benchmarks.gpu import TINY
+from gems_actors.backends.diffusion import float8
+from tests.benchmarks.gpu import CACHED_STEPS, THRESHOLDS, TINY
 
 
 @pytest.mark.slow
@@ -25,6 +26,16 @@ def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu() -> None:
         assert figures["forward_s"].keys() == figures["ragged_forward_s"]["mask"].keys() == batches
         assert figures["ragged_forward_s"]["split"].keys() == batches
         assert any(line.startswith(f"{side_px} px: engine ") for line in lines)
+        assert figures["cache"].keys() == set(map(str, THRESHOLDS))
+        for cache in figures["cache"].values():
+            assert 0 < cache["forwards"] <= CACHED_STEPS
+            assert cache["faster"] > 0
+            assert cache["psnr_db"] > 30
+            assert 0 < cache["worst_ssim"] <= cache["ssim"] <= 1
+    if float8.is_installed():
+        assert all(found["fp8"][str(side_px)]["psnr_db"] > 10 for side_px in TINY.sides_px)
+    else:
+        assert "fp8 was not measured: torchao is not installed" in lines
 
 
 @pytest.mark.slow
