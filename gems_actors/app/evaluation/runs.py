@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -68,6 +68,8 @@ class Run:
     """Version, models, judge, and file of the prompts with its digest; those that are known."""
     has_simulated_errors: bool = False
     """Whether the verifier made simulated errors."""
+    overrides: tuple[str, ...] = ()
+    """Single settings in the name of the strategy."""
 
 
 @dataclass(slots=True)
@@ -124,8 +126,17 @@ def read_run_folders(folders: Iterable[Path]) -> list[Run]:
     folders = list(folders)
     runs = [read_run_folder(folder) for folder in folders]
     if any(run.has_simulated_errors for run in runs):
-        return [read_run_folder(folder, with_truth=True) for folder in folders]
-    return runs
+        runs = [read_run_folder(folder, with_truth=True) for folder in folders]
+    return [_without_shared(run, runs) for run in runs]
+
+
+def _without_shared(run: Run, runs: Sequence[Run]) -> Run:
+    """Return a run whose name does not have the single settings that all of several runs have."""
+    name = run.strategy
+    for item in run.overrides if len(runs) > 1 else ():
+        if all(item in other.overrides for other in runs):
+            name = name.replace(f" {item}", "", 1)
+    return replace(run, strategy=name)
 
 
 def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
@@ -177,6 +188,7 @@ def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
         totals=totals,
         stages=stages,
         has_one_round=has_one_round,
+        overrides=_overrides_of(spec),
         made_with=_made_with(folder, spec, scores, models),
         has_simulated_errors=any(SIMULATED_ERRORS in name for names in models.values() for name in names),
     )
@@ -198,7 +210,11 @@ def _name_of(spec: RunSpec) -> str:
     named = {"gems": ("rounds", "memory", "candidates"), "best-of-n": ("candidates",)}.get(spec.strategy, ())
     parts = [spec.strategy, *([spec.preset] if spec.preset else [])]
     parts += [f"{name} {spec.settings[name]}" for name in named if name in spec.settings]
-    return " ".join([*parts, *(item for item in spec.overrides if item.startswith(_OF_STRATEGY))])
+    return " ".join([*parts, *_overrides_of(spec)])
+
+
+def _overrides_of(spec: RunSpec) -> tuple[str, ...]:
+    return tuple(item for item in spec.overrides if item.startswith(_OF_STRATEGY))
 
 
 def _calls_of(folder: Path) -> dict[tuple[TaskRef, int], _Calls]:
@@ -278,7 +294,7 @@ def _stage_figures_of(records: Mapping[int, _Record], keys: Mapping[int, Key]) -
             images[key] = {"": (sum(stage.images for stage, _ in reached), count)}
             spent = [stage.calls for stage, _ in reached if stage.calls is not None]
             calls[key] = {"": (sum(spent), float(len(spent) == len(reached)) * count)}
-        found = [RunFigure(IMAGES, images), RunFigure(REQUIREMENTS_MET, met), RunFigure(ALL_MET, all_met)]
+        found = [RunFigure(ALL_MET, all_met), RunFigure(REQUIREMENTS_MET, met), RunFigure(IMAGES, images)]
         found += [RunFigure(CALLS, calls)] if all(parts[""][1] for parts in calls.values()) else []
         figures.append({item.figure.name: item for item in found if _has_value(item)})
     return tuple(figures)

@@ -9,7 +9,7 @@ import pytest
 
 from gems_actors.app.evaluation.compare import CurvePoint, Estimate, at_budget, curve_of
 from gems_actors.app.evaluation.curve_plot import curve_svg_of
-from gems_actors.app.evaluation.runs import CALLS, IMAGES, Run, read_run_folder
+from gems_actors.app.evaluation.runs import CALLS, IMAGES, Run, read_run_folder, read_run_folders
 from gems_actors.cli import main
 from tests.gems_actors.app.evaluation.folders import row, write_calls, write_folder
 
@@ -119,3 +119,13 @@ def test_every_dot_of_a_curve_lies_in_its_panel() -> None:
 def test_a_single_point_is_drawn_too() -> None:
     for mean in (0.0, 100.0):
         ElementTree.fromstring(curve_svg_of([CurvePoint("a", 1, 1, 1.0, None, "all met %", Estimate(mean))]))
+
+
+def test_single_settings_are_in_the_name_of_a_strategy_unless_all_runs_have_them(tmp_path: Path) -> None:
+    common = ("verify.mode=batch", "image.steps=4")
+    folders = [
+        write_folder(tmp_path / "one", [row("a", 0, [1])], overrides=common, preset="thrifty"),
+        write_folder(tmp_path / "two", [row("a", 0, [1])], overrides=(*common, "draw.choose=pairwise")),
+    ]
+    assert [run.strategy for run in read_run_folders(folders)] == ["gems thrifty", "gems draw.choose=pairwise"]
+    assert read_run_folders(folders[:1])[0].strategy == "gems thrifty verify.mode=batch"
