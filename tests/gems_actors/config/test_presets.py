@@ -45,7 +45,8 @@ def test_a_preset_wins_over_file_and_environment_and_flags_win_over_it(tmp_path:
 
 def test_the_guide_names_every_preset_and_what_it_sets() -> None:
     guide = (Path(gems_actors.__file__).parent / "cli/README.md").read_text()
-    lines = {line.split("`")[1]: line for line in guide.splitlines() if line.startswith("| `")}
+    table = guide.partition("| preset | sets | for |")[2].partition("\n\n")[0]
+    lines = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
     for name, preset in PRESETS.items():
         base = PRESETS["thrifty"].settings if "as `thrifty`" in lines[name] else {}
         for key, value in preset.settings.items():
