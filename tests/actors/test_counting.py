@@ -57,3 +57,12 @@ async def test_a_picture_is_counted_once_however_often_it_is_asked_for(tmp_path:
 
 async def actors_of(mesh: Mesh) -> list[m.ActorStatus]:
     return [actor for role in (await mesh.ask(m.ReadStatus())).roles for actor in role.actors]
+
+
+def test_refinements_are_counted_by_what_was_decided() -> None:
+    counts: dict[str, float] = {}
+    actions: list[m.RefineAction] = ["rewrite", "stop", "rewrite"]
+    for round_, action in enumerate(actions, 2):
+        refinement = m.Refinement(round=round_, prompt="a cat", action=action)
+        count_record(counts, m.PromptRefined(trajectory=TRAJECTORY, refinement=refinement))
+    assert counts == {"refinements/rewrite": 2.0, "refinements/stop": 1.0}

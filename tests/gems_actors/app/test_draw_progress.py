@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 from gems_actors.app.draw_progress import (
     Progress,
@@ -13,7 +14,7 @@ from gems_actors.app.draw_progress import (
     lines_of,
     step_of,
 )
-from protocol.messages import ActorJoined
+from protocol.messages import ActorJoined, AttemptsCompared, PairChoice, PromptRefined, Refinement, StepTaken
 from tests.gems_actors.cli.stories import EVENTS, FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT, attempt
 
 START = Progress(PROMPT, max_rounds=2, candidates=1)
@@ -75,3 +76,26 @@ def test_a_changed_prompt_is_described_by_its_changed_words() -> None:
         ("removed", "in the warm sun"),
         ("added", "at night"),
     ]
+
+
+def refined(**fields: Any) -> StepTaken:
+    return StepTaken(record=PromptRefined(trajectory="0" * 32, refinement=Refinement(round=2, prompt="owls", **fields)))
+
+
+def test_what_the_refiner_decided_is_told_and_a_stop_begins_no_round() -> None:
+    progress = Progress(PROMPT, max_rounds=3, candidates=2, prompts={1: FIRST_PROMPT})
+    several = ["round 2 prompt of candidate 1: owls", "round 2 prompt of candidate 2: seen from above, owls"]
+    for event, round_, lines in (
+        (refined(action="resample"), 2, ["round 2: the same prompt, drawn with another seed"]),
+        (refined(action="stop", reasoning="x"), 1, ["round 2: not drawn, because the refiner stopped: x"]),
+        (refined(others=("seen from above, owls",)), 2, several),
+    ):
+        after = advance(progress, event)
+        assert (after.round, lines_of(after, event)) == (round_, lines)
+
+
+def test_a_comparison_is_told() -> None:
+    choice = PairChoice(round=1, candidate=2, other_round=3, other_candidate=1, preferred="second")
+    event = StepTaken(record=AttemptsCompared(trajectory="0" * 32, choice=choice))
+    told = "compared round 1 candidate 2 with round 3 candidate 1: round 3 candidate 1 is better"
+    assert lines_of(START, event) == [told]

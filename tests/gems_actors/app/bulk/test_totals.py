@@ -62,3 +62,13 @@ def test_a_blind_verifier_is_named_next_to_the_requirements_met() -> None:
     assert summary_of(tally, 1.0)["judged_blind"] == 1
     assert "100.0 % met" in result_parts(BulkProgress(sighted, 2, seconds=1.0))
     assert "blind" not in "\n".join(summary_table(sighted, 1.0))
+
+
+def test_what_the_refiner_decided_otherwise_than_to_rewrite_is_counted() -> None:
+    tally = Tally()
+    tally.add(structs.replace(row(), actions=("rewrite", "resample", "stop"), outcome="refiner_stopped"))
+    tally.add(structs.replace(row(), actions=("resample",)))
+    tally.add(row())
+    assert summary_of(tally, 1.0)["actions"] == {"resample": 2, "stop": 1}
+    assert "refiner            2 resample, 1 stop" in list(summary_table(tally, None))
+    assert "ended early" not in " ".join(summary_table(tally, None))
