@@ -6,8 +6,10 @@ picture comes from a GPU, a server or the embedded storyboard. Prompts and roles
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from typing import Any, Final, Literal, Protocol
 
@@ -91,12 +93,17 @@ class TextPart:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ImagePart:
     """A picture in a chat message."""
 
     data: bytes
     media_type: str
+
+    @cached_property
+    def data_url(self) -> str:
+        """The picture as a `data:` address; kept, because a verifier asks many questions about one picture."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import msgspec
 import trio
 
 from gems_actors.backends.concurrency_limit import AdaptiveLimit
+from gems_actors.backends.connections import RoutedTransport
 from gems_actors.backends.failover import (
     BusyError,
     GatewayTimeoutError,
@@ -35,8 +36,6 @@ from gems_actors.ops.tracing import traceparent
 from gems_actors.terminal_text import without_passwords
 
 _CONNECT_S: Final = 10.0
-_MAX_CONNECTIONS: Final = 1024
-"""Maximum connections, the highest capacity of a role; the adaptive limit keeps the number far below."""
 _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _MAX_QUOTED: Final = 300
@@ -113,7 +112,9 @@ class ModelServer:
         Raises:
             BusyError, RefusedError, BackendError: the server fails, refuses or does not answer.
         """
-        return await self._fetch("POST", f"{self._url}/{path}", max_bytes, json=fields, headers=self._headers)
+        body = msgspec.json.encode(fields)  # of a picture in a tenth of the time that httpx's own encoding takes
+        headers = {"Content-Type": "application/json", **self._headers}
+        return await self._fetch("POST", f"{self._url}/{path}", max_bytes, content=body, headers=headers)
 
     async def post_query(self, path: str, fields: Mapping[str, str], *, max_bytes: int) -> bytes:
         """Send fields in the address, without a body, and return the body of the answer.
@@ -221,7 +222,7 @@ class ModelServer:
                 raise refusal
             if code == 303:
                 method = "GET"
-                options = {name: value for name, value in options.items() if name == "headers"}
+                options = {"headers": self._headers} if "headers" in options else {}
             elif target.query:  # it repeats the fields of the first address
                 options = {name: value for name, value in options.items() if name != "params"}
             url = str(target)
@@ -276,43 +277,8 @@ async def open_model_server(kind: str, table: str, config: ModelServerConfig) ->
     route = route_to(config.url, os.environ)
     name = f"{kind} server at {without_passwords(config.url)}" + (f" through {route.shown}" if route else "")
     timeout = httpx.Timeout(config.timeout_s, connect=min(_CONNECT_S, config.timeout_s))
-    async with httpx.AsyncClient(timeout=timeout, transport=_RoutedTransport(), trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=timeout, transport=RoutedTransport(), trust_env=False) as client:
         yield ModelServer(name, config, client, key)
-
-
-class _RoutedTransport(httpx.AsyncBaseTransport):
-    """Sends each request directly or through the proxy that the environment names for its address.
-
-    httpx reads the environment too, but knows no networks in `no_proxy`, and fails on variables that it does not need.
-    """
-
-    def __init__(self) -> None:
-        self._open: dict[tuple[str | None, bool], httpx.AsyncHTTPTransport] = {}
-        """Connections by proxy and whether TLS is spoken."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request.
-
-        Raises:
-            ConfigError: the environment names a proxy or certificates that cannot be used.
-        """
-        url = str(request.url)
-        route = route_to(url, os.environ)
-        key = (route.proxy if route else None, request.url.scheme == "https")
-        if key not in self._open:
-            check_address(url, os.environ)
-            limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_CONNECTIONS)
-            try:  # without TLS no certificates are loaded, which takes a while
-                self._open[key] = httpx.AsyncHTTPTransport(verify=key[1], http2=True, limits=limits, proxy=key[0])
-            except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
-                where = route.variable if route else "SSL_CERT_FILE"
-                raise ConfigError(f"{where}: expected what reaches {request.url.host}, got: {error}") from error
-        return await self._open[key].handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        for transport in self._open.values():
-            await transport.aclose()
 
 
 def _is_same_server(one: httpx.URL, other: httpx.URL) -> bool:

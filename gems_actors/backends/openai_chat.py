@@ -9,7 +9,6 @@ Source: platform.openai.com, POST /v1/chat/completions.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
@@ -323,5 +322,4 @@ def message_fields(message: ChatMessage) -> dict[str, Any]:
 def _part_fields(part: TextPart | ImagePart) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    data = base64.b64encode(part.data).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{data}"}}
+    return {"type": "image_url", "image_url": {"url": part.data_url}}
