@@ -3,10 +3,11 @@
 Pure: time is an argument, in seconds of any one clock. It knows neither the requests nor their callers.
 
 The window starts at one request and doubles each round trip until latency rises (slow start, as in TCP); then it is
-cut to what the server evidently works on at once, and grows slowly while latency stays low. When the server reports
-that it is busy, the window closes to the number of requests it still holds; the rejected one is not among them, so one
-rejection finds the server's limit. The window then holds still for a while, longer each time the limit is found at the
-same size.
+cut to what the server evidently works on at once. While latency is low again it grows by a quarter each round trip,
+because a busy moment of our own host looks the same as a queue, and slowly once a limit was found. When the server
+reports that it is busy, the window closes to the number of requests it still holds; the rejected one is not among them,
+so one rejection finds the server's limit. The window then holds still for a while, longer each time the limit is found
+at the same size.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _MAX_DOUBLINGS: Final = 64.0
 _SHRINK: Final = 0.7
 """Factor on the window after a timeout."""
 _GROWTH: Final = 1 / 16
-"""Minimum amount that each answer adds to a window in full use; until the limit is first found, each adds 1."""
+"""Minimum amount that each answer adds to a window in full use; during slow start, each adds 1."""
+_EARLY_GROWTH: Final = 1 / 4
+"""The same amount as long as neither a rejection nor a timeout has shown a limit, while latency is as in slow start."""
 _HOLD_S: Final = (0.5, 4.0)
 """Shortest and longest time in seconds for which the window does not grow after a rejection."""
 _HOLD_PER_PAUSE: Final = 30
@@ -73,6 +76,8 @@ class AdaptiveLimit:
         """Time of the last answer."""
         self._lowest_s = inf
         self._is_starting = True
+        self._has_found_limit = False
+        """Whether a rejection or a timeout has shown that the server takes no more."""
         self._ceiling = 0.0
         self._hold_s, self._hold_until = _HOLD_S[0], -inf
         self._paused_until = -inf
@@ -145,7 +150,9 @@ class AdaptiveLimit:
         elif self.latency_s > _SLOWDOWN * usual_s:
             self.window = max(1.0, self.window - max(_EASING, 0.5 / self.window))
         elif was_used and now >= self._hold_until and self.latency_s <= _MAX_PATIENCE * self._patience_s:
-            self.window += 1.0 if self._is_starting else max(_GROWTH, 1.0 / self.window)
+            is_early = not self._has_found_limit and self.latency_s <= _EARLY_SLOWDOWN * usual_s
+            growth = _EARLY_GROWTH if is_early else _GROWTH
+            self.window += 1.0 if self._is_starting else max(growth, 1.0 / self.window)
 
     def reject(self, now: float, reason: str, wait_s: float | None) -> None:
         """End a request that the busy server turned away, and pause for `wait_s` where the server names a time."""
@@ -153,7 +160,7 @@ class AdaptiveLimit:
         self.last_failure = reason
         self._close()
         self.has_answered = True
-        self._is_starting = False
+        self._is_starting, self._has_found_limit = False, True
         if now >= self._hold_until:
             is_same_limit = self.in_flight >= 0.9 * self._ceiling
             self._hold_s = min(2 * self._hold_s, _HOLD_S[1]) if is_same_limit else _HOLD_S[0]
@@ -192,7 +199,7 @@ class AdaptiveLimit:
     def _shrink(self, now: float, waited_s: float) -> None:
         """Make the window smaller after a timeout, once for all requests that were in flight."""
         if now >= self._hold_until:
-            self._is_starting = False
+            self._is_starting, self._has_found_limit = False, True
             self.window = max(1.0, self.window * _SHRINK)
             is_crowded = self.latency_s * _CROWDED >= waited_s  # else this request hangs, and the others do not
             self._hold_until = now + max(_HOLD_S[0], _HOLD_PER_LATENCY * self.latency_s if is_crowded else 0.0)
@@ -211,5 +218,5 @@ class AdaptiveLimit:
 
     def _close(self) -> None:
         if self._open_s:  # the server may come back with less capacity
-            self.window, self._is_starting = min(self.window, _FIRST_WINDOW), True
+            self.window, self._is_starting, self._has_found_limit = min(self.window, _FIRST_WINDOW), True, False
         self._faults, self._open_s, self._half_open_at = 0, 0.0, -inf

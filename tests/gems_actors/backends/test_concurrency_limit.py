@@ -116,7 +116,50 @@ def test_rising_latency_ends_the_doubling_and_cuts_the_window_to_what_the_server
     limit.window = 20.0
     while limit.latency_s > 1.5:
         answered(limit, 0.0, 1.0)
-    assert answered(limit, 0.0, 1.0, in_flight=20) == pytest.approx(1 / 16), "from then on it grows slowly"
+    assert answered(limit, 0.0, 1.0, in_flight=20) == pytest.approx(1 / 4), "this host may only have been busy"
+    limit.window = 20.0
+    while limit.latency_s < 1.6:
+        answered(limit, 0.0, 2.0)
+    assert answered(limit, 0.0, 1.6, in_flight=20) == pytest.approx(1 / 16), "but not while latency is raised"
+
+
+@pytest.mark.parametrize("ending", ["rejection", "timeout"])
+def test_once_a_limit_was_found_the_window_grows_slowly_until_the_server_was_away(ending: str) -> None:
+    limit = limit_of(40.0)
+    answered(limit, 0.0, 1.0)
+    if ending == "rejection":
+        rejected(limit, 0.0, in_flight=40)
+    else:
+        limit.start()
+        limit.fail(0.0, "late", waited_s=2.0)
+    limit.window = 20.0
+    assert answered(limit, 100.0, 1.0, in_flight=20) == pytest.approx(1 / 16)
+    for _ in range(5):
+        limit.start()
+        limit.fail(100.0, "gone")
+    answered(limit, 102.0, 1.0)
+    assert limit.window == 2.0, "slow start"
+    answered(limit, 103.0, 20.0)
+    while limit.latency_s > 1.4:
+        answered(limit, 103.0, 1.0)
+    limit.window = 20.0
+    assert answered(limit, 103.0, 1.0, in_flight=20) == pytest.approx(1 / 4), "it may have another limit now"
+
+
+def test_a_device_that_draws_batches_is_kept_busy_by_twice_as_many_requests() -> None:
+    batch, batch_s, capacity = 16, 0.5, 32
+    limit = AdaptiveLimit()
+    now, drawn, waiting = 0.0, 0, list[float]()
+    while now < 60.0:
+        while limit.in_flight < capacity and limit.can_start(now):
+            limit.start()
+            waiting.append(now)
+        taken, waiting = waiting[:batch], waiting[batch:]
+        now += batch_s
+        for sent in taken:
+            limit.succeed(now, now - sent)
+        drawn += len(taken)
+    assert drawn >= 0.9 * 60.0 * batch / batch_s
 
 
 def test_latencies_of_a_swift_server_are_all_alike() -> None:
