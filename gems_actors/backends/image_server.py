@@ -25,7 +25,9 @@ DecodableT = TypeVar("DecodableT")
 class ServerImageModel(ABC):
     """Requests one picture per call; safe to call from many tasks at once."""
 
-    capacity = 4
+    capacity = 32
+    """Two batches of a server that draws 16 pictures at once: one is drawn, and one waits for it. A server that takes
+    fewer gets fewer, by its adaptive concurrency limit."""
 
     def __init__(self, config: ImageConfig, server: ModelServer, retry: RetryPolicy, max_reply_bytes: int) -> None:
         """Use an open server, which the caller closes."""

@@ -9,12 +9,14 @@ import trio
 
 from gems_actors.client import Mesh
 from gems_actors.errors import RequestError
-from protocol.messages import ReadStatus
+from protocol.messages import ActorStatus, ReadStatus
 
 MAX_CONCURRENCY: Final = 4096
 _MIN_CONCURRENCY: Final = 32
 _TASKS_PER_PICTURE: Final = 4
 """Tasks in flight for each image that the generators draw at once: meanwhile others are planned and verified."""
+_WINDOW: Final = "window"
+"""Figure of a generator that asks a server: how many requests its adaptive limit lets the server have."""
 _POLL_S: Final = 2.0
 
 
@@ -52,8 +54,13 @@ class TaskLimit:
                 roles = (await mesh.ask(ReadStatus())).roles
                 generators = [actor for role in roles if role.role == "generator" for actor in role.actors]
                 if not self._is_fixed:
-                    wanted = _TASKS_PER_PICTURE * sum(actor.capacity for actor in generators)
+                    wanted = _TASKS_PER_PICTURE * sum(_pictures_at_once(actor) for actor in generators)
                     self.limiter.total_tokens = min(max(_MIN_CONCURRENCY, wanted), MAX_CONCURRENCY)
                 shares = [actor.figures["busy_share"] for actor in generators if "busy_share" in actor.figures]
                 self.busy_share = sum(shares) / len(shares) if shares else None
             await trio.sleep(_POLL_S)
+
+
+def _pictures_at_once(generator: ActorStatus) -> int:
+    """Return how many pictures a generator draws at once: its capacity, or what the server behind it takes if fewer."""
+    return int(min(generator.capacity, generator.figures.get(_WINDOW, generator.capacity)))

@@ -146,22 +146,6 @@ def test_once_a_limit_was_found_the_window_grows_slowly_until_the_server_was_awa
     assert answered(limit, 103.0, 1.0, in_flight=20) == pytest.approx(1 / 4), "it may have another limit now"
 
 
-def test_a_device_that_draws_batches_is_kept_busy_by_twice_as_many_requests() -> None:
-    batch, batch_s, capacity = 16, 0.5, 32
-    limit = AdaptiveLimit()
-    now, drawn, waiting = 0.0, 0, list[float]()
-    while now < 60.0:
-        while limit.in_flight < capacity and limit.can_start(now):
-            limit.start()
-            waiting.append(now)
-        taken, waiting = waiting[:batch], waiting[batch:]
-        now += batch_s
-        for sent in taken:
-            limit.succeed(now, now - sent)
-        drawn += len(taken)
-    assert drawn >= 0.9 * 60.0 * batch / batch_s
-
-
 def test_latencies_of_a_swift_server_are_all_alike() -> None:
     limit = limit_of(8.0)
     answered(limit, 0.0, 0.001)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from gems_actors.actor import Actor
@@ -32,6 +33,23 @@ class Generator(Actor):
 
     def figures(self) -> dict[str, float]:
         return {"busy_share": 0.5}
+
+
+@pytest.mark.parametrize(("window", "tasks"), [(2, 32), (10, 40), (60, 80)])
+async def test_tasks_in_flight_follow_what_the_server_behind_a_generator_takes(window: int, tasks: int) -> None:
+    class Asking(Actor):
+        role = "generator"
+        default_capacity = 20
+
+        def figures(self) -> dict[str, float]:
+            return {"busy_share": 0.5, "window": window}
+
+    async with open_test_mesh(Asking) as mesh, open_background() as nursery:
+        limit = TaskLimit(None)
+        nursery.start_soon(limit.follow_generators, mesh)
+        while limit.busy_share is None:  # noqa: ASYNC110 -- set by the task that follows
+            await trio.sleep(0.01)
+        assert limit.limiter.total_tokens == tasks
 
 
 async def test_tasks_in_flight_follow_the_generators_unless_their_number_is_fixed() -> None:
