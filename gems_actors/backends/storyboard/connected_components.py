@@ -53,11 +53,18 @@ def find_regions(mask: Image.Image, min_area_px: int) -> list[Region]:
     parents: list[int] = []
     regions: list[Region] = []
     above: list[tuple[int, int, int]] = []
+    row = b""
     for y in range(cut.height):
+        last, row = row, data[y * width : (y + 1) * width]
+        if row == last:  # most rows of a storyboard are like the one above
+            for start, end, index in above:
+                region = regions[_root(parents, index)]
+                region.bottom, region.area_px = y + 1, region.area_px + end - start
+            continue
         here = []
         at = 0
-        for match in _RUN.finditer(data, y * width, (y + 1) * width):
-            start, end = match.start() - y * width, match.end() - y * width
+        for match in _RUN.finditer(row):
+            start, end = match.span()
             while at < len(above) and above[at][1] < start:
                 at += 1
             index = -1

@@ -30,6 +30,7 @@ _BOX_HEIGHT: Final = 15
 _CODE_ROW, _CODE_COLUMNS = 12, 12
 """Row of a box in which the code of a character begins, below its glyph, and the number of columns of dots."""
 _IS_INK: Final = [255 if value >= _INK else 0 for value in range(256)]
+_INK_BYTES: Final = bytes(_IS_INK)
 _MATCHES: Final = 0.16
 """Maximum mean difference, 0 to 1, of a segment and the glyph that it is recognised as."""
 
@@ -282,7 +283,7 @@ def _strips(size_px: int) -> dict[tuple[tuple[int, int], bytes], str]:
         shape = glyph(character, size_px)
         strip = Image.new("L", (shape.mask.width, line_height(size_px)))
         strip.paste(shape.mask, (0, shape.top_px))
-        key = strip.size, _solid(strip).tobytes()
+        key = strip.size, strip.tobytes().translate(_INK_BYTES)
         strips[key] = "" if key in strips else character
     return strips
 

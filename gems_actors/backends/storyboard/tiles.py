@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 from typing import Final
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from gems_actors.backends.storyboard.lettering import SIZES_PX, can_draw, fit_size, glyph, line_height, width_of, write
 from gems_actors.backends.storyboard.patterns import NATURAL, PLAIN, Colour, mix, paint_surface, scatter_stars
@@ -32,6 +33,8 @@ _SMALL_SIDE: Final = 26
 _READ_SIZE: Final = (32, 12)
 """Size, in pixels, at which swatches are compared."""
 _CANDIDATES: Final = 32
+_VALUES: Final = (*range(256),) * 3
+"""Value that each count of a histogram of RGB is of."""
 
 
 @lru_cache(maxsize=48)
@@ -47,23 +50,53 @@ def paint_tile(name: str, side_px: int, colours: tuple[str, ...], surface: str) 
 
 def _paint_ground(side_px: int, colours: tuple[str, ...], surface: str) -> Image.Image:
     """Return a tile without its pictogram."""
-    side = side_px * _OVERSAMPLING
-    line = max(1, round(side_px / 60)) * _OVERSAMPLING
-    has_swatch = bool(colours or surface)
-    face = Image.new("RGB", (side, side), GROUND if has_swatch else PLAIN)
-    top = round(side * _SWATCH) if side_px >= MIN_SIDE_PX else 0
-    face.paste(_paint_halves((side, side - top), side, colours, surface), (0, top))
-    draw = ImageDraw.Draw(face)
-    if top and has_swatch:
-        draw.rectangle((0, top, side, top + line - 1), fill=OUTLINE)
+    side, top = side_px * _OVERSAMPLING, _swatch_top(side_px)
+    face = Image.new("RGB", (side, side), GROUND if colours or surface else PLAIN)
+    face.paste(_paint_swatch(side_px, colours, surface), (0, top))
     if top and surface == "sparkling":
         scatter_stars(face, GROUND)
-    shape = Image.new("L", (side, side))
-    ImageDraw.Draw(shape).rounded_rectangle((0, 0, side - 1, side - 1), radius=side * 0.1, fill=255)
-    draw.rounded_rectangle((0, 0, side - 1, side - 1), radius=side * 0.1, outline=OUTLINE, width=line)
-    tile = Image.new("RGB", (side, side), (255, 255, 255))
-    tile.paste(face, (0, 0), shape)
-    return tile.resize((side_px, side_px), Image.Resampling.BOX)
+    return _outlined(face, side_px, 0)
+
+
+def _swatch_top(side_px: int) -> int:
+    """Return the row at which the swatch begins, before the size is reduced; 0 in a tile that is all swatch."""
+    return round(side_px * _OVERSAMPLING * _SWATCH) if side_px >= MIN_SIDE_PX else 0
+
+
+def _line_px(side_px: int) -> int:
+    return max(1, round(side_px / 60)) * _OVERSAMPLING
+
+
+def _paint_swatch(side_px: int, colours: tuple[str, ...], surface: str) -> Image.Image:
+    """Return the swatch of a tile before its size is reduced, without what the outline covers."""
+    side, top = side_px * _OVERSAMPLING, _swatch_top(side_px)
+    swatch = _paint_halves((side, side - top), side, colours, surface)
+    if top and (colours or surface):
+        swatch.paste(OUTLINE, (0, 0, side, _line_px(side_px)))
+    return swatch
+
+
+def _outlined(face: Image.Image, side_px: int, top: int) -> Image.Image:
+    """Return the rows of a tile from `top` on with its outline and round corners, reduced to its size."""
+    frame, covered = _frame(side_px, top)
+    face.paste(frame, (0, 0), covered)
+    return face.resize((side_px, face.height // _OVERSAMPLING), Image.Resampling.BOX)
+
+
+@lru_cache(maxsize=8)
+def _frame(side_px: int, top: int) -> tuple[Image.Image, Image.Image]:
+    """Return the outline of a tile, white outside of it, and the mask of both, before the size is reduced."""
+    side = side_px * _OVERSAMPLING
+    box, radius = (0, 0, side - 1, side - 1), side * 0.1
+    frame, inside = Image.new("RGB", (side, side), (255, 255, 255)), Image.new("L", (side, side))
+    ImageDraw.Draw(inside).rounded_rectangle(box, radius=radius, fill=255)
+    line = Image.new("L", (side, side))
+    ImageDraw.Draw(line).rounded_rectangle(box, radius=radius, outline=255, width=_line_px(side_px))
+    line = ImageChops.darker(line, inside)
+    frame.paste(OUTLINE, (0, 0), line)
+    covered = ImageChops.lighter(line, ImageChops.invert(inside))
+    rows = (0, top, side, side)
+    return frame.crop(rows), covered.crop(rows)
 
 
 def _fills(colours: tuple[str, ...], surface: str) -> list[Colour]:
@@ -147,7 +180,7 @@ def _write_initial(face: Image.Image, place: tuple[int, int, int], name: str) ->
 def read_tile(tile: Image.Image) -> tuple[tuple[str, ...], str]:
     """Return the colours and the surface of the sample swatches nearest to each half of a tile's swatch."""
     is_whole = tile.width < MIN_SIDE_PX
-    small = _for_reading(tile, is_whole=is_whole)
+    small = _for_reading(tile, 0 if is_whole else round(tile.height * _SWATCH))
     samples = _samples(is_whole=is_whole)
     halves = [_nearest(small.crop(box), half) for box, half in zip(_HALVES, samples, strict=True)]
     colours = tuple(dict.fromkeys(colour for colour, _ in halves if colour))
@@ -157,11 +190,10 @@ def read_tile(tile: Image.Image) -> tuple[tuple[str, ...], str]:
 _HALVES: Final = ((0, 0, _READ_SIZE[0] // 2, _READ_SIZE[1]), (_READ_SIZE[0] // 2, 0, *_READ_SIZE))
 
 
-def _for_reading(tile: Image.Image, *, is_whole: bool) -> Image.Image:
-    """Return the swatch of a tile at the size of comparison, without the outline."""
+def _for_reading(tile: Image.Image, top: int) -> Image.Image:
+    """Return the swatch of a tile, which begins at `top`, at the size of comparison and without the outline."""
     edge = max(1, round(tile.width * 0.035))
-    top = edge if is_whole else round(tile.height * _SWATCH) + edge
-    inner = tile.crop((edge, top, tile.width - edge, tile.height - edge))
+    inner = tile.crop((edge, top + edge, tile.width - edge, tile.height - edge))
     return inner.resize(_READ_SIZE, Image.Resampling.BOX)
 
 
@@ -177,13 +209,15 @@ class _Sample:
 def _samples(*, is_whole: bool) -> tuple[list[_Sample], list[_Sample]]:
     """Return the left and right halves of the swatches of every colour and surface."""
     halves: tuple[list[_Sample], list[_Sample]] = ([], [])
+    side_px = _SMALL_SIDE if is_whole else _SIDE
+    top = _swatch_top(side_px)
     for colour in ("", *COLOURS):
         for surface in ("", *SURFACES):
-            tile = _paint_ground(_SMALL_SIDE if is_whole else _SIDE, (colour,) if colour else (), surface)
-            whole = _for_reading(tile, is_whole=is_whole)
+            swatch = _paint_swatch(side_px, (colour,) if colour else (), surface)
+            whole = _for_reading(_outlined(swatch, side_px, top), 0)
             for half, box in zip(halves, _HALVES, strict=True):
-                swatch = whole.crop(box)
-                half.append(_Sample(colour, surface, swatch, _mean(swatch)))
+                part = whole.crop(box)
+                half.append(_Sample(colour, surface, part, _mean(part)))
     return halves
 
 
@@ -199,5 +233,6 @@ def _nearest(half: Image.Image, samples: list[_Sample]) -> tuple[str, str]:
     return best.colour, best.surface
 
 
-def _difference(half: Image.Image, sample: Image.Image) -> float:
-    return sum(ImageStat.Stat(ImageChops.difference(half, sample)).sum)
+def _difference(half: Image.Image, sample: Image.Image) -> int:
+    counts = ImageChops.difference(half, sample).histogram()
+    return sum(map(mul, _VALUES, counts))
