@@ -119,9 +119,9 @@ def run_null_role(role: str, config: MeshConfig, address: str, name: str) -> int
 
 
 @contextmanager
-def open_server() -> Iterator[str]:
-    """Serve, and give the address."""
-    command = [sys.executable, "-c", _SERVER, str(LIMIT), str(LATENCY_S)]
+def open_server(limit: int = LIMIT) -> Iterator[str]:
+    """Run a server that holds up to `limit` requests, and yield its address."""
+    command = [sys.executable, "-c", _SERVER, str(limit), str(LATENCY_S)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

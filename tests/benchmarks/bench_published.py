@@ -127,9 +127,9 @@ def open_published(folder: Path, *options: str) -> Iterator[tuple[int, str]]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def measure_published(folder: Path) -> Figures:
+def measure_published(folder: Path, *options: str) -> Figures:
     """Return what the published way comes to with 64 workers."""
-    with open_published(folder, f"--workers={IN_HAND}") as (pid, url):
+    with open_published(folder, f"--workers={IN_HAND}", *options) as (pid, url):
 
         def drawn() -> int:
             with urllib.request.urlopen(url) as response:

@@ -2,9 +2,10 @@
 
 Each trajectory in flight has its own spawned process with a blocking loop over its prompts and rounds, and asks up to
 ten questions at once in threads. A server draws one picture at a time, takes a job by POST and is polled every 0.1 s.
-Written from a description of the published code; none of it is here. A chat call is a wait of 1 ms in the worker, with
-no server and no HTTP; a picture is a wait of 10 ms. It runs as `python -m tests.benchmarks.published_way`, so that its
-processes import no more than this, unless told to import torch, as each of the published workers does.
+Written from a description of the published code; none of it is here. A chat call is a wait in the worker, with no
+server and no HTTP, and a picture is a wait: of 1 ms and of 10 ms unless the command line says otherwise. It runs as
+`python -m tests.benchmarks.published_way`, so that its processes import no more than this, unless told to import torch,
+as each of the published workers does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +32,7 @@ MAX_ROUNDS, MAX_THREADS = 5, 10
 _QUESTIONS = ("Is r1 there?", "Is r2 there?")
 
 
-def serve(picture: bytes, port: Connection) -> None:
+def serve(picture: bytes, picture_s: float, port: Connection) -> None:
     """Draw one picture at a time until killed; GET / says how many there were."""
     jobs: SimpleQueue[int] = SimpleQueue()
     numbers = itertools.count(1)
@@ -41,7 +43,7 @@ def serve(picture: bytes, port: Connection) -> None:
         nonlocal drawn
         while True:
             number = jobs.get()
-            time.sleep(PICTURE_S)
+            time.sleep(picture_s)
             done[number] = picture
             drawn += 1
 
@@ -80,12 +82,12 @@ def serve(picture: bytes, port: Connection) -> None:
     server.serve_forever()
 
 
-def work(url: str, out: str, imports: list[str]) -> None:
+def work(url: str, out: str, imports: list[str], chat_s: float) -> None:
     """Take one prompt after another through the loop until killed."""
     for name in imports:
         importlib.import_module(name)
     for number in itertools.count():
-        picture = draw_best(url, f"picture {number}", chat)
+        picture = draw_best(url, f"picture {number}", partial(chat, wait_s=chat_s))
         Path(out, f"{os.getpid()}-{number}.png").write_bytes(picture)
 
 
@@ -107,9 +109,9 @@ def draw_best(url: str, prompt: str, chat: Callable[[str], str]) -> bytes:
     return best
 
 
-def chat(question: str) -> str:
+def chat(question: str, wait_s: float) -> str:
     """Wait for the model and return what it says to everything."""
-    time.sleep(CHAT_S)
+    time.sleep(wait_s)
     return "yes"
 
 
@@ -131,14 +133,17 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--chat-s", type=float, default=CHAT_S)
+    parser.add_argument("--picture-s", type=float, default=PICTURE_S)
     parser.add_argument("--import", dest="imports", action="append", default=[])
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    spawn.Process(target=serve, args=(options.picture.read_bytes(), theirs), daemon=True).start()
+    picture = options.picture.read_bytes()
+    spawn.Process(target=serve, args=(picture, options.picture_s, theirs), daemon=True).start()
     url = f"http://127.0.0.1:{ours.recv()}"
     workers = [
-        spawn.Process(target=work, args=(url, str(options.out), options.imports), daemon=True)
+        spawn.Process(target=work, args=(url, str(options.out), options.imports, options.chat_s), daemon=True)
         for _ in range(options.workers)
     ]
     for worker in workers:
