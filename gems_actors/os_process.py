@@ -6,8 +6,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
@@ -95,6 +95,21 @@ def raise_at_stop_signals() -> None:
             is_ctrl_c = number == signal.SIGINT  # whose default handler trio replaces by its own
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler if is_ctrl_c else _interrupt)
+
+
+@contextmanager
+def ending_at_stop_signals() -> Iterator[None]:
+    """Have signals to stop end the process at once for the time of some more imports, as before the command began."""
+    if signal.getsignal(signal.SIGTERM) != _interrupt:  # not the process of a command
+        yield
+        return
+    for number in stop_signals():
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end_at_once)
+    try:
+        yield
+    finally:
+        raise_at_stop_signals()
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

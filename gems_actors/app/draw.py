@@ -22,6 +22,7 @@ from gems_actors.app.session import Connection, open_session, start_or_connect, 
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BlobError, CancelledRequestError, UsageError
+from gems_actors.supervision.zygote_process import ZygoteProcess
 from gems_actors.tasks import open_background
 from gems_actors.transport.sockets import require_trio
 from protocol.envelope import Lane
@@ -38,6 +39,8 @@ class DrawRequest:
     options: DrawOptions = field(default_factory=DrawOptions)
     redirects_stderr: bool = False
     """Whether standard error of this process and of the mesh that it starts is hidden while drawing."""
+    zygote: ZygoteProcess | None = None
+    """Fork server that was started ahead for the mesh of this draw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +132,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
         try:
             async with (
                 open_interrupts() as interrupts,
-                start_or_connect(config, options.router, interrupts) as connection,
+                start_or_connect(config, options.router, interrupts, zygote=request.zygote) as connection,
             ):
                 address = connection.mesh.address
                 with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=address)):

@@ -18,7 +18,6 @@ import msgspec
 import structlog
 import trio
 
-from gems_actors.app.bulk.folder import run_of
 from gems_actors.app.run_registry import live_entries
 from gems_actors.config import user_state_path
 from gems_actors.errors import UsageError
@@ -105,6 +104,8 @@ def find_in_history(name: str, rows: Sequence[HistoryRow]) -> HistoryRow:
     Raises:
         UsageError: it means none, or several.
     """
+    from gems_actors.app.bulk.folder import run_of  # loads what a bulk needs and a draw does not
+
     path = str(Path(name).absolute())
     names = {name, run_of(Path(name))}
     found = [row for row in rows if row.entry.run in names or row.entry.where == path]

@@ -23,6 +23,7 @@ from gems_actors.ops.log_setup import configure_logging
 from gems_actors.roles import OPTIONAL_ROLES
 from gems_actors.supervision.runtime_dir import open_private_folder
 from gems_actors.supervision.supervisor import open_supervisor
+from gems_actors.supervision.zygote_process import ZygoteProcess
 from gems_actors.tasks import open_background
 from protocol.messages import ReadStatus, RunState
 
@@ -80,8 +81,10 @@ def _without_gateway(config: MeshConfig) -> MeshConfig:
 
 
 @asynccontextmanager
-async def start_or_connect(config: MeshConfig, router: str | None, interrupts: Interrupts) -> AsyncIterator[Connection]:
-    """Connect to the mesh at `router`, or start one with `config` and drain it at the end.
+async def start_or_connect(
+    config: MeshConfig, router: str | None, interrupts: Interrupts, *, zygote: ZygoteProcess | None = None
+) -> AsyncIterator[Connection]:
+    """Connect to the mesh at `router`, or start one with `config`, and with `zygote` if given, and drain it at the end.
 
     Raises:
         MeshUnavailableError: no router answers.
@@ -99,7 +102,7 @@ async def start_or_connect(config: MeshConfig, router: str | None, interrupts: I
         if not is_ready.is_set():  # roles may load for minutes, and nothing is in flight that could be finished
             raise KeyboardInterrupt
 
-    async with open_background() as starting, open_supervisor(config) as supervisor:
+    async with open_background() as starting, open_supervisor(config, zygote=zygote) as supervisor:
         starting.start_soon(raise_when_interrupted)
         interrupts.on_hurry(supervisor.stop_now)
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 
 from gems_actors.backends import MEDIA_TYPES, GeneratedImage, ImagePart
 from protocol.limits import MAX_SIDE_PX
@@ -25,7 +25,6 @@ _MAX_BYTES_AFTER_END: Final = 1024
 _PLAIN_MODES: Final = ("1", "L", "P", "RGB")
 """Modes of 8 bits or less without transparency, which every reader shows alike."""
 _ORIENTATION: Final = 0x0112
-_TO_EIGHT_BITS: Final = [(value + 128) // 257 for value in range(65_536)]
 
 
 class DecodedPicture(NamedTuple):
@@ -186,7 +185,7 @@ def _normalised(file: Pillow.Image, data: bytes) -> Pillow.Image:
 def _from_sixteen_bits(file: Pillow.Image) -> Pillow.Image:
     """Return a picture of 16-bit gray scaled to 8 bits; Pillow's own conversion clips it."""
     wide, clear = file.convert("I"), file.info.get("transparency")
-    gray = wide.point(_TO_EIGHT_BITS, "L").convert("RGB")
+    gray = wide.point([(value + 128) // 257 for value in range(65_536)], "L").convert("RGB")
     if clear is None:
         return gray
     gray.putalpha(wide.point([255 * (value != clear) for value in range(65_536)], "L"))
@@ -220,6 +219,8 @@ def _without_hidden_colours(image: Pillow.Image) -> Pillow.Image:
 def _from_cmyk(file: Pillow.Image, profile: bytes | None) -> Pillow.Image:
     """Return a picture for print in colours of a screen, by its embedded profile where that can be used."""
     if profile:
+        from PIL import ImageCms  # a library for colours, which few pictures need
+
         with suppress(ImageCms.PyCMSError, OSError):
             embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
             converted = ImageCms.profileToProfile(file, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")

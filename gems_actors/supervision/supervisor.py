@@ -25,6 +25,7 @@ from gems_actors.supervision.runtime_dir import check_platform, claim_runtime_di
 from gems_actors.supervision.seats import SERVERS, Child, Seats, parts_of
 from gems_actors.supervision.server_watch import ServerWatch
 from gems_actors.supervision.zygote_client import KILL_WAIT_S, ZygoteKeeper
+from gems_actors.supervision.zygote_process import ZygoteProcess
 from gems_actors.tasks import open_background
 from protocol.messages import MeshStatus, ReadStatus, ReportLoss
 
@@ -36,7 +37,15 @@ _log = structlog.get_logger()
 class Supervisor:
     """The processes of one mesh, or of one of its hosts; made by `open_supervisor` and `open_agent`."""
 
-    def __init__(self, config: MeshConfig, entry: str, *, router: str | None = None, name: str = "supervisor") -> None:
+    def __init__(
+        self,
+        config: MeshConfig,
+        entry: str,
+        *,
+        router: str | None = None,
+        name: str = "supervisor",
+        zygote: ZygoteProcess | None = None,
+    ) -> None:
         self.address = config.local_address if router is None else router
         self.stopped = trio.Event()
         """The mesh was asked to stop, or the supervisor gave up: the context must be left."""
@@ -44,7 +53,8 @@ class Supervisor:
         servers = SERVERS if config.blobs == MESH_BLOBS else SERVERS[:1]
         self._roles = (*servers, *config.start_order) if router is None else config.start_order
         policy = RestartPolicy(config.supervisor)
-        self._zygotes = ZygoteKeeper(policy, self._give_up, unresponsive_s=config.supervisor.unresponsive_s)
+        unresponsive_s = config.supervisor.unresponsive_s
+        self._zygotes = ZygoteKeeper(policy, self._give_up, unresponsive_s=unresponsive_s, first=zygote)
         self._seats = Seats(
             config, self.address, entry, self._zygotes, policy, report_dead=self._report_dead, give_up=self._give_up
         )
@@ -242,11 +252,14 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def open_supervisor(config: MeshConfig, *, entry: str = RUN_ROLE) -> AsyncIterator[Supervisor]:
+async def open_supervisor(
+    config: MeshConfig, *, entry: str = RUN_ROLE, zygote: ZygoteProcess | None = None
+) -> AsyncIterator[Supervisor]:
     """Start a mesh, and yield its supervisor once every process has started; `ready` waits until they accept requests.
 
     Leaving drains the mesh in reverse start order, also on cancellation, and leaves no process behind. `entry` is the
-    `module:function` that each process runs, with the parameters of `child_main.run_role`.
+    `module:function` that each process runs, with the parameters of `child_main.run_role`. `zygote` is a fork server
+    that was started ahead, which this takes over.
 
     Raises:
         AddressInUseError: another mesh of this host holds the runtime directory or the port.
@@ -255,7 +268,7 @@ async def open_supervisor(config: MeshConfig, *, entry: str = RUN_ROLE) -> Async
     """
     _check(config)
     with claim_runtime_dir(config):
-        async with _keeping(Supervisor(config, entry)) as supervisor:
+        async with _keeping(Supervisor(config, entry, zygote=zygote)) as supervisor:
             yield supervisor
 
 

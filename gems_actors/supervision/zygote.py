@@ -1,4 +1,4 @@
-"""The fork server of all role processes: `python -P -m gems_actors.supervision.zygote`, started by `zygote_client`.
+"""The fork server of all role processes: `python -P -m gems_actors.supervision.zygote`, started by `zygote_process`.
 
 It imports once what every role needs, freezes the garbage collector and forks: a role starts in milliseconds and shares
 the imported pages. Forking is safe only because nothing here creates a thread, a ZeroMQ context or an event loop. No
@@ -26,10 +26,12 @@ from gems_actors.config import MeshConfig
 from gems_actors.os_process import EXIT_CONFIG, EXIT_NO_FORK, die_with_parent, set_title
 from gems_actors.roles import BUILT_IN_ROLES
 
-_MODULES = (
-    "trio", "zmq", "msgspec", "structlog", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "protocol.codec",
-    "gems_actors.supervision.child_main", "gems_actors.backends.storyboard",
+_SHARED_MODULES = (
+    "trio", "zmq", "PIL.Image", "protocol.codec", "gems_actors.actor", "gems_actors.backends.pictures",
+    "gems_actors.backends.proxies", "gems_actors.blobs", "gems_actors.ops.log_setup", "gems_actors.transport.bind",
 )  # fmt: skip
+"""What a supervisor needs as well as the roles."""
+_MODULES = ("gems_actors.supervision.child_main", "gems_actors.backends.storyboard")
 MAX_MESSAGE_BYTES = 200_000
 """Less than the send buffer of a Unix socket, in which a message of SOCK_SEQPACKET must have room."""
 
@@ -51,6 +53,13 @@ class Kill(Struct, frozen=True, tag=True):
     name: str
     signal: int
     group: bool
+
+
+class Redirect(Struct, frozen=True, tag=True):
+    """Command: write standard output and standard error to the file that comes with the message, here and in children.
+
+    For a fork server that was started before its supervisor opened its log.
+    """
 
 
 class Ping(Struct, frozen=True, tag=True):
@@ -77,7 +86,8 @@ class Exited(Struct, frozen=True, tag=True):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_command: Callable[[bytes], Spawn | Kill | Ping] = msgspec.msgpack.Decoder(Spawn | Kill | Ping).decode
+Command = Spawn | Kill | Redirect | Ping
+decode_command: Callable[[bytes], Command] = msgspec.msgpack.Decoder(Command).decode
 decode_report: Callable[[bytes], Spawned | Exited | Pong] = msgspec.msgpack.Decoder(Spawned | Exited | Pong).decode
 
 
@@ -107,7 +117,7 @@ class _ForkServer:
                 os.read(self._woken, 4096)
                 self._reap()
             if self._control.fileno() in ready:
-                data = self._control.recv(MAX_MESSAGE_BYTES)
+                data, files, *_ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 1)
                 if not data:
                     return
                 match decode_command(data):
@@ -115,6 +125,10 @@ class _ForkServer:
                         self._spawn(command)
                     case Kill() as command:
                         self._kill(command)
+                    case Redirect():
+                        for stream in (1, 2):
+                            os.dup2(files[0], stream)
+                        os.close(files[0])
                     case Ping():
                         self._report(Pong())
 
@@ -188,18 +202,26 @@ class _ForkServer:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def main() -> int:
-    """Serve the supervisor that started this process; the three arguments are two descriptors and its pid."""
-    control, life, supervisor = map(int, sys.argv[1:])
+def load_shared() -> None:
+    """Import what a supervisor and every role need; a process that forks a zygote does so first."""
+    if "structlog" not in sys.modules and "rich" not in sys.modules:
+        # structlog imports rich for tracebacks that no process of a mesh writes: a tenth of the zygote's start.
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        importlib.import_module("structlog")
+        del sys.modules["rich"]  # a role of the user may import it, and so may a command
+    for module in _SHARED_MODULES:
+        importlib.import_module(module)
+    sys.modules["PIL.Image"].preinit()  # else each role that opens or writes a picture imports the formats by itself
+
+
+def serve(control: int, life: int, supervisor: int) -> int:
+    """Serve the supervisor with that pid, at two open descriptors, until it ends or ends this; return the exit code."""
     die_with_parent(supervisor)
     set_title("gems-zygote", "gems-actors: zygote")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.disable()  # a collection would write to pages that the children share
     try:
-        # structlog imports rich for tracebacks that no process of a mesh writes: a tenth of the zygote's start.
-        sys.modules["rich"] = None  # type: ignore[assignment]
-        importlib.import_module("structlog")
-        del sys.modules["rich"]  # a role of the user may import it
+        load_shared()
         for module in _MODULES:
             importlib.import_module(module)
         for spec in BUILT_IN_ROLES.values():  # a role of the user is imported by its own process, which may fail alone
@@ -216,4 +238,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     # Skips the interpreter's shutdown, which may take a while: the children die when this process does.
-    os._exit(main())
+    os._exit(serve(*map(int, sys.argv[1:])))

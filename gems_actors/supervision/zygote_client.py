@@ -6,11 +6,9 @@ import math
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import structlog
 import trio
@@ -29,6 +27,7 @@ from gems_actors.supervision.zygote import (
     decode_report,
     encode,
 )
+from gems_actors.supervision.zygote_process import ZygoteProcess, start_zygote
 from gems_actors.tasks import open_background
 
 KILL_WAIT_S = 2.0
@@ -61,37 +60,11 @@ class ChildProcess:
 
 
 class Zygote:
-    """Starts a fork server and has it fork children; `serve` must run meanwhile."""
+    """A fork server that forks children on request; `serve` must run meanwhile, and closes it in the end."""
 
-    def __init__(self) -> None:
-        """Start the process.
-
-        Raises:
-            OSError: the system refuses it; nothing is left open.
-        """
-        with ExitStack() as on_failure, ExitStack() as theirs:
-            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            on_failure.callback(ours.close)
-            theirs.callback(control.close)
-            # Every process of the mesh holds the writing end and never writes: when it reads as closed, all have ended.
-            self._life, life = os.pipe()
-            on_failure.callback(os.close, self._life)
-            theirs.callback(os.close, life)
-            arguments = (str(number) for number in (control.fileno(), life, os.getpid()))
-            # Not trio's open_process, which forks from a thread: the kernel's death signal follows the thread that
-            # forked.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gems_actors.supervision.zygote", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # what a role prints is not output of the command
-                pass_fds=(control.fileno(), life),
-                start_new_session=True,
-                # One heap for all threads of a role: with glibc's heap per thread a busy verifier needs twice the
-                # memory.
-                env={"MALLOC_ARENA_MAX": "1", **os.environ},
-            )
-            on_failure.pop_all()
-        self._socket = trio.socket.from_stdlib_socket(ours)
+    def __init__(self, process: ZygoteProcess) -> None:
+        self._process, self._life = process.process, process.life
+        self._socket = trio.socket.from_stdlib_socket(process.control)
         self._sending = trio.Lock()
         self._pings: deque[trio.Event] = deque()
         """Pings without a response, in the order in which they were sent."""
@@ -180,11 +153,19 @@ class Zygote:
 class ZygoteKeeper:
     """Keeps a zygote running, one after another."""
 
-    def __init__(self, policy: RestartPolicy, give_up: Callable[[GiveUp], None], *, unresponsive_s: float) -> None:
-        """Start without a zygote; `run` starts the first.
+    def __init__(
+        self,
+        policy: RestartPolicy,
+        give_up: Callable[[GiveUp], None],
+        *,
+        unresponsive_s: float,
+        first: ZygoteProcess | None = None,
+    ) -> None:
+        """Start without a zygote; `run` starts the first, or takes over one that was started already.
 
         `give_up` is called if one that ended is not replaced. One that does not respond for `unresponsive_s` is killed.
         """
+        self._first = first
         self.current: Zygote | None = None
         self._unresponsive_s = unresponsive_s
         self._policy = policy
@@ -197,7 +178,7 @@ class ZygoteKeeper:
         while not self._is_closing.is_set():
             started_at = trio.current_time()
             try:
-                self.current = Zygote()
+                self.current = self._open()
             except OSError as error:
                 if error.errno not in SHORTAGES:
                     self._give_up(GiveUp(f"zygote: cannot be started: {os_reason(error)}", is_final_exit=False))
@@ -219,6 +200,13 @@ class ZygoteKeeper:
             _log.warning("zygote_ended", exit=describe_exit(code), restart_after_s=decision.delay_s)
             with trio.move_on_after(decision.delay_s):
                 await self._is_closing.wait()
+
+    def _open(self) -> Zygote:
+        if self._first is None:
+            return Zygote(start_zygote())
+        first, self._first = self._first, None
+        first.redirect()
+        return Zygote(first)
 
     async def _watch(self, zygote: Zygote) -> None:
         """Kill a zygote that was stopped or hangs: nobody else would start what ends meanwhile."""

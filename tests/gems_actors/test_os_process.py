@@ -58,6 +58,39 @@ def test_a_signal_to_stop_that_no_task_waits_for_interrupts_whatever_trio_runs(n
     assert (done.returncode, done.stderr) == (130, "")
 
 
+_IMPORTING = """
+import os
+import signal
+import sys
+from gems_actors.os_process import ending_at_stop_signals, raise_at_stop_signals, run_to_the_end
+
+def command():
+    raise_at_stop_signals()
+    try:
+        with ending_at_stop_signals():
+            if sys.argv[2] == "import":
+                os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+        os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+    except KeyboardInterrupt:
+        return 3
+    return 4
+
+sys.exit(run_to_the_end(command))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(("when", "code", "words"), [("import", 130, "gems: interrupted\n"), ("later", 3, "")])
+def test_a_signal_to_stop_ends_a_command_at_once_while_it_imports_and_raises_later(
+    number: signal.Signals, when: str, code: int, words: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _IMPORTING, number.name, when], env=environment(), capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, words)
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

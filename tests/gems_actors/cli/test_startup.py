@@ -24,6 +24,13 @@ def test_version_and_help_load_no_heavy_module(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_draw_loads_no_heavy_module_before_it_has_read_its_options() -> None:
+    heavy = "{'rich', 'zmq', 'trio', 'PIL', 'structlog'}"
+    code = f"import sys, gems_actors.cli.draw; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_gems_without_arguments_shows_its_help(tmp_path: Path) -> None:
     done = run_gems(tmp_path, is_fresh=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -18,6 +18,7 @@ import trio.testing
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.supervision.zygote import Spawn, decode_command, encode
 from gems_actors.supervision.zygote_client import ChildProcess, Zygote
+from gems_actors.supervision.zygote_process import start_zygote
 from tests.processes import await_gone
 
 ROOT = Path(__file__).parents[3]
@@ -32,7 +33,7 @@ def _children_can_import_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 async def open_zygote() -> AsyncIterator[Zygote]:
     """Start a zygote, and check afterwards that it is gone."""
     async with trio.open_nursery() as nursery:
-        zygote = Zygote()
+        zygote = Zygote(start_zygote())
         nursery.start_soon(zygote.serve)
         try:
             yield zygote
