@@ -31,11 +31,16 @@ class Region:
 
 def mask_near(image: Image.Image, colour: Colour, tolerance: int) -> Image.Image:
     """Return an `L` mask, 255 where every channel is within the tolerance of the colour."""
-    bands = [
-        band.point([255 if abs(value - middle) <= tolerance else 0 for value in range(256)])
-        for band, middle in zip(image.split(), colour, strict=True)
-    ]
-    return ImageChops.darker(ImageChops.darker(bands[0], bands[1]), bands[2])
+    mask: Image.Image | None = None
+    # From the channel that white paper has least of: where no pixel has it, the others need not be looked at.
+    for channel in sorted(range(3), key=lambda channel: colour[channel]):
+        near = [255 if abs(value - colour[channel]) <= tolerance else 0 for value in range(256)]
+        band = image.getchannel(channel).point(near)
+        mask = band if mask is None else ImageChops.darker(mask, band)
+        if mask.getbbox() is None:
+            break
+    assert mask is not None
+    return mask
 
 
 def mask_beyond(image: Image.Image, colour: Colour, tolerance: int) -> Image.Image:
