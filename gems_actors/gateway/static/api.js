@@ -9,6 +9,9 @@ export class ApiError extends Error {
   }
 }
 
+/** The gateway did not answer; it may have been replaced a moment ago. */
+export class ConnectionLost extends Error {}
+
 export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
 export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
 
@@ -16,7 +19,12 @@ export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
 export async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
   const token = sessionStorage.getItem(TOKEN);
   const given = { ...headers, ...(token && { authorization: `Bearer ${token}` }), ...(body && { "content-type": "application/json" }) };
-  const answer = await fetch(path, { method, headers: given, signal, body: body && JSON.stringify(body) });
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers: given, signal, body: body && JSON.stringify(body) });
+  } catch (error) {
+    throw signal?.aborted ? error : new ConnectionLost("the gateway does not answer");
+  }
   if (answer.ok) return answer;
   let message = `expected an answer, got status ${answer.status}`;
   try {

@@ -1,6 +1,6 @@
 // Chooses the view by the part of the address after `#`, so that every view can be reloaded and linked to.
 
-import { ApiError, setToken } from "/static/api.js";
+import { ApiError, ConnectionLost, setToken } from "/static/api.js";
 import { el } from "/static/dom.js";
 import { drawView, jobView } from "/static/draw.js";
 import { runsView, runView, searchView } from "/static/history.js";
@@ -17,6 +17,7 @@ const VIEWS = [
   [/^\/mesh$/, meshView],
 ];
 
+const RETRY_MS = 1000;
 const main = document.getElementById("main");
 const connection = document.getElementById("connection");
 let current = new AbortController();
@@ -40,10 +41,18 @@ async function show({ isFirst = false } = {}) {
       isReady = true;
     };
     const context = { place, signal, query: new URLSearchParams(query), setConnected, ready };
-    try {
-      await view(context, ...match.slice(1).map(decodeURIComponent));
-    } catch (error) {
-      if (!signal.aborted) place.replaceChildren(...problem(error));
+    for (let isDone = false; !isDone && !signal.aborted;) {
+      try {
+        await view(context, ...match.slice(1).map(decodeURIComponent));
+        isDone = true;
+        if (!signal.aborted) setConnected(true);
+      } catch (error) {
+        isDone = !(error instanceof ConnectionLost);
+        if (signal.aborted) return;
+        setConnected(isDone);
+        if (isDone) place.replaceChildren(...problem(error));
+        else await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
     }
     ready(); // unless a view that goes on for long has said so itself
     return;

@@ -153,6 +153,23 @@ async def test_what_could_not_be_read_is_read_again(tmp_path: Path) -> None:
         await in_thread(use, door.url)
 
 
+async def test_a_view_that_is_opened_while_no_gateway_answers_appears_once_one_does(tmp_path: Path) -> None:
+    def use(url: str) -> None:
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            watched.page.goto(f"{url}/#/mesh")
+            expect(watched.page.get_by_role("region", name="Roles")).to_be_visible()
+            watched.page.route(re.compile("/v1/"), lambda route: route.abort())
+            watched.page.get_by_role("link", name="Runs").click()
+            expect(watched.page.get_by_text("Connection lost")).to_be_visible()
+            watched.page.unroute_all()
+            expect(watched.page.get_by_text("Nothing was drawn yet.")).to_be_visible()
+            expect(watched.page.get_by_text("Connection lost")).to_have_count(0)
+
+    async with open_painted_door(tmp_path) as (door, _):
+        await in_thread(use, door.url)
+
+
 async def test_what_failed_is_retried_from_the_page_of_its_job(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path, *LARGE) as (door, painter):
         painter.refused["a bad one"] = BackendError("the server is away")
