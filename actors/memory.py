@@ -160,6 +160,11 @@ class Memory(Actor):
         return await self._query_owner(request, request.trajectory)
 
     @answers
+    async def read_timeline(self, request: m.ReadTimeline) -> m.Timeline:
+        """Answer with the work of roles on a trajectory."""
+        return await self._query_owner(request, request.trajectory)
+
+    @answers
     async def find_best(self, request: m.FindBestAttempt) -> m.BestAttempt:
         """Answer with the best attempt of a trajectory so far."""
         return await self._query_owner(request, request.trajectory)

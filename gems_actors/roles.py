@@ -55,7 +55,7 @@ class RoleSpec(Struct, frozen=True, kw_only=True):
 _READS = (
     "memory.ReadTrajectory", "memory.FindBestAttempt", "memory.ListTrajectories", "memory.ListRuns",
     "memory.RecallExperiences", "memory.ReadLog", "memory.CountRecords", "memory.SearchTrajectories",
-    "memory.ReadRunFigures",
+    "memory.ReadRunFigures", "memory.ReadTimeline",
 )  # fmt: skip
 _WRITES = ("memory.AppendRecord", "memory.AppendRecords")
 _READ_TYPES = tuple(request.partition(".")[2] for request in _READS)

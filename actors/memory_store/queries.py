@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from actors.memory_store.full_text import WordIndex
 from actors.memory_store.replay import assemble_state, lesson_outcomes
 from actors.memory_store.store import MemoryStore
+from actors.memory_store.timeline import timeline_of
 from actors.ranking import choose_best
 from protocol import messages as m
 
@@ -107,6 +108,8 @@ def _answer(store: MemoryStore, request: m.Request[Any]) -> m.Reply:
     match request:
         case m.ReadTrajectory():
             return assemble_state(store.read(request.trajectory))
+        case m.ReadTimeline():
+            return timeline_of(store.read(request.trajectory))
         case m.FindBestAttempt():
             return _find_best(store, request)
         case m.ListTrajectories():

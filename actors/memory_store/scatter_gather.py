@@ -58,6 +58,9 @@ async def _answer(request: m.MemoryRequest[Any], shards: int, ask: AskShard) -> 
             return await ask(replace(request, shard=0))
         case m.ReadTrajectory():
             return await _read_trajectory(request, shards, ask)
+        case m.ReadTimeline():
+            found = await _ask_all(request, shards, ask)
+            return next((timeline for timeline in found if timeline.steps), found[0])
         case m.FindBestAttempt():
             return await _find_best(request, shards, ask)
     raise RefusedError(f"expected a read request to memory, got {type(request).__name__}")

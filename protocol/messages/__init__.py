@@ -22,13 +22,13 @@ LINK_BODIES: tuple[type[Body], ...] = (
 REQUESTS: tuple[type[Request[Any]], ...] = (
     ReadStatus, ReportLoss, ControlRun, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
     CompareImages, CompressAttempt, RefinePrompt, BeforePlan, AfterVerdicts, BeforeRefinement, DrawPicture,
-    AppendRecord, AppendRecords, ReadTrajectory, FindBestAttempt, ListTrajectories, SearchTrajectories,
+    AppendRecord, AppendRecords, ReadTrajectory, ReadTimeline, FindBestAttempt, ListTrajectories, SearchTrajectories,
     ListRuns, ReadRunFigures, RecallExperiences, ReadLog, CountRecords,
 )  # fmt: skip
 REPLIES: tuple[type[Reply], ...] = (
     MeshStatus, Noted, Controlled, Scaled, Plan, Requirements, Image, Verification, Comparison, Lesson, Refined,
-    PreparedPrompt, ReviewedVerdicts, RefinementNote, Picture, Appended, TrajectoryState, BestAttempt, Trajectories,
-    Runs, RunFigures, Recollection, LoggedRecords, MemoryCounts,
+    PreparedPrompt, ReviewedVerdicts, RefinementNote, Picture, Appended, TrajectoryState, Timeline, BestAttempt,
+    Trajectories, Runs, RunFigures, Recollection, LoggedRecords, MemoryCounts,
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = (ActorJoined, ActorLeft, StepTaken, ImageDrawn)
 RECORDS: tuple[type[Record], ...] = (

@@ -258,6 +258,29 @@ class ReadTrajectory(MemoryRequest[TrajectoryState], frozen=True, kw_only=True):
     trajectory: v.TrajectoryId
 
 
+class StepTime(v.Value, frozen=True, kw_only=True):
+    """When a role worked on a trajectory, and for how long."""
+
+    role: v.Name
+    round: Annotated[int, Meta(ge=0, le=MAX_ROUNDS)] = 0
+    """Round that it was about; 0 before the first."""
+    ended_at: v.UnixTime
+    """Time at which its result was kept; of a drawing, that of its verdicts less the time that they took."""
+    seconds: v.Seconds
+
+
+class Timeline(v.Reply, frozen=True, kw_only=True):
+    """The work of all roles on one trajectory, in the order in which its results were kept."""
+
+    steps: Annotated[tuple[StepTime, ...], Meta(max_length=MAX_ITEMS)] = ()
+
+
+class ReadTimeline(MemoryRequest[Timeline], frozen=True, kw_only=True):
+    """Asks memory when which role worked on a trajectory; the timeline of an unknown one is empty."""
+
+    trajectory: v.TrajectoryId
+
+
 class BestAttempt(v.Reply, frozen=True, kw_only=True):
     """The attempt that would be the picture if the trajectory ended now."""
 

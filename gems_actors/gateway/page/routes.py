@@ -46,6 +46,7 @@ from protocol.messages import (
     MeshStatus,
     ReadRunFigures,
     ReadStatus,
+    ReadTimeline,
     ReadTrajectory,
     RecallExperiences,
     ReplyT,
@@ -182,7 +183,10 @@ class PageRoutes:
 
         async def answer() -> tuple[str, bytes]:
             state = await self._ask(ReadTrajectory(trajectory=id_)) if _ID.fullmatch(id_) else TrajectoryState()
-            return state.task.run if state.task else "", msgspec.json.encode(trajectory_tree(id_, state))
+            run = state.task.run if state.task else ""
+            steps = (await self._ask(ReadTimeline(trajectory=id_))).steps if run else ()
+            tree = trajectory_tree(id_, state) | {"steps": msgspec.to_builtins(steps)}
+            return run, msgspec.json.encode(tree)
 
         run, data = await self._trajectories.get(id_, answer)
         if not run or not self._may_see(caller, run):

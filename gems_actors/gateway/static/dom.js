@@ -30,16 +30,20 @@ export function append(element, children) {
 }
 
 /** Returns a bar of a share from 0 to 1; its number must stand next to it. */
-export function bar(share) {
+export const bar = (share) => lane("meter", [[0, share]]);
+
+/** Returns a bar with parts from one share to another; numbers must stand next to it. */
+export function lane(kind, parts) {
   const namespace = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(namespace, "svg");
-  for (const [name, value] of Object.entries({ class: "meter", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" })) {
+  for (const [name, value] of Object.entries({ class: kind, viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" })) {
     svg.setAttribute(name, value);
   }
-  for (const [kind, width] of [["track", 100], ["share", 100 * Math.min(1, share)]]) {
+  for (const [part, from, to] of [["track", 0, 1], ...parts.map(([from, to]) => ["share", from, Math.min(1, to)])]) {
     const rect = document.createElementNS(namespace, "rect");
-    rect.setAttribute("class", kind);
-    rect.setAttribute("width", width);
+    rect.setAttribute("class", part);
+    rect.setAttribute("x", 100 * from);
+    rect.setAttribute("width", 100 * Math.max(0, to - from));
     rect.setAttribute("height", 8);
     svg.append(rect);
   }

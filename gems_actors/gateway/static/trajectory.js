@@ -1,7 +1,7 @@
 // One trajectory in depth: its rounds side by side.
 
 import { get, showPicture } from "/static/api.js";
-import { badge, count, el, moment, number, table } from "/static/dom.js";
+import { badge, count, el, lane, moment, number, table } from "/static/dom.js";
 
 const ANSWERS = { met: "✓", unmet: "✗", unsure: "?" };
 const CHANGES = { kept: "span", added: "ins", removed: "del" };
@@ -129,9 +129,25 @@ export function costTable(spent) {
     Object.entries(spent).map(([role, cost]) => [role, ...columns.map(([, figure, text]) => number(text(figure(cost) ?? 0)))]));
 }
 
+/** Returns when each role worked on the trajectory, from its beginning to its last step. */
+function timeline(state) {
+  const end = Math.max(...state.steps.map((step) => step.ended_at));
+  const from = Math.min(state.began_at, ...state.steps.map((step) => step.ended_at - step.seconds));
+  const length = Math.max(end - from, 0.001);
+  const lanes = new Map();
+  for (const step of state.steps) lanes.set(step.role, [...(lanes.get(step.role) ?? []), step]);
+  const place = (at) => (at - from) / length;
+  const rows = [...lanes].map(([role, steps]) => [
+    role, lane("lane", steps.map((step) => [place(step.ended_at - step.seconds), Math.max(place(step.ended_at), place(step.ended_at - step.seconds) + 0.004)])),
+    number(count(steps.length)), number(`${steps.reduce((sum, step) => sum + step.seconds, 0).toFixed(1)} s`),
+  ]);
+  return el("section", {}, el("h2", {}, `Time line: ${length.toFixed(1)} s`), table("Time line", ["Role", "When", number("Steps"), number("Worked")], rows));
+}
+
 function detailsOf(state) {
   const settings = Object.entries(state.settings).filter(([, value]) => value !== null);
   return [
+    state.steps?.length > 0 && timeline(state),
     Object.keys(state.spent).length > 0 && el("section", {}, el("h2", {}, "Cost"), costTable(state.spent)),
     el("section", {}, el("h2", {}, "Settings"), el("dl", { class: "panel settings" },
       settings.map(([name, value]) => el("div", {}, el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, { true: "yes", false: "no" }[value] ?? value))))),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from actors.memory_store.queries import answer
 from actors.memory_store.store import MemoryStore
 from protocol.messages import (
     AnyRecord,
+    AttemptVerified,
     BestAttempt,
     CountRecords,
     FindBestAttempt,
@@ -21,6 +23,7 @@ from protocol.messages import (
     PromptPlanned,
     ReadLog,
     ReadRunFigures,
+    ReadTimeline,
     ReadTrajectory,
     RecallExperiences,
     Recollection,
@@ -28,8 +31,10 @@ from protocol.messages import (
     RunFigures,
     SearchTrajectories,
     Spent,
+    Timeline,
     TrajectoryStatus,
 )
+from tests.actors.fakes import attempt
 from tests.actors.memory_store.records import begun, ended_again, failed, open_store, reopened, run_begun, story
 
 
@@ -287,3 +292,21 @@ def test_a_trajectory_that_is_reopened_counts_once_for_its_run_also_in_a_rebuilt
         store.reset_index()
         store.catch_up()
         assert answer(store, ReadRunFigures(of_run="run")) == once
+
+
+def test_a_timeline_tells_when_each_role_worked_and_on_which_round(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        first = begun()
+        id_ = first.trajectory
+        assert answer(store, ReadTimeline(trajectory=id_)) == Timeline()
+        drawn = structs.replace(attempt(1, "mu"), drawing=Spent(seconds=4.0), verifying=Spent(seconds=1.5))
+        records: list[AnyRecord] = [
+            first, PromptPlanned(trajectory=id_, prompt="a fox", spent=Spent(seconds=2.0)),
+            AttemptVerified(trajectory=id_, attempt=drawn),
+        ]  # fmt: skip
+        for record in records:
+            store.append([record])
+        found = answer(store, ReadTimeline(trajectory=id_)).steps
+        assert [(step.role, step.round, step.ended_at - 1000.0, step.seconds) for step in found] == [
+            ("planner", 0, 1.0, 2.0), ("generator", 1, 0.5, 4.0), ("verifier", 1, 2.0, 1.5),
+        ]  # fmt: skip

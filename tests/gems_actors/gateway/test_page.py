@@ -85,6 +85,10 @@ async def test_a_trajectory_is_described_round_by_round(tmp_path: Path) -> None:
         image = await http.get(f"/v1/gems/trajectories/{drawn['trajectory']}/images/{attempt['image']}")
         with Image.open(io.BytesIO(image.content)) as picture:
             assert picture.size == (attempt["width_px"], attempt["height_px"]) == (384, 384)
+        assert {"planner", "generator", "verifier"} <= {step["role"] for step in state["steps"]}
+        assert {step["round"] for step in state["steps"] if step["role"] == "generator"} == {
+            *range(1, drawn["rounds"] + 1)
+        }
         small = await http.get(f"/v1/gems/trajectories/{drawn['trajectory']}/thumbnail")
         assert small.headers["content-type"] == "image/webp"
         with Image.open(io.BytesIO(small.content)) as picture:

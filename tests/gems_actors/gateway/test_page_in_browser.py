@@ -78,6 +78,7 @@ async def test_a_prompt_is_drawn_from_the_form_and_can_be_reloaded_and_looked_ba
             see(watched, "li[data-round] img")
             watched.page.get_by_role("link", name="In depth").click()
             expect(watched.page.get_by_role("heading", name="Cost")).to_be_visible()
+            expect(watched.page.get_by_role("region", name="Time line").get_by_role("row")).not_to_have_count(0)
             expect(watched.page.locator("ins").first).to_be_visible()
             trajectory = watched.page.url
             watched.page.get_by_role("link", name="its run").click()

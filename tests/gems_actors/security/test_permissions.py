@@ -29,7 +29,7 @@ REQUESTS: dict[str, type[AnyRequest[Any]]] = {
 }
 READS = {
     "ReadTrajectory", "FindBestAttempt", "ListTrajectories", "ListRuns", "RecallExperiences", "ReadLog", "CountRecords",
-    "SearchTrajectories", "ReadRunFigures",
+    "SearchTrajectories", "ReadRunFigures", "ReadTimeline",
 }  # fmt: skip
 STEPS = {"PlanPrompt", "DecomposePrompt", "GenerateImage", "VerifyImage", "CompareImages"} | {
     "CompressAttempt",
