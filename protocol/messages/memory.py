@@ -264,9 +264,12 @@ class StepTime(v.Value, frozen=True, kw_only=True):
     role: v.Name
     round: Annotated[int, Meta(ge=0, le=MAX_ROUNDS)] = 0
     """Round that it was about; 0 before the first."""
+    began_at: v.UnixTime
+    """Estimate: not before what it needed was there."""
     ended_at: v.UnixTime
-    """Time at which its result was kept; of a drawing, that of its verdicts less the time that they took."""
+    """Time at which its result was kept; of a drawing, the time at which its verdicts began."""
     seconds: v.Seconds
+    """Time that its calls took; of calls side by side, their sum."""
 
 
 class Timeline(v.Reply, frozen=True, kw_only=True):

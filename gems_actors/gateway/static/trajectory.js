@@ -132,13 +132,13 @@ export function costTable(spent) {
 /** Returns when each role worked on the trajectory, from its beginning to its last step. */
 function timeline(state) {
   const end = Math.max(...state.steps.map((step) => step.ended_at));
-  const from = Math.min(state.began_at, ...state.steps.map((step) => step.ended_at - step.seconds));
+  const from = Math.min(state.began_at, ...state.steps.map((step) => step.began_at));
   const length = Math.max(end - from, 0.001);
   const lanes = new Map();
   for (const step of state.steps) lanes.set(step.role, [...(lanes.get(step.role) ?? []), step]);
   const place = (at) => (at - from) / length;
   const rows = [...lanes].map(([role, steps]) => [
-    role, lane("lane", steps.map((step) => [place(step.ended_at - step.seconds), Math.max(place(step.ended_at), place(step.ended_at - step.seconds) + 0.004)])),
+    role, lane("lane", steps.map((step) => [place(step.began_at), Math.max(place(step.ended_at), place(step.began_at) + 0.004)])),
     number(count(steps.length)), number(`${steps.reduce((sum, step) => sum + step.seconds, 0).toFixed(1)} s`),
   ]);
   return el("section", {}, el("h2", {}, `Time line: ${length.toFixed(1)} s`), table("Time line", ["Role", "When", number("Steps"), number("Worked")], rows));

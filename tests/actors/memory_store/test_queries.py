@@ -20,13 +20,16 @@ from protocol.messages import (
     ListTrajectories,
     MetFigures,
     PlanPrompt,
+    PromptDecomposed,
     PromptPlanned,
+    PromptRefined,
     ReadLog,
     ReadRunFigures,
     ReadTimeline,
     ReadTrajectory,
     RecallExperiences,
     Recollection,
+    Refinement,
     RoundFigures,
     RunFigures,
     SearchTrajectories,
@@ -299,14 +302,27 @@ def test_a_timeline_tells_when_each_role_worked_and_on_which_round(tmp_path: Pat
         first = begun()
         id_ = first.trajectory
         assert answer(store, ReadTimeline(trajectory=id_)) == Timeline()
-        drawn = structs.replace(attempt(1, "mu"), drawing=Spent(seconds=4.0), verifying=Spent(seconds=1.5))
+        drawn = structs.replace(attempt(1, "mu"), drawing=Spent(seconds=0.25), verifying=Spent(seconds=0.5))
+        hasty = structs.replace(attempt(2, "mu"), drawing=Spent(seconds=0.25), verifying=Spent(seconds=9.0))
+        refinement = Refinement(round=2, prompt="a redder fox")
         records: list[AnyRecord] = [
-            first, PromptPlanned(trajectory=id_, prompt="a fox", spent=Spent(seconds=2.0)),
+            first,
+            PromptPlanned(trajectory=id_, prompt="a fox", spent=Spent(seconds=0.5)),
+            PromptDecomposed(trajectory=id_, requirements=(), spent=Spent(seconds=1.5)),
             AttemptVerified(trajectory=id_, attempt=drawn),
-        ]  # fmt: skip
+            PromptRefined(trajectory=id_, refinement=refinement, spent=Spent(seconds=0.25)),
+            AttemptVerified(trajectory=id_, attempt=hasty),
+        ]
         for record in records:
             store.append([record])
         found = answer(store, ReadTimeline(trajectory=id_)).steps
-        assert [(step.role, step.round, step.ended_at - 1000.0, step.seconds) for step in found] == [
-            ("planner", 0, 1.0, 2.0), ("generator", 1, 0.5, 4.0), ("verifier", 1, 2.0, 1.5),
-        ]  # fmt: skip
+        assert [(step.role, step.round, step.began_at - 1000.0, step.ended_at - 1000.0) for step in found] == [
+            ("planner", 0, 0.5, 1.0),
+            ("decomposer", 0, 0.5, 2.0),
+            ("generator", 1, 2.25, 2.5),
+            ("verifier", 1, 2.5, 3.0),
+            ("refiner", 2, 3.75, 4.0),
+            ("generator", 2, 4.0, 4.25),
+            ("verifier", 2, 4.25, 5.0),
+        ]
+        assert found[-1].seconds == 9.0, "whose calls ran side by side"
