@@ -5,6 +5,7 @@ import { rateChart } from "/static/chart.js";
 import { badge, bar, count, el, figures, keepingPlace, number, percent, table } from "/static/dom.js";
 
 const POLL_MS = 2000;
+const POLLS_A_LIST = 3; // runs change less often, and each request counts for its token
 const WINDOW = 30; // samples of the mean, a minute
 
 /** Shows hosts, roles, their queues and actors, and unfinished runs. */
@@ -14,8 +15,10 @@ export async function meshView({ place, signal, setConnected, ready }) {
   const utilisation = meanOfLastMinute();
   place.replaceChildren(el("div", { class: "title" }, el("h1", { tabindex: -1 }, "Mesh")), head, images.element, said, body);
 
-  const refresh = async () => {
-    const [mesh, { runs }] = await Promise.all([get("/v1/gems/mesh", signal), get("/v1/gems/runs", signal)]);
+  let [runs, polls] = [[], 0];
+  const refresh = async ({ isPoll = false } = {}) => {
+    const mesh = await get("/v1/gems/mesh", signal);
+    if (!isPoll || polls++ % POLLS_A_LIST === 0) runs = (await get("/v1/gems/runs", signal)).runs;
     head.replaceChildren(...headOf(mesh));
     const shares = utilisation(mesh.roles);
     keepingPlace(body, () => body.replaceChildren(...sectionsOf(mesh, runs, shares, act)));
@@ -32,7 +35,7 @@ export async function meshView({ place, signal, setConnected, ready }) {
   };
   for (let isFirst = true; !signal.aborted; isFirst = false) {
     try {
-      await refresh();
+      if (isFirst || !document.hidden) await refresh({ isPoll: true });
     } catch (error) {
       if (isFirst || signal.aborted) throw error;
       setConnected(false);
