@@ -11,6 +11,7 @@ from typing import Any
 
 from protocol.messages.control import *
 from protocol.messages.events import *
+from protocol.messages.figures import *
 from protocol.messages.link import *
 from protocol.messages.loop import *
 from protocol.messages.memory import *
