@@ -259,7 +259,12 @@ class _Trajectory:
                 return state.plan
             plan = await self._steps.ask(m.PlanPrompt(prompt=prompt, skill=self._settings.skill))
             record = m.PromptPlanned(
-                trajectory=self._id, prompt=plan.prompt, skill=plan.skill, reasoning=plan.reasoning, spent=plan.spent
+                trajectory=self._id,
+                prompt=plan.prompt,
+                skill=plan.skill,
+                reasoning=plan.reasoning,
+                spent=plan.spent,
+                skill_digest=plan.skill_digest,
             )
             await self._keep(record)
             return plan

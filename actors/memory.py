@@ -185,6 +185,11 @@ class Memory(Actor):
         return await self._query(request)
 
     @answers
+    async def count_skills(self, request: m.CountSkills) -> m.SkillUses:
+        """Answer with how often each version of each skill was chosen, and with the trials of skills."""
+        return await self._query(request)
+
+    @answers
     async def read_log(self, request: m.ReadLog) -> m.LoggedRecords:
         """Answer with the records after a sequence; if there are none, wait for the next one up to `wait_s`."""
         if not self._needs_other_shards(request):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -33,10 +32,11 @@ from gems_actors.actor import answers
 from gems_actors.backends import ChatModel, ChatRequest
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
+from gems_actors.config.skill_folders import catalogue_of
 from gems_actors.errors import BackendError, RefusedError
 from protocol.costs import sum_spent
 from protocol.messages import Plan, PlanPrompt, Recollection
-from skills import Catalogue, Skill, SkillReadError, builtin_folder
+from skills import Skill, SkillReadError
 
 ROUTE_RULES: Final = """\
 You work in a studio where a text-to-image model draws what people ask for. The studio keeps skills: guides to \
@@ -105,10 +105,9 @@ class Planner(ChatActor):
     role = "planner"
 
     def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
-        """Read skills from the built-in folder and the configured ones."""
+        """Read skills from the built-in folder, that of learnt skills and the configured ones."""
         super().__init__(config, mesh)
-        own = (Path(folder).expanduser() for folder in config.skills.folders)
-        self.catalogue = Catalogue([builtin_folder(), *own])
+        self.catalogue = catalogue_of(config)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -165,7 +164,11 @@ async def plan_prompt(
         return plan
     written = await ask_model(chat, write_request(prompt, skill, recalled), parse_written)
     return Plan(
-        prompt=written.value, skill=plan.skill, reasoning=written.reasoning, spent=sum_spent(plan.spent, written.spent)
+        prompt=written.value,
+        skill=plan.skill,
+        reasoning=written.reasoning,
+        spent=sum_spent(plan.spent, written.spent),
+        skill_digest=skill.digest if skill else "",
     )
 
 

@@ -50,6 +50,9 @@ MAX_ATTEMPTS = MAX_ROUNDS * MAX_CANDIDATES
 MAX_HOOKS = 16
 """Hooks of one trajectory, of which there are three today."""
 
+MAX_EDITS = 8
+"""Changes of a skill in one proposal: with more, learning drifts instead of improving."""
+
 MAX_STEPS = 1000
 """Denoising steps of a picture."""
 

@@ -4,7 +4,7 @@ Reads only the disk: no clock, no watcher, no model. It never executes files of 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -88,12 +88,12 @@ class Catalogue:
     Each call lists the folders and checks the status of every SKILL.md; only files that changed are read again.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], *, optional: Collection[Path] = ()) -> None:
         """Read `folders`; skills in later ones override earlier ones with the same id: `[builtin_folder(), *own]`.
 
-        A skill that cannot be loaded overrides nothing.
+        A skill that cannot be loaded overrides nothing. Those folders that are `optional` as well need not exist.
         """
-        self._folders = tuple(folders)
+        self._folders, self._optional = tuple(folders), frozenset(optional)
         self._read: dict[Path, tuple[_Stamp, Skill | SkippedSkill]] = {}
 
     def skills(self) -> tuple[Skill, ...]:
@@ -132,6 +132,8 @@ class Catalogue:
                 paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
             except OSError as error:
                 raise_unless_lasting(folder, error)
+                if isinstance(error, FileNotFoundError) and folder in self._optional:
+                    continue
                 reason = f"expected a folder of skills at {folder}, got {error.strerror}"
                 found.append(SkippedSkill(folder.name, folder, reason))
                 continue

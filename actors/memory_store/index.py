@@ -27,6 +27,7 @@ from actors.memory_store.run_tally import RunTally
 from gems_actors.errors import ConfigError, LogError
 from protocol import messages as m
 from protocol.costs import costs_of
+from protocol.limits import MAX_PAGE
 
 _MAX_STORED_CHARS: Final = 200
 _MAX_SEARCHED_CHARS: Final = 4000
@@ -133,6 +134,9 @@ class Index:
                 run = self._run_of(record.run, at)
                 run.begun, run.what, run.total = location.sequence, record.what[:_MAX_STORED_CHARS], record.total
                 self._change(run, at)
+            elif isinstance(record, m.SkillTried):
+                place = index_rows.pack_location(location)
+                self._execute("INSERT OR REPLACE INTO skill_trials VALUES (?, ?)", location.sequence, place)
             return
         found = self.trajectory(record.trajectory)
         if not found.number:
@@ -317,6 +321,22 @@ class Index:
             "(SELECT count(*) FROM prompts_docsize), (SELECT coalesce(sum(records), 0) FROM archives) FROM runs"
         )
         return dict(zip(names, row, strict=True))
+
+    def skill_uses(self) -> tuple[m.SkillUse, ...]:
+        """Return how often each version of each skill was chosen, those chosen last first."""
+        self.flush()
+        rows = self._select(
+            "SELECT skill, skill_digest, sum(1 - is_skill_fixed), sum(is_skill_fixed), max(began_at) FROM trajectories "
+            "WHERE skill IS NOT NULL GROUP BY skill, skill_digest ORDER BY max(began_at) DESC LIMIT ?",
+            MAX_PAGE,
+        )
+        names = ("skill", "digest", "chosen", "fixed", "last_at")
+        return tuple(m.SkillUse(**dict(zip(names, row, strict=True))) for row in rows)
+
+    def skill_trials(self) -> list[RecordLocation]:
+        """Return where the latest trials of skills are, oldest first."""
+        rows = self._select("SELECT place FROM skill_trials ORDER BY sequence DESC LIMIT ?", MAX_PAGE)
+        return [index_rows.unpack_locations(place)[0] for (place,) in reversed(rows)]
 
     def extents(self, file: int) -> list[Extent]:
         """Return the extents of a file that were read, in order; the last one still grows."""

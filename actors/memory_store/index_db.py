@@ -15,12 +15,13 @@ from gems_actors.errors import ConfigError
 OLDEST_SQLITE: Final = (3, 51, 3)
 """Oldest SQLite version that is accepted; earlier ones can lose committed data (the WAL-reset bug)."""
 TABLES: Final = (
-    "position", "open_extents", "extents", "archives", "runs", "trajectories", "words", "history_words",
+    "position", "open_extents", "extents", "archives", "runs", "trajectories", "skill_trials", "words",
+    "history_words",
 )  # fmt: skip
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 """2: no row exceeds the bounds of messages, so that every row can be listed. 3: tallies of runs, and the words of
-all prompts."""
+all prompts. 4: the skill of each trajectory, and trials."""
 _VFS: Final = "cksmvfs"
 _BUSY_TIMEOUT_MS: Final = 5000
 """How long to wait for another process that reads the index, such as `gems memory export`."""
@@ -46,8 +47,10 @@ CREATE TABLE trajectories (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, run INTEGER, line INTEGER NOT NULL, sample INTEGER NOT NULL,
     prompt TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT, failure TEXT NOT NULL, images INTEGER NOT NULL,
     rounds INTEGER NOT NULL, met INTEGER NOT NULL, requirements INTEGER NOT NULL, began_at REAL NOT NULL,
-    last_at REAL NOT NULL, places BLOB NOT NULL
+    last_at REAL NOT NULL, skill TEXT, skill_digest TEXT NOT NULL,
+    is_skill_fixed INTEGER NOT NULL, places BLOB NOT NULL
 ) STRICT;
+CREATE TABLE skill_trials (sequence INTEGER PRIMARY KEY, place BLOB NOT NULL) STRICT;
 CREATE INDEX trajectories_of_run ON trajectories (run, status, number);
 CREATE INDEX trajectories_by_status ON trajectories (status, number);
 CREATE VIRTUAL TABLE prompts USING fts5(

@@ -81,6 +81,11 @@ class IndexedTrajectory:
     """Prompt of the `before_plan` hook; None if no such hook was asked."""
     recallable_endings: int = 0
     """How often it ended with lessons and every requirement met: more than once only if it was reopened after that."""
+    skill: str | None = None
+    """Skill that the planner chose, empty for none; None before it has chosen."""
+    skill_digest: str = ""
+    is_skill_fixed: bool = False
+    """Whether the task's settings named the skill."""
     run_name: str | None = None
     is_changed: bool = False
     """Whether it differs from its row in the database."""
@@ -95,10 +100,13 @@ class IndexedTrajectory:
             self.met_ids[judged.round, judged.candidate] = frozenset(ids)
         elif isinstance(record, m.PromptDecomposed):
             self.kinds = {requirement.id: requirement.kind for requirement in record.requirements}
+        elif isinstance(record, m.PromptPlanned):
+            self.skill, self.skill_digest = record.skill or "", record.skill_digest
         elif isinstance(record, m.PromptPrepared):
             self.prepared = record.prompt
         elif isinstance(record, m.TrajectoryBegun):
             self.begun = record
+            self.is_skill_fixed = record.task.settings.skill is not None
         elif isinstance(record, m.TrajectoryEnded) and is_recallable(record.ending) and self.begun is not None:
             self.recallable_endings += any(step.startswith("experience") for step in self.steps)
 
@@ -119,7 +127,7 @@ def is_recallable(ending: m.Ending) -> bool:
 RUN_FIELDS: Final = tuple(item.name for item in fields(IndexedRun) if item.name not in ("tally", "is_changed"))
 TRAJECTORY_FIELDS: Final = (
     "number", "id", "run", "line", "sample", "prompt", "status", "outcome", "failure", "images", "rounds", "met",
-    "requirements", "began_at", "last_at",
+    "requirements", "began_at", "last_at", "skill", "skill_digest", "is_skill_fixed",
 )  # fmt: skip
 _run_fields: Callable[[IndexedRun], tuple[Any, ...]] = attrgetter(*RUN_FIELDS)
 _trajectory_fields: Callable[[IndexedTrajectory], tuple[Any, ...]] = attrgetter(*TRAJECTORY_FIELDS)
@@ -140,6 +148,11 @@ def run_row(run: IndexedRun) -> tuple[Any, ...]:
 def trajectory_row(found: IndexedTrajectory) -> tuple[Any, ...]:
     """Return the row of a trajectory, whose last column packs the locations of its records."""
     return *_trajectory_fields(found), b"".join(_LOCATION.pack(*location) for location in found.locations)
+
+
+def pack_location(location: RecordLocation) -> bytes:
+    """Return a location as the bytes of a database column."""
+    return _LOCATION.pack(*location)
 
 
 def unpack_locations(packed: bytes) -> list[RecordLocation]:

@@ -125,6 +125,8 @@ def _answer(store: MemoryStore, request: m.Request[Any]) -> m.Reply:
         case m.SearchTrajectories():
             store.index.flush()
             return search(store, find_words(WordIndex(store.index.connection), request), request)
+        case m.CountSkills():
+            return m.SkillUses(uses=store.index.skill_uses(), trials=store.read_skill_trials())
         case m.RecallExperiences():
             store.index.flush()
             similar = WordIndex(store.index.connection).find_similar(request.prompt, MAX_SIMILAR)

@@ -38,6 +38,7 @@ _STEPS: Final[dict[type[Any], Callable[[Any], str | None]]] = {
     m.TrajectoryReopened: lambda record: f"reopened {record.reopening}",
     m.TrajectoryFailed: lambda record: None,
     m.RecordsLost: lambda record: None,
+    m.SkillTried: lambda record: None,
 }
 """A table rather than `match`: each record is looked up twice."""
 
@@ -63,7 +64,12 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
             case m.TrajectoryBegun():
                 task = record.task
             case m.PromptPlanned():
-                plan = m.Plan(prompt=record.prompt, skill=record.skill, reasoning=record.reasoning)
+                plan = m.Plan(
+                    prompt=record.prompt,
+                    skill=record.skill,
+                    reasoning=record.reasoning,
+                    skill_digest=record.skill_digest,
+                )
             case m.PromptDecomposed():
                 requirements = record.requirements
             case m.AttemptVerified():

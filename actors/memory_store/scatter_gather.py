@@ -13,6 +13,7 @@ from actors.memory_store.run_tally import merge_figures
 from gems_actors.errors import RefusedError
 from gems_actors.tasks import gather
 from protocol import messages as m
+from protocol.limits import MAX_PAGE
 
 ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
@@ -52,6 +53,8 @@ async def _answer(request: m.MemoryRequest[Any], shards: int, ask: AskShard) -> 
             return await _search(request, shards, ask)
         case m.ReadRunFigures():
             return merge_figures(await _ask_all(request, shards, ask))
+        case m.CountSkills():
+            return merge_skill_uses(await _ask_all(request, shards, ask))
         case m.RecallExperiences():
             return merge_recollections(await _ask_all(request, shards, ask), request.limit)
         case m.ReadLog():
@@ -166,6 +169,23 @@ async def _count_records(request: m.CountRecords, shards: int, ask: AskShard) ->
         runs += len(page.runs)
     summed = ("records", "archived", "running", "ended", "failed", "recallable", "log_bytes", "index_bytes")
     return m.MemoryCounts(runs=runs, shards=shards, **_sums(summed, counts))
+
+
+def merge_skill_uses(found: Sequence[m.SkillUses]) -> m.SkillUses:
+    """Return the uses of skills over several memories, those chosen last first, and all of their latest trials."""
+    uses: dict[tuple[str, str], m.SkillUse] = {}
+    for use in (use for part in found for use in part.uses):
+        known = uses.get((use.skill, use.digest))
+        uses[use.skill, use.digest] = use if known is None else merge_uses(known, use)
+    trials = sorted((trial for part in found for trial in part.trials), key=lambda trial: trial.at)
+    latest = sorted(uses.values(), key=lambda use: -use.last_at)
+    return m.SkillUses(uses=tuple(latest[:MAX_PAGE]), trials=tuple(trials[-MAX_PAGE:]))
+
+
+def merge_uses(first: m.SkillUse, second: m.SkillUse) -> m.SkillUse:
+    """Return one use of a skill with the counts of two."""
+    last_at = max(first.last_at, second.last_at)
+    return replace(first, last_at=last_at, **_sums(("chosen", "fixed"), (first, second)))
 
 
 def merge_recollections(found: tuple[m.Recollection, ...], limit: int) -> m.Recollection:

@@ -22,7 +22,15 @@ from actors.memory_store.replay import step_of
 from gems_actors.errors import ConfigError, LogError
 from gems_actors.files import os_reason
 from protocol.codec import encode_body
-from protocol.messages import AnyRecord, LoggedRecord, RunBegun, TrajectoryEnded, TrajectoryRecord
+from protocol.messages import (
+    AnyRecord,
+    LoggedRecord,
+    RunBegun,
+    SkillTrial,
+    SkillTried,
+    TrajectoryEnded,
+    TrajectoryRecord,
+)
 
 _INDEX_COMMIT_RECORDS: Final = 2000
 """Records that are indexed between two commits of the index while it catches up."""
@@ -145,6 +153,15 @@ class MemoryStore:
         return "", 0
 
     # ------------------------------------------------------------------------------------------------ reading
+
+    def read_skill_trials(self) -> tuple[SkillTrial, ...]:
+        """Return the latest trials of skills, oldest first.
+
+        Raises:
+            LogError: a record cannot be read.
+        """
+        found = map(self.read_at, self.index.skill_trials())
+        return tuple(SkillTrial(at=item.at, trial=item.record) for item in found if isinstance(item.record, SkillTried))
 
     def read(self, trajectory: str) -> list[LoggedRecord]:
         """Return the records of a trajectory in log order; empty if no record names it.

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import anyio
@@ -29,6 +28,7 @@ from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.app.session import Connection, open_session, start_or_connect
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
+from gems_actors.config.skill_folders import catalogue_of
 from gems_actors.errors import BlobError, GemsError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
@@ -43,7 +43,6 @@ from protocol.messages import (
     Requirement,
     RunBegun,
 )
-from skills import Catalogue, builtin_folder
 
 _INSTRUCTIONS = (
     "Draws pictures with a loop that checks every requirement of the prompt on the picture, and draws again until all "
@@ -85,8 +84,7 @@ class MeshTools:
         `options` say how to draw what a call does not say.
         """
         self._config, self._options, self._bounds = config, options, bounds or Bounds()
-        folders = (Path(folder).expanduser() for folder in config.skills.folders)
-        self._catalogue = Catalogue([builtin_folder(), *folders])
+        self._catalogue = catalogue_of(config)
         self._connection: Connection | None = None
         self._is_connected = trio.Event()
         self.server: MCPServer[Any] = MCPServer(

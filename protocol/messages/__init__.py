@@ -12,6 +12,7 @@ from typing import Any
 from protocol.messages.control import *
 from protocol.messages.events import *
 from protocol.messages.figures import *
+from protocol.messages.learning import *
 from protocol.messages.link import *
 from protocol.messages.loop import *
 from protocol.messages.memory import *
@@ -24,16 +25,18 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     ReadStatus, ReportLoss, ControlRun, ScaleRole, StopMesh, PlanPrompt, DecomposePrompt, GenerateImage, VerifyImage,
     CompareImages, CompressAttempt, RefinePrompt, BeforePlan, AfterVerdicts, BeforeRefinement, DrawPicture,
     AppendRecord, AppendRecords, ReadTrajectory, ReadTimeline, FindBestAttempt, ListTrajectories, SearchTrajectories,
-    ListRuns, ReadRunFigures, RecallExperiences, ReadLog, CountRecords,
+    ListRuns, ReadRunFigures, RecallExperiences, ReadLog, CountRecords, CountSkills,
+    ProposeSkill,
 )  # fmt: skip
 REPLIES: tuple[type[Reply], ...] = (
     MeshStatus, Noted, Controlled, Scaled, Plan, Requirements, Image, Verification, Comparison, Lesson, Refined,
     PreparedPrompt, ReviewedVerdicts, RefinementNote, Picture, Appended, TrajectoryState, Timeline, BestAttempt,
-    Trajectories, Runs, RunFigures, Recollection, LoggedRecords, MemoryCounts,
+    Trajectories, Runs, RunFigures, Recollection, LoggedRecords, MemoryCounts, SkillUses,
+    SkillProposal,
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = (ActorJoined, ActorLeft, StepTaken, ImageDrawn)
 RECORDS: tuple[type[Record], ...] = (
     RunBegun, RecordsLost, TrajectoryBegun, PromptPrepared, PromptPlanned, PromptDecomposed, AttemptVerified,
     VerdictsReviewed, ExperienceKept, RefinementNoted, PromptRefined, AttemptsCompared, TrajectoryEnded,
-    TrajectoryReopened, TrajectoryFailed,
+    TrajectoryReopened, TrajectoryFailed, SkillTried,
 )  # fmt: skip

@@ -19,6 +19,7 @@ class Plan(v.Reply, frozen=True, kw_only=True):
     skill: v.Name | None = None
     reasoning: v.Text = ""
     spent: v.Spent = v.Spent()
+    skill_digest: v.SkillDigest = ""
 
 
 class PlanPrompt(v.Request[Plan], frozen=True, kw_only=True):

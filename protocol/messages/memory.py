@@ -42,6 +42,27 @@ class RecordsLost(Record, frozen=True, kw_only=True):
     reason: v.Text
 
 
+class SkillTried(Record, frozen=True, kw_only=True):
+    """A trial weighed a skill: the same prompts and seeds drawn with it and with what it is compared with."""
+
+    trial: v.TaskId
+    """Digest of the trial: one that is recorded again has the same."""
+    skill: v.SkillId
+    digest: v.SkillDigest
+    against: v.Name
+    """`none`, or the other version as `ID@DIGEST`."""
+    prompts: v.Count
+    pictures: v.Count
+    """Pictures drawn each way."""
+    verdict: Literal["helps", "hurts", "cannot_tell"]
+    change: v.Change
+    """Change of the share of requirements met; `low` and `high` are its interval."""
+    low: v.Change
+    high: v.Change
+    confidence: v.Score
+    """Confidence of the interval."""
+
+
 class TrajectoryRecord(Record, frozen=True, kw_only=True):
     """Base of records of one step of one trajectory."""
 
@@ -69,6 +90,7 @@ class PromptPlanned(TrajectoryRecord, frozen=True, kw_only=True):
     skill: v.Name | None = None
     reasoning: v.Text = ""
     spent: v.Spent = v.Spent()
+    skill_digest: v.SkillDigest = ""
 
 
 class PromptDecomposed(TrajectoryRecord, frozen=True, kw_only=True):
@@ -147,7 +169,7 @@ class TrajectoryFailed(TrajectoryRecord, frozen=True, kw_only=True):
 AnyRecord = (
     RunBegun | RecordsLost | TrajectoryBegun | PromptPrepared | PromptPlanned | PromptDecomposed | AttemptVerified
     | VerdictsReviewed | ExperienceKept | RefinementNoted | PromptRefined | AttemptsCompared | TrajectoryEnded
-    | TrajectoryReopened | TrajectoryFailed
+    | TrajectoryReopened | TrajectoryFailed | SkillTried
 )  # fmt: skip
 
 
@@ -449,3 +471,36 @@ class MemoryCounts(v.Reply, frozen=True, kw_only=True):
 
 class CountRecords(MemoryRequest[MemoryCounts], frozen=True, kw_only=True):
     """Asks memory how much it holds."""
+
+
+class SkillUse(v.Value, frozen=True, kw_only=True):
+    """How often planners chose one version of a skill."""
+
+    skill: v.Name
+    """Id of the skill; empty: no skill."""
+    digest: v.SkillDigest
+    chosen: v.Count
+    """Trajectories for which the planner chose it."""
+    fixed: v.Count = 0
+    """Trajectories whose settings named it."""
+    last_at: v.UnixTime
+
+
+class SkillTrial(v.Value, frozen=True, kw_only=True):
+    """A trial that memory has, and when it was recorded."""
+
+    at: v.UnixTime
+    trial: SkillTried
+
+
+class SkillUses(v.Reply, frozen=True, kw_only=True):
+    """The skills that were chosen, and their trials."""
+
+    uses: Annotated[tuple[SkillUse, ...], Meta(max_length=MAX_PAGE)]
+    """Up to 1,000 versions, those chosen last first."""
+    trials: Annotated[tuple[SkillTrial, ...], Meta(max_length=MAX_PAGE)]
+    """The latest 1,000 trials, oldest first."""
+
+
+class CountSkills(MemoryRequest[SkillUses], frozen=True, kw_only=True):
+    """Asks memory how often each version of each skill was chosen, and what trials found."""

@@ -35,7 +35,11 @@ SidePx = Annotated[int, Meta(ge=16, le=limits.MAX_SIDE_PX)]
 Steps = Annotated[int, Meta(ge=1, le=limits.MAX_STEPS)]
 Guidance = Annotated[float, Meta(ge=0.0, le=limits.MAX_GUIDANCE)]
 SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
+SkillDigest = Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")]
+"""Digest of what a planner reads of a skill; empty: no skill, or a record of an earlier version."""
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
+Change = Annotated[float, Meta(ge=-1.0, le=1.0)]
+"""Difference of two shares."""
 Count = Annotated[int, Meta(ge=0, le=limits.MAX_COUNT)]
 """Any count, position, size in bytes or number of tokens."""
 Seconds = Annotated[float, Meta(ge=0.0, le=limits.MAX_SECONDS)]

@@ -198,6 +198,10 @@ def _describe(record: m.AnyRecord) -> str:
             return f"reopened, for up to {task.settings.max_rounds} rounds"
         case m.TrajectoryFailed(failure=failure):
             return f"failed, {failure.code}: {printable(failure.message)}"
+        case m.SkillTried():
+            change = f"{100 * record.change:+.1f} points on {record.prompts} prompts"
+            versions = f"skill {printable(record.skill)} tried against {printable(record.against)}"
+            return f"{versions}: {record.verdict.replace('_', ' ')}, {change}"
         case m.RecordsLost():
             return f"records {record.first} to {record.last} were lost: {printable(record.reason)}"
 

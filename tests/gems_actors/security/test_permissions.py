@@ -29,7 +29,7 @@ REQUESTS: dict[str, type[AnyRequest[Any]]] = {
 }
 READS = {
     "ReadTrajectory", "FindBestAttempt", "ListTrajectories", "ListRuns", "RecallExperiences", "ReadLog", "CountRecords",
-    "SearchTrajectories", "ReadRunFigures", "ReadTimeline",
+    "SearchTrajectories", "ReadRunFigures", "ReadTimeline", "CountSkills",
 }  # fmt: skip
 STEPS = {"PlanPrompt", "DecomposePrompt", "GenerateImage", "VerifyImage", "CompareImages"} | {
     "CompressAttempt",
