@@ -53,11 +53,11 @@ _LIVE_PERIOD_S, _PLAIN_PERIOD_S, _FIRST_S = 0.25, 5.0, 1.0
 """Time between two updates of a view: one that is painted over, and one that adds a line each time, to its first."""
 
 
-async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
+async def run(options: BulkOptions, view: BulkView | None = None, interrupts: Interrupts | None = None) -> BulkResult:
     """Draw the selected tasks of a file that are not done yet; without a view, nothing is shown.
 
     The first SIGINT, SIGTERM or SIGHUP finishes the tasks in flight, the second one stops at once; run again, the same
-    options continue.
+    options continue. A command that draws several bulks handles signals itself, and passes its `interrupts`.
 
     Raises:
         UsageError: the input cannot be read, the folder belongs to another run, or finished pictures would be replaced
@@ -69,6 +69,8 @@ async def run(options: BulkOptions, view: BulkView | None = None) -> BulkResult:
     require_trio("app.bulk.run")
     result: BulkResult | None = None
     with resumable_after_disk_faults(options.out):
+        if interrupts is not None:
+            return await _run(options, view or BulkView(), interrupts)
         async with open_interrupts() as interrupts:
             result = await _run(options, view or BulkView(), interrupts)
     if result is None:  # a further signal, after the one that ended the drawing

@@ -49,7 +49,7 @@ def _blocks(units: list[int], random: Random) -> list[int]:
     return [sum(shuffled[start::MAX_UNITS]) for start in range(MAX_UNITS)]
 
 
-def interval_of(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a figure's values on at least two resamples."""
-    cuts = quantiles(values, n=40, method="inclusive")
+def interval_of(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return the percentile interval of a figure's values on at least two resamples."""
+    cuts = quantiles(values, n=round(2 / (1 - confidence)), method="inclusive")
     return cuts[0], cuts[-1]

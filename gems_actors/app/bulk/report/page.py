@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -21,8 +19,8 @@ from gems_actors.app.bulk.report.article import Pictures, story_of_rounds, story
 from gems_actors.app.bulk.rows import Row, lines_of
 from gems_actors.app.bulk.run_spec import RunSpec
 from gems_actors.app.bulk.totals import Tally, format_duration
+from gems_actors.app.page_frame import page_head
 from gems_actors.app.picture_files import BLIND_VERIFIER
-from gems_actors.app.style import read_style
 from gems_actors.blobs import BlobFolder
 from protocol.messages import TrajectoryState
 
@@ -82,15 +80,11 @@ class ReportPage:
 
     def pieces(self) -> Iterator[str]:
         """Yield the page piece by piece."""
-        tally, style = self.survey.tally, read_style()
+        tally = self.survey.tally
         tally.failed, tally.spent = sum(self.state.failed.values()), self.state.spent
-        title = escape(Path(self.spec.source).name)
-        digest = b64encode(sha256(style.encode()).digest()).decode()
-        policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-        yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title} – report</title>'
-        yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        yield '<meta name="referrer" content="no-referrer">'
-        yield f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head><body>'
+        name = Path(self.spec.source).name
+        title = escape(name)
+        yield page_head(name, "report")
         shown = self.survey.shown
         sections = {
             "results": ("Results", f"<h2 class=spoken>Results</h2>{_figures_of(tally, self.state)}"),
