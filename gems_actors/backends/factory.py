@@ -32,7 +32,7 @@ async def _open_image(config: MeshConfig, tell: Callable[[str], None]) -> AsyncI
         case "storyboard":
             from gems_actors.backends.storyboard import StoryboardImageModel
 
-            yield StoryboardImageModel()
+            yield StoryboardImageModel(config.storyboard.planted)
         case "diffusers":
             from gems_actors.backends.diffusion.models import gpu_lock_dir, open_diffusion
 
@@ -117,7 +117,9 @@ async def _open_chat(
                 from gems_actors.backends.storyboard import StoryboardChatModel
                 from gems_actors.backends.storyboard.verifier_error import NO_ERRORS
 
-                model = StoryboardChatModel(errors=config.storyboard.verifier_error if is_verifier else NO_ERRORS)
+                laboratory = config.storyboard
+                errors = laboratory.verifier_error if is_verifier else NO_ERRORS
+                model = StoryboardChatModel(errors=errors, follows_rules=bool(laboratory.planted))
             case "openai":
                 from gems_actors.backends.openai_chat import open_openai_chat
 

@@ -14,7 +14,8 @@ from gems_actors.config.loading import (
 from gems_actors.config.models import (
     ChatConfig as ChatConfig, ChatModelConfig as ChatModelConfig, ChatRoleConfig as ChatRoleConfig,
     ChatServerConfig as ChatServerConfig, ImageConfig as ImageConfig, ModelServerConfig as ModelServerConfig,
-    Prices as Prices, StoryboardConfig as StoryboardConfig, VerifierErrorConfig as VerifierErrorConfig,
+    PlantedInstruction as PlantedInstruction, Prices as Prices, StoryboardConfig as StoryboardConfig,
+    VerifierErrorConfig as VerifierErrorConfig,
     VerifyConfig as VerifyConfig,
 )
 from gems_actors.config.schema import (

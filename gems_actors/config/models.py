@@ -222,10 +222,25 @@ class VerifierErrorConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return ", ".join(shown)
 
 
+class PlantedInstruction(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An instruction whose effect on the storyboard's pictures is known, to test how skills are learnt."""
+
+    words: v.Phrase
+    """Words by which the instruction is recognised in the rules of a skill, whatever their case."""
+    kind: RequirementKind
+    """Kind of requirement that the instruction has an effect on."""
+    factor: v.Factor
+    """Factor on the probability that such a requirement is drawn wrong: below 1 the instruction helps, above it
+    hurts."""
+
+
 class StoryboardConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The laboratory of the storyboard: faults for experiments, all off by default."""
 
     verifier_error: VerifierErrorConfig = VerifierErrorConfig()
+    planted: tuple[PlantedInstruction, ...] = ()
+    """Instructions with a known effect, tables `[[storyboard.planted]]`, of which learning should find those that help;
+    unset: none."""
 
 
 class Thresholds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

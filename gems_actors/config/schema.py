@@ -165,7 +165,10 @@ class SkillsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Where skills are found."""
 
     folders: tuple[v.Folder, ...] = ()
-    """Folders with skills of your own, in addition to the built-in ones."""
+    """Folders with skills of your own, in addition to the built-in ones; `gems skills learn` writes into the first."""
+    max_learnt: v.Positive = 8
+    """Maximum number of learnt skills that are offered; beyond it, `gems skills learn` retires those that helped
+    least."""
 
 
 class S3Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

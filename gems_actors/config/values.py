@@ -29,6 +29,8 @@ ActorCount = Annotated[int, Meta(ge=0, le=MAX_ACTORS)]
 TokenCount = Annotated[int, Meta(ge=1, le=10**15)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 CacheThreshold = Annotated[float, Meta(ge=0.001, le=1.0)]
+Factor = Annotated[float, Meta(ge=0.0, le=10.0)]
+Phrase = Annotated[str, Meta(min_length=1, max_length=200, description="text of 1 to 200 characters")]
 Price = Annotated[float, Meta(ge=0.0, le=1e9)]
 
 IS_PATH = {"is_path": True}

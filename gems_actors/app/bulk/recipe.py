@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +13,10 @@ from gems_actors.app.bulk.rows import key_of
 from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.options import draw_settings
 from gems_actors.config import LoopConfig, MeshConfig
+from gems_actors.config.skill_folders import catalogue_of
 from gems_actors.errors import RefusedError
 from gems_actors.roles import BUILT_IN_ROLES
 from protocol.messages import DrawSettings, Picture
-from skills import Catalogue, builtin_folder
 
 _MAX_SHOWN_CHARS: Final = 40
 SIMULATED_ERRORS: Final = " (simulated errors: "
@@ -63,8 +62,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 def recipe_of(seed: int, settings: Mapping[str, Any], config: MeshConfig) -> Recipe:
     """Return the recipe of a run in a mesh with these settings; `settings` are the run's own, as in run.json."""
-    folders = (builtin_folder(), *(Path(folder) for folder in config.skills.folders))
-    skills = Catalogue(folders).skills()
+    skills = catalogue_of(config).skills()
     found = sorted((skill.id, skill.description, skill.instructions) for skill in skills)
     return Recipe(
         seed=seed,
@@ -101,7 +99,8 @@ def models_of(config: MeshConfig) -> dict[str, str]:
         chats["verifier"] += f"{SIMULATED_ERRORS}{errors})"
     shown = {"chat": next(iter(chats.values()))} if len({*chats.values()}) == 1 else chats
     verifying = {"verify": shown_verify} if (shown_verify := _verifying(config)) else {}
-    return {"image": config.image.drawn_by, **shown, **verifying, **hooks, **_replaced_roles(config)}
+    own = {**hooks, **_replaced_roles(config), **_laboratory(config)}
+    return {"image": config.image.drawn_by, **shown, **verifying, **own}
 
 
 def _verifying(config: MeshConfig) -> str:
@@ -125,6 +124,13 @@ def _replaced_roles(config: MeshConfig) -> dict[str, str]:
     """Return class and declared version of each built-in role whose class is the user's own."""
     own = {name: spec for name, spec in config.role_specs.items() if spec.actor != BUILT_IN_ROLES.get(name, spec).actor}
     return {f"roles.{name}": f"{spec.actor} {spec.version}".rstrip() for name, spec in own.items()}
+
+
+def _laboratory(config: MeshConfig) -> dict[str, str]:
+    """Return what the settings plant in the storyboard's pictures; nothing outside of experiments."""
+    planted = config.storyboard.planted
+    shown = "; ".join(f"{item.words!r} {item.kind} x {item.factor:g}" for item in planted)
+    return {"storyboard.planted": shown} if planted else {}
 
 
 def check_hooks(picture: Picture, models: Mapping[str, str]) -> None:

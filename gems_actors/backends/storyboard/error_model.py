@@ -7,7 +7,7 @@ changes that.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -54,10 +54,17 @@ def error_probability(claim: Claim, scene: Scene, claim_count: int) -> float:
     return min(0.9, _WEIGHTS[claim.kind] * crowding) * _RELIEF**stress
 
 
-def choose_errors(scene: Scene, seed: int) -> frozenset[Claim]:
-    """Return the claims that a drawing with this seed gets wrong; at least one thing is kept."""
+def choose_errors(scene: Scene, seed: int, factor_of: Callable[[Claim], float] = lambda claim: 1.0) -> frozenset[Claim]:
+    """Return the claims that a drawing with this seed gets wrong; at least one thing is kept.
+
+    `factor_of` returns a factor on the probability of each claim's error, for the laboratory.
+    """
     claims = [claim for claim in claims_of(scene) if not _is_total(claim, scene)]
-    lost = {claim for claim in claims if _uniform(seed, claim) < error_probability(claim, scene, len(claims))}
+    lost = {
+        claim
+        for claim in claims
+        if _uniform(seed, claim) < factor_of(claim) * error_probability(claim, scene, len(claims))
+    }
     things = [claim for claim in claims if claim.kind == "object"]
     if things and lost.issuperset(things):
         lost.discard(max(things, key=lambda claim: _uniform(seed, claim)))

@@ -17,10 +17,11 @@ from gems_actors.backends.storyboard.error_model import apply_errors, choose_err
 from gems_actors.backends.storyboard.evidence import list_evidence
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.judging import judge
+from gems_actors.backends.storyboard.planted import Garden
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.rules import answer
 from gems_actors.backends.storyboard.verifier_error import NO_ERRORS, Eye
-from gems_actors.config import VerifierErrorConfig
+from gems_actors.config import PlantedInstruction, VerifierErrorConfig
 from gems_actors.errors import BackendError
 
 _MAX_SEEN: Final = 16
@@ -39,7 +40,9 @@ class StoryboardImageModel:
 
     capacity = 4
 
-    def __init__(self) -> None:
+    def __init__(self, planted: Sequence[PlantedInstruction] = ()) -> None:
+        """Draw with errors that planted instructions change, if there are any."""
+        self._planted = planted
         self._drawing = trio.CapacityLimiter(2)  # one draws while the other compresses
 
     def figures(self) -> dict[str, float]:
@@ -48,14 +51,15 @@ class StoryboardImageModel:
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the storyboard of one request as a PNG file; equal requests give equal bytes."""
-        data = await trio.to_thread.run_sync(draw_request, request, limiter=self._drawing)
+        data = await trio.to_thread.run_sync(draw_request, request, self._planted, limiter=self._drawing)
         return GeneratedImage(data, "image/png", request.width_px, request.height_px)
 
 
-def draw_request(request: ImageRequest) -> bytes:
+def draw_request(request: ImageRequest, planted: Sequence[PlantedInstruction] = ()) -> bytes:
     """Return the PNG file of one request."""
-    scene = parse_scene(request.prompt)
-    drawn = apply_errors(scene, choose_errors(scene, request.seed), request.seed)
+    scene, garden = parse_scene(request.prompt), Garden(planted, request.prompt)
+    lost = choose_errors(scene, garden.seed_of_errors(request.seed), garden.factor)
+    drawn = apply_errors(scene, lost, request.seed)
     width_px, height_px = request.width_px, request.height_px
     shown = request.seed if request.task_seed is None else request.task_seed
     return draw(drawn, seed=shown, width_px=width_px, height_px=height_px, caption=request.prompt)
@@ -64,9 +68,18 @@ def draw_request(request: ImageRequest) -> bytes:
 class StoryboardChatModel:
     """Answers by rules; questions about a picture are answered from its pixels alone."""
 
-    def __init__(self, read: Callable[[bytes], Seen | None] = look, errors: VerifierErrorConfig = NO_ERRORS) -> None:
-        """Answer from what `read` finds in a picture, with simulated errors."""
-        self._read, self._errors = read, errors
+    def __init__(
+        self,
+        read: Callable[[bytes], Seen | None] = look,
+        errors: VerifierErrorConfig = NO_ERRORS,
+        *,
+        follows_rules: bool = False,
+    ) -> None:
+        """Answer from what `read` finds in a picture, with simulated errors.
+
+        With `follows_rules`, for planted instructions, a prompt contains the rules of the skill that it follows.
+        """
+        self._read, self._errors, self._follows_rules = read, errors, follows_rules
         self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
         self._looking = trio.Lock()
 
@@ -103,7 +116,8 @@ class StoryboardChatModel:
                 return ChatReply(json.dumps(list_evidence(fields, *await self._look_at(request))))
             case "verify" | "verify_all" | "compare" | "list_evidence", _:
                 raise BackendError("storyboard chat: expected questions, got none")
-        return await trio.to_thread.run_sync(answer, request.task, request.fields)
+        fields = {**request.fields, "follows_rules": True} if self._follows_rules else request.fields
+        return await trio.to_thread.run_sync(answer, request.task, fields)
 
     async def _look_at(self, request: ChatRequest) -> tuple[Seen | None, Eye]:
         """Return what the only picture of a request shows, and how it is seen."""

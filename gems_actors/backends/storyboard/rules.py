@@ -14,7 +14,9 @@ import msgspec
 
 from gems_actors.backends import ChatReply
 from gems_actors.backends.storyboard.claims import ask, ask_about, claim_fields, parse_claim, state
+from gems_actors.backends.storyboard.curating import propose
 from gems_actors.backends.storyboard.grammar import DIRECTION_OPENING, STRESS_OPENING, parse_scene
+from gems_actors.backends.storyboard.planted import rules_in
 from gems_actors.backends.storyboard.scene import Claim, Scene, claims_of
 from gems_actors.errors import BackendError
 
@@ -102,6 +104,8 @@ def _write_prompt(fields: Mapping[str, Any]) -> ChatReply:
     if fields["skill"] is not None:
         skill = str(fields["skill"]).replace("_", " ").replace("-", " ")
         advice = f"\n\n{DIRECTION_OPENING} composed with {skill} in mind, every part clear and fully in view."
+        if fields.get("follows_rules"):
+            advice = f"{advice} {rules_in(str(fields['instructions']))}".rstrip()
         thoughts.append(f"the skill {skill} shapes how it is composed")
     levels: Counter[Claim] = Counter()
     scene, hard = parse_scene(prompt), _hard_kinds(fields)
@@ -231,6 +235,11 @@ def _rewrite(prompt: str, scene: Scene, failures: Counter[Claim], hard: list[str
     return prompts
 
 
+def _propose_skill(fields: Mapping[str, Any]) -> ChatReply:
+    proposal = propose(fields)
+    return ChatReply(_json(proposal), str(proposal["reasoning"]))
+
+
 def _stress(prompt: str, scene: Scene, levels: Mapping[Claim, int], advice: str = "") -> str:
     """Return the prompt with advice appended, and with clauses that stress claims according to their levels.
 
@@ -255,4 +264,5 @@ _RULES: Final[dict[str, Callable[[Mapping[str, Any]], ChatReply]]] = {
     "decompose": _decompose,
     "compress": _compress,
     "refine": _refine,
+    "propose_skill": _propose_skill,
 }
