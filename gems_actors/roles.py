@@ -55,7 +55,7 @@ class RoleSpec(Struct, frozen=True, kw_only=True):
 _READS = (
     "memory.ReadTrajectory", "memory.FindBestAttempt", "memory.ListTrajectories", "memory.ListRuns",
     "memory.RecallExperiences", "memory.ReadLog", "memory.CountRecords", "memory.SearchTrajectories",
-    "memory.ReadRunFigures", "memory.ReadTimeline",
+    "memory.ReadRunFigures", "memory.ReadTimeline", "memory.CountSkills",
 )  # fmt: skip
 _WRITES = ("memory.AppendRecord", "memory.AppendRecords")
 _READ_TYPES = tuple(request.partition(".")[2] for request in _READS)
@@ -109,11 +109,14 @@ _OPTIONAL_TABLE = (
         name="gateway", actor="gems_actors.gateway.actor:Gateway", requests=(),
         may_ask=("conductor.DrawPicture", "supervisor.ScaleRole", *_READS), reads_blobs=True, scales_freely=False,
     ),
+    RoleSpec(
+        name="curator", actor="actors.curator:Curator", requests=("ProposeSkill",), uses_chat=True, scales_freely=False,
+    ),
 )  # fmt: skip
 
 OPTIONAL_ROLES: Final[Mapping[str, RoleSpec]] = MappingProxyType({spec.name: spec for spec in _OPTIONAL_TABLE})
 """Roles of this package that a mesh has only where its settings name them, one process a host; no other process imports
-their code. They ask as clients do: their keys need the grant `client`, too."""
+their code. The gateway asks as clients do: its key needs the grant `client`, too."""
 
 
 def is_user_role(name: str) -> bool:
