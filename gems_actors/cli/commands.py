@@ -42,7 +42,7 @@ COMMANDS = {
     "slurm": ("slurm:slurm", "Run a mesh as jobs of a Slurm cluster."),
     "keys": ("keys:keys", "Create the keys of a mesh that serves other hosts."),
     "memory": ("memory:memory", "List and show what memory holds, and maintain its log."),
-    "skills": ("skills:skills", "List, show and check skills."),
+    "skills": ("skills:skills", "List, show, check, try and learn skills."),
     "config": ("config:config", "Print every setting with its default, type and meaning."),
     "doctor": ("doctor:doctor", "Check installation, settings, servers and folders."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +12,34 @@ from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import choice_option, config_options
 from gems_actors.cli.suggestions import Group
 from gems_actors.config import MeshConfig
+from gems_actors.config.skill_folders import catalogue_of, own_skill_folders
 from gems_actors.files import os_reason
-from skills import Catalogue, builtin_folder, check_skill
+from skills import builtin_folder, check_skill
 
 _FILE_NAME = "SKILL.md"
 
 
-@click.group(cls=Group)
+_LEARNING = ("trial", "report", "learn", "retire", "restore")
+"""Commands of another module, which loads what draws: listing skills does not need it."""
+
+
+class _SkillsGroup(Group):
+    """The commands of this module and those of `skill_learning`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_LEARNING]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _LEARNING:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module("gems_actors.cli.skill_learning")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=_SkillsGroup)
 def skills() -> None:
-    """List, show and check skills."""
+    """List, show, check, try and learn skills."""
 
 
 @skills.command("list")
@@ -28,7 +48,7 @@ def list_skills(config: MeshConfig) -> int:
     """List the skills that the planner can choose from.
 
     Skills that cannot be loaded are named on standard error."""
-    catalogue = Catalogue(_folders(config))
+    catalogue = catalogue_of(config)
     manifest = catalogue.manifest()
     width = max((len(entry.id) for entry in manifest), default=0)
     for entry in manifest:
@@ -36,7 +56,7 @@ def list_skills(config: MeshConfig) -> int:
     skipped = catalogue.skipped()
     for found in skipped:
         click.echo(f"gems: skipped {found.path}: {found.reason}", err=True)
-    for folder in _folders(config):
+    for folder in own_skill_folders(config)[1:]:
         if folder.is_dir() and not _skills_in(folder):
             click.echo(f"gems: {folder}: expected a folder with skills, got none", err=True)
     return FAILED if skipped else DONE
@@ -47,7 +67,7 @@ def list_skills(config: MeshConfig) -> int:
 @config_options
 def show_skill(skill_id: str, config: MeshConfig) -> int:
     """Show a skill as the planner reads it."""
-    catalogue = Catalogue(_folders(config))
+    catalogue = catalogue_of(config)
     reason = next((found for found in catalogue.skipped() if found.id == skill_id), None)
     if reason is not None and skill_id not in {skill.id for skill in catalogue.skills()}:
         raise click.ClickException(f"{reason.path}/{reason.reason}")
@@ -86,7 +106,9 @@ def check_skills(paths: tuple[Path, ...], target: str, config: MeshConfig) -> in
 
 
 def _folders(config: MeshConfig) -> list[Path]:
-    return [builtin_folder(), *(Path(folder).expanduser() for folder in config.skills.folders)]
+    """Return the folders of all skills; that of learnt skills only if there are any."""
+    learnt, *configured = own_skill_folders(config)
+    return [builtin_folder(), *([learnt] if learnt.is_dir() and _skills_in(learnt) else []), *configured]
 
 
 def _find(source: str, path: Path) -> Iterator[Path]:
