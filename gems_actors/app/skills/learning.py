@@ -291,6 +291,7 @@ class _Learner:
         return self._end("accepted", verdict.reason, accepted)
 
     def _end(self, outcome: Outcome, reason: str, accepted: Accepted | None = None) -> Result:
+        self._spending.count()
         result = Result(
             outcome=outcome,
             proposals=len(list((self._out / "proposals").glob("*/proposal.json"))),

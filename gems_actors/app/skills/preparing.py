@@ -37,7 +37,7 @@ async def plan_of(options: LearnOptions, skill: Skill | None) -> Plan:
         seed=options.options.seed or 0,
         samples=options.samples,
         confidence=options.confidence,
-        settings=msgspec.to_builtins(options.options.settings()),
+        settings=msgspec.json.decode(msgspec.json.encode(options.options.settings())),
     )
     if (known := read_json(path, Plan)) is not None:
         for name in ("source", "skill", "seed", "samples", "confidence", "settings"):

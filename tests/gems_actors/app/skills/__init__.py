@@ -1,0 +1,1 @@
+"""Tests of trials of skills, and of learning them."""
