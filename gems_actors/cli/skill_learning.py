@@ -65,8 +65,8 @@ def trial(skill: str, file: Path, out: Path | None, samples: int, as_json: bool,
     """Draw PROMPTS with SKILL and with none, from the same seeds, and tell whether it helps.
 
     SKILL is an id or the folder of a skill, PROMPTS a file as for `gems bulk`. Both ways may draw up to --images for a
-    picture (default 1). DIR gets trial.json and trial.html; the same command continues. With --router, that mesh draws,
-    and must offer the skill.
+    picture (default: one round). DIR gets trial.json and trial.html; the same command continues. With --router, that
+    mesh draws, and must offer the skill.
     """
     wait_s = chosen.pop("wait_for_servers_s")
     options = _draw_options(chosen)

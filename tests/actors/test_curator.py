@@ -67,6 +67,7 @@ def test_edits_are_parsed_within_bounds() -> None:
     found = parse_edits(json.dumps({"edits": [edit], "reasoning": " because "}))
     assert (found.edits, found.reasoning) == ((SkillEdit(action="add", text="- Say every count."),), "because")
     assert parse_edits('{"edits": []}').edits == ()
+    wrong: dict[str, Any]
     for wrong in (
         {"edits": [edit] * (MAX_EDITS + 1)},
         {"edits": [{**edit, "action": "move"}]},

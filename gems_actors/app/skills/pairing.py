@@ -156,7 +156,7 @@ def sign_flip(changes: Sequence[float], resamples: int = RESAMPLES) -> float:
     for bits in patterns:
         kept = sum(table[bits >> _CHUNK * place & 2**_CHUNK - 1] for place, table in enumerate(tables))
         extreme += abs(2 * kept - total) >= abs(total) - _TINY
-    return extreme / float(2 ** len(changes)) if is_exact else (extreme + 1) / (resamples + 1)
+    return extreme / (1 << len(changes)) if is_exact else (extreme + 1) / (resamples + 1)
 
 
 def mcnemar(gained: int, lost: int) -> float:

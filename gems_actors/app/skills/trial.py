@@ -92,7 +92,7 @@ class TrialOptions:
     out: Path
     """Folder to fill; one that an earlier call filled is continued."""
     options: DrawOptions = field(default_factory=DrawOptions)
-    """How to draw; one image a picture unless it says otherwise."""
+    """How to draw; one round a picture unless it says otherwise."""
     samples: int = 1
     """Pictures of each prompt, each way."""
     confidence: float = 0.95
@@ -133,7 +133,7 @@ async def run(options: TrialOptions, view: TrialView | None = None) -> TrialResu
     skill = find_skill(options.skill, options.options)
     how = options.options
     if how.images is None and how.rounds is None:
-        how = replace(how, images=1)
+        how = replace(how, rounds=1)
     bench = BenchOptions(
         folder=options.out,
         options=how,

@@ -82,33 +82,35 @@ async def read_uses(found: Iterable[MemoryLocation]) -> tuple[SkillUses, list[st
 def report_of(uses: SkillUses, offered: Sequence[Skill]) -> list[SkillReport]:
     """Return a report for each version that was chosen, tried or is offered: those chosen most often first."""
     current = {skill.id: skill.digest for skill in offered}
-    names = {item.trial.digest: item.trial.skill for item in uses.trials}
-    """A candidate has another name while it is tried; its digest tells which skill it is."""
-    chosen: dict[tuple[str, str], SkillUse] = {}
-    for use in uses.uses:
-        key = (names.get(use.digest, use.skill) if use.skill not in current else use.skill, use.digest)
-        known = chosen.get(key)
-        chosen[key] = use if known is None else merge_uses(known, use)
-    chosen = {key: use for key, use in chosen.items() if key[0]}
+    ids = {item.trial.digest: item.trial.skill for item in uses.trials} | {d: id_ for id_, d in current.items()}
+    used: dict[tuple[str, str], SkillUse] = {}
+    for use in (use for use in uses.uses if use.skill):
+        key = (ids.get(use.digest, use.skill), use.digest)  # a candidate has another id while it is tried
+        used[key] = merge_uses(used[key], use) if key in used else use
     trials: dict[tuple[str, str], dict[str, SkillTrial]] = {}
     for item in uses.trials:
-        trials.setdefault((item.trial.skill, item.trial.digest), {})[item.trial.trial] = item
-    reports = []
-    for key in dict.fromkeys([*chosen, *trials, *current.items()]):
-        use, tried = chosen.get(key), [*trials.get(key, {}).values()]
-        reports.append(
-            SkillReport(
-                skill=key[0],
-                digest=key[1],
-                is_offered=current.get(key[0]) == key[1],
-                chosen=use.chosen if use else 0,
-                fixed=use.fixed if use else 0,
-                last_at=use.last_at if use else None,
-                trials=len(tried),
-                latest=max(tried, key=lambda item: item.at, default=None),
-            )
-        )
+        key = (ids[item.trial.digest], item.trial.digest)
+        trials.setdefault(key, {})[item.trial.trial] = item
+    reports = [
+        _report_of(key, used.get(key), list(trials.get(key, {}).values()), is_offered=current.get(key[0]) == key[1])
+        for key in dict.fromkeys([*used, *trials, *current.items()])
+    ]
     return sorted(reports, key=lambda item: (-item.chosen, -item.fixed, item.skill, not item.is_offered))
+
+
+def _report_of(
+    key: tuple[str, str], use: SkillUse | None, trials: Sequence[SkillTrial], *, is_offered: bool
+) -> SkillReport:
+    return SkillReport(
+        skill=key[0],
+        digest=key[1],
+        is_offered=is_offered,
+        chosen=use.chosen if use else 0,
+        fixed=use.fixed if use else 0,
+        last_at=use.last_at if use else None,
+        trials=len(trials),
+        latest=max(trials, key=lambda item: item.at, default=None),
+    )
 
 
 def never_chosen(reports: Sequence[SkillReport]) -> list[str]:
