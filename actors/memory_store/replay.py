@@ -64,12 +64,7 @@ def assemble_state(logged: Sequence[m.LoggedRecord]) -> m.TrajectoryState:
             case m.TrajectoryBegun():
                 task = record.task
             case m.PromptPlanned():
-                plan = m.Plan(
-                    prompt=record.prompt,
-                    skill=record.skill,
-                    reasoning=record.reasoning,
-                    skill_digest=record.skill_digest,
-                )
+                plan = _plan_of(record)
             case m.PromptDecomposed():
                 requirements = record.requirements
             case m.AttemptVerified():
@@ -125,6 +120,12 @@ def _grants_in(logged: Sequence[m.LoggedRecord]) -> tuple[m.ImageGrant, ...]:
     """Return the images that a run allotted to a trajectory, in the order of the records."""
     asked = (item.record.task for item in logged if isinstance(item.record, m.TrajectoryBegun | m.TrajectoryReopened))
     return tuple(task.budget.grant for task in asked if task.budget.grant is not None)
+
+
+def _plan_of(record: m.PromptPlanned) -> m.Plan:
+    return m.Plan(
+        prompt=record.prompt, skill=record.skill, reasoning=record.reasoning, skill_digest=record.skill_digest
+    )
 
 
 def _with_hooks(state: m.TrajectoryState, records: Iterable[m.AnyRecord]) -> m.TrajectoryState:

@@ -163,7 +163,7 @@ def mcnemar(gained: int, lost: int) -> float:
     """Return the two-sided p-value of McNemar's exact test from the numbers of discordant pairs."""
     discordant = gained + lost
     tail = sum(math.comb(discordant, count) for count in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**discordant)
+    return min(1.0, 2 * tail / (1 << discordant))
 
 
 def prompts_to_tell(spread: float, change: float, confidence: float) -> int | None:

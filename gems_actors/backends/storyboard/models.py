@@ -17,7 +17,7 @@ from gems_actors.backends.storyboard.error_model import apply_errors, choose_err
 from gems_actors.backends.storyboard.evidence import list_evidence
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.judging import judge
-from gems_actors.backends.storyboard.planted import Garden
+from gems_actors.backends.storyboard.laboratory.planted import Garden
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.rules import answer
 from gems_actors.backends.storyboard.verifier_error import NO_ERRORS, Eye

@@ -14,9 +14,9 @@ import msgspec
 
 from gems_actors.backends import ChatReply
 from gems_actors.backends.storyboard.claims import ask, ask_about, claim_fields, parse_claim, state
-from gems_actors.backends.storyboard.curating import propose
 from gems_actors.backends.storyboard.grammar import DIRECTION_OPENING, STRESS_OPENING, parse_scene
-from gems_actors.backends.storyboard.planted import rules_in
+from gems_actors.backends.storyboard.laboratory.curating import propose
+from gems_actors.backends.storyboard.laboratory.planted import rules_in
 from gems_actors.backends.storyboard.scene import Claim, Scene, claims_of
 from gems_actors.errors import BackendError
 

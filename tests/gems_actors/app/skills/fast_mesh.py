@@ -14,7 +14,7 @@ from gems_actors.app.options import DrawOptions
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.error_model import choose_errors
 from gems_actors.backends.storyboard.grammar import parse_scene
-from gems_actors.backends.storyboard.planted import Garden
+from gems_actors.backends.storyboard.laboratory.planted import Garden
 from gems_actors.backends.storyboard.rules import answer
 from gems_actors.backends.storyboard.scene import Claim
 from gems_actors.blobs import BlobFolder

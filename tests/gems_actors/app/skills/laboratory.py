@@ -7,7 +7,7 @@ from functools import lru_cache
 from gems_actors.app.skills.pairing import Evidence, Pair, Side, weigh
 from gems_actors.backends.storyboard.error_model import choose_errors
 from gems_actors.backends.storyboard.grammar import DIRECTION_OPENING, parse_scene
-from gems_actors.backends.storyboard.planted import Garden
+from gems_actors.backends.storyboard.laboratory.planted import Garden
 from gems_actors.backends.storyboard.scene import claims_of
 from gems_actors.config import PlantedInstruction
 
