@@ -46,7 +46,7 @@ class _View(TrialView):
         print(printable(text), file=self._stream)
 
 
-@click.command("trial")
+@click.command("trial", short_help="Tell whether a skill helps.")
 @click.argument("skill", metavar="SKILL")
 @click.argument("file", type=click.Path(path_type=Path), metavar="PROMPTS")
 @shared.path_option("--out", metavar="DIR", help_text="Folder to fill (default trial-SKILL).")
@@ -112,7 +112,7 @@ def _trial_lines(report: TrialReport) -> Iterator[str]:
         yield f"{way}: {cost.pictures} pictures, {cost.images} images, {cost.calls} calls, {cost.tokens} tokens"
 
 
-@click.command("report")
+@click.command("report", short_help="Show how often skills are chosen.")
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path), metavar="[DIR]...")
 @shared.router_option
 @shared.config_options
@@ -153,7 +153,7 @@ def _report_lines(reports: Sequence[SkillReport]) -> Iterator[str]:
     yield from table_lines(rows, left=(0, 1, 4, 6))
 
 
-@click.command("learn")
+@click.command("learn", short_help="Improve a skill, or write a new one.")
 @click.option("--from", "run", metavar="RUN", help="Run to learn from: a DIR of `gems bulk`, or a run in memory.")
 @shared.path_option("--prompts", "file", metavar="FILE", help_text="Prompts to learn from, as for `gems bulk`.")
 @click.option("--skill", metavar="ID", help="Skill to change (default: write a new one).")
@@ -234,7 +234,7 @@ def _result_line(result: Result) -> str:
     return printable(f"nothing accepted: {result.reason or 'the curator proposed nothing'}; {spent}, {tried}")
 
 
-@click.command("retire")
+@click.command("retire", short_help="Take a learnt skill out of use.")
 @click.argument("skill_id", metavar="ID")
 @shared.config_options
 def retire(skill_id: str, config: MeshConfig) -> int:
@@ -243,7 +243,7 @@ def retire(skill_id: str, config: MeshConfig) -> int:
     return DONE
 
 
-@click.command("restore")
+@click.command("restore", short_help="Bring a retired skill back.")
 @click.argument("name", metavar="NAME", required=False)
 @shared.config_options
 def restore(name: str | None, config: MeshConfig) -> int:

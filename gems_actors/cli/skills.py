@@ -27,7 +27,7 @@ class _SkillsGroup(Group):
     """The commands of this module and those of `skill_learning`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *_LEARNING]
+        return sorted([*super().list_commands(ctx), *_LEARNING])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _LEARNING:
