@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from actors.curator import MAX_TURNS, parse_edits, parse_new, propose_request, shown_turns
+from actors.curator.asking import MAX_TURNS, propose_request, shown_turns
+from actors.curator.parsing import parse_edits, parse_new
 from gems_actors.backends.storyboard.rules import answer
 from gems_actors.errors import ModelOutputError
 from gems_actors.roles import OPTIONAL_ROLES

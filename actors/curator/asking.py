@@ -1,7 +1,4 @@
-"""The curator: proposes a bounded change of one skill, or a new skill, from what refinements achieved.
-
-It only proposes. What is tried and accepted is decided by the client that asks; the curator has the right to ask no
-other role, and reads no file.
+"""What the curator asks its model: the rules, the skill, the evidence, and what was tried without success.
 
 Source: arXiv 2605.23904 (SkillOpt) for few bounded edits of one skill and for rejected edits as evidence.
 """
@@ -9,19 +6,17 @@ Source: arXiv 2605.23904 (SkillOpt) for few bounded edits of one skill and for r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from actors.prompting import ChatActor, ask_model, list_lines, object_schema, parse_json, render, say, unexpected
-from gems_actors.actor import answers
+from actors.prompting import list_lines, object_schema, render, say
 from gems_actors.backends import ChatRequest
-from protocol.limits import MAX_EDITS, MAX_NOTE_CHARS
-from protocol.messages import KindCount, ProposeSkill, RejectedProposal, SkillEdit, SkillProposal, SkillVersion, Turn
+from protocol.limits import MAX_EDITS
+from protocol.messages import KindCount, ProposeSkill, RejectedProposal, SkillVersion, Turn
 
 MAX_TURNS: Final = 24
 """Turns that the model is shown, those of the kinds that were unmet most often first."""
-_MAX_ID_CHARS: Final = 48
 _EXCERPT_CHARS: Final = 600
 
 RULES: Final = f"""\
@@ -80,21 +75,6 @@ Prompt that did: $after
 Lesson noted in between: $lesson"""
 
 
-class Curator(ChatActor):
-    """Answers `ProposeSkill`."""
-
-    role = "curator"
-    default_capacity = 1
-
-    @answers
-    async def propose(self, request: ProposeSkill) -> SkillProposal:
-        """Return changes of the skill that is shown, or a new skill; neither if the evidence supports none."""
-        parse = parse_edits if request.skill else parse_new
-        answer = await ask_model(self.chat, propose_request(request), parse)
-        reasoning = answer.reasoning or answer.value.reasoning
-        return msgspec.structs.replace(answer.value, reasoning=reasoning, spent=answer.spent)
-
-
 def propose_request(request: ProposeSkill) -> ChatRequest:
     """Return the chat request for a proposal."""
     fields: dict[str, Any] = {
@@ -129,59 +109,6 @@ def shown_turns(request: ProposeSkill) -> Sequence[Turn]:
         seen[turn.kind] = seen.get(turn.kind, 0) + 1
         ranked.append((seen[turn.kind], order.get(turn.kind, len(order)), turn))
     return [turn for _, _, turn in sorted(ranked, key=lambda item: item[:2])][:MAX_TURNS]
-
-
-class _Edit(msgspec.Struct):
-    action: Literal["add", "delete", "replace"]
-    line: str = ""
-    text: str = ""
-
-
-class _Edits(msgspec.Struct):
-    edits: list[_Edit]
-    reasoning: str = ""
-
-
-class _New(msgspec.Struct):
-    id: str = ""
-    description: str = ""
-    instructions: str = ""
-    reasoning: str = ""
-
-
-def parse_edits(text: str) -> SkillProposal:
-    """Return the changes that a model proposes.
-
-    Raises:
-        ModelOutputError: the answer has another form, too many changes, or a line that is too long.
-    """
-    answer = parse_json(text, _Edits, 'JSON of the form {"edits": [{"action": "add", "line": "", "text": "..."}]}')
-    if len(answer.edits) > MAX_EDITS:
-        raise unexpected(f"at most {MAX_EDITS} edits, got {len(answer.edits)}", text)
-    edits = []
-    for item in answer.edits:
-        line, new = item.line.strip("\n"), item.text.strip("\n")
-        if max(len(line), len(new)) > MAX_NOTE_CHARS:
-            raise unexpected(f"lines of at most {MAX_NOTE_CHARS} characters", text)
-        edits.append(SkillEdit(action=item.action, line=line, text="" if item.action == "delete" else new))
-    return SkillProposal(edits=tuple(edits), reasoning=answer.reasoning.strip())
-
-
-def parse_new(text: str) -> SkillProposal:
-    """Return the skill that a model proposes; an empty one if it proposes none.
-
-    Raises:
-        ModelOutputError: the answer has another form, or a part of it is missing or too long.
-    """
-    answer = parse_json(text, _New, 'JSON of the form {"id": "...", "description": "...", "instructions": "..."}')
-    parts = [answer.id.strip(), " ".join(answer.description.split()), answer.instructions.strip()]
-    if any(parts) != all(parts):
-        raise unexpected("id, description and instructions, or three empty texts", text)
-    if len(parts[0]) > _MAX_ID_CHARS:
-        raise unexpected(f"an id of at most {_MAX_ID_CHARS} characters", text)
-    if len(parts[1]) > MAX_NOTE_CHARS // 2:
-        raise unexpected(f"a description of at most {MAX_NOTE_CHARS // 2} characters", text)
-    return SkillProposal(id=parts[0], description=parts[1], instructions=parts[2], reasoning=answer.reasoning.strip())
 
 
 def _edits_schema() -> dict[str, Any]:
