@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,10 +69,8 @@ async def run(options: BulkOptions, view: BulkView | None = None, interrupts: In
     require_trio("app.bulk.run")
     result: BulkResult | None = None
     with resumable_after_disk_faults(options.out):
-        if interrupts is not None:
-            return await _run(options, view or BulkView(), interrupts)
-        async with open_interrupts() as interrupts:
-            result = await _run(options, view or BulkView(), interrupts)
+        async with open_interrupts() if interrupts is None else nullcontext(interrupts) as signals:
+            result = await _run(options, view or BulkView(), signals)
     if result is None:  # a further signal, after the one that ended the drawing
         raise KeyboardInterrupt
     return result
