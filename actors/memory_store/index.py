@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import apsw
 import structlog
 
-from actors.memory_store import index_rows
+from actors.memory_store import index_rows, skill_rows
 from actors.memory_store.full_text import split_words
 from actors.memory_store.index_db import TABLES, check_library, create_database, open_existing, remove_index
 from actors.memory_store.index_rows import IndexedRun, IndexedTrajectory, RecordLocation
@@ -27,7 +27,6 @@ from actors.memory_store.run_tally import RunTally
 from gems_actors.errors import ConfigError, LogError
 from protocol import messages as m
 from protocol.costs import costs_of
-from protocol.limits import MAX_PAGE
 
 _MAX_STORED_CHARS: Final = 200
 _MAX_SEARCHED_CHARS: Final = 4000
@@ -40,7 +39,6 @@ _SUMMARIES: Final = (
     "LEFT JOIN runs r ON r.number = t.run"
 )
 
-SummaryT = TypeVar("SummaryT", m.TrajectorySummary, m.RunSummary)
 
 _log = structlog.get_logger()
 
@@ -135,8 +133,7 @@ class Index:
                 run.begun, run.what, run.total = location.sequence, record.what[:_MAX_STORED_CHARS], record.total
                 self._change(run, at)
             elif isinstance(record, m.SkillTried):
-                place = index_rows.pack_location(location)
-                self._execute("INSERT OR REPLACE INTO skill_trials VALUES (?, ?)", location.sequence, place)
+                self._execute(skill_rows.PUT_TRIAL, location.sequence, index_rows.pack_location(location))
             return
         found = self.trajectory(record.trajectory)
         if not found.number:
@@ -272,13 +269,13 @@ class Index:
         rows = self._select(
             f"{_SUMMARIES} WHERE {' AND '.join(conditions)} ORDER BY t.number LIMIT ?", *values, request.limit + 1
         )
-        found, following = _page(m.TrajectorySummary, rows, request.limit)
+        found, following = index_rows.page_of(m.TrajectorySummary, rows, request.limit)
         return m.Trajectories(trajectories=found, next=following)
 
     def summaries(self, numbers: Sequence[int], limit: int) -> m.Trajectories:
         """Return a page of trajectories by row number, in that order; one number more says that more follow."""
         rows = [row for number in numbers for row in self._select(f"{_SUMMARIES} WHERE t.number = ?", number)]
-        found, following = _page(m.TrajectorySummary, rows, limit)
+        found, following = index_rows.page_of(m.TrajectorySummary, rows, limit)
         return m.Trajectories(trajectories=found, next=following)
 
     def list_runs(self, request: m.ListRuns) -> m.Runs:
@@ -295,7 +292,7 @@ class Index:
             *values,
             request.limit + 1,
         )
-        found, following = _page(m.RunSummary, rows, request.limit)
+        found, following = index_rows.page_of(m.RunSummary, rows, request.limit)
         return m.Runs(runs=found, next=following)
 
     def run_figures(self, name: str) -> m.RunFigures:
@@ -323,20 +320,13 @@ class Index:
         return dict(zip(names, row, strict=True))
 
     def skill_uses(self) -> tuple[m.SkillUse, ...]:
-        """Return how often each version of each skill was chosen, those chosen last first."""
+        """Return how often each version of each skill was used, those used last first."""
         self.flush()
-        rows = self._select(
-            "SELECT skill, skill_digest, sum(1 - is_skill_fixed), sum(is_skill_fixed), max(began_at) FROM trajectories "
-            "WHERE skill IS NOT NULL GROUP BY skill, skill_digest ORDER BY max(began_at) DESC LIMIT ?",
-            MAX_PAGE,
-        )
-        names = ("skill", "digest", "chosen", "fixed", "last_at")
-        return tuple(m.SkillUse(**dict(zip(names, row, strict=True))) for row in rows)
+        return skill_rows.read_uses(self._select)
 
     def skill_trials(self) -> list[RecordLocation]:
         """Return where the latest trials of skills are, oldest first."""
-        rows = self._select("SELECT place FROM skill_trials ORDER BY sequence DESC LIMIT ?", MAX_PAGE)
-        return [index_rows.unpack_locations(place)[0] for (place,) in reversed(rows)]
+        return skill_rows.read_trial_places(self._select)
 
     def extents(self, file: int) -> list[Extent]:
         """Return the extents of a file that were read, in order; the last one still grows."""
@@ -469,13 +459,6 @@ class Index:
                         run.tally.count(found.result, difference)
             self._change(run, at)
         found.status, found.failure, found.last_at = status, failure, at
-
-
-def _page(kind: type[SummaryT], rows: list[tuple[Any, ...]], limit: int) -> tuple[tuple[SummaryT, ...], int | None]:
-    """Return up to `limit` rows, which begin with a cursor, as summaries, and the cursor of the next page if any."""
-    names = kind.__struct_fields__
-    found = tuple(kind(**dict(zip(names, row[1:], strict=True))) for row in rows[:limit])
-    return found, rows[limit - 1][0] if len(rows) > limit else None
 
 
 def open_index(

@@ -6,10 +6,12 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from actors.memory_store.run_tally import Result, RunTally
 from protocol import messages as m
+
+SummaryT = TypeVar("SummaryT", m.TrajectorySummary, m.RunSummary)
 
 _LOCATION: Final = struct.Struct("<QIQI")
 
@@ -158,3 +160,10 @@ def pack_location(location: RecordLocation) -> bytes:
 def unpack_locations(packed: bytes) -> list[RecordLocation]:
     """Return the locations in the bytes of a database column."""
     return [RecordLocation(*found) for found in _LOCATION.iter_unpack(packed)]
+
+
+def page_of(kind: type[SummaryT], rows: list[tuple[Any, ...]], limit: int) -> tuple[tuple[SummaryT, ...], int | None]:
+    """Return up to `limit` rows, which begin with a cursor, as summaries, and the cursor of the next page if any."""
+    names = kind.__struct_fields__
+    found = tuple(kind(**dict(zip(names, row[1:], strict=True))) for row in rows[:limit])
+    return found, rows[limit - 1][0] if len(rows) > limit else None
