@@ -16,6 +16,7 @@ from protocol.messages.learning import *
 from protocol.messages.link import *
 from protocol.messages.loop import *
 from protocol.messages.memory import *
+from protocol.messages.records import *
 from protocol.messages.values import *
 
 LINK_BODIES: tuple[type[Body], ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.messages.memory import AnyRecord
+from protocol.messages.records import AnyRecord
 from protocol.messages.values import Candidate, Event, ImageRef, Name, Round, Text
 
 
