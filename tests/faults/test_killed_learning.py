@@ -35,11 +35,8 @@ def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
     """Start learning into a folder, with a state folder of its own: learnt skills must not meet."""
     own = folder / name
     own.mkdir(exist_ok=True)
-    log = (own / "log").open("ab")
-    return subprocess.Popen(
-        (*COMMAND, "--out", "learn"), cwd=own, stdout=log, stderr=log,
-        env={**environment(own), "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    with (own / "log").open("ab") as log:
+        return subprocess.Popen((*COMMAND, "--out", "learn"), cwd=own, stdout=log, stderr=log, env=environment(own))
 
 
 def kill(process: subprocess.Popen[bytes], what: str) -> None:
