@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.rows import rows_of
-from gems_actors.app.memory.access import list_trajectories, locate_memory, open_memory
+from gems_actors.app.memory.access import MemoryLocation, list_trajectories, locate_memory, open_memory
 from gems_actors.app.options import DrawOptions
 from gems_actors.errors import UsageError
 from protocol.messages import DrawSettings, ReadTrajectory, TrajectoryState
@@ -27,7 +30,8 @@ async def read_run_states(
     config = options.read_config()
     folder = Path(run)
     is_folder = (folder / "run.json").is_file()
-    location = locate_memory(config, folder if is_folder else None, None)
+    own = MemoryLocation(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
+    location = own if is_folder and own.folders else locate_memory(config, None, None)  # a bulk may use another mesh
     async with open_memory(location) as memory:
         if is_folder:
             ids = [row.trajectory for row in rows_of(folder) if row.trajectory]
