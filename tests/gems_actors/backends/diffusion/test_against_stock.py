@@ -75,7 +75,7 @@ def _rest(draw: Draw) -> list[Any]:
     return [getattr(draw, name) for name in Draw.__struct_fields__ if name != "id"]
 
 
-def _live(kind: str, script: list[tuple[str, Any]], *, by_row: bool = False) -> None:
+def _live(kind: str, script: list[tuple[str, Any]], *, by_row: bool) -> None:
     pipeline = watched(kind, by_row=by_row)
     engine = engine_of(pipeline, max_step_tokens=3200 if kind == "flux2-klein" else 1200)
     full: list[str] = []
@@ -114,7 +114,7 @@ def _compare(kind: str, pipeline: Watched, draw: Draw, ended: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(2))  # up to 125 requests each, so that none takes minutes
+@pytest.mark.parametrize("part", range(2))  # up to 125 requests each; the second part attends row by row
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str, part: int) -> None:
     @seed(part)
@@ -128,7 +128,7 @@ def test_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str, part: int
     )
     @given(lives(kind))
     def live(script: list[tuple[str, Any]]) -> None:
-        _live(kind, script)
+        _live(kind, script, by_row=part == 1)
 
     live()
 
