@@ -20,7 +20,7 @@ import os
 import random
 import socket as network
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -31,15 +31,23 @@ from msgspec import structs
 
 from gems_actors import __version__, errors
 from gems_actors.addresses import split_addresses
-from gems_actors.call_context import Call, call_or_none
+from gems_actors.call_context import Call, call_or_none, current_deadline
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.ops import tracing
-from gems_actors.router_connection import ClientState, OpenLink, PendingRequest, RequestHandler, RouterConnection
+from gems_actors.router_connection import (
+    ClientState,
+    OpenLink,
+    PendingRequest,
+    RequestHandler,
+    RouterConnection,
+    time_left_ms,
+)
 from gems_actors.security.keys import keys_to_connect
 from gems_actors.status_merge import merge_answers
 from gems_actors.tasks import gather, open_background
+from gems_actors.transport.links import Link
 from gems_actors.transport.refusals import await_refusal
-from gems_actors.transport.sockets import Link, open_context, open_dealer, require_trio
+from gems_actors.transport.sockets import open_context, open_dealer, require_trio
 from protocol.codec import CODEC, decode_body, encode_checked, frame_of, peek_type
 from protocol.envelope import Header, Kind, Lane
 from protocol.errors import ProtocolError
@@ -52,6 +60,7 @@ _SAME_DEADLINE_S = 1.0
 """If an actor gives up this shortly before the client's deadline, it did so because of that deadline."""
 _MAX_UNREAD_EVENTS = 1000
 """Events of one run that wait for a slow reader; further ones are dropped."""
+_NO_PARENT = Header(Kind.REQUEST)
 _SYSTEM_RANDOMNESS = random.SystemRandom()
 
 _log = structlog.get_logger()
@@ -67,7 +76,7 @@ class Mesh:
         self.name = name
         self.address = ",".join(links)
         """Addresses of the routers."""
-        hello = Hello(name=name, host=network.gethostname(), pid=os.getpid(), version=__version__)
+        hello = Hello(name=name, host=network.gethostname(), pid=os.getpid(), version=__version__, bundles=True)
         self._state = ClientState(hello, self._fail_over, self._take_back, self._refuse)
         self._connections = tuple(RouterConnection(open_link, at, self._state) for at, open_link in links.items())
         self._state.connections = self._connections
@@ -116,27 +125,27 @@ class Mesh:
             RequestError: one of its subclasses, which names the failure.
         """
         call = call_or_none()
-        parent = call.header if call else Header(Kind.REQUEST)
+        parent = call.header if call else _NO_PARENT
         run, trajectory = getattr(request, "run", None), getattr(request, "trajectory", None)
         try:
-            header = parent._replace(
-                kind=Kind.REQUEST,
+            header = Header(
+                Kind.REQUEST,
                 role=role or request.role,
-                attempt=0,
                 lane=parent.lane if lane is None else lane,
                 run=run_bytes(run) if isinstance(run, str) else parent.run,
                 trajectory=bytes.fromhex(trajectory) if isinstance(trajectory, str) else parent.trajectory,
+                trace=parent.trace,
+                span=parent.span,
             )
             expected = CODEC.register_reply(type(request))
             body = encode_checked(request)
         except (ProtocolError, ValueError) as error:
             raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
-        with tracing.asking(header, type(request).__name__) if tracing.is_on() else nullcontext(header) as header:
-            if header.role == "router" and len(self._connections) > 1:
-                asks = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
-                reply = merge_answers(await gather(*asks))
-            else:
-                reply = await self._retry(None, header, body, stop_gracefully, retries_overload)
+        if tracing.is_on():
+            with tracing.asking(header, type(request).__name__) as traced:
+                reply = await self._ask_routers(traced, body, stop_gracefully, retries_overload)
+        else:
+            reply = await self._ask_routers(header, body, stop_gracefully, retries_overload)
         if not isinstance(reply, expected):
             got = type(reply).__name__
             raise errors.InternalError(
@@ -149,7 +158,7 @@ class Mesh:
         call = call_or_none()
         if call is not None:
             connection = call.connection or self._connections[0]
-            connection.link.send(frame_of(call.header._replace(kind=Kind.EVENT), encode_checked(event)))
+            connection.link.send(frame_of(structs.replace(call.header, kind=Kind.EVENT), encode_checked(event)))
 
     @asynccontextmanager
     async def events(self, run: str) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
@@ -210,14 +219,14 @@ class Mesh:
         Raises:
             ProtocolError: the answer does not fit the wire.
         """
-        frame = frame_of(call.header._replace(kind=kind), encode_checked(body))
+        frame = frame_of(structs.replace(call.header, kind=kind), encode_checked(body))
         for connection in (call.connection or self._connections[0], *call.others):
             connection.answer(frame)
 
     def release(self, call: Call) -> None:
         """Tell the routers that a request that one of them withdrew was stopped; unlike an answer, only once."""
         failure = errors.failure_of(errors.WithdrawnError("its router told the actor to stop"))
-        frame = frame_of(call.header._replace(kind=Kind.FAILURE), encode_checked(failure))
+        frame = frame_of(structs.replace(call.header, kind=Kind.FAILURE), encode_checked(failure))
         for connection in (call.connection or self._connections[0], *call.others):
             connection.link.send(frame)
 
@@ -250,6 +259,15 @@ class Mesh:
 
     # ----------------------------------------------------------------------------------------- requests in flight
 
+    async def _ask_routers(
+        self, header: Header, body: bytes, stop_gracefully: trio.Event | None, retries_overload: bool
+    ) -> Reply:
+        """Ask by the trajectory's router, or all routers what each of them answers itself."""
+        if header.role != "router" or len(self._connections) == 1:
+            return await self._retry(None, header, body, stop_gracefully, retries_overload)
+        asks = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
+        return merge_answers(await gather(*asks))
+
     async def _retry(
         self,
         connection: RouterConnection | None,
@@ -260,14 +278,12 @@ class Mesh:
     ) -> Reply:
         """Ask by one connection, or by the trajectory's; with backoff again while the role is overloaded."""
         while True:
-            header = header._replace(
-                id=self._randomness.randbytes(16)
-            )  # unguessable, so that no other process can answer or cancel it
+            deadline = current_deadline()
+            id_ = self._randomness.randbytes(16)  # unguessable, so that no other process can answer or cancel it
+            header = structs.replace(header, id=id_, time_left_ms=time_left_ms(deadline))
             at = connection or self._connection_for(header)
             try:
-                return await self._exchange(
-                    PendingRequest(header, body, trio.current_effective_deadline(), at), stop_gracefully
-                )
+                return await self._exchange(PendingRequest(header, body, deadline, at), stop_gracefully)
             except errors.OverloadedError as error:
                 if not retries_overload:
                     raise
@@ -283,17 +299,18 @@ class Mesh:
             raise errors.RefusedError(f"{peek_type(request.body)} cannot be sent: {error}") from error
         try:
             if stop_gracefully is None:
-                await request.answered.wait()
+                await request.wait()
             else:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_stop_gracefully, request, stop_gracefully)
-                    await request.answered.wait()
+                    await request.wait()
                     nursery.cancel_scope.cancel()
         finally:
             del pending[id_]
-            for connection in (request.connection, *request.asked_before):
-                if connection is not request.answered_by:
-                    connection.withdraw(request.header)
+            if request.answered_by is not request.connection or request.asked_before:
+                for connection in (request.connection, *request.asked_before):
+                    if connection is not request.answered_by:
+                        connection.withdraw(request.header)
         try:
             answer = decode_body(request.answer)
         except ProtocolError as error:

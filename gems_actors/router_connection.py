@@ -12,13 +12,13 @@ from typing import Protocol
 
 import structlog
 import trio
-from msgspec import structs
+from msgspec import Struct, structs
 
 from gems_actors.run_states import RunStates
-from gems_actors.transport.sockets import Message
+from gems_actors.transport.links import Message
 from protocol import messages as m
 from protocol.codec import decode_body, encode_message, frame_of
-from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, unpack_header
+from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, REPLY_START, Header, Kind, id_of, unpack_header
 from protocol.errors import ProtocolError
 
 _MISSED_HEARTBEATS = 3
@@ -33,6 +33,9 @@ _log = structlog.get_logger()
 
 class RouterLink(Protocol):
     """What carries messages to and from one router: a `Link` around a socket, or a simulated network's."""
+
+    sends_bundles: bool
+    """Whether what is sent at the same time goes into one frame."""
 
     @property
     def unsent(self) -> int:
@@ -89,8 +92,7 @@ class RequestHandler(Protocol):
         """What the actor does while it takes no requests."""
 
 
-@dataclass(slots=True)
-class PendingRequest:
+class PendingRequest(Struct, eq=False):
     """A request that waits for its answer."""
 
     header: Header
@@ -100,21 +102,46 @@ class PendingRequest:
     asked_before: tuple[RouterConnection, ...] = ()
     """Connections by which it was sent before; their routers may have the answer."""
     is_stopping_gracefully: bool = False
-    answered: trio.Event = field(default_factory=trio.Event)
     kind: Kind = Kind.REQUEST
     answer: bytes = b""
     answered_by: RouterConnection | None = None
+    _waiting: trio.lowlevel.Task | None = None
 
     def send(self) -> None:
-        """Send the request by its connection, with the time that is left."""
-        left_s = max(0.0, self.deadline - trio.current_time())  # the deadline of a cancelled scope is -inf
-        left_ms = NO_DEADLINE_MS if left_s == math.inf else min(int(left_s * 1000), NO_DEADLINE_MS - 1)
-        self.connection.link.send(frame_of(self.header._replace(time_left_ms=left_ms), self.body))
+        """Send the request by its connection."""
+        self.connection.link.send(frame_of(self.header, self.body))
 
     def send_again(self) -> None:
         """Repeat the request, marked so that a new router first waits to hear whether an actor already holds it."""
-        self.header = self.header._replace(attempt=1)
+        self.header = structs.replace(self.header, attempt=1, time_left_ms=time_left_ms(self.deadline))
         self.send()
+
+    async def wait(self) -> None:
+        """Return once it is answered. One task waits, which halves the cost of a `trio.Event`."""
+        if self.answered_by is None:
+            self._waiting = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def complete(self, kind: Kind, answer: bytes, connection: RouterConnection) -> None:
+        """Take an answer; further ones change nothing."""
+        if self.answered_by is None:
+            self.kind, self.answer, self.answered_by = kind, answer, connection
+            if self._waiting is not None:
+                trio.lowlevel.reschedule(self._waiting)
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._waiting = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+def time_left_ms(deadline: float) -> int:
+    """Return the time until a deadline as a header has it."""
+    if deadline == math.inf:
+        return NO_DEADLINE_MS
+    left_s = max(0.0, deadline - trio.current_time())  # the deadline of a cancelled scope is -inf
+    return min(int(left_s * 1000), NO_DEADLINE_MS - 1)
 
 
 @dataclass(slots=True)
@@ -277,7 +304,11 @@ class RouterConnection:
         self.heard_at = trio.current_time()
         if not self.is_up:
             self._state.on_back(self)
+        pending = self._state.pending
         for (frame,) in batch:
+            if frame.startswith(REPLY_START) and (request := pending.get(id_of(frame))) is not None:
+                request.complete(Kind.REPLY, frame[HEADER_BYTES:], self)
+                continue
             try:
                 self._take_one(unpack_header(frame), frame)
             except ProtocolError as error:
@@ -292,8 +323,7 @@ class RouterConnection:
             case Kind.REPLY | Kind.FAILURE:
                 request = self._state.pending.get(header.id)
                 if request is not None:
-                    request.kind, request.answer, request.answered_by = header.kind, body, self
-                    request.answered.set()
+                    request.complete(header.kind, body, self)
                 elif header.kind is Kind.FAILURE and not any(header.id):
                     self._take_refusal(decode_body(body))
             case Kind.EVENT:
@@ -326,6 +356,7 @@ class RouterConnection:
         match body:
             case m.Welcome():
                 self._heartbeat_s = body.heartbeat_s
+                self.link.sends_bundles = body.bundles
                 if body.role in (None, self._state.role):  # otherwise it answers an earlier hello, as a client
                     self._unanswered_hellos = max(0, self._unanswered_hellos - 1)
                     self._state.welcomed.set()

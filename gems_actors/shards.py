@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from protocol.envelope import Header
 from protocol.identity import shard_of
 from protocol.limits import MAX_SHARDS
@@ -35,8 +37,8 @@ def address_of_shard(shard: int) -> str:
 def to_shard(header: Header, shards: int) -> Header:
     """Return a request's header with `memory` replaced by the role name of the shard that answers it."""
     if header.role == MEMORY_ROLE and shards > 1:
-        return header._replace(role=role_of_shard(shard_of(header.trajectory, shards)))
-    return header._replace(role=MEMORY_ROLE) if header.role == _FIRST_SHARD else header
+        return structs.replace(header, role=role_of_shard(shard_of(header.trajectory, shards)))
+    return structs.replace(header, role=MEMORY_ROLE) if header.role == _FIRST_SHARD else header
 
 
 def homes_of(trajectory: str, layouts: Sequence[int]) -> list[int]:

@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from gems_actors.backends.concurrency_limit import AdaptiveLimit
-from gems_actors.call_context import being_served, waiting_in_queue
+from gems_actors.call_context import being_served, current_deadline, waiting_in_queue
 from gems_actors.errors import BackendError, OverloadedError, RefusedError
 
 AnswerT = TypeVar("AnswerT")
@@ -231,7 +231,7 @@ class FailoverPool(Generic[ServerT]):
                     other not in tries.failed and not other.limit.is_unavailable(now) for other in self.servers
                 ):
                     wait_s = 0.0
-                is_late = now + wait_s >= trio.current_effective_deadline()
+                is_late = now + wait_s >= current_deadline()
                 if is_late or tries.are_spent(self._retry):
                     if isinstance(error, RefusedOrBusyError):
                         raise error.refusal from None
@@ -359,7 +359,7 @@ class FailoverPool(Generic[ServerT]):
         if not all(now < server.limit.resumes_at() for server in self.servers):
             return
         resumes_at = min(server.limit.resumes_at() for server in self.servers)
-        if self._is_first_contact_over(called_at) or resumes_at >= trio.current_effective_deadline():
+        if self._is_first_contact_over(called_at) or resumes_at >= current_deadline():
             first = self.servers[0].limit
             error = BusyError(first.pause_reason) if first.is_closed else BackendError(first.last_failure)
             error.is_outage = True

@@ -22,7 +22,8 @@ from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.errors import BlobError, ConfigError, storage_fault
 from gems_actors.security.keys import ConnectingKeys, keys_to_connect
 from gems_actors.tasks import open_background
-from gems_actors.transport.sockets import Link, Message, open_context, open_dealer
+from gems_actors.transport.links import Link, Message
+from gems_actors.transport.sockets import open_context, open_dealer
 from protocol.blobs import BlobHeader, BlobKind, blob_address, pack_blob, unpack_blob
 from protocol.errors import ProtocolError
 from protocol.identity import digest_of

@@ -22,8 +22,8 @@ from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
 from gems_actors.security.permissions import Permissions, Principal
 from gems_actors.security.zap import ALLOW_LIST_POLL_S, ZapAuthenticator
 from gems_actors.transport.bind import CurveSocket, open_sockets
+from gems_actors.transport.links import Link, Message
 from gems_actors.transport.memory_watch import MemoryWatch
-from gems_actors.transport.sockets import Link, Message
 from protocol.blobs import BlobHeader, BlobKind, pack_blob, unpack_blob
 from protocol.errors import ProtocolError
 from protocol.identity import digest_of

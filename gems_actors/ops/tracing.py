@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
+from msgspec import structs
 
 from gems_actors import __version__
 from gems_actors.config import TracesConfig
@@ -95,7 +96,8 @@ def asking(header: HeaderT, request: str) -> Iterator[HeaderT]:
         if not context.trace_flags.sampled:  # its client wants no spans of it
             yield header
             return
-        yield header._replace(trace=context.trace_id.to_bytes(16, "big"), span=context.span_id.to_bytes(8, "big"))
+        trace, parent_span = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
+        yield structs.replace(header, trace=trace, span=parent_span)
 
 
 def note_queued(header: Header, waited_s: float) -> None:

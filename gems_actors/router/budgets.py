@@ -12,9 +12,9 @@ from typing import Final
 
 from gems_actors.errors import OverloadedError
 from gems_actors.run_states import Key
-from gems_actors.shards import shard_of_role
+from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from protocol.codec import peek_type
-from protocol.envelope import Header
+from protocol.envelope import HEADER_BYTES, Header
 from protocol.errors import BodyError
 from protocol.messages import ReadLog
 
@@ -60,12 +60,12 @@ class Account:
     """Runs whose events they follow."""
 
 
-def may_wait(header: Header, body: bytes) -> bool:
+def may_wait(header: Header, frame: bytes) -> bool:
     """Return whether a request may wait in memory for the next record: a long poll."""
-    if shard_of_role(header.role) is None:
+    if not header.role.startswith(MEMORY_ROLE) or shard_of_role(header.role) is None:
         return False
     try:
-        return peek_type(body) == ReadLog.__name__
+        return peek_type(frame[HEADER_BYTES:]) == ReadLog.__name__
     except BodyError:
         return False
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import inf
 
+from msgspec import Struct
+
 from gems_actors.router.budgets import Account
 from protocol.envelope import Header, Lane
 from protocol.messages import Hello
@@ -75,12 +77,12 @@ class Peer:
         self.owner, self.account = owner, account
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(Struct, eq=False):  # made for every request, at a fifth of a dataclass's cost
     """A request that is not answered yet."""
 
     header: Header
-    body: bytes
+    frame: bytes
+    """The request as its client sent it; empty while only the actor that holds it has reported it."""
     client: bytes | None
     """Client to answer; None once cancelled, or while only the actor that holds it has reported it."""
     requested_at: float

@@ -30,8 +30,8 @@ from gems_actors.security.sessions import Sessions
 from gems_actors.security.zap import ALLOW_LIST_POLL_S
 from gems_actors.shards import role_of_shard, to_shard
 from gems_actors.transport.bind import CurveSocket, open_sockets
+from gems_actors.transport.links import Link, Message
 from gems_actors.transport.memory_watch import MemoryWatch
-from gems_actors.transport.sockets import Link, Message
 from protocol import messages as m
 from protocol.codec import decode_body, encode_message, frame_of
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
@@ -99,16 +99,20 @@ class _Router:
     def __init__(
         self, socket: zmq.Socket[bytes], settings: RouterConfig, shards: int, unstoppable_roles: frozenset[str]
     ) -> None:
-        self.link = Link(socket, self._take, self._undeliverable, cuts_deaf=True)
-        self.links = [self.link]
         self._shards = shards
         self._guarded: Link | None = None
         self._sessions = Sessions({}, 1, 0.0)
         self._rejections = RateLimitedLog(_log)
         self._dispatcher = Dispatcher(
-            settings, os.urandom(8).hex(), time.monotonic(), unstoppable_roles=unstoppable_roles,
+            settings,
+            os.urandom(8).hex(),
+            time.monotonic(),
+            unstoppable_roles=unstoppable_roles,
             on_first_hand_out=tracing.note_queued if tracing.is_on() else None,
-        )  # fmt: skip
+        )
+        reads_bundles = self._dispatcher.reads_bundles
+        self.link = Link(socket, self._take, self._undeliverable, cuts_deaf=True, reads_bundles=reads_bundles)
+        self.links = [self.link]
         self._tick_s = min(_TICK_S, settings.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
 
     async def run_clock(self) -> None:
@@ -122,7 +126,12 @@ class _Router:
         authenticator = guarded.authenticator
         self._sessions = Sessions(authenticator.allowed, max_requests_per_s, time.monotonic())
         self._guarded = Link(
-            guarded.socket, self._take_from_keys, self._undeliverable_to_key, has_users=True, cuts_deaf=True
+            guarded.socket,
+            self._take_from_keys,
+            self._undeliverable_to_key,
+            has_users=True,
+            cuts_deaf=True,
+            reads_bundles=lambda routing_id: self._dispatcher.reads_bundles(_WITH_KEY + routing_id),
         )
         self.links.append(self._guarded)
         async with trio.open_nursery() as nursery:
@@ -148,7 +157,7 @@ class _Router:
         self._dispatcher.notice_stall(now)
         for identity, frame in batch:
             try:
-                self._dispatch(now, identity, unpack_header(frame), frame[HEADER_BYTES:])
+                self._dispatch(now, identity, unpack_header(frame), frame)
             except ProtocolError as error:
                 self._answer_unreadable(identity, frame, error)
         self._send()
@@ -162,31 +171,33 @@ class _Router:
                 self._rejections.warning("identity_taken_already", peer=identity.hex(), key=user)
                 continue
             try:
-                header, body = unpack_header(frame), frame[HEADER_BYTES:]
+                header = unpack_header(frame)
                 try:
-                    self._sessions.check(now, user, header, body)
-                    self._dispatch(now, identity, header, body)
+                    self._sessions.check(now, user, header, frame[HEADER_BYTES:])
+                    self._dispatch(now, identity, header, frame)
                 except (ForbiddenError, OverloadedError) as error:
                     self._refuse(identity, header.id, error)
             except ProtocolError as error:
                 self._answer_unreadable(identity, frame, error)
         self._send()
 
-    def _dispatch(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
-        dispatcher = self._dispatcher
-        match header.kind:
-            case Kind.REQUEST if header.role == "router":
-                self._answer(now, identity, header, body)
-            case Kind.REQUEST if not header.role:
-                raise FrameError("expected a request that names a role, got none")
-            case Kind.REQUEST:
-                dispatcher.request(now, identity, to_shard(header, self._shards), body)
-            case Kind.REPLY | Kind.FAILURE:
-                dispatcher.answer(now, identity, header, body)
-            case Kind.EVENT:
-                dispatcher.event(now, identity, header, body)
-            case _:
-                self._take_link(now, identity, header, body)
+    def _dispatch(self, now: float, identity: bytes, header: Header, frame: bytes) -> None:
+        kind = header.kind
+        if kind is Kind.REPLY or kind is Kind.FAILURE:
+            self._dispatcher.answer(now, identity, header, frame)
+        elif kind is Kind.EVENT:
+            self._dispatcher.event(now, identity, header, frame)
+        elif kind is not Kind.REQUEST:
+            self._take_link(now, identity, header, frame[HEADER_BYTES:])
+        elif header.role == "router":
+            self._answer(now, identity, header, frame[HEADER_BYTES:])
+        elif not header.role:
+            raise FrameError("expected a request that names a role, got none")
+        else:
+            to = to_shard(header, self._shards)
+            if to is not header:
+                frame = frame_of(to, frame[HEADER_BYTES:])
+            self._dispatcher.request(now, identity, to, frame)
 
     def _take_link(self, now: float, identity: bytes, header: Header, body: bytes) -> None:
         dispatcher = self._dispatcher
@@ -216,10 +227,10 @@ class _Router:
         match decode_body(body):
             case m.ReadStatus():
                 reply = self._dispatcher.status(now)
-                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), reply))
+                self._post(identity, encode_message(structs.replace(header, kind=Kind.REPLY), reply))
             case m.ReportLoss(name=name, how=how):
                 self._dispatcher.report_dead(now, name, how)
-                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), m.Noted()))
+                self._post(identity, encode_message(structs.replace(header, kind=Kind.REPLY), m.Noted()))
             case m.ControlRun() as request:
                 trajectory = None if request.trajectory is None else bytes.fromhex(request.trajectory)
                 try:
@@ -237,7 +248,7 @@ class _Router:
                 what = {"run": request.run, "trajectory": request.trajectory}
                 _log.info("run_controlled", **what, action=request.action, by=request.by)
                 self._send()  # all peers know before the client gets the reply
-                self._post(identity, encode_message(header._replace(kind=Kind.REPLY), done))
+                self._post(identity, encode_message(structs.replace(header, kind=Kind.REPLY), done))
             case other:
                 raise BodyError(f"a router does not answer {type(other).__name__}")
 
@@ -251,13 +262,12 @@ class _Router:
         self._post(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(error)))
 
     def _send(self) -> None:
-        outbox, self._dispatcher.outbox = self._dispatcher.outbox, []
-        post = self.link.send if self._guarded is None else self._post
-        for identity, header, body in outbox:
-            try:
-                post(identity, frame_of(header, body))
-            except ProtocolError as error:  # a reply of the router that is too large, such as a huge status
-                _log.error("message_unsendable", peer=identity.hex(), kind=header.kind.name, reason=str(error))
+        messages = self._dispatcher.outbox.take()
+        if self._guarded is None:
+            self.link.send_all(messages)
+        else:
+            for identity, frame in messages:
+                self._post(identity, frame)
 
     def _post(self, identity: bytes, frame: bytes) -> None:
         if identity not in self._sessions:

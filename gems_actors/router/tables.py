@@ -107,9 +107,9 @@ class Answers:
     def __init__(self, max_bytes: int) -> None:
         """Keep answers of up to `max_bytes` in all."""
         self._max_bytes = max_bytes
-        self._answers: OrderedDict[bytes, tuple[Header, bytes]] = OrderedDict()
+        self._answers: OrderedDict[bytes, bytes] = OrderedDict()
         self.size = 0
-        """Bytes of all answers."""
+        """Bytes of the frames of all answers."""
         self.get = self._answers.get
 
     def __contains__(self, id_: bytes) -> bool:
@@ -118,10 +118,10 @@ class Answers:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def keep(self, header: Header, body: bytes) -> None:
+    def keep(self, id_: bytes, frame: bytes) -> None:
         """Keep an answer, and drop the oldest ones beyond the limits."""
-        self._answers[header.id] = (header, body)
-        self.size += len(body)
+        self._answers[id_] = frame
+        self.size += len(frame)
         while len(self._answers) > _MAX_ANSWERED or self.size > self._max_bytes:
-            _, (_, oldest) = self._answers.popitem(last=False)
+            _, oldest = self._answers.popitem(last=False)
             self.size -= len(oldest)

@@ -17,7 +17,7 @@ from gems_actors.config import MeshConfig, load_code
 from gems_actors.errors import AddressInUseError, ConfigError, GemsError, MeshRefusedError
 from gems_actors.ops import tracing
 from gems_actors.ops.log_setup import configure_logging
-from gems_actors.os_process import EXIT_CONFIG, is_shortage, protect_files, stop_signals
+from gems_actors.os_process import EXIT_CONFIG, collect_garbage_rarely, is_shortage, protect_files, stop_signals
 from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.supervision.runtime_dir import check_platform
@@ -58,6 +58,7 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         protect_standard_streams()
         protect_files(config.access)
         check_platform()
+        collect_garbage_rarely()
         configure_logging(config.log, role=role, actor=name)
         with tracing.recording(config.traces, role, name):
             trio.run(_run_until_stopped, _main_of(role, config, address, name))

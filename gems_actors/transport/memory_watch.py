@@ -32,7 +32,8 @@ import trio
 
 from gems_actors.ops.log_setup import RateLimitedLog
 from gems_actors.transport.connections import AcceptedConnections, Connection
-from gems_actors.transport.sockets import MAX_EXPLAINED_BYTES, Link
+from gems_actors.transport.links import Link
+from gems_actors.transport.sockets import MAX_EXPLAINED_BYTES
 
 ALLOWANCE_BYTES = 32 * 1024 * 1024
 """Growth of the process beyond which a connection that seems to cause it is shut down."""

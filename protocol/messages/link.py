@@ -66,6 +66,8 @@ class Hello(Body, frozen=True, kw_only=True):
     """Other requests in progress, whose answers go to other routers."""
     run_states: RunStateList = field(default=(), name="marks")
     """All run states that the process knows, so that a new router does not resume what was paused."""
+    bundles: bool = False
+    """Whether the process reads bundles of messages."""
 
 
 class Welcome(Body, frozen=True, kw_only=True):
@@ -79,6 +81,8 @@ class Welcome(Body, frozen=True, kw_only=True):
     role: Name | None = None
     """Role that the router knows the process by, empty for a client; another than the process has answers an earlier
     hello. None: an earlier version."""
+    bundles: bool = False
+    """Whether the router reads bundles of messages."""
 
 
 class Heartbeat(Body, frozen=True, kw_only=True):

@@ -99,7 +99,7 @@ class Sender:
             run=run_bytes(getattr(body, "run", "")),
         )
         try:
-            frame = encode_message(header._replace(time_left_ms=_TIME_LEFT_MS), body)
+            frame = encode_message(structs.replace(header, time_left_ms=_TIME_LEFT_MS), body)
         except TooLargeError:
             return
         self._socket.send(frame)

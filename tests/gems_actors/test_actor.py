@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from gems_actors.actor import Actor, answers, serve_actor
-from gems_actors.client import open_client
+from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig
 from gems_actors.errors import DeadlineError, InternalError
 from protocol.limits import MAX_FIGURES, MAX_REMARK_CHARS
@@ -190,6 +190,43 @@ async def test_requests_unfinished_after_the_grace_go_to_another_actor(tmp_path:
             second = await local.add(Echo, "second")
             second.echo.go.set()
         assert second.echo.begun == {"wait": 1}
+
+
+class Counting(Echo):
+    """An echo that notes how many tasks answer its requests."""
+
+    default_capacity = 300
+
+    def __init__(self, config: MeshConfig, mesh: Mesh) -> None:
+        super().__init__(config, mesh)
+        self.tasks: set[trio.lowlevel.Task] = set()
+
+    @answers
+    async def plan(self, request: PlanPrompt) -> Plan:
+        self.tasks.add(trio.lowlevel.current_task())
+        return Plan(prompt=request.prompt) if request.prompt == "now" else await super().plan(request)
+
+
+async def test_handlers_that_wait_are_concurrent_and_those_that_do_not_share_a_task(tmp_path: Path) -> None:
+    async with open_local_mesh(str(tmp_path)) as local, open_client(local.address) as mesh:
+        actor = (await local.add(Counting, "counting")).echo
+        assert isinstance(actor, Counting)
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(mesh.ask, PlanPrompt(prompt="now"))
+        assert len(actor.tasks) < 20
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(mesh.ask, PlanPrompt(prompt="wait"))
+            await actor.seen(begun=200)
+            assert (await mesh.ask(PlanPrompt(prompt="now"))).prompt == "now"
+            actor.go.set()
+        assert len(actor.tasks) >= 200
+        actor.tasks.clear()
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(mesh.ask, PlanPrompt(prompt="now"))
+        assert len(actor.tasks) < 20
 
 
 async def test_actors_share_the_work_by_their_capacity(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from gems_actors.router_connection import ClientState, RouterConnection
 from gems_actors.tasks import open_background
-from gems_actors.transport.sockets import Message
+from gems_actors.transport.links import Message
 from protocol.codec import encode_message
 from protocol.envelope import Header, Kind, unpack_header
 from protocol.messages import Hello, Welcome
@@ -20,6 +20,7 @@ class KeptLink:
     """A link that is always up, and sends nothing."""
 
     unsent = 0
+    sends_bundles = False
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []

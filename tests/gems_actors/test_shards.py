@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from gems_actors.shards import address_of_shard, homes_of, role_of_shard, shard_of_role, to_shard
 from protocol.envelope import Header, Kind
 from protocol.identity import trajectory_id
@@ -21,9 +23,9 @@ def test_a_request_goes_to_the_home_of_its_trajectory_unless_it_names_a_shard() 
         assert to_shard(header, 1) == header
         assert shard_of_role(to_shard(header, 3).role) == homes_of(id_, (3,))[0]
         for shards in (1, 3):
-            assert to_shard(header._replace(role="memory_0"), shards).role == "memory"
-            assert to_shard(header._replace(role="memory_2"), shards).role == "memory_2"
-            assert to_shard(header._replace(role="verifier"), shards).role == "verifier"
+            assert to_shard(structs.replace(header, role="memory_0"), shards).role == "memory"
+            assert to_shard(structs.replace(header, role="memory_2"), shards).role == "memory_2"
+            assert to_shard(structs.replace(header, role="verifier"), shards).role == "verifier"
 
 
 def test_the_homes_of_a_trajectory_begin_with_the_current_one() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
-from msgspec import inspect
+from msgspec import inspect, structs
 
 from protocol import limits, messages
 from protocol.blobs import BlobHeader, BlobKind, pack_blob
@@ -66,7 +66,7 @@ _ASKED = Header(
     trace=bytes.fromhex("0af7651916cd43dd8448eb211c80319c"),
     span=bytes.fromhex("b7ad6b7169203331"),
 )
-_GIVEN = _ASKED._replace(attempt=1, time_left_ms=29_995)
+_GIVEN = structs.replace(_ASKED, attempt=1, time_left_ms=29_995)
 
 VECTORS: tuple[tuple[str, Header, Body], ...] = (
     (
@@ -85,16 +85,16 @@ VECTORS: tuple[tuple[str, Header, Body], ...] = (
     ("It leaves", Header(Kind.GOODBYE, role="planner"), Goodbye()),
     ("A client sends a request", _ASKED, PlanPrompt(prompt="a red fox, ein Fuchs, キツネ")),
     ("The router hands the request out", _GIVEN, PlanPrompt(prompt="a red fox, ein Fuchs, キツネ")),
-    ("The worker answers", _GIVEN._replace(kind=Kind.REPLY), Plan(prompt="a red fox in the snow", skill=None)),
+    ("The worker answers", structs.replace(_GIVEN, kind=Kind.REPLY), Plan(prompt="a red fox in the snow", skill=None)),
     (
         "Or the worker fails",
-        _GIVEN._replace(kind=Kind.FAILURE),
+        structs.replace(_GIVEN, kind=Kind.FAILURE),
         Failure(code="backend", message="chat server: no answer", retryable=True),
     ),
     ("A client asks for a graceful stop", Header(Kind.CANCEL, id=_ID, role="planner"), Cancel(graceful=True)),
     (
         "A worker publishes that a picture was drawn, in the bulk lane",
-        _GIVEN._replace(kind=Kind.EVENT, role="conductor", lane=Lane.BULK),
+        structs.replace(_GIVEN, kind=Kind.EVENT, role="conductor", lane=Lane.BULK),
         ImageDrawn(round=1, candidate=1, image=_IMAGE),
     ),
     ("A client follows the events of a run", Header(Kind.SUBSCRIBE, run=_RUN), Subscribe()),

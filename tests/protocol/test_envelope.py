@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from msgspec import structs
 
 from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, Lane, pack_header, unpack_header
 from protocol.errors import FrameError
@@ -89,7 +90,7 @@ def test_a_role_is_padded_with_zeros_only() -> None:
 )
 def test_a_field_that_does_not_fit_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(FrameError):
-        pack_header(Header(Kind.REQUEST)._replace(**fields))
+        pack_header(structs.replace(Header(Kind.REQUEST), **fields))
 
 
 @pytest.mark.parametrize("frame", [b"", b"GA", HEARTBEAT[:-1], b"AG" + HEARTBEAT[2:], bytes(92), patched(4, b"\x02")])

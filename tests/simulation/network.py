@@ -20,7 +20,7 @@ from zlib import crc32
 
 import trio
 
-from gems_actors.transport.sockets import Message
+from gems_actors.transport.links import Message
 from protocol.codec import decode_body
 from protocol.envelope import HEADER_BYTES, Kind, unpack_header
 
@@ -110,6 +110,8 @@ class Link:
         """Whether the network is partitioned here."""
         self.due = [0.0, 0.0]
         """Latest arrival so far of a message to and from the router."""
+        self.sends_bundles = False
+        """Set by the process, and without effect here: a bundle arrives as if its messages had arrived at once."""
         self.delivered_until = 0.0
         """Messages of a connection to a router that died are still delivered until then."""
         self._network = network

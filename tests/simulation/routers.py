@@ -10,7 +10,7 @@ import trio
 from gems_actors.config import RouterConfig
 from gems_actors.router.dispatcher import Dispatcher
 from protocol import messages as m
-from protocol.codec import decode_body, frame_of
+from protocol.codec import decode_body
 from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
 from tests.simulation.network import Link, Network, Process
 
@@ -40,17 +40,17 @@ class SimulatedRouter:
         """Handle a message as the router's process does, without keys."""
         now, dispatcher, identity = trio.current_time(), self.dispatcher, link.identity
         self._links[identity] = link
-        header, body = unpack_header(frame), frame[HEADER_BYTES:]
+        header = unpack_header(frame)
         dispatcher.notice_stall(now)
         match header.kind:
             case Kind.REQUEST:
-                dispatcher.request(now, identity, header, body)
+                dispatcher.request(now, identity, header, frame)
             case Kind.REPLY | Kind.FAILURE:
-                dispatcher.answer(now, identity, header, body)
+                dispatcher.answer(now, identity, header, frame)
             case Kind.EVENT:
-                dispatcher.event(now, identity, header, body)
+                dispatcher.event(now, identity, header, frame)
             case _:
-                self._take_link(now, identity, header, decode_body(body))
+                self._take_link(now, identity, header, decode_body(frame[HEADER_BYTES:]))
         self._send()
 
     def stall(self, seconds: float) -> None:
@@ -94,13 +94,12 @@ class SimulatedRouter:
                 self.dispatcher.disconnect(now, identity)
 
     def _send(self) -> None:
-        outbox, self.dispatcher.outbox = self.dispatcher.outbox, []
-        for identity, header, body in outbox:
+        for identity, frame in self.dispatcher.outbox.take():
             link = self._links.get(identity)
             if link is not None and link.router is self:
-                self._network.carry(link, frame_of(header, body), is_up=False)
+                self._network.carry(link, frame, is_up=False)
             else:
-                self._network.at(trio.current_time(), partial(self._undeliverable, identity, header))
+                self._network.at(trio.current_time(), partial(self._undeliverable, identity, unpack_header(frame)))
 
     def _undeliverable(self, identity: bytes, header: Header) -> None:
         if self.is_alive:

@@ -20,6 +20,7 @@ from gems_actors.call_context import Call, answering
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig, RouterConfig
 from gems_actors.tasks import open_background
+from gems_actors.transport.links import Message
 from protocol.envelope import Header, Kind
 from protocol.messages import DrawPicture, Plan, PlanPrompt
 from tests.simulation.ledger import BrokenInvariantError, Ledger
@@ -137,7 +138,7 @@ class World:
             await nursery.start(mesh.run)
             yield mesh
 
-    def _open_link(self, process: Process, address: str, take: Callable[[list[list[bytes]]], None]) -> Link:
+    def _open_link(self, process: Process, address: str, take: Callable[[list[Message]], None]) -> Link:
         return Link(self.network, process, address, take)
 
     def start_actors(self) -> None:

@@ -22,7 +22,9 @@ from gems_actors.backends.failover import (
     UnreachableError,
 )
 from gems_actors.call_context import Call, answering
+from gems_actors.call_deadlines import DeadlineWatch
 from gems_actors.errors import BackendError, OverloadedError, RefusedError, RequestError, error_of, failure_of
+from gems_actors.tasks import open_background
 from protocol.envelope import Header, Kind
 
 pytestmark = pytest.mark.virtual_time
@@ -214,23 +216,26 @@ async def test_the_time_limit_of_a_handler_runs_only_while_a_server_works_for_it
     server.limit.start()
     pool = FailoverPool([server])
     answered: list[int] = []
+    deadlines = DeadlineWatch()
 
     async def handle(number: int, within_s: float = 0.25) -> None:  # enough for two exchanges of its own
-        request = Call(Header(Kind.REQUEST))
-        request.scope.deadline = trio.current_time() + within_s
-        with request.scope, answering(request):
+        request = Call(Header(Kind.REQUEST), deadline=trio.current_time() + within_s, watch=deadlines.add)
+        deadlines.add(request)
+        with trio.CancelScope() as request.scope, answering(request):
             await call(pool, number)
             await call(pool, number)
             answered.append(number)
 
     server.limit.cancel()
-    async with trio.open_nursery() as nursery:
-        for number in range(20):
-            nursery.start_soon(handle, number)
-    assert len(answered) == 20
-    server.limit.pause(trio.current_time(), 5.0, "paused")
-    began = trio.current_time()
-    await handle(99, within_s=5.15)
+    async with open_background() as watching:
+        watching.start_soon(deadlines.run)
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(handle, number)
+        assert len(answered) == 20
+        server.limit.pause(trio.current_time(), 5.0, "paused")
+        began = trio.current_time()
+        await handle(99, within_s=5.15)
     assert trio.current_time() - began == pytest.approx(5.15), "a server that takes nobody uses up the time"
     assert 99 not in answered
 
@@ -240,11 +245,14 @@ async def test_a_client_that_gives_up_ends_its_request_in_the_queue() -> None:
     pool = FailoverPool([server])
     for _ in range(8):
         server.limit.start()
-    request = Call(Header(Kind.REQUEST), client_deadline=3.0)
-    request.scope.deadline = 3.0
-    with request.scope, answering(request):
-        await call(pool)
-    assert request.scope.cancelled_caught
+    deadlines = DeadlineWatch()
+    request = Call(Header(Kind.REQUEST), deadline=3.0, client_deadline=3.0, watch=deadlines.add)
+    deadlines.add(request)
+    async with open_background() as watching:
+        watching.start_soon(deadlines.run)
+        with trio.CancelScope() as request.scope, answering(request):
+            await call(pool)
+        assert request.scope.cancelled_caught
     assert trio.current_time() == pytest.approx(3.0)
     assert pool.queued == 0
 

@@ -8,8 +8,8 @@ from gems_actors.config import RouterConfig
 from gems_actors.errors import WithdrawnError, failure_of
 from gems_actors.router.dispatcher import MAX_ANSWER_BYTES, Dispatcher
 from gems_actors.run_states import RunStates
-from protocol.codec import decode_body, decode_message, encode_body, encode_message
-from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
+from protocol.codec import decode_body, decode_message, encode_body, encode_message, frame_of
+from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, Lane
 from protocol.identity import run_bytes
 from protocol.messages import (
     ActorJoined,
@@ -28,6 +28,9 @@ from protocol.messages import (
 )
 
 PAYLOAD = encode_body(Plan(prompt="payload"))
+ANSWER_BYTES = HEADER_BYTES + len(PAYLOAD)
+Outgoing = tuple[bytes, Header, Body]
+"""A message to send: its recipient, header and body."""
 
 
 def id_of(number: int) -> bytes:
@@ -91,17 +94,17 @@ class Stage:
             trajectory=id_of(trajectory),
             run=run_bytes(run),
         )
-        self.dispatcher.request(self.now, client.encode(), header, PAYLOAD)
+        self.dispatcher.request(self.now, client.encode(), header, frame_of(header, PAYLOAD))
 
     def answer(self, actor: str, number: int, attempt: int = 1, role: str = "worker") -> None:
         header = Header(Kind.REPLY, id_of(number), role, attempt=attempt)
-        self.dispatcher.answer(self.now, actor.encode(), header, PAYLOAD)
+        self.dispatcher.answer(self.now, actor.encode(), header, frame_of(header, PAYLOAD))
 
     def stopped(self, actor: str, number: int, attempt: int = 1) -> None:
         """Let an actor say that it stopped because a router had told it to."""
-        failure = encode_body(failure_of(WithdrawnError("told to stop")))
         header = Header(Kind.FAILURE, id_of(number), "worker", attempt=attempt)
-        self.dispatcher.answer(self.now, actor.encode(), header, failure)
+        frame = encode_message(header, failure_of(WithdrawnError("told to stop")))
+        self.dispatcher.answer(self.now, actor.encode(), header, frame)
 
     def cancel(self, client: str, number: int, *, graceful: bool = False, here_only: bool = False) -> None:
         cancel = Cancel(graceful=graceful, here_only=here_only)
@@ -117,9 +120,15 @@ class Stage:
 
     def hear(self) -> None:
         """Merge the run states in the outbox into those that peers know."""
-        for _, header, body in self.dispatcher.outbox:
-            if header.kind in (Kind.PULSE, Kind.WELCOME) and isinstance(told := decode_body(body), Pulse | Welcome):
-                self.run_states.merge(told.run_states)
+        for _, _, body in self.outgoing():
+            if isinstance(body, Pulse | Welcome):
+                self.run_states.merge(body.run_states)
+
+    def outgoing(self, *, taken: bool = False) -> list[Outgoing]:
+        """Return what is to be sent, and forget it if taken."""
+        outbox = self.dispatcher.outbox
+        messages = outbox.take() if taken else outbox.messages
+        return [(identity, *decode_message(frame)) for identity, frame in messages]
 
     def beat(
         self,
@@ -156,16 +165,15 @@ class Stage:
 
         Every message, and the status, must fit the wire, and what concerns a request must name its role and attempt.
         """
-        outgoing, self.dispatcher.outbox = self.dispatcher.outbox, []
-        for _, header, body in outgoing:
-            assert decode_message(encode_message(header, decode_body(body)))[0] == header
+        outgoing = self.outgoing(taken=True)
+        for _, header, _ in outgoing:
             if header.kind in (Kind.REQUEST, Kind.CANCEL):
                 assert header.role
                 assert header.attempt
         status = self.dispatcher.status(self.now)
         assert decode_body(encode_body(status)) == status
         return [
-            (identity.decode(), header.kind, int.from_bytes(header.id, "big"), decode_body(body))
+            (identity.decode(), header.kind, int.from_bytes(header.id, "big"), body)
             for identity, header, body in outgoing
         ]
 

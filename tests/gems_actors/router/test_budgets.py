@@ -19,7 +19,7 @@ from gems_actors.router.budgets import (
     MIN_REQUESTS,
 )
 from gems_actors.run_states import WHOLE_RUN, RunStates
-from protocol.codec import decode_body, encode_body
+from protocol.codec import encode_message
 from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes
 from protocol.messages import CountRecords, Failure, Hello, ReadLog, Request
@@ -28,14 +28,8 @@ from tests.gems_actors.router.dispatching import Stage, id_of
 
 def refusals(stage: Stage, client: str) -> list[Failure]:
     """Return the failures that were sent to a client, and empty the outbox."""
-    sent, stage.dispatcher.outbox = stage.dispatcher.outbox, []
-    return [
-        body
-        for identity, header, data in sent
-        if identity == client.encode()
-        and header.kind is Kind.FAILURE
-        and isinstance(body := decode_body(data), Failure)
-    ]
+    sent = stage.outgoing(taken=True)
+    return [body for identity, _, body in sent if identity == client.encode() and isinstance(body, Failure)]
 
 
 def pause_many(stage: Stage, count: int, peer: str) -> None:
@@ -173,7 +167,7 @@ def test_a_client_reads_the_log_with_a_bounded_number_of_requests_and_others_go_
 
     def read(client: str, number: int, body: Request[Any]) -> list[str]:
         header = Header(Kind.REQUEST, id_of(number), "memory")
-        stage.dispatcher.request(stage.now, client.encode(), header, encode_body(body))
+        stage.dispatcher.request(stage.now, client.encode(), header, encode_message(header, body))
         return [failure.code for failure in refusals(stage, client)]
 
     poll = ReadLog(since=0, wait_s=60)
@@ -196,7 +190,7 @@ def test_requests_of_connections_that_never_say_hello_are_bounded_and_withdrawn(
         stage.now += stage.settings.silence_s / 10
         stage.beat("actor")
         stage.dispatcher.tick(stage.now)
-    assert not any(header.kind is Kind.REQUEST for _, header, _ in stage.dispatcher.outbox)
+    assert not any(header.kind is Kind.REQUEST for _, header, _ in stage.outgoing())
     for number in range(MAX_BEFORE_HELLO):
         stage.ask("stranger-8", 10_000 + number, again=again)
     assert refusals(stage, "stranger-8") == []
@@ -207,13 +201,13 @@ def test_requests_wait_for_a_bounded_number_of_roles_that_nobody_plays() -> None
     stage.join("client")
     stage.join("actor", "worker", 1)
     for number in range(MAX_UNPLAYED_ROLES):
-        stage.ask("client", number, f"role-{number}")
+        stage.ask("client", number, f"role_{number}")
     assert refusals(stage, "client") == []
-    stage.ask("client", MAX_UNPLAYED_ROLES, "one-more")
+    stage.ask("client", MAX_UNPLAYED_ROLES, "one_more")
     assert [failure.code for failure in refusals(stage, "client")] == ["overloaded"]
     stage.ask("client", 10_000, "worker")
     stage.cancel("client", 0)
-    stage.ask("client", 10_001, "one-more")
+    stage.ask("client", 10_001, "one_more")
     assert refusals(stage, "client") == []
 
 

@@ -32,9 +32,9 @@ def test_an_actor_is_told_how_much_time_is_left_and_not_how_much_there_was() -> 
     stage = stage_with()
     stage.ask("client", 1, within_s=10)
     stage.pass_time(4, "client")
-    stage.dispatcher.outbox.clear()
+    stage.dispatcher.outbox.take()
     stage.join("a", "worker", 1)
-    (left_ms,) = [header.time_left_ms for _, header, _ in stage.dispatcher.outbox if header.kind is Kind.REQUEST]
+    (left_ms,) = [header.time_left_ms for _, header, _ in stage.outgoing() if header.kind is Kind.REQUEST]
     assert left_ms == 6000
 
 
@@ -232,7 +232,7 @@ def test_a_repeated_request_is_given_out_after_two_heartbeats_and_no_sooner() ->
 
 def test_a_repeated_request_waits_for_a_report_of_every_actor_that_could_hold_it() -> None:
     stage = stage_with(("idle", 1), ("late", 1), silence_s=60.0)
-    stage.join("other", "another role", 1)
+    stage.join("other", "another_role", 1)
     stage.ask("client", 1, again=True)
     for _ in range(8):
         stage.pass_time(1.0, "client", "other", "late")

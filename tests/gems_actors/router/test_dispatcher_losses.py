@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gems_actors.errors import BackendError, CancelledRequestError, failure_of
-from protocol.codec import encode_body
+from protocol.codec import decode_body, encode_message
 from protocol.envelope import Header, Kind
 from protocol.identity import digest_of, run_bytes
 from protocol.messages import Event, ImageDrawn, ImageRef, Pulse, RunBegun, StepTaken
 from tests.gems_actors.router.dispatching import (
+    ANSWER_BYTES,
     PAYLOAD,
     Stage,
     actors_of,
@@ -42,7 +43,7 @@ def test_a_request_repeated_after_its_answer_was_lost_is_answered_again_without_
 
 
 def test_kept_answers_are_bounded_in_bytes_and_the_oldest_goes_first() -> None:
-    stage = stage_with(("a", 5), max_answer_bytes=3 * len(PAYLOAD))
+    stage = stage_with(("a", 5), max_answer_bytes=3 * ANSWER_BYTES)
     for number in range(1, 5):
         stage.ask("client", number)
         stage.answer("a", number)
@@ -162,7 +163,7 @@ def test_a_request_is_not_to_blame_for_actors_that_die_after_it_took_a_step(
         name = f"a{number}"
         stage.join(name, "worker", 1)
         header = Header(Kind.EVENT, id_of(1), "worker", attempt=number + 1, run=run_bytes("run"))
-        stage.dispatcher.event(stage.now, (teller or name).encode(), header, encode_body(event))
+        stage.dispatcher.event(stage.now, (teller or name).encode(), header, encode_message(header, event))
         stage.dispatcher.report_dead(stage.now, name)
     assert stage.told("client") == answers
 
@@ -293,8 +294,8 @@ def test_an_answer_before_its_request_is_kept_and_a_second_one_changes_nothing(n
     stage.dispatcher.answer(stage.now, b"a", Header(Kind.REPLY, id_of(number), "worker", attempt=2), b"another")
     stage.sent()
     stage.ask("client", number)
-    ((to, header, body),) = stage.dispatcher.outbox
-    assert (to, header.attempt, body) == (b"client", 1, PAYLOAD)
+    ((to, header, body),) = stage.outgoing()
+    assert (to, header.attempt, body) == (b"client", 1, decode_body(PAYLOAD))
 
 
 def test_failures_carry_the_attempt_that_they_end() -> None:
@@ -311,7 +312,7 @@ def test_failures_carry_the_attempt_that_they_end() -> None:
         stage.dispatcher.report_dead(stage.now, name)
     ended = {
         int.from_bytes(header.id, "big"): (header.role, header.attempt)
-        for _, header, _ in stage.dispatcher.outbox
+        for _, header, _ in stage.outgoing()
         if header.kind is Kind.FAILURE
     }
     assert ended == {1: ("worker", 1), 3: ("worker", 1), 4: ("worker", 2)}
@@ -402,7 +403,7 @@ def test_the_status_of_a_role_has_its_latest_loss_or_failure_and_no_cancellation
     for number, error in enumerate((BackendError("the server is away"), CancelledRequestError("by alice")), 1):
         stage.ask("client", number)
         header = Header(Kind.FAILURE, id_of(number), "worker", attempt=1)
-        stage.dispatcher.answer(stage.now, b"b", header, encode_body(failure_of(error)))
+        stage.dispatcher.answer(stage.now, b"b", header, encode_message(header, failure_of(error)))
         assert last_error() == ("backend: the server is away", 0.0)
     stage.dispatcher.disconnect(stage.now, b"b")
     stage.join("c", "worker", 1)

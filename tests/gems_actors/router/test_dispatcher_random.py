@@ -45,8 +45,7 @@ def test_a_simulated_day_of_kills_answers_every_request_once() -> None:
             stage.ask("client", asked)
         for name in actors:
             stage.dispatcher.capacity(stage.now, name.encode(), 4)
-        outgoing, stage.dispatcher.outbox = stage.dispatcher.outbox, []
-        for identity, header, _ in outgoing:
+        for identity, header, _ in stage.outgoing(taken=True):
             number = int.from_bytes(header.id, "big")
             if header.kind is Kind.REQUEST and identity.decode() in actors:
                 actors[identity.decode()].add((number, header.attempt))
@@ -60,7 +59,7 @@ def test_a_simulated_day_of_kills_answers_every_request_once() -> None:
     for name, held in actors.items():
         for number, attempt in held:
             stage.answer(name, number, attempt)
-    for _, header, _ in stage.dispatcher.outbox:
+    for _, header, _ in stage.outgoing():
         answered[int.from_bytes(header.id, "big")] += header.kind is Kind.REPLY
     status = stage.dispatcher.status(stage.now)
     waiting = sum(role.queued + sum(actor.busy for actor in role.actors) for role in status.roles)
@@ -91,8 +90,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
 
     def look(self) -> None:
         self.stage.hear()
-        outgoing, self.stage.dispatcher.outbox = self.stage.dispatcher.outbox, []
-        for identity, header, _ in outgoing:
+        for identity, header, _ in self.stage.outgoing(taken=True):
             name, number = identity.decode(), int.from_bytes(header.id, "big")
             if header.kind is Kind.REQUEST and name in self.held:
                 self.held[name][number] = header.attempt
@@ -172,9 +170,7 @@ class AnythingMayHappen(RuleBasedStateMachine):
                 for name, held in self.held.items():
                     self.stage.join(name, "worker", self.capacities[name], tuple(held.items()))
         given = {
-            int.from_bytes(header.id, "big")
-            for _, header, _ in self.stage.dispatcher.outbox
-            if header.kind is Kind.REQUEST
+            int.from_bytes(header.id, "big") for _, header, _ in self.stage.outgoing() if header.kind is Kind.REQUEST
         }
         assert not given & told, "a request that an actor holds is given to no other"
         self.look()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.codec import encode_body
+from protocol.codec import encode_message
 from protocol.envelope import Header, Kind
 from protocol.identity import run_bytes
 from protocol.messages import (
@@ -16,7 +16,7 @@ from protocol.messages import (
     StopMesh,
 )
 from tests.gems_actors.router.dispatching import (
-    PAYLOAD,
+    ANSWER_BYTES,
     Stage,
     failures,
     id_of,
@@ -31,7 +31,8 @@ def test_events_reach_only_the_subscribers_of_their_run() -> None:
     stage.dispatcher.subscribe(stage.now, b"client", run_bytes("mine"))
     stage.sent()
     for run in ("mine", "yours"):
-        stage.dispatcher.event(stage.now, b"a", Header(Kind.EVENT, run=run_bytes(run)), encode_body(StopMesh()))
+        header = Header(Kind.EVENT, run=run_bytes(run))
+        stage.dispatcher.event(stage.now, b"a", header, encode_message(header, StopMesh()))
     assert [to for to, *_ in stage.sent()] == ["client"]
 
 
@@ -116,7 +117,7 @@ def test_events_of_the_mesh_name_each_actor_once_and_why_it_left() -> None:
     for name in ("a", "b", "c", "d", "e"):
         stage.join(name, "worker", 1)
     stage.dispatcher.hello(stage.now, b"later", "worker", Hello(name="later", capacity=0))
-    assert {header.role for _, header, _ in stage.dispatcher.outbox if header.kind is Kind.EVENT} == {"worker"}
+    assert {header.role for _, header, _ in stage.outgoing() if header.kind is Kind.EVENT} == {"worker"}
     assert mesh_events(stage) == [ActorJoined(name=name, role="worker") for name in "abcde"]
     for capacity, joined in ((1, [ActorJoined(name="later", role="worker")]), (2, []), (0, []), (0, [])):
         stage.dispatcher.capacity(stage.now, b"later", capacity)
@@ -193,7 +194,7 @@ def test_queue_entries_and_counts_follow_what_waits() -> None:
 
 
 def test_nothing_is_kept_of_requests_that_are_over_but_bounded_answers() -> None:
-    stage = stage_with(("a", 1), max_answer_bytes=3 * len(PAYLOAD) + 1)
+    stage = stage_with(("a", 1), max_answer_bytes=3 * ANSWER_BYTES + 1)
     for number in range(1, 7):
         stage.ask("client", number)
     assert stage.dispatcher.sizes().requested == 6
@@ -203,7 +204,7 @@ def test_nothing_is_kept_of_requests_that_are_over_but_bounded_answers() -> None
     stage.cancel("client", 5)
     stage.cancel("client", 6)
     sizes = stage.dispatcher.sizes()
-    assert (sizes.requested, sizes.answers, sizes.answer_bytes) == (0, 3, 3 * len(PAYLOAD))
+    assert (sizes.requested, sizes.answers, sizes.answer_bytes) == (0, 3, 3 * ANSWER_BYTES)
 
 
 def test_at_most_4096_answers_are_kept() -> None:

@@ -206,5 +206,5 @@ def test_a_request_given_out_after_its_deadline_has_no_time_left() -> None:
     stage.ask("client", 1, within_s=1)
     stage.now += 2
     stage.join("a", "worker", 1)
-    (left_ms,) = [header.time_left_ms for _, header, _ in stage.dispatcher.outbox if header.kind is Kind.REQUEST]
+    (left_ms,) = [header.time_left_ms for _, header, _ in stage.outgoing() if header.kind is Kind.REQUEST]
     assert left_ms == 0

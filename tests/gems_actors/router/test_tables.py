@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from gems_actors.router.queues import Ticket
 from gems_actors.router.tables import Answers, Deadlines, Tickets
 from protocol.envelope import Header, Kind
@@ -17,7 +19,7 @@ def ticket(number: int, run: bytes = RUN) -> Ticket:
 def test_a_request_is_found_under_the_run_that_its_client_names_after_an_actor_told_only_its_id() -> None:
     tickets, found = Tickets(), ticket(1, bytes(8))
     tickets.add(found)
-    tickets.replace_header(found, found.header._replace(run=RUN))
+    tickets.replace_header(found, structs.replace(found.header, run=RUN))
     assert (tickets.of_run(RUN), tickets.has_run(bytes(8)), tickets.get(id_of(1))) == ([found], False, found)
     tickets.remove(found)
     assert (tickets.of_run(RUN), tickets.has_run(RUN), len(tickets), id_of(1) in tickets) == ([], False, 0, False)
@@ -46,6 +48,6 @@ def test_only_the_last_deadline_of_a_request_in_flight_passes() -> None:
 def test_the_oldest_answers_make_room_for_new_ones() -> None:
     answers = Answers(10)
     for number in range(3):
-        answers.keep(Header(Kind.REPLY, id_of(number), "worker"), bytes(4))
+        answers.keep(id_of(number), bytes(4))
     assert [id_of(number) in answers for number in range(3)] == [False, True, True]
     assert (len(answers), answers.size) == (2, 8)

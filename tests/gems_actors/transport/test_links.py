@@ -14,14 +14,17 @@ import zmq
 
 from gems_actors.security.keys import ConnectingKeys, KeyPair
 from gems_actors.tasks import open_background
+from gems_actors.transport.links import Link, Message
 from gems_actors.transport.refusals import await_refusal
-from gems_actors.transport.sockets import Link, Message, open_dealer, open_router
+from gems_actors.transport.sockets import open_dealer, open_router
+from protocol.bundles import BUNDLE_START, unbundled
+from protocol.envelope import Header, Kind, pack_header
 
 
 class Ends:
     """A ROUTER that echoes messages, and a DEALER that collects them."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, reads_bundles: Callable[[bytes], bool] | None = None) -> None:
         self.address = address
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.returned: list[bytes] = []
@@ -29,7 +32,7 @@ class Ends:
         self.arrival = trio.Event()
         self.dealer = Link(open_dealer(self.context, address, b"dealer"), self._take)
         self._socket = open_router(self.context)
-        self.router = Link(self._socket, self._echo, self.undeliverable.append)
+        self.router = Link(self._socket, self._echo, self.undeliverable.append, reads_bundles=reads_bundles)
 
     def bind(self) -> None:
         self._socket.bind(self.address)
@@ -163,7 +166,60 @@ async def test_a_message_to_an_unknown_peer_is_undeliverable(tmp_path: Path) -> 
         ends.router.send(b"nobody", b"frame")
         ends.dealer.send(b"after it")
         await ends.await_returned(1)
-        assert ends.undeliverable == [[b"nobody", b"frame"]]
+        assert ends.undeliverable == [(b"nobody", b"frame")]
+
+
+MESSAGE = pack_header(Header(Kind.EVENT))
+
+
+@pytest.mark.parametrize("reads_bundles", [True, False])
+async def test_what_is_sent_at_once_shares_a_frame_if_its_peer_reads_bundles(
+    tmp_path: Path, reads_bundles: bool
+) -> None:
+    wanted = [MESSAGE + b"%d" % number for number in range(1000)]
+    with zmq.Context() as context, context.socket(zmq.DEALER) as raw:
+        ends = Ends(f"ipc://{tmp_path}/echo.ipc", reads_bundles=lambda identity: reads_bundles)
+        ends.bind()
+        raw.setsockopt(zmq.ROUTING_ID, b"raw")
+        raw.connect(ends.address)
+        async with open_background() as nursery:
+            nursery.start_soon(ends.dealer.run)
+            nursery.start_soon(ends.router.run)
+            ends.dealer.sends_bundles = reads_bundles
+            for frame in wanted:
+                ends.dealer.send(frame)
+            raw.send(MESSAGE)
+            await ends.await_returned(len(wanted))
+            assert ends.returned == wanted
+            while await trio.to_thread.run_sync(raw.poll, 10) == 0:
+                pass
+            raw.recv()
+            ends.router.send_all([(b"raw", frame) for frame in wanted])
+            frames, count = [], 0
+            while count < len(wanted):
+                frames.append(await trio.to_thread.run_sync(raw.recv))
+                count += len(unbundled(frames[-1])) if frames[-1].startswith(BUNDLE_START) else 1
+            assert len(frames) == (2 if reads_bundles else len(wanted))
+        ends.close()
+
+
+async def test_each_message_of_a_bundle_to_a_peer_that_is_gone_is_undeliverable(tmp_path: Path) -> None:
+    ends = Ends(f"ipc://{tmp_path}/echo.ipc", reads_bundles=lambda identity: True)
+    ends.bind()
+    messages = [(b"nobody", MESSAGE + b"%d" % number) for number in range(3)]
+    async with open_background() as nursery:
+        nursery.start_soon(ends.router.run)
+        ends.router.send_all(messages)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.undeliverable == messages
+    ends.close()
+
+
+async def test_a_bundle_that_cannot_be_read_is_passed_on_as_one_message(tmp_path: Path) -> None:
+    async with open_ends(tmp_path) as ends:
+        ends.dealer.send(BUNDLE_START + b"damaged")
+        await ends.await_returned(1)
+        assert ends.returned == [BUNDLE_START + b"damaged"]
 
 
 def test_an_invalid_address_leaves_no_socket_behind() -> None:
