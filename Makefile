@@ -19,7 +19,7 @@ help:
 	@echo 'make chaos MINUTES=30         draw bulks while everything fails; SEED=7 runs one again, SEEDS=200 that many'
 	@echo 'make mutate                   change the pure modules and see that their tests notice'
 	@echo 'make fuzz                     fuzz what reads foreign bytes; TARGET=, MINUTES=, FRAMES= as in tests/fuzzing/README.md'
-	@echo 'make bench                    measure'
+	@echo 'make bench                    measure everything; NAME=mesh only that, COMPARE=REV against another commit by turns'
 	@echo 'make soak MINUTES=10          keep a mesh busy, and see that no process grows'
 	@echo 'make clean                    remove the environment and all caches'
 	@echo 'PYTHON=python3.12             with each of them: the Python to make the environment with (3.11 or later)'
@@ -52,13 +52,14 @@ fuzz: .venv/made-for-tests
 	$(BIN)/python -m tests.fuzzing $(TARGET) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FRAMES),--frames $(FRAMES))
 
 bench: .venv/made-for-tests
-	$(BIN)/python -m tests.benchmarks
+	@$(PIP) install --group bench
+	$(BIN)/python -m tests.benchmarks $(NAME) $(if $(COMPARE),--compare $(COMPARE)) $(if $(REPEATS),--repeats $(REPEATS))
 
 soak: .venv/made-for-tests
 	MINUTES=$(or $(MINUTES),10) $(BIN)/python -m tests.benchmarks soak
 
 clean:
-	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .chaos
+	rm -rf .venv dist mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .chaos .bench
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/made-for-drawing: pyproject.toml

@@ -49,8 +49,9 @@ def describe(samples: dict[tuple[str, int], Samples]) -> Iterable[str]:
         yield f"{here:>12,.2f} {there:>12,.2f} {ratio:>11}  {_mark(text, position)}"
 
 
-def compare(names: Iterable[str], other: Path, repeats: int) -> None:
-    """Run the named benchmarks here and in the other checkout by turns, and print the table of each."""
+def compare(names: Iterable[str], other: Path, repeats: int) -> dict[str, object]:
+    """Run the named benchmarks here and in the other checkout by turns; print the table of each, and return all."""
+    results: dict[str, object] = {}
     for name in names:
         samples: dict[tuple[str, int], Samples] = defaultdict(Samples)
         for repeat in range(repeats):
@@ -62,6 +63,8 @@ def compare(names: Iterable[str], other: Path, repeats: int) -> None:
         print(f"== {name}: medians of {repeats}\n{'here':>12} {'there':>12} {'here/there':>11}  figure", flush=True)
         for line in describe(samples):
             print(line, flush=True)
+        results[name] = {_mark(*key): {"here": found.here, "there": found.there} for key, found in samples.items()}
+    return results
 
 
 def _run(name: str, checkout: Path) -> str:

@@ -24,17 +24,18 @@ from typing import Final
 
 import trio
 import zmq
+from msgspec import structs
 
 from gems_actors.client import open_client
 from gems_actors.config import MeshConfig, RouterConfig
 from gems_actors.router.dispatcher import Dispatcher
 from gems_actors.transport.sockets import open_dealer
-from protocol.codec import encode_body, encode_message
-from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane
+from protocol.codec import encode_body, encode_message, frame_of
+from protocol.envelope import NO_DEADLINE_MS, Header, Kind, Lane, unpack_header
 from protocol.identity import run_bytes
 from protocol.messages import Heartbeat, Held, Hello, Plan, PlanPrompt
 from tests.benchmarks.bench_bulk import cpu_of
-from tests.benchmarks.bench_mesh import ECHO_WORKER, ROUTER, await_workers, open_processes
+from tests.benchmarks.echo import ECHO_WORKER, ROUTER, await_workers, open_processes
 
 ACTORS: Final = (10, 100, 1_000, 10_000)
 REQUESTS: Final = 1_000_000
@@ -90,8 +91,8 @@ class Simulation:
                 self._time("tick", [self._dispatcher.tick], now)
             for what, calls in self._at.pop(self._slot, {}).items():
                 self._time(what, calls, now)
-            outgoing, self._dispatcher.outbox = self._dispatcher.outbox, []
-            for identity, header, _ in outgoing:
+            for identity, frame in self._dispatcher.outbox.take():
+                header = unpack_header(frame)
                 if header.kind is Kind.REQUEST:
                     self._begin(identity, header)
                 elif header.kind in (Kind.REPLY, Kind.FAILURE) and self._awaited[identity].pop(header.id, b"") is None:
@@ -135,7 +136,7 @@ class Simulation:
         self._later(0, "request", partial(self._request, client, header))
 
     def _request(self, client: bytes, header: Header, now: float) -> None:
-        self._dispatcher.request(now, client, header, _PAYLOAD)
+        self._dispatcher.request(now, client, header, frame_of(header, _PAYLOAD))
 
     def _begin(self, identity: bytes, header: Header) -> None:
         if identity not in self._roles:  # dead, and nobody has noticed yet
@@ -146,7 +147,8 @@ class Simulation:
     def _answer(self, identity: bytes, header: Header, now: float) -> None:
         if identity in self._roles:
             del self._held[identity][header.id]
-            self._dispatcher.answer(now, identity, header._replace(kind=Kind.REPLY), _PAYLOAD)
+            header = structs.replace(header, kind=Kind.REPLY)
+            self._dispatcher.answer(now, identity, header, frame_of(header, _PAYLOAD))
 
     def _end(self, client: bytes, header: Header) -> None:
         self.requests += 1

@@ -15,7 +15,7 @@ import trio
 
 from gems_actors.config import load_config
 from gems_actors.security.keys import make_mesh_keys
-from tests.benchmarks.bench_mesh import ECHO_WORKER, describe, time_mesh
+from tests.benchmarks.echo import ECHO_WORKER, describe, time_mesh
 from tests.gems_actors.blobs.pictures import free_router
 from tests.processes import started
 

@@ -1,179 +1,148 @@
-"""Round trips a second through the mesh, against the same hops over raw blocking sockets in the same run.
+"""The mesh against what others use in its place: the same request to one of two workers, by turns in each repeat.
 
-One client with 256 requests in flight, a router, two workers of a trivial role, four processes, ipc; and the time of a
-request alone. The baseline is the obvious first version: a ROUTER-ROUTER broker and blocking workers, multipart
-messages, no types, no credits, no deadlines, no supervision.
+Each system runs in processes of its own: client, router or broker, two workers; msgpack at both ends. Measured are
+requests alone, with 256 in flight and with 10,000, and the CPU time of all processes together. Systems that are not
+installed are left out: NATS needs nats-server and nats-py (with uvloop where that is installed), Celery a redis-server.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
 
-import trio
-import zmq
+from tests.benchmarks.figures import ROOT, Figure, table
+from tests.benchmarks.peers.load import requests_for
 
-from gems_actors.client import Mesh, open_client
-from gems_actors.config import NO_KEYS, MeshConfig, RouterConfig, SecurityConfig
-from protocol.messages import PlanPrompt, ReadStatus
+REPEATS = int(os.environ.get("REPEATS", "5"))
+SYSTEMS: Mapping[str, str] = {
+    "mesh": "mesh",
+    "blocking pyzmq": "raw_pyzmq",
+    "asyncio pyzmq": "asyncio_pyzmq",
+    "NATS": "nats_requests",
+    "Ray actors": "ray_actors",
+    "Celery": "celery_tasks",
+}
+_STEPS = ("alone", "256", "10000")
+_CELERY_REQUESTS = 2_000
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+Measured = dict[str, dict[str, list[float]]]
 
-_WINDOW, _REQUESTS, _PINGS, _TURNS = 256, 20_000, 400, 3
 
-ROUTER = """
-import sys
-from gems_actors.config import load_config
-from gems_actors.supervision.child_main import run_role
-config = load_config(environment={}, settings=[f"router.runtime_dir={sys.argv[1]}", "log.level=error"])
-sys.exit(run_role("router", config, config.local_address, "router-1"))
-"""
-ECHO_WORKER = """
-import logging, sys, structlog, trio
-from functools import partial
-from gems_actors.actor import Actor, answers, serve_actor
-from gems_actors.config import MeshConfig, load_config
-from protocol.messages import Plan, PlanPrompt
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-class Echo(Actor):
-    role = "planner"
-    default_capacity = 256
-    @answers
-    async def plan(self, request: PlanPrompt) -> Plan:
-        return Plan(prompt=request.prompt)
-where, name, *settings = sys.argv[1:]
-address = where if "://" in where else f"ipc://{where}/router.ipc"
-security = load_config(environment={}, settings=settings).security
-trio.run(partial(serve_actor, partial(Echo, MeshConfig()), address, name, security=security))
-"""
-"""A planner that echoes the prompt. Arguments: a router's address or its folder, a name, and settings of keys."""
-_RAW_BROKER = """
-import sys, zmq
-context = zmq.Context()
-front, back = context.socket(zmq.ROUTER), context.socket(zmq.ROUTER)
-front.bind(f"ipc://{sys.argv[1]}/front.ipc")
-back.bind(f"ipc://{sys.argv[1]}/back.ipc")
-workers, turn, poller = [], 0, zmq.Poller()
-poller.register(front, zmq.POLLIN)
-poller.register(back, zmq.POLLIN)
-while True:
-    for socket, _ in poller.poll():
-        frames = socket.recv_multipart()
-        if socket is front:
-            turn += 1
-            back.send_multipart([workers[turn % len(workers)], *frames])
-        elif frames[1] == b"hello":
-            workers.append(frames[0])
-        else:
-            front.send_multipart(frames[1:])
-"""
-_RAW_WORKER = """
-import sys, zmq
-socket = zmq.Context().socket(zmq.DEALER)
-socket.connect(f"ipc://{sys.argv[1]}/back.ipc")
-socket.send(b"hello")
-while True:
-    socket.send_multipart(socket.recv_multipart())
-"""
+def missing(module: str) -> str:
+    """Return what is not installed of a system, if anything."""
+    peer = import_module(f"tests.benchmarks.peers.{module}")
+    absent = [name for name in getattr(peer, "REQUIRES", ()) if find_spec(name) is None]
+    return absent[0] if absent else getattr(peer, "missing", str)()
 
 
 @contextmanager
-def open_processes(folder: str, *scripts: str) -> Iterator[None]:
-    running = [
-        subprocess.Popen((sys.executable, "-P", "-c", script, folder, f"planner-{number}"))
-        for number, script in enumerate(scripts)
+def open_system(module: str) -> Iterator[tuple[subprocess.Popen[str], set[int]]]:
+    """Start a system's processes, and give its client and the sessions that they run in."""
+    name = f"tests.benchmarks.peers.{module}"
+    running: list[subprocess.Popen[str]] = []
+    with tempfile.TemporaryDirectory(prefix="gems-") as folder:
+
+        def start(*arguments: str) -> subprocess.Popen[str]:
+            command = (sys.executable, "-P", "-m", name, folder, *arguments)
+            environment = {
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            }
+            running.append(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                )
+            )
+            return running[-1]
+
+        try:
+            for arguments in import_module(name).COMMANDS:
+                start(*arguments)
+            yield start(), {process.pid for process in running}
+        finally:
+            for process in reversed(running):
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def cpu_of_sessions(sessions: set[int]) -> float:
+    """Return the CPU seconds of all processes of some sessions."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[3]) in sessions:
+            total += int(fields[11]) + int(fields[12])
+    return total / _TICKS_PER_S
+
+
+def measure(module: str, into: Measured) -> None:
+    """Add the figures of one repeat of a system."""
+    with open_system(module) as (client, sessions):
+        assert client.stdin is not None
+        assert client.stdout is not None
+        if client.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"{module}: expected a client that is ready, got none")
+        for step in _STEPS if module != "celery_tasks" else _STEPS[:2]:
+            before = cpu_of_sessions(sessions)
+            client.stdin.write(f"{step}\n")
+            client.stdin.flush()
+            result = json.loads(client.stdout.readline())
+            if step == "alone":
+                into["p50"][module].append(1e3 * median(result))
+                into["p99"][module].append(1e3 * quantiles(result, n=100)[98])
+                continue
+            into[step][module].append(result)
+            requests = _CELERY_REQUESTS if module == "celery_tasks" else requests_for(int(step))
+            if step == "256" and module != "ray_actors":  # whose processes leave the session
+                into["cpu"][module].append(1e6 * (cpu_of_sessions(sessions) - before) / requests)
+
+
+def figures_of(measured: Measured, names: Mapping[str, str]) -> list[Figure]:
+    """Return the mesh's figures against each other system."""
+    rows = (
+        ("256", "256 requests in flight", "/s"),
+        ("10000", "10,000 requests in flight", "/s"),
+        ("p50", "a request alone, p50", "ms"),
+        ("p99", "a request alone, p99", "ms"),
+        ("cpu", "CPU of a request, 256 in flight", "µs"),
+    )
+    return [
+        Figure(text, unit, measured[key]["mesh"], name, measured[key][module])
+        for key, text, unit in rows
+        for name, module in names.items()
+        if module != "mesh" and module in measured[key]
     ]
-    try:
-        yield
-    finally:
-        for process in reversed(running):
-            process.kill()
-            process.wait()
 
 
-async def time_mesh(address: str, security: SecurityConfig = NO_KEYS) -> tuple[float, list[float]]:
-    """Return round trips a second, and the seconds of each request alone."""
-    async with open_client(address, connect_within_s=20, security=security) as mesh:
-        await await_workers(mesh)
-        request = PlanPrompt(prompt="x" * 150)
-        pings = []
-        for _ in range(_PINGS):
-            began = time.perf_counter()
-            await mesh.ask(request)
-            pings.append(time.perf_counter() - began)
-        left = iter(range(_REQUESTS))
-
-        async def ask() -> None:
-            for _ in left:
-                await mesh.ask(request)
-
-        began = time.perf_counter()
-        async with trio.open_nursery() as nursery:
-            for _ in range(_WINDOW):
-                nursery.start_soon(ask)
-        return _REQUESTS / (time.perf_counter() - began), pings
-
-
-async def await_workers(mesh: Mesh) -> None:
-    async with mesh.events("mesh") as events:
-        while sum(len(role.actors) for role in (await mesh.ask(ReadStatus())).roles) < 2:
-            await events.receive()
-
-
-def _time_raw(address: str) -> tuple[float, list[float]]:
-    """Return the same figures for the raw sockets."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.connect(address)
-        body = b"x" * 250
-        pings = []
-        time.sleep(1)  # until both workers have registered: this broker cannot be queried
-        for _ in range(_PINGS):
-            began = time.perf_counter()
-            socket.send_multipart([b"id", body])
-            socket.recv_multipart()
-            pings.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        for number in range(_REQUESTS):
-            if number >= _WINDOW:
-                socket.recv_multipart()
-            socket.send_multipart([b"id", body])
-        for _ in range(_WINDOW):
-            socket.recv_multipart()
-        return _REQUESTS / (time.perf_counter() - began), pings
-
-
-def describe(name: str, rates: list[float], pings: list[float]) -> str:
-    p50, p99 = (1e3 * cut for cut in (median(pings), quantiles(pings, n=100)[98]))
-    return f"{name:<14} {median(rates):8,.0f} round trips/s, alone p50 {p50:.2f} ms, p99 {p99:.2f} ms"
-
-
-def main() -> None:
-    """Print the table."""
-    mesh_rates: list[float] = []
-    raw_rates: list[float] = []
-    mesh_pings: list[float] = []
-    raw_pings: list[float] = []
-    for _ in range(_TURNS):  # interleaved, because a virtual machine's speed changes by the minute
-        with tempfile.TemporaryDirectory(prefix="gems-") as folder:
-            config = MeshConfig(router=RouterConfig(runtime_dir=folder))
-            with open_processes(folder, ROUTER, ECHO_WORKER, ECHO_WORKER):
-                rate, pings = trio.run(time_mesh, config.local_address)
-            mesh_rates.append(rate)
-            mesh_pings += pings
-            with open_processes(folder, _RAW_BROKER, _RAW_WORKER, _RAW_WORKER):
-                while not (Path(folder) / "front.ipc").exists():
-                    time.sleep(0.01)
-                rate, pings = _time_raw(f"ipc://{folder}/front.ipc")
-            raw_rates.append(rate)
-            raw_pings += pings
-    print(describe("mesh", mesh_rates, mesh_pings))
-    print(describe("raw multipart", raw_rates, raw_pings))
-    print(f"mesh / raw: {median(mesh_rates) / median(raw_rates):.2f}")
-
-
-if __name__ == "__main__":
-    main()
+def main() -> list[Figure]:
+    """Print the table, and return its figures."""
+    names = {name: module for name, module in SYSTEMS.items() if not missing(module)}
+    for name in SYSTEMS.keys() - names.keys():
+        print(f"{name}: not installed ({missing(SYSTEMS[name])})")
+    measured: Measured = defaultdict(lambda: defaultdict(list))
+    for repeat in range(REPEATS):
+        modules = list(names.values())
+        for module in modules if repeat % 2 == 0 else reversed(modules):
+            measure(module, measured)
+    figures = figures_of(measured, names)
+    print("\n".join(table(figures)))
+    return figures

@@ -22,7 +22,7 @@ import trio
 from gems_actors.addresses import join_addresses, next_address
 from gems_actors.client import Mesh, open_client
 from protocol.messages import PlanPrompt, ReadStatus
-from tests.benchmarks.bench_mesh import ECHO_WORKER
+from tests.benchmarks.echo import ECHO_WORKER
 
 _CLIENTS, _WORKERS, _WINDOW, _REQUESTS, _TURNS = 2, 2, 256, 10_000, 3
 _SHARE = 0.05
