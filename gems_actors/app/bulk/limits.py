@@ -11,7 +11,7 @@ from gems_actors.client import Mesh
 from gems_actors.errors import RequestError
 from protocol.messages import ActorStatus, ReadStatus
 
-MAX_CONCURRENCY: Final = 4096
+MAX_CONCURRENCY: Final = 16_384
 _MIN_CONCURRENCY: Final = 32
 _TASKS_PER_PICTURE: Final = 4
 """Tasks in flight for each image that the generators draw at once: meanwhile others are planned and verified."""
