@@ -1,5 +1,7 @@
 """Pictures of 1.5 MB put and got, eight at once: the mesh and a bucket against the plain folder, in the same rounds.
 
+The mesh is also compared with sockets of pyzmq that move the same bytes without copies and do nothing else.
+
 The servers are separate processes. The bucket is moto's, a Flask application, so its row says what the calls cost
 and nothing about S3. Besides moving bytes, every store digests them, twice or more, and syncs them.
 """
@@ -18,12 +20,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import trio
+import zmq
 
 from gems_actors.blobs import BlobStore, blob_store
 from gems_actors.blobs.mesh import MeshBlobs
 from gems_actors.config import LogConfig, MeshConfig, RouterConfig, S3Config
 from gems_actors.supervision.child_main import run_role
 from protocol.messages import ImageRef
+from tests.benchmarks.figures import Figure, table
 from tests.gems_actors.blobs.pictures import AWS, BUCKET, free_router, open_s3
 
 _PICTURES, _BYTES, _AT_ONCE, _ROUNDS = 48, 1_500_000, 8, 3
@@ -71,6 +75,34 @@ def serve_s3(ours: Connection) -> None:
         ours.poll(None)
 
 
+def serve_bytes(address: str) -> None:
+    """Answer frames of bytes with a word, and words with frames of bytes, without a copy of any."""
+    picture = os.urandom(_BYTES)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        socket.bind(address)
+        while True:
+            identity, frame = socket.recv_multipart(copy=False)
+            socket.send_multipart([identity, b"kept" if len(frame) > 100 else picture], copy=False)
+
+
+def measure_bytes(address: str, rates: Rates) -> None:
+    """Move as many pictures there and back, some at once."""
+    picture = os.urandom(_BYTES)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.connect(address)
+        for step, frame in (("put", picture), ("get", b"get"), ("get again", b"get")):
+            socket.send(b"warm")
+            socket.recv(copy=False)
+            began = time.perf_counter()
+            for number in range(_PICTURES):
+                if number >= _AT_ONCE:
+                    socket.recv(copy=False)
+                socket.send(frame, copy=False)
+            for _ in range(_AT_ONCE):
+                socket.recv(copy=False)
+            rates.setdefault(f"bare pyzmq: {step}", []).append(_PICTURES / (time.perf_counter() - began))
+
+
 @contextmanager
 def open_servers(config: MeshConfig) -> Iterator[str]:
     """Run a blob server and a bucket, and give the bucket's endpoint."""
@@ -87,8 +119,8 @@ def open_servers(config: MeshConfig) -> Iterator[str]:
             process.join()
 
 
-def main() -> None:
-    """Print the table."""
+def main() -> list[Figure]:
+    """Print the table, and return the figures of the mesh."""
     os.environ.update(AWS)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server, which tells of every request
     rates: Rates = {}
@@ -106,7 +138,12 @@ def main() -> None:
         bucket = blob_store(MeshConfig(blobs=f"s3://{BUCKET}/bench", s3=S3Config(endpoint=endpoint)), router)
         mesh = blob_store(config, config.local_address)
         writer, reader = (MeshBlobs(router, folder / name, 2**32) for name in ("one", "two"))
+        bytes_address = f"ipc://{folder}/bytes.ipc"
+        bare = _PROCESSES.Process(target=serve_bytes, args=(bytes_address,), daemon=True)
+        bare.start()
+        stack.callback(bare.terminate)
         for _ in range(_ROUNDS):
+            measure_bytes(bytes_address, rates)
             trio.run(measure, "folder", plain, plain, rates)
             trio.run(measure, "mesh, the router's host", mesh, mesh, rates)
             trio.run(measure, "mesh, another host", writer, reader, rates)
@@ -115,6 +152,13 @@ def main() -> None:
         step = name.rpartition(": ")[2]
         ratios = [mine / base for mine, base in zip(found, rates[f"folder: {step}"], strict=True)]
         print(f"{name:<36} {statistics.median(found):7.0f} /s   {statistics.median(ratios):5.2f} of the folder")
+    figures = [
+        Figure(name, "/s of 1.5 MB", found, "bare pyzmq", rates[f"bare pyzmq: {name.rpartition(': ')[2]}"])
+        for name, found in rates.items()
+        if name.startswith("mesh")
+    ]
+    print("\n".join(table(figures)))
+    return figures
 
 
 if __name__ == "__main__":

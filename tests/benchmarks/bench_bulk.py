@@ -4,6 +4,7 @@ The image model accepts 64 pictures at once and takes 10 ms for each in turn, as
 1 ms; every picture is the same file. Each task is planned, decomposed, drawn once and verified with two questions. The
 figures are the CPU seconds of all processes, including the command, and the memory of each after 1,000 tasks and at
 the end.
+With `AT_ONCE=10000` so many trajectories are in flight at once, in one conductor, and the highest memory counts too.
 The models' own cost is measured afterwards, by as many processes that do nothing but call them at the same rate.
 """
 
@@ -163,11 +164,13 @@ async def _pace(kind: str, calls_a_task: int, tasks_a_s: float) -> float:
     return (time.process_time() - used) / _CALLS_ALONE
 
 
-async def measure(folder: Path, tasks: int) -> None:
+async def measure(folder: Path, tasks: int, at_once: int | None = None) -> None:
     """Print the figures of one bulk."""
     source = folder / "prompts.txt"
     source.write_text("".join(f"picture {number}\n" for number in range(tasks)))
     flags = [f"data_dir={folder}/data", f"router.runtime_dir={folder}/run", "log.level=error"]
+    if at_once is not None:
+        flags += [f"roles.conductor.capacity={at_once}", f"router.max_queue={3 * at_once}"]
     config = load_config(environment={}, settings=flags)
     async with open_supervisor(config, entry=f"{__name__}:run_null_role") as supervisor:
         await supervisor.ready()
@@ -183,6 +186,7 @@ async def measure(folder: Path, tasks: int) -> None:
             "--out",
             str(folder / "out"),
             "--json",
+            *(() if at_once is None else ("--concurrency", str(at_once))),
         )
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.monotonic()
@@ -199,10 +203,14 @@ async def measure(folder: Path, tasks: int) -> None:
             for role, pid in [*((child.role, child.pid) for child in supervisor.children()), ("bulk", process.pid)]:
                 sizes.setdefault(role, []).append(memory_kib(pid)[0] / 1024)
 
-        early = False
+        early, peak_mib = False, 0.0
         last: dict[str, list[float]] = {}
         while process.poll() is None:
             await trio.sleep(0.5)
+            if at_once is not None:
+                pids = [*(child.pid for child in supervisor.children()), process.pid]
+                with suppress(OSError, StopIteration):  # one may end just now
+                    peak_mib = max(peak_mib, sum(memory_kib(pid)[0] for pid in pids) / 1024)
             done = metadata.stat().st_size // 700 if metadata.exists() else 0
             if done >= 1000 and not early:
                 early = True
@@ -236,6 +244,8 @@ async def measure(folder: Path, tasks: int) -> None:
         )
     )
     print(f"the image model was busy for {100 * drawing['busy_s'] / (drawing['wall_s'] or 1):.1f} % of the time")
+    if at_once is not None:
+        print(f"all processes together, with up to {at_once:,} trajectories at once: at most {peak_mib:.0f} MiB")
     print("resident MiB after 1,000 and in the end: ", end="")
     print(", ".join(f"{role} {size[0]:.0f} {ends.get(role, 0.0):.0f}" for role, size in sizes.items()))
 
@@ -244,4 +254,5 @@ def main() -> None:
     """Print the table."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(measure, Path(folder), int(os.environ.get("TASKS", TASKS)))
+        at_once = int(os.environ["AT_ONCE"]) if "AT_ONCE" in os.environ else None
+        trio.run(measure, Path(folder), int(os.environ.get("TASKS", TASKS)), at_once)

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from tests.benchmarks.figures import ROOT, Figure, table
-from tests.benchmarks.peers.load import requests_for
+from tests.benchmarks.peers.load import RESULT, requests_for
 
 REPEATS = int(os.environ.get("REPEATS", "5"))
 SYSTEMS: Mapping[str, str] = {
@@ -99,13 +99,16 @@ def measure(module: str, into: Measured) -> None:
     with open_system(module) as (client, sessions):
         assert client.stdin is not None
         assert client.stdout is not None
-        if client.stdout.readline().strip() != "ready":
+        if not any(line.strip() == "ready" for line in client.stdout):
             raise RuntimeError(f"{module}: expected a client that is ready, got none")
         for step in _STEPS if module != "celery_tasks" else _STEPS[:2]:
             before = cpu_of_sessions(sessions)
             client.stdin.write(f"{step}\n")
             client.stdin.flush()
-            result = json.loads(client.stdout.readline())
+            line = next((line for line in client.stdout if line.startswith(RESULT)), None)
+            if line is None:
+                raise RuntimeError(f"{module}: expected the result of {step}, got the end of its client")
+            result = json.loads(line.removeprefix(RESULT))
             if step == "alone":
                 into["p50"][module].append(1e3 * median(result))
                 into["p99"][module].append(1e3 * quantiles(result, n=100)[98])

@@ -2,7 +2,7 @@
 
 The client prints `ready`, then answers each line of its input, which names a measurement: `alone` is one request after
 another, a number is how many requests are in flight at once. The answer is a line of JSON: the seconds of each request
-alone, or requests a second.
+alone, or requests a second, after the word `result`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 BODY = {"type": "PlanPrompt", "prompt": "x" * 150, "skill": None}
 """What other systems send, as the mesh's own request: 200 bytes of msgpack with its envelope."""
+RESULT = "result "
+"""How the line with a result begins; libraries may print lines of their own."""
 REQUESTS = 20_000
 ALONE = 400
 
@@ -27,7 +29,7 @@ def measurements() -> Iterator[int]:
 
 def tell(result: float | list[float]) -> None:
     """Tell the result of a measurement."""
-    print(json.dumps(result), flush=True)
+    print(f"{RESULT}{json.dumps(result)}", flush=True)
 
 
 def requests_for(window: int) -> int:

@@ -35,12 +35,17 @@ def serve(folder: str) -> None:
     server.wait()
 
 
+async def _say_nothing(error: Exception) -> None:
+    """Keep quiet about a server that is gone, as it is in the end."""
+
+
 async def _connect(folder: str) -> Any:
     nats = import_module("nats")
     port = Path(folder) / "port"
     while True:
         with suppress(OSError, nats.errors.Error):
-            return await nats.connect(f"nats://127.0.0.1:{port.read_text()}", connect_timeout=1)
+            address = f"nats://127.0.0.1:{port.read_text()}"
+            return await nats.connect(address, connect_timeout=1, error_cb=_say_nothing)
         await asyncio.sleep(0.05)
 
 
