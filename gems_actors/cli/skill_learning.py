@@ -91,6 +91,9 @@ def _print_trial(result: TrialResult, *, as_json: bool) -> int:
         click.echo(encode_json(result.report))
     else:
         click.echo("\n".join([*_trial_lines(result.report), f"page: {text_of_path(result.page or Path())}"]))
+    if result.retired is not None:
+        back = f"gems skills restore {result.report.skill}"
+        click.echo(f"gems: retired {result.report.skill}, a learnt skill that hurts; `{back}` brings it back", err=True)
     if result.report.incomplete:
         click.echo(f"gems: {result.report.incomplete} prompts do not count: a picture failed", err=True)
     return FAILED if result.outcome == "failed" else DONE

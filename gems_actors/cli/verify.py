@@ -23,7 +23,7 @@ def verify() -> None:
     """Fit the verifier's thresholds to known answers."""
 
 
-@verify.command("calibrate")
+@verify.command("calibrate", short_help="Fit thresholds by kind of requirement.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @path_option("--out", metavar="TOML", help_text="Settings file to write (default thresholds.toml).")
 @flags.choice_option(

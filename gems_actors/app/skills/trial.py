@@ -29,9 +29,10 @@ from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, text_of_path, write_whole
 from gems_actors.app.prompts import PromptError
 from gems_actors.app.skills.pairing import Evidence, Pair, Side, weigh
+from gems_actors.app.skills.shelf import Shelf
 from gems_actors.app.skills.trial_record import record_trial
 from gems_actors.app.skills.workbench import SKILLS_FOLDER, BenchOptions, Workbench, open_workbench
-from gems_actors.config.skill_folders import catalogue_of
+from gems_actors.config.skill_folders import catalogue_of, learnt_skills_folder
 from gems_actors.errors import UsageError
 from gems_actors.transport.sockets import require_trio
 from protocol.costs import chat_cost
@@ -109,6 +110,8 @@ class TrialResult:
     """Why it ended early; empty for a trial that is complete."""
     report: TrialReport | None
     page: Path | None
+    retired: Path | None = None
+    """Where the skill is now, if it is a learnt one that hurts, and so was retired."""
 
 
 class TrialView:
@@ -153,10 +156,20 @@ async def run(options: TrialOptions, view: TrialView | None = None) -> TrialResu
         if result.outcome in ("done", "failed"):
             report = read_trial(options.out, skill, NONE, source=options.file, confidence=options.confidence)
             await record_trial(workbench.mesh, report)
-            result = replace(result, report=report, page=write_trial(options.out, report))
+            retired = _retire_if_it_hurts(report, options.options)
+            result = replace(result, report=report, page=write_trial(options.out, report), retired=retired)
     if result is None:
         raise KeyboardInterrupt
     return result
+
+
+def _retire_if_it_hurts(report: TrialReport, options: DrawOptions) -> Path | None:
+    """Retire a learnt skill whose trial says that it hurts; return its new folder, or None if it stays."""
+    if report.evidence.verdict != "hurts":
+        return None
+    shelf = Shelf(learnt_skills_folder(options.read_config()))
+    is_learnt = any((skill.id, skill.digest) == (report.skill, report.digest) for skill in shelf.active())
+    return shelf.retire(report.skill) if is_learnt else None
 
 
 def find_skill(name: str, options: DrawOptions) -> Skill:

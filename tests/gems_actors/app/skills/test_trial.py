@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gems_actors.app.bulk.rows import rows_of
+from gems_actors.app.skills.shelf import Shelf
 from gems_actors.app.skills.trial import TrialOptions, TrialResult, run
 from gems_actors.client import open_client
 from gems_actors.errors import UsageError
 from protocol.messages import CountSkills
-from skills import UnknownSkillError
+from skills import UnknownSkillError, load_skill
 from tests.gems_actors.app.skills.fast_mesh import open_fast_mesh
 from tests.gems_actors.app.skills.laboratory import HARMFUL, HELPFUL, prompts
 from tests.skills.files import write_skill
@@ -23,10 +25,10 @@ SKILL = "---\nname: {id}\ndescription: Use for counts.\n---\n\n- RULE\n"
 
 
 @asynccontextmanager
-async def open_laboratory(folder: Path) -> AsyncIterator[TrialOptions]:
-    """Start a mesh that offers the skills in `trial/skills`, and yield the options of a trial with it."""
+async def open_laboratory(folder: Path, *skills: Path) -> AsyncIterator[TrialOptions]:
+    """Start a mesh that offers the skills in `trial/skills` and others, and yield the options of a trial with it."""
     (folder / "prompts.txt").write_text("\n".join(prompts(24)))
-    async with open_fast_mesh(folder, skills=(folder / "trial/skills",)) as options:
+    async with open_fast_mesh(folder, skills=(*skills, folder / "trial/skills")) as options:
         yield TrialOptions(
             skill=str(folder / "mine/counting"),
             file=folder / "prompts.txt",
@@ -86,9 +88,24 @@ async def test_a_skill_that_hurts_is_told_and_another_version_needs_another_fold
         assert report is not None
         assert report.evidence.verdict == "hurts"
         assert report.evidence.pictures == 96
+        assert (tmp_path / "mine/counting/SKILL.md").exists(), "a person wrote it"
         write_skill(tmp_path / "mine", "counting", SKILL.replace("RULE", HELPFUL))
         with pytest.raises(UsageError, match="expected a new folder, or the trial of counting with the digest"):
             await run(options)
+
+
+async def test_a_learnt_skill_that_hurts_is_retired_and_can_be_restored(tmp_path: Path) -> None:
+    write_skill(tmp_path / "mine", "counting", SKILL.replace("RULE", HARMFUL))
+    skill, shelf = load_skill(tmp_path / "mine/counting"), Shelf(tmp_path / "learnt")
+    shelf.accept(skill.id, skill.description, skill.instructions, {}, digest=skill.digest, cap=8)
+    async with open_laboratory(tmp_path, tmp_path / "learnt") as options:
+        result = await tried(replace(options, skill="counting"))
+    assert result.report is not None
+    assert result.report.evidence.verdict == "hurts"
+    assert result.retired == tmp_path / f"learnt/retired/counting-{skill.digest}"
+    assert shelf.active() == []
+    shelf.restore("counting")
+    assert [(item.id, item.digest) for item in shelf.active()] == [("counting", skill.digest)]
 
 
 @pytest.mark.parametrize(
