@@ -90,6 +90,8 @@ def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
     if agreement.consent == "redraw":
         count.tasks += count.changed
         count.max_images += count.changed_images
+    if options.image_budget is not None:
+        count.max_images = min(count.max_images, options.image_budget.total(count.selected))
     estimate = None if past is None else estimate_of(text_of_path(like or options.out), *past, count)
     return DryRun(count, bad, models, estimate, refusal)
 

@@ -9,6 +9,7 @@ import pytest
 
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions, spec_of
+from gems_actors.app.bulk.estimate import dry_run
 from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.totals import progress_line
@@ -84,6 +85,12 @@ async def test_a_bulk_without_a_budget_asks_as_before(tmp_path: Path) -> None:
     assert state.task is not None
     assert (state.task.budget, state.grants) == (DrawPicture(run="r", prompt="p", seed=0).budget, ())
     assert not (tmp_path / "out/.mesh/images.json").exists()
+
+
+def test_a_dry_run_tells_the_budget_as_the_most_that_is_drawn(tmp_path: Path) -> None:
+    options = DrawOptions()
+    assert dry_run(options_for(options, tmp_path, None), None).count.max_images == 16
+    assert dry_run(options_for(options, tmp_path, ImageBudget(mean=1.5)), None).count.max_images == 6
 
 
 async def test_fewer_images_than_tasks_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
