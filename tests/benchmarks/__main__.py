@@ -79,7 +79,7 @@ def main() -> None:
         }
     else:
         results = run(names)
-    print(f"written to {save(results)}")
+    print(f"written to {save(results)}", file=sys.stderr)  # no line of a benchmark, which `compare` would compare
 
 
 if __name__ == "__main__":
