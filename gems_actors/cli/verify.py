@@ -9,7 +9,7 @@ import click
 import msgspec
 import trio
 
-from gems_actors.app.calibration.runner import CalibrationResult, calibrate, write_fragment
+from gems_actors.app.calibration.runner import CalibrationResult, calibrate, check_target, write_fragment
 from gems_actors.cli import options as flags
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import config_options, json_option, path_option
@@ -38,17 +38,23 @@ def calibrate_thresholds(file: Path, out: Path | None, method: Any, config: Mesh
     known kind and score. Every third picture is held out and measures the fit.
     """
     target = out or Path("thresholds.toml")
+    check_target(target)
     result = trio.run(calibrate, file, config, method, lambda text: click.echo(f"gems: {text}", err=True))
-    write_fragment(result, file, target, method)
+    has_found_any = any(group.thresholds for group in result.groups.values())
+    if has_found_any:
+        write_fragment(result, file, target, method)
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
     else:
         click.echo("\n".join(table_lines(result_rows(result))))
-        click.echo(f'wrote {target}; in the mesh file: include = ["{target.name}"]')
+        if has_found_any:
+            click.echo(f'wrote {target}; in the mesh file: include = ["{target.name}"]')
     if result.in_words:
         text = f"{result.in_words} answers were words without a probability, to which thresholds do not apply"
         click.echo(f"gems: {text}", err=True)
-    return FAILED if not any(group.thresholds for group in result.groups.values()) else DONE
+    if not has_found_any:
+        click.echo("gems: expected scores that tell met from unmet, got ones that do not; wrote no file", err=True)
+    return DONE if has_found_any else FAILED
 
 
 def result_rows(result: CalibrationResult) -> list[tuple[str, ...]]:

@@ -103,7 +103,11 @@ def _sources_of(
         sources.append(_Source(f"environment {name}", here, _read_variable(name, variables[name])))
     if preset is not None:
         sources.append(_Source(f"preset {preset}", here, preset_tree(preset)))
-    return sources + [_Source("--set", here, _read_flag(flag)) for flag in settings]
+    sources += [_Source("--set", here, _read_flag(flag)) for flag in settings]
+    for source in sources:
+        if "include" in source.tree and source.name != str(path):  # it would be ignored
+            raise ConfigError(f"{source.name}: include: expected it only in the mesh file, got it here")
+    return sources
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -215,10 +219,7 @@ def _file_sources(path: Path) -> Iterator[_Source]:
     for name in included if isinstance(included, list) else []:  # another type is refused by the checks
         if isinstance(name, str) and name:
             other = folder / Path(name).expanduser()
-            inner = _read_file(other)
-            if "include" in inner:
-                raise ConfigError(f"{other}: include: expected it only in the mesh file, got it in an included one")
-            yield _Source(str(other), other.parent, inner)
+            yield _Source(str(other), other.parent, _read_file(other))
     yield _Source(str(path), folder, tree)
 
 

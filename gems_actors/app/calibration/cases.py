@@ -29,7 +29,7 @@ class Case:
     """A question about a picture, and its right answer."""
 
     line: int
-    """Number of its line in the file, from 1; in CSV, that of its row after the heading."""
+    """Number of its line in the file, from 1, as an editor counts them."""
     image: str
     """The picture's path as the file has it."""
     picture: Path
@@ -78,8 +78,8 @@ def _json_rows(text: str, file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]
 def _csv_rows(text: str, file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     try:
-        for line, row in enumerate(reader, 1):
-            yield line, {str(name).strip(): value for name, value in row.items() if value not in (None, "")}
+        for row in reader:
+            yield reader.line_num, {str(name).strip(): value for name, value in row.items() if value not in (None, "")}
     except csv.Error as error:
         raise UsageError(f"FILE: {file}: expected CSV, got: {error}") from error
 

@@ -53,7 +53,10 @@ def fit(scores: Sequence[float], answers: Sequence[bool], method: Method) -> Cal
     """Return the fitted probability; None if higher scores do not mean a higher one, so that they tell nothing."""
     if method == "isotonic":
         from sklearn.isotonic import IsotonicRegression
+        from sklearn.metrics import roc_auc_score
 
+        if roc_auc_score(list(answers), list(scores)) <= 0.5:  # it fits a rise even where chance makes one
+            return None
         model = IsotonicRegression(y_min=0.0, y_max=1.0, increasing=True, out_of_bounds="clip")
         model.fit(list(scores), [float(answer) for answer in answers])
         lowest, highest = model.predict([0.0, 1.0])

@@ -28,17 +28,20 @@ from gems_actors.app.calibration.fitting import (
     thresholds_of,
 )
 from gems_actors.app.picture_files import OutputError, write_whole
-from gems_actors.backends import ChatModel
+from gems_actors.backends import ChatModel, ImagePart
 from gems_actors.backends.factory import open_chat_model
 from gems_actors.backends.pictures import visible_picture
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import UsageError
+from gems_actors.files import os_reason
 from gems_actors.tasks import gather
 from protocol.messages import Answer, Requirement, RequirementKind
 
 ALL: Final = "all"
 """Name of the group of all cases."""
 _AT_ONCE: Final = 16
+_HEAD: Final = "# Thresholds for the scores of"
+"""Beginning of every file that is written, and so of every file that may be replaced."""
 _WORDS: Final[Mapping[Answer, float]] = {"met": 1.0, "unsure": 0.5, "unmet": 0.0}
 """Scores of answers in words, of models that give no probabilities."""
 
@@ -90,6 +93,7 @@ async def calibrate(
             f"FILE: {file}: expected at least {MIN_CASES} cases that are not held out, with {MIN_OF_EACH} of each "
             f"answer, got {met} yes and {count - met} no"
         )
+    await gather(*(partial(trio.to_thread.run_sync, _check_picture, case, file) for case in _first_of_each(cases)))
     async with open_chat_model(config, "verifier") as chat:
         asked = sum(case.score is None for case in cases)
         if asked:
@@ -109,16 +113,35 @@ def _digest_of(file: Path) -> str:
     return sha256(file.read_bytes()).hexdigest()
 
 
+def _first_of_each(cases: Sequence[Case]) -> list[Case]:
+    """Return the first case of each picture that the model is asked about."""
+    found: dict[Path, Case] = {}
+    for case in cases:
+        if case.score is None:
+            found.setdefault(case.picture, case)
+    return list(found.values())
+
+
+def _check_picture(case: Case, file: Path) -> None:
+    """Decode a picture, so that no call is paid for before the file is known to be usable."""
+    try:
+        _visible(case)
+    except (OSError, ValueError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else error
+        what = f"line {case.line}: expected a picture as `image`, got {case.image!r}: {reason}"
+        raise UsageError(f"FILE: {file}: {what}") from error
+
+
+def _visible(case: Case) -> ImagePart:
+    return visible_picture(case.picture.read_bytes(), "image/png")
+
+
 async def _score(chat: ChatModel, case: Case, limiter: trio.CapacityLimiter) -> tuple[float, bool]:
     """Return the score of a case, and whether it stands for an answer in words."""
     if case.score is not None:
         return case.score, False
     async with limiter:
-        try:
-            data = await trio.to_thread.run_sync(case.picture.read_bytes)
-            picture = await trio.to_thread.run_sync(visible_picture, data, "image/png")
-        except (OSError, ValueError) as error:
-            raise UsageError(f"FILE: line {case.line}: expected a picture, got: {error}") from error
+        picture = await trio.to_thread.run_sync(_visible, case)
         requirement = Requirement(id="r1", question=case.question, kind=case.kind or "other")
         found = await verify_picture(chat, picture, [requirement], VerifyConfig(mode="score"))
     verdict = found.verdicts[0]
@@ -177,7 +200,7 @@ def _result(
 
 def fragment_lines(result: CalibrationResult, file: Path, out: Path, method: Method) -> Iterator[str]:
     """Yield the lines of a settings file with the thresholds, for `include` in a mesh file."""
-    yield f"# Thresholds for the scores of {result.model}, by gems-actors {__version__}, method {method},"
+    yield f"{_HEAD} {result.model}, by gems-actors {__version__}, method {method},"
     yield f"# from {file.name} ({result.groups[ALL].cases} answers, SHA-256 {result.file_sha256})."
     yield f'# In the mesh file: include = ["{out.name}"]'
     for name, group in result.groups.items():
@@ -186,6 +209,23 @@ def fragment_lines(result: CalibrationResult, file: Path, out: Path, method: Met
             yield "[verify]" if name == ALL else f"[verify.thresholds.{name}]"
             yield f"met_from = {group.thresholds.met_from:g}"
             yield f"unmet_below = {group.thresholds.unmet_below:g}"
+
+
+def check_target(out: Path) -> None:
+    """Refuse a file that is not one of thresholds, such as the mesh file, which would be lost.
+
+    Raises:
+        UsageError: it exists, and is something else.
+    """
+    try:
+        with out.open("rb") as found:
+            is_ours = found.read(len(_HEAD)) == _HEAD.encode()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"--out: {out}: expected a file to write, got: {os_reason(error)}") from error
+    if not is_ours:
+        raise UsageError(f"--out: {out}: expected a new file or one of thresholds, got another file; name a new one")
 
 
 def write_fragment(result: CalibrationResult, file: Path, out: Path, method: Method) -> None:

@@ -75,6 +75,8 @@ def test_thresholds_are_where_the_probability_is_that_of_the_defaults() -> None:
 def test_scores_that_tell_nothing_or_the_reverse_give_no_thresholds(method: Any) -> None:
     scores, answers = overconfident(500)
     assert fit([1 - score for score in scores], answers, method) is None
+    few, right = overconfident(40, seed=3)  # where chance makes single steps rise
+    assert fit([1 - score for score in few], right, method) is None
 
 
 def test_the_calibration_error_is_the_known_one() -> None:
@@ -215,6 +217,52 @@ def test_csv_has_the_same_fields(tmp_path: Path) -> None:
     assert (second.is_met, second.kind, second.picture) == (True, None, tmp_path / "b.png")
 
 
+def test_the_line_of_a_row_of_csv_is_that_of_an_editor(tmp_path: Path) -> None:
+    (tmp_path / "known.csv").write_text("image,question,answer,score\na.png,Is it?,yes,1\n\na.png,Is it?,maybe,1\n")
+    with pytest.raises(UsageError, match="line 4: expected yes or no as `answer`, got 'maybe'"):
+        read_cases(tmp_path / "known.csv")
+
+
+@needs_sklearn
+def test_a_file_that_is_not_one_of_thresholds_is_not_replaced(tmp_path: Path) -> None:
+    known = scored(tmp_path / "known.jsonl", 60)
+    content = known.read_bytes()
+    (tmp_path / "mesh.toml").write_text("[verify]\nvotes = 3\n")
+    for out in ("known.jsonl", "mesh.toml", "."):
+        done = run_gems(tmp_path, "verify", "calibrate", "known.jsonl", "--out", out)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"gems: --out: {out}: expected ")
+        assert done.stderr.count("\n") == 1
+    assert known.read_bytes() == content
+    assert (tmp_path / "mesh.toml").read_text() == "[verify]\nvotes = 3\n"
+    for _ in range(2):  # one of thresholds is
+        assert run_gems(tmp_path, "verify", "calibrate", "known.jsonl", "--out", "mine.toml").returncode == 0
+
+
+@needs_sklearn
+def test_no_file_is_written_where_no_score_tells_met_from_unmet(tmp_path: Path) -> None:
+    rows = [{"image": f"{n}.png", "question": "?", "answer": n % 2, "score": 0.5, "kind": "text"} for n in range(120)]
+    write_cases(tmp_path / "known.jsonl", rows)
+    done = run_gems(tmp_path, "verify", "calibrate", "known.jsonl")
+    assert done.returncode == 1
+    assert done.stderr == "gems: expected scores that tell met from unmet, got ones that do not; wrote no file\n"
+    assert "wrote" not in done.stdout
+    assert not (tmp_path / "thresholds.toml").exists()
+
+
+@needs_sklearn
+def test_a_damaged_picture_is_named_before_any_question_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(draw_without_errors("a red cat"))
+    (tmp_path / "bad.png").write_bytes(b"garbage")
+    rows = [{"image": f"{n}.png", "question": "?", "answer": n % 2, "score": n % 2} for n in range(60)]
+    rows += [{"image": name, "question": "Is it?", "answer": "yes"} for name in ("good.png", "bad.png")]
+    write_cases(tmp_path / "known.jsonl", rows)
+    done = run_gems(tmp_path, "verify", "calibrate", "known.jsonl")
+    assert done.returncode == 2
+    assert done.stderr.startswith("gems: FILE: known.jsonl: line 62: expected a picture as `image`, got 'bad.png': ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_all_questions_about_a_picture_are_held_out_together(tmp_path: Path) -> None:
     cases = read_cases(scored(tmp_path / "known.jsonl"))
     sides: dict[str, set[bool]] = {}
@@ -255,3 +303,12 @@ def test_an_included_file_that_cannot_be_used_is_named(tmp_path: Path, mesh: str
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "mesh.toml", {})
     assert expected in str(caught.value)
+
+
+def test_only_a_mesh_file_includes_files(tmp_path: Path) -> None:
+    (tmp_path / "verify.toml").write_text("[verify]\nvotes = 3\n")
+    expected = "include: expected it only in the mesh file"
+    with pytest.raises(ConfigError, match=f"--set: {expected}"):
+        load_config(None, {}, [f'include=["{tmp_path}/verify.toml"]'])
+    with pytest.raises(ConfigError, match=f"environment GEMS__INCLUDE: {expected}"):
+        load_config(None, {"GEMS__INCLUDE": f'["{tmp_path}/verify.toml"]'})
