@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,8 +28,21 @@ from gems_actors.cli.options import json_option, path_option
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.cli.terminal.views import open_terminal
+from gems_actors.errors import UsageError
 
-_BUDGET = click.FloatRange(min=1.0)
+
+def _parse_budget(value: str) -> float:
+    """Return how many images, or calls, a picture may have cost on average."""
+    try:
+        budget = float(value)
+    except ValueError:
+        budget = math.nan
+    if not 1 <= budget < math.inf:
+        raise UsageError(f"expected a number of at least 1, got {value!r}")
+    return budget
+
+
+_BUDGET = flags.parsed_by(_parse_budget)
 
 
 @click.group("eval", cls=flags.DefaultGroup, add_help_option=False, context_settings={"ignore_unknown_options": True})

@@ -159,9 +159,11 @@ def read_run_folder(folder: Path, *, with_truth: bool = False) -> Run:
             rows.append(row)
 
     try:
-        spec = read_run(folder)
+        spec = read_run(folder) if folder.is_dir() else None
         if spec is None:
-            raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, got none")
+            inner = sorted(run.parent.name for run in folder.glob("*/run.json"))
+            got = f"a folder of {len(inner)}; name them, such as {folder / inner[0]}" if inner else "none"
+            raise OutputError(f"{folder}: expected the output of `gems bulk` or `gems eval`, got {got}")
         calls, has_one_round = _calls_of(folder), spec.settings.get("rounds") == 1
         spent = inspect_folder(folder, take).spent
         scores = scores_in(folder)

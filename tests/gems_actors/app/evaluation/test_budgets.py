@@ -129,3 +129,24 @@ def test_single_settings_are_in_the_name_of_a_strategy_unless_all_runs_have_them
     ]
     assert [run.strategy for run in read_run_folders(folders)] == ["gems thrifty", "gems draw.choose=pairwise"]
     assert read_run_folders(folders[:1])[0].strategy == "gems thrifty verify.mode=batch"
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "inf", "-1", "many"])
+def test_a_budget_that_is_not_a_number_from_1_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, value: str
+) -> None:
+    for option in ("--at-calls", "--at-images"):
+        assert main(["eval", "compare", str(tmp_path), option, value]) == 2
+        assert capsys.readouterr().err == f"gems: {option}: expected a number of at least 1, got {value!r}\n"
+
+
+def test_a_file_or_the_folder_of_a_curve_is_told_from_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "curve/single").mkdir(parents=True)
+    (tmp_path / "curve/curve.csv").touch()
+    (tmp_path / "curve/single/run.json").touch()
+    expected = "expected the output of `gems bulk` or `gems eval`, got"
+    assert main(["eval", "compare", str(tmp_path / "curve/curve.csv")]) == 2
+    assert capsys.readouterr().err == f"gems: DIR: {tmp_path}/curve/curve.csv: {expected} none\n"
+    assert main(["eval", "compare", str(tmp_path / "curve")]) == 2
+    told = f"a folder of 1; name them, such as {tmp_path}/curve/single"
+    assert capsys.readouterr().err == f"gems: DIR: {tmp_path}/curve: {expected} {told}\n"
