@@ -1,7 +1,8 @@
 """The process that reads texts: `python -m gems_actors.backends.ocr.process`, pictures on stdin and lines on stdout.
 
 A picture is its length, 4 bytes big-endian, and its file; the answer to it is framed alike: JSON, either
-`{"lines": [...]}` or `{"error": "..."}`. It ends with its standard input, and so with the process that started it.
+`{"lines": [...]}` or `{"error": "..."}`. An empty picture has no lines, and tells whether the package can be used.
+It ends with its standard input, and so with the process that started it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _open_reader() -> Callable[[bytes], list[str]]:
     engine = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
 
     def read(data: bytes) -> list[str]:
-        found, _ = engine(data)
+        found, _ = engine(data) if data else (None, None)
         return in_reading_order([(box, str(text)) for box, text, _ in found or ()])
 
     return read

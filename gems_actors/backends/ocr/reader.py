@@ -30,10 +30,10 @@ class _Answer(msgspec.Struct):
 
 @asynccontextmanager
 async def open_ocr(module: str = PROCESS_MODULE) -> AsyncIterator[OcrReader]:
-    """Open a reader, whose process starts with the first picture and ends with the context.
+    """Open a reader, whose process ends with the context.
 
     Raises:
-        ConfigError: the extra `ocr` is not installed.
+        ConfigError: the extra `ocr` is not installed, or cannot be used.
     """
     if module == PROCESS_MODULE and find_spec(_PACKAGE) is None:
         raise ConfigError(
@@ -42,6 +42,7 @@ async def open_ocr(module: str = PROCESS_MODULE) -> AsyncIterator[OcrReader]:
         )
     reader = OcrReader(module)
     try:
+        await reader.check()
         yield reader
     finally:
         await reader.close()
@@ -55,6 +56,19 @@ class OcrReader:
         self._module = module
         self._process: trio.Process | None = None
         self._reading = trio.Lock()
+
+    async def check(self) -> None:
+        """Start the process, because tasks would draw pictures in vain and fail where it cannot read them.
+
+        Raises:
+            ConfigError: the package cannot be imported.
+        """
+        try:
+            answer = await self._exchange(b"")
+        except (trio.BrokenResourceError, EOFError):  # it died, and is replaced with the first picture
+            return
+        if answer.error:
+            raise ConfigError(f"verify.text: expected a package that reads texts, got {answer.error}")
 
     async def read(self, data: bytes) -> tuple[str, ...]:
         """Return the lines of text in an encoded picture, from top to bottom; none if there is no text.
