@@ -22,6 +22,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -202,30 +203,52 @@ class MemoryWatch:
         self._max_message_bytes = max_frame_bytes + MAX_EXPLAINED_BYTES
         self._cuts = RateLimitedLog(_log)
         self._was_cut: set[int] = set()
-        self._freeing_until = self._trim_at = 0.0
+        self._freeing_until = self._trim_at = self._count_at = 0.0
+        self._calm_bytes = 0
+        """Least memory since the last inquiry."""
+        self._has_ended = False
+        self._reading = threading.Lock()
 
     async def run(self) -> None:
         """Watch until cancelled."""
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # kept: later no descriptor may be left
         try:
-            calm = _resident_bytes(statm)
-            count_at = time.monotonic()
+            self._calm_bytes = _resident_bytes(statm)
             while True:
-                await trio.sleep(_POLL_S)
-                if time.monotonic() >= count_at:
-                    found = await self._inquire(statm, calm, is_crowded=True) if _is_crowded() else 0
-                    count_at = time.monotonic() + (_COUNT_S if found or not _is_crowded() else _CROWDED_S)
-                resident = _resident_bytes(statm)
-                calm = min(calm, resident)
+                await trio.to_thread.run_sync(self._wait_for_trouble, statm, abandon_on_cancel=True)
+                if time.monotonic() >= self._count_at:
+                    found = await self._inquire(statm, self._calm_bytes, is_crowded=True) if _is_crowded() else 0
+                    self._count_at = time.monotonic() + (_COUNT_S if found or not _is_crowded() else _CROWDED_S)
                 self._cut_offenders()
                 self._was_cut.clear()
                 self._give_back()
-                if resident - calm > _STEP_BYTES:
-                    await self._inquire(statm, calm)
-                    calm = _resident_bytes(statm)
+                if _resident_bytes(statm) - self._calm_bytes > _STEP_BYTES:
+                    await self._inquire(statm, self._calm_bytes)
+                    self._calm_bytes = _resident_bytes(statm)
         finally:
-            os.close(statm)
+            with self._reading:  # the thread may be about to read
+                self._has_ended = True
+                os.close(statm)
             self._connections.close()
+
+    def _wait_for_trouble(self, statm: int) -> None:
+        """Return once something needs a look. In a thread, which costs a third of what waking trio as often does."""
+        while True:
+            time.sleep(_POLL_S)  # half the cost of waiting for an event, which nothing but the end would set
+            with self._reading:
+                if self._has_ended:
+                    return
+                resident = _resident_bytes(statm)
+            self._calm_bytes = min(self._calm_bytes, resident)
+            now = time.monotonic()
+            if resident - self._calm_bytes > _STEP_BYTES or any(link.offenders for link in self._links):
+                return
+            if self._trim_at <= now < self._freeing_until:
+                return
+            if now >= self._count_at:
+                if _is_crowded():
+                    return
+                self._count_at = now + _COUNT_S
 
     async def _inquire(self, statm: int, calm: int, *, is_crowded: bool = False) -> int:
         """Look for the cause of the growth since `calm`, until there is none or every honest peer has spoken.
