@@ -177,6 +177,8 @@ class ImageAllotment(UnlimitedImages):
         self._next_end = self.plan.closed + tasks_of_pool
         self._rows = IdTable("IB")
         """Images of each picture that was in the folder before this process, and whether it may get more of them."""
+        self._earlier_tasks = self._earlier_images = 0
+        """Tasks with such a picture, and their images."""
         self._had_images = 0
         """Images of the picture of the task that joins next, if it has one."""
         self._has_closed = trio.Event()
@@ -186,19 +188,26 @@ class ImageAllotment(UnlimitedImages):
             raise UsageError(
                 "--run-images: expected an input whose tasks can be counted, got one that is read only once"
             )
-        if (least := self._cost * (tasks or 1)) > (given := self.budget.total(tasks or 1)):
-            what = f"at least {least} images, a round for each of {tasks or 1} tasks"
-            raise UsageError(f"--run-images, --mean-images: expected {what}, got {given}")
+        given, new = self.budget.total(tasks or 1), (tasks or 1) - self._earlier_tasks
+        what = f"a round for each of {tasks or 1} tasks"
+        if (least := self._cost * (tasks or 1)) <= given and not self._is_continued and new > 0:
+            least = self._earlier_images + self._cost * new
+            what = f"the {self._earlier_images} that are drawn, and a round for each of {new} tasks"
+        if least > given:
+            raise UsageError(f"--run-images, --mean-images: expected at least {least} images, {what}, got {given}")
         write_plan(self._folder, self.plan)
 
     # -------------------------------------------------------------------------------------------- joining, in order
 
     def note_row(self, ref: TaskRef, sample: int, images: int, outcome: str) -> None:
         number = number_of(ref, sample)
+        self._earlier_images += images
         if (found := self._rows.find(number)) is None:
+            self._earlier_tasks += 1
             self._rows.add(number, images, outcome == ELSEWHERE)
         else:
             (kept, is_elsewhere), at = found
+            self._earlier_images -= kept[at]
             kept[at], is_elsewhere[at] = images, outcome == ELSEWHERE
 
     def wants(self, ref: TaskRef, sample: int) -> bool:

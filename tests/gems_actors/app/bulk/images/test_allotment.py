@@ -143,3 +143,21 @@ async def test_a_budget_that_does_not_cover_a_picture_for_each_task_is_refused(
     with pytest.raises(UsageError, match=reason):
         ImageAllotment(budget, tmp_path, 1).begin(tasks)
     assert read_plan(tmp_path).number == 0
+
+
+async def test_images_of_earlier_pictures_count_where_tasks_have_none_yet(tmp_path: Path) -> None:
+    await trio.lowlevel.checkpoint()
+
+    def begin(images: int, tasks: int) -> None:
+        allotment = ImageAllotment(ImageBudget(images=images), tmp_path, 1)
+        for index, drawn in enumerate((3, 2, 2)):
+            allotment.note_row(index, 0, drawn, "all_met")
+        allotment.note_row(2, 0, 1, "all_met")  # which was drawn again
+        allotment.begin(tasks)
+
+    with pytest.raises(
+        UsageError, match="at least 8 images, the 6 that are drawn, and a round for each of 2 tasks, got 7"
+    ):
+        begin(7, 5)
+    begin(8, 5)
+    begin(3, 3)  # nothing is drawn
