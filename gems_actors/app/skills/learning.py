@@ -49,7 +49,7 @@ from gems_actors.app.skills.trial_page import interval, points
 from gems_actors.app.skills.trial_record import record_trial
 from gems_actors.app.skills.workbench import SKILLS_FOLDER, BenchOptions, Workbench, open_workbench
 from gems_actors.config.skill_folders import learnt_skills_folder
-from gems_actors.errors import UsageError
+from gems_actors.errors import ConfigError, UsageError
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.transport.sockets import require_trio
 from protocol.messages import ProposeSkill, ReadTrajectory, RejectedProposal, SkillProposal, SkillVersion
@@ -93,7 +93,11 @@ def _may_continue(done: Result, options: LearnOptions) -> bool:
 
 
 async def _run(options: LearnOptions, view: TrialView) -> Result:
-    skill = find_skill(options.skill, options.options) if options.skill is not None else None
+    skill = find_skill(options.skill, options.options, "--skill") if options.skill is not None else None
+    try:  # found out only now and not when a proposal is accepted, after all images
+        check_writable(learnt_skills_folder(options.options.read_config()))
+    except OutputError as error:
+        raise ConfigError(f"skills.folders: {error}") from error
     plan = await plan_of(options, skill)
     skill = keep_parent(options.out, skill)
     bench = BenchOptions(

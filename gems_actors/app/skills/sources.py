@@ -11,7 +11,7 @@ from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.memory.access import MemoryLocation, list_trajectories, locate_memory, open_memory
 from gems_actors.app.options import DrawOptions
-from gems_actors.errors import UsageError
+from gems_actors.errors import ConfigError, UsageError
 from protocol.messages import DrawSettings, ReadTrajectory, TrajectoryState
 
 MAX_TRAJECTORIES: Final = 4_000
@@ -31,7 +31,13 @@ async def read_run_states(
     folder = Path(run)
     is_folder = (folder / "run.json").is_file()
     own = MemoryLocation(msgspec.structs.replace(config, data_dir=str((folder / MESH_FOLDER).absolute())), None)
-    location = own if is_folder and own.folders else locate_memory(config, None, None)  # a bulk may use another mesh
+    try:
+        location = (
+            own if is_folder and own.folders else locate_memory(config, None, None)
+        )  # a bulk may use another mesh
+    except ConfigError as error:
+        what = "a DIR of `gems bulk`, or a run in a memory"
+        raise UsageError(f"--from: {run}: expected {what}, got neither; {config.data_path} has no memory") from error
     async with open_memory(location) as memory:
         if is_folder:
             ids = [row.trajectory for row in rows_of(folder) if row.trajectory]

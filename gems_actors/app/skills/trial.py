@@ -37,7 +37,7 @@ from gems_actors.errors import UsageError
 from gems_actors.transport.sockets import require_trio
 from protocol.costs import chat_cost
 from protocol.messages import Spent
-from skills import Skill, SkillFormatError, load_skill
+from skills import Skill, SkillFormatError, UnknownSkillError, load_skill
 
 NONE: Final = "none"
 WITHOUT, WITH = "without", "with"
@@ -172,22 +172,24 @@ def _retire_if_it_hurts(report: TrialReport, options: DrawOptions) -> Path | Non
     return shelf.retire(report.skill) if is_learnt else None
 
 
-def find_skill(name: str, options: DrawOptions) -> Skill:
-    """Return the skill in a folder, or the one with an id.
+def find_skill(name: str, options: DrawOptions, what: str = "SKILL") -> Skill:
+    """Return the skill in a folder, or the one with an id; `what` names the option that has it.
 
     Raises:
         UsageError: there is no such skill.
-        UnknownSkillError: the settings offer no skill with this id.
     """
     path = Path(name)
     if (path / _FILE_NAME).exists() or len(path.parts) > 1:
         try:
             return load_skill(path.absolute())
         except SkillFormatError as error:
-            raise UsageError(f"SKILL: {text_of_path(path)}: {error}") from error
+            raise UsageError(f"{what}: {text_of_path(path)}: {error}") from error
     if name == NONE:
-        raise UsageError("SKILL: expected the id or the folder of a skill, got none, which it is compared with")
-    return catalogue_of(options.read_config()).get(name)
+        raise UsageError(f"{what}: expected the id or the folder of a skill, got none, which it is compared with")
+    try:
+        return catalogue_of(options.read_config()).get(name)
+    except UnknownSkillError as error:
+        raise UsageError(f"{what}: {error}") from error
 
 
 def keep_skill(out: Path, skill: Skill) -> None:

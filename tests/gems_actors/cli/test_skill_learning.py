@@ -35,13 +35,21 @@ def test_a_trial_is_printed_continued_and_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("trial", "hats", "p.txt"), "gems: expected one of the skills "),
+        (("trial", "hats", "p.txt"), "gems: SKILL: expected one of the skills "),
         (("trial", "spatial-layout", "missing.txt"), "gems: FILE: missing.txt: expected a readable file"),
         (("trial", "spatial-layout", "p.txt", "--images", "0"), "gems: --images: expected 1 to 64, got '0'"),
         (("learn",), "gems: --from: expected either it or --prompts, got neither"),
         (("learn", "--from", "r", "--prompts", "p.txt"), "gems: --from: expected either it or --prompts, got both"),
         (("learn", "--prompts", "p.txt"), "gems: prompts: expected at least 40 different ones, got 1"),
-        (("learn", "--from", "no-such-run"), "gems: "),
+        (
+            ("learn", "--from", "no-such-run"),
+            "gems: --from: no-such-run: expected a DIR of `gems bulk`, or a run in a memory",
+        ),
+        (("learn", "--prompts", "p.txt", "--skill", "hats"), "gems: --skill: expected one of the skills "),
+        (
+            ("learn", "--prompts", "p.txt", "--set", 'skills.folders=["/dev/null"]'),
+            "gems: skills.folders: /dev/null: expected a folder to write into",
+        ),
         (("learn", "--prompts", "p.txt", "--confidence", "50"), "gems: --confidence: expected 90 to 99, got '50'"),
         (("restore", "hats"), "gems: NAME: expected one of (none), got 'hats'"),
         (("retire", "spatial-layout"), "gems: ID: expected a learnt skill that no person has changed, one of (none)"),
