@@ -26,7 +26,7 @@ from gems_actors.app.options import DrawOptions, parse_shard
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, encode_json, text_of_path
 from gems_actors.cli import options as shared
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.terminal.bulk_views import bulk_view_for, print_bulk_result
+from gems_actors.cli.terminal.bulk_views import bulk_view_for, images_line, print_bulk_result
 from gems_actors.cli.terminal.tables import format_bytes
 from gems_actors.cli.terminal.views import open_terminal
 from gems_actors.os_process import protect_files
@@ -168,7 +168,7 @@ def status(folder: Path, as_json: bool) -> int:
         click.echo(f"running            {state.running if ending is None else _ending_in_words(ending, tally)}")
         click.echo("\n".join(summary_table(tally, None)))
         if state.plan.number:
-            click.echo(f"images of the run  {tally.images} of {state.plan.in_words}")
+            click.echo(images_line(tally.images, state.plan.images, state.plan.in_words))
         for class_, count in sorted(state.failed.items()):
             click.echo(f"  {class_:<16} {count}")
     return DONE

@@ -53,6 +53,14 @@ class _JsonBulk(_PlainBulk):
         """Leave the last word to the summary."""
 
 
+def images_line(spent: int, budget: int | None, in_words: str = "") -> str:
+    """Return a line on the images of a run; without a number as its budget, which `in_words` may tell."""
+    if budget is not None and spent > budget:  # a larger one before, or none
+        return f"images of the run  {spent}, more than the last budget of {budget}"
+    told = in_words or (str(budget) if budget is not None else "")
+    return f"images of the run  {spent}{told and f' of {told}'}"
+
+
 def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> int:
     """Print what a run has drawn, and return the exit code."""
     folder, tally = result.folder, result.tally
@@ -64,8 +72,7 @@ def print_bulk_result(result: BulkResult, stream: TextIO, *, as_json: bool) -> i
         print(f"{result.continued} of these {'was' if result.continued == 1 else 'were'} continued", file=stream)
     print("\n".join(summary_table(tally, result.seconds)), file=stream)
     if result.images is not None:
-        spent, budget = result.images
-        print(f"images of the run  {spent}" + ("" if budget is None else f" of {budget}"), file=stream)
+        print(images_line(*result.images), file=stream)
     if tally.failed:
         print(f"failures           {text_of_path(folder / 'failed.jsonl')}", file=stream)
     if result.report is not None:
