@@ -54,6 +54,8 @@ class DrawnWith(msgspec.Struct, frozen=True, kw_only=True):
     """Address of a mesh that was running already; its own settings may be others. Empty for the run's own."""
     servers: dict[str, dict[str, Any]] = {}
     """What the server of each model told of it, by the table of its settings; nothing where none was asked."""
+    budget: dict[str, float] = {}
+    """Images of the run, or the mean of a task, up to which it drew, named as in `run`; empty without such a limit."""
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +93,11 @@ def write_provenance(
     before = () if earlier is None else earlier.drawn_with
     run = {name: getattr(spec, name) for name in ("source", "seed", "samples", "strategy", "preset", "settings")}
     budget = {"run_images": plan.images, "mean_images": plan.mean}
-    run |= {name: value for name, value in budget.items() if value is not None}
+    limits = {name: value for name, value in budget.items() if value is not None}
+    if drawn is not None:
+        drawn = msgspec.structs.replace(drawn, budget=limits)
     found = Provenance(
-        run=run,
+        run=run | limits,
         prompts_sha256=_sha256_of(Path(spec.source)),
         skills=_skills_of(config, used),
         drawn_with=before if drawn is None or drawn in before[-1:] else (*before, drawn),

@@ -73,6 +73,15 @@ def test_processes_that_drew_with_others_are_told_apart(tmp_path: Path) -> None:
     assert steps == [50, 8]
 
 
+def test_a_budget_of_images_stays_when_a_later_process_draws_without_one(tmp_path: Path) -> None:
+    spec, drawn = spec_of(tmp_path / "prompts.txt", DrawOptions()), drawn_with(CONFIG, {}, None)
+    for plan in (Plan(number=1, images=8), Plan()):
+        write_provenance(tmp_path, spec, plan, {}, CONFIG, drawn)
+    found = found_in(tmp_path)
+    assert [entry["budget"] for entry in found["drawn_with"]] == [{"run_images": 8}, {}]
+    assert "run_images" not in found["run"], "that is the latest call"
+
+
 def test_settings_are_those_that_differ_from_the_defaults_and_no_secrets(tmp_path: Path) -> None:
     settings = [
         "image.backend=openai",
