@@ -121,9 +121,13 @@ def read_run_folders(folders: Iterable[Path]) -> list[Run]:
     If the verifier of one of them made simulated errors, the pictures of all are read for the truth.
 
     Raises:
-        UsageError: a folder has no run, or no pictures; or a picture whose truth is needed cannot be read.
+        UsageError: a folder has no run, or no pictures, or is named twice; or a picture whose truth is needed cannot be
+            read.
     """
     folders = list(folders)
+    for number, folder in enumerate(folders):
+        if folder.resolve() in (other.resolve() for other in folders[:number]):
+            raise UsageError(f"DIR: {folder}: expected each folder once, got it twice, which would count as a repeat")
     runs = [read_run_folder(folder) for folder in folders]
     if any(run.has_simulated_errors for run in runs):
         runs = [read_run_folder(folder, with_truth=True) for folder in folders]

@@ -150,3 +150,8 @@ def test_a_file_or_the_folder_of_a_curve_is_told_from_a_run(capsys: pytest.Captu
     assert main(["eval", "compare", str(tmp_path / "curve")]) == 2
     told = f"a folder of 1; name them, such as {tmp_path}/curve/single"
     assert capsys.readouterr().err == f"gems: DIR: {tmp_path}/curve: {expected} {told}\n"
+
+
+def test_a_folder_that_is_named_twice_is_not_a_repeat(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "compare", str(loop), f"{loop}/../{loop.name}"]) == 2
+    assert "expected each folder once, got it twice" in capsys.readouterr().err
