@@ -107,7 +107,8 @@ bulk.default = _draw
     "--outcome",
     "outcomes",
     names=[*CONTINUED, "all"],
-    help_text="Continue tasks that have a picture and ended so; may be repeated.",
+    metavar="OUTCOME",
+    help_text=f"Continue tasks that have a picture and ended so: {', '.join(CONTINUED)} or all; may be repeated.",
     multiple=True,
 )
 @shared.number_option("--rounds", MAX_ROUNDS, "N", "Rounds in all of tasks that are continued (default as before).")

@@ -111,14 +111,16 @@ def path_option(*names: str, metavar: str, help_text: str, required: bool = Fals
     return click.option(*names, type=click.Path(path_type=Path), required=required, metavar=metavar, help=help_text)
 
 
-def choice_option(*flags: str, names: Sequence[str], help_text: str, **more: Any) -> Callable[[CommandT], CommandT]:
-    """Return an option with some possible values."""
+def choice_option(
+    *flags: str, names: Sequence[str], help_text: str, metavar: str = "", **more: Any
+) -> Callable[[CommandT], CommandT]:
+    """Return an option with some possible values, which the help lists unless they have a `metavar`."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         return [name for name in names if name.startswith(incomplete)]
 
     return click.option(
-        *flags, type=one_of(*names), metavar="|".join(names), help=help_text, shell_complete=complete, **more
+        *flags, type=one_of(*names), metavar=metavar or "|".join(names), help=help_text, shell_complete=complete, **more
     )
 
 
