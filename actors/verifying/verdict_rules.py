@@ -12,6 +12,8 @@ from protocol.messages import Requirement, Verdict
 
 def count_votes(verdict: Verdict, votes: Sequence[Verdict]) -> Verdict:
     """Return a verdict with the answer that more than half of it and the votes give, or as it is if there is none."""
+    if not votes:
+        return verdict
     for answer in ("met", "unmet"):
         same = [vote for vote in (verdict, *votes) if vote.answer == answer]
         if 2 * len(same) > len(votes) + 1:

@@ -261,6 +261,10 @@ def _missing_keys(record: type[Any], found: dict[str, Any], at: str = "") -> lis
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             missing += _missing_keys(field.type, found[field.name], f"{path}.")
     spared = (".capacity", ".min", ".max", ".target_delay_s") if at != "roles.conductor." else ()
-    return [
-        path for path in missing if not path.endswith(spared) and not path.startswith(("chat.roles.", "chat.prices."))
-    ]
+    alike = (
+        "chat.roles.",
+        "chat.prices.",
+        "verify.thresholds.",
+        "storyboard.verifier_error.",
+    )  # by role, price or kind
+    return [path for path in missing if not path.endswith(spared) and not path.startswith(alike)]

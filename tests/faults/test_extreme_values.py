@@ -16,6 +16,7 @@ from msgspec import structs
 
 from actors.memory_store.maintenance import archive_runs, check_log, rebuild_index
 from gems_actors import __version__
+from protocol.bundles import BUNDLE_START, unbundled
 from protocol.codec import BODIES, encode_message
 from protocol.envelope import Header, Kind, unpack_header
 from protocol.errors import TooLargeError
@@ -113,9 +114,11 @@ class Sender:
         end = time.monotonic() + _ANSWERS_WITHIN_S
         while self._awaited:
             assert self._socket.poll(max(0, int(1000 * (end - time.monotonic())))), self._awaited.values()
-            header = unpack_header(self._socket.recv())
-            if header.kind in (Kind.REPLY, Kind.FAILURE):
-                self._awaited.pop(header.id, None)
+            frame = self._socket.recv()
+            messages = unbundled(frame) if frame.startswith(BUNDLE_START) else [frame]  # a hello that it sent asks so
+            for header in map(unpack_header, messages):
+                if header.kind in (Kind.REPLY, Kind.FAILURE):
+                    self._awaited.pop(header.id, None)
 
     def close(self) -> None:
         """Close the connection."""
