@@ -33,6 +33,7 @@ from protocol.messages import (
     GenerateImage,
     Goodbye,
     Hello,
+    PromptRefined,
     ScaleRole,
     StopMesh,
 )
@@ -69,8 +70,13 @@ def kind_of(body: Body) -> Kind:
 
 
 def tamed(body: Body) -> Body:
-    """Return a body with small pictures, because the largest take a minute to draw, and with the router's version."""
+    """Return a body with small pictures, because the largest take a minute to draw, and with the router's version.
+
+    A refinement keeps one of its prompts, because examples share trajectories, whose state must fit a frame.
+    """
     match body:
+        case PromptRefined():
+            return structs.replace(body, refinement=structs.replace(body.refinement, others=()))
         case DrawPicture():
             return structs.replace(body, settings=structs.replace(body.settings, width_px=16, height_px=16))
         case GenerateImage():
@@ -131,7 +137,7 @@ def messages() -> Iterator[st.SearchStrategy[Body]]:
         if kind not in _FOR_ADMINS:
             yield extremes(kind).map(tamed)
     for record in RECORDS:
-        found: st.SearchStrategy[Any] = extremes(record)
+        found: st.SearchStrategy[Any] = extremes(record).map(tamed)
         yield found.map(lambda it: AppendRecord(record=it))
         yield found.map(lambda it: AppendRecords(records=(it,)))
 
