@@ -175,6 +175,9 @@ class ClauseReader(Absences):
     def _relation(self, at: int) -> int | None:
         """Take a place, a comparison or `has`, whose object is to come."""
         word = self.tokens.at(at)
+        if word in HAVING and is_past(self.tokens.at(at + 1)) and self.tokens.at(at + 2) in DETERMINERS:
+            self.lose()  # `has lost its arm` says what is not there any more, or what happened before
+            return at + 2
         if word in HAVING and self.last is not None:
             word = "without" if self.is_negated else "with"
             self.expect(self.attached or self.last, word, "position", (at, at + 1), is_negative=self.is_negated)
@@ -272,6 +275,9 @@ class ClauseReader(Absences):
             return self._material(at, after + length, subject)
         full = f"{verb} {particle}".rstrip()
         end = after + length
+        if length and self.tokens.at(end) in PARTICLES | {"onto"}:
+            self.lose()  # `looking out onto a city`: two prepositions in a row are no relation of ours
+            return end + 1
         negative = "not " if self.is_negated else ""
         self.is_negated = False
         if verb == "wearing" and particle == "":

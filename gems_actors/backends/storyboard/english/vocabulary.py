@@ -182,7 +182,7 @@ _ADJECTIVES: Final = (
 )
 _PAST_PARTICIPLES: Final = _words(
     "made seen built drawn cut set hung held worn torn broken frozen written woven lit shown split bent grown "
-    "blown thrown hidden fallen sewn carved spun strung swept dug known tied iced used"
+    "blown thrown hidden fallen sewn carved spun strung swept dug known tied iced used lost"
 )
 """Irregular participles; `set` and `seen` need a preposition."""
 _NOUNS_IN_ISH: Final = _words("radish polish finish parish varnish blemish english rubbish")

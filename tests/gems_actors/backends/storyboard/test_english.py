@@ -100,6 +100,8 @@ def test_claims_of_everyday_prompts_survive_as_questions_and_as_clauses(table: s
             "Is there a tall dress in the image?",
         ),
         ("a man without glasses", "Is the man without any eyeglasses?", "Are there any eyeglasses in the image?"),
+        ("a robot that has lost its left arm", "Is there a robot in the image?", "Is there a lost in the image?"),
+        ("a window looking out onto a city", "Is there a city in the image?", "Is the window on top of the city?"),
         ("freedom in a red poster", "Is the poster red?", "Is there a freedom in the image?"),
         ("an illustration of machine learning", "Is the style of the image illustration?", "Is the machine learning?"),
     ],
