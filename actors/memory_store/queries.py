@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
+from actors.memory_store.fitting import fit_frame
 from actors.memory_store.full_text import WordIndex
 from actors.memory_store.replay import assemble_state, lesson_outcomes
 from actors.memory_store.store import MemoryStore
@@ -107,7 +108,7 @@ def answer(store: MemoryStore, request: m.Request[ReplyT]) -> ReplyT:
 def _answer(store: MemoryStore, request: m.Request[Any]) -> m.Reply:
     match request:
         case m.ReadTrajectory():
-            return assemble_state(store.read(request.trajectory))
+            return fit_frame(assemble_state(store.read(request.trajectory)))
         case m.ReadTimeline():
             return timeline_of(store.read(request.trajectory))
         case m.FindBestAttempt():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import zmq
@@ -28,26 +28,19 @@ from protocol.messages import (
     REQUESTS,
     AppendRecord,
     AppendRecords,
-    Attempt,
-    AttemptVerified,
     Body,
     DrawPicture,
     GenerateImage,
     Goodbye,
     Hello,
-    PromptRefined,
-    Review,
     ScaleRole,
     StopMesh,
-    VerdictsReviewed,
 )
 from tests.gems_actors.cli.commands import run_gems, running_mesh
 from tests.processes import descendants
 from tests.protocol.strategies import extremes
 
 pytestmark = pytest.mark.slow
-
-JudgedT = TypeVar("JudgedT", Attempt, Review)
 
 _EXAMPLES = 8
 _TIME_LEFT_MS = 300
@@ -75,25 +68,9 @@ def kind_of(body: Body) -> Kind:
     return Kind.EVENT if isinstance(body, (*EVENTS, *RECORDS)) else _LINK_KINDS[type(body).__name__]
 
 
-def shortened(judged: JudgedT) -> JudgedT:
-    """Return an attempt or a review with short reasons."""
-    verdicts = tuple(structs.replace(verdict, reason=verdict.reason[:500]) for verdict in judged.verdicts)
-    return structs.replace(judged, verdicts=verdicts)
-
-
 def tamed(body: Body) -> Body:
-    """Return a body with small pictures, because the largest take a minute to draw, and with the router's version.
-
-    Refinements keep one of their prompts and verdicts the beginning of their reasons, because all examples share two
-    trajectories, whose state must fit a frame.
-    """
+    """Return a body with small pictures, because the largest take a minute to draw, and with the router's version."""
     match body:
-        case AttemptVerified():
-            return structs.replace(body, attempt=shortened(body.attempt))
-        case VerdictsReviewed():
-            return structs.replace(body, review=shortened(body.review))
-        case PromptRefined():
-            return structs.replace(body, refinement=structs.replace(body.refinement, others=()))
         case DrawPicture():
             return structs.replace(body, settings=structs.replace(body.settings, width_px=16, height_px=16))
         case GenerateImage():
@@ -154,7 +131,7 @@ def messages() -> Iterator[st.SearchStrategy[Body]]:
         if kind not in _FOR_ADMINS:
             yield extremes(kind).map(tamed)
     for record in RECORDS:
-        found: st.SearchStrategy[Any] = extremes(record).map(tamed)
+        found: st.SearchStrategy[Any] = extremes(record)
         yield found.map(lambda it: AppendRecord(record=it))
         yield found.map(lambda it: AppendRecords(records=(it,)))
 

@@ -1,0 +1,66 @@
+"""A state that is larger than a frame is shortened where nothing is decided; every other one stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from actors.memory_store.fitting import fit_frame
+from protocol.codec import encode_body
+from protocol.limits import MAX_FRAME_BYTES, MAX_PROMPT_CHARS, MAX_REASON_CHARS, MAX_REQUIREMENTS, MAX_TEXT_CHARS
+from protocol.messages import Attempt, ImageRef, Plan, Refinement, Review, TrajectoryState, Verdict
+
+WIDE = "\U0001f98a"
+IMAGE = ImageRef(digest=f"sha256:{'0' * 64}", media_type="image/png", bytes=1, width_px=64, height_px=64)
+
+
+def verdicts(length: int) -> tuple[Verdict, ...]:
+    return tuple(
+        Verdict(requirement=f"r{number}", answer="unmet", reason=WIDE * length) for number in range(MAX_REQUIREMENTS)
+    )
+
+
+def state_of(rounds: int, length: int) -> TrajectoryState:
+    """Return a state with reasons of a length in its attempts and reviews."""
+    return TrajectoryState(
+        attempts=tuple(
+            Attempt(round=round_, candidate=1, prompt="a fox", image=IMAGE, seed=1, verdicts=verdicts(length))
+            for round_ in range(1, rounds + 1)
+        ),
+        reviews=tuple(Review(round=round_, candidate=1, verdicts=verdicts(length)) for round_ in range(1, rounds + 1)),
+    )
+
+
+def answers_of(state: TrajectoryState) -> list[list[str]]:
+    judged_ones: list[Attempt | Review] = [*state.attempts, *state.reviews]
+    return [[verdict.answer for verdict in judged.verdicts] for judged in judged_ones]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5, 20])
+def test_the_longest_reasons_leave_a_state_that_fits_a_frame_with_every_answer(rounds: int) -> None:
+    state = state_of(rounds, MAX_REASON_CHARS)
+    fitted = fit_frame(state)
+    assert len(encode_body(fitted)) < MAX_FRAME_BYTES
+    assert answers_of(fitted) == answers_of(state)
+    assert all(verdict.reason for attempt in fitted.attempts for verdict in attempt.verdicts)
+
+
+def test_the_longest_reasoning_leaves_a_state_that_fits_a_frame_with_every_prompt() -> None:
+    refinements = tuple(
+        Refinement(round=round_, prompt=f"fox {round_}", reasoning=WIDE * MAX_TEXT_CHARS) for round_ in range(2, 32)
+    )
+    plan = Plan(prompt="a fox", reasoning=WIDE * MAX_TEXT_CHARS)
+    fitted = fit_frame(structs.replace(state_of(2, 100), plan=plan, refinements=refinements))
+    assert len(encode_body(fitted)) < MAX_FRAME_BYTES
+    assert [item.prompt for item in fitted.refinements] == [item.prompt for item in refinements]
+
+
+def test_a_state_that_fits_stays_as_it_is() -> None:
+    for state in (TrajectoryState(), state_of(3, 500)):
+        assert fit_frame(state) == state
+
+
+def test_a_state_of_long_prompts_alone_keeps_them_all() -> None:
+    refinement = Refinement(round=2, prompt=WIDE * MAX_PROMPT_CHARS, reasoning="why")
+    state = TrajectoryState(refinements=(refinement,) * 40)
+    assert [item.prompt for item in fit_frame(state).refinements] == [refinement.prompt] * 40
