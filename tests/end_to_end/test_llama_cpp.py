@@ -92,13 +92,13 @@ async def test_a_small_model_on_llama_cpp_plays_every_role_that_writes(
         found = await ask(mesh, m.DecomposePrompt(prompt=PROMPT))
         trajectory = await lay_out(mesh, config)
         lesson = await ask(mesh, m.CompressAttempt(trajectory=trajectory, round=1))
-        refined = await ask(mesh, m.RefinePrompt(trajectory=trajectory, round=1, memory="full"))
+        refined = await ask(mesh, m.RefinePrompt(trajectory=trajectory, round=1, memory="full", actions="rewrite"))
     assert plan is None or plan.prompt
     assert found is None or len({item.id for item in found.requirements}) == len(found.requirements) >= 1
     assert lesson is None or 1 <= len(lesson.text.split()) <= MAX_WORDS
     assert refined is None or refined.prompt
     used = [reply.spent for reply in (plan, found, lesson, refined) if reply is not None]
-    assert used, "even such a model gives usable answers"
+    assert len(used) >= 2, "most answers of even such a model are usable"
     for spent in used:
         assert 1 <= spent.calls <= MAX_CALLS
         assert spent.completion_tokens >= 1
