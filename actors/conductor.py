@@ -153,8 +153,8 @@ class _Trajectory:
         known = state.task
         if structs.replace(self._task, settings=self._settings, budget=known.budget, line=known.line) != known:
             raise _OtherTaskError(
-                f"trajectory {self._id} was begun with another prompt, seed or setting; another picture needs another "
-                f"run, line or sample than {self._task.run!r}, {self._task.line} and {self._task.sample}"
+                f"trajectory {self._id} was begun with another prompt, seed, reference or setting; another picture "
+                f"needs another run, line or sample than {self._task.run!r}, {self._task.line} and {self._task.sample}"
             )
         return await self._take_grant(state)
 
@@ -334,7 +334,8 @@ class _Trajectory:
         self, round_: int, candidate: int, prompt: str, requirements: tuple[m.Requirement, ...]
     ) -> m.Attempt:
         seed = attempt_seed(self._task.seed, round_, candidate)
-        drawn = await self._generate(prompt, seed)
+        references = self._task.references
+        drawn = await self._generate(prompt, seed, references)
         self._mesh.publish(m.ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
         verified = m.Verification(verdicts=())
         if requirements:
@@ -344,8 +345,8 @@ class _Trajectory:
                 if error.is_outage:
                     raise
                 _log.warning("picture_redrawn", digest=drawn.image.digest, round=round_, reason=str(error))
-                again = await self._generate(prompt, seed)
-                drawn = m.Image(image=again.image, spent=sum_spent(drawn.spent, again.spent))
+                again = await self._generate(prompt, seed, references)
+                drawn = structs.replace(again, spent=sum_spent(drawn.spent, again.spent))
                 verified = await self._steps.take(m.VerifyImage(image=drawn.image, requirements=requirements))
         return m.Attempt(
             round=round_,
@@ -356,14 +357,18 @@ class _Trajectory:
             verdicts=verified.verdicts,
             verify_calls_saved=verified.calls_saved,
             is_judged_blind=verified.is_blind,
+            references=references,
+            can_be_edited=drawn.can_be_edited,
             drawing=drawn.spent,
             verifying=verified.spent,
         )
 
-    async def _generate(self, prompt: str, seed: int) -> m.Image:
-        names = ("width_px", "height_px", "steps", "guidance", "negative_prompt", "exact")
+    async def _generate(self, prompt: str, seed: int, references: tuple[m.ImageRef, ...]) -> m.Image:
+        names = ("width_px", "height_px", "steps", "guidance", "negative_prompt", "strength", "exact")
         shared = {name: getattr(self._settings, name) for name in names}
-        return await self._steps.take(m.GenerateImage(prompt=prompt, seed=seed, task_seed=self._task.seed, **shared))
+        return await self._steps.take(
+            m.GenerateImage(prompt=prompt, seed=seed, references=references, task_seed=self._task.seed, **shared)
+        )
 
     async def _redraw_lost(self) -> None:
         await redraw_lost(self._blobs, self._attempts.values(), self._generate)

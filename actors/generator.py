@@ -16,13 +16,13 @@ import trio
 
 from actors.blob_actor import BlobActor
 from gems_actors.actor import answers, is_interactive
-from gems_actors.backends import GeneratedImage, ImageModel, ImageRequest
+from gems_actors.backends import GeneratedImage, ImageModel, ImagePart, ImageRequest
 from gems_actors.backends.factory import open_image_model
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import BackendError
+from gems_actors.errors import BackendError, RefusedError
 from protocol.limits import MAX_SIDE_PX
-from protocol.messages import GenerateImage, Image, Spent
+from protocol.messages import GenerateImage, Image, ImageRef, Spent
 
 _MIN_SIDE_PX: Final = 16
 
@@ -40,14 +40,20 @@ class Generator(BlobActor):
         super().__init__(config, mesh)
         self._note = ""
         self._model_note: Callable[[], str] = lambda: ""  # a model of the user's own need not have one
+        self._can_edit = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Keep the store and the image model open."""
-        async with super().open(), open_image_model(self.config, self._take_note) as self.model:
-            self.default_capacity = self.model.capacity
-            self._model_note = getattr(self.model, "note", self._model_note)
+        async with super().open(), open_image_model(self.config, self._take_note) as model:
+            self.use(model)
             yield
+
+    def use(self, model: ImageModel) -> None:
+        """Draw with a model from now on."""
+        self.model, self.default_capacity = model, model.capacity
+        self._model_note = getattr(model, "note", self._model_note)
+        self._can_edit = bool(getattr(model, "can_edit", False))
 
     def _take_note(self, note: str) -> None:
         self._note = note
@@ -66,6 +72,10 @@ class Generator(BlobActor):
     async def generate(self, request: GenerateImage) -> Image:
         """Draw, check and store a picture, and return its reference."""
         begun = trio.current_time()
+        if request.references and not self._can_edit:
+            got = f"{self.config.image.shown_name}, which cannot; configure another image model, or give no pictures"
+            raise RefusedError(f"references: expected an image model that draws from pictures, got {got}")
+        references = [await self._read_reference(image) for image in request.references]
         drawn = await self.model.generate(
             ImageRequest(
                 request.prompt,
@@ -76,6 +86,8 @@ class Generator(BlobActor):
                 guidance=request.guidance,
                 negative_prompt=request.negative_prompt,
                 exact=request.exact,
+                references=tuple(references),
+                strength=request.strength,
                 task_seed=request.task_seed,
                 interactive=is_interactive(),
             )
@@ -88,7 +100,10 @@ class Generator(BlobActor):
         )
         seconds = trio.current_time() - begun
         _log.info("image_generated", digest=ref.digest, seconds=round(seconds, 4), **drawn.details)
-        return Image(image=ref, spent=Spent(seconds=seconds, calls=1))
+        return Image(image=ref, spent=Spent(seconds=seconds, calls=1), can_be_edited=self._can_edit)
+
+    async def _read_reference(self, image: ImageRef) -> ImagePart:
+        return ImagePart(await self.blobs.get(image), image.media_type)
 
 
 async def _decode(drawn: GeneratedImage) -> GeneratedImage:

@@ -10,16 +10,17 @@ import structlog
 from gems_actors.blobs import BlobStore
 from gems_actors.errors import BlobError
 from gems_actors.tasks import gather
-from protocol.messages import Attempt, Image
+from protocol.messages import Attempt, Image, ImageRef
 
-Draw = Callable[[str, int], Awaitable[Image]]
-"""Draws a prompt with a seed, in the settings of the trajectory, and stores the picture."""
+Draw = Callable[[str, int, tuple[ImageRef, ...]], Awaitable[Image]]
+"""Draws a prompt with a seed and references, in the settings of the trajectory, and stores the picture."""
 
 _log = structlog.get_logger()
 
 
 async def redraw_lost(blobs: BlobStore, attempts: Iterable[Attempt], draw: Draw) -> None:
-    """Draw the pictures of attempts again that are missing or damaged, each from its own prompt and seed.
+    """Draw the pictures of attempts again that are missing or damaged, each from its own prompt, seed and
+    references.
 
     A record names its picture by digest, and its verdicts are about that picture alone, so another one is no
     replacement. Storing the same bytes again mends the store.
@@ -37,7 +38,7 @@ async def redraw_lost(blobs: BlobStore, attempts: Iterable[Attempt], draw: Draw)
             reason = str(error)
         else:
             return
-        drawn = (await draw(attempt.prompt, attempt.seed)).image
+        drawn = (await draw(attempt.prompt, attempt.seed, attempt.references)).image
         if drawn.digest != attempt.image.digest:
             raise BlobError(
                 f"the picture of round {attempt.round}, candidate {attempt.candidate} is lost ({reason}), and the "

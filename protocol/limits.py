@@ -59,6 +59,9 @@ MAX_STEPS = 1000
 MAX_GUIDANCE = 100
 """Guidance scale of a picture."""
 
+MAX_REFERENCES = 16
+"""Pictures that one picture is drawn from, as in the OpenAI Images API."""
+
 MAX_SIDE_PX = 8192
 """Width or height of a picture."""
 

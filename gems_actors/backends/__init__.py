@@ -34,6 +34,10 @@ class ImageRequest:
     """Whether batching is disabled for this picture, so that its rounding depends on no other request."""
     interactive: bool = False
     """Whether a user waits for it; interactive requests go ahead of bulk work."""
+    references: tuple[ImagePart, ...] = ()
+    """Pictures to draw from, as they are in the store; only for models with `can_edit`."""
+    strength: float | None = None
+    """Share of the denoising applied to the first reference, above 0 to 1; None for the model's default."""
     task_seed: int | None = None
     """Seed that the user gave, for models that show it; the seeds of later rounds are derived from it."""
 
@@ -67,7 +71,10 @@ class GeneratedImage:
 
 
 class ImageModel(Protocol):
-    """Draws pictures; safe to call from many tasks at once."""
+    """Draws pictures; safe to call from many tasks at once.
+
+    A model that also draws from pictures says so by a true attribute `can_edit`; no other one is given references.
+    """
 
     @property
     def capacity(self) -> int:
@@ -95,7 +102,7 @@ class TextPart:
 
 @dataclass(frozen=True)
 class ImagePart:
-    """A picture in a chat message."""
+    """A picture in a chat message, or one that another picture is drawn from."""
 
     data: bytes
     media_type: str

@@ -50,6 +50,8 @@ class Image(v.Reply, frozen=True, kw_only=True):
 
     image: v.ImageRef
     spent: v.Spent = v.Spent()
+    can_be_edited: bool = False
+    """Whether the image model also draws from pictures, so that this one can be edited."""
 
 
 class GenerateImage(v.Request[Image], frozen=True, kw_only=True):
@@ -65,6 +67,10 @@ class GenerateImage(v.Request[Image], frozen=True, kw_only=True):
     guidance: v.Guidance | None = None
     negative_prompt: v.NegativePrompt | None = None
     exact: bool = False
+    references: v.References = ()
+    """Pictures to draw from; a model that cannot refuses the request."""
+    strength: v.Strength | None = None
+    """Share of the denoising that is applied to the first reference; by default the image model's own."""
     task_seed: v.Seed | None = None
     """Seed of the task, which a model may show in the picture; `seed` is the one to draw with."""
 
@@ -303,7 +309,7 @@ class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
     """Asks the conductor to take one prompt through the whole loop. A prompt with U+0000 in it is refused.
 
     Run, line, sample and version, or task in place of line, name one trajectory. Asked for again it resumes, or is
-    answered from memory; with another prompt, seed or setting it is refused.
+    answered from memory; with another prompt, seed, reference or setting it is refused.
     """
 
     role: ClassVar[str] = "conductor"
@@ -312,6 +318,8 @@ class DrawPicture(v.Request[Picture], frozen=True, kw_only=True):
     sample: v.Count = 0
     prompt: v.Prompt
     seed: v.Seed
+    references: v.References = ()
+    """Pictures in the blob store that the picture is drawn from; the prompt says what becomes of them."""
     settings: v.DrawSettings = v.DrawSettings()
     version: v.Version = ""
     """Distinguishes trajectories of the same line and sample, for instance by different models."""

@@ -34,6 +34,8 @@ Candidate = Annotated[int, Meta(ge=1, le=limits.MAX_CANDIDATES)]
 SidePx = Annotated[int, Meta(ge=16, le=limits.MAX_SIDE_PX)]
 Steps = Annotated[int, Meta(ge=1, le=limits.MAX_STEPS)]
 Guidance = Annotated[float, Meta(ge=0.0, le=limits.MAX_GUIDANCE)]
+Strength = Annotated[float, Meta(gt=0.0, le=1.0)]
+"""Share of the denoising that is applied to a picture that is drawn over."""
 SkillId = Annotated[str, Meta(min_length=1, max_length=64)]
 SkillDigest = Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")]
 """Digest of what a planner reads of a skill; empty: no skill, or a record of an earlier version."""
@@ -76,8 +78,8 @@ MemoryMode = Literal["none", "prompts", "images", "thoughts", "full"]
 """What memory shows the refiner: the last attempt alone, all prompts and verdicts, these and the images, these and the
 refiner's raw reasoning, or the images and the compressed experiences. Source: arXiv 2603.28088, Figure 4 right."""
 RefineAction = Literal["rewrite", "resample", "stop", "edit"]
-"""What the refiner decides after a round: another prompt, the same prompt with other seeds, or the end. `edit` is
-reserved for image models that can edit; until then it is refused."""
+"""What the refiner decides after a round: another prompt, the same prompt with other seeds, the end, or an edit of the
+best picture so far if the image model draws from pictures."""
 OtherPrompts = Annotated[tuple[Prompt, ...], Meta(max_length=limits.MAX_PROMPTS - 1)]
 """Prompts of the candidates after the first, in their order."""
 ActionChoice = Literal["any", "rewrite"]
@@ -103,6 +105,9 @@ class ImageRef(Value, frozen=True, kw_only=True):
     width_px: SidePx
     height_px: SidePx
 
+
+References = Annotated[tuple[ImageRef, ...], Meta(max_length=limits.MAX_REFERENCES)]
+"""Pictures that a picture is drawn from."""
 
 ClaimType = Literal["exists", "count", "attribute", "relation", "text"]
 
@@ -187,6 +192,10 @@ class Attempt(Value, frozen=True, kw_only=True):
     """Questions that were not asked because the requirement they depend on was unmet."""
     is_judged_blind: bool = False
     """Whether the verifier's model gave the same answer about a red and a blue picture."""
+    references: References = ()
+    """Pictures that it was drawn from: those of the task, or the picture that was edited."""
+    can_be_edited: bool = False
+    """Whether the image model that drew it also draws from pictures."""
     drawing: Spent = Spent()
     verifying: Spent = Spent()
 
@@ -296,6 +305,9 @@ class DrawSettings(Value, frozen=True, kw_only=True):
     """Guidance scale of the image model; unset: the image model's default."""
     negative_prompt: NegativePrompt | None = None
     """Description of what the images must not show; unset: none."""
+    strength: Strength | None = None
+    """Share of the denoising that image to image applies to the given picture: near 0 keeps it, 1 replaces it; unset:
+    the image model's default. Models that edit by instruction ignore it."""
     exact: bool = False
     """Whether each image is drawn alone, so that not even rounding depends on other images of a batch."""
     skill: SkillId | None = None

@@ -72,6 +72,8 @@ class Script:
     asked: Counter[str]
     seeds: list[int]
     task_seeds: list[int | None]
+    references: list[tuple[ImageRef, ...]]
+    """References that the generator got."""
     prompts: list[str]
     """Prompts that planner and decomposer got."""
     notes: list[str]
@@ -92,7 +94,7 @@ class Script:
     def __init__(self, *, met_from_round: int = 2, failures: int = 0) -> None:
         self.met_from_round, self.failures = met_from_round, failures
         self.asked, self.seeds, self.prompts, self.notes = Counter(), [], [], []
-        self.task_seeds = []
+        self.task_seeds, self.references = [], []
         self.broken = lambda request: None
         self.refine = lambda request: Refined(prompt=f"p{request.round + 1}", reasoning="because")
         self.refinements, self.compared = [], []
@@ -140,6 +142,7 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
                 raise BackendError("the model server restarts")
             script.seeds.append(request.seed)
             script.task_seeds.append(request.task_seed)
+            script.references.append(request.references)
             data = f"{request.prompt}\0{request.seed}{script.style}".encode()
             digest = digest_of(data)
             path = BlobFolder(self.config.data_path / "blobs").path_of(digest)

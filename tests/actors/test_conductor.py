@@ -11,7 +11,7 @@ from msgspec import structs
 from gems_actors.client import Mesh
 from gems_actors.errors import BackendError, CancelledRequestError, RefusedError
 from protocol.costs import chat_cost
-from protocol.identity import attempt_seed
+from protocol.identity import attempt_seed, digest_of
 from protocol.messages import (
     AppendRecord,
     AttemptVerified,
@@ -21,6 +21,7 @@ from protocol.messages import (
     DrawSettings,
     ExperienceKept,
     FindBestAttempt,
+    ImageRef,
     ListRuns,
     LoggedRecord,
     Picture,
@@ -48,6 +49,24 @@ async def test_the_loop_continues_until_all_requirements_are_met(tmp_path: Path)
     assert (picture.best.round, picture.all_met, picture.skill) == (3, True, "spatial-layout")
     assert script.asked == {"plan": 1, "decompose": 1, "generate": 3, "verify": 3, "compress": 2, "refine": 2}
     assert (script.seeds[0], script.task_seeds) == (TASK.seed, [TASK.seed] * 3)
+
+
+async def test_every_attempt_is_drawn_from_the_references_of_the_task(tmp_path: Path) -> None:
+    script = Script(met_from_round=2)
+    references = tuple(
+        ImageRef(digest=digest_of(data), media_type="image/png", bytes=1, width_px=16, height_px=16)
+        for data in (b"a", b"b")
+    )
+    task = structs.replace(TASK, references=references)
+    async with open_loop(tmp_path, script) as mesh:
+        picture = await mesh.ask(task)
+        state = await mesh.ask(ReadTrajectory(trajectory=task.trajectory))
+        with pytest.raises(RefusedError, match="another prompt, seed, reference or setting"):
+            await mesh.ask(structs.replace(task, references=references[:1]))
+    assert script.references == [references, references]
+    assert [attempt.references for attempt in picture.attempts] == [references, references]
+    assert state.task is not None
+    assert state.task.references == references
 
 
 async def test_a_task_with_an_id_is_resumed_when_its_line_has_moved(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 import trio
 
 from actors.generator import Generator, check_picture
-from gems_actors.backends import GeneratedImage, ImageRequest
+from gems_actors.backends import GeneratedImage, ImagePart, ImageRequest
 from gems_actors.call_context import Call, answering
 from gems_actors.config import ImageConfig, MeshConfig
-from gems_actors.errors import BackendError
+from gems_actors.errors import BackendError, RefusedError
 from protocol.envelope import Header, Kind, Lane
 from protocol.messages import GenerateImage
 from tests.actors.fakes import mesh_with, png
@@ -39,7 +39,8 @@ class FakePainter:
 async def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_path: Path) -> None:
     generator = Generator(MeshConfig(data_dir=str(tmp_path)), mesh_with())
     data = png()
-    generator.model = painter = FakePainter(GeneratedImage(data, "image/png", 32, 16))
+    painter = FakePainter(GeneratedImage(data, "image/png", 32, 16))
+    generator.use(painter)
 
     request = GenerateImage(
         prompt="a cat", seed=7, width_px=32, height_px=16, steps=8, guidance=0.0, exact=True, task_seed=11
@@ -55,6 +56,41 @@ async def test_a_picture_is_drawn_stored_and_named_by_its_bytes(lane: Lane, tmp_
     assert (reply.image.width_px, reply.image.height_px, reply.image.media_type) == (32, 16, "image/png")
     assert reply.spent.calls == 1
     assert reply.spent.seconds > 0
+
+
+class FakeEditor(FakePainter):
+    """The same, and it draws from pictures."""
+
+    can_edit = True
+
+
+async def test_a_model_that_draws_from_pictures_gets_the_references_of_a_request(tmp_path: Path) -> None:
+    config = MeshConfig(data_dir=str(tmp_path))
+    generator = Generator(config, mesh_with())
+    editor = FakeEditor(GeneratedImage(png(), "image/png", 32, 16))
+    first, second = png(16, 16), png(48, 16)
+    given = [
+        await generator.blobs.put(data, media_type="image/png", width_px=16, height_px=16) for data in (first, second)
+    ]
+    request = GenerateImage(prompt="x", seed=7, width_px=32, height_px=16, references=tuple(given), strength=0.5)
+    generator.use(editor)
+    with answering(Call(Header(Kind.REQUEST))):
+        reply = await generator.generate(request)
+    assert editor.requests[0].references == (ImagePart(first, "image/png"), ImagePart(second, "image/png"))
+    assert (editor.requests[0].strength, reply.can_be_edited) == (0.5, True)
+
+
+async def test_a_model_that_cannot_draw_from_pictures_refuses_references(tmp_path: Path) -> None:
+    generator = Generator(MeshConfig(data_dir=str(tmp_path)), mesh_with())
+    painter = FakePainter(GeneratedImage(png(), "image/png", 32, 16))
+    generator.use(painter)
+    given = await generator.blobs.put(png(), media_type="image/png", width_px=32, height_px=16)
+    with (
+        answering(Call(Header(Kind.REQUEST))),
+        pytest.raises(RefusedError, match=r"expected an image model that draws from pictures, got .*cannot"),
+    ):
+        await generator.generate(GenerateImage(prompt="x", seed=7, width_px=32, height_px=16, references=(given,)))
+    assert not painter.requests
 
 
 @pytest.mark.parametrize(

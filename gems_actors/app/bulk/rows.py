@@ -29,7 +29,7 @@ from gems_actors.app.picture_files import reason_of, rounds_of
 from protocol.costs import costs_since
 from protocol.messages import Attempt, DrawSettings, Picture, Spent
 
-_LATER_SETTINGS: Final = {"actions": "any", "choose": "verdicts", "lesson_by": "compressor"}
+_LATER_SETTINGS: Final = {"actions": "any", "choose": "verdicts", "lesson_by": "compressor", "strength": None}
 """Drawing settings that were added once there were keys, with their defaults, which leave a key as it is."""
 SORTED_AT_ONCE: Final = 5_000
 """Rows that are sorted in memory."""
