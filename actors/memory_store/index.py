@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 import structlog
 
-from actors.memory_store import index_rows, skill_rows
+from actors.memory_store import index_queries, index_rows, skill_rows
 from actors.memory_store.full_text import split_words
 from actors.memory_store.index_db import TABLES, check_library, create_database, open_existing, remove_index
 from actors.memory_store.index_rows import IndexedRun, IndexedTrajectory, RecordLocation
@@ -31,14 +31,6 @@ from protocol.costs import costs_of
 _MAX_STORED_CHARS: Final = 200
 _MAX_SEARCHED_CHARS: Final = 4000
 """Length of the part of a prompt that a search in the history reads."""
-_MAX_FAILURE_CODES: Final = 100
-
-_SUMMARIES: Final = (
-    "SELECT t.number, t.id, coalesce(r.name, ''), t.line, t.sample, t.prompt, t.status, t.outcome, t.failure, "
-    "t.images, t.rounds, t.met, t.requirements, t.began_at, t.last_at FROM trajectories t "
-    "LEFT JOIN runs r ON r.number = t.run"
-)
-
 
 _log = structlog.get_logger()
 
@@ -255,45 +247,16 @@ class Index:
     def list_trajectories(self, request: m.ListTrajectories) -> m.Trajectories:
         """Return one page of the trajectories that a request selects."""
         self.flush()
-        conditions: list[str] = ["t.number > ?"]
-        values: list[object] = [request.after]
-        if request.of_run is not None:
-            conditions.append("t.run = (SELECT number FROM runs WHERE name = ?)")
-            values.append(request.of_run)
-        if request.status is not None:
-            conditions.append("t.status = ?")
-            values.append(request.status)
-        if request.prefix:
-            conditions.append("t.id BETWEEN ? AND ?")
-            values += (request.prefix, request.prefix + "g")  # g sorts after every hexadecimal digit
-        rows = self._select(
-            f"{_SUMMARIES} WHERE {' AND '.join(conditions)} ORDER BY t.number LIMIT ?", *values, request.limit + 1
-        )
-        found, following = index_rows.page_of(m.TrajectorySummary, rows, request.limit)
-        return m.Trajectories(trajectories=found, next=following)
+        return index_queries.read_trajectories(self._select, request)
 
     def summaries(self, numbers: Sequence[int], limit: int) -> m.Trajectories:
         """Return a page of trajectories by row number, in that order; one number more says that more follow."""
-        rows = [row for number in numbers for row in self._select(f"{_SUMMARIES} WHERE t.number = ?", number)]
-        found, following = index_rows.page_of(m.TrajectorySummary, rows, limit)
-        return m.Trajectories(trajectories=found, next=following)
+        return index_queries.read_summaries(self._select, numbers, limit)
 
     def list_runs(self, request: m.ListRuns) -> m.Runs:
         """Return one page of the runs, latest first."""
         self.flush()
-        condition = "number < ?"
-        values: list[object] = [2**62 if request.before is None else request.before]
-        if request.named is not None:
-            condition += f" AND name IN ({', '.join('?' * len(request.named))})"
-            values += request.named
-        rows = self._select(
-            "SELECT number, name, what, total, running, ended, failed, all_met, images, began_at, last_at FROM runs "
-            f"WHERE {condition} ORDER BY number DESC LIMIT ?",
-            *values,
-            request.limit + 1,
-        )
-        found, following = index_rows.page_of(m.RunSummary, rows, request.limit)
-        return m.Runs(runs=found, next=following)
+        return index_queries.read_runs(self._select, request)
 
     def run_figures(self, name: str) -> m.RunFigures:
         """Return what a run achieved and cost."""
@@ -301,23 +264,12 @@ class Index:
         if run is None:
             return m.RunFigures()
         self.flush()
-        failures = self._select(
-            "SELECT failure, count(*) FROM trajectories WHERE run = ? AND status = 'failed' GROUP BY failure "
-            "ORDER BY count(*) DESC, failure LIMIT ?",
-            run.number,
-            _MAX_FAILURE_CODES,
-        )
-        return run.tally.figures(dict(failures))
+        return run.tally.figures(index_queries.read_failures(self._select, run.number))
 
     def counts(self) -> dict[str, int]:
         """Return the number of runs, trajectories by status, recallable trajectories and archived records."""
         self.flush()
-        names = ("runs", "running", "ended", "failed", "recallable", "archived")
-        (row,) = self._select(
-            "SELECT count(*), coalesce(sum(running), 0), coalesce(sum(ended), 0), coalesce(sum(failed), 0), "
-            "(SELECT count(*) FROM prompts_docsize), (SELECT coalesce(sum(records), 0) FROM archives) FROM runs"
-        )
-        return dict(zip(names, row, strict=True))
+        return index_queries.read_counts(self._select)
 
     def skill_uses(self) -> tuple[m.SkillUse, ...]:
         """Return how often each version of each skill was used, those used last first."""
