@@ -59,10 +59,11 @@ class Thing:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """Attributes, actions and values that a tile cannot show and that are written below the name."""
+        """Attributes, actions and values that a tile cannot show and that are written below the name, each once."""
         shown = {*self.colours, self.surface}
         values = tuple(f"{name} {number}" for name, number in self.values)
-        return tuple(word for word in self.attributes if word not in shown) + self.actions + values
+        attributes = (word for word in self.attributes if word not in shown)
+        return tuple(dict.fromkeys((*attributes, *self.actions, *values)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,11 @@ def test_the_title_shows_the_seed_that_the_user_gave() -> None:
     assert first != draw_request(ImageRequest("a cat", 4_000_000_000, 512, 512))
 
 
+def test_a_word_that_is_both_attribute_and_action_is_written_once() -> None:
+    (dog,) = parse_scene("a sleeping blue dog\n\nMake sure: the dog is sleeping").things
+    assert dog.written == ("sleeping",)
+
+
 def test_another_seed_gives_another_picture() -> None:
     pictures = {draw_request(ImageRequest(PROMPTS[7], seed, 512, 512)) for seed in range(4)}
     assert len(pictures) == 4
