@@ -157,7 +157,7 @@ def unwrap(kind: Any) -> tuple[Any, Meta]:
 
 
 def describe(kind: Any, value: Any = None) -> str:
-    """Return a type in words, for a number also the bound that a value breaks."""
+    """Return a type in words, for numbers and text also the bound that a value breaks."""
     options = options_of(kind)
     if len(options) > 1:
         return ", or ".join(describe(option, value) for option in options)
@@ -173,7 +173,7 @@ def describe(kind: Any, value: Any = None) -> str:
         return "a table"
     if origin in (int, float):
         return f"a {'whole ' if origin is int else ''}number{_broken_bound(meta, value)}"
-    return "true or false" if origin is bool else "text"
+    return "true or false" if origin is bool else f"text{_broken_length(meta, value)}"
 
 
 def shown(value: Any) -> str:
@@ -204,6 +204,17 @@ def _broken_bound(meta: Meta, value: Any) -> str:
         return f" above {meta.gt:g}"
     if meta.le is not None and not value <= meta.le:
         return f" of at most {meta.le:.0f}"
+    return ""
+
+
+def _broken_length(meta: Meta, value: Any) -> str:
+    """Return the length that a text breaks; nothing where it is the type or the form that is wrong."""
+    if not isinstance(value, str):
+        return ""
+    if meta.min_length is not None and len(value) < meta.min_length:
+        return f" of at least {meta.min_length} character{'s' * (meta.min_length > 1)}"
+    if meta.max_length is not None and len(value) > meta.max_length:
+        return f" of at most {meta.max_length:,} characters"
     return ""
 
 

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,7 @@ from msgspec import Meta
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, Task
 from gems_actors.app.options import parse_size
 from gems_actors.app.prompts import PromptError, check_prompt, check_text, lone_surrogate
+from gems_actors.config.checks import describe, shown
 from gems_actors.errors import UsageError
 from protocol.messages import Candidate, Guidance, MemoryMode, Prompt, Round, Seed, SkillId, Steps
 
@@ -58,6 +59,7 @@ class _Fields(msgspec.Struct):
 
 
 _NAMES: Final = frozenset(_Fields.__struct_fields__)
+_KINDS: Final = get_type_hints(_Fields, include_extras=True)
 _NO_FIELDS: Final = _Fields()
 
 
@@ -82,9 +84,9 @@ def task_of(index: int, record: Mapping[str, Any], options: RecordOptions) -> Ta
         check_record(drawing)
         raise
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        name = path.rstrip("`")
-        raise PromptError(f"{name}: {reason[0].lower()}{reason[1:]}, got {str(drawing.get(name))[:80]!r}") from error
+        name = str(error).partition(" - at `$.")[2].rstrip("`")
+        expected = describe(_KINDS[name], _number_in(drawing[name]))
+        raise PromptError(f"{name}: expected {expected}, got {shown(drawing[name])}") from error
     settings = _settings_of(fields) if drawing else {}
     return Task(index, prompt, fields.seed, fields.samples or options.samples, settings, others, record)
 
@@ -161,6 +163,14 @@ def json_text(value: Any) -> str:
 
 def _is_ascii(value: Any) -> bool:
     return value.isascii() if isinstance(value, str) else isinstance(value, int | float)
+
+
+def _number_in(value: Any) -> Any:
+    """Return the number in a text, as in a CSV file; other values as they are."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _number_of(text: str) -> float | str:
