@@ -14,7 +14,6 @@ replies are recorded and resumed like those of every other step.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import ClassVar
 
 import structlog
@@ -22,18 +21,18 @@ import trio
 from msgspec import structs
 
 from actors.blob_actor import BlobActor
-from actors.endings import is_within, outcome_if_met
-from actors.granting import granted_by, has_images, reopening_for
-from actors.lost_pictures import redraw_lost
+from actors.conducting.attempts import Rounds
+from actors.conducting.endings import is_within, outcome_if_met
+from actors.conducting.granting import granted_by, has_images, reopening_for
+from actors.conducting.recording import Recorder
+from actors.conducting.steps import StepError, Steps
 from actors.ranking import choice_of, choose_best, close_rival, explain_choice
 from actors.rounds import refinement_of
-from actors.steps import ReplyT, StepError, Steps
 from gems_actors.actor import answers, current_call
-from gems_actors.errors import BlobError, CancelledRequestError, RefusedError, RequestError, failure_of
+from gems_actors.errors import CancelledRequestError, RefusedError, RequestError, failure_of
 from gems_actors.tasks import gather
 from protocol import messages as m
-from protocol.costs import add_costs, chat_cost, costs_of, sum_spent
-from protocol.identity import attempt_seed
+from protocol.costs import chat_cost
 from protocol.limits import MAX_PROMPTS
 
 _CALLS_OF_COMPARISON = 2
@@ -87,52 +86,40 @@ class _Trajectory:
 
     def __init__(self, conductor: Conductor, task: m.DrawPicture) -> None:
         self._mesh = conductor.mesh
-        self._blobs = conductor.blobs
         self._config = conductor.config
         self._steps = Steps(conductor.mesh, conductor.retry_delay_s)
+        self._records = Recorder(conductor.mesh, conductor.config, self._steps)
+        self._rounds = Rounds(task, conductor.mesh, conductor.config, conductor.blobs, self._steps, self._records)
         self._task = task
         self._settings = task.settings
         self._id = task.trajectory
         self._request_prompt = task.prompt
         """The prompt that planner, decomposer and refiner see."""
-        self._spent: dict[str, m.Spent] = {}
-        """Cost of all recorded steps by role."""
-        self._hooks: dict[str, m.Hook] = {}
-        """Hooks that took part, by their settings."""
-        self._reviewed: set[tuple[int, int]] = set()
-        """Rounds and candidates whose review memory had when this conductor began."""
-        self._attempts: dict[tuple[int, int], m.Attempt] = {}
-        """Attempts by round and candidate, also those of later rounds that memory had when this conductor began."""
-        self._judged: dict[tuple[int, int], m.Attempt] = {}
-        """Attempts up to now whose verdicts are final: one of them becomes the picture."""
         self._actions: dict[int, m.RefineAction] = {}
         """What the refiner decided for each round after the first."""
-        self._held: list[m.AnyRecord] = []
-        """Records that are sent to memory together with the next one."""
         self._spent_by_last_round = m.Spent()
         """Cost of chat models up to the end of the previous round."""
 
     async def draw(self) -> m.Picture:
         state = await self._begin()
-        self._spent, self._hooks = dict(state.spent), dict(state.hooks)
+        self._records.resume(state)
+        self._rounds.resume(state)
         self._actions = {refinement.round: refinement.action for refinement in state.refinements}
-        self._reviewed = {(review.round, review.candidate) for review in state.reviews}
-        self._attempts = {(attempt.round, attempt.candidate): attempt for attempt in state.attempts}
         self._request_prompt = await self._prepare(state)
         plan, requirements = await self._plan_and_decompose(self._request_prompt, state)
         if state.ending is not None:  # the client could not read a picture, or never had it
-            await self._redraw_lost()
+            await self._rounds.redraw_lost()
         ending = state.ending or await self._finish(plan.prompt, requirements, state)
         return m.Picture(
             trajectory=self._id,
             prompt=self._task.prompt,
             skill=plan.skill,
             requirements=requirements,
-            attempts=tuple(self._attempts[place] for place in sorted(self._attempts)),
+            attempts=tuple(self._rounds.attempts[place] for place in sorted(self._rounds.attempts)),
             ending=ending,
             settings=self._settings,
-            spent=self._spent,
-            hooks=self._hooks,
+            spent=self._records.spent,
+            hooks=self._records.hooks,
             actions=tuple(self._actions[round_] for round_ in sorted(self._actions)),
             grants=state.grants,
         )
@@ -162,7 +149,7 @@ class _Trajectory:
         """Continue a trajectory that ended for want of images, if it is granted more; the grant is recorded first."""
         if (record := reopening_for(self._task, self._settings, state)) is None:
             return state
-        await self._keep(record)
+        await self._records.keep(record)
         grants = (*state.grants, *granted_by(record.task))
         return structs.replace(state, ending=None, reopenings=record.reopening, grants=grants)
 
@@ -172,7 +159,7 @@ class _Trajectory:
         try:
             outcome = await self._draw_rounds(prompt, requirements, state)
         except StepError as step:
-            if not self._judged:
+            if not self._rounds.judged:
                 raise step.error from None
             _log.warning("trajectory_ended_early", outcome=step.outcome, reason=str(step.error))
             met = self._outcome_if_met(requirements)  # by another candidate of the round, or by an earlier one
@@ -188,7 +175,7 @@ class _Trajectory:
             decided_by=decided_by,
             failure=failure,
         )
-        await self._keep(m.TrajectoryEnded(trajectory=self._id, ending=ending, reopening=state.reopenings))
+        await self._records.keep(m.TrajectoryEnded(trajectory=self._id, ending=ending, reopening=state.reopenings))
         return ending
 
     async def _draw_rounds(
@@ -197,7 +184,7 @@ class _Trajectory:
         """Draw and learn round by round until there is a reason to end."""
         turn = m.Refinement(round=1, prompt=prompt)
         while True:
-            await self._draw_round(turn, requirements)
+            await self._rounds.draw(turn, requirements)
             if (outcome := self._outcome(turn.round, requirements, state)) is not None:
                 return outcome
             turn = await self._learn(turn.round, state)
@@ -208,7 +195,7 @@ class _Trajectory:
         self, outcome: m.Outcome, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState
     ) -> tuple[m.Attempt, str]:
         """Return the best attempt and what decided, if the settings say so after a comparison of two close ones."""
-        attempts = [self._judged[place] for place in sorted(self._judged)]
+        attempts = [self._rounds.judged[place] for place in sorted(self._rounds.judged)]
         best, decided_by = choose_best(attempts)
         if self._settings.choose != "pairwise":
             return best, decided_by
@@ -228,13 +215,13 @@ class _Trajectory:
     async def _compare(
         self, best: m.Attempt, rival: m.Attempt, requirements: tuple[m.Requirement, ...]
     ) -> m.PairChoice:
-        found = await self._look_back(
+        found = await self._rounds.look_back(
             m.CompareImages(
                 first=best.image, second=rival.image, prompt=self._request_prompt, requirements=requirements
             )
         )
         choice = choice_of(best, rival, found)
-        await self._keep(m.AttemptsCompared(trajectory=self._id, choice=choice, spent=found.spent))
+        await self._records.keep(m.AttemptsCompared(trajectory=self._id, choice=choice, spent=found.spent))
         return choice
 
     async def _prepare(self, state: m.TrajectoryState) -> str:
@@ -245,8 +232,10 @@ class _Trajectory:
         task = self._task
         request = m.BeforePlan(trajectory=self._id, prompt=task.prompt, seed=task.seed, settings=task.settings)
         reply = await self._steps.ask(request, role=self._config.loop.before_plan)
-        hook = self._note_hook("before_plan", reply.version)
-        await self._keep(m.PromptPrepared(trajectory=self._id, prompt=reply.prompt, hook=hook, spent=reply.spent))
+        hook = self._records.note_hook("before_plan", reply.version)
+        await self._records.keep(
+            m.PromptPrepared(trajectory=self._id, prompt=reply.prompt, hook=hook, spent=reply.spent)
+        )
         return reply.prompt
 
     async def _plan_and_decompose(
@@ -266,7 +255,7 @@ class _Trajectory:
                 spent=plan.spent,
                 skill_digest=plan.skill_digest,
             )
-            await self._keep(record)
+            await self._records.keep(record)
             return plan
 
         async def decompose() -> tuple[m.Requirement, ...]:
@@ -274,104 +263,10 @@ class _Trajectory:
                 return state.requirements
             found = await self._steps.ask(m.DecomposePrompt(prompt=prompt))
             record = m.PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
-            await self._keep(record)
+            await self._records.keep(record)
             return found.requirements
 
         return await gather(plan, decompose)
-
-    async def _draw_round(self, turn: m.Refinement, requirements: tuple[m.Requirement, ...]) -> None:
-        """Draw, verify and review the candidates of a round, as far as memory does not have them.
-
-        When one fails for good, the others are completed, so that a conductor that resumes finds the same best attempt.
-
-        Raises:
-            StepError: the first candidate that failed for good.
-        """
-        places = [(turn.round, number) for number in range(1, self._settings.candidates + 1)]
-        missing = [place for place in places if place not in self._attempts]
-
-        async def draw(place: tuple[int, int]) -> StepError | None:
-            try:
-                if place in missing:
-                    attempt = await self._draw_attempt(*place, turn.prompt_of(place[1]), requirements)
-                    self._attempts[place] = attempt
-                    self._hold(m.AttemptVerified(trajectory=self._id, attempt=attempt))
-                    if len(missing) > 1 or self._config.loop.after_verdicts:  # else the round's outcome comes next
-                        await self._keep_held()
-                self._attempts[place] = await self._review(self._attempts[place], requirements)
-            except StepError as error:
-                return error
-            self._judged[place] = self._attempts[place]
-            return None
-
-        for error in await gather(*(partial(draw, place) for place in places)):
-            if error is not None:
-                raise error
-
-    async def _review(self, attempt: m.Attempt, requirements: tuple[m.Requirement, ...]) -> m.Attempt:
-        """Return an attempt with the verdicts that count: the verifier's unless a hook replaces them."""
-        role = self._config.loop.after_verdicts
-        if role is None or not requirements or (attempt.round, attempt.candidate) in self._reviewed:
-            return attempt
-        request = m.AfterVerdicts(
-            trajectory=self._id,
-            round=attempt.round,
-            candidate=attempt.candidate,
-            prompt=attempt.prompt,
-            image=attempt.image,
-            requirements=requirements,
-            verdicts=attempt.verdicts,
-        )
-        reply = await self._look_back(request, role=role)
-        if [verdict.requirement for verdict in reply.verdicts] != [requirement.id for requirement in requirements]:
-            raise RefusedError(f"loop.after_verdicts: expected {role} to return one verdict per requirement, in order")
-        review = m.Review(round=attempt.round, candidate=attempt.candidate, verdicts=reply.verdicts)
-        hook = self._note_hook("after_verdicts", reply.version)
-        await self._keep(m.VerdictsReviewed(trajectory=self._id, review=review, hook=hook, spent=reply.spent))
-        return structs.replace(attempt, verdicts=reply.verdicts)
-
-    async def _draw_attempt(
-        self, round_: int, candidate: int, prompt: str, requirements: tuple[m.Requirement, ...]
-    ) -> m.Attempt:
-        seed = attempt_seed(self._task.seed, round_, candidate)
-        references = self._task.references
-        drawn = await self._generate(prompt, seed, references)
-        self._mesh.publish(m.ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
-        verified = m.Verification(verdicts=())
-        if requirements:
-            try:
-                verified = await self._steps.take(m.VerifyImage(image=drawn.image, requirements=requirements))
-            except BlobError as error:  # no record names the lost picture yet, so another one is as good
-                if error.is_outage:
-                    raise
-                _log.warning("picture_redrawn", digest=drawn.image.digest, round=round_, reason=str(error))
-                again = await self._generate(prompt, seed, references)
-                drawn = structs.replace(again, spent=sum_spent(drawn.spent, again.spent))
-                verified = await self._steps.take(m.VerifyImage(image=drawn.image, requirements=requirements))
-        return m.Attempt(
-            round=round_,
-            candidate=candidate,
-            prompt=prompt,
-            image=drawn.image,
-            seed=seed,
-            verdicts=verified.verdicts,
-            verify_calls_saved=verified.calls_saved,
-            is_judged_blind=verified.is_blind,
-            references=references,
-            can_be_edited=drawn.can_be_edited,
-            drawing=drawn.spent,
-            verifying=verified.spent,
-        )
-
-    async def _generate(self, prompt: str, seed: int, references: tuple[m.ImageRef, ...]) -> m.Image:
-        names = ("width_px", "height_px", "steps", "guidance", "negative_prompt", "strength", "exact")
-        shared = {name: getattr(self._settings, name) for name in names}
-        return await self._steps.take(
-            m.GenerateImage(prompt=prompt, seed=seed, references=references, task_seed=self._task.seed, **shared)
-        )
-
-    async def _redraw_lost(self) -> None:
-        await redraw_lost(self._blobs, self._attempts.values(), self._generate)
 
     def _outcome(
         self, round_: int, requirements: tuple[m.Requirement, ...], state: m.TrajectoryState
@@ -395,21 +290,21 @@ class _Trajectory:
         return None if has_images(self._task, state.grants, images) else "budget_elsewhere"
 
     def _outcome_if_met(self, requirements: tuple[m.Requirement, ...]) -> m.Outcome | None:
-        return outcome_if_met(requirements, self._judged.values())
+        return outcome_if_met(requirements, self._rounds.judged.values())
 
     def _can_afford_a_round(self) -> bool:
         """Return whether the budget covers another round like this one, which includes planning if it is the first."""
-        spent = chat_cost(self._spent)
+        spent = chat_cost(self._records.spent)
         before, self._spent_by_last_round = self._spent_by_last_round, spent
         return is_within(self._task.budget, 2 * spent.calls - before.calls, 2 * spent.tokens - before.tokens)
 
     def _can_afford_a_comparison(self) -> bool:
-        spent = chat_cost(self._spent)
+        spent = chat_cost(self._records.spent)
         return is_within(self._task.budget, spent.calls + _CALLS_OF_COMPARISON, spent.tokens + 1)
 
     async def _learn(self, round_: int, state: m.TrajectoryState) -> m.Refinement:
         """Return what the refiner decides for the next round; compressor and refiner read the past from memory."""
-        await self._keep_held()
+        await self._records.keep_held()
         if (refinement := state.refinement_of(round_ + 1)) is None:
             refinement = await self._refine(round_, state)
         self._actions[refinement.round] = refinement.action
@@ -420,9 +315,9 @@ class _Trajectory:
         settings = self._settings
         is_due = settings.memory == "full" and all(lesson.round != round_ for lesson in state.experiences)
         if is_due and settings.lesson_by == "compressor":
-            lesson = await self._look_back(m.CompressAttempt(trajectory=self._id, round=round_))
+            lesson = await self._rounds.look_back(m.CompressAttempt(trajectory=self._id, round=round_))
             experience = m.Experience(round=round_, text=lesson.text)
-            await self._keep(m.ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
+            await self._records.keep(m.ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
         request = m.RefinePrompt(
             trajectory=self._id,
             round=round_,
@@ -432,16 +327,16 @@ class _Trajectory:
             with_lesson=is_due and settings.lesson_by == "refiner",
             actions=settings.actions,
         )
-        refined = await self._look_back(request)
-        last, _ = choose_best([attempt for place, attempt in self._judged.items() if place[0] == round_])
+        refined = await self._rounds.look_back(request)
+        last, _ = choose_best([attempt for place, attempt in self._rounds.judged.items() if place[0] == round_])
         try:
             refinement = refinement_of(refined, request, last.prompt)
         except RefusedError as error:
             raise StepError("refused", error) from error
         if request.with_lesson:
             experience = m.Experience(round=round_, text=refined.lesson)
-            self._hold(m.ExperienceKept(trajectory=self._id, experience=experience))
-        await self._keep(m.PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
+            self._records.hold(m.ExperienceKept(trajectory=self._id, experience=experience))
+        await self._records.keep(m.PromptRefined(trajectory=self._id, refinement=refinement, spent=refined.spent))
         return refinement
 
     async def _note_for_refiner(self, round_: int, state: m.TrajectoryState) -> str:
@@ -451,49 +346,7 @@ class _Trajectory:
         if role is None or known is not None:
             return known or ""
         request = m.BeforeRefinement(trajectory=self._id, round=round_, memory=self._settings.memory)
-        reply = await self._look_back(request, role=role)
-        note, hook = m.Note(round=round_, text=reply.note), self._note_hook("before_refinement", reply.version)
-        await self._keep(m.RefinementNoted(trajectory=self._id, note=note, hook=hook, spent=reply.spent))
+        reply = await self._rounds.look_back(request, role=role)
+        note, hook = m.Note(round=round_, text=reply.note), self._records.note_hook("before_refinement", reply.version)
+        await self._records.keep(m.RefinementNoted(trajectory=self._id, note=note, hook=hook, spent=reply.spent))
         return reply.note
-
-    def _note_hook(self, setting: str, version: str) -> m.Hook:
-        """Note that a hook took part, and return it.
-
-        Raises:
-            RefusedError: it replied with another version than its role declares, which a picture's key contains.
-        """
-        role = getattr(self._config.loop, setting)
-        declared = self._config.role_specs[role].version
-        if version != declared:
-            where = f"loop.{setting}: expected {role} to reply with the version that [roles.{role}] declares"
-            raise RefusedError(f"{where}, {declared!r}, got {version!r}")
-        hook = self._hooks[setting] = m.Hook(role=role, version=version)
-        return hook
-
-    def _hold(self, record: m.AnyRecord) -> None:
-        """Send a record to memory together with the next one, because nothing depends on it before."""
-        self._held.append(record)
-        add_costs(self._spent, costs_of(record))
-
-    async def _keep(self, record: m.AnyRecord) -> None:
-        self._hold(record)
-        await self._keep_held()
-
-    async def _keep_held(self) -> None:
-        records, self._held = tuple(self._held), []
-        if len(records) > 1:
-            await self._steps.ask(m.AppendRecords(records=records))
-        elif records:
-            await self._steps.ask(m.AppendRecord(record=records[0]))
-        for record in records:
-            self._mesh.publish(m.StepTaken(record=record))
-
-    async def _look_back(self, request: m.Request[ReplyT], role: str | None = None) -> ReplyT:
-        """Return the reply of a role that reads the pictures of attempts; those that are lost are drawn again."""
-        try:
-            return await self._steps.take(request, role)
-        except BlobError as error:
-            if error.is_outage:
-                raise
-            await self._redraw_lost()
-            return await self._steps.take(request, role)

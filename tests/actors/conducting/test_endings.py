@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from actors.endings import outcome_if_met, outcome_of
+from actors.conducting.endings import outcome_if_met, outcome_of
 from gems_actors import errors
 from gems_actors.client import Mesh
 from gems_actors.errors import BackendError, RefusedError, RequestError, error_of, failure_of

@@ -7,7 +7,7 @@ from typing import TypeVar
 import structlog
 import trio
 
-from actors.endings import outcome_of
+from actors.conducting.endings import outcome_of
 from gems_actors.client import Mesh
 from gems_actors.errors import ModelOutputError, RequestError
 from protocol import messages as m
