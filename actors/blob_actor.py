@@ -33,7 +33,7 @@ class BlobActor(Actor):
         """Return a picture as a chat model sees it: what is transparent is white.
 
         Raises:
-            BlobError: the picture is missing, or its bytes are no picture.
+            BlobError: the picture is missing, or its bytes are not a picture.
         """
         from gems_actors.backends.pictures import visible_picture  # most roles handle no pictures
 

@@ -121,13 +121,15 @@ def check_picture(drawn: GeneratedImage) -> None:
     """Look at a picture's header.
 
     Raises:
-        BackendError: it is no picture, of another type or size than it says, or of a size that no message can carry.
+        BackendError: it is not a picture, of another type or size than it says, or of a size that no message can carry.
     """
     says = f"{drawn.media_type} of {drawn.width_px}x{drawn.height_px} px"
     try:
         found = GeneratedImage.from_file(drawn.data)
     except ValueError as error:
-        raise BackendError(f"image model: expected {says}, got {len(drawn.data)} bytes that are no picture") from error
+        raise BackendError(
+            f"image model: expected {says}, got {len(drawn.data)} bytes that are not a picture"
+        ) from error
     is_ = f"{found.media_type} of {found.width_px}x{found.height_px} px"
     if is_ != says:
         raise BackendError(f"image model: expected {says}, got {is_}")

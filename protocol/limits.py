@@ -94,7 +94,7 @@ CALLS = ("calls", "call_seconds")
 """Totals of a role that each router counts by itself: requests answered, and the time that they took."""
 
 CALLS_WITHIN = "calls_within/"
-"""Beginning of the names of further totals that each router counts: requests answered within so many seconds."""
+"""Prefix of the names of the totals that count, for each limit in `CALLS_WITHIN_S`, requests answered within it."""
 
 CALLS_WITHIN_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Those seconds."""

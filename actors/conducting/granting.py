@@ -27,6 +27,6 @@ def reopening_for(task: DrawPicture, settings: DrawSettings, state: TrajectorySt
 
 
 def has_images(task: DrawPicture, grants: Iterable[ImageGrant], images: int) -> bool:
-    """Return whether a trajectory may have so many images; what was granted before is obeyed."""
+    """Return whether a trajectory may have this number of images; what was granted before is obeyed."""
     grant = task.budget.grant
     return grant is None or images <= max(known.images for known in (grant, *grants))

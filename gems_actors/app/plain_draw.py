@@ -1,4 +1,4 @@
-"""Drawing from plain Python: one blocking call, in a script, a notebook or beside an asyncio loop."""
+"""Drawing from plain Python: one blocking call, in a script, a notebook or next to an asyncio loop."""
 
 from __future__ import annotations
 

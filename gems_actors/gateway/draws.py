@@ -209,7 +209,7 @@ async def encoded(
     """Return a picture's file in the format that a client wants.
 
     Raises:
-        BlobError: the bytes are no picture.
+        BlobError: the bytes are not a picture.
     """
     encode = partial(picture_files.picture_of, data, media_type, picture_format, texts, quality=compression)
     try:

@@ -44,7 +44,7 @@ async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES, within_s:
     """Return the body of a request.
 
     Raises:
-        ApiError: it is no JSON by its type, too large, or late.
+        ApiError: it is not JSON by its type, too large, or late.
         ClientDisconnect: the client has gone.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -98,8 +98,8 @@ async def test_a_model_that_cannot_draw_from_pictures_refuses_references(tmp_pat
     [
         (GeneratedImage(png(), "image/jpeg", 32, 16), "image/png of 32x16 px"),
         (GeneratedImage(png(), "image/png", 16, 32), "image/png of 32x16 px"),
-        (GeneratedImage(b"", "image/png", 32, 16), "0 bytes that are no picture"),
-        (GeneratedImage(b"<html>busy</html>", "image/png", 32, 16), "17 bytes that are no picture"),
+        (GeneratedImage(b"", "image/png", 32, 16), "0 bytes that are not a picture"),
+        (GeneratedImage(b"<html>busy</html>", "image/png", 32, 16), "17 bytes that are not a picture"),
         (GeneratedImage(png(8, 8), "image/png", 8, 8), "sides of 16 to 8192 px, got image/png of 8x8 px"),
     ],
 )

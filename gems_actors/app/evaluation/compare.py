@@ -155,7 +155,7 @@ def curve_of(runs: Sequence[Run], *, resamples: int = RESAMPLES) -> list[CurvePo
 
 
 def at_budget(runs: Sequence[Run], what: Figure, budget: float) -> list[Run]:
-    """Return the runs as they stood when a picture had cost, on average, at most so many images or calls.
+    """Return the runs as they stood when a picture had cost, on average, at most this many images or calls.
 
     `what` is `IMAGES` or `CALLS`. Each strategy is cut after the same stage in all of its runs.
 

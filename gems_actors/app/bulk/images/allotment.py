@@ -145,7 +145,7 @@ class Place(FreePlace):
 
 
 class ImageAllotment(UnlimitedImages):
-    """The images of a run that has so many of them."""
+    """The images of a run with a budget of images."""
 
     def __init__(self, budget: ImageBudget, folder: Path, cost: int, *, tasks_of_pool: int = TASKS_OF_POOL) -> None:
         """Continue the plan of a folder, or begin another one if the budget has changed.

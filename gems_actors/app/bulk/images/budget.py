@@ -14,5 +14,5 @@ class ImageBudget:
     mean: float | None = None
 
     def total(self, tasks: int) -> int:
-        """Return the images of a run of so many tasks."""
+        """Return the images of a run with this number of tasks."""
         return self.images if self.images is not None else floor((self.mean or 0.0) * tasks)

@@ -1,7 +1,7 @@
 """What a further image is expected to gain, learned from the images that a run has drawn. Pure.
 
-A table of means: for trajectories that have drawn so many images and do not meet so many requirements of these kinds,
-how many requirements more the next image met. A cell with few observations leans on the coarser cell above it, and
+A table of means: how many more requirements the next image met, for trajectories by their number of images and by the
+number and kinds of their unmet requirements. A cell with few observations leans on the coarser cell above it, and
 the coarsest on a rule of thumb, so that the table is of use from the first image on. All sums are whole numbers: the
 order in which observations arrive changes nothing.
 """

@@ -90,7 +90,7 @@ def spare_images(left: int, tasks: int, tasks_left: int, cost: int) -> int:
 
 
 def size_of_wave(spare: int) -> int:
-    """Return how many images a wave has in a pool with so many images beyond its first ones."""
+    """Return the number of images of a wave in a pool with `spare` images beyond its first ones."""
     return max(LEAST_WAVE, ceil(spare / _WAVES))
 
 
