@@ -20,7 +20,7 @@ from gems_actors.backends import GeneratedImage, ImageModel, ImagePart, ImageReq
 from gems_actors.backends.factory import open_image_model
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
-from gems_actors.errors import BackendError, RefusedError
+from gems_actors.errors import BackendError, UnsupportedError
 from protocol.limits import MAX_SIDE_PX
 from protocol.messages import GenerateImage, Image, ImageRef, Spent
 
@@ -74,7 +74,7 @@ class Generator(BlobActor):
         begun = trio.current_time()
         if request.references and not self._can_edit:
             got = f"{self.config.image.shown_name}, which cannot; configure another image model, or give no pictures"
-            raise RefusedError(f"references: expected an image model that draws from pictures, got {got}")
+            raise UnsupportedError(f"references: expected an image model that draws from pictures, got {got}")
         references = [await self._read_reference(image) for image in request.references]
         drawn = await self.model.generate(
             ImageRequest(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gems_actors.errors import (
         AddressInUseError, BackendError, BlobError, CancelledRequestError, ConfigError, DeadlineError, ForbiddenError,
         GemsError, InternalError, LogError, MeshRefusedError, MeshUnavailableError, ModelOutputError, OverloadedError,
-        PoisonedError, RefusedError, RequestError, SupervisorError, UnansweredError, UsageError,
+        PoisonedError, RefusedError, RequestError, SupervisorError, UnansweredError, UnsupportedError, UsageError,
     )
     from gems_actors.roles import RoleSpec
     from gems_actors.supervision.service import run_mesh
@@ -47,8 +47,8 @@ __all__ = [
     "RecallExperiences", "RecalledExperience", "Recollection", "RefinementNote", "RefusedError", "Reply", "Request",
     "RequestError", "Requirement", "ReviewedVerdicts", "RoleSpec", "RunSummary", "Runs", "Spent", "StepTaken",
     "SupervisorError", "TextPart", "Trajectories", "TrajectoryState", "TrajectorySummary", "UnansweredError",
-    "UsageError", "Verdict", "__version__", "answers", "current_call", "draw", "load_config", "open_client",
-    "open_test_mesh", "run_mesh",
+    "UnsupportedError", "UsageError", "Verdict", "__version__", "answers", "current_call", "draw", "load_config",
+    "open_client", "open_test_mesh", "run_mesh",
 ]
 # fmt: on
 

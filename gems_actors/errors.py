@@ -14,6 +14,7 @@ GemsError
     ├── CancelledRequestError it, its run or its trajectory was cancelled
     ├── WithdrawnError        a router told its actor to stop; routers keep this to themselves
     ├── RefusedError          it is unreadable or impossible
+    │   └── UnsupportedError  no model of the mesh can do what it asks for
     ├── ForbiddenError        the client's key does not allow it
     ├── UnansweredError       the actor does not answer this type of request
     ├── BackendError          a model server or library failed
@@ -110,6 +111,10 @@ class WithdrawnError(RequestError, code="withdrawn"):
 
 class RefusedError(RequestError, code="refused"):
     """The request cannot be answered: it is unreadable, of another version, or impossible."""
+
+
+class UnsupportedError(RefusedError, code="unsupported"):
+    """The models of the mesh cannot do what the request asks for, such as drawing from a picture."""
 
 
 class ForbiddenError(RequestError, code="forbidden"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import MAX_SEED, DrawOptions, budget_of, draw_settings
 from gems_actors.app.prompts import slug_of
+from gems_actors.app.references.drawing import keep_references, settings_from
+from gems_actors.app.references.pictures import BadReferenceError, GivenImage, Reference, read_references
 from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.app.session import Connection, open_session, start_or_connect, watch_role_notes, watch_run_state
@@ -37,6 +40,8 @@ class DrawRequest:
     output: Path | None = None
     """PNG file, or folder for it; by default a name made from prompt and seed in the working directory."""
     options: DrawOptions = field(default_factory=DrawOptions)
+    images: Sequence[GivenImage] = ()
+    """Up to 16 pictures to draw from; without a size in the options, the result has the proportions of the first."""
     redirects_stderr: bool = False
     """Whether standard error of this process and of the mesh that it starts is hidden while drawing."""
     zygote: ZygoteProcess | None = None
@@ -101,7 +106,8 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     The first SIGINT, SIGTERM or SIGHUP ends the draw with the round in progress, the second one at once.
 
     Raises:
-        UsageError: the options contradict one another, or the file cannot be written.
+        UsageError: the options contradict one another, a picture to draw from cannot be used, or the file cannot be
+            written.
         ConfigError: the mesh cannot run with this configuration.
         CancelledRequestError: the run was cancelled.
         GemsError: the draw failed.
@@ -112,13 +118,8 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     config = options.read_config()
     seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
     path = picture_path(request.output, request.prompt, seed)
-    task = DrawPicture(
-        run=f"draw-{secrets.token_hex(4)}",
-        prompt=request.prompt,
-        seed=seed,
-        settings=draw_settings(config, options.settings()),
-        budget=budget_of(config),
-    )
+    references = await _read_references(request)
+    task = _task_of(request, config, seed, references)
     model = config.image.drawn_by
     result: DrawResult | None = None
     _show_warnings(config, options, view)
@@ -135,6 +136,7 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
                 start_or_connect(config, options.router, interrupts, zygote=request.zygote) as connection,
             ):
                 address = connection.mesh.address
+                await keep_references(connection.blobs, references)
                 with registered(RegistryEntry(run=task.run, what=task.prompt, total=1, address=address)):
                     picture = await _ask(connection.mesh, task, view, interrupts)
                 picture = await _write_file(path, connection, picture, task, model, view)
@@ -154,6 +156,29 @@ async def run(request: DrawRequest, view: DrawView | None = None) -> DrawResult:
     if result is None:  # the second signal cancelled the block above
         raise KeyboardInterrupt
     return replace(result, is_interrupted=result.is_interrupted or interrupts.is_hurried)
+
+
+async def _read_references(request: DrawRequest) -> Sequence[Reference]:
+    if request.options.strength is not None and not request.images:
+        raise UsageError("--strength: expected it with --image, got it alone")
+    if not request.images:
+        return ()
+    try:
+        return await trio.to_thread.run_sync(read_references, request.images)
+    except BadReferenceError as error:
+        raise UsageError(f"--image: {error}") from error
+
+
+def _task_of(request: DrawRequest, config: MeshConfig, seed: int, references: Sequence[Reference]) -> DrawPicture:
+    settings = draw_settings(config, request.options.settings())
+    return DrawPicture(
+        run=f"draw-{secrets.token_hex(4)}",
+        prompt=request.prompt,
+        seed=seed,
+        references=tuple(one.ref for one in references),
+        settings=settings_from(references, settings, request.options),
+        budget=budget_of(config),
+    )
 
 
 def _show_warnings(config: MeshConfig, options: DrawOptions, view: DrawView) -> None:

@@ -38,6 +38,8 @@ class Progress:
     lessons: frozenset[int] = frozenset()
     """Rounds whose experience is stored."""
     ending: m.Ending | None = None
+    references: tuple[m.ImageRef, ...] = ()
+    """Pictures of the user that it is drawn from."""
 
     @property
     def round(self) -> int:
@@ -47,7 +49,8 @@ class Progress:
 
 def progress_of(request: m.DrawPicture) -> Progress:
     """Return the progress of a draw before its first event."""
-    return Progress(request.prompt, request.settings.max_rounds, request.settings.candidates)
+    settings = request.settings
+    return Progress(request.prompt, settings.max_rounds, settings.candidates, references=request.references)
 
 
 def advance(progress: Progress, event: m.Event) -> Progress:
@@ -193,6 +196,12 @@ def comparison_line(choice: m.PairChoice) -> str:
     second = f"round {choice.other_round} candidate {choice.other_candidate}"
     better = {"first": first, "second": second, "tie": "neither"}[choice.preferred]
     return f"compared {first} with {second}: {better} is better"
+
+
+def references_line(references: Sequence[m.ImageRef]) -> str:
+    """Return what a picture is drawn from, as a line; empty without references."""
+    sizes = ", ".join(f"{image.width_px}x{image.height_px}" for image in references)
+    return f"drawn from {len(references)} picture{'s' * (len(references) > 1)}: {sizes} px" if references else ""
 
 
 def unchecked_line(words: Sequence[str], total: int) -> str:

@@ -22,9 +22,14 @@ MAX_SEED: Final = 0xFFFFFFFF
 MEMORY_MODES: Final[tuple[str, ...]] = get_args(MemoryMode)
 STRATEGIES: Final = ("single", "rewrite", "best-of-n", "gems")
 """One image of the user's own prompt; one of a rewritten prompt; the best of N of the user's own; the whole loop."""
-_SETTINGS: Final = {"rounds": "max_rounds"} | {
-    name: name for name in ("memory", "candidates", "size", "steps", "guidance", "negative_prompt", "exact", "skill")
-}
+_SETTINGS: Final = (
+    {"rounds": "max_rounds"}
+    | {
+        name: name
+        for name in ("memory", "candidates", "size", "steps", "guidance", "negative_prompt", "exact", "skill")
+    }
+    | {"strength": "strength"}
+)
 """The field of `DrawSettings` that each option sets, in run.json's order; `size` sets `width_px` and `height_px`."""
 _MIN_SIDE_PX: Final = 16
 _ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
@@ -60,6 +65,17 @@ def parse_guidance(value: str) -> float:
     if not 0 <= guidance <= MAX_GUIDANCE:
         raise UsageError(f"expected a number from 0 to {MAX_GUIDANCE}, got {value!r}")
     return guidance
+
+
+def parse_strength(value: str) -> float:
+    """Return the share of the denoising that image to image applies."""
+    try:
+        strength = float(value)
+    except ValueError:
+        strength = 0.0
+    if not 0 < strength <= 1:
+        raise UsageError(f"expected a number above 0, up to 1, got {value!r}")
+    return strength
 
 
 def parse_negative(value: str) -> str:
@@ -121,6 +137,8 @@ class DrawOptions:
     steps: int | None = None
     guidance: float | None = None
     negative_prompt: str | None = None
+    strength: float | None = None
+    """Share of the denoising that image to image applies to a given picture, above 0 to 1."""
     exact: bool = False
     """Whether images are drawn one at a time instead of in batches, for bit-exact output."""
     skill: str | None = None

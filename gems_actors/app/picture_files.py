@@ -27,6 +27,8 @@ from protocol.messages import Picture, Spent
 if TYPE_CHECKING:
     from PIL import Image
 
+    from gems_actors.backends.pictures import DecodedPicture
+
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 """Errors of a disk that is full or fails."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -78,6 +80,7 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
         "model": model,
         "skill": picture.skill,
         "settings": msgspec.to_builtins(picture.settings),
+        **({"references": [image.digest for image in best.references]} if best.references else {}),
         "requirements": [
             {
                 "id": requirement.id,
@@ -144,6 +147,7 @@ def parameters_of(picture: Picture, model: str) -> str:
         "Steps": settings.steps or "default",
         "Sampler": "default",
         "CFG scale": settings.guidance,
+        "Denoising strength": settings.strength if best.references else None,
         "Seed": best.seed,
         "Size": f"{best.image.width_px}x{best.image.height_px}",
         "Model": " ".join(model.replace(",", " ").split()),
@@ -167,14 +171,27 @@ def picture_of(
     Raises:
         PictureError: the data cannot be decoded.
     """
-    # loads Pillow, once there is a picture
-    from gems_actors.app.foreign_metadata import png_without_metadata
-    from gems_actors.backends.pictures import decode_picture, png_of
+    from gems_actors.backends.pictures import decode_picture  # loads Pillow, once there is a picture
 
     try:
         decoded = decode_picture(data)
     except ValueError as error:
         raise PictureError(f"{media_type}: {error}") from error
+    return file_of(decoded, data, picture_format, texts, quality=quality)
+
+
+def file_of(
+    decoded: DecodedPicture,
+    data: bytes,
+    picture_format: PictureFormat,
+    texts: dict[str, str],
+    *,
+    quality: int | None = None,
+) -> bytes:
+    """Return a picture that was decoded from `data` in a format, as `picture_of` does."""
+    from gems_actors.app.foreign_metadata import png_without_metadata
+    from gems_actors.backends.pictures import png_of
+
     is_kept = decoded.is_plain and decoded.media_type == f"image/{picture_format}"
     if picture_format == "png":
         data = png_without_metadata(data) if is_kept else png_of(decoded.image)
@@ -185,6 +202,11 @@ def picture_of(
         with suppress(ValueError):  # its parts are not where the standard says: only encoding it again makes it ours
             return _jpeg_with(data, exif) if picture_format == "jpeg" else _webp_with(data, exif, decoded.image.size)
     return _encoded(decoded.image, picture_format, exif, _QUALITY if quality is None else quality)
+
+
+def format_of(media_type: str) -> PictureFormat:
+    """Return the format of a picture's media type."""
+    return next(name for name in ENDINGS if media_type == f"image/{name}")
 
 
 def thumbnail_of(data: bytes, side_px: int) -> bytes:

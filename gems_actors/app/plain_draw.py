@@ -20,6 +20,8 @@ from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.options import MAX_SEED, DrawOptions, budget_of, draw_settings, parse_address, parse_size
 from gems_actors.app.picture_files import ENDINGS, PictureFormat, check_writable, picture_of, texts_of, write_whole
 from gems_actors.app.prompts import PromptError, check_prompt
+from gems_actors.app.references.drawing import keep_references, settings_from
+from gems_actors.app.references.pictures import BadReferenceError, GivenImage, Reference, read_references
 from gems_actors.app.session import open_session, start_or_connect
 from gems_actors.config import MeshConfig
 from gems_actors.errors import UsageError
@@ -134,6 +136,8 @@ def draw(
     steps: int | None = None,
     guidance: float | None = None,
     negative_prompt: str | None = None,
+    image: GivenImage | Sequence[GivenImage] = (),
+    strength: float | None = None,
     memory: MemoryMode | None = None,
     skill: str | None = None,
 ) -> Drawing:
@@ -141,10 +145,10 @@ def draw(
 
     Without `router` (the address of a running mesh), a mesh is started with the settings of the TOML file `config`, of
     the named set `preset` and of `settings` (each `KEY=VALUE`), and ends with the call: about a second for the built-in
-    models, which need no GPU.
-    The other arguments are the options of `gems draw`; None stays as configured. `size` is in pixels: "768x512" or
-    (768, 512). The call may be made while an asyncio loop runs in the same thread, as in a notebook, which it blocks;
-    Ctrl-C cancels it and raises KeyboardInterrupt.
+    models, which need no GPU. The other arguments are the options of `gems draw`; None stays as configured. `size` is
+    in pixels: "768x512" or (768, 512). `image` is a picture to draw from, or a list of up to 16: a path, the bytes of a
+    PNG, JPEG or WebP file, or an image of Pillow; without `size`, the result has the proportions of the first one. The
+    call may be made while an asyncio loop runs in the same thread, which it blocks; Ctrl-C raises KeyboardInterrupt.
 
     Raises:
         UsageError: the arguments are impossible, or the caller runs under trio: use `open_client` there.
@@ -153,10 +157,7 @@ def draw(
     """
     if trio.lowlevel.in_trio_run():
         raise UsageError("draw: expected a caller outside trio, got one that trio runs; use open_client and Mesh.ask")
-    try:
-        prompt = check_prompt(prompt)
-    except PromptError as error:
-        raise UsageError(f"prompt: {error}") from error
+    prompt, references = _checked(prompt, image, strength)
     options = DrawOptions(
         rounds=rounds,
         candidates=candidates,
@@ -166,6 +167,7 @@ def draw(
         steps=steps,
         guidance=guidance,
         negative_prompt=negative_prompt,
+        strength=strength,
         memory=memory,
         skill=skill,
         seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
@@ -175,10 +177,24 @@ def draw(
         router=None if router is None else parse_address(router),
     )
     with _kept_logging():
-        return _run_in_thread(options, prompt)
+        return _run_in_thread(options, prompt, references)
 
 
-def _run_in_thread(options: DrawOptions, prompt: str) -> Drawing:
+def _checked(
+    prompt: str, image: GivenImage | Sequence[GivenImage], strength: float | None
+) -> tuple[str, Sequence[Reference]]:
+    try:
+        prompt, references = check_prompt(prompt), read_references(image)
+    except PromptError as error:
+        raise UsageError(f"prompt: {error}") from error
+    except BadReferenceError as error:
+        raise UsageError(f"image: {error}") from error
+    if strength is not None and not references:
+        raise UsageError("strength: expected it with an image, got it alone")
+    return prompt, references
+
+
+def _run_in_thread(options: DrawOptions, prompt: str, references: Sequence[Reference]) -> Drawing:
     """Run the draw where no signal handler, event loop or log context of the caller is touched."""
     scope = trio.CancelScope()
     tokens: list[trio.lowlevel.TrioToken] = []
@@ -186,7 +202,7 @@ def _run_in_thread(options: DrawOptions, prompt: str) -> Drawing:
     async def run() -> Drawing | None:
         tokens.append(trio.lowlevel.current_trio_token())
         with scope:
-            return await _draw(options, prompt)
+            return await _draw(options, prompt, references)
         return None  # cancelled below
 
     with ThreadPoolExecutor(1, "gems-draw") as thread:
@@ -204,14 +220,15 @@ def _run_in_thread(options: DrawOptions, prompt: str) -> Drawing:
     return drawing
 
 
-async def _draw(options: DrawOptions, prompt: str) -> Drawing:
+async def _draw(options: DrawOptions, prompt: str, references: Sequence[Reference]) -> Drawing:
     config = options.read_config()
     assert options.seed is not None
     request = DrawPicture(
         run=f"draw-{secrets.token_hex(4)}",
         prompt=prompt,
         seed=options.seed,
-        settings=draw_settings(config, options.settings()),
+        references=tuple(one.ref for one in references),
+        settings=settings_from(references, draw_settings(config, options.settings()), options),
         budget=budget_of(config),
     )
     with open_session(config, options.router, redirects_stderr=False) as session_config:
@@ -219,6 +236,7 @@ async def _draw(options: DrawOptions, prompt: str) -> Drawing:
             open_interrupts() as interrupts,  # without signals, in a thread
             start_or_connect(session_config, options.router, interrupts) as connection,
         ):
+            await keep_references(connection.blobs, references)
             begun = RunBegun(run=request.run, what=prompt, total=1)
             await connection.mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
             picture = await connection.mesh.ask(request, lane=Lane.INTERACTIVE)

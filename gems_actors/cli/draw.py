@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,29 +25,39 @@ from gems_actors.supervision.zygote_process import ZygoteProcess, forked_zygote
 @click.command()
 @click.argument("prompt")
 @shared.path_option("-o", "--output", metavar="PNG", help_text="File or folder for the picture.")
+@click.option(
+    "--image",
+    "image_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Picture to draw from; may be repeated.",
+)
 @shared.draw_options(shared.seed_option("Seed of the picture (default random)."))
 @shared.json_option
 @click.option("--open", "opens", is_flag=True, help="Show the picture, in the terminal where it can.")
 @click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Show the logs of the roles.")
-def draw(prompt: str, output: Path | None, options: DrawOptions, as_json: bool, opens: bool, is_verbose: bool) -> int:
+def draw(prompt: str, options: DrawOptions, image_files: tuple[Path, ...], **chosen: Any) -> int:
     """Draw PROMPT in rounds until every requirement is met; `-` reads it from standard input.
+
+    With --image, PROMPT says what becomes of the pictures, and the result has the proportions of the first one.
 
     Starts a mesh, or uses the one at --router. Ctrl-C ends with the best picture so far, a second Ctrl-C at once.
     """
     text = _read_prompt(prompt)
     with nullcontext() if options.router else forked_zygote() as zygote:
-        return _draw(text, output, options, zygote, as_json=as_json, opens=opens, is_verbose=is_verbose)
+        return _draw(text, options, zygote, images=image_files, **chosen)
 
 
 def _draw(
     prompt: str,
-    output: Path | None,
     options: DrawOptions,
     zygote: ZygoteProcess | None,
     *,
     as_json: bool,
     opens: bool,
     is_verbose: bool,
+    **of_request: Any,
 ) -> int:
     with ending_at_stop_signals():
         import trio
@@ -54,7 +65,7 @@ def _draw(
         from gems_actors.app import draw as drawing
         from gems_actors.cli.terminal.views import draw_view_for, open_terminal
     request = drawing.DrawRequest(
-        prompt=prompt, output=output, options=options, redirects_stderr=not is_verbose, zygote=zygote
+        prompt=prompt, options=options, redirects_stderr=not is_verbose, zygote=zygote, **of_request
     )
     with open_terminal() as stream:
         view = draw_view_for(stream, may_paint=not is_verbose, as_json=as_json)

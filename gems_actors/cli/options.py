@@ -148,6 +148,12 @@ negative_option = click.option(
     metavar="PROMPT",
     help="What the picture must not show.",
 )
+strength_option = click.option(
+    "--strength",
+    type=parsed_by(values.parse_strength),
+    metavar="X",
+    help="How much image to image changes, above 0 to 1.",
+)
 exact_option = click.option("--exact", is_flag=True, help="Disable batching, for bit-exact output.")
 skill_option = click.option("--skill", metavar="ID", help="Skill to use (default: planner's choice).")
 wait_option = click.option(
@@ -230,7 +236,8 @@ def image_budget_options(command: Callable[..., int]) -> Callable[..., int]:
 def draw_options(*own: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Return a decorator that adds `own` options and those of all drawing commands, passed as one `DrawOptions`."""
     of_pictures = (
-        candidates_option, size_option, steps_option, guidance_option, negative_option, exact_option, skill_option,
+        candidates_option, size_option, steps_option, guidance_option, negative_option, strength_option, exact_option,
+        skill_option,
     )  # fmt: skip
     names = {field.name for field in fields(DrawOptions)}
 

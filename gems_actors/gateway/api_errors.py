@@ -13,12 +13,13 @@ _STATUS: Final[dict[type[RequestError], int]] = {
     errors.OverloadedError: 429,
     errors.DeadlineError: 504,
     errors.CancelledRequestError: 409,
+    errors.UnsupportedError: 501,
     errors.RefusedError: 400,
     errors.BackendError: 502,
     errors.ModelOutputError: 502,
     errors.ForbiddenError: 503,
 }
-"""Others are 500."""
+"""Others are 500; a class stands before its base."""
 _KINDS: Final = {403: "permission_error", 429: "rate_limit_error"}
 
 

@@ -43,10 +43,11 @@ class Permissions:
             client |= {f"{name}.{type_}" for type_ in types}
         self._may_ask = {name: frozenset(spec.may_ask) for name, spec in roles.items()} | {"client": frozenset(client)}
         self._may_publish = {name: frozenset(spec.may_publish) for name, spec in roles.items()}
-        self.may_store = frozenset({"agent", "admin", *(name for name, spec in roles.items() if spec.writes_blobs)})
-        """Grants that may add pictures to the blob store."""
+        writers = (name for name, spec in roles.items() if spec.writes_blobs)
+        self.may_store = frozenset({"client", "agent", "admin", *writers})
+        """Grants that may add pictures to the blob store; clients add those to draw from, and can replace none."""
         readers = (name for name, spec in roles.items() if spec.reads_blobs)
-        self.may_read_pictures = self.may_store | {"client", *readers}
+        self.may_read_pictures = self.may_store | {*readers}
         """Grants that may read pictures from the blob store."""
 
     def may_ask(self, grant: str, role: str, type_: str) -> bool:

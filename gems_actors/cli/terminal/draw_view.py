@@ -95,6 +95,8 @@ def _title(state: DrawState, columns: int, glyphs: Glyphs) -> Iterator[Text]:
     name = Text("gems draw", "bold")
     yield Text.assemble(name, " " * max(1, columns - name.cell_len - len(elapsed)), (elapsed, "dim"))
     yield from wrap(Text(printable(state.progress.prompt), "italic"), columns, _MAX_PROMPT_LINES, glyphs)
+    if line := draw_progress.references_line(state.progress.references):
+        yield _cut(Text(line, "dim"), columns, glyphs)
 
 
 def _status(state: DrawState, columns: int, glyphs: Glyphs) -> Text:

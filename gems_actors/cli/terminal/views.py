@@ -13,7 +13,7 @@ import click
 import trio
 
 from gems_actors.app.draw import DrawResult, DrawView
-from gems_actors.app.draw_progress import Progress, advance, lines_of, progress_of
+from gems_actors.app.draw_progress import Progress, advance, lines_of, progress_of, references_line
 from gems_actors.app.picture_files import encode_json, summary_lines, text_of_path
 from gems_actors.client import Mesh
 from gems_actors.terminal_text import PrintableStream
@@ -91,6 +91,8 @@ class PlainDraw(DrawView):
         print_draw_result(result, as_json=self._as_json)
 
     async def run(self, mesh: Mesh) -> None:
-        """Write the seed, with which the draw can be repeated."""
+        """Write the seed, with which the draw can be repeated, and what the picture is drawn from."""
         await trio.lowlevel.checkpoint()
         self.note(f"seed: {self._request.seed}")
+        if line := references_line(self._request.references):
+            self.note(line)

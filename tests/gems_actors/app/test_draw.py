@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from gems_actors.app import draw
 from gems_actors.app.draw import DrawRequest, DrawResult, DrawView
 from gems_actors.app.options import DrawOptions
 from gems_actors.client import open_client
-from gems_actors.errors import CancelledRequestError, ConfigError, LogError, RefusedError, UsageError
+from gems_actors.errors import CancelledRequestError, ConfigError, LogError, RefusedError, UnsupportedError, UsageError
 from protocol.messages import ControlRun, DrawPicture, Event, ImageDrawn, Record, RunBegun
+from tests.actors.fakes import png
+from tests.gems_actors.app.editors import INVERTING
 from tests.gems_actors.app.meshes import open_drawing_mesh, open_recording_mesh
 from tests.processes import descendants
 
@@ -115,3 +118,56 @@ async def test_a_mesh_of_its_own_in_which_nobody_can_play_a_step_of_the_loop_is_
     own = ("roles.poet.actor=own:Poet", "roles.poet.count=0", "loop.before_plan=poet")
     with pytest.raises(ConfigError, match=r"^roles.poet.count: expected at least 1 for loop.before_plan, got 0$"):
         await draw.run(DrawRequest(prompt="x", output=tmp_path / "x.png", options=DrawOptions(overrides=own)))
+
+
+async def test_a_draw_from_a_picture_has_its_proportions_and_tells_of_it(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(png(96, 48, "red"))
+    view = RecordingView()
+    async with open_drawing_mesh(tmp_path, settings=(INVERTING, "draw.width_px=64", "draw.height_px=64")) as options:
+        request = DrawRequest(
+            prompt="a red dog",
+            output=tmp_path / "dog.png",
+            options=replace(options, size=None, strength=0.5),
+            images=[tmp_path / "red.png"],
+        )
+        result = await draw.run(request, view)
+    assert view.request is not None
+    (given,) = view.request.references
+    with Image.open(result.path) as image:
+        assert image.size == (96, 48)
+        assert image.convert("RGB").getpixel((5, 5)) == (0, 255, 255)
+        texts = image.text  # type: ignore[attr-defined]
+    assert json.loads(texts["gems"])["references"] == [given.digest]
+    assert "Denoising strength: 0.5, " in texts["parameters"]
+    assert result.picture.settings.strength == 0.5
+
+
+async def test_a_size_that_was_given_is_kept_whatever_the_picture(tmp_path: Path) -> None:
+    async with open_drawing_mesh(tmp_path, settings=(INVERTING,)) as options:
+        request = DrawRequest(prompt="a dog", output=tmp_path / "dog.png", options=options, images=[png(96, 48)])
+        result = await draw.run(request)
+    with Image.open(result.path) as image:
+        assert image.size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("images", "strength", "line"),
+    [
+        (["no-such.png"], None, "--image: no-such.png: expected a readable file, got: No such file or directory"),
+        ([], 0.5, "--strength: expected it with --image, got it alone"),
+    ],
+)
+async def test_an_unusable_picture_is_refused_before_a_mesh_is_started(
+    images: list[str], strength: float | None, line: str, tmp_path: Path
+) -> None:
+    options = DrawOptions(router="tcp://127.0.0.1:9", strength=strength)
+    with pytest.raises(UsageError, match=rf"\A{line}\Z"):
+        await draw.run(DrawRequest(prompt="a dog", output=tmp_path / "dog.png", options=options, images=images))
+
+
+async def test_a_model_that_draws_from_text_alone_says_so_in_one_line(tmp_path: Path) -> None:
+    settings = ("image.backend=tests.examples.own_backend.flat:open_flat",)
+    async with open_drawing_mesh(tmp_path, settings=settings) as options:
+        request = DrawRequest(prompt="a dog", output=tmp_path / "dog.png", options=options, images=[png()])
+        with pytest.raises(UnsupportedError, match=r"references: expected an image model that draws from pictures"):
+            await draw.run(request)

@@ -19,6 +19,9 @@ import trio
 from PIL import Image
 
 from gems_actors import ConfigError, Drawing, GemsError, UsageError, draw
+from gems_actors.app.references.pictures import GivenImage
+from tests.actors.fakes import png
+from tests.gems_actors.app.editors import INVERTING
 from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.processes import await_gone, descendants, started
 
@@ -120,6 +123,9 @@ async def test_a_draw_under_trio_is_refused_because_it_would_block_the_loop() ->
         (partial(draw, " "), "prompt: expected a prompt of 1 to 32,000 characters, got an empty one"),
         (partial(draw, "x", size="0x9"), "expected WIDTHxHEIGHT such as 768x512"),
         (partial(draw, "x", router="here"), "expected an address such as tcp://HOST:PORT"),
+        (partial(draw, "x", image="no.png"), "image: no.png: expected a readable file, got: No such file or directory"),
+        (partial(draw, "x", strength=0.5), "strength: expected it with an image, got it alone"),
+        (partial(draw, "x", image=b"GIF", strength=2), "image: expected a complete PNG, JPEG or WebP picture"),
         (partial(draw, "x", seed=-1), "--seed: expected 0 to 4294967295, got -1"),
     ],
 )
@@ -150,3 +156,17 @@ def test_ctrl_c_cancels_a_draw_with_its_own_mesh_and_leaves_no_process(tmp_path:
     assert family
     assert not await_gone(family)
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+async def test_a_picture_is_drawn_from_a_path_bytes_or_an_image(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(png(96, 48, "red"))
+    settings = (INVERTING, "draw.width_px=64", "draw.height_px=64")
+    async with open_drawing_mesh(tmp_path, settings=settings) as chosen:
+        several: list[GivenImage] = [Image.new("RGB", (96, 48), "red"), png()]
+        for image in (tmp_path / "red.png", png(96, 48, "red"), several):
+            call = partial(draw, "a fox", router=chosen.router, settings=chosen.overrides, rounds=1, image=image)
+            drawing = await trio.to_thread.run_sync(partial(call, strength=0.5))
+            assert drawing.image.size == (96, 48)
+            assert drawing.image.convert("RGB").getpixel((5, 5)) == (0, 255, 255)
+            assert drawing.best.data
+            assert len(drawing.picture.best.references) == (2 if isinstance(image, list) else 1)

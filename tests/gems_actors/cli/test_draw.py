@@ -121,3 +121,9 @@ def test_no_color_keeps_the_view_and_drops_its_colours(tmp_path: Path) -> None:
     assert b"seed 1" in seen
     assert re.search(rb"\x1b\[\d+F", seen), "painted over itself"
     assert not re.search(rb"\x1b\[[0-9;]*[349][0-7][0-9;]*m", seen), "no colours"
+
+
+def test_a_picture_that_cannot_be_read_ends_the_command_in_one_line(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "draw", "the same dog, in snow", "--image", "dog.jpg", "--rounds", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gems: --image: dog.jpg: expected a readable file, got: No such file or directory\n"

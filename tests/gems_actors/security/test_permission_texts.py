@@ -47,7 +47,7 @@ def test_grants_are_the_roles_and_three_more_and_only_these_may_use_pictures() -
     assert built_in.grants == ("client", *BUILT_IN_ROLES, "agent", "admin")
     writers = {name for name, spec in BUILT_IN_ROLES.items() if spec.writes_blobs}
     readers = {name for name, spec in BUILT_IN_ROLES.items() if spec.reads_blobs}
-    assert built_in.may_store == {"agent", "admin", *writers}
+    assert built_in.may_store == {"agent", "admin", "client", *writers}
     assert built_in.may_read_pictures == {"agent", "admin", "client", *writers, *readers}
 
 
@@ -82,11 +82,12 @@ def test_refusals_name_the_grants_in_order_and_the_message() -> None:
 
 
 def test_refusals_of_pictures_name_the_operation() -> None:
-    sender = Principal("somebody", frozenset({"client"}), permissions())
+    Principal("somebody", frozenset({"client"}), permissions()).check_picture(BlobKind.PUT)
+    sender = Principal("somebody", frozenset({"verifier"}), permissions())
     sender.check_picture(BlobKind.GET)
     with pytest.raises(ForbiddenError) as caught:
         sender.check_picture(BlobKind.PUT)
-    assert str(caught.value) == expected("client", "PUT of a picture")
+    assert str(caught.value) == expected("verifier", "PUT of a picture")
 
 
 def test_an_entry_of_an_allow_list_is_toml() -> None:

@@ -1,0 +1,50 @@
+"""Draw from pictures: put them into the store, and choose the size of what is drawn from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec import structs
+
+from gems_actors.app.options import DrawOptions
+from gems_actors.app.references.pictures import MIN_SIDE_PX, Reference
+from gems_actors.blobs import BlobStore
+from protocol.limits import MAX_SIDE_PX
+from protocol.messages import DrawSettings, ImageRef
+
+_MULTIPLE_PX: Final = 16
+"""Sides that every image model of ours draws are multiples of this."""
+_MAX_RATIO: Final = 4.0
+"""Ratio of the sides up to which a picture has that of its reference; image models were not trained on longer ones."""
+
+
+async def keep_references(blobs: BlobStore, references: Iterable[Reference]) -> None:
+    """Put pictures into the store, where requests name them by their `ref`.
+
+    Raises:
+        BlobError: one of them cannot be stored.
+    """
+    for one in references:
+        await blobs.put(one.data, media_type=one.media_type, width_px=one.width_px, height_px=one.height_px)
+
+
+def sized_like(first: ImageRef, settings: DrawSettings) -> DrawSettings:
+    """Return the settings of a picture that is drawn from another one, where no size was given.
+
+    It has the proportions of that picture, up to 4 to 1, and as many pixels as the settings say, in multiples of 16 px.
+    """
+    ratio = min(max(first.width_px / first.height_px, 1 / _MAX_RATIO), _MAX_RATIO)
+    area = settings.width_px * settings.height_px
+    width_px, height_px = _rounded(math.sqrt(area * ratio)), _rounded(math.sqrt(area / ratio))
+    return structs.replace(settings, width_px=width_px, height_px=height_px)
+
+
+def settings_from(references: Sequence[Reference], settings: DrawSettings, options: DrawOptions) -> DrawSettings:
+    """Return the settings of a picture drawn from references, if any: of their proportions, unless a size was given."""
+    return settings if not references or options.size is not None else sized_like(references[0].ref, settings)
+
+
+def _rounded(side_px: float) -> int:
+    return min(max(round(side_px / _MULTIPLE_PX) * _MULTIPLE_PX, MIN_SIDE_PX), MAX_SIDE_PX)
