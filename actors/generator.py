@@ -73,7 +73,10 @@ class Generator(BlobActor):
         """Draw, check and store a picture, and return its reference."""
         begun = trio.current_time()
         if request.references and not self._can_edit:
-            got = f"{self.config.image.shown_name}, which cannot; configure another image model, or give no pictures"
+            hint = (
+                "set image.edits = true if its server can" if self.config.image.backend == "openai" else "use another"
+            )
+            got = f"{self.config.image.shown_name}, which does not; {hint}, or give no pictures"
             raise UnsupportedError(f"references: expected an image model that draws from pictures, got {got}")
         references = [await self._read_reference(image) for image in request.references]
         drawn = await self.model.generate(

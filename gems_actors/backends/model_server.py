@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ _MAX_WAIT_S: Final = 60.0
 _BUSY: Final = (429, 503)
 _RETRYABLE: Final = (408, 409, 425)
 """Client errors (4xx) that are retried, because they do not say that the request is wrong."""
+_NOT_IMPLEMENTED: Final = 501
 _REFUSING_ALL: Final = (401, 402, 404)
 """Client errors that any request would get: a wrong key, spent credit, an unknown model. Others are about the request;
 some services refuse a prompt with 403."""
@@ -80,6 +81,10 @@ _DURATION: Final = re.compile(
 """A duration as Go and OpenAI's headers write it: `6m0s`, `1.5s`, `20ms`."""
 
 
+FormFile = tuple[str, tuple[str, bytes, str]]
+"""A file of a form: the name of its field, then its own name, its bytes and its media type."""
+
+
 class StatusError(RefusedError):
     """A server refused a request with a status, which says whether the request may be accepted in another form."""
 
@@ -115,6 +120,17 @@ class ModelServer:
         body = msgspec.json.encode(fields)  # of a picture in a tenth of the time that httpx's own encoding takes
         headers = {"Content-Type": "application/json", **self._headers}
         return await self._fetch("POST", f"{self._url}/{path}", max_bytes, content=body, headers=headers)
+
+    async def post_form(
+        self, path: str, fields: Mapping[str, str], files: Sequence[FormFile], *, max_bytes: int
+    ) -> bytes:
+        """Send fields and files as `multipart/form-data`, and return the body of the answer.
+
+        Raises:
+            BusyError, RefusedError, BackendError: as for `post`.
+        """
+        url = f"{self._url}/{path}"
+        return await self._fetch("POST", url, max_bytes, data=fields, files=list(files), headers=self._headers)
 
     async def post_query(self, path: str, fields: Mapping[str, str], *, max_bytes: int) -> bytes:
         """Send fields in the address, without a body, and return the body of the answer.
@@ -253,7 +269,7 @@ class ModelServer:
             return BusyError(message, wait_s)
         if code in _RETRYABLE:
             return RequestFaultError(message, is_timeout=code == 408)
-        if 300 <= code < 500 or (code == 500 and _UNSUPPORTED.search(reason)):
+        if 300 <= code < 500 or code == _NOT_IMPLEMENTED or (code == 500 and _UNSUPPORTED.search(reason)):
             refusal = StatusError(message, code)
             refusal.is_outage = code in _REFUSING_ALL
             return refusal

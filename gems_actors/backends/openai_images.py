@@ -1,6 +1,7 @@
 """Images from any server with OpenAI's Images API: vLLM-Omni, SGLang Diffusion, hosted models.
 
-Source: platform.openai.com, POST /v1/images/generations; `seed` and further fields as vLLM-Omni and SGLang take them.
+Source: platform.openai.com, POST /v1/images/generations and /v1/images/edits; `seed` and further fields as vLLM-Omni
+and SGLang take them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -16,10 +17,13 @@ import msgspec
 from gems_actors.backends import GeneratedImage, ImageRequest
 from gems_actors.backends.failover import DEFAULT_RETRY, RetryPolicy
 from gems_actors.backends.image_server import MAX_REPLY_BYTES, ServerImageModel
-from gems_actors.backends.model_server import ModelServer, open_model_server
+from gems_actors.backends.model_server import ModelServer, StatusError, open_model_server
 from gems_actors.backends.pictures import usable_picture
 from gems_actors.config import ImageConfig
-from gems_actors.errors import RequestError
+from gems_actors.errors import RequestError, UnsupportedError
+
+_NO_SUCH_PATH: Final = (404, 405, 501)
+"""What servers answer to a path that they do not have."""
 
 
 @asynccontextmanager
@@ -38,8 +42,13 @@ async def open_openai_images(
 class OpenAIImageModel(ServerImageModel):
     """Requests one picture per call; safe to call from many tasks at once."""
 
+    @property
+    def can_edit(self) -> bool:
+        """Whether the settings say that the server also draws from pictures."""
+        return self._config.edits
+
     async def _draw(self, request: ImageRequest, server: ModelServer) -> GeneratedImage:
-        reply = await server.post("images/generations", self._fields_of(request), max_bytes=self._max_reply_bytes)
+        reply = await self._ask(request, server)
         failure: RequestError = server.unexpected('a picture in "data", as b64_json or as url', reply)
         for number, place in enumerate(self._places_in(reply)):
             try:
@@ -47,6 +56,24 @@ class OpenAIImageModel(ServerImageModel):
             except RequestError as error:  # the next one may be usable
                 failure = error if number == 0 else failure
         raise failure
+
+    async def _ask(self, request: ImageRequest, server: ModelServer) -> bytes:
+        fields = self._fields_of(request)
+        if not request.references:
+            return await server.post("images/generations", fields, max_bytes=self._max_reply_bytes)
+        name = "image" if len(request.references) == 1 else "image[]"  # as OpenAI's own clients name it
+        files = [
+            (name, (f"{number}.{part.media_type.removeprefix('image/')}", part.data, part.media_type))
+            for number, part in enumerate(request.references, 1)
+        ]
+        texts = {key: _text_of(value) for key, value in fields.items()}
+        try:
+            return await server.post_form("images/edits", texts, files, max_bytes=self._max_reply_bytes)
+        except StatusError as error:
+            if error.status not in _NO_SUCH_PATH:
+                raise
+            hint = "set image.edits = false if it draws from text alone"
+            raise UnsupportedError(f"{error}; expected a server that draws from pictures; {hint}") from error
 
     def _fields_of(self, request: ImageRequest) -> dict[str, Any]:
         fields: dict[str, Any] = {
@@ -62,6 +89,7 @@ class OpenAIImageModel(ServerImageModel):
             "num_inference_steps": request.steps,
             "guidance_scale": request.guidance,
             "negative_prompt": request.negative_prompt,
+            "strength": request.strength if request.references else None,
         }
         fields |= self._config.extra | {name: value for name, value in requested.items() if value is not None}
         return {name: value for name, value in fields.items() if name not in self._config.omit}
@@ -83,6 +111,11 @@ class OpenAIImageModel(ServerImageModel):
         if field == "b64_json" or text[:5].lower() == "data:":
             return await self._in_thread(_picture_in, text)
         return await self._decode(await server.fetch(text, max_bytes=self._max_reply_bytes))
+
+
+def _text_of(value: Any) -> str:
+    """Return the value of a field as a form has it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _picture_in(text: str) -> GeneratedImage:

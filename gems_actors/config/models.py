@@ -58,6 +58,8 @@ class ImageConfig(ModelServerConfig, frozen=True, forbid_unknown_fields=True, kw
     """Sizes `[width, height]` in pixels that are drawn once before the generator is ready, in addition to that of
     `[draw]`."""
 
+    edits: bool = False
+    """Whether the server of `openai` also draws from pictures, with `POST /images/edits` of its API."""
     extra: dict[str, Any] = {}
     """Fields added to each request of `openai`, such as `num_inference_steps`."""
     omit: tuple[str, ...] = ()

@@ -87,7 +87,10 @@ async def test_a_model_that_cannot_draw_from_pictures_refuses_references(tmp_pat
     given = await generator.blobs.put(png(), media_type="image/png", width_px=32, height_px=16)
     with (
         answering(Call(Header(Kind.REQUEST))),
-        pytest.raises(RefusedError, match=r"expected an image model that draws from pictures, got .*cannot"),
+        pytest.raises(
+            RefusedError,
+            match=r"expected an image model that draws from pictures, got storyboard, which does not; use another",
+        ),
     ):
         await generator.generate(GenerateImage(prompt="x", seed=7, width_px=32, height_px=16, references=(given,)))
     assert not painter.requests

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -38,6 +40,22 @@ def drawn(fields: dict[str, Any]) -> Answer:
     width_px, height_px = map(int, fields["size"].split("x"))
     data = draw_request(ImageRequest(fields["prompt"], fields.get("seed", 0), width_px, height_px))
     return Answer(json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(data).decode()}]}).encode())
+
+
+def _fields_of(media_type: str, body: bytes) -> dict[str, Any]:
+    """Return the fields of JSON, or of a form with those of its files as lists of name, type and bytes."""
+    if not media_type.startswith("multipart/form-data"):
+        return json.loads(body) if body else {}
+    fields: dict[str, Any] = {}
+    form: Any = message_from_bytes(f"Content-Type: {media_type}\r\n\r\n".encode() + body, policy=HTTP)
+    for part in form.iter_parts():
+        name, file_name = part.get_param("name", header="content-disposition"), part.get_filename()
+        data = part.get_payload(decode=True)
+        if file_name is None:
+            fields[name] = data.decode()
+        else:
+            fields.setdefault(name, []).append((file_name, part.get_content_type(), data))
+    return fields
 
 
 class ScriptedServer:
@@ -79,7 +97,7 @@ def open_server(server: ScriptedServer, port: int = 0) -> Iterator[ScriptedServe
             length = int(self.headers["Content-Length"])
             if len(body := self.rfile.read(length)) < length:
                 return  # the server is closing
-            fields = json.loads(body) if body else dict(parse_qsl(urlsplit(self.path).query))
+            fields = _fields_of(self.headers["Content-Type"] or "", body) or dict(parse_qsl(urlsplit(self.path).query))
             server.asked.append((self.path, dict(self.headers), fields))
             self._say(server.first.pop(0) if server.first else server.rule(fields))
 

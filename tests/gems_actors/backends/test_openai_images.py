@@ -17,12 +17,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gems_actors.backends import GeneratedImage, ImageRequest
+from gems_actors.backends import GeneratedImage, ImagePart, ImageRequest
 from gems_actors.backends.image_server import MAX_REPLY_BYTES
 from gems_actors.backends.model_server import error_text, retry_after_of
 from gems_actors.backends.openai_images import open_openai_images
 from gems_actors.config import ImageConfig, MeshConfig
-from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError
+from gems_actors.errors import BackendError, ConfigError, OverloadedError, RefusedError, RequestError, UnsupportedError
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
@@ -301,3 +301,57 @@ async def test_a_whole_loop_with_a_server_that_is_busy_and_fails_once(server: Sc
         assert picture.best.verdicts
         assert picture.all_met
         assert len(server.asked) == len(picture.attempts) + 2
+
+
+CAT, DOG = ImagePart(png(32, 16, "red"), "image/png"), ImagePart(b"jpeg", "image/jpeg")
+
+
+@pytest.mark.parametrize(("references", "field"), [((CAT,), "image"), ((CAT, DOG), "image[]")])
+async def test_references_are_sent_as_a_form_with_the_files(
+    references: tuple[ImagePart, ...], field: str, server: ScriptedServer
+) -> None:
+    request = replace(REQUEST, references=references, strength=0.5, steps=4)
+    picture = await generate(server, request, edits=True, extra={"tiled": True}, model="edit-1", omit=("n",))
+    assert (picture.width_px, picture.height_px) == (256, 192)
+    ((path, headers, fields),) = server.asked
+    assert path == "/v1/images/edits"
+    assert headers["Content-Type"].startswith("multipart/form-data; boundary=")
+    files = fields.pop(field)
+    expected = [("1.png", "image/png", CAT.data), ("2.jpeg", "image/jpeg", DOG.data)]
+    assert files == expected[: len(references)]
+    assert fields == {
+        "prompt": "two red cats",
+        "size": "256x192",
+        "seed": "7",
+        "response_format": "b64_json",
+        "model": "edit-1",
+        "num_inference_steps": "4",
+        "strength": "0.5",
+        "tiled": "true",
+    }
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_a_server_without_edits_is_named_and_not_asked_again(status: int, server: ScriptedServer) -> None:
+    server.rule = lambda fields: Answer(b'{"detail": "Not Found"}', status)
+    with pytest.raises(
+        UnsupportedError, match=rf"image server at {server.url}: answered {status}: Not Found; "
+    ) as caught:
+        await generate(server, replace(REQUEST, references=(CAT,)), edits=True)
+    assert "image.edits = false" in str(caught.value)
+    assert not caught.value.is_outage
+    assert len(server.asked) == 1
+
+
+async def test_a_prompt_that_edits_refuse_is_refused_as_a_prompt(server: ScriptedServer) -> None:
+    server.rule = lambda fields: Answer(b'{"error": {"message": "not this"}}', 400)
+    with pytest.raises(RefusedError, match="answered 400: not this") as caught:
+        await generate(server, replace(REQUEST, references=(CAT,)), edits=True)
+    assert not isinstance(caught.value, UnsupportedError)
+
+
+@pytest.mark.parametrize("edits", [False, True])
+async def test_the_settings_say_whether_the_server_draws_from_pictures(edits: bool, server: ScriptedServer) -> None:
+    config = ImageConfig(backend="openai", url=server.url, edits=edits)
+    async with open_openai_images(config) as model:
+        assert model.can_edit is edits
