@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 import trio
+from PIL.Image import Image
 from torch import Tensor
 
 from gems_actors.backends import ImageRequest
@@ -175,13 +176,14 @@ class CountingPipeline:
     """Z-Image as far as time goes."""
 
     name, multiple_px, mixes_sizes, max_texts = "counting", 16, True, 32
+    max_references, needs_references = 0, False
     defaults = Defaults(steps=8)
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.longest_s = 0.0
 
-    def prepare(self, draw: Draw) -> Job:
+    def prepare(self, draw: Draw, pictures: Sequence[Image] = ()) -> Job:
         return Job(
             id=draw.id,
             prompt="",

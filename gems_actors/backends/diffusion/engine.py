@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler, cost_of
@@ -75,13 +76,13 @@ class Engine:
         """Whether there are no requests."""
         return not self._all
 
-    def add(self, draw: Draw) -> None:
-        """Add a request, which joins at the next step boundary.
+    def add(self, draw: Draw, pictures: Sequence[Image] = ()) -> None:
+        """Add a request with its references, RGB or RGBA; it joins at the next step boundary.
 
         Raises:
             UnfitError: the pipeline cannot draw this request.
         """
-        job = self._pipeline.prepare(draw)
+        job = self._pipeline.prepare(draw, pictures)
         job.interactive, job.arrived_s = draw.interactive, self._clock()
         self._all[job.id] = job
         self._fresh.append(job)
@@ -152,7 +153,9 @@ class Engine:
                 self._pipeline.encode(jobs)
         except Exception as error:  # models raise anything; only the request at fault may fail
             return self._split(jobs, error, self._encode)
-        self._texts |= {job.id: _Text(span, len(jobs)) for job in jobs}
+        for job in jobs:
+            job.references = ()
+            self._texts[job.id] = _Text(span, len(jobs))
         # A stable sort: oldest first.
         self._encoded = sorted([*self._encoded, *jobs], key=lambda job: not job.interactive)
         return []
@@ -198,7 +201,7 @@ class Engine:
         self._tokens += cost_of(group)
         for job in group:
             if job.is_denoised:  # what the transformer read can be larger than the picture
-                job.positive = job.negative = job.cache = None
+                job.positive = job.negative = job.conditions = job.cache = None
                 job.kept.clear()
                 self._denoised.append(job)
         self._encoded = [job for job in self._encoded if not job.is_denoised]

@@ -6,6 +6,7 @@ alone; one that crashes a second engine is rejected as poisoned.
 
 from __future__ import annotations
 
+import array
 import math
 import mmap
 import os
@@ -47,6 +48,8 @@ class _Pending:
     """A request in flight."""
 
     draw: m.Draw
+    memory: int | None = None
+    """Descriptor of the pixels of its references."""
     answered: trio.Event = field(default_factory=trio.Event)
     answer: DrawnPixels | RequestError | None = None
     crashes: int = 0
@@ -77,6 +80,8 @@ class EngineHost:
         self.restarts = 0
         self.capacity = 0
         """Requests that the engine handles at once; 0 before it is first ready."""
+        self.can_edit = False
+        """Whether the engine draws from pictures; false before it is first ready."""
         self.pid = 0
         self.in_forward: tuple[int, ...] = ()
         """Ids of the requests in the engine's current forward."""
@@ -112,8 +117,12 @@ class EngineHost:
             _log.warning("engine_ended", how=reason, in_flight=len(self._pending), in_forward=len(self.in_forward))
             self._blame(reason)
 
-    async def draw(self, draw: m.Draw) -> DrawnPixels:
+    async def draw(self, draw: m.Draw, memory: int | None = None) -> DrawnPixels:
         """Return the pixels of a picture; the id of the request is replaced by the next free one.
+
+        Args:
+            draw: the request.
+            memory: descriptor of the pixels of its references, as `reference_memory` packs them; the caller closes it.
 
         Raises:
             RefusedError: the pipeline can never draw this request.
@@ -122,7 +131,7 @@ class EngineHost:
         """
         self._last_id += 1
         id_ = self._last_id
-        pending = self._pending[id_] = _Pending(structs.replace(draw, id=id_))
+        pending = self._pending[id_] = _Pending(structs.replace(draw, id=id_), memory)
         self._send(pending.draw)
         if self._watchdog.deadline == math.inf:  # the engine was idle
             self._watchdog.deadline = self._watchdog_deadline()
@@ -186,7 +195,7 @@ class EngineHost:
         sender.send_nowait(self._load)
         inbox = m.Inbox()
         async with open_background() as nursery:
-            nursery.start_soon(_send_all, end, receiver)
+            nursery.start_soon(self._send_all, end, receiver)
             with trio.CancelScope() as self._watchdog, suppress(ConnectionResetError):
                 while await _receive(end, inbox):
                     for body in inbox.bodies():
@@ -196,6 +205,18 @@ class EngineHost:
             os.close(descriptor)
         if self._watchdog.cancelled_caught:
             _log.error("engine_hung", silent_s=self._timeout_s, in_flight=len(self._pending))
+
+    async def _send_all(self, end: trio.socket.SocketType, commands: trio.MemoryReceiveChannel[m.Command]) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the receiving side handles the end
+            async for command in commands:
+                data = memoryview(m.frame(command))
+                if isinstance(command, m.Draw) and command.references:
+                    pending = self._pending.get(command.id)
+                    if pending is None or pending.memory is None:  # cancelled meanwhile, and its memory is closed
+                        continue
+                    data = data[await _send_descriptor(end, data, pending.memory) :]
+                while data:
+                    data = data[await end.send(data) :]
 
     def _watchdog_deadline(self) -> float:
         is_working = self._outbox is not None and bool(self._pending)
@@ -214,7 +235,8 @@ class EngineHost:
             case m.Found(gpus=gpus):
                 self._on_found(gpus)
             case m.Ready():
-                self._outbox, self._was_ready, self.capacity = sender, True, report.capacity
+                self._outbox, self._was_ready = sender, True
+                self.capacity, self.can_edit = report.capacity, report.can_edit
                 self._on_note("")
                 for pending in list(self._pending.values()):  # in order of arrival
                     sender.send_nowait(pending.draw)
@@ -248,12 +270,13 @@ async def _receive(end: trio.socket.SocketType, inbox: m.Inbox) -> bool:
     return bool(data)
 
 
-async def _send_all(end: trio.socket.SocketType, commands: trio.MemoryReceiveChannel[m.Command]) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError):  # the receiving side handles the end
-        async for command in commands:
-            data = memoryview(m.frame(command))
-            while data:
-                data = data[await end.send(data) :]
+async def _send_descriptor(end: trio.socket.SocketType, data: memoryview, descriptor: int) -> int:
+    """Send the beginning of a message with a descriptor; return how many bytes were sent."""
+    own = os.dup(descriptor)  # the request may be cancelled, and its memory closed, while the socket is full
+    try:
+        return await end.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [own]))])
+    finally:
+        os.close(own)
 
 
 async def _wait_for(process: subprocess.Popen[bytes]) -> None:

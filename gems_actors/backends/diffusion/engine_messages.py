@@ -1,7 +1,8 @@
 """Messages between the actor and its engine process, over a Unix socket.
 
-A message is four bytes of length, little-endian, and msgpack. Pixels are not in it: a `Finished` carries a file
-descriptor of anonymous memory that holds them, so that megabytes are not copied through a socket.
+A message is four bytes of length, little-endian, and msgpack. Pixels are not in it: a `Finished`, and a `Draw` with
+references, carry a file descriptor of anonymous memory that holds them, so that megabytes are not copied through a
+socket.
 """
 
 from __future__ import annotations
@@ -39,6 +40,19 @@ class Load(Struct, frozen=True, tag=True):
     """Sizes, as width and height, to draw before the engine is ready."""
 
 
+class Raster(Struct, frozen=True):
+    """Size of a decoded picture: 8 bits of red, green and blue, and of alpha where `channels` is 4."""
+
+    width_px: int
+    height_px: int
+    channels: int = 3
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its pixels."""
+        return self.width_px * self.height_px * self.channels
+
+
 class Draw(Struct, frozen=True, tag=True):
     """To the engine: draw a picture."""
 
@@ -55,6 +69,10 @@ class Draw(Struct, frozen=True, tag=True):
     """Whether it shares no forward with other requests."""
     interactive: bool = False
     """Whether it goes ahead of requests that are not interactive."""
+    references: tuple[Raster, ...] = ()
+    """Pictures to draw from; with any, the message comes with a descriptor of their pixels, one after the other."""
+    strength: float | None = None
+    """Share of the denoising that image to image applies to its reference, above 0 to 1; None for the default."""
 
 
 class Withdraw(Struct, frozen=True, tag=True):
@@ -83,6 +101,8 @@ class Ready(Struct, frozen=True, tag=True):
     capacity: int
     """Requests that the engine handles at once."""
     load_s: float
+    can_edit: bool = False
+    """Whether the pipeline draws from pictures."""
 
 
 class Broken(Struct, frozen=True, tag=True):

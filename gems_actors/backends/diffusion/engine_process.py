@@ -17,7 +17,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from PIL.Image import Image
+
 from gems_actors.backends.diffusion import engine_messages as m
+from gems_actors.backends.diffusion.reference_memory import unpack
 from gems_actors.os_process import die_with_parent, set_title
 
 if TYPE_CHECKING:  # torch takes seconds to import, and progress is reported before
@@ -46,12 +49,16 @@ class Link:
             ready, _, _ = select.select([self._socket], [], [], None if blocking else 0)
             if not ready:
                 break
-            data = self._socket.recv(m.READ_BYTES)
+            data, ancillary, _, _ = self._socket.recvmsg(m.READ_BYTES, m.ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
             if not data:
                 raise EOFError
-            self._inbox.put(data)
+            self._inbox.put(data, ancillary)
             commands += map(m.decode_command, self._inbox.bodies())
         return commands
+
+    def pictures_of(self, draw: m.Draw) -> list[Image]:
+        """Return the references of a request; call it once for each `Draw`, in the order in which they arrived."""
+        return unpack(draw.references, self._inbox.descriptors.popleft()) if draw.references else []
 
     def send(self, report: m.Report) -> None:
         """Send a report."""
@@ -108,7 +115,8 @@ def serve(link: Link) -> None:
         except LoadingError as error:
             link.send(m.Broken(str(error)))
             return
-        link.send(m.Ready(pipeline.name, name, capacity, time.perf_counter() - began))
+        load_s = time.perf_counter() - began
+        link.send(m.Ready(pipeline.name, name, capacity, load_s, can_edit=pipeline.max_references > 0))
         _run(Engine(pipeline, device, scheduler, on_begin=lambda ids: link.send(m.Begun(ids))), link, early)
 
 
@@ -131,8 +139,9 @@ def _handle(engine: Engine, link: Link, command: m.Command) -> None:
 
     match command:
         case m.Draw():
+            pictures = link.pictures_of(command)
             try:
-                engine.add(command)
+                engine.add(command, pictures)
             except UnfitError as error:
                 link.send(m.Unfinished(command.id, str(error), is_final=True))
         case m.Withdraw(id=id_):

@@ -23,6 +23,20 @@ class Schedule(NamedTuple):
     timesteps: tuple[float, ...]
     deltas: tuple[float, ...]
     """Change of sigma in each step, negative."""
+    sigmas: tuple[float, ...]
+    """Sigma before each step."""
+
+    def last_part(self, strength: float) -> Schedule:
+        """Return the steps that image to image takes of a schedule, as the stock pipelines choose them.
+
+        Raises:
+            UnfitError: there are none.
+        """
+        steps = len(self.timesteps)
+        skipped = int(max(steps - min(steps * strength, steps), 0))
+        if skipped == steps:
+            raise UnfitError(f"strength: expected more, because it leaves none of {steps} steps, got {strength}")
+        return Schedule(self.timesteps[skipped:], self.deltas[skipped:], self.sigmas[skipped:])
 
 
 class Schedules:
@@ -57,7 +71,8 @@ class Schedules:
             deltas = scheduler.sigmas[1:] - scheduler.sigmas[:-1]
             if not bool(deltas.isfinite().all()):  # stretching to a terminal sigma needs two points
                 raise UnfitError(f"steps: expected more, because this pipeline's schedule is not defined for {steps}")
-            self._known[key] = Schedule(tuple(scheduler.timesteps.tolist()), tuple(deltas.tolist()))
+            parts = scheduler.timesteps, deltas, scheduler.sigmas[:-1]
+            self._known[key] = Schedule(*(tuple(part.tolist()) for part in parts))
         return self._known[key]
 
 
@@ -110,10 +125,20 @@ def with_length_of_prompt(velocity: Tensor, negative: Tensor, scale: float) -> T
     return combined * (wanted / length)
 
 
-def noise(shape: tuple[int, ...], seed: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the noise of one picture, generated on the CPU, so that a seed gives the same on every device."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+def generator_of(seed: int) -> torch.Generator:
+    """Return the generator of one picture, on the CPU, so that a seed gives the same on every device."""
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def noise(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the noise of one picture."""
     return torch.randn(shape, generator=generator, dtype=dtype).to(device)
+
+
+def add_noise(latents: Tensor, fresh: Tensor, share: float) -> Tensor:
+    """Return latents with a share of noise, computed as the stock scheduler does, which rounds the share, too."""
+    rounded = torch.tensor(share).to(latents.dtype)
+    return rounded * fresh + (1.0 - rounded) * latents
 
 
 def to_pixels(images: Tensor) -> Tensor:

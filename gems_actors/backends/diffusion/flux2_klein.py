@@ -1,5 +1,7 @@
 """FLUX.2 [klein], step by step: requests of one size, of any step count and, for the base checkpoint, guidance.
 
+The transformer reads references as further tokens, so requests share a forward if their references have equal sizes.
+
 Every prompt is 512 tokens long: its padding is embedded and attended to, so batches need no mask. Distilled
 checkpoints have no guidance, and the stock pipeline ignores a scale for them; here it is refused.
 
@@ -12,12 +14,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from gems_actors.backends.diffusion import flow_matching
 from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.jobs import Defaults, Job, UnfitError
+from gems_actors.backends.diffusion.jobs import Defaults, Job, Reference, UnfitError
 from gems_actors.backends.diffusion.stepwise import StepwisePipeline
+from gems_actors.backends.pictures import over_white
+from protocol.limits import MAX_REFERENCES
 
 _TEXT_TOKENS: Final = 512
 
@@ -28,6 +33,7 @@ class Flux2KleinSteps(StepwisePipeline):
     name = "Flux2KleinPipeline"
     guidance = flow_matching.Guidance(above=1.0, combine=flow_matching.from_negative, is_apart=True)
     max_texts = 8
+    max_references, appends = MAX_REFERENCES, True
 
     def __init__(self, pipe: Any) -> None:
         """Use the components of a stock pipeline, all on one device."""
@@ -35,13 +41,13 @@ class Flux2KleinSteps(StepwisePipeline):
         defaults = Defaults(steps=4, guidance=1.0) if self._is_distilled else Defaults(steps=50, guidance=4.0)
         super().__init__(pipe, multiple_px=pipe.vae_scale_factor * 2, defaults=defaults)
 
-    def prepare(self, draw: Draw) -> Job:
-        """Return the job of a request; its bucket is its size.
+    def prepare(self, draw: Draw, pictures: Sequence[Image] = ()) -> Job:
+        """Return the job of a request; its bucket is its size, and those of its references.
 
         Raises:
-            UnfitError: the pipeline does not support this size, number of steps or guidance.
+            UnfitError: the pipeline does not support this size, number of steps, guidance or these references.
         """
-        job = super().prepare(draw)
+        job = super().prepare(draw, pictures)
         if self._is_distilled and job.rows == 2:
             raise UnfitError(
                 f"guidance: expected none or at most 1, because this checkpoint is distilled, got {job.guidance}"
@@ -63,26 +69,46 @@ class Flux2KleinSteps(StepwisePipeline):
         embedded, _ = self.pipe.encode_prompt(list(texts), self.device, max_sequence_length=_TEXT_TOKENS)
         return list(embedded)
 
-    def noise(self, job: Job) -> Tensor:
+    def noise(self, job: Job, generator: torch.Generator) -> Tensor:
         """Return the initial latents: (tokens, 128), in the dtype of the text encoder."""
         assert job.positive is not None
         height, width = (side // self.multiple_px for side in (job.height_px, job.width_px))
         shape = (1, self.transformer.config.in_channels, height, width)
-        return flow_matching.noise(shape, job.seed, job.positive.dtype, self.device)[0].flatten(1).T
+        return flow_matching.noise(shape, generator, job.positive.dtype, self.device)[0].flatten(1).T
+
+    def fit(self, picture: Image, draw: Draw) -> Reference:
+        """Return a reference in its own size: of at most a million pixels, cut to whole tokens.
+
+        Raises:
+            ValueError: the picture is too small or too long.
+        """
+        processor = self.pipe.image_processor
+        fitted = processor._resize_if_exceeds_area(processor.check_image_input(over_white(picture)))
+        width, height = (side // self.multiple_px * self.multiple_px for side in fitted.size)
+        return Reference(processor.preprocess(fitted, height, width, resize_mode="crop"))
+
+    def encode_pixels(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the latents of a reference: (tokens, 128)."""
+        latents: Tensor = self.pipe._encode_vae_image(pixels, generator)
+        return latents[0].flatten(1).T
 
     def velocities(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Tensor:
         """Return the velocity of each job, in the dtype of the transformer."""
-        latents, text = self.latents_of(jobs), torch.stack(list(texts))
+        latents, text, grids = self.latents_of(jobs), torch.stack(list(texts)), jobs[0].grids
+        positions = self.pipe._prepare_latent_ids(self._grid(latents[:1], jobs[0]))
+        if grids:
+            shapes = [torch.empty(1, 1, *grid) for grid in grids]
+            positions = torch.cat([positions, self.pipe._prepare_image_ids(shapes)], 1)
         velocity: Tensor = self.transformer(
-            hidden_states=latents.to(self.transformer.dtype),
+            hidden_states=self.latents_to_read(jobs).to(self.transformer.dtype),
             timestep=self.timesteps_of(jobs, latents.dtype),
             guidance=None,
             encoder_hidden_states=text,
             txt_ids=self.pipe._prepare_text_ids(text[:1]).to(self.device, non_blocking=True),
-            img_ids=self.pipe._prepare_latent_ids(self._grid(latents[:1], jobs[0])).to(self.device, non_blocking=True),
+            img_ids=positions.to(self.device, non_blocking=True),
             return_dict=False,
         )[0]
-        return velocity
+        return velocity[:, : latents.shape[1]]
 
     def latents_to_decode(self, jobs: Sequence[Job]) -> Tensor:
         """Return the latents of jobs of one size as the decoder takes them."""

@@ -6,10 +6,20 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from PIL.Image import Image
 from torch import Tensor
 
 from gems_actors.backends.diffusion.denoising_cache import VelocityCache
 from gems_actors.backends.diffusion.engine_messages import Draw
+
+
+class Reference(NamedTuple):
+    """A picture to draw from, prepared for the encoders, on the host."""
+
+    pixels: Tensor
+    """(1, 3, height, width), or 4 channels with alpha, float32, in [-1, 1], as the encoder of latents takes it."""
+    shown: Image | None = None
+    """Picture as the text encoder sees it; None if that sees none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +48,12 @@ class Job:
     negative: Tensor | None = None
     """The same of the negative prompt; None without guidance."""
     latents: Tensor | None = None
+    references: tuple[Reference, ...] = ()
+    """Pictures to draw from, until they are encoded."""
+    grids: tuple[tuple[int, int], ...] = ()
+    """Height and width, in tokens, of each reference whose latents the transformer reads next to the picture's."""
+    conditions: Tensor | None = None
+    """Latents of these references, (tokens, channels)."""
     cache: VelocityCache | None = None
     """Velocities that further steps may reuse; None if the transformer computes every step."""
     kept: dict[str, Any] = field(default_factory=dict)
@@ -46,6 +62,8 @@ class Job:
     """Timesteps that the transformer receives, one per step."""
     deltas: tuple[float, ...] = ()
     """Change of sigma in each step."""
+    noise_share: float = 1.0
+    """Sigma before the first step: the share of noise, the rest being the picture that is redrawn."""
     step: int = 0
     """Steps taken."""
 
@@ -95,9 +113,17 @@ class Pipeline(Protocol):
     max_texts: int
     """Maximum prompts encoded together: a few thousand tokens, beyond which they only take longer."""
     defaults: Defaults
+    max_references: int
+    """Maximum pictures that a picture is drawn from; 0 if it draws from none."""
+    needs_references: bool
+    """Whether it draws from pictures only."""
 
-    def prepare(self, draw: Draw) -> Job:
+    def prepare(self, draw: Draw, pictures: Sequence[Image] = ()) -> Job:
         """Return the job of a request, with its bucket, rows and tokens; the device is not used yet.
+
+        Args:
+            draw: the request.
+            pictures: its references, RGB or RGBA.
 
         Raises:
             UnfitError: the pipeline cannot draw this request.
@@ -118,6 +144,19 @@ class Pipeline(Protocol):
 
 class UnfitError(ValueError):
     """The pipeline cannot draw this request."""
+
+
+def check_references(pipeline: Pipeline, count: int) -> None:
+    """Check how many references a request has.
+
+    Raises:
+        UnfitError: the pipeline cannot draw from so many, or needs some.
+    """
+    name, most = pipeline.name, pipeline.max_references
+    if count > most:
+        raise UnfitError(f"references: expected at most {most}, as many as {name} draws from, got {count}")
+    if pipeline.needs_references and not count:
+        raise UnfitError(f"references: expected a picture, because {name} only edits pictures, got none")
 
 
 @dataclass(frozen=True, slots=True)

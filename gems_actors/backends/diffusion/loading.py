@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
+from PIL.Image import Image
+from PIL.Image import new as new_picture
 
 from gems_actors.backends.diffusion import float8
 from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, BatchScheduler
@@ -114,7 +116,8 @@ def prepare(load: Load, device_name: str, tell: Callable[[str], None]) -> Prepar
     )
     for width_px, height_px in load.warm_up:
         tell(f"warming up at {width_px}x{height_px} px")
-        _warm_up(Engine(pipeline, device, scheduler), width_px, height_px)
+        references = _references_for(pipeline, width_px, height_px)
+        _warm_up(Engine(pipeline, device, scheduler), width_px, height_px, references)
     # A loop over a varying number of rows would be compiled each time; one masked call is compiled once.
     if device.is_gpu and not load.compile and load.warm_up:
         tell(choose_attention(pipeline, load.warm_up[0], device.seconds_of))
@@ -126,15 +129,20 @@ def capacity_of(pipeline: Pipeline, scheduler: BatchScheduler, sizes: Sequence[t
     """Return the requests of two full forwards of the first size, one running and one queued here."""
     if not sizes:
         return MAX_CAPACITY
-    job = pipeline.prepare(Draw(0, "", 0, *sizes[0]))
+    job = pipeline.prepare(Draw(0, "", 0, *sizes[0]), _references_for(pipeline, *sizes[0]))
     return min(max(2, 2 * scheduler.max_step_tokens // (job.rows * job.tokens)), MAX_CAPACITY)
 
 
-def _warm_up(engine: Engine, width_px: int, height_px: int) -> None:
+def _references_for(pipeline: Pipeline, width_px: int, height_px: int) -> list[Image]:
+    """Return a grey picture for a pipeline that cannot draw without one."""
+    return [new_picture("RGB", (width_px, height_px), "grey")] if pipeline.needs_references else []
+
+
+def _warm_up(engine: Engine, width_px: int, height_px: int, pictures: Sequence[Image]) -> None:
     """Draw two prompts of different lengths in a batch and one alone, the cases that compiled blocks specialise on."""
     try:
         for id_, prompt in enumerate(["a warm-up", "a warm-up of many words " * 8, "a warm-up"]):
-            engine.add(Draw(id_, prompt, id_, width_px, height_px, steps=2, is_alone=id_ == 2))
+            engine.add(Draw(id_, prompt, id_, width_px, height_px, steps=2, is_alone=id_ == 2), pictures)
     except UnfitError as error:
         raise LoadingError(f"draw.width_px, draw.height_px or image.warm_up: {error}") from error
     while not engine.is_idle:
@@ -230,7 +238,10 @@ def choose_attention(
     if not isinstance(pipeline, StepwisePipeline) or pipeline.attention is None:
         return ""
     texts = ("a fox", "a fox " * 20, "a fox " * 40, "a fox " * 80)
-    jobs = [pipeline.prepare(Draw(number, text, 0, *size, guidance=0.0)) for number, text in enumerate(texts)]
+    references = _references_for(pipeline, *size)
+    jobs = [
+        pipeline.prepare(Draw(number, text, 0, *size, guidance=0.0), references) for number, text in enumerate(texts)
+    ]
     seconds = {True: math.inf, False: math.inf}
     with suppress(torch.OutOfMemoryError), torch.no_grad():  # then four such pictures are never drawn together either
         pipeline.encode(jobs)

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
+from msgspec.structs import replace
 from PIL import Image as Pillow
 
 from gems_actors.backends import GeneratedImage, ImageRequest
-from gems_actors.backends.diffusion.engine_host import ENGINE_MODULE, EngineHost
+from gems_actors.backends.diffusion.engine_host import ENGINE_MODULE, DrawnPixels, EngineHost
 from gems_actors.backends.diffusion.engine_messages import Draw, Finished, Load, Totals
+from gems_actors.backends.diffusion.reference_memory import pack
 from gems_actors.config import ImageConfig
-from gems_actors.errors import ConfigError
+from gems_actors.errors import ConfigError, RefusedError
 from gems_actors.tasks import gather, open_background
 
 _WINDOW_S: Final = 10.0
@@ -119,6 +121,11 @@ class DiffusionImageModel:
         """Requests that all engines together handle at once."""
         return sum(host.capacity for host in self.hosts)
 
+    @property
+    def can_edit(self) -> bool:
+        """Whether the pipeline draws from pictures."""
+        return bool(self.hosts) and all(host.can_edit for host in self.hosts)
+
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the picture of one request as a PNG file.
 
@@ -127,8 +134,7 @@ class DiffusionImageModel:
             PoisonedError: the request crashed two engines.
             BackendError: the request failed.
         """
-        host = min(self.hosts, key=lambda host: host.pixels_in_flight)
-        drawn = await host.draw(_draw_of(request))
+        drawn = await self._draw(request)
         finished = drawn.finished
         began = trio.current_time()
         with drawn.memory as memory:
@@ -143,6 +149,22 @@ class DiffusionImageModel:
         return GeneratedImage(
             data, "image/png", finished.width_px, finished.height_px, {**details, "batch": round(finished.batch, 2)}
         )
+
+    async def _draw(self, request: ImageRequest) -> DrawnPixels:
+        draw = _draw_of(request)
+        if not request.references:
+            return await self._next_host().draw(draw)
+        try:
+            packed = await trio.to_thread.run_sync(pack, request.references, limiter=self._packing)
+        except ValueError as error:
+            raise RefusedError(f"references: {error}") from error
+        try:
+            return await self._next_host().draw(replace(draw, references=packed.rasters), packed.memory)
+        finally:
+            os.close(packed.memory)
+
+    def _next_host(self) -> EngineHost:
+        return min(self.hosts, key=lambda host: host.pixels_in_flight)
 
     def figures(self) -> dict[str, float]:
         """Return what all engines did in the last seconds; seconds of a stage are per image."""
@@ -189,6 +211,7 @@ def _draw_of(request: ImageRequest) -> Draw:
         negative_prompt=request.negative_prompt,
         is_alone=request.exact,
         interactive=request.interactive,
+        strength=request.strength,
     )
 
 

@@ -1,6 +1,7 @@
 """Qwen-Image, step by step: requests of one size, of any prompt length, step count and guidance, in one forward.
 
-Source: QwenImagePipeline of diffusers 0.39 to 0.42, whose components are used and which tests compare with.
+Source: QwenImagePipeline and QwenImageImg2ImgPipeline of diffusers 0.39 to 0.42, whose components are used and which
+tests compare with.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ _MAX_TEXT_TOKENS: Final = 512
 
 
 class QwenImageSteps(StepwisePipeline):
-    """Takes the steps of `QwenImagePipeline`.
+    """Takes the steps of `QwenImagePipeline`, also image to image.
 
     The positions of a forward are those of its first row, so a bucket holds one width and one height: of a landscape
     and a portrait with equal tokens, the second would come out wrong without an error.
     """
 
     name = "QwenImagePipeline"
+    max_references, redraws = 1, True
     guidance = flow_matching.Guidance(above=1.0, combine=flow_matching.with_length_of_prompt, is_apart=True)
 
     def __init__(self, pipe: Any) -> None:
@@ -50,14 +52,19 @@ class QwenImageSteps(StepwisePipeline):
         lengths = mask.sum(dim=1).tolist()
         return [row[: min(length, _MAX_TEXT_TOKENS)].clone() for row, length in zip(hidden, lengths, strict=True)]
 
-    def noise(self, job: Job) -> Tensor:
+    def noise(self, job: Job, generator: torch.Generator) -> Tensor:
         """Return the initial latents: (tokens, 64), in the dtype of the text encoder."""
         assert job.positive is not None
         channels = self.transformer.config.in_channels // 4
         height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
-        fresh = flow_matching.noise((1, 1, channels, height, width), job.seed, job.positive.dtype, self.device)
-        packed: Tensor = self.pipe._pack_latents(fresh, 1, channels, height, width)
-        return packed[0]
+        fresh = flow_matching.noise((1, 1, channels, height, width), generator, job.positive.dtype, self.device)
+        return self._packed(fresh)
+
+    def encode_pixels(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the latents of a reference: (tokens, 64)."""
+        latents = self.pipe.vae.encode(pixels[:, :, None]).latent_dist.sample(generator)
+        mean, deviation = self._statistics(latents)
+        return self._packed((latents - mean) * (1.0 / deviation))
 
     def velocities(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Tensor:
         """Return the velocity of each job, in the dtype of the transformer."""
@@ -82,20 +89,31 @@ class QwenImageSteps(StepwisePipeline):
 
     def latents_to_decode(self, jobs: Sequence[Job]) -> Tensor:
         """Return the latents of jobs of one size as the decoder takes them."""
-        vae, pipe = self.pipe.vae, self.pipe
-        packed = self.latents_of(jobs)
+        pipe, packed = self.pipe, self.latents_of(jobs)
         latents = pipe._unpack_latents(packed, jobs[0].height_px, jobs[0].width_px, pipe.vae_scale_factor)
-        latents = latents.to(vae.dtype)
-        mean, deviation = (
-            torch.tensor(values).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
+        latents = latents.to(pipe.vae.dtype)
+        mean, deviation = self._statistics(latents)
         restored: Tensor = latents / (1.0 / deviation) + mean
         return restored
 
     def decoded(self, latents: Tensor) -> Tensor:
         """Return decoded latents; the decoder is one of videos, and a picture is the only frame."""
         return super().decoded(latents)[:, :, 0]
+
+    def _packed(self, latents: Tensor) -> Tensor:
+        """Return latents of one picture, (1, 1, channels, height, width) or with the axes of a video, as tokens."""
+        height, width = latents.shape[-2:]
+        packed: Tensor = self.pipe._pack_latents(latents, 1, self.transformer.config.in_channels // 4, height, width)
+        return packed[0]
+
+    def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and the standard deviation of each channel of latents of a video."""
+        config = self.pipe.vae.config
+        mean, deviation = (
+            torch.tensor(values).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
+            for values in (config.latents_mean, config.latents_std)
+        )
+        return mean, deviation
 
 
 class _RowByRow:

@@ -65,12 +65,12 @@ class QwenImage21Steps(StepwisePipeline):
         read = hidden if is_alone else self._read(hidden, lengths)
         return [row[:length].clone() for row, length in zip(read, lengths, strict=True)]
 
-    def noise(self, job: Job) -> Tensor:
+    def noise(self, job: Job, generator: torch.Generator) -> Tensor:
         """Return the initial latents: (tokens, 64), in the dtype of the text encoder."""
         assert job.positive is not None
         side = self.pipe.vae_scale_factor
         shape = (1, self.transformer.config.in_channels, job.height_px // side, job.width_px // side)
-        return flow_matching.noise(shape, job.seed, job.positive.dtype, self.device)[0].flatten(1).T
+        return flow_matching.noise(shape, generator, job.positive.dtype, self.device)[0].flatten(1).T
 
     def velocities(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Tensor:
         """Return the velocity of each job, in the dtype of the transformer."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from gems_actors.backends.diffusion import flow_matching
@@ -20,11 +21,14 @@ from gems_actors.backends.diffusion.batch_scheduler import LAUNCH_TOKENS
 from gems_actors.backends.diffusion.denoising_cache import MIN_STEPS, VelocityCache
 from gems_actors.backends.diffusion.engine_messages import Draw
 from gems_actors.backends.diffusion.float8 import Float8Weights
-from gems_actors.backends.diffusion.jobs import Defaults, Job, Stepped
+from gems_actors.backends.diffusion.jobs import Defaults, Job, Reference, Stepped, UnfitError, check_references
 from gems_actors.backends.diffusion.row_attention import Processors
+from gems_actors.backends.pictures import over_white
 
 _MAX_KNOWN_TEXTS: Final = 8
 """Negative prompts whose embeddings are kept: a run has one, or the pipeline's default."""
+_STRENGTH: Final = 0.6
+"""Share of the denoising in image to image: the default of the stock pipelines."""
 
 
 class StepwisePipeline(ABC):
@@ -37,6 +41,14 @@ class StepwisePipeline(ABC):
     """Whether pictures of different sizes can share a forward."""
     max_texts: int = 32
     """Maximum prompts encoded together."""
+    max_references: int = 0
+    """Maximum pictures that a picture is drawn from; 0 if it draws from none."""
+    needs_references: bool = False
+    """Whether it draws from pictures only."""
+    redraws: ClassVar[bool] = False
+    """Whether a picture begins as its reference, noised: image to image."""
+    appends: ClassVar[bool] = False
+    """Whether the transformer reads the latents of references after the picture's."""
 
     def __init__(self, pipe: Any, *, multiple_px: int, defaults: Defaults) -> None:
         """Use the components of a stock pipeline, all on one device.
@@ -90,8 +102,27 @@ class StepwisePipeline(ABC):
         """
 
     @abstractmethod
-    def noise(self, job: Job) -> Tensor:
-        """Return the initial latents of a job whose prompt is embedded."""
+    def noise(self, job: Job, generator: torch.Generator) -> Tensor:
+        """Return the initial latents of a job whose prompt is embedded and which redraws no picture."""
+
+    def fit(self, picture: Image, draw: Draw) -> Reference:
+        """Return a reference, RGB or RGBA, as it is encoded; here stretched to the size that is drawn.
+
+        Raises:
+            ValueError: the pipeline cannot draw from this picture.
+        """
+        return Reference(self.pipe.image_processor.preprocess(over_white(picture), draw.height_px, draw.width_px))
+
+    def encode_pixels(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the latents of a reference: of the shape of the noise, or (tokens, channels) if it is appended.
+
+        Only called with `max_references`.
+
+        Args:
+            pixels: the reference, on the device, in the dtype of the prompt's embedding.
+            generator: the picture's, for latents that the stock pipeline samples.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def velocities(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -108,13 +139,18 @@ class StepwisePipeline(ABC):
 
     # ------------------------------------------------------------------------------ what the engine calls
 
-    def prepare(self, draw: Draw) -> Job:
-        """Return the job of a request; its bucket is its size.
+    def prepare(self, draw: Draw, pictures: Sequence[Image] = ()) -> Job:
+        """Return the job of a request; its bucket is its size, and those of the references that it appends.
 
         Raises:
-            UnfitError: the pipeline does not support this size or number of steps.
+            UnfitError: the pipeline does not support this size, number of steps, strength or these references.
         """
         flow_matching.check_size(draw.width_px, draw.height_px, self.multiple_px)
+        check_references(self, len(pictures))
+        try:
+            references = tuple(self.fit(picture, draw) for picture in pictures)
+        except ValueError as error:
+            raise UnfitError(f"references: {error}") from error
         guidance = self.defaults.guidance if draw.guidance is None else draw.guidance
         job = Job(
             id=draw.id,
@@ -126,18 +162,25 @@ class StepwisePipeline(ABC):
             steps=draw.steps or self.defaults.steps,
             guidance=guidance,
             is_alone=draw.is_alone,
-            bucket=(draw.width_px, draw.height_px),
+            references=references,
             rows=2 if guidance is not None and guidance > self.guidance.above else 1,
         )
+        if self.appends:
+            sizes = (reference.pixels.shape[-2:] for reference in references)
+            job.grids = tuple((height // self.multiple_px, width // self.multiple_px) for height, width in sizes)
+        job.bucket = (draw.width_px, draw.height_px, *job.grids)
         schedule = self._schedules.get(job.steps, self.image_tokens(job))
-        job.timesteps, job.deltas = schedule.timesteps, schedule.deltas
-        job.tokens = self.row_tokens(job, 0)
         if self.cache_threshold is not None and job.steps >= MIN_STEPS and not job.is_alone:
             job.cache = VelocityCache(self.cache_threshold)
+        if references and self.redraws:
+            schedule = schedule.last_part(_STRENGTH if draw.strength is None else draw.strength)
+        job.steps = len(schedule.timesteps)
+        job.timesteps, job.deltas, job.noise_share = schedule.timesteps, schedule.deltas, schedule.sigmas[0]
+        job.tokens = self._tokens_of(job, 0)
         return job
 
     def encode(self, jobs: Sequence[Job]) -> None:
-        """Set the embeddings and the noise of each job; a text that jobs share is embedded once.
+        """Set the embeddings and the first latents of each job; a text that jobs share is embedded once.
 
         The texts of a job that runs alone are embedded one by one, as the stock pipelines do: on some CPUs padding
         changes the last bits of an embedding.
@@ -157,8 +200,8 @@ class StepwisePipeline(ABC):
             job.positive = embedded[job.prompt]
             job.negative = embedded[job.negative_prompt] if job.rows == 2 else None
             both = (text for text in (job.positive, job.negative) if text is not None)
-            job.tokens = self.row_tokens(job, max(len(text) for text in both))
-            job.latents = self.noise(job)
+            job.tokens = self._tokens_of(job, max(len(text) for text in both))
+            self._begin(job)
 
     def denoise(self, jobs: Sequence[Job]) -> list[Stepped]:
         """Return each job after its next step, computed with one forward or two."""
@@ -178,11 +221,34 @@ class StepwisePipeline(ABC):
         with flow_matching.tiling(self.pipe.vae, tiled):
             return flow_matching.to_pixels(self.decoded(latents))
 
+    def _tokens_of(self, job: Job, text_tokens: int) -> int:
+        return self.row_tokens(job, text_tokens) + sum(height * width for height, width in job.grids)
+
+    def _begin(self, job: Job) -> None:
+        """Set the first latents of a job, and those of the references that it appends."""
+        assert job.positive is not None
+        generator, dtype = flow_matching.generator_of(job.seed), job.positive.dtype
+        # Before the noise, as in the stock pipelines, which take both from one generator.
+        encoded = [
+            self.encode_pixels(reference.pixels.to(self.device, dtype), generator) for reference in job.references
+        ]
+        job.latents = self.noise(job, generator)
+        if encoded and self.redraws:
+            job.latents = flow_matching.add_noise(encoded[0], job.latents, job.noise_share)
+        elif encoded:
+            job.conditions = torch.cat(encoded)
+
     # ------------------------------------------------------------------------------ parts for subclasses
 
     def latents_of(self, jobs: Sequence[Job]) -> Tensor:
         """Return the latents of jobs of one size, stacked."""
         return torch.stack([job.latents for job in jobs if job.latents is not None])
+
+    def latents_to_read(self, jobs: Sequence[Job]) -> Tensor:
+        """Return the latents of jobs of one bucket, each followed by those of its references, stacked."""
+        latents = self.latents_of(jobs)
+        conditions = [job.conditions for job in jobs if job.conditions is not None]
+        return torch.cat([latents, torch.stack(conditions)], 1) if conditions else latents
 
     def timesteps_of(self, jobs: Sequence[Job], dtype: torch.dtype) -> Tensor:
         """Return the timestep of each job's step, from 1 to 0, computed as stock pipelines do."""

@@ -1,6 +1,7 @@
 """Z-Image, step by step: requests of any size, prompt length, step count and guidance in one forward.
 
-Source: ZImagePipeline of diffusers 0.39 to 0.42, whose components are used and which tests compare with.
+Source: ZImagePipeline and ZImageImg2ImgPipeline of diffusers 0.39 to 0.42, whose components are used and which tests
+compare with.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ _TURBO_SHIFT: Final = 3.0
 
 
 class ZImageSteps(StepwisePipeline):
-    """Takes the steps of `ZImagePipeline`: Z-Image with guidance, and Z-Image-Turbo without."""
+    """Takes the steps of `ZImagePipeline`: Z-Image with guidance, and Z-Image-Turbo without; also image to image."""
 
     name = "ZImagePipeline"
     mixes_sizes = True
+    max_references, redraws = 1, True
     guidance = flow_matching.Guidance(above=0.0, combine=flow_matching.from_prompt, is_apart=False)
 
     def __init__(self, pipe: Any) -> None:
@@ -52,11 +54,21 @@ class ZImageSteps(StepwisePipeline):
         """Return the length of one row."""
         return _padded(self.image_tokens(job)) + _padded(max(1, text_tokens))
 
-    def noise(self, job: Job) -> Tensor:
-        """Return the initial latents: (16, 1, height / 8, width / 8), float32."""
+    def noise(self, job: Job, generator: torch.Generator) -> Tensor:
+        """Return the initial latents: (16, 1, height / 8, width / 8), float32 without a reference."""
+        assert job.positive is not None
         height, width = (2 * (side // self.multiple_px) for side in (job.height_px, job.width_px))
         shape = (self.transformer.in_channels, 1, height, width)
-        return flow_matching.noise(shape, job.seed, torch.float32, self.device)
+        return flow_matching.noise(
+            shape, generator, job.positive.dtype if job.references else torch.float32, self.device
+        )
+
+    def encode_pixels(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the latents of a reference: (16, 1, height / 8, width / 8)."""
+        config = self.pipe.vae.config
+        sampled = self.pipe.vae.encode(pixels).latent_dist.sample(generator)
+        latents: Tensor = (sampled - config.shift_factor) * config.scaling_factor
+        return latents[0][:, None]
 
     def velocities(self, jobs: Sequence[Job], texts: Sequence[Tensor]) -> list[Tensor]:
         """Return the velocity of each job, float32; the transformer's own points the other way and counts time up."""

@@ -6,7 +6,10 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image as Pillow
+from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from gems_actors.backends.diffusion.batch_scheduler import MAX_STEP_TOKENS, BatchScheduler
@@ -33,9 +36,40 @@ def stock(kind: str) -> Any:
     return BUILDERS[kind]()
 
 
+def pictures_of(draw: Draw) -> list[Image]:
+    """Return pictures of the sizes of a request's references: blocks of random colours."""
+    pictures = []
+    for number, raster in enumerate(draw.references):
+        blocks = np.random.default_rng(number).integers(0, 256, (4, 4, raster.channels), dtype=np.uint8)
+        size = raster.width_px, raster.height_px
+        pictures.append(Pillow.fromarray(blocks).resize(size, Resampling.BICUBIC))
+    return pictures
+
+
+def _editing(kind: str, draw: Draw) -> tuple[Any, dict[str, Any]]:
+    """Return the stock pipeline that draws from pictures, and its arguments for them."""
+    import diffusers
+
+    pipe, pictures = stock(kind), pictures_of(draw)
+    if kind == "flux2-klein":
+        return pipe, {"image": pictures}
+    classes = {
+        "z-image": diffusers.ZImageImg2ImgPipeline,
+        "qwen-image": diffusers.QwenImageImg2ImgPipeline,
+        "stable-diffusion": diffusers.StableDiffusionImg2ImgPipeline,
+    }
+    parts = pipe.components | ({"requires_safety_checker": False} if kind == "stable-diffusion" else {})
+    editor = classes[kind](**parts)
+    editor.set_progress_bar_config(disable=True)
+    (picture,) = pictures
+    if kind != "qwen-image":  # which resizes it itself; the others take the size of the picture
+        picture = picture.resize((draw.width_px, draw.height_px), Resampling.LANCZOS)
+    return editor, {"image": picture} | ({} if draw.strength is None else {"strength": draw.strength})
+
+
 def draw_alone(kind: str, draw: Draw) -> Alone:
     """Draw a request with nothing but the stock pipeline."""
-    pipe = stock(kind)
+    pipe, references = _editing(kind, draw) if draw.references else (stock(kind), {})
     negative: dict[str, Any] = {"negative_prompt": draw.negative_prompt and [draw.negative_prompt]}
     guidance = {"guidance_scale": draw.guidance}
     if kind.startswith("qwen-image"):
@@ -45,6 +79,8 @@ def draw_alone(kind: str, draw: Draw) -> Alone:
     elif kind == "flux2-klein":
         negative = {"negative_prompt_embeds": pipe.encode_prompt([draw.negative_prompt or ""], "cpu")[0]}
     wanted = {"height": draw.height_px, "width": draw.width_px, "num_inference_steps": draw.steps}
+    if kind == "stable-diffusion" and references:
+        del wanted["height"], wanted["width"]
 
     steps: list[Tensor] = []
 
@@ -60,6 +96,7 @@ def draw_alone(kind: str, draw: Draw) -> Alone:
         **negative,
         **wanted,
         **guidance,
+        **references,
     ).images
     return Alone(steps[-1][0], (images[0].permute(1, 2, 0) * 255).round().to(torch.int32))
 
@@ -70,6 +107,7 @@ class Watched:
     def __init__(self, pipeline: Pipeline) -> None:
         self.name, self.multiple_px = pipeline.name, pipeline.multiple_px
         self.mixes_sizes, self.max_texts, self.defaults = pipeline.mixes_sizes, pipeline.max_texts, pipeline.defaults
+        self.max_references, self.needs_references = pipeline.max_references, pipeline.needs_references
         self.latents: dict[int, Tensor] = {}
         self.groups: list[tuple[int, ...]] = []
         self.decoded: list[tuple[tuple[int, ...], bool]] = []
@@ -77,8 +115,8 @@ class Watched:
         """Called before `encode`, `denoise`, `decode` or `decode tiled` with the jobs; may raise."""
         self._pipeline = pipeline
 
-    def prepare(self, draw: Draw) -> Job:
-        return self._pipeline.prepare(draw)
+    def prepare(self, draw: Draw, pictures: Sequence[Image] = ()) -> Job:
+        return self._pipeline.prepare(draw, pictures)
 
     def encode(self, jobs: Sequence[Job]) -> None:
         self.before("encode", jobs)
@@ -117,7 +155,7 @@ def engine_of(pipeline: Pipeline, *, max_step_tokens: int = MAX_STEP_TOKENS) -> 
 def run_all(engine: Engine, draws: Iterable[Draw] = ()) -> dict[int, Drawn | Failed]:
     """Run until the engine is idle, and return the result of each request."""
     for draw in draws:
-        engine.add(draw)
+        engine.add(draw, pictures_of(draw))
     ended: dict[int, Drawn | Failed] = {}
     while not engine.is_idle:
         for item in engine.run_once():

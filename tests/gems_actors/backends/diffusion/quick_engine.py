@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from PIL.Image import Image
 
 from gems_actors.backends.diffusion import engine_messages as m
 from gems_actors.backends.diffusion.engine_process import Link, main
 
 
-def pixels_of(draw: m.Draw) -> bytes:
-    """Return what this engine draws."""
-    return bytes([draw.seed % 256]) * (draw.width_px * draw.height_px * 3)
+def pixels_of(draw: m.Draw, pictures: Sequence[Image] = ()) -> bytes:
+    """Return what this engine draws: one colour, of the seed and the first pixel of each reference."""
+    color = (draw.seed + sum(sum(as_ints(picture.getpixel((0, 0)))) for picture in pictures)) % 256
+    return bytes([color]) * (draw.width_px * draw.height_px * 3)
+
+
+def as_ints(pixel: object) -> tuple[int, ...]:
+    """Return a pixel of several channels."""
+    assert isinstance(pixel, tuple)
+    return tuple(int(value) for value in pixel)
 
 
 def _serve(link: Link) -> None:
@@ -21,12 +31,14 @@ def _serve(link: Link) -> None:
     if not Path(load.model).exists():
         link.send(m.Broken(f"image.model: {load.model} does not exist"))
         return
-    link.send(m.Ready("None", load.device, 4, 0.0))
+    link.send(m.Ready("None", load.device, 4, 0.0, can_edit=True))
+    pictures: dict[int, list[Image]] = {}
     steps: dict[m.Draw, int] = {}
     while True:
         for command in (*commands, *link.commands(blocking=not steps and not commands)):
             if isinstance(command, m.Draw):
                 steps[command] = command.steps or 1
+                pictures[command.id] = link.pictures_of(command)
             elif isinstance(command, m.Withdraw):
                 steps = {draw: left for draw, left in steps.items() if draw.id != command.id}
         commands = []
@@ -38,7 +50,7 @@ def _serve(link: Link) -> None:
             if not steps[draw]:
                 del steps[draw]
                 finished = m.Finished(draw.id, draw.width_px, draw.height_px, {}, 1.0)
-                link.send_picture(finished, memoryview(pixels_of(draw)))
+                link.send_picture(finished, memoryview(pixels_of(draw, pictures[draw.id])))
 
 
 if __name__ == "__main__":

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import combinations, product
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replaced
 
-from gems_actors.backends.diffusion.engine_messages import Draw
+from gems_actors.backends.diffusion.engine_messages import Draw, Raster
 from gems_actors.backends.diffusion.jobs import Drawn, Job
 from tests.gems_actors.backends.diffusion.engines import (
     Watched,
     draw_alone,
     engine_of,
     out_of_memory,
+    pictures_of,
     run_all,
     stock,
     watched,
@@ -33,6 +36,13 @@ EXAMPLES = {"z-image": 5, "qwen-image": 5, "qwen-image-21": 3, "flux2-klein": 2}
 KINDS = ("z-image", "qwen-image", "qwen-image-21", "flux2-klein")
 SIZES = {kind: [(64, 64), (96, 64), (64, 96), (32, 128), (48, 48)] for kind in KINDS}
 SIZES["qwen-image-21"][-1] = (32, 32)  # sides are multiples of 32 there
+REFERENCES: dict[str, list[tuple[Raster, ...]]] = {
+    "z-image": [(Raster(64, 64),), (Raster(100, 40, 3),)],
+    "qwen-image": [(Raster(64, 64),), (Raster(100, 40, 3),)],
+    "qwen-image-21": [()],
+    "flux2-klein": [(Raster(64, 64),), (Raster(70, 90),), (Raster(64, 64), Raster(100, 64))],
+}
+EDITING = tuple(kind for kind in KINDS if REFERENCES[kind] != [()])
 
 _WORDS = "red fox on snow under three moons by an old lighthouse with two green bicycles"
 _prompts = st.lists(st.sampled_from(re.findall(r"\w+", _WORDS)), min_size=1, max_size=60).map(" ".join)
@@ -40,7 +50,7 @@ _prompts = st.lists(st.sampled_from(re.findall(r"\w+", _WORDS)), min_size=1, max
 
 @st.composite
 def draws(draw: st.DrawFn, kind: str) -> Draw:
-    """Return a request: landscape, portrait and square, with and without guidance, 2 to 4 steps."""
+    """Return a request: landscape, portrait and square, with and without guidance and references, 2 to 4 steps."""
     width_px, height_px = draw(st.sampled_from(SIZES[kind]))
     return Draw(
         0,
@@ -53,6 +63,8 @@ def draws(draw: st.DrawFn, kind: str) -> Draw:
         negative_prompt=draw(st.none() | st.just("blurry, low quality")),
         is_alone=draw(st.integers(0, 9)) == 0,
         interactive=draw(st.integers(0, 4)) == 0,
+        references=draw(st.sampled_from([(), (), *REFERENCES[kind]])),
+        strength=draw(st.sampled_from([None, 0.3, 1.0])),
     )
 
 
@@ -90,7 +102,7 @@ def _live(kind: str, script: list[tuple[str, Any]], *, by_row: bool) -> None:
     ended: dict[int, Any] = {}
     for event, value in script:
         if event == "add":
-            engine.add(value)
+            engine.add(value, pictures_of(value))
             wanted[value.id] = value
         elif event == "withdraw" and value not in ended:
             engine.withdraw(value)
@@ -161,6 +173,37 @@ def test_an_exact_request_equals_the_stock_pipeline_bit_by_bit(kind: str) -> Non
     assert all(group == (3,) or 3 not in group for group in pipeline.groups)
 
 
+@pytest.mark.parametrize("kind", EDITING)
+def test_an_exact_request_with_references_equals_the_stock_pipeline_bit_by_bit(kind: str) -> None:
+    pipeline = watched(kind)
+    for references in REFERENCES[kind]:
+        exact = Draw(3, "a red fox", 7, 64, 64, steps=4, guidance=2.5, is_alone=True, references=references)
+        ended = run_all(engine_of(pipeline), [exact])[3]
+        alone = draw_alone(kind, exact)
+        assert isinstance(ended, Drawn), ended
+        assert torch.equal(pipeline.latents[3].reshape(alone.latents.shape), alone.latents)
+        assert torch.equal(ended.pixels.to(torch.int32), alone.pixels)
+
+
+@pytest.mark.parametrize("kind", EDITING)
+@pytest.mark.parametrize("by_row", [False, True])
+def test_requests_with_and_without_references_are_right_together(kind: str, by_row: bool) -> None:
+    pipeline = watched(kind, by_row=by_row)
+    wanted = [Draw(0, "three moons over an old lighthouse", 7, 64, 64, steps=4, guidance=0.0)]
+    wanted += [
+        Draw(number, text, number, 64, 64, steps=4, guidance=2.5, references=references, strength=0.6)
+        for number, (references, text) in enumerate(product(REFERENCES[kind], ("a red fox", "bicycles " * 9)), 1)
+    ]
+    ended = run_all(engine_of(pipeline), wanted)
+    together = {frozenset(group) for group in pipeline.groups}
+    if kind in ("z-image", "qwen-image"):
+        assert frozenset(range(len(wanted))) in together, "image to image joins text to image"
+    else:
+        assert together == {frozenset({0}), *(frozenset({odd, odd + 1}) for odd in range(1, len(wanted), 2))}
+    for draw in wanted:
+        _compare(kind, pipeline, draw, ended[draw.id])
+
+
 def test_a_generic_pipeline_is_batched_by_call_and_draws_what_it_draws_alone() -> None:
     pipeline = watched("stable-diffusion")
     wanted = [
@@ -173,6 +216,22 @@ def test_a_generic_pipeline_is_batched_by_call_and_draws_what_it_draws_alone() -
     for draw in wanted:
         alone, drawn = draw_alone("stable-diffusion", draw), ended[draw.id]
         assert isinstance(drawn, Drawn)
+        assert (drawn.pixels.to(torch.int32) - alone.pixels).abs().max() <= LEVELS
+
+
+def test_a_generic_pipeline_redraws_pictures_by_its_image_to_image_pipeline() -> None:
+    pipeline = watched("stable-diffusion")
+    assert pipeline.max_references > 0
+    wanted = [
+        Draw(0, "a red fox", 7, 64, 64, steps=4, guidance=5.0),
+        Draw(1, "a red fox", 7, 64, 64, steps=4, guidance=5.0, references=(Raster(80, 48),)),
+        Draw(2, "a red fox", 7, 64, 64, steps=4, guidance=5.0, references=(Raster(80, 48),), strength=0.3),
+    ]
+    ended = run_all(engine_of(pipeline), wanted)
+    assert pipeline.groups == [(0,), (1,), (2,)]
+    for draw in wanted:
+        alone, drawn = draw_alone("stable-diffusion", draw), ended[draw.id]
+        assert isinstance(drawn, Drawn), drawn
         assert (drawn.pixels.to(torch.int32) - alone.pixels).abs().max() <= LEVELS
 
 
@@ -197,3 +256,12 @@ def test_the_prompt_changes_the_picture_so_that_these_tests_can_fail() -> None:
             draw_alone(kind, Draw(0, text, 7, 64, 64, steps=4, guidance=2.5)) for text in ("a fox", "moons")
         )
         assert (first.pixels - second.pixels).abs().max() > LEVELS, stock(kind)
+
+
+@pytest.mark.parametrize("kind", EDITING)
+def test_the_references_change_the_picture_so_that_these_tests_can_fail(kind: str) -> None:
+    draw = Draw(0, "a fox", 7, 64, 64, steps=4, guidance=2.5)
+    pictures = [draw_alone(kind, draw)]
+    pictures += [draw_alone(kind, replaced(draw, references=references)) for references in REFERENCES[kind]]
+    for first, second in combinations(pictures, 2):
+        assert (first.latents - second.latents).abs().max() > 100 * LATENTS

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from msgspec.structs import replace as replaced
 
 from gems_actors.backends.diffusion.denoising_cache import VelocityCache
-from gems_actors.backends.diffusion.engine_messages import Draw
+from gems_actors.backends.diffusion.engine_messages import Draw, Raster
 from gems_actors.backends.diffusion.jobs import Drawn
 from tests.gems_actors.backends.diffusion.engines import Watched, engine_of, out_of_memory, run_all, watched
 
@@ -115,6 +116,20 @@ def test_a_cached_picture_does_not_depend_on_its_batch() -> None:
     (computed,) = latents_of(watched(KIND), fox(0))
     assert (together - alone).abs().max() <= 1e-5
     assert (alone - computed).abs().max() > 1e-5, "with a cache it is another picture"
+
+
+def test_a_picture_that_is_redrawn_has_a_cache_by_the_length_of_its_whole_schedule() -> None:
+    references = (Raster(64, 64),)
+    redrawn = [replaced(fox(id_, steps=40), references=references, strength=0.3) for id_ in range(3)]
+    pipeline = watched("z-image", cache_threshold=0.4)
+    (alone,) = latents_of(pipeline, redrawn[0])
+    assert len(pipeline.groups) < 12, "of 12 steps, some are taken from the cache"
+    together = latents_of(pipeline, *redrawn, fox(3, steps=12))[0]
+    (computed,) = latents_of(watched("z-image"), redrawn[0])
+    (exact,) = latents_of(pipeline, replaced(redrawn[0], is_alone=True))
+    assert (together - alone).abs().max() <= 1e-5
+    assert (alone - computed).abs().max() > 1e-5
+    assert (exact - computed).abs().max() <= 1e-5
 
 
 def test_a_cached_request_survives_a_lack_of_memory() -> None:

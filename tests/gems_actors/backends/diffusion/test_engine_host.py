@@ -19,9 +19,13 @@ import torch
 import trio
 import trio.testing
 from msgspec.structs import replace as replaced
+from PIL import Image as Pillow
 
+from gems_actors.backends import ImagePart
 from gems_actors.backends.diffusion.engine_host import ENGINE_MODULE, DrawnPixels, EngineHost
 from gems_actors.backends.diffusion.engine_messages import Draw, Load
+from gems_actors.backends.diffusion.reference_memory import pack
+from gems_actors.backends.pictures import png_of
 from gems_actors.errors import BackendError, ConfigError, PoisonedError, RefusedError
 from gems_actors.tasks import open_background
 from tests.gems_actors.backends.diffusion import quick_engine
@@ -137,6 +141,43 @@ async def test_a_request_that_crashes_two_engines_is_poisoned_and_others_go_on(q
                 os.kill(host.pid, signal.SIGKILL)
         assert poisoned == ["crashed 2 engines, the last with signal SIGKILL"]
         assert pixels_of(await host.draw(draw())) == quick_engine.pixels_of(draw())
+
+
+async def test_references_reach_an_engine_and_its_successor(quick: Load) -> None:
+    pictures = [Pillow.new("RGB", (300, 200), (1, 2, 3)), Pillow.new("RGBA", (16, 16), (4, 5, 6, 7))]
+    packed = pack([ImagePart(png_of(picture), "image/png") for picture in pictures])
+    wanted, expected = replaced(draw(steps=100), references=packed.rasters), quick_engine.pixels_of(draw(), pictures)
+    drawn: list[bytes] = []
+
+    async def ask() -> None:
+        drawn.append(pixels_of(await host.draw(wanted, packed.memory)))
+
+    async with open_host(quick, module=QUICK) as host, trio.open_nursery() as nursery:
+        assert host.can_edit
+        nursery.start_soon(ask)
+        await until(lambda: host.in_forward != ())
+        os.kill(host.pid, signal.SIGKILL)
+        await until(lambda: len(drawn) == 1)
+        assert host.restarts == 1
+    os.close(packed.memory)
+    assert drawn == [expected]
+
+
+async def test_a_request_that_is_cancelled_before_it_is_sent_leaves_its_memory_alone(quick: Load) -> None:
+    packed = pack([ImagePart(png_of(Pillow.new("RGB", (16, 16))), "image/png")])
+    async with open_host(quick, timeout_s=math.inf, module=QUICK) as host:
+        os.kill(host.pid, signal.SIGSTOP)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):  # more than a socket holds, so that the last one waits
+                nursery.start_soon(host.draw, draw("a red fox " * 200_000))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(host.draw, replaced(draw(), references=packed.rasters), packed.memory)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        os.close(packed.memory)
+        os.kill(host.pid, signal.SIGCONT)
+        assert pixels_of(await host.draw(draw())) == quick_engine.pixels_of(draw())
+        assert host.restarts == 0
 
 
 async def test_an_engine_that_hangs_is_replaced(quick: Load) -> None:

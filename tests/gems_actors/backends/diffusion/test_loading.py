@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from gems_actors.backends.diffusion.batch_scheduler import BatchScheduler
-from gems_actors.backends.diffusion.engine_messages import Draw, Load
+from gems_actors.backends.diffusion.engine_messages import Draw, Load, Raster
 from gems_actors.backends.diffusion.generic_pipeline import GenericPipeline
 from gems_actors.backends.diffusion.jobs import Defaults, Drawn, UnfitError
 from gems_actors.backends.diffusion.loading import (
@@ -23,7 +24,7 @@ from gems_actors.backends.diffusion.loading import (
     wrap_pipeline,
 )
 from gems_actors.backends.diffusion.stepwise import StepwisePipeline
-from tests.gems_actors.backends.diffusion.engines import draw_alone, engine_of, run_all, stock
+from tests.gems_actors.backends.diffusion.engines import draw_alone, engine_of, pictures_of, run_all, stock
 from tests.gems_actors.backends.diffusion.tiny import save_tiny, tiny_flux2_klein, tiny_qwen_image_21
 
 
@@ -184,3 +185,34 @@ def test_prompts_of_different_lengths_attend_in_the_faster_way(by_row_s: float, 
     assert pipeline.attends_by_row is is_by_row
     assert note == f"attention row by row {by_row_s * 1000:.1f} ms, with a mask 20.0 ms"
     assert choose_attention(wrap_pipeline(stock("flux2-klein")), (64, 64), seconds_of) == "", "no rows of other lengths"
+
+
+def refusal(kind: str, *references: Raster, **settings: Any) -> str:
+    draw = Draw(0, "a red fox", 7, 64, 64, steps=4, references=references, **settings)
+    with pytest.raises(UnfitError) as caught:
+        wrap_pipeline(stock(kind)).prepare(draw, pictures_of(draw))
+    return str(caught.value)
+
+
+def test_references_that_cannot_be_drawn_from_are_refused() -> None:
+    square = Raster(64, 64)
+    assert refusal("qwen-image", square, square) == (
+        "references: expected at most 1, as many as QwenImagePipeline draws from, got 2"
+    )
+    assert refusal("z-image", square, strength=1e-20) == (
+        "strength: expected more, because it leaves none of 4 steps, got 1e-20"
+    )
+    assert refusal("flux2-klein", square, Raster(40, 64)).startswith("references: Image too small: 40")
+
+
+def test_an_editor_refuses_requests_without_a_picture_and_is_warmed_up_with_one(tmp_path: Path) -> None:
+    import diffusers
+
+    parts = stock("stable-diffusion").components
+    editor = diffusers.StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
+    editor.set_progress_bar_config(disable=True)
+    editor.save_pretrained(tmp_path)
+    prepared = prepare(Load(str(tmp_path), "cpu", str(tmp_path), warm_up=((64, 64),)), "cpu", lambda note: None)
+    assert prepared.capacity == 64
+    with pytest.raises(UnfitError, match="expected a picture, because StableDiffusionImg2ImgPipeline only edits"):
+        prepared.pipeline.prepare(Draw(0, "a red fox", 7, 64, 64))

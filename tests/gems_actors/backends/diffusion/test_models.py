@@ -13,13 +13,21 @@ import torch
 import trio
 from PIL import Image
 
-from gems_actors.backends import ImageRequest
-from gems_actors.backends.diffusion.engine_messages import Draw
-from gems_actors.backends.diffusion.models import open_diffusion, png_of
+from gems_actors.backends import ImagePart, ImageRequest
+from gems_actors.backends.diffusion.engine_messages import Draw, Raster
+from gems_actors.backends.diffusion.models import DiffusionImageModel, open_diffusion, png_of
+from gems_actors.backends.pictures import png_of as encode
 from gems_actors.config import ImageConfig
-from gems_actors.errors import ConfigError
-from tests.gems_actors.backends.diffusion.engines import draw_alone
+from gems_actors.errors import ConfigError, RefusedError
+from tests.gems_actors.backends.diffusion.engines import draw_alone, pictures_of
 from tests.gems_actors.backends.diffusion.tiny import save_tiny
+
+EDIT = Draw(0, "a red fox", 9, 64, 64, steps=3, guidance=2.0, references=(Raster(80, 48),), strength=0.5)
+
+
+def pixels_in(data: bytes) -> torch.Tensor:
+    with Image.open(BytesIO(data)) as picture:
+        return torch.from_numpy(np.asarray(picture).astype(np.int32))
 
 
 @pytest.mark.slow
@@ -37,6 +45,10 @@ async def test_two_engines_draw_what_the_stock_pipeline_draws(tmp_path: Path) ->
             picture = await model.generate(request)
             drawn[seed], details[seed] = picture.data, dict(picture.details)
 
+        async def edit(references: tuple[ImagePart, ...]) -> bytes:
+            request = ImageRequest("a red fox", 9, 64, 64, steps=3, guidance=2.0, references=references, strength=0.5)
+            return (await model.generate(request)).data
+
         async with trio.open_nursery() as nursery:
             for seed in range(6):
                 nursery.start_soon(ask, seed)
@@ -44,11 +56,15 @@ async def test_two_engines_draw_what_the_stock_pipeline_draws(tmp_path: Path) ->
             await trio.sleep(0.01)
         assert [host.totals.images for host in model.hosts] == [3, 3], "the engine with fewer pixels in flight is next"
         figures = model.figures()
+        assert model.can_edit
+        (reference,) = pictures_of(EDIT)
+        edited = await edit((ImagePart(encode(reference), "image/png"),))
+        with pytest.raises(RefusedError, match=r"references: expected at most 1, as many as ZImagePipeline .* got 2"):
+            await edit((ImagePart(encode(reference), "image/png"),) * 2)
+    assert (pixels_in(edited) - draw_alone("z-image", EDIT).pixels).abs().max() <= 1
     for seed, data in drawn.items():
         draw = Draw(0, "a red fox", seed, 64, 64, steps=3, guidance=2.0, negative_prompt="blurry")
-        with Image.open(BytesIO(data)) as picture:
-            pixels = torch.from_numpy(np.asarray(picture).astype(np.int32))
-        assert (pixels - draw_alone("z-image", draw).pixels).abs().max() <= 1
+        assert (pixels_in(data) - draw_alone("z-image", draw).pixels).abs().max() <= 1
     assert set(details[0]) == {"wait_s", "text_s", "denoise_s", "decode_s", "png_s", "batch"}
     assert (figures["engines"], figures["waiting"], figures["running"], figures["splits"]) == (2, 0, 0, 0)
     assert 0 < figures["busy_share"] <= 1
@@ -94,6 +110,12 @@ def test_a_png_keeps_an_alpha_channel_that_hides_something() -> None:
     with Image.open(BytesIO(png_of(pixels.tobytes(), 30, 20, 4))) as picture:
         assert picture.mode == "RGB"
         assert np.array_equal(np.asarray(picture), pixels[..., :3])
+
+
+async def test_a_reference_that_is_no_picture_is_refused_before_an_engine_sees_it() -> None:
+    request = ImageRequest("a red fox", 7, 64, 64, references=(ImagePart(b"a red fox", "image/png"),))
+    with pytest.raises(RefusedError, match="references: expected a complete PNG, JPEG or WebP picture, got 9 bytes"):
+        await DiffusionImageModel().generate(request)
 
 
 async def test_without_torch_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
