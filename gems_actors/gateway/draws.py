@@ -13,6 +13,8 @@ import trio
 
 from gems_actors.app import draw_progress, picture_files
 from gems_actors.app.picture_files import PictureFormat
+from gems_actors.app.references.drawing import keep_references
+from gems_actors.app.references.pictures import Reference
 from gems_actors.blobs import BlobStore
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
@@ -39,20 +41,33 @@ class Draws:
         self.admission = Admission(config.gateway.max_draws)
 
     async def draw(
-        self, caller: Caller, tasks: tuple[DrawPicture, ...], on_round: OnRound | None = None
+        self,
+        caller: Caller,
+        tasks: tuple[DrawPicture, ...],
+        on_round: OnRound | None = None,
+        references: list[Reference] | None = None,
     ) -> tuple[Picture, ...]:
         """Return the pictures of one run; those that were drawn before are answered from memory.
 
-        `on_round` gets the best attempt of each round of the first picture, in their order.
+        Args:
+            caller: who asks for them.
+            tasks: the requests to the mesh.
+            on_round: gets the best attempt of each round of the first picture, in their order.
+            references: pictures that they are drawn from; the list is emptied once they are in the store, because they
+                may be large.
 
         Raises:
             ApiError: the caller has no images left today.
+            BlobError: a reference cannot be stored.
             OverloadedError: too many pictures are in flight, here or in the mesh.
             DeadlineError: the time limit of a request has passed.
             RequestError: a picture cannot be drawn; the others are withdrawn.
         """
         pictures: tuple[Picture, ...] = ()
         with self.held(caller, tasks) as drawn:
+            await keep_references(self._blobs, references or ())
+            if references:
+                references.clear()
             begun = RunBegun(run=tasks[0].run, what=tasks[0].prompt, total=len(tasks))
             await self._mesh.ask(AppendRecord(record=begun), lane=Lane.INTERACTIVE)
             if on_round is None:

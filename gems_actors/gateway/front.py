@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -40,16 +40,32 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_TIMEOUT_S) -> bytes:
+async def read_body(
+    request: Request,
+    max_bytes: int = MAX_BODY_BYTES,
+    within_s: float = BODY_TIMEOUT_S,
+    *,
+    media_type: str = "application/json",
+    room: Callable[[int], None] = lambda size: None,
+) -> bytes:
     """Return the body of a request.
 
+    Args:
+        request: the request.
+        max_bytes: size of the largest body that is read.
+        within_s: time in which it must have arrived.
+        media_type: the only one that is accepted; by default JSON, which a page of another site cannot send without
+            asking first.
+        room: gets the size of each piece as it arrives, and may refuse it.
+
     Raises:
-        ApiError: it is not JSON by its type, too large, or late.
+        ApiError: it is of another type, too large, or late.
         ClientDisconnect: the client has gone.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":  # which a page of another site cannot send without asking first
-        raise ApiError(415, f"content-type: expected application/json, got {media_type[:80]!r}", code="not_json")
+    got = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if got != media_type:
+        code = "not_json" if media_type == "application/json" else "not_a_form"
+        raise ApiError(415, f"content-type: expected {media_type}, got {got[:80]!r}", code=code)
     declared = request.headers.get("content-length", "0")
     size = int(declared) if declared.isdecimal() and len(declared) < 20 else max_bytes + 1
     parts: list[bytes] = []
@@ -62,6 +78,7 @@ async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES, within_s:
                     raise ClientDisconnect
                 parts.append(message["body"])
                 size += len(parts[-1])
+                room(len(parts[-1]))
                 if not message["more_body"] and size <= max_bytes:
                     return b"".join(parts)
         raise ApiError(413, f"body: expected up to {max_bytes} bytes, got more", code="too_large")

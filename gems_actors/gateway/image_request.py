@@ -20,12 +20,12 @@ from gems_actors.errors import ConfigError, UsageError
 from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.catalogue import strategy_of
 from protocol.limits import MAX_CANDIDATES, MAX_GUIDANCE, MAX_PROMPT_CHARS
-from protocol.messages import Budget, DrawPicture, DrawSettings, MemoryMode
+from protocol.messages import Budget, DrawPicture, DrawSettings, ImageRef, MemoryMode
 from protocol.messages.values import Candidate, Round, Seed, SkillId, Steps
 
 FieldsT = TypeVar("FieldsT")
 
-_Label = Annotated[str, Meta(max_length=512, description="text of up to 512 characters")]
+Label = Annotated[str, Meta(max_length=512, description="text of up to 512 characters")]
 
 
 class GemsFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,13 +50,13 @@ class ImageFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     response_format: Literal["b64_json", "url"] = "b64_json"
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None
-    user: _Label | None = None
-    safety_identifier: _Label | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
     background: Literal["auto", "opaque"] = "auto"
-    quality: _Label | None = None
+    quality: Label | None = None
     """Accepted and without effect, as are `style` and `moderation`: the loop draws as well as it can."""
-    style: _Label | None = None
-    moderation: _Label | None = None
+    style: Label | None = None
+    moderation: Label | None = None
     stream: bool = False
     partial_images: Annotated[int, Meta(ge=0, le=3)] | None = None
     """Rounds that a stream shows; by default all."""
@@ -66,6 +66,9 @@ class ImageFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     num_inference_steps: Steps | None = None
     guidance_scale: Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)] | None = None
     gems: GemsFields = GemsFields()
+
+
+ImageFieldsT = TypeVar("ImageFieldsT", bound=ImageFields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,8 @@ class PictureOrder:
     """Quality of JPEG and WebP from 0 to 100; by default that of `gems draw`."""
     wants_urls: bool = False
     partial_images: int | None = None
+    references: tuple[ImageRef, ...] = ()
+    """Pictures that they are drawn from."""
 
     @property
     def max_images(self) -> int:
@@ -98,6 +103,7 @@ class PictureOrder:
                 sample=sample,
                 prompt=self.prompt,
                 seed=_sample_seed(seed, sample),
+                references=self.references,
                 settings=self.settings,
                 version=version,
                 budget=self.budget,
@@ -112,10 +118,10 @@ def parse_image_fields(body: bytes) -> ImageFields:
     Raises:
         ApiError: it is not JSON, or a field is unknown or impossible.
     """
-    return image_fields_of(parse_json(body))
+    return image_fields_of(parse_json(body), ImageFields)
 
 
-def image_fields_of(tree: dict[str, Any]) -> ImageFields:
+def image_fields_of(tree: dict[str, Any], kind: type[ImageFieldsT]) -> ImageFieldsT:
     """Return the fields of a body that is parsed already.
 
     Raises:
@@ -123,10 +129,10 @@ def image_fields_of(tree: dict[str, Any]) -> ImageFields:
     """
     tree = _without_nulls(tree)
     try:
-        return msgspec.convert(tree, ImageFields)
+        return msgspec.convert(tree, kind)
     except msgspec.ValidationError:  # a check of each field explains it, which costs a hundred times more
         try:
-            return msgspec.convert(Checker(Path(), ()).check(tree, ImageFields), ImageFields)
+            return msgspec.convert(Checker(Path(), ()).check(tree, kind), kind)
         except ConfigError as error:
             raise field_error(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""OpenAI's Images API: `POST /v1/images/generations`, `GET /v1/models`, and the pictures that answers refer to."""
+"""OpenAI's Images API: `POST /v1/images/generations` and `edits`, `GET /v1/models`, and pictures that answers name."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from typing import Any, Final
 
 import structlog
 import trio
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gems_actors.app.draw_progress import count_met
+from gems_actors.app.references.pictures import Reference
 from gems_actors.config import MeshConfig
 from gems_actors.errors import BlobError, RequestError
 from gems_actors.gateway.answers import Emit, EventStream, Gone, error_answer, json_answer, until_disconnected
 from gems_actors.gateway.api_errors import ApiError, api_error_of
 from gems_actors.gateway.catalogue import models_of
 from gems_actors.gateway.draws import Draws
+from gems_actors.gateway.edits.forms import parse_form
+from gems_actors.gateway.edits.parsing import Edit, parse_edit
+from gems_actors.gateway.edits.uploads import MAX_UPLOAD_BYTES, UPLOAD_TIMEOUT_S, UploadRoom
 from gems_actors.gateway.front import caller_of, read_body
-from gems_actors.gateway.image_request import ImageFields, PictureOrder, order_of, parse_image_fields
+from gems_actors.gateway.image_request import PictureOrder, order_of, parse_image_fields
 from gems_actors.gateway.links import Links
 from gems_actors.gateway.repeats import Repeats, RunNaming
 from gems_actors.gateway.tokens import Caller
@@ -38,9 +43,14 @@ class _Asked:
     """A request for pictures."""
 
     order: PictureOrder
-    fields: ImageFields
+    body: Struct
+    """What names its pictures when it is repeated."""
     caller: Caller
     key: str | None
+    event: str
+    """Beginning of the names of its events."""
+    references: list[Reference]
+    """Pictures that they are drawn from, until they are in the store."""
 
     def tasks(self, naming: RunNaming) -> tuple[DrawPicture, ...]:
         """Return the requests to the mesh."""
@@ -52,27 +62,47 @@ class _Asked:
 class Images:
     """The routes of the Images API."""
 
-    def __init__(self, config: MeshConfig, draws: Draws, repeats: Repeats) -> None:
+    def __init__(self, config: MeshConfig, draws: Draws, repeats: Repeats, uploads: UploadRoom) -> None:
         self._config, self._draws, self._repeats = config, draws, repeats
         self._links = Links()
+        self._uploads = uploads
         self._started_at = int(time.time())
 
     async def generate(self, request: Request) -> Response:
         """Draw pictures of a prompt; a client that disconnects withdraws them."""
         fields = parse_image_fields(await read_body(request))
         order = order_of(fields, self._config)
-        asked = _Asked(order, fields, caller_of(request), request.headers.get("idempotency-key"))
-        if fields.stream:
+        return await self._answer(
+            request, _asked(request, order, fields, "image_generation", []), streams=fields.stream
+        )
+
+    async def edit(self, request: Request) -> Response:
+        """Draw pictures from those in a form."""
+        with self._uploads.hold() as take:
+            form = await read_body(
+                request, MAX_UPLOAD_BYTES, UPLOAD_TIMEOUT_S, media_type="multipart/form-data", room=take
+            )
+            parse = partial(self._parse_edit, form, request.headers["content-type"])
+            del form
+            edit = await trio.to_thread.run_sync(parse, limiter=self._uploads.decoding)
+        asked = _asked(request, edit.order, edit.body, "image_edit", edit.references)
+        return await self._answer(request, asked, streams=edit.fields.stream)
+
+    def _parse_edit(self, form: bytes, content_type: str) -> Edit:
+        return parse_edit(parse_form(form, content_type), self._config)
+
+    async def _answer(self, request: Request, asked: _Asked, *, streams: bool) -> Response:
+        if streams:
             return EventStream(partial(self._stream, asked))
         answer: Response = Gone()
 
         async def draw() -> None:
             nonlocal answer
             try:
-                async with self._repeats.named(asked.caller.name, asked.key, fields) as naming:
+                async with self._repeats.named(asked.caller.name, asked.key, asked.body) as naming:
                     tasks = asked.tasks(naming)
-                    pictures = await self._draws.draw(asked.caller, tasks)
-                answer = json_answer(await self._describe(order, tasks, pictures, str(request.base_url)))
+                    pictures = await self._draws.draw(asked.caller, tasks, references=asked.references)
+                answer = json_answer(await self._describe(asked.order, tasks, pictures, str(request.base_url)))
             except (ApiError, RequestError) as error:
                 answer = error_answer(error if isinstance(error, ApiError) else api_error_of(error))
 
@@ -92,25 +122,25 @@ class Images:
             except BlobError as error:  # the next round, or the picture, takes its place
                 _log.warning("round_not_shown", digest=attempt.image.digest, reason=str(error))
                 return
-            event = "image_generation.partial_image"
+            event = f"{asked.event}.partial_image"
             about = {"round": attempt.round, "met": count_met(attempt), "requirements": len(attempt.verdicts)}
             tree = _event_of(event, order, attempt.image, data, {**about, "prompt": attempt.prompt})
             await emit(event, tree | {"partial_image_index": shown})
             shown += 1
 
-        async with self._repeats.named(asked.caller.name, asked.key, asked.fields) as naming:
+        async with self._repeats.named(asked.caller.name, asked.key, asked.body) as naming:
             tasks = asked.tasks(naming)
-            (picture,) = await self._draws.draw(asked.caller, tasks, show_round)
+            (picture,) = await self._draws.draw(asked.caller, tasks, show_round, asked.references)
         data = await self._draws.read(picture, tasks[0], order.picture_format, order.compression)
-        event = "image_generation.completed"
+        event = f"{asked.event}.completed"
         tree = _event_of(event, order, picture.best.image, data, self._draws.story_of(picture, tasks[0]))
         await emit(event, tree | {"revised_prompt": picture.best.prompt, "usage": usage_of((picture,))})
 
-    async def refuse_edits(self, request: Request) -> Response:
-        """Answer that pictures cannot be edited."""
+    async def refuse_variations(self, request: Request) -> Response:
+        """Answer that there are no variations."""
         await trio.lowlevel.checkpoint()
-        what = request.url.path.rpartition("/")[2]
-        raise ApiError(501, f"{what}: expected generations, because this mesh draws from text", code="not_implemented")
+        text = "variations: expected edits, because a prompt says what changes in a picture"
+        raise ApiError(501, text, code="not_implemented")
 
     async def list_models(self, request: Request) -> Response:
         """List the image model with each strategy."""
@@ -166,6 +196,11 @@ class Images:
             "size": f"{best.width_px}x{best.height_px}",
             "usage": usage_of(pictures),
         }
+
+
+def _asked(request: Request, order: PictureOrder, body: Struct, event: str, references: list[Reference]) -> _Asked:
+    key = request.headers.get("idempotency-key")
+    return _Asked(order, body, caller_of(request), key, event, references)
 
 
 def _event_of(event: str, order: PictureOrder, image: ImageRef, data: bytes, about: dict[str, Any]) -> dict[str, Any]:

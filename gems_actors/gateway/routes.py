@@ -20,6 +20,7 @@ from gems_actors.gateway.allowances import Allowances
 from gems_actors.gateway.answers import json_answer
 from gems_actors.gateway.api_errors import ApiError, api_error_of
 from gems_actors.gateway.draws import Draws
+from gems_actors.gateway.edits.uploads import UploadRoom
 from gems_actors.gateway.front import Front, failed, not_found
 from gems_actors.gateway.images import LINKS_PATH, Images
 from gems_actors.gateway.jobs.routes import JobRoutes
@@ -44,7 +45,8 @@ def application(
     more: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """Return the ASGI application of the gateway, with `more` routes."""
-    images = Images(config, draws, Repeats(mesh))
+    uploads = UploadRoom()
+    images = Images(config, draws, Repeats(mesh), uploads)
 
     async def check_health(request: Request) -> Response:
         """Answer 200 once pictures can be drawn, and 503 otherwise."""
@@ -72,8 +74,8 @@ def application(
         Route("/v1/models", images.list_models),
         Route("/v1/models/{model}", images.show_model),
         Route("/v1/images/generations", images.generate, methods=["POST"]),
-        Route("/v1/images/edits", images.refuse_edits, methods=["POST"]),
-        Route("/v1/images/variations", images.refuse_edits, methods=["POST"]),
+        Route("/v1/images/edits", images.edit, methods=["POST"]),
+        Route("/v1/images/variations", images.refuse_variations, methods=["POST"]),
         Route(LINKS_PATH + "{name}", images.show_picture),
         *JobRoutes(config, jobs, draws).routes(),
         *PageRoutes(config, mesh, draws, shows_own_only=tokens.are_needed).routes(),

@@ -30,15 +30,17 @@ async def keep_references(blobs: BlobStore, references: Iterable[Reference]) -> 
         await blobs.put(one.data, media_type=one.media_type, width_px=one.width_px, height_px=one.height_px)
 
 
-def sized_like(first: ImageRef, settings: DrawSettings) -> DrawSettings:
+def sized_like(first: ImageRef, settings: DrawSettings, *, max_side_px: int = MAX_SIDE_PX) -> DrawSettings:
     """Return the settings of a picture that is drawn from another one, where no size was given.
 
-    It has the proportions of that picture, up to 4 to 1, and as many pixels as the settings say, in multiples of 16 px.
+    It has the proportions of that picture, up to 4 to 1, and as many pixels as the settings say, in multiples of 16 px;
+    fewer if a side would be longer than `max_side_px`.
     """
     ratio = min(max(first.width_px / first.height_px, 1 / _MAX_RATIO), _MAX_RATIO)
     area = settings.width_px * settings.height_px
-    width_px, height_px = _rounded(math.sqrt(area * ratio)), _rounded(math.sqrt(area / ratio))
-    return structs.replace(settings, width_px=width_px, height_px=height_px)
+    width_px, height_px = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    scale = min(1.0, max_side_px // _MULTIPLE_PX * _MULTIPLE_PX / max(width_px, height_px))
+    return structs.replace(settings, width_px=_rounded(width_px * scale), height_px=_rounded(height_px * scale))
 
 
 def settings_from(references: Sequence[Reference], settings: DrawSettings, options: DrawOptions) -> DrawSettings:
@@ -47,4 +49,4 @@ def settings_from(references: Sequence[Reference], settings: DrawSettings, optio
 
 
 def _rounded(side_px: float) -> int:
-    return min(max(round(side_px / _MULTIPLE_PX) * _MULTIPLE_PX, MIN_SIDE_PX), MAX_SIDE_PX)
+    return max(round(side_px / _MULTIPLE_PX) * _MULTIPLE_PX, MIN_SIDE_PX)

@@ -18,7 +18,7 @@ from gems_actors.config import MeshConfig
 from gems_actors.config.checks import Checker
 from gems_actors.errors import ConfigError
 from gems_actors.gateway.api_errors import ApiError
-from gems_actors.gateway.image_request import checked_prompt, field_error, image_fields_of, order_of
+from gems_actors.gateway.image_request import ImageFields, checked_prompt, field_error, image_fields_of, order_of
 from gems_actors.gateway.jobs.records import Job, JobPicture, Webhook
 from protocol.messages.values import Seed
 
@@ -60,7 +60,7 @@ def parse_job(tree: dict[str, Any], config: MeshConfig, *, caller: str, key: str
     for index, wanted in enumerate(asked.prompts):
         try:
             if order is None:
-                order = order_of(image_fields_of({**fields, "prompt": wanted.prompt}), config)
+                order = order_of(image_fields_of({**fields, "prompt": wanted.prompt}, ImageFields), config)
             prompt = checked_prompt(wanted.prompt)
         except ApiError as error:
             raise ApiError(error.status, f"prompts[{index}]: {error}", code=error.code, param=error.param) from error

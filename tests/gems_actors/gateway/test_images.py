@@ -157,14 +157,6 @@ async def test_an_unknown_model_is_not_found(tmp_path: Path) -> None:
         assert caught.value.code == "model_not_found"
 
 
-async def test_edits_are_refused_for_good(tmp_path: Path) -> None:
-    async with open_painted_door(tmp_path) as (door, _):
-        with pytest.raises(openai.InternalServerError) as caught:
-            await in_thread(door.openai(max_retries=2).images.edit, image=b"x", prompt=PROMPT)
-        assert (caught.value.status_code, caught.value.code) == (501, "not_implemented")
-        assert caught.value.response.headers["x-should-retry"] == "false"
-
-
 @pytest.mark.parametrize(
     ("failure", "kind", "code"),
     [
