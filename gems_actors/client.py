@@ -19,7 +19,7 @@ import math
 import os
 import random
 import socket as network
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -31,6 +31,7 @@ from msgspec import structs
 
 from gems_actors import __version__, errors
 from gems_actors.addresses import split_addresses
+from gems_actors.beats import seconds_to_beat
 from gems_actors.call_context import Call, call_or_none, current_deadline
 from gems_actors.config import NO_KEYS, SecurityConfig
 from gems_actors.ops import tracing
@@ -70,14 +71,23 @@ class Mesh:
     """Sends requests, publishes and follows events by its connections to the routers; made by `open_client`."""
 
     def __init__(
-        self, links: Mapping[str, OpenLink], name: str, *, randomness: random.Random = _SYSTEM_RANDOMNESS
+        self,
+        links: Mapping[str, OpenLink],
+        name: str,
+        *,
+        randomness: random.Random = _SYSTEM_RANDOMNESS,
+        seconds_to_beat: Callable[[float], float] = float,
     ) -> None:
-        """Make a client of the routers at some addresses; `randomness` makes ids, which must be unguessable."""
+        """Make a client of the routers at some addresses.
+
+        `randomness` makes ids, which must be unguessable; `seconds_to_beat` gets the time between two heartbeats, and
+        returns the time until the next one.
+        """
         self.name = name
         self.address = ",".join(links)
         """Addresses of the routers."""
         hello = Hello(name=name, host=network.gethostname(), pid=os.getpid(), version=__version__, bundles=True)
-        self._state = ClientState(hello, self._fail_over, self._take_back, self._refuse)
+        self._state = ClientState(hello, self._fail_over, self._take_back, self._refuse, seconds_to_beat)
         self._connections = tuple(RouterConnection(open_link, at, self._state) for at, open_link in links.items())
         self._state.connections = self._connections
         self._randomness = randomness
@@ -418,7 +428,8 @@ async def open_client(
         raise errors.MeshUnavailableError(
             f"{address}: expected an address like tcp://HOST:PORT: {error.strerror}"
         ) from error
-    mesh = Mesh({one: partial(Link, socket) for one, socket in sockets.items()}, name)
+    links = {one: partial(Link, socket) for one, socket in sockets.items()}
+    mesh = Mesh(links, name, seconds_to_beat=seconds_to_beat)
     try:
         async with open_background() as nursery:
             for one, socket in sockets.items():

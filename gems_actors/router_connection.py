@@ -146,13 +146,15 @@ def time_left_ms(deadline: float) -> int:
 
 @dataclass(slots=True)
 class ClientState:
-    """What all connections of one client share; the functions at the end are the client's reactions."""
+    """What all connections of one client share; the functions at the beginning are the client's reactions."""
 
     hello: m.Hello
     """With the whole capacity, of which each router is offered a share."""
     on_silent: Callable[[RouterConnection], None]
     on_back: Callable[[RouterConnection], None]
     on_refused: Callable[[str], None]
+    seconds_to_beat: Callable[[float], float]
+    """Gets the time between two heartbeats, and returns the time until the next one."""
     role: str = ""
     handler: RequestHandler | None = None
     """None in a client that answers no requests."""
@@ -243,7 +245,7 @@ class RouterConnection:
         with trio.move_on_after(self._heartbeat_s):
             await self._welcomed.wait()  # the router sets the interval
         while True:
-            await trio.sleep(self._heartbeat_s)
+            await trio.sleep(state.seconds_to_beat(self._heartbeat_s))
             await self.link.catch_up()  # a process that stood still must not judge by what it has not read
             if self.link.unsent < _MAX_UNSENT:
                 self._send_heartbeat()

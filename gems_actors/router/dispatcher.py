@@ -423,6 +423,11 @@ class Dispatcher:
             oldest = min((peer.seen_at for peer in self._peers.values()), default=now)
             self._earliest_timeout = oldest + self._settings.silence_s
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether requests are in flight."""
+        return len(self._requests.tickets) > 0
+
     def status(self, now: float) -> m.MeshStatus:
         """Return the status of the mesh: actors, their load, and queued requests."""
         peers = sorted(self._peers.values(), key=lambda peer: peer.hello.name)

@@ -19,6 +19,7 @@ import zmq
 from msgspec import structs
 
 from gems_actors import __version__
+from gems_actors.beats import seconds_to_beat
 from gems_actors.config import NO_KEYS, RouterConfig, SecurityConfig
 from gems_actors.errors import ForbiddenError, OverloadedError, RefusedError, RequestError, failure_of
 from gems_actors.ops import tracing
@@ -27,7 +28,7 @@ from gems_actors.roles import BUILT_IN_ROLES, RoleSpec
 from gems_actors.router.dispatcher import Dispatcher
 from gems_actors.security.permissions import Permissions
 from gems_actors.security.sessions import Sessions
-from gems_actors.security.zap import ALLOW_LIST_POLL_S
+from gems_actors.security.zap import ALLOW_LIST_POLL_S, ZapAuthenticator
 from gems_actors.shards import role_of_shard, to_shard
 from gems_actors.transport.bind import CurveSocket, open_sockets
 from gems_actors.transport.links import Link, Message
@@ -68,13 +69,15 @@ async def serve_router(
     sockets = open_sockets(addresses, security, is_insecure=settings.insecure, permissions=permissions)
     with sockets as (socket, guarded):
         router = _Router(socket, settings, shards, _unstoppable(roles))
+        if guarded is not None:
+            router.guard(guarded, settings.max_requests_per_s)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(router.link.run)
                 nursery.start_soon(router.run_clock)
                 nursery.start_soon(MemoryWatch(addresses, router.links, MAX_FRAME_BYTES).run)
                 if guarded is not None:
-                    nursery.start_soon(router.run_guarded, guarded, settings.max_requests_per_s)
+                    nursery.start_soon(router.run_guarded, guarded.authenticator)
                 _log.info("router_listening", addresses=addresses, with_keys=guarded is not None)
                 task_status.started()
         finally:
@@ -114,17 +117,30 @@ class _Router:
         self.link = Link(socket, self._take, self._undeliverable, cuts_deaf=True, reads_bundles=reads_bundles)
         self.links = [self.link]
         self._tick_s = min(_TICK_S, settings.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
+        self._rest_s = settings.heartbeat_s / 2
+        """Time between two ticks while no request is in flight."""
+        self._rest: trio.CancelScope | None = None
 
     async def run_clock(self) -> None:
         while True:
-            await trio.sleep(self._tick_s)
+            if self._dispatcher.has_requests:
+                await trio.sleep(self._tick_s)
+            else:
+                with trio.move_on_after(seconds_to_beat(self._rest_s)) as self._rest:
+                    await trio.sleep_forever()
+                self._rest = None
             self._dispatcher.tick(time.monotonic())
             self._send()
 
-    async def run_guarded(self, guarded: CurveSocket, max_requests_per_s: int) -> None:
-        """Serve peers with keys, by an allow list that may change."""
-        authenticator = guarded.authenticator
-        self._sessions = Sessions(authenticator.allowed, max_requests_per_s, time.monotonic())
+    def _end_rest(self) -> None:
+        """Tick as often as requests need it: deadlines must not wait for a rest to end."""
+        if self._rest is not None and self._dispatcher.has_requests:
+            self._rest.deadline = trio.current_time() + self._tick_s
+            self._rest = None
+
+    def guard(self, guarded: CurveSocket, max_requests_per_s: int) -> None:
+        """Serve peers with keys too, once `run_guarded` runs."""
+        self._sessions = Sessions(guarded.authenticator.allowed, max_requests_per_s, time.monotonic())
         self._guarded = Link(
             guarded.socket,
             self._take_from_keys,
@@ -134,9 +150,12 @@ class _Router:
             reads_bundles=lambda routing_id: self._dispatcher.reads_bundles(_WITH_KEY + routing_id),
         )
         self.links.append(self._guarded)
+
+    async def run_guarded(self, authenticator: ZapAuthenticator) -> None:
+        """Serve peers with keys, by an allow list that may change."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(authenticator.run)
-            nursery.start_soon(self._guarded.run)
+            nursery.start_soon(self.links[-1].run)
             while True:
                 await trio.sleep(ALLOW_LIST_POLL_S)
                 if authenticator.reload():
@@ -262,6 +281,7 @@ class _Router:
         self._post(identity, encode_message(Header(Kind.FAILURE, id_), failure_of(error)))
 
     def _send(self) -> None:
+        self._end_rest()
         messages = self._dispatcher.outbox.take()
         if self._guarded is None:
             self.link.send_all(messages)

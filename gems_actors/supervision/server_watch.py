@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from gems_actors.addresses import split_addresses
+from gems_actors.beats import seconds_to_beat
 from gems_actors.config import MeshConfig
 from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
@@ -97,7 +98,7 @@ class ServerWatch:
         """Look at every server again and again until cancelled."""
         with ExitStack() as locks:
             while True:
-                await trio.sleep(self._period_s)
+                await trio.sleep(seconds_to_beat(self._period_s))
                 for seat in self._servers():
                     if seat.role == "router":
                         await self._look(seat)

@@ -13,6 +13,7 @@ from contextlib import suppress
 import structlog
 import trio
 
+from gems_actors.beats import seconds_to_beat
 from gems_actors.files import os_reason
 from gems_actors.os_process import EXIT_NO_FORK, SHORTAGES, describe_exit
 from gems_actors.supervision.restart_policy import GiveUp, RestartPolicy
@@ -227,7 +228,7 @@ class ZygoteKeeper:
                     zygote.kill()
                     return
             patience_s = self._unresponsive_s
-            await trio.sleep(period_s)
+            await trio.sleep(seconds_to_beat(period_s))
 
     async def _ping(self, zygote: Zygote, answered: trio.Event) -> None:
         await zygote.ping()

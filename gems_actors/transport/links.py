@@ -92,6 +92,8 @@ class Link:
         """Bytes received by descriptor of their connection, counted while a dict is set; counting has its cost."""
         self.offenders: set[int] = set()
         """Descriptors of connections whose peers break the rules of the wire in a way that costs us."""
+        self.on_offence: Callable[[], None] = lambda: None
+        """Called for each message of an offender; neither awaits nor raises."""
         self._full_since: dict[bytes, float] = {}
         """Peers of a ROUTER that have had no room for an answer since then."""
         self._offending: set[bytes] = set()
@@ -347,7 +349,7 @@ class Link:
                 continue
             if self._full_since and self._sends_without_reading(identity):
                 self._offending.add(identity)
-                self.offenders.add(frame.get(_ORIGIN))
+                self._note_offender(frame)
             if identity in self._offending or identity in self._dropped:
                 room -= len(frame) + self._drop_parts()
                 continue
@@ -361,9 +363,13 @@ class Link:
                 room -= self._drop_parts()
             batch.extend([(identity, message, *user) for message in _messages_in(data)])
 
+    def _note_offender(self, frame: zmq.Frame) -> None:
+        self.offenders.add(frame.get(_ORIGIN))
+        self.on_offence()
+
     def _drop_message(self, frame: zmq.Frame) -> None:
         """Drop the rest of a message, and note its connection."""
-        self.offenders.add(frame.get(_ORIGIN))
+        self._note_offender(frame)
         while self._get(_RCVMORE):
             self._recv(_NOBLOCK)
 
@@ -373,7 +379,7 @@ class Link:
         while self._get(_RCVMORE):
             count += 1
             if count == _MAX_EXTRA_PARTS:
-                self.offenders.add(self._recv_frame(_NOBLOCK, False).get(_ORIGIN))
+                self._note_offender(self._recv_frame(_NOBLOCK, False))
             else:
                 self._recv(_NOBLOCK)
         return count * _PART_BYTES

@@ -41,6 +41,9 @@ ALLOWANCE_BYTES = 32 * 1024 * 1024
 _STEP_BYTES = 8 * 1024 * 1024
 """Growth that starts an inquiry."""
 _POLL_S = 0.025
+"""Shortest time between two looks at the memory of the process."""
+_WORK_NS = 5_000_000
+"""CPU time of the process between two looks: what grows uses CPU, and a process that has nothing to do is not woken."""
 _LOOK_S = 0.01
 _LOOK_SHARE = 5
 """An inquiry pauses this many times as long as a look took: with thousands of connections a look takes a while."""
@@ -66,8 +69,13 @@ _MAX_OPEN_SHARE = 0.8
 _COUNT_S, _CROWDED_S = 0.25, 30.0
 """Time between two counts of open files, and after an inquiry that found no silent connection."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TIMER_ABSTIME = 1
 
 _log = structlog.get_logger()
+
+
+class _TimeSpec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
 @dataclass(slots=True)
@@ -208,9 +216,30 @@ class MemoryWatch:
         """Least memory since the last inquiry."""
         self._has_ended = False
         self._reading = threading.Lock()
+        self._offence = trio.Event()
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_cuts)
+            await self._watch_memory()
+
+    async def _run_cuts(self) -> None:
+        """Shut the connections of offenders down as soon as a link notes one."""
+        for link in self._links:
+            link.on_offence = self._note_offence
+        while True:
+            await self._offence.wait()
+            self._offence = trio.Event()
+            self._cut_offenders()
+            while time.monotonic() < self._freeing_until:
+                await trio.sleep(_TRIM_EVERY_S)
+                self._give_back()
+
+    def _note_offence(self) -> None:
+        self._offence.set()
+
+    async def _watch_memory(self) -> None:
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # kept: later no descriptor may be left
         try:
             self._calm_bytes = _resident_bytes(statm)
@@ -234,14 +263,17 @@ class MemoryWatch:
     def _wait_for_trouble(self, statm: int) -> None:
         """Return once something needs a look. In a thread, which costs a third of what waking trio as often does."""
         while True:
+            worked_ns = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
             time.sleep(_POLL_S)  # half the cost of waiting for an event, which nothing but the end would set
+            if time.monotonic() >= self._freeing_until:
+                _await_work(worked_ns + _WORK_NS)
             with self._reading:
                 if self._has_ended:
                     return
                 resident = _resident_bytes(statm)
             self._calm_bytes = min(self._calm_bytes, resident)
             now = time.monotonic()
-            if resident - self._calm_bytes > _STEP_BYTES or any(link.offenders for link in self._links):
+            if resident - self._calm_bytes > _STEP_BYTES:
                 return
             if self._trim_at <= now < self._freeing_until:
                 return
@@ -318,6 +350,13 @@ class MemoryWatch:
             self._trim_at = now + _TRIM_EVERY_S
             with suppress(AttributeError):  # another C library
                 ctypes.CDLL(None).malloc_trim(0)
+
+
+def _await_work(until_ns: int) -> None:
+    """Return when this process has used so much CPU time since it began; at once where the system cannot tell."""
+    until = _TimeSpec(*divmod(until_ns, 1_000_000_000))
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).clock_nanosleep(time.CLOCK_PROCESS_CPUTIME_ID, _TIMER_ABSTIME, ctypes.byref(until), None)
 
 
 def _resident_bytes(statm: int) -> int:

@@ -58,7 +58,7 @@ async def test_a_hello_that_is_lost_behind_one_that_was_answered_is_said_again(
     """The first one is that of a client, the second says which role it plays."""
     link = KeptLink()
     takes: list[object] = []
-    state = ClientState(Hello(name="actor"), lambda _: None, lambda _: None, lambda _: None)
+    state = ClientState(Hello(name="actor"), lambda _: None, lambda _: None, lambda _: None, float)
 
     def open_link(take: object) -> KeptLink:
         takes.append(take)
