@@ -120,12 +120,17 @@ _IRREGULAR: Final = _pairs(
     "thieves:thief cacti:cactus potatoes:potato tomatoes:tomato heroes:hero mangoes:mango buses:bus gases:gas "
     "lenses:lens movies:movie cookies:cookie pies:pie ties:tie zombies:zombie selfies:selfie axes:axe vases:vase "
     "houses:house horses:horse roses:rose noses:nose purses:purse nurses:nurse mooses:moose cheeses:cheese "
-    "blouses:blouse suitcases:suitcase bookcases:bookcase caches:cache headaches:headache taxis:taxi"
+    "blouses:blouse suitcases:suitcase bookcases:bookcase caches:cache headaches:headache taxis:taxi "
+    "menus:menu emus:emu gnus:gnu tutus:tutu "
+    "gurus:guru bayous:bayou haikus:haiku causes:cause fuses:fuse spouses:spouse neckties:necktie"
 )
 _PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()}
+_IN_COMPOUNDS: Final = _listed("houses horses shelves knives wolves leaves children nurses")
+"""Irregular plurals that end compound nouns, such as `lighthouses`."""
 _INVARIANT: Final = _words(
     "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
     "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
+    "thermos "
     "christmas canvas compass cactus octopus goldfish jellyfish starfish "
     "eyeglasses woods stairs clothes"
 )
@@ -150,6 +155,8 @@ def _singular_word(word: str) -> str:
         return word
     if word in _IRREGULAR:
         return _IRREGULAR[word]
+    if ending := next((plural for plural in _IN_COMPOUNDS if word.endswith(plural)), ""):
+        return word.removesuffix(ending) + _IRREGULAR[ending]
     if word.endswith("men") and len(word) > 5 and word not in _NOUNS_IN_MEN:
         return f"{word[:-3]}man"
     if word.endswith("'s"):
@@ -174,6 +181,8 @@ def plural(noun: str) -> str:
 def _plural_word(word: str) -> str:
     if word in _PLURAL_OF:
         return _PLURAL_OF[word]
+    if ending := next((plural for plural in _IN_COMPOUNDS if word.endswith(_IRREGULAR[plural])), ""):
+        return word.removesuffix(_IRREGULAR[ending]) + ending
     if word.endswith("man") and len(word) > 5 and word not in _NOUNS_IN_MAN:
         return f"{word[:-3]}men"
     if re.search(r"(ch|sh|x|ss|zz|us)$", word) and not word.endswith("fish"):

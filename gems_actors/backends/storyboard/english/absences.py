@@ -8,12 +8,17 @@ from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.sentence import Sentence
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
+    COMPARATIVES,
     COPULAS,
     DETERMINERS,
     HAVING,
+    MISSING,
     NEGATIONS,
+    POSTNOMINAL,
+    VACUOUS,
     WRITING,
     attribute_of,
+    is_past,
 )
 from gems_actors.backends.storyboard.words import is_participle, number_of, singular, surface_of
 
@@ -25,6 +30,12 @@ _SOME: Final = frozenset(
 )
 """Words for members of a group."""
 _ALL: Final = frozenset(("both", "all"))
+_ANYWHERE: Final = (
+    *(("in", "sight"), ("in", "view"), ("to", "be", "seen"), ("can", "be", "seen"), ("around",), ("there",)),
+    *(("visible",), ("present",), ("in", "the", "image"), ("in", "the", "picture"), ("in", "the", "scene")),
+)
+"""Words that after `nobody` speak of the whole picture."""
+_HARDLY: Final = frozenset(("hardly", "barely", "scarcely"))
 _CLAUSE_ENDS: Final = frozenset((",", ".", ";", "and", "but", "while"))
 
 
@@ -34,6 +45,11 @@ class Absences(Sentence):
     def member(self, at: int) -> int | None:
         """Take `one black`, `a big one` or `one of them broken` after a group, and tell these apart."""
         word = self.tokens.at(at)
+        if word in {"another", "other"} and self.tokens.at(at + 1) in {"one", "ones"} and self.group is None:
+            self.lose(is_subject=True)
+            return at + 2
+        if self.group is not None and word in {"none", *_ALL} and self.tokens.at(at + 1) == "but":
+            return self._pass_by_members(at + 1, self.group)  # `all but one closed`
         if self.group is None or not (number_of(word) or word in DETERMINERS | _SOME):
             return None
         if self.tokens.at(at + 1) == "of" and self.tokens.at(at + 2) in {"them", "which", "whom"}:
@@ -50,9 +66,12 @@ class Absences(Sentence):
         if member is None:
             return None
         count, attributes, after = member
-        name = self.found.split(self.group, count, attributes)
-        if name is not None:
+        group = self.group
+        if self.found.split(group, count, attributes) is not None:
             self.tokens.use(at, after)
+        if not self.ends_clause(after):
+            self.lose()  # `the younger one crying`: what follows is about this one, not about what was named before
+            self.group = group
         return after
 
     def _members_of(self, at: int, group: str) -> int:
@@ -65,7 +84,7 @@ class Absences(Sentence):
             return start
         attribute = attribute_of(self.tokens.at(start))
         is_action = attribute is not None and is_participle(attribute)
-        ends = self.tokens.at(start + 1) in _CLAUSE_ENDS
+        ends = self.tokens.at(start + 1) in _CLAUSE_ENDS and (number_of(word) or word in {"none", *_ALL})
         if attribute is None or not ends or (is_action and word not in {"none", *_ALL}):
             return self._pass_by_members(at, group)
         self.tokens.use(at, start + 1)
@@ -79,7 +98,8 @@ class Absences(Sentence):
     def _begins_action(self, at: int) -> bool:
         """Return whether an action or an accessory begins at a token, as in `two wearing hats` or `one with a hat`."""
         word = self.tokens.at(at)
-        is_action = self.phrases.is_participle_at(at) and surface_of(word) is None
+        is_placed = is_past(word) and self.phrases.place_at(at + 1) > 0
+        is_action = (self.phrases.is_participle_at(at) or is_placed) and surface_of(word) is None
         return is_action or word in HAVING or word in COPULAS or word == "without" or self.phrases.place_at(at) > 0
 
     def _pass_by_members(self, at: int, group: str) -> int:
@@ -87,35 +107,62 @@ class Absences(Sentence):
         self.lose()
         self.group = group
         while True:
-            at = self._end_of_denial(at + 1)
+            at = self.end_of_clause(at + 1)
             following = self.tokens.at(at + 1)
             if self.tokens.at(at) != "and" or number_of(following) or following in {"the", "another"}:
                 return at
 
     def absence(self, at: int) -> int | None:
         """Take `no cars`, `without a hat` or `free of cars`: of the subject if there is one, else of the picture."""
-        word = self.tokens.at(at)
-        start = at + 1
-        if (word, self.tokens.at(start)) in {("free", "of"), ("instead", "of"), ("rather", "than")}:
-            start += 1
-        elif word == "with" and self.tokens.at(start) in {"no", "not", "neither"}:
-            start += 1 + (self.tokens.at(start + 1) == "any")
-        elif word in {"except", "besides"}:
-            self.pending = self.attached = None
-            return start + (self.tokens.at(start) == "for")
-        elif word in NEGATIONS and self.tokens.at(start) in DETERMINERS:
-            start += self.tokens.at(start) == "any"
-        elif word in {"nobody", "no-one"}:
-            self.found.exclude("person")
-            self.tokens.use(at, start)
-            return start
-        elif word not in ABSENCES:
+        if end := self._passed_denial(at):
+            return end
+        start = self._denied_from(at)
+        if start is None:
             return None
-        before = self.tokens.at(at - 1)
+        word, before = self.tokens.at(at), self.tokens.at(at - 1)
+        if self.tokens.at(start) in {"other", "others", "longer"} or (word == "no" and self.tokens.at(start) == "more"):
+            self.lose()  # `no other people` than those named before
+            return self.end_of_clause(start)
+        if self._denies_predicate(start):
+            self.lose(is_subject=True)
+            return self.end_of_clause(start)
         is_apart = word in {"no", "with"} and (before == "," or (before == "but" and self.tokens.at(at - 2) == ","))
         is_whole = is_apart or word in NEGATIONS or word in {"instead", "rather"}
         subject = None if is_whole else self._subject_of_absence(at)
+        if subject is None and not is_whole and at > 0 and before not in _CLAUSE_ENDS | COPULAS | {"there"}:
+            self.lose()  # of something that was not understood
+            return self.end_of_clause(start)
         self.pending = None
+        return self._exclude(at, start, subject)
+
+    def _denied_from(self, at: int) -> int | None:
+        """Return where the name of what is denied begins, or None where nothing is."""
+        word, following = self.tokens.at(at), self.tokens.at(at + 1)
+        if (word, following) in {("free", "of"), ("instead", "of"), ("rather", "than"), ("devoid", "of")}:
+            return at + 2
+        if word == "with" and following in {"no", "not", "neither"}:
+            return at + 2 + (self.tokens.at(at + 2) == "any")
+        if word in NEGATIONS and following in DETERMINERS:
+            return at + 1 + (following == "any")
+        return at + 1 if word in ABSENCES else None
+
+    def _passed_denial(self, at: int) -> int:
+        """Return the index after an exception, `nobody`, or a denial that no requirement can say; else 0."""
+        word, start = self.tokens.at(at), at + 1
+        if word in {"except", "besides"}:
+            start += self.tokens.at(start) == "for"
+            if self._is_after_denial(at):  # `nothing except a chair` has a chair, `everything except bananas` has none
+                self.pending = self.attached = None
+                return start
+        elif word in {"nobody", "no-one"} or (word, self.tokens.at(start)) == ("no", "one"):
+            return self._nobody(at, start + (word == "no"))
+        elif not self._is_vague_denial(word, self.tokens.at(start)):
+            return 0
+        self.lose()
+        return self.end_of_clause(start)
+
+    def _exclude(self, at: int, start: int, subject: str | None) -> int:
+        """Note that what is named from `start` on is not there, and return the index after it."""
         while True:
             phrase, after = self.phrases.read(start)
             if phrase is None and (end := self._writing(start)):
@@ -125,7 +172,7 @@ class Absences(Sentence):
                 return end
             if phrase is None or self.phrases.is_participle_at(start):
                 self.lose()
-                return self._end_of_denial(start)
+                return self.end_of_clause(start)
             name = name_of(phrase)
             if subject is None:
                 is_kept = self.found.exclude(name)
@@ -142,8 +189,106 @@ class Absences(Sentence):
             if following is None or self.phrases.begins_predicate(following, end):
                 return after
 
-    def _end_of_denial(self, at: int) -> int:
-        """Return the index after a denial that was not understood, no part of which may be asked for."""
+    def _is_vague_denial(self, word: str, following: str) -> bool:
+        """Return whether a word denies something that no requirement can deny: a car missing a wheel has others."""
+        if word == "nothing":
+            return following not in {"but", "except", "besides"}
+        return word in MISSING or (word in _HARDLY and following == "any") or (word, following) == ("lack", "of")
+
+    def _nobody(self, at: int, after: int) -> int:
+        """Take `nobody around`; what nobody does, and where nobody else is, says nothing of the whole picture."""
+        start = after + (self.tokens.at(after) in COPULAS)
+        end = next((start + len(words) for words in _ANYWHERE if self._reads(start, words)), after)
+        is_said = end > after or self.ends_clause(after)
+        if is_said and self.found.exclude("person"):
+            self.tokens.use(at, end)
+            return end
+        self.lose()
+        if self.tokens.at(at) == "no":
+            self.tokens.doubt(at, after)
+        return self.end_of_clause(after)
+
+    def _reads(self, at: int, words: tuple[str, ...]) -> bool:
+        return tuple(self.tokens.words[at : at + len(words)]) == words
+
+    def has_exception(self, at: int) -> bool:
+        """Return whether the sentence names an exception after a token."""
+        while self.tokens.at(at) not in {".", ";"}:
+            if self.tokens.at(at) in {"except", "besides"} or self._reads(at, ("apart", "from")):
+                return True
+            at += 1
+        return False
+
+    def partitive(self, at: int) -> int | None:
+        """Take `three of the seven balloons are red`: what it says is said of a part of the group alone."""
+        word = self.tokens.at(at)
+        degree = self.tokens.at(at + 1)
+        if word == "the" and (degree.endswith("est") or degree in COMPARATIVES) and self.tokens.at(at + 2) == "of":
+            return self._superlative(at)
+        is_half = word == "half" and self.tokens.at(at + 1) == "the"
+        start = at + 1 if is_half else at + 2
+        if not is_half and self.tokens.at(at + 1) != "of":
+            return None
+        if self.tokens.at(start) not in DETERMINERS - {"a", "an", "another"}:
+            return None
+        if not (number_of(word) or word in _SOME | {"several", "none"}) or word in _ALL | {"each"}:
+            return None
+        phrase, after = self.phrases.read(start)
+        if phrase is None or not phrase.is_plural:
+            return None
+        name = self.add(phrase, start, after)
+        self.lose(is_subject=True)
+        if name is None:
+            return after
+        words: tuple[str, ...] = ()
+        end = after
+        if self.tokens.at(after) in COPULAS and number_of(word):
+            words, end = self.phrases.read_attributes(after + 1)
+        if words and self.ends_clause(end) and self.found.split(name, number_of(word) or 1, words):
+            self.tokens.use(at, end)
+            self.group = name
+            return end
+        return self.end_of_clause(after)
+
+    def _superlative(self, at: int) -> int | None:
+        """Take `the tallest of three lighthouses`: what follows is said of one."""
+        phrase, after = self.phrases.read(at + 3)
+        if phrase is None or not phrase.is_plural:
+            return None
+        self.add(phrase, at + 3, after)
+        self.lose(is_subject=True)
+        return self.end_of_clause(after)
+
+    def _denies_predicate(self, at: int) -> bool:
+        """Return whether what is denied is the predicate, as in `neither the cat nor the dog is awake`."""
+        phrase, end = self.phrases.read(at)
+        while phrase is not None and self.tokens.at(end) in {"nor", "or"}:
+            phrase, end = self.phrases.read(end + 1)
+        if phrase is not None and self.tokens.at(end) in HAVING:
+            return True
+        end = end if phrase is not None else self._writing(at)
+        if end and self.tokens.at(end) in {"can", "could"}:
+            return self.tokens.at(end + 2) != "seen"
+        if phrase is None or self.tokens.at(end) not in COPULAS:
+            return False
+        attribute = attribute_of(self.tokens.at(end + 1))
+        is_said = attribute is not None or self.tokens.at(end + 1) in POSTNOMINAL
+        return is_said and attribute not in VACUOUS
+
+    def _is_after_denial(self, at: int) -> bool:
+        """Return whether the clause up to a token says that there is nothing."""
+        while not self.ends_clause(at - 1):
+            at -= 1
+            if self.tokens.at(at) in ABSENCES | {"nothing", "empty"}:
+                return True
+        return False
+
+    def ends_clause(self, at: int) -> bool:
+        """Return whether a clause ends at a token."""
+        return self.tokens.at(at) in _CLAUSE_ENDS
+
+    def end_of_clause(self, at: int) -> int:
+        """Return the index after a clause that was not understood, no part of which may be asked for."""
         while self.tokens.at(at) not in _CLAUSE_ENDS:
             at += 1
         return at

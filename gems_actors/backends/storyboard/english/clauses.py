@@ -6,52 +6,56 @@ object is still to come. What it cannot use stays unused, and is reported as not
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from gems_actors.backends.storyboard.english.absences import Absences
 from gems_actors.backends.storyboard.english.collecting import Collector
 from gems_actors.backends.storyboard.english.phrases import Phrase
+from gems_actors.backends.storyboard.english.predicates import Predicates
 from gems_actors.backends.storyboard.english.sentence import Pending, acts
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
-    AGENT_PLACES,
-    BODY_PARTS,
-    CLOTHES,
-    COMPARATIVES,
     COPULAS,
     DETERMINERS,
     FUNCTION_WORDS,
     HAVING,
+    IMPERATIVES,
     JOINTS,
+    MISSING,
     NEGATIONS,
-    NEGATIVE_COPULAS,
-    PARTICLES,
-    POSSESSIVES,
-    POSTNOMINAL,
+    NOUNS_MOSTLY,
+    PASSED_VERBS,
     PRONOUNS,
     SAYING,
     SHARING,
-    TRANSFERS,
+    SINGULAR_VERBS,
     attribute_of,
-    is_abstract,
     is_adverb,
     is_past,
     is_plain_adjective,
 )
-from gems_actors.backends.storyboard.scene import RelationKind
-from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, singular, surface_of
+from gems_actors.backends.storyboard.words import NOUNS_IN_ING, colour_of, number_of
 
-_GERUNDS_AFTER: Final = frozenset(("after", "before", "by", "for", "of", "to", "from", "when", "until", "in", "about"))
-"""Words after which a participle says nothing of the thing before."""
-_RELATIVES: Final = frozenset(("that", "which", "who", "whose"))
-_ENDINGS: Final = frozenset(
-    (",", ".", ";", TEXT_MARK, "and", "or", "but", "while", "as", "with", "without", "who", "that")
+_INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
+_NOUNS_TOO: Final = frozenset(("display", "present", "place", "set", "picture", "focus", "step", "use", "light", "aim"))
+"""Imperatives that are nouns, too, so that only an object tells them."""
+_THROUGH: Final = frozenset(
+    ("through", "across", "along", "over", "onto", "into", "toward", "around", "against", "from", "up", "down")
 )
-"""What may follow an action without an object."""
+_PRESENTING: Final = frozenset(
+    (
+        *("captures", "reveals", "presents", "showcases", "portrays", "illustrates", "highlights", "appears", "waits"),
+        *("stands", "stand", "sits", "sit", "lies", "lie", "hangs", "hang", "rests", "rest"),
+    )
+)
+"""Verbs of a picture, and those that stand before their subject, as in `behind it stands a vase`."""
+_TEMPORAL: Final = frozenset(("before", "after", "until", "during", "since", "because", "despite", "off"))
+"""Words after which a phrase names what is not there, or not now."""
+_RELATIVES: Final = frozenset(("that", "which", "who", "whose"))
 
 
-class ClauseReader(Absences):
+class ClauseReader(Predicates):
     """Reads the tokens of one prompt into a collector."""
 
     def read(self) -> Collector:
@@ -78,8 +82,10 @@ class ClauseReader(Absences):
         if end := self.phrases.text_end(at):
             self.tokens.use(at, end)
             self.pending = None
+            if word == "with":
+                self.last = None  # `with the words "BACK SOON" taped to the door`: the words are
             return end
-        for rule in (self.member, self.absence, self._copula, self._relation, self._action):
+        for rule in (self.partitive, self.member, self.absence, self.copula, self.relation, self.action):
             after = rule(at)
             if after is not None:
                 return after
@@ -89,6 +95,12 @@ class ClauseReader(Absences):
             return at + 1
         if word in PRONOUNS:
             return self._pronoun(at)
+        if word in {"one", "ones"} and (is_plain_adjective(self.tokens.at(at - 1)) or self.tokens.at(at - 1) == "each"):
+            self.lose(is_subject=True)  # `the younger one decorates a tower`
+            return at + 1
+        if self._is_passed_verb(at):
+            self.lose()
+            return at + 1
         if is_adverb(word):
             is_verb_next = self.named_until == at and self._is_unknown(at + 1)
             if is_verb_next:
@@ -96,7 +108,21 @@ class ClauseReader(Absences):
             return at + 1 + is_verb_next
         if word in _RELATIVES and self.last:
             return self._relative(at)
+        if word in _RELATIVES and self.tokens.at(at + 1) in PASSED_VERBS:
+            return at + 2
         return self._thing(at)
+
+    def _is_passed_verb(self, at: int) -> bool:
+        """Return whether a verb that no requirement is made of stands after its subject or begins a sentence."""
+        word = self.tokens.at(at)
+        begins_sentence = at == 0 or self.tokens.at(at - 1) in {".", ";"}
+        if begins_sentence and word in IMPERATIVES:
+            following = self.tokens.at(at + 1)
+            begins_object = (
+                following in DETERMINERS or following in {"to", TEXT_MARK} or number_of(following) is not None
+            )
+            return begins_object or (word not in _NOUNS_TOO and not self.phrases.ends_at(at + 1))
+        return word in PASSED_VERBS and not begins_sentence and self.tokens.at(at - 1) not in DETERMINERS | {","}
 
     def _relative(self, at: int) -> int:
         """Take `who` or `that`: what follows is about the last thing, if its verb is known."""
@@ -123,236 +149,60 @@ class ClauseReader(Absences):
         pending = self.pending
         self.is_negated = False
         self.verb = ""
+        if word == "but" and self.tokens.at(at - 1) in {"everything", "anything", "everyone", "all"}:
+            self.lose()
+            return self.end_of_clause(at + 1)
+        if word == "," and (end := self._apposition(at)):
+            return end
         if pending is not None and pending.word == "between" and pending.first and word == "and":
             return at + 1
         self.pending = None
         if (shared := self.shared) is not None and self._continues_list(at, shared):
-            self.pending = shared
+            is_last = "and" in {word, self.tokens.at(at + 1)}
+            self.pending = replace(shared, is_closed=is_last)
         return at + 1
+
+    def _apposition(self, at: int) -> int:
+        """Return the index after `, a bright yellow orb,` if it tells what the subject before it is, else 0."""
+        start = at
+        while start > 0 and self.tokens.at(start - 1) not in {".", ";", ","}:
+            start -= 1
+        if start == at or self.phrases.read(start)[1] != at or self.tokens.at(at + 1) not in _INDEFINITE_ARTICLES:
+            return 0
+        end = self.phrases.read(at + 1)[1]
+        if self.tokens.at(end) == "and" and self.tokens.at(end + 1) in _INDEFINITE_ARTICLES:
+            end = self.phrases.read(end + 1)[1]
+        is_closed = self.tokens.at(end) == "," and end > at + 1
+        word = self.tokens.at(end + 1)
+        is_verb = word in COPULAS | HAVING | PASSED_VERBS or self.phrases.verb_at(end + 1) is not None
+        return end + 1 if is_closed and is_verb else 0
 
     def _continues_list(self, at: int, shared: Pending) -> bool:
         """Return whether a further noun phrase without a verb of its own follows, and the list has an `and`."""
+        if shared.is_closed and self.tokens.at(at) == ",":
+            return False  # `with roses and tulips, a towel`
         start = at + 1 + (self.tokens.at(at + 1) in {"and", "or"})
         if self.tokens.at(at) in {"but", "while", "as", "then"} or self.tokens.at(start) in ABSENCES:
             return False
         phrase, after = self.phrases.read(start)
-        if phrase is None or self.phrases.begins_predicate(phrase, after):
+        is_bare = phrase is not None and phrase.stated is None and not phrase.is_definite
+        is_part = is_bare and phrase is not None and not phrase.is_plural and not acts(phrase.thing.name)
+        is_verb_next = self.tokens.at(after) not in COPULAS | HAVING and self.phrases.verb_at(after) is not None
+        if phrase is None or (
+            self.phrases.begins_predicate(phrase, after)
+            and not (is_part and is_verb_next and shared.word == "with" and acts(shared.subject))
+        ):
             return False
+        place = self.phrases.place_at(after)
+        if place and self.tokens.at(after + place) in PRONOUNS:
+            return False  # `a soup with noodles and chopsticks beside it`
         if shared.word not in SHARING:
-            is_bare = phrase.stated is None and not phrase.is_definite
             return is_bare and self.tokens.at(at) == "and" and shared.word != "between"
         if self.tokens.at(at) != ",":
             return True
         if self.tokens.at(at + 1) in {"and", "or"} or self.tokens.at(after) in {"and", "or"}:
             return True
         return self.tokens.at(after) == "," and self.tokens.at(after + 1) in {"and", "or"}
-
-    # Predicates
-
-    def _copula(self, at: int) -> int | None:
-        """Take `is red and shiny`, or pass by a copula before a place or an action."""
-        if self.tokens.at(at) not in COPULAS | NEGATIVE_COPULAS:
-            return None
-        start = at + 1
-        is_negated = self.tokens.at(start) in NEGATIONS or self.tokens.at(at) in NEGATIVE_COPULAS
-        start += self.tokens.at(start) in NEGATIONS
-        words, after = self.phrases.read_attributes(start)
-        subject = self.subject
-        self.last = self.last and subject
-        is_action = len(words) == 1 and is_participle(words[0]) and surface_of(words[0]) is None
-        if words and subject is not None and not is_action and not _takes_object(words[-1], self.tokens.at(after)):
-            for word in words:
-                self.found.describe(subject, attribute=f"not {word}" if is_negated else word)
-            self.tokens.use(at, after)
-            return after
-        self.is_negated = is_negated
-        self.attached = None
-        if self.tokens.at(start) in {"a", "an"} and self.tokens.at(at - 1) != "there" and subject is not None:
-            self.is_negated = False
-            return self.phrases.read(start)[1]  # `the man is a doctor` names no second thing
-        return start
-
-    def _relation(self, at: int) -> int | None:
-        """Take a place, a comparison or `has`, whose object is to come."""
-        word = self.tokens.at(at)
-        if word in HAVING and is_past(self.tokens.at(at + 1)) and self.tokens.at(at + 2) in DETERMINERS:
-            self.lose()  # `has lost its arm` says what is not there any more, or what happened before
-            return at + 2
-        if word in HAVING and self.last is not None:
-            word = "without" if self.is_negated else "with"
-            self.expect(self.attached or self.last, word, "position", (at, at + 1), is_negative=self.is_negated)
-            self.is_negated = False
-            return at + 1
-        if word in COMPARATIVES and self.tokens.at(at + 1) == "than":
-            if self.last is not None:
-                self.expect(self.last, f"{word} than", "action", (at, at + 2))
-            return at + 2
-        if word == "to" and self.verb in TRANSFERS and self.agent is not None:
-            self.expect(self.agent, f"{self.verb} to", "action", (at, at + 1))
-            return at + 1
-        if word in POSTNOMINAL and self.last is not None and self.named_until in (at, at - 1):
-            if word == "full" and self.tokens.at(at + 1) == "of":
-                self.expect(self.last, "full of", "action", (at, at + 2))
-                return at + 2
-            if self.found.describe(self.last, attribute=word):
-                self.tokens.use(at, at + 1)
-            return at + 1
-        length = self.phrases.place_at(at)
-        if not length:
-            return None
-        spelled = self.tokens.phrase(at, at + length)
-        if self.tokens.at(at - 1) in {"from", "of"}:
-            self.lose()
-            return at + length
-        subject = self._subject_of_place(at, spelled, self.tokens.at(at + length))
-        span = (at, at + length)
-        if subject is None and self.first is not None:
-            self.lose()
-            return at + length
-        if subject is None:
-            phrase, after = self.phrases.read(at + length)
-            if phrase is None or self.tokens.at(after) != ",":
-                return at + length
-            name = self.add(phrase, at + length, after)
-            if name is not None:
-                self.fronted = (PLACES[spelled], name, span)
-            self.last = self.head = None
-            return after + 1
-        if self.verb in TRANSFERS and spelled in {"to", "at"}:
-            self.expect(subject, f"{self.verb} {spelled}", "action", span)
-        elif self.is_negated:
-            self.expect(subject, f"not {PLACES[spelled]}", "position", span, is_negative=True)
-        else:
-            self.expect(subject, PLACES[spelled], "position", span)
-        self.is_negated = False
-        return at + length
-
-    def _subject_of_place(self, at: int, spelled: str, follower: str) -> str | None:
-        before = self.tokens.at(at - 1)
-        if before in {",", "while"}:
-            return None if self.is_prose else self.head
-        if before in {"and", "but"}:
-            return self.agent or self.head
-        if self.attached is not None:
-            is_about_last = follower in POSSESSIVES | PRONOUNS  # `a squirrel with a nut in its paws`
-            return self.last if is_about_last else self.attached
-        if self.verb and (spelled in AGENT_PLACES or self.verb in TRANSFERS):
-            return self.agent
-        return self.last
-
-    def _action(self, at: int) -> int | None:
-        """Take an action or a state: `chasing a ball`, `sits on a mat`, `perched on a branch`, `running`."""
-        word = self.tokens.at(at)
-        if self.last is None and self.agent is None and self.head is None:
-            return None
-        finite = self.phrases.verb_at(at)
-        if surface_of(word) is not None or word in FUNCTION_WORDS:
-            return None
-        if finite is None and not self.phrases.is_participle_at(at) and not is_past(word):
-            return None
-        if is_plain_adjective(word) and self.named_until != at and self.tokens.at(at - 1) not in COPULAS:
-            return None
-        if self.tokens.at(at - 1) in _GERUNDS_AFTER and finite is None:
-            self.lose()
-            return at + 1
-        is_next = self.tokens.at(at - 1) not in JOINTS
-        subject = self.subject if finite and is_next else self._subject_of_action(at)
-        if subject is None or (self.pending is not None and finite is None):
-            return None
-        verb = finite or word
-        return self._predicate(at, verb, subject)
-
-    def _predicate(self, at: int, verb: str, subject: str) -> int:
-        """Take the object of an action; without one, the action is a property of its subject."""
-        after = at + 1
-        while is_adverb(self.tokens.at(after)) or self.tokens.at(after) == "together":
-            after += 1
-        length = self.phrases.place_at(after)
-        particle = self.tokens.phrase(after, after + length) if length else ""
-        if not length and self.tokens.at(after) in PARTICLES | {"like"}:
-            particle, length = self.tokens.at(after), 1
-        if verb == "made" and particle in {"of", "from"}:
-            return self._material(at, after + length, subject)
-        full = f"{verb} {particle}".rstrip()
-        end = after + length
-        if length and self.tokens.at(end) in PARTICLES | {"onto"}:
-            self.lose()  # `looking out onto a city`: two prepositions in a row are no relation of ours
-            return end + 1
-        negative = "not " if self.is_negated else ""
-        self.is_negated = False
-        if verb == "wearing" and particle == "":
-            end = after
-        kind: RelationKind = "position" if full in PLACES else "action"
-        full = PLACES.get(full, full)
-        phrase, after_phrase = self.phrases.read(end)
-        self.agent = subject
-        self.verb = ""
-        if phrase is not None and not (is_past(verb) and not particle):
-            self.expect(subject, negative + full, kind, (at, end), is_negative=bool(negative))
-            return end
-        if self.tokens.at(end) in PRONOUNS and particle:
-            self.expect(subject, negative + full, kind, (at, end), is_negative=bool(negative))
-            return end
-        if is_past(verb):
-            return self._state(at, end, after_phrase, subject, negative)
-        follower = self.tokens.at(at + 1)
-        if negative and particle:
-            self.lose()  # `not looking at` something that was not understood says less than `not looking`
-        elif particle or follower in _ENDINGS or is_adverb(follower) or follower == "together":
-            if self.found.describe(subject, action=negative + verb):
-                self.tokens.use(at, at + 1)
-        else:
-            self.lose()  # its object was not understood
-        return max(at + 1, after if particle else end)
-
-    def _state(self, at: int, end: int, after: int, subject: str, negative: str) -> int:
-        """Take `broken`, `cut in half` or `set for two`."""
-        words = [self.tokens.at(at)]
-        if end > at + 1:
-            tail = self.tokens.at(end)
-            is_short = self.tokens.at(end + 1) in {".", ",", ";", "and"}
-            if not is_short or not (number_of(tail) or is_abstract(tail) or tail == "half"):
-                return at + 1
-            words = self.tokens.words[at : end + 1]
-            end += 1
-        if self.tokens.at(at) == "set" and len(words) == 1:
-            return at + 1
-        if self.found.describe(subject, attribute=negative + " ".join(words)):
-            self.tokens.use(at, end)
-        return max(end, at + 1)
-
-    def _material(self, at: int, start: int, subject: str) -> int:
-        """Take `made of glass` as an attribute."""
-        noun = self.tokens.at(start)
-        if not noun.isalpha() or noun in DETERMINERS:
-            return start
-        material = surface_of(noun) or attribute_of(noun) or f"made of {noun}"
-        if self.found.describe(subject, attribute=material):
-            self.tokens.use(at, start + 1)
-        return start + 1
-
-    def _subject_of_action(self, at: int) -> str | None:
-        while is_adverb(self.tokens.at(at - 1)):
-            at -= 1
-        before = self.tokens.at(at - 1)
-        if before in JOINTS:
-            is_list = self.agent is None and self.head != self.first
-            if before == "," and (self.is_prose or is_list):
-                return None
-            return self.agent or self.head
-        place = self.shared
-        if place and place.word in {"inside", "at"} and acts(place.subject) and not (self.last and acts(self.last)):
-            return place.subject  # `a man in a wheelchair playing basketball`
-        if self.attached is None or self.last is None or self.attached == self.last:
-            return self.last
-        agent_acts, other = acts(self.attached), acts(self.last)
-        word = self.tokens.at(at)
-        kinds = {self.last.split()[-1], singular(self.last).split()[-1]}
-        if not kinds.isdisjoint(CLOTHES | BODY_PARTS):
-            return self.attached
-        if other and not agent_acts:
-            return self.last
-        return self.attached if agent_acts or word in {"wearing", "holding", "carrying"} else self.last
 
     # Things
 
@@ -363,6 +213,10 @@ class ClauseReader(Absences):
         if phrase is not None and self._is_verb(phrase, at, after):
             self.lose()
             return after
+        is_colour = colour_of(word) is not None and after == at + 1 and self.tokens.at(at - 1) in JOINTS
+        if is_colour and colour_of(self.tokens.at(at - 2)) is not None:  # `swirls of teal and orange`
+            self.lose()
+            return after
         if phrase is None or not self._is_named(phrase, at, after):
             if after > at + 1 or (is_content(word) and not is_adverb(word)):
                 before = self.tokens.at(at - 1)
@@ -370,11 +224,26 @@ class ClauseReader(Absences):
             return max(after + is_cut_short, at + 1)
         if self.is_denied(phrase, at, after):
             return after
+        is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
+        if is_elsewhen or self._is_missing(phrase, after) or self._is_of_the_picture(phrase):
+            self.lose()
+            return after
+        is_another = phrase.stated == 1 and not phrase.thing.attributes and not self.is_prose
+        if is_another and phrase.thing.name in self.found.things and self.tokens.at(at) in _INDEFINITE_ARTICLES:
+            self.lose()  # `a panda next to a panda`
+            self.tokens.doubt(at, after)
+            return after
+        is_object = self.pending is None and self._follows_unread(at) and self.tokens.at(at) not in _RELATIVES
         name = self.add(phrase, at, after)
         if name is None:
             self.pending = None
             return after
-        self.complete(name)
+        if is_object:  # of a word that was not understood: no subject of what follows
+            self.lose()
+            is_passed = self.tokens.at(at - 1) in _THROUGH | {"of"}
+            self.last = self.unowned = None if is_passed else name
+        else:
+            self.complete(name)
         if phrase.is_plural and (self.group is None or self.attached != self.group):
             self.group = name  # in `two women in red dresses, one tall`, `one` is a woman
         self.named_until = after
@@ -383,11 +252,36 @@ class ClauseReader(Absences):
             return after + 1
         return after
 
+    def _is_missing(self, phrase: Phrase, after: int) -> bool:
+        """Return whether a phrase names what is not there: `a missing tooth`, `one piece missing`."""
+        following = self.tokens.at(after + 1)
+        begins_object = following in DETERMINERS or number_of(following) is not None
+        is_so = self.tokens.at(after) in MISSING and not begins_object
+        return is_so or not MISSING.isdisjoint(phrase.thing.attributes)
+
+    def _is_of_the_picture(self, phrase: Phrase) -> bool:
+        """Return whether a phrase is `the frame` of the picture, and not one that was named before."""
+        return phrase.is_definite and phrase.thing.name == "frame" and "frame" not in self.found.things
+
+    def _follows_unread(self, at: int) -> bool:
+        """Return whether the word before is a verb or another word that was not understood."""
+        word = self.tokens.at(at - 1)
+        is_joint = at == 0 or word in JOINTS | {".", ";", TEXT_MARK}
+        is_unread = is_content(word) and not is_adverb(word) and word not in _PRESENTING
+        is_passed = word in _THROUGH or (word, self.tokens.at(at - 2)) == ("of", "out")
+        return not is_joint and (is_unread or is_passed) and not self.tokens.is_used[at - 1]
+
     def _is_verb(self, phrase: Phrase, at: int, after: int) -> bool:
         """Return whether bare words are no thing: `grips a rock`, `to attract a mate`."""
         is_bare = phrase.stated is None and not phrase.is_definite and not phrase.thing.attributes
         if not is_bare or self.tokens.words[at].startswith(EMOJI):
             return False
+        word, before = self.tokens.at(at), self.tokens.at(at - 1)
+        if word in NOUNS_IN_ING and before in COPULAS and after == at + 1:
+            return True  # `a train is crossing`
+        is_finite = word in SINGULAR_VERBS and word not in NOUNS_MOSTLY and after == at + 1
+        if is_finite and at > 0 and before not in JOINTS | {".", ";"} and self.pending is None:
+            return True  # `another one waits`
         is_infinitive = self.tokens.at(at - 1) == "to" and (not phrase.is_plural or after > at + 1)
         return is_infinitive or (after == at + 1 and phrase.is_plural and self.tokens.at(after) in DETERMINERS)
 
@@ -414,12 +308,9 @@ class ClauseReader(Absences):
             self.start_clause(things[0])
             return at + 1
         others = [name for name in self.found.things if name != pending.subject]
-        if len(others) == 1 and not pending.is_negative:
+        if len(others) != 1:
+            self.tokens.doubt(pending.span[0], at + 1)
+        elif not pending.is_negative:
             self.found.relate(pending.subject, pending.word, (others[0],), pending.kind)
             self.tokens.use(pending.span[0], at + 1)
         return at + 1
-
-
-def _takes_object(word: str, after: str) -> bool:
-    """Return whether a participle has a place or a particle after it, and so is a relation: `is parked in front of`."""
-    return (is_past(word) or is_participle(word) or word == "full") and (after in PLACES or after in PARTICLES)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from gems_actors.backends.storyboard.english.phrases import Phrase
+from gems_actors.backends.storyboard.english.vocabulary import HUMANS
 from gems_actors.backends.storyboard.scene import Relation, RelationKind, Scene, Thing
 from gems_actors.backends.storyboard.words import COLOURS
 
@@ -66,7 +67,9 @@ class Collector:
             self._relations.append(relation)
 
     def exclude(self, name: str) -> bool:
-        """Note that the picture must not show something; return whether there was room."""
+        """Note that the picture must not show something; return whether that is new and agrees with what it shows."""
+        if name in self.things or (name == "person" and any(is_human(known) for known in self.things)):
+            return False
         if name not in self._absent:
             self._absent.append(name)
         return len(self._absent) <= _MAX_ABSENT
@@ -100,8 +103,9 @@ class Collector:
             for relation in relations
             if relation.subject in names and (relation.is_negative or names.issuperset(relation.objects))
         )
-        absent = tuple(name for name in self._absent if name not in names)[:_MAX_ABSENT]
-        return Scene(tuple(things), tuple(kept), totals=totals, absent=absent)
+        is_peopled = any(map(is_human, names))
+        absent = tuple(name for name in self._absent if name not in names and not (is_peopled and name == "person"))
+        return Scene(tuple(things), tuple(kept), totals=totals, absent=absent[:_MAX_ABSENT])
 
     def _referred(self, phrase: Phrase) -> Thing | None:
         """Return the earlier thing that a phrase refers to, or None if it is another one."""
@@ -111,11 +115,16 @@ class Collector:
                 if name.endswith(f" {thing.name}") and thing.attributes and {*thing.attributes} <= {*other.attributes}:
                     return other
         known = self.things.get(thing.name)
+        if known is None and phrase.is_definite and not thing.attributes:
+            longer = [other for name, other in self.things.items() if name.endswith(f" {thing.name}")]
+            return longer[0] if len(longer) == 1 else None  # `the boat` is the fishing boat
         if known is None or phrase.is_definite:
             return known
         if _differ(known, thing):
             return None
         new = [word for word in thing.attributes if word not in known.attributes]
+        if phrase.stated == 1 and new and known.attributes and known.count == 1:
+            return None  # `a young man facing an older man`
         is_same = not thing.is_counted or (not new and thing.count == known.count)
         return known if is_same else None
 
@@ -142,6 +151,11 @@ class Collector:
             )
             for relation in self._relations
         ]
+
+
+def is_human(name: str) -> bool:
+    """Return whether the name of a thing says that it is a person."""
+    return " of " not in name and name.rpartition(" ")[2] in HUMANS
 
 
 def _differ(known: Thing, thing: Thing) -> bool:

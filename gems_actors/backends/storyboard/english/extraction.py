@@ -19,7 +19,7 @@ _QUOTED = re.compile(
     r"“([^”]{1,4000})”|\"([^\"]{1,4000})\"|「([^」]{1,4000})」|『([^』]{1,4000})』|«([^»]{1,4000})»"
     r"|(?<!\w)'([^'\n]{2,4000})'(?!\w)|(?<!\w)‘([^’\n]{2,4000})’(?!\w)"
 )
-_CAPITAL = r"(?:[A-Z][\w'’&!-]*|\d[\w:]*|&)"
+_CAPITAL = r"(?:[A-Z][\w'’&!-]*|\d[\w:]*(?:[.,]\d+)*%?|&)"
 _CAPITALS = rf"{_CAPITAL}(?: (?:(?:of|the|and|in|on|to|for|a) )?{_CAPITAL})*[!?]?"
 _SAYING = re.compile(
     r"\b(says?|saying|reads?|reading|spells?|spelling|titled|labell?ed|entitled|called|named"
@@ -29,16 +29,23 @@ _SAYING = re.compile(
 )
 _SAYS_LOWER = re.compile(
     r"\b(says|saying) ((?!the |a |an |it |that |good|hello to)[a-z][\w'’]*(?: [\w'’]+){0,5}?)"
-    r"(?=[,.;!\n]|$| in | on | and | with )"
+    r"(?=[,.;!\n]|$| and (?:an?|the|some|two|three|no|his|her|its) "
+    r"| (?:in|on|with|above|below|over|under|beside|behind|near|at|next to|outside) )"
 )
 _SIGN_CAPITALS = re.compile(
     rf"\b({'|'.join(sorted(SIGN_NOUNS))})(?:,|:)? ([A-Z][A-Z0-9'’&!]+(?: [A-Z0-9][A-Z0-9'’&!]*)*)\b"
+)
+_ANNOUNCED_CAPITALS = re.compile(
+    r"\b(announc(?:es|ing)|advertis(?:es|ing)|promot(?:es|ing)|display(?:s|ing)|shows|showing|bears|bearing) "
+    r"((?:[A-Z][A-Z0-9'’&!]+)(?: [A-Z0-9][A-Z0-9'’&!]*)*)(?![\w'’])"
 )
 _IMPERATIVE = re.compile(
     r"(^|[.!?\n]\s*)(?:please |let's )?(?:illustrate|present|display|visualize|depict|imagine|capture|compose|craft"
     r"|produce|give|sketch|create|draw|generate|paint|render|design|show)(?: me| us)? (?=(?:an?|the|two|three)\b|\d)",
     re.IGNORECASE,
 )
+_AUTHOR = re.compile(r"\bby ((?:[A-Z][\w'’-]*\.? ?){1,3}(?<! ))")
+"""A name after `by`, which names who made something, and nothing to draw."""
 _NUMBER_TEXT = re.compile(r"\b[Tt]he (?:number (\d+)|letter ([A-Z]))\b")
 
 _CHART = re.compile(
@@ -78,8 +85,10 @@ def extract(text: str) -> tuple[str, Found]:
     text = _QUOTED.sub(lambda match: _take_text(next(filter(None, match.groups())), found), text)
     text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
     text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), text)
-    if sum(map(str.isupper, text)) < sum(map(str.islower, text)):
+    if sum(map(str.isupper, text)) < 2 * sum(map(str.islower, text)):
+        text = _AUTHOR.sub(lambda match: _take_author(match, found), text)
         text = _SAYING.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
+        text = _ANNOUNCED_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
         text = _SIGN_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
     text = _SAYS_LOWER.sub(lambda match: _take_said(match, found), text)
     text = _CHART.sub(lambda match: _take_chart(match, found), text)
@@ -111,6 +120,11 @@ def _take_said(match: re.Match[str], found: Found) -> str:
     if SIGN_NOUNS.isdisjoint(before):
         return match[0]
     return f"{match[1]} {_take_text(match[2], found)}"
+
+
+def _take_author(match: re.Match[str], found: Found) -> str:
+    found.unread.append(match[0])
+    return " , "
 
 
 def _take_chart(match: re.Match[str], found: Found) -> str:

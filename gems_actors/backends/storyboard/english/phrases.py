@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
+from gems_actors.backends.storyboard.english.naming import is_nameable, is_no_noun, is_plural
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
@@ -18,23 +20,28 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     DETERMINERS,
     FILLERS,
     HAVING,
+    INSUBSTANTIAL,
+    INTRANSITIVE,
     LOOSE_COUNTS,
     MEASURES,
     NEGATIONS,
     NOUNS_MOSTLY,
+    PASSED_VERBS,
     PAST_VERBS,
     PICTURE_SIDES,
-    PLURAL_MODIFIERS,
+    PICTURED,
     PLURAL_VERBS,
+    POSSESSIVES,
     POSTNOMINAL,
+    PURPOSES,
     SAYING,
     SINGULAR_VERBS,
+    STATES,
     TEXT_NOUNS,
     WHOLES,
     attribute_of,
     is_abstract,
     is_adverb,
-    is_colour_only,
     is_compound,
     is_past,
     is_plain_adjective,
@@ -48,6 +55,7 @@ from gems_actors.backends.storyboard.words import (
     PLACES,
     PLURAL_ONLY,
     SURFACES,
+    colour_of,
     is_participle,
     number_of,
     plural,
@@ -63,6 +71,10 @@ _PROSE_TOKENS: Final = 60
 _MAX_NAME_WORDS: Final = 4
 _MAX_RUN: Final = 8
 """Maximum words of a noun phrase; longer runs are no sentence."""
+_COMPLEMENTS: Final = frozenset(("of", "to", "than", "as", "from"))
+_NOUNS_TOO: Final = frozenset(
+    ("light", "square", "male", "female", "adult", "miniature", "antique", "classic", "cold", "dark", "wild", "public")
+) | frozenset(("leather", "velvet", "cotton", "silk", "clay", "rubber", "porcelain", "ceramic", "elder", "newborn"))
 _ENDS: Final = frozenset((",", ".", ";", TEXT_MARK))
 
 
@@ -159,13 +171,14 @@ class PhraseReader:
         is_other = word in _ENDS or word in BREAKERS or word in DETERMINERS or word in LOOSE_COUNTS
         if is_known or is_other or self.place_at(after) or number_of(word) is not None or not word.isalpha():
             return False
-        return bool(words) and _is_plural(words[-1]) and word not in POSTNOMINAL
+        return bool(words) and is_plural(words[-1]) and word not in POSTNOMINAL
 
     def verb_at(self, at: int) -> str | None:
         """Return the participle of the finite verb at a token, such as `sitting` for `sits`, or None."""
         word, after = self.tokens.at(at), self.tokens.at(at + 1)
         begins_object = after in DETERMINERS or after in ABSENCES or number_of(after) is not None
-        if word in NOUNS_MOSTLY and not begins_object:
+        is_said = begins_object or (self.tokens.at(at - 1) in ANIMATE and after in _ENDS)  # `his daughter watches`
+        if word in NOUNS_MOSTLY and not is_said:
             return None
         if word in PAST_VERBS:
             return PAST_VERBS[word] if after != "by" else None
@@ -181,7 +194,8 @@ class PhraseReader:
     def is_participle_at(self, at: int) -> bool:
         """Return whether the word at a token is a participle: `painting` is one before an article."""
         word = self.tokens.at(at)
-        return is_participle(word) or (word in NOUNS_IN_ING and self.tokens.at(at + 1) in DETERMINERS)
+        is_done = self.tokens.at(at - 1) in ANIMATE and self.place_at(at + 1) > 0  # `a walker crossing between`
+        return is_participle(word) or (word in NOUNS_IN_ING and (is_done or self.tokens.at(at + 1) in DETERMINERS))
 
     def begins_predicate(self, phrase: Phrase, after: int) -> bool:
         """Return whether a phrase is the subject of what follows it, and not one more member of a list."""
@@ -190,6 +204,11 @@ class PhraseReader:
         if phrase.thing.name.split()[-1] in ANIMATE and (is_verbal or self.place_at(after) > 0):
             return True
         return word in COPULAS or self.verb_at(after) is not None
+
+    def ends_at(self, at: int) -> bool:
+        """Return whether no noun phrase goes on at a token."""
+        token = self.tokens.at(at)
+        return token != "except" and (token in _ENDS or token in BREAKERS or token in CONJUNCTIONS)
 
     def text_end(self, at: int) -> int:
         """Return the index after the text that `says`, `with the words` or `showing the message` introduces, else 0."""
@@ -230,7 +249,8 @@ class PhraseReader:
             if words and (number_of(token) or 0) > MAX_COUNT:  # the year of a `red 1969 Camaro`
                 at += 1
                 continue
-            if is_compound(token, self.tokens.at(at + 1)) or self._is_compound_plural(at):
+            is_purpose = token in PURPOSES and self._names_purpose(words, at)
+            if is_purpose or is_compound(token, self.tokens.at(at + 1)) or self._is_compound_plural(at):
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2
                 continue
@@ -244,11 +264,25 @@ class PhraseReader:
             at += 1
         return words, at
 
+    def _names_purpose(self, words: list[str], at: int) -> bool:
+        """Return whether a participle and the noun after it are one name, as in `a charging case`."""
+        before, noun = self.tokens.at(at - 1), self.tokens.at(at + 1)
+        is_opened = before in DETERMINERS or number_of(before) is not None or bool(words)
+        if not is_opened or any(attribute_of(word) is None for word in words):
+            return False
+        is_noun = noun.isalpha() and attribute_of(noun) is None and noun not in BREAKERS and not is_adverb(noun)
+        return is_noun and singular(noun) not in ANIMATE and noun not in DETERMINERS and number_of(noun) is None
+
     def _begins_with_verb(self, words: list[str], opening: _Opening) -> bool:
         """Return whether the first word is a participle with an object, as in `emphasizing real people`."""
         if len(words) < 3 or opening.count is not None or opening.is_definite:
             return False
-        is_verbal = is_participle(words[0]) and surface_of(words[0]) is None and not is_plain_adjective(words[0])
+        is_verbal = (
+            is_participle(words[0])
+            and words[0] not in INTRANSITIVE
+            and surface_of(words[0]) is None
+            and not is_plain_adjective(words[0])
+        )
         return is_verbal and attribute_of(words[1]) is not None
 
     def _is_verb_of(self, words: list[str], opening: _Opening, after: int) -> bool:
@@ -270,6 +304,9 @@ class PhraseReader:
             end += 1
         return end - at
 
+    def _is_definite_before(self, at: int) -> bool:
+        return self.tokens.at(at - 1) in {"the", *POSSESSIVES}
+
     def _is_capitalised(self, at: int) -> bool:
         raw = self.tokens.raw[at]
         starts_sentence = self.tokens.at(at - 1) in {".", ";"} or at == 0
@@ -286,12 +323,29 @@ class PhraseReader:
             return True
         if words and (token in POSTNOMINAL or self.tokens.at(at - 1).startswith(EMOJI)):
             return True
+        if len(token) == 1 and token.isascii() and token.isalpha():
+            return True  # a letter of a formula or a name, such as `E = mc2`
         if not any(attribute_of(word) is None and not is_adverb(word) for word in words):
-            return token in COMPARATIVES and self.tokens.at(at + 1) == "than"
+            is_noun = words[-1:] == ["light"] or (bool(words) and self._is_definite_before(at - len(words)))
+            is_light = is_noun and (self.verb_at(at) is not None or token in PASSED_VERBS)  # `afraid of the dark hides`
+            return is_light or (token in COMPARATIVES and self.tokens.at(at + 1) == "than")
+        is_after = token in ADJECTIVES and token not in _NOUNS_TOO and self.ends_at(at + 1)
+        if is_after and token not in FILLERS:  # `tossing a pizza high into the air`
+            return True
+        has_complement = is_plain_adjective(token) and self.tokens.at(at + 1) in _COMPLEMENTS
+        if has_complement and token not in _NOUNS_TOO:  # `a camera symbolic of cinema`
+            return True
+        is_owned = self.tokens.at(at - len(words) - 1) in POSSESSIVES
+        if is_owned and colour_of(token) is not None and self.ends_at(at + 1) and not self.place_at(at + 1):
+            return True  # `his robe orange`
+        if token in PASSED_VERBS or (token in STATES and self.ends_at(at + 1) and not self.place_at(at + 1)):
+            return True
         if token in POSTNOMINAL or is_adverb(token) or (token in COMPARATIVES and self.tokens.at(at + 1) == "than"):
             return True
+        if token.endswith("ed") and self.tokens.at(at + 1) == "with":
+            return True  # `a sky dotted with clouds`
         is_verbal = surface_of(token) is None and (self.is_participle_at(at) or is_past(token))
-        return is_verbal or self.verb_at(at) is not None or words[-1] in PICTURE_SIDES or _is_plural(words[-1])
+        return is_verbal or self.verb_at(at) is not None or words[-1] in PICTURE_SIDES or is_plural(words[-1])
 
     def _joins_attributes(self, at: int) -> bool:
         """Return whether attributes are joined, as in `brown and white dog`, and not things."""
@@ -304,13 +358,16 @@ class PhraseReader:
         """Read `a pair of shoes`, `a glass of water` or `a statue of a horse`, from its `of` on."""
         head = words[-1]
         inner, end = self.read(after + 1)
+        if head in INSUBSTANTIAL or (head == "number" and opening.is_definite):
+            return None, end  # `the memory of a summer` has no summer, `the number of flowers` no further flowers
         if head in MEASURES or singular(head) in MEASURES:
             return self._measured(inner, head), end
         if head in WHOLES:
             return inner, end
         if inner is None and is_abstract(singular(self.tokens.at(after + 1))) and singular(head) not in ANIMATE:
             return None, after  # `the passage of time` has no passage
-        if inner is None or is_abstract(singular(head)) or is_abstract(head) or " of " in inner.thing.name:
+        is_unnamed = (is_abstract(singular(head)) or is_abstract(head)) and head not in PICTURED
+        if inner is None or is_unnamed or " of " in inner.thing.name:
             return self._phrase_of(words, opening), after
         thing = inner.thing
         has_article = self.tokens.at(after + 1) in {"a", "an"}
@@ -338,11 +395,18 @@ class PhraseReader:
         """Return the phrase of some words; `of` is the index of `of` in them, before which the head stands."""
         head_words = words[:of]
         has_noun = any(attribute_of(word) is None for word in head_words[:-1])
-        if not head_words or (_is_no_noun(head_words[-1]) and not has_noun) or not _is_nameable(head_words[-1]):
+        is_pictured = of is not None and bool(head_words) and head_words[-1] in PICTURED
+        if not head_words or (is_no_noun(head_words[-1]) and not has_noun):
             return None
+        if not is_pictured and not is_nameable(head_words[-1]):
+            return None
+        owner = max((at for at, word in enumerate(head_words[:-1]) if word.endswith("'s")), default=-1)
         attributes: list[str] = []
         nouns: list[str] = []
-        for word, following in pairwise(head_words):
+        for at, (word, following) in enumerate(pairwise(head_words)):
+            if at < owner:  # `the younger woman's hand`: what stands before an owner is about the owner
+                nouns.append(word)
+                continue
             if not nouns and (word in FILLERS or is_shade(word, following)):
                 continue
             attribute = attribute_of(word) if not nouns else None
@@ -353,40 +417,16 @@ class PhraseReader:
         if len(nouns) >= _MAX_NAME_WORDS:
             return None
         head = head_words[-1]
-        if head == "glasses" and not nouns and of is None and opening.count is None:
+        if head == "glasses" and all(noun.endswith("'s") for noun in nouns) and of is None and opening.count is None:
             head = "eyeglasses"
         full_name = " ".join([*nouns, head, *words[len(head_words) :]])
         name = singular(full_name)
-        is_plural = name != full_name and plural(name) == full_name
+        is_group = name != full_name and plural(name) == full_name
         count = opening.count
         if count is None:
-            thing = Thing(name, 3 if is_plural else 1, False, tuple(attributes))
+            thing = Thing(name, 3 if is_group else 1, False, tuple(attributes))
         else:
             is_stated = count > 1 or (count == 1 and not self.is_prose)
             thing = Thing(name, abs(count), is_stated, tuple(attributes))
         is_sure = not self.is_prose or count is not None
-        return Phrase(thing, opening.is_definite, is_sure, is_plural or abs(count or 1) > 1, count)
-
-
-def _is_plural(word: str) -> bool:
-    """Return whether a word is a plural after which no further noun of a name follows, as it does in `sports car`."""
-    return singular(word) != word and len(word) > 3 and "'" not in word and word not in PLURAL_MODIFIERS
-
-
-def _is_nameable(head: str) -> bool:
-    """Return whether a word can be the head of a phrase that names a thing."""
-    if head == "lights":
-        return True
-    if head in POSTNOMINAL:
-        return False
-    if is_abstract(head) or is_abstract(singular(head)) or head.endswith("'s"):
-        return False
-    return head[0].isalpha() and (len(head) > 1 or not head.isascii())
-
-
-def _is_no_noun(word: str) -> bool:
-    """Return whether a word cannot name a thing by itself, such as `bold`, `inviting` or `visually`."""
-    if is_adverb(word) or is_colour_only(word):
-        return True
-    is_verbal = is_participle(word) or is_past(word)
-    return (is_plain_adjective(word) or is_verbal) and surface_of(word) is None and word != "light"
+        return Phrase(thing, opening.is_definite, is_sure, is_group or abs(count or 1) > 1, count)

@@ -13,6 +13,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     BODY_PARTS,
     CLOTHES,
     FILLERS,
+    LEASHES,
     is_adverb,
     is_shade,
 )
@@ -31,6 +32,8 @@ class Pending:
     first: str = ""
     """First object of `between`."""
     is_negative: bool = False
+    is_closed: bool = False
+    """Whether an `and` has ended the list of its objects."""
 
 
 class Sentence:
@@ -67,6 +70,8 @@ class Sentence:
         self.is_negated = False
         self.is_relative = False
         """Whether `that` or `who` stands before what follows, which is then about the last thing."""
+        self.unowned: str | None = None
+        """The object of a verb that was not understood: where it is may be said of the verb's subject."""
         self.named_until = -1
         """Index after the last thing."""
 
@@ -99,6 +104,10 @@ class Sentence:
             for name in ("last", "head", "first", "agent", "attached", "group"):
                 if getattr(self, name) == old:
                     setattr(self, name, new)
+            for name in ("pending", "shared"):
+                relation = getattr(self, name)
+                if relation is not None and relation.subject == old and new is not None:
+                    setattr(self, name, replace(relation, subject=new))
 
     def use_phrase(self, start: int, after: int) -> None:
         for at in range(start, after):
@@ -130,13 +139,16 @@ class Sentence:
         if pending.word == "with" and name.split()[-1] in BODY_PARTS and not acts(pending.subject):
             owner = next((each for each in (self.agent, self.head, self.first) if each and acts(each)), pending.subject)
             pending = replace(pending, subject=owner)
+        if pending.word == "on top of" and name.split()[-1] in LEASHES:
+            pending = replace(pending, word="with")
         is_part = name.split()[-1] in BODY_PARTS and pending.word in {"inside", "on top of"}
-        if is_part and self.last and self.attached == pending.subject:
+        if is_part and self.last and pending.subject in {self.attached, self.agent}:
             pending = replace(pending, subject=self.last)  # `holding an umbrella in one hand`
         objects = (pending.first, name) if pending.first else (name,)
         self.found.relate(pending.subject, pending.word, objects, pending.kind)
         self.tokens.use(*pending.span)
-        self.attached = pending.subject if pending.word in ATTACHING else None
+        is_attaching = pending.word in ATTACHING or pending.word in {"dressed in", "clad in"}
+        self.attached = pending.subject if is_attaching else None
         self.shared = pending
         self.verb = pending.word if pending.kind == "action" and pending.word.endswith("ing") else ""
         self.last = name

@@ -19,9 +19,9 @@ def _listed(text: str) -> tuple[str, ...]:
 _MEDIA: Final = _listed(
     """oil painting, pencil drawing, pencil sketch, charcoal drawing, line drawing, line art, pixel art, pop art,
     digital art, digital painting, vector art, concept art, comic book, comic strip, 3d render, 3d rendering,
-    woodblock print, low poly, paper cut, stained glass window, oil on canvas, watercolor, watercolour,
-    painting, drawing, sketch, illustration, cartoon, anime, manga, comic, engraving, woodcut, mosaic, collage,
-    claymation, origami, doodle, portrait, logo, icon, render, mural, fresco, etching"""
+    woodblock print, still life, flat lay, low poly, paper cut, stained glass window, oil on canvas, watercolor,
+    watercolour, painting, drawing, sketch, illustration, cartoon, anime, manga, comic, engraving, woodcut, mosaic,
+    collage, claymation, origami, doodle, portrait, logo, icon, render, mural, fresco, etching"""
 )
 """Kinds of pictures."""
 _PLAIN_MEDIA: Final = _listed("photograph, photo, picture, image, shot, view, scene, snapshot, rendering")
@@ -41,11 +41,14 @@ _LOOKS: Final = _listed(
     manga, comic, oil, pencil, charcoal, ink, pastel, digital, psychedelic, pointillist, fantasy"""
 )
 """Looks of a whole picture, such as those of `a surreal painting` or `anime style`."""
+_ART_TERMS: Final = frozenset(_listed("chiaroscuro, impasto, bokeh, sfumato, tenebrism, grisaille, rococo, bauhaus"))
+"""Terms that may stand before the kind of a picture, and that no storyboard can show."""
 _WEATHERS: Final = "sunny|rainy|snowy|foggy|cloudy|windy|stormy|misty"
 _SETTINGS: Final = (
     r"(?:at|by|during the) night(?: ?time)?",
     r"at (?:sunset|sunrise|dawn|dusk|noon|midnight|twilight)",
     r"in the (?:pouring |falling |heavy |light |deep )?(?:rain|snow|fog|mist|dark|wind)",
+    r"at (?:low|high) tide",
     r"in the (?:moonlight|morning|evening|afternoon)",
     r"in (?:the )?(?:winter|summer|autumn)(?:time)?",
     r"(?:on|during) an? (?:(?:bright|clear|warm|cold|hot|dark|gr[ea]y|crisp),? )?"
@@ -61,9 +64,22 @@ def _one_of(*phrases: str) -> str:
 
 _STYLE: Final = _one_of(*_LOOKS, *_MEDIA)
 _LOOK = re.compile(rf"\b(?:{_one_of(*_LOOKS)})\b", re.IGNORECASE)
+_PICTURE_AS_THING = re.compile(
+    r"(?:(?!\b(?:that|which|who|where|and|as|while|whose)\b)[^,.;:\n])*?\b(?:hangs|hung|hang|leans|rests"
+    r"|(?:is|are|was|were) (?:hanging|hung|mounted|displayed|leaning|propped|framed|pinned|taped|placed|lying|sold))\b",
+    re.IGNORECASE,
+)
+"""What follows a picture that is a thing of its own: `a painting of a storm hangs above the fireplace`."""
+_VIEW = re.compile(
+    r"\b(?:as )?(?:seen|viewed|shot|photographed|captured|taken|looking)? ?from (?:directly |far |high |slightly )?"
+    r"(?:above|below|behind|overhead|underneath|afar|within|the (?:inside|outside|side|front|back|top|bottom|air))\b"
+    r"(?! (?:the|a|an|of|his|her|its|their)\b)",
+    re.IGNORECASE,
+)
+"""Viewpoints, which no storyboard can show."""
 _FRAME = re.compile(
     r"((?:^|[.:\n])\s*(?:(?:please )?(?:create|draw|generate|paint|make|show|render|design|imagine)(?: me)? )?"
-    rf"(?:an? |the )?)((?:[\w'’-]+ ){{0,5}}?)({_one_of(*_MEDIA, *_PLAIN_MEDIA)})s?(?: style)?"
+    rf"(?:an? |the )?)((?:[\w'’-]+,? ){{0,5}}?)({_one_of(*_MEDIA, *_PLAIN_MEDIA)})s?(?: style)?"
     r"(?: (?:of|showing|depicting|featuring|with)\b|:)",
     re.IGNORECASE,
 )
@@ -101,10 +117,16 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         if style and style not in styles and len(styles) < _MAX_STYLES:
             styles.append(style)
 
+    def take_view(match: re.Match[str]) -> str:
+        unread.append(match[0].strip())
+        return " , "
+
     def take_frame(match: re.Match[str]) -> str:
+        if _PICTURE_AS_THING.match(match.string, match.end()):
+            return match[0]
         looks = [look[0].lower() for look in _LOOK.finditer(match[2])]
-        rest = _LOOK.sub("", match[2]).split()
-        if any(attribute_of(word.lower()) is None for word in rest):
+        rest = _LOOK.sub("", match[2]).replace("-style", "").replace(",", "").split()
+        if any(attribute_of(word.lower()) is None and word.lower() not in _ART_TERMS for word in rest):
             return match[0]
         medium = match[3].lower()
         is_said = medium in _GENERAL_MEDIA and not _TECHNIQUES.isdisjoint(looks)
@@ -122,7 +144,7 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         take(next(filter(None, match.groups())))
         return " "
 
-    text = _FRAME.sub(take_frame, text, count=2)
+    text = _FRAME.sub(take_frame, _VIEW.sub(take_view, text), count=2)
     for pattern in (_STYLE_OF, _IN_STYLE, _NAMED_STYLE):
         text = pattern.sub(take_one, text)
     return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread

@@ -19,7 +19,7 @@ EMOJI: Final = "\ue001"
 """Begins the name of an emoji, which is one token."""
 _MAX_WORD_CHARACTERS: Final = 24
 _TOKEN = re.compile(
-    r"\d+(?:st|nd|rd|th|[.:,]\d+)*%?(?:[^\W\d_]+)?|[^\W\d_]+(?:['’-][^\W_]+)*"
+    r"\d+x\d+|\d+(?:st|nd|rd|th|[.:,]\d+)*%?(?:[^\W\d_]+)?|[^\W\d_]+(?:['’-][^\W_]+)*"
     rf"|{TEXT_MARK}|[,.;:!?()\[\]\n、，。；：！？（）—–|/]|[^\s\w\x00-\x7f]"
 )
 _COMMAS: Final = frozenset(",，、()（）[]—–|/")
@@ -41,6 +41,8 @@ class Tokens:
     raw: list[str]
     """The same words as they are written."""
     is_used: list[bool] = field(init=False)
+    doubts: list[str] = field(default_factory=list)
+    """Phrases whose words are understood, but not what they belong to."""
 
     def __post_init__(self) -> None:
         self.is_used = [False] * len(self.words)
@@ -49,6 +51,10 @@ class Tokens:
         """Note that the words from `start` up to `end` are understood."""
         for at in range(start, min(end, len(self.words))):
             self.is_used[at] = True
+
+    def doubt(self, start: int, end: int) -> None:
+        """Note that a phrase belongs to something that was not understood."""
+        self.doubts.append(" ".join(self.raw[start:end])[:_MAX_PHRASE_CHARACTERS])
 
     def at(self, index: int) -> str:
         """Return the word at an index, or a full stop beyond the end."""
@@ -109,7 +115,10 @@ def is_content(word: str) -> bool:
 
 def not_understood(tokens: Tokens, unread: Iterable[str]) -> tuple[str, ...]:
     """Return what patterns left and the words that nothing used, as phrases; those from the sixteenth on are one."""
-    phrases = list(dict.fromkeys((*filter(None, unread), *_phrases(tokens))))
+    left = list(_phrases(tokens))
+    doubts = [words for words in tokens.doubts if not any(words in phrase for phrase in left)]
+    left = [words for words in left if not any(words in phrase for phrase in doubts)]
+    phrases = list(dict.fromkeys((*filter(None, unread), *doubts, *left)))
     if len(phrases) > _MAX_PHRASES:
         phrases = [*phrases[: _MAX_PHRASES - 1], ", ".join(phrases[_MAX_PHRASES - 1 :])]
     return tuple(text if len(text) <= 1_500 else f"{text[:1_500]}…" for text in phrases)

@@ -1,0 +1,40 @@
+"""Tells which words can name a thing: the heads of noun phrases."""
+
+from __future__ import annotations
+
+from gems_actors.backends.storyboard.english.vocabulary import (
+    PLURAL_MODIFIERS,
+    POSTNOMINAL,
+    is_abstract,
+    is_adverb,
+    is_colour_only,
+    is_past,
+    is_plain_adjective,
+)
+from gems_actors.backends.storyboard.words import is_participle, singular, surface_of
+
+
+def is_plural(word: str) -> bool:
+    """Return whether a word is a plural after which no further noun of a name follows, as it does in `sports car`."""
+    return singular(word) != word and len(word) > 3 and "'" not in word and word not in PLURAL_MODIFIERS
+
+
+def is_nameable(head: str) -> bool:
+    """Return whether a word can be the head of a phrase that names a thing."""
+    if head == "lights":
+        return True
+    if head in POSTNOMINAL:
+        return False
+    if head != singular(head) and is_colour_only(singular(head)):
+        return False  # `painted in cold blues`
+    if is_abstract(head) or is_abstract(singular(head)) or head.endswith("'s"):
+        return False
+    return head[0].isalpha() and (len(head) > 1 or not head.isascii())
+
+
+def is_no_noun(word: str) -> bool:
+    """Return whether a word cannot name a thing by itself, such as `bold`, `inviting` or `visually`."""
+    if is_adverb(word) or is_colour_only(word):
+        return True
+    is_verbal = is_participle(word) or is_past(word)
+    return (is_plain_adjective(word) or is_verbal) and surface_of(word) is None and word != "light"

@@ -1,0 +1,424 @@
+"""Reads predicates: what a thing is, where it is, what it has and what it does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gems_actors.backends.storyboard.english.absences import Absences
+from gems_actors.backends.storyboard.english.sentence import Pending, acts
+from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
+from gems_actors.backends.storyboard.english.vocabulary import (
+    AGENT_PLACES,
+    ATTACHING,
+    BODY_PARTS,
+    CLOTHES,
+    COMPARATIVES,
+    COPULAS,
+    DETERMINERS,
+    FUNCTION_WORDS,
+    HAVING,
+    INTRANSITIVE,
+    JOINTS,
+    MISSING,
+    NEGATIONS,
+    NEGATIVE_COPULAS,
+    PARTICLES,
+    POSSESSIVES,
+    POSTNOMINAL,
+    PRONOUNS,
+    STATES,
+    TRANSFERS,
+    VACUOUS,
+    attribute_of,
+    is_abstract,
+    is_adverb,
+    is_past,
+    is_plain_adjective,
+)
+from gems_actors.backends.storyboard.scene import RelationKind
+from gems_actors.backends.storyboard.words import (
+    NOUNS_IN_ING,
+    PLACES,
+    colour_of,
+    is_participle,
+    number_of,
+    singular,
+    surface_of,
+)
+
+_GERUNDS_AFTER: Final = frozenset(("after", "before", "by", "for", "of", "to", "from", "when", "until", "in", "about"))
+"""Words after which a participle says nothing of the thing before."""
+_MAX_GUISE_WORDS: Final = 6
+_FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
+_PLACED: Final = frozenset(("set", "placed", "positioned", "located", "situated"))
+_POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "lost", "absorbed", "engaged", "focused"))
+"""Past participles that say something of a person, and not of clothes or hair named before."""
+_PERSONAL: Final = frozenset(("wearing", "riding", "driving", "cruising", "eating", "drinking", "walking", "reading"))
+_ENDINGS: Final = frozenset(
+    (",", ".", ";", TEXT_MARK, "and", "or", "but", "while", "as", "with", "without", "who", "that")
+)
+"""What may follow an action without an object."""
+
+
+class Predicates(Absences):
+    """The rules for predicates."""
+
+    def copula(self, at: int) -> int | None:
+        """Take `is red and shiny`, or pass by a copula before a place or an action."""
+        if self.tokens.at(at) not in COPULAS | NEGATIVE_COPULAS:
+            return None
+        start = at + 1
+        if self.tokens.at(start) in MISSING:
+            self.lose(is_subject=True)
+            return start
+        is_negated = self.tokens.at(start) in NEGATIONS or self.tokens.at(at) in NEGATIVE_COPULAS
+        start += self.tokens.at(start) in NEGATIONS
+        words, after = self.phrases.read_attributes(start)
+        subject = self.subject
+        self.last = self.last and subject
+        is_action = len(words) == 1 and is_participle(words[0]) and surface_of(words[0]) is None
+        if words and VACUOUS.issuperset(words):
+            if words == ("arranged",) and self.tokens.at(after) == "in":
+                return self.phrases.read(after + 1)[1]
+            if not self.phrases.place_at(after):
+                self.lose()
+            return after
+        if words and self.has_exception(after):
+            self.lose()  # `all are empty except one`
+            return after
+        if words and subject is not None and not is_action and not _takes_object(words[-1], self.tokens.at(after)):
+            for word in words:
+                self.found.describe(subject, attribute=f"not {word}" if is_negated else word)
+            self.tokens.use(at, after)
+            return after
+        self.is_negated = is_negated
+        self.attached = None
+        if self.tokens.at(start) in {"a", "an"} and self.tokens.at(at - 1) != "there" and subject is not None:
+            self.is_negated = False
+            return self.phrases.read(start)[1]  # `the man is a doctor` names no second thing
+        return start
+
+    def relation(self, at: int) -> int | None:
+        """Take a place, a comparison, a state or `has`, whose object is to come."""
+        for rule in (self._possession, self._comparison, self._postnominal, self._place):
+            after = rule(at)
+            if after is not None:
+                return after
+        return None
+
+    def _possession(self, at: int) -> int | None:
+        word = self.tokens.at(at)
+        if word not in HAVING:
+            return None
+        if is_past(self.tokens.at(at + 1)) and self.tokens.at(at + 2) in DETERMINERS:
+            self.lose()  # `has lost its arm` says what is not there any more, or what happened before
+            return self.end_of_clause(at + 2)
+        if self.last is None:
+            return None
+        is_finite = word in _FINITE_HAVING and not self.is_relative and self.tokens.at(at - 1) not in JOINTS
+        owner = self.head if is_finite else self.attached or self.last
+        if owner is None:
+            self.lose()
+            return at + 1
+        word = "without" if self.is_negated else "with"
+        self.expect(owner, word, "position", (at, at + 1), is_negative=self.is_negated)
+        self.is_negated = False
+        return at + 1
+
+    def _comparison(self, at: int) -> int | None:
+        """Take `taller than`, or the `to` of `throwing a ball to`."""
+        word = self.tokens.at(at)
+        if word in COMPARATIVES and self.tokens.at(at + 1) == "than":
+            if self.last is not None:
+                self.expect(self.last, f"{word} than", "action", (at, at + 2))
+            return at + 2
+        if word == "to" and self.verb in TRANSFERS and self.agent is not None:
+            self.expect(self.agent, f"{self.verb} to", "action", (at, at + 1))
+            return at + 1
+        return None
+
+    def _postnominal(self, at: int) -> int | None:
+        """Take an adjective after its noun: `full of apples`, `with its door open`, `his robe red`."""
+        word = self.tokens.at(at)
+        is_owned_colour = colour_of(word) is not None and self.named_until == at and self.phrases.ends_at(at + 1)
+        is_state = word in POSTNOMINAL | STATES or is_owned_colour
+        if not is_state or self.last is None or self.named_until not in (at, at - 1):
+            return None
+        if word in STATES and (not self.phrases.ends_at(at + 1) or self.phrases.place_at(at + 1)):
+            return None
+        if word == "full" and self.tokens.at(at + 1) == "of":
+            self.expect(self.last, "full of", "action", (at, at + 2))
+            return at + 2
+        if self.found.describe(self.last, attribute=attribute_of(word) or word):
+            self.tokens.use(at, at + 1)
+        return at + 1
+
+    def _place(self, at: int) -> int | None:
+        length = self.phrases.place_at(at)
+        if not length:
+            return None
+        spelled, span = self.tokens.phrase(at, at + length), (at, at + length)
+        if self.tokens.at(at - 1) in {"from", "of"}:
+            self.lose()
+            return at + length
+        subject = self._subject_of_place(at, spelled, self.tokens.at(at + length))
+        if subject is None:
+            return self._place_of_none(at, at + length)
+        if self.verb in TRANSFERS and spelled in {"to", "at"}:
+            self.expect(subject, f"{self.verb} {spelled}", "action", span)
+        elif self.is_negated:
+            self.expect(subject, f"not {PLACES[spelled]}", "position", span, is_negative=True)
+        else:
+            self.expect(subject, PLACES[spelled], "position", span)
+        self.is_negated = False
+        return at + length
+
+    def _place_of_none(self, at: int, end: int) -> int:
+        """Take a place that stands before its subject, as in `on a table, a cat`, or whose subject is not known."""
+        phrase, after = self.phrases.read(end)
+        if self.first is not None:
+            if phrase is not None and self.named_until == at:
+                self.tokens.doubt(at, after)
+            self.lose()
+            return end
+        if phrase is None or self.tokens.at(after) != "," or not self._begins_clause(at):
+            return end
+        name = self.add(phrase, end, after)
+        if name is not None:
+            self.fronted = (PLACES[self.tokens.phrase(at, end)], name, (at, end))
+        self.last = self.head = None
+        return after + 1
+
+    def _begins_clause(self, at: int) -> bool:
+        """Return whether nothing but an adverb stands before a token in its clause."""
+        while is_adverb(self.tokens.at(at - 1)):
+            at -= 1
+        return at == 0 or self.tokens.at(at - 1) in JOINTS | {".", ";", TEXT_MARK}
+
+    def _subject_of_place(self, at: int, spelled: str, follower: str) -> str | None:
+        before = self.tokens.at(at - 1)
+        is_unowned = self.last == self.unowned is not None and (spelled != "with" or follower in POSSESSIVES)
+        if before in {"seen", "viewed"} or is_unowned:
+            return None  # `seen through a window`
+        if before in _PLACED and self.tokens.at(at - 2) in {",", "and"}:
+            return self.agent or (None if self.is_prose else self.head)
+        is_back = follower in POSSESSIVES | PRONOUNS
+        shared = self.shared
+        is_after_place = (
+            shared is not None
+            and shared.word not in ATTACHING
+            and not {shared.word, shared.word.split()[-1]}.isdisjoint(PLACES)
+        )
+        if spelled == "with" and self.verb and self.agent is not None and self.agent != self.last and not is_back:
+            companion = self.phrases.read(at + 1)[0]
+            if companion is not None and acts(companion.thing.name):
+                return self.agent if acts(self.agent) else None  # `playing chess with a penguin`
+        if spelled == "with" and self.agent is not None and self.agent != self.last and is_after_place and not is_back:
+            return None  # `drawing on the pavement with chalk`, `sitting on a chair with a cushion`
+        if self._is_held(at) and spelled == "in" and not is_back:
+            return None  # `a woman with a baby in a sling`
+        if before in {",", "while"}:
+            return None if self.is_prose else self.head
+        if before in {"and", "but"}:
+            return self.agent or self.head
+        if self.attached is not None:
+            is_about_last = follower in POSSESSIVES | PRONOUNS  # `a squirrel with a nut in its paws`
+            is_about_last = is_about_last or self._has_own(self.shared)
+            return self.last if is_about_last else self.attached
+        is_acting = self.agent is not None and acts(self.agent)
+        if self.verb and ((spelled in AGENT_PLACES and (is_acting or spelled != "past")) or self.verb in TRANSFERS):
+            return self.agent
+        return self.last
+
+    def _has_own(self, shared: Pending | None) -> bool:
+        """Return whether `with` has opened a clause about a part, as in `with its head in the sand`."""
+        if shared is None or shared.word != "with" or self.last is None:
+            return False
+        opening = self.tokens.at(shared.span[1])
+        is_part = self.last.split()[-1] in BODY_PARTS
+        return opening in POSSESSIVES or (is_part and number_of(opening) is not None)
+
+    def _is_held(self, at: int) -> bool:
+        """Return whether the last thing acts, and belongs to another one by `with`."""
+        shared = self.shared
+        return (
+            shared is not None
+            and shared.word == "with"
+            and self.named_until == at
+            and self.last is not None
+            and acts(self.last)
+            and self.attached not in (None, self.last)
+        )
+
+    def action(self, at: int) -> int | None:
+        """Take an action or a state: `chasing a ball`, `sits on a mat`, `perched on a branch`, `running`."""
+        word = self.tokens.at(at)
+        if self.last is None and self.agent is None and self.head is None:
+            return None
+        if word == "viewed":
+            self.lose()
+            return self.end_of_clause(at)
+        if word in INTRANSITIVE and self._is_before_noun(at):
+            return None  # `a skull and wilting tulips`
+        if word == "arranged" and self.tokens.at(at + 1) == "in":
+            return self.phrases.read(at + 2)[1]  # `arranged in a circle` is inside no circle
+        finite = self.phrases.verb_at(at)
+        if surface_of(word) is not None or word in FUNCTION_WORDS:
+            return None
+        if finite is None and not self.phrases.is_participle_at(at) and not is_past(word):
+            return None
+        if is_plain_adjective(word) and self.named_until != at and self.tokens.at(at - 1) not in COPULAS:
+            return None
+        if self.tokens.at(at - 1) in _GERUNDS_AFTER and finite is None:
+            self.lose()
+            return at + 1
+        is_next = self.tokens.at(at - 1) not in JOINTS
+        subject = self.subject if finite and is_next else self._subject_of_action(at)
+        if subject is None or (self.pending is not None and finite is None):
+            return None
+        verb = finite or word
+        kinds = {subject.split()[-1], singular(subject).split()[-1]}
+        if verb in NOUNS_IN_ING and self.tokens.at(at + 1) not in DETERMINERS:
+            self.lose()  # `crossing between the towers` could be a crossing
+            return at + 1
+        if (
+            verb == "reading"
+            and self.phrases.read(at + 1)[0] is None
+            and not acts(subject)
+            and self.tokens.at(at - 1) not in JOINTS
+        ):
+            return at + 1  # `a bubble reads clearly`, and then a text
+        if verb in _PERSONAL and not kinds.isdisjoint(CLOTHES | BODY_PARTS):
+            self.lose()  # no beard wears sunglasses; who does was not understood
+            return at + 1
+        return self._predicate(at, verb, subject)
+
+    def _is_before_noun(self, at: int) -> bool:
+        word = self.tokens.at(at + 1)
+        is_other = word in DETERMINERS or is_adverb(word) or self.phrases.place_at(at + 1) > 0 or word in PARTICLES
+        return word.isalpha() and not is_other and not self.phrases.ends_at(at + 1)
+
+    def _predicate(self, at: int, verb: str, subject: str) -> int:
+        """Take the object of an action; without one, the action is a property of its subject."""
+        after = at + 1
+        while is_adverb(self.tokens.at(after)) or self.tokens.at(after) == "together":
+            after += 1
+        if self.tokens.at(after) == "as":
+            return self._guise(at, after, subject)
+        length = self.phrases.place_at(after)
+        particle = self.tokens.phrase(after, after + length) if length else ""
+        if not length and self.tokens.at(after) in PARTICLES | {"like"}:
+            particle, length = self.tokens.at(after), 1
+        if verb == "made" and (particle, self.tokens.at(after + length)) == ("out", "of"):
+            return self._material(at, after + length + 1, subject)
+        if verb == "made" and particle in {"of", "from"}:
+            return self._material(at, after + length, subject)
+        full = f"{verb} {particle}".rstrip()
+        end = after + length
+        if particle == "with" and self.tokens.at(end) in POSSESSIVES:
+            self.lose()  # `rests with its blade up` rests with nothing
+            return end
+        if length and self.tokens.at(end) in PARTICLES | {"onto"}:
+            self.lose()  # `looking out onto a city`: two prepositions in a row are no relation of ours
+            return end + 1
+        negative = "not " if self.is_negated else ""
+        self.is_negated = False
+        if verb == "wearing" and particle == "":
+            end = after
+        kind: RelationKind = "position" if full in PLACES else "action"
+        full = PLACES.get(full, full)
+        phrase, after_phrase = self.phrases.read(end)
+        self.agent = subject
+        self.verb = ""
+        if phrase is not None and not (is_past(verb) and not particle):
+            self.expect(subject, negative + full, kind, (at, end), is_negative=bool(negative))
+            return end
+        if self.tokens.at(end) in PRONOUNS and particle:
+            self.expect(subject, negative + full, kind, (at, end), is_negative=bool(negative))
+            return end
+        if is_past(verb):
+            return self._state(at, end, after_phrase, subject, negative)
+        follower = self.tokens.at(at + 1)
+        if particle and (negative or (self.tokens.at(end) in DETERMINERS and not acts(subject))):
+            self.lose()  # `running down its side` says something else than `running`
+        elif particle or follower == "together" or self.tokens.at(after) in _ENDINGS:
+            if self.found.describe(subject, action=negative + verb):
+                self.tokens.use(at, at + 1)
+        else:
+            self.lose()  # its object was not understood
+        return max(at + 1, after if particle else end)
+
+    def _guise(self, at: int, after: int, subject: str) -> int:
+        """Take `dressed as a pirate`, which names no pirate to draw."""
+        phrase, end = self.phrases.read(after + 1)
+        if phrase is None:
+            self.lose()
+            return after
+        is_short = end - at <= _MAX_GUISE_WORDS and is_past(self.tokens.at(at)) and not self.is_negated
+        if is_short and self.found.describe(subject, attribute=self.tokens.phrase(at, end)):
+            self.tokens.use(at, end)
+        else:
+            self.lose()
+        return end
+
+    def _state(self, at: int, end: int, after: int, subject: str, negative: str) -> int:
+        """Take `broken`, `cut in half` or `set for two`."""
+        words = [self.tokens.at(at)]
+        if end > at + 1:
+            tail = self.tokens.at(end)
+            is_short = self.tokens.at(end + 1) in {".", ",", ";", "and"}
+            if not is_short or not (number_of(tail) or is_abstract(tail) or tail == "half"):
+                return at + 1
+            words = self.tokens.words[at : end + 1]
+            end += 1
+        if self.tokens.at(at) in VACUOUS | {"set"} and len(words) == 1:
+            return at + 1
+        if self.found.describe(subject, attribute=negative + " ".join(words)):
+            self.tokens.use(at, end)
+        return max(end, at + 1)
+
+    def _material(self, at: int, start: int, subject: str) -> int:
+        """Take `made of glass` as an attribute."""
+        noun = self.tokens.at(start)
+        if not noun.isalpha() or noun in DETERMINERS:
+            return start
+        material = surface_of(noun) or attribute_of(noun) or f"made of {noun}"
+        _, after = self.phrases.read(start)
+        if after > start + 1:  # `made of ice cream`
+            material = f"made of {self.tokens.phrase(start, after)}"
+        after = max(after, start + 1)
+        if self.found.describe(subject, attribute=material):
+            self.tokens.use(at, after)
+        return after
+
+    def _subject_of_action(self, at: int) -> str | None:
+        while is_adverb(self.tokens.at(at - 1)):
+            at -= 1
+        before = self.tokens.at(at - 1)
+        if before in JOINTS:
+            is_list = self.agent is None and self.head != self.first
+            if before == "," and (self.is_prose or is_list):
+                return None
+            return self.agent or self.head
+        place = self.shared
+        if place and place.word in {"inside", "at"} and acts(place.subject) and not (self.last and acts(self.last)):
+            return place.subject  # `a man in a wheelchair playing basketball`
+        if self.attached is None or self.last is None or self.attached == self.last:
+            return self.last
+        agent_acts, other = acts(self.attached), acts(self.last)
+        word = self.tokens.at(at)
+        has_object = self.tokens.at(at + 1) in DETERMINERS
+        if has_object and not agent_acts and not other and place is not None and place.word == "with":
+            return None  # `a boat with striped sails passing a lighthouse`
+        kinds = {self.last.split()[-1], singular(self.last).split()[-1]}
+        if not kinds.isdisjoint(CLOTHES | BODY_PARTS):
+            is_about_part = is_past(word) and word not in _POSTURES and self.phrases.verb_at(at) is None
+            return self.last if is_about_part else self.attached  # `with his arms crossed`
+        if other and not agent_acts:
+            return self.last
+        return self.attached if agent_acts or word in {"wearing", "holding", "carrying"} else self.last
+
+
+def _takes_object(word: str, after: str) -> bool:
+    """Return whether a participle has a place or a particle after it, and so is a relation: `is parked in front of`."""
+    return (is_past(word) or is_participle(word) or word == "full") and (after in PLACES or after in PARTICLES)
