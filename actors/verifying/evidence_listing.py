@@ -9,8 +9,9 @@ import msgspec
 from msgspec import to_builtins
 
 from actors.prompting import list_lines, object_schema, parse_json, render, say, unexpected
-from actors.verifying.evidence import Evidence, Pair, Thing, names_in, number_of, pairs_in
+from actors.verifying.evidence import Evidence, Pair, Thing, name_of, names_in, number_of, pairs_in
 from gems_actors.backends import ChatRequest, ImagePart
+from gems_actors.errors import ModelOutputError
 from protocol.messages import Requirement
 
 RULES: Final = """\
@@ -97,12 +98,21 @@ class _Listing(msgspec.Struct):
 def parse_evidence(text: str) -> Evidence:
     """Return what the model lists; a list that it gives as one text is a list of one.
 
+    A thing with an impossible count is left out, with all entries of its name, so that its requirements are asked.
+
     Raises:
-        ModelOutputError: the answer has another form, or a count is neither a number nor a number word.
+        ModelOutputError: the answer has another form.
     """
     listing = parse_json(text, _Listing, _EXPECTED)
+    things: list[Thing] = []
+    unusable: set[str] = set()
+    for item in listing.things:
+        try:
+            things.append(Thing(item.name, _count(item.count), _texts(item.attributes)))
+        except ModelOutputError:
+            unusable.add(name_of(item.name))
     return Evidence(
-        things=tuple(Thing(item.name, _count(item.count), _texts(item.attributes)) for item in listing.things),
+        things=tuple(thing for thing in things if name_of(thing.name) not in unusable),
         pairs=tuple(Pair(item.subject, item.object, _texts(item.relations)) for item in listing.pairs or ()),
         texts=_texts(listing.texts),
     )
@@ -114,7 +124,11 @@ def _texts(value: tuple[str, ...] | str | None) -> tuple[str, ...]:
 
 
 def _count(value: Any) -> int | None:
-    """Return a count; None where the model says that it cannot tell."""
+    """Return a count; None where the model says that it cannot tell.
+
+    Raises:
+        ModelOutputError: the value is neither a whole number, nor a number word, nor one of these.
+    """
     number = number_of(value) if isinstance(value, str) else value
     if number is None and (value is None or value.strip().lower() in ("", "null", "unknown", "many", "several")):
         return None

@@ -65,7 +65,9 @@ class Finding(NamedTuple):
     """What to do; empty if there is nothing to do."""
 
 
-def examine(config_file: Path | None, overrides: Sequence[str], router: str | None) -> Iterator[Finding]:
+def examine(
+    config_file: Path | None, overrides: Sequence[str], router: str | None, preset: str | None = None
+) -> Iterator[Finding]:
     """Yield the findings of all checks of the settings that these options select."""
     yield Finding("ok", "Python", f"{sys.version.split()[0]} at {sys.executable}")
     yield from _packages()
@@ -73,12 +75,13 @@ def examine(config_file: Path | None, overrides: Sequence[str], router: str | No
     yield _zeromq()
     yield _models()
     try:
-        config = read_config(config_file, overrides)
+        config = read_config(config_file, overrides, preset)
     except ConfigError as error:
         yield Finding("fail", "configuration", str(error), "correct it; the checks below use the defaults")
         config = MeshConfig()
     else:
-        yield Finding("ok", "configuration", str(config_file or "defaults, environment and flags"))
+        chosen = "" if preset is None else f", preset {preset}"
+        yield Finding("ok", "configuration", f"{config_file or 'defaults, environment and flags'}{chosen}")
     yield _folder("runtime folder", config.runtime_path, "router.runtime_dir")
     yield _socket_path(config)
     yield _folder("data folder", config.data_path, "data_dir")

@@ -12,17 +12,20 @@ import click
 from gems_actors.app.doctor import examine
 from gems_actors.app.picture_files import encode_json
 from gems_actors.cli.exit_codes import DONE, FAILED
-from gems_actors.cli.options import config_option, json_option, router_option, set_option
+from gems_actors.cli.options import config_option, json_option, preset_option, router_option, set_option
 
 
 @click.command()
+@preset_option
 @config_option
 @set_option
 @router_option
 @json_option
-def doctor(config_file: Path | None, overrides: tuple[str, ...], router: str | None, as_json: bool) -> int:
+def doctor(
+    config_file: Path | None, overrides: tuple[str, ...], router: str | None, preset: str | None, as_json: bool
+) -> int:
     """Check installation, settings, servers and folders, and advise how to fix what fails."""
-    findings = list(examine(config_file, overrides, router))
+    findings = list(examine(config_file, overrides, router, preset))
     if as_json:
         click.echo(encode_json([finding._asdict() for finding in findings]))
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,12 +17,13 @@ from gems_actors.app.evaluation.benchmarks import BENCHMARKS
 from gems_actors.app.evaluation.compare import at_budget, compare, curve_of
 from gems_actors.app.evaluation.curve import run_curve
 from gems_actors.app.evaluation.curve_plot import curve_svg_of
+from gems_actors.app.evaluation.figure_files import check_figure, write_figure
 from gems_actors.app.evaluation.runner import EvaluationOptions, EvaluationResult, EvaluationView, run
 from gems_actors.app.evaluation.runs import CALLS, IMAGES, read_run_folders
 from gems_actors.app.evaluation.scores import SCORED_BENCHMARKS, score_lines
 from gems_actors.app.evaluation.tables import FORMATS, comparison_rows, curve_csv_of, plot_of, provenance_lines
 from gems_actors.app.options import DrawOptions
-from gems_actors.app.picture_files import OutputError, text_of_path, write_whole
+from gems_actors.app.picture_files import OutputError, text_of_path
 from gems_actors.cli import options as flags
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import json_option, path_option
@@ -169,6 +171,10 @@ def compare_runs(
     """
     if at_images is not None and at_calls is not None:
         raise click.UsageError("--at-images: expected either it or --at-calls, got both")
+    for option, path in (("--plot", plot), ("--curve", curve)):
+        if path is not None:
+            with _told_by(option):
+                check_figure(path)
     runs = read_run_folders(folders)
     try:
         if at_images is not None:
@@ -191,7 +197,14 @@ def compare_runs(
 
 def _write(option: str, path: Path | None, content: Callable[[], str]) -> None:
     if path is not None:
-        try:
-            write_whole(path, content().encode())
-        except OutputError as error:
-            raise click.UsageError(f"{option}: {error}") from error
+        with _told_by(option):
+            write_figure(path, content())
+
+
+@contextmanager
+def _told_by(option: str) -> Iterator[None]:
+    """Report a file that cannot be written as a wrong value of its option."""
+    try:
+        yield
+    except OutputError as error:
+        raise click.UsageError(f"{option}: {error}") from error

@@ -162,7 +162,7 @@ def _report_lines(reports: Sequence[SkillReport]) -> Iterator[str]:
 @click.option("--skill", metavar="ID", help="Skill to change (default: write a new one).")
 @shared.path_option("--out", metavar="DIR", help_text="Folder to fill (default learn-ID, or learn-new).")
 @shared.number_option("--images", _MAX_BUDGET, "N", "Maximum images that all calls for DIR may draw.")
-@shared.number_option("--calls", _MAX_BUDGET, "N", "Maximum calls of chat models, in the same way.")
+@shared.number_option("--calls", _MAX_BUDGET, "N", "Maximum calls of chat models; one dear picture may exceed it.")
 @shared.number_option("--proposals", MAX_PROPOSALS, "N", "Maximum proposals that are tried (default 4).", default=4)
 @shared.number_option("--samples", MAX_SAMPLES, "N", "Pictures of a held-out prompt, each way (default 4).", default=4)
 @click.option(
@@ -180,6 +180,7 @@ def _report_lines(reports: Sequence[SkillReport]) -> Iterator[str]:
 @shared.wait_option
 @shared.config_option
 @shared.set_option
+@shared.router_option
 @shared.json_option
 def learn(
     run: str | None,
@@ -199,6 +200,7 @@ def learn(
     The curator proposes; each proposal is tried on held-out prompts that no other proposal has seen, and accepted if it
     meets more requirements at --confidence. The accepted skill goes into the first of skills.folders, or into the
     user's state folder; a file that a person wrote is never replaced. The same command continues, after a kill too.
+    With --router, that mesh draws: it needs a curator, and DIR/skills among its skills.folders.
     """
     if (run is None) == (file is None):
         raise click.UsageError(f"--from: expected either it or --prompts, got {'neither' if run is None else 'both'}")

@@ -9,17 +9,18 @@ from typing import Final
 
 from gems_actors.app.evaluation.compare import curve_of
 from gems_actors.app.evaluation.curve_plot import curve_svg_of
+from gems_actors.app.evaluation.figure_files import check_figure, write_figure
 from gems_actors.app.evaluation.runner import EvaluationOptions, EvaluationResult, EvaluationView, run
 from gems_actors.app.evaluation.runs import read_run_folders
 from gems_actors.app.evaluation.tables import curve_csv_of
 from gems_actors.app.options import DrawOptions
-from gems_actors.app.picture_files import write_whole
 from gems_actors.config.loading import explain_config
 from gems_actors.config.presets import PRESETS
 from gems_actors.errors import UsageError
 
 IMAGES: Final = 8
 """Images that best-of-n draws for a picture, and rounds of the loop, unless the options say otherwise."""
+_FILES: Final = ("curve.csv", "curve.svg")
 _CHECKED: Final = "verify.mode"
 
 
@@ -70,8 +71,16 @@ async def run_curve(
 
     Raises:
         UsageError: an option contradicts a curve, or as `run`.
+        OutputError: curve.csv or curve.svg is another file than a curve.
         GemsError: as `run`.
     """
+    if options.image_budget is not None:
+        raise UsageError(
+            "--curve: expected it without --run-images and --mean-images, because strategies that draw a fixed number "
+            "of images for each picture have none to spread"
+        )
+    for name in _FILES:
+        check_figure(options.out / name)
     results: dict[str, EvaluationResult] = {}
     chosen = strategies_of(options.options)
     for name, drawing in chosen.items():
@@ -87,12 +96,12 @@ def write_curve(folder: Path, runs: list[Path]) -> None:
 
     Raises:
         UsageError: a folder has no run, or they have no prompt in common.
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or is another file than a curve.
     """
     try:
         found = zip(runs, read_run_folders(runs), strict=True)
         points = curve_of([replace(run, strategy=path.name) for path, run in found])
     except ValueError as error:
         raise UsageError(f"{folder}: {error}") from error
-    write_whole(folder / "curve.csv", f"{curve_csv_of(points)}\n".encode())
-    write_whole(folder / "curve.svg", curve_svg_of(points).encode())
+    for name, content in zip(_FILES, (f"{curve_csv_of(points)}\n", curve_svg_of(points)), strict=True):
+        write_figure(folder / name, content)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
 from gems_actors.app.evaluation.compare import CurvePoint
+from gems_actors.app.evaluation.figure_files import SVG_MARK
 
 _PANEL_PX, _HEIGHT_PX = 400, 260
 _LEFT_PX, _TOP_PX, _GAP_PX, _BELOW_PX = 58, 34, 64, 46
@@ -51,6 +52,7 @@ def curve_svg_of(points: Sequence[CurvePoint]) -> str:
     height = len(figures) * row_px + len(legend) * _LEGEND_ROW_PX + 12
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
+        SVG_MARK,
         f"<style>{_STYLE}</style>",
         '<rect width="100%" height="100%" class="paper"/>',
     ]

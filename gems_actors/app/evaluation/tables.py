@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 
 from gems_actors import __version__
 from gems_actors.app.evaluation.compare import Comparison, CurvePoint, Estimate
+from gems_actors.app.evaluation.figure_files import CURVE_HEADING, SVG_MARK
 from gems_actors.app.picture_files import encode_json
 
 _ROW_PX, _BAR_PX, _CHAR_PX, _MARGIN_PX = 26, 460, 8, 10
@@ -128,9 +129,8 @@ def _joined(compared: Comparison, what: str) -> dict[str, str]:
 
 def curve_csv_of(points: Sequence[CurvePoint]) -> str:
     """Return the points of a curve as CSV: figures against rounds, images and calls."""
-    head = ("strategy", "repeats", "rounds", "images", "calls", "figure", "mean", "low", "high")
     return _csv(
-        head,
+        CURVE_HEADING,
         [
             (
                 point.strategy, point.repeats, point.rounds, point.images, point.calls,
@@ -182,6 +182,7 @@ def plot_of(compared: Comparison, figure: str) -> str:
     size = f'width="{width_px}" height="{_ROW_PX * (len(shown) + 1) + 10}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">',
+        SVG_MARK,
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="{_MARGIN_PX}" y="18" font-weight="bold">{escape(figure)}</text>',
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from gems_actors.app.doctor import examine
 from tests.gems_actors.cli.commands import run_gems
 
 
@@ -22,6 +23,14 @@ def test_a_failed_check_has_advice(tmp_path: Path) -> None:
     line = next(line for line in done.stdout.splitlines() if line.startswith("fail  data folder"))
     assert line.endswith("choose another with --set data_dir=FOLDER")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_settings_of_a_preset_are_checked(tmp_path: Path) -> None:
+    done = run_gems(tmp_path, "doctor", "--preset", "thrifty", "--json")
+    (found,) = (item["found"] for item in json.loads(done.stdout) if item["what"] == "configuration")
+    assert found.endswith(", preset thrifty")
+    unknown = next(item for item in examine(None, (), None, preset="none") if item.what == "configuration")
+    assert (unknown.state, unknown.found) == ("fail", "--preset: expected one of thrifty, diverse, got 'none'")
 
 
 def test_code_of_the_user_is_imported_and_must_be_a_role(tmp_path: Path) -> None:

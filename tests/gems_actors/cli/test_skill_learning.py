@@ -50,6 +50,10 @@ def test_a_trial_is_printed_continued_and_reported(tmp_path: Path) -> None:
             ("learn", "--prompts", "p.txt", "--set", 'skills.folders=["/dev/null"]'),
             "gems: skills.folders: /dev/null: expected a folder to write into",
         ),
+        (
+            ("learn", "--prompts", "many.txt", "--router", "ipc:///nowhere/router"),
+            "gems: ipc:///nowhere/router: expected a router, but none answered",
+        ),
         (("learn", "--prompts", "p.txt", "--confidence", "50"), "gems: --confidence: expected 90 to 99, got '50'"),
         (("restore", "hats"), "gems: NAME: expected one of (none), got 'hats'"),
         (("retire", "spatial-layout"), "gems: ID: expected a learnt skill that no person has changed, one of (none)"),
@@ -60,6 +64,7 @@ def test_what_cannot_be_done_is_one_line_and_never_a_traceback(
     tmp_path: Path, arguments: tuple[str, ...], line: str
 ) -> None:
     (tmp_path / "p.txt").write_text("a cow\n")
+    (tmp_path / "many.txt").write_text("\n".join(f"{number} cows" for number in range(1, 60)))
     result = run_gems(tmp_path, "skills", *arguments)
     assert result.returncode in (USAGE, FAILED, 78)
     assert result.stderr.splitlines()[-1].startswith(line)

@@ -102,6 +102,25 @@ def test_a_curve_is_also_drawn_as_svg(loop: Path, best_of_n: Path, capsys: pytes
     assert "prefers-color-scheme:dark" in svg.read_text()
 
 
+@pytest.mark.parametrize(("option", "name"), [("--curve", "c.csv"), ("--curve", "c.svg"), ("--plot", "p.svg")])
+def test_a_figure_replaces_an_earlier_one_and_no_other_file(
+    loop: Path, best_of_n: Path, capsys: pytest.CaptureFixture[str], option: str, name: str
+) -> None:
+    path = loop.parent / name
+    command = ["eval", "compare", str(best_of_n), str(loop), option, str(path)]
+    assert main(command) == 0
+    first = path.read_text()
+    assert main(command) == 0
+    assert path.read_text() == first
+    for finished in ("<svg>a week of work</svg>", "strategy,score\n"):
+        path.write_text(finished)
+        capsys.readouterr()
+        assert main(command) == 2
+        expected = f"gems: {option}: {path}: expected no file, or a figure of gems eval, got another file"
+        assert capsys.readouterr().err.startswith(expected)
+        assert path.read_text() == finished
+
+
 def test_every_dot_of_a_curve_lies_in_its_panel() -> None:
     points = [
         CurvePoint(name, 1, number, float(number), 2.0 * number, figure, Estimate(mean, mean - 5, mean + 5))

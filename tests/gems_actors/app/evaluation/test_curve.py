@@ -41,6 +41,24 @@ def test_what_a_curve_chooses_itself_is_refused(options: dict[str, Any], got: st
         strategies_of(DrawOptions(**options))
 
 
+@pytest.mark.parametrize("budget", [("--run-images", "9"), ("--mean-images", "2")])
+def test_a_curve_has_no_images_to_spread_and_says_so_before_it_draws(tmp_path: Path, budget: tuple[str, str]) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a cow"}\n')
+    done = run_gems(tmp_path, "eval", "artimuse", "--data", "data.jsonl", "--out", "out", "--curve", *budget)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("gems: --curve: expected it without --run-images and --mean-images")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_curve_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a cow"}\n')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/curve.csv").write_text("name,score\nmine,1\n")
+    done = run_gems(tmp_path, "eval", "artimuse", "--data", "data.jsonl", "--out", "out", "--curve")
+    assert "out/curve.csv: expected no file, or a figure of gems eval, got another file" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["curve.csv"]
+
+
 @pytest.mark.slow
 def test_a_curve_is_drawn_and_continued_without_drawing_anything_again(tmp_path: Path) -> None:
     prompts = ["three glass owls under a sign", "five red cats left of two stone dogs"]
