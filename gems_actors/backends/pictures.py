@@ -25,6 +25,8 @@ _MAX_BYTES_AFTER_END: Final = 1024
 _PLAIN_MODES: Final = ("1", "L", "P", "RGB")
 """Modes of 8 bits or less without transparency, which every reader shows alike."""
 _ORIENTATION: Final = 0x0112
+_TURNED: Final = range(5, 9)
+"""Orientations in which width and height change places."""
 
 
 class DecodedPicture(NamedTuple):
@@ -57,6 +59,21 @@ def decode_picture(data: bytes) -> DecodedPicture:
     except Exception as error:  # decoders raise anything on foreign bytes, from EOFError to struct.error
         raise ValueError(_unusable(data, error)) from error
     return DecodedPicture(image, MEDIA_TYPES[kind], is_plain)
+
+
+def shown_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of the picture in a file as it is shown, in pixels, without decoding it.
+
+    Raises:
+        ValueError: as `decode_picture`, but for damage inside a JPEG or WebP picture.
+    """
+    try:
+        with Pillow.open(BytesIO(data), formats=tuple(MEDIA_TYPES)) as file:
+            _check_file(data, file.format or "", file.size)
+            width_px, height_px = file.size
+            return (height_px, width_px) if _orientation_of(file) in _TURNED else (width_px, height_px)
+    except Exception as error:  # as in `decode_picture`
+        raise ValueError(_unusable(data, error)) from error
 
 
 def usable_picture(data: bytes) -> GeneratedImage:

@@ -15,7 +15,7 @@ from gems_actors.app.bulk.finished.pruning import Kept, prune
 from gems_actors.app.bulk.folder import failed_tasks, inspect_folder
 from gems_actors.app.bulk.interface import BulkOptions
 from gems_actors.app.bulk.limits import MAX_CONCURRENCY
-from gems_actors.app.bulk.reading.records import PROMPT_COLUMN
+from gems_actors.app.bulk.reading.records import IMAGE_COLUMN, PROMPT_COLUMN
 from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue
 from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.run_spec import RunSpec, read_run, spec_of
@@ -55,6 +55,9 @@ def bulk() -> None:
 @click.argument("file", type=click.Path(path_type=Path), metavar="")
 @shared.path_option("--out", required=True, metavar="DIR", help_text="Folder to fill.")
 @click.option("--prompt-column", default=PROMPT_COLUMN, metavar="NAME", help="Field with the prompt (default prompt).")
+@click.option(
+    "--image-column", default=IMAGE_COLUMN, metavar="NAME", help="Field with pictures to draw from (default image)."
+)
 @shared.number_option("--samples", MAX_SAMPLES, "N", "Pictures per prompt (default 1).", default=1)
 @shared.number_option("--limit", 10**9, "N", "Maximum tasks to draw now.")
 @click.option("--shard", type=shared.parsed_by(parse_shard), default="1/1", metavar="I/N", help="Process shard I of N.")
@@ -78,12 +81,13 @@ def _draw(file: Path, options: DrawOptions, is_dry: bool, like: Path | None, as_
     """Draw every task of FILE: a prompt per line (.txt), an object per line (.jsonl), a row (.csv, .parquet).
 
     A record has a prompt, and may have its own seed, samples, size, rounds, candidates, memory, skill, steps, guidance
-    and negative_prompt; other fields are kept as metadata. `-` reads lines of text from standard input. The same
-    command run again continues where it stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once.
-    While model servers load or are away, the run waits; if they stay away, it ends with exit code 75 and fails no task.
+    and negative_prompt, and an image to draw from (a path relative to FILE, or several) with its strength; other fields
+    are kept as metadata. `-` reads lines of text from standard input. The same command run again continues where it
+    stopped. Ctrl-C finishes the tasks in flight, a second Ctrl-C stops at once. While model servers load or are away,
+    the run waits; if they stay away, it ends with exit code 75 and fails no task.
     A run that would replace finished pictures stops before it begins, unless --keep or --redraw says what to do.
     """
-    names = ("samples", "pictures", "attempts", "keep_attempts", "prompt_column", "id_column")
+    names = ("samples", "pictures", "attempts", "keep_attempts", "prompt_column", "id_column", "image_column")
     shape = {name: chosen.pop(name) for name in names}
     part = Part(shard=chosen.pop("shard"), limit=chosen.pop("limit"))
     spec, router = spec_of(file, options, **shape), options.router

@@ -11,6 +11,7 @@ from gems_actors.app.bulk.finished.consent import Proposal, check_agreement
 from gems_actors.app.bulk.finished.survey import TaskCount, survey
 from gems_actors.app.bulk.folder import FolderState, inspect_folder
 from gems_actors.app.bulk.interface import BulkOptions
+from gems_actors.app.bulk.reading.references import SourceFiles
 from gems_actors.app.bulk.recipe import recipe_of
 from gems_actors.app.bulk.rows import read_ledger
 from gems_actors.app.bulk.run_spec import check_run, read_run, remembering
@@ -70,13 +71,14 @@ def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
     """
     recipe = recipe_of(options.spec.seed, options.spec.settings, options.spec.read_config())
     models, bad, ledger = recipe.models, list[BadTask](), read_ledger(options.out)
+    sources = SourceFiles(options.file.parent)
     try:
         check_run(options.out, options.spec)
         run = remembering(options.spec, read_run(options.out))
         past = _read_past(like or options.out, models, is_named=like is not None)
         proposal = Proposal(options.file, run, recipe, ledger, options.consent)
         agreement = proposal.agree(
-            lambda: survey(options.file, run, recipe, options.part, ledger, bad.append), must_count=True
+            lambda: survey(options.file, run, recipe, options.part, ledger, sources, bad.append), must_count=True
         )
     except OutputError as error:
         raise UsageError(str(error)) from error
@@ -132,6 +134,8 @@ def dry_run_lines(outcome: DryRun) -> Iterator[str]:
     yield f"tasks         {count.tasks}" + (f", and {count.done} that are done" if count.done else "")
     if count.changed:
         yield f"changed       {count.changed} finished pictures, drawn in another way"
+    if count.with_pictures:
+        yield f"references    {count.with_pictures} records are drawn from pictures"
     about = "" if estimate is None else f", about {estimate.images}"
     yield f"images        at most {count.max_images}{about}"
     yield f"models        {', '.join(f'{role} {name}' for role, name in outcome.models.items())}"

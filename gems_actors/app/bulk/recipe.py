@@ -12,11 +12,12 @@ from gems_actors.app.bulk.finished.identity import seed_of
 from gems_actors.app.bulk.rows import key_of
 from gems_actors.app.bulk.tasks import Task
 from gems_actors.app.options import draw_settings
+from gems_actors.app.references.drawing import sized_like
 from gems_actors.config import LoopConfig, MeshConfig
 from gems_actors.config.skill_folders import catalogue_of
 from gems_actors.errors import RefusedError
 from gems_actors.roles import BUILT_IN_ROLES
-from protocol.messages import DrawSettings, Picture
+from protocol.messages import Budget, DrawPicture, DrawSettings, Picture
 
 _MAX_SHOWN_CHARS: Final = 40
 SIMULATED_ERRORS: Final = " (simulated errors: "
@@ -34,6 +35,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of each skill by its id."""
     all_skills: str
     """Digest of all skills, which is part of the keys in folders of earlier versions."""
+    has_own_size: bool = False
+    """Whether the run has a size of its own; else a task that is drawn from a picture has the picture's proportions."""
 
     def seed_of(self, task: Task, sample: int) -> int:
         """Return the seed of one sample of a task."""
@@ -41,12 +44,29 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     def settings_of(self, task: Task) -> DrawSettings:
         """Return the settings of a task: those of its record in place of the run's."""
-        return msgspec.structs.replace(self.settings, **task.settings) if task.settings else self.settings
+        settings = msgspec.structs.replace(self.settings, **task.settings) if task.settings else self.settings
+        if not task.references or self.has_own_size or "width_px" in task.settings:
+            return settings
+        return sized_like(task.references[0], settings)
 
     def key_of(self, task: Task, sample: int) -> str:
         """Return the key of a picture; it changes with everything that the picture follows from, except its skill."""
         settings, skills = self.settings_of(task), "" if task.id else self.all_skills
-        return key_of(task.prompt, self.seed_of(task, sample), settings, self.models, skills)
+        return key_of(task.prompt, self.seed_of(task, sample), settings, self.models, skills, task.digests)
+
+    def request_of(self, run: str, task: Task, sample: int, key: str, budget: Budget) -> DrawPicture:
+        """Return the request to a mesh for one sample of a task, without the pictures that it is drawn from."""
+        return DrawPicture(
+            run=run,
+            line=task.index,
+            sample=sample,
+            version=key,
+            prompt=task.prompt,
+            seed=self.seed_of(task, sample),
+            settings=self.settings_of(task),
+            budget=budget,
+            task=task.id,
+        )
 
     def draws_like(self, other: Recipe, skills: Iterable[str]) -> bool:
         """Return whether another recipe draws the same pictures, as far as they used these skills."""
@@ -67,6 +87,7 @@ def recipe_of(seed: int, settings: Mapping[str, Any], config: MeshConfig) -> Rec
     return Recipe(
         seed=seed,
         settings=draw_settings(config, settings),
+        has_own_size="size" in settings,
         models=models_of(config),
         skills={skill.id: skill.digest for skill in skills},
         all_skills=blake2b(msgspec.json.encode(found), digest_size=8).hexdigest(),

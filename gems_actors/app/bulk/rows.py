@@ -59,7 +59,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Index of the record in the input, from 0, for order only."""
     sample: int
     key: str
-    """Digest of prompt, seed, settings and models."""
+    """Digest of prompt, seed, settings, models and source files."""
     prompt: str
     final_prompt: str
     seed: int
@@ -86,6 +86,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The failure that ended the loop with the best attempt so far; left out when there is none."""
     judged_blind: bool = False
     """Whether a verifier that sees no pictures gave verdicts; left out where it is false."""
+    references: tuple[str, ...] = ()
+    """Files that the picture was drawn from, as its record names them; left out when there are none."""
     metadata: str | dict[str, Any] | None = None
     """Other fields of the record as JSON text: Arrow, which loads datasets, takes types of objects from their values.
 
@@ -225,6 +227,7 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
         met_by_image=tuple(map(count_met, picture.attempts)) if len(picture.attempts) > rounds else (),
         actions=picture.actions if {*picture.actions} - {"rewrite"} else (),
         failure=reason_of(picture) or "",
+        references=tuple(source.name for source in task.references),
         metadata=json_text(task.metadata),
         not_understood=picture.not_understood,
         task=task.id,
@@ -238,18 +241,25 @@ def attempt_row(row: Row, attempt: Attempt, *, chosen: bool) -> Row:
     return msgspec.structs.replace(row, round=attempt.round, candidate=attempt.candidate, chosen=chosen)
 
 
-def key_of(prompt: str, seed: int, settings: DrawSettings, models: Mapping[str, str], skills: str) -> str:
+def key_of(
+    prompt: str,
+    seed: int,
+    settings: DrawSettings,
+    models: Mapping[str, str],
+    skills: str,
+    references: Sequence[str] = (),
+) -> str:
     """Return the digest of everything that a picture follows from, 16 hexadecimal digits.
 
     `skills` is the digest of all skills in folders of earlier versions, and empty otherwise: the skill that was used is
-    compared on its own.
+    compared on its own. `references` are the digests of the files that the picture is drawn from.
     """
     drawing = {
         name: value
         for name, value in msgspec.to_builtins(settings).items()
         if (name, value) not in _LATER_SETTINGS.items()  # keys of earlier versions stay as they were
     }
-    parts = [prompt, seed, drawing, dict(sorted(models.items())), skills]
+    parts = [prompt, seed, drawing, dict(sorted(models.items())), skills, *([references] if references else [])]
     return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
 
 

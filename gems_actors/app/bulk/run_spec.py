@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from gems_actors.app.bulk.finished.identity import BY_CONTENT, BY_INDEX
-from gems_actors.app.bulk.reading.records import PROMPT_COLUMN, RecordOptions
+from gems_actors.app.bulk.reading.records import IMAGE_COLUMN, PROMPT_COLUMN, RecordOptions
 from gems_actors.app.bulk.recipe import Recipe
 from gems_actors.app.bulk.tasks import STANDARD_INPUT
 from gems_actors.app.options import DrawOptions, read_config
@@ -45,6 +45,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How records become tasks; folders of earlier versions have none, and go by index."""
     id_column: str | None = None
     """Field of a record that is the id of its task and the name of its files."""
+    image_column: str | None = None
+    """Field of a record with the pictures that it is drawn from; empty: none. Folders of earlier versions have no such
+    setting, and keep the field as metadata."""
     recipes: tuple[Recipe, ...] = ()
     """Recipes that finished pictures may have been drawn with, the latest last."""
     consent: Consent | None = None
@@ -55,7 +58,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def record_options(self) -> RecordOptions:
         """How records of the input become tasks."""
-        return RecordOptions(self.samples, self.prompt_column, self.id_column)
+        return RecordOptions(self.samples, self.prompt_column, self.id_column, self.image_column or None)
 
     def read_config(self) -> MeshConfig:
         """Return the settings of the mesh that draws.
@@ -76,6 +79,7 @@ def spec_of(
     keep_attempts: Literal["none", "chosen", "all"] = "all",
     prompt_column: str = PROMPT_COLUMN,
     id_column: str | None = None,
+    image_column: str = IMAGE_COLUMN,
 ) -> RunSpec:
     """Return the specification of a run over a file; `-` is standard input.
 
@@ -97,6 +101,7 @@ def spec_of(
         prompt_column=prompt_column,
         identity=BY_CONTENT,
         id_column=id_column,
+        image_column="" if image_column == "none" else image_column,
     )
 
 
@@ -129,6 +134,9 @@ def check_run(path: Path, run: RunSpec) -> None:
     if earlier.id_column != run.id_column:
         columns = (f"--id-column {spec.id_column}" if spec.id_column else "no --id-column" for spec in (earlier, run))
         raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *columns))
+    if earlier.image_column not in (None, run.image_column):
+        columns = (f"--image-column {spec.image_column or 'none'}" for spec in (earlier, run))
+        raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *columns))
     if (earlier.pictures, earlier.attempts) != (run.pictures, run.attempts):
         shapes = (f"--pictures {spec.pictures}{' --attempts' * spec.attempts}" for spec in (earlier, run))
         raise OutputError("{}: expected a new folder or {} as before, got {}".format(path, *shapes))
@@ -138,5 +146,5 @@ def remembering(run: RunSpec, earlier: RunSpec | None) -> RunSpec:
     """Return a run with what its folder remembers of the runs before: identity, recipes and consent."""
     if earlier is None:
         return run
-    names = ("identity", "recipes", "consent", "consent_input")
+    names = ("identity", "image_column", "recipes", "consent", "consent_input")
     return msgspec.structs.replace(run, **{name: getattr(earlier, name) for name in names})

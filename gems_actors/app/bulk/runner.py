@@ -23,6 +23,7 @@ from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView, Ou
 from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
 from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.provenance import drawn_with, write_provenance
+from gems_actors.app.bulk.reading.references import KeptReferences
 from gems_actors.app.bulk.recipe import check_hooks, recipe_of
 from gems_actors.app.bulk.reopening import find_standing, reopen
 from gems_actors.app.bulk.rows import DrawnTask, Reopened, Row, rows_of, sort_rows
@@ -36,6 +37,7 @@ from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import budget_of
 from gems_actors.app.picture_files import OutputError, PictureError, text_of_path
 from gems_actors.app.prompts import PromptError
+from gems_actors.app.references.pictures import BadReferenceError
 from gems_actors.app.run_history import HistoryEntry, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.client import Mesh
@@ -145,6 +147,7 @@ class BulkRun:
                 agree=self._feed.agree,
                 access=config.access,
             )
+            self._references = KeptReferences(self._feed.sources)
             self._folder = stack.enter_context(opened)
             self._removed = Removed(options.out, self._recipe)
         except PromptError as error:
@@ -320,21 +323,13 @@ class BulkRun:
         self, connection: session.Connection, task: Task, sample: int, key: str, place: FreePlace
     ) -> None:
         self._unfinished += 1
-        request = DrawPicture(
-            run=self._run,
-            line=task.index,
-            sample=sample,
-            version=key,
-            prompt=task.prompt,
-            seed=self._recipe.seed_of(task, sample),
-            settings=self._recipe.settings_of(task),
-            budget=self._trajectory_budget,
-            task=task.id,
-        )
+        request = self._recipe.request_of(self._run, task, sample, key, self._trajectory_budget)
         row: Row | None = None
         is_left = True  # to the next run, which draws it
         self._progressing.begin(request)
         try:
+            references = await self._servers.stop_at_bad_disk(partial(self._references.keep, task, connection.blobs))
+            request = msgspec.structs.replace(request, references=references)
             if place.had_images:
                 reopened = await find_standing(connection.mesh, request)
             else:
@@ -344,6 +339,7 @@ class BulkRun:
                 found = await draw()
             except BlobError as error:  # asked for again, a finished trajectory has its lost pictures drawn again
                 self._view.say(f"drawing a lost picture again: {error}")
+                await self._references.keep(task, connection.blobs, again=True)
                 found = await draw()
             is_left = False
             if found is not None:
@@ -360,9 +356,10 @@ class BulkRun:
                 self._fail(task, sample, error.code, str(error))
         except LeftUndoneError:
             pass
-        except PictureError as error:
+        except (PictureError, BadReferenceError) as error:
             is_left = False
-            self._fail(task, sample, BackendError.code, str(error))
+            class_ = BackendError.code if isinstance(error, PictureError) else "input"
+            self._fail(task, sample, class_, str(error))
         finally:
             self._unfinished -= not is_left
             self._progressing.end(request, row)

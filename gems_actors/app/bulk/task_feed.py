@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import trio
 
@@ -16,8 +16,9 @@ from gems_actors.app.bulk.finished.identity import BY_INDEX, identified
 from gems_actors.app.bulk.finished.ledger import Ledger, TaskRef
 from gems_actors.app.bulk.finished.refresh import refresh_metadata
 from gems_actors.app.bulk.finished.survey import read_tasks, survey
-from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
+from gems_actors.app.bulk.reading.readers import InputFormat, count_records, open_source, open_tasks
 from gems_actors.app.bulk.reading.records import RecordOptions, json_text
+from gems_actors.app.bulk.reading.references import SourceFiles
 from gems_actors.app.bulk.recipe import Recipe
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.bulk.run_spec import Consent, RunSpec
@@ -27,6 +28,8 @@ from gems_actors.app.prompts import PromptError
 from gems_actors.errors import UsageError
 
 _RECORDS_READ_AT_ONCE: Final = 256
+_BYTES_READ_AT_ONCE: Final = 32 * 1024 * 1024
+"""Pictures within the input that are held ahead of the tasks in flight."""
 
 
 class TaskFeed:
@@ -62,8 +65,10 @@ class TaskFeed:
         self._file, self._out, self._part, self._recipe, self._consent = file, out, part, recipe, consent
         source, format_ = open_source(stack, file)
         self._records = count_records(source, format_, records)
-        self._samples = records.samples
+        self._options, self._samples = records, records.samples
         self._tasks = open_tasks(source, format_, records)
+        self._reopen = partial(_open_again, source, format_)
+        self.sources = SourceFiles(file.parent)
         self._ledger = Ledger()
         self._refused: Task | None = None
         """Record at which the run stopped, because its finished picture would change."""
@@ -77,9 +82,11 @@ class TaskFeed:
             UsageError: it would replace finished pictures without consent.
         """
         self._ledger, self._run = ledger, run
-        self._tasks = identified(self._tasks, run.identity, run.id_column)
+        if run.record_options != self._options:  # what the folder remembers differs from what was asked for
+            self._tasks = self._reopen(run.record_options)
+        self._tasks = identified(self.sources.resolve(self._tasks), run.identity, run.id_column)
         proposal = Proposal(self._file, run, self._recipe, ledger, self._consent)
-        count = partial(survey, self._file, run, self._recipe, self._part, ledger)
+        count = partial(survey, self._file, run, self._recipe, self._part, ledger, self.sources)
         self.agreement = proposal.agree(None if self._records is None else count, must_count=not self._part.is_all)
         check_agreement(self.agreement, self._out, ledger.pictures)
         self._has_exact_total = self.agreement.count is not None
@@ -137,7 +144,7 @@ class TaskFeed:
 
     def _next_tasks(self, count: int) -> list[Task | BadTask]:
         try:
-            return list(islice(self._tasks, count))
+            return list(_first_of(self._tasks, count))
         except PromptError as error:  # standard input is not looked at before it is read
             raise UsageError(f"FILE: {text_of_path(self._file)}: {error}") from error
 
@@ -174,7 +181,7 @@ class TaskFeed:
     def refresh(self, rows: Path) -> None:
         """Give a sorted file of rows the metadata that their records have now, if any is another one."""
         if self._ledger.has_new_metadata and self._records is not None:
-            refresh_metadata(rows, read_tasks(self._file, self._run))
+            refresh_metadata(rows, read_tasks(self._file, self._run, self.sources))
 
     def is_gone(self, row: Row) -> bool:
         """Return whether no record of the input is that of a row; it is unusable before the whole input was read."""
@@ -201,3 +208,19 @@ class TaskFeed:
             return None
         where = f"FILE: {text_of_path(self._file)}: record {self._refused.index + 1}"
         return refuse_record(self.agreement, where)
+
+
+def _first_of(tasks: Iterator[Task | BadTask], count: int) -> Iterator[Task | BadTask]:
+    """Yield the next tasks, fewer where their pictures are large."""
+    held_bytes = 0
+    for task in islice(tasks, count):
+        yield task
+        held_bytes += sum(len(source.data or b"") for source in task.references) if isinstance(task, Task) else 0
+        if held_bytes > _BYTES_READ_AT_ONCE:
+            return
+
+
+def _open_again(source: BinaryIO, format_: InputFormat, options: RecordOptions) -> Iterator[Task | BadTask]:
+    if source.seekable():
+        source.seek(0)
+    return open_tasks(source, format_, options)

@@ -13,6 +13,23 @@ MAX_SAMPLES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A picture that a record is drawn from."""
+
+    column: str
+    """Field of the record that gives it."""
+    name: str
+    """Path relative to the folder of the input, or a name for the bytes."""
+    data: bytes | None = None
+    """The file, where it is in the input itself."""
+    digest: str = ""
+    """SHA-256 of the file, 64 hexadecimal digits; empty until it was looked at."""
+    width_px: int = 0
+    """Width as the picture is shown, which may be the height in its file."""
+    height_px: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One record that can be drawn."""
 
@@ -32,6 +49,13 @@ class Task:
     """Id by content, 16 hexadecimal digits, the same wherever the record stands; empty where tasks go by index."""
     name: str = ""
     """Name of its files, if the user gave one with `--id-column`."""
+    references: tuple[Source, ...] = ()
+    """Pictures that it is drawn from."""
+
+    @property
+    def digests(self) -> list[str]:
+        """Digests of the files that it is drawn from."""
+        return [source.digest for source in self.references]
 
     @property
     def ref(self) -> TaskRef:

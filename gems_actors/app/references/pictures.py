@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from gems_actors.files import open_regular, os_reason
 from protocol.identity import digest_of
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES: Final = 50 * 1024 * 1024
 """Size of a file with a picture to draw from, as in OpenAI's Images API."""
 MIN_SIDE_PX: Final = 16
+
+DecodedT = TypeVar("DecodedT")
 
 GivenImage: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 """A picture as a program has it: the path of a PNG, JPEG or WebP file, the bytes of one, or an image of Pillow."""
@@ -67,21 +69,25 @@ def reference_in(data: bytes) -> Reference:
     from gems_actors.app.picture_files import file_of, format_of  # load Pillow, once there is a picture
     from gems_actors.backends.pictures import decode_picture
 
-    if len(data) > MAX_FILE_BYTES:
-        raise BadReferenceError(f"expected a file of up to {MAX_FILE_BYTES // 2**20} MiB, got more")
-    try:
-        decoded = decode_picture(data)
-    except ValueError as error:
-        raise BadReferenceError(str(error)) from error
-    width_px, height_px = decoded.image.size
-    if min(width_px, height_px) < MIN_SIDE_PX:
-        raise BadReferenceError(f"expected sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} px, got {width_px}x{height_px}")
+    decoded = _decoded(data, decode_picture)
+    width_px, height_px = _checked(decoded.image.size)
     picture_format = format_of(decoded.media_type) if decoded.is_plain else "png"
     file = file_of(decoded, data, picture_format, {})
     if len(file) > MAX_BLOB_BYTES:
         size = f"{len(file) / 2**20:.0f} MiB, {width_px}x{height_px}"
         raise BadReferenceError(f"expected a picture of up to {MAX_BLOB_BYTES // 2**20} MiB as a PNG file, got {size}")
     return Reference(file, f"image/{picture_format}", width_px, height_px)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Return the width and height of the picture in a file as it is shown, without decoding it.
+
+    Raises:
+        BadReferenceError: as `reference_in`, but for damage inside.
+    """
+    from gems_actors.backends.pictures import shown_size  # loads Pillow, once there is a picture
+
+    return _checked(_decoded(data, shown_size))
 
 
 def read_file(path: Path) -> bytes:
@@ -108,6 +114,21 @@ def read_references(given: GivenImage | Sequence[GivenImage]) -> tuple[Reference
     if len(several) > MAX_REFERENCES:
         raise BadReferenceError(f"expected up to {MAX_REFERENCES} pictures, got {len(several)}")
     return tuple(map(_read, several))
+
+
+def _decoded(data: bytes, decode: Callable[[bytes], DecodedT]) -> DecodedT:
+    if len(data) > MAX_FILE_BYTES:
+        raise BadReferenceError(f"expected a file of up to {MAX_FILE_BYTES // 2**20} MiB, got more")
+    try:
+        return decode(data)
+    except ValueError as error:
+        raise BadReferenceError(str(error)) from error
+
+
+def _checked(size: tuple[int, int]) -> tuple[int, int]:
+    if min(size) < MIN_SIDE_PX:
+        raise BadReferenceError(f"expected sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} px, got {size[0]}x{size[1]}")
+    return size
 
 
 def _read(given: GivenImage) -> Reference:

@@ -90,7 +90,7 @@ def drawn_from(
     """Return an order whose pictures are drawn from others, in the proportions of the first unless they have a size."""
     settings = order.settings
     if references and not has_size:
-        settings = sized_like(references[0].ref, settings, max_side_px=config.gateway.max_side_px)
+        settings = sized_like(references[0], settings, max_side_px=config.gateway.max_side_px)
     return replace(order, settings=settings, references=tuple(one.ref for one in references))
 
 

@@ -14,7 +14,7 @@ from gems_actors.cli.draw import draw
 from gems_actors.cli.options import DefaultGroup
 from tests.gems_actors.cli.commands import run_gems
 
-OF_ONE_DRAW = {"--output", "--open", "--json", "--verbose", "--help"}
+OF_ONE_DRAW = {"--image", "--output", "--open", "--json", "--verbose", "--help"}
 
 
 def flags_of(command: click.Command) -> set[str]:

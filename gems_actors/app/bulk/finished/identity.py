@@ -121,7 +121,7 @@ def _digest_of(task: Task | BadTask) -> int:
     """Return the digest of what is drawn; `samples` does not count, because each sample is a separate picture."""
     if isinstance(task, BadTask):
         return _digest(f"bad\0{task.text}".encode(errors="replace"))
-    parts = [task.prompt, task.seed, sorted(task.settings.items())]
+    parts = [task.prompt, task.seed, sorted(task.settings.items()), *([task.digests] if task.references else [])]
     try:
         return _digest(msgspec.json.encode(parts))
     except UnicodeEncodeError:  # a lone surrogate in a field; the record fails when it is drawn

@@ -10,6 +10,7 @@ from pathlib import Path
 from gems_actors.app.bulk.finished.identity import identified
 from gems_actors.app.bulk.finished.ledger import Ledger
 from gems_actors.app.bulk.reading.readers import count_records, open_source, open_tasks
+from gems_actors.app.bulk.reading.references import SourceFiles
 from gems_actors.app.bulk.recipe import Recipe
 from gems_actors.app.bulk.run_spec import RunSpec
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
@@ -29,6 +30,8 @@ class TaskCount:
     """Images that the new tasks draw at most."""
     changed_images: int = 0
     """Images that the changed tasks draw at most."""
+    with_pictures: int = 0
+    """Records that are drawn from pictures."""
     selected: int = 0
     """All selected tasks, also those of records that cannot be drawn."""
 
@@ -39,20 +42,22 @@ def survey(
     recipe: Recipe,
     part: Part,
     ledger: Ledger,
+    sources: SourceFiles,
     take_bad: Callable[[BadTask], None] = lambda bad: None,
 ) -> TaskCount:
-    """Count the tasks of an input; `take_bad` gets each record that cannot be drawn.
+    """Count the tasks of an input; `sources` has its pictures, and `take_bad` gets each record that cannot be drawn.
 
     Raises:
         PromptError: the input has no records, or is not of its format.
         UsageError: it cannot be read.
     """
     count = TaskCount()
-    for task in read_tasks(file, run):
+    for task in read_tasks(file, run, sources):
         if isinstance(task, BadTask):
             take_bad(task)
             count.selected += part.has(task.ref, task.index, 0)
             continue
+        count.with_pictures += bool(task.references)
         max_images = recipe.settings_of(task).max_rounds * recipe.settings_of(task).candidates
         for sample in range(task.samples):
             if not part.has(task.ref, task.index, sample):
@@ -70,8 +75,8 @@ def survey(
     return count
 
 
-def read_tasks(file: Path, run: RunSpec) -> Iterator[Task | BadTask]:
-    """Yield every record of an input as a task with its id.
+def read_tasks(file: Path, run: RunSpec, sources: SourceFiles) -> Iterator[Task | BadTask]:
+    """Yield every record of an input as a task with its id; `sources` has its pictures.
 
     Raises:
         PromptError: the input has no records, or is not of its format.
@@ -80,4 +85,5 @@ def read_tasks(file: Path, run: RunSpec) -> Iterator[Task | BadTask]:
     with ExitStack() as stack:
         source, format_ = open_source(stack, file)
         count_records(source, format_, run.record_options)
-        yield from identified(open_tasks(source, format_, run.record_options), run.identity, run.id_column)
+        tasks = sources.resolve(open_tasks(source, format_, run.record_options))
+        yield from identified(tasks, run.identity, run.id_column)

@@ -47,6 +47,15 @@ def has_binary(type_: Any) -> bool:
     return not has_values(type_)
 
 
+def holds_bytes(type_: Any) -> bool:
+    """Return whether a type is binary, or a list or struct with binary values in it."""
+    if types.is_struct(type_):
+        return any(holds_bytes(field.type) for field in type_)
+    if any(is_list(type_) for is_list in _IS_LIST):
+        return holds_bytes(type_.value_type)
+    return any(is_binary(type_) for is_binary in _IS_BINARY)
+
+
 def values_of(array: Any) -> list[Any]:
     """Return the values of an array of a type that `has_values`."""
     if _is_plain(array.type):

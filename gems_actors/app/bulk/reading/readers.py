@@ -160,7 +160,7 @@ def _tasks_of_rows(file: CsvFile, options: RecordOptions) -> Iterator[Task | Bad
 
 
 def _read_parquet(stream: BinaryIO, options: RecordOptions) -> Iterator[Task | BadTask]:
-    file = open_parquet(stream, options.prompt_column)
+    file = open_parquet(stream, options.prompt_column, options.image_column)
     _check_id_column(file.table.schema_arrow.names, options)
     return _tasks_of_table(file.records(), options)
 
@@ -180,8 +180,9 @@ def _tasks_of_table(
             continue
         try:
             task = task_of(index, record, options)
-            check_record(record)
+            check_record(task.record if task.references else record)
             yield task
         except PromptError as error:
-            text = json_text(record)[:MAX_RECORD_BYTES].encode(errors="replace").decode()
+            shown = {name: value for name, value in record.items() if name != options.image_column}
+            text = json_text(shown)[:MAX_RECORD_BYTES].encode(errors="replace").decode()
             yield BadTask(index, where, text, str(error))

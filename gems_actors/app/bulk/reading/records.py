@@ -14,14 +14,17 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from gems_actors.app.bulk.tasks import MAX_SAMPLES, Task
+from gems_actors.app.bulk.tasks import MAX_SAMPLES, Source, Task
 from gems_actors.app.options import parse_size
 from gems_actors.app.prompts import PromptError, check_prompt, check_text, lone_surrogate
 from gems_actors.config.checks import describe, shown
 from gems_actors.errors import UsageError
+from protocol.limits import MAX_REFERENCES
 from protocol.messages import Candidate, Guidance, MemoryMode, Prompt, Round, Seed, SkillId, Steps
+from protocol.messages.values import Strength
 
 PROMPT_COLUMN: Final = "prompt"
+IMAGE_COLUMN: Final = "image"
 MAX_RECORD_BYTES: Final = 1024 * 1024
 """Limit for one record, which may have more fields than its prompt."""
 _MAX_DEPTH: Final = 500
@@ -41,6 +44,8 @@ class RecordOptions:
     """The field that is the prompt."""
     id_column: str | None = None
     """The field whose value is the id of a record, which every record must have."""
+    image_column: str | None = None
+    """The field with the pictures that a record is drawn from; None: it is metadata as others are."""
 
 
 class _Fields(msgspec.Struct):
@@ -56,9 +61,10 @@ class _Fields(msgspec.Struct):
     steps: Steps | None = None
     guidance: Guidance | None = None
     negative_prompt: Prompt | None = None
+    strength: Strength | None = None
 
 
-_NAMES: Final = frozenset(_Fields.__struct_fields__)
+_NAMES: Final = frozenset(_Fields.__struct_fields__) - {"strength"}
 _KINDS: Final = get_type_hints(_Fields, include_extras=True)
 _NO_FIELDS: Final = _Fields()
 
@@ -76,7 +82,12 @@ def task_of(index: int, record: Mapping[str, Any], options: RecordOptions) -> Ta
     prompt = check_prompt(text)
     others = dict(record)
     del others[options.prompt_column]
-    drawing = {name: others.pop(name) for name in _NAMES & others.keys()}
+    references: tuple[Source, ...] = ()
+    if options.image_column is not None and (given := others.pop(options.image_column, None)) is not None:
+        references = _sources_of(given, options.image_column, index)
+        record[options.image_column] = [source.name for source in references]  # without bytes
+    names = _NAMES | {"strength"} if references else _NAMES  # else it is a field as any other
+    drawing = {name: others.pop(name) for name in names & others.keys()}
     drawing = {name: value for name, value in drawing.items() if value == value}  # without NaN
     try:
         fields = msgspec.convert(drawing, type=_Fields, strict=False) if drawing else _NO_FIELDS
@@ -88,14 +99,44 @@ def task_of(index: int, record: Mapping[str, Any], options: RecordOptions) -> Ta
         expected = describe(_KINDS[name], _number_in(drawing[name]))
         raise PromptError(f"{name}: expected {expected}, got {shown(drawing[name])}") from error
     settings = _settings_of(fields) if drawing else {}
-    return Task(index, prompt, fields.seed, fields.samples or options.samples, settings, others, record)
+    samples = fields.samples or options.samples
+    return Task(index, prompt, fields.seed, samples, settings, others, record, references=references)
+
+
+def _sources_of(given: Any, column: str, index: int) -> tuple[Source, ...]:
+    """Return the pictures in a field: a path or Parquet's bytes, or a list of them."""
+    several = given if isinstance(given, list) else [given]
+    if len(several) > MAX_REFERENCES:
+        raise PromptError(f"{column}: expected up to {MAX_REFERENCES} pictures, got {len(several)}")
+    return tuple(_source_of(one, column, f"row {index + 1}") for one in several)
+
+
+def _source_of(given: Any, column: str, where: str) -> Source:
+    match given:
+        case str() if given:
+            return Source(column, _checked_path(given, column))
+        case bytes():
+            return Source(column, where, given)
+        case {"bytes": bytes() as data, **others}:
+            name = others.get("path")
+            return Source(column, name if isinstance(name, str) and name else where, data)
+        case {"path": str() as path} if path:
+            return Source(column, _checked_path(path, column))
+    got = shown({name: value for name, value in given.items() if name != "bytes"} if isinstance(given, dict) else given)
+    raise PromptError(f"{column}: expected the path of a picture, or a list of paths, got {got}")
+
+
+def _checked_path(path: str, column: str) -> str:
+    if "://" in path or path.startswith("data:"):
+        raise PromptError(f"{column}: expected the path of a file, got {shown(path)}; download it first")
+    return path
 
 
 def _settings_of(fields: _Fields) -> dict[str, Any]:
     """Return the drawing fields of a record by the names of `DrawSettings`."""
     settings = {
         name: value
-        for name in ("candidates", "memory", "skill", "steps", "guidance", "negative_prompt")
+        for name in ("candidates", "memory", "skill", "steps", "guidance", "negative_prompt", "strength")
         if (value := getattr(fields, name)) is not None
     }
     if fields.rounds is not None:

@@ -84,7 +84,8 @@ def story_of_rounds(row: Row, state: TrajectoryState, pictures: Pictures) -> str
             f"<h5>{'Prompt, compared with yours' if not cards else 'Prompt, compared with the round before'}</h5>"
             f"<p class=words>{changes[round_]}</p>{lesson}</li>"
         )
-    return f"<article class='panel trajectory'>{_head_of(row)}<ol class=rounds>{''.join(cards)}</ol></article>"
+    given = _given(row, state, pictures)
+    return f"<article class='panel trajectory'>{_head_of(row)}<ol class=rounds>{given}{''.join(cards)}</ol></article>"
 
 
 def story_of_row(row: Row, pictures: Pictures) -> str:
@@ -106,10 +107,22 @@ def story_of_row(row: Row, pictures: Pictures) -> str:
     )
 
 
+def _given(row: Row, state: TrajectoryState, pictures: Pictures) -> str:
+    """Return the pictures that the user gave as cards; nothing without any."""
+    references = () if state.task is None else state.task.references
+    names = row.references if len(row.references) == len(references) else [""] * len(references)
+    return "".join(
+        f"<li><h4>Given</h4>{pictures.show(image.digest, _ROUND_PX, f'Given picture {number} {name}'.rstrip() + '.')}"
+        f"<p class=words>{escape(name)}</p></li>"
+        for number, (image, name) in enumerate(zip(references, names, strict=True), 1)
+    )
+
+
 def _head_of(row: Row) -> str:
     position = f"record {row.index + 1}" + (f", sample {row.sample}" if row.sample else "")
     drawn = f"{row.rounds} round{'s' * (row.rounds > 1)}, {row.images} image{'s' * (row.images > 1)}"
     line = f"{position} · {drawn} · seed {row.seed} · skill {row.skill or 'none'} · chosen: {row.decided_by}"
+    line += f" · drawn from {', '.join(row.references)}" if row.references else ""
     line += f" · {row.outcome.replace('_', ' ')}: {row.failure}" if row.failure else ""
     unchecked = unchecked_line(row.not_understood, len(row.requirements))
     line += f" · {unchecked}" if unchecked else ""
