@@ -65,7 +65,7 @@ class Draws:
         """
         pictures: tuple[Picture, ...] = ()
         with self.held(caller, tasks) as drawn:
-            await keep_references(self._blobs, references or ())
+            await self.keep(references or ())
             if references:
                 references.clear()
             begun = RunBegun(run=tasks[0].run, what=tasks[0].prompt, total=len(tasks))
@@ -76,6 +76,14 @@ class Draws:
                 pictures = (await self._follow(tasks[0], on_round),)
             drawn.extend(len(picture.attempts) for picture in pictures)
         return pictures
+
+    async def keep(self, references: Iterable[Reference]) -> None:
+        """Put pictures to draw from into the store.
+
+        Raises:
+            BlobError: one of them cannot be stored.
+        """
+        await keep_references(self._blobs, references)
 
     @contextmanager
     def held(self, caller: Caller, tasks: tuple[DrawPicture, ...]) -> Iterator[list[int]]:

@@ -77,7 +77,7 @@ def application(
         Route("/v1/images/edits", images.edit, methods=["POST"]),
         Route("/v1/images/variations", images.refuse_variations, methods=["POST"]),
         Route(LINKS_PATH + "{name}", images.show_picture),
-        *JobRoutes(config, jobs, draws).routes(),
+        *JobRoutes(config, jobs, draws, uploads).routes(),
         *PageRoutes(config, mesh, draws, shows_own_only=tokens.are_needed).routes(),
         *more,
     ]

@@ -74,22 +74,25 @@ def parse_edit(parts: Sequence[FormPart], config: MeshConfig) -> Edit:
         text = "mask: expected none, because masks are not supported; the prompt says what changes"
         raise ApiError(400, text, code="unsupported_parameter", param="mask")
     fields = image_fields_of(_tree_of(others), EditFields)
-    order = order_of(fields, config)
     if not all(part.is_file for part in files):
         raise _impossible("image: expected files, got a field with text")
     references = references_in([part.data for part in files])
     if not references:
         raise _impossible(f"image: expected 1 to {MAX_REFERENCES} files, got none")
-    order = drawn_from(order, references, config, has_size=fields.size not in (None, "auto"))
-    return Edit(fields, replace(order, settings=structs.replace(order.settings, strength=fields.strength)), references)
+    return Edit(fields, order_from(fields, references, config), references)
 
 
-def drawn_from(
-    order: PictureOrder, references: Sequence[Reference], config: MeshConfig, *, has_size: bool
-) -> PictureOrder:
-    """Return an order whose pictures are drawn from others, in the proportions of the first unless they have a size."""
-    settings = order.settings
-    if references and not has_size:
+def order_from(fields: ImageFields, references: Sequence[Reference], config: MeshConfig) -> PictureOrder:
+    """Return what a request asks for that may give pictures; the first one gives the proportions unless a size is set.
+
+    Raises:
+        ApiError: a field is impossible here.
+    """
+    order = order_of(fields, config)
+    if not isinstance(fields, EditFields):
+        return order
+    settings = structs.replace(order.settings, strength=fields.strength)
+    if fields.size in (None, "auto"):
         settings = sized_like(references[0], settings, max_side_px=config.gateway.max_side_px)
     return replace(order, settings=settings, references=tuple(one.ref for one in references))
 

@@ -14,11 +14,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gems_actors.app.options import MAX_SEED
+from gems_actors.app.references.pictures import Reference
 from gems_actors.config import MeshConfig
 from gems_actors.config.checks import Checker
 from gems_actors.errors import ConfigError
 from gems_actors.gateway.api_errors import ApiError
-from gems_actors.gateway.image_request import ImageFields, checked_prompt, field_error, image_fields_of, order_of
+from gems_actors.gateway.edits.parsing import EditFields, files_in, order_from, references_in
+from gems_actors.gateway.image_request import ImageFields, checked_prompt, field_error, image_fields_of
 from gems_actors.gateway.jobs.records import Job, JobPicture, Webhook
 from protocol.messages.values import Seed
 
@@ -41,16 +43,24 @@ class _JobFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     webhook: _WebhookFields | None = None
 
 
-def parse_job(tree: dict[str, Any], config: MeshConfig, *, caller: str, key: str | None, now: float) -> Job:
-    """Return the job that a body asks for.
+class _GivenFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    image: str | tuple[str, ...] = ()
 
-    It has the fields of the Images API that are not about one answer, and `prompts` in place of `prompt`.
+
+def parse_job(
+    tree: dict[str, Any], config: MeshConfig, *, caller: str, key: str | None, now: float
+) -> tuple[Job, list[Reference]]:
+    """Return the job that a body asks for, and the pictures that it is drawn from, decoded; for worker threads.
+
+    It has the fields of the Images API that are not about one answer, `prompts` in place of `prompt`, and `image`.
 
     Raises:
         ApiError: a field is unknown or impossible.
     """
     digest = blake2b(msgspec.json.encode(tree, order="sorted"), digest_size=16).hexdigest()
-    fields = {name: value for name, value in tree.items() if name not in ("prompts", "prompt", "webhook")}
+    fields = {name: value for name, value in tree.items() if name not in ("prompts", "prompt", "webhook", "image")}
+    references = _references_in(tree.get("image"))
+    kind = EditFields if references else ImageFields
     for name in ("stream", "partial_images", "response_format"):
         if name in fields:
             raise ApiError(400, f"{name}: expected it with the Images API only", code="invalid_value", param=name)
@@ -60,7 +70,7 @@ def parse_job(tree: dict[str, Any], config: MeshConfig, *, caller: str, key: str
     for index, wanted in enumerate(asked.prompts):
         try:
             if order is None:
-                order = order_of(image_fields_of({**fields, "prompt": wanted.prompt}, ImageFields), config)
+                order = order_from(image_fields_of({**fields, "prompt": wanted.prompt}, kind), references, config)
             prompt = checked_prompt(wanted.prompt)
         except ApiError as error:
             raise ApiError(error.status, f"prompts[{index}]: {error}", code=error.code, param=error.param) from error
@@ -77,19 +87,31 @@ def parse_job(tree: dict[str, Any], config: MeshConfig, *, caller: str, key: str
     if images > config.gateway.max_job_images:
         raise _impossible("prompts", f"prompts: expected up to {config.gateway.max_job_images} images, got {images}")
     id_ = secrets.token_hex(12) if key is None else blake2b(f"{caller}\0{key}".encode(), digest_size=12).hexdigest()
-    return Job(
+    job = Job(
         id=f"job-{id_}",
         caller=caller,
         body_digest=digest,
         created_at=now,
         model=order.model,
         settings=order.settings,
+        references=order.references,
         budget=order.budget,
         pictures=pictures,
         picture_format=order.picture_format,
         compression=order.compression,
         webhook=None if asked.webhook is None else _webhook_of(asked.webhook, config.gateway.webhook_hosts),
     )
+    return job, references
+
+
+def _references_in(image: Any) -> list[Reference]:
+    if image is None:
+        return []
+    try:
+        fields = msgspec.convert(Checker(Path(), ()).check({"image": image}, _GivenFields), _GivenFields)
+    except ConfigError as error:
+        raise field_error(str(error)) from error
+    return references_in(files_in(fields.image))
 
 
 def _own_fields(tree: dict[str, Any]) -> _JobFields:

@@ -66,6 +66,8 @@ class Job(Struct, kw_only=True):
     settings: DrawSettings
     budget: Budget
     pictures: list[JobPicture]
+    references: tuple[ImageRef, ...] = ()
+    """Pictures that all of them are drawn from."""
     picture_format: PictureFormat = "png"
     compression: int | None = None
     status: JobStatus = "running"
@@ -94,6 +96,7 @@ class Job(Struct, kw_only=True):
             sample=picture.sample,
             prompt=picture.prompt,
             seed=picture.seed,
+            references=self.references,
             settings=self.settings,
             budget=self.budget,
         )

@@ -17,6 +17,7 @@ from gems_actors.errors import RequestError
 from gems_actors.gateway.answers import Emit, EventStream, FileStream, json_answer
 from gems_actors.gateway.api_errors import ApiError, api_error_of
 from gems_actors.gateway.draws import Draws
+from gems_actors.gateway.edits.uploads import MAX_UPLOAD_BYTES, UPLOAD_TIMEOUT_S, UploadRoom
 from gems_actors.gateway.front import caller_of, read_body
 from gems_actors.gateway.image_request import parse_json
 from gems_actors.gateway.jobs.archive import write_archive
@@ -24,7 +25,6 @@ from gems_actors.gateway.jobs.parsing import parse_job
 from gems_actors.gateway.jobs.records import description_of, summary_of
 from gems_actors.gateway.jobs.runner import Jobs, LiveJob
 
-MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _PAGE: Final = 20
 _PICTURE: Final = re.compile(r"(\d{1,6}-\d{1,6})(?:-(\d{1,3}))?\.(png|jpeg|webp)")
 
@@ -32,8 +32,8 @@ _PICTURE: Final = re.compile(r"(\d{1,6}-\d{1,6})(?:-(\d{1,3}))?\.(png|jpeg|webp)
 class JobRoutes:
     """Answers requests about jobs."""
 
-    def __init__(self, config: MeshConfig, jobs: Jobs, draws: Draws) -> None:
-        self._config, self._jobs, self._draws = config, jobs, draws
+    def __init__(self, config: MeshConfig, jobs: Jobs, draws: Draws, uploads: UploadRoom) -> None:
+        self._config, self._jobs, self._draws, self._uploads = config, jobs, draws, uploads
 
     def routes(self) -> list[Route]:
         """Return the table of these routes."""
@@ -52,13 +52,14 @@ class JobRoutes:
 
     async def create(self, request: Request) -> Response:
         """Start a job, and answer before anything is drawn."""
-        caller = caller_of(request)
-        tree, key = parse_json(await read_body(request, MAX_BODY_BYTES)), request.headers.get("idempotency-key")
-        job = await trio.to_thread.run_sync(
-            partial(parse_job, tree, self._config, caller=caller.name, key=key, now=time.time())
-        )
+        caller, key = caller_of(request), request.headers.get("idempotency-key")
+        with self._uploads.hold() as take:
+            tree = parse_json(await read_body(request, MAX_UPLOAD_BYTES, UPLOAD_TIMEOUT_S, room=take))
+            limiter = self._uploads.decoding if "image" in tree else None
+            parse = partial(parse_job, tree, self._config, caller=caller.name, key=key, now=time.time())
+            job, references = await trio.to_thread.run_sync(parse, limiter=limiter)
         try:
-            live = await self._jobs.add(job)
+            live = await self._jobs.add(job, references)
         except RequestError as error:
             raise api_error_of(error) from error
         return json_answer(description_of(live.job, _base(request)), 202, {"location": f"/v1/gems/jobs/{live.job.id}"})

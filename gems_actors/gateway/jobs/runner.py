@@ -15,6 +15,7 @@ import trio
 
 from gems_actors.app.draw_progress import count_met, leading_attempt
 from gems_actors.app.mesh_requests import ask_within
+from gems_actors.app.references.pictures import Reference
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError, OverloadedError, RequestError
@@ -117,13 +118,13 @@ class Jobs:
             raise ApiError(404, f"job: expected one of yours, got {id_[:100]!r}", code="not_found")
         return live
 
-    async def add(self, job: Job) -> LiveJob:
-        """Start a job once its file is durable, or return the one that the same request has started.
+    async def add(self, job: Job, references: Sequence[Reference] = ()) -> LiveJob:
+        """Start a job once its file and references are durable, or return the one that the same request has started.
 
         Raises:
             ApiError: another request has started a job with this key.
             OverloadedError: too many jobs run.
-            LogError: its file cannot be written.
+            BlobError, LogError: a reference, or its file, cannot be written.
         """
         if (known := self._jobs.get(job.id)) is not None:
             if known.job.body_digest != job.body_digest:
@@ -131,6 +132,7 @@ class Jobs:
             return known
         if sum(not live.job.is_over for live in self._jobs.values()) >= MAX_RUNNING:
             raise OverloadedError(f"expected fewer than {MAX_RUNNING} jobs, got one more", 60.0)
+        await self._draws.keep(references)
         await self._store.write(job)
         if (known := self._jobs.get(job.id)) is not None:  # begun meanwhile, with the same key
             return known

@@ -41,6 +41,7 @@ from protocol.limits import MAX_ACTORS, MAX_NAME_CHARS, MAX_NOTE_CHARS
 from protocol.messages import (
     Control,
     ControlRun,
+    ImageRef,
     ListRuns,
     ListTrajectories,
     MeshStatus,
@@ -107,6 +108,7 @@ class PageRoutes:
             Route("/v1/gems/history", self.search),
             Route("/v1/gems/trajectories/{id}", self.show_trajectory),
             Route("/v1/gems/trajectories/{id}/images/{name}", self.show_image),
+            Route("/v1/gems/trajectories/{id}/references/{number}", self.show_reference),
             Route("/v1/gems/trajectories/{id}/thumbnail", self.show_thumbnail),
             Route("/v1/gems/lessons", self.recall),
             Route("/v1/gems/mesh", self.show_mesh),
@@ -198,7 +200,17 @@ class PageRoutes:
         match = _IMAGE.fullmatch(str(request.path_params["name"]))
         key = (int(match[1]), int(match[2])) if match else (0, 0)
         state = await self._read(request)
-        image = next((item.image for item in state.attempts if (item.round, item.candidate) == key), None)
+        return await self._send_image(
+            next((it.image for it in state.attempts if (it.round, it.candidate) == key), None)
+        )
+
+    async def show_reference(self, request: Request) -> Response:
+        """Send a picture that a trajectory is drawn from, by its number from 1; it never changes."""
+        task, number = (await self._read(request)).task, str(request.path_params["number"])
+        references = dict(enumerate(task.references if task else (), 1))
+        return await self._send_image(references.get(int(number) if _NUMBER.fullmatch(number) else 0))
+
+    async def _send_image(self, image: ImageRef | None) -> Response:
         picture_format = _FORMATS.get(image.media_type) if image else None
         if image is None or picture_format is None:
             raise ApiError(404, "image: expected one that the trajectory has, got another", code="not_found")

@@ -53,6 +53,9 @@ def trajectory_tree(id_: str, state: TrajectoryState) -> dict[str, Any]:
         "began_at": state.began_at,
         "last_at": state.last_at,
         "requirements": msgspec.to_builtins(state.requirements or ()),
+        "references": [
+            {"width_px": image.width_px, "height_px": image.height_px} for image in (task.references if task else ())
+        ],
         "rounds": [_round_tree(state, round_) for round_ in rounds],
         "spent": msgspec.to_builtins(state.spent),
     }

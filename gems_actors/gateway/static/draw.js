@@ -4,6 +4,9 @@ import { follow, get, send } from "/static/api.js";
 import { badge, el, keepingPlace, moment, plural } from "/static/dom.js";
 import { renderRounds, standing } from "/static/trajectory.js";
 
+const MAX_PICTURES = 16;
+const MAX_PICTURES_MIB = 45; // the gateway takes 64 MiB, of which base64 costs a quarter
+
 /** Shows the form, and the latest jobs. */
 export async function drawView({ place, signal }) {
   const [models, jobs] = await Promise.all([get("/v1/models", signal), get("/v1/gems/jobs", signal)]);
@@ -23,6 +26,7 @@ function formOf(models, chosen) {
   const number = (id, label, attributes) => field(id, label, el("input", { id, name: id, type: "number", inputmode: "numeric", ...attributes }));
   const select = (id, label, values, selected) =>
     field(id, label, el("select", { id, name: id }, values.map(([value, text]) => el("option", { value, selected: value === selected }, text))));
+  const pictures = picturesField();
   const form = el("form", { class: "panel" },
     field("prompt", "Prompt", el("textarea", { id: "prompt", name: "prompt", required: true, maxlength: 32000,
       placeholder: "two red cats to the left of a stone dog" })),
@@ -32,6 +36,7 @@ function formOf(models, chosen) {
       number("n", "Pictures", { value: 1, min: 1, max: 10 }),
       number("rounds", "Rounds, at most", { min: 1, max: 20, placeholder: "configured" }),
       number("seed", "Seed", { min: 0, placeholder: "random" })),
+    pictures.element,
     el("div", { class: "row" }, button, el("span", { class: "quiet" }, "A job goes on when this page is closed.")),
     problem);
   const key = keyOf();
@@ -41,7 +46,8 @@ function formOf(models, chosen) {
     problem.textContent = "";
     try {
       // the same key for the same form: a click that is repeated after a lost answer starts no second job
-      const answer = await send("/v1/gems/jobs", { method: "POST", body: bodyOf(new FormData(form)), headers: { "idempotency-key": key } });
+      const body = { ...bodyOf(new FormData(form)), ...await pictures.fields() };
+      const answer = await send("/v1/gems/jobs", { method: "POST", body, headers: { "idempotency-key": key } });
       location.hash = `#/job/${(await answer.json()).id}`;
     } catch (error) {
       problem.textContent = `Not drawn: ${error.message}`;
@@ -49,6 +55,48 @@ function formOf(models, chosen) {
     }
   });
   return form;
+}
+
+/** The field for pictures to draw from, with what it chose, and the fields of a job that follow from it. */
+function picturesField() {
+  const input = el("input", { id: "image", type: "file", accept: "image/png,image/jpeg,image/webp", multiple: true, "aria-describedby": "image-hint" });
+  const strength = el("input", { id: "strength", type: "number", min: 0.05, max: 1, step: 0.05, placeholder: "of the model" });
+  const list = el("ul", { class: "given" });
+  const remove = el("button", { type: "button", onclick: () => { input.value = ""; render(); input.focus(); } }, "Remove pictures");
+  const chosen = el("div", { hidden: true }, list, el("div", { class: "row" },
+    el("div", {}, el("label", { for: "strength" }, "Strength, for image to image"), strength), remove));
+  let addresses = [];
+  function render() {
+    for (const address of addresses) URL.revokeObjectURL(address);
+    const files = [...input.files];
+    addresses = files.map((file) => URL.createObjectURL(file));
+    list.replaceChildren(...files.map((file, index) => el("li", {}, el("img", { src: addresses[index], alt: `Given picture ${file.name}` }))));
+    chosen.hidden = files.length === 0;
+  }
+  input.addEventListener("change", render);
+  return {
+    element: el("div", {}, el("label", { for: "image" }, "Pictures to start from"), input,
+      el("p", { id: "image-hint", class: "quiet" }, "Up to 16 PNG, JPEG or WebP files, for image models that draw from pictures. The prompt says what changes."), chosen),
+    async fields() {
+      const files = [...input.files];
+      if (files.length > MAX_PICTURES) throw new Error(`expected up to ${MAX_PICTURES} pictures, got ${files.length}`);
+      if (files.reduce((sum, file) => sum + file.size, 0) > MAX_PICTURES_MIB * 2 ** 20) {
+        throw new Error(`expected pictures of up to ${MAX_PICTURES_MIB} MiB in all, got more`);
+      }
+      if (!files.length) return {};
+      return { image: await Promise.all(files.map(dataOf)), ...(strength.value && { strength: Number(strength.value) }) };
+    },
+  };
+}
+
+/** Returns the bytes of a file as a `data:` address. */
+function dataOf(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result || "data:;base64,"));
+    reader.addEventListener("error", () => reject(new Error(`expected a readable file, got ${file.name}`)));
+    reader.readAsDataURL(file);
+  });
 }
 
 function bodyOf(data) {

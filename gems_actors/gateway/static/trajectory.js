@@ -68,9 +68,16 @@ export function renderRounds(place, state) {
   let list = place.querySelector("ol.rounds");
   if (!list) place.append((list = el("ol", { class: "rounds" })));
   const pictures = new Map([...list.querySelectorAll("a[data-image]")].map((link) => [link.dataset.image, link]));
-  const cards = state.rounds.map((round, index) => roundOf(state, round, index, pictures));
+  const given = (state.references ?? []).map((size, index) => givenOf(state, size, index + 1, pictures));
+  const cards = [...given, ...state.rounds.map((round, index) => roundOf(state, round, index, pictures))];
   if (state.status === "running") cards.push(el("li", { class: "waiting" }, `Round ${state.rounds.length + 1} is being drawn …`));
   list.replaceChildren(...cards);
+}
+
+function givenOf(state, size, number, pictures) {
+  const name = state.references.length > 1 ? `Given picture ${number}` : "Given picture";
+  const path = `/v1/gems/trajectories/${state.id}/references/${number}`;
+  return el("li", { class: "given", "data-given": number }, el("h2", {}, name), linkOf(path, size, `${name}, from which all rounds are drawn.`, pictures));
 }
 
 function roundOf(state, round, index, pictures) {
@@ -93,13 +100,17 @@ function roundOf(state, round, index, pictures) {
 }
 
 function pictureOf(state, attempt, text, pictures) {
-  const path = `/v1/gems/trajectories/${state.id}/images/${attempt.image}`;
+  return linkOf(`/v1/gems/trajectories/${state.id}/images/${attempt.image}`, attempt, text, pictures);
+}
+
+/** Returns a picture that links to itself; one that is there already is used again. */
+function linkOf(path, size, text, pictures) {
   const known = pictures.get(path);
   if (known) {
     known.firstElementChild.alt = text;
     return known;
   }
-  const image = el("img", { alt: text, width: attempt.width_px, height: attempt.height_px });
+  const image = el("img", { alt: text, width: size.width_px, height: size.height_px });
   showPicture(image, path);
   return el("a", { href: path, target: "_blank", rel: "noopener", "data-image": path }, image);
 }

@@ -16,7 +16,9 @@ from playwright.sync_api import Route, expect
 
 from gems_actors.errors import BackendError
 from gems_actors.supervision.supervisor import open_supervisor
+from tests.actors.fakes import png
 from tests.browser import PHONE, WIDE, WatchedPage, needs_chromium, open_browser
+from tests.gems_actors.app.editors import INVERTING
 from tests.gems_actors.gateway.doors import free_port, in_thread, open_drawing_door, open_painted_door
 from tests.gems_actors.gateway.test_page import HARD, HOSTILE, LARGE
 from tests.gems_actors.gateway.test_process import config_of, pid_of
@@ -272,3 +274,37 @@ async def test_a_page_goes_on_when_its_gateway_was_killed_and_nothing_is_lost_or
         await supervisor.ready()
         pid = pid_of(supervisor, "gateway")
         await in_thread(use, lambda: trio.from_thread.run_sync(os.kill, pid, signal.SIGKILL))
+
+
+async def test_a_picture_is_drawn_from_one_that_was_chosen_with_the_keyboard(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(png(96, 48, "red"))
+    (tmp_path / "blue.png").write_bytes(png(32, 32, "blue"))
+
+    def use(url: str) -> None:
+        with open_browser() as browser:
+            watched = WatchedPage(browser)
+            page = watched.page
+            page.goto(url)
+            page.get_by_label("Prompt").fill("a red dog")
+            files = page.get_by_label("Pictures to start from")
+            files.set_input_files([tmp_path / "blue.png", tmp_path / "red.png"])
+            expect(page.get_by_alt_text("Given picture blue.png")).to_have_js_property("naturalWidth", 32)
+            check(watched, url)
+            page.get_by_role("button", name="Remove pictures").press("Enter")
+            expect(page.locator("ul.given img")).to_have_count(0)
+            expect(files).to_be_focused()
+            files.set_input_files(tmp_path / "red.png")
+            page.get_by_label("Strength").fill("0.5")
+            page.get_by_label("Rounds, at most").fill("1")
+            page.get_by_role("button", name="Draw").press("Enter")
+            wait_for_end(watched)
+            expect(page.locator("li[data-given] img")).to_have_js_property("naturalWidth", 96)
+            expect(page.locator("li[data-round] img")).to_have_js_property("naturalWidth", 128)
+            check(watched, url)
+            page.get_by_role("link", name="In depth").click()
+            expect(page.get_by_role("heading", name="Given picture")).to_be_visible()
+            expect(page.get_by_text("0.5", exact=True)).to_be_visible()
+            check(watched, url)
+
+    async with open_drawing_door(tmp_path, INVERTING) as door:
+        await in_thread(use, door.url)

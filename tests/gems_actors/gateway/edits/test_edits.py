@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ async def test_every_field_of_the_form_counts(tmp_path: Path) -> None:
             user="u-1",
             extra_body={"seed": 7, "strength": 0.5, "num_inference_steps": 4, "gems": {"rounds": 2, "exact": True}},
         )
-        first, second = painter.begun
+        first, second = sorted(painter.begun, key=lambda request: request.sample)
     assert [opened(item.b64_json).format for item in answer.data or ()] == ["WEBP"] * 2
     assert [image.digest for image in first.references] == digests(RED, BLUE)
     assert second.references == first.references
@@ -166,3 +166,59 @@ def test_bodies_take_room_only_while_they_are_held() -> None:
                 take(1)
             assert (caught.value.status, caught.value.retry_after_s) == (429, 5.0)
     assert room.held_bytes == 0
+
+
+def data_url(data: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(data).decode()}"
+
+
+@pytest.mark.parametrize("as_data", [True, False])
+async def test_a_job_is_drawn_from_pictures_in_its_body(as_data: bool, tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path, "draw.width_px=96", "draw.height_px=96") as (door, painter):
+        image = [data_url(RED), data_url(BLUE)] if as_data else b64encode(RED).decode()
+        body = {"prompts": ["in snow", "in rain"], "image": image, "strength": 0.5}
+        answer = await door.post("/v1/gems/jobs", body)
+        assert answer.status_code == 202
+        async with door.lines("GET", f"/v1/gems/jobs/{answer.json()['id']}/events") as lines:
+            while not (await lines.next("event: ")).endswith("job.ended"):
+                pass
+    assert sorted(request.prompt for request in painter.begun) == ["in rain", "in snow"]
+    for request in painter.begun:
+        assert [given.digest for given in request.references] == (digests(RED, BLUE) if as_data else digests(RED))
+        assert (request.settings.strength, request.settings.width_px, request.settings.height_px) == (0.5, 128, 64)
+        for given in request.references:
+            assert await painter.blobs.get(given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"image": "x"}, "image: expected base64, or a data: address with base64, got 'x'"),
+        (
+            {"image": "data:image/png,abc"},
+            "image: expected base64, or a data: address with base64, got 'data:image",
+        ),
+        ({"image": ["", ""]}, "image 1: expected a complete PNG, JPEG or WebP picture, got 0 bytes"),
+        ({"image": 7}, "image: expected "),
+        ({"strength": 0.5}, "prompts[0]: strength: "),
+    ],
+)
+async def test_a_job_without_usable_pictures_is_refused(fields: dict[str, Any], text: str, tmp_path: Path) -> None:
+    async with open_painted_door(tmp_path) as (door, painter):
+        answer = await door.post("/v1/gems/jobs", {"prompts": ["in snow"], **fields})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(fields)))
+        assert answer.json()["error"]["message"].startswith(text)
+        assert not painter.begun
+
+
+async def test_the_page_shows_the_pictures_that_a_trajectory_is_drawn_from(tmp_path: Path) -> None:
+    async with open_drawing_door(tmp_path, INVERTING, "draw.max_rounds=1") as door, door.http() as client:
+        answer = await in_thread(door.openai().images.edit, image=[RED, BLUE], prompt=PROMPT)
+        assert answer.data is not None
+        path = f"/v1/gems/trajectories/{(answer.data[0].model_extra or {})['gems']['trajectory']}"
+        tree = (await client.get(path)).json()
+        assert tree["references"] == [{"width_px": 96, "height_px": 48}, {"width_px": 32, "height_px": 32}]
+        shown = [await client.get(f"{path}/references/{number}") for number in (1, 2)]
+        assert [opened(b64encode(one.content).decode()).size for one in shown] == [(96, 48), (32, 32)]
+        for name in ("0", "3", "x", "-1", "9" * 30):
+            assert (await client.get(f"{path}/references/{name}")).status_code == 404
