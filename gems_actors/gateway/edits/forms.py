@@ -1,23 +1,28 @@
-"""The parts of a body of `multipart/form-data`, in memory: libraries write large files to disk. Pure.
+"""The parts of a body of `multipart/form-data`, in memory.
 
-Source: RFC 7578, and the escapes of names in the WHATWG's "multipart/form-data encoding algorithm".
+Starlette's own parser writes files of more than a megabyte to disk, where they would outlive a killed gateway. So this
+module uses the parser below it, which hands over bytes as it finds them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gems_actors.gateway.api_errors import ApiError
 
-_BOUNDARY: Final = re.compile(r'boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_PARAMETER: Final = re.compile(r';\s*(name|filename)="((?:[^"\\\r\n]|\\.)*)"', re.IGNORECASE)
-_ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
 _MAX_HEAD_BYTES: Final = 8192
 _MAX_PARTS: Final = 100
-_PLAIN: Final = ("", "binary", "8bit", "7bit")
+_ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
+"""What browsers write in names. Source: WHATWG, "multipart/form-data encoding algorithm"."""
+_PLAIN: Final = (b"", b"binary", b"8bit", b"7bit")
 """Transfer encodings that leave the bytes as they are."""
 
 
@@ -36,53 +41,72 @@ def parse_form(body: bytes, content_type: str) -> list[FormPart]:
     Raises:
         ApiError: the body is not such a form.
     """
-    boundary = _BOUNDARY.search(content_type)
-    if boundary is None:
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
         raise _unreadable("a boundary in its content-type, got none")
-    parts = [_part_of(body, start, end) for start, end in _places_in(body, (boundary[1] or boundary[2]).encode())]
-    return [part for part in parts if part.data or not part.is_file]
-
-
-def _places_in(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each part begins, after the line of its boundary, and where it ends."""
-    first, between = b"--" + boundary, b"\r\n--" + boundary
-    at = 0 if body.startswith(first) else body.find(between) + 2
-    if at == 1:
-        raise _unreadable("parts between boundaries, got none")
-    at += len(first)
-    for _ in range(_MAX_PARTS):
-        if body[at : at + 2] == b"--":
-            return
-        start = body.find(b"\r\n", at, at + 100) + 2
-        end = body.find(between, start - 2)  # the end of the line may be that of an empty part
-        if start == 1 or end < 0 or body[at : start - 2].strip(b" \t"):
-            raise _unreadable("a part that ends with the boundary, got one cut short")
-        yield start, end
-        at = end + len(between)
-    raise _unreadable(f"up to {_MAX_PARTS} parts, got more")
-
-
-def _part_of(body: bytes, start: int, end: int) -> FormPart:
-    head_end = body.find(b"\r\n\r\n", start, min(end, start + _MAX_HEAD_BYTES))
-    if head_end < 0:
-        raise _unreadable(f"a head of up to {_MAX_HEAD_BYTES} bytes before each part, got none")
+    collector = _Collector()
     try:
-        lines = body[start:head_end].decode().split("\r\n")
-    except UnicodeDecodeError as error:
-        raise _unreadable("heads of parts in UTF-8, got other bytes") from error
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    disposition = headers.get("content-disposition", "")
-    found = {key.lower(): value for key, value in _PARAMETER.findall(disposition)}
-    if not disposition.lower().startswith("form-data") or "name" not in found:
-        raise _unreadable(f"parts with a name, got {disposition[:80]!r}")
-    if (encoding := headers.get("content-transfer-encoding", "").lower()) not in _PLAIN:
-        raise _unreadable(f"parts without content-transfer-encoding, got {encoding[:80]!r}")
-    return FormPart(_unescaped(found["name"]), body[head_end + 4 : end], "filename" in found)
+        parser = MultipartParser(boundary, collector.callbacks(), max_header_size=_MAX_HEAD_BYTES)
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise ApiError(
+            400, f"body: expected a form of multipart/form-data, got: {error}", code="invalid_form"
+        ) from error
+    if not collector.has_ended:
+        raise _unreadable("parts between boundaries, the last one complete, got less")
+    return [part for part in collector.parts if part.data or not part.is_file]
 
 
-def _unescaped(name: str) -> str:
-    plain = re.sub(r"\\(.)", r"\1", name)
-    return re.sub("%22|%0D|%0A", lambda match: _ESCAPES[match[0]], plain)
+class _Collector:
+    """Collects the parts that a parser finds."""
+
+    def __init__(self) -> None:
+        self.parts: list[FormPart] = []
+        self.has_ended = False
+        self._headers: dict[bytes, bytes] = {}
+        self._name: list[bytes] = []
+        self._value: list[bytes] = []
+        self._data: list[bytes] = []
+
+    def callbacks(self) -> MultipartCallbacks:
+        """Return what a parser is to call."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._name.append(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.append(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _begin(self) -> None:
+        if len(self.parts) == _MAX_PARTS:
+            raise _unreadable(f"up to {_MAX_PARTS} parts, got more")
+        self._headers, self._data = {}, []
+
+    def _end_header(self) -> None:
+        self._headers[b"".join(self._name).lower()] = b"".join(self._value)
+        self._name, self._value = [], []
+
+    def _end(self) -> None:
+        header = self._headers.get(b"content-disposition", b"")
+        disposition, parameters = parse_options_header(header)
+        if disposition != b"form-data" or b"name" not in parameters:
+            raise _unreadable(f"parts with a name, got {header[:80].decode(errors='replace')!r}")
+        if (encoding := self._headers.get(b"content-transfer-encoding", b"").strip().lower()) not in _PLAIN:
+            raise _unreadable(
+                f"parts without content-transfer-encoding, got {encoding[:80].decode(errors='replace')!r}"
+            )
+        try:
+            name = re.sub("%22|%0D|%0A", lambda match: _ESCAPES[match[0]], parameters[b"name"].decode())
+        except UnicodeDecodeError as error:
+            raise _unreadable("names of parts in UTF-8, got other bytes") from error
+        self.parts.append(FormPart(name, b"".join(self._data), b"filename" in parameters))
+
+    def _finish(self) -> None:
+        self.has_ended = True
 
 
 def _unreadable(expected: str) -> ApiError:

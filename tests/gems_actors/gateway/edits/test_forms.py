@@ -46,6 +46,8 @@ def test_a_file_may_have_anything_in_it_but_the_boundary() -> None:
         (b'form-data; name="a%22b"', 'a"b'),
         (b'form-data; name="a\\"b"', 'a"b'),
         (b'FORM-DATA;NAME="a"', "a"),
+        (b"form-data; name=a", "a"),
+        (b'form-data; name="a;b%41"', "a;b%41"),
         ('form-data; name="ä"'.encode(), "ä"),
     ],
 )
@@ -54,37 +56,54 @@ def test_names_are_read_as_browsers_and_curl_write_them(head: bytes, name: str) 
     assert parse_form(body, TYPE) == [FormPart(name, b"1", False)]
 
 
-def test_text_around_the_form_and_an_empty_file_of_a_browser_count_for_nothing() -> None:
-    empty = b'--B \r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n'
-    assert parse_form(b"preamble\r\n" + empty + HEAD + b"\r\n--B--\r\nepilogue", TYPE) == [FormPart("a", b"", False)]
+def test_text_after_the_form_and_an_empty_file_of_a_browser_count_for_nothing() -> None:
+    empty = b'--B\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n'
+    assert parse_form(empty + HEAD + b"\r\n--B--\r\nepilogue", TYPE) == [FormPart("a", b"", False)]
 
 
 @pytest.mark.parametrize(
     ("body", "type_", "reason"),
     [
-        (HEAD + b"1\r\n--B--", "multipart/form-data", "a boundary in its content-type, got none"),
-        (b"", TYPE, "parts between boundaries, got none"),
-        (b"--C--", TYPE, "parts between boundaries, got none"),
-        (HEAD + b"1", TYPE, "a part that ends with the boundary, got one cut short"),
-        (b"--B", TYPE, "a part that ends with the boundary, got one cut short"),
-        (b"--Bx\r\n\r\n\r\n--B--", TYPE, "a part that ends with the boundary, got one cut short"),
-        (b"--B\r\nno head\r\n--B--", TYPE, "a head of up to 8192 bytes before each part, got none"),
-        (b"--B\r\nx: " + b"y" * 9000 + b"\r\n\r\n\r\n--B--", TYPE, "a head of up to 8192 bytes"),
-        (b"--B\r\ncontent-disposition: \xff\r\n\r\n1\r\n--B--", TYPE, "heads of parts in UTF-8, got other bytes"),
-        (b"--B\r\ncontent-disposition: inline\r\n\r\n1\r\n--B--", TYPE, "parts with a name, got 'inline'"),
-        (b"--B\r\ncontent-disposition: form-data\r\n\r\n1\r\n--B--", TYPE, "parts with a name, got 'form-data'"),
+        (HEAD + b"1\r\n--B--", "multipart/form-data", "form with a boundary in its content-type, got none"),
+        (
+            HEAD + b"1\r\n--B--",
+            "multipart/form-data; boundary=" + "B" * 500,
+            "form of multipart/form-data, got: Boundary",
+        ),
+        (b"", TYPE, "form with parts between boundaries, the last one complete, got less"),
+        (HEAD + b"1", TYPE, "form with parts between boundaries, the last one complete, got less"),
+        (b"--B", TYPE, "form with parts between boundaries, the last one complete, got less"),
+        (b"--C--", TYPE, "form of multipart/form-data, got: "),
+        (b"--Bx\r\n\r\n\r\n--B--", TYPE, "form of multipart/form-data, got: "),
+        (b"--B\r\nno head\r\n--B--", TYPE, "form of multipart/form-data, got: "),
+        (
+            b"--B\r\nx: " + b"y" * 9000 + b"\r\n\r\n\r\n--B--",
+            TYPE,
+            "form of multipart/form-data, got: Maximum header size",
+        ),
+        (
+            b'--B\r\ncontent-disposition: form-data; name="\xff"\r\n\r\n1\r\n--B--',
+            TYPE,
+            "form with names of parts in UTF-8, got other bytes",
+        ),
+        (b"--B\r\ncontent-disposition: inline\r\n\r\n1\r\n--B--", TYPE, "form with parts with a name, got 'inline'"),
+        (
+            b"--B\r\ncontent-disposition: form-data\r\n\r\n1\r\n--B--",
+            TYPE,
+            "form with parts with a name, got 'form-data'",
+        ),
         (
             HEAD[:-2] + b"content-transfer-encoding: base64\r\n\r\n1\r\n--B--",
             TYPE,
-            "parts without content-transfer-encoding, got 'base64'",
+            "form with parts without content-transfer-encoding, got 'base64'",
         ),
-        ((HEAD + b"1\r\n") * 101 + b"--B--", TYPE, "up to 100 parts, got more"),
+        ((HEAD + b"1\r\n") * 101 + b"--B--", TYPE, "form with up to 100 parts, got more"),
     ],
 )
 def test_what_is_no_form_is_refused_in_one_line(body: bytes, type_: str, reason: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse_form(body, type_)
-    assert str(caught.value).startswith(f"body: expected a form with {reason}")
+    assert str(caught.value).startswith(f"body: expected a {reason}")
     assert (caught.value.status, caught.value.code) == (400, "invalid_form")
 
 
