@@ -36,12 +36,29 @@ give up any demand.
 Write plain sentences, no list, no heading, at most 80 words; more than {MAX_WORDS} are refused. In Chinese \
 and Japanese each character counts as a word. Answer with the lesson and nothing else."""
 
-USER: Final = """\
+DRAWN: Final = """\
 This is the picture of the attempt. Its prompt was:
 <prompt>
 $prompt
 </prompt>
+"""
 
+DRAWN_FROM: Final = """\
+This is the picture of the attempt. It was drawn from given pictures, and its prompt was an instruction about them:
+<prompt>
+$prompt
+</prompt>
+"""
+
+EDITED: Final = """\
+This is the picture of the attempt, an edit of the picture of round $edited. The instruction of the edit was:
+<instruction>
+$prompt
+</instruction>
+"""
+
+USER: Final = """\
+$drawn
 What the inspector found to be met:
 $met
 
@@ -82,9 +99,14 @@ def compress_request(past: PastRound, earlier: Sequence[PastRound], picture: Ima
         "reasoning": past.reasoning,
         "experiences": list(experiences),
     }
+    attempt, edited = past.attempt, past.attempt.edited
+    if edited is not None:
+        drawn = render(EDITED, edited=str(edited.round), prompt=attempt.prompt)
+    else:
+        drawn = render(DRAWN_FROM if attempt.references else DRAWN, prompt=attempt.prompt)
     user = render(
         USER,
-        prompt=past.attempt.prompt,
+        drawn=drawn,
         met=list_lines(past.met),
         findings=list_lines(past.findings),
         reasoning=past.reasoning or "(not recorded)",

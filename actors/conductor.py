@@ -217,7 +217,11 @@ class _Trajectory:
     ) -> m.PairChoice:
         found = await self._rounds.look_back(
             m.CompareImages(
-                first=best.image, second=rival.image, prompt=self._request_prompt, requirements=requirements
+                first=best.image,
+                second=rival.image,
+                prompt=self._request_prompt,
+                requirements=requirements,
+                references=self._task.references,
             )
         )
         choice = choice_of(best, rival, found)
@@ -246,7 +250,8 @@ class _Trajectory:
         async def plan() -> m.Plan:
             if state.plan is not None:
                 return state.plan
-            plan = await self._steps.ask(m.PlanPrompt(prompt=prompt, skill=self._settings.skill))
+            request = m.PlanPrompt(prompt=prompt, skill=self._settings.skill, references=self._task.references)
+            plan = await self._steps.ask(request)
             record = m.PromptPlanned(
                 trajectory=self._id,
                 prompt=plan.prompt,
@@ -261,7 +266,7 @@ class _Trajectory:
         async def decompose() -> tuple[m.Requirement, ...]:
             if state.requirements is not None:
                 return state.requirements
-            found = await self._steps.ask(m.DecomposePrompt(prompt=prompt))
+            found = await self._steps.ask(m.DecomposePrompt(prompt=prompt, references=self._task.references))
             record = m.PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
             await self._records.keep(record)
             return found.requirements
@@ -318,6 +323,7 @@ class _Trajectory:
             lesson = await self._rounds.look_back(m.CompressAttempt(trajectory=self._id, round=round_))
             experience = m.Experience(round=round_, text=lesson.text)
             await self._records.keep(m.ExperienceKept(trajectory=self._id, experience=experience, spent=lesson.spent))
+        last, _ = choose_best([attempt for place, attempt in self._rounds.judged.items() if place[0] == round_])
         request = m.RefinePrompt(
             trajectory=self._id,
             round=round_,
@@ -326,11 +332,12 @@ class _Trajectory:
             prompts=min(settings.candidates, MAX_PROMPTS),
             with_lesson=is_due and settings.lesson_by == "refiner",
             actions=settings.actions,
+            can_edit=settings.actions == "any" and last.can_be_edited,
         )
         refined = await self._rounds.look_back(request)
-        last, _ = choose_best([attempt for place, attempt in self._rounds.judged.items() if place[0] == round_])
+        best, _ = choose_best([*self._rounds.judged.values()])
         try:
-            refinement = refinement_of(refined, request, last.prompt)
+            refinement = refinement_of(refined, request, last, best)
         except RefusedError as error:
             raise StepError("refused", error) from error
         if request.with_lesson:

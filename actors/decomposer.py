@@ -26,6 +26,7 @@ from actors.prompting import (
     repeated_example,
     say,
 )
+from actors.references import DECOMPOSE_RULES, reference_rules
 from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest
 from gems_actors.errors import ModelOutputError
@@ -125,6 +126,7 @@ class _Loose(msgspec.Struct):
     not_understood: str = ""
     """Only the storyboard sets it; language models are not told of it."""
     claim: Any = None
+    compares: Any = False
 
 
 class _Found(msgspec.Struct):
@@ -140,18 +142,25 @@ class Decomposer(ChatActor):
     async def decompose(self, request: DecomposePrompt) -> Requirements:
         """Return the requirements of a prompt; empty if there is nothing to check."""
         parse = partial(parse_requirements, prompt=request.prompt)
-        question = decompose_request(request.prompt, with_claims=self.config.verify.mode == "evidence")
+        with_claims, references = self.config.verify.mode == "evidence", len(request.references)
+        question = decompose_request(request.prompt, with_claims=with_claims, references=references)
         answer = await ask_model(self.chat, question, parse, partial(parse, is_last=True))
         return Requirements(requirements=answer.value, spent=answer.spent)
 
 
-def decompose_request(prompt: str, *, with_claims: bool = False) -> ChatRequest:
-    """Return the chat request to decompose a prompt, with a claim for each requirement only where it is of use."""
+def decompose_request(prompt: str, *, with_claims: bool = False, references: int = 0) -> ChatRequest:
+    """Return the chat request to decompose a prompt, which is about so many given pictures.
+
+    A claim for each requirement is asked for only where it is of use.
+    """
     rules = f"{RULES}\n\n{CLAIM_RULES}" if with_claims else RULES
+    rules = reference_rules(rules, DECOMPOSE_RULES, range(references))
     messages = (say("system", rules), say("user", render(USER, prompt=prompt)))
-    claim = {"claim": _CLAIM} if with_claims else {}
-    schema = object_schema(requirements={"type": "array", "items": object_schema(**_FIELDS, **claim)})
-    fields = {"prompt": prompt, "with_claims": True} if with_claims else {"prompt": prompt}
+    more = {"claim": _CLAIM} if with_claims else {}
+    more |= {"compares": {"type": "boolean"}} if references else {}
+    schema = object_schema(requirements={"type": "array", "items": object_schema(**_FIELDS, **more)})
+    fields: dict[str, Any] = {"prompt": prompt, "with_claims": True} if with_claims else {"prompt": prompt}
+    fields |= {"references": references} if references else {}
     return ChatRequest("decompose", fields, messages, schema=schema)
 
 
@@ -205,7 +214,8 @@ def _read(item: _Loose, is_last: bool) -> Requirement:
         "kind": "other" if is_last and kind not in get_args(RequirementKind) else kind,
         "depends_on": parent,
         "not_understood": item.not_understood,
-        "claim": _read_claim(item.claim),
+        "claim": None if item.compares is True else _read_claim(item.claim),
+        "compares": item.compares is True,
     }
     try:
         return msgspec.convert(fields, Requirement)

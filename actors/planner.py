@@ -1,7 +1,7 @@
 """The planner: chooses a skill, or none, and writes the first prompt.
 
-It must not know requirements or pictures; it has only the prompt, the catalogue of skills and, if recall is on, lessons
-from similar prompts.
+It must not know requirements or pictures that were drawn; it has only the prompt, the pictures that it is about, if
+any, the catalogue of skills and, if recall is on, lessons from similar prompts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.blob_actor import BlobActor
 from actors.prompting import (
     ChatActor,
     ask_model,
@@ -28,8 +29,9 @@ from actors.prompting import (
     unexpected,
 )
 from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
+from actors.references import PROMPT_RULES, reference_parts, reference_rules
 from gems_actors.actor import answers
-from gems_actors.backends import ChatModel, ChatRequest
+from gems_actors.backends import ChatModel, ChatRequest, ImagePart
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
 from gems_actors.config.skill_folders import catalogue_of
@@ -99,7 +101,7 @@ $prompt
 _log = structlog.get_logger()
 
 
-class Planner(ChatActor):
+class Planner(BlobActor, ChatActor):
     """Answers `PlanPrompt`; a skill added to a folder is offered from the next request on."""
 
     role = "planner"
@@ -111,7 +113,7 @@ class Planner(ChatActor):
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep the chat model open; log which skills cannot be loaded."""
+        """Keep the store and the chat model open; log which skills cannot be loaded."""
         for skipped in self.catalogue.skipped():
             _log.warning("skill_skipped", skill=skipped.id, path=str(skipped.path), reason=skipped.reason)
         async with super().open():
@@ -127,7 +129,8 @@ class Planner(ChatActor):
             failure.is_outage = True  # the next request would fail as well, until it can be read again
             raise failure from error
         recalled = await recall(self.config, self.mesh, request.prompt)
-        return await plan_prompt(self.chat, request.prompt, skills, recalled, wanted=request.skill)
+        given = [await self.read_picture(image) for image in request.references]
+        return await plan_prompt(self.chat, request.prompt, skills, recalled, wanted=request.skill, given=given)
 
 
 async def plan_prompt(
@@ -137,6 +140,7 @@ async def plan_prompt(
     recalled: Recollection = NOTHING,
     *,
     wanted: str | None = None,
+    given: Sequence[ImagePart] = (),
 ) -> Plan:
     """Choose a skill, and write the prompt with the chosen skill and the recalled lessons.
 
@@ -146,6 +150,7 @@ async def plan_prompt(
         skills: the skills to choose from.
         recalled: lessons from other trajectories.
         wanted: id of the skill to use, or `none` for no skill; None lets the model choose.
+        given: pictures that the picture is drawn from.
 
     Raises:
         RefusedError: the wanted skill does not exist.
@@ -162,7 +167,7 @@ async def plan_prompt(
     skill = None if plan.skill is None else by_id[plan.skill]
     if skill is None and not recalled.experiences:
         return plan
-    written = await ask_model(chat, write_request(prompt, skill, recalled), parse_written)
+    written = await ask_model(chat, write_request(prompt, skill, recalled, given), parse_written)
     return Plan(
         prompt=written.value,
         skill=plan.skill,
@@ -185,15 +190,19 @@ def route_request(prompt: str, skills: Sequence[Skill]) -> ChatRequest:
     )
 
 
-def write_request(prompt: str, skill: Skill | None, recalled: Recollection = NOTHING) -> ChatRequest:
-    """Return the chat request to rewrite a prompt with a skill, with lessons from other trajectories, or both."""
+def write_request(
+    prompt: str, skill: Skill | None, recalled: Recollection = NOTHING, given: Sequence[ImagePart] = ()
+) -> ChatRequest:
+    """Return the chat request to rewrite a prompt, about given pictures if any, with a skill, with lessons, or both."""
     instructions = skill.instructions if skill else ""
     fields = {"prompt": prompt, "skill": skill.id if skill else None, "instructions": instructions}
     guide = render(GUIDE, instructions=instructions if skill else NO_GUIDE)
     user = "\n\n".join([guide, *lesson_parts(recalled), render(REQUEST, prompt=prompt)])
-    messages = (say("system", lesson_rules(recalled, WRITE_RULES)), say("user", user))
+    rules = reference_rules(WRITE_RULES, PROMPT_RULES, given)
+    messages = (say("system", lesson_rules(recalled, rules)), say("user", *reference_parts(given), user))
+    known = {**fields, **lesson_fields(recalled), **({"references": len(given)} if given else {})}
     schema = object_schema(prompt={"type": "string"})
-    return ChatRequest("write_prompt", {**fields, **lesson_fields(recalled)}, messages, schema=schema)
+    return ChatRequest("write_prompt", known, messages, schema=schema, needs_pictures=not given)
 
 
 class _Route(msgspec.Struct):

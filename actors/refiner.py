@@ -1,4 +1,4 @@
-"""The refiner: reads the trajectory so far and decides on the next round: another prompt, the same one, or none.
+"""The refiner: reads the trajectory so far and decides on the next round: a prompt, the last one, an edit, or none.
 
 It reads from memory, and shows the model as much of the past as the request's memory mode says. It must not know how
 many rounds are left. For several candidates it writes as many prompts; with the setting `draw.lesson_by` it also writes
@@ -28,7 +28,9 @@ from actors.prompting import (
     say,
     unexpected,
 )
+from actors.ranking import choose_best
 from actors.recalling import NOTHING, lesson_fields, lesson_parts, lesson_rules, recall
+from actors.references import PROMPT_RULES, reference_parts, reference_rules
 from actors.rounds import PastRound, look_back
 from gems_actors.actor import answers
 from gems_actors.backends import ChatRequest, ImagePart
@@ -55,6 +57,19 @@ earlier picture from nearly the same words met the point.
 - stop: nothing more is drawn, and the best picture so far is kept. Choose it only if no prompt can help: what is left \
 contradicts itself, cannot be seen in one still picture, or stayed unmet in several attempts with clearly different \
 words."""
+
+EDITING: Final = """\
+- edit: an editor changes the picture of round $round, the best so far, by an instruction, instead of another picture \
+being drawn. Choose it if that picture is nearly right: a point or two are unmet, each can be put right where it is in \
+the picture (a colour, a thing to add, to take out or to exchange, a text), and another picture would put at risk what \
+is met. Choose another action if the composition is wrong, or if an edit of the same point has failed.
+When you write an instruction for the editor, it stands in place of a prompt, and the rules for prompts below do not \
+apply to it:
+- The editor sees that picture and the instruction, nothing else: neither the request nor any prompt or finding.
+- Ask only for what is unmet: "Change the red car on the left to blue." Name each thing by what the picture shows, \
+so that it cannot be mistaken for another, and say the number, colour, place or text that it must have afterwards.
+- End with: "Keep everything else as it is." Write in the language of the request.
+- A prompt that is drawn afresh knows nothing of edits: it has to say itself what an edit has achieved."""
 
 REWRITING: Final = """\
 When you write a prompt:
@@ -106,6 +121,16 @@ $met
 Not met, or impossible to tell:
 $findings"""
 
+EDIT: Final = """\
+Attempt of round $round, an edit of the picture of round $edited. The instruction of the edit:
+<instruction>
+$prompt
+</instruction>
+Met, to be protected:
+$met
+Not met, or impossible to tell:
+$findings"""
+
 OTHER: Final = """\
 Another picture of round $round was drawn from $prompt
 It lacked:
@@ -122,7 +147,11 @@ CLOSING: Final = "Now decide on round $round."
 _MAX_OTHERS: Final = 7
 """Maximum candidates of a round, besides the best one, of which the model is told what they lacked."""
 
-_ACTIONS: Final[dict[str, RefineAction]] = {"rewrite": "rewrite", "resample": "resample", "stop": "stop"}
+_EDITED_RULES: Final = (
+    "Only the prompt can change: the model draws afresh from it, and remembers none of the attempts.",
+    "The model draws afresh from each prompt, and remembers none of the attempts; an editor can change one of them.",
+)
+"""A sentence of the rules, and what stands in its place if the image model can edit."""
 
 _SHOWS_IMAGES: Final[frozenset[MemoryMode]] = frozenset({"images", "thoughts", "full"})
 
@@ -143,10 +172,16 @@ class Refiner(BlobActor, ChatActor):
         pictures: list[ImagePart] = []
         if request.memory in _SHOWS_IMAGES:
             pictures = [await self.read_picture(item.attempt.image) for item in shown]
+        given = [await self.read_picture(image) for image in state.task.references]
         prompt = state.request_prompt
         recalled = await recall(self.config, self.mesh, prompt)
         wanted = Wanted(request.prompts, request.with_lesson, request.actions == "any")
-        question = refine_request(prompt, shown, pictures, request.memory, recalled, note=request.note, wanted=wanted)
+        if request.can_edit:
+            best, _ = choose_best([attempt for attempt in state.attempts if attempt.round <= request.round])
+            wanted = wanted._replace(edits_round=best.round)
+        question = refine_request(
+            prompt, shown, Pictures(pictures, given), request.memory, recalled, note=request.note, wanted=wanted
+        )
         answer = await ask_model(
             self.chat,
             question,
@@ -174,6 +209,25 @@ class Wanted(NamedTuple):
     """Whether the lesson of the latest round is written, too."""
     may_choose: bool = True
     """Whether the action is the model's choice, and not always to rewrite."""
+    edits_round: int | None = None
+    """Round of the picture that an edit would change; None if nothing can edit."""
+
+    @property
+    def actions(self) -> dict[str, RefineAction]:
+        """What the model may answer as its action."""
+        if not self.may_choose:
+            return {"rewrite": "rewrite"}
+        known: tuple[RefineAction, ...] = ("rewrite", "resample", "edit", "stop")
+        return {action: action for action in known if action != "edit" or self.edits_round is not None}
+
+
+class Pictures(NamedTuple):
+    """The pictures that the model is shown."""
+
+    attempts: Sequence[ImagePart] = ()
+    """One for each round that is shown, or none."""
+    given: Sequence[ImagePart] = ()
+    """References of the task."""
 
 
 ONE_PROMPT: Final = Wanted()
@@ -186,14 +240,14 @@ class Decision(NamedTuple):
     action: RefineAction
     diagnosis: str
     prompts: tuple[str, ...]
-    """The prompts to draw; none unless the action is `rewrite`."""
+    """The prompts to draw, or the instructions to edit; none if the action is `resample` or `stop`."""
     lesson: str = ""
 
 
 def refine_request(
     prompt: str,
     shown: Sequence[PastRound],
-    pictures: Sequence[ImagePart],
+    pictures: Pictures,
     memory: MemoryMode,
     recalled: Recollection = NOTHING,
     *,
@@ -205,14 +259,14 @@ def refine_request(
     Args:
         prompt: the prompt that the picture must meet.
         shown: the rounds that the memory mode shows, at least the latest.
-        pictures: one picture for each of these rounds, or none.
+        pictures: what is shown of these rounds, and what the task gives.
         memory: the memory mode.
         recalled: lessons from other trajectories.
         note: note of the `before_refinement` hook; empty if there is none.
         wanted: what the model writes.
     """
     fields: list[dict[str, Any]] = []
-    parts: list[str | ImagePart] = [render(REQUEST, prompt=prompt)]
+    parts: list[str | ImagePart] = [*reference_parts(pictures.given), render(REQUEST, prompt=prompt)]
     for index, item in enumerate(shown):
         experience = item.experience if memory == "full" else None
         reasoning = item.reasoning if memory == "thoughts" else None
@@ -227,19 +281,24 @@ def refine_request(
                 "reasoning": reasoning,
             }
         )
+        if item.attempt.edited is not None:
+            fields[-1]["edited"] = item.attempt.edited.round
         if item.others:
             fields[-1]["others"] = [{"prompt": other.prompt, "missed": list(other.missed)} for other in item.others]
         parts.append(_describe(item, experience, reasoning))
-        parts.extend(pictures[index : index + 1])
+        parts.extend(pictures.attempts[index : index + 1])
     parts.extend(lesson_parts(recalled))
     if note:
         parts.append(render(NOTE, note=note))
     parts.append(render(CLOSING, round=str(shown[-1].attempt.round + 1)))
-    messages = (say("system", lesson_rules(recalled, rules_for(wanted))), say("user", *parts))
+    rules = reference_rules(rules_for(wanted), PROMPT_RULES, pictures.given)
+    messages = (say("system", lesson_rules(recalled, rules)), say("user", *parts))
     known = {"prompt": prompt, "attempts": fields, **lesson_fields(recalled), **({"note": note} if note else {})}
     known |= {"prompts": wanted.prompts} if wanted.prompts > 1 else {}
     known |= {"with_lesson": True} if wanted.with_lesson else {}
     known |= {} if wanted.may_choose else {"must_rewrite": True}
+    known |= {} if wanted.edits_round is None else {"edits_round": wanted.edits_round}
+    known |= {"references": len(pictures.given)} if pictures.given else {}
     return ChatRequest("refine", known, messages, schema=_schema_for(wanted), needs_pictures=False)
 
 
@@ -247,15 +306,19 @@ def rules_for(wanted: Wanted = ONE_PROMPT) -> str:
     """Return the instructions, with the form of the answer at their end."""
     is_single = wanted.prompts == 1
     form = ['"diagnosis": "..."']
-    form += [f'"action": "{", ".join([*_ACTIONS][:-1])} or {[*_ACTIONS][-1]}"'] if wanted.may_choose else []
+    form += [f'"action": "{_listed(wanted)}"'] if wanted.may_choose else []
     form += ['"lesson": "..."'] if wanted.with_lesson else []
     form += ['"prompt": "..."' if is_single else '"prompts": ["...", "..."]']
     answer = render(ANSWER, form=", ".join(form))
     if wanted.may_choose:
         answer += render(UNWRITTEN, empty="prompt stays empty" if is_single else "prompts is an empty list")
+    is_edited = wanted.edits_round is not None
+    if is_edited:
+        answer += f". With edit, {'prompt is the instruction' if is_single else 'prompts are the instructions'}"
     parts = (
-        RULES,
-        ACTIONS if wanted.may_choose else "",
+        RULES.replace(*_EDITED_RULES) if is_edited else RULES,
+        f"{ACTIONS}\n{render(EDITING, round=str(wanted.edits_round))}" if is_edited else "",
+        ACTIONS if wanted.may_choose and not is_edited else "",
         REWRITING,
         "" if is_single else render(SEVERAL, count=str(wanted.prompts)),
         LESSON if wanted.with_lesson else "",
@@ -267,27 +330,35 @@ def rules_for(wanted: Wanted = ONE_PROMPT) -> str:
 def _schema_for(wanted: Wanted) -> dict[str, Any]:
     text = {"type": "string"}
     fields: dict[str, Any] = {"diagnosis": text}
-    fields |= {"action": {**text, "enum": [*_ACTIONS]}} if wanted.may_choose else {}
+    fields |= {"action": {**text, "enum": [*wanted.actions]}} if wanted.may_choose else {}
     fields |= {"lesson": text} if wanted.with_lesson else {}
     fields |= {"prompt": text} if wanted.prompts == 1 else {"prompts": {"type": "array", "items": text}}
     return object_schema(**fields)
 
 
+def _listed(wanted: Wanted) -> str:
+    *first, last = wanted.actions
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def _describe(item: PastRound, experience: str | None, reasoning: str | None) -> str:
+    edited = item.attempt.edited
     text = render(
-        ATTEMPT,
+        ATTEMPT if edited is None else EDIT,
         round=str(item.attempt.round),
         prompt=item.attempt.prompt,
         met=list_lines(item.met),
         findings=list_lines(item.findings),
+        **({} if edited is None else {"edited": str(edited.round)}),
     )
     if reasoning:
         text += f"\nThe thinking behind its prompt:\n<thinking>\n{reasoning}\n</thinking>"
     if experience:
         text += f"\nThe lesson drawn from it: {experience}"
+    kind = "prompt" if edited is None else "instruction"
     for other in item.others[:_MAX_OTHERS]:
         is_same = other.prompt == item.attempt.prompt
-        prompt = "the same prompt." if is_same else f"this prompt:\n<prompt>\n{other.prompt}\n</prompt>"
+        prompt = f"the same {kind}." if is_same else f"this {kind}:\n<{kind}>\n{other.prompt}\n</{kind}>"
         text += "\n" + render(OTHER, round=str(item.attempt.round), prompt=prompt, missed=list_lines(other.missed))
     return text
 
@@ -309,13 +380,12 @@ def parse_refined(text: str, wanted: Wanted = ONE_PROMPT, *, is_strict: bool = T
     """
     field = '"prompt": "..."' if wanted.prompts == 1 else '"prompts": ["...", "..."]'
     answer = parse_json(text, _Refined, f'JSON of the form {{"diagnosis": "...", "action": "...", {field}}}')
-    action = _ACTIONS.get(answer.action.strip(" \t\r\n.\"'*").lower())
-    if action is None or (action != "rewrite" and not wanted.may_choose):
-        expected = "the action rewrite, resample or stop" if wanted.may_choose else "the action rewrite"
-        raise unexpected(expected, answer.action)
+    action = wanted.actions.get(answer.action.strip(" \t\r\n.\"'*").lower())
+    if action is None:
+        raise unexpected(f"the action {_listed(wanted)}", answer.action)
     lesson = cut_lesson(answer.lesson) if wanted.with_lesson else ""
     diagnosis = answer.diagnosis.strip()
-    if action != "rewrite":
+    if action in ("resample", "stop"):
         return Decision(action, diagnosis, (), lesson)
     written = answer.prompts if wanted.prompts > 1 and answer.prompts else (answer.prompt,)
     prompts = tuple(dict.fromkeys(map(parse_prompt, written)))[: wanted.prompts]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from actors.ranking import choose_best
 from gems_actors.errors import LogError, RefusedError
-from protocol.messages import Answer, Attempt, Refined, Refinement, RefinePrompt, TrajectoryState
+from protocol.messages import Answer, Attempt, AttemptPlace, Refined, Refinement, RefinePrompt, TrajectoryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,10 @@ class OtherCandidate:
 
 @dataclass(frozen=True, slots=True)
 class PastRound:
-    """One round: its best attempt with its verdicts, the reasoning before it and the lesson after it."""
+    """One round: its best attempt with its verdicts, the reasoning before it and the lesson after it.
+
+    The attempt's prompt describes a picture; where the attempt is an edit, it is the instruction for that edit.
+    """
 
     attempt: Attempt
     met: tuple[str, ...]
@@ -84,25 +87,33 @@ def _look_at(state: TrajectoryState, round_: int) -> PastRound:
     )
 
 
-def refinement_of(refined: Refined, request: RefinePrompt, last_prompt: str) -> Refinement:
-    """Return the next round as the refiner decided, whose prompt is the last one unless it wrote another.
+def refinement_of(refined: Refined, request: RefinePrompt, last: Attempt, best: Attempt) -> Refinement:
+    """Return the next round as the refiner decided.
+
+    Args:
+        refined: what the refiner decided.
+        request: what it was asked.
+        last: best attempt of the last round, which `resample` draws again: also what it was an edit of.
+        best: best attempt so far, whose picture `edit` edits.
 
     Raises:
-        RefusedError: no image model can do what was decided, or the lesson that was asked for is missing.
+        RefusedError: the image model cannot do what was decided, or the lesson that was asked for is missing.
     """
-    if refined.action == "edit":
-        raise RefusedError("refiner: expected the action rewrite, resample or stop, got edit, which is reserved")
     if request.actions == "rewrite" and refined.action != "rewrite":
         raise RefusedError(f"refiner: expected the action rewrite, as draw.actions says, got {refined.action}")
+    if refined.action == "edit" and not request.can_edit:
+        raise RefusedError("refiner: expected the action rewrite, resample or stop, got edit, but nothing can edit")
     if request.with_lesson and not refined.lesson:
         raise RefusedError(
             "refiner: expected a lesson, got none; a refiner of your own needs draw.lesson_by = compressor"
         )
-    is_new = refined.action == "rewrite"
+    is_new = refined.action in ("rewrite", "edit")
+    edited = {"edit": AttemptPlace(round=best.round, candidate=best.candidate), "resample": last.edited}
     return Refinement(
         round=request.round + 1,
-        prompt=refined.prompt if is_new else last_prompt,
+        prompt=refined.prompt if is_new else last.prompt,
         reasoning=refined.reasoning,
         action=refined.action,
         others=refined.others[: request.prompts - 1] if is_new else (),
+        edited=edited.get(refined.action),
     )

@@ -1,7 +1,8 @@
 """The verifier: answers each requirement for one picture, and skips questions that another answer settles.
 
 It must not know the prompt: it judges what is drawn, not what was meant. Only where it compares two pictures is it told
-what both were drawn for. A failed call is never a verdict.
+what both were drawn for. Where a requirement compares the picture with those that it was drawn from, it is shown these
+as well. A failed call is never a verdict.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from PIL import Image as Pillow
 
 from actors.blob_actor import BlobActor
 from actors.prompting import ChatActor, ask_model, object_schema, parse_json, render, repeated_example, say, unexpected
+from actors.references import VERIFY_RULES, reference_parts, reference_rules
 from actors.verifying.comparing import compare_pictures
 from actors.verifying.evidence import decide
 from actors.verifying.evidence_listing import evidence_request, parse_evidence
@@ -85,6 +87,8 @@ BATCH: Final = """\
 $questions
 </questions>"""
 
+_DRAWN: Final = "The picture that was drawn:"
+
 MAX_CONCURRENT_CALLS: Final = 8
 """Maximum number of concurrent questions about one picture."""
 
@@ -147,9 +151,11 @@ class Verifier(BlobActor, ChatActor):
         if self._background is not None and self._verified % CANARY_EVERY == 0:
             self._background.start_soon(self._check_sight)
         self._verified += 1
-        picture = await self.read_picture(request.image)
+        picture, wanted = await self.read_picture(request.image), request.requirements
+        needed = request.references if any(item.compares for item in wanted) else ()
+        given = [await self.read_picture(image) for image in needed]
         found = await verify_picture(
-            self.chat, picture, request.requirements, self.config.verify, self._second, self._reader
+            self.chat, picture, wanted, self.config.verify, self._second, self._reader, given=given
         )
         if self._background is not None:
             await self._is_sight_known.wait()
@@ -159,7 +165,8 @@ class Verifier(BlobActor, ChatActor):
     async def compare(self, request: CompareImages) -> Comparison:
         """Return which of two pictures meets the request better; a tie if that depends on their order."""
         first, second = await self.read_picture(request.first), await self.read_picture(request.second)
-        return await compare_pictures(self.chat, first, second, request.prompt, request.requirements)
+        given = [await self.read_picture(image) for image in request.references]
+        return await compare_pictures(self.chat, first, second, request.prompt, request.requirements, given=given)
 
     async def _check_sight(self) -> None:
         """Log an error if the model gives the same answer about two pictures that cannot both have it.
@@ -200,6 +207,8 @@ async def verify_picture(
     settings: VerifyConfig,
     second: ChatModel | None = None,
     reader: TextReader | None = None,
+    *,
+    given: Sequence[ImagePart] = (),
 ) -> Verification:
     """Answer all requirements for one picture, parents before children.
 
@@ -210,12 +219,13 @@ async def verify_picture(
         settings: the mode, and the probabilities from which a requirement is met or unmet.
         second: another model, which is asked if the first is unsure.
         reader: reads the texts in the picture, so that the model is asked only about those that it does not find.
+        given: pictures that it was drawn from, which are shown with it for requirements that compare.
 
     Raises:
         BackendError: a model could not be asked; there are no partial results.
         ModelOutputError: an answer cannot be parsed.
     """
-    inspection = _Inspection(chat, settings, second)
+    inspection = _Inspection(chat, settings, second, given)
     verdicts = {
         item.id: Verdict(requirement=item.id, answer="unsure", reason="not understood, so not checked")
         for item in requirements
@@ -226,10 +236,13 @@ async def verify_picture(
     if reader is not None:
         verdicts |= await inspection.read_texts(picture, checked, reader)
     if settings.mode == "evidence":
-        verdicts |= await inspection.list_evidence(picture, [item for item in checked if item.id not in verdicts])
+        listed = [item for item in checked if item.id not in verdicts and not item.compares]
+        verdicts |= await inspection.list_evidence(picture, listed)
         checked = [item for item in checked if not needs_unmet(item, checked, verdicts)]
     if settings.mode in ("batch", "evidence"):
-        verdicts |= await inspection.ask_all(picture, [item for item in checked if item.id not in verdicts])
+        asked = [item for item in checked if item.id not in verdicts]
+        for compares in (False, True):  # two calls, so that the given pictures change no answer that needs none
+            verdicts |= await inspection.ask_all(picture, [item for item in asked if item.compares == compares])
     for layer in layers_of(requirements):
         open_questions: list[Requirement] = []
         for requirement in layer:
@@ -249,9 +262,11 @@ async def verify_picture(
 class _Inspection:
     """The questions about one picture and their cost."""
 
-    def __init__(self, chat: ChatModel, settings: VerifyConfig, second: ChatModel | None) -> None:
+    def __init__(
+        self, chat: ChatModel, settings: VerifyConfig, second: ChatModel | None, given: Sequence[ImagePart] = ()
+    ) -> None:
         self.spent = Spent()
-        self._chat, self._settings, self._second = chat, settings, second
+        self._chat, self._settings, self._second, self._given = chat, settings, second, given
         self._limiter = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
 
     async def ask(self, picture: ImagePart, requirement: Requirement) -> Verdict:
@@ -312,7 +327,9 @@ class _Inspection:
         self, chat: ChatModel, picture: ImagePart, requirement: Requirement, look: str = "", vote: int = 0
     ) -> Verdict:
         is_scored = self._settings.mode == "score" and not vote  # one token's probability does not vary
-        request = replace(verify_request(picture, requirement.question, is_scored=is_scored, look=look), vote=vote)
+        given = self._given if requirement.compares else ()
+        request = verify_request(picture, requirement.question, is_scored=is_scored, look=look, given=given)
+        request = replace(request, vote=vote)
         answer = await ask_model(chat, replace(request, vary=vote > 0), parse_verdict)
         self.spent = sum_spent(self.spent, answer.spent)
         said, reason = answer.value
@@ -327,7 +344,8 @@ class _Inspection:
         if not requirements:
             return {}
         ids = [requirement.id for requirement in requirements]
-        request = batch_request(picture, requirements, look=f"vote {vote}" if vote else "")
+        given = self._given if requirements[0].compares else ()
+        request = batch_request(picture, requirements, look=f"vote {vote}" if vote else "", given=given)
         request = replace(request, vary=vote > 0, vote=vote)
         answer = await ask_model(self._chat, request, lambda text: parse_batch(text, ids))
         self.spent = sum_spent(self.spent, answer.spent)
@@ -371,24 +389,40 @@ def layers_of(requirements: Iterable[Requirement]) -> list[list[Requirement]]:
     return layers
 
 
-def verify_request(picture: ImagePart, question: str, *, is_scored: bool = False, look: str = "") -> ChatRequest:
-    """Return one question about a picture; the picture comes first, so that servers can cache it as a prefix.
+def verify_request(
+    picture: ImagePart, question: str, *, is_scored: bool = False, look: str = "", given: Sequence[ImagePart] = ()
+) -> ChatRequest:
+    """Return one question about a picture, after those that it is compared with.
 
-    `look` tells the storyboard this look at the picture from the first one.
+    Pictures come before the question, so that servers can cache them as a prefix. `look` tells the storyboard this look
+    at the picture from the first one.
     """
-    messages = (say("system", RULES), say("user", picture, question))
+    messages = (
+        say("system", reference_rules(RULES, VERIFY_RULES, given)),
+        say("user", *reference_parts(given), *((_DRAWN, picture) if given else (picture,)), question),
+    )
     fields = {"question": question, "look": look} if look else {"question": question}
     return ChatRequest("verify", fields, messages, choices=tuple(_ANSWERS) if is_scored else ())
 
 
-def batch_request(picture: ImagePart, requirements: Sequence[Requirement], *, look: str = "") -> ChatRequest:
-    """Return all questions about a picture in one request; `look` is as in `verify_request`."""
+def batch_request(
+    picture: ImagePart, requirements: Sequence[Requirement], *, look: str = "", given: Sequence[ImagePart] = ()
+) -> ChatRequest:
+    """Return all questions about a picture in one request; `look` and `given` are as in `verify_request`."""
     questions = [{"id": requirement.id, "question": requirement.question} for requirement in requirements]
     lines = "\n".join(f"{item['id']}: {item['question']}" for item in questions)
     text = {"type": "string"}
     ids = [item["id"] for item in questions]
     answer = object_schema(id={**text, "enum": ids}, reason=text, answer={**text, "enum": [*_ANSWERS]})
-    messages = (say("system", BATCH_RULES), say("user", picture, render(BATCH, questions=lines)))
+    messages = (
+        say("system", reference_rules(BATCH_RULES, VERIFY_RULES, given)),
+        say(
+            "user",
+            *reference_parts(given),
+            *((_DRAWN, picture) if given else (picture,)),
+            render(BATCH, questions=lines),
+        ),
+    )
     schema = object_schema(answers={"type": "array", "items": answer})
     fields = {"questions": questions, "look": look} if look else {"questions": questions}
     return ChatRequest("verify_all", fields, messages, schema=schema)

@@ -71,7 +71,7 @@ _TABLE = (
     ),
     RoleSpec(
         name="planner", actor="actors.planner:Planner", requests=("PlanPrompt",),
-        clients_may_ask=(), may_ask=_READS, uses_chat=True,
+        clients_may_ask=(), may_ask=_READS, reads_blobs=True, uses_chat=True,
     ),
     RoleSpec(
         name="decomposer", actor="actors.decomposer:Decomposer", requests=("DecomposePrompt",),
@@ -79,7 +79,7 @@ _TABLE = (
     ),
     RoleSpec(
         name="generator", actor="actors.generator:Generator", requests=("GenerateImage",),
-        clients_may_ask=(), writes_blobs=True, scales_freely=False,
+        clients_may_ask=(), reads_blobs=True, writes_blobs=True, scales_freely=False,
     ),
     RoleSpec(
         name="verifier", actor="actors.verifier:Verifier", requests=("VerifyImage", "CompareImages"),

@@ -60,7 +60,7 @@ class Rounds:
         async def draw(place: tuple[int, int]) -> StepError | None:
             try:
                 if place in missing:
-                    attempt = await self._draw_attempt(*place, turn.prompt_of(place[1]), requirements)
+                    attempt = await self._draw_attempt(turn, place[1], requirements)
                     self.attempts[place] = attempt
                     self._records.hold(m.AttemptVerified(trajectory=self._task.trajectory, attempt=attempt))
                     if len(missing) > 1 or self._config.loop.after_verdicts:  # else the round's outcome comes next
@@ -100,23 +100,30 @@ class Rounds:
         return structs.replace(attempt, verdicts=reply.verdicts)
 
     async def _draw_attempt(
-        self, round_: int, candidate: int, prompt: str, requirements: tuple[m.Requirement, ...]
+        self, turn: m.Refinement, candidate: int, requirements: tuple[m.Requirement, ...]
     ) -> m.Attempt:
+        round_, prompt = turn.round, turn.prompt_of(candidate)
         seed = attempt_seed(self._task.seed, round_, candidate)
-        references = self._task.references
-        drawn = await self._generate(prompt, seed, references)
+        references, verify = self._references_of(turn), partial(self._verify, requirements)
+        try:
+            drawn = await self._generate(prompt, seed, references)
+        except BlobError as error:
+            if error.is_outage or turn.edited is None:  # nobody but the client can restore what the task gave
+                raise
+            await self.redraw_lost()
+            drawn = await self._generate(prompt, seed, references)
         self._mesh.publish(m.ImageDrawn(round=round_, candidate=candidate, image=drawn.image))
         verified = m.Verification(verdicts=())
         if requirements:
             try:
-                verified = await self._steps.take(m.VerifyImage(image=drawn.image, requirements=requirements))
+                verified = await verify(drawn.image)
             except BlobError as error:  # no record names the lost picture yet, so another one is as good
                 if error.is_outage:
                     raise
                 _log.warning("picture_redrawn", digest=drawn.image.digest, round=round_, reason=str(error))
                 again = await self._generate(prompt, seed, references)
                 drawn = structs.replace(again, spent=sum_spent(drawn.spent, again.spent))
-                verified = await self._steps.take(m.VerifyImage(image=drawn.image, requirements=requirements))
+                verified = await verify(drawn.image)
         return m.Attempt(
             round=round_,
             candidate=candidate,
@@ -127,10 +134,21 @@ class Rounds:
             verify_calls_saved=verified.calls_saved,
             is_judged_blind=verified.is_blind,
             references=references,
+            edited=turn.edited,
             can_be_edited=drawn.can_be_edited,
             drawing=drawn.spent,
             verifying=verified.spent,
         )
+
+    def _references_of(self, turn: m.Refinement) -> tuple[m.ImageRef, ...]:
+        """Return what a round is drawn from: the picture that is edited, else the references of the task."""
+        if turn.edited is None:
+            return self._task.references
+        return (self.attempts[turn.edited.round, turn.edited.candidate].image,)
+
+    async def _verify(self, requirements: tuple[m.Requirement, ...], image: m.ImageRef) -> m.Verification:
+        request = m.VerifyImage(image=image, requirements=requirements, references=self._task.references)
+        return await self._steps.take(request)
 
     async def _generate(self, prompt: str, seed: int, references: tuple[m.ImageRef, ...]) -> m.Image:
         names = ("width_px", "height_px", "steps", "guidance", "negative_prompt", "strength", "exact")

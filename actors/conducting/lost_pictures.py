@@ -23,7 +23,7 @@ async def redraw_lost(blobs: BlobStore, attempts: Iterable[Attempt], draw: Draw)
     references.
 
     A record names its picture by digest, and its verdicts are about that picture alone, so another one is no
-    replacement. Storing the same bytes again mends the store.
+    replacement. Storing the same bytes again mends the store. Edits are drawn in order, after what they edit.
 
     Raises:
         BlobError: the image model drew another picture this time, or the store cannot be used now.
@@ -47,4 +47,8 @@ async def redraw_lost(blobs: BlobStore, attempts: Iterable[Attempt], draw: Draw)
             )
         _log.warning("picture_redrawn", digest=drawn.digest, round=attempt.round, reason=reason)
 
-    await gather(*(partial(redraw_if_lost, attempt) for attempt in attempts))
+    by_turn: dict[int, list[Attempt]] = {}
+    for attempt in attempts:
+        by_turn.setdefault(0 if attempt.edited is None else attempt.round, []).append(attempt)
+    for turn in sorted(by_turn):
+        await gather(*(partial(redraw_if_lost, attempt) for attempt in by_turn[turn]))

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from actors.prompting import ask_model, object_schema, parse_json, render, say, unexpected
+from actors.references import COMPARE_RULES as REFERENCE_RULES
+from actors.references import reference_parts, reference_rules
 from gems_actors.backends import ChatModel, ChatRequest, ImagePart
 from gems_actors.tasks import gather
 from protocol.costs import sum_spent
@@ -55,18 +57,25 @@ class _Finding(NamedTuple):
 
 
 async def compare_pictures(
-    chat: ChatModel, first: ImagePart, second: ImagePart, prompt: str, requirements: Sequence[Requirement]
+    chat: ChatModel,
+    first: ImagePart,
+    second: ImagePart,
+    prompt: str,
+    requirements: Sequence[Requirement],
+    *,
+    given: Sequence[ImagePart] = (),
 ) -> Comparison:
     """Return which picture meets a prompt better: the one that is better in both orders, else a tie.
+
+    `given` are the pictures that both were drawn from.
 
     Raises:
         BackendError: the model could not be asked.
         ModelOutputError: an answer cannot be parsed.
     """
     orders = ((first, second), (second, first))
-    forward, backward = await gather(
-        *(partial(ask_model, chat, compare_request(*order, prompt, requirements), parse_comparison) for order in orders)
-    )
+    asked = [compare_request(*order, prompt, requirements, given) for order in orders]
+    forward, backward = await gather(*(partial(ask_model, chat, request, parse_comparison) for request in asked))
     spent, found = sum_spent(forward.spent, backward.spent), forward.value
     if found.preferred == "tie" and backward.value.preferred == "tie":
         return Comparison(preferred="tie", reason="no difference that matters", spent=spent)
@@ -77,19 +86,24 @@ async def compare_pictures(
 
 
 def compare_request(
-    first: ImagePart, second: ImagePart, prompt: str, requirements: Sequence[Requirement]
+    first: ImagePart,
+    second: ImagePart,
+    prompt: str,
+    requirements: Sequence[Requirement],
+    given: Sequence[ImagePart] = (),
 ) -> ChatRequest:
-    """Return the chat request to compare two pictures, in this order."""
+    """Return the chat request to compare two pictures, in this order, after those that both were drawn from."""
     questions = [item.question for item in requirements if not item.not_understood]
     lines = "\n".join(f"- {question}" for question in questions) or "(none)"
     text = {"type": "string"}
     schema = object_schema(first_lacks=text, second_lacks=text, better={**text, "enum": [*_PREFERENCES]})
     user = say(
-        "user", "The first picture:", first, "The second picture:", second,
+        "user", *reference_parts(given), "The first picture:", first, "The second picture:", second,
         render(COMPARE, prompt=prompt, questions=lines),
     )  # fmt: skip
     fields = {"prompt": prompt, "questions": questions}
-    return ChatRequest("compare", fields, (say("system", COMPARE_RULES), user), schema=schema)
+    rules = reference_rules(COMPARE_RULES, REFERENCE_RULES, given)
+    return ChatRequest("compare", fields, (say("system", rules), user), schema=schema)
 
 
 class _Compared(msgspec.Struct):

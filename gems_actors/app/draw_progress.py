@@ -32,6 +32,8 @@ class Progress:
     """Prompts by round."""
     requirements: tuple[m.Requirement, ...] | None = None
     """None until the prompt is decomposed."""
+    edited: Mapping[int, m.AttemptPlace] = field(default_factory=dict)
+    """What is edited in each round whose prompt is an instruction."""
     drawn: frozenset[tuple[int, int]] = frozenset()
     """Round and candidate of each image, verified or not."""
     attempts: tuple[m.Attempt, ...] = ()
@@ -77,7 +79,9 @@ def advance(progress: Progress, event: m.Event) -> Progress:
         case m.StepTaken(record=m.ExperienceKept() as record):
             return replace(progress, lessons=progress.lessons | {record.experience.round})
         case m.StepTaken(record=m.PromptRefined(refinement=refinement)) if refinement.action != "stop":
-            return replace(progress, prompts={**progress.prompts, refinement.round: refinement.prompt})
+            edited = {} if refinement.edited is None else {refinement.round: refinement.edited}
+            prompts = {**progress.prompts, refinement.round: refinement.prompt}
+            return replace(progress, prompts=prompts, edited={**progress.edited, **edited})
         case m.StepTaken(record=m.TrajectoryEnded() as record):
             return replace(progress, ending=record.ending)
     return progress
@@ -89,6 +93,7 @@ def finish(progress: Progress, picture: m.Picture) -> Progress:
         progress,
         skill=picture.skill,
         prompts={**progress.prompts, **{attempt.round: attempt.prompt for attempt in picture.attempts}},
+        edited={attempt.round: attempt.edited for attempt in picture.attempts if attempt.edited is not None},
         requirements=picture.requirements,
         drawn=frozenset((attempt.round, attempt.candidate) for attempt in picture.attempts),
         attempts=picture.attempts,
@@ -182,8 +187,16 @@ def refinement_lines(refinement: m.Refinement) -> list[str]:
     return [f"{name} prompt of candidate {number}: {printable(prompt)}" for number, prompt in prompts]
 
 
+def edit_text(edited: m.AttemptPlace, instruction: str) -> str:
+    """Return what is edited, and by which instruction."""
+    candidate = f", candidate {edited.candidate}" if edited.candidate > 1 else ""
+    return f"edit of round {edited.round}{candidate}: {printable(instruction)}"
+
+
 def action_text(refinement: m.Refinement) -> str:
-    """Return what an action means that writes no prompt."""
+    """Return what an action means after which no picture is drawn from a new prompt alone."""
+    if refinement.action == "edit" and refinement.edited is not None:
+        return edit_text(refinement.edited, " | ".join((refinement.prompt, *refinement.others)))
     if refinement.action == "resample":
         return "the same prompt, drawn with another seed"
     why = printable(refinement.reasoning)

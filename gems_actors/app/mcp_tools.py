@@ -356,7 +356,7 @@ def _summary_of(picture: Picture) -> dict[str, Any]:
     return {
         "trajectory": picture.trajectory,
         "prompt": picture.prompt,
-        "final_prompt": picture.best.prompt,
+        "final_prompt": picture.final_prompt,
         "skill": picture.skill,
         "all_met": picture.all_met,
         **_verdicts_of(picture.best, picture.requirements),

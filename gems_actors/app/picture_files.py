@@ -73,7 +73,7 @@ def story_of(picture: Picture, *, seed: int, model: str) -> dict[str, Any]:
     answers = {verdict.requirement: verdict.answer for verdict in best.verdicts}
     return {
         "prompt": picture.prompt,
-        "final_prompt": best.prompt,
+        "final_prompt": picture.final_prompt,
         "digest": best.image.digest,
         "seed": seed,
         "attempt_seed": best.seed,
@@ -154,7 +154,7 @@ def parameters_of(picture: Picture, model: str) -> str:
         "Rounds": rounds_of(picture),
         "GEMS": verdicts,
     }
-    return f"{_without_marks(best.prompt)}{negative}\n" + ", ".join(
+    return f"{_without_marks(picture.final_prompt)}{negative}\n" + ", ".join(
         f"{name}: {value}" for name, value in values.items() if value is not None
     )
 

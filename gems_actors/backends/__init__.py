@@ -73,7 +73,8 @@ class GeneratedImage:
 class ImageModel(Protocol):
     """Draws pictures; safe to call from many tasks at once.
 
-    A model that also draws from pictures says so by a true attribute `can_edit`; no other one is given references.
+    A model that also draws from pictures says so by a true attribute `can_edit`; no other one is given references. If
+    its prompt still describes the whole picture, as in image to image, it has a false attribute `edits_by_instruction`.
     """
 
     @property

@@ -134,7 +134,7 @@ class Images:
         data = await self._draws.read(picture, tasks[0], order.picture_format, order.compression)
         event = f"{asked.event}.completed"
         tree = _event_of(event, order, picture.best.image, data, self._draws.story_of(picture, tasks[0]))
-        await emit(event, tree | {"revised_prompt": picture.best.prompt, "usage": usage_of((picture,))})
+        await emit(event, tree | {"revised_prompt": picture.final_prompt, "usage": usage_of((picture,))})
 
     async def refuse_variations(self, request: Request) -> Response:
         """Answer that there are no variations."""
@@ -178,7 +178,7 @@ class Images:
         """Return the body of an answer with pictures."""
         items = []
         for task, picture in zip(tasks, pictures, strict=True):
-            item: dict[str, Any] = {"revised_prompt": picture.best.prompt, "gems": self._draws.story_of(picture, task)}
+            item: dict[str, Any] = {"revised_prompt": picture.final_prompt, "gems": self._draws.story_of(picture, task)}
             if order.wants_urls:
                 name = self._links.add(trio.current_time(), picture.best.image, order.picture_format, order.compression)
                 item["url"] = f"{base.rstrip('/')}{LINKS_PATH}{name}"

@@ -29,6 +29,8 @@ class PlanPrompt(v.Request[Plan], frozen=True, kw_only=True):
     prompt: v.Prompt
     skill: v.SkillId | None = None
     """Skill to use, or `none` for no skill; by default the planner chooses."""
+    references: v.References = ()
+    """Pictures that the picture is drawn from; the prompt is then an instruction about them."""
 
 
 class Requirements(v.Reply, frozen=True, kw_only=True):
@@ -43,6 +45,8 @@ class DecomposePrompt(v.Request[Requirements], frozen=True, kw_only=True):
 
     role: ClassVar[str] = "decomposer"
     prompt: v.Prompt
+    references: v.References = ()
+    """Pictures that the picture is drawn from; what the prompt does not mention is then a requirement as well."""
 
 
 class Image(v.Reply, frozen=True, kw_only=True):
@@ -51,7 +55,7 @@ class Image(v.Reply, frozen=True, kw_only=True):
     image: v.ImageRef
     spent: v.Spent = v.Spent()
     can_be_edited: bool = False
-    """Whether the image model also draws from pictures, so that this one can be edited."""
+    """Whether the image model also edits pictures by an instruction, so that this one can be edited."""
 
 
 class GenerateImage(v.Request[Image], frozen=True, kw_only=True):
@@ -91,6 +95,8 @@ class VerifyImage(v.Request[Verification], frozen=True, kw_only=True):
     role: ClassVar[str] = "verifier"
     image: v.ImageRef
     requirements: v.RequirementList
+    references: v.References = ()
+    """Pictures that the task gave, which are shown for requirements that compare."""
 
 
 class Comparison(v.Reply, frozen=True, kw_only=True):
@@ -111,6 +117,8 @@ class CompareImages(v.Request[Comparison], frozen=True, kw_only=True):
     prompt: v.Prompt
     """The prompt that the pictures must meet."""
     requirements: v.RequirementList
+    references: v.References = ()
+    """Pictures that the task gave, which both were drawn from."""
 
 
 class Lesson(v.Reply, frozen=True, kw_only=True):
@@ -132,7 +140,7 @@ class Refined(v.Reply, frozen=True, kw_only=True):
     """The refiner's answer."""
 
     prompt: v.Prompt
-    """Prompt of the first candidate; with another action than `rewrite` it is not used."""
+    """Prompt of the first candidate, or instruction of the edit; with `resample` and `stop` it is not used."""
     reasoning: v.Text = ""
     spent: v.Spent = v.Spent()
     action: v.RefineAction = "rewrite"
@@ -157,6 +165,8 @@ class RefinePrompt(v.Request[Refined], frozen=True, kw_only=True):
     """Whether the reply must have the lesson of the round."""
     actions: v.ActionChoice = "any"
     """What the reply may decide."""
+    can_edit: bool = False
+    """Whether the reply may also decide to edit the picture of the best attempt up to this round."""
 
 
 class PreparedPrompt(v.Reply, frozen=True, kw_only=True):
@@ -277,6 +287,16 @@ class Picture(v.Reply, frozen=True, kw_only=True):
         """The attempt that is the picture."""
         chosen = (self.ending.best_round, self.ending.best_candidate)
         return next(attempt for attempt in self.attempts if (attempt.round, attempt.candidate) == chosen)
+
+    @property
+    def final_prompt(self) -> str:
+        """The prompt of the best attempt; of an edit, the prompt before all edits, then a line `Edit: …` for each."""
+        by_place = {(attempt.round, attempt.candidate): attempt for attempt in self.attempts}
+        attempt, instructions = self.best, list[str]()
+        while attempt.edited is not None:
+            instructions.insert(0, f"\nEdit: {attempt.prompt}")
+            attempt = by_place[attempt.edited.round, attempt.edited.candidate]
+        return attempt.prompt + "".join(instructions)
 
     @property
     def is_judged_blind(self) -> bool:

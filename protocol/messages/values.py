@@ -139,6 +139,8 @@ class Requirement(Value, frozen=True, kw_only=True):
     Empty for every requirement that is checked."""
     claim: Claim | None = None
     """The question in a form that code can decide; nil where there is none, so that only a model can answer it."""
+    compares: bool = False
+    """Whether it compares the picture with the references of the task, so that the verifier looks at those as well."""
 
 
 class Verdict(Value, frozen=True, kw_only=True):
@@ -179,6 +181,13 @@ SpentByRole = Annotated[dict[Name, Spent], Meta(max_length=limits.MAX_ITEMS)]
 """Costs by role."""
 
 
+class AttemptPlace(Value, frozen=True, kw_only=True):
+    """Which attempt of a trajectory it is."""
+
+    round: Round
+    candidate: Candidate
+
+
 class Attempt(Value, frozen=True, kw_only=True):
     """One image drawn in a round, with its verdicts: a fact anchor."""
 
@@ -194,8 +203,10 @@ class Attempt(Value, frozen=True, kw_only=True):
     """Whether the verifier's model gave the same answer about a red and a blue picture."""
     references: References = ()
     """Pictures that it was drawn from: those of the task, or the picture that was edited."""
+    edited: AttemptPlace | None = None
+    """Attempt whose picture was edited; `prompt` is then the instruction, and `references` has that picture alone."""
     can_be_edited: bool = False
-    """Whether the image model that drew it also draws from pictures."""
+    """Whether the image model that drew it also edits pictures by an instruction."""
     drawing: Spent = Spent()
     verifying: Spent = Spent()
 
@@ -208,11 +219,13 @@ class Refinement(Value, frozen=True, kw_only=True):
 
     round: Round
     prompt: Prompt
-    """Prompt of the first candidate; with another action than `rewrite`, the last prompt as it was."""
+    """Prompt of the first candidate: new after `rewrite`, an instruction after `edit`, else the last as it was."""
     reasoning: Text = ""
     action: RefineAction = "rewrite"
     others: OtherPrompts = ()
     """Prompts of the other candidates; candidates in excess of the prompts share them in turn."""
+    edited: AttemptPlace | None = None
+    """Attempt whose picture is edited by the prompts; nil where they are drawn afresh. A `resample` repeats it."""
 
     def prompt_of(self, candidate: int) -> str:
         """Return the prompt of a candidate, counted from 1."""

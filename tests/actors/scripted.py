@@ -78,6 +78,8 @@ class Script:
     """Prompts that planner and decomposer got."""
     notes: list[str]
     """Notes that the refiner got."""
+    can_edit: bool = False
+    """Whether what is drawn can be edited."""
     style: str = ""
     """Part of what is drawn that follows neither from the prompt nor from the seed."""
     refine: Callable[[RefinePrompt], Refined]
@@ -143,13 +145,15 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
             script.seeds.append(request.seed)
             script.task_seeds.append(request.task_seed)
             script.references.append(request.references)
-            data = f"{request.prompt}\0{request.seed}{script.style}".encode()
+            blobs = BlobFolder(self.config.data_path / "blobs")
+            edited = [blobs.read(image.digest, image.bytes) for image in request.references if script.can_edit]
+            data = f"{request.prompt}\0{request.seed}{script.style}".encode() + b"".join(edited)
             digest = digest_of(data)
-            path = BlobFolder(self.config.data_path / "blobs").path_of(digest)
+            path = blobs.path_of(digest)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             ref = ImageRef(digest=digest, media_type=request.prompt, bytes=len(data), width_px=64, height_px=64)
-            return Image(image=ref, spent=COSTS[self.role])
+            return Image(image=ref, spent=COSTS[self.role], can_be_edited=script.can_edit)
 
     class Verifier(_Scripted):
         role = "verifier"

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors.compressor import Compressor
 from gems_actors.config import MemoryConfig, MeshConfig
 from gems_actors.errors import LogError, ModelOutputError
 from protocol.messages import (
+    AttemptPlace,
     CompressAttempt,
     Experience,
     Lesson,
@@ -109,3 +111,11 @@ async def test_a_round_that_memory_does_not_have_is_an_error(tmp_path: Path) -> 
         await compress(tmp_path, FakeChat(), TrajectoryState(), 1)
     with pytest.raises(LogError, match=r"an attempt of round 3 in memory, got those of rounds \[1\]"):
         await compress(tmp_path, FakeChat(), state_of(attempt(1, "u")), 3)
+
+
+async def test_an_edit_is_told_by_its_instruction_and_what_it_edited(tmp_path: Path) -> None:
+    chat = FakeChat("Fine.")
+    edited = replace(attempt(2, "m"), edited=AttemptPlace(round=1, candidate=1), prompt="Make it blue.")
+    await compress(tmp_path, chat, state_of(attempt(1, "u"), edited), 2)
+    told = "an edit of the picture of round 1. The instruction of the edit was:\n<instruction>\nMake it blue."
+    assert told in text_of(chat.requests[0])

@@ -91,7 +91,7 @@ async def test_an_edit_is_refused_because_nothing_can_edit(tmp_path: Path) -> No
     picture = await draw_one(tmp_path, script, TASK)
     assert picture.ending.outcome == "refused"
     assert picture.ending.failure is not None
-    assert "got edit, which is reserved" in picture.ending.failure.message
+    assert "got edit, but nothing can edit" in picture.ending.failure.message
 
 
 async def test_a_refiner_that_must_rewrite_is_told_so_and_may_do_nothing_else(tmp_path: Path) -> None:
@@ -102,6 +102,9 @@ async def test_a_refiner_that_must_rewrite_is_told_so_and_may_do_nothing_else(tm
     assert script.refinements[0].actions == "rewrite"
     assert picture.ending.failure is not None
     assert "expected the action rewrite, as draw.actions says, got stop" in picture.ending.failure.message
+    script.can_edit = True
+    await draw_one(tmp_path, script, structs.replace(task, line=1))
+    assert not script.refinements[-1].can_edit
 
 
 async def test_each_candidate_is_drawn_from_its_own_prompt(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from gems_actors.blobs import BlobFolder
 from gems_actors.config import MemoryConfig, MeshConfig
 from gems_actors.errors import LogError, ModelOutputError
 from protocol.messages import (
+    AttemptPlace,
     Experience,
     MemoryMode,
     Plan,
@@ -273,3 +274,59 @@ def test_a_lesson_that_is_too_long_is_cut_rather_than_asked_for_again() -> None:
     long = "One word. " * 80
     text = f'{{"diagnosis": "d", "action": "stop", "lesson": "{long}"}}'
     assert len(parse_refined(text, Wanted(with_lesson=True)).lesson.split()) == 100
+
+
+# --------------------------------------------------------------------------------------------------------------- edits
+
+
+async def state_with_an_edit(tmp_path: Path) -> TrajectoryState:
+    """Return three rounds, the last of which is an edit of the second: the second is the best."""
+    state = await three_rounds(tmp_path)
+    first, _, second, last = state.attempts
+    edited = replace(last, verdicts=first.verdicts, edited=AttemptPlace(round=2, candidate=2), prompt="Make it blue.")
+    return replace(state, attempts=(first, second, edited))
+
+
+async def decide_with_edits(tmp_path: Path, *replies: str, prompts: int = 1) -> tuple[Refined, list[ChatRequest]]:
+    refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(await state_with_an_edit(tmp_path)))
+    refiner.chat = chat = FakeChat(*replies)
+    request = RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full", prompts=prompts, can_edit=True)
+    return await refiner.refine(request), chat.requests
+
+
+async def test_where_the_image_model_can_edit_the_best_picture_may_be_edited(tmp_path: Path) -> None:
+    refined, (request,) = await decide_with_edits(
+        tmp_path, '{"diagnosis": "d", "action": "edit", "prompt": "Make the owl blue. Keep the rest."}'
+    )
+    assert (refined.action, refined.prompt) == ("edit", "Make the owl blue. Keep the rest.")
+    assert request.schema is not None
+    assert request.schema["properties"]["action"]["enum"] == ["rewrite", "resample", "edit", "stop"]
+    words = text_of(request)
+    assert "an editor changes the picture of round 2, the best so far" in words
+    assert '"action": "rewrite, resample, edit or stop"' in words
+    assert "remembers none of the attempts; an editor can change one of them." in words
+    assert "Only the prompt can change" not in words
+    assert request.fields["edits_round"] == 2
+
+
+async def test_what_was_drawn_by_an_edit_is_shown_with_its_instruction_and_what_it_edited(tmp_path: Path) -> None:
+    _, (request,) = await decide_with_edits(tmp_path, '{"diagnosis": "d", "action": "stop"}')
+    told = "Attempt of round 3, an edit of the picture of round 2. The instruction of the edit:\n<instruction>\n"
+    assert f"{told}Make it blue.\n</instruction>" in text_of(request)
+    assert "Attempt of round 2. Its prompt:\n<prompt>\nprompt of round 2\n</prompt>" in text_of(request)
+    assert [item.get("edited") for item in request.fields["attempts"]] == [None, None, 2]
+
+
+async def test_for_several_candidates_an_edit_has_instructions_that_differ(tmp_path: Path) -> None:
+    refined, _ = await decide_with_edits(
+        tmp_path, '{"diagnosis": "d", "action": "edit", "prompts": ["Make it blue.", "Paint it blue."]}', prompts=2
+    )
+    assert (refined.action, refined.prompt, refined.others) == ("edit", "Make it blue.", ("Paint it blue.",))
+
+
+async def test_an_edit_without_an_instruction_is_asked_for_again(tmp_path: Path) -> None:
+    refined, requests = await decide_with_edits(
+        tmp_path, '{"diagnosis": "d", "action": "edit", "prompt": " "}', '{"diagnosis": "d", "action": "stop"}'
+    )
+    assert (refined.action, len(requests)) == ("stop", 2)
+    assert "expected a prompt of at least one character" in text_of(requests[1])

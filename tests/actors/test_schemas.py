@@ -9,7 +9,7 @@ import pytest
 
 from actors.decomposer import decompose_request
 from actors.planner import route_request, write_request
-from actors.refiner import Wanted, refine_request
+from actors.refiner import Pictures, Wanted, refine_request
 from actors.rounds import PastRound
 from actors.verifier import batch_request
 from actors.verifying.comparing import compare_request
@@ -37,8 +37,10 @@ def nodes_of(schema: Any) -> Iterator[dict[str, Any]]:
         write_request("a fox", SKILLS[0]),
         decompose_request("a fox"),
         decompose_request("a fox", with_claims=True),
-        refine_request("a fox", [PAST], [], "none"),
-        refine_request("a fox", [PAST], [], "full", wanted=Wanted(3, with_lesson=True)),
+        refine_request("a fox", [PAST], Pictures(), "none"),
+        refine_request("a fox", [PAST], Pictures(), "full", wanted=Wanted(3, with_lesson=True)),
+        refine_request("a fox", [PAST], Pictures(), "full", wanted=Wanted(2, edits_round=1)),
+        decompose_request("a fox", references=2),
         compare_request(ImagePart(b"x", "image/png"), ImagePart(b"y", "image/png"), "a fox", [requirement("a")]),
         batch_request(ImagePart(b"x", "image/png"), [requirement("a"), requirement("b")]),
         evidence_request(ImagePart(b"x", "image/png"), [requirement("a")]),

@@ -32,7 +32,7 @@ from transformers import (
 from actors.compressor import compress_request
 from actors.decomposer import decompose_request
 from actors.planner import route_request
-from actors.refiner import refine_request
+from actors.refiner import Pictures, refine_request
 from actors.rounds import PastRound
 from actors.verifier import verify_request
 from gems_actors.backends import ChatRequest, ImagePart, TextPart
@@ -166,7 +166,7 @@ def _chats() -> dict[str, Sequence[ChatRequest]]:
         ],
         "compress": [compress_request(item, [], picture) for item, picture in zip(past, pictures, strict=True)],
         "refine": [
-            refine_request(prompt, past[: number % 2 + 1], pictures[: number % 2 + 1], "full")
+            refine_request(prompt, past[: number % 2 + 1], Pictures(pictures[: number % 2 + 1]), "full")
             for number, prompt in enumerate(_PROMPTS)
         ],
     }

@@ -97,18 +97,20 @@ def check_logs(folders: Sequence[Path], *, report_progress: ReportProgress | Non
 
 
 async def check_images(folder: Path, blobs: BlobStore, *, report_progress: ReportProgress | None = None) -> list[str]:
-    """Return a line for each picture that a record names and that is missing or damaged.
+    """Return a line for each picture that a record names, drawn or given, and that is missing or damaged.
 
     Raises:
         ConfigError: the folder has no log, or one of its files is not a memory log.
     """
     problems: list[str] = []
-    images = log_reader.named_images(folder, problems)
-    for done, image in enumerate(images.values(), 1):
+    named = log_reader.named_images(folder, problems)
+    images = named.drawn | named.given
+    for done, (digest, image) in enumerate(images.items(), 1):
         try:
             await blobs.get(image)
         except BlobError as error:
-            problems.append(str(error))
+            hint = "; it was given to a task: give the same file again" if digest in named.given else ""
+            problems.append(f"{error}{hint}")
         if report_progress is not None:
             report_progress(done, len(images))
     return problems

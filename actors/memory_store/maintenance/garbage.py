@@ -39,7 +39,8 @@ def collect_garbage(folders: Sequence[Path], blobs: BlobFolder, *, is_dry_run: b
                 claim_folder(stack, folder)
             archives = (archive_path(folder, number) for number in indexed_archives(folder))
             problems += (f"{path}: is missing" for path in archives if not path.exists())
-            named |= named_images(folder, problems).keys()
+            images = named_images(folder, problems)
+            named |= images.drawn.keys() | images.given.keys()
         if problems:
             raise LogError(f"expected to read every record before any picture is removed: {problems[0]}")
         kept = count = size = 0

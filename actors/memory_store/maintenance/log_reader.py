@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -106,16 +107,28 @@ def export_records(folder: Path, *, run: str | None = None) -> Iterator[m.Logged
                     yield logged
 
 
-def named_images(folder: Path, problems: list[str]) -> dict[str, m.ImageRef]:
-    """Return the pictures that records name, by digest, and add each unreadable record to `problems`."""
-    images: dict[str, m.ImageRef] = {}
+class NamedImages(NamedTuple):
+    """The pictures that records name, by digest."""
+
+    drawn: dict[str, m.ImageRef]
+    given: dict[str, m.ImageRef]
+    """Those that tasks refer to and that were not drawn for a record of the same log."""
+
+
+def named_images(folder: Path, problems: list[str]) -> NamedImages:
+    """Return the pictures that records name, and add each unreadable record to `problems`."""
+    drawn, given = dict[str, m.ImageRef](), dict[str, m.ImageRef]()
     for found in export_records(folder):
         if isinstance(found, str):
             problems.append(found)
-        elif isinstance(found.record, m.AttemptVerified):
-            image = found.record.attempt.image
-            images[image.digest] = image
-    return images
+            continue
+        match found.record:
+            case m.TrajectoryBegun(task=task) | m.TrajectoryReopened(task=task):
+                given |= {image.digest: image for image in task.references}
+            case m.AttemptVerified(attempt=attempt):
+                drawn[attempt.image.digest] = attempt.image
+                given |= {image.digest: image for image in attempt.references}
+    return NamedImages(drawn, {digest: image for digest, image in given.items() if digest not in drawn})
 
 
 def _is_of_run(record: m.AnyRecord, run: str, trajectories: set[str]) -> bool:

@@ -200,7 +200,7 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
         sample=drawn.sample,
         key=drawn.key,
         prompt=task.prompt,
-        final_prompt=best.prompt,
+        final_prompt=picture.final_prompt,
         seed=drawn.seed,
         digest=best.image.digest,
         digests=tuple(attempt.image.digest for attempt in picture.attempts),

@@ -66,7 +66,7 @@ def write_parquet(records: Iterable[LoggedRecord], path: Path) -> int:
         "shard": short, "sequence": long, "at": pyarrow.timestamp("us", tz="UTC"), "type": text,
         "run": text, "line": long, "sample": long, "trajectory": text, "round": short, "candidate": short,
         "prompt": text, "image": text, "seed": long, "met": short, "unmet": short, "unsure": short,
-        "outcome": text, "body": text,
+        "outcome": text, "references": pyarrow.list_(text), "edited_round": short, "body": text,
     }  # fmt: skip
     schema = pyarrow.schema(fields.items())
     count = 0
@@ -93,7 +93,7 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
         if isinstance(record, m.TrajectoryBegun | m.TrajectoryReopened):
             task = record.task
             tasks[record.trajectory] = {"run": task.run, "line": task.line, "sample": task.sample}
-            row |= {"prompt": task.prompt, "seed": task.seed}
+            row |= {"prompt": task.prompt, "seed": task.seed, "references": _digests(task.references)}
         if isinstance(record, m.TrajectoryRecord):
             row |= {"trajectory": record.trajectory, **tasks.get(record.trajectory, {})}
         match record:
@@ -107,13 +107,18 @@ def rows_of(records: Iterable[LoggedRecord]) -> Iterator[dict[str, Any]]:
                 row |= {"round": refinement.round, "prompt": refinement.prompt, "action": refinement.action}
             case m.AttemptVerified(attempt=attempt):
                 row |= {"prompt": attempt.prompt, "image": attempt.image.digest, "seed": attempt.seed}
-                row |= _verdict_cells(attempt)
+                row |= {"references": _digests(attempt.references), **_verdict_cells(attempt)}
+                row["edited_round"] = attempt.edited.round if attempt.edited else None
             case m.VerdictsReviewed(review=review):
                 row |= _verdict_cells(review)
             case m.TrajectoryEnded(ending=ending):
                 row["outcome"] = ending.outcome
                 tasks.pop(record.trajectory, None)  # there may be millions of them
         yield row
+
+
+def _digests(images: m.References) -> list[str]:
+    return [image.digest for image in images]
 
 
 def _verdict_cells(judged: m.Attempt | m.Review) -> dict[str, Any]:

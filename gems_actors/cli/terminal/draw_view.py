@@ -157,8 +157,14 @@ def _change(progress: Progress, columns: int, glyphs: Glyphs) -> Iterator[Text]:
     round_ = progress.round
     if not round_:
         return
-    before = progress.prompts.get(round_ - 1, progress.prompt)
-    text = Text().append(f"prompt {round_}: ", "dim")
+    text, edited = Text().append(f"prompt {round_}: ", "dim"), progress.edited.get(round_)
+    if edited is not None:
+        text.append(draw_progress.edit_text(edited, progress.prompts[round_]))
+        yield Text()
+        yield from wrap(text, columns, _MAX_CHANGE_LINES, glyphs)
+        return
+    drawn = [known for known in progress.prompts if known < round_ and known not in progress.edited]
+    before = progress.prompts[max(drawn)] if drawn else progress.prompt
     styles = {"kept": "dim", "added": "green", "removed": "red strike"}
     for change, passage in draw_progress.compare_words(printable(before), printable(progress.prompts[round_])):
         text.append((passage if glyphs is UNICODE else passage.replace("…", glyphs.more)) + " ", styles[change])

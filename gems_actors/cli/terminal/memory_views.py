@@ -70,6 +70,10 @@ def trajectory_view(
     yield from requirement_lines(_progress_of(state, task), console.width, _ALL_ROWS, glyphs)
     if state.prepared is not None:
         yield Labelled("prepared", _changes(task.prompt, state.prepared, has_colours))
+    for number, reference in enumerate(task.references, 1):
+        yield Labelled(
+            "given" if len(task.references) == 1 else f"given {number}", Text(locate(reference.digest)), True
+        )
     before = state.request_prompt
     last = max([*rounds, *(item.round for item in state.refinements), 1 if state.plan else 0])
     for round_ in range(1, last + 1):
@@ -79,13 +83,9 @@ def trajectory_view(
         met = f"{glyphs.between}{max(map(count_met, attempts))} of {len(attempts[0].verdicts)} met" if attempts else ""
         yield Text(f"round {round_}{met}", "bold")
         refinement = state.refinement_of(round_)
-        if refinement is not None and refinement.action != "rewrite":
-            yield Labelled(refinement.action, Text(action_text(refinement)))
-        else:
-            yield Labelled("prompt", _changes(before, prompt, has_colours))
-        for number, other in enumerate(refinement.others if refinement else (), 2):
-            yield Labelled(f"prompt {number}", _changes(before, other, has_colours))
-        before = prompt
+        yield from _prompt_lines(refinement, before, prompt, has_colours)
+        if refinement is None or refinement.edited is None:  # else it is no description that others change
+            before = prompt
         if has_reasoning:
             yield from _reasoning_lines(state, round_)
         for attempt in attempts:
@@ -172,7 +172,9 @@ def _describe(record: m.AnyRecord) -> str:
             total = "" if record.total is None else f", {record.total} trajectories"
             return f"run {record.run} began{total}: {printable(record.what)}"
         case m.TrajectoryBegun(task=task):
-            return f"began (run {task.run}, line {task.line + 1}): {printable(task.prompt)}"
+            count = len(task.references)
+            given = f", {count} picture{'s' if count > 1 else ''} given" if count else ""
+            return f"began (run {task.run}, line {task.line + 1}{given}): {printable(task.prompt)}"
         case m.PromptPrepared(hook=hook):
             return f"prompt prepared by {_name_of(hook)}: {printable(record.prompt)}"
         case m.PromptPlanned():
@@ -208,6 +210,8 @@ def _describe(record: m.AnyRecord) -> str:
 
 def _describe_verdicts(judged: m.Attempt | m.Review, by: str) -> str:
     candidate = f", candidate {judged.candidate}" if judged.candidate > 1 else ""
+    if isinstance(judged, m.Attempt) and judged.edited is not None:
+        candidate += f", edit of round {judged.edited.round}"
     met = sum(verdict.answer == "met" for verdict in judged.verdicts)
     return f"round {judged.round}{candidate}{by}: {met} of {len(judged.verdicts)} met"
 
@@ -251,6 +255,16 @@ def _changes(before: str, after: str, has_colours: bool) -> Text:
     if has_colours:
         return Text(" ").join(Text(passage, _STYLES[change]) for change, passage in changes)
     return Text(" ".join(_PLAIN[change].format(passage) for change, passage in changes))
+
+
+def _prompt_lines(refinement: m.Refinement | None, before: str, prompt: str, has_colours: bool) -> Iterator[Labelled]:
+    if refinement is not None and refinement.action != "rewrite":
+        label = "prompt" if refinement.action == "edit" else refinement.action
+        yield Labelled(label, Text(action_text(refinement)))
+        return
+    yield Labelled("prompt", _changes(before, prompt, has_colours))
+    for number, other in enumerate(refinement.others if refinement else (), 2):
+        yield Labelled(f"prompt {number}", _changes(before, other, has_colours))
 
 
 def _reasoning_lines(state: m.TrajectoryState, round_: int) -> Iterator[Labelled]:

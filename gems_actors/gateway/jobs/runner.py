@@ -207,7 +207,7 @@ class Jobs:
             task = job.task(picture)
             drawn = await self._draws.draw_one(self._find_caller(job.caller), task)
             picture.status, picture.image = "done", drawn.best.image
-            picture.revised_prompt, picture.story = drawn.best.prompt, self._draws.story_of(drawn, task)
+            picture.revised_prompt, picture.story = drawn.final_prompt, self._draws.story_of(drawn, task)
             rounds: dict[int, list[Attempt]] = {}
             for attempt in drawn.attempts:
                 rounds.setdefault(attempt.round, []).append(attempt)

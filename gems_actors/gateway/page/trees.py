@@ -67,15 +67,19 @@ def _round_tree(state: TrajectoryState, round_: int) -> dict[str, Any]:
     is_chosen = ending is not None and ending.best_round == round_
     chosen = [item for item in attempts if is_chosen and ending and item.candidate == ending.best_candidate]
     leading = (chosen or [leading_attempt(attempts) or attempts[0]])[0]
-    before = state.request_prompt if round_ == 1 else state.prompt_of(round_ - 1) or state.request_prompt
+    edits = {item.round for item in state.refinements if item.edited is not None}
+    drawn = [state.prompt_of(known) for known in range(round_ - 1, 0, -1) if known not in edits]
+    before = next(filter(None, drawn), state.request_prompt)
     prompt = state.prompt_of(round_) or leading.prompt
     refinement = state.refinement_of(round_)
+    changes = [("kept", prompt)] if round_ in edits else _changes(before, prompt)
     return {
         "round": round_,
         "is_chosen": is_chosen,
         "prompt": prompt,
-        "changes": [{"change": change, "text": text} for change, text in _changes(before, prompt)],
+        "changes": [{"change": change, "text": text} for change, text in changes],
         "action": refinement.action if refinement else None,
+        "edited": msgspec.to_builtins(refinement.edited) if refinement else None,
         "reasoning": refinement.reasoning if refinement else "",
         "experience": next((item.text for item in state.experiences if item.round == round_), None),
         "leading": leading.candidate,

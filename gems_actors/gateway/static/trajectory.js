@@ -92,7 +92,9 @@ function roundOf(state, round, index, pictures) {
       pictureOf(state, attempt, `${name}, candidate ${attempt.candidate}: ${attempt.met} of ${attempt.total} met.`, pictures))),
     el("p", { class: "score" }, score),
     checksOf(state, leading),
-    el("h3", {}, index ? "Prompt, compared with the round before" : "Prompt, compared with yours"),
+    el("h3", {}, round.edited
+      ? `Instruction, an edit of round ${round.edited.round}`
+      : index ? "Prompt, compared with the round before" : "Prompt, compared with yours"),
     el("p", { class: "words" }, round.changes.flatMap(({ change, text }) => [el(CHANGES[change], {}, text), " "])),
     round.reasoning && el("details", {}, el("summary", {}, "Why it was changed"), el("p", { class: "words" }, round.reasoning)),
     round.experience && [el("h3", {}, "Experience kept"), el("p", { class: "words" }, round.experience)],

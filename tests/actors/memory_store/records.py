@@ -14,6 +14,7 @@ from actors.memory_store.store import MemoryStore, open_memory_store
 from protocol.identity import trajectory_id
 from protocol.messages import (
     AnyRecord,
+    AttemptPlace,
     AttemptVerified,
     DrawPicture,
     DrawSettings,
@@ -38,7 +39,7 @@ from protocol.messages import (
     TrajectoryReopened,
     VerdictsReviewed,
 )
-from tests.actors.fakes import attempt, requirement
+from tests.actors.fakes import attempt, image_ref, requirement
 
 
 @contextmanager
@@ -117,3 +118,20 @@ def story(
             records.append(PromptRefined(trajectory=id_, refinement=refinement))
     ending = Ending(outcome=outcome, best_round=len(answers), best_candidate=1, decided_by="most met")
     return [*records, TrajectoryEnded(trajectory=id_, ending=ending)]
+
+
+def edited_story() -> list[AnyRecord]:
+    """Return the records of a task with a reference: a round, an edit of its second candidate, and another prompt."""
+    first, *steps = story(answers=("mu",))[:-1]
+    assert isinstance(first, TrajectoryBegun)
+    id_, place = first.trajectory, AttemptPlace(round=1, candidate=2)
+    first = structs.replace(first, task=structs.replace(first.task, references=(image_ref(b"given"),)))
+    edit = Refinement(round=2, prompt="Make the fox blue.", action="edit", edited=place)
+    return [
+        first,
+        *steps,
+        PromptRefined(trajectory=id_, refinement=edit),
+        AttemptVerified(trajectory=id_, attempt=structs.replace(attempt(2, "mu"), edited=place)),
+        PromptRefined(trajectory=id_, refinement=Refinement(round=3, prompt="a blue fox")),
+        AttemptVerified(trajectory=id_, attempt=attempt(3, "mu")),
+    ]

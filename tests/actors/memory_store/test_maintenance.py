@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from actors.memory_store.index import StoreLimits
 from actors.memory_store.index_db import remove_index
@@ -25,7 +26,7 @@ from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
 from protocol.messages import AnyRecord, AttemptVerified, ImageRef, LoggedRecord, RecordsLost
 from tests.actors.fakes import attempt
-from tests.actors.memory_store.records import begun, failed, open_store, run_begun, story
+from tests.actors.memory_store.records import begun, failed, open_store, reopened, run_begun, story
 
 
 def records(folder: Path, run: str | None = None) -> list[AnyRecord]:
@@ -181,6 +182,26 @@ async def test_a_picture_that_one_of_several_logs_names_is_kept(tmp_path: Path) 
         store.append([begun("other"), AttemptVerified(trajectory=begun("other").trajectory, attempt=picture)])
     folders = [tmp_path / "memory", tmp_path / "memory-1"]
     assert collect_garbage(folders, blobs, is_dry_run=False) == Garbage(blobs=0, bytes=0, kept=4)
+
+
+async def test_pictures_that_tasks_were_given_are_kept_and_told_when_they_are_lost(tmp_path: Path) -> None:
+    blobs = BlobFolder(tmp_path / "blobs")
+    refs = await fill_with_images(tmp_path / "memory", blobs)
+    of_begun, of_reopened, of_attempt = [await put(blobs, name.encode()) for name in ("begun", "reopened", "attempt")]
+    first, again = begun("edits"), reopened("edits")
+    first = structs.replace(first, task=structs.replace(first.task, references=(of_begun, refs[0])))
+    again = structs.replace(again, task=structs.replace(again.task, references=(of_reopened,)))
+    drawn = structs.replace(attempt(1, "m", image=refs[1]), references=(of_attempt,))
+    with open_store(tmp_path / "memory") as store:
+        store.append([first, AttemptVerified(trajectory=first.trajectory, attempt=drawn), *story("edits")[-1:], again])
+    assert collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False) == Garbage(blobs=0, bytes=0, kept=6)
+    assert await check_images(tmp_path / "memory", blobs) == []
+    for lost, is_given in ((of_begun, True), (refs[0], False)):
+        blobs.path_of(lost.digest).unlink()
+        *_, problem = await check_images(tmp_path / "memory", blobs)
+        assert lost.digest.removeprefix("sha256:") in problem
+        assert problem.endswith("; it was given to a task: give the same file again") == is_given
+        await put(blobs, {of_begun.digest: b"begun"}.get(lost.digest, b"picture 0"))
 
 
 async def test_pictures_of_archived_runs_are_kept(tmp_path: Path) -> None:

@@ -14,7 +14,15 @@ from gems_actors.app.draw_progress import (
     lines_of,
     step_of,
 )
-from protocol.messages import ActorJoined, AttemptsCompared, PairChoice, PromptRefined, Refinement, StepTaken
+from protocol.messages import (
+    ActorJoined,
+    AttemptPlace,
+    AttemptsCompared,
+    PairChoice,
+    PromptRefined,
+    Refinement,
+    StepTaken,
+)
 from tests.gems_actors.cli.stories import EVENTS, FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT, attempt
 
 START = Progress(PROMPT, max_rounds=2, candidates=1)
@@ -84,11 +92,13 @@ def refined(**fields: Any) -> StepTaken:
 
 def test_what_the_refiner_decided_is_told_and_a_stop_begins_no_round() -> None:
     progress = Progress(PROMPT, max_rounds=3, candidates=2, prompts={1: FIRST_PROMPT})
+    place = AttemptPlace(round=1, candidate=2)
     several = ["round 2 prompt of candidate 1: owls", "round 2 prompt of candidate 2: seen from above, owls"]
     for event, round_, lines in (
         (refined(action="resample"), 2, ["round 2: the same prompt, drawn with another seed"]),
         (refined(action="stop", reasoning="x"), 1, ["round 2: not drawn, because the refiner stopped: x"]),
         (refined(others=("seen from above, owls",)), 2, several),
+        (refined(action="edit", edited=place), 2, ["round 2: edit of round 1, candidate 2: owls"]),
     ):
         after = advance(progress, event)
         assert (after.round, lines_of(after, event)) == (round_, lines)

@@ -34,7 +34,7 @@ from gems_actors.app.picture_files import (
     texts_of,
     write_whole,
 )
-from protocol.messages import DrawSettings, Failure
+from protocol.messages import AttemptPlace, DrawSettings, Failure
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, SECOND_PROMPT, attempt
 from tests.processes import environment
 
@@ -275,6 +275,19 @@ def test_the_description_has_every_verdict_of_every_round() -> None:
     assert (story["met"], story["rounds"], story["images"], story["all_met"]) == (2, 2, 2, False)
     assert (story["final_prompt"], story["outcome"], story["seed"]) == (SECOND_PROMPT, "rounds_spent", 7)
     assert (story["verify_calls"], story["verify_calls_saved"]) == (4, 2)
+
+
+def test_an_edited_picture_has_the_prompt_that_it_goes_back_to_and_every_instruction() -> None:
+    first, second = PICTURE.attempts
+    edits = [
+        structs.replace(second, round=round_, prompt=f"Make {round_}.", edited=AttemptPlace(round=of, candidate=1))
+        for round_, of in ((2, 1), (3, 1), (4, 2))
+    ]
+    ending = structs.replace(PICTURE.ending, best_round=4)
+    picture = structs.replace(PICTURE, attempts=(first, *edits), ending=ending)
+    told = f"{first.prompt}\nEdit: Make 2.\nEdit: Make 4."
+    assert (picture.final_prompt, story_of(picture, seed=7, model="m")["final_prompt"]) == (told, told)
+    assert parameters_of(picture, "m").startswith(f"{told}\nSteps: ")
 
 
 def test_equal_draws_have_equal_descriptions() -> None:

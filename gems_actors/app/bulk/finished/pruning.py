@@ -1,7 +1,7 @@
 """Drops from a bulk's folder the attempts that no row needs: the dataset has its own copy of every picture.
 
 Only pictures that a row names are dropped. Those of trajectories that have not ended stay, whatever rows say, because
-the next run continues them.
+the next run continues them, and so do those that any task refers to.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, UsageError
 from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
-from protocol.messages import AnyRecord, AttemptVerified, TrajectoryEnded, TrajectoryReopened
+from protocol.messages import AnyRecord, AttemptVerified, TrajectoryBegun, TrajectoryEnded, TrajectoryReopened
 
 Kept = Literal["none", "chosen"]
 """Pictures of finished tasks that stay: none, or those that were chosen."""
@@ -71,7 +71,7 @@ def prune(folder: Path, kept: Kept, *, is_dry_run: bool = False, is_locked: bool
             memories = location.all_folders() if location.folders else []
             for memory in memories if not is_dry_run else ():
                 claim_folder(stack, memory)
-            needed = _digests_of_unfinished(memories)
+            needed = _digests_of_unfinished(memories) | _digests_given(memories)
         except LockHeldError as error:
             raise OutputError(f"{folder}: expected a folder that no bulk writes to, got one {error}") from error
         except (ConfigError, OSError) as error:
@@ -112,6 +112,16 @@ def _digests_of_unfinished(memories: Sequence[Path]) -> set[str]:
         record.attempt.image.digest
         for record in _records_of(memories)
         if isinstance(record, AttemptVerified) and bytes.fromhex(record.trajectory) not in ended
+    }
+
+
+def _digests_given(memories: Sequence[Path]) -> set[str]:
+    """Return the digests of all pictures that tasks refer to: one may have been drawn for another task."""
+    return {
+        image.digest
+        for record in _records_of(memories)
+        if isinstance(record, TrajectoryBegun | TrajectoryReopened)
+        for image in record.task.references
     }
 
 

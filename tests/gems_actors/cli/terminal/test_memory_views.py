@@ -10,8 +10,14 @@ from rich.text import Text
 from actors.memory_store.replay import assemble_state
 from gems_actors.cli.terminal.draw_view import ASCII
 from gems_actors.cli.terminal.memory_views import record_line, trajectory_view
-from protocol.messages import AnyRecord, Failure, Hook, LoggedRecord, TrajectoryEnded
-from tests.actors.memory_store.records import ended_again, reopened, story
+from protocol.messages import (
+    AnyRecord,
+    Failure,
+    Hook,
+    LoggedRecord,
+    TrajectoryEnded,
+)
+from tests.actors.memory_store.records import edited_story, ended_again, reopened, story
 
 RECORDS = story(answers=("mu", "mm"), hook=Hook(role="critic", version="2"))
 
@@ -65,3 +71,18 @@ def test_a_trajectory_is_told_with_the_failure_that_ended_it(more: list[AnyRecor
     lines = [line.plain if isinstance(line, Text) else f"{line.label:<12}{line.text.plain}" for line in view]
     assert all(any(words in line for line in lines) for words in shown)
     assert any("chosen" in line for line in lines) == (not more)
+
+
+def test_an_edit_is_told_with_the_round_that_it_edits_and_later_prompts_are_compared_with_descriptions() -> None:
+    logged = [LoggedRecord(sequence=1, at=0.0, record=record) for record in edited_story()]
+    lines = [record_line(item) for item in logged]
+    assert ", line 1, 1 picture given)" in lines[0]
+    assert lines[-4].endswith("round 2: edit of round 1, candidate 2: Make the fox blue.")
+    assert lines[-3].endswith("round 2, edit of round 1: 1 of 2 met")
+    state, console = assemble_state(logged), Console(width=100)
+    assert state.task is not None
+    view = trajectory_view(state, state.task, console, glyphs=ASCII, has_reasoning=False, locate=str)
+    shown = [(line.label, line.text.plain) for line in view if not isinstance(line, Text)]
+    assert ("given", state.task.references[0].digest) in shown
+    prompts = [text for label, text in shown if label == "prompt"]
+    assert prompts[1:] == ["edit of round 1, candidate 2: Make the fox blue.", "a [-red fox, in oils-] {+blue fox+}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
 from gems_actors.app.picture_files import OutputError
@@ -103,6 +104,17 @@ def test_pictures_that_others_may_use_are_never_dropped(
             check_prunable(config, router)
     else:
         check_prunable(config, router)
+
+
+def test_a_picture_that_a_task_was_given_stays_although_it_was_drawn_for_a_finished_one(folder: Path) -> None:
+    image = ImageRef(digest=DIGESTS["first"], media_type="image/png", bytes=1, width_px=16, height_px=16)
+    first, *_, ended = story("edits", 0)
+    assert isinstance(first, TrajectoryBegun)
+    with open_store(folder / ".mesh/memory") as store:
+        given = structs.replace(first, task=structs.replace(first.task, references=(image,)))
+        store.append([given, ended])
+    prune(folder, "none")
+    assert left(folder) == {"first", "shared", "unfinished", "foreign"}
 
 
 def test_a_trajectory_that_was_reopened_keeps_its_images(folder: Path) -> None:
