@@ -25,6 +25,8 @@ from gems_actors.app.memory.access import MeshMemory, read_trajectory
 from gems_actors.app.options import MAX_SEED, STRATEGIES, DrawOptions, budget_of, draw_settings, parse_size
 from gems_actors.app.picture_files import encode_json, picture_of, reason_of
 from gems_actors.app.prompts import PromptError, check_prompt
+from gems_actors.app.references.drawing import keep_references, settings_from
+from gems_actors.app.references.pictures import BadReferenceError, Reference, file_in, read_references
 from gems_actors.app.session import Connection, open_session, start_or_connect
 from gems_actors.client import Mesh
 from gems_actors.config import MeshConfig
@@ -32,6 +34,7 @@ from gems_actors.config.skill_folders import catalogue_of
 from gems_actors.errors import BlobError, GemsError
 from gems_actors.tasks import open_background
 from protocol.envelope import Lane
+from protocol.limits import MAX_REFERENCES
 from protocol.messages import (
     AppendRecord,
     Attempt,
@@ -47,6 +50,9 @@ from protocol.messages import (
 _INSTRUCTIONS = (
     "Draws pictures with a loop that checks every requirement of the prompt on the picture, and draws again until all "
     "are met. Give `draw` the whole request in plain words; it writes better prompts by itself."
+)
+_IMAGE = (
+    "Pictures to draw from, if the image model can: PNG, JPEG or WebP files in base64. The prompt says what changes."
 )
 _READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _CHUNK_BYTES = 64 * 1024
@@ -109,6 +115,7 @@ class MeshTools:
         strategy: Annotated[str | None, Field(description=f"One of {', '.join(STRATEGIES)}; gems by default.")] = None,
         images: Annotated[int | None, Field(ge=1, le=64, description="Images that the strategy may draw.")] = None,
         size: Annotated[str | None, Field(description="Pixels, such as 768x512.")] = None,
+        image: Annotated[list[str] | None, Field(max_length=MAX_REFERENCES, description=_IMAGE)] = None,
     ) -> CallToolResult:
         """Draw a picture, check it against every requirement of the prompt, and return the best one with its verdicts.
 
@@ -120,21 +127,28 @@ class MeshTools:
             options = DrawOptions(
                 rounds=rounds, strategy=strategy, images=images, size=None if size is None else parse_size(size)
             )
+            references = await trio.to_thread.run_sync(read_references, [file_in(text) for text in image or ()])
+            settings = draw_settings(self._config, self._options.settings() | options.settings())
+            sized = self._options if options.size is None else options
             request = DrawPicture(
                 run=self._bounds.name_run(ctx),
                 prompt=check_prompt(prompt),
                 seed=seed,
-                settings=draw_settings(self._config, self._options.settings() | options.settings()),
+                references=tuple(one.ref for one in references),
+                settings=settings_from(references, settings, sized),
                 budget=budget_of(self._config),
             )
             mesh, progress = await self._mesh(), _Progress(ctx, request)
             with self._bounds.hold(ctx, request) as drawn:
+                await self._keep(references)
                 picture = await self._draw(mesh, request, progress)
                 drawn.append(len(picture.attempts))
-            image = await self._image_of(picture.best)
+            best = await self._image_of(picture.best)
+        except BadReferenceError as error:
+            raise ToolError(f"image: {error}") from error
         except (GemsError, PromptError) as error:
             raise ToolError(str(error)) from error
-        return _result([image], {"seed": seed, **_summary_of(picture)})
+        return _result([best], {"seed": seed, **_summary_of(picture)})
 
     async def show(
         self,
@@ -223,6 +237,10 @@ class MeshTools:
             return True
         task = (await mesh.ask(ReadTrajectory(trajectory=trajectory))).task
         return task is not None and self._bounds.may_see(ctx, task.run)
+
+    async def _keep(self, references: Sequence[Reference]) -> None:
+        assert self._connection is not None
+        await keep_references(self._connection.blobs, references)
 
     async def _mesh(self) -> Mesh:
         await self._is_connected.wait()

@@ -6,6 +6,7 @@ photo was taken, stay with the user.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -88,6 +89,22 @@ def size_of(data: bytes) -> tuple[int, int]:
     from gems_actors.backends.pictures import shown_size  # loads Pillow, once there is a picture
 
     return _checked(_decoded(data, shown_size))
+
+
+def file_in(text: str) -> bytes:
+    """Return the file in a text: base64, or a `data:` address with base64.
+
+    Raises:
+        BadReferenceError: it is something else.
+    """
+    head, comma, rest = text.partition(",") if text.startswith("data:") else ("", "", text)
+    try:
+        if comma and not head.endswith(";base64"):
+            raise ValueError("no ;base64 before the comma")
+        return base64.b64decode(rest, validate=True)
+    except ValueError as error:
+        expected = "expected base64, or a data: address with base64"
+        raise BadReferenceError(f"{expected}, got {text[:40]!r}: {error}") from error
 
 
 def read_file(path: Path) -> bytes:

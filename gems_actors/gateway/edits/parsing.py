@@ -5,7 +5,6 @@ Source: platform.openai.com, createImageEdit.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from gems_actors.app.references.drawing import sized_like
-from gems_actors.app.references.pictures import MAX_FILE_BYTES, BadReferenceError, Reference, reference_in
+from gems_actors.app.references.pictures import MAX_FILE_BYTES, BadReferenceError, Reference, file_in, reference_in
 from gems_actors.config import MeshConfig
 from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.edits.forms import FormPart
@@ -121,18 +120,10 @@ def files_in(image: str | Sequence[str]) -> list[bytes]:
     Raises:
         ApiError: it is something else.
     """
-    return [_file_in(text) for text in ([image] if isinstance(image, str) else image)]
-
-
-def _file_in(text: str) -> bytes:
-    head, comma, rest = text.partition(",") if text.startswith("data:") else ("", "", text)
     try:
-        if comma and not head.endswith(";base64"):
-            raise ValueError("no ;base64 before the comma")
-        return base64.b64decode(rest, validate=True)
-    except ValueError as error:
-        expected = "image: expected base64, or a data: address with base64"
-        raise _impossible(f"{expected}, got {text[:40]!r}: {error}") from error
+        return [file_in(text) for text in ([image] if isinstance(image, str) else image)]
+    except BadReferenceError as error:
+        raise _impossible(f"image: {error}") from error
 
 
 def _tree_of(parts: Sequence[FormPart]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from gems_actors.app.options import DrawOptions
 from gems_actors.app.session import Connection
 from gems_actors.blobs import blob_store
 from gems_actors.client import open_client
+from tests.actors.fakes import png
+from tests.gems_actors.app.editors import INVERTING
 from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.gems_actors.cli.commands import COMMAND, environment
 from tests.processes import await_gone, descendants
@@ -34,9 +36,9 @@ PROMPT = "two red cats to the left of a stone dog"
 
 
 @asynccontextmanager
-async def open_tools(folder: Path) -> AsyncIterator[Client]:
+async def open_tools(folder: Path, *settings: str) -> AsyncIterator[Client]:
     """Yield the SDK's client of tools that use a mesh in this process."""
-    async with open_drawing_mesh(folder) as options:
+    async with open_drawing_mesh(folder, settings=settings) as options:
         assert options.router is not None
         config = options.read_config()
         blobs = blob_store(config, options.router)
@@ -85,6 +87,18 @@ async def test_an_agent_draws_a_picture_and_sees_how_each_round_went(tmp_path: P
     lessons = tree_of(recalled)["lessons"]
     assert bool(lessons) == (picture["rounds"] > 1)
     assert all(one["trajectory"] == picture["trajectory"] for one in lessons)
+
+
+async def test_an_agent_gives_pictures_to_draw_from(tmp_path: Path) -> None:
+    data = png(96, 48, "red")
+    async with open_tools(tmp_path, INVERTING, "draw.width_px=64", "draw.height_px=64") as client:
+        image = [base64.b64encode(data).decode(), f"data:image/png;base64,{base64.b64encode(data).decode()}"]
+        drawn = await client.call_tool("draw", {"prompt": "in snow", "rounds": 1, "image": image})
+        sized = await client.call_tool("draw", {"prompt": "in snow", "rounds": 1, "image": image[:1], "size": "64x64"})
+        refused = await client.call_tool("draw", {"prompt": "in snow", "image": [str(tmp_path / "x.png")]})
+    assert (image_of(drawn), image_of(sized)) == ((96, 48), (64, 64))
+    assert refused.is_error
+    assert "image: expected base64, or a data: address with base64" in str(refused.content)
 
 
 async def test_skills_are_listed_with_what_they_are_for(tmp_path: Path) -> None:
