@@ -352,6 +352,7 @@ class BulkRun:
             self._take_state(connection.mesh.run_state(self._run))
             is_ending = self._token_budget.is_spent.is_set() or self._is_cancelled.is_set()
             is_left = isinstance(error, CancelledRequestError) and is_ending
+            self._references.note_failure(task, error)
             if not is_left:
                 self._fail(task, sample, error.code, str(error))
         except LeftUndoneError:

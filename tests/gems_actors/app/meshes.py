@@ -14,7 +14,7 @@ from gems_actors.app.options import DrawOptions
 from gems_actors.blobs import BlobFolder
 from gems_actors.client import Mesh
 from gems_actors.config import load_config
-from gems_actors.errors import LogError, RefusedError
+from gems_actors.errors import LogError, RefusedError, RequestError
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.testing import open_test_mesh
 from protocol.messages import (
@@ -83,6 +83,7 @@ class Studio:
         self.asked: list[DrawPicture] = []
         self.refused: set[str] = set()
         """Prompts that are refused."""
+        self.refusal: RequestError = RefusedError("no picture here")
         self.skill: str | None = "spatial-layout"
         """Skill that every picture is said to be drawn with."""
         self.blobs = BlobFolder(folder / "data" / "blobs")
@@ -95,7 +96,7 @@ class Studio:
     async def paint(self, request: DrawPicture) -> Picture:
         self.asked.append(request)
         if request.prompt in self.refused:
-            raise RefusedError("no picture here")
+            raise self.refusal
         data = png(16, 16, f"#{request.seed % 2**24:06x}")
         image = await self.blobs.put(data, media_type="image/png", width_px=16, height_px=16)
         attempt = Attempt(round=1, candidate=1, prompt=request.prompt, image=image, seed=request.seed, verdicts=())

@@ -24,6 +24,7 @@ from gems_actors.app.bulk.tasks import BadTask, Source, Task
 from gems_actors.app.references.drawing import keep_references
 from gems_actors.app.references.pictures import BadReferenceError, Reference, read_file, reference_in, size_of
 from gems_actors.blobs import BlobStore
+from gems_actors.errors import RequestError, UnsupportedError
 from protocol.messages import ImageRef
 
 _MAX_KEPT: Final = 4096
@@ -98,6 +99,8 @@ class KeptReferences:
 
     def __init__(self, files: SourceFiles) -> None:
         self._files = files
+        self._refusal = ""
+        """Why no task can be drawn from pictures, once the mesh has said so."""
         self._kept: OrderedDict[str, ImageRef] = OrderedDict()
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
         self._decoding = trio.CapacityLimiter(_MAX_DECODED_AT_ONCE)
@@ -110,10 +113,18 @@ class KeptReferences:
         Raises:
             BadReferenceError: one of them cannot be used.
             BlobError: one of them cannot be stored.
+            UnsupportedError: the mesh does not draw from pictures.
         """
+        if task.references and self._refusal:
+            raise UnsupportedError(self._refusal)
         for source in task.references if again else ():
             self._kept.pop(source.digest, None)
         return tuple([await self._keep(source, blobs) for source in task.references])
+
+    def note_failure(self, task: Task, error: RequestError) -> None:
+        """Let the other tasks with pictures fail at once if the mesh does not draw from any: each would cost a plan."""
+        if task.references and isinstance(error, UnsupportedError):
+            self._refusal = str(error)
 
     async def _keep(self, source: Source, blobs: BlobStore) -> ImageRef:
         lock = self._locks.setdefault(source.digest, trio.Lock())  # others of the same source wait for the first

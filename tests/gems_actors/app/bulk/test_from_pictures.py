@@ -20,7 +20,7 @@ from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.run_spec import read_run
 from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.options import DrawOptions
-from gems_actors.errors import UsageError
+from gems_actors.errors import UnsupportedError, UsageError
 from tests.actors.fakes import png
 from tests.gems_actors.app.editors import INVERTING
 from tests.gems_actors.app.meshes import open_drawing_mesh, open_studio
@@ -163,3 +163,17 @@ async def test_another_column_of_pictures_needs_another_folder(folder: Path) -> 
         assert len(asked.references) == 1
         with pytest.raises(UsageError, match="--image-column source as before, got --image-column image"):
             await draw(folder, options)
+
+
+async def test_a_mesh_that_draws_from_text_alone_is_asked_once_for_all_records_with_pictures(folder: Path) -> None:
+    prompts = ["a dog", "a cat", "an owl"]
+    write(folder, *[{"prompt": prompt, "image": "in/red.png"} for prompt in prompts], {"prompt": "a pig"})
+    async with open_studio(folder) as (studio, options):
+        studio.refused, studio.refusal = {*prompts}, UnsupportedError("references: expected a model that can")
+        result = await bulk.run(replace(options_for(folder, options), concurrency=1))
+        assert sorted(request.prompt for request in studio.take_asked()) == ["a dog", "a pig"]
+    assert (result.tally.pictures, result.tally.failed) == (1, 3)
+    failures = [json.loads(line) for line in (folder / "out/failed.jsonl").read_text().splitlines()]
+    assert {(one["class"], one["reason"]) for one in failures} == {
+        ("unsupported", "references: expected a model that can")
+    }
