@@ -25,6 +25,8 @@ from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 import torch
+from PIL.Image import Image
+from PIL.Image import new as new_picture
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -218,6 +220,27 @@ def stock_rate(pipeline: StepwisePipeline, side_px: int, images: int, device: De
     return images / (time.perf_counter() - began)
 
 
+class Begun(NamedTuple):
+    """Seconds that a request takes before its first step."""
+
+    without_reference_s: float
+    with_reference_s: float
+    """With one of the size that is drawn, resized and encoded."""
+
+
+def begun(pipeline: StepwisePipeline, side_px: int, device: Device, repeats: int) -> Begun:
+    """Prepare and encode a request without a reference, and one with."""
+    draw, picture = (
+        Draw(0, prompt_of(100, 0), 0, side_px, side_px, STEPS),
+        new_picture("RGB", (side_px, side_px), "grey"),
+    )
+
+    def begin(pictures: Sequence[Image]) -> None:
+        pipeline.encode([pipeline.prepare(draw, pictures)])
+
+    return Begun(timed(lambda: begin([]), device, repeats), timed(lambda: begin([picture]), device, repeats))
+
+
 class EngineRate(NamedTuple):
     """Of the engine with all requests at once."""
 
@@ -342,12 +365,17 @@ def _of_size(
         ragged[kind] = _forwards(pipeline, plan, side_px, device, [40, 400])
     pipeline.attends_by_row = sum(ragged["split"].values()) < sum(ragged["mask"].values())
     rate = engine_rate(pipeline, side_px, plan.requests, device, [40, 100, 250], pool)
+    start = begun(pipeline, side_px, device, plan.repeats)
     ceiling = limit.images_per_s(tflops)
     tell(
         f"{side_px} px: engine {rate.images_per_s:.3g} images/s = {rate.images_per_s / stock:.2f} times "
         f"the loop over the stock pipeline ({stock:.3g}) = {rate.images_per_s / ceiling:.2f} of the limit "
         f"({ceiling:.3g}); device busy {rate.busy_share:.1%}, batch {rate.batch:.1f}, "
         f"step {rate.step_s * 1000:.3g} ms, peak {rate.peak_gib:.1f} GiB"
+    )
+    tell(
+        f"{side_px} px, before the first step: {start.without_reference_s * 1000:.3g} ms, "
+        f"with a reference {start.with_reference_s * 1000:.3g} ms"
     )
     for batch, seconds in curve.items():
         both = [f"{kind} {times[batch] * 1000:.3g} ms" for kind, times in ragged.items()]
@@ -360,6 +388,7 @@ def _of_size(
         "limit_images_per_s": ceiling,
         "stock_images_per_s": stock,
         "engine": rate._asdict(),
+        "begun": start._asdict(),
         "forward_s": curve,
         "ragged_forward_s": ragged,
     }

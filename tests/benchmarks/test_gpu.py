@@ -26,6 +26,8 @@ def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu() -> None:
         assert figures["forward_s"].keys() == figures["ragged_forward_s"]["mask"].keys() == batches
         assert figures["ragged_forward_s"]["split"].keys() == batches
         assert any(line.startswith(f"{side_px} px: engine ") for line in lines)
+        assert any(line.startswith(f"{side_px} px, before the first step: ") for line in lines)
+        assert min(figures["begun"].values()) > 0
         assert figures["cache"].keys() == set(map(str, THRESHOLDS))
         for cache in figures["cache"].values():
             assert 0 < cache["forwards"] <= CACHED_STEPS

@@ -51,13 +51,13 @@ class Job:
     references: tuple[Reference, ...] = ()
     """Pictures to draw from, until they are encoded."""
     grids: tuple[tuple[int, int], ...] = ()
-    """Height and width, in tokens, of each reference whose latents the transformer reads next to the picture's."""
+    """Height and width, in tokens, of each reference that the transformer reads."""
     conditions: Tensor | None = None
     """Latents of these references, (tokens, channels)."""
     cache: VelocityCache | None = None
     """Velocities that further steps may reuse; None if the transformer computes every step."""
     kept: dict[str, Any] = field(default_factory=dict)
-    """What a pipeline keeps from one step of a request that runs alone to the next."""
+    """What a pipeline keeps of a request from one step to the next."""
     timesteps: tuple[float, ...] = ()
     """Timesteps that the transformer receives, one per step."""
     deltas: tuple[float, ...] = ()

@@ -34,6 +34,8 @@ _LIBRARIES: Final = ("diffusers", "transformers")
 STEPWISE: Final = {
     "ZImagePipeline": "z_image:ZImageSteps",
     "QwenImagePipeline": "qwen_image:QwenImageSteps",
+    "QwenImageEditPipeline": "qwen_image:QwenImageEditSteps",
+    "QwenImageEditPlusPipeline": "qwen_image:QwenImageEditSteps",
     "QwenImage21Pipeline": "qwen_image_21:QwenImage21Steps",
     "Flux2KleinPipeline": "flux2_klein:Flux2KleinSteps",
 }

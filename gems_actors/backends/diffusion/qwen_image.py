@@ -1,24 +1,33 @@
-"""Qwen-Image, step by step: requests of one size, of any prompt length, step count and guidance, in one forward.
+"""Qwen-Image and Qwen-Image-Edit, step by step: requests of one size, of any prompt length, step count and guidance.
 
-Source: QwenImagePipeline and QwenImageImg2ImgPipeline of diffusers 0.39 to 0.42, whose components are used and which
-tests compare with.
+They share a forward; those of Qwen-Image-Edit, if their references have equal sizes, too.
+
+Source: QwenImagePipeline, QwenImageImg2ImgPipeline, QwenImageEditPipeline and QwenImageEditPlusPipeline of diffusers
+0.39 to 0.42, whose components are used and which tests compare with.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gems_actors.backends.diffusion import flow_matching
-from gems_actors.backends.diffusion.jobs import Defaults, Job
+from gems_actors.backends.diffusion.engine_messages import Draw
+from gems_actors.backends.diffusion.jobs import Defaults, Job, Reference
 from gems_actors.backends.diffusion.row_attention import Processors, RowLengths, attend, rotate
 from gems_actors.backends.diffusion.stepwise import StepwisePipeline
+from gems_actors.backends.pictures import over_white
+from protocol.limits import MAX_REFERENCES
 
 _MAX_TEXT_TOKENS: Final = 512
+_EDITED_PX: Final = 1024 * 1024
+"""Pixels of the one reference of the first Qwen-Image-Edit."""
 
 
 class QwenImageSteps(StepwisePipeline):
@@ -75,17 +84,18 @@ class QwenImageSteps(StepwisePipeline):
             mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).to(self.device, non_blocking=True)
         latents = self.latents_of(jobs)
         height, width = (side // self.multiple_px for side in (jobs[0].height_px, jobs[0].width_px))
+        grids = [(1, height, width), *((1, *grid) for grid in jobs[0].grids)]
         velocity: Tensor = self.transformer(
-            hidden_states=latents,
+            hidden_states=self.latents_to_read(jobs),
             timestep=self.timesteps_of(jobs, latents.dtype),
             guidance=None,
             encoder_hidden_states_mask=mask,
             encoder_hidden_states=pad_sequence(list(texts), batch_first=True),
-            img_shapes=[[(1, height, width)]] * len(jobs),
+            img_shapes=[grids] * len(jobs),
             attention_kwargs={},
             return_dict=False,
         )[0]
-        return velocity
+        return velocity[:, : latents.shape[1]]
 
     def latents_to_decode(self, jobs: Sequence[Job]) -> Tensor:
         """Return the latents of jobs of one size as the decoder takes them."""
@@ -114,6 +124,50 @@ class QwenImageSteps(StepwisePipeline):
             for values in (config.latents_mean, config.latents_std)
         )
         return mean, deviation
+
+
+class QwenImageEditSteps(QwenImageSteps):
+    """Takes the steps of `QwenImageEditPipeline`, which edits one picture, or of `QwenImageEditPlusPipeline`.
+
+    Text encoder and transformer both see the references, each in a size of its own.
+    """
+
+    redraws, appends = False, True
+    needs_references = True
+    max_texts = 4  # a picture costs as much as many prompts
+
+    def __init__(self, pipe: Any) -> None:
+        """Use the components of a stock pipeline, all on one device."""
+        super().__init__(pipe)
+        self.name = type(pipe).__name__
+        self._stock = sys.modules[type(pipe).__module__]
+        self._is_plus = self.name == "QwenImageEditPlusPipeline"
+        self.max_references = MAX_REFERENCES if self._is_plus else 1
+        # Defaults of Qwen-Image-Edit-2509 and 2511, and of the first one.
+        self.defaults = Defaults(steps=40 if self._is_plus else 50, guidance=4.0, negative_prompt=" ")
+
+    def fit(self, picture: Image, draw: Draw) -> Reference:
+        """Return a reference in its own shape, of about a million pixels; later models show a smaller one."""
+        processor, opaque = self.pipe.image_processor, over_white(picture)
+        read_px, shown_px = _EDITED_PX, _EDITED_PX
+        if self._is_plus:
+            read_px, shown_px = self._stock.VAE_IMAGE_SIZE, self._stock.CONDITION_IMAGE_SIZE
+        (width, height), (shown_width, shown_height) = (
+            self._stock.calculate_dimensions(area, picture.width / picture.height)[:2] for area in (read_px, shown_px)
+        )
+        return Reference(
+            processor.preprocess(opaque, height, width), shown=processor.resize(opaque, shown_height, shown_width)
+        )
+
+    def encode_pixels(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the latents of a reference: (tokens, 64)."""
+        return self._packed(self.pipe._encode_vae_image(pixels[:, :, None], generator))
+
+    def embed_shown(self, text: str, job: Job) -> Tensor:
+        """Return the embeddings of a text with references before it: (tokens, 3584)."""
+        shown = [reference.shown for reference in job.references]
+        hidden: Tensor = self.pipe._get_qwen_prompt_embeds([text], shown if self._is_plus else shown[0], self.device)[0]
+        return hidden[0]
 
 
 class _RowByRow:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -48,7 +49,7 @@ class StepwisePipeline(ABC):
     redraws: ClassVar[bool] = False
     """Whether a picture begins as its reference, noised: image to image."""
     appends: ClassVar[bool] = False
-    """Whether the transformer reads the latents of references after the picture's."""
+    """Whether the transformer reads the latents of references after the picture's, and not as part of the prompt."""
 
     def __init__(self, pipe: Any, *, multiple_px: int, defaults: Defaults) -> None:
         """Use the components of a stock pipeline, all on one device.
@@ -60,6 +61,8 @@ class StepwisePipeline(ABC):
         """
         self.pipe, self.transformer, self.device = pipe, pipe.transformer, pipe.transformer.device
         self.multiple_px, self.defaults = multiple_px, defaults
+        self.token_px = multiple_px
+        """Side of the area that one token of a picture covers."""
         self.cache_threshold: float | None = None
         """Threshold of the denoising cache; None for no cache."""
         self.attention: Processors | None = None
@@ -88,7 +91,7 @@ class StepwisePipeline(ABC):
 
     def image_tokens(self, job: Job) -> int:
         """Return the tokens of the picture, as the schedule counts them."""
-        return flow_matching.count_patches(job.width_px, job.height_px, self.multiple_px)
+        return flow_matching.count_patches(job.width_px, job.height_px, self.token_px)
 
     def row_tokens(self, job: Job, text_tokens: int) -> int:
         """Return the length of one row with that many tokens of text, or with the fewest possible if that is 0."""
@@ -104,6 +107,13 @@ class StepwisePipeline(ABC):
     @abstractmethod
     def noise(self, job: Job, generator: torch.Generator) -> Tensor:
         """Return the initial latents of a job whose prompt is embedded and which redraws no picture."""
+
+    def embed_shown(self, text: str, job: Job) -> Tensor:
+        """Return what the transformer reads of a text that is embedded together with the references of its job.
+
+        Only called for jobs whose references have a picture to show.
+        """
+        raise NotImplementedError
 
     def fit(self, picture: Image, draw: Draw) -> Reference:
         """Return a reference, RGB or RGBA, as it is encoded; here stretched to the size that is drawn.
@@ -165,10 +175,10 @@ class StepwisePipeline(ABC):
             references=references,
             rows=2 if guidance is not None and guidance > self.guidance.above else 1,
         )
-        if self.appends:
+        if not self.redraws:
             sizes = (reference.pixels.shape[-2:] for reference in references)
-            job.grids = tuple((height // self.multiple_px, width // self.multiple_px) for height, width in sizes)
-        job.bucket = (draw.width_px, draw.height_px, *job.grids)
+            job.grids = tuple((height // self.token_px, width // self.token_px) for height, width in sizes)
+        job.bucket = (draw.width_px, draw.height_px, *(job.grids if self.appends else ()))
         schedule = self._schedules.get(job.steps, self.image_tokens(job))
         if self.cache_threshold is not None and job.steps >= MIN_STEPS and not job.is_alone:
             job.cache = VelocityCache(self.cache_threshold)
@@ -186,19 +196,12 @@ class StepwisePipeline(ABC):
         changes the last bits of an embedding.
         """
         self._set_precision(is_exact=jobs[0].is_alone)
-        guided = [job for job in jobs if job.rows == 2]
-        texts = dict.fromkeys([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
-        if jobs[0].is_alone:
-            embedded = {text: self.embed([text], is_alone=True)[0] for text in texts}
-        else:
-            embedded = {text: self._negatives[text] for text in texts if text in self._negatives}
-            unknown = [text for text in texts if text not in embedded]
-            embedded |= zip(unknown, self.embed(unknown, is_alone=False) if unknown else (), strict=True)
-            self._negatives |= {job.negative_prompt: embedded[job.negative_prompt] for job in guided}
-            self._negatives = dict(list(self._negatives.items())[-_MAX_KNOWN_TEXTS:])
+        shown = [job for job in jobs if any(reference.shown for reference in job.references)]
+        embedded = self._embed_texts([job for job in jobs if job not in shown])
         for job in jobs:
-            job.positive = embedded[job.prompt]
-            job.negative = embedded[job.negative_prompt] if job.rows == 2 else None
+            read = partial(self.embed_shown, job=job) if job in shown else embedded.__getitem__
+            job.positive = read(job.prompt)
+            job.negative = read(job.negative_prompt) if job.rows == 2 else None
             both = (text for text in (job.positive, job.negative) if text is not None)
             job.tokens = self._tokens_of(job, max(len(text) for text in both))
             self._begin(job)
@@ -221,11 +224,24 @@ class StepwisePipeline(ABC):
         with flow_matching.tiling(self.pipe.vae, tiled):
             return flow_matching.to_pixels(self.decoded(latents))
 
+    def _embed_texts(self, jobs: Sequence[Job]) -> dict[str, Tensor]:
+        """Return what the transformer reads of each text of jobs, each embedded once."""
+        guided = [job for job in jobs if job.rows == 2]
+        texts = dict.fromkeys([*(job.prompt for job in jobs), *(job.negative_prompt for job in guided)])
+        if jobs and jobs[0].is_alone:
+            return {text: self.embed([text], is_alone=True)[0] for text in texts}
+        embedded = {text: self._negatives[text] for text in texts if text in self._negatives}
+        unknown = [text for text in texts if text not in embedded]
+        embedded |= zip(unknown, self.embed(unknown, is_alone=False) if unknown else (), strict=True)
+        self._negatives |= {job.negative_prompt: embedded[job.negative_prompt] for job in guided}
+        self._negatives = dict(list(self._negatives.items())[-_MAX_KNOWN_TEXTS:])
+        return embedded
+
     def _tokens_of(self, job: Job, text_tokens: int) -> int:
         return self.row_tokens(job, text_tokens) + sum(height * width for height, width in job.grids)
 
     def _begin(self, job: Job) -> None:
-        """Set the first latents of a job, and those of the references that it appends."""
+        """Set the first latents of a job, and those of the references that the transformer reads."""
         assert job.positive is not None
         generator, dtype = flow_matching.generator_of(job.seed), job.positive.dtype
         # Before the noise, as in the stock pipelines, which take both from one generator.

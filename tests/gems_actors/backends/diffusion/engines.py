@@ -51,8 +51,10 @@ def _editing(kind: str, draw: Draw) -> tuple[Any, dict[str, Any]]:
     import diffusers
 
     pipe, pictures = stock(kind), pictures_of(draw)
-    if kind == "flux2-klein":
+    if kind in ("flux2-klein", "qwen-image-21", "qwen-image-edit-plus"):
         return pipe, {"image": pictures}
+    if kind == "qwen-image-edit":
+        return pipe, {"image": pictures[0]}
     classes = {
         "z-image": diffusers.ZImageImg2ImgPipeline,
         "qwen-image": diffusers.QwenImageImg2ImgPipeline,

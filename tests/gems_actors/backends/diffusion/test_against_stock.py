@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from typing import Any
 
 import pytest
 import torch
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as replaced
@@ -31,21 +33,37 @@ LATENTS = 1e-5
 LEVELS = 1
 """How far a colour may be, of 255."""
 REQUESTS = 25
-EXAMPLES = {"z-image": 5, "qwen-image": 5, "qwen-image-21": 3, "flux2-klein": 2}
+EXAMPLES = {"z-image": 5, "qwen-image": 5, "qwen-image-edit-plus": 1, "qwen-image-21": 3, "flux2-klein": 2}
 """Lives of so many requests each; the first one is always the simplest. Prompts of 512 tokens take long here."""
 KINDS = ("z-image", "qwen-image", "qwen-image-21", "flux2-klein")
-SIZES = {kind: [(64, 64), (96, 64), (64, 96), (32, 128), (48, 48)] for kind in KINDS}
+EDITORS = ("qwen-image-edit", "qwen-image-edit-plus")
+"""Pipelines that draw from pictures only."""
+SIZES = {kind: [(64, 64), (96, 64), (64, 96), (32, 128), (48, 48)] for kind in (*KINDS, *EDITORS)}
 SIZES["qwen-image-21"][-1] = (32, 32)  # sides are multiples of 32 there
 REFERENCES: dict[str, list[tuple[Raster, ...]]] = {
     "z-image": [(Raster(64, 64),), (Raster(100, 40, 3),)],
     "qwen-image": [(Raster(64, 64),), (Raster(100, 40, 3),)],
-    "qwen-image-21": [()],
+    "qwen-image-edit": [(Raster(64, 64),), (Raster(90, 40),)],
+    "qwen-image-edit-plus": [(Raster(64, 64),), (Raster(90, 40),), (Raster(64, 64), Raster(40, 90))],
+    "qwen-image-21": [(Raster(64, 64),), (Raster(90, 40, 4),), (Raster(64, 64), Raster(40, 90))],
     "flux2-klein": [(Raster(64, 64),), (Raster(70, 90),), (Raster(64, 64), Raster(100, 64))],
 }
-EDITING = tuple(kind for kind in KINDS if REFERENCES[kind] != [()])
+JOINING = ("z-image", "qwen-image", "qwen-image-21")
+"""Pipelines whose requests with references share forwards with others."""
 
 _WORDS = "red fox on snow under three moons by an old lighthouse with two green bicycles"
 _prompts = st.lists(st.sampled_from(re.findall(r"\w+", _WORDS)), min_size=1, max_size=60).map(" ".join)
+
+
+@pytest.fixture(autouse=True)
+def small_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stock pipelines, and so ours, resize references to a hundredth of the pixels that real weights get."""
+    for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus, pipeline_qwenimage21):
+        monkeypatch.setattr(module, "calculate_dimensions", _for_a_hundredth(module.calculate_dimensions))
+
+
+def _for_a_hundredth(fitted: Callable[[int, float], Any]) -> Callable[[int, float], Any]:
+    return lambda area, ratio: fitted(area // 100, ratio)
 
 
 @st.composite
@@ -63,7 +81,7 @@ def draws(draw: st.DrawFn, kind: str) -> Draw:
         negative_prompt=draw(st.none() | st.just("blurry, low quality")),
         is_alone=draw(st.integers(0, 9)) == 0,
         interactive=draw(st.integers(0, 4)) == 0,
-        references=draw(st.sampled_from([(), (), *REFERENCES[kind]])),
+        references=draw(st.sampled_from([*REFERENCES[kind], *([] if kind in EDITORS else [()] * 3)])),
         strength=draw(st.sampled_from([None, 0.3, 1.0])),
     )
 
@@ -127,7 +145,7 @@ def _compare(kind: str, pipeline: Watched, draw: Draw, ended: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))  # up to 125 requests each; the second part attends row by row
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str, part: int) -> None:
     @seed(part)
     @settings(
@@ -173,7 +191,7 @@ def test_an_exact_request_equals_the_stock_pipeline_bit_by_bit(kind: str) -> Non
     assert all(group == (3,) or 3 not in group for group in pipeline.groups)
 
 
-@pytest.mark.parametrize("kind", EDITING)
+@pytest.mark.parametrize("kind", REFERENCES)
 def test_an_exact_request_with_references_equals_the_stock_pipeline_bit_by_bit(kind: str) -> None:
     pipeline = watched(kind)
     for references in REFERENCES[kind]:
@@ -185,23 +203,61 @@ def test_an_exact_request_with_references_equals_the_stock_pipeline_bit_by_bit(k
         assert torch.equal(ended.pixels.to(torch.int32), alone.pixels)
 
 
-@pytest.mark.parametrize("kind", EDITING)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", REFERENCES)
 @pytest.mark.parametrize("by_row", [False, True])
 def test_requests_with_and_without_references_are_right_together(kind: str, by_row: bool) -> None:
     pipeline = watched(kind, by_row=by_row)
-    wanted = [Draw(0, "three moons over an old lighthouse", 7, 64, 64, steps=4, guidance=0.0)]
+    wanted = [] if kind in EDITORS else [Draw(0, "three moons over snow", 7, 64, 64, steps=4, guidance=0.0)]
     wanted += [
         Draw(number, text, number, 64, 64, steps=4, guidance=2.5, references=references, strength=0.6)
         for number, (references, text) in enumerate(product(REFERENCES[kind], ("a red fox", "bicycles " * 9)), 1)
     ]
     ended = run_all(engine_of(pipeline), wanted)
     together = {frozenset(group) for group in pipeline.groups}
-    if kind in ("z-image", "qwen-image"):
-        assert frozenset(range(len(wanted))) in together, "image to image joins text to image"
+    pairs = [frozenset({odd, odd + 1}) for odd in range(1, 2 * len(REFERENCES[kind]), 2)]
+    if kind in JOINING:
+        assert frozenset(range(len(wanted))) in together
     else:
-        assert together == {frozenset({0}), *(frozenset({odd, odd + 1}) for odd in range(1, len(wanted), 2))}
+        assert together == {*pairs, *([] if kind in EDITORS else [frozenset({0})])}
     for draw in wanted:
         _compare(kind, pipeline, draw, ended[draw.id])
+
+
+@pytest.mark.parametrize("kind", JOINING)
+@pytest.mark.parametrize("step", [0, 2])
+def test_requests_that_run_alone_after_a_failure_of_their_batch_are_right(kind: str, step: int) -> None:
+    pipeline = watched(kind)
+
+    def fail(stage: str, jobs: Sequence[Job]) -> None:
+        if stage == "denoise" and len(jobs) > 1 and jobs[0].step == step:
+            raise ValueError("one of them is at fault")
+
+    pipeline.before = fail
+    reference = (Raster(64, 64),)
+    wanted = [
+        Draw(0, "a red fox", 7, 64, 64, steps=4, guidance=0.0),
+        Draw(1, "three moons over snow", 8, 64, 64, steps=4, guidance=2.5),
+        Draw(2, "a red fox", 9, 64, 64, steps=4, guidance=2.5, references=reference, strength=1.0),
+    ]
+    ended = run_all(engine_of(pipeline), wanted)
+    assert {group for group in pipeline.groups if len(group) > 1} == ({(0, 1, 2)} if step else set())
+    for draw in wanted:
+        _compare(kind, pipeline, draw, ended[draw.id])
+
+
+def test_keys_and_values_of_references_are_not_held_by_requests_that_wait_or_are_drawn() -> None:
+    pipeline = watched("qwen-image-21")
+    wanted = Draw(0, "a red fox", 7, 64, 64, steps=2, guidance=2.5, references=(Raster(64, 64),))
+    engine, waiting = engine_of(pipeline), pipeline.prepare(wanted, pictures_of(wanted))
+    with torch.no_grad():
+        pipeline.encode([waiting])
+    assert waiting.positive is not None
+    assert (waiting.positive.dim(), list(waiting.kept)) == (2, ["slots"])
+    drawn = run_all(engine, [wanted])[0]
+    assert isinstance(drawn, Drawn)
+    job = drawn.job
+    assert (job.positive, job.negative, job.conditions, job.references, job.kept) == (None, None, None, (), {})
 
 
 def test_a_generic_pipeline_is_batched_by_call_and_draws_what_it_draws_alone() -> None:
@@ -258,10 +314,10 @@ def test_the_prompt_changes_the_picture_so_that_these_tests_can_fail() -> None:
         assert (first.pixels - second.pixels).abs().max() > LEVELS, stock(kind)
 
 
-@pytest.mark.parametrize("kind", EDITING)
+@pytest.mark.parametrize("kind", REFERENCES)
 def test_the_references_change_the_picture_so_that_these_tests_can_fail(kind: str) -> None:
     draw = Draw(0, "a fox", 7, 64, 64, steps=4, guidance=2.5)
-    pictures = [draw_alone(kind, draw)]
+    pictures = [] if kind in EDITORS else [draw_alone(kind, draw)]
     pictures += [draw_alone(kind, replaced(draw, references=references)) for references in REFERENCES[kind]]
     for first, second in combinations(pictures, 2):
         assert (first.latents - second.latents).abs().max() > 100 * LATENTS

@@ -6,6 +6,8 @@ They draw noise, by the same code that draws pictures with the real weights.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -178,16 +180,39 @@ def tiny_qwen_image() -> Any:
     )
 
 
+def tiny_qwen_image_edit(kind: str = "QwenImageEditPlusPipeline") -> Any:
+    """Return a `QwenImageEditPlusPipeline`, or a `QwenImageEditPipeline`, with the parts of the tiny Qwen-Image."""
+    import diffusers
+    from transformers import Qwen2VLProcessor
+
+    parts = tiny_qwen_image().components
+    processor = _without_videos(Qwen2VLProcessor)(image_processor=_image_processor(14), tokenizer=parts["tokenizer"])
+    return _quiet(getattr(diffusers, kind)(**parts, processor=processor))
+
+
+def _image_processor(patch_px: int) -> Any:
+    """Return an image processor that needs no torchvision."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    return Qwen2VLImageProcessorPil(patch_size=patch_px)
+
+
+def _without_videos(kind: Any) -> Any:
+    """Return a class of processors without its part for videos, which needs torchvision."""
+
+    class Processor(kind):  # type: ignore[misc]
+        """The processor of texts and pictures."""
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            return type(argument)
+
+    return Processor
+
+
 def tiny_qwen_image_21(sample_sigmas: list[float] | None = None) -> Any:
     """Return a `QwenImage21Pipeline` of 1 MB with pictures that have alpha; Turbo has sigmas of its own."""
     import diffusers
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
-
-    class TextProcessor(Qwen3VLProcessor):  # type: ignore[misc]
-        """The processor without its parts for images and videos, which need torchvision."""
-
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            return type(argument)
 
     tokenizer = tiny_tokenizer()
     tokenizer.padding_side = "left"
@@ -257,7 +282,9 @@ def tiny_qwen_image_21(sample_sigmas: list[float] | None = None) -> Any:
             scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02),
             vae=vae,
             text_encoder=text_encoder,
-            processor=TextProcessor(tokenizer=tokenizer, chat_template=_CHAT_TEMPLATE_OF_PARTS),
+            processor=_without_videos(Qwen3VLProcessor)(
+                image_processor=_image_processor(16), tokenizer=tokenizer, chat_template=_CHAT_TEMPLATE_OF_PARTS
+            ),
             transformer=transformer,
             sample_sigmas=sample_sigmas,
         )
@@ -377,9 +404,11 @@ def tiny_stable_diffusion() -> Any:
     )
 
 
-BUILDERS: Final = {
+BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "z-image": tiny_z_image,
     "qwen-image": tiny_qwen_image,
+    "qwen-image-edit": partial(tiny_qwen_image_edit, "QwenImageEditPipeline"),
+    "qwen-image-edit-plus": tiny_qwen_image_edit,
     "qwen-image-21": tiny_qwen_image_21,
     "flux2-klein": tiny_flux2_klein,
     "stable-diffusion": tiny_stable_diffusion,
