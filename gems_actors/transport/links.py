@@ -25,6 +25,7 @@ import trio
 import zmq
 from zmq.backend import Socket as _BareSocket
 
+from gems_actors.transport.rests import REST_S, Rests
 from protocol.bundles import BUNDLE_START, bundled, unbundled
 from protocol.errors import FrameError
 
@@ -85,6 +86,7 @@ class Link:
         """What is sent first, as it goes over the wire: messages, and bundles of them."""
         self._sender: trio.lowlevel.Task | None = None
         self._woken = trio.Event()
+        self._rests = Rests()
         self._is_taking = False
         self._is_behind = False
         """The last receive filled a batch, so more may be waiting that the descriptor does not signal."""
@@ -113,7 +115,7 @@ class Link:
         """Queue a message; it is sent within this pass of the scheduler, together with all others of the pass."""
         self._queue.append(frames)
         if self._sender is not None and not self._is_taking:
-            if not self._is_router:
+            if not self._is_router and not self._rests.is_due:
                 # The first message of a pass leaves at once: a request alone saves a pass. A ROUTER's may turn out to
                 # be undeliverable, for which a caller of this is not prepared.
                 self._send_queued()
@@ -178,6 +180,8 @@ class Link:
                         self._wake_sender()
                 if self._is_behind:
                     await trio.lowlevel.checkpoint()  # let other tasks run, and more messages arrive
+                elif self._rests.is_due:
+                    await trio.sleep(REST_S)
                 else:
                     await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
                     self._woken.set()
@@ -300,6 +304,7 @@ class Link:
             self._dropped.clear()
         self._woken.set()
         if batch:
+            self._rests.note(time.monotonic(), batch, place=int(self._is_router))
             self._is_taking = True
             try:
                 self._take(batch)
