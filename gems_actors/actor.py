@@ -29,7 +29,7 @@ from gems_actors.os_process import is_shortage
 from gems_actors.router_connection import RouterConnection
 from gems_actors.tasks import open_background
 from protocol.codec import CODEC, decode_body
-from protocol.envelope import NO_DEADLINE_MS, Header, Kind
+from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind
 from protocol.errors import ProtocolError
 from protocol.limits import MAX_FIGURE, MAX_FIGURES, MAX_NAME_CHARS, MAX_REMARK_CHARS, TOTAL
 from protocol.messages import Body, Cancel, Held, Reply, Request
@@ -187,25 +187,31 @@ class _Loop:
         self._limiter: trio.CapacityLimiter | None = None
         self._calls: dict[bytes, Call] = {}
         self._taken: deque[tuple[Call, bytes]] = deque()
-        """Requests that no task has begun to answer, and their bodies."""
+        """Requests that no task has begun to answer, and their frames."""
         self._standing: list[trio.lowlevel.Task] = []
         """Tasks that wait for a request."""
         self._woken = 0
         """Tasks that were woken or started and do not run yet."""
-        self._deadlines = DeadlineWatch()
+        self._deadlines = DeadlineWatch(self._calls.values())
         self._is_leaving = False
         self._all_done = trio.Event()
 
-    def take(self, connection: RouterConnection, header: Header, body: bytes) -> None:
+    def take(self, connection: RouterConnection, header: Header, frame: bytes) -> None:
         if self._nursery is not None and header.id not in self._calls and not self._is_leaving:
-            call = self._calls[header.id] = Call(header, connection, watch=self._deadlines.add)
-            now, limit_s = trio.current_time(), self._actor.time_limit_s
+            now, limit_s, client_deadline = connection.heard_at, self._actor.time_limit_s, math.inf
             if header.time_left_ms != NO_DEADLINE_MS:
                 left_s = header.time_left_ms / 1000
-                call.client_deadline, limit_s = now + left_s, min(left_s, limit_s)
-            call.deadline = now + limit_s
-            self._deadlines.add(call)
-            self._taken.append((call, body))
+                client_deadline, limit_s = now + left_s, min(left_s, limit_s)
+            call = self._calls[header.id] = Call(
+                header,
+                frame[:HEADER_BYTES],
+                connection,
+                deadline=now + limit_s,
+                client_deadline=client_deadline,
+                watch=self._deadlines.note,
+            )
+            self._deadlines.note(call)
+            self._taken.append((call, frame))
             if not self._woken:
                 self._wake(self._nursery)
 
@@ -315,7 +321,7 @@ class _Loop:
                         return
 
     async def _answer_next(self, scope: trio.CancelScope, nursery: trio.Nursery) -> None:
-        call, body = self._taken.popleft()
+        call, frame = self._taken.popleft()
         waiting = len(self._calls) - len(self._taken)  # handlers, with this one, which may
         for _ in range(min(len(self._taken), waiting) - self._woken):
             self._wake(nursery)
@@ -326,13 +332,13 @@ class _Loop:
                 call.scope = scope
                 begin_answering(call)
                 if self._limiter is None:
-                    answer = await self._handle(call.header, body)
+                    answer = await self._handle(call.header, frame[HEADER_BYTES:])
                 else:
                     async with self._limiter:
-                        answer = await self._handle(call.header, body)
+                        answer = await self._handle(call.header, frame[HEADER_BYTES:])
                 is_done = True
         finally:
-            call.scope, call.is_over = None, True
+            call.scope = None
             del self._calls[call.header.id]
             if not self._calls:
                 self._all_done.set()

@@ -18,6 +18,8 @@ class Call(Struct, eq=False):
     """The request that a handler is answering."""
 
     header: Header
+    head: bytes = b""
+    """The header as it arrived; empty for a request that did not arrive by wire."""
     connection: RouterConnection | None = None
     """Connection that delivered the request and takes the answer; None for a request that did not arrive by wire."""
     others: tuple[RouterConnection, ...] = ()
@@ -29,7 +31,6 @@ class Call(Struct, eq=False):
     is_cancelled: bool = False
     has_expired: bool = False
     """Whether it was cancelled at its deadline."""
-    is_over: bool = False
     deadline: float = inf
     """Time at which it is cancelled."""
     client_deadline: float = inf

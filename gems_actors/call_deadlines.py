@@ -1,58 +1,46 @@
 """Cancels the calls of an actor at their deadlines: one task for all, because a scope for each costs too much.
 
-The scopes of a handler therefore do not know the deadline of its request; `current_deadline` does.
+The scopes of a handler therefore do not know the deadline of its request; `current_deadline` does. Nearly all calls are
+over long before their deadlines, so nothing is kept for one: when the earliest deadline comes, all calls are looked at.
 """
 
 from __future__ import annotations
 
 import math
-from heapq import heapify, heappop, heappush
-from itertools import count
+from collections.abc import Collection
 
 import trio
 
 from gems_actors.call_context import Call
 
-_MAX_IDLE = 1000
-"""Deadlines of calls that are over kept before they are swept, in addition to twice the number of calls."""
+_GRAIN_S = 0.01
+"""Shortest time between two looks at all calls, by which a deadline may be late."""
 
 
 class DeadlineWatch:
     """The deadlines of calls in progress."""
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Call]] = []
-        self._order = count()
+    def __init__(self, calls: Collection[Call]) -> None:
+        """Watch what is in a collection at any time, such as the values of a dict."""
+        self._calls = calls
         self._next_at = math.inf
         self._sleep = trio.CancelScope()
-        self._sweep_at = _MAX_IDLE
 
-    def __len__(self) -> int:
-        """Number of deadlines, including those of calls that are over."""
-        return len(self._heap)
-
-    def add(self, call: Call) -> None:
-        """Watch a call's deadline, in place of an earlier one."""
-        deadline = call.deadline
-        if deadline == math.inf:
-            return
-        heappush(self._heap, (deadline, next(self._order), call))
-        if deadline < self._next_at:
-            self._next_at = self._sleep.deadline = deadline
-        if len(self._heap) > self._sweep_at:
-            self._heap = [item for item in self._heap if not item[2].is_over and item[0] == item[2].deadline]
-            heapify(self._heap)
-            self._sweep_at = 2 * len(self._heap) + _MAX_IDLE
+    def note(self, call: Call) -> None:
+        """Take note of the deadline of a call that is new, or whose deadline has changed."""
+        if call.deadline < self._next_at:
+            self._next_at = self._sleep.deadline = call.deadline
 
     async def run(self) -> None:
         """Cancel calls until cancelled."""
         while True:
             with trio.CancelScope(deadline=self._next_at) as self._sleep:
                 await trio.sleep_forever()
-            now = trio.current_time()
-            while self._heap and self._heap[0][0] <= now:
-                _, _, call = heappop(self._heap)
-                if not call.is_over and call.deadline <= now:
+            now, next_at = trio.current_time(), math.inf
+            for call in self._calls:
+                if call.deadline > now:
+                    next_at = min(next_at, call.deadline)
+                elif not call.is_cancelled:
                     call.has_expired = True
                     call.cancel()
-            self._next_at = self._heap[0][0] if self._heap else math.inf
+            self._next_at = max(next_at, now + _GRAIN_S)

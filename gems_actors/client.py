@@ -20,7 +20,7 @@ import os
 import random
 import socket as network
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -49,8 +49,8 @@ from gems_actors.tasks import gather, open_background
 from gems_actors.transport.links import Link
 from gems_actors.transport.refusals import await_refusal
 from gems_actors.transport.sockets import open_context, open_dealer, require_trio
-from protocol.codec import CODEC, decode_body, encode_checked, frame_of, peek_type
-from protocol.envelope import Header, Kind, Lane
+from protocol.codec import CODEC, decode_body, encode_checked, frame_from, frame_of, peek_type
+from protocol.envelope import Header, Kind, Lane, answered
 from protocol.errors import ProtocolError
 from protocol.identity import run_bytes
 from protocol.limits import MAX_NAME_CHARS
@@ -137,25 +137,30 @@ class Mesh:
         call = call_or_none()
         parent = call.header if call else _NO_PARENT
         run, trajectory = getattr(request, "run", None), getattr(request, "trajectory", None)
+        deadline = current_deadline()
         try:
             header = Header(
                 Kind.REQUEST,
-                role=role or request.role,
-                lane=parent.lane if lane is None else lane,
-                run=run_bytes(run) if isinstance(run, str) else parent.run,
-                trajectory=bytes.fromhex(trajectory) if isinstance(trajectory, str) else parent.trajectory,
-                trace=parent.trace,
-                span=parent.span,
+                self._new_id(),
+                role or request.role,
+                parent.lane if lane is None else lane,
+                0,
+                time_left_ms(deadline),
+                bytes.fromhex(trajectory) if isinstance(trajectory, str) else parent.trajectory,
+                run_bytes(run) if isinstance(run, str) else parent.run,
+                parent.trace,
+                parent.span,
             )
             expected = CODEC.register_reply(type(request))
             body = encode_checked(request)
         except (ProtocolError, ValueError) as error:
             raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
-        if tracing.is_on():
-            with tracing.asking(header, type(request).__name__) as traced:
-                reply = await self._ask_routers(traced, body, stop_gracefully, retries_overload)
-        else:
-            reply = await self._ask_routers(header, body, stop_gracefully, retries_overload)
+        with tracing.asking(header, type(request).__name__) if tracing.is_on() else nullcontext(header) as traced:
+            if traced.role == "router" and len(self._connections) > 1:
+                reply = await self._ask_all_routers(traced, body, deadline, stop_gracefully)
+            else:
+                waiting = PendingRequest(traced, body, deadline, self._connection_for(traced))
+                reply = await self._retry(waiting, stop_gracefully, retries_overload)
         if not isinstance(reply, expected):
             got = type(reply).__name__
             raise errors.InternalError(
@@ -168,7 +173,7 @@ class Mesh:
         call = call_or_none()
         if call is not None:
             connection = call.connection or self._connections[0]
-            connection.link.send(frame_of(structs.replace(call.header, kind=Kind.EVENT), encode_checked(event)))
+            connection.link.send(_frame_about(call, Kind.EVENT, encode_checked(event)))
 
     @asynccontextmanager
     async def events(self, run: str) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
@@ -229,14 +234,14 @@ class Mesh:
         Raises:
             ProtocolError: the answer does not fit the wire.
         """
-        frame = frame_of(structs.replace(call.header, kind=kind), encode_checked(body))
+        frame = _frame_about(call, kind, encode_checked(body))
         for connection in (call.connection or self._connections[0], *call.others):
             connection.answer(frame)
 
     def release(self, call: Call) -> None:
         """Tell the routers that a request that one of them withdrew was stopped; unlike an answer, only once."""
         failure = errors.failure_of(errors.WithdrawnError("its router told the actor to stop"))
-        frame = frame_of(structs.replace(call.header, kind=Kind.FAILURE), encode_checked(failure))
+        frame = _frame_about(call, Kind.FAILURE, encode_checked(failure))
         for connection in (call.connection or self._connections[0], *call.others):
             connection.link.send(frame)
 
@@ -269,35 +274,40 @@ class Mesh:
 
     # ----------------------------------------------------------------------------------------- requests in flight
 
-    async def _ask_routers(
-        self, header: Header, body: bytes, stop_gracefully: trio.Event | None, retries_overload: bool
+    async def _ask_all_routers(
+        self, header: Header, body: bytes, deadline: float, stop_gracefully: trio.Event | None
     ) -> Reply:
-        """Ask by the trajectory's router, or all routers what each of them answers itself."""
-        if header.role != "router" or len(self._connections) == 1:
-            return await self._retry(None, header, body, stop_gracefully, retries_overload)
-        asks = [partial(self._retry, it, header, body, stop_gracefully) for it in self._connections if it.is_up]
+        """Ask all routers what each of them answers itself."""
+        asks = [
+            partial(
+                self._retry, PendingRequest(structs.replace(header, id=self._new_id()), body, deadline, it),
+                stop_gracefully,
+            )
+            for it in self._connections
+            if it.is_up
+        ]  # fmt: skip
         return merge_answers(await gather(*asks))
 
     async def _retry(
-        self,
-        connection: RouterConnection | None,
-        header: Header,
-        body: bytes,
-        stop_gracefully: trio.Event | None,
-        retries_overload: bool = True,
+        self, request: PendingRequest, stop_gracefully: trio.Event | None, retries_overload: bool = True
     ) -> Reply:
-        """Ask by one connection, or by the trajectory's; with backoff again while the role is overloaded."""
+        """Return the answer to a request; with backoff it is asked again while the role is overloaded."""
         while True:
-            deadline = current_deadline()
-            id_ = self._randomness.randbytes(16)  # unguessable, so that no other process can answer or cancel it
-            header = structs.replace(header, id=id_, time_left_ms=time_left_ms(deadline))
-            at = connection or self._connection_for(header)
             try:
-                return await self._exchange(PendingRequest(header, body, deadline, at), stop_gracefully)
+                return await self._exchange(request, stop_gracefully)
             except errors.OverloadedError as error:
                 if not retries_overload:
                     raise
                 await trio.sleep(error.retry_after_s * self._randomness.uniform(0.5, 1.5))
+            deadline = current_deadline()
+            header = structs.replace(request.header, id=self._new_id(), time_left_ms=time_left_ms(deadline), attempt=0)
+            is_of_router = header.role == "router"
+            at = request.connection if is_of_router else self._connection_for(header)
+            request = PendingRequest(header, request.body, deadline, at)
+
+    def _new_id(self) -> bytes:
+        """Return an id that no other process can guess, so that none can answer or cancel the request."""
+        return self._randomness.randbytes(16)
 
     async def _exchange(self, request: PendingRequest, stop_gracefully: trio.Event | None) -> Reply:
         id_, pending = request.header.id, self._state.pending
@@ -381,6 +391,13 @@ class Mesh:
     async def _raise_refusal(self) -> None:
         await self._refused.wait()
         raise errors.MeshRefusedError(self._refusal)
+
+
+def _frame_about(call: Call, kind: Kind, body: bytes) -> bytes:
+    """Return the frame of a message about a request that is being answered."""
+    if not call.head:
+        return frame_of(structs.replace(call.header, kind=kind), body)
+    return frame_from(answered(call.head, kind), body)
 
 
 async def _stop_gracefully(request: PendingRequest, stop_gracefully: trio.Event) -> None:

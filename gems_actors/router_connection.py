@@ -6,7 +6,7 @@ All connections of a client share one `ClientState`. `gems_actors.client` choose
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -67,8 +67,8 @@ OpenLink = Callable[[Callable[[list[Message]], None]], RouterLink]
 class RequestHandler(Protocol):
     """The actor that answers the requests which arrive through a client's connections."""
 
-    def take(self, connection: RouterConnection, header: Header, body: bytes) -> None:
-        """Start to answer a request; neither awaits nor raises."""
+    def take(self, connection: RouterConnection, header: Header, frame: bytes) -> None:
+        """Start to answer a request that has just arrived; neither awaits nor raises."""
 
     def cancel(self, connection: RouterConnection, header: Header, cancel: m.Cancel) -> None:
         """Cancel, or gracefully stop, a request that is answered by this connection."""
@@ -116,13 +116,12 @@ class PendingRequest(Struct, eq=False):
         self.header = structs.replace(self.header, attempt=1, time_left_ms=time_left_ms(self.deadline))
         self.send()
 
-    async def wait(self) -> None:
-        """Return once it is answered. One task waits, which halves the cost of a `trio.Event`."""
-        if self.answered_by is None:
-            self._waiting = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
-        else:
-            await trio.lowlevel.checkpoint()
+    def wait(self) -> Awaitable[object]:
+        """Return what ends once it is answered. One task waits, which halves the cost of a `trio.Event`."""
+        if self.answered_by is not None:
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it, which saves a coroutine
+        self._waiting = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105
 
     def complete(self, kind: Kind, answer: bytes, connection: RouterConnection) -> None:
         """Take an answer; further ones change nothing."""
@@ -317,11 +316,13 @@ class RouterConnection:
                 _log.warning("message_refused", reason=str(error))
 
     def _take_one(self, header: Header, frame: bytes) -> None:
-        handler, body = self._state.handler, frame[HEADER_BYTES:]
+        handler = self._state.handler
+        if header.kind is Kind.REQUEST:
+            if handler is not None:
+                handler.take(self, header, frame)
+            return
+        body = frame[HEADER_BYTES:]
         match header.kind:
-            case Kind.REQUEST:
-                if handler is not None:
-                    handler.take(self, header, body)
             case Kind.REPLY | Kind.FAILURE:
                 request = self._state.pending.get(header.id)
                 if request is not None:

@@ -237,7 +237,12 @@ def encode_message(header: Header, body: m.Body) -> bytes:
 
 def frame_of(header: Header, body: bytes) -> bytes:
     """Return the frame of a message whose body is encoded already."""
-    frame = pack_header(header) + body
+    return frame_from(pack_header(header), body)
+
+
+def frame_from(head: bytes, body: bytes) -> bytes:
+    """Return the frame of a message whose header and body are encoded already."""
+    frame = head + body
     if len(frame) > MAX_FRAME_BYTES:
         raise TooLargeError(f"expected a message of at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
     return frame

@@ -31,7 +31,7 @@ _LAYOUT = struct.Struct(">2sBBBxHI16s16s8s16s16s8s")
 HEADER_BYTES = _LAYOUT.size
 _HANDED_OUT = struct.Struct(">HI")
 """Attempt and time left, next to each other in the layout."""
-_HANDED_OUT_AT = 6
+_KIND_AT, _LANE_AT, _HANDED_OUT_AT = 3, 4, 6
 _ID = slice(12, 28)
 
 
@@ -82,6 +82,7 @@ class Header(Struct, frozen=True, gc=False):  # made twice a hop, at a third of 
 
 
 _KINDS = {int(kind): kind for kind in Kind}
+_KIND_BYTES = {kind: bytes((kind,)) for kind in Kind}
 _LANES = (Lane.INTERACTIVE, Lane.BULK)
 
 
@@ -137,6 +138,11 @@ def handed_out(frame: bytes, attempt: int, time_left_ms: int) -> bytes:
     """Return the frame of a request with another fencing number and time left, without packing the rest again."""
     changed = _HANDED_OUT.pack(attempt & 0xFFFF, time_left_ms)
     return b"".join((frame[:_HANDED_OUT_AT], changed, frame[_HANDED_OUT_AT + _HANDED_OUT.size :]))
+
+
+def answered(head: bytes, kind: Kind) -> bytes:
+    """Return the header of a request as that of a message about it, without packing the rest again."""
+    return b"".join((head[:_KIND_AT], _KIND_BYTES[kind], head[_LANE_AT : _LANE_AT + 1], b"\0", head[_HANDED_OUT_AT:]))
 
 
 @lru_cache(maxsize=256)  # a mesh has a dozen roles, and every message names one

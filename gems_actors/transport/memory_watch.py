@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 import structlog
 import trio
@@ -349,14 +350,19 @@ class MemoryWatch:
         if self._trim_at <= (now := time.monotonic()) < self._freeing_until:
             self._trim_at = now + _TRIM_EVERY_S
             with suppress(AttributeError):  # another C library
-                ctypes.CDLL(None).malloc_trim(0)
+                _c_library().malloc_trim(0)
 
 
 def _await_work(until_ns: int) -> None:
     """Return when this process has used so much CPU time since it began; at once where the system cannot tell."""
     until = _TimeSpec(*divmod(until_ns, 1_000_000_000))
     with suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).clock_nanosleep(time.CLOCK_PROCESS_CPUTIME_ID, _TIMER_ABSTIME, ctypes.byref(until), None)
+        _c_library().clock_nanosleep(time.CLOCK_PROCESS_CPUTIME_ID, _TIMER_ABSTIME, ctypes.byref(until), None)
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)  # making it takes longer than a look
 
 
 def _resident_bytes(statm: int) -> int:

@@ -224,11 +224,13 @@ async def test_the_time_limit_of_a_handler_runs_only_while_a_server_works_for_it
     server.limit.start()
     pool = FailoverPool([server])
     answered: list[int] = []
-    deadlines = DeadlineWatch()
+    calls: list[Call] = []
+    deadlines = DeadlineWatch(calls)
 
     async def handle(number: int, within_s: float = 0.25) -> None:  # enough for two exchanges of its own
-        request = Call(Header(Kind.REQUEST), deadline=trio.current_time() + within_s, watch=deadlines.add)
-        deadlines.add(request)
+        request = Call(Header(Kind.REQUEST), deadline=trio.current_time() + within_s, watch=deadlines.note)
+        calls.append(request)
+        deadlines.note(request)
         with trio.CancelScope() as request.scope, answering(request):
             await call(pool, number)
             await call(pool, number)
@@ -253,9 +255,11 @@ async def test_a_client_that_gives_up_ends_its_request_in_the_queue() -> None:
     pool = FailoverPool([server])
     for _ in range(8):
         server.limit.start()
-    deadlines = DeadlineWatch()
-    request = Call(Header(Kind.REQUEST), deadline=3.0, client_deadline=3.0, watch=deadlines.add)
-    deadlines.add(request)
+    calls: list[Call] = []
+    deadlines = DeadlineWatch(calls)
+    request = Call(Header(Kind.REQUEST), deadline=3.0, client_deadline=3.0, watch=deadlines.note)
+    calls.append(request)
+    deadlines.note(request)
     async with open_background() as watching:
         watching.start_soon(deadlines.run)
         with trio.CancelScope() as request.scope, answering(request):
