@@ -75,7 +75,7 @@ function picturesField() {
   }
   input.addEventListener("change", render);
   return {
-    element: el("div", {}, el("label", { for: "image" }, "Pictures to start from"), input,
+    element: el("div", { class: "pictures" }, el("label", { for: "image" }, "Pictures to start from"), input,
       el("p", { id: "image-hint", class: "quiet" }, "Up to 16 PNG, JPEG or WebP files, for image models that draw from pictures. The prompt says what changes."), chosen),
     async fields() {
       const files = [...input.files];
