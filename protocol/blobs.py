@@ -82,7 +82,13 @@ def pack_blob(header: BlobHeader, data: bytes | memoryview = b"") -> bytes:
     return b"".join((_LAYOUT.pack(BLOB_MAGIC, BLOB_VERSION, kind, id_, size_bytes, digest), data))
 
 
-def unpack_blob(frame: bytes) -> tuple[BlobHeader, memoryview]:
+def pack_blob_header(header: BlobHeader, frame: bytearray) -> None:
+    """Write a header over the first `BLOB_HEADER_BYTES` of a frame, whose data need not be copied so."""
+    kind, id_, size_bytes, digest = header
+    _LAYOUT.pack_into(frame, 0, BLOB_MAGIC, BLOB_VERSION, kind, id_, size_bytes, digest)
+
+
+def unpack_blob(frame: bytes | memoryview) -> tuple[BlobHeader, memoryview]:
     """Return the header of a frame and a view of the data after it.
 
     Raises:
@@ -95,7 +101,7 @@ def unpack_blob(frame: bytes) -> tuple[BlobHeader, memoryview]:
         raise TooLargeError(f"expected a picture of at most {MAX_BLOB_BYTES} bytes, got {len(frame)}")
     if len(frame) < BLOB_HEADER_BYTES or frame[:2] != BLOB_MAGIC:
         raise FrameError(
-            f"expected a header of {BLOB_HEADER_BYTES} bytes that begins with {BLOB_MAGIC!r}, got {frame[:16]!r}"
+            f"expected a header of {BLOB_HEADER_BYTES} bytes that begins with {BLOB_MAGIC!r}, got {bytes(frame[:16])!r}"
         )
     _, version, kind, id_, size_bytes, digest = _LAYOUT.unpack_from(frame)
     if version != BLOB_VERSION:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 import trio
@@ -55,17 +56,27 @@ class BlobFolder(BlobStore):
             BlobError: the picture is missing or not of that digest and size, so that it is lost; with `is_outage`, it
                 cannot be read now, as by a process that has no descriptors left.
         """
+        with self.open_file(digest, size_bytes) as file:
+            data = file.read()
+        verify(data, digest, size_bytes, str(self.path_of(digest)))
+        return data
+
+    @contextmanager
+    def open_file(self, digest: str, size_bytes: int) -> Iterator[BufferedReader]:
+        """Open the file of a picture that has the right size; the block must verify the bytes that it reads.
+
+        Raises:
+            BlobError: as `read`, also if the block cannot read the file.
+        """
         path = self.path_of(digest)
         try:
             with path.open("rb") as file:
                 if (got_bytes := os.fstat(file.fileno()).st_size) != size_bytes:
                     raise BlobError(f"{path}: expected {size_bytes} bytes, got {got_bytes}")
-                data = file.read()
+                yield file
         except OSError as error:
             failure = BlobError(f"{path}: expected a picture of {size_bytes} bytes: {os_reason(error)}")
             raise (failure if isinstance(error, FileNotFoundError) else storage_fault(failure)) from error
-        verify(data, digest, size_bytes, str(path))
-        return data
 
     def write(self, digest: str, data: bytes | memoryview) -> None:
         """Store bytes with that digest durably, unless they are stored already; blocks on the disk.

@@ -60,22 +60,24 @@ class Link:
         has_users: bool = False,
         cuts_deaf: bool = False,
         reads_bundles: Callable[[bytes], bool] | None = None,
+        has_large_frames: bool = False,
     ) -> None:
         """Wrap a socket; `take`, called with each batch that arrives, neither awaits nor raises.
 
         For a ROUTER, `undeliverable` is called with each message whose peer is gone or has stopped reading, and
         `has_users` means that it has keys: its messages include the sender's. With `cuts_deaf`, a peer that sends on
         although it does not read is an offender. What is sent at
-        the same time to a peer for which `reads_bundles` returns true goes into one frame.
+        the same time to a peer for which `reads_bundles` returns true goes into one frame. With `has_large_frames`,
+        frames arrive as memoryviews of what libzmq received, without a copy, and there are no bundles.
         """
         self._socket = socket
         self._descriptor = cast(int, socket.getsockopt(zmq.FD))
         self._recv = cast(Callable[[int], bytes], _BareSocket.recv.__get__(socket))
         self._recv_frame = cast(Callable[[int, bool], zmq.Frame], _BareSocket.recv.__get__(socket))
-        self._send = cast(Callable[[bytes, int], None], _BareSocket.send.__get__(socket))
+        self._send = cast(Callable[[bytes | zmq.Frame, int], None], _BareSocket.send.__get__(socket))
         self._get = cast(Callable[[int], int], _BareSocket.get.__get__(socket))
         self._is_router = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
-        self._has_users, self._cuts_deaf = has_users, cuts_deaf
+        self._has_users, self._cuts_deaf, self._has_large_frames = has_users, cuts_deaf, has_large_frames
         self._take = take
         self._undeliverable = undeliverable
         self.sends_bundles = False
@@ -111,9 +113,12 @@ class Link:
         self._offending.clear()
         self.offenders.clear()
 
-    def send(self, *frames: bytes) -> None:
-        """Queue a message; it is sent within this pass of the scheduler, together with all others of the pass."""
-        self._queue.append(frames)
+    def send(self, *frames: bytes | zmq.Frame) -> None:
+        """Queue a message; it is sent within this pass of the scheduler, together with all others of the pass.
+
+        A large `zmq.Frame` is sent from the memory of its bytes, which must stay as they are.
+        """
+        self._queue.append(cast(Message, frames))  # where there are such frames, there are no bundles
         if self._sender is not None and not self._is_taking:
             if not self._is_router and not self._rests.is_due:
                 # The first message of a pass leaves at once: a request alone saves a pass. A ROUTER's may turn out to
@@ -132,7 +137,7 @@ class Link:
             task, self._sender = self._sender, None
             trio.lowlevel.reschedule(task)
 
-    def try_send(self, identity: bytes, frame: bytes) -> bool:
+    def try_send(self, identity: bytes, frame: bytes | zmq.Frame) -> bool:
         """Send a message of a ROUTER at once, and return whether its peer had room for it; not for use in `take`.
 
         Raises:
@@ -294,9 +299,9 @@ class Link:
         self._is_behind = True
         needs_frames = self._has_users or self.origins is not None or self._full_since or self._dropped
         if not self._is_router:
-            fill = self._fill_from_router
+            fill = self._fill_with_large_frames if self._has_large_frames else self._fill_from_router
         else:
-            fill = self._fill_with_frames if needs_frames else self._fill_plainly
+            fill = self._fill_with_frames if needs_frames or self._has_large_frames else self._fill_plainly
         try:
             fill(batch)
         except zmq.Again:
@@ -325,6 +330,14 @@ class Link:
                 batch.extend([(message,) for message in _messages_in(frame)])
             else:
                 batch.append((frame,))
+
+    def _fill_with_large_frames(self, batch: list[Message]) -> None:
+        """Receive messages of a DEALER without a copy."""
+        recv_frame, room = self._recv_frame, _BATCH_BYTES
+        while room > 0 and len(batch) < _BATCH:
+            data = recv_frame(_NOBLOCK, False).buffer
+            room -= len(data)
+            batch.append((cast(bytes, data),))
 
     def _fill_plainly(self, batch: list[Message]) -> None:
         recv, get, room = self._recv, self._get, _BATCH_BYTES
@@ -358,7 +371,7 @@ class Link:
             if identity in self._offending or identity in self._dropped:
                 room -= len(frame) + self._drop_parts()
                 continue
-            data = frame.bytes
+            data = cast(bytes, frame.buffer) if self._has_large_frames else frame.bytes
             if self.origins is not None:
                 origin = frame.get(_ORIGIN)
                 self.origins[origin] = self.origins.get(origin, 0) + len(data) + _FRAMING_BYTES
@@ -366,7 +379,8 @@ class Link:
             user = (str(frame.get("User-Id")).encode(),) if self._has_users else ()
             if get(_RCVMORE):
                 room -= self._drop_parts()
-            batch.extend([(identity, message, *user) for message in _messages_in(data)])
+            messages = (data,) if self._has_large_frames else _messages_in(data)
+            batch.extend([(identity, message, *user) for message in messages])
 
     def _note_offender(self, frame: zmq.Frame) -> None:
         self.offenders.add(frame.get(_ORIGIN))

@@ -24,15 +24,27 @@ from protocol.envelope import Header, Kind, pack_header
 class Ends:
     """A ROUTER that echoes messages, and a DEALER that collects them."""
 
-    def __init__(self, address: str, *, reads_bundles: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        reads_bundles: Callable[[bytes], bool] | None = None,
+        has_large_frames: bool = False,
+    ) -> None:
         self.address = address
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.returned: list[bytes] = []
         self.undeliverable: list[Message] = []
         self.arrival = trio.Event()
-        self.dealer = Link(open_dealer(self.context, address, b"dealer"), self._take)
+        self.dealer = Link(open_dealer(self.context, address, b"dealer"), self._take, has_large_frames=has_large_frames)
         self._socket = open_router(self.context)
-        self.router = Link(self._socket, self._echo, self.undeliverable.append, reads_bundles=reads_bundles)
+        self.router = Link(
+            self._socket,
+            self._echo,
+            self.undeliverable.append,
+            reads_bundles=reads_bundles,
+            has_large_frames=has_large_frames,
+        )
 
     def bind(self) -> None:
         self._socket.bind(self.address)
@@ -61,8 +73,8 @@ class Ends:
 
 
 @asynccontextmanager
-async def open_ends(folder: Path, *, is_bound: bool = True) -> AsyncIterator[Ends]:
-    ends = Ends(f"ipc://{folder}/echo.ipc")
+async def open_ends(folder: Path, *, is_bound: bool = True, has_large_frames: bool = False) -> AsyncIterator[Ends]:
+    ends = Ends(f"ipc://{folder}/echo.ipc", has_large_frames=has_large_frames)
     try:
         if is_bound:
             ends.bind()
@@ -167,6 +179,18 @@ async def test_a_message_to_an_unknown_peer_is_undeliverable(tmp_path: Path) -> 
         ends.dealer.send(b"after it")
         await ends.await_returned(1)
         assert ends.undeliverable == [(b"nobody", b"frame")]
+
+
+@pytest.mark.parametrize("start", [b"", BUNDLE_START])
+async def test_large_frames_are_passed_on_as_they_are_without_a_copy(tmp_path: Path, start: bytes) -> None:
+    data = bytearray(start + random.randbytes(1_000_000))
+    async with open_ends(tmp_path, has_large_frames=True) as ends:
+        ends.dealer.send(zmq.Frame(data))
+        await ends.await_returned(1)
+        assert ends.returned == [data]
+        returned: object = ends.returned[0]
+        assert isinstance(returned, memoryview)
+        assert isinstance(returned.obj, zmq.Frame)
 
 
 MESSAGE = pack_header(Header(Kind.EVENT))
