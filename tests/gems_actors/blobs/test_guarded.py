@@ -14,7 +14,7 @@ from gems_actors.security.keys import add_key, make_mesh_keys
 from gems_actors.security.permissions import BUILT_IN_PERMISSIONS, Principal
 from gems_actors.tasks import open_background
 from protocol.blobs import BlobKind, blob_address
-from tests.gems_actors.blobs.pictures import DATA, free_router, put
+from tests.gems_actors.blobs.pictures import DATA, free_router, put, ref_of
 
 
 async def test_a_key_may_do_with_pictures_what_its_roles_need(tmp_path: Path) -> None:
@@ -35,8 +35,9 @@ async def test_a_key_may_do_with_pictures_what_its_roles_need(tmp_path: Path) ->
         async with generator.open(), client.open(), planner.open():
             ref = await put(generator)
             assert await client.get(ref) == DATA
-            with pytest.raises(BlobError, match=r"key of client allows \(client\), got HAS of a picture"):
-                await put(client)
+            assert await put(client, b"to draw from") == ref_of(b"to draw from")
+            with pytest.raises(BlobError, match=r"key of planner allows \(planner\), got HAS of a picture"):
+                await put(planner)
             with pytest.raises(BlobError, match=r"key of planner allows \(planner\), got GET of a picture"):
                 await planner.get(ref)
         stranger = MeshBlobs(router, tmp_path / "cache-of-nobody", 10**6, timeout_s=0.5)
@@ -53,8 +54,8 @@ async def test_a_blob_server_for_other_hosts_needs_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (BlobKind.PUT, {"generator", "agent", "admin"}),
-        (BlobKind.HAS, {"generator", "agent", "admin"}),
+        (BlobKind.PUT, {"generator", "client", "agent", "admin"}),
+        (BlobKind.HAS, {"generator", "client", "agent", "admin"}),
         (BlobKind.GET, {*BUILT_IN_PERMISSIONS.grants} - {"memory", "decomposer", "planner"}),
         (BlobKind.ARE_YOU_AT_IT, {*BUILT_IN_PERMISSIONS.grants} - {"memory", "decomposer", "planner"}),
     ],

@@ -142,11 +142,18 @@ async def test_bytes_of_another_digest_and_malformed_frames_are_refused(tmp_path
 
 async def test_a_request_before_the_server_starts_is_answered_once_it_does(tmp_path: Path) -> None:
     store = store_at(at_ipc(tmp_path), tmp_path)
+    stored = trio.Event()
+
+    async def put_early() -> None:
+        await put(store)
+        stored.set()
+
     async with store.open(), trio.open_nursery() as nursery:
-        nursery.start_soon(put, store)
+        nursery.start_soon(put_early)
         await trio.testing.wait_all_tasks_blocked(0.01)
         async with open_blob_server(at_ipc(tmp_path), tmp_path / "blobs"):
-            assert await store.get(await put(store)) == DATA
+            await stored.wait()
+            assert await store.get(ref_of(DATA)) == DATA
 
 
 async def test_a_server_that_never_answers_fails_the_request_after_the_timeout(tmp_path: Path) -> None:
