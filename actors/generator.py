@@ -40,7 +40,7 @@ class Generator(BlobActor):
         super().__init__(config, mesh)
         self._note = ""
         self._model_note: Callable[[], str] = lambda: ""  # a model of the user's own need not have one
-        self._can_edit = self._can_follow = False
+        self._can_edit = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -54,7 +54,6 @@ class Generator(BlobActor):
         self.model, self.default_capacity = model, model.capacity
         self._model_note = getattr(model, "note", self._model_note)
         self._can_edit = bool(getattr(model, "can_edit", False))
-        self._can_follow = self._can_edit and bool(getattr(model, "edits_by_instruction", True))
 
     def _take_note(self, note: str) -> None:
         self._note = note
@@ -104,7 +103,9 @@ class Generator(BlobActor):
         )
         seconds = trio.current_time() - begun
         _log.info("image_generated", digest=ref.digest, seconds=round(seconds, 4), **drawn.details)
-        return Image(image=ref, spent=Spent(seconds=seconds, calls=1), can_be_edited=self._can_follow)
+        return Image(
+            image=ref, spent=Spent(seconds=seconds, calls=1), can_be_edited=self._can_edit and drawn.can_be_edited
+        )
 
     async def _read_reference(self, image: ImageRef) -> ImagePart:
         return ImagePart(await self.blobs.get(image), image.media_type)
@@ -118,7 +119,7 @@ async def _decode(drawn: GeneratedImage) -> GeneratedImage:
         usable = await trio.to_thread.run_sync(usable_picture, drawn.data)
     except ValueError as error:
         raise BackendError(f"image model: {error}") from error
-    return replace(usable, details=drawn.details)
+    return replace(usable, details=drawn.details, can_be_edited=drawn.can_be_edited)
 
 
 def check_picture(drawn: GeneratedImage) -> None:

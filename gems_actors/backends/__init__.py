@@ -53,6 +53,9 @@ class GeneratedImage:
     height_px: int
     details: Mapping[str, float] = field(default_factory=dict)
     """Measurements that the model reports: seconds per stage, requests in the batch."""
+    can_be_edited: bool = True
+    """Whether a model with `can_edit` edits it by an instruction; false where prompts describe the whole picture, as in
+    image to image."""
 
     @classmethod
     def from_file(cls, data: bytes) -> GeneratedImage:
@@ -73,8 +76,7 @@ class GeneratedImage:
 class ImageModel(Protocol):
     """Draws pictures; safe to call from many tasks at once.
 
-    A model that also draws from pictures says so by a true attribute `can_edit`; no other one is given references. If
-    its prompt still describes the whole picture, as in image to image, it has a false attribute `edits_by_instruction`.
+    A model that also draws from pictures says so by a true attribute `can_edit`; no other one is given references.
     """
 
     @property

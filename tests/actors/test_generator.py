@@ -80,21 +80,15 @@ async def test_a_model_that_draws_from_pictures_gets_the_references_of_a_request
     assert (editor.requests[0].strength, reply.can_be_edited) == (0.5, True)
 
 
-class FakeRedrawer(FakeEditor):
-    """Image to image: its prompt describes what the picture becomes."""
-
-    edits_by_instruction = False
-
-
-async def test_a_picture_of_a_model_that_redraws_by_a_description_cannot_be_edited(tmp_path: Path) -> None:
+async def test_a_picture_that_is_redrawn_by_a_description_cannot_be_edited(tmp_path: Path) -> None:
     generator = Generator(MeshConfig(data_dir=str(tmp_path)), mesh_with())
-    generator.use(FakeRedrawer(GeneratedImage(png(), "image/png", 32, 16)))
-    given = await generator.blobs.put(png(), media_type="image/png", width_px=32, height_px=16)
-    with answering(Call(Header(Kind.REQUEST))):
-        reply = await generator.generate(
-            GenerateImage(prompt="x", seed=7, width_px=32, height_px=16, references=(given,))
-        )
-    assert not reply.can_be_edited
+    for config in (generator.config, MeshConfig(data_dir=str(tmp_path), image=ImageConfig(backend="my:model"))):
+        generator.config = config
+        for model, of_picture in ((FakeEditor, True), (FakeEditor, False), (FakePainter, True)):
+            generator.use(model(GeneratedImage(png(), "image/png", 32, 16, can_be_edited=of_picture)))
+            with answering(Call(Header(Kind.REQUEST))):
+                reply = await generator.generate(GenerateImage(prompt="x", seed=7, width_px=32, height_px=16))
+            assert reply.can_be_edited == (model is FakeEditor and of_picture)
 
 
 async def test_a_model_that_cannot_draw_from_pictures_refuses_references(tmp_path: Path) -> None:

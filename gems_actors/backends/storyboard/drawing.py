@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 from PIL import Image, ImageDraw
 
 from gems_actors.backends.storyboard.charts import draw_chart
+from gems_actors.backends.storyboard.editing.framing import draw_framed
 from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SIGN_PAD_PX, Arrow, Board, Card, Panel, lay_out
 from gems_actors.backends.storyboard.lettering import line_height, shorten, width_of, write
 from gems_actors.backends.storyboard.patterns import Colour
@@ -31,14 +33,22 @@ ARROW: Final[Colour] = (204, 92, 42)
 _QUIET: Final[Colour] = (128, 122, 110)
 
 
-def draw(scene: Scene, *, seed: int, width_px: int, height_px: int, caption: str = "") -> bytes:
-    """Return the storyboard of a scene as a PNG file; seed and caption only appear in its title."""
+def draw(
+    scene: Scene, *, seed: int, width_px: int, height_px: int, caption: str = "", framed: Sequence[Image.Image] = ()
+) -> bytes:
+    """Return the storyboard of a scene as a PNG file, with framed pictures above it.
+
+    Seed and caption only appear in its title.
+    """
     image = Image.new("RGB", (width_px, height_px), PAPER)
-    board = lay_out(scene, width_px, height_px)
+    share = 0.0 if not framed else 0.45 if scene.things or scene.texts else 0.85
+    board = lay_out(scene, width_px, height_px, framed_share=share)
     _draw_title(image, board, f"storyboard · seed {seed}", caption)
     for left, top, right, bottom in board.groups:
         box = (left, top, right - 1, bottom - 1)
         ImageDraw.Draw(image).rounded_rectangle(box, radius=board.measures.gap_px // 2, fill=GROUP)
+    if board.framed is not None:
+        draw_framed(image, framed, board.framed)
     for card in board.cards:
         _draw_card(image, card)
     for arrow in board.arrows:

@@ -28,8 +28,12 @@ _STRESSED_CLAUSE = re.compile(r'((?:"[^"]*"|[^;"!])+)(!*)')
 def parse_scene(prompt: str) -> Scene:
     """Return the scene of any prompt; stressed clauses add emphasis to what the prompt already asks for."""
     description, _, stressed = prompt.partition(STRESS_OPENING)
-    scene = _parse_description(description.partition(DIRECTION_OPENING)[0])
-    for clause in _STRESSED_CLAUSE.finditer(stressed):
+    return add_claims(_parse_description(description.partition(DIRECTION_OPENING)[0]), stressed)
+
+
+def add_claims(scene: Scene, clauses: str) -> Scene:
+    """Return the scene with the claims of clauses, each of them stressed."""
+    for clause in _STRESSED_CLAUSE.finditer(clauses):
         if (claim := parse_claim(clause[1])) is not None and len(scene.stress) < _MAX_CLAUSES:
             scene = _stress(scene, claim, min(1 + len(clause[2]), _MAX_STRESS))
     return scene

@@ -110,15 +110,21 @@ class Board:
     notes: list[Panel] = field(default_factory=list)
     groups: list[Box] = field(default_factory=list)
     """Backgrounds of things that are related, where others are not."""
+    framed: Box | None = None
+    """Where framed pictures are; None without them."""
 
 
-def lay_out(scene: Scene, width_px: int, height_px: int) -> Board:
-    """Return the storyboard of a scene."""
+def lay_out(scene: Scene, width_px: int, height_px: int, *, framed_share: float = 0.0) -> Board:
+    """Return the storyboard of a scene; a share of the height at its top is left for framed pictures."""
     measures = Measures(width_px, height_px)
     board = Board(measures)
     grid = place_on_grid(scene)
     margin = measures.margin_px
     area = (margin, measures.title_height_px + margin, width_px - margin, height_px - margin)
+    if framed_share:
+        top = area[1] + round((area[3] - area[1]) * framed_share)
+        board.framed = (area[0], area[1], area[2], top)
+        area = (area[0], top + measures.gap_px, area[2], area[3])
     area = _lay_notes(board, [*grid.notes, *scene.notes], area)
     if scene.texts:
         share = 1.0 if not scene.things else min(0.7, 0.2 + 0.03 * len(scene.texts) + sum(map(len, scene.texts)) / 900)

@@ -13,6 +13,9 @@ import trio
 from gems_actors.backends import ChatReply, ChatRequest, GeneratedImage, ImagePart, ImageRequest
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.drawing import draw
+from gems_actors.backends.storyboard.editing.framing import fingerprint_of
+from gems_actors.backends.storyboard.editing.keeping import Given, excepted_in, judge_kept
+from gems_actors.backends.storyboard.editing.redrawing import draw_from_references
 from gems_actors.backends.storyboard.error_model import apply_errors, choose_errors
 from gems_actors.backends.storyboard.evidence import list_evidence
 from gems_actors.backends.storyboard.grammar import parse_scene
@@ -20,6 +23,7 @@ from gems_actors.backends.storyboard.judging import judge
 from gems_actors.backends.storyboard.laboratory.planted import Garden
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.rules import answer
+from gems_actors.backends.storyboard.scene import Kind
 from gems_actors.backends.storyboard.verifier_error import NO_ERRORS, Eye
 from gems_actors.config import PlantedInstruction, VerifierErrorConfig
 from gems_actors.errors import BackendError
@@ -39,6 +43,7 @@ class StoryboardImageModel:
     """Draws a storyboard of the prompt and, like a real model, gets some of it wrong."""
 
     capacity = 4
+    can_edit = True
 
     def __init__(self, planted: Sequence[PlantedInstruction] = ()) -> None:
         """Draw with errors that planted instructions change, if there are any."""
@@ -51,8 +56,11 @@ class StoryboardImageModel:
 
     async def generate(self, request: ImageRequest) -> GeneratedImage:
         """Return the storyboard of one request as a PNG file; equal requests give equal bytes."""
-        data = await trio.to_thread.run_sync(draw_request, request, self._planted, limiter=self._drawing)
-        return GeneratedImage(data, "image/png", request.width_px, request.height_px)
+        rule = draw_from_references if request.references else draw_request
+        data = await trio.to_thread.run_sync(rule, request, self._planted, limiter=self._drawing)
+        # Without references nothing is edited, so that tasks are drawn, and their refiners asked, as ever.
+        is_edit = bool(request.references)
+        return GeneratedImage(data, "image/png", request.width_px, request.height_px, can_be_edited=is_edit)
 
 
 def draw_request(request: ImageRequest, planted: Sequence[PlantedInstruction] = ()) -> bytes:
@@ -99,30 +107,39 @@ class StoryboardChatModel:
         """
         match request.task, request.fields:
             case "verify", {"question": str(question)}:
-                seen, eye = await self._look_at(request)
-                verdict, reasoning = judge_question(question, seen, eye)
+                seen, eye, given = await self._look_at(request)
+                verdict, reasoning = judge_question(question, seen, eye, given)
                 return ChatReply(verdict, reasoning)
             case "verify_all", {"questions": list(questions)}:
-                seen, eye = await self._look_at(request)
-                told = {item["id"]: judge_question(item["question"], seen, eye)[0] for item in questions}
+                seen, eye, given = await self._look_at(request)
+                told = {item["id"]: judge_question(item["question"], seen, eye, given)[0] for item in questions}
                 verdicts = {id_: verdict.partition(": ") for id_, verdict in told.items()}
                 answers = [{"id": id_, "answer": word, "reason": why} for id_, (word, _, why) in verdicts.items()]
                 return ChatReply(json.dumps({"answers": answers}))
             case "compare", {"questions": list(questions)}:
-                places = zip(_pictures_in(request, 2), ("compared first", "compared second"), strict=True)
+                *before, one, other = _pictures_in(request, 2)
+                given = [await self._look_before(data) for data in before]
+                places = ((one, "compared first"), (other, "compared second"))
                 first, second = [await self._look_as(data, place) for data, place in places]
-                return ChatReply(json.dumps(compare_seen(questions, first, second)))
+                return ChatReply(json.dumps(compare_seen(questions, first, second, given)))
             case "list_evidence", {"names": list(), "pairs": list(), "requirements": list()} as fields:
-                return ChatReply(json.dumps(list_evidence(fields, *await self._look_at(request))))
+                seen, eye, _ = await self._look_at(request)
+                return ChatReply(json.dumps(list_evidence(fields, seen, eye)))
             case "verify" | "verify_all" | "compare" | "list_evidence", _:
                 raise BackendError("storyboard chat: expected questions, got none")
         fields = {**request.fields, "follows_rules": True} if self._follows_rules else request.fields
         return await trio.to_thread.run_sync(answer, request.task, fields)
 
-    async def _look_at(self, request: ChatRequest) -> tuple[Seen | None, Eye]:
-        """Return what the only picture of a request shows, and how it is seen."""
-        (data,) = _pictures_in(request, 1)
-        return await self._look_as(data, str(request.fields.get("look", "")))
+    async def _look_at(self, request: ChatRequest) -> tuple[Seen | None, Eye, list[Given]]:
+        """Return what the last picture of a request shows, how it is seen, and the pictures before it."""
+        *before, data = _pictures_in(request, 1)
+        given = [await self._look_before(picture) for picture in before]
+        return *await self._look_as(data, str(request.fields.get("look", ""))), given
+
+    async def _look_before(self, data: bytes) -> Given:
+        """Return what a given picture shows, and the fingerprint by which it is known again where it is framed."""
+        seen, _ = await self._look(data)
+        return seen, await trio.to_thread.run_sync(fingerprint_of, data)
 
     async def _look_as(self, data: bytes, look: str) -> tuple[Seen | None, Eye]:
         seen, digest = await self._look(data)
@@ -145,18 +162,21 @@ class StoryboardChatModel:
 
 def _pictures_in(request: ChatRequest, count: int) -> list[bytes]:
     found = [part.data for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
-    if len(found) != count:
+    if len(found) < count:
         expected = "one picture" if count == 1 else f"{count} pictures"
         raise BackendError(f"storyboard chat: expected {expected}, got {len(found)}")
     return found
 
 
 def compare_seen(
-    questions: Sequence[str], first: tuple[Seen | None, Eye], second: tuple[Seen | None, Eye]
+    questions: Sequence[str],
+    first: tuple[Seen | None, Eye],
+    second: tuple[Seen | None, Eye],
+    given: Sequence[Given] = (),
 ) -> dict[str, str]:
     """Return which of two pictures lacks less of what some questions ask for, in the form of the task `compare`."""
     lacks = [
-        [question for question in questions if not judge_question(question, seen, eye)[0].startswith("yes")]
+        [question for question in questions if not judge_question(question, seen, eye, given)[0].startswith("yes")]
         for seen, eye in (first, second)
     ]
     counts = [len(missing) for missing in lacks]
@@ -165,14 +185,24 @@ def compare_seen(
     return {"first_lacks": said[0], "second_lacks": said[1], "better": better}
 
 
-def judge_question(question: str, seen: Seen | None, eye: Eye | None = None) -> tuple[str, str]:
-    """Return the answer to one question about a picture, and the reasoning; the truth unless an eye may err."""
+def judge_question(
+    question: str, seen: Seen | None, eye: Eye | None = None, given: Sequence[Given] = ()
+) -> tuple[str, str]:
+    """Return the answer to one question about a picture, and the reasoning; the truth unless an eye may err.
+
+    A question that compares is answered from the given pictures as well.
+    """
     if seen is None:
         return "unsure: this picture is no storyboard, and a storyboard is all I can read.", ""
-    if (claim := parse_claim(question)) is None:
+    claim = parse_claim(question)
+    kind: Kind = "other"
+    if (excepted := excepted_in(question)) is not None:
+        verdict = judge_kept(excepted, seen, given)
+    elif claim is not None:
+        verdict, kind = judge(claim, seen), claim.kind
+    else:
         return "unsure: I cannot tell what is asked.", ""
-    verdict = judge(claim, seen)
-    word = verdict.answer if eye is None else eye.sees(verdict.answer, question, claim.kind)
+    word = verdict.answer if eye is None else eye.sees(verdict.answer, question, kind)
     if word != verdict.answer:  # the reason must not tell the truth
         return f"{word}: {_GLANCE[word]}.", f"I glanced at the picture: {_GLANCE[word]}."
     return f"{word}: {verdict.reason}.", f"I read the picture: {verdict.reason}."

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from gems_actors.backends.storyboard import drawing
 from gems_actors.backends.storyboard.connected_components import Region, find_regions, ink_runs, mask_beyond, mask_near
+from gems_actors.backends.storyboard.editing.framing import Framed, find_framed
 from gems_actors.backends.storyboard.grid_layout import Link
 from gems_actors.backends.storyboard.layout import BORDER_PX, PAD_PX, SEPARATOR, SIGN_PAD_PX, Measures
 from gems_actors.backends.storyboard.lettering import SIZES_PX, line_height, read_line, width_of
@@ -53,6 +54,7 @@ class Seen:
     links: tuple[Link, ...]
     texts: tuple[str, ...]
     notes: tuple[str, ...]
+    framed: tuple[Framed, ...] = ()
 
 
 def look(data: bytes) -> Seen | None:
@@ -68,6 +70,9 @@ def look(data: bytes) -> Seen | None:
         raise BackendError(f"a picture to judge: expected PNG, JPEG or WebP, got {len(data)} bytes: {error}") from error
     if not _is_storyboard(image):
         return None
+    framed = find_framed(image)
+    for item in framed:  # what such a picture shows is not part of the storyboard
+        ImageDraw.Draw(image).rectangle(item.outline, fill=drawing.PAPER)
     frames = _find_cards(image)
     cards = tuple(_read_card(image, frame, frames) for frame in frames)
     outside = image.copy()
@@ -75,7 +80,7 @@ def look(data: bytes) -> Seen | None:
     for frame in frames:
         pen.rectangle((frame.box[0], frame.box[1], frame.box[2] - 1, frame.box[3] - 1), fill=drawing.PAPER)
     pen.rectangle((0, 0, image.width, Measures(image.width, image.height).title_height_px), fill=drawing.PAPER)
-    return Seen(cards, _read_links(outside, cards), _read_signs(outside), _read_notes(outside))
+    return Seen(cards, _read_links(outside, cards), _read_signs(outside), _read_notes(outside), framed)
 
 
 def _is_storyboard(image: Image.Image) -> bool:

@@ -14,6 +14,8 @@ import msgspec
 
 from gems_actors.backends import ChatReply
 from gems_actors.backends.storyboard.claims import ask, ask_about, claim_fields, parse_claim, state
+from gems_actors.backends.storyboard.editing.instructions import parse_instruction
+from gems_actors.backends.storyboard.editing.keeping import ask_kept
 from gems_actors.backends.storyboard.grammar import DIRECTION_OPENING, STRESS_OPENING, parse_scene
 from gems_actors.backends.storyboard.laboratory.curating import propose
 from gems_actors.backends.storyboard.laboratory.planted import rules_in
@@ -108,18 +110,24 @@ def _write_prompt(fields: Mapping[str, Any]) -> ChatReply:
             advice = f"{advice} {rules_in(str(fields['instructions']))}".rstrip()
         thoughts.append(f"the skill {skill} shapes how it is composed")
     levels: Counter[Claim] = Counter()
-    scene, hard = parse_scene(prompt), _hard_kinds(fields)
+    scene, hard = _scene_of(fields), _hard_kinds(fields)
     if foreseen := _foresee(scene, hard):
         levels = Counter(dict(scene.stress)) + Counter(foreseen)
         thoughts.append(f"lessons of other pictures call for stress on {' and '.join(hard)}")
     return ChatReply(_json({"prompt": _stress(prompt, scene, levels, advice)}), f"{'; '.join(thoughts)}.")
 
 
+def _scene_of(fields: Mapping[str, Any]) -> Scene:
+    """Return what the prompt of a task asks for; one with references is an instruction about them."""
+    prompt = str(fields["prompt"])
+    return parse_instruction(prompt).scene if fields.get("references") else parse_scene(prompt)
+
+
 def _decompose(fields: Mapping[str, Any]) -> ChatReply:
-    scene = parse_scene(str(fields["prompt"]))
+    scene = _scene_of(fields)
     claims = claims_of(scene)
     ids = {claim: f"r{number}" for number, claim in enumerate(claims, start=1)}
-    questions = [
+    questions: list[dict[str, Any]] = [
         {
             "id": ids[claim],
             "question": ask(claim, scene),
@@ -139,6 +147,9 @@ def _decompose(fields: Mapping[str, Any]) -> ChatReply:
         }
         for number, words in enumerate(scene.not_understood, start=1)
     ]
+    if fields.get("references"):
+        kept = {"question": ask_kept(parse_instruction(str(fields["prompt"]))), "kind": "other", "compares": True}
+        questions.append({"id": f"r{len(questions) + 1}", "depends_on": None, **kept})
     thoughts = f"The prompt names {len(scene.things)} things and {len(claims)} requirements."
     return ChatReply(_json({"requirements": questions}), thoughts)
 
@@ -181,7 +192,7 @@ def _foresee(scene: Scene, hard: Iterable[str]) -> list[Claim]:
 
 def _refine(fields: Mapping[str, Any]) -> ChatReply:
     prompt, attempts = str(fields["prompt"]), list(fields["attempts"])
-    scene = parse_scene(prompt)
+    scene = _scene_of(fields)
     failed = [_claims_in((*attempt.get("unmet", ()), *attempt.get("unsure", ()))) for attempt in attempts]
     failures = Counter(claim for claims in failed for claim in claims)
     for other in (other for attempt in attempts for other in attempt.get("others", ())):
@@ -189,19 +200,46 @@ def _refine(fields: Mapping[str, Any]) -> ChatReply:
     latest = attempts[-1] if attempts else {}
     missed = [str(question) for question in latest.get("unmet", ())]
     diagnosis = f"The last picture misses: {_listed(missed)}." if missed else "The last picture misses nothing known."
+    count = int(fields.get("prompts", 1))
+    instructions = _instructions(fields, attempts, scene, count)
     action = "rewrite" if fields.get("must_rewrite") else _action(failed, failures, attempts)
+    action = "edit" if instructions else action
     answer: dict[str, Any] = {"diagnosis": diagnosis, "action": action}
     if fields.get("with_lesson"):
         experiences = [attempt["experience"] for attempt in attempts if attempt.get("experience")]
         answer["lesson"] = _compress({**latest, "experiences": experiences}).text
-    count = int(fields.get("prompts", 1))
-    written = _rewrite(prompt, scene, failures, _hard_kinds(fields), count) if answer["action"] == "rewrite" else []
+    written = _rewrite(prompt, scene, failures, _hard_kinds(fields), count) if action == "rewrite" else instructions
     answer |= {"prompt": "".join(written)} if count == 1 else {"prompts": written}
     earlier = len(Counter(dict(scene.stress)) + failures) - len(set(_claims_in(missed)))
     reasoning = f"{len(missed)} requirements failed last; {max(earlier, 0)} that failed earlier keep their stress."
-    if answer["action"] != "rewrite":
+    if action == "edit":
+        reasoning = f"{_listed(missed)} is all that is left to put right in the best picture."
+    elif action != "rewrite":
         reasoning = f"{len(missed)} requirements failed last, though they were stressed as much as words can."
     return ChatReply(_json(answer), reasoning)
+
+
+def _instructions(fields: Mapping[str, Any], attempts: list[Mapping[str, Any]], scene: Scene, count: int) -> list[str]:
+    """Return instructions to edit the best picture if it lacks one thing alone; none otherwise.
+
+    Only where the task has references: without them, other pictures come closer to what real models do, which edit less
+    surely than a storyboard is edited.
+    """
+    best = next((item for item in attempts if item["round"] == fields.get("edits_round")), None)
+    if best is None or not fields.get("references") or fields.get("must_rewrite"):
+        return []
+    missed = [str(question) for question in (*best["unmet"], *best["unsure"])]
+    claims = _claims_in(missed)
+    if len(missed) != 1 or not claims or not best["met"]:
+        return []
+    tried = sum(item.get("edited") is not None and missed[0] in item["unmet"] for item in attempts)
+    if tried > _MAX_EXCLAMATIONS:
+        return []
+    clause = state(claims[0], scene)
+    marks = ["!" * min(tried + number, _MAX_EXCLAMATIONS) for number in range(count)]
+    return [
+        f"Change the picture so that {clause}{mark}. Keep everything else as it is." for mark in dict.fromkeys(marks)
+    ]
 
 
 def _claims_in(questions: Iterable[object]) -> list[Claim]:

@@ -248,6 +248,50 @@ def test_once_words_are_as_strong_as_they_can_be_chance_is_tried_and_then_the_re
     assert refine_after(*rounds[:5], (rounds[4][0], [TWO]))["action"] == "rewrite", "another failure can be stressed"
 
 
+def refine_edit(*unmet: str, tried: int = 0, **more: Any) -> dict[str, Any]:
+    """Return the answer after a round that lacked something, and so many edits of it that changed nothing."""
+    rounds = [{"round": 1, "prompt": "Make the dog red.", "met": ["Is there a dog in the image?"], "unmet": [*unmet]}]
+    rounds += [{**rounds[0], "round": number + 2, "edited": 1} for number in range(tried)]
+    attempts = [{**item, "unsure": [], "experience": None} for item in rounds]
+    fields = {"prompt": "Make the dog red.", "attempts": attempts, "edits_round": 1, "references": 1, **more}
+    answer: dict[str, Any] = json.loads(chat("refine", fields).text)
+    return answer
+
+
+def test_where_a_picture_was_given_one_thing_that_is_left_is_edited_and_insisted_on() -> None:
+    missed = "Is the dog red?"
+    said = [refine_edit(missed, tried=tried) for tried in range(5)]
+    assert [answer["action"] for answer in said] == ["edit"] * 4 + ["rewrite"]
+    assert said[0]["prompt"] == "Change the picture so that the dog is red. Keep everything else as it is."
+    assert said[2]["prompt"] == "Change the picture so that the dog is red!!. Keep everything else as it is."
+    assert len({*refine_edit(missed, prompts=3)["prompts"]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("unmet", "more"),
+    [
+        (["Is the dog red?", "Is the dog striped?"], {}),
+        (["Apart from the dog, does the image look like the given one?"], {}),
+        (["Is the dog red?"], {"references": 0}),
+        (["Is the dog red?"], {"edits_round": None}),
+        (["Is the dog red?"], {"must_rewrite": True}),
+    ],
+)
+def test_nothing_is_edited_where_more_is_left_or_no_picture_was_given(unmet: list[str], more: dict[str, Any]) -> None:
+    assert refine_edit(*unmet, **more)["action"] == "rewrite"
+
+
+def test_an_instruction_is_taken_apart_into_what_it_asks_for_and_what_stays() -> None:
+    fields = {"prompt": "Make the dog black and remove the hat.", "references": 1}
+    found = json.loads(chat("decompose", fields).text)["requirements"]
+    assert [(item["question"], item.get("compares", False)) for item in found] == [
+        ("Is there a dog in the image?", False),
+        ("Is the dog black?", False),
+        ("Is the image free of hats?", False),
+        ("Apart from the dog and the hat, does the image look like the given one?", True),
+    ]
+
+
 def test_for_several_candidates_it_writes_prompts_that_differ_in_view_and_stress_what_is_alike() -> None:
     answer = refine_after((CATS, [RED]), prompts=8)
     first, second, *_ = answer["prompts"]
