@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from msgspec import structs
+
+from gems_actors.config.schema import MeshConfig
 from gems_actors.errors import ConfigError
 
 
@@ -56,3 +59,14 @@ def preset_tree(name: str) -> dict[str, Any]:
             inner = inner.setdefault(table, {})
         inner[last] = value
     return tree
+
+
+def with_preset(config: MeshConfig, name: str) -> MeshConfig:
+    """Return the settings of a running mesh with those of a preset, for requests to it.
+
+    The settings by which its actors were started stay as they are, such as `verify.mode`, whatever the preset says.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    return structs.replace(config, draw=structs.replace(config.draw, **preset_tree(name).get("draw", {})))

@@ -16,9 +16,10 @@ from gems_actors.app.picture_files import PictureFormat
 from gems_actors.app.prompts import PromptError, check_prompt, check_text
 from gems_actors.config import MeshConfig
 from gems_actors.config.checks import Checker
+from gems_actors.config.presets import PRESETS, with_preset
 from gems_actors.errors import ConfigError, UsageError
 from gems_actors.gateway.api_errors import ApiError
-from gems_actors.gateway.catalogue import strategy_of
+from gems_actors.gateway.catalogue import Model, model_of
 from protocol.limits import MAX_CANDIDATES, MAX_GUIDANCE, MAX_PROMPT_CHARS
 from protocol.messages import Budget, DrawPicture, DrawSettings, ImageRef, MemoryMode
 from protocol.messages.values import Candidate, Round, Seed, SkillId, Steps
@@ -38,6 +39,8 @@ class GemsFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     memory: MemoryMode | None = None
     skill: SkillId | None = None
     exact: bool = False
+    preset: str | None = None
+    """A named set of settings of the loop, over which the other fields have precedence."""
 
 
 class ImageFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -172,16 +175,17 @@ def order_of(fields: ImageFields, config: MeshConfig) -> PictureOrder:
     Raises:
         ApiError: a field is impossible here.
     """
-    model, strategy = strategy_of(fields.model, config)
+    id_, model = model_of(fields.model, config)
+    config = _with_preset(fields.gems.preset, id_, model, config)
     prompt = checked_prompt(fields.prompt)
     try:
         check_text(fields.negative_prompt or "")
     except PromptError as error:
         raise _impossible("negative_prompt", f"negative_prompt: {error}") from error
-    settings = _settings_of(fields, strategy, config)
+    settings = _settings_of(fields, model.strategy, config)
     order = PictureOrder(
         prompt=prompt,
-        model=model,
+        model=id_,
         settings=settings,
         seed=fields.seed,
         count=fields.n,
@@ -223,17 +227,32 @@ def field_error(text: str) -> ApiError:
     return _impossible(named[0] if named else None, text)
 
 
+def _with_preset(preset: str | None, id_: str, model: Model, config: MeshConfig) -> MeshConfig:
+    """Return the settings with those of the preset that a request names, itself or by its model."""
+    expected = None
+    if preset is not None and preset not in PRESETS:
+        expected = f"one of {', '.join(PRESETS)}"
+    elif preset is not None and model.preset not in (None, preset):
+        expected = f"{model.preset} or none with {id_}"
+    if preset is not None and expected is not None:
+        raise _impossible("gems.preset", f"gems.preset: expected {expected}, got {preset[:200]!r}")
+    chosen = preset or model.preset
+    return config if chosen is None else with_preset(config, chosen)
+
+
 def _settings_of(fields: ImageFields, strategy: str, config: MeshConfig) -> DrawSettings:
     gems, draw = fields.gems, config.draw
-    images = gems.images
+    images, candidates = gems.images, gems.candidates
     if strategy == "best-of-n" and images is None:
         images = draw.max_rounds * draw.candidates  # what the whole loop may spend
+    if strategy == "gems" and images is not None and candidates is None:
+        candidates = draw.candidates  # of which each round draws as many
     try:
         options = DrawOptions(
             strategy=strategy,
             images=images,
             rounds=gems.rounds,
-            candidates=gems.candidates,
+            candidates=candidates,
             memory=gems.memory,
             skill=gems.skill,
             exact=gems.exact,

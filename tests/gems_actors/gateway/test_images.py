@@ -98,6 +98,11 @@ async def test_fields_decide_how_the_loop_spends_its_images(tmp_path: Path) -> N
         assert (await settings_of(model="storyboard")).max_rounds == 1
         assert (await settings_of(model="storyboard+best-of-n")).candidates == 5
         assert (await settings_of(model="storyboard+gems", extra_body={"gems": {"rounds": 2}})).max_rounds == 2
+        assert (await settings_of(model="storyboard+thrifty")).max_rounds == 8
+        assert (await settings_of(model="storyboard+thrifty", extra_body={"gems": {"rounds": 2}})).max_rounds == 2
+        diverse = await settings_of(extra_body={"gems": {"preset": "diverse", "images": 6}})
+        assert (diverse.max_rounds, diverse.candidates, diverse.choose) == (3, 2, "pairwise")
+        assert diverse.skill == "none"
         asked = {"negative_prompt": "fog", "num_inference_steps": 9, "guidance_scale": 1.5, "gems": {"candidates": 3}}
         found = await settings_of(extra_body=asked, size="auto")
         assert (found.negative_prompt, found.steps, found.guidance, found.candidates) == ("fog", 9, 1.5, 3)
@@ -111,7 +116,9 @@ async def test_models_are_the_image_model_with_each_strategy(tmp_path: Path) -> 
         _,
     ):
         models = await in_thread(lambda: [model.id for model in door.openai().models.list()])
-        assert models == ["z-image", "z-image+rewrite", "z-image+best-of-n", "z-image+gems"]
+        assert models == [
+            "z-image", "z-image+rewrite", "z-image+best-of-n", "z-image+gems", "z-image+thrifty", "z-image+diverse",
+        ]  # fmt: skip
         found = await in_thread(door.openai().models.retrieve, "z-image+gems")
         assert found.id == "z-image+gems"
         with pytest.raises(openai.NotFoundError, match="z-image, z-image"):
@@ -135,6 +142,12 @@ async def test_models_are_the_image_model_with_each_strategy(tmp_path: Path) -> 
         ({"extra_body": {"gems": {"rounds": 65}}}, "gems.rounds", "at most 64"),
         ({"extra_body": {"gems": {"rounds": 3, "images": 3}}}, "images", "got both"),
         ({"model": "storyboard", "extra_body": {"gems": {"candidates": 2}}}, "strategy", "candidates"),
+        ({"extra_body": {"gems": {"preset": "cheap"}}}, "gems.preset", "expected one of thrifty, diverse, got 'cheap'"),
+        (
+            {"model": "storyboard+thrifty", "extra_body": {"gems": {"preset": "diverse"}}},
+            "gems.preset",
+            "thrifty or none",
+        ),
         ({"n": 10, "extra_body": {"gems": {"rounds": 11}}}, "n", "up to 100 images"),
     ],
     ids=lambda value: None if not isinstance(value, dict) else ",".join(f"{k}" for k in value),
