@@ -91,7 +91,8 @@ class JobRoutes:
     async def retry(self, request: Request) -> Response:
         """Draw again what a job that is over has not drawn; one that runs stays as it is."""
         live = self._find(request)
-        await read_body(request)
+        for name in parse_json(await read_body(request) or b"{}"):  # what is drawn again keeps its settings
+            raise ApiError(400, f"{name}: expected no fields to retry a job", code="invalid_value", param=name)
         try:
             await self._jobs.retry(live)
         except RequestError as error:

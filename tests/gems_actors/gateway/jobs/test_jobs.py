@@ -82,6 +82,8 @@ async def test_what_failed_is_drawn_again_on_demand_and_nothing_else(tmp_path: P
             events = Events(lines)
             await events.next("job.snapshot")
         painter.refused.clear()
+        refused = await http.post(f"{JOBS}/{id_}/retry", json={"seed": 3})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "seed")
         again = await http.post(f"{JOBS}/{id_}/retry", json={})
         assert (again.status_code, again.json()["status"]) == (202, "running")
         job = await until_over(http, id_)
