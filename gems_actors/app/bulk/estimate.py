@@ -135,7 +135,7 @@ def dry_run_lines(outcome: DryRun) -> Iterator[str]:
     if count.changed:
         yield f"changed       {count.changed} finished pictures, drawn in another way"
     if count.with_pictures:
-        yield f"references    {count.with_pictures} records are drawn from pictures"
+        yield f"with pictures {count.with_pictures}"
     about = "" if estimate is None else f", about {estimate.images}"
     yield f"images        at most {count.max_images}{about}"
     yield f"models        {', '.join(f'{role} {name}' for role, name in outcome.models.items())}"

@@ -72,11 +72,15 @@ def reference_in(data: bytes) -> Reference:
 
     decoded = _decoded(data, decode_picture)
     width_px, height_px = _checked(decoded.image.size)
-    picture_format = format_of(decoded.media_type) if decoded.is_plain else "png"
+    # a photo that is turned upright stays a JPEG: as PNG it would be several times as large
+    keeps_format = decoded.is_plain or decoded.media_type == "image/jpeg"
+    picture_format = format_of(decoded.media_type) if keeps_format else "png"
     file = file_of(decoded, data, picture_format, {})
     if len(file) > MAX_BLOB_BYTES:
         size = f"{len(file) / 2**20:.0f} MiB, {width_px}x{height_px}"
-        raise BadReferenceError(f"expected a picture of up to {MAX_BLOB_BYTES // 2**20} MiB as a PNG file, got {size}")
+        raise BadReferenceError(
+            f"expected a picture of up to {MAX_BLOB_BYTES // 2**20} MiB as {picture_format.upper()}, got {size}"
+        )
     return Reference(file, f"image/{picture_format}", width_px, height_px)
 
 

@@ -28,7 +28,7 @@ def photo(width_px: int = 48, height_px: int = 32, *, orientation: int = 6) -> b
 
 def test_a_photo_is_turned_upright_and_says_nothing_about_its_place() -> None:
     found = reference_in(photo())
-    assert (found.width_px, found.height_px) == (32, 48)
+    assert (found.media_type, found.width_px, found.height_px) == ("image/jpeg", 32, 48)
     upright = reference_in(photo(orientation=1))
     assert (upright.media_type, upright.width_px) == ("image/jpeg", 48)
     for data in (found.data, upright.data):
