@@ -92,8 +92,11 @@ def shift_of(config: Any, image_tokens: int) -> float:
 
 
 def take_step(latents: Tensor, velocity: Tensor, delta: float) -> Tensor:
-    """Return the latents after a step, in the dtype of the velocity, computed as the stock scheduler does."""
-    change = (velocity.float() * delta).to(velocity.dtype)
+    """Return the latents after a step, in the dtype of the velocity.
+
+    Computed as the stock scheduler does, in which a tensor of one number takes the dtype of what it multiplies.
+    """
+    change = velocity * torch.tensor(delta).to(velocity.dtype)
     return (latents.float() + change).to(velocity.dtype)
 
 

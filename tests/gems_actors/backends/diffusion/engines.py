@@ -30,10 +30,14 @@ class Alone(NamedTuple):
     """(height, width, 3), int, 0 to 255."""
 
 
-@functools.cache
-def stock(kind: str) -> Any:
+def stock(kind: str, dtype: torch.dtype = torch.float32) -> Any:
     """Return a tiny stock pipeline, built once."""
-    return BUILDERS[kind]()
+    return _built(kind, dtype)
+
+
+@functools.cache
+def _built(kind: str, dtype: torch.dtype) -> Any:
+    return BUILDERS[kind]().to(dtype)
 
 
 def pictures_of(draw: Draw) -> list[Image]:
@@ -46,11 +50,11 @@ def pictures_of(draw: Draw) -> list[Image]:
     return pictures
 
 
-def _editing(kind: str, draw: Draw) -> tuple[Any, dict[str, Any]]:
-    """Return the stock pipeline that draws from pictures, and its arguments for them."""
+def _editing(kind: str, draw: Draw, pipe: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the stock pipeline that draws from pictures with the parts of another, and its arguments for them."""
     import diffusers
 
-    pipe, pictures = stock(kind), pictures_of(draw)
+    pictures = pictures_of(draw)
     if kind in ("flux2-klein", "qwen-image-21", "qwen-image-edit-plus"):
         return pipe, {"image": pictures}
     if kind == "qwen-image-edit":
@@ -69,9 +73,10 @@ def _editing(kind: str, draw: Draw) -> tuple[Any, dict[str, Any]]:
     return editor, {"image": picture} | ({} if draw.strength is None else {"strength": draw.strength})
 
 
-def draw_alone(kind: str, draw: Draw) -> Alone:
+def draw_alone(kind: str, draw: Draw, dtype: torch.dtype = torch.float32) -> Alone:
     """Draw a request with nothing but the stock pipeline."""
-    pipe, references = _editing(kind, draw) if draw.references else (stock(kind), {})
+    pipe = stock(kind, dtype)
+    pipe, references = _editing(kind, draw, pipe) if draw.references else (pipe, {})
     negative: dict[str, Any] = {"negative_prompt": draw.negative_prompt and [draw.negative_prompt]}
     guidance = {"guidance_scale": draw.guidance}
     if kind.startswith("qwen-image"):
@@ -139,9 +144,13 @@ class Watched:
         return self._pipeline.decode(jobs, tiled=tiled)
 
 
-def watched(kind: str, *, by_row: bool = False, cache_threshold: float | None = None) -> Watched:
+def watched(
+    kind: str, *, by_row: bool = False, cache_threshold: float | None = None, dtype: torch.dtype = torch.float32
+) -> Watched:
     """Return a tiny pipeline, wrapped; `by_row` says how rows of different lengths attend."""
-    pipeline = wrap_pipeline(BUILDERS[kind]() if by_row else stock(kind))  # attention by row changes the pipeline
+    pipeline = wrap_pipeline(
+        BUILDERS[kind]() if by_row else stock(kind, dtype)
+    )  # attention by row changes the pipeline
     if isinstance(pipeline, StepwisePipeline):
         pipeline.cache_threshold = cache_threshold
         pipeline.attends_by_row = by_row

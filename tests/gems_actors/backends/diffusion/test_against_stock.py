@@ -203,6 +203,16 @@ def test_an_exact_request_with_references_equals_the_stock_pipeline_bit_by_bit(k
         assert torch.equal(ended.pixels.to(torch.int32), alone.pixels)
 
 
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_an_exact_request_in_bfloat16_is_rounded_as_by_the_stock_pipeline(kind: str) -> None:
+    pipeline = watched(kind, dtype=torch.bfloat16)
+    for references in (REFERENCES[kind][0], *([] if kind in EDITORS else [()])):
+        exact = Draw(0, "a red fox", 7, 64, 64, steps=4, guidance=2.5, is_alone=True, references=references)
+        assert isinstance(run_all(engine_of(pipeline), [exact])[0], Drawn)
+        alone = draw_alone(kind, exact, torch.bfloat16)
+        assert torch.equal(pipeline.latents[0].reshape(alone.latents.shape), alone.latents)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", REFERENCES)
 @pytest.mark.parametrize("by_row", [False, True])
