@@ -184,7 +184,7 @@ class MeshTools:
                 "rounds": [
                     {
                         "round": attempt.round,
-                        "prompt": attempt.prompt,
+                        "prompt": attempt.shown_prompt,
                         **_verdicts_of(attempt, requirements),
                         "lesson": lessons.get(attempt.round),
                     }

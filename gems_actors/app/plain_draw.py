@@ -42,7 +42,7 @@ class DrawnRound:
     number: int
     """Round, from 1; several candidates of a round have the same number."""
     prompt: str
-    """What the image was drawn from."""
+    """What the image was drawn from; `Edit of round N: …` if it is an edit of an earlier image."""
     met: Mapping[str, bool | None]
     """By question, whether the image meets that requirement; None if the verifier was not sure."""
     data: bytes = field(repr=False)
@@ -247,7 +247,7 @@ async def _draw(options: DrawOptions, prompt: str, references: Sequence[Referenc
 def _drawing_of(picture: Picture, data: Sequence[bytes], seed: int, config: MeshConfig) -> Drawing:
     questions = {requirement.id: requirement.question for requirement in picture.requirements}
     rounds = [
-        DrawnRound(attempt.round, attempt.prompt, _met_by_question(attempt, questions), file)
+        DrawnRound(attempt.round, attempt.shown_prompt, _met_by_question(attempt, questions), file)
         for attempt, file in zip(picture.attempts, data, strict=True)
     ]
     best = rounds[picture.attempts.index(picture.best)]

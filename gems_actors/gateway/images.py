@@ -124,7 +124,7 @@ class Images:
                 return
             event = f"{asked.event}.partial_image"
             about = {"round": attempt.round, "met": count_met(attempt), "requirements": len(attempt.verdicts)}
-            tree = _event_of(event, order, attempt.image, data, {**about, "prompt": attempt.prompt})
+            tree = _event_of(event, order, attempt.image, data, {**about, "prompt": attempt.shown_prompt})
             await emit(event, tree | {"partial_image_index": shown})
             shown += 1
 

@@ -210,6 +210,11 @@ class Attempt(Value, frozen=True, kw_only=True):
     drawing: Spent = Spent()
     verifying: Spent = Spent()
 
+    @property
+    def shown_prompt(self) -> str:
+        """The prompt as people read it; of an edit, after the round of the picture that it edits."""
+        return self.prompt if self.edited is None else f"Edit of round {self.edited.round}: {self.prompt}"
+
 
 Attempts = Annotated[tuple[Attempt, ...], Meta(max_length=limits.MAX_ATTEMPTS)]
 

@@ -176,7 +176,7 @@ class CountingPipeline:
     """Z-Image as far as time goes."""
 
     name, multiple_px, mixes_sizes, max_texts = "counting", 16, True, 32
-    max_references, needs_references = 0, False
+    max_references, needs_references, redraws = 0, False, False
     defaults = Defaults(steps=8)
 
     def __init__(self, clock: Clock) -> None:

@@ -44,7 +44,8 @@ def distil(states: Iterable[TrajectoryState]) -> Distilled:
         unmet.update(kinds[question] for question in first)
         turned.update(kinds[question] for question in first & later)
         for before, after in pairwise(rounds):
-            turns += _turns_of(before, after, kinds)
+            if before.attempt.edited is None and after.attempt.edited is None:  # else no wording of prompts did it
+                turns += _turns_of(before, after, kinds)
     counts = [
         KindCount(kind=cast(RequirementKind, kind), asked=asked[kind], unmet=unmet[kind], turned=turned[kind])
         for kind in sorted(asked)

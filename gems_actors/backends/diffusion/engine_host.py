@@ -82,6 +82,8 @@ class EngineHost:
         """Requests that the engine handles at once; 0 before it is first ready."""
         self.can_edit = False
         """Whether the engine draws from pictures; false before it is first ready."""
+        self.redraws = False
+        """Whether it does so by image to image; false before it is first ready."""
         self.pid = 0
         self.in_forward: tuple[int, ...] = ()
         """Ids of the requests in the engine's current forward."""
@@ -236,7 +238,7 @@ class EngineHost:
                 self._on_found(gpus)
             case m.Ready():
                 self._outbox, self._was_ready = sender, True
-                self.capacity, self.can_edit = report.capacity, report.can_edit
+                self.capacity, self.can_edit, self.redraws = report.capacity, report.can_edit, report.redraws
                 self._on_note("")
                 for pending in list(self._pending.values()):  # in order of arrival
                     sender.send_nowait(pending.draw)

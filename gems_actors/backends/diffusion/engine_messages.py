@@ -103,6 +103,8 @@ class Ready(Struct, frozen=True, tag=True):
     load_s: float
     can_edit: bool = False
     """Whether the pipeline draws from pictures."""
+    redraws: bool = False
+    """Whether it does so by image to image, whose prompt describes the whole picture."""
 
 
 class Broken(Struct, frozen=True, tag=True):

@@ -116,7 +116,8 @@ def serve(link: Link) -> None:
             link.send(m.Broken(str(error)))
             return
         load_s = time.perf_counter() - began
-        link.send(m.Ready(pipeline.name, name, capacity, load_s, can_edit=pipeline.max_references > 0))
+        can_edit = pipeline.max_references > 0
+        link.send(m.Ready(pipeline.name, name, capacity, load_s, can_edit=can_edit, redraws=pipeline.redraws))
         _run(Engine(pipeline, device, scheduler, on_begin=lambda ids: link.send(m.Begun(ids))), link, early)
 
 

@@ -47,6 +47,7 @@ class GenericPipeline:
         self.needs_references = any(part in self.name for part in _EDITORS)
         self._editor = pipe if "image" in parameters else _image_to_image(pipe)
         self.max_references = MAX_REFERENCES if self._editor is not None else 0
+        self.redraws = self._editor is not None and "strength" in _parameters_of(self._editor)
         steps = parameters["num_inference_steps"].default if "num_inference_steps" in parameters else 1
         self.defaults = Defaults(steps=steps if isinstance(steps, int) else 1)
         processor = getattr(pipe, "image_processor", None)

@@ -117,6 +117,8 @@ class Pipeline(Protocol):
     """Maximum pictures that a picture is drawn from; 0 if it draws from none."""
     needs_references: bool
     """Whether it draws from pictures only."""
+    redraws: bool
+    """Whether a picture begins as its reference, noised: image to image, whose prompt describes the whole picture."""
 
     def prepare(self, draw: Draw, pictures: Sequence[Image] = ()) -> Job:
         """Return the job of a request, with its bucket, rows and tokens; the device is not used yet.

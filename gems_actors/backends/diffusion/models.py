@@ -147,7 +147,12 @@ class DiffusionImageModel:
         if finished.reused_steps:
             details["reused_steps"] = finished.reused_steps
         return GeneratedImage(
-            data, "image/png", finished.width_px, finished.height_px, {**details, "batch": round(finished.batch, 2)}
+            data,
+            "image/png",
+            finished.width_px,
+            finished.height_px,
+            {**details, "batch": round(finished.batch, 2)},
+            can_be_edited=not any(host.redraws for host in self.hosts),
         )
 
     async def _draw(self, request: ImageRequest) -> DrawnPixels:

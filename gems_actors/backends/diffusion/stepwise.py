@@ -46,7 +46,7 @@ class StepwisePipeline(ABC):
     """Maximum pictures that a picture is drawn from; 0 if it draws from none."""
     needs_references: bool = False
     """Whether it draws from pictures only."""
-    redraws: ClassVar[bool] = False
+    redraws: bool = False
     """Whether a picture begins as its reference, noised: image to image."""
     appends: ClassVar[bool] = False
     """Whether the transformer reads the latents of references after the picture's, and not as part of the prompt."""

@@ -295,7 +295,7 @@ def _shown(attempts: list[Attempt]) -> ShownRound:
     assert best is not None
     return ShownRound(
         round=best.round,
-        prompt=best.prompt,
+        prompt=best.shown_prompt,
         met=count_met(best),
         requirements=len(best.verdicts),
         image=best.image,

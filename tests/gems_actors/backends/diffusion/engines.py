@@ -115,6 +115,7 @@ class Watched:
         self.name, self.multiple_px = pipeline.name, pipeline.multiple_px
         self.mixes_sizes, self.max_texts, self.defaults = pipeline.mixes_sizes, pipeline.max_texts, pipeline.defaults
         self.max_references, self.needs_references = pipeline.max_references, pipeline.needs_references
+        self.redraws = pipeline.redraws
         self.latents: dict[int, Tensor] = {}
         self.groups: list[tuple[int, ...]] = []
         self.decoded: list[tuple[tuple[int, ...], bool]] = []

@@ -44,6 +44,7 @@ async def test_two_engines_draw_what_the_stock_pipeline_draws(tmp_path: Path) ->
             request = ImageRequest("a red fox", seed, 64, 64, steps=3, guidance=2.0, negative_prompt="blurry")
             picture = await model.generate(request)
             drawn[seed], details[seed] = picture.data, dict(picture.details)
+            assert not picture.can_be_edited, "Z-Image redraws by a description and edits by no instruction"
 
         async def edit(references: tuple[ImagePart, ...]) -> bytes:
             request = ImageRequest("a red fox", 9, 64, 64, steps=3, guidance=2.0, references=references, strength=0.5)
