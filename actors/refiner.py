@@ -178,7 +178,8 @@ class Refiner(BlobActor, ChatActor):
         wanted = Wanted(request.prompts, request.with_lesson, request.actions == "any")
         if request.can_edit:
             best, _ = choose_best([attempt for attempt in state.attempts if attempt.round <= request.round])
-            wanted = wanted._replace(edits_round=best.round)
+            if any(item.attempt.round == best.round for item in shown):  # else nobody could say what to change
+                wanted = wanted._replace(edits_round=best.round)
         question = refine_request(
             prompt, shown, Pictures(pictures, given), request.memory, recalled, note=request.note, wanted=wanted
         )

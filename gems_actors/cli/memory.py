@@ -38,7 +38,7 @@ from protocol.messages import LoggedRecord, RecallExperiences, TrajectoryStatus
 ResultT = TypeVar("ResultT")
 
 _LOST_PICTURES = (
-    "missing and damaged pictures are drawn again, from their prompts, seeds and settings, once their tasks need them: "
+    "drawn pictures that are lost are drawn again, from their prompts, seeds and settings, once their tasks need them: "
     "repeat the command of the run, or `gems bulk retry DIR`"
 )
 _STATUSES: tuple[TrajectoryStatus, ...] = ("running", "ended", "failed")

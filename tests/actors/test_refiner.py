@@ -287,10 +287,12 @@ async def state_with_an_edit(tmp_path: Path) -> TrajectoryState:
     return replace(state, attempts=(first, second, edited))
 
 
-async def decide_with_edits(tmp_path: Path, *replies: str, prompts: int = 1) -> tuple[Refined, list[ChatRequest]]:
+async def decide_with_edits(
+    tmp_path: Path, *replies: str, prompts: int = 1, memory: MemoryMode = "full"
+) -> tuple[Refined, list[ChatRequest]]:
     refiner = Refiner(MeshConfig(data_dir=str(tmp_path)), mesh_with(await state_with_an_edit(tmp_path)))
     refiner.chat = chat = FakeChat(*replies)
-    request = RefinePrompt(trajectory=TRAJECTORY, round=3, memory="full", prompts=prompts, can_edit=True)
+    request = RefinePrompt(trajectory=TRAJECTORY, round=3, memory=memory, prompts=prompts, can_edit=True)
     return await refiner.refine(request), chat.requests
 
 
@@ -330,3 +332,12 @@ async def test_an_edit_without_an_instruction_is_asked_for_again(tmp_path: Path)
     )
     assert (refined.action, len(requests)) == ("stop", 2)
     assert "expected a prompt of at least one character" in text_of(requests[1])
+
+
+async def test_a_picture_of_which_the_model_is_told_nothing_is_not_offered_for_an_edit(tmp_path: Path) -> None:
+    stop = '{"diagnosis": "d", "action": "stop"}'
+    modes: list[tuple[MemoryMode, bool]] = [("none", False), ("prompts", True)]
+    for memory, is_offered in modes:
+        _, (request,) = await decide_with_edits(tmp_path, stop, memory=memory)
+        assert ("edits_round" in request.fields) == is_offered
+        assert ("an editor changes the picture" in text_of(request)) == is_offered

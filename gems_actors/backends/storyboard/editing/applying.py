@@ -63,7 +63,7 @@ def _renamed(relation: Relation, names: dict[str, str]) -> Relation:
 def _texts(base: Scene, instruction: Instruction, carried: Scene) -> tuple[str, ...]:
     """Return the texts afterwards: a new one takes the place of the one it is to replace, or of the only one."""
     gone = {text.casefold() for text in instruction.gone_texts}
-    if "text" in gone or "the text" in gone or (carried.texts and not gone and len(base.texts) == 1):
+    if "text" in gone or (carried.texts and not gone and len(base.texts) == 1):
         return carried.texts
     return tuple(dict.fromkeys([*(text for text in base.texts if text.casefold() not in gone), *carried.texts]))
 

@@ -68,6 +68,12 @@ _QUOTED: Final = re.compile(
 _MORE: Final = re.compile(r"^(?:an?other|(\S+) more)\s+", re.IGNORECASE)
 
 
+_SIGNS: Final = ("sign", "poster", "banner", "billboard", "plaque", "board", "label", "slogan")
+_WORDS: Final = re.compile(r"(?:the |all |any |all the )?(?:texts?|words?|writing|letters|lettering)", re.IGNORECASE)
+_ANY_TEXT: Final = "text"
+"""Stands for all texts, which go with the sign that they are on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """What an instruction asks for."""
@@ -77,7 +83,7 @@ class Instruction:
     exchanged: tuple[tuple[str, str], ...] = ()
     """Names of things, each with the name of the one that takes its place and its relations."""
     gone_texts: tuple[str, ...] = ()
-    """Texts that others replace."""
+    """Texts that go or that others replace; `text` is any of them."""
     added: frozenset[str] = frozenset()
     """Names of things that come in addition to any of their name."""
 
@@ -115,6 +121,8 @@ def _read(found: Instruction, clause: str) -> Instruction:
     if match := _WRITTEN.match(clause):
         return replace(found, scene=replace(found.scene, texts=(*found.scene.texts, match[1])))
     if match := _GONE.match(clause):
+        if _WORDS.fullmatch(match[1]):
+            return replace(found, gone_texts=(*found.gone_texts, _ANY_TEXT))
         return _without(found, parse_scene(match[1]), match[1])
     if match := _COUNTED.match(clause):
         name, number = (match["things"], match["counted"]) if match["things"] else (match[1], match[2])
@@ -208,7 +216,8 @@ def _is_of_pair(first: Relation, second: Relation) -> bool:
 
 def _without(found: Instruction, gone: Scene, words: str = "") -> Instruction:
     names = [thing.name for thing in gone.things]
-    texts = gone.texts or ((words,) if not names else ())
+    has_text = any(name.rpartition(" ")[2] in _SIGNS for name in names)
+    texts = gone.texts or ((words,) if not names else (_ANY_TEXT,) * has_text)
     if not names and not gone.texts:
         return replace(found, scene=replace(found.scene, not_understood=(*found.scene.not_understood, words)))
     scene = replace(found.scene, absent=tuple(dict.fromkeys([*found.scene.absent, *names])))

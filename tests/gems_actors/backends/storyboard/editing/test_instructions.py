@@ -49,6 +49,7 @@ def told(found: Instruction) -> list[str]:
         ("Change the picture so that there are exactly three cats. Keep everything else as it is.", ["3x cat"]),
         ("Make sure that the image is free of cars", ["no car"]),
         ("two red cats to the left of a dog", ["2x red cat", "1x dog", "cat left of dog"]),
+        ("Remove the text", []),
         ("Do not change anything", []),
     ],
 )
@@ -62,6 +63,11 @@ def test_an_addition_says_no_number_where_there_may_be_some_already() -> None:
     assert parse_instruction("Add another dog").added == {"dog"}
     assert not any(claim.kind == "count" for claim in claims_of(parse_instruction("Add two more dogs").scene))
     assert parse_instruction("Add two dogs").added == frozenset()
+
+
+def test_a_text_goes_by_itself_or_with_its_sign() -> None:
+    for text, gone in (("Remove the text", "text"), ("Remove the sign", "text"), ('Delete "OPEN".', "OPEN")):
+        assert parse_instruction(text).gone_texts == (gone,)
 
 
 def test_stress_and_direction_are_those_of_prompts() -> None:

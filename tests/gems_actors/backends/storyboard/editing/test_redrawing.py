@@ -83,6 +83,13 @@ def test_one_claim_is_put_right_and_nothing_else_is_changed(story: bytes, claims
     assert answers([asked, kept, *others], edited(instruction, story), [story]) == ["yes"] * (2 + len(others))
 
 
+def test_a_text_goes_with_the_sign_that_it_is_on(story: bytes) -> None:
+    found = seen(edited("Remove the poster.", story, seed=2))
+    assert (found.texts, "poster" in {card.name for card in found.cards}) == ((), False)
+    question = json.loads(answer("decompose", {"prompt": "Remove the poster.", "references": 1}).text)["requirements"]
+    assert question[-1]["question"] == "Apart from the poster and the text, does the image look like the given one?"
+
+
 def test_an_edit_is_sometimes_wrong_and_the_same_seed_is_always_as_wrong(story: bytes) -> None:
     pictures = [edited("Add two boats to the left of a tree.", story, seed=seed) for seed in range(12)]
     questions = ["Are there exactly two boats in the image?", "Are the boats to the left of the tree?"]
