@@ -139,3 +139,20 @@ def start_order(roles: Mapping[str, RoleSpec]) -> tuple[str, ...]:
     for name in roles:
         visit(name)
     return tuple(ordered)
+
+
+def stop_order(roles: Mapping[str, RoleSpec]) -> tuple[tuple[str, ...], ...]:
+    """Return groups of roles that can stop at once, each role in a later group than those that may ask it."""
+    left = list(reversed(start_order(roles)))
+    groups: list[tuple[str, ...]] = []
+    while left:
+        asked = {role for name in left for role in _asked_by(roles[name])}
+        group = [name for name in left if name not in asked] or left[:1]  # inside a cycle the table's order holds
+        groups.append(tuple(group))
+        left = [name for name in left if name not in group]
+    return tuple(groups)
+
+
+def _asked_by(spec: RoleSpec) -> set[str]:
+    """Return the other roles that a role may ask."""
+    return {request.partition(".")[0] for request in spec.may_ask} - {spec.name}

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from msgspec import structs
 
+from actors.ranking import choose_best
 from protocol.codec import encode_body
 from protocol.limits import MAX_FRAME_BYTES
 from protocol.messages import Attempt, Review, TrajectoryState
@@ -26,7 +27,11 @@ _SHORT: Final = 200
 
 
 def fit_frame(state: TrajectoryState, room_bytes: int = _ROOM_BYTES) -> TrajectoryState:
-    """Return a state that fits a frame if shorter reasons and reasoning suffice for that, else the shortest one."""
+    """Return a state that fits a frame: with shorter reasons and reasoning or, if need be, with shorter old prompts.
+
+    The prompts of the latest refinement are whole, so that the trajectory goes on with them; those of the best attempt
+    and the latest round are shortened last.
+    """
     if _BYTES_PER_CHARACTER * sum(map(len, _long_texts(state))) < room_bytes // 2:
         return state
     for shorten in _SHORTENINGS:
@@ -64,10 +69,44 @@ def _with_short_reasoning(state: TrajectoryState) -> TrajectoryState:
     return structs.replace(state, plan=plan, refinements=refinements)
 
 
+def _without_others_of_earlier_rounds(state: TrajectoryState) -> TrajectoryState:
+    last = state.refinements[-1:]
+    earlier = (structs.replace(item, others=()) for item in state.refinements[:-1])
+    return structs.replace(state, refinements=(*earlier, *last))
+
+
+def _with_short_prompts_of_earlier_rounds(state: TrajectoryState) -> TrajectoryState:
+    latest = max((attempt.round for attempt in state.attempts), default=0)
+    best = choose_best(state.attempts)[0] if state.attempts else None
+    attempts = tuple(
+        attempt if attempt.round == latest or attempt is best else _with_short_prompt(attempt)
+        for attempt in state.attempts
+    )
+    earlier = (structs.replace(item, prompt=_ends_of(item.prompt)) for item in state.refinements[:-1])
+    return structs.replace(state, attempts=attempts, refinements=(*earlier, *state.refinements[-1:]))
+
+
+def _with_short_prompts(state: TrajectoryState) -> TrajectoryState:
+    """With dozens of candidates the latest round alone may be too large; its refinement has the prompts, too."""
+    return structs.replace(state, attempts=tuple(map(_with_short_prompt, state.attempts)))
+
+
+def _with_short_prompt(attempt: Attempt) -> Attempt:
+    return structs.replace(attempt, prompt=_ends_of(attempt.prompt))
+
+
+def _ends_of(prompt: str) -> str:
+    """Return beginning and end of a prompt: the refiner changes the end, so that different prompts stay different."""
+    return prompt if len(prompt) <= 2 * _SHORT else f"{prompt[:_SHORT]} ... {prompt[-_SHORT:]}"
+
+
 _SHORTENINGS: Final[tuple[Callable[[TrajectoryState], TrajectoryState], ...]] = (
     _without_reasons_of_reviews,
     _with_short_reasons,
     _with_short_reasoning,
+    _without_others_of_earlier_rounds,
+    _with_short_prompts_of_earlier_rounds,
+    _with_short_prompts,
 )
 
 

@@ -13,7 +13,7 @@ from gems_actors.addresses import can_hold_sockets, join_addresses, next_address
 from gems_actors.config import values as v
 from gems_actors.config.models import ChatConfig, ChatModelConfig, ImageConfig, StoryboardConfig, VerifyConfig
 from gems_actors.os_process import FileAccess
-from gems_actors.roles import BUILT_IN_ROLES, OPTIONAL_ROLES, RoleSpec, start_order
+from gems_actors.roles import BUILT_IN_ROLES, OPTIONAL_ROLES, RoleSpec, start_order, stop_order
 from protocol.blobs import blob_address
 from protocol.limits import MAX_SHARDS
 from protocol.messages import DrawSettings, SidePx
@@ -410,6 +410,11 @@ class MeshConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def start_order(self) -> tuple[str, ...]:
         """Names of all roles in start order, dependencies first."""
         return start_order(self.role_specs)
+
+    @property
+    def stop_order(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of roles that can stop at once, those that ask others first."""
+        return stop_order(self.role_specs)
 
     @property
     def chat_roles(self) -> tuple[str, ...]:

@@ -51,7 +51,9 @@ class Supervisor:
         """The mesh was asked to stop, or the supervisor gave up: the context must be left."""
         self._config = config
         servers = SERVERS if config.blobs == MESH_BLOBS else SERVERS[:1]
-        self._roles = (*servers, *config.start_order) if router is None else config.start_order
+        own_servers = servers if router is None else ()
+        self._roles = (*own_servers, *config.start_order)
+        self._stop_order = (*config.stop_order, *((server,) for server in reversed(own_servers)))
         policy = RestartPolicy(config.supervisor)
         unresponsive_s = config.supervisor.unresponsive_s
         self._zygotes = ZygoteKeeper(policy, self._give_up, unresponsive_s=unresponsive_s, first=zygote)
@@ -181,14 +183,14 @@ class Supervisor:
         return config.router.count if role == "router" else 1 if role == "blobs" else config.role(role).count
 
     async def close(self) -> None:
-        """Stop every process in reverse start order: each role has the grace period to drain, then it is killed."""
+        """Stop every process, those that ask others first: each has the grace period to drain, then it is killed."""
         self.stopped.set()
         with trio.CancelScope(shield=True):
             await self._is_open.wait()
-            for role in reversed(self._roles):
-                if role == "router":
+            for roles in self._stop_order:
+                if "router" in roles:
                     await self._membership.leave()
-                seats = self._seats.of_role(role)
+                seats = [seat for role in roles for seat in self._seats.of_role(role)]
                 for seat in seats:
                     self._seats.dismiss(seat)
                 with trio.move_on_after(self._config.supervisor.grace_s + KILL_WAIT_S):
@@ -257,9 +259,9 @@ async def open_supervisor(
 ) -> AsyncIterator[Supervisor]:
     """Start a mesh, and yield its supervisor once every process has started; `ready` waits until they accept requests.
 
-    Leaving drains the mesh in reverse start order, also on cancellation, and leaves no process behind. `entry` is the
-    `module:function` that each process runs, with the parameters of `child_main.run_role`. `zygote` is a fork server
-    that was started ahead, which this takes over.
+    Leaving drains the mesh, those that ask others first, also on cancellation, and leaves no process behind. `entry` is
+    the `module:function` that each process runs, with the parameters of `child_main.run_role`. `zygote` is a fork
+    server that was started ahead, which this takes over.
 
     Raises:
         AddressInUseError: another mesh of this host holds the runtime directory or the port.

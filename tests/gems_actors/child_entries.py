@@ -89,3 +89,12 @@ def run_and_record_exit(role: str, config: MeshConfig, address: str, name: str) 
     with (config.data_path / "ended").open("a") as ended:
         ended.write(f"{role}\n")
     return code
+
+
+def run_until_all_of_the_group_have_drained(role: str, config: MeshConfig, address: str, name: str) -> int:
+    """Run the role, and exit once every role that may stop at the same time has drained, too."""
+    code = run_and_record_exit(role, config, address, name)
+    group = next(({*group} for group in config.stop_order if role in group), {role})
+    while not group <= {*(config.data_path / "ended").read_text().split()}:
+        time.sleep(0.01)
+    return code

@@ -10,7 +10,7 @@ import trio
 from gems_actors.actor import Actor, Call, Mesh
 from gems_actors.call_context import answering
 from gems_actors.config import MeshConfig, RoleConfig, load_config
-from gems_actors.roles import BUILT_IN_ROLES, OPTIONAL_ROLES, RoleSpec, start_order
+from gems_actors.roles import BUILT_IN_ROLES, OPTIONAL_ROLES, RoleSpec, start_order, stop_order
 from gems_actors.supervision.child_main import load_actor
 from gems_actors.testing import open_test_mesh
 from protocol.codec import BODIES
@@ -47,6 +47,23 @@ def test_every_role_starts_after_those_that_it_asks() -> None:
     for spec in BUILT_IN_ROLES.values():
         asked = {request.partition(".")[0] for request in spec.may_ask} - {spec.name}
         assert all(order.index(role) < order.index(spec.name) for role in asked)
+
+
+def test_every_role_stops_after_those_that_ask_it_and_others_at_the_same_time() -> None:
+    (first, *middle, last) = stop_order(BUILT_IN_ROLES)
+    assert (first, last) == (("conductor",), ("memory",))
+    assert [{*group} for group in middle] == [{*BUILT_IN_ROLES} - {"conductor", "memory"}]
+    with_gateway = load_config(None, {}, ["gateway.address=127.0.0.1:8484"]).stop_order
+    assert with_gateway == (("gateway",), first, *middle, last)
+    hooked = load_config(None, {}, ["roles.muse.actor=own:Muse", "loop.before_plan=muse"]).stop_order
+    assert "muse" in hooked[1], "the conductor asks it to the end"
+    assert sum(map(len, hooked)) == len(BUILT_IN_ROLES) + 1
+
+
+def test_roles_that_ask_each_other_stop_one_after_another() -> None:
+    ann = RoleSpec(name="ann", actor="a:A", may_ask=("bob.Ask", "ann.Ask"))
+    bob = RoleSpec(name="bob", actor="b:B", may_ask=("ann.Ask",))
+    assert stop_order({"ann": ann, "bob": bob}) == (("ann",), ("bob",))
 
 
 def test_roles_that_ask_each_other_start_in_the_order_of_the_table() -> None:

@@ -7,7 +7,16 @@ from msgspec import structs
 
 from actors.memory_store.fitting import fit_frame
 from protocol.codec import encode_body
-from protocol.limits import MAX_FRAME_BYTES, MAX_PROMPT_CHARS, MAX_REASON_CHARS, MAX_REQUIREMENTS, MAX_TEXT_CHARS
+from protocol.limits import (
+    MAX_CANDIDATES,
+    MAX_FRAME_BYTES,
+    MAX_PROMPT_CHARS,
+    MAX_PROMPTS,
+    MAX_REASON_CHARS,
+    MAX_REQUIREMENTS,
+    MAX_ROUNDS,
+    MAX_TEXT_CHARS,
+)
 from protocol.messages import Attempt, ImageRef, Plan, Refinement, Review, TrajectoryState, Verdict
 
 WIDE = "\U0001f98a"
@@ -60,7 +69,48 @@ def test_a_state_that_fits_stays_as_it_is() -> None:
         assert fit_frame(state) == state
 
 
-def test_a_state_of_long_prompts_alone_keeps_them_all() -> None:
-    refinement = Refinement(round=2, prompt=WIDE * MAX_PROMPT_CHARS, reasoning="why")
-    state = TrajectoryState(refinements=(refinement,) * 40)
-    assert [item.prompt for item in fit_frame(state).refinements] == [refinement.prompt] * 40
+def long_prompt(number: int) -> str:
+    """Return one of the longest prompts, which differs from others at its end."""
+    return f"{WIDE * (MAX_PROMPT_CHARS - 10)} {number}"
+
+
+def test_the_longest_prompts_over_all_rounds_leave_a_state_that_fits_and_goes_on_with_the_latest() -> None:
+    others = tuple(long_prompt(number) for number in range(MAX_PROMPTS - 1))
+    refinements = tuple(
+        Refinement(round=round_, prompt=long_prompt(round_), others=others, reasoning="why")
+        for round_ in range(2, MAX_ROUNDS + 1)
+    )
+    attempts = tuple(
+        Attempt(round=round_, candidate=1, prompt=long_prompt(round_), image=IMAGE, seed=1, verdicts=verdicts(10))
+        for round_ in range(1, MAX_ROUNDS)
+    )
+    plan = Plan(prompt=long_prompt(1), reasoning="why")
+    state = TrajectoryState(plan=plan, attempts=attempts, refinements=refinements)
+    fitted = fit_frame(state)
+    assert len(encode_body(fitted)) < MAX_FRAME_BYTES
+    assert (fitted.refinements[-1], fitted.attempts[-1], fitted.plan) == (refinements[-1], attempts[-1], plan)
+    assert len({item.prompt for item in fitted.refinements}) == len(refinements)
+    assert [(item.round, item.candidate) for item in fitted.attempts] == [
+        (item.round, item.candidate) for item in attempts
+    ]
+    assert answers_of(fitted) == answers_of(state)
+
+
+def test_a_round_of_the_most_candidates_with_the_longest_prompts_fits_too() -> None:
+    prompt = long_prompt(1)
+    attempts = tuple(
+        Attempt(round=1, candidate=number, prompt=prompt, image=IMAGE, seed=1, verdicts=verdicts(1))
+        for number in range(1, MAX_CANDIDATES + 1)
+    )
+    refinement = Refinement(round=2, prompt=prompt)
+    fitted = fit_frame(TrajectoryState(attempts=attempts, refinements=(refinement,)))
+    assert len(encode_body(fitted)) < MAX_FRAME_BYTES
+    assert fitted.refinements == (refinement,)
+
+
+def test_prompts_are_whole_where_shorter_reasoning_suffices() -> None:
+    refinements = tuple(
+        Refinement(round=round_, prompt=long_prompt(round_), reasoning=WIDE * MAX_TEXT_CHARS) for round_ in range(2, 22)
+    )
+    fitted = fit_frame(TrajectoryState(refinements=refinements))
+    assert [item.prompt for item in fitted.refinements] == [item.prompt for item in refinements]

@@ -189,7 +189,16 @@ async def test_an_unknown_role_cannot_be_scaled() -> None:
                 await supervisor.resize(role, 2)
 
 
-async def test_a_requested_stop_drains_in_reverse_start_order(tmp_path: Path) -> None:
+def ended_in(folder: Path) -> list[set[str]]:
+    """Return the roles that ended, by the groups that may stop at the same time, and the router."""
+    ended = iter((folder / "ended").read_text().split())
+    return [{next(ended) for _ in group} for group in MeshConfig().stop_order] + [{*ended}]
+
+
+ENDED = [*map(set, MeshConfig().stop_order), {"router"}]
+
+
+async def test_a_requested_stop_drains_the_roles_that_ask_others_first(tmp_path: Path) -> None:
     async with open_mesh(f"data_dir={tmp_path}", entry=f"{ENTRIES}:run_and_record_exit") as supervisor:
         await supervisor.ready()
         async with open_client(supervisor.address) as mesh:
@@ -197,7 +206,7 @@ async def test_a_requested_stop_drains_in_reverse_start_order(tmp_path: Path) ->
         await supervisor.wait()
         with pytest.raises(SupervisorError, match="about to end"):
             await supervisor.resize("verifier", 2)
-    assert (tmp_path / "ended").read_text().split() == [*reversed(ROLES), "router"]
+    assert ended_in(tmp_path) == ENDED
 
 
 async def test_cancellation_drains_the_mesh_too(tmp_path: Path) -> None:
@@ -206,7 +215,18 @@ async def test_cancellation_drains_the_mesh_too(tmp_path: Path) -> None:
             await supervisor.ready()
             scope.cancel()
             await supervisor.wait()
-    assert (tmp_path / "ended").read_text().split() == [*reversed(ROLES), "router"]
+    assert ended_in(tmp_path) == ENDED
+
+
+async def test_roles_that_ask_none_of_each_other_drain_at_the_same_time(tmp_path: Path) -> None:
+    entry = f"{ENTRIES}:run_until_all_of_the_group_have_drained"
+    with capture_logs() as lines:
+        async with open_mesh(f"data_dir={tmp_path}", "supervisor.grace_s=20", entry=entry) as supervisor:
+            await supervisor.ready()
+    assert not [line for line in lines if line["event"] == "actor_killed"], (
+        "each waited for the others, which had ended"
+    )
+    assert ended_in(tmp_path) == ENDED
 
 
 async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period() -> None:
