@@ -106,10 +106,12 @@ class Absences(Sentence):
         """Pass by what only some of a group do: no part of it is asked of the whole group, or as a further thing."""
         self.lose()
         self.group = group
+        start = at
         while True:
             at = self.end_of_clause(at + 1)
             following = self.tokens.at(at + 1)
             if self.tokens.at(at) != "and" or number_of(following) or following in {"the", "another"}:
+                self.tokens.doubt(start, at)  # `one of them inside out` has no word that would be listed by itself
                 return at
 
     def absence(self, at: int) -> int | None:
@@ -172,7 +174,9 @@ class Absences(Sentence):
                 return end
             if phrase is None or self.phrases.is_participle_at(start):
                 self.lose()
-                return self.end_of_clause(start)
+                end = self.end_of_clause(start)
+                self.tokens.doubt(at, end)
+                return end
             name = name_of(phrase)
             if subject is None:
                 is_kept = self.found.exclude(name)
@@ -214,7 +218,8 @@ class Absences(Sentence):
     def has_exception(self, at: int) -> bool:
         """Return whether the sentence names an exception after a token."""
         while self.tokens.at(at) not in {".", ";"}:
-            if self.tokens.at(at) in {"except", "besides"} or self._reads(at, ("apart", "from")):
+            is_but_one = self.tokens.at(at) == "but" and number_of(self.tokens.at(at + 1)) is not None
+            if is_but_one or self.tokens.at(at) in {"except", "besides"} or self._reads(at, ("apart", "from")):
                 return True
             at += 1
         return False
@@ -269,6 +274,8 @@ class Absences(Sentence):
         end = end if phrase is not None else self._writing(at)
         if end and self.tokens.at(end) in {"can", "could"}:
             return self.tokens.at(end + 2) != "seen"
+        if phrase is not None and is_past(self.tokens.at(end)) and self.tokens.at(end) not in VACUOUS:
+            return True  # `no dogs allowed`
         if phrase is None or self.tokens.at(end) not in COPULAS:
             return False
         attribute = attribute_of(self.tokens.at(end + 1))

@@ -40,6 +40,7 @@ from gems_actors.backends.storyboard.words import NOUNS_IN_ING, colour_of, numbe
 _INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
 _NOUNS_TOO: Final = frozenset(("display", "present", "place", "set", "picture", "focus", "step", "use", "light", "aim"))
 """Imperatives that are nouns, too, so that only an object tells them."""
+_NEVER_DONE: Final = frozenset(("hasn't", "haven't"))
 _THROUGH: Final = frozenset(
     ("through", "across", "along", "over", "onto", "into", "toward", "around", "against", "from", "up", "down")
 )
@@ -89,6 +90,9 @@ class ClauseReader(Predicates):
             after = rule(at)
             if after is not None:
                 return after
+        if word in _NEVER_DONE and is_past(self.tokens.at(at + 1)):
+            self.lose()  # `hasn't noticed the mouse` denies nothing that a picture shows
+            return self.end_of_clause(at + 1)
         if word in NEGATIONS:
             self.is_negated = self.tokens.at(at + 1) != "only"
             self.tokens.use(at, at + 1)

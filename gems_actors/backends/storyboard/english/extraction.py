@@ -20,11 +20,11 @@ _QUOTED = re.compile(
     r"|(?<!\w)'([^'\n]{2,4000})'(?!\w)|(?<!\w)‘([^’\n]{2,4000})’(?!\w)"
 )
 _CAPITAL = r"(?:[A-Z][\w'’&!-]*|\d[\w:]*(?:[.,]\d+)*%?|&)"
-_CAPITALS = rf"{_CAPITAL}(?: (?:(?:of|the|and|in|on|to|for|a) )?{_CAPITAL})*[!?]?"
+_CAPITALS = rf"{_CAPITAL}(?: (?:(?:of|the|and|in|on|to|for|a) ){{0,2}}{_CAPITAL})*[!?]?"
 _SAYING = re.compile(
     r"\b(says?|saying|reads?|reading|spells?|spelling|titled|labell?ed|entitled|called|named"
     r"|with the (?:words?|text|message|title|slogan|caption|inscription|letters|phrase)"
-    r"|the (?:words?|text|letters|phrase)) "
+    r"|the (?:words?|text|letters|phrase|name|slogan|headline|initials)|brand name) "
     rf"({_CAPITALS})"
 )
 _SAYS_LOWER = re.compile(

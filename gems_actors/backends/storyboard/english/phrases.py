@@ -71,7 +71,7 @@ _PROSE_TOKENS: Final = 60
 _MAX_NAME_WORDS: Final = 4
 _MAX_RUN: Final = 8
 """Maximum words of a noun phrase; longer runs are no sentence."""
-_COMPLEMENTS: Final = frozenset(("of", "to", "than", "as", "from"))
+_COMPLEMENTS: Final = frozenset(("of", "to", "than", "as", "from", "enough"))
 _NOUNS_TOO: Final = frozenset(
     ("light", "square", "male", "female", "adult", "miniature", "antique", "classic", "cold", "dark", "wild", "public")
 ) | frozenset(("leather", "velvet", "cotton", "silk", "clay", "rubber", "porcelain", "ceramic", "elder", "newborn"))

@@ -54,6 +54,11 @@ _PLACED: Final = frozenset(("set", "placed", "positioned", "located", "situated"
 _POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "lost", "absorbed", "engaged", "focused"))
 """Past participles that say something of a person, and not of clothes or hair named before."""
 _PERSONAL: Final = frozenset(("wearing", "riding", "driving", "cruising", "eating", "drinking", "walking", "reading"))
+_PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "pictured"))
+"""Participles that tell how a picture was taken."""
+_PLACING: Final = frozenset(("wrapping", "putting", "placing", "dipping", "packing", "hiding", "planting", "dropping"))
+"""Actions after which a place says where their object comes to be."""
+_VIEWS: Final = frozenset(("background", "foreground", "distance"))
 _ENDINGS: Final = frozenset(
     (",", ".", ";", TEXT_MARK, "and", "or", "but", "while", "as", "with", "without", "who", "that")
 )
@@ -110,7 +115,8 @@ class Predicates(Absences):
         word = self.tokens.at(at)
         if word not in HAVING:
             return None
-        if is_past(self.tokens.at(at + 1)) and self.tokens.at(at + 2) in DETERMINERS:
+        is_denied = self.tokens.at(at + 1) in NEGATIONS
+        if is_past(self.tokens.at(at + 1 + is_denied)) and (is_denied or self.tokens.at(at + 2) in DETERMINERS):
             self.lose()  # `has lost its arm` says what is not there any more, or what happened before
             return self.end_of_clause(at + 2)
         if self.last is None:
@@ -146,6 +152,9 @@ class Predicates(Absences):
             return None
         if word in STATES and (not self.phrases.ends_at(at + 1) or self.phrases.place_at(at + 1)):
             return None
+        if self.tokens.at(at - 1) in {"half", "almost", "nearly"}:
+            self.lose()
+            return at + 1
         if word == "full" and self.tokens.at(at + 1) == "of":
             self.expect(self.last, "full of", "action", (at, at + 2))
             return at + 2
@@ -198,7 +207,7 @@ class Predicates(Absences):
     def _subject_of_place(self, at: int, spelled: str, follower: str) -> str | None:
         before = self.tokens.at(at - 1)
         is_unowned = self.last == self.unowned is not None and (spelled != "with" or follower in POSSESSIVES)
-        if before in {"seen", "viewed"} or is_unowned:
+        if before in {"seen", "viewed"} or is_unowned or self._is_of_view(at, spelled) or self._is_of_action(spelled):
             return None  # `seen through a window`
         if before in _PLACED and self.tokens.at(at - 2) in {",", "and"}:
             return self.agent or (None if self.is_prose else self.head)
@@ -209,6 +218,8 @@ class Predicates(Absences):
             and shared.word not in ATTACHING
             and not {shared.word, shared.word.split()[-1]}.isdisjoint(PLACES)
         )
+        if spelled == "with" and follower in POSSESSIVES and is_after_place and self.attached is None:
+            return None  # `a drone on a desk with its manual`
         if spelled == "with" and self.verb and self.agent is not None and self.agent != self.last and not is_back:
             companion = self.phrases.read(at + 1)[0]
             if companion is not None and acts(companion.thing.name):
@@ -226,9 +237,21 @@ class Predicates(Absences):
             is_about_last = is_about_last or self._has_own(self.shared)
             return self.last if is_about_last else self.attached
         is_acting = self.agent is not None and acts(self.agent)
+        if self.verb in _PLACING:
+            return self.last  # `wraps a book in paper`
         if self.verb and ((spelled in AGENT_PLACES and (is_acting or spelled != "past")) or self.verb in TRANSFERS):
             return self.agent
         return self.last
+
+    def _is_of_view(self, at: int, spelled: str) -> bool:
+        """Return whether `with` opens a further part of the picture: `with mountains in the background`."""
+        end = self.phrases.read(at + 1)[1] if spelled == "with" else at
+        return self.tokens.words[end : end + 2] == ["in", "the"] and self.tokens.at(end + 2) in _VIEWS and end > at
+
+    def _is_of_action(self, spelled: str) -> bool:
+        """Return whether `at` or `by` goes on with an action that has had its place: `looking through a pipe at`."""
+        shared = self.shared
+        return shared is not None and shared.kind == "action" and " " in shared.word and spelled in {"at", "by"}
 
     def _has_own(self, shared: Pending | None) -> bool:
         """Return whether `with` has opened a clause about a part, as in `with its head in the sand`."""
@@ -255,7 +278,7 @@ class Predicates(Absences):
         word = self.tokens.at(at)
         if self.last is None and self.agent is None and self.head is None:
             return None
-        if word == "viewed":
+        if word in _PHOTOGRAPHED:
             self.lose()
             return self.end_of_clause(at)
         if word in INTRANSITIVE and self._is_before_noun(at):
@@ -405,6 +428,8 @@ class Predicates(Absences):
             return place.subject  # `a man in a wheelchair playing basketball`
         if self.attached is None or self.last is None or self.attached == self.last:
             return self.last
+        if place is not None and place.word == "shaped like":
+            return self.attached  # `a balloon shaped like a strawberry drifting over vineyards`
         agent_acts, other = acts(self.attached), acts(self.last)
         word = self.tokens.at(at)
         has_object = self.tokens.at(at + 1) in DETERMINERS

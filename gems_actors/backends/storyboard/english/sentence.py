@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import MAX_PROSE_THINGS, MAX_THINGS, Collector
 from gems_actors.backends.storyboard.english.phrases import MAX_COUNT, Phrase, PhraseReader
@@ -14,11 +15,15 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     CLOTHES,
     FILLERS,
     LEASHES,
+    PAIRED,
     is_adverb,
     is_shade,
 )
 from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import number_of, singular
+
+_STAYING: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping", "reading", "talking", "speaking"))
+"""Actions of a person that are also where the next place says: `standing on a stool in a circus`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,9 @@ class Sentence:
             self.pending = Pending(pending.subject, "between", pending.kind, pending.span, first=name)
             self.last = name
             return
-        if pending.word == "inside" and not CLOTHES.isdisjoint({name.split()[-1], singular(name).split()[-1]}):
+        is_alone = name.split()[-1] in PAIRED and self.found.things[name].count == 1  # `a mouse in a boot` wears none
+        is_clothing = not is_alone and not CLOTHES.isdisjoint({name.split()[-1], singular(name).split()[-1]})
+        if pending.word == "inside" and is_clothing:
             pending = replace(pending, word="wearing", kind="action")
         if pending.word == "with" and name.split()[-1] in BODY_PARTS and not acts(pending.subject):
             owner = next((each for each in (self.agent, self.head, self.first) if each and acts(each)), pending.subject)
@@ -145,12 +152,15 @@ class Sentence:
         if is_part and self.last and pending.subject in {self.attached, self.agent}:
             pending = replace(pending, subject=self.last)  # `holding an umbrella in one hand`
         objects = (pending.first, name) if pending.first else (name,)
+        if pending.subject in objects:  # `a goat on the back of another goat`
+            self.tokens.doubt(*pending.span)
         self.found.relate(pending.subject, pending.word, objects, pending.kind)
         self.tokens.use(*pending.span)
-        is_attaching = pending.word in ATTACHING or pending.word in {"dressed in", "clad in"}
+        is_attaching = pending.word in ATTACHING or pending.word in {"dressed in", "clad in", "shaped like"}
         self.attached = pending.subject if is_attaching else None
         self.shared = pending
-        self.verb = pending.word if pending.kind == "action" and pending.word.endswith("ing") else ""
+        is_verb = pending.kind == "action" and (pending.word.endswith("ing") or pending.word.split()[0] in _STAYING)
+        self.verb = pending.word if is_verb else ""
         self.last = name
         self.is_relative = False
 

@@ -49,6 +49,7 @@ _SETTINGS: Final = (
     r"at (?:sunset|sunrise|dawn|dusk|noon|midnight|twilight)",
     r"in the (?:pouring |falling |heavy |light |deep )?(?:rain|snow|fog|mist|dark|wind)",
     r"at (?:low|high) tide",
+    r"in (?:early |late )?(?:january|february|april|june|july|august|september|october|november|december)",
     r"in the (?:moonlight|morning|evening|afternoon)",
     r"in (?:the )?(?:winter|summer|autumn)(?:time)?",
     r"(?:on|during) an? (?:(?:bright|clear|warm|cold|hot|dark|gr[ea]y|crisp),? )?"

@@ -80,10 +80,12 @@ SIGN_NOUNS: Final = _words(
 """Things that carry text."""
 
 CLOTHES: Final = _words(
-    "pigtails curlers fedora jumpsuit tunic uniform leggings necklace suit dress shirt t-shirt coat raincoat jacket "
-    "hat cap armor armour costume robe sweater hoodie jeans trousers pants shorts skirt kimono gown tuxedo boots "
-    "shoes sneakers pajamas overalls vest apron scarf gloves swimsuit outfit helmet spacesuit cloak cape clothes "
-    "clothing sari toga leotard blouse sandals socks"
+    "bathrobe nightgown bikini turban veil tutu wig mask bonnet beret beanie sombrero poncho cardigan waistcoat "
+    "corset boot shoe sneaker glove sandal sock slipper slippers mitten mittens stockings pajama legging pigtails "
+    "curlers fedora jumpsuit tunic uniform leggings necklace suit dress shirt t-shirt coat raincoat jacket hat cap "
+    "armor armour costume robe sweater hoodie jeans trousers pants shorts skirt kimono gown tuxedo boots shoes "
+    "sneakers pajamas overalls vest apron scarf gloves swimsuit outfit helmet spacesuit cloak cape clothes clothing "
+    "sari toga leotard blouse sandals socks"
 )
 
 _VERBS: Final = _words(
@@ -204,6 +206,8 @@ IMPERATIVES: Final = _words(
     "render depict showcase capture display present"
 )
 """Verbs that at the beginning of a sentence tell what to do, and name nothing."""
+PAIRED: Final = _words("boot shoe sneaker glove sandal sock slipper mitten")
+"""Clothes of which one alone is a place to be in."""
 LEASHES: Final = _words("leash lead tether wheel")
 """What `on` does not stand on: a dog on a leash."""
 VACUOUS: Final = _words(
@@ -221,36 +225,36 @@ INSUBSTANTIAL: Final = _words(
 NOUNS_IN_LY: Final = _words("butterfly dragonfly firefly family monopoly assembly belly jelly lily bully holly fly")
 
 ABSTRACT: Final = _words(
-    "evening dawn dusk twilight midnight rhythm unison sync candlelight lamplight firelight torchlight appeal "
-    "escape mid-air none organization sight one ones height width length meantime background foreground view style "
-    "shot side sides top front back middle center centre left right bottom composition lighting light detail "
-    "details shadow shadows mood atmosphere ambiance ambience focus depth quality resolution contrast texture "
-    "textures color colors colour colours perspective angle layout space position arrangement aesthetic palette "
-    "tone tones feel sense vibe touch emphasis theme who what where when while lens camera bokeh hd 4k 8k uhd "
-    "exposure typography font way kind type sort text letters front-facing attention daytime nighttime errand "
-    "errands visually scenery time variety array object objects item items thing things reader viewer requirement "
-    "all everything anything nothing something others story memory memories hope beauty nature life love joy wonder "
-    "peace power energy motion movement action moment moments history culture tradition world future past journey "
-    "adventure dream dreams spirit soul essence idea concept design pattern patterns hint hints glow warmth part "
-    "parts piece center-stage backdrop setting edge edges corner area surface surfaces distance eye-level "
-    "horizon-line presence experience expression look gaze pose stance effect effects process top-down blend mix "
-    "combination result fact example balance harmony chaos silence noise sound music scent smell taste feeling "
-    "emotion emotions mystery magic drama masterpiece artwork hour day days year years century season season's use "
-    "purpose reason attempt chance testament reminder symbol symbolism narrative source focal point highlight "
-    "highlights accent accents hue hues shade shades display scale size shape shapes form forms level order "
-    "direction end start beginning row rows line lines number words word message title caption scene image picture "
-    "photo photograph meter meters metre metres mile miles bottom-left bottom-right top-left top-right top-center "
-    "kilometer kilometers inch inches degree degrees percent minute minutes hours weeks months times tip tips task "
-    "freedom justice truth faith fate destiny progress success growth economy economics politics society teamwork "
-    "knowledge wisdom philosophy psychology technology science mathematics physics mind thought thoughts courage "
-    "respect trust pride shame guilt grief sorrow anger rage fear hatred desire wealth poverty health death birth "
-    "war luck risk privacy secrecy bureaucracy melancholy nostalgia euphoria bliss climate blockchain network "
-    "networks finance business trade research logic theory law boredom stress burnout empathy sympathy apathy "
-    "anarchy hierarchy synergy strategy policy agency therapy philanthropy entropy quantum metaphor metaphors "
-    "depiction portrayal representation interpretation visualisation visualization evocation abstraction trip "
-    "voyage vacation holiday tour travel poetry event events application typeface italics script tagline charm "
-    "shift pair pairs trio duo absurdres highres air overlay equation change crisis birthday morning afternoon "
-    "service matter vision values horror discontents startup haiku brand"
+    "photography farewell goodbye reunion celebration evening dawn dusk twilight midnight rhythm unison sync "
+    "candlelight lamplight firelight torchlight appeal escape mid-air none organization sight one ones height width "
+    "length meantime background foreground view style shot side sides top front back middle center centre left "
+    "right bottom composition lighting light detail details shadow shadows mood atmosphere ambiance ambience focus "
+    "depth quality resolution contrast texture textures color colors colour colours perspective angle layout space "
+    "position arrangement aesthetic palette tone tones feel sense vibe touch emphasis theme who what where when "
+    "while lens camera bokeh hd 4k 8k uhd exposure typography font way kind type sort text letters front-facing "
+    "attention daytime nighttime errand errands visually scenery time variety array object objects item items thing "
+    "things reader viewer requirement all everything anything nothing something others story memory memories hope "
+    "beauty nature life love joy wonder peace power energy motion movement action moment moments history culture "
+    "tradition world future past journey adventure dream dreams spirit soul essence idea concept design pattern "
+    "patterns hint hints glow warmth part parts piece center-stage backdrop setting edge edges corner area surface "
+    "surfaces distance eye-level horizon-line presence experience expression look gaze pose stance effect effects "
+    "process top-down blend mix combination result fact example balance harmony chaos silence noise sound music "
+    "scent smell taste feeling emotion emotions mystery magic drama masterpiece artwork hour day days year years "
+    "century season season's use purpose reason attempt chance testament reminder symbol symbolism narrative source "
+    "focal point highlight highlights accent accents hue hues shade shades display scale size shape shapes form "
+    "forms level order direction end start beginning row rows line lines number words word message title caption "
+    "scene image picture photo photograph meter meters metre metres mile miles bottom-left bottom-right top-left "
+    "top-right top-center kilometer kilometers inch inches degree degrees percent minute minutes hours weeks months "
+    "times tip tips task freedom justice truth faith fate destiny progress success growth economy economics "
+    "politics society teamwork knowledge wisdom philosophy psychology technology science mathematics physics mind "
+    "thought thoughts courage respect trust pride shame guilt grief sorrow anger rage fear hatred desire wealth "
+    "poverty health death birth war luck risk privacy secrecy bureaucracy melancholy nostalgia euphoria bliss "
+    "climate blockchain network networks finance business trade research logic theory law boredom stress burnout "
+    "empathy sympathy apathy anarchy hierarchy synergy strategy policy agency therapy philanthropy entropy quantum "
+    "metaphor metaphors depiction portrayal representation interpretation visualisation visualization evocation "
+    "abstraction trip voyage vacation holiday tour travel poetry event events application typeface italics script "
+    "tagline charm shift pair pairs trio duo absurdres highres air overlay equation change crisis birthday morning "
+    "afternoon service matter vision values horror discontents startup haiku brand"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = (
@@ -290,9 +294,10 @@ FOREIGN_IN_NAMES: Final = _words("la de des en le un il lo su os do da den con d
 """Those that names in English prompts have, too, such as La Paz."""
 ENGLISH: Final = _words("the a an of and with is are on in at by to no not that under over for from")
 ADVERBS: Final = _words(
-    "half much meanwhile altogether upwards throughout often sometimes twice once already still again always ever "
-    "almost nearly quite too even ahead most more less least very really rather perhaps maybe forward backward "
-    "upward downward sideways northeast everywhere nearby outdoors indoors"
+    "uphill downhill upstairs downstairs overhead underfoot inland offshore aloft half much meanwhile altogether "
+    "upwards throughout often sometimes twice once already still again always ever almost nearly quite too even "
+    "ahead most more less least very really rather perhaps maybe forward backward upward downward sideways "
+    "northeast everywhere nearby outdoors indoors"
 )
 """Adverbs without an ending that tells them."""
 PICTURE_SIDES: Final = _words("left right center centre middle top bottom foreground background")
@@ -372,7 +377,12 @@ def is_adverb(word: str) -> bool:
 
 def is_abstract(noun: str) -> bool:
     """Return whether a noun in the singular or plural names nothing that can be drawn."""
-    if noun in ABSTRACT or noun in ABSTRACT_COMPOUNDS or ("-" in noun and _SIDES.issuperset(noun.split("-"))):
+    if (
+        noun.startswith("mid-")
+        or noun in ABSTRACT
+        or noun in ABSTRACT_COMPOUNDS
+        or ("-" in noun and _SIDES.issuperset(noun.split("-")))
+    ):
         return True
     noun = noun.rpartition(" ")[2]
     return noun.endswith(_ABSTRACT_SUFFIXES) and len(noun) > 6 and noun not in _CONCRETE
