@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gems_actors.actor import Actor, answers, current_call
     from gems_actors.app.plain_draw import Drawing, DrawnRound, draw
+    from gems_actors.app.references.drawing import put_images
     from gems_actors.backends import (
         ChatMessage, ChatModel, ChatReply, ChatRequest, GeneratedImage, ImageModel, ImagePart, ImageRequest, TextPart,
     )
@@ -48,7 +49,7 @@ __all__ = [
     "RequestError", "Requirement", "ReviewedVerdicts", "RoleSpec", "RunSummary", "Runs", "Spent", "StepTaken",
     "SupervisorError", "TextPart", "Trajectories", "TrajectoryState", "TrajectorySummary", "UnansweredError",
     "UnsupportedError", "UsageError", "Verdict", "__version__", "answers", "current_call", "draw", "load_config",
-    "open_client", "open_test_mesh", "run_mesh",
+    "open_client", "open_test_mesh", "put_images", "run_mesh",
 ]
 # fmt: on
 
@@ -57,7 +58,7 @@ __version__ = "0.1.0"
 _HOMES = (
     "protocol.messages", "gems_actors.errors", "gems_actors.roles", "gems_actors.config", "gems_actors.client",
     "gems_actors.actor", "gems_actors.blobs", "gems_actors.backends", "gems_actors.supervision.service",
-    "gems_actors.testing", "gems_actors.app.plain_draw",
+    "gems_actors.testing", "gems_actors.app.plain_draw", "gems_actors.app.references.drawing",
 )  # fmt: skip
 """Modules that define the public names, in the order in which they import one another."""
 

@@ -6,13 +6,23 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+import trio
 from msgspec import structs
 
 from gems_actors.app.options import DrawOptions
-from gems_actors.app.references.pictures import MIN_SIDE_PX, Reference
-from gems_actors.blobs import BlobStore
+from gems_actors.app.references.pictures import (
+    MIN_SIDE_PX,
+    BadReferenceError,
+    GivenImage,
+    Reference,
+    read_references,
+)
+from gems_actors.blobs import BlobStore, blob_store
+from gems_actors.client import Mesh
+from gems_actors.config import MeshConfig, load_config
+from gems_actors.errors import UsageError
 from protocol.limits import MAX_SIDE_PX
-from protocol.messages import DrawSettings
+from protocol.messages import DrawSettings, ImageRef
 
 _MULTIPLE_PX: Final = 16
 """Sides that every image model of ours draws are multiples of this."""
@@ -30,6 +40,29 @@ class Pictured(Protocol):
     @property
     def height_px(self) -> int:
         """Its height."""
+
+
+async def put_images(
+    mesh: Mesh, image: GivenImage | Sequence[GivenImage], config: MeshConfig | None = None
+) -> tuple[ImageRef, ...]:
+    """Put pictures into a mesh's store and return what `DrawPicture.references` names them by.
+
+    Each is the path or bytes of a PNG, JPEG or WebP file of up to 50 MiB, with sides of 16 to 8192 px, or an image of
+    Pillow; up to 16. `config` says where the mesh stores pictures; by default the environment does.
+
+    Raises:
+        UsageError: one of them cannot be used.
+        BlobError: one of them cannot be stored.
+        ConfigError: the store cannot be used with these settings.
+    """
+    try:
+        references = await trio.to_thread.run_sync(read_references, image)
+    except BadReferenceError as error:
+        raise UsageError(f"image: {error}") from error
+    blobs = blob_store(load_config() if config is None else config, mesh.address)
+    async with blobs.open():
+        await keep_references(blobs, references)
+    return tuple(one.ref for one in references)
 
 
 async def keep_references(blobs: BlobStore, references: Iterable[Reference]) -> None:

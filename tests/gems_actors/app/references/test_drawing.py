@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.app.references.drawing import keep_references, sized_like
+from gems_actors.app.references.drawing import keep_references, put_images, sized_like
 from gems_actors.app.references.pictures import read_references
 from gems_actors.blobs import BlobFolder
-from protocol.messages import DrawSettings, ImageRef
+from gems_actors.client import open_client
+from gems_actors.errors import UsageError
+from protocol.messages import DrawPicture, DrawSettings, ImageRef
 from tests.actors.fakes import png
+from tests.gems_actors.app.editors import INVERTING
+from tests.gems_actors.app.meshes import open_drawing_mesh
 
 
 def ref_of(width_px: int, height_px: int) -> ImageRef:
@@ -45,3 +49,18 @@ def test_a_picture_has_the_proportions_of_its_reference_and_the_pixels_of_the_se
     assert (found.width_px, found.height_px) == drawn
     assert found.steps == 4
     assert all(side % 16 == 0 for side in drawn)
+
+
+async def test_a_program_puts_pictures_where_a_request_names_them(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(png(96, 48, "red"))
+    async with open_drawing_mesh(tmp_path, settings=(INVERTING,)) as options:
+        assert options.router is not None
+        async with open_client(options.router) as mesh:
+            references = await put_images(mesh, [tmp_path / "red.png", png()], options.read_config())
+            settings = DrawSettings(width_px=64, height_px=32, max_rounds=1)
+            request = DrawPicture(run="mine", prompt="in snow", seed=7, references=references, settings=settings)
+            picture = await mesh.ask(request)
+            with pytest.raises(UsageError, match=r"\Aimage: no.png: expected a readable file"):
+                await put_images(mesh, "no.png", options.read_config())
+    assert picture.best.references == references
+    assert [image.width_px for image in references] == [96, 32]
