@@ -293,9 +293,9 @@ class Picture(v.Reply, frozen=True, kw_only=True):
         """The prompt of the best attempt; of an edit, the prompt before all edits, then a line `Edit: …` for each."""
         by_place = {(attempt.round, attempt.candidate): attempt for attempt in self.attempts}
         attempt, instructions = self.best, list[str]()
-        while attempt.edited is not None:
+        while (at := attempt.edited) is not None and (at.round, at.candidate) in by_place:  # a damaged log has gaps
             instructions.insert(0, f"\nEdit: {attempt.prompt}")
-            attempt = by_place[attempt.edited.round, attempt.edited.candidate]
+            attempt = by_place[at.round, at.candidate]
         return attempt.prompt + "".join(instructions)
 
     @property

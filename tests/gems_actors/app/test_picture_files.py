@@ -288,6 +288,7 @@ def test_an_edited_picture_has_the_prompt_that_it_goes_back_to_and_every_instruc
     told = f"{first.prompt}\nEdit: Make 2.\nEdit: Make 4."
     assert (picture.final_prompt, story_of(picture, seed=7, model="m")["final_prompt"]) == (told, told)
     assert parameters_of(picture, "m").startswith(f"{told}\nSteps: ")
+    assert structs.replace(picture, attempts=edits).final_prompt == "Make 2.\nEdit: Make 4.", "the first is lost"
 
 
 def test_equal_draws_have_equal_descriptions() -> None:

@@ -81,7 +81,7 @@ def story_of_rounds(row: Row, state: TrajectoryState, pictures: Pictures) -> str
             f"{pictures.show(leading.image.digest, _ROUND_PX, f'{name}, for “{_shortened(row.prompt)}”: {score}.')}"
             f"{f'<div class=others>{others}</div>' if others else ''}"
             f"<p class=score>{score}</p>{_checks_of(state.requirements or (), leading)}"
-            f"<h5>{'Prompt, compared with yours' if not cards else 'Prompt, compared with the round before'}</h5>"
+            f"<h5>{_heading_of(round_, state)}</h5>"
             f"<p class=words>{changes[round_]}</p>{lesson}</li>"
         )
     given = _given(row, state, pictures)
@@ -179,6 +179,14 @@ def _changes(prompt: str, state: TrajectoryState, rounds: Iterable[int]) -> Iter
             continue
         yield " ".join(_CHANGES[change].format(escape(passage)) for change, passage in compare_words(before, after))
         before = after
+
+
+def _heading_of(round_: int, state: TrajectoryState) -> str:
+    """Return what stands above the prompt of a round."""
+    refinement = state.refinement_of(round_)
+    if refinement is not None and refinement.edited is not None:
+        return "Instruction"
+    return "Prompt, compared with yours" if round_ == 1 else "Prompt, compared with the round before"
 
 
 def _shortened(prompt: str) -> str:

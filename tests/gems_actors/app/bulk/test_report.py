@@ -19,11 +19,12 @@ from PIL import Image
 
 from gems_actors.app.bulk.folder import FolderState, open_bulk_folder
 from gems_actors.app.bulk.recipe import Recipe
+from gems_actors.app.bulk.report.article import Pictures, story_of_rounds
 from gems_actors.app.bulk.report.page import ReportPage, Survey
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.blobs import BlobFolder
-from protocol.messages import DrawSettings, Experience, Plan, Refinement, TrajectoryState, Verdict
+from protocol.messages import AttemptPlace, DrawSettings, Experience, Plan, Refinement, TrajectoryState, Verdict
 from tests.gems_actors.app.bulk.test_folder import RUN, keep
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 from tests.gems_actors.cli.stories import ATTEMPTS, ENDING, FIRST_PROMPT, PICTURE, PROMPT, REQUIREMENTS, SECOND_PROMPT
@@ -112,6 +113,23 @@ def test_rounds_are_side_by_side_with_changes_and_lessons(tmp_path: Path) -> Non
     assert "<ins>EXACTLY</ins>" in second
     assert "<ins>A picture of</ins>" in first, "the first round is compared with the user's prompt"
     assert "count <them>" in page.words
+
+
+def test_an_edit_is_told_with_the_round_that_it_edits(tmp_path: Path) -> None:
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        keep(folder, Task(0, PROMPT))
+    (row,) = rows_of(tmp_path)
+    place = AttemptPlace(round=1, candidate=1)
+    state = TrajectoryState(
+        plan=Plan(prompt=FIRST_PROMPT),
+        requirements=REQUIREMENTS,
+        attempts=ATTEMPTS,
+        refinements=(Refinement(round=2, prompt="Make it <red>.", action="edit", edited=place),),
+        ending=ENDING,
+    )
+    text = story_of_rounds(row, state, Pictures(tmp_path, lambda digest: None, None))
+    assert "<h5>Prompt, compared with yours</h5>" in text
+    assert "<h5>Instruction</h5><p class=words>edit of round 1: Make it &lt;red&gt;.</p>" in text
 
 
 def test_a_report_shows_pictures_with_unmet_requirements_first(tmp_path: Path) -> None:
