@@ -25,6 +25,8 @@ LIVES = 200
 MAX_LIFE_S = 0.03
 """Maximum lifetime of a writer: some are killed before they have opened the log, some after many commits."""
 
+LARGE_WRITE_BYTES = 64 * 1024
+
 
 def write_for_ever(folder: Path, life: int, acknowledged: Connection) -> None:
     """Append commits of 1 to 60 records of up to 20 kB, and acknowledge each once it is durable."""
@@ -65,7 +67,10 @@ def kill_writers(folder: Path) -> None:
         theirs.close()
         if life % 4:
             ours.poll(240)  # otherwise the kill may come while the log is being opened
-        time.sleep(chance.uniform(0, MAX_LIFE_S))  # a random moment, not a wait
+        if life % 2:
+            await_large_write(folder / "log")
+        else:
+            time.sleep(chance.uniform(0, MAX_LIFE_S))  # a random moment, not a wait
         writer.kill()
         writer.join()
         before = len(expected)
@@ -80,6 +85,14 @@ def kill_writers(folder: Path) -> None:
     moments["with a torn commit"] = len(list((folder / "torn").glob("*")))
     assert len(expected) > LIVES
     assert all(moments.values()), moments  # otherwise the kills came at the wrong moments to test anything
+
+
+def await_large_write(file: Path) -> None:
+    """Return while a file grows by a large commit, with luck before all of it is written."""
+    resting = last = file.stat().st_size
+    while last - resting < LARGE_WRITE_BYTES:
+        size = file.stat().st_size
+        resting, last = (size if size == last else resting), size
 
 
 def acknowledged_by(connection: Connection) -> list[tuple[int, PromptPlanned]]:
