@@ -234,7 +234,13 @@ class _Trajectory:
         if self._config.loop.before_plan is None or state.prepared is not None or is_planned:
             return state.prepared or self._task.prompt
         task = self._task
-        request = m.BeforePlan(trajectory=self._id, prompt=task.prompt, seed=task.seed, settings=task.settings)
+        request = m.BeforePlan(
+            trajectory=self._id,
+            prompt=task.prompt,
+            seed=task.seed,
+            settings=task.settings,
+            references=task.references,
+        )
         reply = await self._steps.ask(request, role=self._config.loop.before_plan)
         hook = self._records.note_hook("before_plan", reply.version)
         await self._records.keep(

@@ -88,6 +88,7 @@ class Rounds:
             image=attempt.image,
             requirements=requirements,
             verdicts=attempt.verdicts,
+            references=self._task.references,
         )
         reply = await self.look_back(request, role=role)
         if [verdict.requirement for verdict in reply.verdicts] != [requirement.id for requirement in requirements]:

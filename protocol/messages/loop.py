@@ -188,6 +188,8 @@ class BeforePlan(v.Request[PreparedPrompt], frozen=True, kw_only=True):
     """The user's own prompt."""
     seed: v.Seed
     settings: v.DrawSettings
+    references: v.References = ()
+    """Pictures that the task gave."""
 
 
 class ReviewedVerdicts(v.Reply, frozen=True, kw_only=True):
@@ -211,6 +213,8 @@ class AfterVerdicts(v.Request[ReviewedVerdicts], frozen=True, kw_only=True):
     requirements: v.RequirementList
     verdicts: v.Verdicts
     """The verifier's verdicts, in the order of the requirements."""
+    references: v.References = ()
+    """Pictures that the task gave."""
 
 
 class RefinementNote(v.Reply, frozen=True, kw_only=True):

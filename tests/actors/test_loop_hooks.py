@@ -20,6 +20,7 @@ from protocol.messages import (
     DrawPicture,
     DrawSettings,
     Hook,
+    ImageRef,
     PreparedPrompt,
     PromptPrepared,
     ReadLog,
@@ -31,6 +32,7 @@ from protocol.messages import (
     Verdict,
     VerdictsReviewed,
 )
+from tests.actors.fakes import image_ref
 from tests.actors.scripted import Script, open_loop
 
 TASK = DrawPicture(run="test", prompt="eine rote Katze", seed=7)
@@ -47,6 +49,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.references: list[tuple[ImageRef, ...]] = []
         self.failures: list[RequestError] = []
         """Raised by the next requests, one each."""
         self.version = "2"
@@ -73,12 +76,14 @@ def critic_role(hooks: Hooks) -> type[Actor]:
         @answers
         async def prepare(self, request: BeforePlan) -> PreparedPrompt:
             await hooks.take("before_plan")
+            hooks.references.append(request.references)
             assert (request.prompt, request.seed) == ("eine rote Katze", 7)
             return PreparedPrompt(prompt="a red cat", version=hooks.version, spent=Spent(calls=1))
 
         @answers
         async def review(self, request: AfterVerdicts) -> ReviewedVerdicts:
             await hooks.take(f"after_verdicts {request.round}.{request.candidate}")
+            hooks.references.append(request.references)
             assert [verdict.answer for verdict in request.verdicts] == ["met", "met"]
             answers_ = ("met", "unmet" if request.round == 1 else "met")
             verdicts = tuple(
@@ -114,6 +119,13 @@ async def test_hooks_change_the_prompt_the_verdicts_and_what_the_refiner_is_show
     assert picture.spent["critic"] == Spent(calls=4)
     assert (state.prepared, state.hooks, state.attempts) == ("a red cat", picture.hooks, picture.attempts)
     assert state.task == TASK
+
+
+async def test_hooks_are_told_what_the_task_gave(tmp_path: Path) -> None:
+    hooks, task = Hooks(), structs.replace(TASK, references=(image_ref(),))
+    async with open_loop(tmp_path, Script(met_from_round=1), critic_role(hooks), config=CONFIG) as mesh:
+        await mesh.ask(task)
+    assert hooks.references == [task.references] * 3
 
 
 async def test_replies_of_hooks_are_records_that_keep_the_verifiers_own_verdicts(tmp_path: Path) -> None:
