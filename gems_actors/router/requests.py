@@ -79,7 +79,8 @@ class Requests:
             return None
         oldest_s = now - next((waiting.requested_at for waiting in queue), now)
         text = f"{waiting} requests already wait for a {header.role}"
-        full = errors.OverloadedError(text, min(max(oldest_s / 3, 0.2), 10.0))
+        # By then, what waits now has been handed out. Sooner, most of those that ask again would be refused again.
+        full = errors.OverloadedError(text, min(max(oldest_s, 0.2), 10.0))
         displaced = None if is_paused else queue.giving_way_to(header)
         if displaced is None:
             return full
