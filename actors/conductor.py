@@ -55,6 +55,8 @@ class Conductor(BlobActor):
     time_limit_s = math.inf  # each step has its own time limit
     retry_delay_s: ClassVar[float] = 0.5
     """Delay before the second try of a step; doubled before each further try."""
+    together_s: ClassVar[float] = 0.05
+    """How long the first reply of planner and decomposer waits for the other, to be recorded in the same request."""
 
     @answers
     async def draw(self, request: m.DrawPicture) -> m.Picture:
@@ -88,6 +90,7 @@ class _Trajectory:
         self._mesh = conductor.mesh
         self._config = conductor.config
         self._steps = Steps(conductor.mesh, conductor.retry_delay_s)
+        self._together_s = conductor.together_s
         self._records = Recorder(conductor.mesh, conductor.config, self._steps)
         self._rounds = Rounds(task, conductor.mesh, conductor.config, conductor.blobs, self._steps, self._records)
         self._task = task
@@ -252,6 +255,19 @@ class _Trajectory:
         self, prompt: str, state: m.TrajectoryState
     ) -> tuple[m.Plan, tuple[m.Requirement, ...]]:
         """Ask planner and decomposer concurrently, because neither needs the other's reply."""
+        waiting, both_replied = [state.plan, state.requirements].count(None), trio.Event()
+
+        async def keep(record: m.PromptPlanned | m.PromptDecomposed) -> None:
+            """Return once memory has a record, or once the other reply has taken it along."""
+            nonlocal waiting
+            self._records.hold(record)
+            waiting -= 1
+            if waiting:
+                with trio.move_on_after(self._together_s):
+                    await both_replied.wait()
+            else:
+                both_replied.set()
+            await self._records.keep_held()
 
         async def plan() -> m.Plan:
             if state.plan is not None:
@@ -266,7 +282,7 @@ class _Trajectory:
                 spent=plan.spent,
                 skill_digest=plan.skill_digest,
             )
-            await self._records.keep(record)
+            await keep(record)
             return plan
 
         async def decompose() -> tuple[m.Requirement, ...]:
@@ -274,7 +290,7 @@ class _Trajectory:
                 return state.requirements
             found = await self._steps.ask(m.DecomposePrompt(prompt=prompt, references=self._task.references))
             record = m.PromptDecomposed(trajectory=self._id, requirements=found.requirements, spent=found.spent)
-            await self._records.keep(record)
+            await keep(record)
             return found.requirements
 
         return await gather(plan, decompose)
