@@ -27,6 +27,7 @@ def seconds_to_beat(period_s: float, now: float | None = None, host: str | None 
     """
     now = time.monotonic() if now is None else now
     name = socket.gethostname() if host is None else host
-    phase_s = int.from_bytes(run_bytes(name), "big") / 2**64 * period_s
+    whole, part = divmod(int.from_bytes(run_bytes(name), "big"), 2**32)
+    phase_s = whole % max(1, int(period_s)) + part / 2**32  # so that beats of different periods coincide
     left_s = period_s - (now - phase_s) % period_s
     return left_s if left_s >= _LEAST * period_s else left_s + period_s

@@ -34,8 +34,8 @@ from gems_actors.tasks import open_background
 KILL_WAIT_S = 2.0
 """How long the kernel may take to carry out a SIGKILL before a process counts as left behind."""
 
-_PING_S = 1.0
-"""Time between two pings of the zygote."""
+_PING_S = 3.0
+"""Longest time between two pings of the zygote."""
 _START_PATIENCE = 10
 """How many times longer than later on a zygote may take for its first response: its imports may come from a slow file
 system."""
