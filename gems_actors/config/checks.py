@@ -10,6 +10,7 @@ import re
 import sys
 import types
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -65,15 +66,15 @@ class Checker:
         return str(self._folder / Path(value).expanduser()) if meta.extra == IS_PATH else value
 
     def _table(self, table: Mapping[str, Any], record: type[Struct], key: str) -> dict[str, Any]:
-        hints = get_type_hints(record, include_extras=True)
+        hints = _hints_of(record)
         checked = {}
         for name, value in table.items():
             if name not in record.__struct_fields__:
                 raise ConfigError(_unknown(_join(key, name), name, record.__struct_fields__))
             checked[name] = self.check(value, hints[name], _join(key, name))
-        for field in structs.fields(record):
-            if field.required and field.name not in table:
-                raise ConfigError(f"{_join(key, field.name)}: expected {describe(hints[field.name])}, got none")
+        for name in _required_in(record):
+            if name not in table:
+                raise ConfigError(f"{_join(key, name)}: expected {describe(hints[name])}, got none")
         return checked
 
     def _entries(self, table: Mapping[str, Any], kind: Any, key: str) -> dict[str, Any]:
@@ -95,6 +96,16 @@ class Checker:
         if len(items) != len(kinds):
             raise _unexpected(key, kind, items)
         return [self.check(item, kinds[number], f"{key}[{number}]") for number, item in enumerate(items)]
+
+
+@cache  # evaluating them takes most of a check, which the gateway does for each request
+def _hints_of(record: type[Struct]) -> dict[str, Any]:
+    return get_type_hints(record, include_extras=True)
+
+
+@cache
+def _required_in(record: type[Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in structs.fields(record) if field.required)
 
 
 def _check_free_values(value: Any, key: str) -> None:

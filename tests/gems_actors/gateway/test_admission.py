@@ -64,3 +64,29 @@ def test_a_failure_says_nothing_about_the_time_of_a_picture() -> None:
     with pytest.raises(OverloadedError) as expected:
         other.admit(1, 0.0)
     assert caught.value.retry_after_s == expected.value.retry_after_s
+
+
+def test_until_a_picture_is_drawn_those_in_flight_tell_how_long_it_takes_at_least() -> None:
+    admission = Admission(10)
+    admission.admit(10, 100.0)
+
+    def retry_after(now: float) -> float:
+        with pytest.raises(OverloadedError) as caught:
+            admission.admit(5, now)
+        return caught.value.retry_after_s
+
+    assert retry_after(100.0) == 1.0
+    assert retry_after(140.0) == 20.0
+
+
+def test_clients_that_were_told_to_come_back_late_delay_no_others_once_pictures_are_fast() -> None:
+    admission = Admission(10)
+    admission.admit(10, 0.0)
+    for _ in range(10):
+        with pytest.raises(OverloadedError):
+            admission.admit(1, 50.0)
+    admission.end(1, 5.0, is_drawn=True)
+    admission.admit(1, 50.0)
+    with pytest.raises(OverloadedError) as caught:
+        admission.admit(1, 52.0)
+    assert caught.value.retry_after_s == pytest.approx(3.5), "ten were expected, of whom four are due"
