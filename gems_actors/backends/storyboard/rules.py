@@ -225,8 +225,10 @@ def _instructions(fields: Mapping[str, Any], attempts: list[Mapping[str, Any]], 
     Only where the task has references: without them, other pictures come closer to what real models do, which edit less
     surely than a storyboard is edited.
     """
+    if not fields.get("references") or fields.get("must_rewrite"):
+        return []
     best = next((item for item in attempts if item["round"] == fields.get("edits_round")), None)
-    if best is None or not fields.get("references") or fields.get("must_rewrite"):
+    if best is None:
         return []
     missed = [str(question) for question in (*best["unmet"], *best["unsure"])]
     claims = _claims_in(missed)
