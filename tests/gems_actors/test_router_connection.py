@@ -84,3 +84,33 @@ async def test_a_hello_that_is_lost_behind_one_that_was_answered_is_said_again(
         take([[encode_message(Header(Kind.WELCOME), answer)]])
         await trio.sleep(1.0)
         assert link.kinds() == [Kind.HEARTBEAT]
+
+
+async def test_heartbeats_are_sent_at_the_beats_of_the_host_at_the_interval_that_the_router_sets() -> None:
+    asked_for: list[float] = []
+
+    def seconds_to_beat(period_s: float) -> float:
+        asked_for.append(period_s)
+        return 7.0 - trio.current_time() % 7.0
+
+    link = KeptLink()
+    state = ClientState(Hello(name="actor"), lambda _: None, lambda _: None, lambda _: None, seconds_to_beat)
+    takes: list[object] = []
+
+    def open_link(take: object) -> KeptLink:
+        takes.append(take)
+        return link
+
+    connection = RouterConnection(open_link, "router", state)
+    state.connections = (connection,)
+    (take,) = takes
+    assert callable(take)
+    take([[encode_message(Header(Kind.WELCOME), Welcome(epoch="1", heartbeat_s=5.0, role=""))]])
+    async with open_background() as nursery:
+        await trio.sleep(3.0)
+        nursery.start_soon(connection.run_heartbeat)
+        await trio.sleep(3.9)
+        assert link.kinds() == []
+        await trio.sleep(0.2)
+        assert link.kinds() == [Kind.HEARTBEAT]
+    assert asked_for == [5.0, 5.0]

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gems_actors.transport.rests import Rests
+from pathlib import Path
+from typing import cast
+
+import trio
+import trio.testing
+import zmq
+
+from gems_actors.tasks import open_background
+from gems_actors.transport.links import Link, Message
+from gems_actors.transport.rests import REST_S, Rests
+from gems_actors.transport.sockets import open_context, open_dealer, open_router
 from protocol.envelope import Header, Kind, Lane, pack_header
 
 BULK = pack_header(Header(Kind.REQUEST, role="planner", lane=Lane.BULK))
@@ -48,3 +58,69 @@ def test_bulk_messages_that_would_wait_alone_do_not_rest_again() -> None:
     for number in range(20):
         rests.note(1.1 + number * 0.005, [(b"peer", BULK)], place=1)
     assert not rests.is_due
+
+
+class Reader:
+    """A link that reads what a DEALER sends, under a clock that stands still unless it is told to move."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = trio.testing.MockClock()
+        self.taken = self._sent = 0
+        self._context = open_context()
+        self._socket = open_router(self._context)
+        self._socket.bind(f"ipc://{folder}/router.ipc")
+        self._peer = open_dealer(self._context, f"ipc://{folder}/router.ipc", b"peer")
+        self.link = Link(self._socket, self._take)
+
+    def close(self) -> None:
+        self.link.close()
+        self._peer.close()
+        self._context.term()
+
+    def _take(self, batch: list[Message]) -> None:
+        self.taken += len(batch)
+
+    def send(self, frame: bytes, count: int = 1) -> None:
+        for _ in range(count):
+            self._peer.send(frame)
+        self._sent += count
+
+    async def await_taken(self, *, moves_clock: bool) -> None:
+        while self.taken < self._sent:
+            if moves_clock:
+                self.clock.jump(REST_S)
+            await trio.lowlevel.checkpoint()
+
+    async def await_arrival(self) -> None:
+        """Return when a message has arrived, read or not."""
+        while self.taken < self._sent and not cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            await trio.lowlevel.checkpoint()
+
+
+def test_a_link_lets_bulk_messages_wait_until_the_rest_is_over_and_reads_at_once_after_an_interactive_one(
+    tmp_path: Path,
+) -> None:
+    async def read() -> None:
+        async with open_background() as nursery:
+            nursery.start_soon(reader.link.run)
+            for _ in range(40):  # many messages in a short time, whatever else the machine does
+                reader.send(BULK, 64)
+                await reader.await_taken(moves_clock=True)
+            await trio.testing.wait_all_tasks_blocked()
+            reader.send(BULK)
+            await reader.await_arrival()
+            await trio.testing.wait_all_tasks_blocked()
+            assert reader.taken == 40 * 64, "the link rests"
+            reader.send(INTERACTIVE)
+            await reader.await_taken(moves_clock=True)
+            reader.send(INTERACTIVE)
+            await reader.await_taken(moves_clock=False)
+
+    async def read_and_close() -> None:
+        try:
+            await read()
+        finally:
+            reader.close()
+
+    reader = Reader(tmp_path)
+    trio.run(read_and_close, clock=reader.clock)
