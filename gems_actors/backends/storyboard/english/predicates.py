@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.absences import Absences
-from gems_actors.backends.storyboard.english.sentence import Pending, acts
+from gems_actors.backends.storyboard.english.sentence import acts
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.vocabulary import (
     AGENT_PLACES,
@@ -56,6 +56,7 @@ _POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "los
 _PERSONAL: Final = frozenset(("wearing", "riding", "driving", "cruising", "eating", "drinking", "walking", "reading"))
 _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "pictured"))
 """Participles that tell how a picture was taken."""
+_WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
 _PLACING: Final = frozenset(("wrapping", "putting", "placing", "dipping", "packing", "hiding", "planting", "dropping"))
 """Actions after which a place says where their object comes to be."""
 _VIEWS: Final = frozenset(("background", "foreground", "distance"))
@@ -91,7 +92,7 @@ class Predicates(Absences):
         if words and self.has_exception(after):
             self.lose()  # `all are empty except one`
             return after
-        if words and subject is not None and not is_action and not _takes_object(words[-1], self.tokens.at(after)):
+        if words and subject is not None and not is_action and not self._takes_object(words[-1], after):
             for word in words:
                 self.found.describe(subject, attribute=f"not {word}" if is_negated else word)
             self.tokens.use(at, after)
@@ -102,6 +103,11 @@ class Predicates(Absences):
             self.is_negated = False
             return self.phrases.read(start)[1]  # `the man is a doctor` names no second thing
         return start
+
+    def _takes_object(self, word: str, after: int) -> bool:
+        """Return whether a participle and a place or particle after it are a relation: `is parked in front of`."""
+        is_verbal = is_past(word) or is_participle(word) or word == "full"
+        return is_verbal and (self.tokens.at(after) in PLACES or self.tokens.at(after) in PARTICLES)
 
     def relation(self, at: int) -> int | None:
         """Take a place, a comparison, a state or `has`, whose object is to come."""
@@ -226,7 +232,7 @@ class Predicates(Absences):
                 return self.agent if acts(self.agent) else None  # `playing chess with a penguin`
         if spelled == "with" and self.agent is not None and self.agent != self.last and is_after_place and not is_back:
             return None  # `drawing on the pavement with chalk`, `sitting on a chair with a cushion`
-        if self._is_held(at) and spelled == "in" and not is_back:
+        if self.is_held(at) and spelled == "in" and not is_back:
             return None  # `a woman with a baby in a sling`
         if before in {",", "while"}:
             return None if self.is_prose else self.head
@@ -234,7 +240,7 @@ class Predicates(Absences):
             return self.agent or self.head
         if self.attached is not None:
             is_about_last = follower in POSSESSIVES | PRONOUNS  # `a squirrel with a nut in its paws`
-            is_about_last = is_about_last or self._has_own(self.shared)
+            is_about_last = is_about_last or self.has_own_part(self.shared)
             return self.last if is_about_last else self.attached
         is_acting = self.agent is not None and acts(self.agent)
         if self.verb in _PLACING:
@@ -252,26 +258,6 @@ class Predicates(Absences):
         """Return whether `at` or `by` goes on with an action that has had its place: `looking through a pipe at`."""
         shared = self.shared
         return shared is not None and shared.kind == "action" and " " in shared.word and spelled in {"at", "by"}
-
-    def _has_own(self, shared: Pending | None) -> bool:
-        """Return whether `with` has opened a clause about a part, as in `with its head in the sand`."""
-        if shared is None or shared.word != "with" or self.last is None:
-            return False
-        opening = self.tokens.at(shared.span[1])
-        is_part = self.last.split()[-1] in BODY_PARTS
-        return opening in POSSESSIVES or (is_part and number_of(opening) is not None)
-
-    def _is_held(self, at: int) -> bool:
-        """Return whether the last thing acts, and belongs to another one by `with`."""
-        shared = self.shared
-        return (
-            shared is not None
-            and shared.word == "with"
-            and self.named_until == at
-            and self.last is not None
-            and acts(self.last)
-            and self.attached not in (None, self.last)
-        )
 
     def action(self, at: int) -> int | None:
         """Take an action or a state: `chasing a ball`, `sits on a mat`, `perched on a branch`, `running`."""
@@ -353,6 +339,9 @@ class Predicates(Absences):
         phrase, after_phrase = self.phrases.read(end)
         self.agent = subject
         self.verb = ""
+        if verb in _WITHOUT_OBJECT and not particle and phrase is not None:
+            self.lose(is_subject=True)  # `on an easel stands a portrait`
+            return at + 1
         if phrase is not None and not (is_past(verb) and not particle):
             self.expect(subject, negative + full, kind, (at, end), is_negative=bool(negative))
             return end
@@ -442,8 +431,3 @@ class Predicates(Absences):
         if other and not agent_acts:
             return self.last
         return self.attached if agent_acts or word in {"wearing", "holding", "carrying"} else self.last
-
-
-def _takes_object(word: str, after: str) -> bool:
-    """Return whether a participle has a place or a particle after it, and so is a relation: `is parked in front of`."""
-    return (is_past(word) or is_participle(word) or word == "full") and (after in PLACES or after in PARTICLES)

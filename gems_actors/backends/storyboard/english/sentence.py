@@ -16,6 +16,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     FILLERS,
     LEASHES,
     PAIRED,
+    POSSESSIVES,
     is_adverb,
     is_shade,
 )
@@ -174,6 +175,26 @@ class Sentence:
         self.is_relative = False
         self.first = self.first or name
         self.last, self.agent, self.attached, self.shared, self.verb = name, None, None, None, ""
+
+    def has_own_part(self, shared: Pending | None) -> bool:
+        """Return whether `with` has opened a clause about a part, as in `with its head in the sand`."""
+        if shared is None or shared.word != "with" or self.last is None:
+            return False
+        opening = self.tokens.at(shared.span[1])
+        is_part = self.last.split()[-1] in BODY_PARTS
+        return opening in POSSESSIVES or (is_part and number_of(opening) is not None)
+
+    def is_held(self, at: int) -> bool:
+        """Return whether the last thing acts, and belongs to another one by `with`."""
+        shared = self.shared
+        return (
+            shared is not None
+            and shared.word == "with"
+            and self.named_until == at
+            and self.last is not None
+            and acts(self.last)
+            and self.attached not in (None, self.last)
+        )
 
 
 def acts(name: str) -> bool:

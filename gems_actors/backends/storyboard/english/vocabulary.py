@@ -285,19 +285,20 @@ _SIDES: Final = _words("top bottom left right center centre middle back front up
 """Parts of words such as `back-center`, which name a place in the picture."""
 
 FOREIGN: Final = _words(
-    "der das ein eine einen einem und mit auf dem den im ist nicht ohne unter neben zwei le les un une des du et "
-    "avec sur dans est sans près el los las una con en sobre il lo gli uno su os um uma com em het een op niet met "
-    "de la que aux da do del della nel och med på ett är ne pas ce"
+    "keine kein keinen zum zur vom beim vor hinter zwischen über der das ein eine einen einem und mit auf dem den "
+    "im ist nicht ohne unter neben zwei le les un une des du et avec sur dans est sans près el los las una con en "
+    "sobre il lo gli uno su os um uma com em het een op niet met de la que aux da do del della nel och med på ett "
+    "är ne pas ce"
 )
 """Function words of other languages, which tell a sentence that is not English."""
 FOREIGN_IN_NAMES: Final = _words("la de des en le un il lo su os do da den con del ne")
 """Those that names in English prompts have, too, such as La Paz."""
 ENGLISH: Final = _words("the a an of and with is are on in at by to no not that under over for from")
 ADVERBS: Final = _words(
-    "uphill downhill upstairs downstairs overhead underfoot inland offshore aloft half much meanwhile altogether "
-    "upwards throughout often sometimes twice once already still again always ever almost nearly quite too even "
-    "ahead most more less least very really rather perhaps maybe forward backward upward downward sideways "
-    "northeast everywhere nearby outdoors indoors"
+    "backwards forwards downwards uphill downhill upstairs downstairs overhead underfoot inland offshore aloft half "
+    "much meanwhile altogether upwards throughout often sometimes twice once already still again always ever almost "
+    "nearly quite too even ahead most more less least very really rather perhaps maybe forward backward upward "
+    "downward sideways northeast everywhere nearby outdoors indoors"
 )
 """Adverbs without an ending that tells them."""
 PICTURE_SIDES: Final = _words("left right center centre middle top bottom foreground background")
