@@ -13,7 +13,7 @@ from actors.decomposer import parse_requirements
 from actors.lessons import MAX_WORDS, cut_lesson, parse_lesson
 from actors.planner import parse_route, parse_written
 from actors.refiner import parse_refined
-from actors.verifier import RULES, parse_batch, parse_verdict
+from actors.verifying.questions import RULES, parse_batch, parse_verdict
 from gems_actors.errors import ModelOutputError
 from protocol.limits import MAX_PROMPT_CHARS, MAX_REQUIREMENTS
 

@@ -11,9 +11,9 @@ from actors.decomposer import decompose_request
 from actors.planner import route_request, write_request
 from actors.refiner import Pictures, Wanted, refine_request
 from actors.rounds import PastRound
-from actors.verifier import batch_request
 from actors.verifying.comparing import compare_request
 from actors.verifying.evidence_listing import evidence_request
+from actors.verifying.questions import batch_request
 from gems_actors.backends import ChatRequest, ImagePart
 from protocol.messages import Attempt
 from skills import Catalogue, builtin_folder

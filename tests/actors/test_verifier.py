@@ -26,9 +26,9 @@ from actors.verifier import (
     Verifier,
     is_blind,
     layers_of,
-    parse_batch,
     verify_picture,
 )
+from actors.verifying.questions import parse_batch
 from gems_actors.backends import ChatReply, ChatRequest, ImagePart, ImageRequest, TextPart
 from gems_actors.backends.storyboard.models import StoryboardChatModel, draw_request
 from gems_actors.config import MemoryConfig, MeshConfig, VerifyConfig

@@ -14,7 +14,7 @@ from actors.compressor import RULES as COMPRESS_RULES
 from actors.decomposer import RULES as DECOMPOSE_RULES
 from actors.planner import ROUTE_RULES
 from actors.refiner import rules_for
-from actors.verifier import RULES as VERIFY_RULES
+from actors.verifying.questions import RULES as VERIFY_RULES
 from gems_actors.os_process import EXIT_CONFIG
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems, summary_in

@@ -34,7 +34,7 @@ from actors.decomposer import decompose_request
 from actors.planner import route_request
 from actors.refiner import Pictures, refine_request
 from actors.rounds import PastRound
-from actors.verifier import verify_request
+from actors.verifying.questions import verify_request
 from gems_actors.backends import ChatRequest, ImagePart, TextPart
 from protocol.messages import Attempt, ImageRef
 from skills import Catalogue, builtin_folder

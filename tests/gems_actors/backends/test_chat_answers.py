@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from actors.prompting import ask_model
-from actors.verifier import parse_verdict, score_of, verify_request
+from actors.verifying.questions import parse_verdict, score_of, verify_request
 from gems_actors.backends import ImagePart
 from gems_actors.backends.chat_answers import UnreadableAnswerError, read_answer
 from gems_actors.backends.model_server import ModelServer

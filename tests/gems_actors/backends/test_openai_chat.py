@@ -24,7 +24,7 @@ from actors.decomposer import RULES as DECOMPOSE_RULES
 from actors.planner import ROUTE_RULES
 from actors.refiner import rules_for
 from actors.verifier import CANARY_QUESTION
-from actors.verifier import RULES as VERIFY_RULES
+from actors.verifying.questions import RULES as VERIFY_RULES
 from gems_actors.backends.model_server import ModelServer
 from gems_actors.backends.openai_chat import Endpoint, OpenAIChatModel
 from gems_actors.config import ChatConfig, ChatServerConfig, MeshConfig, Prices, VerifyConfig
