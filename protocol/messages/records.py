@@ -24,6 +24,8 @@ class RunBegun(Record, frozen=True, kw_only=True):
     """Description of the run: the prompt of a draw, the file of a bulk."""
     total: v.Count | None = None
     """Number of trajectories in the run, if known."""
+    references: v.References = ()
+    """Pictures that its tasks will be drawn from, so that they are kept while the tasks wait."""
 
 
 class RecordsLost(Record, frozen=True, kw_only=True):

@@ -112,7 +112,7 @@ class NamedImages(NamedTuple):
 
     drawn: dict[str, m.ImageRef]
     given: dict[str, m.ImageRef]
-    """Those that tasks refer to and that were not drawn for a record of the same log."""
+    """Those that runs and tasks refer to and that were not drawn for a record of the same log."""
 
 
 def named_images(folder: Path, problems: list[str]) -> NamedImages:
@@ -125,6 +125,8 @@ def named_images(folder: Path, problems: list[str]) -> NamedImages:
         match found.record:
             case m.TrajectoryBegun(task=task) | m.TrajectoryReopened(task=task):
                 given |= {image.digest: image for image in task.references}
+            case m.RunBegun(references=references):
+                given |= {image.digest: image for image in references}
             case m.AttemptVerified(attempt=attempt):
                 drawn[attempt.image.digest] = attempt.image
                 given |= {image.digest: image for image in attempt.references}

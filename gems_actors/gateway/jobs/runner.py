@@ -192,7 +192,8 @@ class Jobs:
 
     async def _begin(self, job: Job) -> None:
         """Tell memory of the run, however long memory is away."""
-        begun = RunBegun(run=job.run, what=job.pictures[0].prompt, total=len(job.pictures))
+        total = len(job.pictures)
+        begun = RunBegun(run=job.run, what=job.pictures[0].prompt, total=total, references=job.references)
         while True:
             try:
                 await self._mesh.ask(AppendRecord(record=begun), lane=Lane.BULK)

@@ -24,7 +24,7 @@ from actors.memory_store.maintenance import (
 from gems_actors.blobs import BlobFolder
 from gems_actors.errors import ConfigError, LogError
 from protocol.identity import trajectory_id
-from protocol.messages import AnyRecord, AttemptVerified, ImageRef, LoggedRecord, RecordsLost
+from protocol.messages import AnyRecord, AttemptVerified, ImageRef, LoggedRecord, RecordsLost, RunBegun
 from tests.actors.fakes import attempt
 from tests.actors.memory_store.records import begun, failed, open_store, reopened, run_begun, story
 
@@ -192,9 +192,11 @@ async def test_pictures_that_tasks_were_given_are_kept_and_told_when_they_are_lo
     first = structs.replace(first, task=structs.replace(first.task, references=(of_begun, refs[0])))
     again = structs.replace(again, task=structs.replace(again.task, references=(of_reopened,)))
     drawn = structs.replace(attempt(1, "m", image=refs[1]), references=(of_attempt,))
+    waiting = RunBegun(run="waiting", references=(await put(blobs, b"of a job that waits"),))
     with open_store(tmp_path / "memory") as store:
         store.append([first, AttemptVerified(trajectory=first.trajectory, attempt=drawn), *story("edits")[-1:], again])
-    assert collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False) == Garbage(blobs=0, bytes=0, kept=6)
+        store.append([waiting])
+    assert collect_garbage([tmp_path / "memory"], blobs, is_dry_run=False) == Garbage(blobs=0, bytes=0, kept=7)
     assert await check_images(tmp_path / "memory", blobs) == []
     for lost, is_given in ((of_begun, True), (refs[0], False)):
         blobs.path_of(lost.digest).unlink()

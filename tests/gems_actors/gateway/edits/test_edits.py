@@ -16,6 +16,7 @@ from gems_actors.app.references.pictures import reference_in
 from gems_actors.errors import UnsupportedError
 from gems_actors.gateway.api_errors import ApiError
 from gems_actors.gateway.edits.uploads import MAX_UPLOAD_BYTES, UploadRoom
+from protocol.messages import ReadLog, RunBegun
 from tests.actors.fakes import png
 from tests.gems_actors.app.editors import INVERTING
 from tests.gems_actors.gateway.doors import in_thread, open_drawing_door, open_painted_door
@@ -182,6 +183,9 @@ async def test_a_job_is_drawn_from_pictures_in_its_body(as_data: bool, tmp_path:
         async with door.lines("GET", f"/v1/gems/jobs/{answer.json()['id']}/events") as lines:
             while not (await lines.next("event: ")).endswith("job.ended"):
                 pass
+        records = [item.record for item in (await door.mesh.ask(ReadLog())).records]
+    (begun,) = (record for record in records if isinstance(record, RunBegun))
+    assert begun.references == painter.begun[0].references  # kept from garbage collection while the job waits
     assert sorted(request.prompt for request in painter.begun) == ["in rain", "in snow"]
     for request in painter.begun:
         assert [given.digest for given in request.references] == (digests(RED, BLUE) if as_data else digests(RED))
