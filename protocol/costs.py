@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from protocol import messages as m
 from protocol.limits import MAX_COST, MAX_COUNT, MAX_SECONDS
 
+_NOTHING = m.Spent()
+
 
 def sum_spent(*parts: m.Spent) -> m.Spent:
     """Return the total of several costs, each figure at most its bound on the wire."""
@@ -32,8 +34,6 @@ def sum_spent(*parts: m.Spent) -> m.Spent:
 def costs_of(record: m.AnyRecord) -> dict[str, m.Spent]:
     """Return what the step of a record cost, by role."""
     match record:
-        case m.PromptPrepared() | m.VerdictsReviewed() | m.RefinementNoted():
-            return {record.hook.role: record.spent}
         case m.AttemptVerified(attempt=attempt):
             return {"generator": attempt.drawing, "verifier": attempt.verifying}
         case m.PromptPlanned():
@@ -46,6 +46,8 @@ def costs_of(record: m.AnyRecord) -> dict[str, m.Spent]:
             return {"refiner": record.spent}
         case m.AttemptsCompared():
             return {"verifier": record.spent}
+        case m.PromptPrepared() | m.VerdictsReviewed() | m.RefinementNoted():
+            return {record.hook.role: record.spent}
         case _:
             return {}
 
@@ -53,7 +55,7 @@ def costs_of(record: m.AnyRecord) -> dict[str, m.Spent]:
 def add_costs(spent: dict[str, m.Spent], more: Mapping[str, m.Spent]) -> None:
     """Add costs by role to `spent`, in place; roles that cost nothing get no entry."""
     for role, cost in more.items():
-        if cost != m.Spent():
+        if cost != _NOTHING:
             spent[role] = sum_spent(spent[role], cost) if role in spent else cost
 
 

@@ -147,9 +147,7 @@ class Index:
                 self._set_status(found, "running", "", at)
                 found.outcome = None
                 found.images = found.rounds = found.met = found.requirements = 0
-            case m.TrajectoryFailed() if (
-                found.status != "ended"
-            ):  # earlier versions recorded refusals of other requests
+            case m.TrajectoryFailed() if found.status != "ended":  # as earlier versions did with other requests
                 self._set_status(found, "failed", record.failure.code, at)
             case _ if found.status == "failed":
                 self._set_status(found, "running", "", at)
@@ -382,7 +380,9 @@ class Index:
         found.prompt = task.prompt[:_MAX_STORED_CHARS]
         self._set_status(found, "running", "", at)  # counts nothing yet: the trajectory has no run so far
         found.run_name = task.run
-        self._begun.append((found.number, split_words(task.prompt[:_MAX_SEARCHED_CHARS])))
+        words = split_words(task.prompt[:_MAX_SEARCHED_CHARS])
+        found.words = words if len(task.prompt) <= _MAX_SEARCHED_CHARS else ""
+        self._begun.append((found.number, words))
         run.running += 1
         self._change(run, at)
 
@@ -391,13 +391,15 @@ class Index:
             self._set_status(found, "running", "", at)
         ending = record.ending
         found.outcome = ending.outcome
-        found.images = len(found.judged)
-        found.rounds = max((round_ for round_, _ in found.judged), default=0)
-        found.met, found.requirements = found.judged.get((ending.best_round, ending.best_candidate), (0, 0))
+        found.images, found.rounds = len(found.judged), max((round_ for round_, _ in found.judged), default=0)
+        met_ids, found.requirements = found.judged.get((ending.best_round, ending.best_candidate), ((), 0))
+        found.met = len(met_ids)
         found.result = found.result_of(ending)
         self._set_status(found, "ended", "", at)
         if index_rows.is_recallable(ending) and found.begun is not None and found.recallable_endings == 1:
-            self._recallable.append((found.number, split_words(found.prepared or found.begun.task.prompt)))
+            known = "" if found.prepared else found.words  # splitting a prompt costs as much as indexing a record
+            self._recallable.append((found.number, known or split_words(found.prepared or found.begun.task.prompt)))
+        found.words = ""
 
     def _set_status(self, found: IndexedTrajectory, status: m.TrajectoryStatus, failure: str, at: float) -> None:
         if found.run_name is not None:

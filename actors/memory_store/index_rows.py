@@ -14,6 +14,7 @@ from protocol import messages as m
 SummaryT = TypeVar("SummaryT", m.TrajectorySummary, m.RunSummary)
 
 _LOCATION: Final = struct.Struct("<QIQI")
+_JUDGING: Final = (m.AttemptVerified, m.VerdictsReviewed)
 
 
 class RecordLocation(NamedTuple):
@@ -70,10 +71,9 @@ class IndexedTrajectory:
     locations: list[RecordLocation] = field(default_factory=list)
     steps: dict[str, int] = field(default_factory=dict)
     """Sequence of each step that can happen only once, by the name of the step."""
-    judged: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
-    """Requirements met, and all requirements, of each attempt, by round and candidate."""
-    met_ids: dict[tuple[int, int], frozenset[str]] = field(default_factory=dict)
-    """Ids of the requirements met, of each attempt."""
+    judged: dict[tuple[int, int], tuple[tuple[str, ...], int]] = field(default_factory=dict)
+    """Ids of the requirements met, and the number of all, of each attempt, by round and candidate; in tuples, because
+    sets would keep the garbage collector at work."""
     kinds: dict[str, str] = field(default_factory=dict)
     """Kinds of its requirements by id."""
     result: Result | None = None
@@ -89,17 +89,17 @@ class IndexedTrajectory:
     is_skill_fixed: bool = False
     """Whether the task's settings named the skill."""
     run_name: str | None = None
+    words: str = ""
+    """Content words of the task's prompt until it ended; empty if they are not known."""
     is_changed: bool = False
     """Whether it differs from its row in the database."""
 
     def note(self, record: m.AnyRecord) -> None:
         """Remember what is needed from a record when the trajectory ends."""
-        if isinstance(record, m.AttemptVerified | m.VerdictsReviewed):
+        if isinstance(record, _JUDGING):
             judged = record.attempt if isinstance(record, m.AttemptVerified) else record.review
-            met = sum(verdict.answer == "met" for verdict in judged.verdicts)
-            self.judged[judged.round, judged.candidate] = met, len(judged.verdicts)
-            ids = (verdict.requirement for verdict in judged.verdicts if verdict.answer == "met")
-            self.met_ids[judged.round, judged.candidate] = frozenset(ids)
+            met_ids = tuple([verdict.requirement for verdict in judged.verdicts if verdict.answer == "met"])
+            self.judged[judged.round, judged.candidate] = met_ids, len(judged.verdicts)
         elif isinstance(record, m.PromptDecomposed):
             self.kinds = {requirement.id: requirement.kind for requirement in record.requirements}
         elif isinstance(record, m.PromptPlanned):
@@ -115,10 +115,10 @@ class IndexedTrajectory:
     def result_of(self, ending: m.Ending) -> Result:
         """Return what the trajectory adds to the tally of its run when it ends so."""
         met_by_round: dict[int, int] = {}
-        for (round_, _), (met, _) in self.judged.items():
-            met_by_round[round_] = max(met, met_by_round.get(round_, 0))
-        met_ids = self.met_ids.get((ending.best_round, ending.best_candidate), frozenset())
-        return Result.of(met_by_round, self.kinds, met_ids)
+        for (round_, _), (ids, _) in self.judged.items():
+            met_by_round[round_] = max(len(ids), met_by_round.get(round_, 0))
+        met_ids, _ = self.judged.get((ending.best_round, ending.best_candidate), ((), 0))
+        return Result.of(met_by_round, self.kinds, frozenset(met_ids))
 
 
 def is_recallable(ending: m.Ending) -> bool:

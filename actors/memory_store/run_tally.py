@@ -68,7 +68,9 @@ class RunTally(msgspec.Struct):
 
     def add_costs(self, spent: Mapping[str, m.Spent]) -> None:
         """Add the costs of a step by role."""
-        costs.add_costs(self.spent, {role: cost for role, cost in spent.items() if self._has_room_for(role)})
+        if len(self.spent) + len(spent) > _FEW:
+            spent = {role: cost for role, cost in spent.items() if self._has_room_for(role)}
+        costs.add_costs(self.spent, spent)
 
     def figures(self, failures: Mapping[str, int]) -> m.RunFigures:
         """Return the tally as it is sent, with the failures of the run by code."""
