@@ -1,6 +1,6 @@
 """200 open pages of a gateway while a mesh has 50 events a second: its CPU and memory, and what each page gets.
 
-150 pages follow one job whose twelve pictures are drawn round by round; 25 show the mesh and 25 the run, and ask every
+150 pages follow one job whose twenty pictures are drawn round by round; 25 show the mesh and 25 the run, and ask every
 two seconds. Five further pages of the job do not read: they are disconnected, and the others notice nothing. The image
 model takes its time without CPU, and no picture meets anything, so that every picture has all of its rounds.
 """
@@ -32,7 +32,7 @@ from tests.gems_actors.gateway.doors import free_port
 from tests.processes import memory_kib
 
 _FOLLOWING, _ASKING, _DEAF = 150, 25, 5
-_PICTURES, _ROUNDS, _PICTURE_S = 12, 40, 1.0
+_PICTURES, _ROUNDS, _PICTURE_S = 20, 40, 1.0
 _WARM_S, _MEASURED_S, _CUT_S = 5.0, 20.0, 120.0
 _ESTABLISHED = "01"
 _MAX_CPU_SHARE, _MAX_MIB, _MAX_UPDATES_PER_S = 0.30, 150.0, 4.0
