@@ -62,9 +62,11 @@ peers of a router send heartbeats more often."""
 _WAITING_LOOKS = 2
 _NEWCOMER_S = 0.05
 """Time in which a connection of this host that was made while memory grew must send its first message."""
-_FREEING_S = 2.0
-"""Time after a connection was cut in which libzmq frees what it had, from threads of its own."""
-_TRIM_EVERY_S = 0.1
+_FREEING_S = 60.0
+"""Time after a connection was cut in which what it had is freed: by threads of libzmq, and by us as requests from it
+that were read before are dropped. On a busy machine that took half a minute."""
+_TRIM_FIRST_S, _TRIM_LAST_S = 0.1, 2.0
+"""Time between two returns of freed memory in that time; it doubles from the one to the other."""
 _MAX_OPEN_SHARE = 0.8
 """Share of the files that the process may open beyond which silent connections are shut down."""
 _COUNT_S, _CROWDED_S = 0.25, 30.0
@@ -213,6 +215,7 @@ class MemoryWatch:
         self._cuts = RateLimitedLog(_log)
         self._was_cut: set[int] = set()
         self._freeing_until = self._trim_at = self._count_at = 0.0
+        self._trim_period_s = _TRIM_FIRST_S
         self._calm_bytes = 0
         """Least memory since the last inquiry."""
         self._has_ended = False
@@ -233,8 +236,9 @@ class MemoryWatch:
             await self._offence.wait()
             self._offence = trio.Event()
             self._cut_offenders()
-            while time.monotonic() < self._freeing_until:
-                await trio.sleep(_TRIM_EVERY_S)
+            while time.monotonic() < self._freeing_until and not self._offence.is_set():
+                with trio.move_on_after(self._trim_period_s):
+                    await self._offence.wait()
                 self._give_back()
 
     def _note_offence(self) -> None:
@@ -343,12 +347,14 @@ class MemoryWatch:
             self._was_cut.add(one.inode)
             self._cuts.warning("connection_cut", reason=reason, grown_bytes=grown_bytes)
             self._connections.cut(one)
-            self._freeing_until = time.monotonic() + _FREEING_S
+            now = time.monotonic()
+            self._freeing_until, self._trim_at, self._trim_period_s = now + _FREEING_S, now, _TRIM_FIRST_S
 
     def _give_back(self) -> None:
         """Return what cut connections held to the system: glibc keeps freed memory, and it would count as growth."""
         if self._trim_at <= (now := time.monotonic()) < self._freeing_until:
-            self._trim_at = now + _TRIM_EVERY_S
+            self._trim_at = now + self._trim_period_s
+            self._trim_period_s = min(2 * self._trim_period_s, _TRIM_LAST_S)
             with suppress(AttributeError):  # another C library
                 _c_library().malloc_trim(0)
 
