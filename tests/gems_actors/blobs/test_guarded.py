@@ -21,7 +21,7 @@ async def test_a_key_may_do_with_pictures_what_its_roles_need(tmp_path: Path) ->
     keys = tmp_path / "keys"
     make_mesh_keys(keys)
     add_key(keys, "generator", ["generator"])
-    add_key(keys, "planner", ["planner"])
+    add_key(keys, "decomposer", ["decomposer"])
     router = free_router()
     listening = SecurityConfig(key=str(keys / "router.key"), allowed=str(keys / "allowed.toml"))
 
@@ -31,15 +31,15 @@ async def test_a_key_may_do_with_pictures_what_its_roles_need(tmp_path: Path) ->
 
     async with open_background() as nursery:
         await nursery.start(serve_blobs, [blob_address(router)], tmp_path / "blobs", listening)
-        generator, client, planner = store_of("generator"), store_of("client"), store_of("planner")
-        async with generator.open(), client.open(), planner.open():
+        generator, client, decomposer = store_of("generator"), store_of("client"), store_of("decomposer")
+        async with generator.open(), client.open(), decomposer.open():
             ref = await put(generator)
             assert await client.get(ref) == DATA
             assert await put(client, b"to draw from") == ref_of(b"to draw from")
-            with pytest.raises(BlobError, match=r"key of planner allows \(planner\), got HAS of a picture"):
-                await put(planner)
-            with pytest.raises(BlobError, match=r"key of planner allows \(planner\), got GET of a picture"):
-                await planner.get(ref)
+            with pytest.raises(BlobError, match=r"key of decomposer allows \(decomposer\), got HAS of a picture"):
+                await put(decomposer)
+            with pytest.raises(BlobError, match=r"key of decomposer allows \(decomposer\), got GET of a picture"):
+                await decomposer.get(ref)
         stranger = MeshBlobs(router, tmp_path / "cache-of-nobody", 10**6, timeout_s=0.5)
         async with stranger.open():
             with pytest.raises(BlobError, match="expected a blob server, got no answer"):
@@ -56,8 +56,8 @@ async def test_a_blob_server_for_other_hosts_needs_keys(tmp_path: Path) -> None:
     [
         (BlobKind.PUT, {"generator", "client", "agent", "admin"}),
         (BlobKind.HAS, {"generator", "client", "agent", "admin"}),
-        (BlobKind.GET, {*BUILT_IN_PERMISSIONS.grants} - {"memory", "decomposer", "planner"}),
-        (BlobKind.ARE_YOU_AT_IT, {*BUILT_IN_PERMISSIONS.grants} - {"memory", "decomposer", "planner"}),
+        (BlobKind.GET, {*BUILT_IN_PERMISSIONS.grants} - {"memory", "decomposer"}),
+        (BlobKind.ARE_YOU_AT_IT, {*BUILT_IN_PERMISSIONS.grants} - {"memory", "decomposer"}),
     ],
 )
 def test_each_grant_allows_these_requests_and_no_others(kind: BlobKind, expected: set[str]) -> None:
