@@ -267,11 +267,13 @@ class MemoryWatch:
 
     def _wait_for_trouble(self, statm: int) -> None:
         """Return once something needs a look. In a thread, which costs a third of what waking trio as often does."""
+        is_counted = False  # since the process last worked
         while True:
             worked_ns = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
             time.sleep(_POLL_S)  # half the cost of waiting for an event, which nothing but the end would set
-            if time.monotonic() >= self._freeing_until:
+            if is_counted and time.monotonic() >= self._freeing_until:
                 _await_work(worked_ns + _WORK_NS)
+                is_counted = False
             with self._reading:
                 if self._has_ended:
                     return
@@ -285,7 +287,7 @@ class MemoryWatch:
             if now >= self._count_at:
                 if _is_crowded():
                     return
-                self._count_at = now + _COUNT_S
+                self._count_at, is_counted = now + _COUNT_S, True
 
     async def _inquire(self, statm: int, calm: int, *, is_crowded: bool = False) -> int:
         """Look for the cause of the growth since `calm`, until there is none or every honest peer has spoken.
