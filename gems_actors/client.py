@@ -157,7 +157,7 @@ class Mesh:
             raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
         with tracing.asking(header, type(request).__name__) if tracing.is_on() else nullcontext(header) as traced:
             if traced.role == "router" and len(self._connections) > 1:
-                reply = await self._ask_all_routers(traced, body, deadline, stop_gracefully)
+                reply = await self._ask_all_routers(request, traced, body, deadline, stop_gracefully)
             else:
                 waiting = PendingRequest(traced, body, deadline, self._connection_for(traced))
                 reply = await self._retry(waiting, stop_gracefully, retries_overload)
@@ -275,7 +275,12 @@ class Mesh:
     # ----------------------------------------------------------------------------------------- requests in flight
 
     async def _ask_all_routers(
-        self, header: Header, body: bytes, deadline: float, stop_gracefully: trio.Event | None
+        self,
+        request: Request[ReplyT],
+        header: Header,
+        body: bytes,
+        deadline: float,
+        stop_gracefully: trio.Event | None,
     ) -> Reply:
         """Ask all routers what each of them answers itself."""
         asks = [
@@ -286,7 +291,7 @@ class Mesh:
             for it in self._connections
             if it.is_up
         ]  # fmt: skip
-        return merge_answers(await gather(*asks))
+        return merge_answers(request, await gather(*asks))
 
     async def _retry(
         self, request: PendingRequest, stop_gracefully: trio.Event | None, retries_overload: bool = True

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from msgspec import structs
 
 from gems_actors.run_states import RunStates
 from protocol.limits import CALLS, CALLS_WITHIN
-from protocol.messages import ActorStatus, Controlled, MeshStatus, Reply, RoleStatus
+from protocol.messages import (
+    ActorStatus,
+    Controlled,
+    ControlRun,
+    MeshStatus,
+    Reply,
+    Request,
+    RoleStatus,
+)
+from protocol.messages.values import Control, RunPhase
+
+_AFTER: Final[dict[Control, RunPhase]] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
 
 
-def merge_answers(answers: Sequence[Reply]) -> Reply:
-    """Merge the replies of routers to one request: statuses and counts are merged, otherwise the first reply stands."""
-    if done := [answer for answer in answers if isinstance(answer, Controlled)]:
-        return structs.replace(
-            done[0], waiting=sum(answer.waiting for answer in done), in_hand=sum(answer.in_hand for answer in done)
+def merge_answers(request: Request[Any], answers: Sequence[Reply]) -> Reply:
+    """Merge the replies of routers to one request: statuses and counts are merged, otherwise the first reply stands.
+
+    A router may learn of a new run state from a peer before it reads the request itself. So where replies differ, the
+    state before is the one that is not the result.
+    """
+    if isinstance(request, ControlRun):
+        done = [answer for answer in answers if isinstance(answer, Controlled)]
+        after = _AFTER[request.action]
+        return Controlled(
+            before=next((answer.before for answer in done if answer.before != after), after),
+            waiting=sum(answer.waiting for answer in done),
+            in_hand=sum(answer.in_hand for answer in done),
         )
     tables = {answer.epoch: answer for answer in answers if isinstance(answer, MeshStatus)}  # a router may answer twice
     return merge_statuses([*tables.values()]) if tables else answers[0]

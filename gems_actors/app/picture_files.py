@@ -259,7 +259,8 @@ def write_whole(path: Path, data: bytes, *, is_only_writer: bool = False) -> Non
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise OutputError(f"{path}: expected to write {len(data)} bytes, got: {os_reason(error)}") from error
+        hint = "; its folder may have been removed" if error.errno == errno.ENOENT else ""
+        raise OutputError(f"{path}: expected to write {len(data)} bytes, got: {os_reason(error)}{hint}") from error
 
 
 def encode_json(tree: Any) -> str:

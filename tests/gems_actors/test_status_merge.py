@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from gems_actors.status_merge import merge_statuses
-from protocol.messages import MeshStatus, RoleStatus
+import pytest
+
+from gems_actors.status_merge import merge_answers, merge_statuses
+from protocol.messages import Controlled, ControlRun, MeshStatus, RoleStatus
+from protocol.messages.values import Control, RunPhase
 
 
 def status(epoch: str, totals: dict[str, float]) -> MeshStatus:
@@ -29,3 +32,20 @@ def test_the_latest_error_that_any_router_knows_stands() -> None:
     ]
     (role,) = merge_statuses(found).roles
     assert (role.last_error, role.last_error_s) == ("log: away", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("action", "phases", "before"),
+    [
+        ("pause", ("paused", "running"), "running"),  # one router had the news from a peer before the request
+        ("resume", ("running", "paused"), "paused"),
+        ("cancel", ("cancelled", "paused"), "paused"),
+        ("pause", ("paused", "paused"), "paused"),
+    ],
+)
+def test_the_phase_before_a_change_is_that_of_the_router_that_had_not_heard_of_it(
+    action: Control, phases: tuple[RunPhase, ...], before: RunPhase
+) -> None:
+    answers = [Controlled(before=phase, waiting=2, in_hand=1) for phase in phases]
+    merged = merge_answers(ControlRun(run="mine", action=action), answers)
+    assert merged == Controlled(before=before, waiting=4, in_hand=2)
