@@ -6,6 +6,7 @@ parent ends, and when the device fails.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -103,6 +104,8 @@ def serve(link: Link) -> None:
     load, *early = link.commands(blocking=True)
     assert isinstance(load, m.Load), "the first command says what to load"
     link.send(m.Progress("importing torch"))
+    # Where it is installed, diffusers imports it, and it warns of each kernel that is for another device.
+    logging.getLogger("torchao").setLevel(logging.ERROR)
     began = time.perf_counter()
     from gems_actors.backends.diffusion.engine import Engine
     from gems_actors.backends.diffusion.loading import LoadingError, claim_device, count_gpus, prepare

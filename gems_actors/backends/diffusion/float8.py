@@ -58,7 +58,7 @@ def _is_quantized(name: str, layer: nn.Linear) -> bool:
 
 def _quantizer(device: torch.device) -> Callable[[nn.Linear], None]:
     """Return the function that quantizes one layer in place, for what a device can multiply."""
-    from torchao.quantization import (  # type: ignore[import-not-found]
+    from torchao.quantization import (
         Float8DynamicActivationFloat8WeightConfig,
         Float8WeightOnlyConfig,
         PerRow,

@@ -20,7 +20,6 @@ FP8 = Load("model", "cpu", "", quantization="fp8")
 
 
 def quantized(kind: str) -> StepwisePipeline:
-    pytest.importorskip("torchao", reason="pip install 'gems-actors[fp8]'")
     pipeline = wrap_pipeline(BUILDERS[kind]())
     approximate(pipeline, FP8, Device("cpu"), lambda _: None)
     assert isinstance(pipeline, StepwisePipeline)
