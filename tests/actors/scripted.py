@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from msgspec import structs
 
 from actors.conductor import Conductor
@@ -216,4 +218,15 @@ async def open_loop(
 async def draw_one(folder: Path, script: Script, task: DrawPicture) -> Picture:
     """Draw one picture in a mesh of its own."""
     async with open_loop(folder, script) as mesh:
+        return await mesh.ask(task)
+
+
+async def draw_interrupted(folder: Path, script: Script, task: DrawPicture, step: int) -> Picture:
+    """Draw one picture in a mesh of its own, where the request with this number, from 1, fails and is asked again."""
+    error, asked = BackendError("the server is away"), count(1)
+    error.is_outage, error.is_retryable = True, False
+    script.broken = lambda request: error if next(asked) == step else None
+    async with open_loop(folder, script) as mesh:
+        with pytest.raises(BackendError):
+            await mesh.ask(task)
         return await mesh.ask(task)

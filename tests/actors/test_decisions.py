@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec import structs
 
 from gems_actors.client import Mesh
-from gems_actors.errors import BackendError, RefusedError, RequestError
+from gems_actors.errors import RefusedError
 from protocol.codec import decode_record, encode_body
 from protocol.messages import (
     AnyRecord,
@@ -27,10 +24,9 @@ from protocol.messages import (
     Refined,
     Refinement,
     RefinePrompt,
-    Request,
     TrajectoryReopened,
 )
-from tests.actors.scripted import Script, draw_one, open_loop
+from tests.actors.scripted import Script, draw_interrupted, draw_one, open_loop
 
 NEVER = 99
 SETTINGS = DrawSettings(max_rounds=3)
@@ -127,10 +123,6 @@ async def test_more_candidates_than_prompts_share_them_in_turn(tmp_path: Path) -
     assert script.refinements[-1].prompts == 8
 
 
-def failing_after(number: int) -> Iterator[bool]:
-    return (made == number for made in count(1))
-
-
 @pytest.mark.parametrize("step", range(1, 16))
 async def test_from_any_step_candidates_with_their_own_prompts_and_actions_are_resumed(
     tmp_path: Path, step: int
@@ -145,19 +137,9 @@ async def test_from_any_step_candidates_with_their_own_prompts_and_actions_are_r
     whole = Script(met_from_round=NEVER)
     whole.refine = decide
     expected = await draw_one(tmp_path / "whole", whole, task)
-    script, fails = Script(met_from_round=NEVER), failing_after(step)
+    script = Script(met_from_round=NEVER)
     script.refine = decide
-    error = BackendError("the server is away")
-    error.is_outage, error.is_retryable = True, False
-
-    def fail_once(request: Request[Any]) -> RequestError | None:
-        return error if next(fails) else None
-
-    script.broken = fail_once
-    async with open_loop(tmp_path / "parts", script) as mesh:
-        with pytest.raises(BackendError):
-            await mesh.ask(task)
-        picture = await mesh.ask(task)
+    picture = await draw_interrupted(tmp_path / "parts", script, task, step)
     assert picture.attempts == expected.attempts
     assert (picture.actions, picture.ending) == (expected.actions, expected.ending)
 

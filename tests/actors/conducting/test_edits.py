@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from gems_actors.blobs import BlobFolder
-from gems_actors.errors import BackendError, BlobError, RequestError
+from gems_actors.errors import BlobError
 from protocol.messages import (
     Attempt,
     AttemptPlace,
@@ -24,7 +22,7 @@ from protocol.messages import (
     Request,
     VerifyImage,
 )
-from tests.actors.scripted import Script, draw_one, open_loop
+from tests.actors.scripted import Script, draw_interrupted, draw_one, open_loop
 
 NEVER = 99
 TASK = DrawPicture(run="test", prompt="a red cat", seed=7, settings=DrawSettings(max_rounds=4))
@@ -111,28 +109,13 @@ async def test_an_edit_has_the_references_of_its_picture_alone_and_is_judged_aga
     assert [request.references for request in asked] == [(given,)] * 3
 
 
-def failing_after(number: int) -> Iterator[bool]:
-    return (made == number for made in count(1))
-
-
 @pytest.mark.parametrize("step", range(1, 20))
 async def test_edits_are_resumed_from_any_step_with_the_same_result(tmp_path: Path, step: int) -> None:
     settings = DrawSettings(max_rounds=5, candidates=2, lesson_by="refiner", choose="pairwise")
     task = structs.replace(TASK, settings=settings)
     actions = ("edit", "resample", "rewrite", "edit")
     expected = await draw_one(tmp_path / "whole", editor(*actions), task)
-    script, fails = editor(*actions), failing_after(step)
-    error = BackendError("the server is away")
-    error.is_outage, error.is_retryable = True, False
-
-    def fail_once(request: Request[Any]) -> RequestError | None:
-        return error if next(fails) else None
-
-    script.broken = fail_once
-    async with open_loop(tmp_path / "parts", script) as mesh:
-        with pytest.raises(BackendError):
-            await mesh.ask(task)
-        picture = await mesh.ask(task)
+    picture = await draw_interrupted(tmp_path / "parts", editor(*actions), task, step)
     assert (picture.attempts, picture.actions, picture.ending) == (expected.attempts, expected.actions, expected.ending)
     assert [found and found.round for found in edited_in(picture)[::2]] == [None, 1, 1, None, 1]
 
