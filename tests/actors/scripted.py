@@ -222,7 +222,7 @@ async def draw_one(folder: Path, script: Script, task: DrawPicture) -> Picture:
 
 
 async def draw_interrupted(folder: Path, script: Script, task: DrawPicture, step: int) -> Picture:
-    """Draw one picture in a mesh of its own, where the request with this number, from 1, fails and is asked again."""
+    """Draw one picture in its own mesh, where the request with this number, from 1, fails and is asked again."""
     error, asked = BackendError("the server is away"), count(1)
     error.is_outage, error.is_retryable = True, False
     script.broken = lambda request: error if next(asked) == step else None

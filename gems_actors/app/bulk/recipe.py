@@ -36,7 +36,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     all_skills: str
     """Digest of all skills, which is part of the keys in folders of earlier versions."""
     has_own_size: bool = False
-    """Whether the run has a size of its own; else a task that is drawn from a picture has the picture's proportions."""
+    """Whether the run has its own size; else a task that is drawn from a picture has the picture's proportions."""
 
     def seed_of(self, task: Task, sample: int) -> int:
         """Return the seed of one sample of a task."""

@@ -129,7 +129,7 @@ class QwenImageSteps(StepwisePipeline):
 class QwenImageEditSteps(QwenImageSteps):
     """Takes the steps of `QwenImageEditPipeline`, which edits one picture, or of `QwenImageEditPlusPipeline`.
 
-    Text encoder and transformer both see the references, each in a size of its own.
+    Text encoder and transformer both see the references, each in its own size.
     """
 
     redraws, appends = False, True

@@ -127,7 +127,7 @@ def files_in(image: str | Sequence[str]) -> list[bytes]:
 
 
 def _tree_of(parts: Sequence[FormPart]) -> dict[str, Any]:
-    """Return the fields of a form as those of a body in JSON; `gems` is JSON, or has a field for each of its own."""
+    """Return the fields of a form as those of a body in JSON; `gems` is JSON, or has a field for each of its keys."""
     tree: dict[str, Any] = {}
     for part in parts:
         if part.is_file:

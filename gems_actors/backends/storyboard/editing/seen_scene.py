@@ -82,6 +82,6 @@ def _distance(first: SeenCard, second: SeenCard) -> int:
 
 
 def _is_level(word: str, first: SeenCard, second: SeenCard) -> bool:
-    """Return whether two cards share rows, for a place beside the other, or columns, for one above it."""
+    """Return whether two cards share rows, for a place next to the other, or columns, for one above it."""
     start = 1 if word == "left of" else 0
     return first.box[start] < second.box[start + 2] and second.box[start] < first.box[start + 2]

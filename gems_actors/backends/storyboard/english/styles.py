@@ -70,7 +70,7 @@ _PICTURE_AS_THING = re.compile(
     r"|(?:is|are|was|were) (?:hanging|hung|mounted|displayed|leaning|propped|framed|pinned|taped|placed|lying|sold))\b",
     re.IGNORECASE,
 )
-"""What follows a picture that is a thing of its own: `a painting of a storm hangs above the fireplace`."""
+"""What follows a picture that is itself a thing: `a painting of a storm hangs above the fireplace`."""
 _VIEW = re.compile(
     r"\b(?:as )?(?:seen|viewed|shot|photographed|captured|taken|looking)? ?from (?:directly |far |high |slightly )?"
     r"(?:above|below|behind|overhead|underneath|afar|within|the (?:inside|outside|side|front|back|top|bottom|air))\b"

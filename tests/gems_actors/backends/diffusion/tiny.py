@@ -210,7 +210,7 @@ def _without_videos(kind: Any) -> Any:
 
 
 def tiny_qwen_image_21(sample_sigmas: list[float] | None = None) -> Any:
-    """Return a `QwenImage21Pipeline` of 1 MB with pictures that have alpha; Turbo has sigmas of its own."""
+    """Return a `QwenImage21Pipeline` of 1 MB with pictures that have alpha; Turbo has its own sigmas."""
     import diffusers
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
