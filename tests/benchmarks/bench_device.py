@@ -42,7 +42,7 @@ BATCH, BATCH_S = 16, 0.5
 _ALONE_S: Final = 10.0
 _EDGE: Final = 0.05
 """Share of the tasks at either end that does not count."""
-_BATCHES: Final = "GEMS_BENCH_BATCHES"
+BATCHES: Final = "GEMS_BENCHBATCHES"
 """Environment variable with the file in which the device notes the time and the size of each batch."""
 
 
@@ -86,7 +86,7 @@ class Device:
 @asynccontextmanager
 async def open_device(config: ImageConfig) -> AsyncIterator[Device]:
     """Run the device, as the image model of a mesh."""
-    device = Device(Path(os.environ[_BATCHES]))
+    device = Device(Path(os.environ[BATCHES]))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(device.run)
         yield device
@@ -136,7 +136,7 @@ class Run(NamedTuple):
 
 async def measure_mesh(folder: Path, url: str, tasks: int) -> Run:
     """Draw all tasks by a mesh."""
-    os.environ[_BATCHES] = str(notes := folder / "batches.txt")
+    os.environ[BATCHES] = str(notes := folder / "batches.txt")
     config = load_config(
         environment={},
         settings=[
