@@ -26,6 +26,7 @@ from actors.conducting.endings import is_within, outcome_if_met
 from actors.conducting.granting import granted_by, has_images, reopening_for
 from actors.conducting.recording import Recorder
 from actors.conducting.steps import StepError, Steps
+from actors.fitting import fit_picture
 from actors.ranking import choice_of, choose_best, close_rival, explain_choice
 from actors.rounds import refinement_of
 from gems_actors.actor import answers, current_call
@@ -113,7 +114,7 @@ class _Trajectory:
         if state.ending is not None:  # the client could not read a picture, or never had it
             await self._rounds.redraw_lost()
         ending = state.ending or await self._finish(plan.prompt, requirements, state)
-        return m.Picture(
+        picture = m.Picture(
             trajectory=self._id,
             prompt=self._task.prompt,
             skill=plan.skill,
@@ -126,6 +127,7 @@ class _Trajectory:
             actions=tuple(self._actions[round_] for round_ in sorted(self._actions)),
             grants=state.grants,
         )
+        return fit_picture(picture)
 
     async def _begin(self) -> m.TrajectoryState:
         """Record the beginning and return what memory has of the trajectory, which is usually nothing."""

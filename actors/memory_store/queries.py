@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
-from actors.memory_store.fitting import fit_frame
+from actors.fitting import fit_frame
 from actors.memory_store.full_text import WordIndex
 from actors.memory_store.replay import assemble_state, lesson_outcomes
 from actors.memory_store.store import MemoryStore

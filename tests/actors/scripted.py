@@ -154,7 +154,8 @@ def scripted_roles(script: Script) -> list[type[Actor]]:
             path = blobs.path_of(digest)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            ref = ImageRef(digest=digest, media_type=request.prompt, bytes=len(data), width_px=64, height_px=64)
+            name = request.prompt.partition(" ")[0]
+            ref = ImageRef(digest=digest, media_type=name, bytes=len(data), width_px=64, height_px=64)
             return Image(image=ref, spent=COSTS[self.role], can_be_edited=script.can_edit)
 
     class Verifier(_Scripted):

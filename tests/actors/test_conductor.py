@@ -15,6 +15,7 @@ from gems_actors.errors import BackendError, CancelledRequestError, RefusedError
 from gems_actors.testing import open_test_mesh
 from protocol.costs import chat_cost
 from protocol.identity import attempt_seed, digest_of
+from protocol.limits import MAX_PROMPT_CHARS
 from protocol.messages import (
     AppendRecord,
     AttemptVerified,
@@ -34,6 +35,7 @@ from protocol.messages import (
     ReadLog,
     ReadStatus,
     ReadTrajectory,
+    Refined,
     Spent,
     StepTaken,
     TrajectoryBegun,
@@ -52,6 +54,17 @@ async def test_the_loop_continues_until_all_requirements_are_met(tmp_path: Path)
     assert (picture.best.round, picture.all_met, picture.skill) == (3, True, "spatial-layout")
     assert script.asked == {"plan": 1, "decompose": 1, "generate": 3, "verify": 3, "compress": 2, "refine": 2}
     assert (script.seeds[0], script.task_seeds) == (TASK.seed, [TASK.seed] * 3)
+
+
+async def test_the_picture_after_forty_rounds_of_the_longest_prompts_fits_a_frame(tmp_path: Path) -> None:
+    script, rounds = Script(met_from_round=40), 40
+    script.refine = lambda request: Refined(prompt=f"p{request.round + 1} ".ljust(MAX_PROMPT_CHARS, "\U0001f98a"))
+    task = structs.replace(TASK, settings=DrawSettings(max_rounds=rounds))
+    async with open_loop(tmp_path, script) as mesh:
+        picture = await mesh.ask(task)
+        assert await mesh.ask(task) == picture
+    assert [attempt.round for attempt in picture.attempts] == list(range(1, rounds + 1))
+    assert (picture.ending.outcome, len(picture.final_prompt)) == ("all_met", MAX_PROMPT_CHARS)
 
 
 async def test_every_attempt_is_drawn_from_the_references_of_the_task(tmp_path: Path) -> None:

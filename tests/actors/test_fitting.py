@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from actors.memory_store.fitting import fit_frame
+from actors.fitting import fit_frame, fit_picture
 from protocol.codec import encode_body
 from protocol.limits import (
     MAX_CANDIDATES,
@@ -17,7 +17,18 @@ from protocol.limits import (
     MAX_ROUNDS,
     MAX_TEXT_CHARS,
 )
-from protocol.messages import Attempt, ImageRef, Plan, Refinement, Review, TrajectoryState, Verdict
+from protocol.messages import (
+    Attempt,
+    DrawSettings,
+    Ending,
+    ImageRef,
+    Picture,
+    Plan,
+    Refinement,
+    Review,
+    TrajectoryState,
+    Verdict,
+)
 
 WIDE = "\U0001f98a"
 IMAGE = ImageRef(digest=f"sha256:{'0' * 64}", media_type="image/png", bytes=1, width_px=64, height_px=64)
@@ -114,3 +125,31 @@ def test_prompts_are_whole_where_shorter_reasoning_suffices() -> None:
     )
     fitted = fit_frame(TrajectoryState(refinements=refinements))
     assert [item.prompt for item in fitted.refinements] == [item.prompt for item in refinements]
+
+
+def picture_of(attempts: tuple[Attempt, ...]) -> Picture:
+    """Return a result whose first attempt is the best."""
+    ending = Ending(best_round=1, best_candidate=1, outcome="rounds_spent", decided_by="it is the first")
+    return Picture(
+        trajectory="0" * 32, prompt="a fox", skill=None, requirements=(), attempts=attempts, ending=ending,
+        settings=DrawSettings(),
+    )  # fmt: skip
+
+
+def test_a_picture_fits_a_frame_with_every_answer_and_its_whole_prompt() -> None:
+    attempts = tuple(
+        Attempt(round=round_, candidate=1, prompt=long_prompt(round_), image=IMAGE, seed=1, verdicts=verdicts(100))
+        for round_ in range(1, MAX_ROUNDS + 1)
+    )
+    fitted = fit_picture(picture_of(attempts))
+    assert len(encode_body(fitted)) < MAX_FRAME_BYTES
+    assert fitted.final_prompt == long_prompt(1)
+    assert len({attempt.prompt for attempt in fitted.attempts}) == MAX_ROUNDS
+    assert [[it.answer for it in attempt.verdicts] for attempt in fitted.attempts] == [
+        [it.answer for it in attempt.verdicts] for attempt in attempts
+    ]
+
+
+def test_a_picture_that_fits_stays_as_it_is() -> None:
+    picture = picture_of(state_of(3, 500).attempts)
+    assert fit_picture(picture) == picture
