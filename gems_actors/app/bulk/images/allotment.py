@@ -1,18 +1,20 @@
-"""Lets the tasks of a running bulk wait for their images, and gives these out wave by wave.
+"""Lets the tasks of a running bulk wait for their images, and gives these out wave by wave, as `waves` decides.
 
 A trajectory draws what it is granted and ends with the outcome `budget_elsewhere` if it could use more; when a wave
 grants it another image, it is asked for again, and its conductor records the grant before it continues. So a task that
 waits holds neither a place in the mesh nor one of the bulk's tasks in flight: only this process knows that it waits.
 
 Nothing deadlocks: the tasks of the first open pool wait for one another alone, and none of them for a task of a later
-pool. The images of the next pool's first rounds keep the generators busy between two waves.
+pool. The images of the next pool's first rounds, and those of the other waves of a large pool, keep the generators
+busy while a wave waits for its last image.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +26,7 @@ from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.images.gains import Sums, standings_of
 from gems_actors.app.bulk.images.places import Ask, FreePlace, Slot, UnlimitedImages
 from gems_actors.app.bulk.images.plan import Plan, read_plan, write_plan
-from gems_actors.app.bulk.images.waves import (
-    TASKS_OF_POOL,
-    Member,
-    choose,
-    size_of_wave,
-    spare_images,
-)
+from gems_actors.app.bulk.images.waves import TASKS_OF_POOL, TASKS_OF_WAVE, Member, Waves, spare_images
 from gems_actors.app.bulk.servers import LeftUndoneError
 from gems_actors.errors import UsageError
 from protocol.messages import DrawPicture, ImageGrant, Picture
@@ -48,30 +44,37 @@ class _Pool:
     start: int
     """Position of its first task; `end` is that of the first task after it."""
     end: int
-    places: list[Place] = field(default_factory=list)
+    places: dict[int, Place] = field(default_factory=dict)
+    """By the position of the task in the run."""
     passive: int = 0
     """Images of its tasks that were complete before this plan; the same applies to `passive_tasks`."""
     passive_tasks: int = 0
     is_full: bool = False
     total: int = 0
     """Tasks of the run, as far as they were known when the pool was full."""
-    wave: int = 0
-    spare: int | None = None
-    """Images beyond the first rounds; None before the first wave."""
-    first_images: int = 0
-    sums: Sums = field(default_factory=dict)
-    drawing: int = 0
-    """Tasks that draw what they were granted."""
+    waves: Waves | None = None
+    """None until all tasks have drawn their first round."""
+    drawing: Counter[int] = field(default_factory=Counter)
+    """Tasks that draw what they were granted, by wave; 0 is the first round."""
     unkept: int = 0
     """Tasks whose outcome is not in the folder yet."""
 
     @property
     def images(self) -> int:
-        return self.passive + sum(place.member.images for place in self.places)
+        return self.passive + sum(place.member.images for place in self.places.values())
 
     @property
     def tasks(self) -> int:
         return self.passive_tasks + len(self.places)
+
+    @property
+    def sums(self) -> Sums:
+        """The table of gains when the pool is closed."""
+        return {} if self.waves is None else self.waves.sums
+
+    def is_drawing(self, last: float) -> bool:
+        """Return whether a task of a wave up to the one with the number `last` draws."""
+        return any(tasks and wave <= last for wave, tasks in self.drawing.items())
 
 
 class Place(FreePlace):
@@ -81,7 +84,7 @@ class Place(FreePlace):
         super().__init__(slot)
         self.member, self.had_images, self._is_drawing = member, had_images, True
         self._allotment, self._pool = allotment, pool
-        pool.drawing += 1
+        pool.drawing[member.wave] += 1
         pool.unkept += 1
         self._decided = trio.Event()
         self._grant: ImageGrant | None = ImageGrant(images=member.cost, plan=allotment.plan.number)
@@ -103,7 +106,7 @@ class Place(FreePlace):
     def decide(self, grant: ImageGrant | None) -> None:
         """Let the task draw what it is granted; without a grant, its picture is final."""
         self._grant, self._is_drawing = grant, grant is not None
-        self._pool.drawing += self._is_drawing
+        self._pool.drawing[self.member.wave] += self._is_drawing
         self._decided.set()
 
     def wake(self) -> None:
@@ -124,7 +127,7 @@ class Place(FreePlace):
         self._decided, self._is_drawing = trio.Event(), False
         if self._allotment.is_abandoned:
             self._decided.set()
-        self._pool.drawing -= 1
+        self._pool.drawing[self.member.wave] -= 1
         self._allotment.advance()
 
     def _take(self, picture: Picture) -> bool:
@@ -147,7 +150,15 @@ class Place(FreePlace):
 class ImageAllotment(UnlimitedImages):
     """The images of a run with a budget of images."""
 
-    def __init__(self, budget: ImageBudget, folder: Path, cost: int, *, tasks_of_pool: int = TASKS_OF_POOL) -> None:
+    def __init__(
+        self,
+        budget: ImageBudget,
+        folder: Path,
+        cost: int,
+        *,
+        tasks_of_pool: int = TASKS_OF_POOL,
+        tasks_of_wave: int = TASKS_OF_WAVE,
+    ) -> None:
         """Continue the plan of a folder, or begin another one if the budget has changed.
 
         Args:
@@ -155,6 +166,7 @@ class ImageAllotment(UnlimitedImages):
             folder: where the plan is remembered.
             cost: images of a round of a task without a number of its own.
             tasks_of_pool: tasks among which images are spread at once; the same for every process of a plan.
+            tasks_of_wave: tasks that get an image at once; the same applies.
 
         Raises:
             OutputError: the plan cannot be read.
@@ -173,7 +185,7 @@ class ImageAllotment(UnlimitedImages):
         """Pools that are not closed, in order."""
         self._closed: deque[_Pool] = deque()
         """Closed pools, some of whose outcomes are not in the folder yet."""
-        self._tasks_of_pool = tasks_of_pool
+        self._tasks_of_pool, self._tasks_of_wave = tasks_of_pool, tasks_of_wave
         self._next_end = self.plan.closed + tasks_of_pool
         self._rows = IdTable("IB")
         """Images of each picture that was in the folder before this process, and whether it may get more of them."""
@@ -230,7 +242,7 @@ class ImageAllotment(UnlimitedImages):
         pool = self._pool_to_join()
         place = Place(self, pool, Member(self._position, cost), slot, self._had_images)
         self._had_images = 0
-        pool.places.append(place)
+        pool.places[self._position] = place
         self._position += 1
         if self._position >= pool.end:
             self._fill(pool, total)
@@ -271,43 +283,44 @@ class ImageAllotment(UnlimitedImages):
         """Leave the tasks that wait to the next run."""
         self.is_abandoned = True
         for pool in self._pools:
-            for place in pool.places:
+            for place in pool.places.values():
                 place.wake()
         self._has_closed.set()
 
     def advance(self) -> None:
-        """Give out the next wave of each pool that is ready for it, and close pools that are through."""
-        while not self.is_abandoned and self._pools and self._pools[0].is_full and not self._pools[0].drawing:
+        """Give out the next waves of the first pool if they can be decided, and close pools that are through."""
+        while not self.is_abandoned and self._pools and self._can_decide(self._pools[0]):
             pool = self._pools[0]
             if not self._grant_wave(pool):
                 self._close(pool)
 
+    def _can_decide(self, pool: _Pool) -> bool:
+        """Return whether everything is known by which the next wave of a pool is decided, or its end."""
+        last = inf if self._is_stopped else pool.waves.known if pool.waves is not None else 0
+        return pool.is_full and not pool.is_drawing(last)
+
     def _grant_wave(self, pool: _Pool) -> bool:
-        """Grant the images of a pool's next wave, and return whether there are any."""
-        if pool.spare is None:
-            pool.first_images = pool.images
-            left = self.budget.total(pool.total) - self._used - pool.first_images
-            pool.spare = spare_images(left, pool.tasks, pool.total - pool.start, self._cost)
-        pool.wave += 1
-        left = pool.spare - (pool.images - pool.first_images)
-        members = [place.member for place in pool.places]
-        chosen, pool.sums = choose(members, self._sums, pool.wave, left, size_of_wave(pool.spare))
-        if self._is_stopped:
+        """Grant the images of a pool's next wave, and return whether there may be further ones."""
+        if pool.waves is None:
+            left = self.budget.total(pool.total) - self._used - pool.images
+            spare = spare_images(left, pool.tasks, pool.total - pool.start, self._cost)
+            members = [place.member for place in pool.places.values()]
+            pool.waves = Waves(members, self._sums, spare, self._cost, tasks_of_wave=self._tasks_of_wave)
+        if self._is_stopped or (decided := pool.waves.decide()) is None:
             return False
-        places = {id(place.member): place for place in pool.places}
+        wave, chosen = decided
         for member, gain in chosen:
-            member.rounds += 1
-            if member.rounds > len(member.standings):  # otherwise an earlier process has drawn it
+            if member.may_continue and member.rounds > len(member.standings):  # otherwise an earlier process drew it
                 images = member.cost * member.rounds
-                grant = ImageGrant(images=images, plan=self.plan.number, wave=pool.wave, expected_gain=gain)
-                places[id(member)].decide(grant)
-        return bool(chosen) or any(wave > pool.wave for member in members for wave in member.recorded)
+                grant = ImageGrant(images=images, plan=self.plan.number, wave=wave, expected_gain=gain)
+                pool.places[member.position].decide(grant)
+        return True
 
     def _close(self, pool: _Pool) -> None:
         self._used += pool.images
         self._sums = dict(pool.sums)
         self._closed.append(self._pools.popleft())
-        for place in pool.places:
+        for place in pool.places.values():
             place.decide(None)
         has_closed, self._has_closed = self._has_closed, trio.Event()
         has_closed.set()

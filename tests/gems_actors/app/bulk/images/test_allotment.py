@@ -15,6 +15,8 @@ from tests.gems_actors.app.bulk.images.worlds import World, run_process
 
 MEAN = ImageBudget(mean=2.0)
 TASKS = 150  # two pools and a part of a third one
+ONE_WAVE, MANY_WAVES = 64, 1
+"""Tasks of a wave with which one wave of a pool is in flight, or four."""
 
 
 async def test_a_run_spends_its_images_and_never_more(tmp_path: Path) -> None:
@@ -27,33 +29,64 @@ async def test_a_run_spends_its_images_and_never_more(tmp_path: Path) -> None:
     assert {picture.ending.outcome for picture in world.kept.values()} == {"all_met", ELSEWHERE}
 
 
+@pytest.mark.parametrize("tasks_of_wave", [ONE_WAVE, MANY_WAVES])
 @pytest.mark.parametrize("in_flight", [1, 7, 500])
 async def test_decisions_depend_neither_on_the_order_of_the_answers_nor_on_how_many_are_in_flight(
-    tmp_path: Path, in_flight: int
+    tmp_path: Path, in_flight: int, tasks_of_wave: int
 ) -> None:
     decisions = []
     for order in (1, 2):
         world = World(TASKS)
+        world.gives_up = set(range(0, TASKS, 7))
         (tmp_path / str(order)).mkdir()
-        await run_process(world, tmp_path / str(order), MEAN, order=order, in_flight=(in_flight, 20)[order - 1])
+        await run_process(
+            world,
+            tmp_path / str(order),
+            MEAN,
+            order=order,
+            in_flight=(in_flight, 20)[order - 1],
+            tasks_of_wave=tasks_of_wave,
+        )
         decisions.append(world.decisions())
         assert world.images == 2 * TASKS
     assert decisions[0] == decisions[1]
 
 
+@pytest.mark.parametrize("tasks_of_wave", [ONE_WAVE, MANY_WAVES])
 @pytest.mark.parametrize("stop_after", [1, 40, 64, 90, 131, 170, 230, 290])
-async def test_a_run_that_is_killed_decides_as_if_it_had_never_been(tmp_path: Path, stop_after: int) -> None:
+async def test_a_run_that_is_killed_decides_as_if_it_had_never_been(
+    tmp_path: Path, stop_after: int, tasks_of_wave: int
+) -> None:
     whole, broken = World(TASKS), World(TASKS)
-    for name in ("whole", "broken"):
+    for name, world in (("whole", whole), ("broken", broken)):
+        world.gives_up = set(range(0, TASKS, 7))
         (tmp_path / name).mkdir()
-    await run_process(whole, tmp_path / "whole", MEAN)
+    await run_process(whole, tmp_path / "whole", MEAN, tasks_of_wave=tasks_of_wave)
     for order in range(3):
-        await run_process(broken, tmp_path / "broken", MEAN, order=order, stop_after=stop_after)
-    await run_process(broken, tmp_path / "broken", MEAN, order=9)
+        await run_process(
+            broken, tmp_path / "broken", MEAN, order=order, stop_after=stop_after, tasks_of_wave=tasks_of_wave
+        )
+    await run_process(broken, tmp_path / "broken", MEAN, order=9, tasks_of_wave=tasks_of_wave)
     assert broken.decisions() == whole.decisions()
     assert broken.images == whole.images == 2 * TASKS
     assert {at: len(picture.attempts) for at, picture in broken.kept.items()} == dict(enumerate(whole.drawn))
     assert read_plan(tmp_path / "broken") == read_plan(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("tasks_of_wave", "in_flight"), [(MANY_WAVES, 4), (16, 16)])
+async def test_a_large_pool_has_several_waves_in_flight_and_a_small_one_a_single_wave(
+    tmp_path: Path, tasks_of_wave: int, in_flight: int
+) -> None:
+    world = World(64)
+
+    def look(images: ImageAllotment) -> None:
+        if world.asked == 64:  # the first rounds are drawn
+            world.peak_open = 0
+
+    await run_process(world, tmp_path, MEAN, in_flight=64, tasks_of_wave=tasks_of_wave, stop_after=64, end=look)
+    assert (world.peak_open, world.images) == (in_flight, 128)
+    waves = [wave for grants in world.decisions() for _, wave, _ in grants if wave]
+    assert max(waves) == 64 // tasks_of_wave
 
 
 async def test_tasks_that_wait_are_left_to_the_next_run_when_this_one_is_interrupted(tmp_path: Path) -> None:

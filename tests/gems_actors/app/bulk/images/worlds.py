@@ -30,7 +30,9 @@ KINDS: tuple[RequirementKind, ...] = ("object", "count", "position", "text", "at
 MAX_ROUNDS = 5
 
 
-def picture_of(request: DrawPicture, misses: list[int], grants: tuple[ImageGrant, ...] = ()) -> Picture:
+def picture_of(
+    request: DrawPicture, misses: list[int], grants: tuple[ImageGrant, ...] = (), *, has_stopped: bool = False
+) -> Picture:
     """Return a picture of one attempt a round, of which each misses so many of the last of its six requirements."""
     requirements = tuple(Requirement(id=f"r{at}", question="?", kind=kind) for at, kind in enumerate(KINDS))
     image = ImageRef(digest=f"sha256:{'0' * 64}", media_type="image/png", bytes=1, width_px=16, height_px=16)
@@ -43,6 +45,8 @@ def picture_of(request: DrawPicture, misses: list[int], grants: tuple[ImageGrant
         attempts.append(Attempt(round=round_, candidate=1, prompt="p", image=image, seed=0, verdicts=verdicts))
     best = min(range(len(misses)), key=misses.__getitem__) + 1
     outcome: Outcome = "all_met" if 0 in misses else "rounds_spent" if len(misses) == MAX_ROUNDS else ELSEWHERE
+    if has_stopped:
+        outcome = "refiner_stopped"
     return Picture(
         trajectory=request.trajectory,
         prompt=request.prompt,
@@ -70,6 +74,8 @@ class World:
         """Pictures in the folder."""
         self.asked = 0
         self.fails: set[int] = set()
+        self.gives_up: set[int] = set()
+        """Trajectories whose refiner stops when the second image is due."""
         self.peak_open = 0
         self._open = 0
 
@@ -90,19 +96,24 @@ class World:
             self.asked += 1
             grant, known = request.budget.grant, self.grants[at]
             before = max((known_grant.images for known_grant in known), default=0)
-            if grant is not None and grant.images > before and self._is_open(at):
+            if grant is not None and grant.images > before and (self._is_open(at) or self._gives_up(at)):
                 known.append(grant)
                 await trio.lowlevel.checkpoint()
             limit = max((known_grant.images for known_grant in known), default=MAX_ROUNDS)
             while self._is_open(at) and self.drawn[at] < limit:
                 await trio.lowlevel.checkpoint()
                 self.drawn[at] += 1
-            return picture_of(request, self._misses[at][: self.drawn[at]], tuple(known))
+            has_stopped = self._gives_up(at) and limit > 1
+            return picture_of(request, self._misses[at][: self.drawn[at]], tuple(known), has_stopped=has_stopped)
         finally:
             self._open -= 1
 
     def _is_open(self, at: int) -> bool:
-        return self.drawn[at] < MAX_ROUNDS and 0 not in self._misses[at][: self.drawn[at]]
+        is_complete = self.drawn[at] == MAX_ROUNDS or 0 in self._misses[at][: self.drawn[at]]
+        return not is_complete and not self._gives_up(at)
+
+    def _gives_up(self, at: int) -> bool:
+        return at in self.gives_up and self.drawn[at] == 1
 
     def decisions(self) -> list[list[tuple[int, int, float]]]:
         """Return the grants of each trajectory: images, wave and expected gain."""
@@ -117,6 +128,7 @@ async def run_process(
     order: int = 0,
     in_flight: int = 7,
     tasks_of_pool: int = 64,
+    tasks_of_wave: int = 64,
     stop_after: int | None = None,
     end: Callable[[ImageAllotment], None] | None = None,
 ) -> ImageAllotment:
@@ -129,10 +141,11 @@ async def run_process(
         order: seed of the order in which trajectories answer.
         in_flight: tasks in flight.
         tasks_of_pool: tasks of a pool.
+        tasks_of_wave: tasks of a wave.
         stop_after: answers after which the process ends.
         end: how it ends; by default it is killed.
     """
-    images = ImageAllotment(budget, folder, 1, tasks_of_pool=tasks_of_pool)
+    images = ImageAllotment(budget, folder, 1, tasks_of_pool=tasks_of_pool, tasks_of_wave=tasks_of_wave)
     before = dict(world.kept)
     for at, picture in before.items():
         images.note_row(at, 0, len(picture.attempts), picture.ending.outcome)
