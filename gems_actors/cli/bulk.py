@@ -14,12 +14,12 @@ from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.finished.pruning import Kept, prune
 from gems_actors.app.bulk.folder import failed_tasks, inspect_folder
 from gems_actors.app.bulk.interface import BulkOptions
-from gems_actors.app.bulk.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.reading.records import IMAGE_COLUMN, PROMPT_COLUMN
 from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue
 from gems_actors.app.bulk.rows import all_rows_of
 from gems_actors.app.bulk.run_spec import RunSpec, read_run, spec_of
 from gems_actors.app.bulk.runner import SHOWN_IN_REPORT, run
+from gems_actors.app.bulk.running.limits import MAX_CONCURRENCY
 from gems_actors.app.bulk.tasks import MAX_SAMPLES, STANDARD_INPUT, Part
 from gems_actors.app.bulk.totals import Tally, summary_of, summary_table
 from gems_actors.app.options import DrawOptions, parse_shard

@@ -9,7 +9,7 @@ from typing import Literal
 from gems_actors.app.bulk.finished.pruning import Pruned
 from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.run_spec import Consent, RunSpec
-from gems_actors.app.bulk.servers import WAIT_S
+from gems_actors.app.bulk.running.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.bulk.totals import BulkProgress, Tally
 

@@ -18,7 +18,7 @@ from gems_actors.app.bulk.provenance import add_evaluation
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.run_spec import Consent, RunSpec, spec_of
 from gems_actors.app.bulk.runner import run as run_bulk
-from gems_actors.app.bulk.servers import WAIT_S
+from gems_actors.app.bulk.running.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, Benchmark, read_benchmark
 from gems_actors.app.evaluation.description import Description, check_folder, prompt_id_of, write_description

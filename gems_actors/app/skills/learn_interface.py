@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from gems_actors import __version__
-from gems_actors.app.bulk.servers import WAIT_S
+from gems_actors.app.bulk.running.servers import WAIT_S
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.skills.trial import TrialReport
 

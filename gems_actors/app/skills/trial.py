@@ -22,7 +22,7 @@ from gems_actors.app.bulk.interface import BulkResult, BulkView
 from gems_actors.app.bulk.reading.readers import open_source, open_tasks
 from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.rows import Row, rows_of
-from gems_actors.app.bulk.servers import WAIT_S
+from gems_actors.app.bulk.running.servers import WAIT_S
 from gems_actors.app.bulk.tasks import BadTask
 from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.options import DrawOptions

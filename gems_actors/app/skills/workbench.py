@@ -15,7 +15,7 @@ from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.run_spec import spec_of
 from gems_actors.app.bulk.runner import run as run_bulk
-from gems_actors.app.bulk.servers import WAIT_S
+from gems_actors.app.bulk.running.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.interrupts import Interrupts
 from gems_actors.app.model_pairing import pairing_warnings

@@ -27,7 +27,7 @@ from gems_actors.app.bulk.images.gains import Sums, standings_of
 from gems_actors.app.bulk.images.places import Ask, FreePlace, Slot, UnlimitedImages
 from gems_actors.app.bulk.images.plan import Plan, read_plan, write_plan
 from gems_actors.app.bulk.images.waves import TASKS_OF_POOL, TASKS_OF_WAVE, Member, Waves, spare_images
-from gems_actors.app.bulk.servers import LeftUndoneError
+from gems_actors.app.bulk.running.servers import LeftUndoneError
 from gems_actors.errors import UsageError
 from protocol.messages import DrawPicture, ImageGrant, Picture
 

@@ -21,7 +21,16 @@ from gems_actors.app.options import DrawOptions
 from gems_actors.client import open_client
 from gems_actors.errors import LogError, UsageError
 from gems_actors.tasks import open_background
-from protocol.messages import BeforePlan, ControlRun, DrawPicture, PreparedPrompt, Record, RunBegun
+from protocol.messages import (
+    BeforePlan,
+    ControlRun,
+    DrawPicture,
+    PreparedPrompt,
+    Record,
+    RunBegun,
+    StepTaken,
+    TrajectoryEnded,
+)
 from tests.gems_actors.app.meshes import open_drawing_mesh, open_recording_mesh
 
 
@@ -122,6 +131,30 @@ async def test_a_cancelled_bulk_names_who_cancelled_it_and_how_to_continue(tmp_p
     assert result.unfinished.endswith(" left; the same command continues")
     assert result.tally.failed == 0, "the next run draws the tasks that were cancelled"
     assert view.lines[-1] == "cancelled by alice@box"
+
+
+async def test_a_redrawing_that_is_cancelled_counts_each_picture_once(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("".join(f"{number} red dogs\n" for number in range(2, 42)))
+    run = run_of(tmp_path / "out")
+
+    async def cancel_after_three_pictures(address: str) -> None:
+        async with open_client(address) as mesh:
+            async with mesh.events(run) as events:
+                ended = 0
+                while ended < 3:
+                    event = await events.receive()
+                    ended += isinstance(event, StepTaken) and isinstance(event.record, TrajectoryEnded)
+            await mesh.ask(ControlRun(run=run, action="cancel", by="alice@box"))
+
+    async with open_drawing_mesh(tmp_path) as options, open_background() as nursery:
+        tasks = options_for(tmp_path / "prompts.txt", tmp_path / "out", options, Part(limit=30))
+        await bulk.run(tasks)
+        nursery.start_soon(cancel_after_three_pictures, options.router or "")
+        changed = options_for(tasks.file, tasks.out, replace(options, steps=3))
+        result = await bulk.run(replace(changed, consent="redraw"))
+    pictures = sum(1 for _ in rows_of(tmp_path / "out"))
+    assert result.tally.pictures == pictures
+    assert f": {pictures} of 40 done, {40 - pictures} left; " in result.unfinished
 
 
 async def test_a_missing_file_and_an_unusable_folder_are_refused(tmp_path: Path) -> None:

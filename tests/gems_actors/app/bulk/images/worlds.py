@@ -11,7 +11,7 @@ import trio
 from gems_actors.app.bulk.images.allotment import ELSEWHERE, ImageAllotment
 from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.images.places import FreePlace, Slot
-from gems_actors.app.bulk.servers import LeftUndoneError
+from gems_actors.app.bulk.running.servers import LeftUndoneError
 from gems_actors.errors import BackendError
 from protocol.messages import (
     Attempt,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gems_actors.app.bulk.outage import MAX_FAILURES, Outage
+from gems_actors.app.bulk.running.outage import MAX_FAILURES, Outage
 
 
 def test_a_run_gives_up_after_failures_in_a_row_for_as_long_as_it_waits() -> None:

@@ -12,8 +12,8 @@ import trio
 
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions, spec_of
-from gems_actors.app.bulk.outage import MAX_FAILURES
-from gems_actors.app.bulk.servers import LeftUndoneError, Servers, server_models
+from gems_actors.app.bulk.running.outage import MAX_FAILURES
+from gems_actors.app.bulk.running.servers import LeftUndoneError, Servers, server_models
 from gems_actors.config import load_config
 from gems_actors.errors import (
     BackendError,

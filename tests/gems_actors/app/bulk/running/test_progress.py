@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from gems_actors.app.bulk.progress import RunProgress
 from gems_actors.app.bulk.reading.records import RecordOptions
+from gems_actors.app.bulk.running.progress import RunProgress
 from gems_actors.app.bulk.totals import Tally
 from protocol.messages import Attempt, AttemptVerified, DrawPicture, DrawSettings, ImageRef, StepTaken
 from tests.gems_actors.app.bulk.test_rows import row

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import trio
 
-from gems_actors.app.bulk.outage import Outage
+from gems_actors.app.bulk.running.outage import Outage
 from gems_actors.app.picture_files import OutputError
 from gems_actors.backends.failover import RetryPolicy
 from gems_actors.client import Mesh

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from gems_actors.actor import Actor
-from gems_actors.app.bulk.limits import TaskLimit, TokenBudget
+from gems_actors.app.bulk.running.limits import TaskLimit, TokenBudget
 from gems_actors.tasks import open_background
 from gems_actors.testing import open_test_mesh
 
