@@ -36,6 +36,8 @@ class RouterLink(Protocol):
 
     sends_bundles: bool
     """Whether what is sent at the same time goes into one frame."""
+    in_flight: Callable[[], int]
+    """Returns how many requests are in flight; the more, the longer those of the bulk lane may gather."""
 
     @property
     def unsent(self) -> int:
@@ -176,6 +178,7 @@ class RouterConnection:
     def __init__(self, open_link: OpenLink, address: str, state: ClientState) -> None:
         self.address = address
         self.link = open_link(self._take)
+        self.link.in_flight = state.pending.__len__
         self.is_up = True
         """False while the router is silent and another one serves in its place."""
         self.heard_at = -math.inf

@@ -423,10 +423,9 @@ class Dispatcher:
             oldest = min((peer.seen_at for peer in self._peers.values()), default=now)
             self._earliest_timeout = oldest + self._settings.silence_s
 
-    @property
-    def has_requests(self) -> bool:
-        """Whether requests are in flight."""
-        return len(self._requests.tickets) > 0
+    def requests_in_flight(self) -> int:
+        """Return how many requests are in flight."""
+        return len(self._requests.tickets)
 
     def status(self, now: float) -> m.MeshStatus:
         """Return the status of the mesh: actors, their load, and queued requests."""

@@ -115,6 +115,7 @@ class _Router:
         )
         reads_bundles = self._dispatcher.reads_bundles
         self.link = Link(socket, self._take, self._undeliverable, cuts_deaf=True, reads_bundles=reads_bundles)
+        self.link.in_flight = self._dispatcher.requests_in_flight
         self.links = [self.link]
         self._tick_s = min(_TICK_S, settings.heartbeat_s / 4)  # a tick that is a heartbeat late counts as a stall
         self._rest_s = settings.heartbeat_s / 2
@@ -123,7 +124,7 @@ class _Router:
 
     async def run_clock(self) -> None:
         while True:
-            if self._dispatcher.has_requests:
+            if self._dispatcher.requests_in_flight():
                 await trio.sleep(self._tick_s)
             else:
                 with trio.move_on_after(seconds_to_beat(self._rest_s)) as self._rest:
@@ -134,7 +135,7 @@ class _Router:
 
     def _end_rest(self) -> None:
         """Tick as often as requests need it: deadlines must not wait for a rest to end."""
-        if self._rest is not None and self._dispatcher.has_requests:
+        if self._rest is not None and self._dispatcher.requests_in_flight():
             self._rest.deadline = trio.current_time() + self._tick_s
             self._rest = None
 
@@ -149,6 +150,7 @@ class _Router:
             cuts_deaf=True,
             reads_bundles=lambda routing_id: self._dispatcher.reads_bundles(_WITH_KEY + routing_id),
         )
+        self._guarded.in_flight = self._dispatcher.requests_in_flight
         self.links.append(self._guarded)
 
     async def run_guarded(self, authenticator: ZapAuthenticator) -> None:

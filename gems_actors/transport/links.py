@@ -25,7 +25,7 @@ import trio
 import zmq
 from zmq.backend import Socket as _BareSocket
 
-from gems_actors.transport.rests import REST_S, Rests
+from gems_actors.transport.rests import Rests
 from protocol.bundles import BUNDLE_START, bundled, unbundled
 from protocol.errors import FrameError
 
@@ -89,6 +89,8 @@ class Link:
         self._sender: trio.lowlevel.Task | None = None
         self._woken = trio.Event()
         self._rests = Rests()
+        self.in_flight: Callable[[], int] = int
+        """Returns how many requests are in flight; the more, the longer those of the bulk lane may gather."""
         self._is_taking = False
         self._is_behind = False
         """The last receive filled a batch, so more may be waiting that the descriptor does not signal."""
@@ -120,7 +122,7 @@ class Link:
         """
         self._queue.append(cast(Message, frames))  # where there are such frames, there are no bundles
         if self._sender is not None and not self._is_taking:
-            if not self._is_router and not self._rests.is_due:
+            if not self._is_router and not self._rests.rest_s(self.in_flight()):
                 # The first message of a pass leaves at once: a request alone saves a pass. A ROUTER's may turn out to
                 # be undeliverable, for which a caller of this is not prepared.
                 self._send_queued()
@@ -185,8 +187,8 @@ class Link:
                         self._wake_sender()
                 if self._is_behind:
                     await trio.lowlevel.checkpoint()  # let other tasks run, and more messages arrive
-                elif self._rests.is_due:
-                    await trio.sleep(REST_S)
+                elif rest_s := self._rests.rest_s(self.in_flight()):
+                    await trio.sleep(rest_s)
                 else:
                     await trio.lowlevel.wait_readable(self._descriptor)  # rule 1
                     self._woken.set()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import trio
 from msgspec import structs
 
-from gems_actors.router_connection import ClientState, RouterConnection
+from gems_actors.router_connection import ClientState, PendingRequest, RouterConnection
 from gems_actors.tasks import open_background
 from gems_actors.transport.links import Message
 from protocol.codec import encode_message
@@ -24,6 +27,7 @@ class KeptLink:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.in_flight: Callable[[], int] = int
 
     def send(self, *frames: bytes) -> None:
         self.sent += frames
@@ -114,3 +118,12 @@ async def test_heartbeats_are_sent_at_the_beats_of_the_host_at_the_interval_that
         await trio.sleep(0.2)
         assert link.kinds() == [Kind.HEARTBEAT]
     assert asked_for == [5.0, 5.0]
+
+
+async def test_a_link_knows_how_many_requests_wait_for_an_answer() -> None:
+    link = KeptLink()
+    state = ClientState(Hello(name="client"), lambda _: None, lambda _: None, lambda _: None, float)
+    connection = RouterConnection(lambda _: link, "router", state)
+    assert link.in_flight() == 0
+    state.pending[b"1"] = PendingRequest(Header(Kind.REQUEST), b"", math.inf, connection)
+    assert link.in_flight() == 1

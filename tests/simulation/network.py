@@ -112,6 +112,8 @@ class Link:
         """Latest arrival so far of a message to and from the router."""
         self.sends_bundles = False
         """Set by the process, and without effect here: a bundle arrives as if its messages had arrived at once."""
+        self.in_flight: Callable[[], int] = int
+        """Set by the process, and without effect here, because nothing rests."""
         self.delivered_until = 0.0
         """Messages of a connection to a router that died are still delivered until then."""
         self._network = network

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import pytest
 import trio
 import trio.testing
 import zmq
 
 from gems_actors.tasks import open_background
 from gems_actors.transport.links import Link, Message
-from gems_actors.transport.rests import REST_S, Rests
+from gems_actors.transport.rests import MAX_REST_S, Rests
 from gems_actors.transport.sockets import open_context, open_dealer, open_router
 from protocol.envelope import Header, Kind, Lane, pack_header
 
@@ -29,35 +30,49 @@ def rests_after(frame: bytes, *, count: int, gap_s: float) -> Rests:
 
 
 def test_a_process_rests_while_bulk_messages_arrive_one_shortly_after_the_other() -> None:
-    assert rests_after(BULK, count=100, gap_s=0.001).is_due
-    assert not rests_after(BULK, count=100, gap_s=0.01).is_due
-    assert not rests_after(BULK, count=3, gap_s=0.001).is_due
+    assert rests_after(BULK, count=100, gap_s=0.001).rest_s(64)
+    assert not rests_after(BULK, count=100, gap_s=0.02).rest_s(64)
+    assert not rests_after(BULK, count=3, gap_s=0.001).rest_s(64)
+
+
+def test_the_more_requests_are_in_flight_the_more_messages_gather() -> None:
+    rests = rests_after(BULK, count=100, gap_s=0.0005)
+    assert rests.rest_s(64) == pytest.approx(8 * 0.0005, rel=0.1)
+    assert rests.rest_s(128) == pytest.approx(16 * 0.0005, rel=0.1)
+    assert rests.rest_s(10_000) == MAX_REST_S
+
+
+def test_where_few_requests_are_in_flight_none_waits_for_another_one() -> None:
+    rests = rests_after(BULK, count=100, gap_s=0.0005)
+    assert rests.rest_s(16)
+    assert not rests.rest_s(15)
+    assert not rests.rest_s(0)
 
 
 def test_a_process_never_rests_while_interactive_messages_arrive() -> None:
-    assert not rests_after(INTERACTIVE, count=100, gap_s=0.0001).is_due
+    assert not rests_after(INTERACTIVE, count=100, gap_s=0.0001).rest_s(64)
 
 
 def test_one_interactive_message_ends_the_rests_of_a_busy_bulk_until_it_is_answered() -> None:
     rests = rests_after(BULK, count=100, gap_s=0.001)
     rests.note(1.1, [(b"peer", BULK), (b"peer", INTERACTIVE), (b"peer", BULK)], place=1)
-    assert not rests.is_due
+    assert not rests.rest_s(64)
     rests.note(1.101, [(b"peer", BULK)], place=1)
-    assert rests.is_due
+    assert rests.rest_s(64)
 
 
 def test_heartbeats_neither_begin_rests_nor_end_them() -> None:
-    assert not rests_after(HEARTBEAT, count=100, gap_s=0.001).is_due
+    assert not rests_after(HEARTBEAT, count=100, gap_s=0.001).rest_s(64)
     rests = rests_after(BULK, count=100, gap_s=0.001)
     rests.note(1.101, [(b"peer", HEARTBEAT)], place=1)
-    assert rests.is_due
+    assert rests.rest_s(64)
 
 
 def test_bulk_messages_that_would_wait_alone_do_not_rest_again() -> None:
     rests = rests_after(BULK, count=100, gap_s=0.001)
     for number in range(20):
-        rests.note(1.1 + number * 0.005, [(b"peer", BULK)], place=1)
-    assert not rests.is_due
+        rests.note(1.1 + number * 0.02, [(b"peer", BULK)], place=1)
+    assert not rests.rest_s(64)
 
 
 class Reader:
@@ -71,6 +86,7 @@ class Reader:
         self._socket.bind(f"ipc://{folder}/router.ipc")
         self._peer = open_dealer(self._context, f"ipc://{folder}/router.ipc", b"peer")
         self.link = Link(self._socket, self._take)
+        self.link.in_flight = lambda: 512
 
     def close(self) -> None:
         self.link.close()
@@ -88,7 +104,7 @@ class Reader:
     async def await_taken(self, *, moves_clock: bool) -> None:
         while self.taken < self._sent:
             if moves_clock:
-                self.clock.jump(REST_S)
+                self.clock.jump(MAX_REST_S)
             await trio.lowlevel.checkpoint()
 
     async def await_arrival(self) -> None:
