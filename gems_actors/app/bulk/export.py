@@ -12,7 +12,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final, Literal
 
@@ -28,7 +28,7 @@ _Write = Callable[[Path, _Pictures, PictureFormat], None]
 
 _COLUMNS: Final = {
     "index": int, "sample": int, "prompt": str, "final_prompt": str, "seed": int, "skill": str, "rounds": int,
-    "met": int, "all_met": bool, "chosen": bool, "metadata": str, "row": str,
+    "met": int, "all_met": bool, "chosen": bool, "references": str, "metadata": str, "row": str,
 }  # fmt: skip
 """Type of each column of a shard: the same in all rows, because readers take types from the first few."""
 _NO_SKILL: Final = "none"
@@ -146,10 +146,17 @@ def _columns_of(row: Row) -> dict[str, str | int | bool]:
     own: dict[str, str | int | bool] = {
         "skill": row.skill or _NO_SKILL,
         "chosen": row.is_picture,
+        "references": _references_of(row),
         "metadata": metadata,
         "row": _text_of(row),
     }
     return {name: own[name] if name in own else getattr(row, name) for name in _COLUMNS}
+
+
+def _references_of(row: Row) -> str:
+    """Return the files that a picture was drawn from as JSON."""
+    files = zip_longest(row.references, row.reference_digests, fillvalue="")  # a folder may be damaged
+    return json_text([{"path": path, "digest": digest} for path, digest in files])
 
 
 def _text_of(row: Row) -> str:

@@ -87,7 +87,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     judged_blind: bool = False
     """Whether a verifier that sees no pictures gave verdicts; left out where it is false."""
     references: tuple[str, ...] = ()
-    """Files that the picture was drawn from, as its record names them; left out when there are none."""
+    """Files that the picture was drawn from, as its record names them now; left out when there are none."""
+    reference_digests: tuple[str, ...] = ()
+    """Digests of these files; left out as well."""
     metadata: str | dict[str, Any] | None = None
     """Other fields of the record as JSON text: Arrow, which loads datasets, takes types of objects from their values.
 
@@ -227,13 +229,19 @@ def row_of(drawn: DrawnTask, file_name: str) -> Row:
         met_by_image=tuple(map(count_met, picture.attempts)) if len(picture.attempts) > rounds else (),
         actions=picture.actions if {*picture.actions} - {"rewrite"} else (),
         failure=reason_of(picture) or "",
-        references=tuple(source.name for source in task.references),
+        references=task.names,
+        reference_digests=reference_digests_of(task),
         metadata=json_text(task.metadata),
         not_understood=picture.not_understood,
         task=task.id,
         trajectory=picture.trajectory if task.id else "",
         skill_digest=drawn.skill_digest if task.id else msgspec.UNSET,
     )
+
+
+def reference_digests_of(task: Task) -> tuple[str, ...]:
+    """Return the digests of the files that a task is drawn from, in the form of a picture's digest."""
+    return tuple(f"sha256:{digest}" for digest in task.digests)
 
 
 def attempt_row(row: Row, attempt: Attempt, *, chosen: bool) -> Row:
@@ -285,10 +293,15 @@ def lines_of(path: Path, kind: type[Any]) -> Iterator[Any]:
                 yield None
 
 
+def compared_columns(metadata: str, references: Sequence[str]) -> str:
+    """Return the columns of a record as text that no picture depends on: its metadata, and the names of its files."""
+    return metadata if not references else json_text([metadata, *references])
+
+
 def put_row(ledger: Ledger, row: Row) -> None:
     """Add the picture of a row to a ledger."""
     digest = "" if row.skill_digest is msgspec.UNSET else row.skill_digest
-    metadata = row.metadata if isinstance(row.metadata, str) else None
+    metadata = compared_columns(row.metadata, row.references) if isinstance(row.metadata, str) else None
     ledger.put(row.ref, row.sample, row.index, row.key, row.skill, digest, metadata)
 
 

@@ -14,13 +14,13 @@ import trio
 from gems_actors.app.bulk.finished.consent import Proposal, check_agreement, refuse_record
 from gems_actors.app.bulk.finished.identity import BY_INDEX, identified
 from gems_actors.app.bulk.finished.ledger import Ledger, TaskRef
-from gems_actors.app.bulk.finished.refresh import refresh_metadata
+from gems_actors.app.bulk.finished.refresh import refresh_columns
 from gems_actors.app.bulk.finished.survey import read_tasks, survey
 from gems_actors.app.bulk.reading.readers import InputFormat, count_records, open_source, open_tasks
 from gems_actors.app.bulk.reading.records import RecordOptions, json_text
 from gems_actors.app.bulk.reading.references import SourceFiles
 from gems_actors.app.bulk.recipe import Recipe
-from gems_actors.app.bulk.rows import Row
+from gems_actors.app.bulk.rows import Row, compared_columns
 from gems_actors.app.bulk.run_spec import Consent, RunSpec
 from gems_actors.app.bulk.tasks import BadTask, Part, Task
 from gems_actors.app.picture_files import text_of_path
@@ -137,10 +137,10 @@ class TaskFeed:
         self.has_ended = self.has_read_all = True
 
     def _metadata_of(self, task: Task) -> str | None:
-        """Return the metadata of a record as its row has it; None without earlier pictures, which need none."""
+        """Return the columns of a record that its row follows; None without earlier pictures, which need none."""
         if not self._ledger.pictures or not task.id:
             return None
-        return json_text(task.metadata) if task.metadata else "{}"
+        return compared_columns(json_text(task.metadata) if task.metadata else "{}", task.names)
 
     def _next_tasks(self, count: int) -> list[Task | BadTask]:
         try:
@@ -179,9 +179,9 @@ class TaskFeed:
             self.done |= {(task.ref, sample), (task.index, sample)}
 
     def refresh(self, rows: Path) -> None:
-        """Give a sorted file of rows the metadata that their records have now, if any is another one."""
+        """Give a sorted file of rows the other columns that their records have now, if any is another one."""
         if self._ledger.has_new_metadata and self._records is not None:
-            refresh_metadata(rows, read_tasks(self._file, self._run, self.sources))
+            refresh_columns(rows, read_tasks(self._file, self._run, self.sources))
 
     def is_gone(self, row: Row) -> bool:
         """Return whether no record of the input is that of a row; it is unusable before the whole input was read."""

@@ -23,7 +23,7 @@ class Source:
     data: bytes | None = None
     """The file, where it is in the input itself."""
     digest: str = ""
-    """SHA-256 of the file, 64 hexadecimal digits; empty until it was looked at."""
+    """SHA-256 of the file as it is, 64 hexadecimal digits; empty until it was looked at."""
     width_px: int = 0
     """Width as the picture is shown, which may be the height in its file."""
     height_px: int = 0
@@ -51,6 +51,11 @@ class Task:
     """Name of its files, if the user gave one with `--id-column`."""
     references: tuple[Source, ...] = ()
     """Pictures that it is drawn from."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the files that it is drawn from."""
+        return tuple(source.name for source in self.references)
 
     @property
     def digests(self) -> list[str]:

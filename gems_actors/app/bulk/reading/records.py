@@ -85,7 +85,8 @@ def task_of(index: int, record: Mapping[str, Any], options: RecordOptions) -> Ta
     references: tuple[Source, ...] = ()
     if options.image_column is not None and (given := others.pop(options.image_column, None)) is not None:
         references = _sources_of(given, options.image_column, index)
-        record[options.image_column] = [source.name for source in references]  # without bytes
+        found = [source.name for source in references]  # without bytes
+        record[options.image_column] = found if isinstance(given, list) else found[0]
     names = _NAMES | {"strength"} if references else _NAMES  # else it is a field as any other
     drawing = {name: others.pop(name) for name in names & others.keys()}
     drawing = {name: value for name, value in drawing.items() if value == value}  # without NaN

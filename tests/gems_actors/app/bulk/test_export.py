@@ -16,7 +16,7 @@ from pyarrow import parquet
 from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.folder import open_bulk_folder
 from gems_actors.app.bulk.rows import all_rows_of, rows_of
-from gems_actors.app.bulk.tasks import Task
+from gems_actors.app.bulk.tasks import Source, Task
 from gems_actors.app.picture_files import OutputError
 from tests.gems_actors.app.bulk.test_folder import ALL, RUN, keep
 from tests.gems_actors.cli.commands import run_gems
@@ -57,6 +57,23 @@ def test_parquet_shards_contain_the_pictures(folder: Path) -> None:
         assert (picture.format, picture.size) == ("WEBP", (8, 8))
     assert rows[1]["image"]["path"] == "00000001-0.webp"
     assert json.loads(rows[1]["row"])["prompt"] == rows[1]["prompt"] == "prompt 1"
+
+
+@pytest.mark.parametrize("shape", ["webdataset", "parquet"])
+def test_a_picture_that_was_drawn_from_others_names_them_with_their_digests(tmp_path: Path, shape: Shape) -> None:
+    sources = tuple(Source("image", f"in/{name}.png", digest=name * 64) for name in ("a", "b"))
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as filled:
+        keep(filled, Task(0, "a dog", references=sources))
+        keep(filled, Task(1, "a cat"))
+    (path,) = export_rows(rows_of(tmp_path), tmp_path / "dataset", tmp_path / "shards", shape, "png", 1000)
+    if shape == "parquet":
+        rows = parquet.read_table(path).to_pylist()
+    else:
+        with tarfile.open(path) as shard:
+            files = [shard.extractfile(member) for member in shard.getmembers() if member.name.endswith(".json")]
+            rows = [json.loads(file.read()) for file in files if file is not None]
+    given = [{"path": f"in/{name}.png", "digest": f"sha256:{name * 64}"} for name in ("a", "b")]
+    assert [json.loads(row["references"]) for row in rows] == [given, []]
 
 
 def test_another_attempt_has_its_own_key_and_is_marked_as_not_chosen(tmp_path: Path) -> None:

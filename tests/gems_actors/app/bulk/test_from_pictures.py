@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ async def test_each_record_is_drawn_from_its_own_pictures(folder: Path) -> None:
         ("in/blue.png", "in/red.png"),
         (),
     )
+    red, blue = (f"sha256:{sha256((folder / name).read_bytes()).hexdigest()}" for name in ("in/red.png", "in/blue.png"))
+    assert [row.reference_digests for row in (first, second, third)] == [(red,), (blue, red), ()]
     assert first.metadata == '{"mood":"sad"}'
     found = []
     for row in (first, second, third):
@@ -85,6 +88,7 @@ async def test_each_record_is_drawn_from_its_own_pictures(folder: Path) -> None:
     assert found == [((96, 48), (0, 255, 255)), ((128, 64), (255, 255, 0)), ((64, 64), (128, 128, 128))]
     (failure,) = (json.loads(line) for line in (folder / "out/failed.jsonl").read_text().splitlines())
     assert failure["class"] == "input"
+    assert json.loads(failure["line"]) == {"prompt": "a dog", "image": "in/gone.png"}
     reason = "image: in/gone.png: expected a readable file, got: No such file or directory"
     assert failure["reason"] == f"record 4: {reason}"
     page = (folder / "out/report.html").read_text()
@@ -124,6 +128,44 @@ async def test_an_edited_source_picture_is_noticed_like_an_edited_prompt(folder:
 def rows_of_removed(folder: Path) -> list[Row]:
     lines = (folder / "out/removed/metadata.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=Row) for line in lines]
+
+
+async def test_a_renamed_source_picture_is_the_same_task_whose_row_takes_the_new_name(folder: Path) -> None:
+    write(folder, {"prompt": "a dog", "image": "in/red.png"}, {"prompt": "a cat", "image": ["in/red.png"]})
+    async with open_studio(folder) as (studio, options):
+        await draw(folder, options)
+        before = rows_in(folder)
+        studio.take_asked()
+        (folder / "in/red.png").rename(folder / "in/scarlet.png")
+        write(folder, {"prompt": "a dog", "image": "in/scarlet.png"}, {"prompt": "a cat", "image": ["in/scarlet.png"]})
+        await draw(folder, options)
+        assert studio.take_asked() == []
+    renamed = [msgspec.structs.replace(row, references=("in/scarlet.png",)) for row in before]
+    assert rows_in(folder) == renamed
+
+
+async def test_a_row_that_is_kept_names_the_file_that_its_picture_was_drawn_from(folder: Path) -> None:
+    write(folder, {"id": "one", "prompt": "a dog", "image": "in/red.png"})
+    async with open_studio(folder) as (_, options):
+        await draw(folder, options, id_column="id")
+        write(folder, {"id": "one", "prompt": "a dog", "image": "in/blue.png", "mood": "sad"})
+        await bulk.run(replace(options_for(folder, options, id_column="id"), consent="keep"))
+    (row,) = rows_in(folder)
+    assert (row.references, row.metadata) == (("in/red.png",), '{"id":"one","mood":"sad"}')
+
+
+async def test_a_failed_record_has_its_pictures_in_the_form_in_which_they_were_given(folder: Path) -> None:
+    records: list[dict[str, Any]] = [
+        {"prompt": "a dog", "image": "in/red.png"},
+        {"prompt": "a cat", "image": ["in/red.png"]},
+        {"prompt": "an owl", "image": ["in/red.png", "in/blue.png"]},
+    ]
+    write(folder, *records)
+    async with open_studio(folder) as (studio, options):
+        studio.refused = {record["prompt"] for record in records}
+        await bulk.run(replace(options_for(folder, options), concurrency=1))
+    failures = [json.loads(line) for line in (folder / "out/failed.jsonl").read_text().splitlines()]
+    assert [{name: failure[name] for name in ("prompt", "image")} for failure in failures] == records
 
 
 async def test_with_ids_a_changed_picture_needs_consent(folder: Path) -> None:

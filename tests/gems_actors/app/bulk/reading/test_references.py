@@ -103,7 +103,7 @@ def test_parquet_has_bytes_as_datasets_of_hugging_face_do(folder: Path) -> None:
     first = found[0]
     assert isinstance(first, Task)
     assert (first.references[0].data, first.references[0].width_px) == (png(96, 48, "red"), 96)
-    assert first.record == {"prompt": "a", "image": ["red.png"]}, "what failures repeat has no bytes in it"
+    assert first.record == {"prompt": "a", "image": "red.png"}, "what failures repeat has no bytes in it"
 
 
 @pytest.mark.parametrize("kind", ["plain", "list"])
