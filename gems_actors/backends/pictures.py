@@ -20,8 +20,17 @@ from protocol.limits import MAX_SIDE_PX
 _MAX_QUOTED: Final = 200
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _SIGNATURES: Final = (PNG_SIGNATURE[:4], b"\xff\xd8", b"RIFF")
+_OTHER_KINDS: Final = {
+    b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"8BPS": "Photoshop", b"\0\0\1\0": "ICO",
+    b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"\0\0\0\x0cjP  ": "JPEG 2000", b"%PDF": "PDF",
+    b"<svg": "SVG",
+}  # fmt: skip
+_ISO_KINDS: Final = {
+    b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC",
+}  # fmt: skip
 _JPEG_END: Final = b"\xff\xd9"
 _MAX_BYTES_AFTER_END: Final = 1024
+_MAX_BYTES_OF_CHARACTER: Final = 4
 _PLAIN_MODES: Final = ("1", "L", "P", "RGB")
 """Modes of 8 bits or less without transparency, which every reader shows alike."""
 _ORIENTATION: Final = 0x0112
@@ -144,16 +153,32 @@ def png_chunks(data: bytes) -> Iterator[bytes]:
 def _unusable(data: bytes, error: Exception) -> str:
     reason = str(error) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
-        quoted = f"{data[:_MAX_QUOTED].decode(errors='replace')!r}"
-        reason = "the header is damaged or cut short" if data.startswith(_SIGNATURES) else quoted
+        reason = _kind_in_words(data)
+    elif isinstance(error, Pillow.DecompressionBombError):  # found before the size can be asked for
+        reason = f"more pixels than {MAX_SIDE_PX}x{MAX_SIDE_PX}"
     shown = " ".join(reason.split())[:_MAX_QUOTED]
     return f"expected a complete PNG, JPEG or WebP picture, got {len(data)} bytes: {shown}"
+
+
+def _kind_in_words(data: bytes) -> str:
+    """Return what a file is that Pillow does not identify; an answer of a server or a text is quoted."""
+    kind = next((kind for signature, kind in _OTHER_KINDS.items() if data.startswith(signature)), None)
+    if kind := kind or (_ISO_KINDS.get(data[8:12]) if data[4:8] == b"ftyp" else None):
+        return f"{'an' if kind[0] in 'AIS' else 'a'} {kind} file; convert it"
+    if data.startswith(_SIGNATURES):
+        return "the header is damaged or cut short"
+    if not data:
+        return "an empty file"
+    start = data[:_MAX_QUOTED]
+    text = start.decode(errors="ignore")
+    is_text = b"\0" not in start and len(start) - len(text.encode()) < _MAX_BYTES_OF_CHARACTER
+    return repr(text) if is_text else "another kind of file"
 
 
 def _check_file(data: bytes, kind: str, size: tuple[int, int]) -> None:
     """Check what Pillow's decoders leave unchecked: the size, checksums of PNG, and whether the end is there."""
     if not all(1 <= side <= MAX_SIDE_PX for side in size):
-        raise ValueError(f"sides of {size[0]}x{size[1]} px, expected 1 to {MAX_SIDE_PX} px each")
+        raise ValueError(f"sides of {size[0]}x{size[1]} px, of which each may have up to {MAX_SIDE_PX}")
     if kind == "PNG":
         for _ in png_chunks(data):
             pass

@@ -159,16 +159,38 @@ def test_a_flipped_byte_of_another_picture_is_refused_or_decoded(kind: str) -> N
             assert usable_picture(bytes(damaged)).width_px >= 16  # and nothing but ValueError is raised
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "an empty file"),
+        (b"GIF89a\1\0", "a GIF file; convert it"),
+        (b"II*\0\x08\0", "a TIFF file; convert it"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0", "a HEIC file; convert it"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF file; convert it"),
+        (b"\x89PNG\r\n\x1a\nnothing", "the header is damaged or cut short"),
+        (b"<html>busy</html>", "'<html>busy</html>'"),
+        ("ä".encode() * 300, repr("ä" * 100)),
+        (b"a" + "ä".encode() * 300, repr("a" + "ä" * 99)),
+        (b"\x7fELF\2\1\1\0", "another kind of file"),
+        ("à la carte".encode("latin-1") * 9, "another kind of file"),
+    ],
+)
+def test_another_kind_of_file_is_named_and_only_text_is_quoted(data: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match="expected a complete PNG, JPEG or WebP picture") as caught:
+        usable_picture(data)
+    assert str(caught.value).endswith(f", got {len(data)} bytes: {reason}")
+
+
 @pytest.mark.parametrize("size", [(0, 16), (16, 0), (8193, 16), (16, 9000), (60_000, 60_000)])
 def test_a_picture_of_an_impossible_size_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
     data = flat("RGB", "red")
     header = data[12:16] + size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big") + data[24:29]
     forged = data[:12] + header + crc32(header).to_bytes(4, "big") + data[33:]
-    with pytest.raises(ValueError, match="expected a complete PNG, JPEG or WebP picture"):
+    with pytest.raises(ValueError, match=r"expected a complete PNG, JPEG or WebP picture.* (8192|damaged)"):
         usable_picture(forged)
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"<html>sign in</html>", b"GIF89a" + bytes(40)])
+@pytest.mark.parametrize("data", [b"", b"no picture", b"<html>sign in</html>"])
 def test_bytes_that_are_no_picture_are_quoted(data: bytes) -> None:
     for read in (usable_picture, decode_picture):
         with pytest.raises(ValueError, match=f"got {len(data)} bytes: ") as caught:

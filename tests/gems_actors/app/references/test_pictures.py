@@ -61,8 +61,8 @@ def test_png_jpeg_and_webp_are_pictures_to_draw_from(kind: str) -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (b"GIF89a", "expected a complete PNG, JPEG or WebP picture, got 6 bytes: 'GIF89a'"),
-        (b"", "expected a complete PNG, JPEG or WebP picture, got 0 bytes: ''"),
+        (b"GIF89a", "expected a complete PNG, JPEG or WebP picture, got 6 bytes: a GIF file; convert it"),
+        (b"", "expected a complete PNG, JPEG or WebP picture, got 0 bytes: an empty file"),
         (png(32, 32)[:-20], r"expected a complete PNG, JPEG or WebP picture, got \d+ bytes: the file is cut short"),
         (png(15, 32), "expected sides of 16 to 8192 px, got 15x32"),
         (b"\0" * (MAX_FILE_BYTES + 1), "expected a file of up to 50 MiB, got more"),
