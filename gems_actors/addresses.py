@@ -6,6 +6,10 @@ import os
 import re
 from collections.abc import Iterable
 
+PORT_PATTERN = r"(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
+"""A port from 1 to 65535; libzmq takes 99999 as 34463."""
+ADDRESS_PATTERN = rf"(ipc:///[^\0\n]+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):{PORT_PATTERN})"
+"""The address of one router."""
 _BETWEEN = re.compile(r",(?=(?:ipc|tcp)://)")
 """A comma between two addresses; the path of an ipc socket may contain commas too."""
 

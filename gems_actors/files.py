@@ -44,6 +44,16 @@ def open_regular(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
 def os_reason(error: OSError, path: Path | None = None) -> str:
     """Return why a file cannot be used, and what helps; `path` is for errors that name no file."""
     reason = error.strerror or str(error)

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from gems_actors.addresses import split_addresses
+from gems_actors.addresses import ADDRESS_PATTERN, split_addresses
 from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.config.checks import Checker
@@ -32,7 +32,6 @@ _SETTINGS: Final = (
 )
 """The field of `DrawSettings` that each option sets, in run.json's order; `size` sets `width_px` and `height_px`."""
 _MIN_SIDE_PX: Final = 16
-_ADDRESS = re.compile(r"ipc:///.+|tcp://([^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
 
 def parse_size(value: str) -> tuple[int, int]:
@@ -88,7 +87,7 @@ def parse_negative(value: str) -> str:
 
 def parse_address(value: str) -> str:
     """Return the address of a router, or of several separated by commas."""
-    if not all(_ADDRESS.fullmatch(address) for address in split_addresses(value)):
+    if not all(re.fullmatch(ADDRESS_PATTERN, address) for address in split_addresses(value)):
         raise UsageError(f"expected an address such as tcp://HOST:PORT or ipc:///PATH, got {value!r}")
     return value
 

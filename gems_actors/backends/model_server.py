@@ -32,6 +32,7 @@ from gems_actors.backends.failover import (
 from gems_actors.backends.proxies import check_address, route_to
 from gems_actors.config import ModelServerConfig
 from gems_actors.errors import BackendError, ConfigError, ModelOutputError, RefusedError, RequestError
+from gems_actors.files import os_reason, read_regular
 from gems_actors.ops.tracing import traceparent
 from gems_actors.terminal_text import without_passwords
 
@@ -314,9 +315,13 @@ def _read_key(table: str, config: ModelServerConfig) -> str | None:
             raise ConfigError(f"{table}.api_key_env: expected a key in the environment variable {config.api_key_env}")
     elif config.api_key_file is not None:
         try:
-            key = Path(config.api_key_file).expanduser().read_text().strip()
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{table}.api_key_file: {config.api_key_file}: {error}") from error
+            key = read_regular(Path(config.api_key_file).expanduser()).decode("utf-8-sig").strip()
+        except OSError as error:
+            wanted = f"{config.api_key_file}: expected a readable file"
+            raise ConfigError(f"{table}.api_key_file: {wanted}, got: {os_reason(error)}") from error
+        except UnicodeDecodeError:  # whose text has bytes of the key
+            wanted = f"expected a key in {config.api_key_file}"
+            raise ConfigError(f"{table}.api_key_file: {wanted}, got bytes that are not UTF-8") from None
         if not key:
             raise ConfigError(f"{table}.api_key_file: expected a key in {config.api_key_file}, got an empty file")
     else:

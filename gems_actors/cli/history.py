@@ -18,6 +18,7 @@ from gems_actors.cli.options import between, json_option
 from gems_actors.cli.terminal.memory_views import local_time, print_rows, short_time
 from gems_actors.cli.terminal.tables import run_table
 from gems_actors.errors import UsageError
+from gems_actors.files import os_reason
 from gems_actors.terminal_text import printable
 
 _MAX_BYTES = 64 * 1024 * 1024
@@ -82,14 +83,20 @@ def _story_in(path: Path) -> dict[str, Any]:
     """Return what a picture of `gems draw` says about itself."""
     from PIL import Image, UnidentifiedImageError  # only where a picture is read
 
+    story = None
     try:
         with Image.open(path) as picture:
-            text = picture.info.get("gems", "")
-        story = json.loads(text) if isinstance(text, str) and len(text) < _MAX_BYTES else None
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, RecursionError) as error:
-        raise UsageError(f"NAME: {path}: expected a picture of `gems draw`, got: {error}") from error
+            text = picture.info.get("gems")
+        if isinstance(text, str) and len(text) < _MAX_BYTES:
+            story = json.loads(text)
+    except UnidentifiedImageError as error:
+        raise UsageError(f"NAME: {path}: expected a picture of `gems draw`, got another kind of file") from error
+    except OSError as error:
+        raise UsageError(f"NAME: {path}: expected a picture of `gems draw`, got: {os_reason(error)}") from error
+    except (ValueError, SyntaxError, RecursionError, Image.DecompressionBombError) as error:
+        raise UsageError(f"NAME: {path}: expected a picture of `gems draw`, got a damaged one: {error}") from error
     if not isinstance(story, dict):
-        raise UsageError(f"NAME: {path}: expected a picture of `gems draw`, got one without its texts")
+        raise UsageError(f"NAME: {path}: expected a picture of `gems draw`, got a picture without its texts")
     return story
 
 

@@ -217,7 +217,7 @@ def _file_sources(path: Path) -> Iterator[_Source]:
     tree, folder = _read_file(path), path.parent.absolute()
     included = tree.get("include", [])
     for name in included if isinstance(included, list) else []:  # another type is refused by the checks
-        if isinstance(name, str) and name:
+        if isinstance(name, str) and name and "\0" not in name:
             other = folder / Path(name).expanduser()
             yield _Source(str(other), other.parent, _read_file(other))
     yield _Source(str(path), folder, tree)
@@ -229,7 +229,7 @@ def _read_file(path: Path) -> dict[str, Any]:
             data = file.read(_MAX_FILE_BYTES + 1)
         if len(data) > _MAX_FILE_BYTES:
             raise ConfigError(f"{path}: expected a TOML file of up to {_MAX_FILE_BYTES} bytes, got a larger one")
-        return _toml_of(str(path), data.decode())
+        return _toml_of(str(path), data.decode("utf-8-sig"))  # editors on Windows write a byte order mark
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable TOML file, got: {os_reason(error)}") from error
     except UnicodeDecodeError as error:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from gems_actors.addresses import ADDRESS_PATTERN, PORT_PATTERN
 from protocol.envelope import ROLE_NAME
 from protocol.limits import MAX_ACTORS
 
-_PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"  # libzmq takes 99999 as 34463
+_HOST = r"([^/:\s@\[\]]+|\[[0-9a-fA-F:.]+\])"
 _CODE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 
@@ -35,25 +36,30 @@ Price = Annotated[float, Meta(ge=0.0, le=1e9)]
 
 IS_PATH = {"is_path": True}
 """Marks types whose values the loader makes absolute."""
-Folder = Annotated[str, Meta(min_length=1, description="the path of a folder", extra=IS_PATH)]
-FilePath = Annotated[str, Meta(min_length=1, description="the path of a file", extra=IS_PATH)]
+_PATH = r"^[^\0]+\Z"  # the system takes every other character
+Folder = Annotated[str, Meta(pattern=_PATH, description="the path of a folder", extra=IS_PATH)]
+FilePath = Annotated[str, Meta(pattern=_PATH, description="the path of a file", extra=IS_PATH)]
 
 Address = Annotated[
+    str, _text(rf"^{ADDRESS_PATTERN}\Z", "tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH")
+]
+ListenAddress = Annotated[
+    str, _text(rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{PORT_PATTERN}\Z", "HOST:PORT such as 127.0.0.1:9464")
+]
+HostName = Annotated[str, _text(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z", "a host name such as gems.example.org")]
+Url = Annotated[
     str,
     _text(
-        rf"^(ipc:///.+|tcp://([^/:]+|\[[0-9a-fA-F:]+\]):{_PORT})\Z",
-        "tcp://HOST:PORT, with a port from 1 to 65535, or ipc:///PATH",
+        rf"^https?://([^/\s@]*@)?{_HOST}(:{PORT_PATTERN})?(/\S*)?\Z",
+        "the address of a server, such as http://HOST:8000/v1",
     ),
 ]
-ListenAddress = Annotated[str, _text(rf"^([^/:\s]+|\[[0-9a-fA-F:]+\]):{_PORT}\Z", "HOST:PORT such as 127.0.0.1:9464")]
-HostName = Annotated[str, _text(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z", "a host name such as gems.example.org")]
-Url = Annotated[str, _text(r"^https?://[^/\s]+(/\S*)?\Z", "the address of a server, such as http://HOST:8000/v1")]
 
 MESH_BLOBS = "mesh:"
 BlobAddress = Annotated[
     str,
     _text(
-        r"^(file:///.+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|mesh:)\Z",
+        r"^(file:///[^\0]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|mesh:)\Z",
         "file:///FOLDER, s3://BUCKET/PREFIX or mesh:",
     ),
 ]

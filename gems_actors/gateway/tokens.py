@@ -144,7 +144,7 @@ def read_tokens(path: Path) -> dict[str, Caller]:
     try:
         with open_regular(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(_MAX_FILE_BYTES).decode()
+            text = file.read(_MAX_FILE_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable file of tokens, got: {os_reason(error)}") from error
     except UnicodeDecodeError as error:

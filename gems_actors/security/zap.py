@@ -40,7 +40,7 @@ def read_allow_list(path: Path, permissions: Permissions = BUILT_IN_PERMISSIONS)
     try:
         with open_regular(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(MAX_ALLOW_LIST_BYTES).decode()
+            text = file.read(MAX_ALLOW_LIST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable allow-list, got: {os_reason(error)}") from error
     except UnicodeDecodeError as error:

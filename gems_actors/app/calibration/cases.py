@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from gems_actors.errors import UsageError
-from gems_actors.files import os_reason
+from gems_actors.files import os_reason, read_regular
 from protocol.limits import MAX_NOTE_CHARS
 from protocol.messages import RequirementKind
 
@@ -52,7 +52,7 @@ def read_cases(file: Path) -> list[Case]:
         UsageError: the file cannot be read, or a line is not a case; the message names the line.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else "bytes that are not UTF-8"
         raise UsageError(f"FILE: {file}: expected JSON lines or CSV, got: {reason}") from error

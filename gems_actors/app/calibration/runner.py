@@ -33,7 +33,7 @@ from gems_actors.backends.factory import open_chat_model
 from gems_actors.backends.pictures import visible_picture
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import UsageError
-from gems_actors.files import os_reason
+from gems_actors.files import open_regular, os_reason, read_regular
 from gems_actors.tasks import gather
 from protocol.messages import Answer, Requirement, RequirementKind
 
@@ -110,7 +110,7 @@ async def calibrate(
 
 
 def _digest_of(file: Path) -> str:
-    return sha256(file.read_bytes()).hexdigest()
+    return sha256(read_regular(file)).hexdigest()
 
 
 def _first_of_each(cases: Sequence[Case]) -> list[Case]:
@@ -218,7 +218,7 @@ def check_target(out: Path) -> None:
         UsageError: it exists, and is something else.
     """
     try:
-        with out.open("rb") as found:
+        with open_regular(out) as found:
             is_ours = found.read(len(_HEAD)) == _HEAD.encode()
     except FileNotFoundError:
         return

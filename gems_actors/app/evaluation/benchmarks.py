@@ -12,7 +12,7 @@ from typing import Final
 from gems_actors.app.evaluation import layouts, prompt_files
 from gems_actors.app.evaluation.layouts import Layout, Pictures
 from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt, single_file
-from gems_actors.files import os_reason
+from gems_actors.files import os_reason, read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def read_benchmark(name: str, path: Path) -> PromptSet:
     try:
         files = benchmark.find(path)
         prompts = benchmark.read(files)
-        sums = [(hashlib.sha256(file.read_bytes()).hexdigest(), file.name) for file in files]
+        sums = [(hashlib.sha256(read_regular(file)).hexdigest(), file.name) for file in files]
     except OSError as error:
         raise BenchmarkError(f"{path}: expected a readable file, got: {os_reason(error)}") from error
     except UnicodeDecodeError as error:

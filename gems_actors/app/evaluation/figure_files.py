@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from gems_actors.app.picture_files import OutputError, write_whole
-from gems_actors.files import os_reason
+from gems_actors.files import open_regular, os_reason
 
 SVG_MARK: Final = "<!-- a figure of gems eval -->"
 """Comment that tells an SVG file of these commands from any other."""
 CURVE_HEADING: Final = ("strategy", "repeats", "rounds", "images", "calls", "figure", "mean", "low", "high")
 """Columns of a curve as CSV, which tell such a file from any other."""
-_HEAD_CHARACTERS: Final = 2_000
+_HEAD_BYTES: Final = 2_000
 
 
 def check_figure(path: Path) -> None:
@@ -22,8 +22,8 @@ def check_figure(path: Path) -> None:
         OutputError: there is a file that is no figure of these commands.
     """
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            head = file.read(_HEAD_CHARACTERS)
+        with open_regular(path) as file:
+            head = file.read(_HEAD_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return
     except OSError as error:

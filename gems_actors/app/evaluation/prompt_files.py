@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gems_actors.app.evaluation.wise_editions import PARTS, edition_of
 from gems_actors.app.prompts import PromptError, check_prompt
+from gems_actors.files import read_regular
 
 Record = Mapping[str, Any]
 _MAX_ID_CHARS: Final = 150
@@ -116,7 +117,7 @@ def read_dpg(files: Sequence[Path]) -> list[Prompt]:
             found.setdefault(row["item_id"], _prompt(row["item_id"], row["text"], row, where))
         return list(found.values())
     if files[0].suffix == ".txt":
-        return [_prompt(file.stem, file.read_text(encoding="utf-8-sig").strip(), {}, str(file)) for file in files]
+        return [_prompt(file.stem, _text_of(file).strip(), {}, str(file)) for file in files]
     prompts = []
     for where, item in _objects(files[0]):
         id_, text = item.get("id", item.get("item_id")), item.get("prompt", item.get("text"))
@@ -137,8 +138,7 @@ _ONEIG: Final = {
 def read_oneig(files: Sequence[Path]) -> list[Prompt]:
     """Return the prompts of OneIG-Bench in English or Chinese."""
     (path,) = files
-    with path.open(encoding="utf-8-sig") as file:
-        key = "prompt_cn" if "prompt_cn" in file.readline() else "prompt_en"
+    key = "prompt_cn" if "prompt_cn" in _text_of(path).partition("\n")[0] else "prompt_en"
     prompts = []
     for where, row in _rows(path, "category", "id", key):
         if row["category"] not in _ONEIG:
@@ -171,7 +171,7 @@ def _number(value: object, where: str) -> int:
 
 def _objects(path: Path, *keys: str) -> list[tuple[str, dict[str, Any]]]:
     """Return the objects of a .jsonl file after their file and line, or those of a .json file after their positions."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = _text_of(path)
     if path.suffix == ".json":
         listed = _parse(text, str(path))
         found = list(enumerate(listed if isinstance(listed, list) else [listed], 1))
@@ -186,6 +186,11 @@ def _objects(path: Path, *keys: str) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{path}:{number}", item) for number, item in found]
 
 
+def _text_of(path: Path) -> str:
+    """Return the text of a file, whatever ends its lines; a byte order mark is left out."""
+    return io.TextIOWrapper(io.BytesIO(read_regular(path)), encoding="utf-8-sig").read()
+
+
 def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
@@ -196,7 +201,7 @@ def _parse(text: str, where: str) -> Any:
 def _rows(path: Path, *keys: str) -> list[tuple[str, dict[str, str]]]:
     """Return the rows of a .csv file after their file and line."""
     csv.field_size_limit(_MAX_CELL_CHARS)  # of the whole process: readers of bulks set their own
-    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+    reader = csv.DictReader(io.StringIO(_text_of(path), newline=""))
     rows: list[tuple[str, dict[str, str]]] = []
     try:
         missing = [key for key in keys if key not in (reader.fieldnames or ())]

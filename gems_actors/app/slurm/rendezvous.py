@@ -12,6 +12,7 @@ import trio
 
 from gems_actors.app.options import parse_address
 from gems_actors.errors import ConfigError, UsageError
+from gems_actors.files import os_reason, read_regular
 
 _POLL_S = 1.0
 
@@ -23,11 +24,12 @@ def read_rendezvous(path: Path) -> str:
         ConfigError: the file cannot be read, or does not begin with an address.
     """
     try:
-        line = path.read_text().strip()
+        line = read_regular(path).decode("utf-8-sig").strip()
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a file with the address of a router, got: {error}") from error
+        reason = os_reason(error) if isinstance(error, OSError) else "bytes that are not UTF-8"
+        raise ConfigError(f"{path}: expected a file with the address of a router, got: {reason}") from error
     try:
         parse_address(address_of(line))
     except UsageError as error:

@@ -43,6 +43,7 @@ from protocol.messages import DrawPicture, ReadTrajectory
 from tests.actors.fakes import png
 from tests.gems_actors.backends.chats import QUESTION, chat, completion, open_model
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, open_server
+from tests.gems_actors.test_files import KINDS, make
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ async def test_a_missing_key_is_a_configuration_error(server: ScriptedServer) ->
 
 async def test_a_key_in_a_file_is_used_and_never_repeated(server: ScriptedServer, tmp_path: Path) -> None:
     key = tmp_path / "key"
-    key.write_text("sk-secret\n")
+    key.write_text("\ufeffsk-secret\r\n")
     server.rule = lambda fields: Answer(b'{"error": {"message": "Incorrect API key provided: sk-secret."}}', 401)
     with pytest.raises(RefusedError, match=r"Incorrect API key provided: \*\*\*\.") as caught:
         await chat(server, api_key_file=str(key))
@@ -223,6 +224,14 @@ async def test_a_key_in_a_file_is_used_and_never_repeated(server: ScriptedServer
         await chat(server, api_key_file=str(key))
     with pytest.raises(ConfigError, match=r"chat\.api_key_file: .*No such file"):
         await chat(server, api_key_file=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(("kind", "reason"), KINDS.items())
+async def test_a_key_file_that_is_no_file_is_refused_at_once(
+    server: ScriptedServer, tmp_path: Path, kind: str, reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"chat\.api_key_file: .*: expected a readable file, got: {reason}"):
+        await chat(server, api_key_file=str(make(tmp_path, kind)))
 
 
 async def test_temperature_thinking_and_token_limit_are_sent_if_set(server: ScriptedServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -9,10 +10,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.gems_actors.cli.commands import COMMAND, environment, run_gems
 
 pytestmark = pytest.mark.slow
+
+
+def png(side_px: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (side_px, side_px)).save(file, "PNG")
+    return file.getvalue()
 
 
 def on_a_terminal(folder: Path, *arguments: str, columns: int) -> list[str]:
@@ -74,7 +82,9 @@ def test_draws_and_bulks_are_listed_and_shown_wherever_their_files_are(tmp_path:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("text.png", b"no picture", "text.png: expected a picture of `gems draw`, got: cannot identify"),
+        ("text.png", b"no picture", "text.png: expected a picture of `gems draw`, got another kind of file"),
+        ("plain.png", png(16), "plain.png: expected a picture of `gems draw`, got a picture without its texts"),
+        ("huge.png", png(30_000), "huge.png: expected a picture of `gems draw`, got a damaged one: Image size"),
         ("none", None, "NAME: expected a run, a picture or a DIR that `gems history` lists, got 'none'"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gems_actors.config import load_config
@@ -86,6 +88,38 @@ def test_an_error_stays_one_short_line_whatever_the_value() -> None:
     message = refusal(environment={"GEMS__LOG__LEVEL": "x\ny" * 1000})
     assert "\n" not in message
     assert len(message) < 400
+
+
+PATHS = ("data_dir", "router.runtime_dir", "image.api_key_file", "security.key", "gateway.tokens", "chat.record")
+
+
+@pytest.mark.parametrize("key", [*PATHS, "blobs", "router.address", "import_path", "include", "skills.folders"])
+def test_a_path_with_a_nul_character_is_refused_with_its_key(tmp_path: Path, key: str) -> None:
+    scheme = {"blobs": "file:///", "router.address": "ipc:///"}.get(key, "")
+    value = f'"{scheme}a\\u0000b"'
+    is_list = key in ("import_path", "include", "skills.folders")
+    path = tmp_path / "mesh.toml"
+    path.write_text(f"{key} = {f'[{value}]' if is_list else value}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert str(caught.value).startswith(f"{path}: {key}{'[0]' * is_list}: expected ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h:99999/v1", "http://h:0", "http://h:abc/v1", "http://[::1", "http://::1/v1", "http://a b/v1", "http://"],
+)
+def test_an_address_that_no_server_can_have_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"image.url: expected the address of a server"):
+        load_config(environment={}, settings=[f"image.url={url}"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://gpu-box:8000/v1", "https://api.example.com", "http://me:secret@box:1/v1", "http://[::1]:65535/v1?key=a:b"],
+)
+def test_an_address_that_a_server_can_have_is_accepted(url: str) -> None:
+    assert load_config(environment={}, settings=[f"image.url={url}"]).image.url == url
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999"])

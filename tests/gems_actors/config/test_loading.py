@@ -279,6 +279,12 @@ def test_a_settings_file_that_is_no_file_is_refused_in_one_line(tmp_path: Path, 
     assert refusal(path=path) == f"{path}: expected a readable TOML file, got: {reason}"
 
 
+def test_a_settings_file_may_begin_with_a_byte_order_mark_and_have_line_ends_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.toml"
+    path.write_bytes(b"\xef\xbb\xbf[draw]\r\nmax_rounds = 3\r\n")
+    assert load_config(path, {}).draw.max_rounds == 3
+
+
 def test_a_settings_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mesh.toml"
     with path.open("wb") as file:

@@ -48,6 +48,11 @@ def test_a_file_that_is_wrong_is_refused_without_its_tokens(tmp_path: Path, text
     assert "0123456789abcdef" not in str(caught.value)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = write(tmp_path, '\ufeff[alice]\r\ntoken = "0123456789abcdef"\r\n')
+    assert [*read_tokens(path).values()] == [Caller("alice")]
+
+
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="only its owner can read, got mode 0640"):
         read_tokens(write(tmp_path, '[alice]\ntoken = "0123456789abcdef"\n', 0o640))

@@ -15,10 +15,12 @@ import pytest
 
 from gems_actors.app.calibration.cases import read_cases
 from gems_actors.app.calibration.fitting import calibration_error, can_fit, fit, measure, thresholds_of
+from gems_actors.app.calibration.runner import check_target
 from gems_actors.config import load_config
 from gems_actors.errors import ConfigError, UsageError
 from tests.gems_actors.backends.storyboard.pictures import draw_without_errors
 from tests.gems_actors.cli.commands import run_gems
+from tests.gems_actors.test_files import KINDS, make
 
 needs_sklearn = pytest.mark.skipif(find_spec("sklearn") is None, reason="the extra `calibrate` is not installed")
 
@@ -204,6 +206,17 @@ def test_a_file_that_cannot_be_used_ends_with_a_usage_error(
     assert expected.lower() in done.stderr.lower()
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "thresholds.toml").exists()
+
+
+@pytest.mark.parametrize(("kind", "reason"), KINDS.items())
+def test_cases_that_are_no_file_are_refused_at_once(tmp_path: Path, kind: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=f"expected JSON lines or CSV, got: {reason}"):
+        read_cases(make(tmp_path, kind))
+
+
+def test_a_target_that_is_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--out: .*: expected a file to write, got: a named pipe, not a file"):
+        check_target(make(tmp_path, "named pipe"))
 
 
 def test_csv_has_the_same_fields(tmp_path: Path) -> None:

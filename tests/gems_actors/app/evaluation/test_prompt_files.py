@@ -14,6 +14,7 @@ import pytest
 
 from gems_actors.app.evaluation.benchmarks import BENCHMARKS, read_benchmark
 from gems_actors.app.evaluation.prompt_files import BenchmarkError, Prompt
+from tests.gems_actors.test_files import KINDS, make
 
 PARTS = ("cultural_common_sense", "natural_science", "spatio-temporal_reasoning")
 
@@ -212,7 +213,13 @@ def test_a_file_of_another_benchmark_is_refused_with_the_line(
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in ("wise", "dpg")])
 def test_a_folder_is_refused_where_a_benchmark_has_one_file(tmp_path: Path, name: str) -> None:
-    assert error_of(name, tmp_path) == f"{tmp_path}: expected a readable file, got: Is a directory"
+    assert error_of(name, tmp_path) == f"{tmp_path}: expected a readable file, got: a folder, not a file"
+
+
+@pytest.mark.parametrize(("kind", "reason"), KINDS.items())
+def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path, kind: str, reason: str) -> None:
+    path = make(tmp_path, kind)
+    assert error_of("geneval2", path) == f"{path}: expected a readable file, got: {reason}"
 
 
 def test_the_digest_of_the_prompts_is_that_of_sha256sum(tmp_path: Path) -> None:
