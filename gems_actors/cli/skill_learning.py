@@ -162,7 +162,7 @@ def _report_lines(reports: Sequence[SkillReport]) -> Iterator[str]:
 @click.option("--skill", metavar="ID", help="Skill to change (default: write a new one).")
 @shared.path_option("--out", metavar="DIR", help_text="Folder to fill (default learn-ID, or learn-new).")
 @shared.number_option("--images", _MAX_BUDGET, "N", "Maximum images that all calls for DIR may draw.")
-@shared.number_option("--calls", _MAX_BUDGET, "N", "Maximum calls of chat models; one dear picture may exceed it.")
+@shared.number_option("--calls", _MAX_BUDGET, "N", "Maximum calls of chat models that all calls for DIR may make.")
 @shared.number_option("--proposals", MAX_PROPOSALS, "N", "Maximum proposals that are tried (default 4).", default=4)
 @shared.number_option("--samples", MAX_SAMPLES, "N", "Pictures of a held-out prompt, each way (default 4).", default=4)
 @click.option(

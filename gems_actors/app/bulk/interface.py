@@ -9,6 +9,7 @@ from typing import Literal
 from gems_actors.app.bulk.finished.pruning import Pruned
 from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.run_spec import Consent, RunSpec
+from gems_actors.app.bulk.running.limits import Allowance
 from gems_actors.app.bulk.running.servers import WAIT_S
 from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.bulk.totals import BulkProgress, Tally
@@ -35,6 +36,8 @@ class BulkOptions:
     server must be ready at the start."""
     image_budget: ImageBudget | None = None
     """Images of the whole run, which go where they are expected to gain most; by default each task has its own."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """What the tasks that this call draws may cost; by default, anything."""
     keeps_failures: bool = False
     """Whether failed.jsonl keeps the failures of the run before."""
     consent: Consent | None = None

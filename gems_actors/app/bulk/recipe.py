@@ -120,7 +120,7 @@ def models_of(config: MeshConfig) -> dict[str, str]:
         chats["verifier"] += f"{SIMULATED_ERRORS}{errors})"
     shown = {"chat": next(iter(chats.values()))} if len({*chats.values()}) == 1 else chats
     verifying = {"verify": shown_verify} if (shown_verify := _verifying(config)) else {}
-    own = {**hooks, **_replaced_roles(config), **_laboratory(config)}
+    own = {**hooks, **replaced_roles(config), **_laboratory(config)}
     return {"image": config.image.drawn_by, **shown, **verifying, **own}
 
 
@@ -141,7 +141,7 @@ def hooks_of(config: MeshConfig) -> dict[str, str]:
     return {setting: f"{role} {specs[role].version}".rstrip() for setting, role, _ in config.loop.hooks()}
 
 
-def _replaced_roles(config: MeshConfig) -> dict[str, str]:
+def replaced_roles(config: MeshConfig) -> dict[str, str]:
     """Return class and declared version of each built-in role whose class is the user's own."""
     own = {name: spec for name, spec in config.role_specs.items() if spec.actor != BUILT_IN_ROLES.get(name, spec).actor}
     return {f"roles.{name}": f"{spec.actor} {spec.version}".rstrip() for name, spec in own.items()}

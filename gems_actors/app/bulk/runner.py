@@ -174,6 +174,8 @@ class _BulkRun:
                     async for task, sample, key in tasks:
                         await self._await_servers()
                         await bulk.images.wait_for_room()
+                        if not await bulk.options.allowance.reserve():
+                            break
                         slot = Slot(bulk.task_limit.limiter)
                         await slot.acquire()
                         place = bulk.images.join(bulk.recipe.settings_of(task).candidates, slot, bulk.feed.total)
@@ -269,6 +271,8 @@ class _BulkRun:
             return "interrupted", f"{why}: {self._how_far()}; the same command continues"
         if bulk.servers.stopped:
             return "unavailable", f"{bulk.servers.stopped}: {self._how_far()}; the same command continues"
+        if bulk.options.allowance.is_spent:
+            return "failed", f"what it may cost is spent: {self._how_far()}; a larger allowance continues"
         why = f"the budget of {bulk.token_budget.max_tokens} tokens is spent"
         return "failed", f"{why}: {self._how_far()}; a larger budget.max_tokens_per_run continues"
 

@@ -1,84 +1,137 @@
-"""What learning may spend, and what it has spent: counted from what is on disk, so that a kill forgets nothing."""
+"""What learning may spend, and what it has spent: counted from what is on disk, so that a kill forgets nothing.
+
+A limit is never exceeded: a picture is begun only if the most that it may cost is left. That is a bound for as many
+requirements as a prompt may have, several times what most pictures cost. A picture that fails counts as the bound.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from gems_actors.app.bulk.folder import inspect_folder
+from gems_actors.app.bulk.recipe import hooks_of, replaced_roles
 from gems_actors.app.bulk.rows import Row
+from gems_actors.app.bulk.running.limits import NOTHING, Allowance, Cost
+from gems_actors.app.options import DrawOptions, draw_settings
+from gems_actors.app.skills.learn_interface import LearnOptions
+from gems_actors.config import MeshConfig, VerifyConfig
+from gems_actors.errors import UsageError
 from protocol.costs import chat_cost
+from protocol.limits import MAX_REQUIREMENTS
 from protocol.messages import SkillProposal
 
-_FIRST: Final = 4
-"""Pictures that are drawn before anything is known of what one costs."""
+CALLS_BEFORE_LAST_ROUND: Final = 128
+"""Calls after which a picture begins no other round if calls are limited; five rounds of 20 requirements cost 112."""
+CALLS_OF_PROPOSAL: Final = 2
+"""Calls of the curator for a proposal: a model may repair its answer once, here and below."""
+_CALLS_OF_STEP: Final = 2
+_CALLS_OF_SCORE: Final = 4
+"""Calls for an answer with probabilities: each of the two may be asked again without them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Limits of all calls for one folder together; None: no limit."""
+def limits_of(options: LearnOptions) -> Cost:
+    """Return the limits of all calls for one folder together, infinite where there is none."""
+    return Cost(*(inf if limit is None else limit for limit in (options.max_images, options.max_calls)))
 
-    max_images: int | None
-    max_calls: int | None
-    """Calls of chat models."""
 
-    def exceeds(self, images: int, calls: int) -> bool:
-        """Return whether there is more to spend than what was spent."""
-        more_images = self.max_images is None or self.max_images > images
-        return more_images and (self.max_calls is None or self.max_calls > calls)
+def most_of(options: DrawOptions) -> Cost:
+    """Return the most that a picture may cost."""
+    config = options.read_config()
+    settings = draw_settings(config, options.settings())
+    planning = 3 * _CALLS_OF_STEP  # choice of a skill, prompt, requirements
+    learning = 2 * _CALLS_OF_STEP  # lesson, prompt
+    judging = settings.candidates * most_calls_to_verify(config.verify)
+    calls = planning + settings.max_rounds * (learning + judging)
+    if (limit := config.budget.max_calls_per_trajectory) is not None:  # no round begins after that many
+        calls = min(calls, max(planning, limit + learning) + judging)
+    comparing = 2 * _CALLS_OF_STEP if settings.choose == "pairwise" else 0
+    return Cost(settings.max_rounds * settings.candidates, calls + comparing)
+
+
+def most_calls_to_verify(verify: VerifyConfig) -> int:
+    """Return the most calls that the verdicts on one image may cost, for as many requirements as there may be."""
+    second = verify.second_opinion is not None
+    if verify.mode in ("score", "words"):
+        first = _CALLS_OF_SCORE if verify.mode == "score" else _CALLS_OF_STEP
+        return MAX_REQUIREMENTS * (first * (1 + second) + _CALLS_OF_STEP * (verify.votes - 1))
+    listing = _CALLS_OF_STEP if verify.mode == "evidence" else 0
+    return listing + _CALLS_OF_STEP * (verify.votes + second * MAX_REQUIREMENTS)
+
+
+def check_calls(limit: int | None, most: Cost, config: MeshConfig) -> None:
+    """Check that the calls of a picture have a bound, and that a limit leaves room for one.
+
+    Raises:
+        UsageError: it does not, or somebody's own code asks models.
+    """
+    if limit is None:
+        return
+    if limit < most.calls:
+        raise UsageError(
+            f"--calls: expected at least {most.calls}, which a picture with {MAX_REQUIREMENTS} requirements may cost "
+            f"with these settings, got {limit}; with verify.mode=batch it costs least"
+        )
+    own = {**hooks_of(config), **replaced_roles(config)}
+    own.pop("roles.generator", None)  # which asks image models alone
+    if own:
+        got = ", ".join(f"{name} {what}" for name, what in own.items())
+        raise UsageError(f"--calls: expected a mesh without roles of your own, whose calls have no bound, got {got}")
 
 
 class Spending:
     """What the folder of a learning command has cost so far."""
 
-    def __init__(self, folder: Path, budget: Budget) -> None:
-        self._folder, self._budget = folder, budget
-        self.images = self.calls = self._pictures = 0
-        self._dearest = 0
-        """Most calls of one picture in the dearest bulk, as a mean, rounded up."""
+    def __init__(self, folder: Path, limits: Cost, most: Mapping[str, Cost]) -> None:
+        """Count everything on disk.
+
+        Args:
+            folder: that of the command.
+            limits: of all calls for it together.
+            most: the most that a picture may cost, of the evidence and of the `proposals`.
+        """
+        self._folder, self._limits, self._most = folder, limits, most
         self.count()
 
     def count(self) -> None:
-        """Count everything on disk."""
-        self.images = self.calls = self._pictures = self._dearest = 0
+        """Count everything on disk again."""
+        self.images = self.calls = 0
+        self._reserved = NOTHING
+        """What failed pictures and a proposal without an answer may have cost."""
         bulks = [self._folder / "evidence", *sorted(self._folder.glob("proposals/*/with*"))]
         for bulk in (bulk for bulk in bulks if (bulk / "run.json").exists()):
             self._count_bulk(bulk)
-        for path in self._folder.glob("proposals/*/proposal.json"):
-            self.calls += msgspec.json.decode(path.read_bytes(), type=SkillProposal).spent.calls
+        for folder in self._folder.glob("proposals/*"):
+            if (path := folder / "proposal.json").exists():
+                self.calls += msgspec.json.decode(path.read_bytes(), type=SkillProposal).spent.calls
+            else:
+                self._reserved = self._reserved.plus(Cost(calls=CALLS_OF_PROPOSAL))
 
     def _count_bulk(self, bulk: Path) -> None:
-        pictures = images = 0
+        images = 0
 
         def take(row: Row) -> None:
-            nonlocal pictures, images
-            pictures += 1
+            nonlocal images
             images += row.images
 
-        calls = chat_cost(inspect_folder(bulk, take).spent).calls
-        self.images, self.calls, self._pictures = self.images + images, self.calls + calls, self._pictures + pictures
-        if pictures:
-            self._dearest = max(self._dearest, -(-calls // pictures))
+        state = inspect_folder(bulk, take)
+        self.images, self.calls = self.images + images, self.calls + chat_cost(state.spent).calls
+        most = self._most["evidence" if bulk.name == "evidence" else "proposals"]
+        self._reserved = self._reserved.plus(most, sum(state.failed.values()))
 
-    def can_call(self, calls: int) -> bool:
-        """Return whether a number of further calls stays within the budget."""
+    @property
+    def _left(self) -> Cost:
         self.count()
-        return self._budget.max_calls is None or self.calls + calls <= self._budget.max_calls
+        return self._limits.plus(Cost(self.images, self.calls), -1).plus(self._reserved, -1)
 
-    def pictures_allowed(self, wanted: int, images_each: int) -> int:
-        """Return how many further pictures stay within the budget, each of up to a number of images.
+    def can_propose(self) -> bool:
+        """Return whether another proposal stays within the budget."""
+        return self._left.calls >= CALLS_OF_PROPOSAL
 
-        What a picture costs in calls is known only afterwards: twice the mean of the dearest bulk so far is reserved,
-        and the first few pictures are drawn to learn it.
-        """
-        self.count()
-        allowed = wanted
-        if self._budget.max_images is not None:
-            allowed = min(allowed, (self._budget.max_images - self.images) // images_each)
-        if self._budget.max_calls is not None:
-            left = self._budget.max_calls - self.calls
-            allowed = min(allowed, left // (2 * self._dearest) if self._dearest else _FIRST if left > 0 else 0)
-        return allowed
+    def allowance(self, what: str) -> Allowance:
+        """Return what further pictures may cost, of the `evidence` or of `proposals`."""
+        return Allowance(self._left, self._most[what])

@@ -62,8 +62,8 @@ class LearnOptions:
     confidence: float = 0.98
     """Confidence at which a proposal must be better to be accepted."""
     max_images: int | None = None
-    """Maximum images that all calls together may draw; by default there is no limit. The same applies to `max_calls`
-    of chat models."""
+    """Maximum images that all calls together may draw, never exceeded; by default there is no limit. The same applies
+    to `max_calls` of chat models."""
     max_calls: int | None = None
     wait_for_servers_s: float = WAIT_S
     redirects_stderr: bool = False

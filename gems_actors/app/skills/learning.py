@@ -27,12 +27,12 @@ from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, write_whole
-from gems_actors.app.skills.budget import Budget, Spending
+from gems_actors.app.skills.budget import Spending, check_calls, limits_of, most_of
 from gems_actors.app.skills.evidence import Distilled, distil
 from gems_actors.app.skills.learn_files import read_json, write_json, write_records
 from gems_actors.app.skills.learn_interface import LearnOptions, Outcome, Result, Verdict
 from gems_actors.app.skills.plan import MAX_PROPOSALS, Plan, Record
-from gems_actors.app.skills.preparing import images_each, keep_parent, plan_of
+from gems_actors.app.skills.preparing import keep_parent, of_one_round, plan_of
 from gems_actors.app.skills.proposals import Candidate, UnfitProposalError, candidate_of, rejection_of
 from gems_actors.app.skills.shelf import GAIN_KEY, Accepted, Shelf
 from gems_actors.app.skills.trial import (
@@ -87,9 +87,8 @@ async def run(options: LearnOptions, view: TrialView | None = None) -> Result:
 
 def _may_continue(done: Result, options: LearnOptions) -> bool:
     """Return whether a call has more to spend than the one that ended."""
-    return done.outcome == "budget_spent" and Budget(options.max_images, options.max_calls).exceeds(
-        done.images, done.calls
-    )
+    limits = limits_of(options)
+    return done.outcome == "budget_spent" and limits.images > done.images and limits.calls > done.calls
 
 
 async def _run(options: LearnOptions, view: TrialView) -> Result:
@@ -99,6 +98,9 @@ async def _run(options: LearnOptions, view: TrialView) -> Result:
     except OutputError as error:
         raise ConfigError(f"skills.folders: {error}") from error
     plan = await plan_of(options, skill)
+    draw_options = _limited(options.options, plan)
+    first = draw_options if options.run is None else of_one_round(draw_options)
+    check_calls(options.max_calls, most_of(first), options.options.read_config())
     skill = keep_parent(options.out, skill)
     bench = BenchOptions(
         folder=options.out,
@@ -125,8 +127,9 @@ class _Learner:
     ) -> None:
         self._options, self._plan, self._skill = options, plan, skill
         self._bench, self._view, self._out = workbench, view, options.out
-        self._draw_options = workbench.bench.draw_options
-        self._spending = Spending(options.out, Budget(options.max_images, options.max_calls))
+        self._draw_options = _limited(workbench.bench.draw_options, plan)
+        most = {"evidence": most_of(self._draw_options), "proposals": most_of(of_one_round(self._draw_options))}
+        self._spending = Spending(options.out, limits_of(options), most)
 
     async def learn(self) -> Result:
         """Go on from what is on disk until a proposal is accepted, or there is no reason to go on."""
@@ -161,7 +164,7 @@ class _Learner:
         write_records(prompts, self._plan.train)
         self._view.say(f"evidence: drawing {len(self._plan.train)} prompts")
         how = replace(self._draw_options, skill=NONE if self._skill is None else self._skill.id)
-        if (outcome := await self._draw(prompts, folder, how, len(self._plan.train), 1)) is not None:
+        if (outcome := await self._draw(prompts, folder, how, 1, "evidence")) is not None:
             return outcome, None
         found = [row.trajectory for row in rows_of(folder)]
         states = [await self._bench.mesh.ask(ReadTrajectory(trajectory=trajectory)) for trajectory in found]
@@ -179,11 +182,11 @@ class _Learner:
         known = read_json(folder / "verdict.json", Verdict)
         if known is not None:
             return known, None
-        folder.mkdir(parents=True, exist_ok=True)
         proposal = read_json(folder / "proposal.json", SkillProposal)
         if proposal is None:
-            if not self._spending.can_call(1):
+            if not self._spending.can_propose():
                 return None, "budget_spent"
+            folder.mkdir(parents=True, exist_ok=True)
             self._view.say(f"proposal {number}: asking the curator")
             proposal = await self._bench.mesh.ask(self._request(number, evidence))
             write_json(folder / "proposal.json", proposal)
@@ -238,9 +241,8 @@ class _Learner:
         tried = load_skill(path)
         for way, skill in {WITHOUT: NONE if self._skill is None else self._skill.id, WITH: name}.items():
             self._view.say(f"proposal {number}: drawing {len(records)} held-out prompts {way} it")
-            how = replace(self._draw_options, skill=skill, rounds=1, images=None)
-            wanted = len(records) * self._plan.samples
-            outcome = await self._draw(prompts, folder / way, how, wanted, self._plan.samples)
+            how = of_one_round(self._draw_options, skill)
+            outcome = await self._draw(prompts, folder / way, how, self._plan.samples, "proposals")
             if outcome is not None:
                 return None, outcome
         against = NONE if self._skill is None else self._plan.parent
@@ -256,24 +258,17 @@ class _Learner:
 
     # ------------------------------------------------------------------------------------------------ drawing
 
-    async def _draw(self, prompts: Path, folder: Path, how: DrawOptions, wanted: int, samples: int) -> Outcome | None:
+    async def _draw(self, prompts: Path, folder: Path, how: DrawOptions, samples: int, what: str) -> Outcome | None:
         """Draw what is missing in a folder within the budget; return why it is not complete, or None if it is."""
-        while True:
-            drawn = sum(1 for _ in rows_of(folder))
-            missing = wanted - drawn
-            if missing <= 0:
-                return None
-            allowed = self._spending.pictures_allowed(missing, images_each(how))
-            if allowed <= 0:
-                return "budget_spent"
-            limit = None if allowed >= missing else allowed
-            result = await self._bench.draw(prompts, folder, how, samples=samples, view=self._view.bulk, limit=limit)
-            if result.outcome in ("interrupted", "unavailable"):
-                return result.outcome
-            if result.unfinished:
-                return "budget_spent"
-            if result.tally.pictures <= drawn:  # the others fail, whatever is tried: they do not count
-                return None
+        allowance = self._spending.allowance(what)
+        result = await self._bench.draw(
+            prompts, folder, how, samples=samples, view=self._view.bulk, allowance=allowance
+        )
+        if result.tally.failed:  # whatever is tried: they do not count as evidence
+            self._view.say(f"{result.tally.failed} pictures failed; each counts as the most that one may cost")
+        if result.outcome in ("interrupted", "unavailable"):
+            return result.outcome
+        return "budget_spent" if result.unfinished else None
 
     # ------------------------------------------------------------------------------------------------ the end
 
@@ -310,6 +305,13 @@ class _Learner:
         if outcome not in ("interrupted", "unavailable"):
             write_json(self._out / "result.json", result)
         return result
+
+
+def _limited(options: DrawOptions, plan: Plan) -> DrawOptions:
+    """Return the options with the limit of a picture's calls that the plan has."""
+    if (limit := plan.calls_before_last_round) is None:
+        return options
+    return replace(options, overrides=(*options.overrides, f"budget.max_calls_per_trajectory={limit}"))
 
 
 def _reason(report: TrialReport) -> str:

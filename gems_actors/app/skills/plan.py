@@ -40,6 +40,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     settings: dict[str, Any]
     """Options of the pictures."""
+    calls_before_last_round: int | None = None
+    """Calls of chat models after which no picture of the evidence or of a trial begins another round; None: any."""
     train: tuple[dict[str, Any], ...] = ()
     """Prompts that give evidence."""
     slices: tuple[tuple[dict[str, Any], ...], ...] = ()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from gems_actors.app.options import DrawOptions, draw_settings
+from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import write_whole
+from gems_actors.app.skills.budget import CALLS_BEFORE_LAST_ROUND, most_of
 from gems_actors.app.skills.evidence import distil
 from gems_actors.app.skills.learn_files import read_json, write_json
 from gems_actors.app.skills.learn_interface import LearnOptions
@@ -38,6 +40,7 @@ async def plan_of(options: LearnOptions, skill: Skill | None) -> Plan:
         samples=options.samples,
         confidence=options.confidence,
         settings=msgspec.json.decode(msgspec.json.encode(options.options.settings())),
+        calls_before_last_round=_calls_of_rounds(options),
     )
     if (known := read_json(path, Plan)) is not None:
         for name in ("source", "skill", "seed", "samples", "confidence", "settings"):
@@ -63,10 +66,11 @@ def _divided(plan: Plan, records: Sequence[Record], options: LearnOptions) -> Pl
     """Return a plan with the prompts divided: at most half of the images go into evidence, the others into trials."""
     limit, max_train, left = options.max_images, None, options.max_images
     if limit is not None and left is not None and options.run is None:
-        each = images_each(options.options)
+        each = int(most_of(options.options).images)
         max_train = max(1, limit // 2 // each)
         left -= min(len(records), max_train) * each
-    max_slice = None if left is None else max(0, left // (2 * options.samples * images_each(options.options, rounds=1)))
+    each = int(most_of(of_one_round(options.options)).images)
+    max_slice = None if left is None else max(0, left // (2 * options.samples * each))
     train, slices = split(
         records, seed=plan.seed, proposals=options.proposals, max_train=max_train, max_slice=max_slice
     )
@@ -74,10 +78,15 @@ def _divided(plan: Plan, records: Sequence[Record], options: LearnOptions) -> Pl
     return msgspec.structs.replace(plan, train=tuple(map(dict, train)), slices=parts)
 
 
-def images_each(options: DrawOptions, *, rounds: int | None = None) -> int:
-    """Return the largest number of images of one picture, of all rounds or of some."""
-    settings = draw_settings(options.read_config(), options.settings())
-    return (rounds or settings.max_rounds) * settings.candidates
+def _calls_of_rounds(options: LearnOptions) -> int | None:
+    """Return after how many calls no picture begins another round; None where calls are not limited."""
+    own = options.options.read_config().budget.max_calls_per_trajectory
+    return None if options.max_calls is None else min(own or CALLS_BEFORE_LAST_ROUND, CALLS_BEFORE_LAST_ROUND)
+
+
+def of_one_round(options: DrawOptions, skill: str | None = None) -> DrawOptions:
+    """Return how the pictures of a trial are drawn, with a skill."""
+    return replace(options, skill=skill, rounds=1, images=None)
 
 
 def keep_parent(out: Path, skill: Skill | None) -> Skill | None:

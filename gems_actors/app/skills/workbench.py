@@ -15,8 +15,8 @@ from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.run_spec import spec_of
 from gems_actors.app.bulk.runner import run as run_bulk
+from gems_actors.app.bulk.running.limits import Allowance
 from gems_actors.app.bulk.running.servers import WAIT_S
-from gems_actors.app.bulk.tasks import Part
 from gems_actors.app.interrupts import Interrupts
 from gems_actors.app.model_pairing import pairing_warnings
 from gems_actors.app.options import DrawOptions
@@ -64,7 +64,14 @@ class Workbench:
     interrupts: Interrupts
 
     async def draw(
-        self, file: Path, out: Path, options: DrawOptions, *, samples: int, view: BulkView, limit: int | None = None
+        self,
+        file: Path,
+        out: Path,
+        options: DrawOptions,
+        *,
+        samples: int,
+        view: BulkView,
+        allowance: Allowance | None = None,
     ) -> BulkResult:
         """Draw a file of prompts into a folder, as `gems bulk` does; what is there already is not drawn again.
 
@@ -74,7 +81,7 @@ class Workbench:
             options: those of the bench, with what differs for this bulk.
             samples: pictures for each prompt.
             view: shows the bulk.
-            limit: maximum number of pictures to draw now.
+            allowance: what pictures may cost now. With one, failed.jsonl keeps the failures of all calls, as costs.
 
         Raises:
             GemsError: as `bulk.run`.
@@ -84,8 +91,9 @@ class Workbench:
             spec=spec,
             file=file,
             out=out,
-            part=Part(limit=limit),
             router=self.router,
+            allowance=allowance or Allowance(),
+            keeps_failures=allowance is not None,
             wait_for_servers_s=self.bench.wait_for_servers_s,
         )
         return await run_bulk(bulk, view, self.interrupts)

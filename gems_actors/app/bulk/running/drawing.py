@@ -12,6 +12,7 @@ from gems_actors.app.bulk.reading.references import KeptReferences
 from gems_actors.app.bulk.recipe import check_hooks
 from gems_actors.app.bulk.reopening import find_standing, reopen
 from gems_actors.app.bulk.rows import DrawnTask, Reopened, Row
+from gems_actors.app.bulk.running.limits import Cost
 from gems_actors.app.bulk.running.opening import OpenBulk
 from gems_actors.app.bulk.running.servers import LeftUndoneError
 from gems_actors.app.bulk.running.watching import RunWatch
@@ -21,7 +22,7 @@ from gems_actors.app.picture_files import PictureError
 from gems_actors.app.references.pictures import BadReferenceError
 from gems_actors.app.session import Connection
 from gems_actors.errors import BackendError, BlobError, CancelledRequestError, RequestError
-from protocol.costs import add_costs
+from protocol.costs import add_costs, chat_cost
 from protocol.envelope import Lane
 from protocol.messages import DrawPicture, Picture
 
@@ -37,6 +38,7 @@ class TaskDrawer:
 
     async def draw(self, task: Task, sample: int, key: str, place: FreePlace) -> None:
         """Draw a sample of a task and keep its picture; a failure goes to failed.jsonl."""
+        cost: Cost | None = None
         bulk = self._bulk
         bulk.unfinished += 1
         request = bulk.recipe.request_of(bulk.run, task, sample, key, self._budget)
@@ -60,6 +62,7 @@ class TaskDrawer:
             is_left = False
             if found is not None:
                 drawn, row = found
+                cost = Cost(row.images, chat_cost(drawn.spent).calls)
                 bulk.feed.take_drawn(task, sample)
                 bulk.tally.add(row)
                 add_costs(bulk.tally.spent, drawn.spent)
@@ -80,6 +83,7 @@ class TaskDrawer:
         finally:
             bulk.unfinished -= not is_left
             bulk.progressing.end(request, row)
+            bulk.options.allowance.settle(cost)
             place.leave(is_kept=not is_left)
 
     async def _draw_and_keep(

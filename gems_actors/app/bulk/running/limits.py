@@ -1,9 +1,10 @@
-"""Limits of a run: the tokens that it may spend, and its tasks in flight."""
+"""Limits of a run: what it may spend, and its tasks in flight."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final
+from math import inf
+from typing import Final, NamedTuple
 
 import trio
 
@@ -36,6 +37,57 @@ class TokenBudget:
         """Compare the tokens spent so far with the limit."""
         if self.max_tokens is not None and tokens >= self.max_tokens:
             self.is_spent.set()
+
+
+class Cost(NamedTuple):
+    """What pictures cost, or may cost."""
+
+    images: float = 0
+    calls: float = 0
+    """Calls of chat models."""
+
+    def plus(self, other: Cost, times: int = 1) -> Cost:
+        """Return the sum with a multiple of another cost."""
+        return Cost(self.images + times * other.images, self.calls + times * other.calls)
+
+
+ANYTHING: Final = Cost(inf, inf)
+NOTHING: Final = Cost()
+
+
+class Allowance:
+    """What the tasks that a run draws may cost in all; without arguments, anything.
+
+    A task begins only if the most that it may cost is left. It reserves that, and gives back what it did not need, so
+    the allowance is never exceeded. What a failed task has cost is in no record: it gives nothing back.
+    """
+
+    def __init__(self, left: Cost = ANYTHING, most: Cost = NOTHING) -> None:
+        """Begin with what is left, and the most that a task may cost."""
+        self._left, self._most = left, most
+        self._in_flight = 0
+        self._has_changed = trio.Event()
+        self.is_spent = False
+        """Whether a task was left to a larger allowance."""
+
+    async def reserve(self) -> bool:
+        """Wait until the next task may begin, and reserve what it may cost; False if what is left does not suffice."""
+        while any(left < most for left, most in zip(self._left, self._most, strict=True)):
+            if not self._in_flight:
+                self.is_spent = True
+                return False
+            await self._has_changed.wait()
+        self._in_flight += 1
+        self._left = self._left.plus(self._most, -1)
+        return True
+
+    def settle(self, cost: Cost | None) -> None:
+        """Note what a task has cost that has ended; None if it failed, or is left to the next run."""
+        self._in_flight -= 1
+        if cost is not None:
+            self._left = self._left.plus(self._most).plus(cost, -1)
+        has_changed, self._has_changed = self._has_changed, trio.Event()
+        has_changed.set()
 
 
 class TaskLimit:

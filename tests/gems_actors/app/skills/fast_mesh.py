@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from msgspec import structs
+
+from actors.conducting.endings import is_within
 from actors.memory import Memory
 from gems_actors.actor import Actor, answers
 from gems_actors.app.options import DrawOptions
+from gems_actors.app.skills.budget import most_calls_to_verify
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.error_model import choose_errors
 from gems_actors.backends.storyboard.grammar import parse_scene
@@ -20,7 +24,7 @@ from gems_actors.backends.storyboard.scene import Claim
 from gems_actors.blobs import BlobFolder
 from gems_actors.config import load_config
 from gems_actors.config.skill_folders import catalogue_of
-from gems_actors.errors import RefusedError
+from gems_actors.errors import BackendError, RefusedError
 from gems_actors.testing import open_test_mesh
 from protocol import messages as m
 from protocol.identity import attempt_seed
@@ -35,10 +39,16 @@ class FastConductor(Actor):
 
     role = "conductor"
     default_capacity = 64
+    dear: ClassVar[Collection[str]] = ()
+    """Prompts of which each image costs as many calls as any image may."""
+    broken: ClassVar[Collection[str]] = ()
+    """Prompts whose pictures fail."""
 
     @answers
     async def draw(self, request: m.DrawPicture) -> m.Picture:
         """Return a picture of one candidate a round, whose every step memory has."""
+        if request.prompt in self.broken:
+            raise BackendError("expected a picture, got none")
         state = await self.mesh.ask(m.ReadTrajectory(trajectory=request.trajectory))
         if state.ending is None:
             await self._draw(request)
@@ -69,12 +79,17 @@ class FastConductor(Actor):
         for round_ in range(1, request.settings.max_rounds + 1):
             seed = attempt_seed(request.seed, round_, 1)
             attempt = await self._attempt(round_, prompt, seed, requirements)
+            if request.prompt in self.dear:
+                calls = most_calls_to_verify(self.config.verify)
+                attempt = structs.replace(attempt, verifying=m.Spent(calls=calls))
             attempts.append(attempt)
             records.append(m.AttemptVerified(trajectory=id_, attempt=attempt))
             unmet = [q.question for q, v in zip(requirements, attempt.verdicts, strict=True) if v.answer != "met"]
             if not unmet or round_ == request.settings.max_rounds:
                 break
             history.append({"unmet": unmet})
+            if not self._can_afford_a_round(request, attempts):
+                break
             prompt = json.loads(answer("refine", {"prompt": request.prompt, "attempts": history}).text)["prompt"]
             records.append(m.PromptRefined(trajectory=id_, refinement=m.Refinement(round=round_ + 1, prompt=prompt)))
         best = max(attempts, key=lambda item: sum(verdict.answer == "met" for verdict in item.verdicts))
@@ -82,6 +97,11 @@ class FastConductor(Actor):
         ending = m.Ending(outcome=outcome, best_round=best.round, best_candidate=1, decided_by="most requirements met")
         records.append(m.TrajectoryEnded(trajectory=id_, ending=ending))
         await self.mesh.ask(m.AppendRecords(records=tuple(records)))
+
+    def _can_afford_a_round(self, request: m.DrawPicture, attempts: list[m.Attempt]) -> bool:
+        """Decide as the conductor does."""
+        calls = [1 + sum(attempt.verifying.calls for attempt in attempts[:end]) for end in range(len(attempts) + 1)]
+        return is_within(request.budget, 2 * calls[-1] - (calls[-2] if len(attempts) > 1 else 0), 0)
 
     def _plan(self, request: m.DrawPicture) -> m.PromptPlanned:
         chosen = request.settings.skill
@@ -122,9 +142,14 @@ class FastConductor(Actor):
 
 
 @asynccontextmanager
-async def open_fast_mesh(folder: Path, *more: type[Actor], skills: tuple[Path, ...] = ()) -> AsyncIterator[DrawOptions]:
+async def open_fast_mesh(
+    folder: Path,
+    *more: type[Actor],
+    skills: tuple[Path, ...] = (),
+    conductor: type[FastConductor] = FastConductor,
+) -> AsyncIterator[DrawOptions]:
     """Start the mesh with `more` roles and folders of skills, and yield the options to draw with it."""
     listed = ", ".join(f'"{path}"' for path in skills)
     overrides = (f"data_dir={folder}/data", SETTING, f"skills.folders=[{listed}]")
-    async with open_test_mesh(Memory, FastConductor, *more, config=load_config(None, settings=overrides)) as mesh:
+    async with open_test_mesh(Memory, conductor, *more, config=load_config(None, settings=overrides)) as mesh:
         yield DrawOptions(router=mesh.address, overrides=overrides)

@@ -20,9 +20,11 @@ from gems_actors.errors import UsageError
 from protocol.messages import ProposeSkill, SkillEdit, SkillProposal, Spent
 from skills import check_skill, load_skill
 from skills.editing import skill_text
-from tests.gems_actors.app.skills.fast_mesh import open_fast_mesh
+from tests.gems_actors.app.skills.fast_mesh import FastConductor, open_fast_mesh
 from tests.gems_actors.app.skills.laboratory import HARMFUL, HELPFUL, NEUTRAL, prompts
 
+MOST_CALLS = 388
+"""Calls that a picture of the evidence may cost where calls are limited."""
 OWN = skill_text("counting", "Use for counts.", "- Draw plainly.", {})
 
 
@@ -48,11 +50,14 @@ class Scripted:
 
 
 @asynccontextmanager
-async def open_school(folder: Path, curator: type[Actor], *, count: int = 80) -> AsyncIterator[LearnOptions]:
+async def open_school(
+    folder: Path, curator: type[Actor], *, count: int = 80, conductor: type[FastConductor] = FastConductor
+) -> AsyncIterator[LearnOptions]:
     """Start a mesh with a curator, and yield the options of learning with it; learnt skills go to `mine`."""
     (folder / "mine").mkdir()
     (folder / "prompts.txt").write_text("\n".join(prompts(count)))
-    async with open_fast_mesh(folder, curator, skills=(folder / "mine", folder / "learn/skills")) as options:
+    skills = (folder / "mine", folder / "learn/skills")
+    async with open_fast_mesh(folder, curator, skills=skills, conductor=conductor) as options:
         yield LearnOptions(
             out=folder / "learn",
             file=folder / "prompts.txt",
@@ -149,12 +154,45 @@ async def test_the_budget_of_images_holds_and_more_of_it_goes_on(tmp_path: Path)
     assert result.images > first.images
 
 
-async def test_the_budget_of_calls_holds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_calls", [400, 1_000, 2_500])
+async def test_the_budget_of_calls_holds_whatever_single_pictures_cost(tmp_path: Path, max_calls: int) -> None:
+    class DearConductor(FastConductor):
+        dear = prompts(80)[7::9]
+
     curator = Scripted([HELPFUL])
+    async with open_school(tmp_path, curator.role, conductor=DearConductor) as options:
+        own_skill(tmp_path)
+        limited = replace(options, skill="counting", max_calls=max_calls)
+        first = await run(limited)
+        assert first.outcome == "budget_spent"
+        assert max_calls - MOST_CALLS < first.calls <= max_calls
+        assert (await run(limited)).calls == first.calls, "the same command has nothing left to spend"
+        assert json.loads((tmp_path / "learn/plan.json").read_text())["calls_before_last_round"] == 128
+        result = await run(replace(limited, max_calls=100_000))
+    assert result.outcome == "accepted"
+    assert result.calls > first.calls
+
+
+async def test_pictures_that_fail_count_as_the_most_that_one_may_cost(tmp_path: Path) -> None:
+    class BrokenConductor(FastConductor):
+        broken = prompts(80)[::2]
+
+    curator = Scripted([HELPFUL])
+    async with open_school(tmp_path, curator.role, conductor=BrokenConductor) as options:
+        small = replace(options, max_calls=2_000, max_images=10_000)
+        for _ in range(2):
+            result = await run(small)
+            assert result.outcome == "budget_spent"
+            failures = (tmp_path / "learn/evidence/failed.jsonl").read_text().splitlines()
+            assert failures
+            assert result.calls + MOST_CALLS * len(failures) <= 2_000
+
+
+async def test_fewer_calls_than_a_picture_may_cost_are_refused(tmp_path: Path) -> None:
+    curator = Scripted([])
     async with open_school(tmp_path, curator.role) as options:
-        result = await run(replace(options, max_calls=120))
-    assert result.outcome == "budget_spent"
-    assert 0 < result.calls <= 120
+        with pytest.raises(UsageError, match=r"--calls: expected at least 388, which a picture with 64 requirements"):
+            await run(replace(options, max_calls=387))
 
 
 async def test_a_folder_of_another_task_is_refused(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from gems_actors.actor import Actor
-from gems_actors.app.bulk.running.limits import TaskLimit, TokenBudget
+from gems_actors.app.bulk.running.limits import Allowance, Cost, TaskLimit, TokenBudget
 from gems_actors.tasks import open_background
 from gems_actors.testing import open_test_mesh
 
@@ -25,6 +26,35 @@ def test_without_a_limit_a_budget_is_never_spent_and_nothing_waits_for_it() -> N
     budget.check(10**12)
     assert not budget.is_spent.is_set()
     assert budget.stop_gracefully is None
+
+
+async def test_tasks_reserve_the_most_that_they_may_cost_and_give_back_what_they_did_not() -> None:
+    allowance, begun = Allowance(Cost(10, 100), Cost(2, 40)), list[bool]()
+
+    async def begin() -> None:
+        begun.append(await allowance.reserve())
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(begin)
+            await trio.testing.wait_all_tasks_blocked()
+            assert begun == [True, True], "two may cost 80 of 100 calls"
+            allowance.settle(Cost(1, 10))
+            await trio.testing.wait_all_tasks_blocked()
+            assert begun == [True, True, True]
+            allowance.settle(None)
+            nursery.start_soon(begin)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (len(begun), allowance.is_spent) == (3, False), "the last one in flight may give enough back"
+            allowance.settle(Cost(2, 35))
+    assert (begun[3], allowance.is_spent) == (False, True), "10, 40 and 35 calls leave 15"
+
+
+async def test_images_and_calls_must_both_suffice_and_without_limits_always_do() -> None:
+    assert [await Allowance().reserve() for _ in range(3)] == [True] * 3
+    assert not await Allowance(Cost(1, 100), Cost(2, 1)).reserve()
+    assert await Allowance(Cost(2, 1), Cost(2, 1)).reserve()
 
 
 class Generator(Actor):
