@@ -195,6 +195,12 @@ class RouterConnection:
         """Answers that may not have reached the router; the one that replaces it gets them again."""
         self._answers_before_beat = 0
         """How many of them were sent before the last heartbeat, whose pulse confirms them."""
+        self._is_replaced = False
+        """Whether the router is not the one that got these answers, and has confirmed none since."""
+        self._confirmed_late: list[bytes] = []
+        """Answers that the router confirmed which replaces the one that got them: meanwhile, a client may have asked
+        another router."""
+        self._confirmed_late_until = 0.0
 
     def say_hello(self) -> None:
         """Tell the router all it has to know of this process."""
@@ -229,13 +235,17 @@ class RouterConnection:
 
     @property
     def unconfirmed(self) -> tuple[bytes, ...]:
-        """Answers that may not have reached the router."""
-        return tuple(self._answers)
+        """Answers that may not have reached the router, or reached it late."""
+        if self._confirmed_late and trio.current_time() > self._confirmed_late_until:
+            self._confirmed_late = []
+        return (*self._confirmed_late, *self._answers)
 
     @property
-    def is_in_doubt(self) -> bool:
-        """Whether the router has left a heartbeat unanswered, so that it may be gone."""
-        return trio.current_time() - self.heard_at > _IN_DOUBT_AFTER * self._heartbeat_s
+    def in_doubt(self) -> tuple[bytes, ...]:
+        """Answers whose clients may ask another router: this one is silent, or was replaced."""
+        is_silent = trio.current_time() - self.heard_at > _IN_DOUBT_AFTER * self._heartbeat_s
+        answers = self.unconfirmed
+        return answers if is_silent or self._is_replaced else answers[: len(self._confirmed_late)]
 
     def pending(self) -> list[PendingRequest]:
         """Return the requests that wait for an answer by this connection."""
@@ -286,7 +296,7 @@ class RouterConnection:
             return ()
         answered: dict[bytes, m.Held] = {}
         for other in state.connections:
-            for frame in other.unconfirmed if other is not self and other.is_in_doubt else ():
+            for frame in other.in_doubt if other is not self else ():
                 header = unpack_header(frame)
                 answered[header.id] = m.Held(id=header.id, attempt=header.attempt)
         return (*handler.holding_elsewhere(self), *answered.values())
@@ -371,8 +381,12 @@ class RouterConnection:
                 self._meet(body.epoch)
                 self._welcomed.set()
             case m.Pulse():
-                del self._answers[: self._answers_before_beat]  # the router has seen the heartbeat sent after these
-                self._answers_before_beat = 0
+                if self._answers_before_beat:  # the router has seen the heartbeat sent after these
+                    if self._is_replaced:
+                        self._confirmed_late = self._answers[: self._answers_before_beat]
+                        self._confirmed_late_until = trio.current_time() + _MISSED_HEARTBEATS * self._heartbeat_s
+                    del self._answers[: self._answers_before_beat]
+                    self._answers_before_beat, self._is_replaced = 0, False
                 self._merge_run_states(body.run_states)
                 for id_ in body.unknown:
                     if (request := self._state.pending.get(id_)) and request.connection is self:
@@ -384,6 +398,7 @@ class RouterConnection:
                 else:
                     self.say_hello()
             case m.HelloAgain():
+                self._is_replaced, self._answers_before_beat = bool(self._answers), 0
                 self.say_hello()
                 for run in self._state.readers:  # the router forgot them together with this process
                     self.subscribe(run)
@@ -400,6 +415,7 @@ class RouterConnection:
     def _meet(self, epoch: str) -> None:
         """Tell a router that replaces another one what that one knew of this process."""
         if self._epoch not in (None, epoch):
+            self._is_replaced, self._answers_before_beat = bool(self._answers), 0  # a later heartbeat confirms them
             for frame in self._answers:
                 self.link.send(frame)
             for request in self.pending():

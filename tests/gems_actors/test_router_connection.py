@@ -12,9 +12,9 @@ from msgspec import structs
 from gems_actors.router_connection import ClientState, PendingRequest, RouterConnection
 from gems_actors.tasks import open_background
 from gems_actors.transport.links import Message
-from protocol.codec import encode_message
-from protocol.envelope import Header, Kind, unpack_header
-from protocol.messages import Hello, Welcome
+from protocol.codec import decode_body, encode_message
+from protocol.envelope import HEADER_BYTES, Header, Kind, unpack_header
+from protocol.messages import Body, Cancel, Heartbeat, Held, Hello, HelloAgain, Plan, Pulse, Welcome
 
 pytestmark = pytest.mark.virtual_time
 
@@ -127,3 +127,98 @@ async def test_a_link_knows_how_many_requests_wait_for_an_answer() -> None:
     assert link.in_flight() == 0
     state.pending[b"1"] = PendingRequest(Header(Kind.REQUEST), b"", math.inf, connection)
     assert link.in_flight() == 1
+
+
+class IdleHandler:
+    """An actor that has answered everything."""
+
+    def take(self, connection: RouterConnection, header: Header, frame: bytes) -> None:
+        pass
+
+    def cancel(self, connection: RouterConnection, header: Header, cancel: Cancel) -> None:
+        pass
+
+    def holding(self, connection: RouterConnection) -> tuple[Held, ...]:
+        return ()
+
+    def holding_elsewhere(self, connection: RouterConnection) -> tuple[Held, ...]:
+        return ()
+
+    def claim(self, connection: RouterConnection, id_: bytes) -> bool:
+        return False
+
+    def move(self, old: RouterConnection, others: tuple[RouterConnection, ...]) -> None:
+        pass
+
+    def figures(self) -> dict[str, float]:
+        return {}
+
+    def note(self) -> str:
+        return ""
+
+
+class Router:
+    """The far end of a connection: it answers what a test makes it answer."""
+
+    def __init__(self, state: ClientState) -> None:
+        self.link = KeptLink()
+        self._takes: list[Callable[[list[Message]], None]] = []
+        self.connection = RouterConnection(self._open_link, "router", state)
+
+    def _open_link(self, take: Callable[[list[Message]], None]) -> KeptLink:
+        self._takes.append(take)
+        return self.link
+
+    def send(self, kind: Kind, body: Body) -> None:
+        """Send a message to the process."""
+        (take,) = self._takes
+        take([[encode_message(Header(kind), body)]])
+
+    def answers(self) -> list[bytes]:
+        """Return the ids of the answers that it got, and forget all that it got."""
+        sent, self.link.sent = self.link.sent, []
+        return [header.id for header in map(unpack_header, sent) if header.kind is Kind.REPLY]
+
+    def told_as_held(self) -> set[bytes]:
+        """Return the ids that the last heartbeat says another router may hand out, and forget all that it got."""
+        sent, self.link.sent = self.link.sent, []
+        beat = [decode_body(frame[HEADER_BYTES:]) for frame in sent if unpack_header(frame).kind is Kind.HEARTBEAT][-1]
+        assert isinstance(beat, Heartbeat)
+        return {held.id for held in beat.held_elsewhere}
+
+
+async def test_an_answer_that_a_replaced_router_had_is_told_to_the_others_until_its_client_must_have_it() -> None:
+    """Its client asks one of them, so that it would be worked out again."""
+    state = ClientState(Hello(name="actor"), lambda _: None, lambda _: None, lambda _: None, lambda period_s: period_s)
+    state.role, state.handler = "planner", IdleHandler()
+    first, second = Router(state), Router(state)
+    state.connections = (first.connection, second.connection)
+    for router in (first, second):
+        router.send(Kind.WELCOME, Welcome(epoch="1", heartbeat_s=1.0, role="planner"))
+    reply = encode_message(Header(Kind.REPLY, id=b"a" * 16, role="planner", attempt=1), Plan(prompt="a red fox"))
+
+    async def told_in_the_next_second() -> set[bytes]:
+        await trio.sleep(1.0)
+        second.send(Kind.PULSE, Pulse(epoch="1"))
+        return second.told_as_held()
+
+    async with open_background() as nursery:
+        for router in (first, second):
+            nursery.start_soon(router.connection.run_heartbeat)
+        await trio.sleep(0.1)
+        first.connection.answer(reply)
+        first.send(Kind.HELLO_AGAIN, HelloAgain(epoch="2"))  # a new router, which cannot have the answer
+        first.answers()
+        assert await told_in_the_next_second() == {b"a" * 16}
+        first.send(Kind.WELCOME, Welcome(epoch="2", heartbeat_s=1.0, role="planner"))
+        assert first.answers() == [b"a" * 16]
+        first.send(Kind.PULSE, Pulse(epoch="2"))  # answers a heartbeat that was sent before the answer
+        assert await told_in_the_next_second() == {b"a" * 16}
+        first.send(Kind.PULSE, Pulse(epoch="2"))
+        assert await told_in_the_next_second() == {b"a" * 16}
+        second.send(Kind.PULSE, Pulse(epoch="1", claimed=(b"a" * 16,)))
+        assert second.answers() == [b"a" * 16]
+        for _ in range(3):
+            first.send(Kind.PULSE, Pulse(epoch="2"))
+            told = await told_in_the_next_second()
+        assert told == set()
