@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, PARTICLES, is_past
+from gems_actors.backends.storyboard.english.verbs import is_past
+from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, PARTICLES
 from gems_actors.backends.storyboard.scene import Claim, RelationKind, Scene, is_negative
 from gems_actors.backends.storyboard.words import (
     LONGEST_PLACE,

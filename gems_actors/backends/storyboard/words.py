@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Final
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a table that is written as text."""
     return frozenset(text.split())
 
 
@@ -105,14 +106,14 @@ OPPOSITES: Final = {
 }
 LONGEST_PLACE: Final = max(len(phrase.split()) for phrase in PLACES)
 
-NOUNS_IN_ING: Final = _words(
+NOUNS_IN_ING: Final = word_set(
     "ring king string wing building painting earring ceiling clothing spring swing thing lightning evening morning "
     "wedding pudding sling ping dressing railing awning viking sibling duckling dumpling being crossing "
     "string-wing parking sewing setting lighting seating meeting greeting gathering covering stocking engraving "
     "carving etching rendering packaging shading marking icing frosting topping filling stuffing beginning"
 )
 
-_SHORT_PARTICIPLES: Final = _words("lying tying dying using")
+_SHORT_PARTICIPLES: Final = word_set("lying tying dying using")
 
 _IRREGULAR: Final = _pairs(
     "mice:mouse geese:goose men:man women:woman children:child people:person feet:foot teeth:tooth oxen:ox "
@@ -127,16 +128,16 @@ _IRREGULAR: Final = _pairs(
 _PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()}
 _IN_COMPOUNDS: Final = _listed("houses horses shelves knives wolves leaves children nurses")
 """Irregular plurals that end compound nouns, such as `lighthouses`."""
-_INVARIANT: Final = _words(
+_INVARIANT: Final = word_set(
     "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
     "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
     "thermos "
     "christmas canvas compass cactus octopus goldfish jellyfish starfish "
     "eyeglasses woods stairs clothes"
 )
-_NOUNS_IN_MEN: Final = _words("specimen abdomen regimen")
-_NOUNS_IN_MAN: Final = _words("german caiman talisman ottoman shaman roman")
-PLURAL_ONLY: Final = _words(
+_NOUNS_IN_MEN: Final = word_set("specimen abdomen regimen")
+_NOUNS_IN_MAN: Final = word_set("german caiman talisman ottoman shaman roman")
+PLURAL_ONLY: Final = word_set(
     "scissors pants jeans shorts trousers sunglasses eyeglasses binoculars headphones tongs pliers clothes stairs woods"
 )
 """Nouns of one thing that have only a plural."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.sentence import Sentence
+from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
     COMPARATIVES,
@@ -18,7 +19,6 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     VACUOUS,
     WRITING,
     attribute_of,
-    is_past,
 )
 from gems_actors.backends.storyboard.words import is_participle, number_of, singular, surface_of
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from gems_actors.backends.storyboard.words import word_set
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-ADJECTIVES: Final = _words(
+ADJECTIVES: Final = word_set(
     "tranquil placid balmy breezy brisk fourth fifth sixth seventh eighth ninth tenth glassy blunt upside-down "
     "afraid ashamed aware fond low high online offline faint brief prominent stainless culinary pleasant persuasive "
     "wobbly sudden steady tangy tart professional illustrative radiant female-led neat-looking small large big tiny "
@@ -105,7 +102,7 @@ _HYPHENATED: Final = (
         "-sized",
     ),
 )
-_NOUNS: Final = _words(
+_NOUNS: Final = word_set(
     "radish polish finish parish varnish blemish english rubbish handful armful mouthful spoonful cupful octopus "
     "music fabric mosaic clinic picnic comic plastic attic traffic relic tunic logic critic mechanic panic republic "
     "topic fanatic garlic graphic lunatic mystic skeptic medic paramedic cleric heretic cynic tonic arsenic lyric "

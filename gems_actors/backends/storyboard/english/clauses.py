@@ -14,25 +14,27 @@ from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.predicates import Predicates
 from gems_actors.backends.storyboard.english.sentence import Pending, acts
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_content
+from gems_actors.backends.storyboard.english.verbs import (
+    IMPERATIVES,
+    NOUNS_MOSTLY,
+    PASSED_VERBS,
+    SINGULAR_VERBS,
+    is_past,
+)
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
     COPULAS,
     DETERMINERS,
     FUNCTION_WORDS,
     HAVING,
-    IMPERATIVES,
     JOINTS,
     MISSING,
     NEGATIONS,
-    NOUNS_MOSTLY,
-    PASSED_VERBS,
     PRONOUNS,
     SAYING,
     SHARING,
-    SINGULAR_VERBS,
     attribute_of,
     is_adverb,
-    is_past,
     is_plain_adjective,
 )
 from gems_actors.backends.storyboard.words import NOUNS_IN_ING, colour_of, number_of

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from gems_actors.backends.storyboard.english.kinds import HUMANS
 from gems_actors.backends.storyboard.english.phrases import Phrase
-from gems_actors.backends.storyboard.english.vocabulary import HUMANS
 from gems_actors.backends.storyboard.scene import Relation, RelationKind, Scene, Thing
 from gems_actors.backends.storyboard.words import COLOURS
 

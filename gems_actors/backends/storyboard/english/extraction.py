@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from gems_actors.backends.storyboard.english.kinds import SIGN_NOUNS
 from gems_actors.backends.storyboard.english.styles import take_settings, take_styles
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_latin
-from gems_actors.backends.storyboard.english.vocabulary import ENGLISH, FOREIGN, FOREIGN_IN_NAMES, SIGN_NOUNS
+from gems_actors.backends.storyboard.english.vocabulary import ENGLISH, FOREIGN, FOREIGN_IN_NAMES
 from gems_actors.backends.storyboard.scene import Thing
 
 MAX_TEXT_CHARACTERS: Final = 600

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     PLURAL_MODIFIERS,
     POSTNOMINAL,
     is_abstract,
     is_adverb,
     is_colour_only,
-    is_past,
     is_plain_adjective,
 )
 from gems_actors.backends.storyboard.words import is_participle, singular, surface_of

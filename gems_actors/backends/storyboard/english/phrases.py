@@ -7,11 +7,21 @@ from itertools import pairwise
 from typing import Final
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, TEXT_NOUNS
 from gems_actors.backends.storyboard.english.naming import is_nameable, is_no_noun, is_plural
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
+from gems_actors.backends.storyboard.english.verbs import (
+    INTRANSITIVE,
+    NOUNS_MOSTLY,
+    PASSED_VERBS,
+    PAST_VERBS,
+    PLURAL_VERBS,
+    PURPOSES,
+    SINGULAR_VERBS,
+    is_past,
+)
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
-    ANIMATE,
     BREAKERS,
     COMPARATIVES,
     COMPOUNDS,
@@ -21,29 +31,20 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     FILLERS,
     HAVING,
     INSUBSTANTIAL,
-    INTRANSITIVE,
     LOOSE_COUNTS,
     MEASURES,
     NEGATIONS,
-    NOUNS_MOSTLY,
-    PASSED_VERBS,
-    PAST_VERBS,
     PICTURE_SIDES,
     PICTURED,
-    PLURAL_VERBS,
     POSSESSIVES,
     POSTNOMINAL,
-    PURPOSES,
     SAYING,
-    SINGULAR_VERBS,
     STATES,
-    TEXT_NOUNS,
     WHOLES,
     attribute_of,
     is_abstract,
     is_adverb,
     is_compound,
-    is_past,
     is_plain_adjective,
     is_shade,
 )

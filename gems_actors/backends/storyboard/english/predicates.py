@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.absences import Absences
+from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
 from gems_actors.backends.storyboard.english.sentence import acts
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
+from gems_actors.backends.storyboard.english.verbs import INTRANSITIVE, TRANSFERS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     AGENT_PLACES,
     ATTACHING,
-    BODY_PARTS,
-    CLOTHES,
     COMPARATIVES,
     COPULAS,
     DETERMINERS,
     FUNCTION_WORDS,
     HAVING,
-    INTRANSITIVE,
     JOINTS,
     MISSING,
     NEGATIONS,
@@ -27,12 +26,10 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     POSTNOMINAL,
     PRONOUNS,
     STATES,
-    TRANSFERS,
     VACUOUS,
     attribute_of,
     is_abstract,
     is_adverb,
-    is_past,
     is_plain_adjective,
 )
 from gems_actors.backends.storyboard.scene import RelationKind

@@ -6,20 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import MAX_PROSE_THINGS, MAX_THINGS, Collector
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, CLOTHES, LEASHES, PAIRED
 from gems_actors.backends.storyboard.english.phrases import MAX_COUNT, Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.tokens import Tokens
-from gems_actors.backends.storyboard.english.vocabulary import (
-    ANIMATE,
-    ATTACHING,
-    BODY_PARTS,
-    CLOTHES,
-    FILLERS,
-    LEASHES,
-    PAIRED,
-    POSSESSIVES,
-    is_adverb,
-    is_shade,
-)
+from gems_actors.backends.storyboard.english.vocabulary import ATTACHING, FILLERS, POSSESSIVES, is_adverb, is_shade
 from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import number_of, singular
 
