@@ -172,7 +172,7 @@ def _relations_in(words: list[str]) -> Iterator[tuple[int, int, str, RelationKin
         if start < len(words) and _is_verb(words, start):
             for length in range(LONGEST_PLACE, -1, -1):
                 after = " ".join(words[start + 1 : start + 1 + length])
-                if not after or after in PLACES or after in PARTICLES | {"like"}:
+                if not after or after in PLACES or after in PARTICLES:
                     yield at, start + 1 + length, f"{negative}{words[start]} {after}".rstrip(), "action"
         if words[start : start + 2][1:] == ["than"] and words[start] in COMPARATIVES:
             yield at, start + 2, f"{negative}{words[start]} than", "action"

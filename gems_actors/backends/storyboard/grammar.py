@@ -13,8 +13,9 @@ from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
-from gems_actors.backends.storyboard.english.tokens import not_understood, tokenize
+from gems_actors.backends.storyboard.english.tokens import Tokens, not_understood, tokenize
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing
+from gems_actors.backends.storyboard.words import singular
 
 STRESS_OPENING: Final = "Make sure:"
 DIRECTION_OPENING: Final = "Direction:"
@@ -42,7 +43,7 @@ def add_claims(scene: Scene, clauses: str) -> Scene:
 def _parse_description(text: str) -> Scene:
     rest, found = extract(text)
     tokens = tokenize(rest, _MAX_TOKENS)
-    scene = ClauseReader(tokens).read().scene()
+    scene = _without_uncertain_counts(ClauseReader(tokens).read().scene(), tokens)
     scene = _with_charts_and_times(scene, found)
     texts = tuple(found.texts)
     if not scene.things and not texts and text.strip() and not any(map(str.isalnum, text)):
@@ -54,6 +55,15 @@ def _parse_description(text: str) -> Scene:
         settings=tuple(found.settings),
         not_understood=not_understood(tokens, found.unread),
     )
+
+
+def _without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
+    """Return the scene without counts of what is named again in words that were not understood."""
+    unread = {singular(word) for word, is_used in zip(tokens.words, tokens.is_used, strict=True) if not is_used}
+    for thing in scene.things:
+        if thing.is_counted and thing.name.split()[-1] in unread:
+            scene = scene.with_thing(replace(thing, is_counted=False))
+    return scene
 
 
 def _with_charts_and_times(scene: Scene, found: Found) -> Scene:

@@ -64,7 +64,12 @@ _UP_TO_TWENTY: Final = _listed(
 NUMBER_WORDS: Final = dict(enumerate(_UP_TO_TWENTY, start=1)) | (
     {30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 100: "hundred"}
 )
-NUMBERS: Final = {word: number for number, word in NUMBER_WORDS.items()} | {"dozen": 12}
+_TENS: Final = {20: "twenty", 30: "thirty", 40: "forty", 50: "fifty"}
+NUMBERS: Final = (
+    {word: number for number, word in NUMBER_WORDS.items()}
+    | {"dozen": 12}
+    | {f"{tens}-{NUMBER_WORDS[one]}": ten + one for ten, tens in _TENS.items() for one in range(1, 10)}
+)
 _PLACE_SPELLINGS: Final = {
     "left of": ("to the left of", "on the left of", "on the left side of", "left of"),
     "right of": ("to the right of", "on the right of", "on the right side of", "right of"),
@@ -113,7 +118,7 @@ NOUNS_IN_ING: Final = word_set(
     "carving etching rendering packaging shading marking icing frosting topping filling stuffing beginning"
 )
 
-_SHORT_PARTICIPLES: Final = word_set("lying tying dying using")
+_SHORT_PARTICIPLES: Final = word_set("lying tying dying using doing going")
 
 _IRREGULAR: Final = _pairs(
     "mice:mouse geese:goose men:man women:woman children:child people:person feet:foot teeth:tooth oxen:ox "
@@ -160,7 +165,7 @@ def _singular_word(word: str) -> str:
         return word.removesuffix(ending) + _IRREGULAR[ending]
     if word.endswith("men") and len(word) > 5 and word not in _NOUNS_IN_MEN:
         return f"{word[:-3]}man"
-    if word.endswith("'s"):
+    if word.endswith(("'s", "s'")):
         return word
     if word.endswith("ies"):
         return word[:-3] + "y"
@@ -207,6 +212,7 @@ def surface_of(word: str) -> str | None:
     return word if word in SURFACES else None
 
 
+@lru_cache(maxsize=4096)
 def number_of(word: str) -> int | None:
     """Return the number that a word or ASCII digits stand for, or None."""
     if word.isascii() and word.isdigit():
@@ -219,6 +225,7 @@ def spell(number: int) -> str:
     return NUMBER_WORDS.get(number, str(number))
 
 
+@lru_cache(maxsize=4096)
 def is_participle(word: str) -> bool:
     """Return whether a word is a participle such as `chasing`, and not a noun such as `ring`."""
     is_verb = word in _SHORT_PARTICIPLES or (word.endswith("ing") and len(word) > 5)

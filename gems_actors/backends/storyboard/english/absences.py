@@ -29,6 +29,9 @@ _SOME: Final = frozenset(
     ("none", "both", "all", "other", "others", "another", "some", "half", "most", "many", "few", "several", "each")
 )
 """Words for members of a group."""
+_FRACTIONS: Final = frozenset(
+    ("half", "third", "thirds", "quarter", "quarters", "fifth", "fifths", "part", "parts", "most", "much", "percent")
+)
 _ALL: Final = frozenset(("both", "all"))
 _ANYWHERE: Final = (
     *(("in", "sight"), ("in", "view"), ("to", "be", "seen"), ("can", "be", "seen"), ("around",), ("there",)),
@@ -66,6 +69,8 @@ class Absences(Sentence):
         if member is None:
             return None
         count, attributes, after = member
+        if attributes[0].endswith("est"):
+            return self._pass_by_members(at, self.group)  # `the nearest one striped`
         group = self.group
         if self.found.split(group, count, attributes) is not None:
             self.tokens.use(at, after)
@@ -190,7 +195,7 @@ class Absences(Sentence):
             if joint not in {"and", "or", "nor"} or (joint == "and" and self.tokens.at(start) in DETERMINERS):
                 return after
             following, end = self.phrases.read(start)
-            if following is None or self.phrases.begins_predicate(following, end):
+            if following is None or (joint == "and" and self.phrases.begins_predicate(following, end)):
                 return after
 
     def _is_vague_denial(self, word: str, following: str) -> bool:
@@ -230,6 +235,8 @@ class Absences(Sentence):
         degree = self.tokens.at(at + 1)
         if word == "the" and (degree.endswith("est") or degree in COMPARATIVES) and self.tokens.at(at + 2) == "of":
             return self._superlative(at)
+        if end := self._fraction_end(at):
+            return self._part_of_one(end)
         is_half = word == "half" and self.tokens.at(at + 1) == "the"
         start = at + 1 if is_half else at + 2
         if not is_half and self.tokens.at(at + 1) != "of":
@@ -253,6 +260,21 @@ class Absences(Sentence):
             self.tokens.use(at, end)
             self.group = name
             return end
+        return self.end_of_clause(after)
+
+    def _fraction_end(self, at: int) -> int:
+        """Return the index after `two thirds of`, `a quarter of` or `half of`, else 0."""
+        start = at + (number_of(self.tokens.at(at)) is not None or self.tokens.at(at) == "a")
+        is_part = self.tokens.at(start).rpartition("-")[2] in _FRACTIONS and self.tokens.at(start + 1) == "of"
+        is_one = is_part and self.tokens.at(start + 2) in DETERMINERS
+        return start + 2 if is_one else 0
+
+    def _part_of_one(self, start: int) -> int:
+        """Take `two thirds of the pizza is eaten`, which says nothing of the whole pizza."""
+        phrase, after = self.phrases.read(start)
+        if phrase is not None:
+            self.add(phrase, start, after)
+        self.lose(is_subject=True)
         return self.end_of_clause(after)
 
     def _superlative(self, at: int) -> int | None:

@@ -86,6 +86,11 @@ ADJECTIVES: Final = word_set(
     "sea-green cloudless starless moonless treeless windless"
 )
 _SUFFIXES: Final = ("ful", "ous", "ish", "less", "esque", "ic", "ive", "al")
+_GRADED: Final = word_set("near far farth furth close late early great fine few bett wors")
+"""Further words with a comparative and superlative."""
+_NOUNS_IN_ER: Final = word_set(
+    "stranger cooler cleaner dryer drier sweeter elder lighter slipper freezer opener drawer"
+)
 _HYPHENATED: Final = (
     *("-like", "-friendly", "-free", "-proof", "-old", "-style", "-made", "-to-life", "-ready", "-rich", "-long"),
     *(
@@ -125,13 +130,19 @@ def is_adjective(word: str) -> bool:
     """Return whether a word is an adjective by the table or by its ending."""
     if word in ADJECTIVES or word.endswith(_HYPHENATED):
         return True
-    if word.endswith("est") and _is_superlative(word[:-3]):
+    if word.endswith("est") and _is_graded(word[:-3]):
         return True
     has_ending = word.endswith(_SUFFIXES) and len(word) > 5 and not word.endswith("fish")
     return has_ending and word not in _NOUNS and word.rpartition("-")[2] not in _NOUNS
 
 
-def _is_superlative(stem: str) -> bool:
-    """Return whether `-est` after a stem makes the superlative of an adjective: `tall`, `bigg`, `heavi`, `wid`."""
-    forms = (stem, stem[:-1], f"{stem[:-1]}y", f"{stem}e")
-    return len(stem) > 2 and any(form in ADJECTIVES for form in forms)
+def _is_graded(stem: str) -> bool:
+    """Return whether `-er` or `-est` after a stem makes a form of an adjective: `tall`, `bigg`, `heavi`, `wid`."""
+    doubled = stem[:-1] if stem[-1:] == stem[-2:-1] else stem
+    forms = (stem, doubled, f"{stem[:-1]}y", f"{stem}e")
+    return len(stem) > 2 and any(form in ADJECTIVES or form in _GRADED for form in forms)
+
+
+def is_comparative(word: str) -> bool:
+    """Return whether a word is the comparative of an adjective, such as `farther`, and no thing, such as `cooler`."""
+    return word.endswith("er") and word not in _NOUNS_IN_ER and _is_graded(word[:-2])

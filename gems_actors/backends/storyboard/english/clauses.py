@@ -9,16 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from gems_actors.backends.storyboard.english.collecting import Collector
-from gems_actors.backends.storyboard.english.phrases import Phrase
-from gems_actors.backends.storyboard.english.predicates import Predicates
+from gems_actors.backends.storyboard.english.collecting import Collector, is_human
 from gems_actors.backends.storyboard.english.sentence import Pending, acts
-from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_content
+from gems_actors.backends.storyboard.english.things import Things
+from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
     IMPERATIVES,
-    NOUNS_MOSTLY,
-    PASSED_VERBS,
-    SINGULAR_VERBS,
     is_past,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
@@ -28,7 +24,6 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     FUNCTION_WORDS,
     HAVING,
     JOINTS,
-    MISSING,
     NEGATIONS,
     PRONOUNS,
     SAYING,
@@ -37,33 +32,23 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_adverb,
     is_plain_adjective,
 )
-from gems_actors.backends.storyboard.words import NOUNS_IN_ING, colour_of, number_of
+from gems_actors.backends.storyboard.words import number_of
 
 _INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
 _NOUNS_TOO: Final = frozenset(("display", "present", "place", "set", "picture", "focus", "step", "use", "light", "aim"))
 """Imperatives that are nouns, too, so that only an object tells them."""
 _NEVER_DONE: Final = frozenset(("hasn't", "haven't"))
-_THROUGH: Final = frozenset(
-    ("through", "across", "along", "over", "onto", "into", "toward", "around", "against", "from", "up", "down")
-)
-_PRESENTING: Final = frozenset(
-    (
-        *("captures", "reveals", "presents", "showcases", "portrays", "illustrates", "highlights", "appears", "waits"),
-        *("stands", "stand", "sits", "sit", "lies", "lie", "hangs", "hang", "rests", "rest"),
-    )
-)
-"""Verbs of a picture, and those that stand before their subject, as in `behind it stands a vase`."""
-_TEMPORAL: Final = frozenset(("before", "after", "until", "during", "since", "because", "despite", "off"))
-"""Words after which a phrase names what is not there, or not now."""
+_LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembling", "regarding", "unlike"))
+"""Words after which a phrase names what the picture need not show: `a poster for a bakery`."""
+_SUPPOSING: Final = frozenset(("if", "unless", "whether", "would", "could"))
 _RELATIVES: Final = frozenset(("that", "which", "who", "whose"))
 
 
-class ClauseReader(Predicates):
+class ClauseReader(Things):
     """Reads the tokens of one prompt into a collector."""
 
     def read(self) -> Collector:
         """Return the things and relations of all clauses."""
-        self._has_articles = not {"a", "an", "the"}.isdisjoint(self.tokens.words)
         at = 0
         while at < len(self.tokens.words):
             at = max(self._take(at), at + 1)
@@ -99,9 +84,14 @@ class ClauseReader(Predicates):
             self.is_negated = self.tokens.at(at + 1) != "only"
             self.tokens.use(at, at + 1)
             return at + 1
+        if word in _SUPPOSING:
+            self.lose()
+            return self.end_of_clause(at)
+        if word in _LIKENING:
+            return self._likeness(at)
         if word in PRONOUNS:
             return self._pronoun(at)
-        if word in {"one", "ones"} and (is_plain_adjective(self.tokens.at(at - 1)) or self.tokens.at(at - 1) == "each"):
+        if word in {"one", "ones"} and self._is_pronominal(at):
             self.lose(is_subject=True)  # `the younger one decorates a tower`
             return at + 1
         if self._is_passed_verb(at):
@@ -114,9 +104,21 @@ class ClauseReader(Predicates):
             return at + 1 + is_verb_next
         if word in _RELATIVES and self.last:
             return self._relative(at)
-        if word in _RELATIVES and self.tokens.at(at + 1) in PASSED_VERBS:
+        if word in _RELATIVES and (self.phrases.is_passed_verb(at + 1) or is_content(self.tokens.at(at - 1))):
             return at + 2
-        return self._thing(at)
+        return self.thing(at)
+
+    def _is_pronominal(self, at: int) -> bool:
+        """Return whether `one` stands for a noun: `the younger one`, `the middle one`, `each one`."""
+        before = self.tokens.at(at - 1)
+        return is_plain_adjective(before) or before in {"each", "the", "this"} or self.tokens.at(at - 2) == "the"
+
+    def _likeness(self, at: int) -> int:
+        """Pass by a phrase after `for`, `like` or `than`, except `than` or `about` before a number."""
+        self.lose()
+        if number_of(self.tokens.at(at + 1)) is not None and self.tokens.at(at) in {"about", "than"}:
+            return at + 1
+        return max(self.phrases.read(at + 1)[1], at + 1)
 
     def _is_passed_verb(self, at: int) -> bool:
         """Return whether a verb that no requirement is made of stands after its subject or begins a sentence."""
@@ -128,7 +130,8 @@ class ClauseReader(Predicates):
                 following in DETERMINERS or following in {"to", TEXT_MARK} or number_of(following) is not None
             )
             return begins_object or (word not in _NOUNS_TOO and not self.phrases.ends_at(at + 1))
-        return word in PASSED_VERBS and not begins_sentence and self.tokens.at(at - 1) not in DETERMINERS | {","}
+        is_predicate = not begins_sentence and self.tokens.at(at - 1) not in DETERMINERS | {","}
+        return is_predicate and self.phrases.is_passed_verb(at)
 
     def _relative(self, at: int) -> int:
         """Take `who` or `that`: what follows is about the last thing, if its verb is known."""
@@ -155,6 +158,9 @@ class ClauseReader(Predicates):
         pending = self.pending
         self.is_negated = False
         self.verb = ""
+        if word == "as" and (end := self._comparison_end(at)):
+            self.lose()
+            return end
         if word == "but" and self.tokens.at(at - 1) in {"everything", "anything", "everyone", "all"}:
             self.lose()
             return self.end_of_clause(at + 1)
@@ -168,6 +174,22 @@ class ClauseReader(Predicates):
             self.pending = replace(shared, is_closed=is_last)
         return at + 1
 
+    def _comparison_end(self, at: int) -> int:
+        """Return the index after `as if it slept`, `as tall as a house` or `as a pirate`, else 0."""
+        following = self.tokens.at(at + 1)
+        if following in {"if", "though", "many", "much", "seen", "viewed"}:
+            return self.end_of_clause(at + 1)
+        if self.tokens.at(at + 2) == "as":  # `as tall as a house`
+            return max(self.phrases.read(at + 3)[1], at + 3)
+        phrase, after = self.phrases.read(at + 1)
+        if phrase is None or self.phrases.begins_predicate(phrase, after):
+            return 0
+        is_clause = (
+            self.phrases.is_participle_at(after) or is_past(self.tokens.at(after)) or self.phrases.place_at(after)
+        )
+        is_clause = is_clause or self.phrases.is_passed_verb(after) or self.phrases.is_unknown_verb(at + 1, after)
+        return 0 if is_clause else after
+
     def _apposition(self, at: int) -> int:
         """Return the index after `, a bright yellow orb,` if it tells what the subject before it is, else 0."""
         start = at
@@ -180,7 +202,8 @@ class ClauseReader(Predicates):
             end = self.phrases.read(end + 1)[1]
         is_closed = self.tokens.at(end) == "," and end > at + 1
         word = self.tokens.at(end + 1)
-        is_verb = word in COPULAS | HAVING | PASSED_VERBS or self.phrases.verb_at(end + 1) is not None
+        is_known = self.phrases.is_passed_verb(end + 1) or self.phrases.verb_at(end + 1) is not None
+        is_verb = is_known or word in COPULAS | HAVING
         return end + 1 if is_closed and is_verb else 0
 
     def _continues_list(self, at: int, shared: Pending) -> bool:
@@ -202,6 +225,8 @@ class ClauseReader(Predicates):
         place = self.phrases.place_at(after)
         if place and self.tokens.at(after + place) in PRONOUNS:
             return False  # `a soup with noodles and chopsticks beside it`
+        if shared.word not in SHARING and not self.phrases.ends_at(after):
+            return False  # `stars on the ceiling and toys scattered across the rug`
         if shared.word not in SHARING:
             return is_bare and self.tokens.at(at) == "and" and shared.word != "between"
         if self.tokens.at(at) != ",":
@@ -210,104 +235,12 @@ class ClauseReader(Predicates):
             return True
         return self.tokens.at(after) == "," and self.tokens.at(after + 1) in {"and", "or"}
 
-    # Things
-
-    def _thing(self, at: int) -> int:
-        phrase, after = self.phrases.read(at)
-        word = self.tokens.at(at)
-        is_cut_short = self.phrases.is_unknown_verb(at, after)
-        if phrase is not None and self._is_verb(phrase, at, after):
-            self.lose()
-            return after
-        is_colour = colour_of(word) is not None and after == at + 1 and self.tokens.at(at - 1) in JOINTS
-        if is_colour and colour_of(self.tokens.at(at - 2)) is not None:  # `swirls of teal and orange`
-            self.lose()
-            return after
-        if phrase is None or not self._is_named(phrase, at, after):
-            if after > at + 1 or (is_content(word) and not is_adverb(word)):
-                before = self.tokens.at(at - 1)
-                self.lose(is_subject=self.pending is None and (at == 0 or before in JOINTS | {".", ";"}))
-            return max(after + is_cut_short, at + 1)
-        if self.is_denied(phrase, at, after):
-            return after
-        is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
-        if is_elsewhen or self._is_missing(phrase, after) or self._is_of_the_picture(phrase):
-            self.lose()
-            return after
-        is_another = phrase.stated == 1 and not phrase.thing.attributes and not self.is_prose
-        if is_another and phrase.thing.name in self.found.things and self.tokens.at(at) in _INDEFINITE_ARTICLES:
-            self.lose()  # `a panda next to a panda`
-            self.tokens.doubt(at, after)
-            return after
-        is_object = self.pending is None and self._follows_unread(at) and self.tokens.at(at) not in _RELATIVES
-        name = self.add(phrase, at, after)
-        if name is None:
-            self.pending = None
-            return after
-        if is_object:  # of a word that was not understood: no subject of what follows
-            self.lose()
-            is_passed = self.tokens.at(at - 1) in _THROUGH | {"of"}
-            self.last = self.unowned = None if is_passed else name
-        else:
-            self.complete(name)
-        if phrase.is_plural and (self.group is None or self.attached != self.group):
-            self.group = name  # in `two women in red dresses, one tall`, `one` is a woman
-        self.named_until = after
-        if is_cut_short:
-            self.lose()
-            return after + 1
-        return after
-
-    def _is_missing(self, phrase: Phrase, after: int) -> bool:
-        """Return whether a phrase names what is not there: `a missing tooth`, `one piece missing`."""
-        following = self.tokens.at(after + 1)
-        begins_object = following in DETERMINERS or number_of(following) is not None
-        is_so = self.tokens.at(after) in MISSING and not begins_object
-        return is_so or not MISSING.isdisjoint(phrase.thing.attributes)
-
-    def _is_of_the_picture(self, phrase: Phrase) -> bool:
-        """Return whether a phrase is `the frame` of the picture, and not one that was named before."""
-        return phrase.is_definite and phrase.thing.name == "frame" and "frame" not in self.found.things
-
-    def _follows_unread(self, at: int) -> bool:
-        """Return whether the word before is a verb or another word that was not understood."""
-        word = self.tokens.at(at - 1)
-        is_joint = at == 0 or word in JOINTS | {".", ";", TEXT_MARK}
-        is_unread = is_content(word) and not is_adverb(word) and word not in _PRESENTING
-        is_passed = word in _THROUGH or (word, self.tokens.at(at - 2)) == ("of", "out")
-        return not is_joint and (is_unread or is_passed) and not self.tokens.is_used[at - 1]
-
-    def _is_verb(self, phrase: Phrase, at: int, after: int) -> bool:
-        """Return whether bare words are no thing: `grips a rock`, `to attract a mate`."""
-        is_bare = phrase.stated is None and not phrase.is_definite and not phrase.thing.attributes
-        if not is_bare or self.tokens.words[at].startswith(EMOJI):
-            return False
-        word, before = self.tokens.at(at), self.tokens.at(at - 1)
-        if word in NOUNS_IN_ING and before in COPULAS and after == at + 1:
-            return True  # `a train is crossing`
-        is_finite = word in SINGULAR_VERBS and word not in NOUNS_MOSTLY and after == at + 1
-        if is_finite and at > 0 and before not in JOINTS | {".", ";"} and self.pending is None:
-            return True  # `another one waits`
-        is_infinitive = self.tokens.at(at - 1) == "to" and (not phrase.is_plural or after > at + 1)
-        return is_infinitive or (after == at + 1 and phrase.is_plural and self.tokens.at(after) in DETERMINERS)
-
-    def _is_named(self, phrase: Phrase, at: int, after: int) -> bool:
-        """Return whether a phrase names a thing; a bare noun does as the object of a relation or in a list."""
-        if self.pending is not None:
-            return True
-        before = self.tokens.at(at - 1)
-        is_bare = phrase.stated is None and not phrase.is_definite and not phrase.is_plural
-        if is_bare and before not in JOINTS | {".", ";", TEXT_MARK, "there", "is", "are"} and at > 0:
-            return self.tokens.words[at].startswith(EMOJI) or not any(map(is_content, self.tokens.words[:at]))
-        if is_bare and before == "," and self._has_articles and self.tokens.at(after) not in {"and", "or"}:
-            return False  # `a cat, chiaroscuro` has one thing
-        return phrase.is_sure
-
     def _pronoun(self, at: int) -> int:
         """Take a pronoun if there is only one thing that it can mean, as a subject or as the object of a relation."""
         pending, self.pending = self.pending, None
         if pending is None:
-            things = [*self.found.things]
+            is_person = self.tokens.at(at) in {"he", "she"}
+            things = [name for name in self.found.things if not is_person or is_human(name)]
             self.lose()
             if len(things) != 1:
                 return at + 1 + (self.phrases.verb_at(at + 1) is not None or self.tokens.at(at + 1) in HAVING)

@@ -60,6 +60,10 @@ class Collector:
         self.things[name] = thing
         return True
 
+    def uncount(self, name: str) -> None:
+        """Note that there are more things of a name, so that its number is no requirement."""
+        self.things[name] = replace(self.things[name], is_counted=False)
+
     def relate(self, subject: str, word: str, objects: tuple[str, ...], kind: RelationKind) -> None:
         """Add a relation between different things."""
         relation = Relation(subject, word, objects, kind)
@@ -97,7 +101,8 @@ class Collector:
                 gone[thing.name] = tuple(part.name for part in parts)
             things.extend(parts)
         names = {thing.name for thing in things}
-        relations = (expanded for relation in self._relations for expanded in _expand(relation, gone))
+        whole = (relation for relation in self._relations if not self._is_between_parts(relation))
+        relations = (expanded for relation in whole for expanded in _expand(relation, gone))
         kept = dict.fromkeys(
             relation
             for relation in relations
@@ -106,6 +111,10 @@ class Collector:
         is_peopled = any(map(is_human, names))
         absent = tuple(name for name in self._absent if name not in names and not (is_peopled and name == "person"))
         return Scene(tuple(things), tuple(kept), totals=totals, absent=absent[:_MAX_ABSENT])
+
+    def _is_between_parts(self, relation: Relation) -> bool:
+        """Return whether it is `between two pumpkins`, one of which is a thing of its own."""
+        return relation.word.endswith("between") and len(relation.objects) == 1 and relation.objects[0] in self._parts
 
     def _referred(self, phrase: Phrase) -> Thing | None:
         """Return the earlier thing that a phrase refers to, or None if it is another one."""
@@ -166,6 +175,12 @@ def _differ(known: Thing, thing: Thing) -> bool:
 
 def _expand(relation: Relation, gone: dict[str, tuple[str, ...]]) -> Iterator[Relation]:
     """Yield a relation of a group for each of its individuals."""
+    if (
+        relation.word.endswith("between")
+        and not gone.keys().isdisjoint(relation.objects)
+        and len(relation.objects) == 1
+    ):
+        return  # `between two pumpkins, one of which is carved`
     for subject in gone.get(relation.subject, (relation.subject,)):
         if len(relation.objects) == 1:
             for item in gone.get(relation.objects[0], relation.objects):

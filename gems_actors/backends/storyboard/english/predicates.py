@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from gems_actors.backends.storyboard.english.absences import Absences
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
-from gems_actors.backends.storyboard.english.sentence import acts
+from gems_actors.backends.storyboard.english.ownership import Ownership
+from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
-from gems_actors.backends.storyboard.english.verbs import INTRANSITIVE, TRANSFERS, is_past
+from gems_actors.backends.storyboard.english.verbs import BASES, INTRANSITIVE, TRANSFERS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
-    AGENT_PLACES,
-    ATTACHING,
     COMPARATIVES,
     COPULAS,
     DETERMINERS,
@@ -39,31 +37,30 @@ from gems_actors.backends.storyboard.words import (
     colour_of,
     is_participle,
     number_of,
-    singular,
     surface_of,
 )
 
 _GERUNDS_AFTER: Final = frozenset(("after", "before", "by", "for", "of", "to", "from", "when", "until", "in", "about"))
 """Words after which a participle says nothing of the thing before."""
+_NEARLY: Final = frozenset(
+    ("half", "almost", "nearly", "partially", "partly", "barely", "hardly", "scarcely", "never", "seemingly")
+) | {"apparently", "slightly"}
 _MAX_GUISE_WORDS: Final = 6
+_EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
+_ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
+_WHICH: Final = frozenset(("which", "whom", "whose", "where"))
 _FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
-_PLACED: Final = frozenset(("set", "placed", "positioned", "located", "situated"))
-_POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "lost", "absorbed", "engaged", "focused"))
-"""Past participles that say something of a person, and not of clothes or hair named before."""
 _PERSONAL: Final = frozenset(("wearing", "riding", "driving", "cruising", "eating", "drinking", "walking", "reading"))
 _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "pictured"))
 """Participles that tell how a picture was taken."""
 _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
-_PLACING: Final = frozenset(("wrapping", "putting", "placing", "dipping", "packing", "hiding", "planting", "dropping"))
-"""Actions after which a place says where their object comes to be."""
-_VIEWS: Final = frozenset(("background", "foreground", "distance"))
 _ENDINGS: Final = frozenset(
     (",", ".", ";", TEXT_MARK, "and", "or", "but", "while", "as", "with", "without", "who", "that")
 )
 """What may follow an action without an object."""
 
 
-class Predicates(Absences):
+class Predicates(Ownership):
     """The rules for predicates."""
 
     def copula(self, at: int) -> int | None:
@@ -79,6 +76,7 @@ class Predicates(Absences):
         words, after = self.phrases.read_attributes(start)
         subject = self.subject
         self.last = self.last and subject
+        self.clause = [subject] if subject is not None else []
         is_action = len(words) == 1 and is_participle(words[0]) and surface_of(words[0]) is None
         if words and VACUOUS.issuperset(words):
             if words == ("arranged",) and self.tokens.at(after) == "in":
@@ -125,7 +123,7 @@ class Predicates(Absences):
         if self.last is None:
             return None
         is_finite = word in _FINITE_HAVING and not self.is_relative and self.tokens.at(at - 1) not in JOINTS
-        owner = self.head if is_finite else self.attached or self.last
+        owner = self.head if is_finite else self.owner_of_feature(at)
         if owner is None:
             self.lose()
             return at + 1
@@ -138,7 +136,7 @@ class Predicates(Absences):
         """Take `taller than`, or the `to` of `throwing a ball to`."""
         word = self.tokens.at(at)
         if word in COMPARATIVES and self.tokens.at(at + 1) == "than":
-            if self.last is not None:
+            if self.last is not None and self.is_alone():
                 self.expect(self.last, f"{word} than", "action", (at, at + 2))
             return at + 2
         if word == "to" and self.verb in TRANSFERS and self.agent is not None:
@@ -153,10 +151,19 @@ class Predicates(Absences):
         is_state = word in POSTNOMINAL | STATES or is_owned_colour
         if not is_state or self.last is None or self.named_until not in (at, at - 1):
             return None
+        if (
+            self.named_until == at - 1
+            and not is_adverb(self.tokens.at(at - 1))
+            and self.tokens.at(at - 1) not in COPULAS
+        ):
+            return None  # `a tree in full bloom`
         if word in STATES and (not self.phrases.ends_at(at + 1) or self.phrases.place_at(at + 1)):
             return None
         if self.tokens.at(at - 1) in {"half", "almost", "nearly"}:
             self.lose()
+            return at + 1
+        if word not in STATES and not is_owned_colour and word != "full" and not self.is_alone():
+            self.lose()  # `a man in a boat asleep`
             return at + 1
         if word == "full" and self.tokens.at(at + 1) == "of":
             self.expect(self.last, "full of", "action", (at, at + 2))
@@ -170,10 +177,16 @@ class Predicates(Absences):
         if not length:
             return None
         spelled, span = self.tokens.phrase(at, at + length), (at, at + length)
+        if self.tokens.at(at + length) in _EITHER and self.tokens.at(at + length + 1) in _ENDS_OF:
+            self.lose()  # `on either side of the throne`
+            return at + length + 2
+        if self.tokens.at(at + length) in _WHICH:
+            self.lose(is_subject=True)  # `a puddle in which a city is reflected`
+            return self.end_of_clause(at + length)
         if self.tokens.at(at - 1) in {"from", "of"}:
             self.lose()
             return at + length
-        subject = self._subject_of_place(at, spelled, self.tokens.at(at + length))
+        subject = self.owner_of_place(at, spelled, at + length)
         if subject is None:
             return self._place_of_none(at, at + length)
         if self.verb in TRANSFERS and spelled in {"to", "at"}:
@@ -188,6 +201,12 @@ class Predicates(Absences):
     def _place_of_none(self, at: int, end: int) -> int:
         """Take a place that stands before its subject, as in `on a table, a cat`, or whose subject is not known."""
         phrase, after = self.phrases.read(end)
+        if phrase is not None and self.tokens.at(at) == "with" and is_participle(self.tokens.at(after)):
+            name = self.add(phrase, end, after)  # `with smoke coming from the chimney`
+            if name is not None:
+                self.tokens.use(at, end)
+                self.start_clause(name)
+                return after
         if self.first is not None:
             if phrase is not None and self.named_until == at:
                 self.tokens.doubt(at, after)
@@ -207,60 +226,14 @@ class Predicates(Absences):
             at -= 1
         return at == 0 or self.tokens.at(at - 1) in JOINTS | {".", ";", TEXT_MARK}
 
-    def _subject_of_place(self, at: int, spelled: str, follower: str) -> str | None:
-        before = self.tokens.at(at - 1)
-        is_unowned = self.last == self.unowned is not None and (spelled != "with" or follower in POSSESSIVES)
-        if before in {"seen", "viewed"} or is_unowned or self._is_of_view(at, spelled) or self._is_of_action(spelled):
-            return None  # `seen through a window`
-        if before in _PLACED and self.tokens.at(at - 2) in {",", "and"}:
-            return self.agent or (None if self.is_prose else self.head)
-        is_back = follower in POSSESSIVES | PRONOUNS
-        shared = self.shared
-        is_after_place = (
-            shared is not None
-            and shared.word not in ATTACHING
-            and not {shared.word, shared.word.split()[-1]}.isdisjoint(PLACES)
-        )
-        if spelled == "with" and follower in POSSESSIVES and is_after_place and self.attached is None:
-            return None  # `a drone on a desk with its manual`
-        if spelled == "with" and self.verb and self.agent is not None and self.agent != self.last and not is_back:
-            companion = self.phrases.read(at + 1)[0]
-            if companion is not None and acts(companion.thing.name):
-                return self.agent if acts(self.agent) else None  # `playing chess with a penguin`
-        if spelled == "with" and self.agent is not None and self.agent != self.last and is_after_place and not is_back:
-            return None  # `drawing on the pavement with chalk`, `sitting on a chair with a cushion`
-        if self.is_held(at) and spelled == "in" and not is_back:
-            return None  # `a woman with a baby in a sling`
-        if before in {",", "while"}:
-            return None if self.is_prose else self.head
-        if before in {"and", "but"}:
-            return self.agent or self.head
-        if self.attached is not None:
-            is_about_last = follower in POSSESSIVES | PRONOUNS  # `a squirrel with a nut in its paws`
-            is_about_last = is_about_last or self.has_own_part(self.shared)
-            return self.last if is_about_last else self.attached
-        is_acting = self.agent is not None and acts(self.agent)
-        if self.verb in _PLACING:
-            return self.last  # `wraps a book in paper`
-        if self.verb and ((spelled in AGENT_PLACES and (is_acting or spelled != "past")) or self.verb in TRANSFERS):
-            return self.agent
-        return self.last
-
-    def _is_of_view(self, at: int, spelled: str) -> bool:
-        """Return whether `with` opens a further part of the picture: `with mountains in the background`."""
-        end = self.phrases.read(at + 1)[1] if spelled == "with" else at
-        return self.tokens.words[end : end + 2] == ["in", "the"] and self.tokens.at(end + 2) in _VIEWS and end > at
-
-    def _is_of_action(self, spelled: str) -> bool:
-        """Return whether `at` or `by` goes on with an action that has had its place: `looking through a pipe at`."""
-        shared = self.shared
-        return shared is not None and shared.kind == "action" and " " in shared.word and spelled in {"at", "by"}
-
     def action(self, at: int) -> int | None:
         """Take an action or a state: `chasing a ball`, `sits on a mat`, `perched on a branch`, `running`."""
         word = self.tokens.at(at)
         if self.last is None and self.agent is None and self.head is None:
             return None
+        if self._is_nearly_so(at):
+            self.lose()
+            return at + 1
         if word in _PHOTOGRAPHED:
             self.lose()
             return self.end_of_clause(at)
@@ -279,11 +252,11 @@ class Predicates(Absences):
             self.lose()
             return at + 1
         is_next = self.tokens.at(at - 1) not in JOINTS
-        subject = self.subject if finite and is_next else self._subject_of_action(at)
+        subject = self.subject if finite and is_next else self.owner_of_action(at)
         if subject is None or (self.pending is not None and finite is None):
             return None
         verb = finite or word
-        kinds = {subject.split()[-1], singular(subject).split()[-1]}
+        kinds = kinds_of(subject)
         if verb in NOUNS_IN_ING and self.tokens.at(at + 1) not in DETERMINERS:
             self.lose()  # `crossing between the towers` could be a crossing
             return at + 1
@@ -299,6 +272,14 @@ class Predicates(Absences):
             return at + 1
         return self._predicate(at, verb, subject)
 
+    def _is_nearly_so(self, at: int) -> bool:
+        """Return whether an adverb before a verb says that it is not wholly so: `half buried`, `nearly touches`."""
+        while is_adverb(self.tokens.at(at - 1)):
+            at -= 1
+            if self.tokens.at(at) in _NEARLY:
+                return True
+        return False
+
     def _is_before_noun(self, at: int) -> bool:
         word = self.tokens.at(at + 1)
         is_other = word in DETERMINERS or is_adverb(word) or self.phrases.place_at(at + 1) > 0 or word in PARTICLES
@@ -309,11 +290,11 @@ class Predicates(Absences):
         after = at + 1
         while is_adverb(self.tokens.at(after)) or self.tokens.at(after) == "together":
             after += 1
-        if self.tokens.at(after) == "as":
+        if self.tokens.at(after) in {"as", "like"}:
             return self._guise(at, after, subject)
         length = self.phrases.place_at(after)
         particle = self.tokens.phrase(after, after + length) if length else ""
-        if not length and self.tokens.at(after) in PARTICLES | {"like"}:
+        if not length and self.tokens.at(after) in PARTICLES:
             particle, length = self.tokens.at(after), 1
         if verb == "made" and (particle, self.tokens.at(after + length)) == ("out", "of"):
             return self._material(at, after + length + 1, subject)
@@ -331,9 +312,11 @@ class Predicates(Absences):
         self.is_negated = False
         if verb == "wearing" and particle == "":
             end = after
+        phrase, after_phrase = self.phrases.read(end)
+        if particle == "between" and phrase is not None and not phrase.is_plural:
+            full = particle  # `stuck between the hoop and the board` has two objects
         kind: RelationKind = "position" if full in PLACES else "action"
         full = PLACES.get(full, full)
-        phrase, after_phrase = self.phrases.read(end)
         self.agent = subject
         self.verb = ""
         if verb in _WITHOUT_OBJECT and not particle and phrase is not None:
@@ -353,12 +336,15 @@ class Predicates(Absences):
         elif particle or follower == "together" or self.tokens.at(after) in _ENDINGS:
             if self.found.describe(subject, action=negative + verb):
                 self.tokens.use(at, at + 1)
+            if particle and self.tokens.at(end) not in _ENDINGS:
+                self.lose()  # where or at what it acts was not understood
+                return end
         else:
             self.lose()  # its object was not understood
         return max(at + 1, after if particle else end)
 
     def _guise(self, at: int, after: int, subject: str) -> int:
-        """Take `dressed as a pirate`, which names no pirate to draw."""
+        """Take `dressed as a pirate` or `shaped like a fig`, which name nothing to draw."""
         phrase, end = self.phrases.read(after + 1)
         if phrase is None:
             self.lose()
@@ -393,38 +379,12 @@ class Predicates(Absences):
             return start
         material = surface_of(noun) or attribute_of(noun) or f"made of {noun}"
         _, after = self.phrases.read(start)
+        if after > start + 2 and self.tokens.at(after - 1) in BASES:
+            self.lose()  # `made of woven rattan hang`
+            return after
         if after > start + 1:  # `made of ice cream`
             material = f"made of {self.tokens.phrase(start, after)}"
         after = max(after, start + 1)
         if self.found.describe(subject, attribute=material):
             self.tokens.use(at, after)
         return after
-
-    def _subject_of_action(self, at: int) -> str | None:
-        while is_adverb(self.tokens.at(at - 1)):
-            at -= 1
-        before = self.tokens.at(at - 1)
-        if before in JOINTS:
-            is_list = self.agent is None and self.head != self.first
-            if before == "," and (self.is_prose or is_list):
-                return None
-            return self.agent or self.head
-        place = self.shared
-        if place and place.word in {"inside", "at"} and acts(place.subject) and not (self.last and acts(self.last)):
-            return place.subject  # `a man in a wheelchair playing basketball`
-        if self.attached is None or self.last is None or self.attached == self.last:
-            return self.last
-        if place is not None and place.word == "shaped like":
-            return self.attached  # `a balloon shaped like a strawberry drifting over vineyards`
-        agent_acts, other = acts(self.attached), acts(self.last)
-        word = self.tokens.at(at)
-        has_object = self.tokens.at(at + 1) in DETERMINERS
-        if has_object and not agent_acts and not other and place is not None and place.word == "with":
-            return None  # `a boat with striped sails passing a lighthouse`
-        kinds = {self.last.split()[-1], singular(self.last).split()[-1]}
-        if not kinds.isdisjoint(CLOTHES | BODY_PARTS):
-            is_about_part = is_past(word) and word not in _POSTURES and self.phrases.verb_at(at) is None
-            return self.last if is_about_part else self.attached  # `with his arms crossed`
-        if other and not agent_acts:
-            return self.last
-        return self.attached if agent_acts or word in {"wearing", "holding", "carrying"} else self.last

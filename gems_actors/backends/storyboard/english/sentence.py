@@ -7,11 +7,20 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import MAX_PROSE_THINGS, MAX_THINGS, Collector
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, CLOTHES, LEASHES, PAIRED
-from gems_actors.backends.storyboard.english.phrases import MAX_COUNT, Phrase, PhraseReader
+from gems_actors.backends.storyboard.english.lookahead import MAX_COUNT
+from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.tokens import Tokens
-from gems_actors.backends.storyboard.english.vocabulary import ATTACHING, FILLERS, POSSESSIVES, is_adverb, is_shade
+from gems_actors.backends.storyboard.english.verbs import TRANSFERS
+from gems_actors.backends.storyboard.english.vocabulary import (
+    ATTACHING,
+    DETERMINERS,
+    FILLERS,
+    POSSESSIVES,
+    is_adverb,
+    is_shade,
+)
 from gems_actors.backends.storyboard.scene import RelationKind
-from gems_actors.backends.storyboard.words import number_of, singular
+from gems_actors.backends.storyboard.words import number_of, plural, singular
 
 _STAYING: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping", "reading", "talking", "speaking"))
 """Actions of a person that are also where the next place says: `standing on a stool in a circus`."""
@@ -40,6 +49,7 @@ class Sentence:
         self.tokens = tokens
         self.phrases = PhraseReader(tokens)
         self.is_prose = self.phrases.is_prose
+        self.has_articles = not {"a", "an", "the"}.isdisjoint(tokens.words)
         self.found = Collector(MAX_PROSE_THINGS if self.is_prose else MAX_THINGS)
         self.end_sentence()
 
@@ -50,6 +60,8 @@ class Sentence:
         """The first thing of the clause."""
         self.first: str | None = None
         """The first thing of the sentence."""
+        self.clause: list[str] = []
+        """The things that were named since the clause began: what follows may be said of each of them."""
         self.agent: str | None = None
         """The subject of the last action."""
         self.attached: str | None = None
@@ -100,6 +112,7 @@ class Sentence:
             for name in ("last", "head", "first", "agent", "attached", "group"):
                 if getattr(self, name) == old:
                     setattr(self, name, new)
+            self.clause = [new or name if name == old else name for name in self.clause]
             for name in ("pending", "shared"):
                 relation = getattr(self, name)
                 if relation is not None and relation.subject == old and new is not None:
@@ -118,41 +131,39 @@ class Sentence:
         self.pending = Pending(subject, word, kind, span, is_negative=is_negative)
         self.shared = None
 
-    def complete(self, name: str) -> None:
+    def complete(self, name: str, after: int) -> None:
         """Complete the relation that awaits its object with a thing, or else make the thing a subject."""
         pending, self.pending = self.pending, None
         if pending is None:
             self.start_clause(name)
             return
-        if (
-            pending.word == "between" and not pending.first and self.found.things[name].count == 1
-        ):  # `between two pillows` has one
+        is_first = self.found.things[name].count == 1 or self.tokens.at(after) == "and"
+        if pending.word == "between" and not pending.first and is_first:  # `between two pillows` has one
             self.pending = Pending(pending.subject, "between", pending.kind, pending.span, first=name)
             self.last = name
             return
         is_alone = name.split()[-1] in PAIRED and self.found.things[name].count == 1  # `a mouse in a boot` wears none
-        is_clothing = not is_alone and not CLOTHES.isdisjoint({name.split()[-1], singular(name).split()[-1]})
+        is_clothing = not is_alone and not CLOTHES.isdisjoint(kinds_of(name))
         if pending.word == "inside" and is_clothing:
             pending = replace(pending, word="wearing", kind="action")
-        if pending.word == "with" and name.split()[-1] in BODY_PARTS and not acts(pending.subject):
-            owner = next((each for each in (self.agent, self.head, self.first) if each and acts(each)), pending.subject)
-            pending = replace(pending, subject=owner)
         if pending.word == "on top of" and name.split()[-1] in LEASHES:
             pending = replace(pending, word="with")
-        is_part = name.split()[-1] in BODY_PARTS and pending.word in {"inside", "on top of"}
-        if is_part and self.last and pending.subject in {self.attached, self.agent}:
-            pending = replace(pending, subject=self.last)  # `holding an umbrella in one hand`
         objects = (pending.first, name) if pending.first else (name,)
+        if pending.word in TRANSFERS and self.begins_phrase(after):
+            self.tokens.doubt(*pending.span)  # `hands a customer a latte`
+            self.lose()
+            return
         if pending.subject in objects:  # `a goat on the back of another goat`
             self.tokens.doubt(*pending.span)
         self.found.relate(pending.subject, pending.word, objects, pending.kind)
         self.tokens.use(*pending.span)
-        is_attaching = pending.word in ATTACHING or pending.word in {"dressed in", "clad in", "shaped like"}
+        is_attaching = pending.word in ATTACHING or pending.word in {"dressed in", "clad in"}
         self.attached = pending.subject if is_attaching else None
         self.shared = pending
         is_verb = pending.kind == "action" and (pending.word.endswith("ing") or pending.word.split()[0] in _STAYING)
         self.verb = pending.word if is_verb else ""
         self.last = name
+        self.clause.append(name)
         self.is_relative = False
 
     def start_clause(self, name: str) -> None:
@@ -162,9 +173,18 @@ class Sentence:
             self.tokens.use(*span)
             self.fronted = None
         self.head = name
+        self.clause = [name]
         self.is_relative = False
         self.first = self.first or name
         self.last, self.agent, self.attached, self.shared, self.verb = name, None, None, None, ""
+
+    def begins_phrase(self, at: int) -> bool:
+        """Return whether a noun phrase begins with an article, a possessive or a number at a token."""
+        return self.tokens.at(at) in DETERMINERS or number_of(self.tokens.at(at)) is not None
+
+    def is_alone(self) -> bool:
+        """Return whether the clause has named nothing but the last thing."""
+        return all(name == self.last for name in self.clause)
 
     def has_own_part(self, shared: Pending | None) -> bool:
         """Return whether `with` has opened a clause about a part, as in `with its head in the sand`."""
@@ -174,19 +194,13 @@ class Sentence:
         is_part = self.last.split()[-1] in BODY_PARTS
         return opening in POSSESSIVES or (is_part and number_of(opening) is not None)
 
-    def is_held(self, at: int) -> bool:
-        """Return whether the last thing acts, and belongs to another one by `with`."""
-        shared = self.shared
-        return (
-            shared is not None
-            and shared.word == "with"
-            and self.named_until == at
-            and self.last is not None
-            and acts(self.last)
-            and self.attached not in (None, self.last)
-        )
+
+def kinds_of(name: str) -> set[str]:
+    """Return the last word of the name of a thing, as it is and in the plural and singular."""
+    return {name.split()[-1], singular(name).split()[-1], plural(name).split()[-1]}
 
 
 def acts(name: str) -> bool:
     """Return whether a thing acts by itself."""
-    return name.split()[-1] in ANIMATE
+    group, _, last = name.rpartition(" ")
+    return last in ANIMATE or (" of" in group and singular(last) in ANIMATE)

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from gems_actors.backends.storyboard.english.vocabulary import attribute_of
+from gems_actors.backends.storyboard.words import colour_of
 
 _MAX_STYLES: Final = 4
 _MAX_SETTINGS: Final = 2
@@ -90,7 +91,9 @@ _STYLE_OF = re.compile(
     re.IGNORECASE,
 )
 _IN_STYLE = re.compile(r"\bin (?:an? |the )?((?:[\w'’-]+ ){1,3}?)style\b", re.IGNORECASE)
-_NAMED_STYLE = re.compile(rf"\b((?:(?:{_one_of(*_LOOKS)}|[A-Z][\w-]+) ?){{1,3}})[ -]styled?\b")
+_NAMED_STYLE = re.compile(
+    rf"\b([A-Z][\w-]+ (?:and|&) [A-Z][\w-]+|(?:(?:{_one_of(*_LOOKS)}|[A-Z][\w-]+) ?){{1,3}})[ -]styled?\b"
+)
 _SEGMENT = re.compile(
     rf"(?:^|(?<=[,.;\n]))\s*(?:in )?(?:an? )?((?:{_STYLE})(?:[ ,]+(?:{_STYLE}))*)"
     r"(?: (?:style|art|photo|photograph|painting|illustration|drawing|photography))?\s*(?=[,.;\n]|$)",
@@ -137,6 +140,9 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         return re.sub(r"\b(?:an?|the)\s*$", "", match[1], flags=re.IGNORECASE) + " "
 
     def take_list(match: re.Match[str]) -> str:
+        before = re.findall(r"[a-z]+", match.string[: match.start()].lower()[-24:])
+        if before and colour_of(before[-1]) is not None:
+            return match[0]  # `triangles in yellow, black and white`
         for look in re.split(r"\s*,\s*", match[1]):
             take(look)
         return " , "
@@ -148,6 +154,8 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
     text = _FRAME.sub(take_frame, _VIEW.sub(take_view, text), count=2)
     for pattern in (_STYLE_OF, _IN_STYLE, _NAMED_STYLE):
         text = pattern.sub(take_one, text)
+    if styles:
+        text = _FRAME.sub(take_frame, text, count=1)
     return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread
 
 

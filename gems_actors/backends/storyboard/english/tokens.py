@@ -19,9 +19,12 @@ EMOJI: Final = "\ue001"
 """Begins the name of an emoji, which is one token."""
 _MAX_WORD_CHARACTERS: Final = 24
 _TOKEN = re.compile(
-    r"\d+x\d+|\d+(?:st|nd|rd|th|[.:,]\d+)*%?(?:[^\W\d_]+)?|[^\W\d_]+(?:['’-][^\W_]+)*"
+    r"\d+x\d+|\d+(?:-[^\W\d_]+)+|\d+(?:st|nd|rd|th|[.:,]\d+)*%?(?:[^\W\d_]+)?"
+    r"|[^\W\d_]+(?:['’-][^\W_]+)*(?:(?<=s)['’](?!\w))?"
     rf"|{TEXT_MARK}|[,.;:!?()\[\]\n、，。；：！？（）—–|/]|[^\s\w\x00-\x7f]"
 )
+_CONTRACTION = re.compile(r"\b(he|she|it|that|who|there|here|what)['’]s\b", re.IGNORECASE)
+_CONTRACTED_PLURAL = re.compile(r"\b(they|we|you|who)['’]re\b", re.IGNORECASE)
 _COMMAS: Final = frozenset(",，、()（）[]—–|/")
 _STOPS: Final = frozenset(".!?。！？")
 _SEMICOLONS: Final = frozenset(";:；：\n")
@@ -69,6 +72,7 @@ def tokenize(text: str, limit: int) -> Tokens:
     """Return up to `limit` tokens of a prompt; punctuation becomes commas, semicolons and full stops."""
     words: list[str] = []
     raw: list[str] = []
+    text = _CONTRACTION.sub(r"\1 is", _CONTRACTED_PLURAL.sub(r"\1 are", text))
     for match in _TOKEN.finditer(_JOINED_EMOJI.sub("", text)):
         if len(words) >= limit:
             break

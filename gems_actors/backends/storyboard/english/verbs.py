@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from gems_actors.backends.storyboard.words import word_set
 
 _VERBS: Final = word_set(
     "die eat sit hold wear ride carry chase stand lie fly jump run walk play read write draw paint cook bake hug "
-    "kiss push pull throw catch kick climb swim sleep rest lean hang fall float drive sail row fight attack follow "
-    "lead feed drink pour look watch stare gaze point reach touch pet hunt dig bite lick smell sniff sing dance "
-    "laugh smile cry shout yell whisper talk speak listen wave clap bow kneel crawl hop leap skip march race surf "
-    "ski skate dive splash fish build repair fix clean wash sweep open close cut chop slice stir mix serve sell buy "
-    "give hand offer show deliver pick plant water grow bloom shine glow burn melt freeze rise set land hover soar "
-    "glide perch nest hide peek emerge cross pass enter leave approach surround cover fill face overlook examine "
-    "inspect study teach learn type press hit break tear wrap tie lift raise drop hatch guard protect embrace "
-    "cuddle balance juggle spin twirl blow gallop graze howl bark roar purr yawn wait work knit sew weave comb "
-    "brush shave conduct perform celebrate pray meditate think dream wink grin use bring take put make weld hammer "
-    "polish roll slide swing bounce dangle drip spill crash explode orbit explore travel wander stroll jog sprint "
-    "cycle camp shop visit meet greet shake salute"
+    "kiss push pull throw catch kick climb swim sleep rest lean hang fall float drive sail row fight attack "
+    "follow lead feed drink pour look watch stare gaze point reach touch pet hunt dig bite lick smell sniff sing "
+    "dance laugh smile cry shout yell whisper talk speak listen wave clap bow kneel crawl hop leap skip march "
+    "race surf ski skate dive splash fish build repair fix clean wash sweep open close cut chop slice stir mix "
+    "serve sell buy give hand offer show deliver pick plant water grow bloom shine glow burn melt freeze rise set "
+    "land hover soar glide perch nest hide peek emerge cross pass enter leave approach surround cover fill face "
+    "overlook examine inspect study teach learn type press hit break tear wrap tie lift raise drop hatch guard "
+    "protect embrace cuddle balance juggle spin twirl blow gallop graze howl bark roar purr yawn wait work knit "
+    "sew weave comb brush shave conduct perform celebrate pray meditate think dream wink grin use bring take put "
+    "make weld hammer polish roll slide swing bounce dangle drip spill crash explode orbit explore travel wander "
+    "stroll jog sprint cycle camp shop visit meet greet shake salute"
 )
 _NOUNS_MOSTLY: Final = word_set(
-    "roll bite press pass cross spill crash leave plant park train box rock sign face fire water fish nest land set "
-    "hand race row ride look dance work camp shop watch drink cut type guard bow wave cover swing drop slice point "
-    "hammer comb brush lead step show light"
+    "roll bite press pass cross spill crash leave plant park train box rock sign face fire water fish nest land "
+    "set hand race row ride look dance work camp shop watch drink cut type guard bow wave cover swing drop slice "
+    "point hammer comb brush lead step show light"
 )
 """Verbs whose forms are nouns more often: they count as verbs only before an article."""
 _DOUBLED: Final = word_set(
@@ -45,7 +46,7 @@ def _participle_of(verb: str) -> str:
 
 
 def _third_person_of(verb: str) -> str:
-    if verb.endswith(("ch", "sh", "ss", "x", "zz")):
+    if verb.endswith(("ch", "sh", "ss", "x", "zz", "o")):
         return f"{verb}es"
     return f"{verb[:-1]}ies" if verb.endswith("y") and verb[-2] not in "aeou" else f"{verb}s"
 
@@ -56,38 +57,79 @@ PAST_VERBS: Final = {
     past: _participle_of(verb) for past, _, verb in (pair.partition(":") for pair in _IRREGULAR_PAST.split())
 }
 NOUNS_MOSTLY: Final = _NOUNS_MOSTLY | {_third_person_of(verb) for verb in _NOUNS_MOSTLY}
+_OF_ANYTHING: Final = word_set(
+    "die stand lie run lean hang fall float fly drive sail row lead point rest cut open close serve show offer "
+    "hit touch clean cover fill face overlook surround cross pass enter leave approach grow bloom shine glow burn "
+    "melt freeze rise set land hover soar glide perch roll slide swing bounce dangle drip spill crash explode "
+    "orbit break tear wrap tie lift raise drop guard protect embrace balance spin twirl blow work wave press mix "
+    "travel emerge use bring take put make polish cycle pour feed dance conduct weave hold carry"
+)
+"""Verbs of which any thing can be the subject."""
+ANIMATE_ACTIONS: Final = frozenset(_participle_of(verb) for verb in _VERBS - _OF_ANYTHING) | word_set(
+    "holding carrying wearing dancing feeding waving"
+)
+"""Actions of people and animals alone."""
 TRANSFERS: Final = word_set("throwing giving handing selling showing offering serving feeding tossing passing kicking")
 """Actions that a second object with `to` or `at` belongs to."""
 _PAST_PARTICIPLES: Final = word_set(
-    "stuck bound fed led laid sold bitten ridden driven stolen slung struck strewn swollen taken eaten chosen clad "
-    "caught made seen built drawn cut set hung held worn torn broken frozen written woven lit shown split bent "
-    "grown blown thrown hidden fallen sewn handwritten carved spun strung swept dug known tied iced used lost"
+    "stuck bound fed led laid sold bitten ridden driven stolen slung struck strewn swollen taken eaten chosen "
+    "clad caught made seen built drawn cut set hung held worn torn broken frozen written woven lit shown split "
+    "bent grown blown thrown hidden fallen sewn handwritten carved spun strung swept dug known tied iced used "
+    "lost"
 )
 """Irregular participles; `set` and `seen` need a preposition."""
 PURPOSES: Final = word_set(
-    "rowing sailing warning charging camping dining cooking sewing hiking fishing boxing baking gardening drinking "
-    "writing reading swimming running walking riding climbing knitting painting measuring mixing serving waiting "
-    "landing"
+    "rowing sailing warning charging camping dining cooking sewing hiking fishing boxing baking gardening "
+    "drinking writing reading swimming running walking riding climbing knitting painting measuring mixing serving "
+    "waiting landing"
 )
 """Participles that before a thing which does not act name its purpose: `a warning label` warns of nothing yet."""
 INTRANSITIVE: Final = word_set(
-    "wilting blooming glowing burning falling floating sleeping smiling shining melting drooping rotting flickering "
-    "swaying flying rising withering crumbling laughing crying sparkling shimmering twinkling boiling steaming "
-    "smoking"
+    "wilting blooming glowing burning falling floating sleeping smiling shining melting drooping rotting "
+    "flickering swaying flying rising withering crumbling laughing crying sparkling shimmering twinkling boiling "
+    "steaming smoking"
 )
 """Participles without an object: before a noun they are its attributes."""
-PASSED_VERBS: Final = word_set(
-    "filters seeps trickles ripples glitters twinkles mingles clashes tilts tumbles topples sways shatters "
-    "separates appears shrugs projects overlays stretches gathers simmers flutters competes envelops moves drifts "
-    "towers looms streaks thunders protrudes juts casts reflects mirrors illuminates extends reveals scatters winds "
-    "flows blends curls billows swirls settles echoes strums tosses squeezes grips grasps clutches cradles tugs "
-    "chews munches nibbles sips blinks gestures relaxes reclines lounges huddles chats bursts pours dominates "
-    "captivates embodies evokes conveys emphasizes highlights captures complements enhances radiates sparkles "
-    "shimmers glistens gleams flickers dots lines frames borders occupies dwarfs obscures blocks clings descends "
-    "ascends emits resembles symbolizes represents suggests creates adds lends provides offers becomes remains "
-    "seems begins continues stays keeps lives belongs brings transforms turns spreads"
+_PASSED: Final = (
+    word_set(
+        "accompany accentuate achieve adapt add admire adorn advertise agree aim allow analyze appear argue ascend "
+        "assemble attend attract await become befriend begin believe belong blink bless borrow bring brew captivate "
+        "carve celebrate cheer chew cling clutch collapse communicate compete complement complete confront connect "
+        "consist contemplate continue converge convey cower crouch create deliver depart descend describe deserve "
+        "devour disappear discover discuss dissolve dominate don drift drizzle dwarf embody emanate emit emphasize "
+        "emphasise enclose encircle enhance engulf enjoy envelop epitomize evoke examine exude extend exist expand "
+        "exchange explain express fade fetch fidget flaunt flee flicker float flow flutter forge gallop gather gaze "
+        "gesture giggle gleam glide glisten glitter glow grab grasp grin grip grow guide gulp hail handle hear "
+        "hesitate hover huddle hug hurry ignite illuminate imagine imitate inspire intertwine interrupt introduce "
+        "invite involve juggle keep kneel know lend linger listen loom lounge lurk maintain melt meander merge mimic "
+        "mingle mope mourn move munch nestle nibble notice obscure observe occupy occur offer operate overlay "
+        "overlook overtake paddle pay perform persist play plunge ponder possess pour preen prepare present pretend "
+        "prevail prod protrude provide punctuate pursue radiate read realize receive recline reflect rejoice relax "
+        "release remain remember remind remove repair represent resemble resonate retrieve reveal revolve roam "
+        "rummage rush salute savor savour scamper scatter scold scowl scream scrub scurry seat seep seem sell send "
+        "separate settle shatter shimmer shiver shrug simmer sink sip sit slither slouch slurp smash snarl sneak "
+        "sneeze sniff soak soften sparkle speak spend spill splash sprawl sprout squeeze squint stare startle stay "
+        "steal stretch stroll strum struggle stumble suggest supervise support surprise surround suspect sway "
+        "symbolize tell think thrive throw thunder tickle tiptoe toil topple toss tower trickle transform traverse "
+        "trudge tug tumble twinkle twist unfold unfurl unpack unroll unveil unwrap urge vanish wade waddle wag wait "
+        "wake wander want weep welcome wear wiggle wipe wobble wrestle write yell"
+    )
+    - _VERBS
 )
+_PASSED_NOUNS: Final = word_set(
+    "filter tilt ripple clash project curl line frame dot border block mirror streak wind turn blend echo "
+    "highlight capture cradle burst cast jut spread swirl billow chat gather live tower drape blush plunge "
+    "sparkle splash pose kick paw step stop start check hurdle land crack end form leak spray stack stain "
+    "sprinkle scratch shade crown frown race sound ring rock ship wave whip contrast"
+)
+"""Verbs whose third person is a plural noun as often, so that it is a verb only with an object."""
+PASSED_VERBS: Final = frozenset(_third_person_of(verb) for verb in _PASSED - _PASSED_NOUNS)
 """Finite verbs that no requirement is made of; without them their subject and what follows would be one name."""
+PASSED_WITH_OBJECT: Final = frozenset(_third_person_of(verb) for verb in _PASSED_NOUNS - _VERBS)
+THIRD_PERSONS: Final = frozenset((*SINGULAR_VERBS, *PASSED_VERBS, *PASSED_WITH_OBJECT))
+BASES: Final = _VERBS | _PASSED | _PASSED_NOUNS
+PARTICIPLES_AS_BASES: Final = word_set("run cut hit put shut read set spread split cast burst overrun beset")
+"""Verbs whose past participle is the verb itself: before `by` they are one."""
 IMPERATIVES: Final = word_set(
     "promote certify communicate explore imagine transform introduce combine aim add make ensure think visualize "
     "picture emphasize emphasise highlight focus avoid apply keep try incorporate convey evoke express craft "
@@ -97,6 +139,7 @@ IMPERATIVES: Final = word_set(
 """Verbs that at the beginning of a sentence tell what to do, and name nothing."""
 
 
+@lru_cache(maxsize=4096)
 def is_past(word: str) -> bool:
     """Return whether a word is a past participle such as `painted` or `made`, and not `bed` or `seed`."""
     word = word.removeprefix("un").removeprefix("over")

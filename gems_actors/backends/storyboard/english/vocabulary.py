@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
-from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES, is_adjective
+from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES, is_adjective, is_comparative
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.words import colour_of, is_participle, surface_of, word_set
 
@@ -38,31 +39,31 @@ FUNCTION_WORDS: Final = (
     | NEGATIONS
     | ABSENCES
     | word_set(
-        "and or but nor so yet if then than as while when where who whom whose which what there here it they them "
-        "he she we you i him us himself herself itself themselves have has had having do does did will would can "
-        "could may might must should of to for from by with at in on into onto upon over under off up down out "
-        "about like per via through between near also just only both either all one ones other others please make "
-        "sure ensure create draw generate render show shows showing depict depicts depicting feature features "
-        "featuring contain contains containing include includes including image picture photo photograph exactly "
-        "precisely together very own plus next adjacent alongside beside above below behind inside within "
-        "underneath beneath atop along around against across toward towards outside past among beyond scene "
-        "capture how why let let's exist exists depicted displayed captured portrayed rendered presented featured "
-        "seen shown visible placed positioned set located arranged"
+        "and or but nor so yet if then than as while when where who whom whose which what there here it they them he "
+        "she we you i him us himself herself itself themselves have has had having do does did will would can could "
+        "may might must should of to for from by with at in on into onto upon over under off up down out about like "
+        "per via through between near also just only both either all one ones other others please make sure ensure "
+        "create draw generate render show shows showing depict depicts depicting feature features featuring contain "
+        "contains containing include includes including image picture photo photograph exactly precisely together "
+        "very own plus next adjacent alongside beside above below behind inside within underneath beneath atop along "
+        "around against across toward towards outside past among beyond scene capture how why let let's exist exists "
+        "depicted displayed captured portrayed rendered presented featured seen shown visible placed positioned set "
+        "located arranged vs versus"
     )
 )
 """Words that are no requirement by themselves, so that they need not be understood."""
 BREAKERS: Final = FUNCTION_WORDS - DETERMINERS - word_set(
     "image picture photo photograph scene set one ones"
 ) | word_set(
-    "nobody no-one someone somebody everyone everybody anyone anybody "
-    "because during before after until since away instead rather except besides says say reads read saying reading "
-    "labeled labelled titled called named entitled"
+    "nobody no-one someone somebody everyone everybody anyone anybody because during before after until since "
+    "away instead rather except besides says say reads read saying reading labeled labelled titled called named "
+    "entitled"
 )
 """Words at which a noun phrase ends."""
 PRONOUNS: Final = word_set("it they them he she him")
-CONJUNCTIONS: Final = word_set("and or but while as then plus yet")
+CONJUNCTIONS: Final = word_set("and or but while as then plus yet vs versus")
 
-JOINTS: Final = word_set(", and or but while as then plus nor")
+JOINTS: Final = word_set(", and or but while as then plus nor vs versus")
 HAVING: Final = word_set("has have having had featuring features containing contains")
 SAYING: Final = word_set(
     "states state stating announces announcing bears bearing says say saying reads read reading spells spelling "
@@ -83,18 +84,18 @@ COMPARATIVES: Final = word_set(
     "bigger smaller larger taller shorter longer older younger higher lower wider thinner thicker heavier lighter "
     "darker brighter faster slower closer"
 )
-_COLOURED_THINGS: Final = word_set("orange orange olive lime violet lavender gold silver emerald ivory cream aqua")
+_COLOURED_THINGS: Final = word_set("orange olive lime violet lavender gold silver emerald ivory cream aqua")
 COMPOUNDS: Final = word_set(
     "blue-jay red-panda black-hole black-widow olive-oil olive-tree olive-branch orange-juice orange-tree "
     "orange-peel trash-can garbage-can tin-can soda-can beer-can spray-can hot-dog polar-bear teddy-bear hot-air "
     "wild-boar stuffed-animal french-fries fried-egg hard-hat high-heel light-bulb light-house golden-retriever "
     "grizzly-bear living-room dining-table dining-room rocking-chair washing-machine swimming-pool sleeping-bag "
     "frying-pan shooting-star flying-saucer parking-meter cutting-board baking-tray running-shoe walking-stick "
-    "fishing-boat fishing-rod sewing-machine boxing-glove racing-car wedding-cake ice-cream light-switch first-aid "
-    "soft-toy sweet-potato double-decker traffic-light lawn-mower carving-knife open-air full-moon old-town "
-    "watering-can drinking-fountain vending-machine shopping-cart shopping-bag sailing-boat spinning-wheel "
-    "measuring-tape stepping-stone hiking-boot riding-hood knitting-needle whipped-cream high-school high-chair "
-    "high-rise wine-glass reading-glasses magnifying-glass safety-glasses"
+    "fishing-boat fishing-rod sewing-machine boxing-glove racing-car wedding-cake ice-cream light-switch "
+    "first-aid soft-toy sweet-potato double-decker traffic-light lawn-mower carving-knife open-air full-moon "
+    "old-town watering-can drinking-fountain vending-machine shopping-cart shopping-bag sailing-boat "
+    "spinning-wheel measuring-tape stepping-stone hiking-boot riding-hood knitting-needle whipped-cream "
+    "marching-band high-school high-chair high-rise wine-glass reading-glasses magnifying-glass safety-glasses"
 )
 """Compound nouns that begin with what is otherwise an adjective, a material or a participle."""
 VACUOUS: Final = word_set(
@@ -106,42 +107,46 @@ PICTURED: Final = word_set("shadow shadows silhouette silhouettes outline outlin
 """Abstract nouns that name something to draw where `of` says of what: `the shadow of a palm tree`."""
 INSUBSTANTIAL: Final = word_set(
     "memory memories dream dreams idea thought thoughts smell scent sound sounds lack absence promise taste loss "
-    "echo echoes fear love illusion possibility"
+    "echo echoes fear love illusion possibility shape shapes form forms size likeness color colour weight height "
+    "width length depth style spirit feel look"
 )
 """Abstract nouns after which `of` names what need not be there."""
 NOUNS_IN_LY: Final = word_set("butterfly dragonfly firefly family monopoly assembly belly jelly lily bully holly fly")
 
 ABSTRACT: Final = word_set(
     "photography farewell goodbye reunion celebration evening dawn dusk twilight midnight rhythm unison sync "
-    "candlelight lamplight firelight torchlight appeal escape mid-air none organization sight one ones height width "
-    "length meantime background foreground view style shot side sides top front back middle center centre left "
-    "right bottom composition lighting light detail details shadow shadows mood atmosphere ambiance ambience focus "
-    "depth quality resolution contrast texture textures color colors colour colours perspective angle layout space "
-    "position arrangement aesthetic palette tone tones feel sense vibe touch emphasis theme who what where when "
-    "while lens camera bokeh hd 4k 8k uhd exposure typography font way kind type sort text letters front-facing "
-    "attention daytime nighttime errand errands visually scenery time variety array object objects item items thing "
-    "things reader viewer requirement all everything anything nothing something others story memory memories hope "
-    "beauty nature life love joy wonder peace power energy motion movement action moment moments history culture "
-    "tradition world future past journey adventure dream dreams spirit soul essence idea concept design pattern "
-    "patterns hint hints glow warmth part parts piece center-stage backdrop setting edge edges corner area surface "
-    "surfaces distance eye-level horizon-line presence experience expression look gaze pose stance effect effects "
-    "process top-down blend mix combination result fact example balance harmony chaos silence noise sound music "
-    "scent smell taste feeling emotion emotions mystery magic drama masterpiece artwork hour day days year years "
-    "century season season's use purpose reason attempt chance testament reminder symbol symbolism narrative source "
-    "focal point highlight highlights accent accents hue hues shade shades display scale size shape shapes form "
-    "forms level order direction end start beginning row rows line lines number words word message title caption "
-    "scene image picture photo photograph meter meters metre metres mile miles bottom-left bottom-right top-left "
-    "top-right top-center kilometer kilometers inch inches degree degrees percent minute minutes hours weeks months "
-    "times tip tips task freedom justice truth faith fate destiny progress success growth economy economics "
-    "politics society teamwork knowledge wisdom philosophy psychology technology science mathematics physics mind "
-    "thought thoughts courage respect trust pride shame guilt grief sorrow anger rage fear hatred desire wealth "
-    "poverty health death birth war luck risk privacy secrecy bureaucracy melancholy nostalgia euphoria bliss "
-    "climate blockchain network networks finance business trade research logic theory law boredom stress burnout "
-    "empathy sympathy apathy anarchy hierarchy synergy strategy policy agency therapy philanthropy entropy quantum "
-    "metaphor metaphors depiction portrayal representation interpretation visualisation visualization evocation "
-    "abstraction trip voyage vacation holiday tour travel poetry event events application typeface italics script "
-    "tagline charm shift pair pairs trio duo absurdres highres air overlay equation change crisis birthday morning "
-    "afternoon service matter vision values horror discontents startup haiku brand"
+    "candlelight lamplight firelight torchlight appeal escape mid-air none organization sight one ones height "
+    "width length meantime background foreground view style shot side sides top front back middle center centre "
+    "left right bottom composition lighting light detail details shadow shadows mood atmosphere ambiance ambience "
+    "focus depth quality resolution contrast texture textures color colors colour colours perspective angle "
+    "layout space position arrangement aesthetic palette tone tones feel sense vibe touch emphasis theme who what "
+    "where when while lens camera bokeh hd 4k 8k uhd exposure typography font way kind type sort text letters "
+    "front-facing attention daytime nighttime errand errands visually scenery time variety array object objects "
+    "item items thing things reader viewer requirement all everything anything nothing something others story "
+    "memory memories hope beauty nature life love joy wonder peace power energy motion movement action moment "
+    "moments history culture tradition world future past journey adventure dream dreams spirit soul essence idea "
+    "concept design pattern patterns hint hints glow warmth part parts piece center-stage backdrop setting edge "
+    "edges corner area surface surfaces distance eye-level horizon-line presence experience expression look gaze "
+    "pose stance effect effects process top-down blend mix combination result fact example balance harmony chaos "
+    "silence noise sound music scent smell taste feeling emotion emotions mystery magic drama masterpiece artwork "
+    "hour day days year years century season season's use purpose reason attempt chance testament reminder symbol "
+    "symbolism narrative source focal point highlight highlights accent accents hue hues shade shades display "
+    "scale size shape shapes form forms level order direction end start beginning row rows line lines number "
+    "words word message title caption scene image picture photo photograph meter meters metre metres mile miles "
+    "bottom-left bottom-right top-left top-right top-center kilometer kilometers inch inches degree degrees "
+    "percent minute minutes hours weeks months times tip tips task freedom justice truth faith fate destiny "
+    "progress success growth economy economics politics society teamwork knowledge wisdom philosophy psychology "
+    "technology science mathematics physics mind thought thoughts courage respect trust pride shame guilt grief "
+    "sorrow anger rage fear hatred desire wealth poverty health death birth war luck risk privacy secrecy "
+    "bureaucracy melancholy nostalgia euphoria bliss climate blockchain network networks finance business trade "
+    "research logic theory law boredom stress burnout empathy sympathy apathy anarchy hierarchy synergy strategy "
+    "policy agency therapy philanthropy entropy quantum metaphor metaphors depiction portrayal representation "
+    "interpretation visualisation visualization evocation abstraction trip voyage vacation holiday tour travel "
+    "poetry event events application typeface italics script tagline charm shift pair pairs trio duo absurdres "
+    "highres air overlay equation change crisis birthday morning afternoon service matter vision values horror "
+    "discontents startup haiku brand bloom name speech manner offer observer hook element elements snapshot "
+    "finish price prices file north south east west northeast northwest southeast southwest aim ease step "
+    "sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = (
@@ -182,10 +187,11 @@ FOREIGN_IN_NAMES: Final = word_set("la de des en le un il lo su os do da den con
 """Those that names in English prompts have, too, such as La Paz."""
 ENGLISH: Final = word_set("the a an of and with is are on in at by to no not that under over for from")
 ADVERBS: Final = word_set(
-    "backwards forwards downwards uphill downhill upstairs downstairs overhead underfoot inland offshore aloft half "
-    "much meanwhile altogether upwards throughout often sometimes twice once already still again always ever almost "
-    "nearly quite too even ahead most more less least very really rather perhaps maybe forward backward upward "
-    "downward sideways northeast everywhere nearby outdoors indoors"
+    "backwards forwards downwards uphill downhill upstairs downstairs overhead underfoot inland offshore aloft "
+    "half much fewer otherwise upside midair mid-air mid-flight meanwhile altogether upwards throughout often "
+    "sometimes twice once already still again always ever almost nearly quite too even ahead most more less least "
+    "very really rather perhaps maybe forward backward upward downward sideways northeast everywhere nearby "
+    "outdoors indoors"
 )
 """Adverbs without an ending that tells them."""
 PICTURE_SIDES: Final = word_set("left right center centre middle top bottom foreground background")
@@ -203,7 +209,7 @@ PLURAL_MODIFIERS: Final = word_set(
 """Plurals that begin names, such as `sports car`."""
 STATES: Final = word_set("open closed shut empty wet dirty bare upright lit unlit ajar untouched unfinished intact")
 """Adjectives that stand after their noun where the phrase ends: `with its door open`."""
-POSTNOMINAL: Final = word_set("full free alone asleep awake ready upside")
+POSTNOMINAL: Final = word_set("full free alone asleep awake ready")
 """Adjectives that stand after their noun."""
 WHOLES: Final = word_set(
     "kind kinds type types sort sorts inside interior exterior outside front back side part half view close-up"
@@ -211,6 +217,7 @@ WHOLES: Final = word_set(
 """Heads that `of` passes by: the inside of a refrigerator is a refrigerator."""
 
 
+@lru_cache(maxsize=4096)
 def attribute_of(word: str) -> str | None:
     """Return the attribute that a word is before a noun, in its canonical spelling, or None."""
     known = colour_of(word) or surface_of(word)
@@ -221,6 +228,7 @@ def attribute_of(word: str) -> str | None:
     return word if is_participle(word) or is_past(word) else None
 
 
+@lru_cache(maxsize=4096)
 def is_adverb(word: str) -> bool:
     """Return whether a word is an adverb such as `slowly`."""
     if word in ADVERBS:
@@ -228,6 +236,7 @@ def is_adverb(word: str) -> bool:
     return word.endswith("ly") and len(word) > 4 and word not in NOUNS_IN_LY and word not in ADJECTIVES
 
 
+@lru_cache(maxsize=4096)
 def is_abstract(noun: str) -> bool:
     """Return whether a noun in the singular or plural names nothing that can be drawn."""
     if (
@@ -246,9 +255,10 @@ def is_colour_only(word: str) -> bool:
     return colour_of(word) is not None and word not in _COLOURED_THINGS
 
 
+@lru_cache(maxsize=4096)
 def is_plain_adjective(word: str) -> bool:
     """Return whether a word is an adjective by the table or its ending, and no noun."""
-    return is_adjective(word) or word in COMPARATIVES
+    return is_adjective(word) or word in COMPARATIVES or is_comparative(word)
 
 
 def is_compound(first: str, rest: str) -> bool:

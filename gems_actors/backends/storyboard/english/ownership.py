@@ -1,0 +1,194 @@
+"""Decides what a place or an action is said of where a clause has named several things; where that is open, of none."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gems_actors.backends.storyboard.english.absences import Absences
+from gems_actors.backends.storyboard.english.collecting import is_human
+from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES, SCENES, SEATS, SHELTERS, SUPPORTS
+from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
+from gems_actors.backends.storyboard.english.verbs import ANIMATE_ACTIONS, TRANSFERS
+from gems_actors.backends.storyboard.english.vocabulary import ATTACHING, JOINTS, POSSESSIVES, PRONOUNS, is_adverb
+from gems_actors.backends.storyboard.words import PLACES, is_participle, word_set
+
+_PLACED: Final = frozenset(("set", "placed", "positioned", "located", "situated"))
+_POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "lost", "absorbed", "engaged", "focused"))
+"""Past participles that say something of a person, and not of clothes or hair named before."""
+_PLACING: Final = frozenset(("wrapping", "putting", "placing", "dipping", "packing", "hiding", "planting", "dropping"))
+"""Actions after which a place says where their object comes to be."""
+_APART: Final = frozenset(("down", "up", "off", "out", "away", "back", "forth"))
+_VIEWS: Final = frozenset(("background", "foreground", "distance"))
+_SHARED_PLACES: Final = frozenset(
+    (
+        "inside",
+        "on top of",
+        "at",
+        "along",
+        "across",
+        "through",
+        "around",
+        "near",
+        "next to",
+        "by",
+        "outside",
+        "in front of",
+    )
+)
+"""Places that hold for everything in a clause, where they are as large as a beach."""
+_SIDES: Final = frozenset(
+    ("next to", "near", "left of", "right of", "behind", "in front of", "under", "above", "below")
+)
+"""Places after which a participle is about the nearest thing: `a cat next to a dog wearing a hat`."""
+_BESIDE: Final = _SIDES | {"on top of"}
+_POSTURES_AT: Final = frozenset(
+    ("on top of", "inside", "at", "near", "next to", "under", "behind", "in front of", "by")
+)
+_PATHS: Final = frozenset(("along", "across", "through", "around", "past", "over"))
+_MOVING: Final = word_set("chasing riding driving walking pushing pulling following racing flying leading")
+_INSTRUMENTS: Final = word_set(
+    "hand hands finger fingers paw paws foot feet arm arms mouth beak trunk claw claws tongue"
+)
+"""Parts of the body that after an action say how it is done."""
+_OF_NEAREST: Final = frozenset(("made", "shaped"))
+
+
+class Ownership(Absences):
+    """The rules for who or what owns a place or an action."""
+
+    def owner_of_place(self, at: int, spelled: str, end: int) -> str | None:
+        """Return what the place from `at` to `end` is said of, or None where that is open."""
+        before, follower = self.tokens.at(at - 1), self.tokens.at(end)
+        if before in {"seen", "viewed", "together"} or self._is_unowned() or self._is_of_view(at, spelled):
+            return None  # `seen through a window`
+        if before in _PLACED and self.tokens.at(at - 2) in {",", "and"}:
+            return self.agent or (None if self.is_prose else self.head)
+        if before in {",", "while"}:
+            return None if self.is_prose else self.head
+        if before in {"and", "but"}:
+            return self.agent or self.head
+        if any(self.tokens.at(index) in _APART for index in range(self.named_until, at)):
+            return None  # `a mountain reflected upside down in a lake`
+        others = [name for name in self.clause if name != self.last]
+        if self.last is None or not others:
+            return self.last
+        phrase = self.phrases.read(end)[0]
+        target = phrase.thing.name.split()[-1] if phrase is not None else ""
+        is_of_person = target in BODY_PARTS | CLOTHES
+        if spelled == "with":
+            is_instrument = self.shared is not None and self.shared.kind == "action" and target in _INSTRUMENTS
+            return self._wearer() if is_of_person and not is_instrument else None
+        if follower in PRONOUNS:
+            return self.last if len(others) == 1 else None
+        if spelled == "over" and self.verb:
+            return None  # `throws a bouquet over her shoulder`
+        if follower in POSSESSIVES or self.has_own_part(self.shared):
+            return self._wearer() if target in CLOTHES else self.last
+        place = PLACES[spelled]
+        if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
+            widest = self.agent or self.clause[0]
+            return self.last if is_scene(widest) else widest
+        is_doing = self.shared is not None and (self.shared.kind == "action" or self.shared.word == "with")
+        if target in SHELTERS and place == "under" and is_doing and acts(self.agent or self.clause[0]):
+            return self.agent or self.clause[0]
+        if self.shared is None:
+            return None
+        return self._of_two(self.shared, self.last, place, target)
+
+    def _of_two(self, shared: Pending, last: str, place: str, target: str) -> str | None:
+        """Return which of the two things of a relation is at a further place."""
+        owner = shared.subject
+        if target in BODY_PARTS and place in {"inside", "on top of"} and acts(owner):
+            return last  # `balancing plates on one arm`
+        if shared.word in ATTACHING or shared.word in {"dressed in", "clad in"}:
+            if shared.word == "wearing" or not kinds_of(last).isdisjoint(CLOTHES | BODY_PARTS):
+                return last if target in BODY_PARTS else owner
+            if acts(owner):
+                is_seat = target in SEATS and place == "on top of"
+                is_with_owner = not acts(last) and (is_seat or place == "at")
+                return owner if is_with_owner else None
+            if target in SUPPORTS:
+                return last if is_scene(owner) else owner
+            return None
+        if shared.kind == "action" and " " not in shared.word:
+            if shared.word in _PLACING:
+                return last  # `wraps a book in paper`
+            is_with_owner = place == "at" or (target in SEATS and place == "on top of") or shared.word in TRANSFERS
+            if acts(owner) and (is_with_owner or (shared.word in _MOVING and place in _PATHS)):
+                return owner
+            return last if acts(last) and place in _BESIDE else None
+        if shared.kind == "action" and PLACES.get(shared.word.split()[-1], "") not in _POSTURES_AT:
+            return last if acts(last) and place in _BESIDE else None  # `waiting for a train on a platform`
+        if place == "inside":
+            return None if acts(last) else last
+        is_side = place in _BESIDE and (acts(last) or shared.kind == "position") and not is_scene(last)
+        return last if is_side or place == "on top of" else None
+
+    def owner_of_action(self, at: int) -> str | None:
+        """Return what the participle at a token is said of, or None where that is open."""
+        word = self.tokens.at(at)
+        while is_adverb(self.tokens.at(at - 1)):
+            at -= 1
+        before = self.tokens.at(at - 1)
+        if before in JOINTS:
+            owner = self.agent or self.head
+            is_list = owner != self.first and not (owner and acts(owner))
+            return None if before == "," and (self.is_prose or is_list) else owner
+        if self.last is not None and (" of a " in self.last or " of an " in self.last):
+            return None  # `the string of a balloon shaped like a moon`, `an illustration of a bear mailing a letter`
+        if self.last is None or self.is_alone():
+            return self.last
+        if is_participle(word):
+            return self._owner_of_doing(word, self.last)
+        return self._owner_of_state(word, self.last)
+
+    def _owner_of_doing(self, word: str, last: str) -> str | None:
+        only, shared = self._only_one_acting(), self.shared
+        if only is not None and (only == last or word in ANIMATE_ACTIONS):
+            return only
+        if word in ANIMATE_ACTIONS and shared is not None and acts(last):
+            is_alike = is_human(shared.subject) == is_human(last) and acts(shared.subject)
+            return last if shared.word in _SIDES or (is_alike and shared.word not in ATTACHING) else None
+        if self.attached is None or not acts(self.attached) or acts(last) or shared is None:
+            return None
+        is_worn = shared.word != "with" or not kinds_of(last).isdisjoint(CLOTHES | BODY_PARTS)
+        return self.attached if is_worn else None
+
+    def _owner_of_state(self, word: str, last: str) -> str | None:
+        if word in _OF_NEAREST:
+            return last
+        is_of_person = not kinds_of(last).isdisjoint(CLOTHES | BODY_PARTS)
+        if word in _POSTURES:
+            return self._only_one_acting()
+        if is_of_person or (self.shared is not None and self.shared.word == "with"):
+            return last  # `with his arms crossed`
+        return last if not acts(last) and any(acts(name) for name in self.clause) else None
+
+    def owner_of_feature(self, at: int) -> str | None:
+        """Return what `having` or `featuring` at a token is said of, or None where that is open."""
+        if self.tokens.at(at - 1) in JOINTS and not self.is_alone():
+            return None
+        return self.last if self.is_alone() or self.is_relative else self.attached
+
+    def _only_one_acting(self) -> str | None:
+        acting = [name for name in self.clause if acts(name)]
+        return acting[0] if len(acting) == 1 else None
+
+    def _wearer(self) -> str | None:
+        """Return whose clothes or parts of the body come next: of the only one that acts, or of the nearest."""
+        if (only := self._only_one_acting()) is not None or self.shared is None or self.last is None:
+            return only
+        return self.last if acts(self.last) and self.shared.word in _SIDES else None
+
+    def _is_unowned(self) -> bool:
+        return self.last == self.unowned is not None
+
+    def _is_of_view(self, at: int, spelled: str) -> bool:
+        """Return whether `with` opens a further part of the picture: `with mountains in the background`."""
+        end = self.phrases.read(at + 1)[1] if spelled == "with" else at
+        return self.tokens.words[end : end + 2] == ["in", "the"] and self.tokens.at(end + 2) in _VIEWS and end > at
+
+
+def is_scene(name: str) -> bool:
+    """Return whether a thing is a place such as a garden, in which other things are."""
+    return name.split()[-1] in SCENES

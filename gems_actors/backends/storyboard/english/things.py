@@ -1,0 +1,211 @@
+"""Decides which noun phrases name a thing to draw, and what the thing is in its clause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gems_actors.backends.storyboard.english.phrases import Phrase
+from gems_actors.backends.storyboard.english.predicates import Predicates
+from gems_actors.backends.storyboard.english.sentence import acts
+from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_content
+from gems_actors.backends.storyboard.english.verbs import (
+    INTRANSITIVE,
+    NOUNS_MOSTLY,
+    PLURAL_VERBS,
+    SINGULAR_VERBS,
+    THIRD_PERSONS,
+)
+from gems_actors.backends.storyboard.english.vocabulary import (
+    COPULAS,
+    DETERMINERS,
+    JOINTS,
+    LOOSE_COUNTS,
+    MISSING,
+    PARTICLES,
+    is_adverb,
+    is_plain_adjective,
+)
+from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, colour_of, is_participle, number_of, singular
+
+_THROUGH: Final = frozenset(
+    ("through", "across", "along", "over", "onto", "into", "toward", "around", "against", "from", "up", "down")
+)
+_PRESENTING: Final = frozenset(
+    (
+        *("captures", "reveals", "presents", "showcases", "portrays", "illustrates", "highlights", "appears", "waits"),
+        *("stands", "stand", "sits", "sit", "lies", "lie", "hangs", "hang", "rests", "rest"),
+    )
+)
+"""Verbs of a picture, and those that stand before their subject, as in `behind it stands a vase`."""
+_TEMPORAL: Final = frozenset(("before", "after", "until", "during", "since", "because", "despite", "off"))
+"""Words after which a phrase names what is not there, or not now."""
+_SHOWN: Final = frozenset(
+    ("view", "shot", "image", "picture", "photo", "photograph", "depiction", "portrayal", "scene", "composition", "one")
+) | {"arrangement", "display", "mix", "combination", "blend", "front", "back", "top", "side", "inside", "out", "row"}
+"""Words that are no thing and after which `of` names one to draw."""
+_INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
+
+
+class Things(Predicates):
+    """The rules for noun phrases."""
+
+    def thing(self, at: int) -> int:
+        """Take a noun phrase as a thing, or pass by what names none; return the index after it."""
+        phrase, after = self.phrases.read(at)
+        word = self.tokens.at(at)
+        is_cut_short = self.phrases.is_unknown_verb(at, after)
+        is_verbal_noun = word in NOUNS_IN_ING and self.named_until == at
+        if phrase is not None and (is_verbal_noun or self._is_verb(phrase, at, after) or self._is_colour(at, after)):
+            self.lose()  # `a queen painting white roses`
+            return after
+        if phrase is None or not self._is_named(phrase, at, after):
+            if after > at + 1 or (is_content(word) and not is_adverb(word)):
+                before = self.tokens.at(at - 1)
+                self.lose(is_subject=self.pending is None and (at == 0 or before in JOINTS | {".", ";"}))
+            return max(after + is_cut_short, at + 1)
+        if self.is_denied(phrase, at, after) or self._is_passed_by(phrase, at, after):
+            return after
+        self._name(phrase, at, after)
+        if is_cut_short:
+            self.lose()
+            return after + 1
+        return after
+
+    def _is_passed_by(self, phrase: Phrase, at: int, after: int) -> bool:
+        """Pass by a phrase that names what need not be there or is one more of a kind; return whether it does."""
+        opening = self.tokens.at(at)
+        is_new = opening == "another" or (opening in _INDEFINITE_ARTICLES and not self.is_prose)
+        if is_new and phrase.stated == 1 and not phrase.thing.attributes and phrase.thing.name in self.found.things:
+            self.tokens.doubt(self.pending.span[0] if self.pending is not None else at, after)
+            self.lose()  # `a panda next to a panda`
+            self.found.uncount(phrase.thing.name)
+            return True
+        is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
+        is_of_unread = self.pending is None and self._is_of_unread(at)
+        if is_elsewhen or is_of_unread or self._is_missing(phrase, after) or self._is_of_the_picture(phrase):
+            self.lose()
+            return True
+        return False
+
+    def _name(self, phrase: Phrase, at: int, after: int) -> None:
+        """Add the thing of a phrase, as the object of a relation, as a subject or as neither."""
+        before = self.tokens.at(at - 1)
+        is_oblique = self.pending is None and self._is_oblique(at)
+        if self.pending is None and before == "of" and phrase.stated == 1:
+            phrase = replace(phrase, thing=replace(phrase.thing, is_counted=False))  # `two depictions of a woman`
+        name = self.add(phrase, at, after)
+        if name is None:
+            self.pending = None
+            return
+        if not phrase.is_plural and self.found.things[name].count > 1:
+            if self.pending is not None:  # `eight chairs and a cat on the chair by the door`
+                self.tokens.doubt(self.pending.span[0], after)
+            self.lose(is_subject=self.pending is None)
+            return
+        if is_oblique:  # of a word that was not understood: no subject of what follows
+            self.lose()
+            self.last = self.unowned = None if before in _THROUGH | {"of"} or before in PLACES else name
+        else:
+            self.complete(name, after)
+        if phrase.stated is not None and phrase.stated < -1 and number_of(self.tokens.at(at)) is not None:
+            self.group = None  # in `three pairs of socks, one striped`, `one` is a pair
+        elif phrase.is_plural and (self.group is None or self.attached != self.group):
+            self.group = name  # in `two women in red dresses, one tall`, `one` is a woman
+        self.named_until = after
+
+    def _is_colour(self, at: int, after: int) -> bool:
+        """Return whether a word is one more colour, as in `swirls of teal and orange`, and no thing."""
+        is_colour = colour_of(self.tokens.at(at)) is not None and after == at + 1
+        return is_colour and self.tokens.at(at - 1) in JOINTS and colour_of(self.tokens.at(at - 2)) is not None
+
+    def _is_missing(self, phrase: Phrase, after: int) -> bool:
+        """Return whether a phrase names what is not there: `a missing tooth`, `one piece missing`."""
+        following = self.tokens.at(after + 1)
+        begins_object = following in DETERMINERS or following in LOOSE_COUNTS or number_of(following) is not None
+        is_so = self.tokens.at(after) in MISSING and not begins_object
+        return is_so or not MISSING.isdisjoint(phrase.thing.attributes)
+
+    def _is_of_the_picture(self, phrase: Phrase) -> bool:
+        """Return whether a phrase is `the frame` of the picture, and not one that was named before."""
+        return phrase.is_definite and phrase.thing.name == "frame" and "frame" not in self.found.things
+
+    def _is_of_unread(self, at: int) -> bool:
+        """Return whether `of` stands between a phrase and a word that was not understood: `the price of tea`."""
+        if self.tokens.at(at - 1) != "of" or at < 2 or self.tokens.is_used[at - 2]:
+            return False
+        return singular(self.tokens.at(at - 2)) not in _SHOWN
+
+    def _is_oblique(self, at: int) -> bool:
+        """Return whether a phrase follows a preposition or another phrase, and so is no subject of what comes next."""
+        is_second_object = self.named_until == at  # `hands a customer a latte`
+        before = self.tokens.at(at - 1)
+        if before == "of" and self.first is None:
+            return False  # `product shot of a bottle on a slab`
+        return is_second_object or before in PLACES or before == "of" or self._follows_unread(at)
+
+    def _follows_unread(self, at: int) -> bool:
+        """Return whether the word before is a verb or another word that was not understood."""
+        word = self.tokens.at(at - 1)
+        is_joint = at == 0 or word in JOINTS | {".", ";", TEXT_MARK}
+        is_unread = is_content(word) and not is_adverb(word) and word not in _PRESENTING
+        is_passed = word in _THROUGH or (word, self.tokens.at(at - 2)) == ("of", "out")
+        return not is_joint and (is_unread or is_passed) and not self.tokens.is_used[at - 1]
+
+    def _is_verb(self, phrase: Phrase, at: int, after: int) -> bool:
+        """Return whether bare words are no thing: `grips a rock`, `to attract a mate`."""
+        opening = self.tokens.at(at)
+        is_member = opening in {"another", "one", "other"} and after == at + 2
+        if is_member and (self.tokens.at(at + 1) in THIRD_PERSONS or self.tokens.at(at + 1) in PLURAL_VERBS):
+            return True  # `one covers its eyes, another pours tea`
+        is_bare = phrase.stated is None and not phrase.is_definite
+        is_bare = is_bare and (not phrase.thing.attributes or is_participle(opening))
+        if not is_bare or self.tokens.words[at].startswith(EMOJI):
+            return False
+        word, before = self.tokens.at(at), self.tokens.at(at - 1)
+        if word in NOUNS_IN_ING and before in COPULAS and after == at + 1:
+            return True  # `a train is crossing`
+        is_finite = word in SINGULAR_VERBS and word not in NOUNS_MOSTLY and after == at + 1
+        if is_finite and at > 0 and before not in JOINTS | {".", ";"} and self.pending is None:
+            return True  # `another one waits`
+        is_one = self.head is not None and self.found.things[self.head].count == 1
+        begins_more = self.phrases.place_at(after) > 0 or self.tokens.at(after) in PARTICLES
+        if is_one and word in THIRD_PERSONS and before in JOINTS and begins_more and after == at + 1:
+            return True  # `and wakes up`
+        is_following = at > 0 and before not in JOINTS | {".", ";", TEXT_MARK} and self.pending is None
+        if is_following and is_participle(word) and word not in INTRANSITIVE and not is_plain_adjective(word):
+            return True  # `a crowd holding hands`, where the crowd was not understood
+        is_infinitive = self.tokens.at(at - 1) == "to" and (not phrase.is_plural or after > at + 1)
+        return is_infinitive or (after == at + 1 and phrase.is_plural and self.tokens.at(after) in DETERMINERS)
+
+    def _is_named(self, phrase: Phrase, at: int, after: int) -> bool:
+        """Return whether a phrase names a thing; a bare noun does as the object of a relation or in a list."""
+        if self.pending is not None:
+            return True
+        before = self.tokens.at(at - 1)
+        is_bare = phrase.stated is None and not phrase.is_definite
+        if (
+            is_bare
+            and not phrase.is_plural
+            and before not in JOINTS | {".", ";", TEXT_MARK, "there", "is", "are"}
+            and at > 0
+        ):
+            return self.tokens.words[at].startswith(EMOJI) or not any(map(is_content, self.tokens.words[:at]))
+        if is_bare and self._continues_unread_list(at):
+            return False  # `the price of tea, noodles and rice`
+        if (
+            is_bare
+            and not phrase.is_plural
+            and before == ","
+            and self.has_articles
+            and self.tokens.at(after) not in {"and", "or"}
+        ):
+            return False  # `a cat, chiaroscuro` has one thing
+        return phrase.is_sure
+
+    def _continues_unread_list(self, at: int) -> bool:
+        """Return whether a comma or `and` stands between a noun phrase and words that were not understood."""
+        start = at
+        while self.tokens.at(at - 1) in {",", "and", "or"}:
+            at -= 1
+        return 0 < at < start and is_content(self.tokens.at(at - 1)) and not self.tokens.is_used[at - 1]
